@@ -1,0 +1,67 @@
+"""Errors that a person meets: each knows its exit code and its remedy.
+
+    WorkerError                 70  EX_SOFTWARE     a bug, or a fault with no better class
+    ├── UsageError              64  EX_USAGE        the command line is wrong; tried once
+    ├── Unavailable             69  EX_UNAVAILABLE  a service that the worker needs cannot be had
+    ├── TemporaryFailure        75  EX_TEMPFAIL     worth another try later (a restart, a drain cut short)
+    ├── NotAllowed              77  EX_NOPERM       wrong API key, or one without the right; tried once
+    └── ConfigurationError      78  EX_CONFIG       a setting, a queue or an installation is wrong; tried once
+
+The codes are those of sysexits.h, so that systemd's RestartPreventExitStatus and the supervisor read them alike.
+"""
+
+from __future__ import annotations
+
+EX_OK = 0
+EX_USAGE = 64
+EX_UNAVAILABLE = 69
+EX_SOFTWARE = 70
+EX_TEMPFAIL = 75
+EX_NOPERM = 77
+EX_CONFIG = 78
+
+
+class WorkerError(Exception):
+    """What happened in one sentence; `remedy` says what to do next."""
+
+    exit_code = EX_SOFTWARE
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def line(self) -> str:
+        """The one line that the person reads."""
+        text = " ".join(self.message.split())
+        return f"{text}. {self.remedy}" if self.remedy else text
+
+
+class UsageError(WorkerError):
+    """The command line cannot be understood or asks for what is not possible."""
+
+    exit_code = EX_USAGE
+
+
+class Unavailable(WorkerError):
+    """A service that the worker needs (control plane, Temporal, a model) cannot be had now."""
+
+    exit_code = EX_UNAVAILABLE
+
+
+class TemporaryFailure(WorkerError):
+    """It did not work this time; another try later may."""
+
+    exit_code = EX_TEMPFAIL
+
+
+class NotAllowed(WorkerError):
+    """The key is wrong or has not the right."""
+
+    exit_code = EX_NOPERM
+
+
+class ConfigurationError(WorkerError):
+    """A setting, a queue or the installation itself is wrong."""
+
+    exit_code = EX_CONFIG

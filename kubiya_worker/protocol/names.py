@@ -1,0 +1,66 @@
+"""Names and identifiers on the wire. They are fixed by the published control plane and CLI, unless marked as ours."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final
+
+DEFAULT_CONTROL_PLANE_URL: Final = "https://control-plane.kubiya.ai"
+DEFAULT_MODEL: Final = "kubiya/claude-sonnet-4"
+DEMO_MODEL: Final = "demo"
+
+# Workflow types that a control plane starts on a worker queue.
+AGENT_WORKFLOW: Final = "AgentExecutionWorkflow"
+TEAM_WORKFLOW: Final = "TeamExecutionWorkflow"
+DYNAMIC_WORKFLOW: Final = "DynamicAgentExecutionWorkflow"
+SCHEDULED_WORKFLOW: Final = "ScheduledJobWrapperWorkflow"
+
+# Signals and queries.
+ADD_MESSAGE: Final = "add_message"
+MARK_AS_DONE: Final = "mark_as_done"
+PAUSE: Final = "pause_execution"
+RESUME: Final = "resume_execution"
+RESOLVE_APPROVAL: Final = "resolve_approval"  # ours: the control plane hands a person's answer to the waiting workflow
+GET_STATE: Final = "get_state"
+GET_CONTEXT: Final = "get_context"  # ours: what a worker needs to go on with an execution that it has not seen
+GET_TRANSCRIPT: Final = "get_transcript"  # ours: one page of the conversation
+
+# Activity types, all ours.
+BEGIN_EXECUTION: Final = "begin_execution"
+CALL_MODEL: Final = "call_model"
+CALL_TOOL: Final = "call_tool"
+REQUEST_APPROVAL: Final = "request_approval"
+CHECK_APPROVAL: Final = "check_approval"
+REPORT: Final = "report"
+END_TURN: Final = "end_turn"
+END_EXECUTION: Final = "end_execution"
+
+# What the local control plane can do beyond the published one; sent as `features` in the start reply.
+FEATURE_EVENTS_BATCH: Final = "events_batch"  # POST /executions/{id}/events/batch, deduplicated by event_id
+FEATURE_CONTEXT: Final = "execution_context"  # GET /executions/{id}/context: agent, skills, environment, session at once
+FEATURE_TURN_STATUS: Final = "turn_status"  # POST /analytics/turns answers with `next_status`: no polling
+FEATURE_APPROVAL_SIGNAL: Final = "approval_signal"  # an answered approval arrives as the signal `resolve_approval`
+
+
+def workflow_id(execution_type: str, execution_id: str) -> str:
+    """The Temporal workflow id by which the control plane addresses signals and cancellation."""
+    prefix = {"agent": "agent-execution", "team": "team-execution", "dynamic": "dynamic-execution"}
+    return f"{prefix.get(execution_type.lower(), 'agent-execution')}-{execution_id}"
+
+
+def user_message_id(execution_id: str, turn: int) -> str:
+    return f"{execution_id}_user_{turn}"
+
+
+def assistant_message_id(execution_id: str, turn: int, step: int) -> str:
+    """One id for each run of text: text after a tool call is a new message (PROTOCOL C.2)."""
+    return f"{execution_id}_assistant_{turn}" if step == 1 else f"{execution_id}_assistant_{turn}_{step}"
+
+
+def tool_message_id(execution_id: str, tool_execution_id: str) -> str:
+    return f"{execution_id}_tool_{tool_execution_id}"
+
+
+def approval_id(execution_id: str, tool_execution_id: str, arguments_hash: str) -> str:
+    """The same question always has the same id, so asking twice (a retry, a replay) is asking once."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"kubiya:{execution_id}:{tool_execution_id}:{arguments_hash}"))

@@ -1,0 +1,1 @@
+"""A generic process supervisor. It knows nothing of Kubiya."""
