@@ -1,0 +1,133 @@
+"""The port to language models: what is asked, what comes back, how it fails. Nothing here knows a provider.
+
+    Models(endpoint).select(model_id).stream(ModelRequest)  ->  Delta, Delta, ..., ModelReply
+
+A stream ends with exactly one ModelReply, or raises ModelError. Whoever calls decides about retries: the providers
+behind the port never try twice by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+from ..errors import Unavailable
+from ..protocol.execution import Usage
+from ..protocol.messages import Message, ToolCall
+from ..protocol.tools import ToolSpec
+
+TEXT: Final = "text"
+THINKING: Final = "thinking"
+
+# Why a model call failed.
+RATE_LIMITED: Final = "rate_limited"  # 429: the provider wants fewer calls
+UNAVAILABLE: Final = "unavailable"  # connection refused or lost, 408, 409, 5xx
+AUTH: Final = "auth"  # 401, 403
+BAD_REQUEST: Final = "bad_request"  # any other 4xx: the same request fails again
+CONTEXT_OVERFLOW: Final = "context_overflow"  # the conversation is longer than the model's window
+REFUSED: Final = "refused"  # a content filter stopped the request
+CUT_STREAM: Final = "cut_stream"  # the stream ended before the model said why it stopped
+SILENT: Final = "silent"  # no byte within the idle timeout
+
+STOP: Final = "stop"
+TOOL_CALLS: Final = "tool_calls"
+LENGTH: Final = "length"
+CONTENT_FILTER: Final = "content_filter"
+
+IDLE_TIMEOUT: Final = 120.0  # seconds without a chunk; reasoning models can think for a minute before the first one
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """One model call: the whole conversation so far and the tools that the model may ask for.
+
+    `settings` is the agent's model_config: temperature, max_tokens, top_p, top_k, stop, frequency_penalty,
+    presence_penalty, seed, parallel_tool_calls, timeout (seconds for the whole call); others are ignored.
+    `metadata` are trace keys for a gateway (PROTOCOL D.1); they are not shown to the model.
+    """
+
+    model_id: str
+    system_prompt: str
+    messages: list[Message]
+    tools: list[ToolSpec] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of the answer as it comes; `kind` is TEXT or THINKING."""
+
+    kind: str
+    content: str
+
+
+@dataclass(frozen=True)
+class ModelReply:
+    """The whole answer. `content` is the sum of the text deltas; `tool_calls` are {id, name, arguments: raw JSON text}.
+
+    `thinking` holds opaque entries which belong into the assistant message, so that a provider that signs its thoughts
+    sees them again. `finish_reason` is STOP, TOOL_CALLS, LENGTH, CONTENT_FILTER, or a word of the provider's own.
+    """
+
+    content: str
+    tool_calls: list[ToolCall]
+    thinking: list[dict[str, Any]]
+    usage: Usage
+    finish_reason: str
+    model: str
+    provider: str
+
+
+class ModelError(Unavailable):
+    """A model call failed. `retryable` tells whether the same call may succeed later, `retry_after` (seconds) when."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str,
+        remedy: str = "",
+        status: int | None = None,
+        retryable: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.kind = kind
+        self.status = status
+        self.retryable = retryable
+        self.retry_after = retry_after
+
+
+class Model(Protocol):
+    """A provider's model. `label` is what a person reads, e.g. "demo model, not an LLM"."""
+
+    @property
+    def label(self) -> str: ...
+
+    def stream(self, request: ModelRequest) -> AsyncIterator[Delta | ModelReply]:
+        """Deltas, then one ModelReply. Raises ModelError; stop early by closing the iterator (`contextlib.aclosing`)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where models are: an OpenAI-compatible base URL with its bearer key, and the worker's choice of model.
+
+    `override` (KUBIYA_MODEL_OVERRIDE) beats an agent's model, `default_model` (LITELLM_DEFAULT_MODEL) serves agents
+    without one. `idle_timeout` is in seconds. `gateway` says that a LiteLLM gateway listens there, which takes trace
+    metadata; other servers may refuse a field that they do not know.
+    """
+
+    base_url: str = ""
+    api_key: str = field(default="", repr=False)
+    default_model: str | None = None
+    override: str | None = None
+    idle_timeout: float = IDLE_TIMEOUT
+    gateway: bool = True
+
+    @property
+    def takes_metadata(self) -> bool:
+        return self.gateway and urlsplit(self.base_url).hostname != "api.openai.com"
