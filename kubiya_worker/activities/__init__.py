@@ -1,0 +1,31 @@
+"""Side effects, one module per seam. `build` binds them to what the worker process holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kubiya_worker.activities.execution import ExecutionActivities
+from kubiya_worker.activities.model import ModelActivities
+from kubiya_worker.activities.runtime import Runtime
+from kubiya_worker.activities.session import SessionActivities
+from kubiya_worker.activities.tool import ToolActivities
+
+
+def build(runtime: Runtime) -> list[Callable[..., Any]]:
+    """All activities of a worker, ready for `temporalio.worker.Worker(activities=…)`."""
+    model, tool = ModelActivities(runtime), ToolActivities(runtime)
+    session, execution = SessionActivities(runtime), ExecutionActivities(runtime)
+    return [
+        model.call_model,
+        tool.call_tool,
+        session.begin_execution,
+        session.end_turn,
+        execution.request_approval,
+        execution.check_approval,
+        execution.report,
+        execution.end_execution,
+    ]
+
+
+__all__ = ["Runtime", "build"]

@@ -1,0 +1,113 @@
+"""Publishing an activity's events: in order, batched, and never lost without the caller's knowing.
+
+One `Publisher` serves one activity attempt. Events go out from a task of its own while the activity works; text chunks
+that wait together are joined. When the control plane cannot take them, `close` hands them back, and the workflow keeps
+them until it can. Event ids are deterministic where the content is, so a second sending is stored once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Final
+
+from temporalio import activity
+
+from kubiya_worker.control_plane.client import ControlPlane
+from kubiya_worker.control_plane.errors import ControlPlaneError
+from kubiya_worker.protocol import events as ev
+
+WINDOW: Final = 0.02  # seconds: chunks that arrive within it travel together; the first goes at once
+CLOSE_TIMEOUT: Final = 10.0  # seconds that a finished activity waits for its last events before it hands them back
+BATCH: Final = 200  # events in one request
+MERGED_BYTES: Final = 32_768  # a joined chunk grows no larger
+
+
+def merge_chunks(events: list[ev.Event]) -> list[ev.Event]:
+    """Join neighbouring text chunks of the same message; the order of everything stays."""
+    merged: list[ev.Event] = []
+    for event in events:
+        last = merged[-1] if merged else None
+        data = event["data"]
+        if (
+            last is not None
+            and event["event_type"] == last["event_type"] == ev.MESSAGE_CHUNK
+            and data["message_id"] == last["data"]["message_id"]
+            and len(last["data"]["content"]) + len(data["content"]) <= MERGED_BYTES
+        ):
+            size = int(last["data"].get("batch_info", {}).get("batch_size", 1)) + 1
+            content = last["data"]["content"] + data["content"]
+            batch = {"is_batched": True, "batch_size": size}
+            merged[-1] = {**last, "data": {**last["data"], "content": content, "batch_info": batch}}
+        else:
+            merged.append(event)
+    return merged
+
+
+class Publisher:
+    """`async with Publisher(...) as out: out.emit(event)`; afterwards `out.undelivered` is what has to be kept."""
+
+    def __init__(self, control_plane: ControlPlane, execution_id: str, *, hold: bool = False) -> None:
+        self._control_plane = control_plane
+        self._execution_id = execution_id
+        self._hold = hold
+        self._queue: list[ev.Event] = []
+        self._sending: list[ev.Event] = []  # a batch once formed stays as it is: a retry must repeat it exactly
+        self._wake = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.undelivered: list[ev.Event] = []
+
+    async def __aenter__(self) -> Publisher:
+        if not self._hold:
+            self._task = asyncio.create_task(self._run())
+        return self
+
+    def emit(self, event: ev.Event) -> None:
+        self._queue.append(event)
+        self._wake.set()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        self._wake.set()
+        if self._task is not None:
+            done, _ = await asyncio.wait({self._task}, timeout=CLOSE_TIMEOUT)
+            if not done:
+                self._task.cancel()
+                await asyncio.wait({self._task})
+        self.undelivered = self._sending + merge_chunks(self._queue)
+
+    async def _run(self) -> None:
+        delay = 0.1
+        while self._sending or self._queue or not self._closing.is_set():
+            if not self._sending:
+                if not self._queue:
+                    self._wake.clear()
+                    await self._wake.wait()
+                    continue
+                self._sending = merge_chunks(self._queue[:BATCH])
+                del self._queue[:BATCH]
+            try:
+                await asyncio.to_thread(self._control_plane.publish, self._execution_id, self._sending)
+            except ControlPlaneError as error:
+                if not error.retryable:
+                    activity.logger.error("events.refused %s", error, extra={"execution_id": self._execution_id})
+                    self._sending = []
+                    continue
+                if self._closing.is_set():
+                    return  # the workflow keeps them: better than to hold a slot while nobody listens
+                await self._pause(error.retry_after or delay)
+                delay = min(delay * 2, 5.0)
+                continue
+            delay = 0.1
+            self._sending = []
+            await self._pause(WINDOW)
+
+    async def _pause(self, seconds: float) -> None:
+        """Let events gather; the end of the activity cuts it short."""
+        try:
+            await asyncio.wait_for(self._closing.wait(), seconds)
+        except TimeoutError:
+            pass  # the usual case

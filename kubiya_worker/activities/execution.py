@@ -1,0 +1,90 @@
+"""Small calls about one execution: approvals, reports, the end after a cancellation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from kubiya_worker.activities.runtime import Runtime
+from kubiya_worker.activities.session import ask
+from kubiya_worker.protocol import calls, names
+from kubiya_worker.protocol import events as ev
+from kubiya_worker.protocol import execution as ex
+
+
+class ExecutionActivities:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    @activity.defn(name=names.REQUEST_APPROVAL)
+    async def request_approval(self, asked: calls.ApprovalInput) -> None:
+        """Create the approval (the same id creates it once), tell whoever watches, mark the execution as waiting."""
+        control_plane, request = self._runtime.control_plane, asked.request
+        arguments = self._runtime.redactor.value(request.arguments)
+        approval = {
+            "id": asked.approval_id,
+            "execution_id": asked.execution_id,
+            "tool_name": request.tool_name,
+            "tool_execution_id": asked.tool_execution_id,
+            "tool_args": arguments,
+            "arguments_hash": request.arguments_hash,
+            "risk_level": request.risk_level,
+            "rule_id": request.rule_id,
+            "reason": request.reason,
+            "approver_emails": request.approver_emails,
+            "timeout_minutes": request.timeout_minutes,
+        }
+        await ask(control_plane.create_approval, approval)
+        await ask(control_plane.patch_execution, asked.execution_id, status=ex.WAITING)
+        data = {
+            **{key: approval[key] for key in ("execution_id", "tool_name", "tool_execution_id", "tool_args")},
+            "approval_id": asked.approval_id,
+            "status": "pending",
+            "risk_level": request.risk_level,
+            "reason": request.reason,
+            "arguments_hash": request.arguments_hash,
+            "expires_at": asked.expires_at,
+        }
+        event = ev.event(f"approval_requested:{asked.approval_id}", ev.APPROVAL_REQUESTED, data)
+        await ask(control_plane.publish, asked.execution_id, [event])
+
+    @activity.defn(name=names.CHECK_APPROVAL)
+    async def check_approval(self, approval_id: str) -> dict[str, Any]:
+        """The answer to an approval as the signal would carry it; empty while there is none."""
+        found = await ask(self._runtime.control_plane.get_approval, approval_id)
+        if str(found.get("status")) not in ("approved", "rejected", "expired"):
+            return {}
+        return {
+            "approval_id": approval_id,
+            "decision": found["status"],
+            "approver": {"email": found.get("approved_by_email"), "name": found.get("approved_by_name")},
+            "reason": found.get("rejection_reason"),
+        }
+
+    @activity.defn(name=names.REPORT)
+    async def report(self, report: calls.ReportInput) -> list[ev.Event]:
+        """Publish events in order and PATCH the execution. Returns the events that could not be delivered."""
+        control_plane = self._runtime.control_plane
+        try:
+            if report.expire_approval:
+                await ask(control_plane.expire_approval, report.expire_approval)
+            if report.patch:
+                await ask(control_plane.patch_execution, report.execution_id, **report.patch)
+            if report.events:
+                await ask(control_plane.publish, report.execution_id, report.events)
+        except ApplicationError as error:
+            if report.must_deliver or error.non_retryable:
+                raise
+            return report.events
+        return []
+
+    @activity.defn(name=names.END_EXECUTION)
+    async def end_execution(self, report: calls.ReportInput) -> None:
+        """The last word on an execution that ends outside a turn; then nothing of it is kept here."""
+        if report.events:
+            await ask(self._runtime.control_plane.publish, report.execution_id, report.events)
+        if report.patch:
+            await ask(self._runtime.control_plane.patch_execution, report.execution_id, **report.patch)
+        self._runtime.forget(report.execution_id)

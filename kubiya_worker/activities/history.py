@@ -1,0 +1,63 @@
+"""Getting at what the workflow holds: from this worker's memory, or by a query to the workflow itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from temporalio import activity
+
+from kubiya_worker.activities.runtime import Runtime
+from kubiya_worker.protocol import calls, names
+from kubiya_worker.protocol import messages as m
+
+
+def _workflow(runtime: Runtime) -> Any:
+    info = activity.info()
+    assert info.workflow_id is not None
+    return runtime.temporal.get_workflow_handle(info.workflow_id, run_id=info.workflow_run_id)
+
+
+async def context_of(runtime: Runtime, execution_id: str) -> calls.Context:
+    """What the execution runs with; fixed at its start, so what is in memory is right."""
+    known = runtime.contexts.get(execution_id)
+    if known is None:
+        known = await _workflow(runtime).query(names.GET_CONTEXT, result_type=calls.Context)
+        runtime.contexts.put(execution_id, known)
+    assert known is not None
+    return known
+
+
+async def conversation_of(runtime: Runtime, call: calls.ModelInput) -> list[m.Message]:
+    """The conversation with the digest that the call names; missing parts are paged out of the workflow."""
+    known = runtime.transcripts.assemble(call.execution_id, call.base, call.tail, call.digest)
+    if known is not None:
+        return known
+    start, digest = runtime.transcripts.held(call.execution_id)
+    whole = await _page_in(runtime, call.execution_id, start, digest)
+    if m.digest_of(whole) != call.digest:  # another history of the same execution was in memory (a reset)
+        whole = await _page_in(runtime, call.execution_id, 0, m.EMPTY_DIGEST)
+    return whole
+
+
+async def _page_in(runtime: Runtime, execution_id: str, start: int, digest: str) -> list[m.Message]:
+    handle = _workflow(runtime)
+    fetched: list[m.Message] = []
+    while True:
+        page: dict[str, Any] = await handle.query(names.GET_TRANSCRIPT, start + len(fetched), result_type=dict)
+        if not fetched and page["digest"] != digest:  # what is held does not fit: begin at the beginning
+            start, digest = 0, m.EMPTY_DIGEST
+            page = await handle.query(names.GET_TRANSCRIPT, 0, result_type=dict)
+        fetched += page["messages"]
+        if start + len(fetched) >= page["total"] or not page["messages"]:
+            return runtime.transcripts.replace(execution_id, start, fetched)
+
+
+async def message_of(runtime: Runtime, execution_id: str, message_id: str) -> m.Message:
+    """One message of the conversation by its id. LookupError when it is not there."""
+    found = runtime.transcripts.find(execution_id, message_id)
+    if found is None:
+        whole = await _page_in(runtime, execution_id, *runtime.transcripts.held(execution_id))
+        found = next((x for x in reversed(whole) if x.get("message_id") == message_id), None)
+    if found is None:
+        raise LookupError(f"message {message_id} is not in the conversation")
+    return found

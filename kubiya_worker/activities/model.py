@@ -1,0 +1,189 @@
+"""`call_model`: one call of a language model, streamed to whoever watches."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from kubiya_worker.activities.events import Publisher
+from kubiya_worker.activities.history import context_of, conversation_of
+from kubiya_worker.activities.runtime import Runtime
+from kubiya_worker.errors import WorkerError
+from kubiya_worker.models.base import TEXT, Delta, ModelError, ModelReply, ModelRequest
+from kubiya_worker.protocol import calls, names
+from kubiya_worker.protocol import events as ev
+from kubiya_worker.protocol import messages as m
+from kubiya_worker.protocol.tools import ToolSpec
+
+HEARTBEAT_EVERY = 1.0  # seconds; the SDK throttles to the worker's limit
+
+
+@contextlib.asynccontextmanager
+async def heartbeats() -> AsyncIterator[None]:
+    """Tell Temporal that this attempt is alive, and learn of cancellation, while the body runs."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(HEARTBEAT_EVERY)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def attempt_tag() -> str:
+    """Names this attempt in event ids: text differs between attempts, so its events must not be taken for repeats."""
+    info = activity.info()
+    return f"{info.current_attempt_scheduled_time.timestamp():.6f}".replace(".", "")
+
+
+class ModelActivities:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    @activity.defn(name=names.CALL_MODEL)
+    async def call_model(self, call: calls.ModelInput) -> calls.ModelResult:
+        """Stream one model call. Retryable faults are raised with the provider's own delay, others end the turn."""
+        runtime = self._runtime
+        tag = attempt_tag()
+        async with heartbeats():
+            publisher = Publisher(runtime.control_plane, call.execution_id, hold=call.hold)
+            async with publisher as out:
+                if activity.info().attempt > 1 or call.restarted:
+                    data = {"message_id": call.message_id}
+                    out.emit(ev.event(f"reset:{call.message_id}:{tag}", ev.RESET_CHUNKS, data))
+                try:
+                    result = await self._stream(call, out, tag)
+                except ModelError as error:
+                    raise self._failure(call, error, out, tag) from error
+                except WorkerError as error:
+                    raise ApplicationError(error.line(), type=type(error).__name__, non_retryable=True) from error
+            result.undelivered = publisher.undelivered
+        runtime.transcripts.leave(call.execution_id, result.message)
+        return result
+
+    async def _stream(self, call: calls.ModelInput, out: Publisher, tag: str) -> calls.ModelResult:
+        runtime = self._runtime
+        context = await context_of(runtime, call.execution_id)
+        conversation = await conversation_of(runtime, call)
+        model = runtime.models.select(context.model_id)
+        request = ModelRequest(
+            model_id=context.model_id,
+            system_prompt=context.system_prompt,
+            messages=conversation,
+            tools=[ToolSpec.parse(tool) for tool in context.tools],
+            settings=context.model_config,
+            metadata=_trace(call.execution_id, context),
+        )
+        began, started_at = time.monotonic(), ev.now()
+        clean = runtime.redactor.stream()
+        reply: ModelReply | None = None
+        count = 0
+        async with contextlib.aclosing(model.stream(request)) as stream:  # type: ignore[type-var]
+            async for item in stream:
+                if isinstance(item, ModelReply):
+                    reply = item
+                elif isinstance(item, Delta):
+                    count += 1
+                    self._emit_delta(out, call.message_id, item, clean.feed, f"{tag}:{count}")
+        rest = clean.flush()
+        if rest:
+            self._emit_delta(out, call.message_id, Delta(TEXT, rest), str, f"{tag}:rest")
+        if reply is None:
+            raise ModelError("The model's answer ended without a result", kind="cut_stream", retryable=True)
+        message = self._message(call, reply, conversation)
+        out.emit(
+            ev.event(
+                f"message:{call.message_id}:{tag}",
+                ev.MESSAGE,
+                {k: v for k, v in message.items() if k != "thinking"}
+                | {"model": reply.model, "model_provider": reply.provider, "model_label": context.model_label},
+            )
+        )
+        return calls.ModelResult(
+            message=message,
+            usage=reply.usage.wire(),
+            finish_reason=reply.finish_reason,
+            model=reply.model,
+            provider=reply.provider,
+            seconds=round(time.monotonic() - began, 3),
+            started_at=started_at,
+        )
+
+    def _emit_delta(self, out: Publisher, message_id: str, delta: Delta, clean: object, number: str) -> None:
+        assert callable(clean)
+        if delta.kind == TEXT:
+            text = clean(delta.content)
+            if text:
+                data = {"role": "assistant", "content": text, "is_chunk": True, "message_id": message_id}
+                out.emit(ev.event(f"chunk:{message_id}:{number}", ev.MESSAGE_CHUNK, data))
+        elif delta.content:
+            data = {"message_id": message_id, "index": 0, "thinking": self._runtime.redactor.text(delta.content)}
+            out.emit(ev.event(f"thinking:{message_id}:{number}", ev.THINKING_DELTA, data))
+
+    def _message(self, call: calls.ModelInput, reply: ModelReply, conversation: list[m.Message]) -> m.Message:
+        """The assistant message; ids of tool calls are made unique within the execution, providers repeat them."""
+        taken = {c["id"] for message in conversation for c in message.get("tool_calls") or []}
+        tool_calls: list[m.ToolCall] = []
+        for asked in reply.tool_calls:
+            call_id = (
+                asked["id"]
+                if asked["id"] and asked["id"] not in taken
+                else f"{asked['id'] or 'call'}_{call.turn}_{call.step}"
+            )
+            while call_id in taken:
+                call_id += "_"
+            taken.add(call_id)
+            tool_calls.append({**asked, "id": call_id})
+        message: m.Message = {
+            "role": "assistant",
+            "content": self._runtime.redactor.text(reply.content),
+            "message_id": call.message_id,
+            "timestamp": ev.now(),
+        }
+        if tool_calls:
+            message["tool_calls"] = tool_calls
+        if reply.thinking:
+            message["thinking"] = reply.thinking
+        return message
+
+    def _failure(self, call: calls.ModelInput, error: ModelError, out: Publisher, tag: str) -> ApplicationError:
+        """The fault as Temporal's retry policy understands it, and a line for whoever watches."""
+        text = self._runtime.redactor.text(error.line())
+        if error.retryable:
+            wait = f", trying again in {error.retry_after:g} s" if error.retry_after else ", trying again"
+            data = {
+                "severity": "warning",
+                "message": f"{text}{wait}",
+                "kind": error.kind,
+                "message_id": call.message_id,
+            }
+            out.emit(ev.event(f"notice:{call.message_id}:{tag}", ev.NOTICE, data))
+        delay = timedelta(seconds=error.retry_after) if error.retry_after else None
+        return ApplicationError(text, type=error.kind, non_retryable=not error.retryable, next_retry_delay=delay)
+
+
+def _trace(execution_id: str, context: calls.Context) -> dict[str, str]:
+    """Trace keys for a gateway (PROTOCOL D.1)."""
+    email = str(context.user.get("user_email") or "")
+    return {
+        "trace_name": "agent-chat",
+        "generation_name": "agent-chat",
+        "trace_id": execution_id,
+        "session_id": execution_id,
+        "trace_user_id": f"{email}-{context.organization_id}",
+        "user_email": email,
+        "organization_id": context.organization_id,
+        "agent_id": context.agent_id,
+        "agent_name": context.agent_name,
+        "model": context.model_id,
+    }

@@ -1,0 +1,69 @@
+"""What activities need from the worker process: one object, built once, handed to all of them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from temporalio.client import Client
+
+from kubiya_worker.activities.transcripts import Transcripts
+from kubiya_worker.control_plane.client import ControlPlane
+from kubiya_worker.models import Models
+from kubiya_worker.protocol.calls import Context
+from kubiya_worker.tools.base import Toolset
+from kubiya_worker.tools.redact import Redactor
+
+V = TypeVar("V")
+
+
+class Recent(Generic[V]):
+    """The `limit` values that were used last, by execution id."""
+
+    def __init__(self, limit: int = 256) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[str, V] = OrderedDict()
+
+    def get(self, key: str) -> V | None:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
+    def put(self, key: str, value: V) -> None:
+        self._kept[key] = value
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._limit:
+            self._kept.popitem(last=False)
+
+    def forget(self, key: str) -> None:
+        self._kept.pop(key, None)
+
+
+@dataclass
+class Runtime:
+    """`secrets` are values that must never leave this process (API key, Temporal key, model keys)."""
+
+    control_plane: ControlPlane
+    temporal: Client
+    models: Models
+    workspace_root: Path
+    worker_id: str
+    hostname: str = ""
+    secrets: Sequence[str] = ()
+    transcripts: Transcripts = field(default_factory=Transcripts)
+    contexts: Recent[Context] = field(default_factory=Recent)
+    toolsets: Recent[Toolset] = field(default_factory=Recent)
+    environments: Recent[Mapping[str, str]] = field(default_factory=Recent)  # for tools only; never in the history
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        return Redactor(self.secrets)
+
+    def forget(self, execution_id: str) -> None:
+        """Drop what is kept of an execution that is over."""
+        for kept in (self.transcripts, self.contexts, self.toolsets, self.environments):
+            kept.forget(execution_id)

@@ -1,0 +1,169 @@
+"""Beginning an execution and ending a turn: what is read from and written to the control plane as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from kubiya_worker.activities.runtime import Runtime
+from kubiya_worker.activities.tool import tool_environment, workspace_of
+from kubiya_worker.control_plane.errors import ControlPlaneError
+from kubiya_worker.errors import WorkerError
+from kubiya_worker.protocol import calls, names
+from kubiya_worker.protocol import events as ev
+from kubiya_worker.protocol import execution as ex
+from kubiya_worker.protocol import messages as m
+from kubiya_worker.tools.skills import build_toolset
+
+T = TypeVar("T")
+
+APPROVAL_POLL: Final = 15.0  # seconds, for a control plane that does not signal
+STATUS_POLLS: Final = 3  # PROTOCOL B.6: the published server decides within seconds after a turn was posted
+STATUS_POLL_EVERY: Final = 2.0
+
+
+async def ask(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """A control-plane call off the event loop; faults as Temporal's retry policy understands them."""
+    try:
+        return await asyncio.to_thread(call, *args, **kwargs)
+    except ControlPlaneError as error:
+        raise ApplicationError(error.line(), type=type(error).__name__, non_retryable=not error.retryable) from error
+
+
+class SessionActivities:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    @activity.defn(name=names.BEGIN_EXECUTION)
+    async def begin_execution(self, begin: calls.BeginInput) -> calls.BeginResult:
+        """Load what the execution runs with, mark it as running, publish its first events."""
+        runtime, given = self._runtime, ex.ExecutionInput.parse(begin.raw)
+        control_plane, execution_id = runtime.control_plane, given.execution_id
+        loaded = await ask(control_plane.execution_context, execution_id, given.agent_id)
+        agent, environment = loaded.get("agent") or {}, loaded.get("environment") or {}
+        metadata = dict((loaded.get("execution") or {}).get("execution_metadata") or {})
+        context = calls.Context(
+            agent_id=given.agent_id,
+            agent_name=str(agent.get("name") or ""),
+            system_prompt=given.system_prompt or environment.get("system_prompt") or agent.get("system_prompt") or "",
+            model_config={**(agent.get("llm_config") or agent.get("model_config") or {}), **given.model_config},
+            skills=[skill for skill in loaded.get("skills") or [] if skill.get("enabled", True)],
+            rules=loaded.get("approval_rules") or [],
+            workspace=str(given.agent_config.get("cwd") or ""),
+            user={k: v for k, v in given.user_metadata.items() if k.startswith("user_")},
+            organization_id=given.organization_id,
+            metadata={**metadata, "workflow_started": True, "has_mcp_servers": bool(given.mcp_servers)},
+            approval_poll_seconds=0.0 if names.FEATURE_APPROVAL_SIGNAL in control_plane.features else APPROVAL_POLL,
+        )
+        failure = None
+        try:
+            context.model_id = runtime.models.resolve(given.model_id or agent.get("model_id"))
+            context.model_label = runtime.models.select(context.model_id).label
+            toolset = build_toolset(context.skills, workspace=workspace_of(runtime, execution_id, context.workspace))
+            context.tools = [spec.wire() for spec in toolset.specs]
+        except WorkerError as error:
+            failure = error.line()
+        await asyncio.gather(
+            ask(
+                control_plane.patch_execution,
+                execution_id,
+                status=ex.RUNNING,
+                started_at=ev.now(),
+                execution_metadata={**context.metadata, "model": context.model_id, "model_label": context.model_label},
+            ),
+            ask(control_plane.publish, execution_id, _first_events(execution_id, begin.first_message, context)),
+            ask(control_plane.patch_agent, given.agent_id, status="running"),
+        )
+        runtime.contexts.put(execution_id, context)
+        runtime.environments.put(execution_id, tool_environment(environment))
+        session = (loaded.get("session") or {}).get("messages") or []
+        earlier = [x for x in map(_from_session, session) if x["message_id"] != begin.first_message["message_id"]]
+        return calls.BeginResult(context=context, session=earlier, failure=failure)
+
+    @activity.defn(name=names.END_TURN)
+    async def end_turn(self, turn: calls.TurnInput) -> calls.TurnResult:
+        """Persist the session, post the turn, learn the next status; close the execution when it is final."""
+        control_plane, execution_id = self._runtime.control_plane, turn.execution_id
+        if turn.events:
+            await ask(control_plane.publish, execution_id, turn.events)
+        writes = [
+            ask(
+                control_plane.save_session,
+                execution_id,
+                session_id=execution_id,
+                messages=[_to_session(message) for message in turn.messages],
+                user_id=turn.user_id,
+                metadata={"turn": turn.turn},
+            )
+        ]
+        if turn.tool_records:
+            turn_id = turn.turn_record.get("turn_id")
+            writes.append(ask(control_plane.post_tool_calls, [{**r, "turn_id": turn_id} for r in turn.tool_records]))
+        await asyncio.gather(*writes)
+        decided = await ask(control_plane.post_turn, turn.turn_record) if turn.turn_record else {}
+        status = turn.force_status or await self._next_status(execution_id, decided or {})
+        if turn.more_input and status == ex.COMPLETED:
+            status = ex.RUNNING
+        if ex.is_final(status):
+            patch = {**turn.final_fields, "status": status, "completed_at": ev.now()}
+            agent_status = ex.COMPLETED if status == ex.COMPLETED else ex.FAILED
+            await asyncio.gather(
+                ask(control_plane.patch_execution, execution_id, **patch),
+                ask(control_plane.patch_agent, turn.agent_id, status=agent_status),
+            )
+            self._runtime.forget(execution_id)
+        elif status == ex.WAITING:
+            fields = {key: turn.final_fields[key] for key in ("response", "usage")}
+            await ask(control_plane.patch_execution, execution_id, status=ex.WAITING, **fields)
+        return calls.TurnResult(status)
+
+    async def _next_status(self, execution_id: str, decided: dict[str, Any]) -> str:
+        """What the control plane makes of the turn; one that does not say so at once is asked a few times."""
+        if decided.get("next_status"):
+            return str(decided["next_status"]).lower()
+        for attempt in range(STATUS_POLLS):
+            found = await ask(self._runtime.control_plane.get_execution, execution_id)
+            status = str(found.get("status") or "").lower()
+            if status not in (ex.RUNNING, ex.PENDING, ex.QUEUED, ""):
+                return status
+            if attempt + 1 < STATUS_POLLS:
+                await asyncio.sleep(STATUS_POLL_EVERY)
+        return ex.WAITING
+
+
+def _first_events(execution_id: str, first: m.Message, context: calls.Context) -> list[ev.Event]:
+    model = {"model": context.model_id, "model_label": context.model_label}
+    run = {"run_id": activity.info().workflow_run_id, "execution_id": execution_id, "cancellable": True}
+    return [
+        ev.event(
+            f"metadata:{execution_id}",
+            ev.METADATA,
+            {"execution_type": "AGENT", "agent_name": context.agent_name, **model},
+        ),
+        ev.event(f"message:{first['message_id']}", ev.MESSAGE, first),
+        ev.event(f"run_started:{execution_id}", ev.RUN_STARTED, {**run, **model}),
+    ]
+
+
+def _to_session(message: m.Message) -> dict[str, Any]:
+    """As PROTOCOL A.5 has it; our own keys ride along so that nothing is lost on the way back."""
+    if message["role"] != "tool":
+        return message
+    failed = message["status"] != m.TOOL_SUCCESS
+    return {
+        **message,
+        "tool_execution_id": message["tool_call_id"],
+        "tool_output": message["content"],
+        "tool_error": message.get("tool_error") or (message["content"] if failed else None),
+    }
+
+
+def _from_session(stored: dict[str, Any]) -> m.Message:
+    drop = ("tool_output", "tool_execution_id") if stored.get("role") == "tool" else ()
+    return {k: v for k, v in stored.items() if k not in drop and v is not None} | {
+        "message_id": str(stored.get("message_id"))
+    }

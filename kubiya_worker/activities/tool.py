@@ -1,0 +1,245 @@
+"""`call_tool`: one tool call, after the policy has had its say."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from temporalio import activity
+
+from kubiya_worker.activities.events import Publisher
+from kubiya_worker.activities.history import context_of, message_of
+from kubiya_worker.activities.model import heartbeats
+from kubiya_worker.activities.runtime import Runtime
+from kubiya_worker.control_plane.errors import ControlPlaneError
+from kubiya_worker.protocol import calls, names
+from kubiya_worker.protocol import events as ev
+from kubiya_worker.protocol import messages as m
+from kubiya_worker.tools import policy
+from kubiya_worker.tools.arguments import parse_arguments
+from kubiya_worker.tools.base import Tool, ToolArgumentsError, ToolContext, ToolResult, Toolset
+from kubiya_worker.tools.redact import Redactor
+from kubiya_worker.tools.skills import build_toolset
+
+EVENT_OUTPUT: Final = 10_000  # characters of a tool's output in its event; the conversation has all of it
+SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE", re.IGNORECASE)
+
+
+def workspace_of(runtime: Runtime, execution_id: str, override: str) -> Path:
+    """The folder that an execution works in: the agent's `cwd`, or one of its own below the worker's root."""
+    if override:
+        return Path(override).expanduser()
+    return runtime.workspace_root / re.sub(r"[^A-Za-z0-9._-]", "_", execution_id)[:200]
+
+
+def tool_environment(environment: Mapping[str, Any]) -> dict[str, str]:
+    """Variables for tools out of `resolved/full`; the worker's own key, which the server adds, is not for them."""
+    variables = environment.get("env_vars") or {}
+    return {str(k): str(v) for k, v in variables.items() if v is not None and not str(k).startswith("KUBIYA_API_")}
+
+
+class ToolActivities:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    @activity.defn(name=names.CALL_TOOL)
+    async def call_tool(self, call: calls.ToolInput) -> calls.ToolOutcome:
+        """Run the call, or say what a person has to decide first. What a tool cannot do is its result, not an error."""
+        runtime = self._runtime
+        async with heartbeats():
+            context = await context_of(runtime, call.execution_id)
+            toolset = self._toolset(call.execution_id, context)
+            tool = toolset.get(call.tool_name)
+            if tool is None:
+                known = ", ".join(spec.name for spec in toolset.specs) or "none"
+                return await self._without_running(call, f"There is no tool {call.tool_name!r}. Tools: {known}.", {})
+            raw = call.arguments if call.arguments is not None else await self._look_up(call)
+            try:
+                arguments = parse_arguments(tool.spec, raw)
+            except ToolArgumentsError as error:
+                return await self._without_running(call, str(error), {})
+            hashed = m.arguments_hash(call.tool_name, arguments)
+            decision = policy.decide(tool.spec, arguments, context.rules, call.grant)
+            if decision.kind == "deny":
+                return await self._without_running(
+                    call, f"Denied by policy: {decision.reason}", arguments, m.TOOL_DENIED
+                )
+            if decision.kind == "ask":
+                if call.grant is not None:
+                    text = "The approval does not cover these arguments; the call was not run."
+                    return await self._without_running(call, text, arguments, m.TOOL_DENIED)
+                return calls.ToolOutcome(approval=_request(call, arguments, hashed, decision, context.rules))
+            return await self._run(call, tool, arguments, context)
+
+    def _toolset(self, execution_id: str, context: calls.Context) -> Toolset:
+        known = self._runtime.toolsets.get(execution_id)
+        if known is None:
+            workspace = workspace_of(self._runtime, execution_id, context.workspace)
+            known = build_toolset(context.skills, workspace=workspace)
+            self._runtime.toolsets.put(execution_id, known)
+        return known
+
+    async def _look_up(self, call: calls.ToolInput) -> str:
+        message = await message_of(self._runtime, call.execution_id, call.message_id)
+        return next(str(c["arguments"]) for c in message["tool_calls"] if c["id"] == call.tool_execution_id)
+
+    async def _environment(self, call: calls.ToolInput, context: calls.Context) -> Mapping[str, str]:
+        known = self._runtime.environments.get(call.execution_id)
+        if known is None:
+            try:
+                raw = await asyncio.to_thread(self._runtime.control_plane.environment, context.agent_id)
+            except ControlPlaneError as error:  # not fatal (PROTOCOL A.8): the tool runs without
+                activity.logger.warning("environment.unavailable %s", error)
+                return {}
+            known = tool_environment(raw)
+            self._runtime.environments.put(call.execution_id, known)
+        return known
+
+    async def _run(
+        self, call: calls.ToolInput, tool: Tool, arguments: dict[str, Any], context: calls.Context
+    ) -> calls.ToolOutcome:
+        runtime = self._runtime
+        workspace = workspace_of(runtime, call.execution_id, context.workspace)
+        await asyncio.to_thread(workspace.mkdir, mode=0o700, parents=True, exist_ok=True)
+        environment = await self._environment(call, context)
+        hidden = [*runtime.secrets, *(v for k, v in environment.items() if SECRET_NAME.search(k))]
+        redactor = Redactor(hidden)
+        publisher = Publisher(runtime.control_plane, call.execution_id, hold=call.hold)
+        async with publisher as out:
+            out.emit(_started(call, redactor.value(arguments)))
+            began, started_at = time.monotonic(), ev.now()
+            tool_context = ToolContext(call.execution_id, call.tool_execution_id, workspace, environment)
+            try:
+                status, result = await self._await_tool(tool, arguments, tool_context)
+            except asyncio.CancelledError:
+                if not activity.is_worker_shutdown():
+                    out.emit(_completed(call, m.TOOL_FAILED, "", "cancelled", time.monotonic() - began))
+                    raise
+                # The grace period is over. The outcome has to be told here, for a tool that must not run twice.
+                if tool.spec.idempotent:
+                    raise
+                text = f"Outcome unknown: the worker stopped while {call.tool_name} ran, and ended it."
+                status, result = m.TOOL_UNKNOWN, ToolResult(text, text)
+            seconds = time.monotonic() - began
+            output, error = redactor.text(result.output), redactor.text(result.error) if result.error else None
+            out.emit(_completed(call, status, output, error, seconds, redactor.value(result.metadata)))
+        message = _message(
+            call, output if not error or error in output else f"{output}\n{error}".strip(), status, error
+        )
+        runtime.transcripts.leave(call.execution_id, message)
+        record = {
+            "execution_id": call.execution_id,
+            "tool_name": call.tool_name,
+            "tool_use_id": call.tool_execution_id,
+            "started_at": started_at,
+            "completed_at": ev.now(),
+            "duration_ms": round(seconds * 1000),
+            "tool_output_size": len(output),
+            "success": status == m.TOOL_SUCCESS,
+            "error_message": (error or "")[:500] or None,
+        }
+        return calls.ToolOutcome(message=message, record=record, undelivered=publisher.undelivered)
+
+    async def _await_tool(self, tool: Tool, arguments: dict[str, Any], context: ToolContext) -> tuple[str, ToolResult]:
+        try:
+            result = await asyncio.wait_for(tool.run(arguments, context), tool.spec.timeout + 10)
+        except TimeoutError:
+            text = f"{tool.spec.name} did not end within {tool.spec.timeout:g} s and was stopped."
+            return m.TOOL_FAILED, ToolResult(text, text)
+        except Exception as error:  # a bug in a tool must not end the execution; the model and the log hear of it
+            activity.logger.exception("tool.broke")
+            text = f"{tool.spec.name} broke: {type(error).__name__}: {error}"
+            return m.TOOL_FAILED, ToolResult(text, text)
+        return (m.TOOL_FAILED if result.error else m.TOOL_SUCCESS), result
+
+    async def _without_running(
+        self, call: calls.ToolInput, text: str, arguments: dict[str, Any], status: str = m.TOOL_FAILED
+    ) -> calls.ToolOutcome:
+        """The outcome of a call that was not run: the model reads why, and so does whoever watches."""
+        text = self._runtime.redactor.text(text)
+        publisher = Publisher(self._runtime.control_plane, call.execution_id, hold=call.hold)
+        async with publisher as out:
+            out.emit(_started(call, self._runtime.redactor.value(arguments)))
+            out.emit(_completed(call, status, "", text, 0.0))
+        message = _message(call, text, status, text)
+        self._runtime.transcripts.leave(call.execution_id, message)
+        return calls.ToolOutcome(message=message, undelivered=publisher.undelivered)
+
+
+def _message(call: calls.ToolInput, content: str, status: str, error: str | None) -> m.Message:
+    message: m.Message = {
+        "role": "tool",
+        "content": content,
+        "message_id": names.tool_message_id(call.execution_id, call.tool_execution_id),
+        "timestamp": ev.now(),
+        "tool_call_id": call.tool_execution_id,
+        "tool_name": call.tool_name,
+        "status": status,
+    }
+    return {**message, "tool_error": error[:500]} if error and error != content else message
+
+
+def _started(call: calls.ToolInput, arguments: Any) -> ev.Event:
+    data = {
+        "tool_name": call.tool_name,
+        "tool_execution_id": call.tool_execution_id,
+        "tool_arguments": arguments,
+        "message_id": call.message_id,
+        "message": f"Running {call.tool_name}",
+        "source": "agent",
+    }
+    if call.grant is not None:
+        data["enforcement"] = {"approval_id": call.grant.approval_id, "approver": call.grant.approver}
+    return ev.event(f"tool_started:{call.tool_execution_id}", ev.TOOL_STARTED, data)
+
+
+def _completed(
+    call: calls.ToolInput, status: str, output: str, error: str | None, seconds: float, metadata: Any = None
+) -> ev.Event:
+    cut = (
+        output
+        if len(output) <= EVENT_OUTPUT
+        else f"{output[:EVENT_OUTPUT]}\n[{len(output) - EVENT_OUTPUT} characters more]"
+    )
+    success = status == m.TOOL_SUCCESS
+    data = {
+        "tool_name": call.tool_name,
+        "tool_execution_id": call.tool_execution_id,
+        "status": "success" if success else "failed",
+        "outcome": status,
+        "tool_output": cut,
+        "tool_result": {"success": success, **(metadata or {})},
+        "tool_error": error,
+        "message": f"{call.tool_name} {'done' if success else 'failed'}",
+        "message_id": call.message_id,
+        "duration_seconds": round(seconds, 3),
+        "source": "agent",
+    }
+    return ev.event(f"tool_completed:{call.tool_execution_id}", ev.TOOL_COMPLETED, data)
+
+
+def _request(
+    call: calls.ToolInput,
+    arguments: dict[str, Any],
+    hashed: str,
+    decision: policy.Decision,
+    rules: list[dict[str, Any]],
+) -> calls.ApprovalRequest:
+    rule = next((r for r in rules if r.get("id") == decision.rule_id), {})
+    approvers = rule.get("approver_value") if rule.get("approver_type") == "user_emails" else None
+    if isinstance(approvers, str):
+        approvers = [part.strip() for part in approvers.split(",") if part.strip()]
+    return calls.ApprovalRequest(
+        tool_name=call.tool_name,
+        arguments=arguments,
+        arguments_hash=hashed,
+        risk_level=decision.risk,
+        reason=decision.reason,
+        rule_id=decision.rule_id,
+        approver_emails=list(approvers or []),
+        timeout_minutes=float(rule.get("timeout_minutes") or 1440),
+    )

@@ -1,0 +1,168 @@
+"""What the workflow and its activities hand each other. JSON-friendly dataclasses: they are the shape of the history.
+
+The conversation itself is not an input of `call_model`. The input names a prefix that the worker probably holds in memory
+(`base` messages), what was added since (`tail`, by reference where the worker that made it keeps it), and the digest of the
+whole. A worker that lacks a part pages it out of the workflow with the query `get_transcript`. So the history holds each
+message once and grows with the conversation, not with its square.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from kubiya_worker.protocol.events import Event
+from kubiya_worker.protocol.messages import Message
+
+INLINE_BYTES = 2048  # a message or an argument text above this travels by reference
+PAGE_BYTES = 500_000  # one page of `get_transcript`; Temporal's limit for a message is 4 MB
+
+
+@dataclass
+class Context:
+    """What an execution runs with; fixed at its start. Holds no secret: the environment is fetched where it is used."""
+
+    agent_id: str
+    agent_name: str = ""
+    system_prompt: str = ""
+    model_id: str = ""
+    model_config: dict[str, Any] = field(default_factory=dict)
+    model_label: str = ""  # shown wherever the model shows, e.g. "demo model, not an LLM"
+    skills: list[dict[str, Any]] = field(default_factory=list)
+    tools: list[dict[str, Any]] = field(default_factory=list)  # ToolSpec.wire()
+    rules: list[dict[str, Any]] = field(default_factory=list)  # approval rules, PROTOCOL A.9
+    workspace: str = ""
+    user: dict[str, Any] = field(default_factory=dict)
+    organization_id: str = ""
+    metadata: dict[str, Any] = field(
+        default_factory=dict
+    )  # the execution's own; a PATCH replaces the map, so it is kept
+    approval_poll_seconds: float = 0.0  # 0: the control plane signals; else how often to ask it
+
+
+@dataclass
+class BeginInput:
+    """`raw` is the workflow's own input, less what is secret in it."""
+
+    raw: dict[str, Any]
+    first_message: Message
+    turn: int = 1
+
+
+@dataclass
+class BeginResult:
+    context: Context
+    session: list[Message] = field(default_factory=list)  # what an earlier run of this execution left
+    failure: str | None = None  # why it cannot run: a skill or a model that is not configured right
+
+
+@dataclass
+class ModelInput:
+    execution_id: str
+    turn: int
+    step: int
+    message_id: str
+    base: int
+    tail: list[dict[str, Any]]  # {"message": …} or {"ref": message_id}
+    digest: str
+    hold: bool = False  # do not publish; hand all events back (the control plane is away, order matters)
+    restarted: bool = False  # text of an earlier call under this message id may be on the stream
+
+
+@dataclass
+class ModelResult:
+    message: Message
+    usage: dict[str, int]
+    finish_reason: str
+    model: str
+    provider: str
+    seconds: float
+    started_at: str
+    undelivered: list[Event] = field(default_factory=list)
+
+
+@dataclass
+class Grant:
+    """A person's yes to exactly these arguments."""
+
+    approval_id: str
+    arguments_hash: str
+    approver: str = ""
+
+
+@dataclass
+class ToolInput:
+    execution_id: str
+    tool_execution_id: str
+    tool_name: str
+    message_id: str  # of the assistant message that asked
+    step: int
+    arguments: str | None = None  # raw JSON text; None: look it up in the assistant message
+    grant: Grant | None = None
+    hold: bool = False
+
+
+@dataclass
+class ApprovalRequest:
+    tool_name: str
+    arguments: dict[str, Any]
+    arguments_hash: str
+    risk_level: str
+    reason: str
+    rule_id: str | None = None
+    approver_emails: list[str] = field(default_factory=list)
+    timeout_minutes: float = 1440.0
+
+
+@dataclass
+class ToolOutcome:
+    """`message` is the tool message for the conversation, or `approval` says what a person has to decide first."""
+
+    message: Message | None = None
+    approval: ApprovalRequest | None = None
+    record: dict[str, Any] = field(default_factory=dict)  # for /analytics/tool-calls
+    undelivered: list[Event] = field(default_factory=list)
+
+
+@dataclass
+class ApprovalInput:
+    execution_id: str
+    approval_id: str
+    tool_execution_id: str
+    request: ApprovalRequest
+    expires_at: str | None = None
+
+
+@dataclass
+class ReportInput:
+    """Events to publish, in order, and fields to PATCH on the execution."""
+
+    execution_id: str
+    events: list[Event] = field(default_factory=list)
+    patch: dict[str, Any] = field(default_factory=dict)
+    expire_approval: str | None = None
+    must_deliver: bool = False
+
+
+@dataclass
+class TurnInput:
+    """End of a turn. `messages` is the whole conversation: local activities' inputs are not recorded."""
+
+    execution_id: str
+    agent_id: str
+    turn: int
+    messages: list[Message]
+    turn_record: dict[str, Any]
+    tool_records: list[dict[str, Any]]
+    events: list[Event]
+    final_fields: dict[str, Any]  # what the closing PATCH carries, if this turn turns out to be the last
+    user_id: str | None = None
+    force_status: str | None = None  # completed by mark_as_done, failed: not for the control plane to decide
+    more_input: bool = False  # a message is waiting: go on whatever the control plane decides
+
+
+@dataclass
+class TurnResult:
+    """What the control plane decided: an execution status."""
+
+    status: str

@@ -1,0 +1,108 @@
+"""Approvals of one execution, as the workflow holds them: asked, answered, remembered. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kubiya_worker.protocol import messages as m
+from kubiya_worker.protocol.calls import ApprovalRequest
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A person's answer, or its absence. `arguments` is canonical JSON text when the person edited them."""
+
+    approval_id: str
+    status: str  # TOOL_SUCCESS: approved | TOOL_DENIED | TOOL_EXPIRED
+    arguments_hash: str
+    approver: str = ""
+    text: str = ""
+    arguments: str | None = None
+
+    @property
+    def approved(self) -> bool:
+        return self.status == m.TOOL_SUCCESS
+
+
+class Approvals:
+    """Open questions by approval id. An answer that comes before its question is open is kept."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, dict[str, Any]] = {}
+        self._answers: dict[str, dict[str, Any]] = {}
+        self._remembered: dict[str, str] = {}  # arguments_hash -> approver, for "remember for this execution"
+        self.waited = 0.0  # seconds in which at least one question was open
+        self._since = 0.0
+
+    @property
+    def open_count(self) -> int:
+        return len(self._open)
+
+    def open(self, approval_id: str, asked: ApprovalRequest, tool_execution_id: str, now: float) -> None:
+        if not self._open:
+            self._since = now
+        self._open[approval_id] = {
+            "approval_id": approval_id,
+            "tool_name": asked.tool_name,
+            "tool_execution_id": tool_execution_id,
+            "arguments_hash": asked.arguments_hash,
+            "risk_level": asked.risk_level,
+            "reason": asked.reason,
+        }
+
+    def open_requests(self) -> list[dict[str, Any]]:
+        return list(self._open.values())
+
+    def answer(self, answer: dict[str, Any]) -> None:
+        """The first answer counts; a second one to the same question changes nothing."""
+        approval_id = str(answer.get("approval_id") or "")
+        if approval_id and str(answer.get("decision")) in ("approved", "rejected", "expired"):
+            self._answers.setdefault(approval_id, dict(answer))
+
+    def answered(self, approval_id: str) -> bool:
+        return approval_id in self._answers
+
+    def close(self, approval_id: str, asked: ApprovalRequest, now: float) -> Answer:
+        """The verdict on a question; one that nobody answered has expired, which is not a denial. `now` in seconds."""
+        self._open.pop(approval_id, None)
+        if not self._open:
+            self.waited += now - self._since
+        given = self._answers.get(approval_id, {"decision": "expired"})
+        approver = given.get("approver") or {}
+        who = str(approver.get("email") or approver.get("name") or approver.get("id") or "a person")
+        reason = str(given.get("reason") or "").strip()
+        if given["decision"] == "expired":
+            text = "Nobody answered the request for approval in time. This is not a denial; it may be asked again."
+            return Answer(approval_id, m.TOOL_EXPIRED, asked.arguments_hash, text=text)
+        if given["decision"] == "rejected":
+            text = f"Denied by {who}." + (f" Reason: {reason}" if reason else "")
+            return Answer(approval_id, m.TOOL_DENIED, asked.arguments_hash, who, text)
+        edited = given.get("arguments")
+        if isinstance(edited, dict) and edited != asked.arguments:
+            granted = m.arguments_hash(asked.tool_name, edited)
+            return Answer(approval_id, m.TOOL_SUCCESS, granted, who, arguments=m.canonical(edited))
+        if given.get("remember"):
+            self._remembered[asked.arguments_hash] = who
+        return Answer(approval_id, m.TOOL_SUCCESS, asked.arguments_hash, who)
+
+    def remembered(self, asked: ApprovalRequest) -> Answer | None:
+        who = self._remembered.get(asked.arguments_hash)
+        return Answer("remembered", m.TOOL_SUCCESS, asked.arguments_hash, who) if who is not None else None
+
+    def snapshot(self) -> dict[str, Any]:
+        """For continue-as-new, which happens only when no question is open."""
+        return {"answers": self._answers, "remembered": self._remembered, "waited": self.waited}
+
+    @classmethod
+    def restore(cls, saved: dict[str, Any]) -> Approvals:
+        approvals = cls()
+        approvals._answers = dict(saved["answers"])
+        approvals._remembered = dict(saved["remembered"])
+        approvals.waited = float(saved["waited"])
+        return approvals
+
+    def take_over(self, earlier: Approvals) -> None:
+        """Answers that arrived before the state was restored."""
+        for answer in earlier._answers.values():
+            self.answer(answer)

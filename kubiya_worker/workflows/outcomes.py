@@ -1,0 +1,52 @@
+"""What the conversation and the stream say of a tool call that no worker can speak for. Pure."""
+
+from __future__ import annotations
+
+from temporalio.exceptions import ActivityError, TimeoutError
+
+from kubiya_worker.protocol import calls, events, names
+from kubiya_worker.protocol import messages as m
+
+
+def cause_of(error: ActivityError) -> str:
+    """Why an activity failed, in words for a person."""
+    cause = error.cause
+    if isinstance(cause, TimeoutError):
+        return "its worker was lost, or it took longer than it may"
+    return str(getattr(cause, "message", None) or cause or error)
+
+
+def lost(request: calls.ToolInput, error: ActivityError) -> tuple[str, str]:
+    """(status, text) of a call without an outcome: the worker died, or the activity itself broke."""
+    if isinstance(error.cause, TimeoutError):
+        return m.TOOL_UNKNOWN, (
+            f"Outcome unknown: the worker that ran {request.tool_name} was lost while it ran. It may or may not have "
+            "taken effect. It was not run again. Check the state before you repeat it."
+        )
+    return m.TOOL_FAILED, f"{request.tool_name} could not be run: {cause_of(error)}"
+
+
+def tool_message(request: calls.ToolInput, text: str, status: str, now: str) -> m.Message:
+    return {
+        "role": "tool",
+        "content": text,
+        "message_id": names.tool_message_id(request.execution_id, request.tool_execution_id),
+        "timestamp": now,
+        "tool_call_id": request.tool_execution_id,
+        "tool_name": request.tool_name,
+        "status": status,
+    }
+
+
+def tool_completed(request: calls.ToolInput, text: str, status: str, now: str) -> events.Event:
+    data = {
+        "tool_name": request.tool_name,
+        "tool_execution_id": request.tool_execution_id,
+        "status": "failed",
+        "outcome": status,
+        "tool_error": text,
+        "message": text,
+        "message_id": request.message_id,
+        "source": "agent",
+    }
+    return events.event(f"tool_completed:{request.tool_execution_id}", events.TOOL_COMPLETED, data, now)
