@@ -8,7 +8,7 @@ behind the port never try twice by themselves.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -107,8 +107,8 @@ class Model(Protocol):
     @property
     def label(self) -> str: ...
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[Delta | ModelReply]:
-        """Deltas, then one ModelReply. Raises ModelError; stop early by closing the iterator (`contextlib.aclosing`)."""
+    def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | ModelReply, None]:
+        """Deltas, then one ModelReply. Raises ModelError. To stop early, close the iterator (`contextlib.aclosing`)."""
         ...
 
 
@@ -130,4 +130,5 @@ class Endpoint:
 
     @property
     def takes_metadata(self) -> bool:
+        """Whether trace metadata may go into the request's body."""
         return self.gateway and urlsplit(self.base_url).hostname != "api.openai.com"

@@ -1,0 +1,121 @@
+"""Which model serves a request: the order of PROTOCOL D.1, and one client per provider."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from ..errors import ConfigurationError
+from ..protocol.names import DEFAULT_MODEL, DEMO_MODEL
+from .base import Endpoint, Model
+from .demo import DemoModel
+from .hosted import GATEWAY, Client, Connection, HostedModel
+
+OPENAI_URL: Final = "https://api.openai.com/v1"
+
+# `provider:model` ids that do not go to the gateway: the package which the provider needs, and the variable with its
+# key. Bedrock finds its credentials by itself (profile, role, variables).
+NATIVE: Final[Mapping[str, tuple[str, str]]] = {
+    "openai": ("openai", "OPENAI_API_KEY"),
+    "anthropic": ("anthropic", "ANTHROPIC_API_KEY"),
+    "google": ("google.genai", "GOOGLE_API_KEY"),
+    "bedrock": ("boto3", ""),
+}
+
+_NO_ENDPOINT: Final = (
+    "Set LITELLM_API_BASE and LITELLM_API_KEY, or OPENAI_API_KEY (and OPENAI_BASE_URL when it is not OpenAI's server), "
+    "or give the agent the model `demo` to try things offline"
+)
+
+
+def resolve(model_id: str | None, endpoint: Endpoint) -> str:
+    """The id that will be used: the override, then the agent's, then the worker's default, then the product's."""
+    for choice in (endpoint.override, model_id, endpoint.default_model):
+        if choice and choice.strip():
+            return choice.strip()
+    return DEFAULT_MODEL
+
+
+def split(model_id: str) -> tuple[str, str]:
+    """(provider, name): `anthropic:claude-x` is Anthropic's own API; any other id is the gateway's, as it is."""
+    provider, colon, name = model_id.partition(":")
+    if colon and provider in NATIVE:
+        return provider, name.strip()
+    return GATEWAY, model_id
+
+
+def installed(package: str) -> bool:
+    """Whether `package` can be imported, found out without importing it (its parents aside)."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+class Models:
+    """The models of one worker. Clients are made at first use, shared by all calls, and closed with `close()`."""
+
+    def __init__(self, endpoint: Endpoint, environ: Mapping[str, str] | None = None) -> None:
+        self._endpoint = endpoint
+        self._environ: Mapping[str, str] = os.environ if environ is None else environ
+        self._clients: dict[str, Client] = {}
+
+    def resolve(self, model_id: str | None) -> str:
+        """The id that will be used for an execution that asks for `model_id`."""
+        return resolve(model_id, self._endpoint)
+
+    def select(self, model_id: str | None) -> Model:
+        """The model that serves `model_id`. ConfigurationError when it has no endpoint, key or package."""
+        chosen = self.resolve(model_id)
+        if chosen == DEMO_MODEL:
+            return DemoModel()
+        provider, name = split(chosen)
+        if not name:
+            raise ConfigurationError(f"The model id {chosen!r} names no model", remedy=f"Write `{provider}:<model>`")
+        if provider not in self._clients:
+            self._clients[provider] = Client(self._connection(provider, chosen))
+        return HostedModel(self._clients[provider], name)
+
+    def _connection(self, provider: str, chosen: str) -> Connection:
+        if provider == GATEWAY:
+            return self._endpoint_connection(chosen)
+        package, variable = NATIVE[provider]
+        if not installed(package):
+            raise ConfigurationError(
+                f"The model {chosen!r} needs the package {package!r}, which is not installed",
+                remedy=f"Run `pip install 'kubiya-worker[{provider}]'` in the worker's environment",
+            )
+        key = self._environ.get(variable, "") if variable else ""
+        if provider == "google" and not key:
+            key = self._environ.get("GEMINI_API_KEY", "")
+        if provider == "openai" and not key and self._endpoint.base_url:
+            return self._endpoint_connection(chosen)  # the endpoint may be OpenAI with a key from the settings
+        if variable and not key:
+            raise ConfigurationError(f"The model {chosen!r} needs a key", remedy=f"Set {variable}")
+        return Connection(
+            provider=provider,
+            base_url=self._environ.get("OPENAI_BASE_URL", "").rstrip("/") or OPENAI_URL if provider == "openai" else "",
+            api_key=key,
+            idle_timeout=self._endpoint.idle_timeout,
+            region=self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION") or "",
+        )
+
+    def _endpoint_connection(self, chosen: str) -> Connection:
+        endpoint = self._endpoint
+        if not endpoint.base_url:
+            raise ConfigurationError(f"There is no endpoint for the model {chosen!r}", remedy=_NO_ENDPOINT)
+        return Connection(
+            provider=GATEWAY,
+            base_url=endpoint.base_url.rstrip("/"),
+            api_key=endpoint.api_key,
+            idle_timeout=endpoint.idle_timeout,
+            metadata=endpoint.takes_metadata,
+        )
+
+    async def close(self) -> None:
+        """Close the connections; a call that comes later opens new ones."""
+        clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            await client.close()

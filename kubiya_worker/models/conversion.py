@@ -1,0 +1,197 @@
+"""Our messages, tools and settings as pydantic-ai's, and its answer as ours. Pure functions; heavy imports."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, cast
+
+from pydantic_ai import messages as pai
+from pydantic_ai.models import ModelRequestParameters
+from pydantic_ai.settings import ModelSettings
+from pydantic_ai.tools import ToolDefinition
+from pydantic_ai.usage import RequestUsage
+
+from ..protocol.execution import Usage
+from ..protocol.messages import Message, ToolCall
+from ..protocol.tools import ToolSpec
+from . import base
+
+log = logging.getLogger(__name__)
+
+NO_RESULT: Final = "(no result: this call was not finished)"
+
+_NUMBERS: Final = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
+_COUNTS: Final = ("max_tokens", "seed")
+_ELSEWHERE: Final = ("timeout",)  # the session keeps it
+_FINISH: Final = {"tool_call": base.TOOL_CALLS}
+
+
+def is_object(arguments: str) -> bool:
+    """Whether a tool call's raw arguments are a JSON object, as providers want it."""
+    try:
+        return isinstance(json.loads(arguments), dict)
+    except ValueError:
+        return False
+
+
+def paired(messages: Sequence[Message]) -> list[Message]:
+    """`messages` with each tool call answered right after it: providers refuse a call without its result.
+
+    A call without a result (a turn that was cancelled) gets NO_RESULT; a result without its call is left out; results
+    which come late (after another message) move up to their call.
+    """
+    results = {str(m.get("tool_call_id")): m for m in messages if m.get("role") == "tool"}
+    chosen: list[Message] = []
+    for message in messages:
+        if message.get("role") == "tool":
+            continue
+        chosen.append(message)
+        for call in message.get("tool_calls") or ():
+            missing = {"role": "tool", "content": NO_RESULT, "tool_call_id": call["id"], "tool_name": call["name"]}
+            chosen.append(results.get(str(call["id"]), missing))
+    return chosen
+
+
+def to_messages(system_prompt: str, messages: Sequence[Message]) -> list[pai.ModelMessage]:
+    """The conversation as pydantic-ai's alternation of requests (system, user, tool results) and responses."""
+    converted: list[pai.ModelMessage] = []
+    parts: list[pai.ModelRequestPart] = []
+    if system_prompt:
+        parts.append(pai.SystemPromptPart(content=system_prompt))
+    for message in paired(messages):
+        if message["role"] == "assistant":
+            if parts:
+                converted.append(pai.ModelRequest(parts=parts))
+                parts = []
+            converted.append(_response(message))
+        else:
+            parts.append(_request_part(message))
+    if parts:
+        converted.append(pai.ModelRequest(parts=parts))
+    return converted
+
+
+def _request_part(message: Message) -> pai.ModelRequestPart:
+    content = str(message.get("content") or "")
+    if message["role"] == "tool":
+        return pai.ToolReturnPart(
+            tool_name=str(message.get("tool_name") or "tool"),
+            content=content,
+            tool_call_id=str(message["tool_call_id"]),
+        )
+    if message["role"] == "system":
+        return pai.SystemPromptPart(content=content)
+    return pai.UserPromptPart(content=content)
+
+
+def _response(message: Message) -> pai.ModelResponse:
+    parts: list[pai.ModelResponsePart] = []
+    for thought in message.get("thinking") or ():
+        parts.append(
+            pai.ThinkingPart(
+                content=str(thought.get("content") or ""),
+                id=thought.get("id"),
+                signature=thought.get("signature"),
+                provider_name=thought.get("provider"),
+                provider_details=thought.get("details"),
+            )
+        )
+    if message.get("content"):
+        parts.append(pai.TextPart(content=str(message["content"])))
+    for call in message.get("tool_calls") or ():
+        parts.append(
+            pai.ToolCallPart(tool_name=call["name"], args=call.get("arguments") or "{}", tool_call_id=call["id"])
+        )
+    return pai.ModelResponse(parts=parts, model_name=message.get("model"))
+
+
+def to_tools(tools: Iterable[ToolSpec]) -> ModelRequestParameters:
+    return ModelRequestParameters(
+        function_tools=[
+            ToolDefinition(name=tool.name, description=tool.description, parameters_json_schema=tool.parameters)
+            for tool in tools
+        ],
+        allow_text_output=True,
+    )
+
+
+def to_settings(settings: Mapping[str, Any], metadata: Mapping[str, str], *, open_body: bool) -> ModelSettings:
+    """model_config as pydantic-ai's settings. `open_body`: the server takes fields beyond OpenAI's (top_k, metadata).
+
+    A value that cannot be a number, and a key that is not known, is left out with a line in the debug log.
+    """
+    chosen: dict[str, Any] = {}
+    body: dict[str, Any] = {"metadata": dict(metadata)} if metadata and open_body else {}
+    for name, value in settings.items():
+        if value is None or name in _ELSEWHERE:
+            continue
+        try:
+            if name in _NUMBERS:
+                chosen[name] = float(value)
+            elif name in _COUNTS:
+                chosen[name] = int(value)
+            elif name == "top_k":
+                if open_body:
+                    body["top_k"] = int(value)
+                else:
+                    chosen["top_k"] = int(value)
+            elif name in ("stop", "stop_sequences"):
+                chosen["stop_sequences"] = [value] if isinstance(value, str) else [str(item) for item in value]
+            elif name == "parallel_tool_calls":
+                chosen["parallel_tool_calls"] = bool(value)
+            else:
+                log.debug("models.setting_ignored name=%s", name)
+        except (TypeError, ValueError):
+            log.debug("models.setting_ignored name=%s reason=not_a_number", name)
+    if body:
+        chosen["extra_body"] = body
+    return cast(ModelSettings, chosen)
+
+
+def to_usage(usage: RequestUsage) -> Usage:
+    """`input_tokens` includes what was read from and written to a cache, as the providers bill it."""
+    return Usage(
+        input_tokens=usage.input_tokens or 0,
+        output_tokens=usage.output_tokens or 0,
+        cache_read_tokens=usage.cache_read_tokens or 0,
+        cache_creation_tokens=usage.cache_write_tokens or 0,
+    )
+
+
+def to_reply(response: pai.ModelResponse, text: str) -> base.ModelReply:
+    """The finished answer; `text` is what was streamed."""
+    calls = [_tool_call(part) for part in response.parts if isinstance(part, pai.ToolCallPart)]
+    details = response.provider_details or {}
+    finish: str = response.finish_reason or details.get("finish_reason") or base.STOP
+    finish = _FINISH.get(finish, finish)
+    if calls and finish == base.STOP:
+        finish = base.TOOL_CALLS  # some servers say "stop" although they ask for tools
+    elif not calls and finish == base.TOOL_CALLS:
+        finish = base.STOP
+    return base.ModelReply(
+        content=text,
+        tool_calls=calls,
+        thinking=[_thought(part) for part in response.parts if isinstance(part, pai.ThinkingPart)],
+        usage=to_usage(response.usage),
+        finish_reason=finish,
+        model=response.model_name or "",
+        provider=response.provider_name or "",
+    )
+
+
+def _tool_call(part: pai.ToolCallPart) -> ToolCall:
+    arguments = part.args if isinstance(part.args, str) else json.dumps(part.args or {})
+    return {"id": part.tool_call_id, "name": part.tool_name, "arguments": arguments or "{}"}
+
+
+def _thought(part: pai.ThinkingPart) -> dict[str, Any]:
+    entry = {
+        "content": part.content,
+        "id": part.id,
+        "signature": part.signature,
+        "provider": part.provider_name,
+        "details": part.provider_details,
+    }
+    return {name: value for name, value in entry.items() if value is not None}

@@ -1,0 +1,96 @@
+"""The offline demo model: plans tool calls by rules from the words of a task. It is not an LLM and says so.
+
+`plan` is a pure function: the same conversation gives the same reply, here and after a restart elsewhere. A prompt
+`demo:script [...]` plays a script instead (demo_script.py), for tests and benches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, Final
+
+from ..protocol.execution import Usage
+from ..protocol.messages import Message, ToolCall
+from ..protocol.names import DEMO_MODEL
+from ..protocol.tools import ToolSpec
+from . import demo_script, demo_tasks
+from .base import STOP, TEXT, TOOL_CALLS, Delta, ModelReply, ModelRequest
+from .demo_scene import Move, Scene, read_scene
+
+LABEL: Final = "demo model, not an LLM"
+CHARS_PER_TOKEN: Final = 4  # the usual rule of thumb; usage figures of the demo model are estimates
+_BREATH: Final = 64  # words between two turns of the event loop
+_WORD: Final = re.compile(r"\s*\S+\s*")
+
+
+class DemoModel:
+    """No network, no cost, no delay unless `demo_delay_ms` (milliseconds for each word) is set in model_config."""
+
+    label = LABEL
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | ModelReply, None]:
+        scene = read_scene(request.messages, request.tools)
+        move = choose(scene)
+        delay = _delay(request.settings if move.delay_ms is None else {"demo_delay_ms": move.delay_ms})
+        for count, word in enumerate(_WORD.findall(move.text.strip()), start=1):
+            if delay or count % _BREATH == 0:
+                await asyncio.sleep(delay)
+            yield Delta(TEXT, word)
+        yield _reply(move, scene, request.system_prompt, request.messages)
+
+
+def plan(messages: Sequence[Message], tools: Sequence[ToolSpec], system_prompt: str = "") -> ModelReply:
+    """The reply of the demo model to a conversation."""
+    scene = read_scene(messages, tools)
+    return _reply(choose(scene), scene, system_prompt, messages)
+
+
+def choose(scene: Scene) -> Move:
+    """What to say and which tools to call next."""
+    if demo_script.is_script(scene.task):
+        return demo_script.play(scene)
+    return demo_tasks.choose(scene)
+
+
+def _reply(move: Move, scene: Scene, system_prompt: str, messages: Sequence[Message]) -> ModelReply:
+    calls: list[ToolCall] = [
+        {"id": f"demo_{scene.replies}_{number}", "name": name, "arguments": _raw(arguments)}
+        for number, (name, arguments) in enumerate(move.calls)
+    ]
+    text = move.text.strip()
+    written = len(text) + sum(len(call["name"]) + len(call["arguments"]) for call in calls)
+    return ModelReply(
+        content=text,
+        tool_calls=calls,
+        thinking=[],
+        usage=Usage(input_tokens=_tokens(len(system_prompt) + _size(messages)), output_tokens=_tokens(written)),
+        finish_reason=move.finish_reason or (TOOL_CALLS if calls else STOP),
+        model=DEMO_MODEL,
+        provider=DEMO_MODEL,
+    )
+
+
+def _raw(arguments: dict[str, Any] | str) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
+def _size(messages: Sequence[Message]) -> int:
+    """Characters that a model would have to read."""
+    size = 0
+    for message in messages:
+        size += len(str(message.get("content") or ""))
+        size += sum(len(call["name"]) + len(call["arguments"]) for call in message.get("tool_calls") or ())
+    return size
+
+
+def _tokens(characters: int) -> int:
+    return -(-characters // CHARS_PER_TOKEN)
+
+
+def _delay(settings: dict[str, Any]) -> float:
+    """Seconds before each word."""
+    value = settings.get("demo_delay_ms", 0)
+    return max(0.0, float(value)) / 1000 if isinstance(value, (int, float)) else 0.0

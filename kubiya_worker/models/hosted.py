@@ -1,0 +1,91 @@
+"""Models behind a network: a light face whose heavy half (pydantic-ai and a provider's SDK) loads at the first call.
+
+Loading takes 0.5 to 2 s and 50 to 100 MB, so it happens in a thread, once, while the event loop goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from ..errors import ConfigurationError
+from .base import IDLE_TIMEOUT, Delta, ModelReply, ModelRequest
+
+if TYPE_CHECKING:
+    from .session import Session
+
+GATEWAY: Final = "gateway"  # any OpenAI-compatible server at an address of the user's
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach one provider. `idle_timeout` in seconds; `metadata` tells whether trace keys may be sent."""
+
+    provider: str
+    base_url: str
+    api_key: str = field(repr=False)
+    idle_timeout: float = IDLE_TIMEOUT
+    metadata: bool = False
+    region: str = ""  # Bedrock only
+
+    @property
+    def place(self) -> str:
+        """What a person calls it: the host of the endpoint, or the provider's name."""
+        return urlsplit(self.base_url).netloc.rpartition("@")[2] or self.provider
+
+
+class Client:
+    """One provider's connections, shared by all its models."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._session: Session | None = None
+        self._loading = asyncio.Lock()
+
+    async def session(self) -> Session:
+        """The loaded half. ConfigurationError when a package cannot be imported."""
+        if self._session is None:
+            async with self._loading:
+                if self._session is None:
+                    self._session = await asyncio.to_thread(self._load)
+        return self._session
+
+    def _load(self) -> Session:
+        try:
+            module = importlib.import_module(f"{__package__}.session")
+            session: Session = module.open_session(self.connection)
+        except ImportError as error:
+            extra = "" if self.connection.provider in (GATEWAY, "openai") else f"[{self.connection.provider}]"
+            raise ConfigurationError(
+                f"The packages for models of {self.connection.provider!r} cannot be imported: {error}",
+                remedy=f"Run `pip install 'kubiya-worker{extra}'` in the worker's environment",
+            ) from error
+        return session
+
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+class HostedModel:
+    """A provider's model, by the provider's own name for it."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    @property
+    def label(self) -> str:
+        return f"{self._name} at {self._client.connection.place}"
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | ModelReply, None]:
+        session = await self._client.session()
+        async with aclosing(session.stream(self._name, request)) as items:
+            async for item in items:
+                yield item

@@ -1,0 +1,68 @@
+"""Anthropic, Google and Bedrock by their own APIs, each of them an extra of the package. Retries are off in all."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from .hosted import Connection
+
+if TYPE_CHECKING:
+    from .session import Make, Shut
+
+
+def connect(connection: Connection) -> tuple[Make, Shut]:
+    """ImportError when the extra is not installed."""
+    makers = {"anthropic": _anthropic, "google": _google, "bedrock": _bedrock}
+    return makers[connection.provider](connection)
+
+
+def _anthropic(connection: Connection) -> tuple[Make, Shut]:
+    from anthropic import AsyncAnthropic  # type: ignore[import-not-found,unused-ignore]
+    from pydantic_ai.models.anthropic import AnthropicModel
+    from pydantic_ai.providers.anthropic import AnthropicProvider
+
+    client = AsyncAnthropic(api_key=connection.api_key, max_retries=0)
+    provider = AnthropicProvider(anthropic_client=client)
+
+    def make(name: str) -> Any:
+        return AnthropicModel(name, provider=provider)
+
+    return make, client.close
+
+
+def _google(connection: Connection) -> tuple[Make, Shut]:
+    from pydantic_ai.models.google import GoogleModel
+    from pydantic_ai.providers.google import GoogleProvider
+
+    provider = GoogleProvider(api_key=connection.api_key)  # google-genai retries only when it is told to
+
+    def make(name: str) -> Any:
+        return GoogleModel(name, provider=provider)
+
+    async def shut() -> None:
+        await provider.client.aio.aclose()
+
+    return make, shut
+
+
+def _bedrock(connection: Connection) -> tuple[Make, Shut]:
+    import boto3  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from botocore.config import Config  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from pydantic_ai.models.bedrock import BedrockConverseModel
+    from pydantic_ai.providers.bedrock import BedrockProvider
+
+    client = boto3.client(
+        "bedrock-runtime",
+        region_name=connection.region or None,
+        config=Config(retries={"total_max_attempts": 1}, read_timeout=connection.idle_timeout),
+    )
+    provider = BedrockProvider(bedrock_client=client)
+
+    def make(name: str) -> Any:
+        return BedrockConverseModel(name, provider=provider)
+
+    async def shut() -> None:
+        await asyncio.to_thread(client.close)
+
+    return make, shut

@@ -1,0 +1,67 @@
+"""OpenAI-compatible endpoints through pydantic-ai: the gateway of a registration, OpenAI itself, and their likes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import httpx2
+from openai import AsyncOpenAI
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.profiles.openai import OpenAIModelProfile
+from pydantic_ai.providers.openai import OpenAIProvider
+from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
+
+from .conversion import is_object
+from .hosted import Connection
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionMessageFunctionToolCallParam
+    from pydantic_ai.messages import ToolCallPart
+
+    from .session import Make, Shut
+
+CONNECT_TIMEOUT: Final = 10.0  # seconds
+READ_SLACK: Final = 30.0  # seconds over the idle timeout, which the session keeps more exactly
+NO_KEY: Final = "none"  # the client wants some key; local servers want none
+
+OPENAI_HOST: Final = "api.openai.com"
+
+
+class ChatModel(OpenAIChatModel):
+    """Sends tool calls back byte for byte as the model wrote them, so that its prompt cache still fits.
+
+    Arguments that are no JSON object go back wrapped, as pydantic-ai does it ({"INVALID_JSON": "<raw>"}): a gateway
+    that translates for another provider parses them and would answer 500 to raw ones, for ever.
+    """
+
+    @staticmethod
+    def _map_tool_call(t: ToolCallPart) -> ChatCompletionMessageFunctionToolCallParam:
+        mapped = OpenAIChatModel._map_tool_call(t)
+        if isinstance(t.args, str) and is_object(t.args):
+            mapped["function"]["arguments"] = t.args
+        return mapped
+
+
+def connect(connection: Connection) -> tuple[Make, Shut]:
+    client = AsyncOpenAI(
+        base_url=connection.base_url,
+        api_key=connection.api_key or NO_KEY,
+        max_retries=0,  # Temporal retries, where it is seen and survives the worker
+        timeout=httpx2.Timeout(connection.idle_timeout + READ_SLACK, connect=CONNECT_TIMEOUT),
+    )
+    official = urlsplit(connection.base_url).hostname == OPENAI_HOST
+    provider: OpenAIProvider | OpenAICompatibleProvider
+    if official:
+        provider = OpenAIProvider(openai_client=client)
+    else:
+        name = "litellm" if connection.metadata else "openai-compatible"
+        provider = OpenAICompatibleProvider(name, openai_client=client)
+    profile = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
+    if not official:
+        profile["openai_chat_supports_max_completion_tokens"] = False  # `max_tokens` is what all of them know
+
+    def make(name: str) -> OpenAIChatModel:
+        return ChatModel(name, provider=provider, profile=profile)
+
+    return make, client.close

@@ -1,0 +1,135 @@
+"""One provider's open connections, and the streaming of calls through them. Loaded by hosted.py at the first call."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+from pydantic_ai import messages as pai
+from pydantic_ai.direct import model_request_stream
+from pydantic_ai.models import Model as ProviderModel
+from pydantic_ai.models import StreamedResponse
+
+from . import conversion, faults
+from .base import TEXT, THINKING, Delta, ModelError, ModelReply, ModelRequest
+from .hosted import GATEWAY, Connection
+
+Make = Callable[[str], ProviderModel]
+Shut = Callable[[], Awaitable[None]]
+T = TypeVar("T")
+
+
+def open_session(connection: Connection) -> Session:
+    """The session for `connection`. ImportError when the provider's package is missing."""
+    if connection.provider in (GATEWAY, "openai"):
+        from . import openai
+
+        return Session(connection, *openai.connect(connection))
+    from . import native
+
+    return Session(connection, *native.connect(connection))
+
+
+class Session:
+    """Streams calls to a provider. `make` builds its model of a name, `shut` closes its connections."""
+
+    def __init__(self, connection: Connection, make: Make, shut: Shut) -> None:
+        self._connection = connection
+        self._make = make
+        self._shut = shut
+        self._models: dict[str, ProviderModel] = {}
+
+    async def close(self) -> None:
+        await self._shut()
+
+    async def stream(self, name: str, request: ModelRequest) -> AsyncGenerator[Delta | ModelReply, None]:
+        """Deltas, then the reply. Raises ModelError."""
+        pace = Pace(self._connection, request.settings.get("timeout"))
+        response: StreamedResponse | None = None
+        texts: list[str] = []
+
+        def complete() -> bool:
+            return response is not None and response.finish_reason is not None
+
+        async with AsyncExitStack() as stack:
+            try:
+                response = await pace.wait(stack.enter_async_context(self._open(name, request)))
+                events = aiter(response)
+                while event := await pace.wait(anext(events, None)):
+                    if delta := _delta(event):
+                        if delta.kind == TEXT:
+                            texts.append(delta.content)
+                        yield delta
+            except Exception as error:
+                # An answer which says why it stopped is complete: what fails after that is not paid for twice.
+                if not complete():
+                    raise self._fault(error, streaming=response is not None) from error
+            assert response is not None
+            answer = response.get()
+            refusal = (answer.provider_details or {}).get("refusal")
+            if refusal and not texts:
+                texts.append(str(refusal))
+                yield Delta(TEXT, texts[0])
+            yield conversion.to_reply(answer, "".join(texts))
+
+    def _open(self, name: str, request: ModelRequest) -> Any:
+        if name not in self._models:
+            self._models[name] = self._make(name)
+        settings = conversion.to_settings(
+            request.settings,
+            request.metadata if self._connection.metadata else {},
+            open_body=self._connection.provider == GATEWAY,
+        )
+        return model_request_stream(
+            self._models[name],
+            conversion.to_messages(request.system_prompt, request.messages),
+            model_settings=settings,
+            model_request_parameters=conversion.to_tools(request.tools),
+        )
+
+    def _fault(self, error: Exception, *, streaming: bool) -> Exception:
+        if isinstance(error, ModelError):
+            return error
+        secrets = [self._connection.api_key]
+        return faults.fault(error, self._connection.place, streaming=streaming, secrets=secrets) or error
+
+
+class Pace:
+    """How long to wait for the next thing: the connection's idle timeout, and `limit` seconds for the whole call."""
+
+    def __init__(self, connection: Connection, limit: Any) -> None:
+        self._place = connection.place
+        self._idle = connection.idle_timeout
+        self._limit = float(limit) if isinstance(limit, (int, float)) and limit > 0 else None
+        self._started = asyncio.get_running_loop().time()
+
+    async def wait(self, awaitable: Awaitable[T]) -> T:
+        """What `awaitable` gives. ModelError when it takes too long."""
+        left = math.inf
+        if self._limit is not None:
+            left = self._started + self._limit - asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(min(self._idle, left)):
+                return await awaitable
+        except TimeoutError:
+            if self._limit is not None and left < self._idle:
+                raise faults.overtime(self._place, self._limit) from None
+            raise faults.silence(self._place, self._idle) from None
+
+
+def _delta(event: pai.ModelResponseStreamEvent) -> Delta | None:
+    """What a person sees of an event: text or thoughts; tool calls are shown when they are whole."""
+    part = event.part if isinstance(event, pai.PartStartEvent) else None
+    delta = event.delta if isinstance(event, pai.PartDeltaEvent) else None
+    if isinstance(part, pai.TextPart) and part.content:
+        return Delta(TEXT, part.content)
+    if isinstance(part, pai.ThinkingPart) and part.content:
+        return Delta(THINKING, part.content)
+    if isinstance(delta, pai.TextPartDelta) and delta.content_delta:
+        return Delta(TEXT, delta.content_delta)
+    if isinstance(delta, pai.ThinkingPartDelta) and delta.content_delta:
+        return Delta(THINKING, delta.content_delta)
+    return None
