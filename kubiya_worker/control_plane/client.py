@@ -1,0 +1,271 @@
+"""The control plane's HTTP API, as the worker uses it (PROTOCOL A). Synchronous and thread-safe.
+
+Names and shapes are those of the published server. What only our local control plane can do is used when its start
+reply announced it (`features`), and composed from the published routes otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+from urllib.parse import quote
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+
+from kubiya_worker import __version__
+from kubiya_worker.control_plane import errors
+from kubiya_worker.protocol import names
+from kubiya_worker.protocol.events import Event
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS: Final = 32
+API: Final = "/api/v1"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The reply to `POST /worker-queues/{id}/start` (PROTOCOL A.3). Keys are never shown."""
+
+    worker_id: str
+    task_queue_name: str
+    temporal_namespace: str = "default"
+    temporal_host: str = "127.0.0.1:7233"
+    temporal_api_key: str = field(default="", repr=False)
+    organization_id: str = ""
+    control_plane_url: str = ""
+    heartbeat_interval: int = 30
+    litellm_api_url: str = ""
+    litellm_api_key: str = field(default="", repr=False)
+    queue_id: str = ""
+    queue_name: str = ""
+    environment_name: str = "default"
+    queue_ephemeral: bool = False
+    queue_single_execution: bool = False
+    control_plane_sdk_version: str = ""
+    features: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any]) -> Registration:
+        """Unknown fields are ignored, null ones count as absent. KeyError names what is missing."""
+        known = {f.name for f in fields(cls)}
+        given = {k: v for k, v in raw.items() if k in known and v is not None}
+        for name in ("worker_id", "task_queue_name"):
+            if not given.get(name):
+                raise KeyError(name)
+        return cls(**{**given, "features": tuple(given.get("features") or ())})
+
+
+class ControlPlane:
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        *,
+        user_agent: str = f"kubiya-worker/{__version__}",
+        connect_timeout: float = 5.0,
+        read_timeout: float = 30.0,
+        features: frozenset[str] = frozenset(),
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.features = features
+        self._timeout = (connect_timeout, read_timeout)
+        self._session = requests.Session()
+        # Proxies and CA bundles are read from the environment once, not at each call: that is half of a call's cost.
+        self._session.proxies.update(get_environ_proxies(self.base_url))
+        self._session.verify = self._session.merge_environment_settings(self.base_url, {}, None, None, None)["verify"]
+        self._session.trust_env = False
+        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=CONNECTIONS)
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, adapter)
+        self._session.headers.update({"Authorization": f"Bearer {api_key}", "User-Agent": user_agent})
+
+    def close(self) -> None:
+        self._session.close()
+
+    # -- worker
+
+    def start_worker(self, queue_id: str, *, sdk_version: str, system_info: dict[str, Any]) -> Registration:
+        body = {"worker_sdk_version": sdk_version, "control_plane_url": self.base_url, "system_info": system_info}
+        raw = self._call("POST", f"/worker-queues/{quote(queue_id, safe='')}/start", body)
+        try:
+            registration = Registration.parse(raw)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise errors.Refused(
+                f"{self.base_url} answered the registration without {error}",
+                remedy="Is this URL a Kubiya control plane?",
+            ) from error
+        self.features = frozenset(registration.features)
+        return registration
+
+    def heartbeat(self, worker_id: str, payload: dict[str, Any]) -> None:
+        self._call("POST", f"/workers/{worker_id}/heartbeat", payload, timeout=(5.0, 10.0))
+
+    def disconnect(
+        self, worker_id: str, *, reason: str, exit_code: int | None = None, error_message: str | None = None
+    ) -> None:
+        body = {"reason": reason, "exit_code": exit_code, "error_message": error_message}
+        self._call("POST", f"/workers/{worker_id}/disconnect", body, timeout=(2.0, 3.0))
+
+    def health(self) -> dict[str, Any]:
+        return self._object("GET", "/api/health", prefix="")
+
+    # -- executions
+
+    def get_execution(self, execution_id: str) -> dict[str, Any]:
+        return self._object("GET", f"/executions/{execution_id}")
+
+    def patch_execution(self, execution_id: str, **fields: Any) -> dict[str, Any]:
+        return self._object("PATCH", f"/executions/{execution_id}", fields)
+
+    def publish(self, execution_id: str, events: list[Event]) -> None:
+        """Append events in order. The batch route drops those whose event_id it has."""
+        if names.FEATURE_EVENTS_BATCH in self.features:
+            self._call("POST", f"/executions/{execution_id}/events/batch", {"events": events})
+            return
+        for event in events:
+            self._call("POST", f"/executions/{execution_id}/events", event)
+
+    def execution_context(self, execution_id: str, agent_id: str) -> dict[str, Any]:
+        """{execution, agent, skills, environment, approval_rules, session}. A part that cannot be had is empty."""
+        if names.FEATURE_CONTEXT in self.features:
+            return self._object("GET", f"/executions/{execution_id}/context")
+        return {
+            "execution": self._optional(f"/executions/{execution_id}", {}),
+            "agent": self._optional(f"/agents/{agent_id}", {}),
+            "skills": self._optional(f"/skills/associations/agents/{agent_id}/skills/resolved", []),
+            "environment": self._optional(f"/execution-environment/agents/{agent_id}/resolved/full", {}),
+            "approval_rules": self._optional("/approval-rules", []),
+            "session": self._optional(f"/executions/{execution_id}/session", None),
+        }
+
+    def load_session(self, execution_id: str) -> dict[str, Any] | None:
+        loaded: dict[str, Any] | None = self._optional(f"/executions/{execution_id}/session", None)
+        return loaded
+
+    def save_session(
+        self,
+        execution_id: str,
+        *,
+        session_id: str,
+        messages: list[dict[str, Any]],
+        user_id: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        body = {"session_id": session_id, "user_id": user_id, "messages": messages, "metadata": metadata or {}}
+        self._call("POST", f"/executions/{execution_id}/session", body)
+
+    def post_turn(self, turn: dict[str, Any]) -> dict[str, Any]:
+        return self._object("POST", "/analytics/turns", turn)
+
+    def post_tool_calls(self, calls: list[dict[str, Any]]) -> None:
+        execution_id = calls[0]["execution_id"] if calls else None
+        self._call("POST", "/analytics/batch", {"execution_id": execution_id, "tool_calls": calls})
+
+    # -- agents
+
+    def patch_agent(self, agent_id: str, **fields: Any) -> None:
+        try:
+            self._call("PATCH", f"/agents/{agent_id}", fields)
+        except errors.Refused as error:
+            if error.status != 404:
+                raise
+
+    def environment(self, agent_id: str) -> dict[str, Any]:
+        return self._object("GET", f"/execution-environment/agents/{agent_id}/resolved/full")
+
+    # -- approvals
+
+    def create_approval(self, approval: dict[str, Any]) -> dict[str, Any]:
+        return self._object("POST", "/approvals", approval)
+
+    def get_approval(self, approval_id: str) -> dict[str, Any]:
+        return self._object("GET", f"/approvals/{approval_id}")
+
+    def expire_approval(self, approval_id: str) -> None:
+        try:
+            self._call("POST", f"/approvals/{approval_id}/expire", {})
+        except errors.Refused:
+            log.info("approval.expire not taken by the control plane approval_id=%s", approval_id)
+
+    # -- the wire
+
+    def _object(self, method: str, path: str, body: Any = None, *, prefix: str = API) -> dict[str, Any]:
+        answer = self._call(method, path, body, prefix=prefix)
+        return answer if isinstance(answer, dict) else {}
+
+    def _optional(self, path: str, default: Any) -> Any:
+        try:
+            found = self._call("GET", path)
+        except errors.Unreachable as error:
+            if error.status is None:  # nobody is there: not the same as "there is none"
+                raise
+            log.warning("control_plane.missing %s", error)
+            return default
+        except errors.ControlPlaneError as error:
+            if error.status != 404:
+                log.warning("control_plane.missing %s", error)
+            return default
+        return default if found is None else found
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        prefix: str = API,
+        timeout: tuple[float, float] | None = None,
+    ) -> Any:
+        url = f"{self.base_url}{prefix}{path}"
+        data = None if body is None else json.dumps(body, separators=(",", ":"), default=str).encode()
+        headers = {"Content-Type": "application/json"} if data is not None else None
+        try:
+            reply = self._session.request(method, url, data=data, headers=headers, timeout=timeout or self._timeout)
+        except requests.RequestException as error:
+            raise errors.Unreachable(
+                f"The control plane at {self.base_url} cannot be reached ({_reason(error)})",
+                remedy="Check CONTROL_PLANE_URL and the network",
+            ) from error
+        if reply.status_code >= 400:
+            raise errors.from_status(
+                reply.status_code, f"{method} {url} answered {reply.status_code}: {_detail(reply)}", _retry_after(reply)
+            )
+        try:
+            return reply.json() if reply.content else None
+        except ValueError as error:
+            raise errors.Refused(
+                f"{method} {url} answered something that is not JSON", remedy="Is this URL a Kubiya control plane?"
+            ) from error
+
+
+def _detail(reply: requests.Response) -> str:
+    """What the server says is wrong, in one line (PROTOCOL A.1)."""
+    try:
+        detail = reply.json().get("detail")
+    except (ValueError, AttributeError):
+        return reply.reason or "no reason given"
+    if isinstance(detail, dict):
+        detail = " ".join(str(detail[k]) for k in ("message", "hint") if detail.get(k))
+    elif isinstance(detail, list):
+        detail = "; ".join(f"{'.'.join(map(str, d.get('loc', ())))}: {d.get('msg')}" for d in detail)
+    return str(detail or reply.reason)[:500]
+
+
+def _retry_after(reply: requests.Response) -> float | None:
+    try:
+        return max(0.0, float(reply.headers["Retry-After"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _reason(error: requests.RequestException) -> str:
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    inner = getattr(error.args[0] if error.args else None, "reason", None)
+    text = str(inner or error)
+    return text.rpartition("] ")[2][:200] if "] " in text else text.rpartition(": ")[2][:200]

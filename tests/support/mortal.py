@@ -1,0 +1,80 @@
+"""A worker that kills itself, by SIGKILL, at a named point of a run: the real worker program with one hook.
+
+    MORTAL=call_model:2:during python -P -m tests.support.mortal --queue-id Q
+
+`MORTAL` is `<activity type>:<nth call in this process>:<before|during|after>`:
+
+    before  the activity was handed to this worker, nothing has been done
+    during  a model has sent its first text, or a tool has been started
+    after   the activity has its result; Temporal has not heard of it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import temporalio.worker
+from temporalio import activity
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Inbound(ActivityInboundInterceptor):
+    seen = 0
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        kind, number, point = os.environ["MORTAL"].split(":")
+        if activity.info().activity_type != kind:
+            return await super().execute_activity(input)
+        _Inbound.seen += 1
+        mine = _Inbound.seen == int(number)
+        if mine and point == "before":
+            die()
+        watcher = asyncio.create_task(_die_when_started()) if mine and point == "during" else None
+        try:
+            result = await super().execute_activity(input)
+        finally:
+            if watcher:
+                watcher.cancel()
+        if mine and point in ("after", "during"):
+            die()
+        return result
+
+
+async def _die_when_started() -> None:
+    """The publisher has handed over its first event: the call is under way for whoever watches."""
+    from kubiya_worker.activities import events
+
+    published = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    original = events.ControlPlane.publish
+
+    def publish(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(self, *args, **kwargs)
+        loop.call_soon_threadsafe(published.set)
+        return result
+
+    events.ControlPlane.publish = publish  # type: ignore[method-assign]
+    await published.wait()
+    die()
+
+
+class _Mortal(Interceptor):
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _Inbound(super().intercept_activity(next))
+
+
+def install() -> None:
+    original = temporalio.worker.Worker.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        kwargs["interceptors"] = [*kwargs.get("interceptors", ()), _Mortal()]
+        original(self, *args, **kwargs)
+
+    temporalio.worker.Worker.__init__ = init  # type: ignore[method-assign]
