@@ -17,6 +17,7 @@ from ..protocol.execution import Usage
 from ..protocol.messages import Message, ToolCall
 from ..protocol.tools import ToolSpec
 from . import base
+from .hosted import Connection
 
 log = logging.getLogger(__name__)
 
@@ -117,13 +118,13 @@ def to_tools(tools: Iterable[ToolSpec]) -> ModelRequestParameters:
     )
 
 
-def to_settings(settings: Mapping[str, Any], metadata: Mapping[str, str], *, open_body: bool) -> ModelSettings:
-    """model_config as pydantic-ai's settings. `open_body`: the server takes fields beyond OpenAI's (top_k, metadata).
+def to_settings(settings: Mapping[str, Any], metadata: Mapping[str, str], connection: Connection) -> ModelSettings:
+    """model_config as pydantic-ai's settings, with the trace keys where the server takes them.
 
-    A value that cannot be a number, and a key that is not known, is left out with a line in the debug log.
+    A value that cannot be a number, and a key that the server does not know, is left out with a line in the debug log.
     """
     chosen: dict[str, Any] = {}
-    body: dict[str, Any] = {"metadata": dict(metadata)} if metadata and open_body else {}
+    body: dict[str, Any] = {"metadata": dict(metadata)} if metadata and connection.metadata else {}
     for name, value in settings.items():
         if value is None or name in _ELSEWHERE:
             continue
@@ -132,11 +133,10 @@ def to_settings(settings: Mapping[str, Any], metadata: Mapping[str, str], *, ope
                 chosen[name] = float(value)
             elif name in _COUNTS:
                 chosen[name] = int(value)
-            elif name == "top_k":
-                if open_body:
-                    body["top_k"] = int(value)
-                else:
-                    chosen["top_k"] = int(value)
+            elif name == "top_k" and connection.chat and not connection.official:
+                body["top_k"] = int(value)  # OpenAI has no such thing; its likes take it beside the rest
+            elif name == "top_k" and not connection.chat:
+                chosen["top_k"] = int(value)
             elif name in ("stop", "stop_sequences"):
                 chosen["stop_sequences"] = [value] if isinstance(value, str) else [str(item) for item in value]
             elif name == "parallel_tool_calls":

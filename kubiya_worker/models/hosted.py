@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 GATEWAY: Final = "gateway"  # any OpenAI-compatible server at an address of the user's
+OPENAI_HOST: Final = "api.openai.com"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,16 @@ class Connection:
     idle_timeout: float = IDLE_TIMEOUT
     metadata: bool = False
     region: str = ""  # Bedrock only
+
+    @property
+    def chat(self) -> bool:
+        """Whether OpenAI's chat completions are spoken there."""
+        return self.provider in (GATEWAY, "openai")
+
+    @property
+    def official(self) -> bool:
+        """Whether it is OpenAI's own server, which refuses fields that it does not know."""
+        return urlsplit(self.base_url).hostname == OPENAI_HOST
 
     @property
     def place(self) -> str:
@@ -60,7 +71,7 @@ class Client:
             module = importlib.import_module(f"{__package__}.session")
             session: Session = module.open_session(self.connection)
         except ImportError as error:
-            extra = "" if self.connection.provider in (GATEWAY, "openai") else f"[{self.connection.provider}]"
+            extra = "" if self.connection.chat else f"[{self.connection.provider}]"
             raise ConfigurationError(
                 f"The packages for models of {self.connection.provider!r} cannot be imported: {error}",
                 remedy=f"Run `pip install 'kubiya-worker{extra}'` in the worker's environment",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import httpx2
 from openai import AsyncOpenAI
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT: Final = 10.0  # seconds
 READ_SLACK: Final = 30.0  # seconds over the idle timeout, which the session keeps more exactly
 NO_KEY: Final = "none"  # the client wants some key; local servers want none
-
-OPENAI_HOST: Final = "api.openai.com"
 
 
 class ChatModel(OpenAIChatModel):
@@ -50,15 +47,17 @@ def connect(connection: Connection) -> tuple[Make, Shut]:
         max_retries=0,  # Temporal retries, where it is seen and survives the worker
         timeout=httpx2.Timeout(connection.idle_timeout + READ_SLACK, connect=CONNECT_TIMEOUT),
     )
-    official = urlsplit(connection.base_url).hostname == OPENAI_HOST
     provider: OpenAIProvider | OpenAICompatibleProvider
-    if official:
+    if connection.official:
         provider = OpenAIProvider(openai_client=client)
     else:
         name = "litellm" if connection.metadata else "openai-compatible"
         provider = OpenAICompatibleProvider(name, openai_client=client)
-    profile = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
-    if not official:
+    profile = OpenAIModelProfile(
+        openai_chat_streaming_requires_finish_reason=True,
+        json_schema_transformer=None,  # a tool's schema goes out as its author wrote it
+    )
+    if not connection.official:
         profile["openai_chat_supports_max_completion_tokens"] = False  # `max_tokens` is what all of them know
 
     def make(name: str) -> OpenAIChatModel:

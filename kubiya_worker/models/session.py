@@ -15,7 +15,7 @@ from pydantic_ai.models import StreamedResponse
 
 from . import conversion, faults
 from .base import TEXT, THINKING, Delta, ModelError, ModelReply, ModelRequest
-from .hosted import GATEWAY, Connection
+from .hosted import Connection
 
 Make = Callable[[str], ProviderModel]
 Shut = Callable[[], Awaitable[None]]
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 def open_session(connection: Connection) -> Session:
     """The session for `connection`. ImportError when the provider's package is missing."""
-    if connection.provider in (GATEWAY, "openai"):
+    if connection.chat:
         from . import openai
 
         return Session(connection, *openai.connect(connection))
@@ -51,13 +51,11 @@ class Session:
         response: StreamedResponse | None = None
         texts: list[str] = []
 
-        def complete() -> bool:
-            return response is not None and response.finish_reason is not None
-
         async with AsyncExitStack() as stack:
             try:
-                response = await pace.wait(stack.enter_async_context(self._open(name, request)))
-                events = aiter(response)
+                opened: StreamedResponse = await pace.wait(stack.enter_async_context(self._open(name, request)))
+                response = opened
+                events = aiter(opened)
                 while event := await pace.wait(anext(events, None)):
                     if delta := _delta(event):
                         if delta.kind == TEXT:
@@ -65,9 +63,9 @@ class Session:
                         yield delta
             except Exception as error:
                 # An answer which says why it stopped is complete: what fails after that is not paid for twice.
-                if not complete():
-                    raise self._fault(error, streaming=response is not None) from error
-            assert response is not None
+                if response is None or response.finish_reason is None:
+                    # Without its cause: a failure's causes are recorded, and the provider's words may hold a key.
+                    raise self._fault(error, streaming=response is not None) from None
             answer = response.get()
             refusal = (answer.provider_details or {}).get("refusal")
             if refusal and not texts:
@@ -78,11 +76,7 @@ class Session:
     def _open(self, name: str, request: ModelRequest) -> Any:
         if name not in self._models:
             self._models[name] = self._make(name)
-        settings = conversion.to_settings(
-            request.settings,
-            request.metadata if self._connection.metadata else {},
-            open_body=self._connection.provider == GATEWAY,
-        )
+        settings = conversion.to_settings(request.settings, request.metadata, self._connection)
         return model_request_stream(
             self._models[name],
             conversion.to_messages(request.system_prompt, request.messages),
