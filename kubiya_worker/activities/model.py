@@ -88,7 +88,7 @@ class ModelActivities:
         clean = runtime.redactor.stream()
         reply: ModelReply | None = None
         count = 0
-        async with contextlib.aclosing(model.stream(request)) as stream:  # type: ignore[type-var]
+        async with contextlib.aclosing(model.stream(request)) as stream:
             async for item in stream:
                 if isinstance(item, ModelReply):
                     reply = item

@@ -17,7 +17,7 @@ from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
-from kubiya_worker.tools.skills import build_toolset
+from kubiya_worker.tools.toolset import build_toolset
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ from kubiya_worker.tools import policy
 from kubiya_worker.tools.arguments import parse_arguments
 from kubiya_worker.tools.base import Tool, ToolArgumentsError, ToolContext, ToolResult, Toolset
 from kubiya_worker.tools.redact import Redactor
-from kubiya_worker.tools.skills import build_toolset
+from kubiya_worker.tools.toolset import build_toolset
 
 EVENT_OUTPUT: Final = 10_000  # characters of a tool's output in its event; the conversation has all of it
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE", re.IGNORECASE)

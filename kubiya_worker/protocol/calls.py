@@ -1,9 +1,9 @@
 """What the workflow and its activities hand each other. JSON-friendly dataclasses: they are the shape of the history.
 
-The conversation itself is not an input of `call_model`. The input names a prefix that the worker probably holds in memory
-(`base` messages), what was added since (`tail`, by reference where the worker that made it keeps it), and the digest of the
-whole. A worker that lacks a part pages it out of the workflow with the query `get_transcript`. So the history holds each
-message once and grows with the conversation, not with its square.
+The conversation itself is not an input of `call_model`. The input names a prefix that the worker probably holds in
+memory (`base` messages), what was added since (`tail`, by reference where the worker that made it keeps it), and the
+digest of the whole. A worker that lacks a part pages it out of the workflow with the query `get_transcript`. So the
+history holds each message once and grows with the conversation, not with its square.
 """
 
 from __future__ import annotations
@@ -34,9 +34,7 @@ class Context:
     workspace: str = ""
     user: dict[str, Any] = field(default_factory=dict)
     organization_id: str = ""
-    metadata: dict[str, Any] = field(
-        default_factory=dict
-    )  # the execution's own; a PATCH replaces the map, so it is kept
+    metadata: dict[str, Any] = field(default_factory=dict)  # the execution's own; a PATCH replaces it
     approval_poll_seconds: float = 0.0  # 0: the control plane signals; else how often to ask it
 
 

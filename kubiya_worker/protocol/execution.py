@@ -66,7 +66,7 @@ class Budgets:
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Budgets:
-        """From agent_config: `budgets{max_steps,max_tokens,max_seconds}`, or `max_turns` as the published worker has it."""
+        """From agent_config: `budgets{max_steps,max_tokens,max_seconds}`, or `max_turns` as in the published worker."""
         budgets = raw.get("budgets") if isinstance(raw.get("budgets"), Mapping) else {}
         assert isinstance(budgets, Mapping)
         steps = budgets.get("max_steps", raw.get("max_turns"))

@@ -37,9 +37,7 @@ END_EXECUTION: Final = "end_execution"
 
 # What the local control plane can do beyond the published one; sent as `features` in the start reply.
 FEATURE_EVENTS_BATCH: Final = "events_batch"  # POST /executions/{id}/events/batch, deduplicated by event_id
-FEATURE_CONTEXT: Final = (
-    "execution_context"  # GET /executions/{id}/context: agent, skills, environment, session at once
-)
+FEATURE_CONTEXT: Final = "execution_context"  # GET /executions/{id}/context: agent, skills, session … at once
 FEATURE_TURN_STATUS: Final = "turn_status"  # POST /analytics/turns answers with `next_status`: no polling
 FEATURE_APPROVAL_SIGNAL: Final = "approval_signal"  # an answered approval arrives as the signal `resolve_approval`
 

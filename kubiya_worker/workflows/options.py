@@ -8,14 +8,14 @@ from typing import Any, Final
 from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
-# A worker sends heartbeats every 2 s; after this long without one its step is given to another worker (figure D2: 30 s).
+# A worker sends heartbeats every 2 s; after this long without one its step goes to another worker (figure D2: 30 s).
 HEARTBEAT_TIMEOUT: Final = timedelta(seconds=12)
 MODEL_CALL_TIMEOUT: Final = timedelta(hours=1)  # one attempt; silence is noticed much sooner by the model layer
 MODEL_ATTEMPTS: Final = 12  # with back-off to 30 s: rides out about four minutes of 429s or 5xx
 TOOL_ATTEMPTS: Final = 3  # idempotent tools only
 TOOL_MARGIN: Final = 30.0  # seconds beyond the tool's own limit: killing its processes, publishing its events
 
-# Small, fast, idempotent calls to the control plane. They are tried until they succeed: nothing is lost while it is away.
+# Small, fast, idempotent calls to the control plane, tried until they succeed: nothing is lost while it is away.
 LOCAL: Final[dict[str, Any]] = {
     "start_to_close_timeout": timedelta(seconds=60),
     "retry_policy": RetryPolicy(
@@ -40,7 +40,7 @@ MODEL: Final[dict[str, Any]] = {
 
 
 def tool(timeout: float, *, idempotent: bool) -> dict[str, Any]:
-    """Options of one tool call. A tool that is not idempotent gets one attempt: never a silent second run (law of D5)."""
+    """Options of one tool call. A tool that is not idempotent gets one attempt: never a silent second run (D5)."""
     return {
         "start_to_close_timeout": timedelta(seconds=timeout + TOOL_MARGIN),
         "heartbeat_timeout": HEARTBEAT_TIMEOUT,

@@ -1,0 +1,89 @@
+"""`kubiya`: the command line. Subcommands are imported when they are called, so that each starts fast."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Any, NoReturn
+
+if sys.version_info < (3, 11):  # noqa: UP036 - an older interpreter gets one line instead of a traceback
+    sys.exit(f"kubiya: needs Python 3.11 or newer, this is {sys.version.split()[0]}. Install a newer Python")
+
+import click
+
+from kubiya_worker import __version__
+from kubiya_worker.errors import EX_SOFTWARE, EX_USAGE, WorkerError
+
+COMMANDS = {
+    "worker": ("kubiya_worker.cli.worker:worker", "Start and manage workers."),
+    "dev": ("kubiya_worker.cli.dev:dev", "Run Temporal, a control plane and a worker on this machine."),
+    "exec": ("kubiya_worker.cli.exec:exec_", "Run an agent on a task and watch it."),
+    "approvals": ("kubiya_worker.cli.approvals:approvals", "List and answer requests for approval."),
+    "server": ("kubiya_worker.cli.server:server", "Run the local control plane alone."),
+}
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name; a command's module is imported when it runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kubiya")
+def cli() -> None:
+    """Kubiya Worker: AI agents as durable Temporal workflows on your own hosts."""
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Errors that a person meets end in one line on stderr and the exit code that they know."""
+    sys.exit(call(cli, sys.argv[1:] if argv is None else argv))
+
+
+def call(command: click.Command, argv: list[str], **context: Any) -> int:
+    try:
+        result = command.main(args=argv, prog_name="kubiya", standalone_mode=False, **context)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except click.UsageError as error:
+        where = f" See '{error.ctx.command_path} --help'." if error.ctx else ""
+        click.echo(f"kubiya: {error.format_message()}{where}", err=True)
+        return EX_USAGE
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except WorkerError as error:
+        click.echo(f"kubiya: {error.line()}", err=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read has gone; nothing is left to say
+        return 141
+    except Exception as error:
+        if os.environ.get("KUBIYA_DEBUG"):
+            traceback.print_exc()
+        click.echo(f"kubiya: {type(error).__name__}: {error}. Set KUBIYA_DEBUG=true for the traceback", err=True)
+        return EX_SOFTWARE
+
+
+if __name__ == "__main__":
+    main()

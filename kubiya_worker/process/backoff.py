@@ -1,0 +1,21 @@
+"""Delays between tries: exponential, with jitter, so that a fleet does not come back all at once."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Backoff:
+    """Seconds. The n-th delay lies between half of and the whole `first * 2**n`, at most `longest`."""
+
+    first: float
+    longest: float
+    random: random.Random = field(default_factory=random.Random)
+    tries: int = 0
+
+    def next(self, at_least: float = 0.0) -> float:
+        ceiling = min(self.longest, self.first * 2.0 ** min(self.tries, 30))
+        self.tries += 1
+        return max(at_least, ceiling * self.random.uniform(0.5, 1.0))

@@ -1,0 +1,69 @@
+"""What a worker has done: counted at the activity boundary, read by heartbeats and metrics from other threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio import activity
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+
+@dataclass(frozen=True)
+class Counts:
+    active: int
+    completed: int
+    failed: int
+
+
+class Counters(Interceptor):
+    """A Temporal interceptor that counts activities: active, completed, failed (a cancelled one is neither)."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._active: dict[bytes, str] = {}
+        self._completed = self._failed = 0
+
+    def counts(self) -> Counts:
+        with self._lock:
+            return Counts(len(self._active), self._completed, self._failed)
+
+    def current(self) -> str | None:
+        """The oldest running task, as `<workflow id>/<activity type>`."""
+        with self._lock:
+            return next(iter(self._active.values()), None)
+
+    def begin(self, token: bytes, name: str) -> None:
+        with self._lock:
+            self._active[token] = name
+
+    def end(self, token: bytes, *, failed: bool | None) -> None:
+        with self._lock:
+            self._active.pop(token, None)
+            self._completed += failed is False
+            self._failed += failed is True
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _Counting(next, self)
+
+
+class _Counting(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, counters: Counters) -> None:
+        super().__init__(next)
+        self._counters = counters
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        info = activity.info()
+        self._counters.begin(info.task_token, f"{info.workflow_id}/{info.activity_type}")
+        failed: bool | None = True
+        try:
+            result = await super().execute_activity(input)
+            failed = False
+            return result
+        except asyncio.CancelledError:
+            failed = None
+            raise
+        finally:
+            self._counters.end(info.task_token, failed=failed)

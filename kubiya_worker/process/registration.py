@@ -1,0 +1,50 @@
+"""Registration with the control plane: retried while nobody answers, tried once when the answer is no."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import structlog
+
+from kubiya_worker import __version__
+from kubiya_worker.control_plane.client import ControlPlane, Registration
+from kubiya_worker.control_plane.errors import Refused, Unauthorized, Unreachable
+from kubiya_worker.errors import ConfigurationError, NotAllowed
+from kubiya_worker.process import system
+from kubiya_worker.process.backoff import Backoff
+from kubiya_worker.settings import Settings
+
+log = structlog.get_logger()
+
+
+class Stopped(Exception):
+    """The person stopped the worker before it was registered."""
+
+
+def register(settings: Settings, control_plane: ControlPlane, stopping: threading.Event) -> Registration:
+    """Blocks until registered. Raises NotAllowed (77), ConfigurationError (78), Stopped."""
+    backoff = Backoff(first=0.5, longest=30.0)
+    while not stopping.is_set():
+        try:
+            registration = control_plane.start_worker(
+                settings.queue_id, sdk_version=__version__, system_info=system.info(settings.worker_hostname)
+            )
+            return replace(registration, task_queue_name=settings.task_queue or registration.task_queue_name)
+        except Unauthorized as error:
+            raise NotAllowed(
+                f"The control plane at {control_plane.base_url} refuses the API key: {error.message}",
+                remedy="Check KUBIYA_API_KEY",
+            ) from error
+        except Refused as error:
+            if error.status == 404:
+                raise ConfigurationError(
+                    f"The queue {settings.queue_id!r} is not known to {control_plane.base_url}",
+                    remedy="Check --queue-id, or create the queue",
+                ) from error
+            raise ConfigurationError(error.message, remedy=error.remedy) from error
+        except Unreachable as error:
+            delay = backoff.next(at_least=error.retry_after or 0.0)
+            log.warning("worker.registration_failed", error=error.message, retry_in=f"{delay:.1f}s")
+            stopping.wait(delay)
+    raise Stopped

@@ -1,0 +1,6 @@
+"""What `ps` shows of a worker: `python -P …/worker.py --queue-id Q`."""
+
+from kubiya_worker.process.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""The table of options. Flags, environment, configuration file, defaults and documentation all come from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL
+
+QUEUE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def text(value: Any) -> str:
+    return str(value)
+
+
+def queue_id(value: Any) -> str:
+    if not QUEUE_ID.fullmatch(str(value)):
+        raise ValueError("a queue's id or name: letters, digits, '.', '_', '-'; at most 128")
+    return str(value)
+
+
+def url(value: Any) -> str:
+    parts = urlsplit(str(value))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("a URL such as https://control-plane.example.com")
+    if parts.username or parts.password:
+        raise ValueError("a URL without a user name or password in it")
+    return str(value).rstrip("/")
+
+
+def level(value: Any) -> str:
+    if str(value).upper() not in LEVELS:
+        raise ValueError(f"one of {', '.join(LEVELS)}")
+    return str(value).upper()
+
+
+def boolean(value: Any) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    found = words.get(str(value).strip().lower() or "0")
+    if found is None:
+        raise ValueError("true or false")
+    return found
+
+
+def choice(*words: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if str(value).lower() not in words:
+            raise ValueError(f"one of {', '.join(words)}")
+        return str(value).lower()
+
+    return parse
+
+
+def integer(low: int, high: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        try:
+            number = int(str(value))
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return number
+
+    return parse
+
+
+def seconds(low: float, high: float) -> Callable[[Any], float]:
+    """A duration: a number of seconds, or one with a unit: 90, 300s, 5m, 1h."""
+
+    def parse(value: Any) -> float:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", str(value).strip())
+        number = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2] or "s"] if found else low - 1
+        if not low <= number <= high:
+            raise ValueError(f"a time from {low:g} s to {high:g} s, such as 90, 300s or 5m")
+        return number
+
+    return parse
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option. `env` are variables, the first that is set wins; `key` is the dotted key of the file."""
+
+    name: str
+    parse: Callable[[Any], Any]
+    help: str
+    flag: str | None = None
+    env: tuple[str, ...] = ()
+    key: str | None = None
+    default: Any = None
+    secret: bool = False
+
+
+OPTIONS: Final[tuple[Option, ...]] = (
+    Option("queue_id", queue_id, "Worker queue, by id or name", "--queue-id", ("QUEUE_ID",), "queue_id"),
+    Option(
+        "control_plane_url",
+        url,
+        "Control plane URL",
+        "--control-plane-url",
+        ("CONTROL_PLANE_GATEWAY_URL", "CONTROL_PLANE_URL"),
+        "control_plane.url",
+        DEFAULT_CONTROL_PLANE_URL,
+    ),
+    Option("api_key", text, "API key", None, ("KUBIYA_API_KEY",), "control_plane.api_key", secret=True),
+    Option("api_key_file", text, "File that holds the API key", "--api-key-file", ("KUBIYA_API_KEY_FILE",)),
+    Option("environment_name", text, "Environment", None, ("ENVIRONMENT_NAME",), default="default"),
+    Option("worker_hostname", text, "Host name to report", None, ("WORKER_HOSTNAME",)),
+    Option(
+        "heartbeat_interval",
+        seconds(1, 3600),
+        "Seconds between heartbeats",
+        "--heartbeat-interval",
+        ("HEARTBEAT_INTERVAL",),
+        "control_plane.heartbeat_interval",
+        30.0,
+    ),
+    Option(
+        "log_level", level, "Log level", "--log-level", ("KUBIYA_CLI_LOG_LEVEL", "LOG_LEVEL"), "logging.level", "INFO"
+    ),
+    Option("log_format", choice("text", "pretty", "json"), "Log format", None, ("KUBIYA_LOG_FORMAT",), default="text"),
+    Option("debug", boolean, "Tracebacks and debug output", None, ("KUBIYA_DEBUG",), default=False),
+    Option(
+        "max_concurrent_activities",
+        integer(1, 1000),
+        "Steps that run at the same time",
+        "--max-concurrent-activities",
+        ("MAX_CONCURRENT_ACTIVITIES",),
+        "resources.max_concurrent_activities",
+        10,
+    ),
+    Option(
+        "grace_period",
+        seconds(0, 86400),
+        "Time that running steps have to finish after SIGTERM",
+        "--grace-period",
+        ("KUBIYA_GRACE_PERIOD",),
+        None,
+        30.0,
+    ),
+    Option("temporal_host", text, "Temporal address, host:port", None, ("TEMPORAL_HOST",), "temporal.host"),
+    Option("temporal_namespace", text, "Temporal namespace", None, ("TEMPORAL_NAMESPACE",), "temporal.namespace"),
+    Option("task_queue", text, "Temporal task queue", None, ("TEMPORAL_TASK_QUEUE",), "temporal.task_queue"),
+    Option("temporal_tls_cert", text, "Client certificate file", None, ("TEMPORAL_TLS_CERT",)),
+    Option("temporal_tls_key", text, "Client key file", None, ("TEMPORAL_TLS_KEY",)),
+    Option("temporal_tls_ca", text, "CA file of the Temporal server", None, ("TEMPORAL_TLS_CA",)),
+    Option("alive_file", text, "Liveness file", None, ("KUBIYA_ALIVE_FILE",), default="/tmp/worker-alive"),  # noqa: S108 - named by the guide
+    Option("ready_file", text, "Readiness file", None, ("KUBIYA_READY_FILE",), default="/tmp/worker-ready"),  # noqa: S108 - named by the guide
+    Option("workspace", text, "Folder for the executions' workspaces", None, ("KUBIYA_WORKSPACE",)),
+    Option("model_override", text, "Model for every agent", "--model", ("KUBIYA_MODEL_OVERRIDE", "KUBIYA_MODEL")),
+    Option("default_model", text, "Model for agents without one", None, ("LITELLM_DEFAULT_MODEL",)),
+    Option("litellm_api_base", url, "Model gateway", None, ("LITELLM_API_BASE",)),
+    Option("litellm_api_key", text, "Model gateway's key", None, ("LITELLM_API_KEY",), secret=True),
+    Option("openai_base_url", url, "OpenAI-compatible endpoint", None, ("OPENAI_BASE_URL",)),
+    Option("openai_api_key", text, "Its key", None, ("OPENAI_API_KEY",), secret=True),
+    Option(
+        "model_idle_timeout",
+        seconds(1, 3600),
+        "Silence of a model after which the call is tried again",
+        None,
+        ("KUBIYA_MODEL_IDLE_TIMEOUT",),
+        default=120.0,
+    ),
+    # The file's keys for the daemon, Docker and activities: known, so that the guide's example file is accepted.
+    Option("deployment_type", choice("local", "docker"), "Deployment type", "--type", (), "deployment_type", "local"),
+    Option("daemon_mode", boolean, "Run as a daemon", "--daemon", (), "daemon_mode", False),
+    Option(
+        "max_log_size",
+        integer(4096, 2**40),
+        "Bytes of a log file before it is rotated",
+        "--max-log-size",
+        ("KUBIYA_MAX_LOG_SIZE",),
+        "logging.max_size_bytes",
+        104_857_600,
+    ),
+    Option(
+        "max_log_backups",
+        integer(0, 1000),
+        "Rotated log files to keep",
+        "--max-log-backups",
+        (),
+        "logging.max_backups",
+        5,
+    ),
+    Option(
+        "activity_timeout",
+        seconds(1, 86400),
+        "Longest time of one tool call",
+        None,
+        (),
+        "resources.activity_timeout",
+        300.0,
+    ),
+)

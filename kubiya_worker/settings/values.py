@@ -1,0 +1,56 @@
+"""The resolved settings of a worker: plain values, secrets hidden from repr."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Times are in seconds, sizes in bytes. Fields are the names of `settings.table.OPTIONS`."""
+
+    queue_id: str
+    api_key: str = field(repr=False)
+    control_plane_url: str = DEFAULT_CONTROL_PLANE_URL
+    environment_name: str = "default"
+    worker_hostname: str = field(default_factory=socket.gethostname)
+    heartbeat_interval: float = 30.0
+    log_level: str = "INFO"
+    log_format: str = "text"
+    debug: bool = False
+    max_concurrent_activities: int = 10
+    grace_period: float = 30.0
+    temporal_host: str | None = None
+    temporal_namespace: str | None = None
+    task_queue: str | None = None
+    temporal_tls_cert: str | None = None
+    temporal_tls_key: str | None = None
+    temporal_tls_ca: str | None = None
+    alive_file: str = "/tmp/worker-alive"  # noqa: S108 - named by the guide, probes `cat` it
+    ready_file: str = "/tmp/worker-ready"  # noqa: S108 - the same
+    workspace: str | None = None
+    model_override: str | None = None
+    default_model: str | None = None
+    litellm_api_base: str | None = None
+    litellm_api_key: str | None = field(default=None, repr=False)
+    openai_base_url: str | None = None
+    openai_api_key: str | None = field(default=None, repr=False)
+    model_idle_timeout: float = 120.0
+    deployment_type: str = "local"
+    daemon_mode: bool = False
+    max_log_size: int = 104_857_600
+    max_log_backups: int = 5
+    activity_timeout: float = 300.0
+
+    @property
+    def workspace_root(self) -> Path:
+        return Path(self.workspace) if self.workspace else Path.cwd() / ".kubiya" / "workspaces"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Values that must not leave the process."""
+        return tuple(s for s in (self.api_key, self.litellm_api_key, self.openai_api_key) if s)
