@@ -1,0 +1,214 @@
+"""Which programs a shell skill may run: the lists of its configuration, against the file that would really be run.
+
+A name counts as the program that the trusted search path has under it. A path counts if it leads into a folder of that
+path, so neither `./ls` nor `/tmp/ls` passes for `ls`. A program that starts another (env, timeout, xargs) passes if the
+other does too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from kubiya_worker.tools.command import Refused
+from kubiya_worker.tools.hazards import hazard
+
+# One file with many names: its own name says nothing about what it does.
+_MULTICALL: Final = frozenset({"busybox", "toybox", "coreutils", "uutils"})
+
+# Programs that run the program in their operands: letters of options without and with a value, operands before it.
+_LAUNCHERS: Final[Mapping[str, tuple[str, str, int]]] = {
+    "env": ("i", "u", 0),
+    "nice": ("", "n", 0),
+    "nohup": ("", "", 0),
+    "timeout": ("v", "ks", 1),
+    "time": ("pv", "", 0),
+    "stdbuf": ("", "ioe", 0),
+    "ionice": ("t", "cn", 0),
+    "setsid": ("cfw", "", 0),
+    "sudo": ("nEHk", "ug", 0),
+    "doas": ("n", "u", 0),
+    "xargs": ("0rtx", "nLPIsd", 0),
+}
+# These run anything, in ways that are not worth following: beside a blocked list, "*" does not cover them.
+_INTERPRETERS: Final = re.compile(
+    r"(ba|da|z|k|c|tc|fi|a)?sh|r?bash|python[\d.]*|perl[\d.]*|ruby[\d.]*|node|nodejs|deno|bun|php[\d.]*|lua[\d.]*|tclsh.*"
+    r"|expect|busybox|toybox|coreutils|su|runuser|chroot|unshare|nsenter|setpriv|systemd-run|start-stop-daemon|flock|watch"
+    r"|script|strace|ltrace|gdb|parallel|at|batch|crontab|screen|tmux|vim?|vim\..*|nano|emacs.*|ed|make|ld(-linux.*)?\.so.*"
+)
+
+# Below /proc/<process>: environments, memory, and ways around the folder that a program was given.
+_PROC_SECRETS: Final = re.compile(
+    r"/proc/(?:[^/]+/)(?:task/[^/]+/)?(?:environ|mem|auxv|stack|syscall|maps|smaps|fd|map_files|root|cwd)(?:/|$)|/proc/k(?:core|msg)$"
+)
+_CONTENT_READERS: Final = frozenset("grep egrep fgrep rgrep zgrep rg ag ack tar cp rsync zip cpio scp diff".split())  # noqa: SIM905
+_ALWAYS_RECURSIVE: Final = frozenset({"rg", "ag", "ack", "rgrep", "tar", "rsync"})
+_MOST_PATHS: Final = 256  # in one argument; each costs a look at the file system
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """`allowed` and `blocked` are program names or absolute paths; "*" allows all that is not blocked."""
+
+    allowed: frozenset[str]
+    blocked: frozenset[str] = frozenset()
+    search_path: tuple[str, ...] = ()
+    private: tuple[Path, ...] = field(default=())  # folders of the worker itself, which no argument may name
+
+    def check(self, argv: Sequence[str], cwd: Path, depth: int = 0) -> str:
+        """The path of the program that may be run as `argv` in `cwd`. Raises Refused with the reason."""
+        path = self._resolve(argv[0], cwd)
+        names = _names(path)
+        for name in (*names, str(path)):
+            if name in self.blocked:
+                raise Refused(f"The command {name} is blocked by the configuration of this tool")
+        listed = bool(self.allowed & {names[0], str(path)})
+        if not listed and "*" not in self.allowed:
+            raise Refused(
+                f"The command {names[0]} is not allowed. Allowed commands: {', '.join(sorted(self.allowed)) or 'none'}"
+            )
+        self._check_secrets(names[0], argv[1:], cwd)
+        if not self.blocked and "*" in self.allowed:
+            return str(path)  # whoever allows everything has nothing left that arguments could get around
+        if not listed and any(_INTERPRETERS.fullmatch(name) for name in names):
+            raise Refused(
+                f"The command {names[0]} runs other programs; with blocked commands it must be allowed by name"
+            )
+        for name in names:
+            reason = hazard(name, argv[1:])
+            if reason:
+                raise Refused(f"The arguments are not allowed: {reason}")
+            if name in _LAUNCHERS:
+                inner = _inner(name, argv[1:])
+                if inner and depth < 4:
+                    self.check(inner, cwd, depth + 1)
+                elif inner:
+                    raise Refused(f"The command {name} is nested too deeply")
+        return str(path)
+
+    def _resolve(self, program: str, cwd: Path) -> Path:
+        """The file that is run. Symbolic links stay: a program with many names acts by the name it is called."""
+        if "/" in program:
+            path = Path(os.path.normpath(cwd / program))
+            folders = {os.path.realpath(folder) for folder in self.search_path}
+            if os.path.realpath(path.parent) not in folders:
+                raise Refused(
+                    f"The command {program} is not in a folder of the search path. Give the program's name alone"
+                )
+            if not _is_program(path):
+                raise Refused(f"The command {program} does not exist or is no program")
+            return path
+        if program in ("", ".", ".."):
+            raise Refused(f"{program!r} is no program")
+        for folder in self.search_path:
+            path = Path(folder, program)
+            if _is_program(path):
+                return path
+        if program in self.allowed or "*" in self.allowed:
+            raise Refused(f"The command {program} is not installed on this host")
+        raise Refused(
+            f"The command {program} is not allowed. Allowed commands: {', '.join(sorted(self.allowed)) or 'none'}"
+        )
+
+    def _check_secrets(self, name: str, arguments: Sequence[str], cwd: Path) -> None:
+        """No argument may lead to other processes' environments and memory, or to the worker's own files."""
+        targets = [path for argument in arguments for path in _paths(argument, cwd)]
+        for path in targets:
+            if _PROC_SECRETS.search(path):
+                raise Refused(f"The path {path} shows the inside of a process and is not read")
+            for folder in self.private:
+                if path == str(folder) or path.startswith(f"{folder}/"):
+                    if cwd.is_relative_to(folder) and Path(path).is_relative_to(cwd):
+                        continue  # the workspace lies in there
+                    raise Refused(f"The path {path} belongs to the worker and is not read")
+        recursive = name in _ALWAYS_RECURSIVE or any(
+            re.match(r"-[A-Za-z]*[rRa]|--(rec|deref|arch)|--directories=rec|-d(rec|$)", argument)
+            for argument in arguments
+        )
+        if name in _CONTENT_READERS and recursive:
+            operands = [argument for argument in arguments if not argument.startswith("-")]
+            for path in {*targets, *([] if len(operands) > 1 else [os.path.realpath(cwd)])}:
+                if path in ("/", "/proc") or path.startswith("/proc/"):
+                    raise Refused(f"{name} over {path} would read the inside of all processes. Name other folders")
+
+
+def trusted_path(value: str, *, outside: Path) -> tuple[str, ...]:
+    """The folders of a PATH that can be trusted: absolute, existing, not writable by everybody, not in `outside`."""
+    workspace = outside.resolve()
+    folders: list[str] = []
+    for folder in value.split(os.pathsep):
+        if not folder.startswith("/") or folder in folders:
+            continue
+        try:
+            real = Path(folder).resolve(strict=True)
+            mode = real.stat().st_mode
+        except OSError:
+            continue
+        if (
+            stat.S_ISDIR(mode)
+            and not mode & stat.S_IWOTH
+            and not (real.is_relative_to(workspace) and workspace != Path("/"))
+        ):
+            folders.append(folder)
+    return tuple(folders)
+
+
+def _is_program(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+def _names(path: Path) -> tuple[str, ...]:
+    """The program's name and those of the files behind it (awk, mawk), without the multi-call binary at the end."""
+    names = [path.name]
+    for _ in range(16):
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+        if path.name not in names and path.name not in _MULTICALL:
+            names.append(path.name)
+    return tuple(names)
+
+
+def _inner(name: str, arguments: Sequence[str]) -> list[str]:
+    """The command inside a launcher's arguments; empty when there is none. Raises Refused if that is not clear."""
+    plain, valued, operands = _LAUNCHERS[name]
+    index = 0
+    while index < len(arguments):
+        argument = arguments[index]
+        if argument == "--":
+            index += 1
+            break
+        if not argument.startswith("-"):
+            break
+        letters = argument[1:].lstrip(plain)
+        if letters and (argument.startswith("--") or letters[0] not in valued):
+            raise Refused(f"The option {argument} of {name} is not allowed")
+        index += 2 if len(letters) == 1 else 1
+    if name in ("env", "sudo"):
+        while index < len(arguments) and re.match(r"[A-Za-z_]\w*=", arguments[index]):
+            if re.match(r"(LD_|DYLD_|PATH=|BASH_ENV=|ENV=|IFS=)", arguments[index]):
+                raise Refused(f"{name} must not set {arguments[index].split('=')[0]}")
+            index += 1
+    return list(arguments[index + operands :])
+
+
+def _paths(argument: str, cwd: Path) -> list[str]:
+    """What an argument may name: itself, the value of an option, what follows : or @, with links resolved."""
+    parts = {argument, argument[2:] if argument.startswith("-") else argument}
+    for mark in ("=", "@", "file://", ":", ","):
+        parts.update(part for part in argument.split(mark)[1:] if "/" in part)
+    if len(parts) > _MOST_PATHS:
+        raise Refused("An argument names too many paths")
+    found = []
+    for part in parts:
+        if part and len(part) < 4096:
+            try:
+                found += [os.path.normpath(cwd / part), os.path.realpath(cwd / part)]
+            except (OSError, ValueError):
+                continue
+    return found

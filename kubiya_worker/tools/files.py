@@ -1,0 +1,382 @@
+"""Skill `file_system`: listing, reading, searching and saving files below one folder (`folder` keeps them there)."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
+from kubiya_worker.tools.configuration import Skill
+from kubiya_worker.tools.folder import Folder, Outside
+from kubiya_worker.tools.output import Output
+
+TYPES: Final = ("file_system", "file", "files")
+KEYS: Final = (
+    "base_dir",
+    "base_directory",
+    "enable_save_file",
+    "enable_read_file",
+    "enable_list_files",
+    "enable_search_files",
+    "allowed_extensions",
+    "read_only",
+    "max_file_size",
+)
+MAX_SAVE: Final = 10 << 20  # bytes of a saved file, unless configured
+MAX_ENTRIES: Final = 1_000  # listed or found in one call
+MAX_VISITED: Final = 100_000  # entries that one call looks at
+MAX_SEARCHED: Final = 256 << 20  # bytes that one search reads
+MAX_LINES: Final = 2_000  # read in one call unless the model asks for another number
+LINE: Final = 65_536  # bytes of a line that are read at once
+TIMEOUT: Final = 60.0  # seconds
+
+_PATH: Final = {"type": "string", "description": "Relative to the base folder; default: the base folder itself"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the skill's configuration allows. `extensions` with their dot, in lower case; None is any."""
+
+    folder: Folder
+    create_base: bool
+    extensions: frozenset[str] | None
+    max_size: int | None
+
+    def check_extension(self, path: str) -> None:
+        suffix = Path(path).suffix.lower()
+        if self.extensions is not None and suffix not in self.extensions:
+            raise Outside(f"{path}: only files with {', '.join(sorted(self.extensions))} are allowed")
+
+
+def build(skill: Skill, workspace: Path) -> list[Tool]:
+    configured = skill.text("base_dir") or skill.text("base_directory")
+    base = Path(configured or workspace).expanduser()
+    if not base.is_absolute():
+        base = workspace / base
+    if configured and Path(configured).expanduser().is_absolute() and not base.is_dir():
+        raise ConfigurationError(
+            f"skill {skill.name!r} ({skill.type}): the base folder {base} does not exist on this host",
+            remedy="Create it, or set `base_dir` to a folder that exists",
+        )
+    extensions = skill.strings("allowed_extensions", None)
+    limits = Limits(
+        folder=Folder(base),
+        create_base=base.is_relative_to(workspace),
+        extensions=frozenset(f".{name.lower().lstrip('.*')}" for name in extensions) if extensions else None,
+        max_size=skill.size("max_file_size", None),
+    )
+    read_only = skill.flag("read_only", False)
+    kinds: list[tuple[str, type[_FileTool], bool]] = [
+        ("enable_list_files", ListFiles, True),
+        ("enable_read_file", ReadFile, True),
+        ("enable_search_files", SearchFiles, True),
+        ("enable_save_file", SaveFile, not read_only),
+    ]
+    return [kind(limits) for key, kind, possible in kinds if skill.flag(key, True) and possible]
+
+
+class _Stopped(Exception):
+    """The call was cancelled while its thread was at work."""
+
+
+class _FileTool:
+    """Runs `work` in a thread, since a disk can take its time; a cancelled call ends the thread before it goes."""
+
+    spec: ClassVar[ToolSpec]
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def work(self, arguments: dict[str, Any], context: ToolContext, check: Callable[[], None]) -> ToolResult:
+        """Does the call; raises Outside for what is refused. `check` raises when the call has been cancelled."""
+        raise NotImplementedError
+
+    async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
+        stop = threading.Event()
+
+        def check() -> None:
+            if stop.is_set():
+                raise _Stopped
+
+        def work() -> ToolResult:
+            try:
+                if self._limits.create_base:
+                    self._limits.folder.base.mkdir(parents=True, exist_ok=True)
+                return self.work(arguments, context, check)
+            except Outside as refused:
+                return ToolResult(f"{refused}.", error=str(refused))
+            except OSError as error:
+                reason = error.strerror or str(error)
+                return ToolResult(f"The file system says: {reason}.", error=reason)
+
+        task = asyncio.get_running_loop().run_in_executor(None, work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            stop.set()
+            while not task.done():
+                try:
+                    await asyncio.wait([task])
+                except asyncio.CancelledError:
+                    continue  # once more: the thread has been told and will not be long
+            task.exception()  # taken note of: it was _Stopped, or the work was done a moment earlier
+            raise
+
+
+class ListFiles(_FileTool):
+    spec = ToolSpec(
+        name="list_files",
+        description="List a folder: kind, size in bytes, time of change (UTC) and name of each entry.",
+        parameters={
+            "type": "object",
+            "properties": {
+                "path": _PATH,
+                "recursive": {"type": "boolean", "description": "Also what is in its folders; default false"},
+            },
+            "additionalProperties": False,
+        },
+        idempotent=True,
+        category="file_operation",
+        timeout=TIMEOUT,
+    )
+
+    def work(self, arguments: dict[str, Any], context: ToolContext, check: Callable[[], None]) -> ToolResult:
+        lines: list[str] = []
+        more = False
+        recursive = bool(arguments.get("recursive"))
+        walk = _Walk(self._limits.folder, str(arguments.get("path") or ""), check, recursive=recursive)
+        for entry in walk:
+            if len(lines) == MAX_ENTRIES:
+                more = True
+                break
+            changed = datetime.fromtimestamp(entry.status.st_mtime, UTC).strftime("%Y-%m-%d %H:%M")
+            name = entry.path + ("/" if stat.S_ISDIR(entry.status.st_mode) else "")
+            lines.append(f"{_letter(entry.status.st_mode)} {entry.status.st_size:>12} {changed} {_printable(name)}")
+        if more or walk.cut:
+            lines.append(f"[more than these {len(lines)} entries; list a folder further down]")
+        return ToolResult("\n".join(lines) or "[empty]", metadata={"entries": len(lines)})
+
+
+class ReadFile(_FileTool):
+    spec = ToolSpec(
+        name="read_file",
+        description="Read a text file, or some lines of it.",
+        parameters={
+            "type": "object",
+            "properties": {
+                "path": {"type": "string", "minLength": 1, "description": "Relative to the base folder"},
+                "offset": {"type": "integer", "minimum": 1, "description": "First line to read; default 1"},
+                "limit": {"type": "integer", "minimum": 1, "description": f"Lines to read; default {MAX_LINES}"},
+            },
+            "required": ["path"],
+            "additionalProperties": False,
+        },
+        idempotent=True,
+        category="file_operation",
+        timeout=TIMEOUT,
+    )
+
+    def work(self, arguments: dict[str, Any], context: ToolContext, check: Callable[[], None]) -> ToolResult:
+        path = str(arguments["path"])
+        first = int(arguments.get("offset") or 1)
+        limit = int(arguments.get("limit") or MAX_LINES)
+        self._limits.check_extension(path)
+        with self._limits.folder.file(path) as handle:
+            size = os.fstat(handle).st_size
+            if self._limits.max_size is not None and size > self._limits.max_size:
+                raise Outside(f"{path}: has {size} bytes; {self._limits.max_size} are the most that may be read")
+            if b"\0" in os.pread(handle, 8192, 0):
+                raise Outside(f"{path}: is a binary file of {size} bytes")
+            output = Output(context.output_limit)
+            number = 1
+            more = False
+            with os.fdopen(os.dup(handle), "rb") as file:
+                while piece := file.readline(LINE):
+                    if number % 1024 == 0:
+                        check()
+                    if number >= first + limit:
+                        more = True
+                        break
+                    if number >= first:
+                        output.feed(piece)
+                    number += piece.endswith(b"\n")
+            text = output.text()
+        if more:
+            text += f"[more lines follow; read on with offset={first + limit}]\n"
+        elif first > 1 and not text:
+            text = f"[the file has only {number} lines]\n"
+        return ToolResult(
+            text or "[the file is empty]", metadata={"bytes": size, "characters_left_out": output.left_out}
+        )
+
+
+class SearchFiles(_FileTool):
+    spec = ToolSpec(
+        name="search_files",
+        description="Find files by name, by a text in them, or by both. A text gives the lines that hold it.",
+        parameters={
+            "type": "object",
+            "properties": {
+                "pattern": {"type": "string", "description": "Of the name or path, with * and ?: *.log, etc/*.conf"},
+                "text": {"type": "string", "description": "Plain text to look for, upper and lower case alike"},
+                "path": _PATH,
+            },
+            "additionalProperties": False,
+        },
+        idempotent=True,
+        category="file_search",
+        timeout=TIMEOUT,
+    )
+
+    def work(self, arguments: dict[str, Any], context: ToolContext, check: Callable[[], None]) -> ToolResult:
+        pattern = str(arguments.get("pattern") or "")
+        text = str(arguments.get("text") or "").lower()
+        if not pattern and not text:
+            raise Outside("Give a pattern, a text, or both")
+        found: list[str] = []
+        budget = MAX_SEARCHED
+        walk = _Walk(self._limits.folder, str(arguments.get("path") or ""), check, recursive=True)
+        full = False
+        for entry in walk:
+            full = len(found) >= MAX_ENTRIES or budget <= 0
+            if full:
+                break
+            name = entry.path.rsplit("/", 1)[-1]
+            if pattern and not any(fnmatch.fnmatchcase(candidate, pattern) for candidate in (name, entry.path)):
+                continue
+            if not text:
+                found.append(_printable(entry.path))
+            elif stat.S_ISREG(entry.status.st_mode):
+                budget -= entry.status.st_size
+                found += self._lines(entry.path, text, check, MAX_ENTRIES - len(found))
+        if full or walk.cut:
+            found.append("[there may be more: search a smaller folder, or for something rarer]")
+        output = Output(context.output_limit)
+        output.feed("\n".join(found).encode(errors="replace"))
+        return ToolResult(output.text() or "[nothing found]", metadata={"found": len(found)})
+
+    def _lines(self, path: str, text: str, check: Callable[[], None], most: int) -> list[str]:
+        try:
+            self._limits.check_extension(path)
+            with self._limits.folder.file(path) as handle:
+                size = os.fstat(handle).st_size
+                if size > (self._limits.max_size or MAX_SEARCHED) or b"\0" in os.pread(handle, 8192, 0):
+                    return []
+                found: list[str] = []
+                number = 1
+                with os.fdopen(os.dup(handle), "rb") as file:
+                    while (piece := file.readline(LINE)) and len(found) < most:
+                        if number % 1024 == 0:
+                            check()
+                        line = piece.decode(errors="replace")
+                        if text in line.lower():
+                            found.append(f"{_printable(path)}:{number}: {line.rstrip()[:500]}")
+                        number += piece.endswith(b"\n")
+                return found
+        except Outside:
+            return []  # not ours to read, or gone meanwhile
+
+
+class SaveFile(_FileTool):
+    spec = ToolSpec(
+        name="save_file",
+        description="Write a text file, whole: it is created with its folders, or replaced.",
+        parameters={
+            "type": "object",
+            "properties": {
+                "path": {"type": "string", "minLength": 1, "description": "Relative to the base folder"},
+                "content": {"type": "string"},
+                "overwrite": {"type": "boolean", "description": "Replace a file that exists; default true"},
+            },
+            "required": ["path", "content"],
+            "additionalProperties": False,
+        },
+        idempotent=True,  # the same call leaves the same file; the replacement is atomic
+        risk="medium",
+        category="file_operation",
+        timeout=TIMEOUT,
+    )
+
+    def work(self, arguments: dict[str, Any], context: ToolContext, check: Callable[[], None]) -> ToolResult:
+        path = str(arguments["path"])
+        try:
+            data = str(arguments["content"]).encode()
+        except UnicodeEncodeError:
+            raise Outside("The content holds half of a surrogate pair") from None
+        limit = self._limits.max_size or MAX_SAVE
+        if len(data) > limit:
+            raise Outside(f"{path}: the content has {len(data)} bytes; {limit} are the most that may be saved")
+        self._limits.check_extension(path)
+        check()
+        place = self._limits.folder.write(path, data, overwrite=bool(arguments.get("overwrite", True)))
+        return ToolResult(f"Saved {len(data)} bytes to {place}.", metadata={"bytes": len(data), "path": place})
+
+
+@dataclass(frozen=True)
+class _Entry:
+    path: str  # below the base
+    status: os.stat_result  # of the entry itself: links are not followed
+
+
+class _Walk:
+    """Entries below a folder, by name, a folder before its content. What cannot be read is left out."""
+
+    def __init__(self, folder: Folder, path: str, check: Callable[[], None], *, recursive: bool) -> None:
+        self._folder = folder
+        self._check = check
+        self._recursive = recursive
+        self._visited = 0
+        self.cut = False  # whether there were too many entries to look at them all
+        with folder.directory(path) as (top, prefix):
+            self._pending = [(_scan(top), prefix)]
+
+    def __iter__(self) -> Iterator[_Entry]:
+        while self._pending:
+            entries, prefix = self._pending.pop()
+            for index, (name, status) in enumerate(entries):
+                self._visited += 1
+                if self._visited % 256 == 0:
+                    self._check()
+                if self._visited > MAX_VISITED:
+                    self.cut = True
+                    return
+                place = f"{prefix}/{name}" if prefix else name
+                yield _Entry(place, status)
+                if self._recursive and stat.S_ISDIR(status.st_mode):
+                    self._pending.append((entries[index + 1 :], prefix))
+                    try:
+                        with self._folder.directory(place) as (handle, _):
+                            self._pending.append((_scan(handle), place))
+                    except Outside:
+                        pass  # not ours to read, too deep, or gone meanwhile
+                    break
+
+
+def _scan(handle: int) -> list[tuple[str, os.stat_result]]:
+    found = []
+    with os.scandir(handle) as entries:
+        for entry in entries:
+            try:
+                found.append((entry.name, entry.stat(follow_symlinks=False)))
+            except OSError:
+                continue  # gone meanwhile
+    return sorted(found, key=lambda item: item[0])
+
+
+def _letter(mode: int) -> str:
+    return "d" if stat.S_ISDIR(mode) else "l" if stat.S_ISLNK(mode) else "-" if stat.S_ISREG(mode) else "?"
+
+
+def _printable(name: str) -> str:
+    """A name on one line, also one with a line break or bytes that are not UTF-8 in it."""
+    return name if name.isprintable() else name.encode("unicode_escape", "backslashreplace").decode()

@@ -1,0 +1,259 @@
+"""A folder that paths cannot leave: every component is opened by itself, relative to the one before it.
+
+Checking a path and opening it afterwards leaves a moment in which a link can be put in its place. Here a path is walked
+with O_NOFOLLOW from a descriptor of the base folder; symbolic links are read and followed by this code, so that each
+step is inside or refused (what openat2 with RESOLVE_BENEATH does, but also on macOS, and for absolute links inside).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+MAX_LINKS: Final = 40  # as the kernel has it
+MAX_NAME: Final = 255  # bytes
+MAX_PATH: Final = 4096  # bytes
+MAX_DEPTH: Final = 128
+
+# Below these the kernel shows itself, other processes and devices, whatever the base folder is.
+_KERNEL: Final = ("/proc", "/sys", "/dev")
+_OURS: Final = ".kubiya"  # the worker's own files: keys, logs, other executions' workspaces
+_PATH_ONLY: Final = getattr(os, "O_PATH", os.O_RDONLY)
+
+
+class Outside(Exception):
+    """The path is refused or cannot be used. The message is for the model."""
+
+
+class Folder:
+    """`base` with all links resolved; it must exist when a path is opened."""
+
+    def __init__(self, base: Path) -> None:
+        self.given = base
+        self.base = Path(os.path.realpath(base))
+
+    @contextmanager
+    def file(self, path: str) -> Iterator[int]:
+        """A descriptor of a regular file, for reading."""
+        with self._parent(path) as (parent, name, _):
+            handle = _open_file(parent, name, path)
+            try:
+                yield handle
+            finally:
+                os.close(handle)
+
+    @contextmanager
+    def directory(self, path: str) -> Iterator[tuple[int, str]]:
+        """A descriptor of a folder, for listing, and its path below the base ("" for the base itself)."""
+        with self._parent(path) as (parent, name, inside):
+            try:
+                handle = os.open(
+                    name or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent
+                )
+            except OSError as error:
+                raise Outside(f"{path or '.'}: {_reason(error)}") from None
+            try:
+                yield handle, "/".join((*inside, name)) if name else ""
+            finally:
+                os.close(handle)
+
+    def write(self, path: str, data: bytes, *, overwrite: bool = True) -> str:
+        """Puts `data` in place of the file at once (a new file, renamed); returns its path below the base."""
+        if any(ord(char) < 32 for char in path):
+            raise Outside("A file's name must not hold control characters")
+        with self._parent(path, create=True) as (parent, name, inside):
+            if not name:
+                raise Outside(f"{path}: is a folder")
+            if ".git" in (part.casefold() for part in (*inside, name)):
+                raise Outside(f"{path}: files of .git can make git run programs and are not written")
+            try:
+                old: os.stat_result | None = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            except FileNotFoundError:
+                old = None
+            if old is not None and not stat.S_ISREG(old.st_mode):
+                raise Outside(f"{path}: is {_kind(old.st_mode)}, not a file")
+            if old is not None and not overwrite:
+                raise Outside(f"{path}: exists already")
+            try:
+                _replace(parent, name, data, old)
+            except OSError as error:
+                raise Outside(f"{path}: {_reason(error)}") from None
+            return "/".join((*inside, name))
+
+    def parts(self, path: str) -> list[str]:
+        """The components of a path relative to the base. Raises Outside for what cannot be one."""
+        try:
+            raw = os.fsencode(path)
+        except UnicodeEncodeError:
+            raise Outside("The path holds characters that no file name can") from None
+        if b"\0" in raw:
+            raise Outside("The path holds a NUL character")
+        if len(raw) > MAX_PATH:
+            raise Outside(f"The path is longer than {MAX_PATH} bytes")
+        if path.startswith("/"):
+            for base in (str(self.given), str(self.base)):
+                if path == base or path.startswith(f"{base.rstrip('/')}/"):
+                    path = path[len(base) :]
+                    break
+            else:
+                raise Outside(f"{path}: is outside of the folder {self.given}")
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if any(len(os.fsencode(part)) > MAX_NAME for part in parts):
+            raise Outside(f"A name in the path is longer than {MAX_NAME} bytes")
+        if len(parts) > MAX_DEPTH:
+            raise Outside(f"The path has more than {MAX_DEPTH} folders")
+        return parts
+
+    @contextmanager
+    def _parent(self, path: str, *, create: bool = False) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+        """(descriptor of the folder that holds the path's last name, that name, the names before it), links followed.
+
+        The name is "" for the base itself. `create` makes folders that are missing.
+        """
+        pending = self.parts(path)[::-1]
+        try:
+            # (name, descriptor) from the base down; the base has no name.
+            stack = [("", os.open(self.base, _PATH_ONLY | os.O_DIRECTORY | os.O_CLOEXEC))]
+        except OSError as error:
+            raise Outside(f"The folder {self.given}: {_reason(error)}") from None
+        links = 0
+        last = ""
+        try:
+            while pending:
+                part = pending.pop()
+                if part == "..":
+                    if len(stack) == 1:
+                        raise Outside(f"{path}: leads out of the folder {self.given}")
+                    os.close(stack.pop()[1])
+                    continue
+                self._check_name(path, [name for name, _ in stack[1:]], part)
+                here = stack[-1][1]
+                target = _link(here, part)
+                if target is not None:
+                    links += 1
+                    if links > MAX_LINKS:
+                        raise Outside(f"{path}: too many symbolic links")
+                    if target.startswith("/"):
+                        while len(stack) > 1:
+                            os.close(stack.pop()[1])
+                    pending += self._link_parts(path, target)[::-1]
+                    continue
+                if not pending:
+                    last = part
+                    break
+                stack.append((part, _open_folder(here, part, path, create=create)))
+            if (
+                not last and len(stack) > 1
+            ):  # the path ended with a .. or a link to it: the folder is the last one opened
+                last, handle = stack.pop()
+                os.close(handle)
+            yield stack[-1][1], last, tuple(name for name, _ in stack[1:])
+        finally:
+            for _, handle in stack:
+                os.close(handle)
+
+    def _link_parts(self, path: str, target: str) -> list[str]:
+        try:
+            return self.parts(target)
+        except Outside:
+            raise Outside(f"{path}: is a link that leads out of the folder {self.given}") from None
+
+    def _check_name(self, path: str, inside: list[str], name: str) -> None:
+        place = str(self.base.joinpath(*inside, name))
+        if any(place == root or place.startswith(f"{root}/") for root in _KERNEL):
+            raise Outside(f"{path}: is part of the kernel's own file systems")
+        if name.casefold() == _OURS:
+            raise Outside(f"{path}: belongs to the worker")
+
+
+def _link(parent: int, name: str) -> str | None:
+    """Where a symbolic link points; None for everything else, also for what is not there."""
+    try:
+        return os.readlink(name, dir_fd=parent)
+    except OSError:
+        return None
+
+
+def _open_folder(parent: int, name: str, path: str, *, create: bool) -> int:
+    flags = _PATH_ONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=parent)
+    except FileNotFoundError:
+        if not create:
+            raise Outside(f"{path}: there is no folder {name}") from None
+    except OSError as error:
+        raise Outside(f"{path}: {_reason(error)}") from None
+    try:
+        os.mkdir(name, dir_fd=parent)
+        return os.open(name, flags, dir_fd=parent)
+    except OSError as error:
+        raise Outside(f"{path}: {_reason(error)}") from None
+
+
+def _open_file(parent: int, name: str, path: str) -> int:
+    """Opens without waiting (a FIFO would) and only then looks what it is, so there is no moment between."""
+    if not name:
+        raise Outside(f"{path or '.'}: is a folder")
+    try:
+        before = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if not stat.S_ISREG(before.st_mode):
+            raise Outside(
+                f"{path}: is {_kind(before.st_mode)}, not a file"
+            )  # opening a device can already do something
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=parent)
+    except OSError as error:
+        raise Outside(f"{path}: {_reason(error)}") from None
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        raise Outside(f"{path}: is {_kind(mode)}, not a file")
+    return handle
+
+
+def _replace(parent: int, name: str, data: bytes, old: os.stat_result | None) -> None:
+    """A reader sees the old file or the new one, whole, also after a power cut."""
+    temporary = f".{secrets.token_hex(8)}.tmp"
+    handle = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=parent
+    )
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            if old is not None:
+                os.fchmod(handle, stat.S_IMODE(old.st_mode) & 0o777)
+                if (old.st_uid, old.st_gid) != (os.getuid(), os.getgid()):
+                    try:
+                        os.fchown(handle, old.st_uid, old.st_gid)
+                    except OSError:
+                        pass  # only root may give files away; the content matters more
+            os.fsync(handle)
+        os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except BaseException:
+        os.unlink(temporary, dir_fd=parent)
+        raise
+
+
+def _kind(mode: int) -> str:
+    for test, text in (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISLNK, "a symbolic link"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+    ):
+        if test(mode):
+            return text
+    return "a device"
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "does not exist"
+    if isinstance(error, NotADirectoryError):
+        return "is not a folder"
+    return (error.strerror or type(error).__name__).lower()

@@ -1,0 +1,125 @@
+"""The guard: a small process that ends what tools have started when their worker is gone (kill -9, out of memory).
+
+A worker that is killed cannot kill anything. Its supervisor may be gone too, and PR_SET_PDEATHSIG reaches children only
+(and needs code between fork and exec, which is not safe beside threads). So the first tool that starts a program also
+starts this file as a program of its own (`python -I -S`, standard library, about 15 ms once, no cost per call): it is
+told of each process group as it comes and goes, and holds the reading end of a pipe whose other end only the worker
+has. End of file there means that the worker is gone, whatever the way; then all groups that are left are killed, and on
+Linux every process that still carries the worker's marker in its environment, such as a grandchild with a session of
+its own.
+
+This file is both: `Guard` is the worker's side, `main` is the program and imports nothing of this package.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+
+MARKER = "KUBIYA_TOOL_CALL_ID"  # in the environment of every program that a tool starts: <worker's token>.<call>
+_ROUNDS = 20  # of looking for processes with the marker, 50 ms apart: what forks while it is being killed
+
+
+class Guard:
+    """The worker's side. Not for use from several threads; a guard that died is started again by the next `watch`."""
+
+    def __init__(self) -> None:
+        self.token = secrets.token_hex(8)
+        self._groups: set[int] = set()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ensure(self) -> None:
+        """Starts the guard if there is none. Called before a program starts, so that none is ever unguarded."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.close()
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__, self.token],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={},
+            start_new_session=True,
+        )
+        for group in self._groups:
+            self._tell(f"+{group}\n")
+
+    def watch(self, group: int) -> None:
+        self._groups.add(group)
+        self._tell(f"+{group}\n")
+
+    def forget(self, group: int) -> None:
+        self._groups.discard(group)
+        self._tell(f"-{group}\n")
+
+    def close(self) -> None:
+        """Ends the guard; it kills what is still watched."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        if process.stdin is not None:
+            try:
+                process.stdin.close()
+            except OSError:
+                pass  # it is gone already
+        process.wait()
+
+    def _tell(self, line: str) -> None:
+        if self._process is None or self._process.stdin is None:
+            return
+        try:
+            os.write(self._process.stdin.fileno(), line.encode())
+        except OSError:
+            pass  # it died; the next `ensure` starts another and tells it of all groups
+
+
+def marked(marker: bytes) -> list[int]:
+    """Processes whose environment has an entry that begins with `marker` (NAME=value); none where there is no /proc."""
+    found = []
+    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():  # noqa: PTH208, PTH112  (runs often)
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123  (pathlib costs as much as the read)
+                environment = file.read()
+        except OSError:
+            continue  # gone, or another user's
+        if environment.startswith(marker) or b"\0" + marker in environment:
+            found.append(int(name))
+    return found
+
+
+def main(token: str) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)  # only the end of the worker ends the guard
+    groups: set[int] = set()
+    for line in sys.stdin.buffer:
+        group = int(line[1:])
+        if line[:1] == b"+":
+            groups.add(group)
+        else:
+            groups.discard(group)
+    for group in groups:
+        try:
+            os.killpg(group, signal.SIGKILL)
+        except OSError:
+            pass  # all of it ended by itself
+    for _ in range(_ROUNDS):
+        left = marked(f"{MARKER}={token}.".encode())
+        if not left:
+            return
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

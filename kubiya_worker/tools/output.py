@@ -1,0 +1,53 @@
+"""The output of a program in bounded memory: its beginning and its end, and how much was left out between."""
+
+from __future__ import annotations
+
+import codecs
+from collections import deque
+
+
+class Output:
+    """Takes bytes (UTF-8, whatever is not becomes U+FFFD), keeps about `limit` characters of them."""
+
+    def __init__(self, limit: int) -> None:
+        self._head_limit = max(limit // 2, 1)
+        self._tail_limit = max(limit - self._head_limit, 1)
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace")
+        self._head: list[str] = []
+        self._head_size = 0
+        self._tail: deque[str] = deque()
+        self._tail_size = 0
+        self.left_out = 0  # characters
+        self.total_bytes = 0
+
+    def feed(self, data: bytes) -> None:
+        self.total_bytes += len(data)
+        self._add(self._decode.decode(data))
+
+    def text(self) -> str:
+        """All that was kept, with a line in the gap. Ends the stream: what follows a broken character is dropped."""
+        self._add(self._decode.decode(b"", final=True))
+        head, tail = "".join(self._head), "".join(self._tail)
+        if len(tail) > self._tail_limit:
+            self.left_out += len(tail) - self._tail_limit
+            tail = tail[-self._tail_limit :]
+            self._tail, self._tail_size = deque([tail]), len(tail)
+        if self.left_out:
+            head = f"{head}\n… {self.left_out} characters left out …\n"
+        return (head + tail).replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+    def _add(self, text: str) -> None:
+        room = self._head_limit - self._head_size
+        if room > 0:
+            self._head.append(text[:room])
+            self._head_size += len(self._head[-1])
+            text = text[room:]
+        if not text:
+            return
+        # Whole pieces leave at the front, so the tail holds at most its limit and one piece; text() trims the rest.
+        self._tail.append(text)
+        self._tail_size += len(text)
+        while self._tail_size - len(self._tail[0]) >= self._tail_limit:
+            dropped = len(self._tail.popleft())
+            self._tail_size -= dropped
+            self.left_out += dropped

@@ -1,0 +1,208 @@
+"""Skill `shell`: programs of this host, one at a time, without a shell.
+
+What may run is `allowance`, what its arguments may not do is `hazards`, how it runs and ends is `programs`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools import allowance, command, programs
+from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
+from kubiya_worker.tools.configuration import Skill
+
+TYPES: Final = ("shell", "bash")
+KEYS: Final = (
+    "allowed_commands",
+    "blocked_commands",
+    "timeout",
+    "working_directory",
+    "usage_guidelines",
+    "environment_context",
+    "shell_binary",  # taken and not used: there is no shell
+    "shell_args",
+    "pass_environment",  # ours: names of variables that tools may see although they look like the worker's own
+)
+DEFAULT_ALLOWED: Final = ("ls", "cat", "grep", "find", "ps", "top", "pwd", "echo", "head", "tail")
+DEFAULT_TIMEOUT: Final = 30.0  # seconds
+LONGEST_TIMEOUT: Final = 600.0
+DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_GUIDELINES: Final = 2_000  # characters of guidelines that the model is told
+
+# Names that belong to the worker, and variables by which an execution could turn an allowed program into another.
+_WITHHELD: Final = re.compile(
+    r"KUBIYA_.*(KEY|TOKEN|SECRET|PASSWORD).*|(KUBIYA|TEMPORAL|LITELLM|WORKER|CONTROL_PLANE)_(API_)?(KEY|TOKEN)"
+    r"|LD_.*|DYLD_.*|BASH_ENV|BASH_FUNC.*|ENV|IFS|PATH|GCONV_PATH|PYTHONHOME|PYTHONSTARTUP|KUBIYA_TOOL_CALL_ID"
+)
+
+
+def build(skill: Skill, workspace: Path) -> list[Tool]:
+    return [Shell(skill, workspace)]
+
+
+class Shell:
+    """The tool `shell`: `{command, working_directory?, timeout?}`."""
+
+    def __init__(self, skill: Skill, workspace: Path) -> None:
+        allowed = _commands(skill, "allowed_commands", DEFAULT_ALLOWED)
+        blocked = _commands(skill, "blocked_commands", ())
+        if "*" in blocked:
+            raise skill.wrong("blocked_commands", "a list of program names; switch the skill off to block all")
+        for key in ("shell_binary", "shell_args"):
+            if not isinstance(skill.configuration.get(key), (str, list, type(None))):
+                raise skill.wrong(key, "a string or a list of strings; it has no effect, since no shell is run")
+        home = Path.home()
+        self._folder = Path(skill.text("working_directory") or workspace).expanduser()
+        if not self._folder.is_absolute():
+            self._folder = workspace / self._folder
+        self._timeout = skill.number("timeout", DEFAULT_TIMEOUT, 1, LONGEST_TIMEOUT)
+        # A timeout that was configured is a limit; the default is only where a model begins.
+        self._longest = self._timeout if skill.configuration.get("timeout") is not None else LONGEST_TIMEOUT
+        self._passed = frozenset(skill.strings("pass_environment", ()) or ())
+        self._allowance = allowance.Allowance(
+            allowed=allowed,
+            blocked=blocked,
+            search_path=allowance.trusted_path(os.environ.get("PATH") or DEFAULT_PATH, outside=workspace),
+            private=tuple({home / ".kubiya", (home / ".kubiya").resolve()}),
+        )
+        self.spec = self._describe(skill)
+
+    async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
+        folder = self._folder / Path(str(arguments.get("working_directory") or "."))
+        timeout = float(arguments.get("timeout") or self._timeout)
+        if folder == context.workspace:
+            folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            return _refusal(f"The working directory {folder} does not exist")
+        try:
+            line = command.split(str(arguments["command"]))
+            executable = self._allowance.check(line.argv, folder.resolve())
+        except command.Refused as refused:
+            return _refusal(str(refused))
+        try:
+            ended = await programs.run(
+                (Path(executable).name, *line.argv[1:]),
+                executable=executable,
+                cwd=folder,
+                env=self.environment(context),
+                timeout=min(max(timeout, 0.1), self._longest),
+                output_limit=context.output_limit,
+                call_id=context.tool_call_id,
+            )
+        except (OSError, ValueError) as error:
+            return _refusal(f"{line.argv[0]} could not be started: {error}")
+        return _result(ended, line, min(timeout, self._longest))
+
+    def environment(self, context: ToolContext) -> dict[str, str]:
+        """Built from nothing: what programs need of the host, then the tools' own variables, never the worker's."""
+        home = {
+            name: os.environ[name] for name in ("HOME", "LANG", "LC_ALL", "TZ", "USER", "TMPDIR") if name in os.environ
+        }
+        base = {"LANG": "C.UTF-8", "HOME": str(context.workspace), **home, "TERM": "dumb", "PAGER": "cat"}
+        base["PATH"] = os.pathsep.join(self._allowance.search_path)
+        base["GIT_TERMINAL_PROMPT"] = "0"  # nobody is there to answer
+        return {**base, **tool_environment(context.env, self._passed)}
+
+    def _describe(self, skill: Skill) -> ToolSpec:
+        allowed = sorted(self._allowance.allowed)
+        everything = "*" in allowed
+        lines = [
+            "Run one program on the host of the worker and read its output (stdout and stderr in order).",
+            "There is no shell: no pipes, redirections, lists, variables, substitutions or * patterns.",
+            "Any command may be used." if everything else f"Commands that may be used: {', '.join(allowed)}.",
+        ]
+        if self._allowance.blocked:
+            lines.append(f"Not these: {', '.join(sorted(self._allowance.blocked))}.")
+        for key in ("usage_guidelines", "environment_context"):
+            value = skill.configuration.get(key)
+            if value:
+                lines.append((value if isinstance(value, str) else str(value))[:_GUIDELINES])
+        harmless = self._allowance.allowed <= set(DEFAULT_ALLOWED)
+        return ToolSpec(
+            name="shell",
+            description="\n".join(lines),
+            parameters={
+                "type": "object",
+                "properties": {
+                    "command": {
+                        "type": "string",
+                        "minLength": 1,
+                        "description": "Program and arguments: du -h -d 1 /var",
+                    },
+                    "working_directory": {"type": "string", "description": f"Default: {self._folder}"},
+                    "timeout": {
+                        "type": "number",
+                        "minimum": 1,
+                        "maximum": self._longest,
+                        "description": f"Seconds until the program is ended; default {self._timeout:g}",
+                    },
+                },
+                "required": ["command"],
+                "additionalProperties": False,
+            },
+            risk="critical" if everything else "medium" if harmless else "high",
+            category="command_execution",
+            timeout=self._longest + programs.GRACE + 10,
+        )
+
+
+def tool_environment(env: Mapping[str, str], passed: frozenset[str] = frozenset()) -> dict[str, str]:
+    """The variables of `env` that a tool may have. `passed` are names that the skill's configuration lets through."""
+    return {
+        name: value
+        for name, value in env.items()
+        if (name in passed or not _WITHHELD.fullmatch(name)) and "=" not in name and "\0" not in name + value
+    }
+
+
+def _commands(skill: Skill, key: str, default: tuple[str, ...]) -> frozenset[str]:
+    names = skill.strings(key, default) or ()
+    for name in names:
+        if name != "*" and not re.fullmatch(r"[A-Za-z0-9_.+@\[-]+|/[^\s*?]+", name):
+            raise skill.wrong(key, f"a list of program names or absolute paths, one each; {name!r} is neither")
+    return frozenset(names)
+
+
+def _refusal(message: str) -> ToolResult:
+    return ToolResult(f"{message}.", error=message, metadata={"refused": True})
+
+
+def _result(ended: programs.Ended, line: command.CommandLine, timeout: float) -> ToolResult:
+    """Output first, then what became of the program, each on a line of its own in brackets."""
+    error = None
+    if ended.timed_out:
+        error = f"timed out after {timeout:g} seconds"
+    elif ended.code < 0:
+        error = f"ended by {_signal(-ended.code)}"
+    elif ended.code:
+        error = f"exit code {ended.code}"
+    notes = [error] if error else []
+    if error and line.patterns:
+        notes.append(f"no shell: {' '.join(line.patterns[:3])[:200]} was passed on as it is written")
+    output = ended.output
+    if notes and output and not output.endswith("\n"):
+        output += "\n"
+    output += "".join(f"[{note}]\n" for note in notes)
+    return ToolResult(
+        output or "[no output]",
+        error=error,
+        metadata={
+            "exit_code": ended.code,
+            "seconds": round(ended.seconds, 3),
+            "output_bytes": ended.total_bytes,
+            "characters_left_out": ended.left_out,
+        },
+    )
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,103 @@
+"""From an agent's resolved skills to the tools of an execution. One skill type is one module; the table is here."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools import files, shell, sleep
+from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, Toolset
+from kubiya_worker.tools.configuration import Skill
+
+NAME_LIMIT: Final = 64  # characters of a tool's name that model providers take (PROTOCOL D.4)
+
+_MODULES: Final = (shell, files, sleep)
+_BUILDERS: Final = {kind: module for module in _MODULES for kind in module.TYPES}
+
+# Types of the published worker that this one has not: what to do instead.
+_LATER: Final = "comes in a later version; until then remove it, or use an MCP server that offers the same"
+_ABSENT: Final = dict.fromkeys(
+    (
+        "python",
+        "docker",
+        "file_generation",
+        "data_visualization",
+        "workflow_executor",
+        "contextual_awareness",
+        "context_graph_search",
+        "knowledge_api",
+        "cognitive_memory",
+        "code_ingestion",
+        "agent_communication",
+        "remote_filesystem",
+        "slack",
+        "custom",
+    ),
+    _LATER,
+)
+
+
+def build_toolset(skills: Sequence[Mapping[str, Any]], *, workspace: Path) -> Toolset:
+    """The tools of all enabled skills. Raises ConfigurationError for what is not known, before any tool has run.
+
+    `skills` is the resolved list of PROTOCOL A.8. The first skill that has a tool of a name gives it that name; each
+    further tool of the name gets the name of its skill before it.
+    """
+    tools: list[Tool] = []
+    names: set[str] = set()
+    for raw in skills:
+        skill = Skill.parse(raw)
+        if skill is None:
+            continue
+        module = _BUILDERS.get(skill.type)
+        if module is None:
+            raise _unknown(skill)
+        skill.check_keys(module.KEYS)
+        for tool in module.build(skill, workspace):
+            name = _free_name(tool.spec.name, skill.name, names)
+            names.add(name)
+            tools.append(tool if name == tool.spec.name else _Renamed(replace(tool.spec, name=name), tool))
+    return Toolset(tools)
+
+
+def _unknown(skill: Skill) -> ConfigurationError:
+    known = sorted(_BUILDERS)
+    if skill.type in _ABSENT:
+        return ConfigurationError(
+            f"skill {skill.name!r}: the type {skill.type!r} {_ABSENT[skill.type]}",
+            remedy=f"Types that this worker runs: {', '.join(known)}",
+        )
+    near = difflib.get_close_matches(skill.type, [*known, *_ABSENT], 1)
+    return ConfigurationError(
+        f"skill {skill.name!r}: unknown type {skill.type!r}",
+        remedy=f"Did you mean {near[0]!r}?" if near else f"Types that this worker runs: {', '.join(known)}",
+    )
+
+
+def _free_name(name: str, skill: str, taken: set[str]) -> str:
+    if name not in taken:
+        return name
+    slug = re.sub(r"[^A-Za-z0-9-]+", "_", skill).strip("_").lower() or "skill"
+    base = f"{slug[: NAME_LIMIT - len(name) - 4]}_{name}"
+    candidate, number = base, 1
+    while candidate in taken:
+        number += 1
+        candidate = f"{slug[: NAME_LIMIT - len(name) - 4]}_{number}_{name}"
+    return candidate
+
+
+@dataclass(frozen=True)
+class _Renamed:
+    """A tool under another name."""
+
+    spec: ToolSpec
+    tool: Tool
+
+    async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
+        return await self.tool.run(arguments, context)
