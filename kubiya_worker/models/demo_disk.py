@@ -1,103 +1,40 @@
-"""The demo model's main task: find what fills the disk under a folder, with du and find, and report it.
+"""The demo model's main task: find what fills the disk under a folder, and report it.
 
-1  du -ak FOLDER (and a listing, when there is a tool for it)
-2  find the large files among what du counted: du does not tell files from folders
-3  save a report, which usually needs an approval
-4  answer from du's own figures
+    1  du -ak FOLDER (and a listing, when there is a tool for it); without du: find FOLDER -type f -ls
+    2  find the large files among what du counted: du does not tell files from folders
+    3  save a report, which usually needs an approval
+    4  answer from the figures
+
+All commands read only, are known to GNU and BSD systems, and need no shell.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
 from ..protocol.messages import TOOL_DENIED, TOOL_EXPIRED, TOOL_FAILED, TOOL_UNKNOWN
 from .demo_scene import Act, Call, Move, Scene
+from .disk_usage import CUT, Entry, Findings, human, leaves, listed, measured, normal, percent, read_du
 
 SHOWN: Final = 5  # folders and files in an answer
-WEIGHED: Final = 10  # the large files that are looked up
+WEIGHED: Final = 10  # large files that are looked up
 BLOCK_SLACK: Final = 8  # KiB by which du's blocks can exceed a file's length
+MOST_NAMED: Final = 50  # files in one command
 REPORT: Final = "disk-report.md"
 TRIES: Final = 2
 
-# Endings and names of what can usually be dealt with safely, and how. The first that fits counts.
+# Endings of names of what can usually be dealt with safely, and how. The first that fits counts.
 _ADVICE: Final = (
-    ((".log", ".out", "log"), "rotate or compress it (logrotate), once no service writes to it"),
-    ((".core", "core", ".dmp", ".hprof"), "keep it until the crash is understood, then remove it"),
-    ((".tmp", ".cache", "cache", "tmp"), "it can usually be made again; check that nothing has it open (lsof)"),
+    (("log", ".out"), "rotate or compress it (logrotate), once no service writes to it"),
+    (("core", ".dmp", ".hprof"), "keep it until the crash is understood, then remove it"),
+    (("tmp", "cache"), "it can usually be made again; check that nothing has it open (lsof)"),
     (
         (".tar", ".gz", ".tgz", ".zip", ".bak", ".dump", ".sql", ".iso"),
         "move it to other storage if it is still needed",
     ),
 )
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of du: KiB on disk and path."""
-
-    kib: int
-    path: str
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What fills `root`. Lists are largest first; `partial` when du could not read everything."""
-
-    root: str
-    total: int  # KiB
-    folders: tuple[Entry, ...]
-    files: tuple[Entry, ...]
-    partial: bool
-
-
-def human(kib: int) -> str:
-    size = float(kib)
-    for unit in ("KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "KiB" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
-
-
-def percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.0f} %" if whole else "0 %"
-
-
-def read_du(output: str) -> list[Entry]:
-    """Entries of `du -ak`, largest first; lines that are none (errors, exit codes) are passed over."""
-    entries = []
-    for line in output.splitlines():
-        size, tab, path = line.partition("\t")
-        if tab and size.strip().isdigit() and path:
-            entries.append(Entry(int(size), path))
-    return sorted(entries, key=lambda entry: (-entry.kib, entry.path))
-
-
-def leaves(entries: Sequence[Entry]) -> list[Entry]:
-    """Entries that hold no other: files, links and empty folders."""
-    parents = {str(PurePosixPath(entry.path).parent) for entry in entries}
-    return [entry for entry in entries if _normal(entry.path) not in parents]
-
-
-def find_findings(root: str, du: Act, find: Act | None) -> Findings | None:
-    """The findings, or None when du told nothing."""
-    entries = read_du(du.output)
-    if not entries:
-        return None
-    ends = leaves(entries)
-    named = {_normal(line) for line in find.output.splitlines()} if find else set()
-    files = [entry for entry in ends if _normal(entry.path) in named] or ends
-    end_paths = {entry.path for entry in ends}
-    top = next((entry for entry in entries if _normal(entry.path) == _normal(root)), None)
-    folders = [entry for entry in entries if entry.path not in end_paths and entry is not top]
-    # Without du's last line (a capped output) the files that were listed are all that is known.
-    total = top.kib if top else sum(entry.kib for entry in ends)
-    partial = top is None or "ermission denied" in du.output or "cannot " in du.output
-    return Findings(_normal(root), total, tuple(folders[:SHOWN]), tuple(files[:SHOWN]), partial)
 
 
 def plan_disk(scene: Scene) -> Move:
@@ -107,30 +44,23 @@ def plan_disk(scene: Scene) -> Move:
             f"To find what fills {root} I need the tool `shell` (for du), which this agent does not have. "
             "Give the agent a shell skill and ask again."
         )
-    du = _last_useful(scene, "du ")
-    if du is None:
+    listing = scene.last("shell", "find ")
+    if listing is not None and listing.command.endswith(" -ls"):
+        findings = listed(root, listing)
+        if findings is None and not listing.ok:
+            return Move(f"I could not measure {root}: {_first_line(listing.output)} Nothing was changed.")
+        return _conclude(scene, findings, root)
+    measurements = [act for act in scene.acts if act.command.startswith("du ") and read_du(act.output)]
+    if not measurements:
         return _measure(scene, root)
-    find = scene.last("shell", "find ")
-    if find is None:
-        return _look_closer(root, du)
-    findings = find_findings(root, du, find)
-    if findings is None:
-        return Move(f"du told nothing about {root}, so there is nothing to report.")
-    if scene.has("save_file") and scene.count("save_file") == 0:
-        biggest = findings.files[0] if findings.files else None
-        about = f" The largest file is {biggest.path} with {human(biggest.kib)}." if biggest else ""
-        return Move(
-            f"{findings.root} holds {human(findings.total)}.{about} I will save a short report as {REPORT}.",
-            (("save_file", {"path": REPORT, "content": report(findings)}),),
-        )
-    return Move(answer(findings, scene.last("save_file")))
-
-
-def _last_useful(scene: Scene, start: str) -> Act | None:
-    for act in reversed(scene.acts):
-        if act.tool == "shell" and act.command.startswith(start) and read_du(act.output):
-            return act
-    return None
+    found = scene.last("shell", "find ")
+    if found is None:
+        return _look_closer(root, measurements[0])
+    unknown = _without_size(measurements, found)
+    if unknown and CUT in measurements[0].output and scene.count("shell", "du -k ") < 2:  # one was for the folders
+        command = "du -k " + " ".join(shlex.quote(path) for path in unknown[:MOST_NAMED])
+        return Move("And how large these are.", (("shell", {"command": command}),))
+    return _conclude(scene, measured(root, measurements, found), root)
 
 
 def _measure(scene: Scene, root: str) -> Move:
@@ -146,6 +76,9 @@ def _measure(scene: Scene, root: str) -> Move:
         return Move(f"Nobody answered whether I may run du, so I cannot say what fills {root}. Nothing was changed.")
     if "o such file" in tried.output:
         return Move(f"There is no {root} on this host. Check the path and ask again.")
+    if "du is not" in tried.output:  # not allowed by the tool's configuration, or not installed
+        command = ("shell", {"command": f"find {shlex.quote(root)} -type f -ls"})
+        return Move("I may not use du here; a list of the files by find will do.", (command,))
     if tried.status in (TOOL_FAILED, TOOL_UNKNOWN) and scene.count("shell", "du ") < TRIES:
         what = "was interrupted and its outcome is unknown" if tried.status == TOOL_UNKNOWN else "failed"
         return Move(f"The measurement {what}; du only reads, so I run it once more.", (command,))
@@ -153,50 +86,85 @@ def _measure(scene: Scene, root: str) -> Move:
 
 
 def _look_closer(root: str, du: Act) -> Move:
-    """Lists the large files only: the bound follows from the tenth largest, so that the output stays short."""
-    ends = leaves(read_du(du.output))
-    bound = max(1, min(entry.kib for entry in ends[:WEIGHED]) - BLOCK_SLACK) if ends else 1
-    command = f"find {shlex.quote(root)} -type f -size +{bound}k"
+    """Asks find for large files only, so that its output stays short; when du's was cut, also for the folders."""
+    entries = read_du(du.output)
+    folder = shlex.quote(root)
+    if CUT in du.output:
+        total = next((entry.kib for entry in entries if entry.path == normal(root)), entries[0].kib)
+        bound = max(1, total // 100)
+        calls: tuple[Call, ...] = (
+            ("shell", {"command": f"du -k -d 2 {folder}"}),
+            ("shell", {"command": f"find {folder} -type f -size +{bound}k"}),
+        )
+        return Move(f"That is a long list. I look at the folders and at files of more than {human(bound)}.", calls)
+    ends = leaves(entries)
+    bound = max(1, min(entry.kib for entry in ends[:WEIGHED]) - BLOCK_SLACK)
+    command = f"find {folder} -type f -size +{bound}k"
     return Move(f"Now the files of more than {human(bound)} among them.", (("shell", {"command": command}),))
+
+
+def _without_size(measurements: list[Act], found: Act) -> list[str]:
+    """Files that find named and whose size is not known, since the output of du was cut."""
+    known = {entry.path for act in measurements for entry in read_du(act.output)}
+    return [line for line in found.output.splitlines() if line.startswith("/") and normal(line) not in known]
+
+
+def _conclude(scene: Scene, findings: Findings | None, root: str) -> Move:
+    if findings is None:
+        return Move(f"I found nothing under {root} to report. Nothing was changed.")
+    if scene.has("save_file") and scene.count("save_file") == 0:
+        biggest = findings.files[0] if findings.files else None
+        about = f" The largest file is {biggest.path} with {human(biggest.kib)}." if biggest else ""
+        return Move(
+            f"{findings.root} holds {human(findings.total)}.{about} I will save a short report as {REPORT}.",
+            (("save_file", {"path": REPORT, "content": report(findings)}),),
+        )
+    return Move(answer(findings, scene.last("save_file")))
 
 
 def report(findings: Findings) -> str:
     """The report as Markdown with a table."""
-    rows = [
-        f"| {human(entry.kib)} | {percent(entry.kib, findings.total)} | folder | `{entry.path}` |"
-        for entry in findings.folders
+    rows = [(entry, "folder") for entry in findings.folders[:SHOWN]]
+    rows += [(entry, "file") for entry in findings.files[:SHOWN]]
+    lines = [f"# What fills {findings.root}", "", f"Total: {human(findings.total)}", ""]
+    lines += ["| size | share | kind | path |", "|---:|---:|---|---|"]
+    lines += [
+        f"| {human(entry.kib)} | {percent(entry.kib, findings.total)} | {kind} | `{entry.path}` |"
+        for entry, kind in rows
     ]
-    rows += [
-        f"| {human(entry.kib)} | {percent(entry.kib, findings.total)} | file | `{entry.path}` |"
-        for entry in findings.files
-    ]
-    head = f"# What fills {findings.root}\n\nTotal: {human(findings.total)}\n\n"
-    return head + "| size | share | kind | path |\n|---:|---:|---|---|\n" + "\n".join(rows) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def answer(findings: Findings, save: Act | None) -> str:
     total = findings.total
-    lines = [f"{findings.root} holds {human(total)}."]
-    if findings.files:
-        first = findings.files[0]
-        lines[0] += (
-            f" Most of it in one file: {first.path}, {human(first.kib)}."
-            if 2 * first.kib > total
-            else (f" The largest file is {first.path} with {human(first.kib)} ({percent(first.kib, total)}).")
-        )
-    for title, entries in (("Largest folders", findings.folders), ("Largest files", findings.files)):
-        if entries:
-            lines += ["", f"{title}:"]
-            lines += [
-                f"{number}. {entry.path}: {human(entry.kib)} ({percent(entry.kib, total)})"
-                for number, entry in enumerate(entries, start=1)
-            ]
+    lines = [f"{findings.root} holds {human(total)}.{_headline(findings)}"]
+    lines += _ranking("Largest folders", findings.folders, total)
+    lines += _ranking("Largest files", findings.files, total)
     if findings.partial:
         lines += ["", "Some of it could not be read or listed, so the true figures may be higher."]
     if findings.files:
-        lines += ["", f"Suggestion: start with {findings.files[0].path}: {advice(findings.files[0].path)}."]
-    lines.append(f"Nothing was deleted. {_saved(save)}".strip())
-    return "\n".join(lines)
+        first = findings.files[0].path
+        lines += ["", f"Suggestion: start with {first}: {advice(first)}."]
+    return "\n".join([*lines, f"Nothing was deleted. {_saved(save)}".strip()])
+
+
+def _headline(findings: Findings) -> str:
+    if not findings.files:
+        return ""
+    first = findings.files[0]
+    size = f"{human(first.kib)} ({percent(first.kib, findings.total)})"
+    if 2 * first.kib > findings.total:
+        return f" Most of it is one file: {first.path}, {size}."
+    return f" The largest file is {first.path}, {size}."
+
+
+def _ranking(title: str, entries: tuple[Entry, ...], total: int) -> list[str]:
+    if not entries:
+        return []
+    return ["", f"{title}:"] + [
+        f"{number}. {entry.path}: {human(entry.kib)} ({percent(entry.kib, total)})"
+        for number, entry in enumerate(entries[:SHOWN], start=1)
+    ]
 
 
 def advice(path: str) -> str:
@@ -224,7 +192,3 @@ def _saved(save: Act | None) -> str:
 def _first_line(output: str) -> str:
     line = next((line.strip() for line in output.splitlines() if line.strip()), "no explanation")
     return line if line.endswith(".") else line + "."
-
-
-def _normal(path: str) -> str:
-    return path.rstrip("/") or "/"

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 from ..protocol.messages import TOOL_DENIED, TOOL_EXPIRED, TOOL_FAILED, TOOL_UNKNOWN
-from .demo_disk import human, plan_disk
+from .demo_disk import plan_disk
 from .demo_scene import Act, Move, Scene
+from .disk_usage import human
 
 LONGEST_WAIT: Final = 600  # seconds
 SHOWN_LINES: Final = 10
@@ -38,23 +39,24 @@ _LIST: Final = re.compile(r"\b(list|ls|what is in|which files)\b", re.IGNORECASE
 
 
 def choose(scene: Scene) -> Move:
-    """The move of the first rule that fits the task's words."""
+    """The move of the first rule that fits the task's words, its path aside: `read app.log` is not about logs."""
     task, path = scene.task, scene.path()
+    words = task.replace(path, " ") if path else task
     if _CODE.search(task):
         return _run(scene)
     if _NOTE.search(task) and path:
         return _save(scene, path)
-    if _WAIT.search(task):
+    if _WAIT.search(words):
         return _wait(scene)
-    if _PROCESSES.search(task) and not path:
+    if _PROCESSES.search(words) and not path:
         return _processes(scene)
-    if _DISK.search(task):
+    if _DISK.search(words):
         return plan_disk(scene)
-    if _LOGS.search(task) and path:
+    if _LOGS.search(words) and path:
         return _logs(scene, path)
-    if _LIST.search(task):
+    if _LIST.search(words):
         return _list(scene, path or ".")
-    if _READ.search(task) and path:
+    if _READ.search(words) and path:
         return _read(scene, path)
     return Move(TALK)
 
@@ -107,9 +109,10 @@ def _save(scene: Scene, path: str) -> Move:
 def _wait(scene: Scene) -> Move:
     match = _WAIT.search(scene.task)
     seconds = min(int(match.group(1)) if match else 1, LONGEST_WAIT)
-    return _one_call(
-        scene, f"I will wait {seconds} s.", "shell", {"command": f"sleep {seconds}"}, lambda act: f"Waited {seconds} s."
-    )
+    intro = f"I will wait {seconds} s."
+    if scene.has("sleep"):
+        return _one_call(scene, intro, "sleep", {"seconds": seconds}, lambda act: f"Waited {seconds} s.")
+    return _one_call(scene, intro, "shell", {"command": f"sleep {seconds}"}, lambda act: f"Waited {seconds} s.")
 
 
 def _processes(scene: Scene) -> Move:
@@ -146,7 +149,7 @@ def _logs(scene: Scene, path: str) -> Move:
     intro = f"I will search {path} for errors."
     if scene.has("shell"):
         return _one_call(scene, intro, "shell", {"command": f"grep -rniE '{ERRORS}' {shlex.quote(path)}"}, tell)
-    return _one_call(scene, intro, "search_files", {"path": path, "pattern": ERRORS}, tell)
+    return _one_call(scene, intro, "search_files", {"path": path, "text": "error"}, tell)
 
 
 def _read(scene: Scene, path: str) -> Move:

@@ -1,0 +1,129 @@
+"""What du and find told about a folder, put together. Pure; for the demo model's disk task."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final
+
+from .demo_scene import Act
+
+CUT: Final = "characters left out"  # the tool's mark in an output that was too long
+_LISTED: Final = re.compile(r"^\s*\d+\s+\d+\s+-\S{9,}\s+\d+\s+\S+\s+\S+\s+(\d+)\s+\S+\s+\S+\s+\S+\s+(/?.*\S)$")
+
+_ESCAPED: Final = re.compile(rb"\\([0-3][0-7]{2}|.)")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """KiB on disk and path."""
+
+    kib: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What fills `root`. Lists are largest first; `partial` when not all of it could be read or listed."""
+
+    root: str
+    total: int  # KiB
+    folders: tuple[Entry, ...]
+    files: tuple[Entry, ...]
+    partial: bool
+
+
+def human(kib: int) -> str:
+    size = float(kib)
+    for unit in ("KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "KiB" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "0 %"
+
+
+def normal(path: str) -> str:
+    return path.rstrip("/") or "/"
+
+
+def read_du(output: str) -> list[Entry]:
+    """Entries of du -k, largest first; lines that are none (errors, notes in brackets) are passed over."""
+    entries = []
+    for line in output.splitlines():
+        size, tab, path = line.partition("\t")
+        if tab and size.strip().isdigit() and path:
+            entries.append(Entry(int(size), normal(path)))
+    return _sorted(entries)
+
+
+def read_listing(output: str) -> list[Entry]:
+    """Files of `find -type f -ls` (GNU or BSD) by their length, largest first."""
+    matches = (_LISTED.match(line) for line in output.splitlines())
+    return _sorted(Entry(-(-int(match[1]) // 1024), normal(_plain(match[2]))) for match in matches if match)
+
+
+def _plain(name: str) -> str:
+    r"""GNU find writes a blank as `\ ` and other bytes as three octal digits."""
+    if "\\" not in name:
+        return name
+    raw = _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]) if len(match[1]) == 3 else match[1], name.encode())
+    return raw.decode(errors="replace")
+
+
+def leaves(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries that hold no other: files, links and empty folders."""
+    parents = {str(PurePosixPath(entry.path).parent) for entry in entries}
+    return [entry for entry in entries if entry.path not in parents]
+
+
+def measured(root: str, measurements: Sequence[Act], found: Act | None) -> Findings | None:
+    """Findings out of outputs of du (the first one with -a) and of find, or None when du told nothing.
+
+    du does not tell files from folders. What holds something is a folder; what find named is a file; in an output that
+    was cut, an entry that is neither may be either and is left out.
+    """
+    entries = _sorted({entry.path: entry for act in measurements for entry in read_du(act.output)}.values())
+    if not entries:
+        return None
+    root = normal(root)
+    whole = measurements[0].output
+    cut = CUT in whole
+    ends = leaves(entries)
+    named = {normal(line) for line in found.output.splitlines()} if found else set()
+    files = [entry for entry in entries if entry.path in named] or ([] if cut else ends)
+    end_paths = {entry.path for entry in ends}
+    for act in measurements[1:]:
+        end_paths -= {entry.path for entry in read_du(act.output)} - named  # du without -a lists folders only
+    folders = [entry for entry in entries if entry.path not in end_paths | named and entry.path != root]
+    top = next((entry.kib for entry in entries if entry.path == root), None)
+    partial = top is None or "ermission denied" in whole or "cannot " in whole
+    # Without du's last line the parts that were listed are all that is known.
+    total = top if top is not None else sum(entry.kib for entry in ends)
+    return Findings(root, total, tuple(folders), tuple(files), partial)
+
+
+def listed(root: str, listing: Act) -> Findings | None:
+    """Findings out of `find -ls` alone: lengths of files, added up for the folders above them."""
+    root = normal(root)
+    files = read_listing(listing.output)
+    if not files:
+        return None
+    sums: dict[str, int] = {}
+    for entry in files:
+        for parent in PurePosixPath(entry.path).parents:
+            if str(parent) == root or not str(parent).startswith(root):
+                break
+            sums[str(parent)] = sums.get(str(parent), 0) + entry.kib
+    folders = _sorted(Entry(kib, path) for path, kib in sums.items())
+    partial = CUT in listing.output or "ermission denied" in listing.output or not listing.ok
+    return Findings(root, sum(entry.kib for entry in files), tuple(folders), tuple(files), partial)
+
+
+def _sorted(entries: Iterable[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda entry: (-entry.kib, entry.path))
