@@ -1,0 +1,96 @@
+# shellcheck shell=bash
+# What scripts/demo and scripts/test share: finding a Python, and making .venv. Sourced, from the project's root folder.
+# Everything that is said goes to stderr: stdout belongs to the caller.
+
+OLDEST_MINOR=11 # of Python 3: setup.cfg, python_requires
+
+say() { echo "scripts/${0##*/}: $*" >&2; }
+
+die() {
+    say "$*"
+    exit 78
+}
+
+# The name of a Python that is new enough: $PYTHON_PATH, or the oldest that is supported (it has the most wheels).
+find_python() {
+    local candidate
+    for candidate in ${PYTHON_PATH:+"$PYTHON_PATH"} python3.11 python3.12 python3.13 python3.14 python3; do
+        if "$candidate" -c "import sys; sys.exit(sys.version_info < (3, $OLDEST_MINOR))" >/dev/null 2>&1; then
+            echo "$candidate"
+            return
+        fi
+    done
+    die "needs Python 3.$OLDEST_MINOR or newer; this host has $(python3 --version 2>/dev/null || echo none)." \
+        "Install one, or set PYTHON_PATH to one"
+}
+
+# What an installation depends on; another answer means: install again.
+fingerprint() { (echo "$PWD" "$1" && cat setup.cfg pyproject.toml) | cksum; }
+
+# ensure_venv EXTRA: .venv holds this project with the extra `server` or `dev`. Warm, it costs one cksum.
+ensure_venv() {
+    local extra=$1 stamp
+    for stamp in ".venv/.installed-$extra" .venv/.installed-dev; do
+        if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$(fingerprint "${stamp##*-}")" ]; then
+            return
+        fi
+    done
+    stamp=.venv/.installed-$extra
+    say "installing into .venv (once)"
+    local log=.venv/install.log
+    if ! .venv/bin/python -c "import sys; sys.exit(sys.version_info < (3, $OLDEST_MINOR))" 2>/dev/null; then
+        if [ -e .venv ] && [ ! -e .venv/pyvenv.cfg ]; then
+            die "there is a .venv here that is not a Python environment; move it away"
+        fi
+        rm -rf .venv
+        make_venv
+    fi
+    rm -f "$stamp"
+    if ! install_with_uv "$extra" >"$log" 2>&1 && ! install_with_pip "$extra" >>"$log" 2>&1; then
+        tail -n 15 "$log" >&2
+        die "the packages could not be installed; the reason is above, and in $log. Is a package index reachable?"
+    fi
+    fingerprint "$extra" >"$stamp"
+}
+
+make_venv() {
+    local python
+    python=$(find_python) || exit
+    if uv venv --quiet --python "$(command -v "$python")" .venv 2>/dev/null; then
+        return
+    fi
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then # Debian's Python comes without
+        if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+            apt_install "$(basename "$("$python" -c 'import os, sys; print(os.path.realpath(sys.executable))')")-venv"
+        else
+            die "this Python cannot make virtual environments; install python3-venv (Debian, Ubuntu), or uv"
+        fi
+    fi
+    "$python" -m venv .venv || die "$python could not make .venv"
+}
+
+# uv resolves and installs in a tenth of pip's time. It is fetched when it is not there; where that fails, pip does it all.
+install_with_uv() {
+    local uv=uv
+    if ! "$uv" --version; then
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check uv || return
+        uv=.venv/bin/uv
+    fi
+    local index
+    index=${PIP_INDEX_URL:-$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)}
+    UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-${index:-https://pypi.org/simple}} \
+        "$uv" pip install --python .venv/bin/python --compile-bytecode -e ".[$1]"
+}
+
+install_with_pip() {
+    .venv/bin/python -m ensurepip --upgrade && # a .venv that uv made has no pip
+        .venv/bin/python -m pip install --disable-pip-version-check -e ".[$1]"
+}
+
+# apt_install PACKAGE…: as root, without questions; says so.
+apt_install() {
+    say "installing Debian packages: $*"
+    if ! { apt-get install -y --no-install-recommends "$@" || { apt-get update && apt-get install -y --no-install-recommends "$@"; }; } >/dev/null 2>&1; then
+        say "apt-get could not install $*; going on without"
+    fi
+}
