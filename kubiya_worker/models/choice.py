@@ -106,6 +106,11 @@ class Models:
         endpoint = self._endpoint
         if not endpoint.base_url:
             raise ConfigurationError(f"There is no endpoint for the model {chosen!r}", remedy=_NO_ENDPOINT)
+        if not endpoint.base_url.startswith(("http://", "https://")):
+            raise ConfigurationError(
+                f"The model endpoint's address {endpoint.base_url!r} is no URL",
+                remedy="Begin it with https:// or http://",
+            )
         return Connection(
             provider=GATEWAY,
             base_url=endpoint.base_url.rstrip("/"),

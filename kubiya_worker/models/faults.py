@@ -20,7 +20,12 @@ _TOO_LONG: Final = (
     "input is too long",
 )
 _REFUSED: Final = ("content_filter", "content_policy_violation", "contentpolicyviolation")
+_MESSAGES: Final = ("error", "message", "detail", "Error", "Message")  # where servers put it; the last two are AWS's
 _RETRYABLE: Final = frozenset({408, 409, 425, 429})
+# Of boto3 and google-auth, which look for credentials at the first call. By name, since they may not be installed.
+_NO_CREDENTIALS: Final = frozenset(
+    {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "DefaultCredentialsError"}
+)
 _LONGEST: Final = 300  # characters of a provider's message that a person gets to see
 
 _TOO_LONG_REMEDY: Final = "Shorten the conversation or choose a model with a larger context window"
@@ -46,7 +51,7 @@ def fault(error: Exception, place: str, *, streaming: bool, secrets: Iterable[st
         kind = base.REFUSED if _mentions(said, error.provider_error_code, _REFUSED) else base.BAD_REQUEST
         return _error(place, said, kind)
     if isinstance(error, (pai.ModelAPIError, pai.UnexpectedModelBehavior)):
-        if streaming or isinstance(error, pai.UnexpectedModelBehavior):
+        if streaming or not isinstance(error, pai.ModelConnectionError):
             return ModelError(
                 f"The answer of {place} broke off: {said}",
                 kind=base.CUT_STREAM,
@@ -59,6 +64,8 @@ def fault(error: Exception, place: str, *, streaming: bool, secrets: Iterable[st
             retryable=True,
             remedy="Check that it runs and that its address (LITELLM_API_BASE or OPENAI_BASE_URL) is right",
         )
+    if type(error).__name__ in _NO_CREDENTIALS:
+        return _auth(place, None)
     if isinstance(error, pai.UserError):
         return _error(place, said, base.BAD_REQUEST)
     return None
@@ -70,6 +77,15 @@ def silence(place: str, seconds: float) -> ModelError:
         kind=base.SILENT,
         retryable=True,
         remedy="Try again, or raise the idle timeout for models that think longer",
+    )
+
+
+def unfinished(place: str) -> ModelError:
+    return ModelError(
+        f"The answer of {place} ended before the model said why it stopped",
+        kind=base.CUT_STREAM,
+        retryable=True,
+        remedy="Try again",
     )
 
 
@@ -107,10 +123,10 @@ def _of_status(error: pai.ModelHTTPError, place: str, said: str) -> ModelError:
 def _auth(place: str, status: int | None) -> ModelError:
     # What the provider says is left out: it likes to repeat parts of the key.
     return ModelError(
-        f"The model endpoint {place} refused the key" + (f" ({status})" if status else ""),
+        f"The model endpoint {place} refused the key ({status})" if status else f"There is no valid key for {place}",
         kind=base.AUTH,
         status=status,
-        remedy="Check LITELLM_API_KEY or the provider's key (OPENAI_API_KEY, ...) in the worker's environment",
+        remedy="Check LITELLM_API_KEY, or the provider's own key or credentials, in the worker's environment",
     )
 
 
@@ -145,7 +161,8 @@ def _words(error: Exception) -> str:
     body: Any = error.body if isinstance(error, pai.ModelHTTPError) else None
     for _ in range(2):  # {"error": {"message": ...}} comes with and without its wrapper
         if isinstance(body, dict):
-            body = body.get("error") or body.get("message") or body.get("detail") or body
+            named = (body[key] for key in _MESSAGES if body.get(key))
+            body = next(named, None if "Error" in body or "Message" in body else body)
     if isinstance(body, str) and body.strip():
         return body
     if isinstance(body, (dict, list)) and body:

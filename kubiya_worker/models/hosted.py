@@ -76,6 +76,11 @@ class Client:
                 f"The packages for models of {self.connection.provider!r} cannot be imported: {error}",
                 remedy=f"Run `pip install 'kubiya-worker{extra}'` in the worker's environment",
             ) from error
+        except Exception as error:  # each SDK has its own: no region, a broken profile, a certificate file that is gone
+            raise ConfigurationError(
+                f"The client for models of {self.connection.provider!r} cannot be set up: {error}",
+                remedy="Check the provider's variables in the worker's environment",
+            ) from error
         return session
 
     async def close(self) -> None:

@@ -67,7 +67,10 @@ class Session:
                     # Without its cause: a failure's causes are recorded, and the provider's words may hold a key.
                     raise self._fault(error, streaming=response is not None) from None
             answer = response.get()
-            refusal = (answer.provider_details or {}).get("refusal")
+            details = answer.provider_details or {}
+            if answer.finish_reason is None and not details.get("finish_reason"):
+                raise faults.unfinished(self._connection.place)
+            refusal = details.get("refusal")
             if refusal and not texts:
                 texts.append(str(refusal))
                 yield Delta(TEXT, texts[0])

@@ -186,6 +186,10 @@ def test_length_and_content_filter_are_told(talk: Any) -> None:
     assert setup.ask().reply.finish_reason == "content_filter"
 
 
+def test_a_reason_of_the_servers_own_is_passed_on(talk: Any) -> None:
+    assert talk({"text": "ok", "finish_reason": "eos"}).ask().reply.finish_reason == "eos"
+
+
 def test_stop_with_tool_calls_counts_as_tool_calls(talk: Any) -> None:
     reply = talk({"tools": [{"name": "shell"}], "finish_reason": "stop"}).ask(tools=[SHELL]).reply
     assert reply.finish_reason == "tool_calls"

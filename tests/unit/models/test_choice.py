@@ -59,6 +59,11 @@ def test_no_endpoint_names_the_variables_to_set() -> None:
         assert name in caught.value.remedy
 
 
+def test_an_address_without_a_scheme_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="is no URL"):
+        Models(Endpoint("localhost:4000", "k"), {}).select("m")
+
+
 def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "installed", lambda package: False)
     with pytest.raises(ConfigurationError) as caught:
