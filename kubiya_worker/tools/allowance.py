@@ -207,8 +207,9 @@ def _paths(argument: str, cwd: Path) -> list[str]:
     found = []
     for part in parts:
         if part and len(part) < 4096:
+            found.append(os.path.normpath(cwd / part))
             try:
-                found += [os.path.normpath(cwd / part), os.path.realpath(cwd / part)]
+                found.append(os.path.realpath(cwd / part))
             except (OSError, ValueError):
-                continue
+                continue  # a link of /proc that we may not read; the path as it is written has been taken
     return found

@@ -192,8 +192,11 @@ def _ps(arguments: Arguments) -> str | None:
             value = argument
             continue
         dashed = argument.startswith("-")
+        letters = argument.split("o")[0]
+        if dashed and "e" in letters and ("x" in letters or "au" in letters):
+            return f"{argument} (read as `aux e` by some)"
         for index, letter in enumerate(argument):
-            if letter == "E" or (letter == "e" and (not dashed or set("xu") & set(argument))):
+            if letter == "E" or (letter == "e" and not dashed):
                 return f"{argument} (environments of processes)"
             if letter in "oO" and "env" in argument.lower():
                 return f"{argument} (environments of processes)"

@@ -1,0 +1,144 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from kubiya_worker.tools.allowance import Allowance, trusted_path
+from kubiya_worker.tools.command import Refused, split
+from tests.unit.tools.cases import cases
+
+ATTACKS = cases("argument_injection.txt")
+BENIGN = cases("argument_benign.txt")
+PROGRAMS = {line.split()[0] for line in ATTACKS + BENIGN}
+
+
+def program(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/true\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def bin_folder(tmp_path: Path) -> Path:
+    for name in PROGRAMS | {"id", "sh", "rm"}:
+        program(tmp_path / "bin" / name)
+    (tmp_path / "work").mkdir()
+    return tmp_path / "bin"
+
+
+@pytest.fixture
+def allowance(bin_folder: Path, tmp_path: Path) -> Allowance:
+    return Allowance(frozenset(PROGRAMS), search_path=(str(bin_folder),), private=(tmp_path / "home" / ".kubiya",))
+
+
+def test_the_lists_are_long_enough_and_of_one_size() -> None:
+    assert len(ATTACKS) >= 40 and abs(len(ATTACKS) - len(BENIGN)) <= 15
+
+
+@pytest.mark.parametrize("line", ATTACKS)
+def test_dangerous_arguments_of_allowed_programs_are_refused(line: str, allowance: Allowance, tmp_path: Path) -> None:
+    with pytest.raises(Refused):
+        allowance.check(split(line).argv, tmp_path / "work")
+
+
+@pytest.mark.parametrize("line", BENIGN)
+def test_ordinary_arguments_are_allowed(line: str, allowance: Allowance, tmp_path: Path, bin_folder: Path) -> None:
+    assert allowance.check(split(line).argv, tmp_path / "work") == str(bin_folder / line.split()[0])
+
+
+@pytest.mark.parametrize("name", ["id", "sh", "./ls", "work/ls", "../work/ls", "nothing", "ls ", "LS", "", "."])
+def test_what_is_not_listed_is_refused(name: str, allowance: Allowance, tmp_path: Path) -> None:
+    program(tmp_path / "work" / "ls")
+    with pytest.raises(Refused):
+        allowance.check([name], tmp_path / "work")
+
+
+def test_a_path_counts_only_inside_the_search_path(allowance: Allowance, bin_folder: Path, tmp_path: Path) -> None:
+    evil = program(tmp_path / "evil" / "ls")
+    with pytest.raises(Refused, match="search path"):
+        allowance.check([str(evil)], tmp_path)
+    assert allowance.check([str(bin_folder / "ls")], tmp_path) == str(bin_folder / "ls")
+    assert allowance.check([f"{bin_folder}/../bin/ls"], tmp_path) == str(bin_folder / "ls")
+    (tmp_path / "link").symlink_to(bin_folder)
+    assert allowance.check([str(tmp_path / "link" / "ls")], tmp_path)
+    (tmp_path / "work" / "ls").symlink_to(bin_folder / "sh")
+    with pytest.raises(Refused):
+        allowance.check(["./ls"], tmp_path / "work")
+
+
+def test_a_blocked_program_is_blocked_under_every_name_it_has(bin_folder: Path, tmp_path: Path) -> None:
+    program(bin_folder / "python3.11")
+    (bin_folder / "python3").symlink_to("python3.11")
+    (bin_folder / "snake").symlink_to("python3")
+    everything = Allowance(frozenset({"*"}), frozenset({"python3", "rm"}), (str(bin_folder),))
+    for name in ("python3", "snake", "rm", str(bin_folder / "rm")):
+        with pytest.raises(Refused, match="blocked"):
+            everything.check([name], tmp_path)
+    assert everything.check(["ls"], tmp_path)
+    both = Allowance(frozenset({"rm", "ls"}), frozenset({"rm"}), (str(bin_folder),))
+    with pytest.raises(Refused, match="blocked"):
+        both.check(["rm"], tmp_path)
+
+
+def test_with_a_blocked_list_interpreters_and_launchers_lead_nowhere(bin_folder: Path, tmp_path: Path) -> None:
+    allowance = Allowance(frozenset({"*"}), frozenset({"rm"}), (str(bin_folder),))
+    for argv in (["sh", "-c", "rm x"], ["env", "rm", "x"], ["find", ".", "-exec", "rm", "{}", ";"]):
+        with pytest.raises(Refused):
+            allowance.check(argv, tmp_path)
+
+
+def test_everything_means_everything_but_the_inside_of_processes(bin_folder: Path, tmp_path: Path) -> None:
+    allowance = Allowance(frozenset({"*"}), search_path=(str(bin_folder),))
+    assert allowance.check(["sh", "-c", "rm x"], tmp_path)
+    assert allowance.check(["find", ".", "-delete"], tmp_path)
+    with pytest.raises(Refused, match="inside of a process"):
+        allowance.check(["cat", "/proc/1/environ"], tmp_path)
+
+
+def test_the_name_behind_a_link_counts_for_its_dangers(bin_folder: Path, tmp_path: Path) -> None:
+    (bin_folder / "search").symlink_to("find")
+    allowance = Allowance(frozenset({"search"}), search_path=(str(bin_folder),))
+    with pytest.raises(Refused, match="-delete"):
+        allowance.check(["search", ".", "-delete"], tmp_path)
+
+
+def test_a_multicall_binary_acts_by_the_name_it_is_called(bin_folder: Path, tmp_path: Path) -> None:
+    program(bin_folder / "busybox")
+    (bin_folder / "wc").symlink_to("busybox")
+    allowance = Allowance(frozenset({"wc", "ls"}), frozenset({"busybox"}), (str(bin_folder),))
+    assert allowance.check(["wc", "-l"], tmp_path) == str(bin_folder / "wc")
+    with pytest.raises(Refused):
+        allowance.check(["busybox", "sh"], tmp_path)
+
+
+def test_links_in_the_workspace_do_not_lead_to_secrets(allowance: Allowance, tmp_path: Path) -> None:
+    private = tmp_path / "home" / ".kubiya"
+    private.mkdir(parents=True)
+    (private / "key").write_text("kby_secret")
+    work = tmp_path / "work"
+    (work / "innocent").symlink_to(private / "key")
+    (work / "folder").symlink_to(private)
+    (work / "environment").symlink_to(f"/proc/{os.getpid()}/environ")
+    for argument in ("innocent", "folder/key", "environment", str(private / "key"), "../home/.kubiya/key"):
+        with pytest.raises(Refused):
+            allowance.check(["cat", argument], work)
+
+
+def test_a_workspace_among_the_workers_files_can_be_read(allowance: Allowance, tmp_path: Path) -> None:
+    work = tmp_path / "home" / ".kubiya" / "workspaces" / "e1"
+    work.mkdir(parents=True)
+    assert allowance.check(["cat", "notes.txt"], work)
+    assert allowance.check(["cat", str(work / "notes.txt")], work)
+    with pytest.raises(Refused):
+        allowance.check(["cat", "../e2/notes.txt"], work)
+
+
+def test_folders_that_everybody_can_write_to_are_not_trusted(tmp_path: Path) -> None:
+    good, open_to_all, workspace = tmp_path / "good", tmp_path / "open", tmp_path / "workspace"
+    for folder in (good, open_to_all, workspace / "bin"):
+        folder.mkdir(parents=True)
+    open_to_all.chmod(0o777)
+    value = f"{good}:{open_to_all}:{workspace / 'bin'}:relative::.:{tmp_path / 'missing'}:{good}"
+    assert trusted_path(value, outside=workspace) == (str(good),)
+    assert trusted_path(str(good), outside=Path("/")) == (str(good),)

@@ -1,0 +1,78 @@
+import pytest
+
+from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools.arguments import parse_arguments
+from kubiya_worker.tools.base import ToolArgumentsError
+
+SPEC = ToolSpec(
+    "shell",
+    "",
+    {
+        "type": "object",
+        "properties": {
+            "command": {"type": "string", "minLength": 1},
+            "timeout": {"type": "number", "minimum": 1, "maximum": 10},
+            "count": {"type": ["integer", "null"]},
+            "mode": {"enum": ["fast", "slow"]},
+            "names": {"type": "array", "items": {"type": "string"}},
+            "inner": {"type": "object", "properties": {"x": {"type": "boolean"}}, "required": ["x"]},
+        },
+        "required": ["command"],
+        "additionalProperties": False,
+    },
+)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        '{"command": "ls"}',
+        '{"command": "ls", "timeout": 2.5, "count": 3, "mode": "fast", "names": ["a"], "inner": {"x": true}}',
+        '{"command": "ls", "count": null}',
+        '{"command": "ls", "count": 3.0}',
+    ],
+)
+def test_arguments_that_fit_are_returned_as_they_are(raw: str) -> None:
+    assert parse_arguments(SPEC, raw)["command"] == "ls"
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ('{"command": "ls"', "not valid JSON"),
+        ("ls", "not valid JSON"),
+        ('{"command": NaN}', "not valid JSON"),
+        ('["ls"]', "an array, not an object"),
+        ('"ls"', "a string, not an object"),
+        ("null", "null, not an object"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"command": "\\ud800"}', "surrogate"),
+        ("", "`command` is missing"),
+        ('{"comand": "ls"}', "did you mean `command`"),
+        ('{"command": ""}', "at least 1 characters"),
+        ('{"command": ["ls"]}', "must be string, not an array"),
+        ('{"command": "ls", "timeout": "5"}', "must be number, not a string"),
+        ('{"command": "ls", "timeout": true}', "must be number, not a boolean"),
+        ('{"command": "ls", "timeout": 11}', "at most 10"),
+        ('{"command": "ls", "count": 1.5}', "must be integer or null"),
+        ('{"command": "ls", "mode": "medium"}', 'one of "fast", "slow"'),
+        ('{"command": "ls", "names": ["a", 1]}', "`names[1]` must be string"),
+        ('{"command": "ls", "inner": {}}', "`inner.x` is missing"),
+    ],
+)
+def test_what_does_not_fit_is_explained_to_the_model(raw: str, message: str) -> None:
+    with pytest.raises(ToolArgumentsError) as caught:
+        parse_arguments(SPEC, raw)
+    assert message in str(caught.value)
+    assert "Send" in str(caught.value) or "nested" in str(caught.value)
+
+
+def test_no_text_is_no_arguments() -> None:
+    assert parse_arguments(ToolSpec("now", ""), " ") == {}
+
+
+def test_members_that_a_schema_leaves_open_pass() -> None:
+    spec = ToolSpec("x", "", {"type": "object", "additionalProperties": {"type": "integer"}})
+    assert parse_arguments(spec, '{"a": 1}') == {"a": 1}
+    with pytest.raises(ToolArgumentsError):
+        parse_arguments(spec, '{"a": "1"}')

@@ -1,0 +1,53 @@
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubiya_worker.tools import command
+from tests.unit.tools.cases import cases
+
+
+@pytest.mark.parametrize("line", cases("command_syntax.txt"))
+def test_what_needs_a_shell_is_refused(line: str) -> None:
+    with pytest.raises(command.Refused):
+        command.split(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "argv"),
+    [
+        ("ls -la", ["ls", "-la"]),
+        ("  ls\t-la \n", ["ls", "-la"]),
+        ("""grep 'a|b' "c d" e\\ f""", ["grep", "a|b", "c d", "e f"]),
+        ("""awk '{print $1}' x""", ["awk", "{print $1}", "x"]),
+        ("""echo "a\\"b\\$c\\\\d\\e" """, ["echo", 'a"b$c\\d\\e']),
+        ("""echo '' "" a''b""", ["echo", "", "", "ab"]),
+        ("""echo 'don'\\''t'""", ["echo", "don't"]),
+        ("echo a\\\nb", ["echo", "ab"]),
+        ("grep 5$ x", ["grep", "5$", "x"]),
+        ("find . -name *.log", ["find", ".", "-name", "*.log"]),
+    ],
+)
+def test_quoting_is_that_of_a_shell(line: str, argv: list[str]) -> None:
+    assert list(command.split(line).argv) == argv
+
+
+@given(st.lists(st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",))), min_size=1))
+def test_quoted_words_come_back_as_they_were(words: list[str]) -> None:
+    assert list(command.split("x " + shlex.join(words)).argv) == ["x", *words]
+
+
+@pytest.mark.parametrize("line", ["", "   ", "\n", "ls \0", "x" * 40_000])
+def test_empty_and_impossible_commands_are_refused(line: str) -> None:
+    with pytest.raises(command.Refused):
+        command.split(line)
+
+
+def test_patterns_are_named_so_that_the_result_can_say_that_they_were_not_expanded() -> None:
+    assert command.split("ls *.log '*.txt' ~/x a{b,c}").patterns == ("*.log", "~/x", "a{b,c}")
+
+
+def test_several_lines_are_refused_with_a_sentence_for_the_model() -> None:
+    with pytest.raises(command.Refused, match="one program"):
+        command.split("ls\nid")
