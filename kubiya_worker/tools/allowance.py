@@ -47,6 +47,7 @@ _PROC_SECRETS: Final = re.compile(
     r"/proc/(?:[^/]+/)(?:task/[^/]+/)?(?:environ|mem|auxv|stack|syscall|maps|smaps|fd|map_files|root|cwd)(?:/|$)|/proc/k(?:core|msg)$"
 )
 _CONTENT_READERS: Final = frozenset("grep egrep fgrep rgrep zgrep rg ag ack tar cp rsync zip cpio scp diff".split())  # noqa: SIM905
+_SEARCHERS: Final = frozenset({"grep", "egrep", "fgrep", "rgrep", "zgrep", "rg", "ag", "ack"})
 _ALWAYS_RECURSIVE: Final = frozenset({"rg", "ag", "ack", "rgrep", "tar", "rsync"})
 _MOST_PATHS: Final = 256  # in one argument; each costs a look at the file system
 
@@ -126,14 +127,9 @@ class Allowance:
                     if cwd.is_relative_to(folder) and Path(path).is_relative_to(cwd):
                         continue  # the workspace lies in there
                     raise Refused(f"The path {path} belongs to the worker and is not read")
-        recursive = name in _ALWAYS_RECURSIVE or any(
-            re.match(r"-[A-Za-z]*[rRa]|--(rec|deref|arch)|--directories=rec|-d(rec|$)", argument)
-            for argument in arguments
-        )
-        if name in _CONTENT_READERS and recursive:
-            operands = [argument for argument in arguments if not argument.startswith("-")]
-            for path in {*targets, *([] if len(operands) > 1 else [os.path.realpath(cwd)])}:
-                if path in ("/", "/proc") or path.startswith("/proc/"):
+        if name in _CONTENT_READERS:
+            for path in _read_whole(name, arguments, cwd):
+                if path in ("/", "/proc") or (path.startswith("/proc/") and Path(path).is_dir()):
                     raise Refused(f"{name} over {path} would read the inside of all processes. Name other folders")
 
 
@@ -195,6 +191,20 @@ def _inner(name: str, arguments: Sequence[str]) -> list[str]:
                 raise Refused(f"{name} must not set {arguments[index].split('=')[0]}")
             index += 1
     return list(arguments[index + operands :])
+
+
+def _read_whole(name: str, arguments: Sequence[str], cwd: Path) -> set[str]:
+    """The folders that a call reads with all that is below them; the current one always, since it is the default."""
+    letters = "rRa" if name in ("cp", "rsync", "diff") else "rR"
+    options = [argument for argument in arguments if argument.startswith("-")]
+    operands = [argument for argument in arguments if not argument.startswith("-")]
+    if name not in _ALWAYS_RECURSIVE and not any(
+        re.match(rf"-[A-Za-z0-9]*[{letters}]|--(rec|deref|arch)|--dir|-[A-Za-z]*d", option) for option in options
+    ):
+        return set()
+    if name in _SEARCHERS and not any(re.match(r"-[A-Za-z0-9]*[ef]|--(re|fi)", option) for option in options):
+        operands = operands[1:]  # the first one is what to look for
+    return {os.path.realpath(cwd)}.union(*(_paths(operand, cwd) for operand in operands))
 
 
 def _paths(argument: str, cwd: Path) -> list[str]:

@@ -58,6 +58,7 @@ class Shell:
             if not isinstance(skill.configuration.get(key), (str, list, type(None))):
                 raise skill.wrong(key, "a string or a list of strings; it has no effect, since no shell is run")
         home = Path.home()
+        self._workspace = workspace
         self._folder = Path(skill.text("working_directory") or workspace).expanduser()
         if not self._folder.is_absolute():
             self._folder = workspace / self._folder
@@ -76,7 +77,7 @@ class Shell:
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
         folder = self._folder / Path(str(arguments.get("working_directory") or "."))
         timeout = float(arguments.get("timeout") or self._timeout)
-        if folder == context.workspace:
+        if folder == self._workspace:
             folder.mkdir(parents=True, exist_ok=True)
         if not folder.is_dir():
             return _refusal(f"The working directory {folder} does not exist")
