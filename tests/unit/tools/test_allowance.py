@@ -23,7 +23,7 @@ def program(path: Path) -> Path:
 def bin_folder(tmp_path: Path) -> Path:
     for name in PROGRAMS | {"id", "sh", "rm"}:
         program(tmp_path / "bin" / name)
-    (tmp_path / "work").mkdir()
+    (tmp_path / "desk").mkdir()
     return tmp_path / "bin"
 
 
@@ -39,19 +39,19 @@ def test_the_lists_are_long_enough_and_of_one_size() -> None:
 @pytest.mark.parametrize("line", ATTACKS)
 def test_dangerous_arguments_of_allowed_programs_are_refused(line: str, allowance: Allowance, tmp_path: Path) -> None:
     with pytest.raises(Refused):
-        allowance.check(split(line).argv, tmp_path / "work")
+        allowance.check(split(line).argv, tmp_path / "desk")
 
 
 @pytest.mark.parametrize("line", BENIGN)
 def test_ordinary_arguments_are_allowed(line: str, allowance: Allowance, tmp_path: Path, bin_folder: Path) -> None:
-    assert allowance.check(split(line).argv, tmp_path / "work") == str(bin_folder / line.split()[0])
+    assert allowance.check(split(line).argv, tmp_path / "desk") == str(bin_folder / line.split()[0])
 
 
-@pytest.mark.parametrize("name", ["id", "sh", "./ls", "work/ls", "../work/ls", "nothing", "ls ", "LS", "", "."])
+@pytest.mark.parametrize("name", ["id", "sh", "./ls", "desk/ls", "../desk/ls", "nothing", "ls ", "LS", "", "."])
 def test_what_is_not_listed_is_refused(name: str, allowance: Allowance, tmp_path: Path) -> None:
-    program(tmp_path / "work" / "ls")
+    program(tmp_path / "desk" / "ls")
     with pytest.raises(Refused):
-        allowance.check([name], tmp_path / "work")
+        allowance.check([name], tmp_path / "desk")
 
 
 def test_a_path_counts_only_inside_the_search_path(allowance: Allowance, bin_folder: Path, tmp_path: Path) -> None:
@@ -62,9 +62,9 @@ def test_a_path_counts_only_inside_the_search_path(allowance: Allowance, bin_fol
     assert allowance.check([f"{bin_folder}/../bin/ls"], tmp_path) == str(bin_folder / "ls")
     (tmp_path / "link").symlink_to(bin_folder)
     assert allowance.check([str(tmp_path / "link" / "ls")], tmp_path)
-    (tmp_path / "work" / "ls").symlink_to(bin_folder / "sh")
+    (tmp_path / "desk" / "ls").symlink_to(bin_folder / "sh")
     with pytest.raises(Refused):
-        allowance.check(["./ls"], tmp_path / "work")
+        allowance.check(["./ls"], tmp_path / "desk")
 
 
 def test_a_blocked_program_is_blocked_under_every_name_it_has(bin_folder: Path, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_links_in_the_workspace_do_not_lead_to_secrets(allowance: Allowance, tmp
     private = tmp_path / "home" / ".kubiya"
     private.mkdir(parents=True)
     (private / "key").write_text("kby_secret")
-    work = tmp_path / "work"
+    work = tmp_path / "desk"
     (work / "innocent").symlink_to(private / "key")
     (work / "folder").symlink_to(private)
     (work / "environment").symlink_to(f"/proc/{os.getpid()}/environ")
