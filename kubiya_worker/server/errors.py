@@ -1,0 +1,16 @@
+"""Errors of the control plane's own program."""
+
+from __future__ import annotations
+
+import errno
+
+from kubiya_worker.errors import Unavailable
+
+
+class PortTaken(Unavailable):
+    """Something else listens there, or the port is not for this user."""
+
+    def __init__(self, port: int, error: OSError) -> None:
+        taken = error.errno == errno.EADDRINUSE
+        text = f"Port {port} is taken" if taken else f"Port {port} cannot be used: {error.strerror}"
+        super().__init__(text, remedy="Choose another one with --port, or 0 for any free one")

@@ -1,0 +1,82 @@
+"""Named objects (environments, queues, agents, teams, rules): a JSON object with an id, found by id or name."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+from sqlalchemy import Table, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from kubiya_worker.server.store.database import Database, dumps, now
+
+Object = dict[str, Any]
+
+
+class Taken(Exception):
+    """Another object of the organization has this name."""
+
+
+class Records:
+    def __init__(self, database: Database, table: Table) -> None:
+        self._db, self._table = database, table
+
+    def _object(self, row: Any) -> Object:
+        return {
+            **json.loads(row.data),
+            "id": row.id,
+            "organization_id": row.organization_id,
+            "name": row.name,
+            "created_at": row.created_at,
+            "updated_at": row.updated_at,
+        }
+
+    def find(self, organization_id: str, key: str) -> Object | None:
+        """By id, or by name; an id wins."""
+        t = self._table.c
+        query = select(self._table).where(t.organization_id == organization_id, or_(t.id == key, t.name == key))
+        rows = self._db.execute(query).all()
+        rows.sort(key=lambda row: row.id != key)
+        return self._object(rows[0]) if rows else None
+
+    def list(self, organization_id: str) -> list[Object]:
+        t = self._table.c
+        query = select(self._table).where(t.organization_id == organization_id).order_by(t.created_at, t.name)
+        return [self._object(row) for row in self._db.execute(query)]
+
+    def create(self, organization_id: str, name: str, data: Object, key: str | None = None) -> Object:
+        at = now()
+        row = {
+            "id": key or str(uuid.uuid4()),
+            "organization_id": organization_id,
+            "name": name,
+            "data": dumps(data),
+            "created_at": at,
+            "updated_at": at,
+        }
+        try:
+            self._db.execute(insert(self._table), row)
+        except IntegrityError as error:
+            self._db.rollback()
+            raise Taken(name) from error
+        self._db.commit()
+        return {**data, **{k: v for k, v in row.items() if k != "data"}}
+
+    def update(self, record: Object, changes: Object) -> Object:
+        """The object with `changes` over it; id, organization and times are not for change."""
+        fixed = ("id", "organization_id", "created_at", "updated_at", "name")
+        data = {k: v for k, v in {**record, **changes}.items() if k not in fixed}
+        name = str(changes.get("name") or record["name"])
+        values = {"data": dumps(data), "name": name, "updated_at": now()}
+        try:
+            self._db.execute(update(self._table).where(self._table.c.id == record["id"]), values)
+        except IntegrityError as error:
+            self._db.rollback()
+            raise Taken(name) from error
+        self._db.commit()
+        return {**record, **changes, "id": record["id"], "name": name, "updated_at": values["updated_at"]}
+
+    def delete(self, key: str) -> None:
+        self._db.execute(delete(self._table).where(self._table.c.id == key))
+        self._db.commit()

@@ -1,0 +1,89 @@
+"""Workers and their heartbeats. Live is who has sent one within 150 s (PROTOCOL A.4)."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import Any, Final
+
+from sqlalchemy import insert, select, update
+
+from kubiya_worker.server.store import schema
+from kubiya_worker.server.store.database import Database, dumps, now
+
+LIVE_SECONDS: Final = 150.0
+T = schema.workers
+
+
+class Workers:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def register(self, organization_id: str, queue_id: str, system_info: dict[str, Any]) -> str:
+        worker_id = str(uuid.uuid4())
+        row = {
+            "id": worker_id,
+            "organization_id": organization_id,
+            "queue_id": queue_id,
+            "status": "active",
+            "registered_at": now(),
+            "heartbeat_at": time.time(),
+            "data": dumps({"system_info": system_info}),
+        }
+        self._db.execute(insert(T), row)
+        self._db.commit()
+        return worker_id
+
+    def beat(self, organization_id: str, worker_id: str, body: dict[str, Any]) -> bool:
+        """False for a worker that is not known. System information survives light beats."""
+        mine = (T.c.id == worker_id) & (T.c.organization_id == organization_id)
+        row = self._db.execute(select(T.c.data).where(mine)).first()
+        if row is None:
+            return False
+        data = {**json.loads(row.data), **{k: v for k, v in body.items() if v is not None}}
+        data["logs"] = list(data.get("logs") or [])[-100:]
+        values = {"heartbeat_at": time.time(), "status": str(body.get("status") or "active"), "data": dumps(data)}
+        self._db.execute(update(T).where(mine), values)
+        self._db.commit()
+        return True
+
+    def disconnect(self, organization_id: str, worker_id: str, body: dict[str, Any]) -> bool:
+        mine = (T.c.id == worker_id) & (T.c.organization_id == organization_id)
+        row = self._db.execute(select(T.c.data).where(mine)).first()
+        if row is None:
+            return False
+        data = {**json.loads(row.data), "disconnect": body}
+        self._db.execute(update(T).where(mine), {"status": "disconnected", "data": dumps(data)})
+        self._db.commit()
+        return True
+
+    def live(self, organization_id: str, queue_id: str) -> list[dict[str, Any]]:
+        """WorkerDetail objects of PROTOCOL A.3, newest first."""
+        query = (
+            select(T)
+            .where(
+                T.c.organization_id == organization_id,
+                T.c.queue_id == queue_id,
+                T.c.status != "disconnected",
+                T.c.heartbeat_at >= time.time() - LIVE_SECONDS,
+            )
+            .order_by(T.c.registered_at.desc())
+        )
+        return [_detail(row) for row in self._db.execute(query)]
+
+
+def _detail(row: Any) -> dict[str, Any]:
+    data = json.loads(row.data)
+    return {
+        "id": row.id,
+        "worker_id": row.id,
+        "status": row.status,
+        "tasks_processed": int(data.get("tasks_processed") or 0),
+        "current_task_id": data.get("current_task_id"),
+        "last_heartbeat": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(row.heartbeat_at)),
+        "registered_at": row.registered_at,
+        "system_info": data.get("system_info") or {},
+        "logs": data.get("logs") or [],
+        "worker_metadata": data.get("worker_metadata") or {},
+    }
