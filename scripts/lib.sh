@@ -78,8 +78,8 @@ install_with_uv() {
     fi
     local index
     index=${PIP_INDEX_URL:-$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)}
-    UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-${index:-https://pypi.org/simple}} \
-        "$uv" pip install --python .venv/bin/python --compile-bytecode -e ".[$1]"
+    [ -z "$index" ] || export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}
+    "$uv" pip install --python .venv/bin/python --compile-bytecode -e ".[$1]"
 }
 
 install_with_pip() {

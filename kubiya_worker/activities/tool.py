@@ -63,7 +63,8 @@ class ToolActivities:
             except ToolArgumentsError as error:
                 return await self._without_running(call, str(error), {})
             hashed = m.arguments_hash(call.tool_name, arguments)
-            decision = policy.decide(tool.spec, arguments, context.rules, call.grant)
+            grant = vars(call.grant) if call.grant else None
+            decision = policy.decide(tool.spec, arguments, context.rules, grant)
             if decision.kind == "deny":
                 return await self._without_running(
                     call, f"Denied by policy: {decision.reason}", arguments, m.TOOL_DENIED

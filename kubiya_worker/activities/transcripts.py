@@ -70,8 +70,8 @@ class Transcripts:
         self, execution_id: str, base: int, tail: Sequence[dict[str, Any]], digest: str
     ) -> list[m.Message] | None:
         """The conversation with this digest from what is in memory; None when a part is missing or differs."""
-        conversation = self._kept.get(execution_id)
-        if conversation is None or len(conversation.messages) < base:
+        conversation = self._kept.get(execution_id) or _Conversation()
+        if len(conversation.messages) < base:
             return None
         added: list[m.Message] = []
         for item in tail:
@@ -85,6 +85,7 @@ class Transcripts:
         for message in added:
             conversation.append(message)
             conversation.loose.pop(str(message.get("message_id")), None)
+        self._kept[execution_id] = conversation
         self._kept.move_to_end(execution_id)
         self._evict(execution_id)
         return list(conversation.messages)

@@ -1,6 +1,6 @@
 """The demo model's main task: find what fills the disk under a folder, and report it.
 
-    1  du -ak FOLDER (and a listing, when there is a tool for it); without du: find FOLDER -type f -ls
+    1  du -ak FOLDER; without du: find FOLDER -type f -ls
     2  find the large files among what du counted: du does not tell files from folders
     3  save a report, which usually needs an approval
     4  answer from the figures
@@ -67,9 +67,7 @@ def _measure(scene: Scene, root: str) -> Move:
     tried = scene.last("shell", "du ")
     command: Call = ("shell", {"command": f"du -ak {shlex.quote(root)}"})
     if tried is None:
-        listing: Call = ("list_files", {"path": root})
-        calls = (command, listing) if scene.has("list_files") else (command,)
-        return Move(f"I will measure what is under {root} with du, then look at the largest files.", calls)
+        return Move(f"I will measure what is under {root} with du, then look at the largest files.", (command,))
     if tried.status == TOOL_DENIED:
         return Move(f"I was not allowed to run du, so I cannot say what fills {root}. Nothing was changed.")
     if tried.status == TOOL_EXPIRED:
