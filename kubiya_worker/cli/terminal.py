@@ -1,0 +1,90 @@
+"""The terminal: colours where they are wanted, and text that cannot take it over."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Final, TextIO
+
+# C0 (but tab and newline), DEL and C1: what moves the cursor, sets the title or answers back. Text from models and
+# tools is shown, never obeyed.
+_CONTROL: Final = re.compile(
+    r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
+# Marks that reorder what is read: the text of a command that a person approves must be what it looks like.
+_BIDI: Final = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f]")
+
+
+def clean(text: str) -> str:
+    """`text` without control sequences; carriage returns end a line."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _BIDI.sub("\ufffd", _CONTROL.sub("", text))
+
+
+def one_line(text: str, width: int) -> str:
+    """`text` on one line of at most `width` columns."""
+    return cut(" ".join(clean(text).split()), width)
+
+
+def columns_of(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def cut(text: str, width: int) -> str:
+    """At most `width` columns, an ellipsis where something is missing."""
+    used = 0
+    for position, character in enumerate(text):
+        used += columns_of(character)
+        if used > width:
+            while position and used > width - 1:
+                position -= 1
+                used -= columns_of(text[position])
+            return text[:position] + "…"
+    return text
+
+
+@dataclass(frozen=True)
+class Paint:
+    """ANSI styles, or none. `plain` replaces the few symbols on terminals that have no UTF-8."""
+
+    colour: bool = False
+    unicode: bool = True
+
+    @classmethod
+    def for_stream(cls, stream: TextIO) -> Paint:
+        """NO_COLOR and TERM=dumb switch colours off, FORCE_COLOR switches them on (no-color.org, force-color.org)."""
+        if os.environ.get("NO_COLOR"):
+            colour = False
+        elif os.environ.get("FORCE_COLOR"):
+            colour = True
+        else:
+            colour = stream.isatty() and os.environ.get("TERM") != "dumb"
+        return cls(colour, "utf" in (stream.encoding or "").lower())
+
+    def _style(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and text else text
+
+    def dim(self, text: str) -> str:
+        return self._style("2", text)
+
+    def bold(self, text: str) -> str:
+        return self._style("1", text)
+
+    def green(self, text: str) -> str:
+        return self._style("32", text)
+
+    def red(self, text: str) -> str:
+        return self._style("31", text)
+
+    def yellow(self, text: str) -> str:
+        return self._style("33", text)
+
+    def cyan(self, text: str) -> str:
+        return self._style("36", text)
+
+    def symbol(self, fancy: str, plain: str) -> str:
+        return fancy if self.unicode else plain

@@ -1,0 +1,44 @@
+"""Ports of the loopback interface: free ones, and whose the others are."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Final
+
+from kubiya_worker.errors import ConfigurationError, Unavailable
+
+HOST: Final = "127.0.0.1"
+
+
+def claim(port: int, what: str, flag: str) -> int:
+    """`port` if it is free, any free one for 0. Raises Unavailable or ConfigurationError with who has it."""
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            probe.listen(1)
+            return int(probe.getsockname()[1])
+    except (OSError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise Unavailable(
+                f"Port {port}, for {what}, is taken{_owner(port)}",
+                remedy=f"Stop that, or choose another port with {flag} (0 for any free one)",
+            ) from error
+        raise ConfigurationError(
+            f"Port {port}, for {what}, cannot be used: {getattr(error, 'strerror', None) or error}",
+            remedy=f"Choose another one with {flag} (0 for any free one)",
+        ) from error
+
+
+def _owner(port: int) -> str:
+    """` by pid 123 (name)` where the system tells."""
+    import psutil  # only when there is something to explain
+
+    try:
+        for found in psutil.net_connections(kind="tcp"):
+            if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr[1] == port and found.pid:
+                return f" by pid {found.pid} ({psutil.Process(found.pid).name()})"
+    except (psutil.Error, OSError):
+        pass  # not this user's to know
+    return ""

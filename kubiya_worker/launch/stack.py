@@ -1,0 +1,428 @@
+"""The local stack: the Temporal dev server, the local control plane and one worker, as one foreground process tree.
+
+All three start at once and each waits for what it needs; ready is when the worker says so (`READY=1`), the control
+plane answers and Temporal accepts. Stopping goes in the other direction: the worker drains, then the control plane, then
+Temporal. Each child has a guard (`launch/guard.py`), so nothing outlives this process however it ends.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from kubiya_worker.errors import (
+    EX_CONFIG,
+    EX_NOPERM,
+    EX_OK,
+    EX_USAGE,
+    ConfigurationError,
+    TemporaryFailure,
+    Unavailable,
+    WorkerError,
+)
+from kubiya_worker.launch import temporal_server
+from kubiya_worker.launch.guard import Child
+from kubiya_worker.launch.local import worker_argv
+from kubiya_worker.launch.ports import HOST, claim
+from kubiya_worker.launch.state import State
+
+TEMPORAL, CONTROL_PLANE, WORKER = "temporal", "control-plane", "worker"
+NAMES: Final = {TEMPORAL: "Temporal", CONTROL_PLANE: "The control plane", WORKER: "The worker"}
+READY_WITHIN: Final = 60.0  # seconds: a machine that is very busy still starts
+GRACE: Final = 10.0  # seconds that running steps have at Ctrl-C; more of them is waited for at the next start anyway
+STOP_WITHIN: Final = {WORKER: GRACE + 10, CONTROL_PLANE: 5.0, TEMPORAL: 5.0}  # seconds from SIGTERM to SIGKILL
+HEALTHY_AFTER: Final = 60.0  # seconds: a worker that ran so long starts again without delay
+FINAL_CODES: Final = frozenset({EX_USAGE, EX_NOPERM, EX_CONFIG})  # another try would end the same way
+STOPS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+# Of the caller's environment these would send the worker elsewhere, or tell its supervisor's business to ours.
+WITHHELD: Final = frozenset(
+    {"CONTROL_PLANE_URL", "CONTROL_PLANE_GATEWAY_URL", "KUBIYA_API_KEY", "KUBIYA_API_KEY_FILE", "QUEUE_ID"}
+    | {"TEMPORAL_HOST", "TEMPORAL_NAMESPACE", "TEMPORAL_TASK_QUEUE", "WATCHDOG_USEC", "WATCHDOG_PID", "NOTIFY_SOCKET"}
+    | {"TEMPORAL_TLS_CERT", "TEMPORAL_TLS_KEY", "TEMPORAL_TLS_CA"}
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Ports are TCP ports of 127.0.0.1; 0 is any free one."""
+
+    state_dir: Path
+    port: int = 7777
+    temporal_port: int = 7233
+    ui_port: int | None = 8233
+    temporal_address: str | None = None
+    namespace: str = "default"
+    ephemeral: bool = False
+    queue: str = "default"
+    model: str | None = None
+    follow: bool = False  # hand every line of the children's logs to the observer
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a person wants to know of a stack that runs."""
+
+    control_plane_url: str
+    temporal_address: str
+    temporal_ui_url: str | None
+    queue: str
+    api_key: str = field(repr=False)
+    env_file: Path
+    logs: Path
+    pid: int
+    seconds: float
+
+
+class Observer(Protocol):
+    """Told what happens; called from the loop, so it must not block."""
+
+    def ready(self, facts: Facts) -> None: ...
+    def restarting(self, code: int, delay: float, last: str) -> None: ...
+    def stopping(self, name: str) -> None: ...
+    def line(self, name: str, text: str) -> None: ...
+
+
+class Forced(Exception):
+    """A second signal: no more waiting."""
+
+
+class Signals:
+    """Signals as something to wait for. Main thread only; restores what was there before."""
+
+    def __enter__(self) -> Signals:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        os.set_blocking(self._reader, False)
+        self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        self._before = {n: signal.signal(n, lambda *_: None) for n in (*STOPS, signal.SIGCHLD)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def fileno(self) -> int:
+        return self._reader
+
+    def taken(self) -> set[int]:
+        try:
+            return set(os.read(self._reader, 512))
+        except BlockingIOError:
+            return set()
+
+
+class NotifySocket:
+    """The receiving end of the worker's NOTIFY_SOCKET."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "notify"
+        self._folder: Path | None = None
+        if len(os.fsencode(path)) > 100:  # a socket's path has at most 103 bytes on macOS, 107 on Linux
+            self._folder = Path(tempfile.mkdtemp(prefix="kubiya-"))
+            path = self._folder / "notify"
+        path.unlink(missing_ok=True)
+        self.path = path
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+        self.socket.bind(str(path))
+
+    def lines(self) -> list[str]:
+        found: list[str] = []
+        while True:
+            try:
+                found += self.socket.recv(4096).decode(errors="replace").splitlines()
+            except BlockingIOError:
+                return found
+
+    def close(self) -> None:
+        self.socket.close()
+        self.path.unlink(missing_ok=True)
+        if self._folder is not None:
+            self._folder.rmdir()
+
+
+class Stack:
+    def __init__(self, options: Options, observer: Observer, environ: Mapping[str, str] | None = None) -> None:
+        self._options = options
+        self._observer = observer
+        self._environ = dict(os.environ if environ is None else environ)
+        self._state = State(options.state_dir)
+        self._children: dict[str, Child] = {}
+        self._read: dict[str, int] = {}  # bytes of each log that the observer has
+        self._worker_ready = False
+        self._crashes = 0
+        self._restart_at: float | None = None
+
+    def run(self) -> int:
+        """Until a signal stops it: 0. Raises WorkerError for what ends it otherwise; nothing is left running then."""
+        began = time.monotonic()
+        with self._state.held(), Signals() as signals:
+            self._signals = signals
+            self._prepare()
+            self._notify = NotifySocket(self._state.run)
+            try:
+                self._start()
+                if self._until_ready(began):
+                    self._serve()
+                self._stop()
+            except Forced:
+                pass  # everything is killed below
+            finally:
+                self._kill()
+                self._follow()
+                self._notify.close()
+                if self._options.ephemeral:
+                    self._state.forget_databases()
+        return EX_OK
+
+    # -- starting
+
+    def _prepare(self) -> None:
+        options, state = self._options, self._state
+        self._databases = state.databases(ephemeral=options.ephemeral)
+        for name in ("control-plane.db", *(() if options.temporal_address else ("temporal.db",))):
+            temporal_server.check_database(self._databases / name)
+        self._port = claim(options.port, "the control plane", "--port")
+        self._ui_port: int | None = None
+        if options.temporal_address:
+            self._temporal = options.temporal_address
+            if not temporal_server.reachable(self._temporal, timeout=3.0):
+                raise Unavailable(
+                    f"Nothing answers at --temporal-address {self._temporal}", remedy="Is Temporal running?"
+                )
+        else:
+            self._program = temporal_server.find_program(self._environ)
+            self._temporal_port = claim(options.temporal_port, "Temporal", "--temporal-port")
+            self._temporal = f"{HOST}:{self._temporal_port}"
+            if options.ui_port is not None:
+                self._ui_port = claim(options.ui_port, "Temporal's web page", "--ui-port")
+        self._key = state.key()
+        self._url = f"http://{HOST}:{self._port}"
+
+    def _start(self) -> None:
+        if not self._options.temporal_address:
+            database = None if self._options.ephemeral else self._databases / "temporal.db"
+            argv = temporal_server.arguments(
+                self._program,
+                port=self._temporal_port,
+                ui_port=self._ui_port,
+                database=database,
+                namespace=self._options.namespace,
+            )
+            plain = {k: v for k, v in self._environ.items() if k in ("PATH", "HOME", "TMPDIR", "LANG", "TZ")}
+            self._spawn(TEMPORAL, argv, plain)
+        argv = [sys.executable, "-P", "-m", "kubiya_worker.server", "--host", HOST, "--port", str(self._port)]
+        argv += ["--database", str(self._databases / "control-plane.db"), "--key-file", str(self._state.key_file)]
+        argv += ["--temporal-address", self._temporal, "--temporal-namespace", self._options.namespace, "--seed"]
+        argv += ["--model", self._options.model] if self._options.model else []
+        self._spawn(CONTROL_PLANE, argv, {k: v for k, v in self._environ.items() if k not in WITHHELD})
+        if self._options.queue == "default":  # it is there as soon as the control plane is
+            self._spawn_worker()
+
+    def _spawn(self, name: str, argv: list[str], env: Mapping[str, str]) -> None:
+        try:
+            child = Child(name, argv, env, self._state.log(name))
+        except OSError as error:
+            raise ConfigurationError(f"{NAMES[name]} cannot be started: {error}") from error
+        self._children[name] = child
+        self._read.setdefault(name, child.log_start)
+
+    def _spawn_worker(self) -> None:
+        self._worker_ready = False
+        self._spawn(WORKER, worker_argv(self._options.queue), self._worker_environment())
+
+    def _worker_environment(self) -> dict[str, str]:
+        run = self._state.run
+        env = {k: v for k, v in self._environ.items() if k not in WITHHELD}
+        own = {
+            "KUBIYA_GRACE_PERIOD": f"{GRACE:g}",
+            "KUBIYA_ALIVE_FILE": str(run / "worker-alive"),
+            "KUBIYA_READY_FILE": str(run / "worker-ready"),
+            "KUBIYA_WORKSPACE": str(self._state.folder / "workspaces"),
+        }
+        given = {
+            "QUEUE_ID": self._options.queue,
+            "KUBIYA_API_KEY": self._key,
+            "CONTROL_PLANE_URL": self._url,
+            "NOTIFY_SOCKET": str(self._notify.path),
+            "NO_PROXY": ",".join(filter(None, (env.get("NO_PROXY") or env.get("no_proxy"), HOST))),
+        }
+        if self._options.model:
+            given["KUBIYA_MODEL_OVERRIDE"] = self._options.model
+        env.pop("no_proxy", None)
+        return {**own, **env, **given}
+
+    def _until_ready(self, began: float) -> bool:
+        """Whether it became ready; False when it was stopped before."""
+        answers = reachable = False
+        deadline = began + READY_WITHIN
+        while True:
+            if self._turn(0.02):
+                return False
+            reachable = reachable or temporal_server.reachable(self._temporal)
+            if not answers and self._answers():
+                answers = True
+                if WORKER not in self._children:
+                    self._ensure_queue()
+                    self._spawn_worker()
+            if answers and reachable and self._worker_ready:
+                break
+            if time.monotonic() > deadline:
+                late = CONTROL_PLANE if not answers else TEMPORAL if not reachable else WORKER
+                child = self._children.get(late)
+                last = (child.last_lines(1) if child else []) or ["it has said nothing"]
+                raise TemporaryFailure(
+                    f"{NAMES[late]} was not ready within {READY_WITHIN:g} s: {last[0]}",
+                    remedy=f"See {self._state.log(late)}",
+                )
+        facts = Facts(
+            control_plane_url=self._url,
+            temporal_address=self._temporal,
+            temporal_ui_url=f"http://{HOST}:{self._ui_port}" if self._ui_port else None,
+            queue=self._options.queue,
+            api_key=self._key,
+            env_file=self._state.env_file,
+            logs=self._state.logs,
+            pid=os.getpid(),
+            seconds=time.monotonic() - began,
+        )
+        self._state.write_env(
+            {
+                "KUBIYA_API_KEY": self._key,
+                "CONTROL_PLANE_URL": self._url,
+                "CONTROL_PLANE_GATEWAY_URL": self._url,  # it would win over the line above if the shell had another
+                "QUEUE_ID": self._options.queue,
+                "TEMPORAL_ADDRESS": self._temporal,
+            }
+        )
+        self._state.announce({"control_plane_url": self._url, "temporal_address": self._temporal})
+        self._observer.ready(facts)
+        return True
+
+    def _request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and JSON of an answer of the control plane; (0, None) without one."""
+        connection = http.client.HTTPConnection(HOST, self._port, timeout=5)
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            reply = connection.getresponse()
+            return reply.status, json.loads(reply.read() or b"null")
+        except (OSError, http.client.HTTPException, ValueError):
+            return 0, None
+        finally:
+            connection.close()
+
+    def _answers(self) -> bool:
+        return self._request("GET", "/health")[0] == 200
+
+    def _ensure_queue(self) -> None:
+        """The queue exists: an id has to, a name is made."""
+        queue = self._options.queue
+        if self._request("GET", f"/api/v1/worker-queues/{queue}")[0] == 200:
+            return
+        try:
+            uuid.UUID(queue)
+        except ValueError:
+            status, answer = self._request("POST", "/api/v1/environments/default/worker-queues", {"name": queue})
+            if status == 201:
+                return
+            raise ConfigurationError(f"The queue {queue!r} could not be made: {(answer or {}).get('detail')}") from None
+        raise ConfigurationError(f"There is no queue with the id {queue}", remedy="Give a name, and it is made")
+
+    # -- running
+
+    def _turn(self, timeout: float) -> bool:
+        """Wait for what happens next and see to it. True when a signal asked to stop."""
+        select.select([self._signals.fileno(), self._notify.socket.fileno()], [], [], timeout)
+        if "READY=1" in self._notify.lines():
+            self._worker_ready = True
+        self._follow()
+        if self._signals.taken() & STOPS:
+            return True
+        for name, child in list(self._children.items()):
+            code = child.code()
+            if code is not None:
+                child.close()
+                del self._children[name]
+                self._ended(name, child, code)
+        if self._restart_at is not None and time.monotonic() >= self._restart_at:
+            self._restart_at = None
+            self._spawn_worker()
+        return False
+
+    def _serve(self) -> None:
+        while not self._turn(0.1 if self._options.follow or self._restart_at is not None else 1.0):
+            pass
+
+    def _ended(self, name: str, child: Child, code: int) -> None:
+        last = (child.last_lines(1) or ["it said nothing"])[0]
+        if name == WORKER and code not in FINAL_CODES:
+            self._crashes = 1 if time.monotonic() - child.started > HEALTHY_AFTER else self._crashes + 1
+            delay = restart_delay(self._crashes)
+            self._restart_at = time.monotonic() + delay
+            self._observer.restarting(code, delay, last)
+            return
+        error = WorkerError(f"{NAMES[name]} ended with exit code {code}: {last}", remedy=f"See {child.log}")
+        error.exit_code = code if code in FINAL_CODES else WorkerError.exit_code
+        raise error
+
+    def _follow(self) -> None:
+        """Hand on the complete lines that the logs have gained."""
+        if not self._options.follow:
+            return
+        for name, start in self._read.items():
+            try:
+                with (self._state.logs / f"{name}.log").open("rb") as file:
+                    file.seek(start)
+                    data = file.read(1_000_000)
+            except OSError:
+                continue
+            complete = data[: data.rfind(b"\n") + 1]
+            self._read[name] = start + len(complete)
+            for text in complete.decode(errors="replace").splitlines():
+                self._observer.line(name, text)
+
+    # -- stopping
+
+    def _stop(self) -> None:
+        """In order, each within its time. Forced when another signal comes."""
+        for name in (WORKER, CONTROL_PLANE, TEMPORAL):
+            child = self._children.get(name)
+            if child is None:
+                continue
+            self._observer.stopping(name)
+            child.terminate()
+            deadline = time.monotonic() + STOP_WITHIN[name]
+            while child.code() is None and time.monotonic() < deadline:
+                select.select([self._signals.fileno()], [], [], min(0.2, max(0.0, deadline - time.monotonic())))
+                self._follow()
+                if self._signals.taken() & STOPS:
+                    raise Forced
+
+    def _kill(self) -> None:
+        for child in self._children.values():
+            child.kill()
+        for child in self._children.values():
+            child.wait(5.0)
+            child.close()  # what cannot even be killed goes with its guard's pipe
+        self._children.clear()
+
+
+def restart_delay(crashes: int) -> float:
+    """Seconds before a worker that crashed for the n-th time in a row starts again: 1, 2, 4 … 30."""
+    return min(30.0, 2.0 ** min(crashes - 1, 10))
