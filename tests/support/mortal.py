@@ -78,3 +78,10 @@ def install() -> None:
         original(self, *args, **kwargs)
 
     temporalio.worker.Worker.__init__ = init  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    from kubiya_worker.process.main import main
+
+    install()
+    main()

