@@ -27,6 +27,7 @@ from typing import Any
 import requests
 
 BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parents[2]
 FINAL = ("completed", "failed", "cancelled", "interrupted")
 
 
@@ -44,7 +45,7 @@ class Process:
         self._more = threading.Condition()
         self.popen = subprocess.Popen(
             argv,
-            env={**os.environ, **env},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **env},
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -166,7 +167,6 @@ class Stack:
         """A worker; `mortal` makes it kill itself (tests/support/mortal.py)."""
         module = ["-m", "tests.support.mortal"] if mortal else ["-m", "kubiya_worker.process.worker"]
         environment = self.worker_environment(**env)
-        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
         if mortal:
             environment["MORTAL"] = mortal
         process = self._start([sys.executable, *module, "--queue-id", queue], environment)
