@@ -1,9 +1,9 @@
 """The guard: a small process between `kubiya dev` and one of its children, so that nothing outlives `kubiya dev`.
 
 `kubiya dev` can be killed with SIGKILL and then cannot stop anything. So each child is started by this file as a
-program of its own (`python -I -S guard.py -- ARGV…`, standard library, about 15 ms), in a session of its own: a Ctrl-C
-in the terminal reaches `kubiya dev` only, which then stops its children in order. Standard input is a pipe of which only
-`kubiya dev` holds the other end; its end of file means that `kubiya dev` is gone, whatever the way.
+program of its own (`python -I -S guard.py -- ARGV…`, standard library, about 15 ms), in a session of its own: a
+Ctrl-C in the terminal reaches `kubiya dev` only, which then stops its children in order. Standard input is a pipe of
+which only `kubiya dev` holds the other end; its end of file means that `kubiya dev` is gone, whatever the way.
 
     end of file on stdin   SIGTERM to the child, GRACE seconds later SIGKILL to its process group
     SIGTERM, SIGINT        passed on to the child
@@ -97,13 +97,12 @@ class Child:
 
 def _die_with_parent(parent: int) -> None:
     """Linux: SIGKILL when the guard ends. Elsewhere the pipe alone has to do."""
-    if not sys.platform.startswith("linux"):
-        return
-    import ctypes  # 10 ms; in the child only, after the fork
+    if sys.platform.startswith("linux"):
+        import ctypes  # 10 ms; in the child only, after the fork
 
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the line above
-        os._exit(128 + signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the line above
+            os._exit(128 + signal.SIGKILL)
 
 
 def _spawn(argv: Sequence[str]) -> int:

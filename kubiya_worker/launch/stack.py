@@ -1,8 +1,8 @@
 """The local stack: the Temporal dev server, the local control plane and one worker, as one foreground process tree.
 
 All three start at once and each waits for what it needs; ready is when the worker says so (`READY=1`), the control
-plane answers and Temporal accepts. Stopping goes in the other direction: the worker drains, then the control plane, then
-Temporal. Each child has a guard (`launch/guard.py`), so nothing outlives this process however it ends.
+plane answers and Temporal accepts. Stopping goes in the other direction: the worker drains, then the control plane,
+then Temporal. Each child has a guard (`launch/guard.py`), so nothing outlives this process however it ends.
 """
 
 from __future__ import annotations
@@ -217,6 +217,8 @@ class Stack:
     def _start(self) -> None:
         if not self._options.temporal_address:
             database = None if self._options.ephemeral else self._databases / "temporal.db"
+            if database is not None:
+                database.touch(mode=0o600)  # Temporal itself would make it readable to all
             argv = temporal_server.arguments(
                 self._program,
                 port=self._temporal_port,
