@@ -1,0 +1,126 @@
+"""`kubiya approvals`: what agents want to do and may not without a person's yes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from kubiya_worker.cli.connection import connect
+from kubiya_worker.cli.render import arguments_block, arguments_text, duration
+from kubiya_worker.cli.terminal import Paint, one_line
+from kubiya_worker.cli.watch import edit_arguments
+from kubiya_worker.errors import UsageError
+
+
+def _age(stamp: Any) -> str:
+    try:
+        made = datetime.fromisoformat(str(stamp))
+    except ValueError:
+        return "?"
+    made = made if made.tzinfo else made.replace(tzinfo=UTC)
+    return duration(max(0.0, (datetime.now(UTC) - made).total_seconds()))
+
+
+def _waiting(approval: dict[str, Any]) -> dict[str, Any]:
+    """UsageError for one that was answered: the second answer would change nothing."""
+    status = str(approval.get("status"))
+    if status != "pending":
+        who = approval.get("approved_by_name") or approval.get("approved_by_email")
+        raise UsageError(
+            f"This request was {one_line(status, 20)} already{f' by {one_line(str(who), 60)}' if who else ''}"
+        )
+    return approval
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def approvals() -> None:
+    """List and answer requests for approval. ID may be the beginning of one."""
+
+
+@approvals.command()
+@click.option("-a", "--all", "everything", is_flag=True, help="Also those that were answered.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON for each.")
+def ls(everything: bool, as_json: bool) -> None:
+    """List the requests that wait."""
+    found = connect().approvals("" if everything else "pending")
+    if as_json:
+        for approval in found:
+            print(json.dumps(approval, ensure_ascii=False))
+        return
+    if not found:
+        print("Nothing waits for approval." if not everything else "Nothing was ever asked.", file=sys.stderr)
+        return
+    paint = Paint.for_stream(sys.stdout)
+    for approval in found:
+        status = "" if approval.get("status") == "pending" else f"  {approval.get('status')}"
+        head = f"{approval.get('id')}  {one_line(str(approval.get('tool_name')), 30)}{status}"
+        print(f"{paint.bold(head)}  {paint.dim(_age(approval.get('created_at')))}")
+        print(f"    {one_line(arguments_text(approval.get('tool_args')), 100)}")
+
+
+@approvals.command()
+@click.argument("id")
+@click.option("--json", "as_json", is_flag=True)
+def show(id: str, as_json: bool) -> None:
+    """Show one with all of its arguments."""
+    approval = connect().find_approval(id)
+    if as_json:
+        print(json.dumps(approval, ensure_ascii=False))
+        return
+    paint = Paint.for_stream(sys.stdout)
+    for name in ("id", "execution_id", "tool_name", "risk_level", "reason", "status", "created_at", "expires_at"):
+        if approval.get(name):
+            print(f"{paint.dim(f'{name}:')} {one_line(str(approval[name]), 500)}")
+    print(arguments_block(approval.get("tool_args") or {}, paint, "  "))
+
+
+@approvals.command()
+@click.argument("id")
+@click.option("--comment", default="", help="For the record.")
+@click.option("--remember", is_flag=True, help="Also for the same call later in this execution.")
+def approve(id: str, comment: str, remember: bool) -> None:
+    """Let it run."""
+    api = connect()
+    approval = _waiting(api.find_approval(id))
+    api.approve(str(approval["id"]), comment=comment, remember=remember)
+    print(f"approved: {one_line(str(approval.get('tool_name')), 60)}, execution {approval.get('execution_id')}")
+
+
+@approvals.command()
+@click.argument("id")
+@click.option("--reason", default="", help="The agent is told.")
+def deny(id: str, reason: str) -> None:
+    """Do not let it run."""
+    api = connect()
+    approval = _waiting(api.find_approval(id))
+    api.reject(str(approval["id"]), reason)
+    print(f"denied: {one_line(str(approval.get('tool_name')), 60)}, execution {approval.get('execution_id')}")
+
+
+@approvals.command()
+@click.argument("id")
+@click.option("--arguments", help="The new arguments as JSON; `-` reads standard input.  [default: in $EDITOR]")
+def edit(id: str, arguments: str | None) -> None:
+    """Change the arguments, and let it run with them."""
+    edited: dict[str, Any] | None
+    if arguments is not None:
+        try:
+            edited = json.loads(sys.stdin.read() if arguments == "-" else arguments)
+        except ValueError as error:
+            raise UsageError(f"--arguments is not JSON: {error}") from error
+        if not isinstance(edited, dict):
+            raise UsageError("--arguments is not a JSON object")
+    api = connect()
+    approval = _waiting(api.find_approval(id))
+    if arguments is None:
+        edited = edit_arguments(approval.get("tool_args") or {})
+        if edited is None:
+            raise UsageError(
+                "Nothing was changed", remedy=f"kubiya approvals approve {approval['id']} runs it as it is"
+            )
+    api.approve(str(approval["id"]), arguments=edited)
+    print(f"approved with other arguments: {one_line(str(approval.get('tool_name')), 60)}")

@@ -1,0 +1,203 @@
+"""The control plane as a person's commands use it: which one, with which key, and errors that say what to do."""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import requests
+
+from kubiya_worker import __version__
+from kubiya_worker.control_plane import errors
+from kubiya_worker.control_plane.client import ControlPlane
+from kubiya_worker.errors import ConfigurationError, NotAllowed, UsageError, WorkerError
+from kubiya_worker.launch.state import default_folder, read_env
+from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL
+from kubiya_worker.settings.table import url as parse_url
+
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+QUIET: Final = 45.0  # seconds without a byte after which a stream counts as dead; the server sends one every 15 s
+
+
+def connect(environ: Mapping[str, str] | None = None) -> Api:
+    """From KUBIYA_API_KEY (or KUBIYA_API_KEY_FILE) and CONTROL_PLANE_GATEWAY_URL, CONTROL_PLANE_URL, or the default.
+
+    Raises NotAllowed without a key, ConfigurationError for a URL that is none.
+    """
+    environ = os.environ if environ is None else environ
+    key = environ.get("KUBIYA_API_KEY", "").strip()
+    file = environ.get("KUBIYA_API_KEY_FILE", "").strip()
+    if not key and file:
+        try:
+            key = Path(file).expanduser().read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"The API key file {file} cannot be read: {error}") from error
+    given = environ.get("CONTROL_PLANE_GATEWAY_URL") or environ.get("CONTROL_PLANE_URL") or DEFAULT_CONTROL_PLANE_URL
+    try:
+        base = parse_url(given.strip())
+    except ValueError as error:
+        raise ConfigurationError(f"CONTROL_PLANE_URL {given!r} is not {error}") from error
+    if not key:
+        raise NotAllowed("No API key is given", remedy=local_stack(environ) or "Set KUBIYA_API_KEY, or run kubiya dev")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise NotAllowed("The API key has characters that no key has", remedy="Check KUBIYA_API_KEY")
+    return Api(base, key, environ)
+
+
+def local_stack(environ: Mapping[str, str], *, other_than: str = "") -> str:
+    """What to type when a `kubiya dev` runs on this machine; empty when none answers."""
+    env_file = default_folder(environ) / "env"
+    url = read_env(env_file).get("CONTROL_PLANE_URL", "")
+    if not url or url == other_than:
+        return ""
+    try:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{url}/health", timeout=1):
+            return f"A local stack runs; prepare this shell for it:  . {env_file}"
+    except (OSError, ValueError, urllib.error.URLError):
+        return ""
+
+
+class Api(ControlPlane):
+    """What the worker's client has, and what people do. Errors are WorkerErrors with a remedy."""
+
+    def __init__(self, base_url: str, api_key: str, environ: Mapping[str, str]) -> None:
+        super().__init__(base_url, api_key, user_agent=f"kubiya-cli/{__version__}")
+        self._environ = environ
+        if urlsplit(base_url).hostname in LOOPBACK:
+            self._session.proxies.clear()  # no proxy serves this machine's own addresses
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        prefix: str = "/api/v1",
+        timeout: tuple[float, float] | None = None,
+    ) -> Any:
+        try:
+            return super()._call(method, path, body, prefix=prefix, timeout=timeout)
+        except errors.ControlPlaneError as error:
+            self._explain(error)
+            raise
+
+    def _explain(self, error: errors.ControlPlaneError) -> None:
+        """Put the remedy for a person in place of the worker's."""
+        elsewhere = ""
+        if isinstance(error, errors.Unauthorized):
+            error.message = f"The control plane at {self.base_url} refuses the API key"
+            env_file = default_folder(self._environ) / "env"
+            elsewhere = local_stack(self._environ, other_than=self.base_url)
+            if read_env(env_file).get("CONTROL_PLANE_URL") == self.base_url:
+                elsewhere = f"The local stack has another one than this shell; prepare it again:  . {env_file}"
+            error.remedy = elsewhere or "Check KUBIYA_API_KEY"
+        elif isinstance(error, errors.Unreachable) and error.status is None:
+            elsewhere = local_stack(self._environ, other_than=self.base_url)
+            start = "Is kubiya dev running?" if urlsplit(self.base_url).hostname in LOOPBACK else ""
+            error.remedy = elsewhere or start or "Check CONTROL_PLANE_URL and the network"
+        else:
+            _, _, detail = error.message.partition(f"{error.status}: ")
+            error.message = f"The control plane says: {detail or error.message}"
+            error.remedy = "Try again" if isinstance(error, errors.Unreachable) else ""
+
+    # -- agents and executions
+
+    def find_agent(self, name: str) -> dict[str, Any]:
+        """By id or name. UsageError names the agents that there are."""
+        agents = self._list("/agents")
+        for key in ("id", "name"):
+            for agent in agents:
+                if str(agent.get(key)) == name:
+                    return agent
+        loose = [a for a in agents if str(a.get("name")).lower() == name.lower()]
+        if len(loose) == 1:
+            return loose[0]
+        known = ", ".join(sorted(str(a.get("name")) for a in agents)[:20])
+        raise UsageError(f"There is no agent {name!r}", remedy=f"There are: {known}" if known else "There are none yet")
+
+    def execute(self, agent_id: str, body: dict[str, Any]) -> str:
+        """Start an execution; its id."""
+        answer = self._object("POST", f"/agents/{quote(agent_id, safe='')}/execute", body)
+        if not answer.get("execution_id"):
+            raise WorkerError(f"{self.base_url} started nothing", remedy="Is this URL a Kubiya control plane?")
+        return str(answer["execution_id"])
+
+    def execution(self, execution_id: str) -> dict[str, Any]:
+        """UsageError when there is none with this id."""
+        try:
+            return self._object("GET", f"/executions/{quote(execution_id, safe='')}")
+        except errors.Refused as error:
+            if error.status == 404:
+                raise UsageError(f"There is no execution {execution_id}", remedy="Check its id") from error
+            raise
+
+    def cancel(self, execution_id: str) -> None:
+        self._call("POST", f"/executions/{execution_id}/cancel", {})
+
+    def mark_done(self, execution_id: str) -> None:
+        self._call("POST", f"/executions/{execution_id}/mark-done", {})
+
+    def say(self, execution_id: str, text: str) -> None:
+        self._call("POST", f"/executions/{execution_id}/message", {"message": text})
+
+    def open_stream(self, execution_id: str, last_event_id: str) -> requests.Response:
+        """The events after `last_event_id`, as a response that is read piece by piece."""
+        url = f"{self.base_url}/api/v1/executions/{quote(execution_id, safe='')}/stream"
+        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Last-Event-ID": last_event_id}
+        try:
+            reply = self._session.get(url, headers=headers, stream=True, timeout=(5.0, QUIET))
+        except requests.RequestException as error:
+            raise errors.Unreachable(f"The control plane at {self.base_url} cannot be reached") from error
+        if reply.status_code >= 400:
+            reply.close()
+            fault = errors.from_status(reply.status_code, f"The stream answered {reply.status_code}", None)
+            self._explain(fault)
+            raise fault
+        return reply
+
+    # -- approvals
+
+    def approvals(self, status: str = "") -> list[dict[str, Any]]:
+        return self._list(f"/approvals?limit=500{f'&status={quote(status)}' if status else ''}")
+
+    def find_approval(self, key: str) -> dict[str, Any]:
+        """By id or by the beginning of one. UsageError when there is none, or several."""
+        try:
+            return self.get_approval(quote(key, safe=""))
+        except errors.Refused as error:
+            if error.status != 404:
+                raise
+        found = [a for a in self.approvals() if str(a.get("id")).startswith(key)] if len(key) >= 4 else []
+        if len(found) != 1:
+            what = f"{len(found)} requests begin with" if found else "There is no request"
+            raise UsageError(f"{what} {key!r}", remedy="kubiya approvals ls shows those that wait")
+        return found[0]
+
+    def approve(
+        self,
+        approval_id: str,
+        *,
+        comment: str = "",
+        arguments: dict[str, Any] | None = None,
+        remember: bool = False,
+    ) -> dict[str, Any]:
+        body: dict[str, Any] = {"comment": comment}
+        body |= {"arguments": arguments} if arguments is not None else {}
+        body |= {"remember": True} if remember else {}
+        return self._object("POST", f"/approvals/{approval_id}/approve", body)
+
+    def reject(self, approval_id: str, reason: str = "") -> dict[str, Any]:
+        return self._object("POST", f"/approvals/{approval_id}/reject", {"reason": reason})
+
+    def _list(self, path: str) -> list[dict[str, Any]]:
+        """A list, or the list inside an object, as servers differ."""
+        found = self._call("GET", path)
+        if isinstance(found, dict):
+            found = next((v for v in found.values() if isinstance(v, list)), [])
+        return [x for x in found or [] if isinstance(x, dict)]

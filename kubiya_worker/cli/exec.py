@@ -1,0 +1,144 @@
+"""`kubiya exec`: give an agent a task and watch it work.
+
+Exit codes, of this command and of `kubiya exec attach`:
+
+      0  completed
+      1  failed, or ended by somebody else (cancelled, interrupted, terminated)
+     64  the command line is wrong; there is no such agent or execution; the prompt is empty or too long
+     69  the control plane cannot be reached
+     75  the execution goes on without being watched: detached, --timeout, --no-wait, it waits for input
+     77  the API key is wrong or missing
+     78  the control plane refuses the request
+    130  cancelled with Ctrl-C
+
+Standard output holds the answer alone when it is not a terminal; what happens on the way goes to standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Final
+
+import click
+
+from kubiya_worker.cli.connection import connect
+from kubiya_worker.cli.watch import ASK, DENY, GRANT, Manner, Watch
+from kubiya_worker.errors import UsageError
+from kubiya_worker.settings.table import seconds
+
+PROMPT_BYTES: Final = 1_000_000  # Temporal takes 2 MB in one payload; the workflow's input holds more than the prompt
+
+
+def _watching(command: Any) -> Any:
+    """The options that both commands have."""
+    options = [
+        click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True),
+        click.option("--approve", is_flag=True, help="Grant every approval that is asked for."),
+        click.option("--deny", is_flag=True, help="Deny every approval that is asked for."),
+        click.option("--no-wait", is_flag=True, help="Leave (exit 75) when a person has to approve first."),
+        click.option("--stream/--no-stream", default=None, help="Text as it comes.  [default: on a terminal]"),
+        click.option("-i", "--interactive", is_flag=True, help="Go on talking after the answer; /done ends it."),
+        click.option("--timeout", help="Leave (exit 75) after this time, such as 90, 5m or 1h."),
+        click.option("-v", "--verbose", is_flag=True, help="Thinking, whole commands, output of tools."),
+        click.option("--output-lines", type=click.IntRange(0), default=10, show_default=True, help="With -v."),
+        click.option("--full-output", is_flag=True, help="With -v: all of a tool's output."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _manner(
+    *,
+    output: str,
+    approve: bool,
+    deny: bool,
+    no_wait: bool,
+    stream: bool | None,
+    interactive: bool,
+    timeout: str | None,
+    verbose: bool,
+    output_lines: int,
+    full_output: bool,
+    keyboard: bool,
+) -> Manner:
+    if approve and deny:
+        raise UsageError("--approve and --deny contradict each other")
+    try:
+        limit = seconds(0, 366 * 86400)(timeout) if timeout is not None else None
+    except ValueError as error:
+        raise UsageError(f"--timeout {timeout!r} is not {error}") from error
+    if interactive and not keyboard:
+        raise UsageError("--interactive needs a terminal", remedy="Leave it out, or use the API's /message")
+    return Manner(
+        approvals=GRANT if approve else DENY if deny else ASK,
+        as_json=output == "json",
+        live=(sys.stdout.isatty() if stream is None else stream) and output == "text",
+        verbose=verbose,
+        output_lines=None if full_output else output_lines,
+        chat=interactive,
+        wait_for_approval=not no_wait,
+        timeout=limit,
+        keyboard=keyboard,
+    )
+
+
+def read_prompt(argument: str) -> str:
+    """The prompt; `-` reads it from standard input. UsageError when it is empty or too long."""
+    text = argument
+    if argument == "-":
+        data = sys.stdin.buffer.read(PROMPT_BYTES + 1)
+        text = data.decode(errors="replace")
+    size = len(text.encode(errors="surrogateescape"))
+    if size > PROMPT_BYTES:
+        raise UsageError(
+            f"The prompt has {'more than ' if argument == '-' else ''}{size / 1e6:.1f} MB, the limit is 1 MB",
+            remedy="Put the data into a file and tell the agent where it is",
+        )
+    if not text.strip():
+        raise UsageError("The prompt is empty", remedy='Say what to do: kubiya exec agent NAME "…"')
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+@click.group(name="exec", context_settings={"help_option_names": ["-h", "--help"]})
+def exec_() -> None:
+    """Run an agent on a task and watch it."""
+
+
+@exec_.command()
+@click.argument("name_or_id")
+@click.argument("prompt")
+@click.option("--queue", help="Worker queue, by id or name.  [default: an active one with a worker]")
+@click.option("--cwd", help="Folder on the worker's host to work in.")
+@click.option("--model", help="Another model for this execution.")
+@_watching
+def agent(name_or_id: str, prompt: str, queue: str | None, cwd: str | None, model: str | None, **options: Any) -> int:
+    """Have the agent NAME_OR_ID do what PROMPT says (`-`: read it from standard input)."""
+    text = read_prompt(prompt)
+    manner = _manner(keyboard=prompt != "-" and sys.stdin.isatty(), **options)
+    api = connect()
+    began = time.monotonic()
+    found = api.find_agent(name_or_id)
+    body: dict[str, Any] = {
+        "prompt": text,
+        "stream": True,
+        "execution_metadata": {"source": "cli", "interactive": manner.chat},
+    }
+    body |= {"worker_queue_id": queue} if queue else {}
+    body |= {"execution_environment": {"working_dir": cwd}} if cwd else {}
+    body |= {"model_id": model} if model else {}
+    execution_id = api.execute(str(found["id"]), body)
+    return Watch(api, execution_id, manner, began).run()
+
+
+@exec_.command()
+@click.argument("execution_id")
+@_watching
+def attach(execution_id: str, **options: Any) -> int:
+    """Watch an execution that runs, or read one that is over, from its beginning."""
+    keyboard = sys.stdin.isatty()
+    manner = _manner(keyboard=keyboard, **options)
+    api = connect()
+    api.execution(execution_id)
+    return Watch(api, execution_id, manner).run()

@@ -1,0 +1,63 @@
+"""Events as NDJSON for machines (PROTOCOL F.11): {type, timestamp, execution_id, tool?, message?, status?, error?}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubiya_worker.cli.progress import error_text
+from kubiya_worker.cli.stream import BACK, LOST, Frame
+from kubiya_worker.protocol import events as ev
+
+
+def line_of(frame: Frame, execution_id: str, *, verbose: bool = False) -> dict[str, Any] | None:
+    """One event, or None for one that has no place in the contract. Inputs and outputs of tools only with `verbose`."""
+    data = frame.data
+    base = {"timestamp": frame.timestamp or ev.now(), "execution_id": execution_id}
+    match frame.event_type:
+        case ev.RUN_STARTED | ev.METADATA:
+            kind = "connected" if frame.event_type == ev.RUN_STARTED else "progress"
+            about = {k: v for k, v in data.items() if k in ("agent_name", "model", "model_label", "run_id") and v}
+            return {"type": kind, **base, "metadata": about}
+        case ev.MESSAGE | ev.MESSAGE_CHUNK:
+            chunk = {"chunk": True} if frame.event_type == ev.MESSAGE_CHUNK else {}
+            text = {"role": data.get("role"), "content": data.get("content"), **chunk}
+            return {
+                "type": frame.event_type,
+                **base,
+                "message": text,
+                "metadata": {"message_id": data.get("message_id")},
+            }
+        case ev.RESET_CHUNKS:
+            return {"type": "progress", **base, "progress": {"stage": "reset", "message": str(data.get("message_id"))}}
+        case ev.TOOL_STARTED:
+            tool = {"name": data.get("tool_name")}
+            tool |= {"inputs": data.get("tool_arguments") or {}} if verbose else {}
+            return {"type": "tool_started", **base, "tool": tool, "metadata": _call(data)}
+        case ev.TOOL_COMPLETED:
+            tool = {
+                "name": data.get("tool_name"),
+                "duration_seconds": data.get("duration_seconds"),
+                "success": str(data.get("status")).lower() in ("success", "completed"),
+            }
+            tool |= {"error": data["tool_error"]} if data.get("tool_error") else {}
+            tool |= {"outputs": data.get("tool_output")} if verbose else {}
+            return {"type": "tool_completed", **base, "tool": tool, "metadata": _call(data)}
+        case ev.STATUS:
+            return {"type": "status", **base, "status": {"state": data.get("status")}}
+        case ev.APPROVAL_REQUESTED | ev.APPROVAL_RESOLVED:
+            about = {k: v for k, v in data.items() if k != "execution_id" and v is not None}
+            return {"type": "progress", **base, "progress": {"stage": frame.event_type}, "metadata": about}
+        case ev.NOTICE:
+            return {"type": "progress", **base, "progress": {"stage": "notice", "message": data.get("message")}}
+        case ev.ERROR:
+            return {"type": "error", **base, "error": {"message": error_text(data)}}
+        case ev.DONE:
+            return {"type": "done", **base, "status": {"state": data.get("status")}}
+        case _ if frame.event_type in (LOST, BACK):
+            stage = "reconnecting" if frame.event_type == LOST else "reconnected"
+            return {"type": "progress", **base, "progress": {"stage": stage}}
+    return None
+
+
+def _call(data: dict[str, Any]) -> dict[str, Any]:
+    return {"tool_execution_id": data.get("tool_execution_id")}

@@ -1,0 +1,189 @@
+"""Following an execution: its events, each once, in order, from the first to the last, whatever the network does."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import requests
+
+from kubiya_worker.control_plane.errors import ControlPlaneError, Unreachable
+from kubiya_worker.errors import WorkerError
+from kubiya_worker.protocol import events as ev
+
+LOST, BACK, FAILED, END = "_lost", "_back", "_failed", "_end"  # what happens to the stream itself
+SILENT: Final = frozenset({"reconnect", "keepalive", "connected", "history_complete", "timeout_warning"})
+FIRST_DELAY, LONGEST_DELAY = 0.2, 5.0  # seconds between tries to connect
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One server-sent event. `sequence` is its number in the execution's log; 0 when it has none."""
+
+    event_type: str
+    data: dict[str, Any]
+    event_id: str = ""
+    sequence: int = 0
+    timestamp: str | None = None
+    error: WorkerError | None = None
+
+
+def sequence_of(event_id: str) -> int:
+    """The number in `{execution}_{number}_{micros}` (PROTOCOL C.3); 0 when there is none."""
+    parts = event_id.rsplit("_", 2)
+    number = parts[1] if len(parts) == 3 else event_id
+    return int(number) if number.isdigit() else 0
+
+
+def frames(lines: Iterable[str]) -> Iterator[Frame]:
+    """Frames out of the lines of a stream. One that is cut short or is not JSON is left out."""
+    event_type, event_id = "message", ""
+    data: list[str] = []
+    for line in lines:
+        if not line:
+            if data:
+                try:
+                    payload = json.loads("\n".join(data))
+                except ValueError:
+                    payload = None
+                if isinstance(payload, dict):
+                    yield _frame(event_type, event_id, payload)
+            event_type, event_id, data = "message", "", []
+            continue
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "event":
+            event_type = value
+        elif name == "id":
+            event_id = value
+        elif name == "data":
+            data.append(value)
+
+
+def _frame(event_type: str, event_id: str, payload: dict[str, Any]) -> Frame:
+    """Events of the worker come wrapped as {data, timestamp}, those of the server flat."""
+    inner = payload.get("data")
+    wrapped = isinstance(inner, dict) and not payload.keys() - {"data", "timestamp", "event_type", "execution_id"}
+    stamp = payload.get("timestamp")
+    return Frame(
+        event_type,
+        inner if wrapped and isinstance(inner, dict) else payload,
+        event_id,
+        sequence_of(event_id),
+        str(stamp) if stamp else None,
+    )
+
+
+def lines_of(chunks: Iterable[bytes]) -> Iterator[str]:
+    """Lines of a stream that comes in pieces; the last one counts only when it is complete."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.removesuffix(b"\r").decode(errors="replace")
+
+
+class Follower:
+    """Reads the stream in a thread of its own; `fileno` becomes readable when `taken` has frames.
+
+    Connects again for ever, with LOST and BACK frames around the gap. Ends with END after `done`, or with FAILED when
+    the control plane refuses (its error is in the frame).
+    """
+
+    def __init__(
+        self,
+        execution_id: str,
+        connect: Callable[[str, str], requests.Response],
+        pause: Callable[[threading.Event, float], bool] = threading.Event.wait,
+    ) -> None:
+        self._execution_id = execution_id
+        self._connect = connect
+        self._pause = pause
+        self._frames: deque[Frame] = deque()
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        self._closed = threading.Event()
+        self._seen = 0
+        self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def fileno(self) -> int:
+        return self._reader
+
+    def close(self) -> None:
+        """The thread ends with its next piece, or with this process."""
+        self._closed.set()
+
+    def taken(self) -> list[Frame]:
+        try:
+            while os.read(self._reader, 4096):
+                pass
+        except BlockingIOError:
+            pass
+        found = []
+        while self._frames:
+            found.append(self._frames.popleft())
+        return found
+
+    def _put(self, frame: Frame) -> None:
+        self._frames.append(frame)
+        try:
+            os.write(self._writer, b"x")
+        except (BlockingIOError, OSError):
+            pass  # it is readable already
+
+    def _run(self) -> None:
+        tries, lost = 0, False
+        while not self._closed.is_set():
+            last = f"{self._execution_id}_{self._seen}_0"
+            try:
+                with self._connect(self._execution_id, last) as reply:
+                    if lost:
+                        self._put(Frame(BACK, {}))
+                        lost = False
+                    before = self._seen
+                    if self._read(reply):
+                        self._put(Frame(END, {}))
+                        return
+                    tries = 0 if self._seen > before else tries
+            except Unreachable:
+                if not lost and tries:
+                    lost = True
+                    self._put(Frame(LOST, {}))
+            except ControlPlaneError as error:
+                self._put(Frame(FAILED, {}, error=error))
+                return
+            except Exception as error:  # a bug must not look like silence
+                self._put(Frame(FAILED, {}, error=WorkerError(f"The stream broke: {type(error).__name__}: {error}")))
+                return
+            delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(tries, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+            tries += 1
+            self._pause(self._closed, delay)
+
+    def _read(self, reply: requests.Response) -> bool:
+        """Whether the execution's last event was read; False when the stream ended before it."""
+        chunked = "chunked" in reply.headers.get("Transfer-Encoding", "")
+        try:
+            # Without chunks there is no telling where a piece ends: byte by byte, so that nothing waits for more.
+            for frame in frames(lines_of(reply.iter_content(None if chunked else 1))):
+                if self._closed.is_set():
+                    return True
+                if frame.sequence and frame.sequence <= self._seen:
+                    continue
+                self._seen = max(self._seen, frame.sequence)
+                if frame.event_type not in SILENT:
+                    self._put(frame)
+                if frame.event_type == ev.DONE:
+                    return True
+        except (requests.RequestException, OSError):
+            pass  # cut: the next connection goes on after the last frame
+        return False
