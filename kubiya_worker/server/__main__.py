@@ -1,104 +1,173 @@
-"""The program: `python -m kubiya_worker.server --port 7777 --database FILE …`."""
+"""The program: `python -m kubiya_worker.server --port 7777 --database FILE …`, and `… create-key` beside it."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-import uvicorn
-
-from kubiya_worker.errors import UsageError, WorkerError
+from kubiya_worker.errors import EX_OK, EX_USAGE, UsageError, WorkerError
 from kubiya_worker.protocol.names import DEMO_MODEL
-from kubiya_worker.server.app import create_app
-from kubiya_worker.server.auth import ensure_key_file
-from kubiya_worker.server.errors import PortTaken
-from kubiya_worker.server.plane import Plane
-from kubiya_worker.server.store.seed import ensure_sample
-from kubiya_worker.server.temporal import Temporal
 
-STATE = Path("~/.kubiya/server").expanduser()
+if TYPE_CHECKING:
+    from kubiya_worker.server.plane import Plane
+
+STATE: Final = Path("~/.kubiya/server").expanduser()
+GRACE: Final = 2  # seconds that open requests have after SIGTERM
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+
+log = logging.getLogger("kubiya_worker.server")
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="kubiya server start", description="The local control plane")
+    """The command line; --help and wrong usage end the process with 0 and 64."""
+    parser = argparse.ArgumentParser(
+        prog="kubiya server start", description="The local control plane", allow_abbrev=False
+    )
+    parser.add_argument("command", nargs="?", choices=["create-key"], help="make an API key, and nothing else")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=7777, help="port, 0 for a free one (default: %(default)s)")
-    parser.add_argument("--database", type=Path, default=STATE / "control-plane.db", help="default: %(default)s")
-    parser.add_argument("--key-file", type=Path, default=STATE / "key", help="0600 file of the API key")
+    parser.add_argument(
+        "--database",
+        type=Path,
+        default=STATE / "control-plane.db",
+        help="SQLite file, or :memory: (default: %(default)s)",
+    )
+    parser.add_argument("--key-file", type=Path, help="0600 file of an API key (default: 'key' beside the database)")
+    parser.add_argument("--organization", default="local", help="whose key it is (default: %(default)s)")
     parser.add_argument("--temporal-address", default="127.0.0.1:7233", help="default: %(default)s")
     parser.add_argument("--temporal-namespace", default="default", help="default: %(default)s")
     parser.add_argument("--seed", action="store_true", help="make the queue 'default' and the agent 'ops'")
     parser.add_argument("--model", default=DEMO_MODEL, help="model of the sample agent (default: %(default)s)")
-    return parser.parse_args(argv)
+    try:
+        options = parser.parse_args(argv)
+    except SystemExit as error:
+        raise SystemExit(EX_USAGE if error.code else EX_OK) from None
+    if options.key_file is None:
+        memory = str(options.database) == ":memory:"
+        options.key_file = (STATE if memory else options.database.parent) / "key"
+    return options
 
 
 def listen(host: str, port: int) -> socket.socket:
-    if host not in ("127.0.0.1", "::1", "localhost"):
-        raise UsageError(
-            f"The control plane listens on loopback only, not on {host}",
-            remedy="Put a reverse proxy with TLS in front of it",
-        )
-    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    """A socket that takes connections. Raises PortTaken, UsageError."""
+    from kubiya_worker.server.errors import PortTaken
+
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise UsageError(f"{host}:{port} is not an address to listen on", remedy="Check --host and --port") from error
+    made = socket.socket(found[0][0])
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind((host, port))
+        made.bind(found[0][4])
+        made.listen(512)
     except OSError as error:
         made.close()
         raise PortTaken(port, error) from error
     return made
 
 
-def main() -> int:
+def create_key(options: argparse.Namespace) -> None:
+    from kubiya_worker.server.auth import Keys, ensure_key_file
+    from kubiya_worker.server.store.database import Database
+
+    database = Database(options.database, exclusive=False)
+    ensure_key_file(Keys(database), options.key_file, options.organization)
+    database.close()
+
+
+def open_plane(options: argparse.Namespace) -> Plane:
+    """The stores, with a key and what --seed wants. Raises WorkerError."""
+    from kubiya_worker.server.auth import ORGANIZATION, ensure_key_file
+    from kubiya_worker.server.plane import Plane
+    from kubiya_worker.server.store.seed import ensure_sample
+    from kubiya_worker.server.temporal import Temporal
+
+    plane = Plane(
+        options.database,
+        Temporal(options.temporal_address, options.temporal_namespace),
+        litellm_url=os.environ.get("LITELLM_API_BASE", ""),
+        litellm_key=os.environ.get("LITELLM_API_KEY", ""),
+    )
+    ensure_key_file(plane.keys, options.key_file, options.organization)
+    if options.seed:
+        ensure_sample(plane, ORGANIZATION, options.model)
+    return plane
+
+
+def serve(plane: Plane, bound: socket.socket, began: float) -> None:
+    """Until SIGTERM or SIGINT."""
+    import uvicorn
+
+    from kubiya_worker.server.app import create_app
+
+    class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """Ours, from the first moment; uvicorn's would end the process by the signal instead of with 0."""
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stop)
+            yield
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            host, port = bound.getsockname()[:2]
+            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            took = time.monotonic() - began
+            print(f"control_plane.listening url={url} pid={os.getpid()} in {took:.2f}s", flush=True)  # noqa: T201
+            if host not in LOOPBACK:
+                log.warning(
+                    "control_plane.exposed host=%s: keys and data travel without TLS; put a proxy before it", host
+                )
+
+    def stop() -> None:
+        server.should_exit = True
+        plane.close()
+
+    config = uvicorn.Config(
+        create_app(plane),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=GRACE,
+        timeout_keep_alive=75,  # seconds: a worker's connections stay open between two heartbeats
+        server_header=False,
+        ws="none",
+    )
+    server = Server(config)
+    asyncio.run(server.serve(sockets=[bound]))
+
+
+def main(argv: list[str] | None = None) -> int:
     began = time.monotonic()
-    options = parse(sys.argv[1:])
+    options = parse(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    logging.Formatter.converter = time.gmtime
     try:
+        if options.command == "create-key":
+            create_key(options)
+            return EX_OK
         bound = listen(options.host, options.port)
-        plane = Plane(
-            options.database,
-            Temporal(options.temporal_address, options.temporal_namespace),
-            litellm_url=os.environ.get("LITELLM_API_BASE", ""),
-            litellm_key=os.environ.get("LITELLM_API_KEY", ""),
-        )
-        ensure_key_file(plane.keys, options.key_file)
-        if options.seed:
-            ensure_sample(plane, options.model)
+        serve(open_plane(options), bound, began)
     except WorkerError as error:
         print(f"kubiya server: {error.line()}", file=sys.stderr)  # noqa: T201
         return error.exit_code
-    config = uvicorn.Config(
-        create_app(plane), log_config=None, log_level="warning", access_log=False, timeout_graceful_shutdown=2
-    )
-    server = uvicorn.Server(config)
-
-    async def serve() -> None:
-        loop = asyncio.get_running_loop()
-        serving = asyncio.create_task(server.serve(sockets=[bound]))
-        while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has a flag, not an event
-            await asyncio.sleep(0.005)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop)
-        host, port = bound.getsockname()[:2]
-        line = f"control_plane.listening url=http://{host}:{port} pid={os.getpid()} in {time.monotonic() - began:.2f}s"
-        print(line, flush=True)  # noqa: T201
-        await serving
-
-    def stop() -> None:
-        plane.closing.set()
-        for watcher in plane.watchers():
-            watcher.set()
-        server.should_exit = True
-
-    asyncio.run(serve())
-    return 0
+    return EX_OK
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # not by way of the interpreter's end: Temporal's library can crash there (sdk-python#300)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -13,47 +15,93 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from kubiya_worker.server import background
-from kubiya_worker.server.api import agents, approvals, executions, general, queues
+from kubiya_worker.server.api import (
+    agents,
+    analytics,
+    approvals,
+    control,
+    environments,
+    execute,
+    executions,
+    general,
+    queues,
+    rules,
+    workers,
+)
 from kubiya_worker.server.http import reply
 from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.temporal import TemporalDown
 
-PAGES = Path(__file__).with_name("dashboard")
-CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'"
+log = logging.getLogger(__name__)
+
+PAGES: Final = Path(__file__).with_name("dashboard")
+TYPES: Final = {
+    "index.html": "text/html",
+    "page.js": "text/javascript",
+    "page.css": "text/css",
+    "icon.svg": "image/svg+xml",
+}
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+# Routes are tried in this order: what workers call most comes first.
+RESOURCES: Final = (
+    *(executions, analytics, workers, control, execute, approvals, agents),
+    *(queues, environments, rules, general),
 )
-TYPES = {"index.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
 
 
 async def page(request: Request) -> Response:
+    """The page holds no data and asks for the key: it may be had without one."""
     name = request.path_params.get("name") or "index.html"
     if name not in TYPES:
         return reply({"detail": "Not Found"}, 404)
-    headers = {"Content-Security-Policy": CSP, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
-    return FileResponse(PAGES / name, media_type=TYPES[name], headers=headers)
+    return FileResponse(PAGES / name, media_type=TYPES[name], headers=PAGE_HEADERS)
 
 
 async def missing(request: Request, error: Exception) -> Response:
     return reply({"detail": "Not Found"}, 404)
 
 
+async def wrong_method(request: Request, error: Exception) -> Response:
+    return reply({"detail": "Method Not Allowed"}, 405)
+
+
+async def broken(request: Request, error: Exception) -> Response:
+    return reply({"detail": "Internal error; the log of the control plane says more"}, 500)
+
+
+async def _connect(plane: Plane) -> None:
+    """Before the first execution wants it: importing and connecting take half a second."""
+    try:
+        await plane.temporal.client()
+    except TemporalDown as error:
+        log.warning("temporal.down error=%s", error)
+
+
 def create_app(plane: Plane) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(background.dispatch(plane)), asyncio.create_task(background.reconcile(plane))]
+        tasks = [asyncio.create_task(_connect(plane)), asyncio.create_task(background.reconcile(plane))]
+        plane.sender.resume()
         yield
+        plane.sender.stop()
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         plane.database.close()
 
-    routes = [
-        Route("/", page),
-        Route("/static/{name}", page),
-        *general.ROUTES,
-        *queues.ROUTES,
-        *agents.ROUTES,
-        *executions.ROUTES,
-        *approvals.ROUTES,
-    ]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: missing})
+    routes = [route for resource in RESOURCES for route in resource.ROUTES]
+    app = Starlette(
+        routes=[*routes, Route("/", page), Route("/static/{name}", page)],
+        lifespan=lifespan,
+        exception_handlers={404: missing, 405: wrong_method, 500: broken},
+    )
     app.state.plane = plane
     return app

@@ -1,11 +1,13 @@
-"""API keys: random, shown once, stored as hashes."""
+"""API keys: random, shown once, stored as hashes. Each belongs to an organization."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import insert, select
 
@@ -13,11 +15,13 @@ from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, now
 
-ORGANIZATION = "local"
+ORGANIZATION: Final = "local"
+_KEY: Final = re.compile(r"kby_[A-Za-z0-9_-]{43,}")  # 256 random bits
 
 
 def hashed(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
+    """SHA-256, plain: what has 256 random bits cannot be guessed, so there is nothing for a slow hash to slow down."""
+    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
 
 
 class Keys:
@@ -38,27 +42,45 @@ class Keys:
             self._known[digest] = found
         return self._known[digest]
 
+    def any(self) -> bool:
+        return self._db.execute(select(schema.api_keys.c.hash).limit(1)).first() is not None
+
     def create(self, organization_id: str = ORGANIZATION, key: str | None = None) -> str:
+        """A new key, or the given one taken up. The key itself is not kept here."""
         key = key or f"kby_{secrets.token_urlsafe(32)}"
         row = {"hash": hashed(key), "organization_id": organization_id, "created_at": now()}
-        self._db.execute(insert(schema.api_keys).prefix_with("OR IGNORE"), row)
-        self._db.commit()
+        with self._db.transaction():
+            self._db.execute(insert(schema.api_keys).prefix_with("OR IGNORE"), row)
         return key
 
 
-def ensure_key_file(keys: Keys, path: Path) -> str:
-    """The key in the file (0600), made if there is none; one that this database does not know is taken up."""
+def ensure_key_file(keys: Keys, path: Path, organization_id: str = ORGANIZATION) -> None:
+    """A file (0600) with a key that this database knows: what is in it is taken up, and made when there is none.
+
+    Raises ConfigurationError when the file holds something else, or cannot be read or written.
+    """
     try:
         key = path.read_text().strip() if path.exists() else ""
-        if key and keys.organization(key) is None:
-            keys.create(key=key)
-        if not key:
-            key = keys.create()
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft = path.with_name(f"{path.name}.{os.getpid()}")
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                file.write(key + "\n")
-            draft.replace(path)
+        if key and not _KEY.fullmatch(key):
+            raise ConfigurationError(
+                f"The file {path} does not hold an API key of a local control plane",
+                remedy="Name another file with --key-file, or remove it",
+            )
+        if key:
+            path.chmod(0o600)
+            if keys.organization(key) is None:
+                keys.create(organization_id, key)
+            return
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(keys.create(organization_id) + "\n")
+        draft.replace(path)
     except OSError as error:
-        raise ConfigurationError(f"The key file {path} cannot be used: {error}") from error
-    return key
+        raise ConfigurationError(
+            f"The key file {path} cannot be used: {error.strerror}", remedy="Check the folder and its rights"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"The file {path} does not hold an API key", remedy="Name another file with --key-file"
+        ) from error

@@ -1,58 +1,60 @@
-"""What runs by itself: giving waiting executions to Temporal, and noticing workflows that ended silently."""
+"""What the control plane does by itself: notice workflows that ended without a word, so that every execution ends."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from kubiya_worker.protocol import execution as ex
-from kubiya_worker.server.plane import Plane
-from kubiya_worker.server.temporal import TemporalDown
+from kubiya_worker.server.plane import Plane, workflow_of
+from kubiya_worker.server.store.executions import Execution
+from kubiya_worker.server.temporal import End, TemporalDown
 
 log = logging.getLogger(__name__)
 
-RETRY: Final = 1.0  # seconds between tries while Temporal is away
-RECONCILE: Final = 5.0
-ENDED_AS: Final = {"FAILED": ex.FAILED, "TIMED_OUT": ex.FAILED, "CANCELED": ex.CANCELLED, "TERMINATED": ex.CANCELLED}
+EVERY: Final = 5.0  # seconds between two looks
+QUIET: Final = timedelta(seconds=4)  # an execution that has just changed is not looked at
+AT_ONCE: Final = 50  # executions in one look, so that a thousand waiting chats cost ten calls a second
+MISSING: Final = timedelta(minutes=1)  # how long a workflow may not be known to Temporal (its row can come first)
 
 
-async def dispatch(plane: Plane) -> None:
-    """The outbox. A row is marked only after Temporal has the workflow, and starting twice is starting once."""
-    while True:
-        plane.outbox.clear()
-        down = False
-        for execution, workflow_input in plane.executions.undispatched():
-            try:
-                await plane.temporal.start(execution, workflow_input)
-                plane.executions.dispatched(execution["id"])
-            except TemporalDown as error:
-                log.warning("execution.not_started execution_id=%s error=%s", execution["id"], error)
-                down = True
-                break
-        try:
-            await asyncio.wait_for(plane.outbox.wait(), RETRY if down else None)
-        except TimeoutError:
-            pass  # try again
+def chosen(open_: list[Execution], after: str, limit: int = AT_ONCE) -> list[Execution]:
+    """The next executions to look at, each in its turn: by id, from the one behind `after`, around the end. Pure."""
+    ordered = sorted(open_, key=lambda execution: str(execution["id"]))
+    behind = [execution for execution in ordered if execution["id"] > after]
+    return [*behind, *ordered[: len(ordered) - len(behind)]][:limit]
 
 
 async def reconcile(plane: Plane) -> None:
-    """A workflow that was terminated, or failed as a whole, has sent no last status: every execution gets its end."""
+    """A workflow that was terminated, or failed as a whole, has sent no last status."""
+    after = ""
     while True:
-        await asyncio.sleep(RECONCILE)
-        for execution in plane.executions.open():
+        await asyncio.sleep(EVERY)
+        quiet = plane.executions.open((datetime.now(UTC) - QUIET).isoformat())
+        for execution in chosen(quiet, after):
+            after = execution["id"]
             try:
-                closed = await plane.temporal.closed_as(execution)
-            except LookupError:
-                closed = "TERMINATED"
+                end = await _end(plane, execution)
             except TemporalDown:
                 break
-            if closed in ENDED_AS:
-                _end(plane, execution, closed)
+            if end is not None:
+                _apply(plane, execution, end)
 
 
-def _end(plane: Plane, execution: dict[str, Any], closed: str) -> None:
+async def _end(plane: Plane, execution: Execution) -> End | None:
+    try:
+        return await plane.temporal.end(workflow_of(execution))
+    except LookupError:
+        age = datetime.now(UTC) - datetime.fromisoformat(execution["updated_at"])
+        return End(ex.FAILED, error="Temporal does not know its workflow any more") if age > MISSING else None
+
+
+def _apply(plane: Plane, execution: Execution, end: End) -> None:
     current = plane.executions.get(execution["organization_id"], execution["id"])
-    if current is not None and not ex.is_final(current["status"]):
-        text = f"The workflow ended as {closed.lower()}"
-        plane.change(current, {"status": ENDED_AS[closed], "error_message": text})
+    if current is None or ex.is_final(current["status"]):
+        return
+    fields = {"response": end.response, "error_message": end.error, "usage": end.usage}
+    log.warning("execution.ended_silently execution_id=%s status=%s", execution["id"], end.status)
+    plane.change(current, {"status": end.status, **{k: v for k, v in fields.items() if v is not None}})

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from sqlalchemy.exc import OperationalError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.routing import Route
 
+from kubiya_worker.server.store.database import dumps
 from kubiya_worker.server.store.records import Taken
 
 if TYPE_CHECKING:
     from kubiya_worker.server.plane import Plane
 
+log = logging.getLogger(__name__)
+
 MAX_BODY: Final = 8 * 1024 * 1024  # bytes
+MAX_DRAIN: Final = 64 * 1024 * 1024  # bytes of a refused body that are read, so that its sender gets to see the reply
 MAX_PROMPT: Final = 256 * 1024  # bytes: Temporal's limit for one payload is 2 MB, and a prompt is not the only one
+MAX_NAME: Final = 200  # characters
 SCHEMES: Final = ("bearer ", "userkey ", "baerer ")
+
+# JSON types as FastAPI names them in a 422.
+_TYPES: Final[Mapping[type, tuple[str, str]]] = {
+    str: ("Input should be a valid string", "string_type"),
+    dict: ("Input should be a valid dictionary", "dict_type"),
+    list: ("Input should be a valid list", "list_type"),
+    bool: ("Input should be a valid boolean", "bool_type"),
+    int: ("Input should be a valid integer", "int_type"),
+    float: ("Input should be a valid number", "float_type"),
+}
 
 
 class ApiError(Exception):
@@ -30,6 +47,15 @@ def not_found(what: str, key: str) -> ApiError:
     return ApiError(404, f"{what} {key!r} not found")
 
 
+def invalid(where: str, message: str, kind: str = "value_error") -> ApiError:
+    """A 422 in FastAPI's shape about one field of the body."""
+    return ApiError(422, [_problem(["body", where], message, kind)])
+
+
+def _problem(where: list[str], message: str, kind: str) -> dict[str, Any]:
+    return {"loc": where, "msg": message, "type": kind}
+
+
 def token_of(request: Request) -> str:
     """The key in any of the forms that clients use (PROTOCOL A.1); Authorization wins."""
     given = request.headers.get("authorization", "").strip()
@@ -39,6 +65,23 @@ def token_of(request: Request) -> str:
         if given.lower().startswith(scheme):
             return given[len(scheme) :].strip()
     return given if " " not in given else ""
+
+
+def fields_of(body: Mapping[str, Any], fields: Mapping[str, type]) -> dict[str, Any]:
+    """The known fields that the body has, unknown and null ones left out. 422 lists each of a wrong type. Pure."""
+    found: dict[str, Any] = {}
+    problems = []
+    for name, kind in fields.items():
+        value = body.get(name)
+        if value is None:
+            continue
+        right = isinstance(value, kind) or (kind is float and isinstance(value, int))
+        if not right or (isinstance(value, bool) and kind is not bool):
+            problems.append(_problem(["body", name], *_TYPES[kind]))
+        found[name] = value
+    if problems:
+        raise ApiError(422, problems)
+    return found
 
 
 class Call:
@@ -58,20 +101,27 @@ class Call:
         try:
             return max(low, min(high, int(text))) if text else default
         except ValueError:
-            raise ApiError(422, [_problem(["query", name], "a whole number", "int_parsing")]) from None
+            raise ApiError(422, [_problem(["query", name], "Input should be a valid integer", "int_parsing")]) from None
 
-    def text(self, name: str, *, required: bool = True) -> str:
-        """A string of the body; 422 in FastAPI's shape when it is missing or something else."""
+    def fields(self, fields: Mapping[str, type]) -> dict[str, Any]:
+        return fields_of(self.body, fields)
+
+    def text(self, name: str) -> str:
+        """A string that must be there and say something; else 422."""
         value = self.body.get(name)
-        if value is None and not required:
-            return ""
         if value is None:
-            raise ApiError(422, [_problem(["body", name], "Field required", "missing")])
+            raise invalid(name, "Field required", "missing")
         if not isinstance(value, str):
-            raise ApiError(422, [_problem(["body", name], "Input should be a valid string", "string_type")])
-        if required and not value.strip():
-            raise ApiError(422, [_problem(["body", name], f"{name} must not be empty", "string_too_short")])
+            raise invalid(name, *_TYPES[str])
+        if not value.strip():
+            raise invalid(name, f"{name} must not be empty", "string_too_short")
         return value
+
+    def name(self, field: str = "name", low: int = 1, high: int = MAX_NAME) -> str:
+        text = self.text(field).strip()
+        if not low <= len(text) <= high:
+            raise invalid(field, f"{field} must have {low} to {high} characters", "string_length")
+        return text
 
     def prompt(self, name: str = "prompt") -> str:
         text = self.text(name)
@@ -88,28 +138,24 @@ class Call:
 Handler = Callable[[Call], Awaitable[Any]]
 
 
-def _problem(where: list[str], message: str, kind: str) -> dict[str, Any]:
-    return {"loc": where, "msg": message, "type": kind}
-
-
 def reply(content: Any, status: int = 200) -> Response:
     if content is None:
         return Response(status_code=204 if status == 200 else status)
-    body = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
-    return Response(body, status, media_type="application/json")
+    return Response(dumps(content), status, media_type="application/json")
 
 
-def unauthorized() -> JSONResponse:
+def unauthorized() -> Response:
     detail = {
         "error": "Unauthorized",
         "message": "The API key is missing or not known here",
         "hint": "Send 'Authorization: Bearer <key>'. For a local control plane: . ~/.kubiya/dev/env",
     }
-    return JSONResponse({"detail": detail}, 401)
+    return reply({"detail": detail}, 401)
 
 
 def route(method: str, path: str, handler: Handler, status: int = 200, *, prefix: str = "/api/v1") -> Route:
     """A route that wants a key. What the handler returns is the JSON reply; a Response passes as it is."""
+    with_body = method in ("POST", "PATCH", "PUT")
 
     async def serve(request: Request) -> Response:
         plane: Plane = request.app.state.plane
@@ -117,33 +163,52 @@ def route(method: str, path: str, handler: Handler, status: int = 200, *, prefix
         if organization_id is None:
             return unauthorized()
         try:
-            body = await _body(request) if method in ("POST", "PATCH", "PUT") else {}
+            body = await _body(request) if with_body else {}
             answer = await handler(Call(request, plane, organization_id, body))
         except ApiError as error:
-            plane.database.rollback()
             return reply({"detail": error.detail}, error.status)
         except Taken as error:
             return reply({"detail": f"The name {str(error)!r} is taken"}, 409)
+        except OperationalError as error:
+            log.error("database.failed path=%s error=%s", request.url.path, error.orig)
+            return reply({"detail": f"The database cannot be used: {error.orig}. Check the disk"}, 503)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
         return answer if isinstance(answer, Response) else reply(answer, status)
 
     return Route(prefix + path, serve, methods=[method])
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    size = request.headers.get("content-length", "0")
-    if size.isdigit() and int(size) > MAX_BODY:
-        raise ApiError(413, f"The request has {int(size):,} bytes; at most {MAX_BODY:,} are taken")
     raw = bytearray()
+    size = 0
     async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > MAX_BODY:
-            raise ApiError(413, f"The request is too large; at most {MAX_BODY:,} bytes are taken")
+        size += len(chunk)
+        if size <= MAX_BODY:
+            raw += chunk
+        elif size > MAX_DRAIN:
+            break
+    if size > MAX_BODY:
+        raise ApiError(413, f"The request has more than {MAX_BODY:,} bytes, and no more are taken")
     if not raw:
         return {}
     try:
-        body = json.loads(raw)
-    except ValueError as error:
+        body = json.loads(raw, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise ApiError(422, [_problem(["body"], f"JSON decode error: {error}", "json_invalid")]) from error
     if not isinstance(body, dict):
         raise ApiError(422, [_problem(["body"], "Input should be an object", "dict_type")])
-    return body
+    return _whole(body) if b"\\ud" in raw.lower() else body
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _whole(value: Any) -> Any:
+    """Without halves of surrogate pairs (a model's output that was cut): no encoding takes them."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_whole(k): _whole(v) for k, v in value.items()}
+    return [_whole(v) for v in value] if isinstance(value, list) else value

@@ -11,15 +11,21 @@ from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol.events import Event
 from kubiya_worker.server.auth import Keys
-from kubiya_worker.server.store import schema
-from kubiya_worker.server.store.approvals import Approvals
+from kubiya_worker.server.outbox import Sender
+from kubiya_worker.server.store import approvals as ap
+from kubiya_worker.server.store import outbox, schema
+from kubiya_worker.server.store.approvals import Approval, Approvals
 from kubiya_worker.server.store.database import Database, now
 from kubiya_worker.server.store.events import Events
 from kubiya_worker.server.store.executions import Execution, Executions, next_status
 from kubiya_worker.server.store.records import Records
 from kubiya_worker.server.store.results import Results
 from kubiya_worker.server.store.workers import Workers
-from kubiya_worker.server.temporal import Temporal
+from kubiya_worker.server.temporal import Temporal, Workflow
+
+
+def workflow_of(execution: Execution) -> Workflow:
+    return Workflow(execution["id"], execution["execution_type"], execution["queue_id"])
 
 
 class Plane:
@@ -38,19 +44,23 @@ class Plane:
         self.events = Events(self.database)
         self.results = Results(self.database)
         self.approvals = Approvals(self.database)
-        self.outbox = asyncio.Event()  # set when an execution waits to be given to Temporal
+        self.outbox = outbox.Outbox(self.database)
+        self.sender = Sender(self.outbox, temporal, find=self.workflow, refused=self._never_started)
         self.closing = asyncio.Event()
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
     # -- the log of an execution
 
     def publish(self, execution_id: str, events: Sequence[Event]) -> int:
-        """Append to the log, commit, wake who watches. Returns how many events are new."""
-        new = self.events.append(execution_id, events)
-        self.database.commit()
+        """Append to the log and wake who watches; they read after the transaction. Returns how many events are new."""
+        with self.database.transaction():
+            new = self.events.append(execution_id, events)
+        self.wake(execution_id)
+        return new
+
+    def wake(self, execution_id: str) -> None:
         for watcher in self._watchers.get(execution_id, ()):
             watcher.set()
-        return new
 
     def watch(self, execution_id: str) -> asyncio.Event:
         watcher = asyncio.Event()
@@ -63,33 +73,82 @@ class Plane:
         if not watching:
             self._watchers.pop(execution_id, None)
 
-    def watchers(self) -> list[asyncio.Event]:
-        return [watcher for group in self._watchers.values() for watcher in group]
+    def close(self) -> None:
+        """Ends every stream: their clients come back to the next server with the number of their last event."""
+        self.closing.set()
+        for execution_id in list(self._watchers):
+            self.wake(execution_id)
 
     # -- changes of an execution
 
-    def change(self, execution: Execution, changes: dict[str, Any]) -> Execution:
-        """Apply a PATCH: the row, and the events that say so, in one transaction. What is final stays final."""
-        asked = str(changes.get("status") or execution["status"])
-        before, status = execution["status"], next_status(execution["status"], asked)
-        if ex.is_final(before) and asked.lower() != before:
+    def change(
+        self, execution: Execution, changes: dict[str, Any], *, by_worker: bool = False, told: Sequence[Event] = ()
+    ) -> Execution:
+        """Apply a PATCH: the row, and the events that say so, in one transaction. What is final stays final.
+
+        `told`: events that belong to the change and come before it in the log.
+        """
+        before = execution["status"]
+        asked = str(changes.get("status") or before).lower()
+        if ex.is_final(before) and asked != before:
             return execution
+        status = next_status(before, asked, by_worker=by_worker)
+        if before == ex.PAUSED == status != asked:
+            execution["status_before_pause"] = asked  # where a resume leads to
         execution.update({k: v for k, v in changes.items() if k != "status"}, status=status)
-        self.executions.save(execution)
-        events: list[Event] = []
-        if status != before:
-            about = {"status": status, "execution_id": execution["id"]}
-            events.append({"event_type": ev.STATUS, "data": about})
-            if ex.is_final(status):
-                execution.setdefault("completed_at", None)
-                execution["completed_at"] = execution["completed_at"] or now()
-                self.executions.save(execution)
-                done = {
-                    **about,
-                    "response": execution.get("response"),
-                    "usage": execution.get("usage") or {},
-                    "error": execution.get("error_message"),
-                }
-                events.append({"event_id": f"done:{execution['id']}", "event_type": ev.DONE, "data": done})
-        self.publish(execution["id"], events)
+        if ex.is_final(status):
+            execution["completed_at"] = execution.get("completed_at") or now()
+        events = list(told)
+        with self.database.transaction():
+            if status != before:
+                about = {"status": status, "execution_id": execution["id"]}
+                if ex.is_final(status):
+                    events += self._close_approvals(execution)
+                events.append({"event_type": ev.STATUS, "data": about})
+                if ex.is_final(status):
+                    done = {**about, "response": execution.get("response"), "usage": execution.get("usage") or {}}
+                    if execution.get("error_message"):
+                        done["error"] = execution["error_message"]
+                    events.append({"event_id": f"done:{execution['id']}", "event_type": ev.DONE, "data": done})
+            self.executions.save(execution)
+            if events:
+                self.publish(execution["id"], events)
         return execution
+
+    def _close_approvals(self, execution: Execution) -> list[Event]:
+        """Nobody need answer what an execution that is over has asked."""
+        over = {"rejection_reason": f"The execution is {execution['status']}"}
+        pending = self.approvals.pending_of(execution["id"])
+        return [resolved(self.approvals.resolve(approval, ap.EXPIRED, over)) for approval in pending]
+
+    def _never_started(self, execution_id: str, why: str) -> None:
+        """Temporal refuses the start for good."""
+        organization_id = self.executions.owner(execution_id)
+        execution = self.executions.get(organization_id, execution_id) if organization_id else None
+        if execution is not None:
+            self.change(execution, {"status": ex.FAILED, "error_message": f"Temporal refuses to start it: {why}"})
+
+    # -- what Temporal has to be told
+
+    def workflow(self, execution_id: str) -> Workflow | None:
+        organization_id = self.executions.owner(execution_id)
+        execution = self.executions.get(organization_id, execution_id) if organization_id else None
+        return workflow_of(execution) if execution else None
+
+    def tell(self, execution: Execution, kind: str, argument: dict[str, Any] | None = None) -> None:
+        """Store an action on the execution's workflow and have it sent. Belongs into the transaction that causes it."""
+        self.outbox.add(execution["id"], kind, argument)
+        self.sender.wake(execution["id"])
+
+    def signal(self, execution: Execution, name: str, *args: Any) -> None:
+        self.tell(execution, outbox.SIGNAL, {"name": name, "args": list(args)})
+
+
+def resolved(approval: Approval) -> Event:
+    """The event that says how a request for approval ended."""
+    keys = (
+        *("execution_id", "status", "tool_name", "tool_execution_id"),
+        *("approved_by_email", "approved_by_name", "rejection_reason"),
+    )
+    data = {"approval_id": approval["id"], **{key: approval.get(key) for key in keys}}
+    return ev.event(f"approval_resolved:{approval['id']}", ev.APPROVAL_RESOLVED, data)

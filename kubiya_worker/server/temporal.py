@@ -3,16 +3,67 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
 
 if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowHandle
 
+T = TypeVar("T")
+
+TIMEOUT: Final = timedelta(seconds=10)  # of a start, signal, cancel or describe
+CONNECT: Final = 5.0  # seconds
+QUERY: Final = timedelta(seconds=3)  # a query needs a live worker, and there may be none
+KINDS: Final = {"team": names.TEAM_WORKFLOW, "dynamic": names.DYNAMIC_WORKFLOW}
+
 
 class TemporalDown(Exception):
     """Temporal does not answer; the text says why."""
+
+
+class Refused(Exception):
+    """Temporal answers no, and will answer no again."""
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """Which workflow runs an execution."""
+
+    execution_id: str
+    execution_type: str
+    queue_id: str
+
+    @property
+    def id(self) -> str:
+        return names.workflow_id(self.execution_type, self.execution_id)
+
+
+@dataclass(frozen=True)
+class End:
+    """How a workflow ended: an execution's final status, and what belongs to it."""
+
+    status: str
+    response: str | None = None
+    error: str | None = None
+    usage: dict[str, Any] | None = None
+
+
+def end_of(result: Any) -> End:
+    """The end as the workflow's own result tells it (PROTOCOL B.5). Pure."""
+    told: dict[str, Any] = result if isinstance(result, dict) else {}
+    status = str(told.get("status") or ex.COMPLETED).lower()
+    error = told.get("error") or told.get("error_message")
+    return End(
+        status if ex.is_final(status) else ex.COMPLETED,
+        response=told.get("response"),
+        error=str(error) if error else None,
+        usage=told.get("usage"),
+    )
 
 
 class Temporal:
@@ -25,65 +76,105 @@ class Temporal:
 
     async def client(self) -> Client:
         async with self._connecting:
-            if self._client is None:
-                client_class = (await asyncio.to_thread(_load)).Client
-                try:
-                    self._client = await client_class.connect(self.address, namespace=self.namespace)
-                except RuntimeError as error:
-                    raise TemporalDown(f"Temporal at {self.address} cannot be reached") from error
-            return self._client
+            if self._client is not None:
+                return self._client
+            client_class = (await asyncio.to_thread(_load)).Client
+            try:
+                connecting = client_class.connect(self.address, namespace=self.namespace)
+                client: Client = await asyncio.wait_for(connecting, CONNECT)
+            except (RuntimeError, TimeoutError, ValueError) as error:
+                raise TemporalDown(f"Temporal at {self.address} cannot be reached") from error
+            self._client = client
+            return client
 
     async def ready(self) -> bool:
         try:
-            await (await self.client()).service_client.check_health()
+            await (await self.client()).service_client.check_health(timeout=QUERY)
         except Exception:
             return False
         return True
 
-    async def handle(self, execution: dict[str, Any]) -> WorkflowHandle[Any, Any]:
-        return (await self.client()).get_workflow_handle(
-            names.workflow_id(execution["execution_type"], execution["id"])
-        )
+    async def _handle(self, workflow: Workflow) -> WorkflowHandle[Any, Any]:
+        return (await self.client()).get_workflow_handle(workflow.id)
 
-    async def start(self, execution: dict[str, Any], workflow_input: dict[str, Any]) -> None:
-        """Start the workflow; one that is there already is as good."""
+    async def start(self, workflow: Workflow, argument: dict[str, Any]) -> None:
+        """Starting twice is starting once. Raises TemporalDown, or Refused."""
+        client = await self.client()
         from temporalio.common import WorkflowIDReusePolicy
         from temporalio.exceptions import WorkflowAlreadyStartedError
+        from temporalio.service import RPCError, RPCStatusCode
 
-        kinds = {"team": names.TEAM_WORKFLOW, "dynamic": names.DYNAMIC_WORKFLOW}
         try:
-            await (await self.client()).start_workflow(
-                kinds.get(execution["execution_type"], names.AGENT_WORKFLOW),
-                workflow_input,
-                id=names.workflow_id(execution["execution_type"], execution["id"]),
-                task_queue=execution["queue_id"],
+            await client.start_workflow(
+                KINDS.get(workflow.execution_type, names.AGENT_WORKFLOW),
+                argument,
+                id=workflow.id,
+                task_queue=workflow.queue_id,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                rpc_timeout=TIMEOUT,
             )
         except WorkflowAlreadyStartedError:
             return
-        except Exception as error:
+        except RPCError as error:
+            if error.status == RPCStatusCode.INVALID_ARGUMENT:
+                raise Refused(error.message) from error
+            raise TemporalDown(error.message) from error
+
+    async def signal(self, workflow: Workflow, name: str, *args: Any) -> None:
+        """Raises LookupError when the workflow is not there or is over, TemporalDown when nobody answers."""
+        await self._ask((await self._handle(workflow)).signal(name, args=list(args), rpc_timeout=TIMEOUT))
+
+    async def cancel(self, workflow: Workflow) -> None:
+        await self._ask((await self._handle(workflow)).cancel(rpc_timeout=TIMEOUT))
+
+    async def terminate(self, workflow: Workflow, reason: str) -> None:
+        await self._ask((await self._handle(workflow)).terminate(reason=reason, rpc_timeout=TIMEOUT))
+
+    async def query(self, workflow: Workflow, name: str) -> Any:
+        from temporalio.client import WorkflowQueryFailedError
+
+        try:
+            return await self._ask((await self._handle(workflow)).query(name, rpc_timeout=QUERY))
+        except WorkflowQueryFailedError as error:
             raise TemporalDown(str(error)) from error
 
-    async def signal(self, execution: dict[str, Any], name: str, *args: Any) -> None:
-        """Raises LookupError when the workflow is not there or is over, TemporalDown when nobody answers."""
-        await self._ask((await self.handle(execution)).signal(name, args=list(args)))
+    async def describe(self, workflow: Workflow) -> dict[str, Any]:
+        found = await self._ask((await self._handle(workflow)).describe(rpc_timeout=TIMEOUT))
+        times = {"start_time": found.start_time, "close_time": found.close_time}
+        return {
+            "workflow_id": found.id,
+            "run_id": found.run_id,
+            "workflow_type": found.workflow_type,
+            "status": found.status.name if found.status else "RUNNING",
+            "task_queue": found.task_queue,
+            "history_length": found.history_length,
+            **{name: time.isoformat() if time else None for name, time in times.items()},
+        }
 
-    async def cancel(self, execution: dict[str, Any]) -> None:
-        await self._ask((await self.handle(execution)).cancel())
+    async def end(self, workflow: Workflow) -> End | None:
+        """How the workflow ended; None while it runs. LookupError when Temporal does not know it."""
+        handle = await self._handle(workflow)
+        found = await self._ask(handle.describe(rpc_timeout=TIMEOUT))
+        status = found.status.name if found.status else "RUNNING"
+        if status in ("RUNNING", "CONTINUED_AS_NEW", "PAUSED"):
+            return None
+        if status == "CANCELED":
+            return End(ex.CANCELLED, error="The workflow was cancelled")
+        if status == "TERMINATED":
+            return End(ex.CANCELLED, error="The workflow was terminated")
+        if status == "TIMED_OUT":
+            return End(ex.FAILED, error="The workflow took longer than it may")
+        return await self._result(handle)
 
-    async def terminate(self, execution: dict[str, Any], reason: str) -> None:
-        await self._ask((await self.handle(execution)).terminate(reason=reason))
+    async def _result(self, handle: WorkflowHandle[Any, Any]) -> End:
+        from temporalio.client import WorkflowFailureError
 
-    async def query(self, execution: dict[str, Any], name: str) -> Any:
-        return await self._ask((await self.handle(execution)).query(name))
+        try:
+            return end_of(await self._ask(handle.result(rpc_timeout=TIMEOUT)))
+        except WorkflowFailureError as error:
+            return End(ex.FAILED, error=str(getattr(error.cause, "message", None) or error.cause))
 
-    async def closed_as(self, execution: dict[str, Any]) -> str | None:
-        """How the workflow ended (COMPLETED, FAILED, CANCELED, TERMINATED, TIMED_OUT); None while it runs."""
-        description = await self._ask((await self.handle(execution)).describe())
-        status = description.status.name if description.status else "RUNNING"
-        return None if status in ("RUNNING", "CONTINUED_AS_NEW") else status
-
-    async def _ask(self, call: Any) -> Any:
+    async def _ask(self, call: Awaitable[T]) -> T:
         from temporalio.service import RPCError, RPCStatusCode
 
         try:

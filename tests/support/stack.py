@@ -243,6 +243,17 @@ class Stack:
             except requests.RequestException:
                 time.sleep(0.1)  # the server is being restarted
 
+    def wait_for_turn(self, execution_id: str, turn: int, timeout: float = 60.0) -> None:
+        """Until the turn with this number was posted and the execution waits for the next message."""
+        deadline = time.monotonic() + timeout
+        while True:
+            row = self.execution(execution_id)
+            turns = self.call("GET", f"/analytics/executions/{execution_id}/details")["turns"]
+            if len(turns) >= turn and row["status"] == "waiting_for_input":
+                return
+            assert row["status"] not in FINAL and time.monotonic() < deadline, row
+            time.sleep(0.02)
+
     def first(self, execution_id: str, kind: str, timeout: float = 60.0) -> dict[str, Any]:
         """The data of the first event of a type."""
         for event in self.events(execution_id, timeout=timeout, until=kind):

@@ -1,26 +1,50 @@
-"""Approvals and their rules (PROTOCOL A.9). An answer reaches the waiting workflow as a signal."""
+"""Requests for approval and their answers (PROTOCOL A.9). An answer reaches the waiting workflow as a signal."""
 
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
-from starlette.responses import Response
 from starlette.routing import Route
 
 from kubiya_worker.protocol import events as ev
+from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
-from kubiya_worker.server.http import ApiError, Call, not_found, reply, route
+from kubiya_worker.server.api.executions import execution_id_of
+from kubiya_worker.server.http import ApiError, Call, invalid, not_found, reply, route
+from kubiya_worker.server.plane import resolved
+from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store.approvals import Approval
-from kubiya_worker.server.temporal import TemporalDown
+from kubiya_worker.server.store.definitions import LONGEST_TIMEOUT
 
-FIELDS = (
-    *("tool_name", "tool_execution_id", "tool_args", "arguments_hash", "risk_level", "rule_id", "reason"),
-    *("approver_emails", "enforcement_context", "timeout_minutes", "requester_email", "requester_id"),
-)
+FIELDS: Final[dict[str, type]] = {
+    "tool_name": str,
+    "tool_execution_id": str,
+    "tool_args": dict,
+    "arguments_hash": str,
+    "risk_level": str,
+    "rule_id": str,
+    "reason": str,
+    "approver_emails": list,
+    "enforcement_context": dict,
+    "requester_email": str,
+    "requester_id": str,
+}
+ANSWER_FIELDS: Final[dict[str, type]] = {
+    "comment": str,
+    "reason": str,
+    "arguments": dict,
+    "remember": bool,
+    "approver_email": str,
+    "approver_name": str,
+    "approver_id": str,
+}
+# A local control plane has keys and no accounts: whoever holds a key is this person, unless the answer names another.
+LOCAL_USER: Final = {"email": "local@localhost", "name": "local user"}
 
 
-def _approval(call: Call) -> Approval:
+def approval_of(call: Call) -> Approval:
     found = call.plane.approvals.get(call.organization_id, call.path("approval"))
     if found is None:
         raise not_found("Approval", call.path("approval"))
@@ -30,133 +54,103 @@ def _approval(call: Call) -> Approval:
 async def create(call: Call) -> Any:
     """The same id asks once: a worker that is not sure may ask again."""
     call.text("tool_name")
-    execution_id = call.text("execution_id")
-    if call.plane.executions.get(call.organization_id, execution_id) is None:
-        raise not_found("Execution", execution_id)
-    key = str(call.body.get("id") or uuid.uuid4())
+    execution_id = execution_id_of(call, call.text("execution_id"))
+    given = call.fields({"id": str, "timeout_minutes": float, **FIELDS})
+    key = given.get("id") or str(uuid.uuid4())
     existing = call.plane.approvals.get(call.organization_id, key)
     if existing is not None:
         return reply(existing)
-    data = {k: call.body.get(k) for k in FIELDS}
-    return call.plane.approvals.create(call.organization_id, key, execution_id, data)
+    minutes = float(given.get("timeout_minutes", 1440))
+    if not 0 < minutes <= LONGEST_TIMEOUT:
+        raise invalid("timeout_minutes", f"timeout_minutes is above 0 and at most {LONGEST_TIMEOUT}")
+    if call.plane.approvals.exists(key):
+        raise ApiError(409, f"The approval {key!r} exists already")
+    data = {name: given.get(name) for name in FIELDS}
+    return call.plane.approvals.create(call.organization_id, key, execution_id, data, minutes)
 
 
 async def list_all(call: Call) -> Any:
-    return call.plane.approvals.list(
+    return call.plane.approvals.search(
         call.organization_id,
         status=call.query("status"),
         execution_id=call.query("execution_id"),
+        requester=call.query("requester_email"),
         limit=call.number("limit", 50, 1, 500),
         offset=call.number("offset", 0, 0, 10**9),
     )
 
 
 async def pending(call: Call) -> Any:
-    return call.plane.approvals.list(call.organization_id, status="pending", limit=500)
+    found = call.plane.approvals.search(
+        call.organization_id, status=ap.PENDING, execution_id=call.query("execution_id"), limit=500
+    )
+    return [approval for approval in found if not ap.overdue(approval, datetime.now(UTC))]
 
 
 async def get(call: Call) -> Any:
-    return _approval(call)
+    return approval_of(call)
 
 
 async def approve(call: Call) -> Any:
-    edited = call.body.get("arguments")
-    if edited is not None and not isinstance(edited, dict):
-        raise ApiError(422, [{"loc": ["body", "arguments"], "msg": "an object", "type": "dict_type"}])
-    return await _answer(call, "approved", reason=str(call.body.get("comment") or ""), arguments=edited)
+    given = call.fields(ANSWER_FIELDS)
+    return _answer(call, ap.APPROVED, given, reason=given.get("comment") or given.get("reason") or "")
 
 
 async def reject(call: Call) -> Any:
-    return await _answer(call, "rejected", reason=str(call.body.get("reason") or ""))
+    given = call.fields(ANSWER_FIELDS)
+    return _answer(call, ap.REJECTED, given, reason=given.get("reason") or given.get("comment") or "")
 
 
 async def expire(call: Call) -> Any:
-    approval = _approval(call)
-    return approval if approval["status"] != "pending" else _resolve(call, approval, "expired", {})
+    """The worker says that nobody has answered in time."""
+    approval = approval_of(call)
+    return approval if approval["status"] != ap.PENDING else _resolve(call, approval, ap.EXPIRED, {})
 
 
-async def _answer(
-    call: Call, decision: str, *, reason: str, arguments: dict[str, Any] | None = None
-) -> Approval | Response:
-    """Signal first: an answer that the workflow did not get must not look given."""
-    approval = _approval(call)
+def _answer(call: Call, decision: str, given: dict[str, Any], *, reason: str) -> Approval:
+    """The first answer counts. The same one again is the same; another one is a conflict."""
+    plane, approval = call.plane, approval_of(call)
     if approval["status"] == decision:
         return approval
-    if approval["status"] != "pending":
+    if ap.overdue(approval, datetime.now(UTC)):
+        approval = _resolve(call, approval, ap.EXPIRED, {})
+    if approval["status"] != ap.PENDING:
         raise ApiError(409, f"The request was {approval['status']} already")
-    execution = call.plane.executions.get(call.organization_id, approval["execution_id"])
-    if execution is None:
-        raise not_found("Execution", approval["execution_id"])
+    execution = plane.executions.get(call.organization_id, approval["execution_id"])
+    if execution is None or ex.is_final(execution["status"]):
+        raise ApiError(409, "The execution that asked does not run any more")
     approver = {
-        "email": call.body.get("approver_email") or "local@localhost",
-        "name": call.body.get("approver_name") or "local user",
+        **LOCAL_USER,
+        **{k: given[f"approver_{k}"] for k in ("email", "name", "id") if f"approver_{k}" in given},
     }
+    edited = given.get("arguments") if decision == ap.APPROVED else None
     answer = {
         "approval_id": approval["id"],
         "decision": decision,
         "approver": approver,
         "reason": reason,
-        "arguments": arguments,
-        "remember": bool(call.body.get("remember")),
+        "arguments": edited,
+        "remember": bool(given.get("remember")) and decision == ap.APPROVED,
         "resolved_at": ev.now(),
     }
-    try:
-        await call.plane.temporal.signal(execution, names.RESOLVE_APPROVAL, answer)
-    except LookupError as error:
-        raise ApiError(409, "The execution that asked does not run any more") from error
-    except TemporalDown as error:
-        raise ApiError(503, f"Temporal does not answer: {error}. Try again") from error
     changes = {
         "approved_by_email": approver["email"],
         "approved_by_name": approver["name"],
-        "rejection_reason": reason if decision == "rejected" else None,
-        "comment": reason if decision == "approved" else None,
-        "edited_args": arguments,
+        "rejection_reason": reason if decision == ap.REJECTED else None,
+        "comment": reason if decision == ap.APPROVED else None,
+        "edited_args": edited,
     }
-    return _resolve(call, approval, decision, changes)
-
-
-def _resolve(call: Call, approval: Approval, status: str, changes: dict[str, Any]) -> Approval:
-    approval = call.plane.approvals.resolve(approval, status, changes)
-    data = {
-        "approval_id": approval["id"],
-        **{k: approval.get(k) for k in ("execution_id", "status", "tool_name", "tool_execution_id")},
-        **{k: approval.get(k) for k in ("approved_by_email", "approved_by_name", "rejection_reason")},
-    }
-    event = ev.event(f"approval_resolved:{approval['id']}", ev.APPROVAL_RESOLVED, data)
-    call.plane.publish(approval["execution_id"], [event])
+    with plane.database.transaction():
+        approval = _resolve(call, approval, decision, changes)
+        plane.signal(execution, names.RESOLVE_APPROVAL, answer)
     return approval
 
 
-async def list_rules(call: Call) -> Any:
-    return call.plane.rules.list(call.organization_id)
-
-
-async def create_rule(call: Call) -> Any:
-    scope = call.text("scope_type")
-    if scope not in ("tool", "risk_level", "category", "all"):
-        raise ApiError(
-            422, [{"loc": ["body", "scope_type"], "msg": "tool, risk_level, category or all", "type": "enum"}]
-        )
-    rule = {"enabled": True, "priority": 0, "timeout_minutes": 1440, **call.body}
-    return call.plane.rules.create(
-        call.organization_id, call.text("name"), {k: v for k, v in rule.items() if k != "id"}
-    )
-
-
-def _rule(call: Call) -> dict[str, Any]:
-    found = call.plane.rules.find(call.organization_id, call.path("rule"))
-    if found is None:
-        raise not_found("Approval rule", call.path("rule"))
-    return found
-
-
-async def update_rule(call: Call) -> Any:
-    return call.plane.rules.update(_rule(call), call.body)
-
-
-async def delete_rule(call: Call) -> Any:
-    call.plane.rules.delete(_rule(call)["id"])
+def _resolve(call: Call, approval: Approval, status: str, changes: dict[str, Any]) -> Approval:
+    with call.plane.database.transaction():
+        approval = call.plane.approvals.resolve(approval, status, changes)
+        call.plane.publish(approval["execution_id"], [resolved(approval)])
+    return approval
 
 
 ROUTES: list[Route] = [
@@ -167,8 +161,4 @@ ROUTES: list[Route] = [
     route("POST", "/approvals/{approval}/approve", approve),
     route("POST", "/approvals/{approval}/reject", reject),
     route("POST", "/approvals/{approval}/expire", expire),
-    route("GET", "/approval-rules", list_rules),
-    route("POST", "/approval-rules", create_rule, 201),
-    route("PUT", "/approval-rules/{rule}", update_rule),
-    route("DELETE", "/approval-rules/{rule}", delete_rule),
 ]

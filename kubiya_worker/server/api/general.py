@@ -1,29 +1,32 @@
-"""Health, who am I, models (PROTOCOL A.1, A.2, A.9)."""
+"""Health, who am I, models, runtimes (PROTOCOL A.1, A.2, A.9)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
-from kubiya_worker.server.http import Call, reply, route
+from kubiya_worker.server.http import Call, not_found, reply, route
 
 SERVICE = "agent-control-plane"
 
 
 async def health(request: Request) -> Response:
+    """This process answers."""
     return reply({"status": "healthy", "service": SERVICE, "timestamp": now(), "services": {}})
 
 
 async def ready(request: Request) -> Response:
     """Ready to run executions: Temporal answers."""
-    if await request.app.state.plane.temporal.ready():
+    temporal = request.app.state.plane.temporal
+    if await temporal.ready():
         return reply({"status": "ready", "timestamp": now()})
-    return JSONResponse({"status": "not_ready", "reason": "Temporal does not answer", "timestamp": now()}, 503)
+    reason = f"Temporal at {temporal.address} does not answer"
+    return reply({"status": "not_ready", "reason": reason, "timestamp": now()}, 503)
 
 
 async def validate(call: Call) -> Any:
@@ -38,20 +41,19 @@ async def validate(call: Call) -> Any:
 
 
 async def client_config(call: Call) -> Any:
-    return {
-        "context_graph_api_base": None,
-        "organization_id": call.organization_id,
-        "organization_name": call.organization_id,
-    }
+    organization = {"organization_id": call.organization_id, "organization_name": call.organization_id}
+    return {"context_graph_api_base": None, **organization}
 
 
-def _model(model_id: str, label: str, *, recommended: bool) -> dict[str, Any]:
+def _model(model_id: str, label: str, provider: str, *, recommended: bool) -> dict[str, Any]:
     return {
         "id": model_id,
         "value": model_id,
         "label": label,
-        "provider": "demo" if model_id == names.DEMO_MODEL else "gateway",
+        "provider": provider,
         "model_type": "text-generation",
+        "logo": None,
+        "description": None,
         "enabled": True,
         "recommended": recommended,
         "compatible_runtimes": ["default"],
@@ -61,15 +63,28 @@ def _model(model_id: str, label: str, *, recommended: bool) -> dict[str, Any]:
     }
 
 
-DEMO = _model(names.DEMO_MODEL, "demo model, not an LLM", recommended=True)
+def _models(call: Call) -> list[dict[str, Any]]:
+    """The default comes first: the gateway's when there is one, else the offline model."""
+    gateway = bool(call.plane.litellm_url)
+    demo = _model(names.DEMO_MODEL, "demo model, not an LLM", "demo", recommended=not gateway)
+    hosted = _model(names.DEFAULT_MODEL, names.DEFAULT_MODEL, "gateway", recommended=gateway)
+    return [hosted, demo] if gateway else [demo, hosted]
 
 
 async def models(call: Call) -> Any:
-    return [DEMO, _model(names.DEFAULT_MODEL, names.DEFAULT_MODEL, recommended=False)]
+    provider = call.query("provider")
+    return [model for model in _models(call) if not provider or model["provider"] == provider]
 
 
 async def default_model(call: Call) -> Any:
-    return DEMO
+    return _models(call)[0]
+
+
+async def model(call: Call) -> Any:
+    found = next((m for m in _models(call) if m["id"] == call.path("model")), None)
+    if found is None:
+        raise not_found("Model", call.path("model"))
+    return found
 
 
 async def runtimes(call: Call) -> Any:
@@ -84,5 +99,6 @@ ROUTES: list[Route] = [
     route("GET", "/client/config", client_config),
     route("GET", "/models", models),
     route("GET", "/models/default", default_model),
+    route("GET", "/models/{model:path}", model),
     route("GET", "/runtimes", runtimes),
 ]

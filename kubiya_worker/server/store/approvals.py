@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import insert, select, update
 
@@ -15,6 +15,16 @@ Approval = dict[str, Any]
 T = schema.approvals
 COLUMNS = ("id", "organization_id", "execution_id", "status", "created_at", "updated_at")
 
+PENDING: Final = "pending"
+APPROVED: Final = "approved"
+REJECTED: Final = "rejected"
+EXPIRED: Final = "expired"
+
+
+def overdue(approval: Approval, at: datetime) -> bool:
+    """Whether nobody has answered in time. Pure."""
+    return approval["status"] == PENDING and datetime.fromisoformat(approval["expires_at"]) <= at
+
 
 class Approvals:
     def __init__(self, database: Database) -> None:
@@ -23,43 +33,61 @@ class Approvals:
     def _object(self, row: Any) -> Approval:
         return {**json.loads(row.data), **{name: getattr(row, name) for name in COLUMNS}}
 
-    def create(self, organization_id: str, key: str, execution_id: str, data: dict[str, Any]) -> Approval:
+    def create(
+        self, organization_id: str, key: str, execution_id: str, data: dict[str, Any], timeout_minutes: float
+    ) -> Approval:
         at = now()
-        minutes = float(data.get("timeout_minutes") or 1440)
-        data = {**data, "expires_at": (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()}
+        expires = datetime.now(UTC) + timedelta(minutes=timeout_minutes)
+        data = {**data, "timeout_minutes": timeout_minutes, "expires_at": expires.isoformat()}
         row = {
             "id": key,
             "organization_id": organization_id,
             "execution_id": execution_id,
-            "status": "pending",
+            "status": PENDING,
             "created_at": at,
             "updated_at": at,
         }
-        self._db.execute(insert(T), {**row, "data": dumps(data)})
-        self._db.commit()
+        with self._db.transaction():
+            self._db.execute(insert(T), {**row, "data": dumps(data)})
         return {**data, **row}
 
     def get(self, organization_id: str, key: str) -> Approval | None:
         row = self._db.execute(select(T).where(T.c.id == key, T.c.organization_id == organization_id)).first()
         return self._object(row) if row else None
 
-    def list(
-        self, organization_id: str, *, status: str = "", execution_id: str = "", limit: int = 50, offset: int = 0
+    def exists(self, key: str) -> bool:
+        return self._db.execute(select(T.c.id).where(T.c.id == key)).first() is not None
+
+    def search(
+        self,
+        organization_id: str,
+        *,
+        status: str = "",
+        execution_id: str = "",
+        requester: str = "",
+        limit: int = 50,
+        offset: int = 0,
     ) -> list[Approval]:
         query = select(T).where(T.c.organization_id == organization_id)
         if status:
-            query = query.where(T.c.status == status)
+            query = query.where(T.c.status == status.lower())
         if execution_id:
             query = query.where(T.c.execution_id == execution_id)
+        if requester:
+            query = query.where(T.c.data.op("->>")("$.requester_email") == requester)
         query = query.order_by(T.c.created_at.desc()).limit(limit).offset(offset)
         return [self._object(row) for row in self._db.execute(query)]
 
+    def pending_of(self, execution_id: str) -> list[Approval]:
+        query = select(T).where(T.c.execution_id == execution_id, T.c.status == PENDING)
+        return [self._object(row) for row in self._db.execute(query)]
+
     def resolve(self, approval: Approval, status: str, changes: dict[str, Any]) -> Approval:
-        """The caller commits, together with the event that says so."""
         at = now()
         approval = {**approval, **changes, "status": status, "resolved_at": at, "updated_at": at}
         data = {k: v for k, v in approval.items() if k not in COLUMNS}
-        self._db.execute(
-            update(T).where(T.c.id == approval["id"]), {"status": status, "updated_at": at, "data": dumps(data)}
-        )
+        with self._db.transaction():
+            self._db.execute(
+                update(T).where(T.c.id == approval["id"]), {"status": status, "updated_at": at, "data": dumps(data)}
+            )
         return approval

@@ -1,23 +1,32 @@
-"""The SQLite database: opened once, migrated when it is behind, used by one thread.
+"""The SQLite database: opened once, migrated when it is behind, used by one thread of one process.
 
 Statements run on the event loop's own thread. Each takes some tens of microseconds; handing it to another thread costs
-more than that, and one writer needs no locks.
+more than that, and one writer needs no locks. So there is no `await` inside a transaction.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy import Connection, create_engine, event, insert, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from kubiya_worker.errors import ConfigurationError, Unavailable
+from kubiya_worker.server.store import schema
 
-HEAD: Final = "0001"  # the newest migration; a test compares it with the scripts
+HEAD: Final = "2026_11_first"  # the newest migration; a test compares it with the scripts
+MEMORY: Final = Path(":memory:")
+LOCK_SECONDS: Final = 5.0  # how long a server that is just ending may keep the file
+MIGRATIONS: Final = Path(__file__).parents[1] / "migrations"
 
 
 def now() -> str:
@@ -25,19 +34,27 @@ def now() -> str:
 
 
 def dumps(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    """JSON in ASCII: one line, whatever a client takes for a line's end, and half a surrogate pair cannot break it."""
+    return json.dumps(value, separators=(",", ":"))
 
 
 class Database:
-    def __init__(self, path: Path) -> None:
-        """Raises ConfigurationError when the file is not ours, Unavailable when it cannot be opened."""
+    def __init__(self, path: Path, *, exclusive: bool = True) -> None:
+        """Raises ConfigurationError when the file is not ours, Unavailable when it cannot be opened.
+
+        `exclusive`: no other server may use the file, for event numbers and notifications live in this process.
+        """
         self.path = path
+        self.rollbacks = 0  # whoever caches what was written looks here
+        self._depth = 0
+        self._lock: int | None = None
         self._engine = create_engine(f"sqlite:///{path}", poolclass=StaticPool, connect_args={"timeout": 10})
         event.listen(self._engine, "connect", _pragmas)
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not path.exists():
-                path.touch(mode=0o600)
+            if path != MEMORY:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._lock = _locked(path) if exclusive else None
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self.connection: Connection = self._engine.connect()
             self._migrate()
         except OperationalError as error:
@@ -48,51 +65,94 @@ class Database:
         except DatabaseError as error:
             raise ConfigurationError(
                 f"{path} is not a database of this control plane: {error.orig}",
-                remedy="Move the file away, or name another one with --database",
+                remedy=f"Move it away (mv {path} {path}.broken), or name another one with --database",
             ) from error
         except OSError as error:
-            raise Unavailable(f"The database {path} cannot be opened: {error}") from error
+            raise Unavailable(
+                f"The database {path} cannot be opened: {error.strerror}", remedy="Check the folder and its rights"
+            ) from error
 
     def _migrate(self) -> None:
+        """Bring the schema to HEAD. Alembic is imported only for a database that is behind: it costs 0.2 s."""
         tables = {row[0] for row in self.connection.execute(text("select name from sqlite_master where type='table'"))}
-        if "alembic_version" in tables:
-            version = self.connection.execute(text("select version_num from alembic_version")).scalar()
-            self.connection.commit()
-            if version == HEAD:
-                return
-        elif tables:
+        if not tables:
+            with self.transaction():
+                schema.metadata.create_all(self.connection)  # a test holds it equal to what the migrations make
+                self.connection.execute(text("create table alembic_version (version_num varchar(32) not null)"))
+                self.connection.execute(text("insert into alembic_version values (:head)"), {"head": HEAD})
+            return
+        if "alembic_version" not in tables:
             raise ConfigurationError(
-                f"{self.path} is a SQLite database, but not of this control plane",
+                f"{self.path} is an SQLite database, but not of this control plane",
                 remedy="Name another file with --database",
             )
+        version = self.connection.execute(text("select version_num from alembic_version")).scalar()
         self.connection.commit()
-        from alembic import command  # a database that is current does not pay for it
+        if version != HEAD:
+            self.upgrade()
+
+    def upgrade(self) -> None:
+        """Run the migrations that this database has not seen."""
+        from alembic import command
         from alembic.config import Config
         from alembic.util import CommandError
 
         config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
+        config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["connection"] = self.connection
         try:
             command.upgrade(config, "head")
         except CommandError as error:
             raise ConfigurationError(
-                f"{self.path} was made by a newer version: {error}", remedy="Update kubiya-worker"
+                f"{self.path} was made by another version of kubiya-worker ({error})",
+                remedy="Use that version, or name another file with --database",
             ) from error
         self.connection.commit()
 
     def execute(self, statement: Any, values: Any = None) -> Any:
         return self.connection.execute(statement, values) if values is not None else self.connection.execute(statement)
 
-    def commit(self) -> None:
-        self.connection.commit()
+    def insert(self, table: Any, values: Any) -> None:
+        self.connection.execute(insert(table), values)
 
-    def rollback(self) -> None:
-        self.connection.rollback()
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of it or nothing. Transactions nest: the outermost one commits."""
+        self._depth += 1
+        try:
+            yield
+            if self._depth == 1:
+                self.connection.commit()
+        except BaseException:
+            self.connection.rollback()
+            self.rollbacks += 1
+            raise
+        finally:
+            self._depth -= 1
 
     def close(self) -> None:
         self.connection.close()
         self._engine.dispose()
+        if self._lock is not None:
+            os.close(self._lock)
+
+
+def _locked(path: Path) -> int:
+    """A descriptor whose lock says that a server uses the database; it goes with the process, however that ends."""
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                raise Unavailable(
+                    f"Another control plane uses the database {path}",
+                    remedy="Stop that one, or name another file with --database",
+                ) from None
+            time.sleep(0.05)
 
 
 def _pragmas(connection: Any, _: Any) -> None:

@@ -4,79 +4,151 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import func, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import func, insert, select, text
 
+from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol.events import Event, now
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps
 
 T = schema.events
+CACHED: Final = 10_000  # executions whose last number is kept in memory
+
 _LAST = select(func.max(T.c.sequence))
-_INSERT = insert(T).on_conflict_do_nothing(index_elements=["execution_id", "event_id"])
+_INSERT = insert(T)
+_KNOWN = text("select event_id from events where execution_id = :e and event_id in (select value from json_each(:ids))")
+_AFTER = "select sequence, event_type, data, timestamp, micros from events where execution_id = :e and sequence > :s"
+_PAGE = text(f"{_AFTER} order by sequence limit :n")
+_MESSAGES = text(
+    "select sequence, event_type, data, timestamp, micros from events "
+    "where execution_id = :e and event_type = 'message' and sequence < :s order by sequence desc limit :n"
+)
+_OUTLINE = text("select sequence, event_type, subject from events where execution_id = :e order by sequence")
+
+# The key in an event's data that says which message, tool call or approval it is about.
+SUBJECTS: Final = {
+    ev.MESSAGE: "message_id",
+    ev.MESSAGE_CHUNK: "message_id",
+    ev.RESET_CHUNKS: "message_id",
+    ev.TOOL_STARTED: "tool_execution_id",
+    ev.TOOL_COMPLETED: "tool_execution_id",
+    ev.APPROVAL_REQUESTED: "approval_id",
+    ev.APPROVAL_RESOLVED: "approval_id",
+}
+# What ends what another event of the same subject began.
+_CLOSES: Final = {
+    ev.MESSAGE: ev.MESSAGE_CHUNK,
+    ev.RESET_CHUNKS: ev.MESSAGE_CHUNK,
+    ev.TOOL_COMPLETED: ev.TOOL_STARTED,
+    ev.APPROVAL_RESOLVED: ev.APPROVAL_REQUESTED,
+}
+_OPENS: Final = frozenset(_CLOSES.values())
 
 
 @dataclass(frozen=True)
 class Stored:
-    execution_id: str
+    """`data` is JSON text: it goes to a stream as it is."""
+
     sequence: int
     event_type: str
-    data: dict[str, Any]
+    data: str
     timestamp: str
     micros: int
+
+
+def history_end(outline: Iterable[tuple[int, str, str | None]]) -> int:
+    """The number before which the log can be told by its complete messages alone. Pure.
+
+    That is after the last complete message, or earlier: at the first event of something that is still open (text that
+    is being written, a tool that runs, a question that nobody has answered). `outline`: (sequence, type, subject).
+    """
+    end = 1
+    began: dict[tuple[str, str | None], int] = {}
+    for sequence, event_type, subject in outline:
+        if event_type == ev.MESSAGE:
+            end = sequence + 1
+        if event_type in _CLOSES:
+            began.pop((_CLOSES[event_type], subject), None)
+        elif event_type in _OPENS:
+            began.setdefault((event_type, subject), sequence)
+    return min([end, *began.values()])
 
 
 class Events:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._last: dict[str, int] = {}
+        self._rollbacks = 0
 
     def last(self, execution_id: str) -> int:
         """The highest number given out, 0 for none."""
+        if self._rollbacks != self._db.rollbacks or len(self._last) > CACHED:
+            self._last.clear()  # what was counted in a transaction that failed is not there
+            self._rollbacks = self._db.rollbacks
         if execution_id not in self._last:
-            if len(self._last) > 10_000:
-                self._last.clear()
             found = self._db.execute(_LAST.where(T.c.execution_id == execution_id)).scalar()
             self._last[execution_id] = found or 0
         return self._last[execution_id]
 
     def append(self, execution_id: str, events: Sequence[Event]) -> int:
-        """Number and store; an event whose event_id is there already is dropped. Returns how many are new.
-
-        The caller commits.
-        """
+        """Number and store; an event whose event_id is there already is dropped. Returns how many are new."""
         sequence = start = self.last(execution_id)
+        known = self._known(execution_id, events)
         micros = time.time_ns() // 1000
-        try:
-            for event in events:
-                row = {
+        rows = []
+        for event in events:
+            event_id = event.get("event_id")
+            if event_id is not None:
+                if event_id in known:
+                    continue
+                known.add(event_id)
+            sequence += 1
+            data = event.get("data") or {}
+            subject = data.get(SUBJECTS.get(event["event_type"], ""))
+            rows.append(
+                {
                     "execution_id": execution_id,
-                    "sequence": sequence + 1,
-                    "event_id": event.get("event_id"),
+                    "sequence": sequence,
+                    "event_id": event_id,
                     "event_type": event["event_type"],
-                    "data": dumps(event.get("data") or {}),
+                    "subject": None if subject is None else str(subject),
+                    "data": dumps(data),
                     "timestamp": event.get("timestamp") or now(),
                     "micros": micros,
                 }
-                sequence += self._db.execute(_INSERT, row).rowcount
-        except BaseException:
-            self._last.pop(execution_id, None)  # the transaction is rolled back: what was counted is not there
-            raise
-        self._last[execution_id] = sequence
+            )
+        if rows:
+            with self._db.transaction():
+                self._db.execute(_INSERT, rows)
+                self._last[execution_id] = sequence
         return sequence - start
 
-    def after(self, execution_id: str, sequence: int, limit: int = 500) -> list[Stored]:
-        query = (
-            select(T)
-            .where(T.c.execution_id == execution_id, T.c.sequence > sequence)
-            .order_by(T.c.sequence)
-            .limit(limit)
-        )
-        return [
-            Stored(r.execution_id, r.sequence, r.event_type, json.loads(r.data), r.timestamp, r.micros)
-            for r in self._db.execute(query)
-        ]
+    def _known(self, execution_id: str, events: Sequence[Event]) -> set[str]:
+        ids = [event["event_id"] for event in events if event.get("event_id") is not None]
+        if not ids:
+            return set()
+        return {row[0] for row in self._db.execute(_KNOWN, {"e": execution_id, "ids": dumps(ids)})}
+
+    def forget(self, execution_id: str) -> None:
+        self._last.pop(execution_id, None)
+
+    def after(self, execution_id: str, sequence: int, limit: int = 200) -> list[Stored]:
+        rows = self._db.execute(_PAGE, {"e": execution_id, "s": sequence, "n": limit})
+        return [Stored(*row) for row in rows]
+
+    def messages(self, execution_id: str, before: int, limit: int) -> list[Stored]:
+        """The newest `limit` complete messages with a number below `before`, in order."""
+        rows = self._db.execute(_MESSAGES, {"e": execution_id, "s": before, "n": limit})
+        return [Stored(*row) for row in rows][::-1]
+
+    def history_end(self, execution_id: str) -> int:
+        return history_end(tuple(row) for row in self._db.execute(_OUTLINE, {"e": execution_id}))
+
+
+def data_of(event: Stored) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(event.data)
+    return data

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, text, update
 
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.store import schema
@@ -14,36 +14,73 @@ from kubiya_worker.server.store.database import Database, dumps, now
 Execution = dict[str, Any]
 T = schema.executions
 COLUMNS = ("id", "organization_id", "execution_type", "entity_id", "queue_id", "status", "created_at", "updated_at")
+SUMMARY_PROMPT: Final = 200  # characters
+
+_ALL = select(*(T.c[name] for name in COLUMNS), T.c.data)
+_OWNER = text("select organization_id from executions where id = :id")
+_STATUS = text("select status from executions where id = :id")
 
 
-def next_status(current: str, asked: str) -> str:
-    """The status after a change is asked for: what is final stays, whatever comes late."""
-    return current if ex.is_final(current) else asked.lower()
+def next_status(current: str, asked: str, *, by_worker: bool = True) -> str:
+    """The status after a change is asked for. What is final stays; only a person's resume ends a pause. Pure."""
+    asked = asked.lower()
+    if ex.is_final(current):
+        return current
+    if by_worker and current == ex.PAUSED and not ex.is_final(asked):
+        return current
+    return asked
 
 
 class Executions:
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._owners: dict[str, str] = {}
 
     def _object(self, row: Any) -> Execution:
         return {**json.loads(row.data), **{name: getattr(row, name) for name in COLUMNS}}
 
-    def create(self, execution: Execution, workflow_input: dict[str, Any]) -> Execution:
-        """A row with status pending that Temporal has not got yet."""
+    def create(
+        self, execution: Execution, *, environment: dict[str, str], idempotency_key: str | None = None
+    ) -> Execution:
+        """A row with status pending. `environment`: variables of this run alone, shown to nobody but its worker."""
         at = now()
         row = {name: execution[name] for name in COLUMNS if name in execution}
-        row |= {"status": ex.PENDING, "dispatched": False, "created_at": at, "updated_at": at}
+        row |= {"status": ex.PENDING, "created_at": at, "updated_at": at}
         data = {k: v for k, v in execution.items() if k not in COLUMNS}
-        self._db.execute(insert(T), {**row, "workflow_input": dumps(workflow_input), "data": dumps(data)})
-        self._db.commit()
-        return {**data, **{k: v for k, v in row.items() if k != "dispatched"}}
+        hidden = {"idempotency_key": idempotency_key, "environment": dumps(environment), "data": dumps(data)}
+        with self._db.transaction():
+            self._db.execute(insert(T), {**row, **hidden})
+        return {**data, **row}
+
+    def owner(self, execution_id: str) -> str | None:
+        """The organization of an execution: all that an event's way into the log has to know of it."""
+        if execution_id not in self._owners:
+            found: str | None = self._db.execute(_OWNER, {"id": execution_id}).scalar()
+            if found is None:
+                return None
+            if len(self._owners) > 10_000:
+                self._owners.clear()
+            self._owners[execution_id] = found
+        return self._owners[execution_id]
+
+    def status(self, execution_id: str) -> str | None:
+        found: str | None = self._db.execute(_STATUS, {"id": execution_id}).scalar()
+        return found
 
     def get(self, organization_id: str, execution_id: str) -> Execution | None:
-        query = select(T).where(T.c.id == execution_id, T.c.organization_id == organization_id)
-        row = self._db.execute(query).first()
+        row = self._db.execute(_ALL.where(T.c.id == execution_id, T.c.organization_id == organization_id)).first()
         return self._object(row) if row else None
 
-    def page(
+    def by_idempotency_key(self, organization_id: str, key: str) -> Execution | None:
+        row = self._db.execute(_ALL.where(T.c.organization_id == organization_id, T.c.idempotency_key == key)).first()
+        return self._object(row) if row else None
+
+    def environment(self, execution_id: str) -> dict[str, str]:
+        found = self._db.execute(select(T.c.environment).where(T.c.id == execution_id)).scalar()
+        variables: dict[str, str] = json.loads(found) if found else {}
+        return variables
+
+    def search(
         self,
         organization_id: str,
         *,
@@ -53,7 +90,7 @@ class Executions:
         skip: int = 0,
         limit: int = 50,
     ) -> list[Execution]:
-        query = select(T).where(T.c.organization_id == organization_id)
+        query = _ALL.where(T.c.organization_id == organization_id)
         if queue_id:
             query = query.where(T.c.queue_id == queue_id)
         if status:
@@ -63,28 +100,35 @@ class Executions:
         query = query.order_by(T.c.created_at.desc()).offset(skip).limit(limit)
         return [self._object(row) for row in self._db.execute(query)]
 
+    def counts(self, organization_id: str, queue_id: str, since: str) -> dict[str, int]:
+        """How many executions of a queue, made since then, have which status."""
+        query = select(T.c.status, func.count()).group_by(T.c.status)
+        query = query.where(T.c.organization_id == organization_id, T.c.queue_id == queue_id, T.c.created_at >= since)
+        return {row[0]: row[1] for row in self._db.execute(query)}
+
     def save(self, execution: Execution) -> Execution:
-        """Write an object that was read and changed. The caller commits with the events that belong to it."""
+        """Write an object that was read and changed."""
         execution["updated_at"] = now()
         data = {k: v for k, v in execution.items() if k not in COLUMNS}
         values = {"status": execution["status"], "updated_at": execution["updated_at"], "data": dumps(data)}
-        self._db.execute(update(T).where(T.c.id == execution["id"]), values)
+        with self._db.transaction():
+            self._db.execute(update(T).where(T.c.id == execution["id"]), values)
         return execution
 
     def delete(self, execution_id: str) -> None:
-        self._db.execute(delete(T).where(T.c.id == execution_id))
-        self._db.commit()
+        with self._db.transaction():
+            self._db.execute(delete(T).where(T.c.id == execution_id))
+        self._owners.pop(execution_id, None)
 
-    # -- what the outbox and the reconciler ask, across organizations
+    def open(self, unchanged_since: str) -> list[Execution]:
+        """What the reconciler looks after: not final, given to Temporal, and quiet for a while. All organizations."""
+        told = select(schema.outbox.c.id).where(schema.outbox.c.execution_id == T.c.id).exists()
+        query = _ALL.where(T.c.status.not_in(sorted(ex.FINAL)), T.c.updated_at < unchanged_since, ~told)
+        return [self._object(row) for row in self._db.execute(query.order_by(T.c.updated_at))]
 
-    def undispatched(self) -> list[tuple[Execution, dict[str, Any]]]:
-        query = select(T).where(T.c.dispatched.is_(False), T.c.status == ex.PENDING).order_by(T.c.created_at)
-        return [(self._object(row), json.loads(row.workflow_input)) for row in self._db.execute(query)]
 
-    def dispatched(self, execution_id: str) -> None:
-        self._db.execute(update(T).where(T.c.id == execution_id), {"dispatched": True})
-        self._db.commit()
-
-    def open(self) -> list[Execution]:
-        query = select(T).where(T.c.dispatched.is_(True), T.c.status.not_in(sorted(ex.FINAL)))
-        return [self._object(row) for row in self._db.execute(query)]
+def summary(execution: Execution) -> Execution:
+    """For lists: without what can be long."""
+    keys = ("response", "system_prompt", "participants")
+    short = {k: v for k, v in execution.items() if k not in keys}
+    return {**short, "prompt": str(execution.get("prompt") or "")[:SUMMARY_PROMPT]}

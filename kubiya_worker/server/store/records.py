@@ -56,11 +56,10 @@ class Records:
             "updated_at": at,
         }
         try:
-            self._db.execute(insert(self._table), row)
+            with self._db.transaction():
+                self._db.execute(insert(self._table), row)
         except IntegrityError as error:
-            self._db.rollback()
             raise Taken(name) from error
-        self._db.commit()
         return {**data, **{k: v for k, v in row.items() if k != "data"}}
 
     def update(self, record: Object, changes: Object) -> Object:
@@ -70,13 +69,12 @@ class Records:
         name = str(changes.get("name") or record["name"])
         values = {"data": dumps(data), "name": name, "updated_at": now()}
         try:
-            self._db.execute(update(self._table).where(self._table.c.id == record["id"]), values)
+            with self._db.transaction():
+                self._db.execute(update(self._table).where(self._table.c.id == record["id"]), values)
         except IntegrityError as error:
-            self._db.rollback()
             raise Taken(name) from error
-        self._db.commit()
         return {**record, **changes, "id": record["id"], "name": name, "updated_at": values["updated_at"]}
 
     def delete(self, key: str) -> None:
-        self._db.execute(delete(self._table).where(self._table.c.id == key))
-        self._db.commit()
+        with self._db.transaction():
+            self._db.execute(delete(self._table).where(self._table.c.id == key))

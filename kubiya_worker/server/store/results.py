@@ -18,10 +18,11 @@ class Results:
         self._db = database
 
     def save_session(self, execution_id: str, session: dict[str, Any]) -> None:
-        data = dumps(session)
-        statement = insert(schema.sessions).on_conflict_do_update(index_elements=["execution_id"], set_={"data": data})
-        self._db.execute(statement, {"execution_id": execution_id, "data": data})
-        self._db.commit()
+        """Replaces the one that is there."""
+        statement = insert(schema.sessions)
+        statement = statement.on_conflict_do_update(["execution_id"], set_={"data": statement.excluded.data})
+        with self._db.transaction():
+            self._db.execute(statement, {"execution_id": execution_id, "data": dumps(session)})
 
     def session(self, execution_id: str) -> dict[str, Any] | None:
         query = select(schema.sessions.c.data).where(schema.sessions.c.execution_id == execution_id)
@@ -29,25 +30,30 @@ class Results:
         session: dict[str, Any] | None = json.loads(found) if found else None
         return session
 
-    def add_turn(self, turn: dict[str, Any]) -> str:
+    def add_turn(self, execution_id: str, turn: dict[str, Any]) -> str:
         """The same turn_id counts once: a worker may have to post it again."""
         key = str(turn.get("turn_id") or uuid.uuid4())
-        row = {"id": key, "execution_id": turn["execution_id"], "data": dumps(turn)}
-        self._db.execute(insert(schema.turns).on_conflict_do_nothing(), row)
-        self._db.commit()
+        self._add(schema.turns, execution_id, key, turn)
         return key
 
-    def add_tool_calls(self, calls: list[dict[str, Any]]) -> None:
-        for call in calls:
-            key = f"{call['execution_id']}:{call['tool_use_id']}" if call.get("tool_use_id") else str(uuid.uuid4())
-            row = {"id": key, "execution_id": call["execution_id"], "data": dumps(call)}
-            self._db.execute(insert(schema.tool_calls).on_conflict_do_nothing(), row)
-        self._db.commit()
+    def add_tool_calls(self, execution_id: str, calls: list[dict[str, Any]]) -> None:
+        """The same tool_use_id counts once."""
+        with self._db.transaction():
+            for call in calls:
+                self._add(schema.tool_calls, execution_id, str(call.get("tool_use_id") or uuid.uuid4()), call)
+
+    def _add(self, table: Any, execution_id: str, key: str, data: dict[str, Any]) -> None:
+        row = {"execution_id": execution_id, "id": key, "data": dumps(data)}
+        with self._db.transaction():
+            self._db.execute(insert(table).on_conflict_do_nothing(), row)
 
     def turns(self, execution_id: str) -> list[dict[str, Any]]:
-        query = select(schema.turns.c.data).where(schema.turns.c.execution_id == execution_id)
-        return [json.loads(row.data) for row in self._db.execute(query)]
+        return self._all(schema.turns, execution_id)
 
     def tool_calls(self, execution_id: str) -> list[dict[str, Any]]:
-        query = select(schema.tool_calls.c.data).where(schema.tool_calls.c.execution_id == execution_id)
-        return [json.loads(row.data) for row in self._db.execute(query)]
+        return self._all(schema.tool_calls, execution_id)
+
+    def _all(self, table: Any, execution_id: str) -> list[dict[str, Any]]:
+        query = select(table.c.data).where(table.c.execution_id == execution_id)
+        found = [json.loads(row.data) for row in self._db.execute(query)]
+        return sorted(found, key=lambda entry: str(entry.get("started_at") or ""))

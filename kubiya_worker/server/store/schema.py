@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sqlalchemy import (
-    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -19,7 +18,7 @@ from sqlalchemy import (
 metadata = MetaData()
 
 
-def _named(name: str, *more: Column[object]) -> Table:
+def _named(name: str) -> Table:
     """A table of objects that have an id, an organization and a name that is unique within it."""
     return Table(
         name,
@@ -27,12 +26,17 @@ def _named(name: str, *more: Column[object]) -> Table:
         Column("id", String, primary_key=True),
         Column("organization_id", String, nullable=False),
         Column("name", String, nullable=False),
-        *more,
         Column("data", Text, nullable=False),
         Column("created_at", String, nullable=False),
         Column("updated_at", String, nullable=False),
         UniqueConstraint("organization_id", "name"),
     )
+
+
+def _of_execution(*, primary_key: bool = False, index: bool = False) -> Column[str]:
+    """The execution that a row belongs to, and with which it goes."""
+    owner = ForeignKey("executions.id", ondelete="CASCADE")
+    return Column("execution_id", String, owner, primary_key=primary_key, nullable=False, index=index or None)
 
 
 # A key is 256 random bits: nobody can guess or enumerate it, so a plain SHA-256 protects it as well as a slow hash
@@ -67,45 +71,58 @@ executions = Table(
     Column("organization_id", String, nullable=False),
     Column("execution_type", String, nullable=False),
     Column("entity_id", String, nullable=False),
-    Column("queue_id", String, nullable=False),
+    Column("queue_id", String, nullable=False, index=True),
     Column("status", String, nullable=False, index=True),
-    Column("dispatched", Boolean, nullable=False),  # Temporal has the workflow
-    Column("workflow_input", Text, nullable=False),
+    Column("idempotency_key", String),
+    Column("environment", Text, nullable=False),  # variables of this run alone; never part of a reply about the row
     Column("data", Text, nullable=False),
     Column("created_at", String, nullable=False, index=True),
     Column("updated_at", String, nullable=False),
+    UniqueConstraint("organization_id", "idempotency_key"),
+)
+# What Temporal has still to be told, in order: start, signal, cancel, terminate. A row is written in the transaction
+# that makes it necessary, and goes when Temporal has it.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _of_execution(index=True),
+    Column("action", String, nullable=False),
+    Column("argument", Text, nullable=False),
+    sqlite_autoincrement=True,  # a number is never given out twice, so the order stays
 )
 events = Table(
     "events",
     metadata,
-    Column("execution_id", String, ForeignKey("executions.id", ondelete="CASCADE"), primary_key=True),
+    _of_execution(primary_key=True),
     Column("sequence", Integer, primary_key=True),
     Column("event_id", String),
     Column("event_type", String, nullable=False),
+    Column("subject", String),  # the message, tool call or approval that it is about
     Column("data", Text, nullable=False),
     Column("timestamp", String, nullable=False),
-    Column("micros", Integer, nullable=False),
+    Column("micros", Integer, nullable=False),  # since the epoch, when it was stored
     Index("events_once", "execution_id", "event_id", unique=True),
     sqlite_with_rowid=False,
 )
 sessions = Table(
     "sessions",
     metadata,
-    Column("execution_id", String, ForeignKey("executions.id", ondelete="CASCADE"), primary_key=True),
+    _of_execution(primary_key=True),
     Column("data", Text, nullable=False),
 )
 turns = Table(
     "turns",
     metadata,
+    _of_execution(primary_key=True),
     Column("id", String, primary_key=True),
-    Column("execution_id", String, ForeignKey("executions.id", ondelete="CASCADE"), index=True, nullable=False),
     Column("data", Text, nullable=False),
 )
 tool_calls = Table(
     "tool_calls",
     metadata,
+    _of_execution(primary_key=True),
     Column("id", String, primary_key=True),
-    Column("execution_id", String, ForeignKey("executions.id", ondelete="CASCADE"), index=True, nullable=False),
     Column("data", Text, nullable=False),
 )
 approvals = Table(
@@ -113,7 +130,7 @@ approvals = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("organization_id", String, nullable=False),
-    Column("execution_id", String, nullable=False, index=True),
+    _of_execution(index=True),
     Column("status", String, nullable=False, index=True),
     Column("data", Text, nullable=False),
     Column("created_at", String, nullable=False),

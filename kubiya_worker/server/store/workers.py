@@ -7,12 +7,16 @@ import time
 import uuid
 from typing import Any, Final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps, now
 
 LIVE_SECONDS: Final = 150.0
+FORGET_SECONDS: Final = 7 * 86_400.0  # a worker that was silent for that long leaves the table
+DISCONNECTED: Final = "disconnected"
+REPORTED: Final = ("tasks_processed", "current_task_id", "worker_metadata", "system_info")
+LOGS: Final = 100  # lines kept of each worker
 T = schema.workers
 
 
@@ -22,30 +26,33 @@ class Workers:
 
     def register(self, organization_id: str, queue_id: str, system_info: dict[str, Any]) -> str:
         worker_id = str(uuid.uuid4())
+        at = time.time()
         row = {
             "id": worker_id,
             "organization_id": organization_id,
             "queue_id": queue_id,
             "status": "active",
             "registered_at": now(),
-            "heartbeat_at": time.time(),
+            "heartbeat_at": at,
             "data": dumps({"system_info": system_info}),
         }
-        self._db.execute(insert(T), row)
-        self._db.commit()
+        with self._db.transaction():
+            self._db.execute(delete(T).where(T.c.heartbeat_at < at - FORGET_SECONDS))
+            self._db.execute(insert(T), row)
         return worker_id
 
     def beat(self, organization_id: str, worker_id: str, body: dict[str, Any]) -> bool:
-        """False for a worker that is not known. System information survives light beats."""
-        mine = (T.c.id == worker_id) & (T.c.organization_id == organization_id)
+        """False for a worker that is not known, or has said goodbye. System information survives light beats."""
+        mine = (T.c.id == worker_id) & (T.c.organization_id == organization_id) & (T.c.status != DISCONNECTED)
         row = self._db.execute(select(T.c.data).where(mine)).first()
         if row is None:
             return False
-        data = {**json.loads(row.data), **{k: v for k, v in body.items() if v is not None}}
-        data["logs"] = list(data.get("logs") or [])[-100:]
+        known = json.loads(row.data)
+        data = {**known, **{name: body[name] for name in REPORTED if body.get(name) is not None}}
+        data["logs"] = [*(known.get("logs") or []), *(body.get("logs") or [])][-LOGS:]
         values = {"heartbeat_at": time.time(), "status": str(body.get("status") or "active"), "data": dumps(data)}
-        self._db.execute(update(T).where(mine), values)
-        self._db.commit()
+        with self._db.transaction():
+            self._db.execute(update(T).where(mine), values)
         return True
 
     def disconnect(self, organization_id: str, worker_id: str, body: dict[str, Any]) -> bool:
@@ -54,8 +61,8 @@ class Workers:
         if row is None:
             return False
         data = {**json.loads(row.data), "disconnect": body}
-        self._db.execute(update(T).where(mine), {"status": "disconnected", "data": dumps(data)})
-        self._db.commit()
+        with self._db.transaction():
+            self._db.execute(update(T).where(mine), {"status": DISCONNECTED, "data": dumps(data)})
         return True
 
     def live(self, organization_id: str, queue_id: str) -> list[dict[str, Any]]:
@@ -65,7 +72,7 @@ class Workers:
             .where(
                 T.c.organization_id == organization_id,
                 T.c.queue_id == queue_id,
-                T.c.status != "disconnected",
+                T.c.status != DISCONNECTED,
                 T.c.heartbeat_at >= time.time() - LIVE_SECONDS,
             )
             .order_by(T.c.registered_at.desc())

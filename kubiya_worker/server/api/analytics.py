@@ -1,0 +1,71 @@
+"""Turns and tool calls, and what follows from a turn (PROTOCOL A.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.routing import Route
+
+from kubiya_worker.protocol import execution as ex
+from kubiya_worker.server.api.executions import execution_id_of, execution_of
+from kubiya_worker.server.http import Call, invalid, route
+
+FAILURES: Final = ("error", "content_filter")
+
+
+def decide(execution: Mapping[str, Any], turn: Mapping[str, Any]) -> str:
+    """The next status after a turn. Deterministic: no model is asked. Pure.
+
+    A chat (`execution_metadata.interactive`) waits for what the person says next; anything else has nobody who would
+    answer, so the end of the text is the end of the execution.
+    """
+    if turn.get("error_message") or str(turn.get("finish_reason") or "").lower() in FAILURES:
+        return ex.FAILED
+    return ex.WAITING if (execution.get("execution_metadata") or {}).get("interactive") else ex.COMPLETED
+
+
+async def add_turn(call: Call) -> Any:
+    """The same turn_id counts once. A final execution stays what it is, whatever its last turn says."""
+    execution = execution_of(call, call.text("execution_id"))
+    turn_id = call.plane.results.add_turn(execution["id"], call.body)
+    status = execution["status"] if ex.is_final(execution["status"]) else decide(execution, call.body)
+    return {"success": True, "turn_id": turn_id, "next_status": status}
+
+
+async def add_tool_call(call: Call) -> Any:
+    call.text("tool_name")
+    call.plane.results.add_tool_calls(execution_id_of(call, call.text("execution_id")), [call.body])
+    return {"success": True}
+
+
+async def add_batch(call: Call) -> Any:
+    execution_id = execution_id_of(call, call.text("execution_id"))
+    given = call.fields({"turns": list, "tool_calls": list, "tasks": list})
+    for name, entries in given.items():
+        if not all(isinstance(entry, dict) for entry in entries):
+            raise invalid(name, "each entry is an object", "dict_type")
+    with call.plane.database.transaction():
+        for turn in given.get("turns", ()):
+            call.plane.results.add_turn(execution_id, turn)
+        call.plane.results.add_tool_calls(execution_id, given.get("tool_calls", []))
+    counts = {name: len(given.get(name, ())) for name in ("turns", "tool_calls")}
+    return {"success": True, "execution_id": execution_id, **counts}
+
+
+async def details(call: Call) -> Any:
+    execution_id = execution_id_of(call)
+    results = call.plane.results
+    return {
+        "execution_id": execution_id,
+        "turns": results.turns(execution_id),
+        "tool_calls": results.tool_calls(execution_id),
+    }
+
+
+ROUTES: list[Route] = [
+    route("POST", "/analytics/turns", add_turn, 201),
+    route("POST", "/analytics/tool-calls", add_tool_call, 201),
+    route("POST", "/analytics/batch", add_batch, 201),
+    route("GET", "/analytics/executions/{execution}/details", details),
+]

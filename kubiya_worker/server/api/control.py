@@ -1,0 +1,143 @@
+"""What people do to an execution while it runs (PROTOCOL A.5): say something, pause, resume, cancel, end it.
+
+Each is one transaction: the row, its events, and the action that Temporal is then told. So the reply does not wait for
+Temporal, and what was answered with success takes place.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from starlette.routing import Route
+
+from kubiya_worker.protocol import events as ev
+from kubiya_worker.protocol import execution as ex
+from kubiya_worker.protocol import names
+from kubiya_worker.server.api.execute import USER
+from kubiya_worker.server.api.executions import execution_of
+from kubiya_worker.server.http import ApiError, Call, invalid, route
+from kubiya_worker.server.store import outbox
+from kubiya_worker.server.store.executions import Execution
+
+PREVIEW: Final = 200  # characters
+REASON: Final = 500  # characters
+PAUSABLE: Final = (ex.RUNNING, ex.WAITING)
+
+
+def _done(execution: Execution, text: str) -> dict[str, Any]:
+    workflow_id = names.workflow_id(execution["execution_type"], execution["id"])
+    return {"success": True, "execution_id": execution["id"], "workflow_id": workflow_id, "message": text}
+
+
+def _refused(execution: Execution, text: str) -> dict[str, Any]:
+    return {"success": False, "execution_id": execution["id"], "status": execution["status"], "error": text}
+
+
+def _not_final(execution: Execution) -> None:
+    if ex.is_final(execution["status"]):
+        raise ApiError(409, f"The execution is {execution['status']}; start a new one")
+
+
+async def message(call: Call) -> Any:
+    """A message with a `message_id` that was sent before is the same message: it is taken once."""
+    execution, text, plane = execution_of(call), call.prompt("message"), call.plane
+    given = call.fields({"role": str, "message_id": str, **dict.fromkeys(USER, str)})
+    if given.get("role", "user") != "user":
+        raise invalid("role", "role is user", "enum")
+    _not_final(execution)
+    said = {
+        "role": "user",
+        "content": text,
+        "message_id": given.get("message_id") or f"{execution['id']}_{time.time_ns() // 1000}",
+        "timestamp": ev.now(),
+        **{key: given[key] for key in USER if given.get(key)},
+    }
+    with plane.database.transaction():
+        event = ev.event(f"message:{said['message_id']}", ev.MESSAGE, said, said["timestamp"])
+        if plane.publish(execution["id"], [event]):
+            execution |= {"last_message_at": said["timestamp"], "last_message_preview": text[:PREVIEW]}
+            plane.executions.save(_with_participant(execution, said))
+            plane.signal(execution, names.ADD_MESSAGE, said)
+    told = _done(execution, "The message was given to the execution")
+    return {**told, "message_id": said["message_id"]}
+
+
+def _with_participant(execution: Execution, said: dict[str, Any]) -> Execution:
+    user = {key: said[key] for key in USER if said.get(key)}
+    known = execution.get("participants") or []
+    if user and not any(p.get("user_id") == user.get("user_id") for p in known):
+        execution["participants"] = [*known, user]
+    return execution
+
+
+async def pause(call: Call) -> Any:
+    execution, plane = execution_of(call), call.plane
+    if execution["status"] not in PAUSABLE:
+        return _refused(execution, f"An execution that is {execution['status']} cannot be paused")
+    with plane.database.transaction():
+        plane.signal(execution, names.PAUSE)
+        plane.change(execution, {"status": ex.PAUSED, "status_before_pause": execution["status"]})
+    return _done(execution, "The execution pauses before its next step")
+
+
+async def resume(call: Call) -> Any:
+    execution, plane = execution_of(call), call.plane
+    if execution["status"] != ex.PAUSED:
+        return _refused(execution, f"An execution that is {execution['status']} cannot be resumed")
+    with plane.database.transaction():
+        plane.signal(execution, names.RESUME)
+        plane.change(execution, {"status": execution.get("status_before_pause") or ex.RUNNING})
+    return _done(execution, "The execution goes on")
+
+
+async def cancel(call: Call) -> Any:
+    execution, plane = execution_of(call), call.plane
+    if execution["status"] == ex.CANCELLED:
+        return _done(execution, "The execution is cancelled already")
+    if ex.is_final(execution["status"]):
+        return _refused(execution, f"The execution is {execution['status']} already")
+    note = {
+        "role": "system",
+        "content": "Cancelled by user",
+        "message_id": f"{execution['id']}_cancel_{time.time_ns() // 1000}",
+        "timestamp": ev.now(),
+    }
+    with plane.database.transaction():
+        plane.outbox.withdraw_start(execution["id"])
+        plane.tell(execution, outbox.CANCEL)
+        changes = {"status": ex.CANCELLED, "error_message": "Cancelled by user"}
+        plane.change(execution, changes, told=[ev.event(f"message:{note['message_id']}", ev.MESSAGE, note)])
+    return _done(execution, "The execution is cancelled")
+
+
+async def mark_done(call: Call) -> Any:
+    execution = execution_of(call)
+    if execution["status"] == ex.COMPLETED:
+        return _done(execution, "The execution is completed already")
+    _not_final(execution)
+    with call.plane.database.transaction():
+        call.plane.signal(execution, names.MARK_AS_DONE)
+    return _done(execution, "The execution ends after its current step")
+
+
+async def terminate(call: Call) -> Any:
+    """No code of the worker runs any more; a tool that runs is not stopped by it."""
+    execution, reason, plane = execution_of(call), call.text("reason")[:REASON], call.plane
+    if ex.is_final(execution["status"]):
+        return _refused(execution, f"The execution is {execution['status']} already")
+    with plane.database.transaction():
+        plane.outbox.withdraw_start(execution["id"])
+        plane.tell(execution, outbox.TERMINATE, {"reason": reason})
+        plane.change(execution, {"status": ex.CANCELLED, "error_message": f"Terminated: {reason}"})
+    return _done(execution, "The execution is terminated")
+
+
+ROUTES: list[Route] = [
+    route("POST", "/executions/{execution}/message", message, 202),
+    route("POST", "/executions/{execution}/pause", pause),
+    route("POST", "/executions/{execution}/resume", resume),
+    route("POST", "/executions/{execution}/cancel", cancel),
+    route("POST", "/executions/{execution}/mark-done", mark_done, 202),
+    route("POST", "/executions/{execution}/terminate", terminate),
+]

@@ -1,0 +1,165 @@
+"""Giving an agent or a team something to do (PROTOCOL A.7, B.3)."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Final
+
+from sqlalchemy.exc import IntegrityError
+from starlette.routing import Route
+
+from kubiya_worker.protocol import names
+from kubiya_worker.protocol.events import now
+from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of
+from kubiya_worker.server.api.queues import hidden, queue_of
+from kubiya_worker.server.http import ApiError, Call, invalid, route
+from kubiya_worker.server.store import outbox
+from kubiya_worker.server.store.executions import Execution
+from kubiya_worker.server.store.records import Object
+
+FIELDS: Final[dict[str, type]] = {
+    "system_prompt": str,
+    "model_id": str,
+    "worker_queue_id": str,
+    "user_metadata": dict,
+    "execution_environment": dict,
+    "execution_metadata": dict,
+    "parent_execution_id": str,
+}
+USER: Final = ("user_id", "user_name", "user_email", "user_avatar")
+
+
+def choose_queue(call: Call, key: str | None) -> Object:
+    """The queue that was asked for, or else an active one with a live worker."""
+    plane, organization = call.plane, call.organization_id
+    if key:
+        queue = queue_of(call, key)
+        if queue["status"] != "active":
+            raise ApiError(400, f"The queue {queue['name']!r} is {queue['status']}, not active")
+        return queue
+    active = [q for q in plane.queues.list(organization) if q["status"] == "active" and not hidden(q)]
+    for queue in active:
+        if plane.workers.live(organization, queue["id"]):
+            return queue
+    if not active:
+        raise ApiError(400, "There is no active worker queue. Create one, and start a worker on it")
+    command = f"kubiya worker start --queue-id {active[0]['name']}"
+    raise ApiError(400, f"No queue has a live worker. Start one with: {command}")
+
+
+def new_execution(call: Call, kind: str, entity: Object, queue: Object, prompt: str, given: Object) -> Execution:
+    """The row of an execution, as PROTOCOL A.5 shows it."""
+    user = given.get("user_metadata") or {}
+    return {
+        "id": str(uuid.uuid4()),
+        "organization_id": call.organization_id,
+        "execution_type": kind,
+        "entity_id": entity["id"],
+        "entity_name": entity["name"],
+        "queue_id": queue["id"],
+        "prompt": prompt,
+        "system_prompt": given.get("system_prompt"),
+        "response": None,
+        "error_message": None,
+        "usage": {},
+        "execution_metadata": given.get("execution_metadata") or {},
+        "runner_name": queue["name"],
+        **{key: user.get(key) for key in USER},
+        "parent_execution_id": given.get("parent_execution_id"),
+        "started_at": None,
+        "completed_at": None,
+        "participants": [],
+        "last_message_at": None,
+        "last_message_preview": None,
+    }
+
+
+def workflow_input(execution: Execution, kind: str, entity: Object, given: Object) -> dict[str, Any]:
+    """PROTOCOL B.3, less what is secret: it becomes part of a history."""
+    config = dict(entity["configuration"])
+    folder = (given.get("execution_environment") or {}).get("working_dir")
+    if folder:
+        config["cwd"] = folder
+    return {
+        "execution_id": execution["id"],
+        f"{kind}_id": entity["id"],
+        "organization_id": execution["organization_id"],
+        "prompt": execution["prompt"],
+        "system_prompt": given.get("system_prompt") or entity.get("system_prompt"),
+        "model_id": given.get("model_id") or entity.get("model_id"),
+        "model_config": entity.get("llm_config") or {},
+        f"{kind}_config": config,
+        "mcp_servers": entity["execution_environment"].get("mcp_servers") or {},
+        "user_metadata": {k: v for k, v in (given.get("user_metadata") or {}).items() if v is not None},
+        "runtime_type": entity.get("runtime") or "default",
+        "initial_message_timestamp": now(),
+        "control_plane_url": None,
+        "api_key": None,
+    }
+
+
+def _variables(given: Object) -> dict[str, str]:
+    variables = (given.get("execution_environment") or {}).get("env_vars") or {}
+    if not isinstance(variables, dict):
+        raise invalid("execution_environment", "env_vars is an object", "dict_type")
+    return {str(k): str(v) for k, v in variables.items()}
+
+
+def _reply(execution: Execution) -> dict[str, Any]:
+    return {
+        "execution_id": execution["id"],
+        "workflow_id": names.workflow_id(execution["execution_type"], execution["id"]),
+        "status": execution["status"].upper(),
+        "message": f"The execution was given to the queue {execution['runner_name']!r}",
+    }
+
+
+def _execute(kind: str) -> Route:
+    async def execute(call: Call) -> Any:
+        """The row and its start in one transaction: it is given to Temporal even if that is away now."""
+        entity, plane = entity_of(call, kind), call.plane
+        prompt, given = call.prompt(), call.fields(FIELDS)
+        key = call.request.headers.get("idempotency-key")
+        earlier = plane.executions.by_idempotency_key(call.organization_id, key) if key else None
+        if earlier is not None:
+            return _reply(earlier)
+        queue = choose_queue(call, given.get("worker_queue_id"))
+        execution = new_execution(call, kind, entity, queue, prompt, given)
+        with plane.database.transaction():
+            execution = plane.executions.create(execution, environment=_variables(given), idempotency_key=key)
+            plane.tell(execution, outbox.START, workflow_input(execution, kind, entity, given))
+        return _reply(execution)
+
+    return route("POST", f"/{kind}s/{{entity}}/execute", execute)
+
+
+async def create(call: Call) -> Any:
+    """The row of a scheduled run. Its workflow runs already and makes the id: the same id is created once."""
+    execution_id, kind = call.text("execution_id"), call.text("entity_type").lower()
+    if kind not in (AGENT, TEAM):
+        raise invalid("entity_type", "entity_type is agent or team", "enum")
+    given = call.fields({"job_id": str, "trigger_type": str, "trigger_metadata": dict, "worker_queue_id": str})
+    made = {"execution_id": execution_id, "status": "created"}
+    if call.plane.executions.owner(execution_id) == call.organization_id:
+        return made
+    entity = entity_of(call, kind, call.text("entity_id"))
+    queues = call.plane.queues.list(call.organization_id)
+    queue = (
+        choose_queue(call, given.get("worker_queue_id")) if given.get("worker_queue_id") or not queues else queues[0]
+    )
+    about = {key: given[key] for key in ("job_id", "trigger_type") if key in given}
+    metadata = {**(given.get("trigger_metadata") or {}), **about}
+    row = new_execution(call, kind, entity, queue, call.prompt(), {"execution_metadata": metadata})
+    try:
+        call.plane.executions.create({**row, "id": execution_id}, environment={})
+    except IntegrityError as error:
+        raise ApiError(409, f"The execution {execution_id!r} exists already") from error
+    return made
+
+
+ROUTES: list[Route] = [
+    _execute(AGENT),
+    _execute(TEAM),
+    route("POST", "/executions/create", create, 201),
+    route("POST", "/executions/job-executions", create, 201),
+]

@@ -1,0 +1,88 @@
+"""Workers: registration, heartbeats, goodbye, and who is there (PROTOCOL A.3, A.4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.routing import Route
+
+from kubiya_worker import __version__
+from kubiya_worker.protocol import names
+from kubiya_worker.server.api.environments import name_of
+from kubiya_worker.server.api.queues import queue_of
+from kubiya_worker.server.http import ApiError, Call, not_found, route
+
+FEATURES = (
+    names.FEATURE_EVENTS_BATCH,
+    names.FEATURE_CONTEXT,
+    names.FEATURE_TURN_STATUS,
+    names.FEATURE_APPROVAL_SIGNAL,
+)
+START_FIELDS = {"worker_sdk_version": str, "control_plane_url": str, "system_info": dict}
+BEAT_FIELDS = {
+    "status": str,
+    "tasks_processed": int,
+    "current_task_id": str,
+    "worker_metadata": dict,
+    "system_info": dict,
+    "logs": list,
+}
+
+
+async def start(call: Call) -> Any:
+    queue, plane, given = queue_of(call), call.plane, call.fields(START_FIELDS)
+    if queue["status"] != "active":
+        raise ApiError(400, f"The queue {queue['name']!r} is {queue['status']}, not active")
+    return {
+        "worker_id": plane.workers.register(call.organization_id, queue["id"], given.get("system_info") or {}),
+        "task_queue_name": queue["id"],
+        "temporal_namespace": plane.temporal.namespace,
+        "temporal_host": plane.temporal.address,
+        "temporal_api_key": "",
+        "organization_id": call.organization_id,
+        "control_plane_url": given.get("control_plane_url") or str(call.request.base_url).rstrip("/"),
+        "heartbeat_interval": queue["heartbeat_interval"],
+        "litellm_api_url": plane.litellm_url,
+        "litellm_api_key": plane.litellm_key,
+        "queue_name": queue["name"],
+        "environment_name": name_of(call, queue["environment_id"]),
+        "queue_id": queue["id"],
+        "queue_ephemeral": queue["ephemeral"],
+        "queue_single_execution": queue["single_execution_mode"],
+        "redis_url": None,
+        "redis_password": None,
+        "redis_enabled": False,
+        "websocket_enabled": False,
+        "websocket_url": None,
+        "websocket_features": [],
+        "nats_config": None,
+        "control_plane_sdk_version": __version__,
+        "features": list(FEATURES),
+    }
+
+
+async def health(call: Call) -> Any:
+    """The guide's health check of a queue."""
+    queue = queue_of(call)
+    live = call.plane.workers.live(call.organization_id, queue["id"])
+    status = "healthy" if live else "no_workers"
+    return {"status": status, "queue_id": queue["id"], "active_workers": len(live), "workers": live}
+
+
+async def heartbeat(call: Call) -> Any:
+    """204 also for a worker that is not known, as published: its next registration makes it known."""
+    call.plane.workers.beat(call.organization_id, call.path("worker"), call.fields(BEAT_FIELDS))
+
+
+async def disconnect(call: Call) -> Any:
+    about = call.fields({"reason": str, "exit_code": int, "error_message": str})
+    if not call.plane.workers.disconnect(call.organization_id, call.path("worker"), about):
+        raise not_found("Worker", call.path("worker"))
+
+
+ROUTES: list[Route] = [
+    route("POST", "/worker-queues/{queue}/start", start),
+    route("GET", "/workers/{queue}/health", health),
+    route("POST", "/workers/{worker}/heartbeat", heartbeat),
+    route("POST", "/workers/{worker}/disconnect", disconnect),
+]

@@ -1,0 +1,87 @@
+"""Telling Temporal: what a request decides is stored with it in one transaction, and told from here until it is known.
+
+So a reply never waits for Temporal, nothing is lost while it is away or when this process is killed, and the actions on
+one execution arrive in their order. Each may arrive twice (a kill between telling and forgetting): a start is refused
+the second time, and signals carry ids by which the workflow knows them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from kubiya_worker.server.store import outbox as store
+from kubiya_worker.server.store.outbox import Action, Outbox
+from kubiya_worker.server.temporal import Refused, Temporal, TemporalDown, Workflow
+
+log = logging.getLogger(__name__)
+
+RETRY: Final = 1.0  # seconds between tries while Temporal is away
+AT_ONCE: Final = 32  # executions that Temporal is told about at the same time
+
+
+class Sender:
+    """One task for each execution that has something to tell; none when nothing has."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        temporal: Temporal,
+        *,
+        find: Callable[[str], Workflow | None],
+        refused: Callable[[str, str], None],
+    ) -> None:
+        """`find`: the workflow of an execution id. `refused`: told when Temporal will never take a start, and why."""
+        self._outbox, self._temporal, self._find, self._refused = outbox, temporal, find, refused
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def wake(self, execution_id: str) -> None:
+        if execution_id not in self._tasks:
+            self._tasks[execution_id] = asyncio.create_task(self._drain(execution_id))
+
+    def resume(self) -> None:
+        """After a restart: what was not told before."""
+        for execution_id in self._outbox.waiting():
+            self.wake(execution_id)
+
+    def stop(self) -> None:
+        for task in list(self._tasks.values()):
+            task.cancel()
+
+    async def _drain(self, execution_id: str) -> None:
+        try:
+            while action := self._outbox.next(execution_id):
+                async with self._slots:
+                    try:
+                        await self._tell(action)
+                    except TemporalDown as error:
+                        log.warning(
+                            "temporal.down action=%s execution_id=%s error=%s", action.kind, execution_id, error
+                        )
+                        await asyncio.sleep(RETRY)  # with the slot: while Temporal is away, few ask
+                        continue
+                    except LookupError:
+                        log.info("workflow.gone action=%s execution_id=%s", action.kind, execution_id)
+                self._outbox.remove(action.id)
+        finally:
+            self._tasks.pop(execution_id, None)
+
+    async def _tell(self, action: Action) -> None:
+        workflow = self._find(action.execution_id)
+        if workflow is None:
+            return
+        argument: dict[str, Any] = action.argument
+        if action.kind == store.START:
+            try:
+                await self._temporal.start(workflow, argument)
+            except Refused as error:
+                self._refused(action.execution_id, str(error))
+        elif action.kind == store.SIGNAL:
+            await self._temporal.signal(workflow, argument["name"], *argument["args"])
+        elif action.kind == store.CANCEL:
+            await self._temporal.cancel(workflow)
+        elif action.kind == store.TERMINATE:
+            await self._temporal.terminate(workflow, argument["reason"])

@@ -1,0 +1,217 @@
+"""The demo: an agent finds what fills the disk under a folder that is made for it.
+
+Started by scripts/demo. A local stack comes up on free ports with a state folder of its own, the sample agent works
+with real tools on real files, one call stops at an approval, which is shown and granted, and the answer is checked
+against what was put there. Then everything is stopped. The local stack is started behind a guard, so that it ends with
+this program, whatever ends this program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from kubiya_worker.launch.guard import Child
+from kubiya_worker.launch.state import read_env
+
+READY_WITHIN = 60.0  # seconds
+RUN_WITHIN = 60.0
+STOP_WITHIN = 30.0
+BIG = "var/log/app/debug.log"
+FILES = {  # bytes; `du` has to see them, so they are written, not sparse
+    BIG: 24_000_000,
+    "var/log/app/debug.log.1": 3_000_000,
+    "var/lib/db/data.bin": 5_000_000,
+    "var/cache/packages/archive.tar": 2_000_000,
+    "home/ada/notes.txt": 4_000,
+    "etc/app.conf": 700,
+}
+
+
+class Failed(Exception):
+    """The demo did not show what it is there to show."""
+
+
+def say(text: str) -> None:
+    print(f"\n== {text}", file=sys.stderr, flush=True)
+
+
+def make_files(folder: Path) -> None:
+    line = b"2026-01-01T00:00:00Z DEBUG app.request path=/health status=200 took=3ms\n"
+    for name, size in FILES.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((line * (size // len(line) + 1))[:size])
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "kubiya_worker.cli.main", *arguments]
+
+
+def dev(state: Path) -> list[str]:
+    ports = ["--port", "0", "--temporal-port", "0", "--ui-port", "0"]
+    return command("dev", "--ephemeral", "--json", "--model", "demo", "--state-dir", str(state), *ports)
+
+
+def wait_until_ready(log: Path, ended: Any) -> dict[str, Any]:
+    """The stack's line of facts, which it prints when it is ready."""
+    deadline = time.monotonic() + READY_WITHIN
+    while time.monotonic() < deadline:
+        text = log.read_text(errors="replace") if log.exists() else ""
+        for line in text.splitlines(keepends=True):
+            if line.startswith('{"event": "ready"') and line.endswith("\n"):
+                facts: dict[str, Any] = json.loads(line)
+                return facts
+        if ended() is not None:
+            raise Failed(f"the local stack did not start: {text.strip() or 'it said nothing'}")
+        time.sleep(0.02)
+    raise Failed(f"the local stack was not ready within {READY_WITHIN:g} s; see {log}")
+
+
+@contextlib.contextmanager
+def guarded_stack(home: Path) -> Iterator[dict[str, Any]]:
+    """A stack that ends with this block, and with this process."""
+    log = home / "dev.log"
+    child = Child("dev", dev(home / "state"), os.environ, log)
+    try:
+        yield wait_until_ready(log, child.code)
+    finally:
+        child.terminate()
+        if not child.wait(STOP_WITHIN):
+            child.kill()
+            child.wait(5.0)
+        child.close()
+
+
+@contextlib.contextmanager
+def kept_stack(home: Path) -> Iterator[dict[str, Any]]:
+    """A stack that stays when all went well."""
+    log = home / "dev.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            dev(home / "state"), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+        )
+    try:
+        yield wait_until_ready(log, process.poll)
+    except BaseException:
+        process.terminate()
+        process.wait(STOP_WITHIN)
+        raise
+    process.returncode = 0  # it is on its own from here
+
+
+def run_agent(folder: Path, environment: dict[str, str], *, as_json: bool) -> dict[str, Any]:
+    """The result of the run as `kubiya exec -o json` gives it; in text it streams to the terminal as well."""
+    prompt = f"Find what fills the disk under {folder} and tell me what to do about it."
+    arguments = ["exec", "agent", "ops", prompt, "--approve", "--timeout", f"{RUN_WITHIN:g}s"]
+    if as_json:
+        run = subprocess.run(
+            command(*arguments, "-o", "json"), env=environment, capture_output=True, text=True, check=False
+        )
+        lines = run.stdout.splitlines()
+        if run.returncode or not lines:
+            raise Failed(f"the run ended with exit code {run.returncode}: {run.stderr.strip()[-500:]}")
+        return dict(json.loads(lines[-1]))
+    say(f'kubiya exec agent ops "{prompt}" --approve')
+    code = subprocess.run(command(*arguments, "--stream"), env=environment, check=False).returncode
+    if code:
+        raise Failed(f"the run ended with exit code {code}")
+    return {}
+
+
+def facts_of_run(environment: dict[str, str], known: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The execution and its approvals, as the control plane has them."""
+    import requests
+
+    base = environment["CONTROL_PLANE_URL"] + "/api/v1"
+    with requests.Session() as session:
+        session.trust_env = False
+        session.headers["Authorization"] = f"Bearer {environment['KUBIYA_API_KEY']}"
+        listed = session.get(f"{base}/executions", timeout=10).json()
+        executions = listed if isinstance(listed, list) else listed.get("executions", [])
+        wanted = known.get("execution_id")
+        execution = next(e for e in executions if not wanted or e["id"] == wanted)
+        approvals = session.get(f"{base}/approvals", params={"execution_id": execution["id"]}, timeout=10).json()
+    return execution, approvals if isinstance(approvals, list) else approvals.get("approvals", [])
+
+
+def check(folder: Path, execution: dict[str, Any], approvals: list[dict[str, Any]]) -> None:
+    answer = str(execution.get("response") or "")
+    if execution.get("status") != "completed":
+        raise Failed(f"the execution is {execution.get('status')}: {execution.get('error_message')}")
+    named = [n for n in FILES if str(folder / n) in answer]
+    first = min(named, key=lambda n: answer.index(str(folder / n)), default=None)
+    if first != BIG:
+        raise Failed(f"the answer does not name {folder / BIG} first: {answer!r}")
+    if [a["status"] for a in approvals] != ["approved"]:
+        raise Failed(f"one approval should have been asked for and granted: {approvals}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--keep", action="store_true", help="leave the stack running")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON only")
+    options = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    began = time.monotonic()
+    home = Path(tempfile.mkdtemp(prefix="kubiya-demo-")).resolve()
+    keeping = False
+    try:
+        folder = home / "disk"
+        make_files(folder)
+        if not options.json:
+            say(f"kubiya dev: Temporal, the control plane and a worker, in {home}")
+        with (kept_stack if options.keep else guarded_stack)(home) as facts:
+            if not options.json:
+                print(f"ready in {facts['seconds']} s: {facts['control_plane_url']}", file=sys.stderr, flush=True)
+            environment = {**os.environ, **read_env(Path(facts["env_file"]))}
+            known = run_agent(folder, environment, as_json=options.json)
+            execution, approvals = facts_of_run(environment, known)
+            check(folder, execution, approvals)
+            keeping = options.keep
+        seconds = round(time.monotonic() - began, 1)
+        if options.json:
+            result = {
+                "execution_id": execution["id"],
+                "status": execution["status"],
+                "answer": execution["response"],
+                "seconds": seconds,
+            }
+            print(json.dumps(result, ensure_ascii=False), flush=True)
+        else:
+            say(f"The answer is right: {BIG} was made the largest. {seconds} s in all.")
+        if keeping:
+            say(f"The stack runs on. Dashboard: {facts['control_plane_url']}, Temporal: {facts['temporal_ui_url']}")
+            print(f"   prepare a shell:  . {facts['env_file']}", file=sys.stderr)
+            print(f"   stop it:          kill {facts['pid']} && rm -r {home}", file=sys.stderr, flush=True)
+        return 0
+    except Failed as error:
+        print(f"scripts/demo: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, SystemExit):
+        print("scripts/demo: stopped", file=sys.stderr)
+        return 130
+    finally:
+        if not keeping:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
