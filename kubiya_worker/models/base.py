@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-from ..errors import Unavailable
-from ..protocol.execution import Usage
-from ..protocol.messages import Message, ToolCall
-from ..protocol.tools import ToolSpec
+from kubiya_worker.errors import Unavailable
+from kubiya_worker.protocol.execution import Usage
+from kubiya_worker.protocol.messages import Message, ToolCall
+from kubiya_worker.protocol.tools import ToolSpec
 
 TEXT: Final = "text"
 THINKING: Final = "thinking"

@@ -7,11 +7,12 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from ..errors import ConfigurationError
-from ..protocol.names import DEFAULT_MODEL, DEMO_MODEL
-from .base import Endpoint, Model
-from .demo import DemoModel
-from .hosted import GATEWAY, Client, Connection, HostedModel
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.models.base import Endpoint, Model
+from kubiya_worker.models.connection import GATEWAY, Connection
+from kubiya_worker.models.demo import DemoModel
+from kubiya_worker.models.hosted import Client, HostedModel
+from kubiya_worker.protocol.names import DEFAULT_MODEL, DEMO_MODEL
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
 

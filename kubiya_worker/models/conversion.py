@@ -13,11 +13,11 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.usage import RequestUsage
 
-from ..protocol.execution import Usage
-from ..protocol.messages import Message, ToolCall
-from ..protocol.tools import ToolSpec
-from . import base
-from .hosted import Connection
+from kubiya_worker.models import base
+from kubiya_worker.models.connection import Connection
+from kubiya_worker.protocol.execution import Usage
+from kubiya_worker.protocol.messages import Message, ToolCall
+from kubiya_worker.protocol.tools import ToolSpec
 
 log = logging.getLogger(__name__)
 

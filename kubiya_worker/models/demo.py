@@ -12,13 +12,13 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 
-from ..protocol.execution import Usage
-from ..protocol.messages import Message, ToolCall
-from ..protocol.names import DEMO_MODEL
-from ..protocol.tools import ToolSpec
-from . import demo_script, demo_tasks
-from .base import STOP, TEXT, TOOL_CALLS, Delta, ModelReply, ModelRequest
-from .demo_scene import Move, Scene, read_scene
+from kubiya_worker.models import demo_script, demo_tasks
+from kubiya_worker.models.base import STOP, TEXT, TOOL_CALLS, Delta, ModelReply, ModelRequest
+from kubiya_worker.models.demo_scene import Move, Scene, read_scene
+from kubiya_worker.protocol.execution import Usage
+from kubiya_worker.protocol.messages import Message, ToolCall
+from kubiya_worker.protocol.names import DEMO_MODEL
+from kubiya_worker.protocol.tools import ToolSpec
 
 LABEL: Final = "demo model, not an LLM"
 CHARS_PER_TOKEN: Final = 4  # the usual rule of thumb; usage figures of the demo model are estimates

@@ -14,9 +14,20 @@ import shlex
 from pathlib import PurePosixPath
 from typing import Final
 
-from ..protocol.messages import TOOL_DENIED, TOOL_EXPIRED, TOOL_FAILED, TOOL_UNKNOWN
-from .demo_scene import Act, Call, Move, Scene
-from .disk_usage import CUT, Entry, Findings, human, leaves, listed, measured, normal, percent, read_du
+from kubiya_worker.models.demo_scene import Act, Call, Move, Scene
+from kubiya_worker.models.disk_usage import (
+    CUT,
+    Entry,
+    Findings,
+    human,
+    leaves,
+    listed,
+    measured,
+    normal,
+    percent,
+    read_du,
+)
+from kubiya_worker.protocol.messages import TOOL_DENIED, TOOL_EXPIRED, TOOL_FAILED, TOOL_UNKNOWN
 
 SHOWN: Final = 5  # folders and files in an answer
 WEIGHED: Final = 10  # large files that are looked up

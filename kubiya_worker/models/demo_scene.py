@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..protocol.messages import TOOL_SUCCESS, Message
-from ..protocol.tools import ToolSpec
+from kubiya_worker.protocol.messages import TOOL_SUCCESS, Message
+from kubiya_worker.protocol.tools import ToolSpec
 
 _QUOTED: Final = re.compile(r"""["'`]((?:~|\.{1,2})?/[^"'`\n]*)["'`]""")
 _BARE: Final = re.compile(r"""(?:^|(?<=[\s(=:,]))((?:~|\.{1,2})?/[^\s"'`,;:?!()<>|]*|\.{1,2}(?=[\s?!]|$))""")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from .demo_scene import Move, Scene
+from kubiya_worker.models.demo_scene import Move, Scene
 
 PREFIX: Final = "demo:script"
 

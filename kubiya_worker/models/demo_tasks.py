@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from ..protocol.messages import TOOL_DENIED, TOOL_EXPIRED, TOOL_FAILED, TOOL_UNKNOWN
-from .demo_disk import plan_disk
-from .demo_scene import Act, Move, Scene
-from .disk_usage import human
+from kubiya_worker.models.demo_disk import plan_disk
+from kubiya_worker.models.demo_scene import Act, Move, Scene
+from kubiya_worker.models.disk_usage import human
+from kubiya_worker.protocol.messages import TOOL_DENIED, TOOL_EXPIRED, TOOL_FAILED, TOOL_UNKNOWN
 
 LONGEST_WAIT: Final = 600  # seconds
 SHOWN_LINES: Final = 10

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-from .demo_scene import Act
+from kubiya_worker.models.demo_scene import Act
 
 CUT: Final = "characters left out"  # the tool's mark in an output that was too long
 _LISTED: Final = re.compile(r"^\s*\d+\s+\d+\s+-\S{9,}\s+\d+\s+\S+\s+\S+\s+(\d+)\s+\S+\s+\S+\s+\S+\s+(/?.*\S)$")

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from pydantic_ai import exceptions as pai
 
-from . import base
-from .base import ModelError
+from kubiya_worker.models import base
+from kubiya_worker.models.base import ModelError
 
 # How servers word it that do not send OpenAI's code `context_length_exceeded`.
 _TOO_LONG: Final = (

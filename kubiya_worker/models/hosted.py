@@ -9,45 +9,14 @@ import asyncio
 import importlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
-from ..errors import ConfigurationError
-from .base import IDLE_TIMEOUT, Delta, ModelReply, ModelRequest
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.models.base import Delta, ModelReply, ModelRequest
+from kubiya_worker.models.connection import Connection
 
 if TYPE_CHECKING:
-    from .session import Session
-
-GATEWAY: Final = "gateway"  # any OpenAI-compatible server at an address of the user's
-OPENAI_HOST: Final = "api.openai.com"
-
-
-@dataclass(frozen=True)
-class Connection:
-    """How to reach one provider. `idle_timeout` in seconds; `metadata` tells whether trace keys may be sent."""
-
-    provider: str
-    base_url: str
-    api_key: str = field(repr=False)
-    idle_timeout: float = IDLE_TIMEOUT
-    metadata: bool = False
-    region: str = ""  # Bedrock only
-
-    @property
-    def chat(self) -> bool:
-        """Whether OpenAI's chat completions are spoken there."""
-        return self.provider in (GATEWAY, "openai")
-
-    @property
-    def official(self) -> bool:
-        """Whether it is OpenAI's own server, which refuses fields that it does not know."""
-        return urlsplit(self.base_url).hostname == OPENAI_HOST
-
-    @property
-    def place(self) -> str:
-        """What a person calls it: the host of the endpoint, or the provider's name."""
-        return urlsplit(self.base_url).netloc.rpartition("@")[2] or self.provider
+    from kubiya_worker.models.session import Session
 
 
 class Client:

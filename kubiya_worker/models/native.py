@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from .hosted import Connection
+from kubiya_worker.models.connection import Connection
 
 if TYPE_CHECKING:
-    from .session import Make, Shut
+    from kubiya_worker.models.connection import Make, Shut
 
 
 def connect(connection: Connection) -> tuple[Make, Shut]:

@@ -11,14 +11,14 @@ from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
-from .conversion import is_object
-from .hosted import Connection
+from kubiya_worker.models.connection import Connection
+from kubiya_worker.models.conversion import is_object
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionMessageFunctionToolCallParam
     from pydantic_ai.messages import ToolCallPart
 
-    from .session import Make, Shut
+    from kubiya_worker.models.connection import Make, Shut
 
 CONNECT_TIMEOUT: Final = 10.0  # seconds
 READ_SLACK: Final = 30.0  # seconds over the idle timeout, which the session keeps more exactly

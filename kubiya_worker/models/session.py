@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_ai import messages as pai
 from pydantic_ai.direct import model_request_stream
 from pydantic_ai.models import Model as ProviderModel
 from pydantic_ai.models import StreamedResponse
 
-from . import conversion, faults
-from .base import TEXT, THINKING, Delta, ModelError, ModelReply, ModelRequest
-from .hosted import Connection
+from kubiya_worker.models import conversion, faults
+from kubiya_worker.models.base import TEXT, THINKING, Delta, ModelError, ModelReply, ModelRequest
+from kubiya_worker.models.connection import Connection
 
-Make = Callable[[str], ProviderModel]
-Shut = Callable[[], Awaitable[None]]
+if TYPE_CHECKING:
+    from kubiya_worker.models.connection import Make, Shut
+
 T = TypeVar("T")
 
 
 def open_session(connection: Connection) -> Session:
     """The session for `connection`. ImportError when the provider's package is missing."""
     if connection.chat:
-        from . import openai
+        from kubiya_worker.models import openai
 
         return Session(connection, *openai.connect(connection))
-    from . import native
+    from kubiya_worker.models import native
 
     return Session(connection, *native.connect(connection))
 

@@ -12,7 +12,7 @@ from pydantic_ai import messages as pai
 from pydantic_ai.usage import RequestUsage
 
 from kubiya_worker.models import conversion
-from kubiya_worker.models.hosted import GATEWAY, Connection
+from kubiya_worker.models.connection import GATEWAY, Connection
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.messages import Message
 
