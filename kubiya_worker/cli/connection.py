@@ -18,7 +18,7 @@ from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.errors import ConfigurationError, NotAllowed, UsageError, WorkerError
 from kubiya_worker.launch.state import default_folder, read_env
 from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL
-from kubiya_worker.settings.table import url as parse_url
+from kubiya_worker.settings.kinds import url as parse_url
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 QUIET: Final = 45.0  # seconds without a byte after which a stream counts as dead; the server sends one every 15 s

@@ -25,7 +25,7 @@ import click
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.watch import ASK, DENY, GRANT, Manner, Watch
 from kubiya_worker.errors import UsageError
-from kubiya_worker.settings.table import seconds
+from kubiya_worker.settings.kinds import seconds
 
 PROMPT_BYTES: Final = 1_000_000  # Temporal takes 2 MB in one payload; the workflow's input holds more than the prompt
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "dev": ("kubiya_worker.cli.dev:dev", "Run Temporal, a control plane and a worker on this machine."),
     "exec": ("kubiya_worker.cli.exec:exec_", "Run an agent on a task and watch it."),
     "approvals": ("kubiya_worker.cli.approvals:approvals", "List and answer requests for approval."),
+    "config": ("kubiya_worker.cli.config:config", "Show, explain and check the settings."),
     "server": ("kubiya_worker.cli.server:server", "Run the local control plane alone."),
 }
 

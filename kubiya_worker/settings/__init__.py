@@ -1,6 +1,6 @@
 """What the worker is told: one table of options, resolved from flags, environment, file and defaults."""
 
-from kubiya_worker.settings.resolve import resolve
+from kubiya_worker.settings.sources import Origin, origins, resolve
 from kubiya_worker.settings.values import Settings
 
-__all__ = ["Settings", "resolve"]
+__all__ = ["Origin", "Settings", "origins", "resolve"]

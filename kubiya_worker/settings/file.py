@@ -1,4 +1,4 @@
-"""The configuration file: YAML, with the line of each key, and `${VAR}` replaced from the environment."""
+"""The configuration file: YAML, with the line of each key; `${VAR}` and `${file:/path}` are filled in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from kubiya_worker.errors import ConfigurationError
 
-VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+VARIABLE = re.compile(r"\$\{(?:file:([^}]+)|([A-Za-z_][A-Za-z0-9_]*))\}")
 
 
 class Entry(NamedTuple):
@@ -33,6 +33,8 @@ def read(path: Path, known: Iterable[str], environ: Mapping[str, str]) -> dict[s
     sections = {key.rpartition(".")[0] for key in known} - {""}
 
     def walk(node: Any, prefix: str) -> None:
+        if node.tag == "tag:yaml.org,2002:null":  # a section of which every line is commented out
+            return
         if not isinstance(node, yaml.MappingNode):
             raise ConfigurationError(f"{path}:{node.start_mark.line + 1}: {prefix or 'the file'} has to be a mapping")
         for key_node, value in node.value:
@@ -55,10 +57,30 @@ def read(path: Path, known: Iterable[str], environ: Mapping[str, str]) -> dict[s
     return found
 
 
+def read_secret(path: Path, what: str) -> str:
+    """What a file holds, without blanks around it. ConfigurationError when it cannot be read or is empty."""
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{what} {path} cannot be read: {error}") from error
+    if not secret:
+        raise ConfigurationError(f"{what} {path} is empty")
+    return secret
+
+
+def text_of(value: Any) -> str:
+    """A value as the file would have it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _expand(value: str, where: str, environ: Mapping[str, str]) -> str:
     def replace(match: re.Match[str]) -> str:
-        if match[1] not in environ:
-            raise ConfigurationError(f"{where}: the variable {match[1]} is not set", remedy=f"export {match[1]}=…")
-        return environ[match[1]]
+        if match[1]:
+            return read_secret(Path(match[1]).expanduser(), f"{where}: the file")
+        if match[2] not in environ:
+            raise ConfigurationError(f"{where}: the variable {match[2]} is not set", remedy=f"export {match[2]}=…")
+        return environ[match[2]]
 
     return VARIABLE.sub(replace, value)

@@ -2,84 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL
-
-QUEUE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-
-
-def text(value: Any) -> str:
-    return str(value)
-
-
-def queue_id(value: Any) -> str:
-    if not QUEUE_ID.fullmatch(str(value)):
-        raise ValueError("a queue's id or name: letters, digits, '.', '_', '-'; at most 128")
-    return str(value)
-
-
-def url(value: Any) -> str:
-    parts = urlsplit(str(value))
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("a URL such as https://control-plane.example.com")
-    if parts.username or parts.password:
-        raise ValueError("a URL without a user name or password in it")
-    return str(value).rstrip("/")
-
-
-def level(value: Any) -> str:
-    if str(value).upper() not in LEVELS:
-        raise ValueError(f"one of {', '.join(LEVELS)}")
-    return str(value).upper()
-
-
-def boolean(value: Any) -> bool:
-    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    found = words.get(str(value).strip().lower() or "0")
-    if found is None:
-        raise ValueError("true or false")
-    return found
-
-
-def choice(*words: str) -> Callable[[Any], str]:
-    def parse(value: Any) -> str:
-        if str(value).lower() not in words:
-            raise ValueError(f"one of {', '.join(words)}")
-        return str(value).lower()
-
-    return parse
-
-
-def integer(low: int, high: int) -> Callable[[Any], int]:
-    def parse(value: Any) -> int:
-        try:
-            number = int(str(value))
-        except ValueError:
-            number = low - 1
-        if not low <= number <= high:
-            raise ValueError(f"a whole number from {low} to {high}")
-        return number
-
-    return parse
-
-
-def seconds(low: float, high: float) -> Callable[[Any], float]:
-    """A duration: a number of seconds, or one with a unit: 90, 300s, 5m, 1h."""
-
-    def parse(value: Any) -> float:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", str(value).strip())
-        number = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2] or "s"] if found else low - 1
-        if not low <= number <= high:
-            raise ValueError(f"a time from {low:g} s to {high:g} s, such as 90, 300s or 5m")
-        return number
-
-    return parse
+from kubiya_worker.settings.kinds import Kind, boolean, choice, integer, level, queue_id, seconds, text, url
 
 
 @dataclass(frozen=True)
@@ -87,7 +14,7 @@ class Option:
     """One option. `env` are variables, the first that is set wins; `key` is the dotted key of the file."""
 
     name: str
-    parse: Callable[[Any], Any]
+    parse: Kind
     help: str
     flag: str | None = None
     env: tuple[str, ...] = ()

@@ -1,0 +1,109 @@
+"""`kubiya config`: what a worker on this host would be told, and from where."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from kubiya_worker.cli.terminal import Paint
+from kubiya_worker.errors import ConfigurationError, UsageError
+from kubiya_worker.settings import describe, sources
+from kubiya_worker.settings.table import OPTIONS, Option
+
+_FILE = click.option("--config", help="Configuration file.  [default: ~/.kubiya/worker-config.yaml]")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def config() -> None:
+    """Show, explain and check the settings."""
+
+
+@config.command()
+@_FILE
+@click.option("--json", "as_json", is_flag=True)
+def show(config: str | None, as_json: bool) -> None:
+    """Show what is set, with secrets hidden."""
+    found = [o for o in sources.origins({}, os.environ, config) if o.value is not None]
+    if as_json:
+        print(json.dumps({o.option.name: o.shown if o.option.secret else o.value for o in found}, ensure_ascii=False))
+        return
+    for origin in found:
+        print(f"{origin.option.name}: {origin.shown}")
+
+
+@config.command()
+@click.argument("name", required=False)
+@_FILE
+def explain(name: str | None, config: str | None) -> None:
+    """Say where each value comes from, or all about the option NAME."""
+    paint = Paint.for_stream(sys.stdout)
+    found = sources.origins({}, os.environ, config)
+    if name is None:
+        width = max(len(o.option.name) for o in found)
+        for origin in found:
+            value = origin.shown or paint.dim("not set")
+            print(f"{origin.option.name:{width}}  {value}  {paint.dim(f'({origin.source})')}")
+        return
+    option = _named(name)
+    origin = next(o for o in found if o.option is option)
+    print(f"{paint.bold(option.name)}: {option.help}")
+    print(f"  is          {origin.shown or 'not set'}  ({origin.source})")
+    print(f"  takes       {option.parse.wanted}")
+    for what, names in (("flag", [option.flag]), ("environment", option.env), ("file", [option.key])):
+        given = ", then ".join(n for n in names if n)
+        if given:
+            print(f"  {what:11} {given}")
+    print(paint.dim("  A flag wins over the environment, that over the file, that over the default."))
+
+
+def _named(name: str) -> Option:
+    """By its name, flag, variable or key."""
+    for option in OPTIONS:
+        if name in (option.name, option.flag, option.key, *option.env):
+            return option
+    names = [n for o in OPTIONS for n in (o.name, o.flag, o.key, *o.env) if n]
+    near = difflib.get_close_matches(name, names, 1)
+    remedy = f"Did you mean {near[0]}?" if near else "kubiya config explain lists them"
+    raise UsageError(f"There is no option {name!r}", remedy=remedy)
+
+
+@config.command()
+@click.argument("file", required=False)
+def validate(file: str | None) -> None:
+    """Check a configuration file, and the environment with it."""
+    path = sources.file_of(file)
+    if path is None:
+        raise ConfigurationError(
+            f"There is no {sources.DEFAULT_FILE}", remedy="Name a file, or make one with kubiya config init"
+        )
+    found = sources.origins({}, os.environ, str(path))
+    count = sum(1 for o in found if o.source.startswith(f"{path}:"))
+    print(f"{path}: valid, {count} setting{'s' if count != 1 else ''}")
+
+
+@config.command()
+@click.argument("file", required=False)
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+def init(file: str | None, force: bool) -> None:
+    """Write a configuration file with every key in it, commented out."""
+    path = Path(file or sources.DEFAULT_FILE).expanduser()
+    if path.exists() and not force:
+        raise UsageError(f"{path} is there already", remedy="Edit it, or replace it with --force")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
+            out.write(describe.example())
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
+    print(path)
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON schema of the configuration file, for editors."""
+    print(json.dumps(describe.json_schema(), indent=2))

@@ -1,0 +1,64 @@
+"""The table of options told in other forms: a JSON schema, an example file, a reference page. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kubiya_worker.settings.file import text_of
+from kubiya_worker.settings.table import OPTIONS, Option
+
+REFERENCE: Final = "${…}"  # stands for a variable or a file, and so for any kind of value
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema (2020-12) of the configuration file, for editors."""
+    root = _object("Kubiya Worker configuration")
+    for option in OPTIONS:
+        if option.key is None:
+            continue
+        *sections, name = option.key.split(".")
+        node = root
+        for section in sections:
+            node = node["properties"].setdefault(section, _object(None))
+        schema: dict[str, Any] = {"description": option.help}
+        if option.default is not None:
+            schema["default"] = option.default
+        variable = {"type": "string", "pattern": r"\$\{[^}]+\}"}
+        node["properties"][name] = {**schema, "anyOf": [option.parse.schema, variable]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root}
+
+
+def _object(title: str | None) -> dict[str, Any]:
+    return {**({"title": title} if title else {}), "type": "object", "additionalProperties": False, "properties": {}}
+
+
+def example() -> str:
+    """A configuration file with every key, commented out where the default serves."""
+    lines = ["# Kubiya Worker. Flags and environment variables win over this file.", "# ${VAR} and ${file:/path} work."]
+    section = ""
+    keyed = [(*option.key.rpartition("."), option) for option in OPTIONS if option.key]
+    for head, _, name, option in sorted(keyed, key=lambda row: row[0]):  # stable: within a section the table's order
+        if head != section:
+            section = head
+            lines += ["", f"{head}:"]
+        lines.append(f"{'  ' if head else ''}{_example_line(option, name)}")
+    return "\n".join(lines) + "\n"
+
+
+def _example_line(option: Option, name: str) -> str:
+    if option.secret:
+        return f"# {name}: ${{{option.env[0]}}}  # {option.help}"
+    value = "" if option.default is None else f" {text_of(option.default)}"
+    return f"# {name}:{value}  # {option.help}"
+
+
+def reference() -> str:
+    """The options as a Markdown table."""
+    rows = ["| option | flag | environment | file | default |", "|---|---|---|---|---|"]
+    for option in OPTIONS:
+        names = (option.flag, ", ".join(option.env), option.key)
+        flag, env, key = (f"`{name}`" if name else "" for name in names)
+        env = ", ".join(f"`{name}`" for name in option.env)
+        default = "" if option.default is None else f"`{text_of(option.default)}`"
+        rows.append(f"| {option.help} | {flag} | {env} | {key} | {default} |")
+    return "\n".join(rows) + "\n"

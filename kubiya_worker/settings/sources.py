@@ -1,0 +1,88 @@
+"""Flags before environment before file before defaults; and where each value came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from kubiya_worker.errors import ConfigurationError, NotAllowed, UsageError
+from kubiya_worker.settings import file
+from kubiya_worker.settings.table import OPTIONS, Option
+from kubiya_worker.settings.values import Settings
+
+DEFAULT_FILE: Final = Path("~/.kubiya/worker-config.yaml")
+DEFAULT: Final = "default"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """An option's value (None: not set) and where it was found: a flag, a variable, file:line, or DEFAULT."""
+
+    option: Option
+    value: Any
+    source: str
+
+    @property
+    def shown(self) -> str:
+        """For people: secrets hidden."""
+        if self.value is None:
+            return ""
+        return "[set, hidden]" if self.option.secret else file.text_of(self.value)
+
+
+def file_of(config: str | None) -> Path | None:
+    """The configuration file that counts: the one that is named, or the default one when it is there."""
+    path = Path(config).expanduser() if config else DEFAULT_FILE.expanduser()
+    return path if config or path.is_file() else None
+
+
+def origins(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | None = None) -> list[Origin]:
+    """Every option with its value and where that came from. `flags` are by option name, None where not given.
+
+    Raises UsageError for a bad flag, ConfigurationError for a bad variable or file.
+    """
+    path = file_of(config)
+    entries = file.read(path, (o.key for o in OPTIONS if o.key), environ) if path else {}
+    return [_origin(option, flags, environ, entries) for option in OPTIONS]
+
+
+def resolve(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | None = None) -> Settings:
+    """The settings of a worker. Raises as `origins` does, UsageError without a queue, NotAllowed without a key."""
+    found = {o.option.name: o.value for o in origins(flags, environ, config) if o.value is not None}
+    key_file = found.pop("api_key_file", None)
+    if key_file and "api_key" not in found:
+        found["api_key"] = file.read_secret(Path(key_file).expanduser(), "The API key file")
+    if "queue_id" not in found:
+        raise UsageError("No queue is given", remedy="Use --queue-id Q, or set QUEUE_ID")
+    if not found.get("api_key"):
+        raise NotAllowed(
+            "No API key is given", remedy="Set KUBIYA_API_KEY, or KUBIYA_API_KEY_FILE to a file that holds it"
+        )
+    return Settings(**found)
+
+
+def _origin(
+    option: Option, flags: Mapping[str, Any], environ: Mapping[str, str], entries: Mapping[str, file.Entry]
+) -> Origin:
+    if flags.get(option.name) is not None:
+        try:
+            return Origin(option, option.parse(flags[option.name]), option.flag or option.name)
+        except ValueError as error:
+            raise UsageError(f"{option.flag} {flags[option.name]!r} is not {error}") from error
+    for name in option.env:
+        if environ.get(name, "").strip():
+            return Origin(option, _parsed(option, environ[name].strip(), name), name)
+    if option.key and option.key in entries:
+        entry = entries[option.key]
+        return Origin(option, _parsed(option, entry.value, f"{entry.where}: {option.key}"), entry.where)
+    return Origin(option, option.default, DEFAULT)
+
+
+def _parsed(option: Option, value: Any, where: str) -> Any:
+    try:
+        return option.parse(value)
+    except ValueError as error:
+        shown = "" if option.secret else f" {value!r}"
+        raise ConfigurationError(f"{where}{shown} is not {error}", remedy="Correct it") from error
