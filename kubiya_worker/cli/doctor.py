@@ -1,0 +1,60 @@
+"""`kubiya doctor`: what is wrong here, and what mends it. Exit code 0 when nothing failed, else 1."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from kubiya_worker.cli.terminal import Paint, one_line
+from kubiya_worker.doctor import FAIL, PASS, SKIP, WARN, Report, checks, examine
+from kubiya_worker.doctor.check import Result
+from kubiya_worker.errors import WorkerError
+from kubiya_worker.settings import Settings, resolve
+
+
+@click.command()
+@click.option("--queue-id", help="Worker queue, by id or name (or QUEUE_ID).")
+@click.option("--config", help="Configuration file.  [default: ~/.kubiya/worker-config.yaml]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def doctor(queue_id: str | None, config: str | None, as_json: bool) -> int:
+    """Examine this host, the network, the control plane, Temporal and the model endpoint."""
+    settings: Settings | None = None
+    problem: WorkerError | None = None
+    try:
+        settings = resolve({"queue_id": queue_id}, os.environ, config)
+    except WorkerError as error:
+        problem = error
+    home = Path("~/.kubiya").expanduser()
+    todo, probe = checks(settings, problem, home, os.environ)
+    report = Report()
+    try:
+        for result in examine(todo, report):
+            if not as_json:
+                _show(result, Paint.for_stream(sys.stdout))
+    finally:
+        if probe is not None:
+            probe.close()
+    if as_json:
+        print(json.dumps(report.wire(), ensure_ascii=False))
+    else:
+        counts = [f"{report.count(PASS)} passed", f"{report.count(FAIL)} failed", f"{report.count(WARN)} warnings"]
+        print(f"{report.overall}: {', '.join(counts)}, {report.count(SKIP)} skipped")
+    return 1 if report.count(FAIL) else 0
+
+
+def _show(result: Result, paint: Paint) -> None:
+    marks = {
+        PASS: paint.green(paint.symbol("✓", "ok")),
+        FAIL: paint.red(paint.symbol("✗", "FAIL")),
+        WARN: paint.yellow("!"),
+        SKIP: paint.dim("-"),
+    }
+    milliseconds = paint.dim(f"{result.seconds * 1000:.0f} ms")
+    message = one_line(result.finding.message, 160)
+    print(f"{marks[result.finding.status]} {result.check.name:13} {message}  {milliseconds}", flush=True)
+    if result.finding.remedy:
+        print(f"{'':16}{paint.bold('mend:')} {one_line(result.finding.remedy, 160)}", flush=True)

@@ -1,0 +1,102 @@
+"""A check looks at one thing and says what it found. A report is what all of them found (PROTOCOL F.10 `doctor`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from kubiya_worker.errors import WorkerError
+
+PASS: Final = "pass"  # noqa: S105 - a verdict
+FAIL: Final = "fail"
+WARN: Final = "warning"
+SKIP: Final = "skip"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`remedy` is a command or a sentence that mends it; empty for what passed."""
+
+    status: str
+    message: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """`needs` names checks without which this one says nothing: it is skipped when one of them has not passed."""
+
+    name: str
+    category: str
+    look: Callable[[], Finding]
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    check: Check
+    finding: Finding
+    seconds: float
+
+    def wire(self) -> dict[str, Any]:
+        found = {
+            "name": self.check.name,
+            "category": self.check.category,
+            "status": self.finding.status,
+            "message": self.finding.message,
+            "duration_ms": round(self.seconds * 1000, 1),
+        }
+        return {**found, "remediation": self.finding.remedy} if self.finding.remedy else found
+
+
+@dataclass
+class Report:
+    results: list[Result] = field(default_factory=list)
+
+    def count(self, status: str) -> int:
+        return sum(result.finding.status == status for result in self.results)
+
+    @property
+    def overall(self) -> str:
+        if self.count(FAIL):
+            return "unhealthy"
+        return "degraded" if self.count(WARN) else "healthy"
+
+    def wire(self) -> dict[str, Any]:
+        return {
+            "timestamp": datetime.now(UTC).isoformat(),
+            "overall": self.overall,
+            "checks": [result.wire() for result in self.results],
+            "summary": {
+                "total": len(self.results),
+                "passed": self.count(PASS),
+                "failed": self.count(FAIL),
+                "warnings": self.count(WARN),
+                "skipped": self.count(SKIP),
+            },
+        }
+
+
+def examine(checks: Sequence[Check], report: Report) -> Iterator[Result]:
+    """Run the checks in order; each result is added to the report and yielded as it comes."""
+    verdicts: dict[str, str] = {}
+    for check in checks:
+        missing = [name for name in check.needs if verdicts.get(name) not in (PASS, WARN)]
+        began = time.monotonic()
+        finding = Finding(SKIP, f"not looked at: {missing[0]} comes first") if missing else _look(check)
+        verdicts[check.name] = finding.status
+        result = Result(check, finding, time.monotonic() - began)
+        report.results.append(result)
+        yield result
+
+
+def _look(check: Check) -> Finding:
+    try:
+        return check.look()
+    except WorkerError as error:
+        return Finding(FAIL, error.message, error.remedy)
+    except OSError as error:
+        return Finding(FAIL, f"{error.strerror or error}")

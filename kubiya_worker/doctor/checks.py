@@ -1,0 +1,64 @@
+"""The list of checks, in the order in which a person would look."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+
+from kubiya_worker.doctor import host, network
+from kubiya_worker.doctor.check import PASS, Check, Finding
+from kubiya_worker.doctor.temporal import Probe
+from kubiya_worker.errors import WorkerError
+from kubiya_worker.process.lifecycle import endpoint_of
+from kubiya_worker.settings import Settings
+
+HOST, NETWORK, CONTROL_PLANE, TEMPORAL, MODEL = "host", "network", "control plane", "Temporal", "model"
+
+
+def checks(
+    settings: Settings | None, problem: WorkerError | None, home: Path, environ: Mapping[str, str]
+) -> tuple[list[Check], Probe | None]:
+    """All checks; without settings (`problem` says why) those of the host alone."""
+
+    def look_at_settings() -> Finding:
+        if problem is not None:
+            raise problem
+        assert settings is not None
+        return Finding(PASS, f"queue {settings.queue_id!r} at {settings.control_plane_url}")
+
+    of_host = [
+        Check("python", HOST, host.python),
+        Check("packages", HOST, host.packages),
+        Check("supervisor", HOST, host.supervisor_name),
+        Check("disk", HOST, functools.partial(host.disk, home)),
+        Check("inodes", HOST, functools.partial(host.inodes, home)),
+        Check("permissions", HOST, functools.partial(host.permissions, home)),
+        Check("limits", HOST, host.limits),
+        Check("pid files", HOST, functools.partial(host.pid_files, home)),
+        Check("docker", HOST, functools.partial(host.docker, environ)),
+        Check("settings", HOST, look_at_settings),
+    ]
+    if settings is None:
+        return of_host, None
+    url = settings.control_plane_url
+    probe = Probe(settings)
+
+    def look_at_model() -> Finding:
+        assert probe.registration is not None
+        endpoint = endpoint_of(settings, probe.registration)
+        return network.model(endpoint.base_url, endpoint.api_key)
+
+    of_network = [
+        Check("proxy", NETWORK, functools.partial(network.proxy, url)),
+        Check("dns", NETWORK, functools.partial(network.dns, url)),
+        Check("tls", NETWORK, functools.partial(network.tls, url)),
+        Check("health", CONTROL_PLANE, functools.partial(network.control_plane, url)),
+        Check("clock", CONTROL_PLANE, functools.partial(network.clock, url), ("health",)),
+        Check("api key", CONTROL_PLANE, functools.partial(network.api_key, settings), ("health",)),
+        Check("queue", CONTROL_PLANE, functools.partial(network.queue, settings), ("api key",)),
+        Check("registration", CONTROL_PLANE, probe.register, ("queue",)),
+        Check("poll", TEMPORAL, probe.temporal, ("registration",)),
+        Check("endpoint", MODEL, look_at_model, ("registration",)),
+    ]
+    return of_host + of_network, probe

@@ -1,0 +1,148 @@
+"""This host: interpreter, packages, disk, limits, files of workers, Docker."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import resource
+import shutil
+import socket
+import stat
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
+
+OLDEST: Final = (3, 11)
+PACKAGES: Final = ("temporalio", "click", "requests", "psutil", "structlog", "yaml", "pydantic_ai", "daemon")
+DISK_FAIL, DISK_WARN = 100 * 2**20, 1024 * 2**20  # bytes free
+INODES_WARN: Final = 10_000
+FILES_WARN: Final = 1024  # open files: a worker with ten steps and a hundred connections stays below half of it
+DOCKER_SOCKET: Final = "/var/run/docker.sock"
+
+
+def python() -> Finding:
+    version = sys.version.split()[0]
+    if sys.version_info < OLDEST:
+        return Finding(FAIL, f"Python {version} is too old", "Install Python 3.11 or newer, or set PYTHON_PATH to one")
+    return Finding(PASS, f"Python {version} at {sys.executable}")
+
+
+def packages() -> Finding:
+    """Found, not imported: importing all of them takes a second."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        return Finding(FAIL, f"missing: {', '.join(missing)}", f"{sys.executable} -m pip install kubiya-worker")
+    return Finding(PASS, f"temporalio {importlib.metadata.version('temporalio')} and {len(PACKAGES) - 1} others")
+
+
+def supervisor_name() -> Finding:
+    """Another distribution (supervisord's) has the import name `supervisor` too."""
+    found = importlib.util.find_spec("supervisor")
+    origin = Path(found.origin) if found and found.origin else None
+    if origin is None:
+        return Finding(FAIL, "the package 'supervisor' is missing", f"{sys.executable} -m pip install kubiya-worker")
+    if not (origin.parent / "arbiter.py").exists() and (origin.parent / "supervisord.py").exists():
+        return Finding(
+            FAIL,
+            f"the import name 'supervisor' belongs to another distribution ({origin.parent})",
+            f"{sys.executable} -m pip uninstall supervisor",
+        )
+    return Finding(PASS, str(origin.parent))
+
+
+def disk(home: Path) -> Finding:
+    place = _existing(home)
+    usage = shutil.disk_usage(place)
+    text = f"{usage.free / 2**30:.1f} GiB free at {place}"
+    if usage.free < DISK_FAIL:
+        return Finding(FAIL, text, f"du -xh {place} | sort -h | tail")
+    return Finding(WARN if usage.free < DISK_WARN else PASS, text, "" if usage.free >= DISK_WARN else "Free some space")
+
+
+def inodes(home: Path) -> Finding:
+    about = os.statvfs(_existing(home))
+    if about.f_files == 0:
+        return Finding(SKIP, "this file system has no fixed number of inodes")
+    if about.f_favail < INODES_WARN:
+        return Finding(WARN, f"{about.f_favail} inodes free", f"du --inodes -x {_existing(home)} | sort -n | tail")
+    return Finding(PASS, f"{about.f_favail:,} inodes free")
+
+
+def permissions(home: Path) -> Finding:
+    """The folder of keys and logs is this user's alone."""
+    if not home.exists():
+        parent = _existing(home)
+        if os.access(parent, os.W_OK):
+            return Finding(PASS, f"{home} will be made")
+        return Finding(
+            FAIL, f"{parent} is not writable", f"chown {os.getuid()} {parent}, or set HOME to another folder"
+        )
+    about = home.stat()
+    if not os.access(home, os.W_OK | os.X_OK):
+        return Finding(FAIL, f"{home} is not writable", f"chown -R {os.getuid()} {home}")
+    open_to = [p for p in (home, home / "config", home / "dev" / "key") if p.exists() and _open_to_others(p)]
+    if open_to:
+        return Finding(WARN, f"{open_to[0]} can be read by other users", f"chmod -R go-rwx {open_to[0]}")
+    return Finding(PASS, f"{home} is {stat.filemode(about.st_mode)}")
+
+
+def limits() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < FILES_WARN:
+        return Finding(WARN, f"{soft} open files allowed", f"ulimit -n {min(hard, 4096) if hard > 0 else 4096}")
+    return Finding(PASS, f"{soft if soft != resource.RLIM_INFINITY else 'unlimited'} open files")
+
+
+def pid_files(home: Path) -> Finding:
+    """PID files whose process is gone, or is another one by now."""
+    stale = [path for path in sorted(home.glob("workers/*/**/worker.pid")) if not _lives(path)]
+    if stale:
+        queue = stale[0].relative_to(home / "workers").parts[0]
+        return Finding(WARN, f"{stale[0]} names a process that is gone", f"kubiya worker stop --queue-id {queue}")
+    return Finding(PASS, "no stale PID files")
+
+
+def docker(environ: Mapping[str, str]) -> Finding:
+    """Only `--type=docker` and the docker skill need it."""
+    address = environ.get("DOCKER_HOST", f"unix://{DOCKER_SOCKET}")
+    if not address.startswith("unix://"):
+        return Finding(SKIP, f"DOCKER_HOST is {address}")
+    path = address.removeprefix("unix://")
+    if not Path(path).exists():
+        return Finding(SKIP, f"no Docker engine at {path}; only --type=docker needs one")
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(2)
+            probe.connect(path)
+    except PermissionError:
+        return Finding(WARN, f"{path}: permission denied", "sudo usermod -aG docker $USER, and log in again")
+    except OSError as error:
+        return Finding(WARN, f"{path}: {error.strerror or error}", "sudo systemctl start docker")
+    return Finding(PASS, f"an engine answers at {path}")
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
+    return path if path.exists() else _existing(path.parent)
+
+
+def _open_to_others(path: Path) -> bool:
+    return bool(path.stat().st_mode & 0o077)
+
+
+def _lives(path: Path) -> bool:
+    """Whether the process that wrote the file still runs; when it began tells it from another with the same number."""
+    try:
+        told = json.loads(path.read_text())
+        process = psutil.Process(int(told["pid"]))
+        since = told.get("start_time")
+        return since is None or abs(process.create_time() - float(since)) < 2.0
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return False

@@ -1,0 +1,152 @@
+"""The way to the control plane and to the model endpoint: names, TLS, proxies, clocks, keys."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+import requests
+from requests.utils import get_environ_proxies
+
+from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
+from kubiya_worker.settings import Settings
+
+SECONDS: Final = 5.0  # for one answer
+SKEW_WARN, SKEW_FAIL = 5.0, 60.0  # seconds: tokens and certificates stop being valid somewhere in between
+EXPIRY_WARN: Final = 14 * 86400  # seconds until a certificate ends
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def proxy_of(url: str) -> str | None:
+    """The proxy that requests to `url` go through, without its password."""
+    found = get_environ_proxies(url).get(urlsplit(url).scheme)
+    if not found:
+        return None
+    parts = urlsplit(found)
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
+
+
+def dns(url: str) -> Finding:
+    host, port = _address(url)
+    if proxy_of(url):
+        return Finding(SKIP, "the proxy looks names up")
+    try:
+        found = sorted({str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)})
+    except OSError as error:
+        return Finding(FAIL, f"{host}: {error.strerror or error}", f"getent hosts {host}; cat /etc/resolv.conf")
+    return Finding(PASS, f"{host} is {', '.join(found[:4])}")
+
+
+def proxy(url: str) -> Finding:
+    found = proxy_of(url)
+    if found is None:
+        return Finding(PASS, "none for this address")
+    host, port = _address(found)
+    try:
+        socket.create_connection((host, port), SECONDS).close()
+    except OSError as error:
+        return Finding(FAIL, f"{found}: {error.strerror or error}", "echo $HTTP_PROXY $HTTPS_PROXY $NO_PROXY")
+    return Finding(PASS, f"{found} answers")
+
+
+def tls(url: str) -> Finding:
+    """The certificate chain as this host's trust store sees it, and when it ends."""
+    if urlsplit(url).scheme != "https":
+        return Finding(SKIP, "plain HTTP")
+    if proxy_of(url):
+        return Finding(SKIP, "goes through the proxy")
+    host, port = _address(url)
+    context = ssl.create_default_context(cafile=_ca_file())
+    try:
+        with (
+            socket.create_connection((host, port), SECONDS) as raw,
+            context.wrap_socket(raw, server_hostname=host) as secured,
+        ):
+            certificate = secured.getpeercert() or {}
+            version = secured.version()
+    except ssl.SSLCertVerificationError as error:
+        return Finding(FAIL, f"{host}: {error.verify_message}", "export REQUESTS_CA_BUNDLE=/path/of/your/ca.pem")
+    except OSError as error:
+        return Finding(FAIL, f"{host}:{port}: {error.strerror or error}", f"openssl s_client -connect {host}:{port}")
+    left = ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()
+    text = f"{version}, the certificate is good for {left / 86400:.0f} days"
+    return Finding(WARN, text, "Renew the certificate") if left < EXPIRY_WARN else Finding(PASS, text)
+
+
+def _ca_file() -> str | None:
+    merged = requests.Session().merge_environment_settings("https://x", {}, None, None, None)["verify"]
+    return merged if isinstance(merged, str) else None
+
+
+def control_plane(url: str) -> Finding:
+    try:
+        reply = requests.get(f"{url}/api/health", timeout=SECONDS)
+    except requests.RequestException as error:
+        return Finding(FAIL, f"{url} cannot be reached ({type(error).__name__})", f"curl -v {url}/api/health")
+    if reply.status_code != 200:
+        return Finding(FAIL, f"{url}/api/health answers {reply.status_code}", "Is this URL a Kubiya control plane?")
+    return Finding(PASS, f"{url} answers in {reply.elapsed.total_seconds() * 1000:.0f} ms")
+
+
+def clock(url: str) -> Finding:
+    """Compared with the control plane's own, to the second."""
+    stamp = requests.get(f"{url}/api/health", timeout=SECONDS).headers.get("Date")
+    if not stamp:
+        return Finding(SKIP, "the control plane does not tell the time")
+    skew = (datetime.now(UTC) - parsedate_to_datetime(stamp)).total_seconds()
+    text = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the control plane"
+    if abs(skew) > SKEW_FAIL:
+        return Finding(FAIL, text, "timedatectl set-ntp true")
+    return Finding(WARN, text, "timedatectl set-ntp true") if abs(skew) > SKEW_WARN else Finding(PASS, text)
+
+
+def api_key(settings: Settings) -> Finding:
+    url = f"{settings.control_plane_url}/api/v1/auth/validate"
+    reply = requests.get(url, headers={"Authorization": f"Bearer {settings.api_key}"}, timeout=SECONDS)
+    if reply.status_code in (401, 403):
+        return Finding(
+            FAIL, "the control plane refuses the API key", "Set KUBIYA_API_KEY to a key of this control plane"
+        )
+    if reply.status_code != 200:
+        return Finding(WARN, f"the control plane cannot tell ({reply.status_code})")
+    told = reply.json()
+    return Finding(PASS, f"organization {told.get('slug') or told.get('name')}, as {told.get('user_email')}")
+
+
+def queue(settings: Settings) -> Finding:
+    url = f"{settings.control_plane_url}/api/v1/worker-queues/{settings.queue_id}"
+    reply = requests.get(url, headers={"Authorization": f"Bearer {settings.api_key}"}, timeout=SECONDS)
+    if reply.status_code == 404:
+        return Finding(FAIL, f"there is no queue {settings.queue_id!r}", "Check --queue-id, or create the queue")
+    if reply.status_code != 200:
+        return Finding(FAIL, f"the queue cannot be read ({reply.status_code})")
+    told = reply.json()
+    text = f"{told.get('name')}: {told.get('status')}, {told.get('active_workers')} workers"
+    if told.get("status") != "active":
+        return Finding(FAIL, text, "Activate the queue on the control plane")
+    return Finding(PASS, text)
+
+
+def model(url: str, key: str) -> Finding:
+    """The model list of the OpenAI-compatible endpoint: reachable, and the key is taken."""
+    if not url:
+        return Finding(WARN, "no model endpoint: only the offline demo model works", "export OPENAI_API_KEY=…")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        reply = requests.get(f"{url}/models", headers=headers, timeout=SECONDS)
+    except requests.RequestException as error:
+        return Finding(FAIL, f"{url} cannot be reached ({type(error).__name__})", f"curl -v {url}/models")
+    if reply.status_code in (401, 403):
+        return Finding(FAIL, f"{url} refuses the key", "Check OPENAI_API_KEY or LITELLM_API_KEY")
+    if reply.status_code >= 500:
+        return Finding(WARN, f"{url}/models answers {reply.status_code}")
+    return Finding(PASS, f"{url} answers in {reply.elapsed.total_seconds() * 1000:.0f} ms")

@@ -1,0 +1,76 @@
+"""Registration, the connection to Temporal and a real poll, as the worker does them, and a goodbye at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import timedelta
+from typing import Final
+
+from kubiya_worker import __version__
+from kubiya_worker.control_plane.client import ControlPlane, Registration
+from kubiya_worker.doctor.check import FAIL, PASS, Finding
+from kubiya_worker.errors import WorkerError
+from kubiya_worker.settings import Settings
+
+SECONDS: Final = 8.0  # for the connection
+REFUSED_WITHIN: Final = 0.5  # seconds: a poll that was not refused by then is waiting for work
+
+
+class Probe:
+    """Holds the registration from one check to the next."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._control_plane = ControlPlane(settings.control_plane_url, settings.api_key, read_timeout=10.0)
+        self.registration: Registration | None = None
+
+    def register(self) -> Finding:
+        self.registration = self._control_plane.start_worker(
+            self._settings.queue_id, sdk_version=__version__, system_info={"hostname": self._settings.worker_hostname}
+        )
+        return Finding(PASS, f"as worker {self.registration.worker_id}; said goodbye again afterwards")
+
+    def close(self) -> None:
+        if self.registration is not None:
+            try:
+                self._control_plane.disconnect(self.registration.worker_id, reason="doctor", exit_code=0)
+            except WorkerError:
+                pass  # it is forgotten by itself after 150 s
+        self._control_plane.close()
+
+    def temporal(self) -> Finding:
+        assert self.registration is not None
+        address = self._settings.temporal_host or self.registration.temporal_host
+        host, _, port = address.rpartition(":")
+        try:
+            return asyncio.run(asyncio.wait_for(self._poll(address, self.registration), SECONDS))
+        except TimeoutError:
+            return Finding(FAIL, f"{address} does not answer within {SECONDS:g} s", f"nc -vz {host} {port}")
+        except RuntimeError as error:  # the SDK's core reports a failed connection this way
+            return Finding(FAIL, f"{address} cannot be reached: {str(error)[:200]}", f"nc -vz {host} {port}")
+
+    async def _poll(self, address: str, registration: Registration) -> Finding:
+        """A poll of a queue that nobody else has, so that no work is taken."""
+        from temporalio.api.taskqueue.v1 import TaskQueue
+        from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest
+        from temporalio.client import Client
+        from temporalio.service import RPCError
+
+        from kubiya_worker.process.temporal import tls_of
+
+        namespace = self._settings.temporal_namespace or registration.temporal_namespace
+        key = registration.temporal_api_key
+        tls = tls_of(self._settings, address, key)
+        client = await Client.connect(address, namespace=namespace, tls=tls, api_key=key if tls and key else None)
+        request = PollActivityTaskQueueRequest(
+            namespace=namespace, task_queue=TaskQueue(name=f"kubiya-doctor-{uuid.uuid4()}"), identity="kubiya-doctor"
+        )
+        polling = asyncio.ensure_future(
+            client.workflow_service.poll_activity_task_queue(request, timeout=timedelta(seconds=10))
+        )
+        await asyncio.wait({polling}, timeout=REFUSED_WITHIN)
+        if polling.done() and isinstance(error := polling.exception(), RPCError):
+            return Finding(FAIL, f"{address} refuses a poll: {error.message}", "Check its namespace and API key")
+        polling.cancel()  # it waits for a task, as a poll does
+        return Finding(PASS, f"{address}, namespace {namespace}: connected, polled")

@@ -1,0 +1,102 @@
+"""Findings about a host: folders, PID files, disks, sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from kubiya_worker.doctor import FAIL, PASS, SKIP, WARN, host
+
+
+def test_this_interpreter_and_its_packages_pass() -> None:
+    assert host.python().status == host.packages().status == host.supervisor_name().status == PASS
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "PACKAGES", ("click", "no_such_package_here"))
+    found = host.packages()
+    assert (found.status, found.message) == (FAIL, "missing: no_such_package_here")
+    assert found.remedy == f"{sys.executable} -m pip install kubiya-worker"
+
+
+def test_the_supervisor_of_another_distribution_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "supervisor"
+    other.mkdir()
+    (other / "__init__.py").touch()
+    (other / "supervisord.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "supervisor", raising=False)
+    found = host.supervisor_name()
+    assert found.status == FAIL
+    assert "pip uninstall supervisor" in found.remedy
+
+
+def test_a_folder_that_is_not_there_yet_passes_when_it_can_be_made(tmp_path: Path) -> None:
+    assert host.permissions(tmp_path / "new").status == PASS
+
+
+def test_a_key_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
+    home = tmp_path / ".kubiya"
+    (home / "dev").mkdir(parents=True, mode=0o700)
+    home.chmod(0o700)
+    assert host.permissions(home).status == PASS
+    (home / "dev" / "key").write_text("kby_x")
+    (home / "dev" / "key").chmod(0o644)
+    found = host.permissions(home)
+    assert (found.status, found.remedy) == (WARN, f"chmod -R go-rwx {home}/dev/key")
+
+
+def test_a_pid_file_is_stale_when_its_process_is_gone_or_another_one(tmp_path: Path) -> None:
+    file = tmp_path / "workers" / "q1" / "worker.pid"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"pid": os.getpid(), "start_time": psutil.Process().create_time()}))
+    assert host.pid_files(tmp_path).status == PASS
+    file.write_text(json.dumps({"pid": os.getpid(), "start_time": 12.0}))
+    assert host.pid_files(tmp_path).remedy == "kubiya worker stop --queue-id q1"
+    file.write_text("not JSON")
+    assert host.pid_files(tmp_path).status == WARN
+
+
+def test_free_space_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert host.disk(tmp_path / "not" / "there").status == PASS
+    monkeypatch.setattr(host, "DISK_WARN", 2**60)
+    assert host.disk(tmp_path).status == WARN
+    monkeypatch.setattr(host, "DISK_FAIL", 2**60)
+    assert host.disk(tmp_path).status == FAIL
+
+
+def test_few_open_files_are_a_warning() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        assert host.limits().status == WARN
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Paths of sockets hold at most 107 bytes; pytest's folders can be longer."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_a_docker_socket_is_connected_to(short_folder: Path) -> None:
+    path = short_folder / "docker.sock"
+    environ = {"DOCKER_HOST": f"unix://{path}"}
+    assert host.docker(environ).status == SKIP
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        assert host.docker(environ).status == PASS
+    assert host.docker(environ).status == WARN  # the socket is there, and nobody listens
+    assert host.docker({"DOCKER_HOST": "tcp://10.0.0.1:2375"}).status == SKIP

@@ -1,0 +1,122 @@
+"""Findings about the way to a control plane, against real listeners on this host."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from kubiya_worker.doctor import FAIL, PASS, SKIP, WARN, network
+
+
+class _Server(BaseHTTPRequestHandler):
+    date = ""
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response_only(self.status)
+        self.send_header("Date", self.date or format_datetime(datetime.now(UTC), usegmt=True))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadingHTTPServer]:
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Server,), {}))
+    thread = threading.Thread(target=listening.serve_forever, args=(0.02,))
+    thread.start()
+    yield listening
+    listening.shutdown()
+    thread.join()
+    listening.server_close()
+
+
+def _url(server: ThreadingHTTPServer, scheme: str = "http") -> str:
+    return f"{scheme}://127.0.0.1:{server.server_port}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_names_are_looked_up() -> None:
+    assert network.dns("http://localhost:1").status == PASS
+    found = network.dns("https://no-such-host.invalid")
+    assert (found.status, found.remedy) == (FAIL, "getent hosts no-such-host.invalid; cat /etc/resolv.conf")
+
+
+def test_a_control_plane_that_answers_nobody_or_an_error_fails(server: ThreadingHTTPServer) -> None:
+    assert network.control_plane(_url(server)).status == PASS
+    server.RequestHandlerClass.status = 404  # type: ignore[attr-defined]
+    assert network.control_plane(_url(server)).status == FAIL
+    nobody = f"http://127.0.0.1:{_free_port()}"
+    assert network.control_plane(nobody).remedy == f"curl -v {nobody}/api/health"
+
+
+@pytest.mark.parametrize(("behind", "status"), [(0, PASS), (20, WARN), (600, FAIL), (-600, FAIL)])
+def test_clocks_are_compared(server: ThreadingHTTPServer, behind: int, status: str) -> None:
+    server.RequestHandlerClass.date = format_datetime(  # type: ignore[attr-defined]
+        datetime.now(UTC) - timedelta(seconds=behind), usegmt=True
+    )
+    assert network.clock(_url(server)).status == status
+
+
+def test_a_certificate_that_this_host_does_not_trust_fails(
+    server: ThreadingHTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-days", "30", "-keyout", str(key), "-out", str(certificate), "-subj", "/CN=127.0.0.1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    refused = network.tls(_url(server, "https"))
+    assert (refused.status, refused.remedy) == (FAIL, "export REQUESTS_CA_BUNDLE=/path/of/your/ca.pem")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    assert network.tls(_url(server, "https")).status == PASS
+
+
+def test_plain_http_has_no_certificate() -> None:
+    assert network.tls("http://127.0.0.1:1").status == SKIP
+
+
+def test_a_proxy_is_tried_and_its_password_not_shown(
+    server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert network.proxy("http://127.0.0.1").status == PASS
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:secret@127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("http_proxy", f"http://user:secret@127.0.0.1:{server.server_port}")
+    found = network.proxy("http://control-plane.invalid")
+    assert (found.status, found.message) == (PASS, f"http://127.0.0.1:{server.server_port} answers")
+    assert network.dns("http://control-plane.invalid").status == SKIP
+
+
+def test_a_model_endpoint_says_what_it_thinks_of_the_key(server: ThreadingHTTPServer) -> None:
+    assert network.model("", "").status == WARN
+    assert network.model(_url(server), "sk").status == PASS
+    server.RequestHandlerClass.status = 401  # type: ignore[attr-defined]
+    assert network.model(_url(server), "sk").remedy == "Check OPENAI_API_KEY or LITELLM_API_KEY"
