@@ -75,8 +75,9 @@ class Database:
     def _migrate(self) -> None:
         """Bring the schema to HEAD. Alembic is imported only for a database that is behind: it costs 0.2 s."""
         tables = {row[0] for row in self.connection.execute(text("select name from sqlite_master where type='table'"))}
+        self.connection.commit()
         if not tables:
-            with self.transaction():
+            with self._rebuilding():
                 schema.metadata.create_all(self.connection)  # a test holds it equal to what the migrations make
                 self.connection.execute(text("create table alembic_version (version_num varchar(32) not null)"))
                 self.connection.execute(text("insert into alembic_version values (:head)"), {"head": HEAD})
@@ -101,13 +102,30 @@ class Database:
         config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["connection"] = self.connection
         try:
-            command.upgrade(config, "head")
+            with self._rebuilding():
+                command.upgrade(config, "head")
         except CommandError as error:
             raise ConfigurationError(
                 f"{self.path} was made by another version of kubiya-worker ({error})",
                 remedy="Use that version, or name another file with --database",
             ) from error
+
+    @contextlib.contextmanager
+    def _rebuilding(self) -> Iterator[None]:
+        """A transaction for changes of the schema: a kill in the middle leaves the old one.
+
+        sqlite3 begins none by itself before DDL. Foreign keys are off meanwhile: SQLite changes a table by making it
+        anew, and dropping the old one would take along the rows that refer to it.
+        """
+        self.connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
         self.connection.commit()
+        try:
+            with self.transaction():
+                self.connection.exec_driver_sql("BEGIN IMMEDIATE")
+                yield
+        finally:
+            self.connection.exec_driver_sql("PRAGMA foreign_keys=ON")
+            self.connection.commit()
 
     def execute(self, statement: Any, values: Any = None) -> Any:
         return self.connection.execute(statement, values) if values is not None else self.connection.execute(statement)
