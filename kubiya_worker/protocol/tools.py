@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 RISKS: Final = ("low", "medium", "high", "critical")
+EFFECTS: Final = ("write", "exec", "egress")
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,9 @@ class ToolSpec:
 
     `idempotent` tools may run again when their worker died; others run at most once. `timeout` is in seconds.
     `risk` is one of RISKS; `category` one of command_execution, file_operation, file_search, network, general.
+    `taints`: results hold what others wrote (files, the web, an MCP server), so they may try to instruct the model.
+    `effects` are those of EFFECTS that a call can have: it changes something, runs code, or sends data out.
+    `origin` says where a tool of another program comes from ("server/tool" for MCP).
     """
 
     name: str
@@ -24,10 +28,14 @@ class ToolSpec:
     category: str = "general"
     source: str = "skill"  # skill | mcp | builtin | custom
     timeout: float = 60.0
+    taints: bool = False
+    effects: tuple[str, ...] = ()
+    origin: str = ""
 
     def wire(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "effects": list(self.effects)}
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> ToolSpec:
-        return cls(**{name: raw[name] for name in cls.__dataclass_fields__ if name in raw})
+        known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
+        return cls(**{**known, "effects": tuple(known.get("effects") or ())})

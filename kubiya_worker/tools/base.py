@@ -29,11 +29,20 @@ class ToolContext:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """`output` is what the model reads; `error` is one line None means success. `metadata` is for events and logs."""
+    """`output` is what the model reads; `error` is one line, None means success. `metadata` is for events and logs.
+
+    `taints` overrides what the tool's spec says of its results: False for one that holds nothing of others (a refusal).
+    """
 
     output: str
     error: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    taints: bool | None = None
+
+
+def refusal(message: str) -> ToolResult:
+    """The result of a call that was not made; `message` has no full stop at its end."""
+    return ToolResult(f"{message}.", error=message, metadata={"refused": True}, taints=False)
 
 
 class Tool(Protocol):

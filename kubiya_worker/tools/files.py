@@ -21,17 +21,17 @@ from kubiya_worker.tools.folder import Folder, Outside
 from kubiya_worker.tools.output import Output
 
 TYPES: Final = ("file_system", "file", "files")
-KEYS: Final = (
-    "base_dir",
-    "base_directory",
-    "enable_save_file",
-    "enable_read_file",
-    "enable_list_files",
-    "enable_search_files",
-    "allowed_extensions",
-    "read_only",
-    "max_file_size",
-)
+KEYS: Final = {
+    "base_dir": "The folder that paths cannot leave (the workspace)",
+    "base_directory": "The same",
+    "enable_save_file": "Whether files may be saved (true)",
+    "enable_read_file": "Whether files may be read (true)",
+    "enable_list_files": "Whether folders may be listed (true)",
+    "enable_search_files": "Whether files may be searched (true)",
+    "allowed_extensions": "Endings of files that may be read and saved (any)",
+    "read_only": "No saving, whatever else is set (false)",
+    "max_file_size": 'Bytes, or a string such as "10MB", of a file that is read or saved (any; 10MB to save)',
+}
 MAX_SAVE: Final = 10 << 20  # bytes of a saved file, unless configured
 MAX_ENTRIES: Final = 1_000  # listed or found in one call
 MAX_VISITED: Final = 100_000  # entries that one call looks at
@@ -147,6 +147,7 @@ class ListFiles(_FileTool):
         },
         idempotent=True,
         category="file_operation",
+        taints=True,
         timeout=TIMEOUT,
     )
 
@@ -183,6 +184,7 @@ class ReadFile(_FileTool):
         },
         idempotent=True,
         category="file_operation",
+        taints=True,
         timeout=TIMEOUT,
     )
 
@@ -235,6 +237,7 @@ class SearchFiles(_FileTool):
         },
         idempotent=True,
         category="file_search",
+        taints=True,
         timeout=TIMEOUT,
     )
 
@@ -304,6 +307,7 @@ class SaveFile(_FileTool):
         idempotent=True,  # the same call leaves the same file; the replacement is atomic
         risk="medium",
         category="file_operation",
+        effects=("write",),
         timeout=TIMEOUT,
     )
 

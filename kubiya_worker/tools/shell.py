@@ -14,21 +14,21 @@ from typing import Any, Final
 
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools import allowance, command, programs
-from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
+from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, refusal
 from kubiya_worker.tools.configuration import Skill
 
 TYPES: Final = ("shell", "bash")
-KEYS: Final = (
-    "allowed_commands",
-    "blocked_commands",
-    "timeout",
-    "working_directory",
-    "usage_guidelines",
-    "environment_context",
-    "shell_binary",  # taken and not used: there is no shell
-    "shell_args",
-    "pass_environment",  # ours: names of variables that tools may see although they look like the worker's own
-)
+KEYS: Final = {
+    "allowed_commands": "Programs that may be run; `*` for any (ls cat grep find ps top pwd echo head tail)",
+    "blocked_commands": "Programs that may not, whatever is allowed (none)",
+    "timeout": "Seconds until a program is ended, 1 to 600 (30); when set, also the most that the model may ask for",
+    "working_directory": "Where programs run (the workspace)",
+    "usage_guidelines": "Text for the model, 2,000 characters (none)",
+    "environment_context": "Text for the model, 2,000 characters (none)",
+    "shell_binary": "Taken and not used: there is no shell",
+    "shell_args": "Taken and not used: there is no shell",
+    "pass_environment": "Ours: variables that programs may see although they look like the worker's own (none)",
+}
 DEFAULT_ALLOWED: Final = ("ls", "cat", "grep", "find", "ps", "top", "pwd", "echo", "head", "tail")
 DEFAULT_TIMEOUT: Final = 30.0  # seconds
 LONGEST_TIMEOUT: Final = 600.0
@@ -80,12 +80,12 @@ class Shell:
         if folder == self._workspace:
             folder.mkdir(parents=True, exist_ok=True)
         if not folder.is_dir():
-            return _refusal(f"The working directory {folder} does not exist")
+            return refusal(f"The working directory {folder} does not exist")
         try:
             line = command.split(str(arguments["command"]))
             executable = self._allowance.check(line.argv, folder.resolve())
         except command.Refused as refused:
-            return _refusal(str(refused))
+            return refusal(str(refused))
         try:
             ended = await programs.run(
                 (Path(executable).name, *line.argv[1:]),
@@ -97,7 +97,7 @@ class Shell:
                 call_id=context.tool_call_id,
             )
         except (OSError, ValueError) as error:
-            return _refusal(f"{line.argv[0]} could not be started: {error}")
+            return refusal(f"{line.argv[0]} could not be started: {error}")
         return _result(ended, line, min(timeout, self._longest))
 
     def environment(self, context: ToolContext) -> dict[str, str]:
@@ -150,6 +150,8 @@ class Shell:
             risk="critical" if everything else "medium" if harmless else "high",
             category="command_execution",
             timeout=self._longest + programs.GRACE + 10,
+            taints=True,
+            effects=("exec",) if not harmless else (),
         )
 
 
@@ -168,10 +170,6 @@ def _commands(skill: Skill, key: str, default: tuple[str, ...]) -> frozenset[str
         if name != "*" and not re.fullmatch(r"[A-Za-z0-9_.+@\[-]+|/[^\s*?]+", name):
             raise skill.wrong(key, f"a list of program names or absolute paths, one each; {name!r} is neither")
     return frozenset(names)
-
-
-def _refusal(message: str) -> ToolResult:
-    return ToolResult(f"{message}.", error=message, metadata={"refused": True})
 
 
 def _result(ended: programs.Ended, line: command.CommandLine, timeout: float) -> ToolResult:

@@ -11,7 +11,7 @@ from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
 from kubiya_worker.tools.configuration import Skill
 
 TYPES: Final = ("sleep",)
-KEYS: Final[tuple[str, ...]] = ()
+KEYS: Final[dict[str, str]] = {}
 LONGEST: Final = 3600.0  # seconds
 
 SPEC: Final = ToolSpec(

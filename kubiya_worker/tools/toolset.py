@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import files, shell, sleep
+from kubiya_worker.tools import files, http, shell, sleep
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, Toolset
 from kubiya_worker.tools.configuration import Skill
 
 NAME_LIMIT: Final = 64  # characters of a tool's name that model providers take (PROTOCOL D.4)
 
-_MODULES: Final = (shell, files, sleep)
+_MODULES: Final = (shell, files, http, sleep)
 _BUILDERS: Final = {kind: module for module in _MODULES for kind in module.TYPES}
 
 # Types of the published worker that this one has not: what to do instead.

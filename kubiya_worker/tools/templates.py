@@ -1,0 +1,40 @@
+"""`{{…}}` in configuration, filled in at the last moment: inside the activity that uses the value, never in a history.
+
+    {{NAME}}  {{.env.NAME}}   a variable of the execution's environment; one that is not there stays as it is written
+    {{.secret.NAME}}          the same, but one that is not there is a refusal: `{{.secret.X}}` is no password
+
+Values come from the execution's environment only (PROTOCOL D.5). The worker's own variables are not looked at, whatever
+the name is: they hold its keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kubiya_worker.errors import ConfigurationError
+
+_TEMPLATE: Final = re.compile(r"\{\{\s*(?:\.(?P<kind>secret|env)\.)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
+
+
+def resolve(value: Any, env: Mapping[str, str], where: str) -> Any:
+    """`value` with the templates in all of its strings filled in. Raises ConfigurationError for an unknown secret."""
+    if isinstance(value, str):
+
+        def fill(match: re.Match[str]) -> str:
+            if match["name"] in env:
+                return env[match["name"]]
+            if match["kind"] == "secret":
+                raise ConfigurationError(
+                    f"{where}: the secret {match['name']} is not in the execution's environment",
+                    remedy="Attach it to the agent or to one of its environments",
+                )
+            return match[0]
+
+        return _TEMPLATE.sub(fill, value)
+    if isinstance(value, Mapping):
+        return {str(key): resolve(member, env, where) for key, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [resolve(item, env, where) for item in value]
+    return value
