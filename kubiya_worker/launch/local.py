@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from kubiya_worker.launch import init
 from kubiya_worker.settings import Settings
 
 
@@ -36,8 +37,10 @@ def worker_environment(settings: Settings, environ: Mapping[str, str]) -> dict[s
 
 
 def exec_worker(settings: Settings) -> NoReturn:
-    """Replaces this process, so that signals, exit code and process table need no go-between."""
-    argv = worker_argv(settings.queue_id)
+    """Replaces this process, so that signals, exit code and process table need no go-between. PID 1 stays: see init."""
+    argv, environment = worker_argv(settings.queue_id), worker_environment(settings, os.environ)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(argv[0], argv, worker_environment(settings, os.environ))  # noqa: S606 - our own program, no shell
+    if os.getpid() == 1:
+        sys.exit(init.run(argv, environment))
+    os.execve(argv[0], argv, environment)  # noqa: S606 - our own program, no shell
