@@ -24,6 +24,8 @@ from kubiya_worker.server.api import (
     execute,
     executions,
     general,
+    install,
+    locks,
     queues,
     rules,
     workers,
@@ -53,7 +55,7 @@ PAGE_HEADERS: Final = {
 # Routes are tried in this order: what workers call most comes first.
 RESOURCES: Final = (
     *(executions, analytics, workers, control, execute, approvals, agents),
-    *(queues, environments, rules, general),
+    *(queues, locks, install, environments, rules, general),
 )
 
 

@@ -32,15 +32,24 @@ async def reconcile(plane: Plane) -> None:
     after = ""
     while True:
         await asyncio.sleep(EVERY)
-        quiet = plane.executions.open((datetime.now(UTC) - QUIET).isoformat())
-        for execution in chosen(quiet, after):
-            after = execution["id"]
-            try:
-                end = await _end(plane, execution)
-            except TemporalDown:
-                break
-            if end is not None:
-                _apply(plane, execution, end)
+        try:
+            after = await _look(plane, after)
+        except Exception:  # a full disk, or a bug: the next look may do better
+            log.exception("reconcile.failed")
+
+
+async def _look(plane: Plane, after: str) -> str:
+    """One round. Returns where the next one begins."""
+    quiet = plane.executions.open((datetime.now(UTC) - QUIET).isoformat())
+    for execution in chosen(quiet, after):
+        try:
+            end = await _end(plane, execution)
+        except TemporalDown:
+            break
+        after = execution["id"]
+        if end is not None:
+            _apply(plane, execution, end)
+    return after
 
 
 async def _end(plane: Plane, execution: Execution) -> End | None:

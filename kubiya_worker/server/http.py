@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from kubiya_worker.server.store.database import dumps
+from kubiya_worker.server.store.outbox import TooLarge
 from kubiya_worker.server.store.records import Taken
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ MAX_BODY: Final = 8 * 1024 * 1024  # bytes
 MAX_DRAIN: Final = 64 * 1024 * 1024  # bytes of a refused body that are read, so that its sender gets to see the reply
 MAX_PROMPT: Final = 256 * 1024  # bytes: Temporal's limit for one payload is 2 MB, and a prompt is not the only one
 MAX_NAME: Final = 200  # characters
+MAX_DEPTH: Final = 100  # of arrays and objects in a body
 SCHEMES: Final = ("bearer ", "userkey ", "baerer ")
 
 # JSON types as FastAPI names them in a 422.
@@ -165,16 +168,18 @@ def route(method: str, path: str, handler: Handler, status: int = 200, *, prefix
         try:
             body = await _body(request) if with_body else {}
             answer = await handler(Call(request, plane, organization_id, body))
+            return answer if isinstance(answer, Response) else reply(answer, status)
         except ApiError as error:
             return reply({"detail": error.detail}, error.status)
         except Taken as error:
             return reply({"detail": f"The name {str(error)!r} is taken"}, 409)
-        except OperationalError as error:
+        except TooLarge as error:
+            return reply({"detail": str(error)}, 413)
+        except DatabaseError as error:
             log.error("database.failed path=%s error=%s", request.url.path, error.orig)
             return reply({"detail": f"The database cannot be used: {error.orig}. Check the disk"}, 503)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
-        return answer if isinstance(answer, Response) else reply(answer, status)
 
     return Route(prefix + path, serve, methods=[method])
 
@@ -193,16 +198,41 @@ async def _body(request: Request) -> dict[str, Any]:
     if not raw:
         return {}
     try:
-        body = json.loads(raw, parse_constant=_no_number)
+        body = json.loads(raw.decode(), parse_constant=_no_number, parse_float=_finite)
+    except UnicodeDecodeError as error:
+        raise ApiError(422, [_problem(["body"], "The body is not UTF-8", "json_invalid")]) from error
     except (ValueError, RecursionError) as error:
         raise ApiError(422, [_problem(["body"], f"JSON decode error: {error}", "json_invalid")]) from error
     if not isinstance(body, dict):
         raise ApiError(422, [_problem(["body"], "Input should be an object", "dict_type")])
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+        raise ApiError(422, [_problem(["body"], f"Input is nested more than {MAX_DEPTH} deep", "recursion_loop")])
     return _whole(body) if b"\\ud" in raw.lower() else body
 
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    """1e999 is valid JSON, but what Python would write for it is not."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:20]} is too large")
+    return number
+
+
+def _depth(value: Any) -> int:
+    """Without recursion: what is read here has to be written again, from a deeper stack."""
+    depth, level = 0, [value]
+    while level:
+        level = [inner for outer in level for inner in _inside(outer)]
+        depth += 1
+    return depth - 1
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _whole(value: Any) -> Any:

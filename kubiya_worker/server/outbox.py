@@ -53,21 +53,33 @@ class Sender:
 
     async def _drain(self, execution_id: str) -> None:
         try:
-            while action := self._outbox.next(execution_id):
-                async with self._slots:
-                    try:
-                        await self._tell(action)
-                    except TemporalDown as error:
-                        log.warning(
-                            "temporal.down action=%s execution_id=%s error=%s", action.kind, execution_id, error
-                        )
-                        await asyncio.sleep(RETRY)  # with the slot: while Temporal is away, few ask
-                        continue
-                    except LookupError:
-                        log.info("workflow.gone action=%s execution_id=%s", action.kind, execution_id)
-                self._outbox.remove(action.id)
+            while True:
+                try:
+                    if not await self._tell_next(execution_id):
+                        return
+                except TemporalDown as error:
+                    log.warning("temporal.down execution_id=%s error=%s", execution_id, error)
+                except Exception:  # a full disk, or a bug: the execution must not stand still for it
+                    log.exception("outbox.failed execution_id=%s", execution_id)
+                    await asyncio.sleep(RETRY)
         finally:
             self._tasks.pop(execution_id, None)
+
+    async def _tell_next(self, execution_id: str) -> bool:
+        """False when there is nothing to tell."""
+        action = self._outbox.next(execution_id)
+        if action is None:
+            return False
+        async with self._slots:
+            try:
+                await self._tell(action)
+            except TemporalDown:
+                await asyncio.sleep(RETRY)  # with the slot: while Temporal is away, few ask
+                raise
+            except LookupError:
+                log.info("workflow.gone action=%s execution_id=%s", action.kind, execution_id)
+        self._outbox.remove(action.id)
+        return True
 
     async def _tell(self, action: Action) -> None:
         workflow = self._find(action.execution_id)

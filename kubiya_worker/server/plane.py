@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol.events import Event
 from kubiya_worker.server.auth import Keys
+from kubiya_worker.server.locks import Locks
 from kubiya_worker.server.outbox import Sender
 from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store import outbox, schema
@@ -46,6 +48,8 @@ class Plane:
         self.approvals = Approvals(self.database)
         self.outbox = outbox.Outbox(self.database)
         self.sender = Sender(self.outbox, temporal, find=self.workflow, refused=self._never_started)
+        self.locks = Locks()
+        self.began = time.time()
         self.closing = asyncio.Event()
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
@@ -72,6 +76,10 @@ class Plane:
         watching.discard(watcher)
         if not watching:
             self._watchers.pop(execution_id, None)
+
+    def watching(self) -> int:
+        """How many streams are open."""
+        return sum(map(len, self._watchers.values()))
 
     def close(self) -> None:
         """Ends every stream: their clients come back to the next server with the number of their last event."""

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from starlette.routing import Route
 
+from kubiya_worker.server.api.environments import check_environment
 from kubiya_worker.server.http import Call, invalid, not_found, route
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.records import Object, Records
@@ -40,10 +41,7 @@ def _fields(call: Call, kind: str) -> Object:
     given = call.fields(FIELDS[kind])
     if "name" in given:
         given["name"] = call.name()
-    environment = given.get("execution_environment") or {}
-    for name in ("env_vars", "mcp_servers"):
-        if not isinstance(environment.get(name) or {}, dict):
-            raise invalid("execution_environment", f"{name} is an object", "dict_type")
+    check_environment(given)
     try:
         if "skills" in given:
             given["skills"] = [definitions.skill(s) for s in given["skills"]]
@@ -128,4 +126,29 @@ def _routes(kind: str) -> list[Route]:
     ]
 
 
-ROUTES: list[Route] = [*_routes(AGENT), *_routes(TEAM)]
+async def add_member(call: Call) -> Any:
+    team, member = entity_of(call, TEAM, call.path("team")), entity_of(call, AGENT, call.path("agent"))
+    return _with_members(call, team, [*_others(team, member), member["id"]])
+
+
+async def remove_member(call: Call) -> Any:
+    team, member = entity_of(call, TEAM, call.path("team")), entity_of(call, AGENT, call.path("agent"))
+    return _with_members(call, team, _others(team, member))
+
+
+def _others(team: Object, member: Object) -> list[Any]:
+    ids = team["configuration"].get("member_ids")
+    return [i for i in ids if i not in (member["id"], member["name"])] if isinstance(ids, list) else []
+
+
+def _with_members(call: Call, team: Object, ids: list[Any]) -> Object:
+    configuration = {**team["configuration"], "member_ids": ids}
+    return _shown(call, TEAM, call.plane.teams.update(team, {"configuration": configuration}))
+
+
+ROUTES: list[Route] = [
+    *_routes(AGENT),
+    *_routes(TEAM),
+    route("POST", "/teams/{team}/agents/{agent}", add_member),
+    route("DELETE", "/teams/{team}/agents/{agent}", remove_member),
+]

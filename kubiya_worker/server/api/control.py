@@ -22,6 +22,7 @@ from kubiya_worker.server.store.executions import Execution
 
 PREVIEW: Final = 200  # characters
 REASON: Final = 500  # characters
+BATCH: Final = 100  # executions
 PAUSABLE: Final = (ex.RUNNING, ex.WAITING)
 
 
@@ -123,7 +124,26 @@ async def mark_done(call: Call) -> Any:
 
 async def terminate(call: Call) -> Any:
     """No code of the worker runs any more; a tool that runs is not stopped by it."""
-    execution, reason, plane = execution_of(call), call.text("reason")[:REASON], call.plane
+    return _terminate(call, execution_of(call), call.text("reason")[:REASON])
+
+
+async def terminate_all(call: Call) -> Any:
+    """Each of up to 100 executions by itself: one that is unknown or over does not keep the others."""
+    reason, ids = call.text("reason")[:REASON], call.fields({"execution_ids": list}).get("execution_ids")
+    if not ids or len(ids) > BATCH or not all(isinstance(key, str) for key in ids):
+        raise invalid("execution_ids", f"execution_ids is a list of 1 to {BATCH} ids", "list_type")
+    results = []
+    for key in ids:
+        execution = call.plane.executions.get(call.organization_id, key)
+        if execution is None:
+            results.append({"success": False, "execution_id": key, "error": f"Execution {key!r} not found"})
+        else:
+            results.append(_terminate(call, execution, reason))
+    return {"results": results, "terminated": sum(result["success"] for result in results)}
+
+
+def _terminate(call: Call, execution: Execution, reason: str) -> dict[str, Any]:
+    plane = call.plane
     if ex.is_final(execution["status"]):
         return _refused(execution, f"The execution is {execution['status']} already")
     with plane.database.transaction():
@@ -134,6 +154,7 @@ async def terminate(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
+    route("POST", "/executions/batch/terminate", terminate_all),
     route("POST", "/executions/{execution}/message", message, 202),
     route("POST", "/executions/{execution}/pause", pause),
     route("POST", "/executions/{execution}/resume", resume),

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.routing import Route
 
-from kubiya_worker.server.http import ApiError, Call, not_found, route
+from kubiya_worker.server.http import ApiError, Call, invalid, not_found, route
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.records import Object
 
@@ -29,13 +29,28 @@ def name_of(call: Call, environment_id: str) -> str:
     return str(found["name"]) if found else DEFAULT
 
 
+def check_environment(given: Object) -> None:
+    """422 for an `execution_environment` that would not resolve."""
+    fault = definitions.fault_of_environment(given.get("execution_environment") or {})
+    if fault:
+        raise invalid("execution_environment", fault, "dict_type")
+
+
+def _fields(call: Call) -> Object:
+    given = call.fields(definitions.ENVIRONMENT_FIELDS)
+    check_environment(given)
+    if "name" in given:
+        given["name"] = call.name()
+    return given
+
+
 async def list_all(call: Call) -> Any:
     environment_of(call, DEFAULT)
     return call.plane.environments.list(call.organization_id)
 
 
 async def create(call: Call) -> Any:
-    environment = definitions.new_environment(call.fields(definitions.ENVIRONMENT_FIELDS))
+    environment = definitions.new_environment(_fields(call))
     return call.plane.environments.create(call.organization_id, call.name(), environment)
 
 
@@ -44,7 +59,7 @@ async def get(call: Call) -> Any:
 
 
 async def update(call: Call) -> Any:
-    return call.plane.environments.update(environment_of(call), call.fields(definitions.ENVIRONMENT_FIELDS))
+    return call.plane.environments.update(environment_of(call), _fields(call))
 
 
 async def delete(call: Call) -> Any:

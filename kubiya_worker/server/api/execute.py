@@ -11,6 +11,8 @@ from starlette.routing import Route
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
 from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of
+from kubiya_worker.server.api.environments import check_environment
+from kubiya_worker.server.api.executions import execution_of
 from kubiya_worker.server.api.queues import hidden, queue_of
 from kubiya_worker.server.http import ApiError, Call, invalid, route
 from kubiya_worker.server.store import outbox
@@ -99,9 +101,8 @@ def workflow_input(execution: Execution, kind: str, entity: Object, given: Objec
 
 
 def _variables(given: Object) -> dict[str, str]:
+    check_environment(given)
     variables = (given.get("execution_environment") or {}).get("env_vars") or {}
-    if not isinstance(variables, dict):
-        raise invalid("execution_environment", "env_vars is an object", "dict_type")
     return {str(k): str(v) for k, v in variables.items()}
 
 
@@ -157,9 +158,20 @@ async def create(call: Call) -> Any:
     return made
 
 
+async def job_status(call: Call) -> Any:
+    """How a scheduled run ended, for its job. The execution has its own status."""
+    execution, status = execution_of(call), call.text("status")
+    given = call.fields({"duration_ms": int, "error_message": str})
+    told = {"job_id": call.path("job"), "status": status, **given}
+    metadata = {**(execution.get("execution_metadata") or {}), "job": told}
+    call.plane.change(execution, {"execution_metadata": metadata})
+    return {"job_id": told["job_id"], "execution_id": execution["id"], "status": status}
+
+
 ROUTES: list[Route] = [
     _execute(AGENT),
     _execute(TEAM),
     route("POST", "/executions/create", create, 201),
     route("POST", "/executions/job-executions", create, 201),
+    route("POST", "/executions/{execution}/job/{job}/status", job_status, 202),
 ]

@@ -12,6 +12,7 @@ from kubiya_worker.protocol import names
 from kubiya_worker.server.api.agents import AGENT, TEAM, resolved_environment, resolved_skills, store_of
 from kubiya_worker.server.http import ApiError, Call, fields_of, invalid, not_found, route
 from kubiya_worker.server.plane import workflow_of
+from kubiya_worker.server.store.events import data_of
 from kubiya_worker.server.store.executions import Execution, summary
 from kubiya_worker.server.stream import stream
 from kubiya_worker.server.temporal import TemporalDown
@@ -163,6 +164,15 @@ async def add_events(call: Call) -> Any:
     return {"success": True, "accepted": new, "duplicates": len(events) - new, "last_sequence": last}
 
 
+async def list_events(call: Call) -> Any:
+    """The log, or a part of it, at once: `after` a number, at most `limit`."""
+    execution_id = execution_id_of(call)
+    after, limit = call.number("after", 0, 0, 10**15), call.number("limit", 500, 1, 1000)
+    found = call.plane.events.after(execution_id, after, limit)
+    keys = ("sequence", "event_type", "timestamp")
+    return [{**{key: getattr(e, key) for key in keys}, "data": data_of(e)} for e in found]
+
+
 async def get_stream(call: Call) -> Any:
     given = call.request.headers.get("last-event-id") or call.query("last_event_id") or None
     return stream(call.plane, execution_id_of(call), given)
@@ -171,6 +181,7 @@ async def get_stream(call: Call) -> Any:
 ROUTES: list[Route] = [
     route("POST", "/executions/{execution}/events/batch", add_events, 202),
     route("POST", "/executions/{execution}/events", add_event, 202),
+    route("GET", "/executions/{execution}/events", list_events),
     route("GET", "/executions/{execution}", get),
     route("PATCH", "/executions/{execution}", patch),
     route("GET", "/executions/{execution}/context", context),

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import text
+from sqlalchemy.exc import DatabaseError
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
 from kubiya_worker.server.http import Call, not_found, reply, route
+from kubiya_worker.server.metrics import exposition
+
+if TYPE_CHECKING:
+    from kubiya_worker.server.plane import Plane
 
 SERVICE = "agent-control-plane"
 
@@ -27,6 +33,26 @@ async def ready(request: Request) -> Response:
         return reply({"status": "ready", "timestamp": now()})
     reason = f"Temporal at {temporal.address} does not answer"
     return reply({"status": "not_ready", "reason": reason, "timestamp": now()}, 503)
+
+
+async def detailed(request: Request) -> Response:
+    plane: Plane = request.app.state.plane
+    temporal = await plane.temporal.ready()
+    parts = {"api": "healthy", "database": "healthy", "temporal": "healthy" if temporal else "unreachable"}
+    try:
+        plane.database.execute(text("select 1 from alembic_version"))
+    except DatabaseError:
+        parts["database"] = "failed"
+    good = set(parts.values()) == {"healthy"}
+    return reply({"status": "healthy" if good else "degraded", "service": SERVICE, "timestamp": now(), **parts})
+
+
+async def metrics(request: Request) -> Response:
+    try:
+        figures = exposition(request.app.state.plane)
+    except DatabaseError as error:
+        return reply({"detail": f"The database cannot be used: {error.orig}"}, 503)
+    return PlainTextResponse(figures, media_type="text/plain; version=0.0.4")
 
 
 async def validate(call: Call) -> Any:
@@ -94,7 +120,9 @@ async def runtimes(call: Call) -> Any:
 ROUTES: list[Route] = [
     Route("/health", health),
     Route("/api/health", health),
+    Route("/api/health/detailed", detailed),
     Route("/api/ready", ready),
+    Route("/metrics", metrics),
     route("GET", "/auth/validate", validate),
     route("GET", "/client/config", client_config),
     route("GET", "/models", models),

@@ -78,7 +78,10 @@ async def get(call: Call) -> Any:
 
 
 async def update(call: Call) -> Any:
-    return _shown(call, call.plane.queues.update(queue_of(call), _fields(call)))
+    given = _fields(call)
+    if "max_workers" in call.body and call.body["max_workers"] is None:
+        given["max_workers"] = None  # no limit
+    return _shown(call, call.plane.queues.update(queue_of(call), given))
 
 
 async def delete(call: Call) -> Any:

@@ -61,6 +61,11 @@ async def start(call: Call) -> Any:
     }
 
 
+async def list_all(call: Call) -> Any:
+    """Live workers of all queues."""
+    return call.plane.workers.live(call.organization_id)
+
+
 async def health(call: Call) -> Any:
     """The guide's health check of a queue."""
     queue = queue_of(call)
@@ -82,6 +87,7 @@ async def disconnect(call: Call) -> Any:
 
 ROUTES: list[Route] = [
     route("POST", "/worker-queues/{queue}/start", start),
+    route("GET", "/workers", list_all),
     route("GET", "/workers/{queue}/health", health),
     route("POST", "/workers/{worker}/heartbeat", heartbeat),
     route("POST", "/workers/{worker}/disconnect", disconnect),

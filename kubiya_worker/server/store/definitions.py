@@ -68,11 +68,14 @@ RULE_FIELDS: Final[dict[str, type]] = {
     "approver_value": str,
     "auto_approve_roles": list,
     "require_reason": bool,
-    "timeout_minutes": float,
+    "timeout_minutes": int,
     "enabled": bool,
     "priority": int,
+    "action": str,
+    "argument_pattern": str,
 }
 SCOPES: Final = ("tool", "risk_level", "category", "all")
+ACTIONS: Final = ("ask", "allow", "deny")  # ours; what a rule without one does is ask
 LONGEST_TIMEOUT: Final = 43_200  # minutes
 HEARTBEAT_INTERVAL: Final = 30  # seconds: the published default of 60 leaves one lost beat of slack (PROTOCOL H.5)
 DEFAULT_SKILL: Final[Object] = {"name": "shell", "type": "shell", "description": "Runs commands"}
@@ -153,6 +156,8 @@ def new_rule(given: Object) -> Object:
         "timeout_minutes": 1440,
         "enabled": True,
         "priority": 0,
+        "action": "ask",
+        "argument_pattern": None,
     }
     return {**defaults, **_without_name(given)}
 
@@ -161,6 +166,9 @@ def skill(raw: Any) -> Object:
     """One skill of an agent or team. ValueError when it has no type."""
     if not isinstance(raw, dict) or not isinstance(raw.get("type") or raw.get("name"), str):
         raise ValueError("a skill is an object with a type")
+    for field in ("id", "name", "type", "description"):
+        if not isinstance(raw.get(field) or "", str):
+            raise ValueError(f"the {field} of a skill is a string")
     configuration = raw.get("configuration")
     if configuration is not None and not isinstance(configuration, dict):
         raise ValueError("the configuration of a skill is an object")
@@ -173,6 +181,16 @@ def skill(raw: Any) -> Object:
         "enabled": bool(raw.get("enabled", True)),
         "configuration": configuration or {},
     }
+
+
+def fault_of_environment(environment: Object) -> str:
+    """What is wrong with an `execution_environment`; empty if nothing."""
+    for name in ("env_vars", "mcp_servers"):
+        if not isinstance(environment.get(name) or {}, dict):
+            return f"{name} is an object"
+    if not isinstance(environment.get("working_dir") or "", str):
+        return "working_dir is a string"
+    return ""
 
 
 def _without_name(given: Object) -> Object:

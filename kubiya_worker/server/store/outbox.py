@@ -17,6 +17,11 @@ CANCEL: Final = "cancel"
 TERMINATE: Final = "terminate"  # argument: {reason}
 
 T = schema.outbox
+MAX_ARGUMENT: Final = 1_500_000  # bytes: Temporal's limit for one payload is 2 MB
+
+
+class TooLarge(Exception):
+    """More than Temporal takes in one piece; the text is for who asked."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,11 @@ class Outbox:
         self._db = database
 
     def add(self, execution_id: str, kind: str, argument: dict[str, Any] | None = None) -> None:
-        row = {"execution_id": execution_id, "action": kind, "argument": dumps(argument or {})}
+        """Raises TooLarge: what Temporal would never take must not stand in the way of what comes after it."""
+        text = dumps(argument or {})
+        if len(text) > MAX_ARGUMENT:
+            raise TooLarge(f"The request comes to {len(text):,} bytes for Temporal; at most {MAX_ARGUMENT:,} are taken")
+        row = {"execution_id": execution_id, "action": kind, "argument": text}
         with self._db.transaction():
             self._db.insert(T, row)
 

@@ -20,6 +20,11 @@ LOGS: Final = 100  # lines kept of each worker
 T = schema.workers
 
 
+def live_since() -> float:
+    """Who has sent a heartbeat since then is live; seconds since the epoch."""
+    return time.time() - LIVE_SECONDS
+
+
 class Workers:
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -65,15 +70,15 @@ class Workers:
             self._db.execute(update(T).where(mine), {"status": DISCONNECTED, "data": dumps(data)})
         return True
 
-    def live(self, organization_id: str, queue_id: str) -> list[dict[str, Any]]:
-        """WorkerDetail objects of PROTOCOL A.3, newest first."""
+    def live(self, organization_id: str, queue_id: str | None = None) -> list[dict[str, Any]]:
+        """WorkerDetail objects of PROTOCOL A.3, newest first; of one queue or of all."""
         query = (
             select(T)
             .where(
                 T.c.organization_id == organization_id,
-                T.c.queue_id == queue_id,
+                *([T.c.queue_id == queue_id] if queue_id is not None else []),
                 T.c.status != DISCONNECTED,
-                T.c.heartbeat_at >= time.time() - LIVE_SECONDS,
+                T.c.heartbeat_at >= live_since(),
             )
             .order_by(T.c.registered_at.desc())
         )
@@ -85,6 +90,7 @@ def _detail(row: Any) -> dict[str, Any]:
     return {
         "id": row.id,
         "worker_id": row.id,
+        "queue_id": row.queue_id,
         "status": row.status,
         "tasks_processed": int(data.get("tasks_processed") or 0),
         "current_task_id": data.get("current_task_id"),

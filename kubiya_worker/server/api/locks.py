@@ -1,0 +1,45 @@
+"""Update locks of a queue's workers (PROTOCOL A.3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.routing import Route
+
+from kubiya_worker.server.api.queues import queue_of
+from kubiya_worker.server.http import ApiError, Call, invalid, route
+
+SHORTEST, USUAL, LONGEST = 60, 300, 600  # seconds
+
+
+async def acquire(call: Call) -> Any:
+    queue_id, worker_id = queue_of(call)["id"], call.path("worker")
+    given = call.fields({"worker_id": str, "lock_duration_seconds": int})
+    seconds = given.get("lock_duration_seconds", USUAL)
+    if not SHORTEST <= seconds <= LONGEST:
+        raise invalid("lock_duration_seconds", f"lock_duration_seconds must be {SHORTEST} to {LONGEST}")
+    if given.get("worker_id", worker_id) != worker_id:
+        raise invalid("worker_id", "worker_id is another one than in the path")
+    lock = call.plane.locks.acquire(queue_id, worker_id, seconds)
+    if lock is None:
+        raise ApiError(409, "Another worker of this queue is updating itself; try again when it is done")
+    return lock.wire(queue_id)
+
+
+async def release(call: Call) -> Any:
+    if not call.plane.locks.release(queue_of(call)["id"], call.path("worker")):
+        raise ApiError(403, "Another worker holds the lock")
+
+
+async def status(call: Call) -> Any:
+    queue_id = queue_of(call)["id"]
+    lock = call.plane.locks.held(queue_id)
+    about: dict[str, Any] = {"locked": False, "queue_id": queue_id, "lock_coordination_available": True}
+    return {**about, **lock.wire(queue_id), "ttl_seconds": call.plane.locks.seconds_left(lock)} if lock else about
+
+
+ROUTES: list[Route] = [
+    route("POST", "/worker-queues/{queue}/workers/{worker}/update-lock", acquire),
+    route("DELETE", "/worker-queues/{queue}/workers/{worker}/update-lock", release),
+    route("GET", "/worker-queues/{queue}/update-lock-status", status),
+]

@@ -1,0 +1,42 @@
+"""The control plane's own figures as Prometheus text. Counts only: no names, no ids, so that no key is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from kubiya_worker import __version__
+from kubiya_worker.server.store.workers import live_since
+
+if TYPE_CHECKING:
+    from kubiya_worker.server.plane import Plane
+
+
+_LIVE = text("select count(*) from workers where status != 'disconnected' and heartbeat_at >= :at")
+
+
+def exposition(plane: Plane) -> str:
+    """Text format 0.0.4."""
+    execute = plane.database.execute
+    statuses = execute(text("select status, count(*) from executions group by status order by status")).all()
+    live = execute(
+        text("select count(*) from workers where status != 'disconnected' and heartbeat_at >= :at"),
+        {"at": live_since()},
+    ).scalar()
+    pending = execute(text("select count(*) from approvals where status = 'pending'")).scalar()
+    untold = execute(text("select count(*) from outbox")).scalar()
+    families: list[tuple[str, str, list[tuple[str, Any]]]] = [
+        ("info", "Version of the control plane", [(f'{{version="{__version__}"}}', 1)]),
+        ("start_time_seconds", "When this process began, since the epoch", [("", plane.began)]),
+        ("executions", "Executions by status", [(f'{{status="{status}"}}', count) for status, count in statuses]),
+        ("workers_live", "Workers with a heartbeat in the last 150 s", [("", live)]),
+        ("approvals_pending", "Requests for approval that nobody has answered", [("", pending)]),
+        ("outbox_pending", "Actions that Temporal has still to be told", [("", untold)]),
+        ("streams_open", "Clients that follow an execution", [("", plane.watching())]),
+    ]
+    lines = []
+    for name, about, samples in families:
+        lines += [f"# HELP kubiya_control_plane_{name} {about}", f"# TYPE kubiya_control_plane_{name} gauge"]
+        lines += [f"kubiya_control_plane_{name}{labels} {value}" for labels, value in samples]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,189 @@
+"""X5: keys are kept as hashes, and every route wants one and shows each organization only what is its own."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.routing import Route
+
+from kubiya_worker.server.app import RESOURCES
+from tests.support.control_plane import ControlPlane
+
+PUBLIC = {"/health", "/api/health", "/api/health/detailed", "/api/ready", "/metrics"}
+# Routes whose path names nothing, and which answer another organization with what is that one's own.
+OWN = {
+    "/auth/validate",
+    "/client/config",
+    "/models",
+    "/models/default",
+    "/models/{model:path}",
+    "/runtimes",
+    "/agents",
+    "/teams",
+    "/environments",
+    "/worker-queues",
+    "/workers",
+    "/approvals",
+    "/approvals/pending",
+    "/approval-rules",
+    "/approval-rules/resolve",
+    "/executions",
+}
+
+
+def routes() -> Iterator[tuple[str, str]]:
+    for resource in RESOURCES:
+        for route in resource.ROUTES:
+            assert isinstance(route, Route)
+            for method in sorted((route.methods or set()) - {"HEAD"}):
+                yield method, route.path
+
+
+@pytest.fixture(scope="module")
+def things(plane: ControlPlane) -> dict[str, str]:
+    """One of each, of the first organization: ids by the name that routes have for them."""
+    agent = plane.call("POST", "/agents", {"name": "a", "skills": []}, 201)["id"]
+    team = plane.call("POST", "/teams", {"name": "t", "configuration": {"member_ids": [agent]}}, 201)["id"]
+    environment = plane.call("POST", "/environments", {"name": "e"}, 201)["id"]
+    queue = plane.call("POST", f"/environments/{environment}/worker-queues", {"name": "qq"}, 201)["id"]
+    worker = plane.call("POST", f"/worker-queues/{queue}/start", {})["worker_id"]
+    execution = plane.execute("secret prompt")
+    approval = plane.call("POST", "/approvals", {"execution_id": execution, "tool_name": "shell"}, 201)["id"]
+    rule = plane.call("POST", "/approval-rules", {"name": "r", "scope_type": "all"}, 201)["id"]
+    plane.call("POST", f"/executions/{execution}/session", {"messages": [{"role": "user", "content": "hi"}]}, 201)
+    return {
+        **{"agent": agent, "team": team, "environment": environment, "queue": queue, "worker": worker, "job": "j"},
+        **{"execution": execution, "approval": approval, "rule": rule, "entity": agent, "model": "demo"},
+    }
+
+
+def path_of(path: str, things: dict[str, str]) -> str:
+    if "/teams/{entity}" in path:
+        things = {**things, "entity": things["team"]}
+    return re.sub(r"\{(\w+)(?::\w+)?\}", lambda m: things[m[1]], path)
+
+
+# A body that every route takes, so that the answer is about whose the thing is.
+def body_of(path: str, things: dict[str, str]) -> dict[str, Any]:
+    return {
+        "name": "mine",
+        "prompt": "p",
+        "message": "m",
+        "reason": "r",
+        "status": "active" if path.endswith("{queue}") else "running",
+        "tool_name": "shell",
+        "scope_type": "all",
+        "entity_type": "agent",
+        "entity_id": things["agent"],
+        "execution_id": things["execution"],
+        "execution_ids": [things["execution"]],
+        "messages": [],
+        "event_type": "message",
+        "events": [{"event_type": "message", "data": {}}],
+    }
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"UserKey": "wrong"}])
+def test_no_route_answers_without_a_key(plane: ControlPlane, things: dict[str, str], headers: dict[str, str]) -> None:
+    wrong = []
+    for method, path in routes():
+        answer = plane.ask(
+            method, "/" + path_of(path, things), body_of(path, things), headers={"Authorization": None, **headers}
+        )
+        if path in PUBLIC:
+            assert answer.status_code in (200, 503), (path, answer.text)
+        elif answer.status_code != 401:
+            wrong.append((method, path, answer.status_code))
+        else:
+            assert set(answer.json()["detail"]) == {"error", "message", "hint"}
+            assert answer.json()["detail"]["error"] == "Unauthorized"
+    assert not wrong
+
+
+def test_no_route_shows_or_changes_another_organizations_things(plane: ControlPlane, things: dict[str, str]) -> None:
+    headers = {"Authorization": f"Bearer {plane.key_of('other')}"}
+    log = plane.call("GET", f"/executions/{things['execution']}/events")
+    before = snapshot(plane, things)
+    wrong = []
+    for method, path in routes():
+        if path in PUBLIC:
+            continue
+        answer = plane.ask(method, "/" + path_of(path, things), body_of(path, things), headers=headers)
+        bare = path.removeprefix("/api/v1")
+        if bare == "/executions/batch/terminate":
+            assert answer.json()["terminated"] == 0
+        elif bare == "/workers/{worker}/heartbeat":
+            assert answer.status_code == 204  # always, as published; the snapshot says that nothing was taken
+        elif bare in OWN:
+            assert answer.status_code in (200, 201, 404), (method, path, answer.text)
+            shown = [s for s in (*things.values(), "secret prompt") if len(s) > 9 and s in answer.text]
+            if shown and answer.status_code != 404:  # a 404 says the id that was asked for
+                wrong.append((method, path, answer.text))
+        elif answer.status_code not in (404, 409):
+            wrong.append((method, path, answer.status_code, answer.text))
+    assert not wrong
+    assert snapshot(plane, things) == before
+    assert plane.call("GET", f"/executions/{things['execution']}/events") == log
+
+
+def snapshot(plane: ControlPlane, things: dict[str, str]) -> dict[str, Any]:
+    places = {
+        "agent": "/agents/{}",
+        "team": "/teams/{}",
+        "environment": "/environments/{}",
+        "execution": "/executions/{}",
+        "approval": "/approvals/{}",
+        "queue": "/worker-queues/{}/workers",
+    }
+    found = {name: plane.call("GET", place.format(things[name])) for name, place in places.items()}
+    found["rules"] = plane.call("GET", "/approval-rules")
+    found["session"] = plane.call("GET", f"/executions/{things['execution']}/session")
+    return found
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer {}"},
+        {"Authorization": "bearer {}"},
+        {"Authorization": "UserKey {}"},
+        {"Authorization": "Baerer {}"},
+        {"Authorization": "{}"},
+        {"Authorization": None, "UserKey": "{}"},
+        {"Authorization": "Bearer {}", "UserKey": "wrong"},
+    ],
+)
+def test_a_key_is_taken_in_every_form_that_clients_use(plane: ControlPlane, headers: dict[str, str | None]) -> None:
+    given = {name: value and value.format(plane.key) for name, value in headers.items()}
+    assert plane.call("GET", "/auth/validate", headers=given)["slug"] == "local"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer wrong", "UserKey": "{}"},  # Authorization wins
+        {"Authorization": "Basic {}"},
+        {"Authorization": "Bearer {} {}"},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer {}x"},
+    ],
+)
+def test_what_is_no_key_is_refused(plane: ControlPlane, headers: dict[str, str]) -> None:
+    given = {name: value.replace("{}", plane.key) for name, value in headers.items()}
+    plane.call("GET", "/auth/validate", status=401, headers=given)
+
+
+def test_keys_are_nowhere_in_the_database(plane: ControlPlane) -> None:
+    connection = sqlite3.connect(plane.database)
+    connection.execute("pragma wal_checkpoint(full)")
+    hashes = [row[0] for row in connection.execute("select hash from api_keys")]
+    connection.close()
+    assert hashes and all(re.fullmatch("[0-9a-f]{64}", value) for value in hashes)
+    for path in plane.folder.glob("cp.db*"):
+        assert plane.key.encode() not in path.read_bytes(), path
+    assert (plane.folder / "key").stat().st_mode & 0o777 == 0o600
+    assert plane.process is not None and not any(plane.key in line for line in plane.process.lines)
