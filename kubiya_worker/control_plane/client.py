@@ -225,7 +225,12 @@ class ControlPlane:
         data = None if body is None else json.dumps(body, separators=(",", ":"), default=str).encode()
         headers = {"Content-Type": "application/json"} if data is not None else None
         try:
-            reply = self._session.request(method, url, data=data, headers=headers, timeout=timeout or self._timeout)
+            # A redirect would turn a POST into a GET, or carry the request elsewhere.
+            reply = self._session.request(
+                method, url, data=data, headers=headers, timeout=timeout or self._timeout, allow_redirects=False
+            )
+        except (requests.exceptions.InvalidURL, UnicodeError) as error:
+            raise errors.Refused(f"{self.base_url} is not a URL", remedy="Check CONTROL_PLANE_URL") from error
         except requests.RequestException as error:
             raise errors.Unreachable(
                 f"The control plane at {self.base_url} cannot be reached ({_reason(error)})",
@@ -234,6 +239,12 @@ class ControlPlane:
         if reply.status_code >= 400:
             raise errors.from_status(
                 reply.status_code, f"{method} {url} answered {reply.status_code}: {_detail(reply)}", _retry_after(reply)
+            )
+        if reply.is_redirect:
+            raise errors.Refused(
+                f"{method} {url} is redirected to {reply.headers['Location'][:200]}",
+                remedy="Set CONTROL_PLANE_URL to where the control plane is",
+                status=reply.status_code,
             )
         try:
             return reply.json() if reply.content else None

@@ -50,7 +50,7 @@ STOPS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 WITHHELD: Final = frozenset(
     {"CONTROL_PLANE_URL", "CONTROL_PLANE_GATEWAY_URL", "KUBIYA_API_KEY", "KUBIYA_API_KEY_FILE", "QUEUE_ID"}
     | {"TEMPORAL_HOST", "TEMPORAL_NAMESPACE", "TEMPORAL_TASK_QUEUE", "WATCHDOG_USEC", "WATCHDOG_PID", "NOTIFY_SOCKET"}
-    | {"TEMPORAL_TLS_CERT", "TEMPORAL_TLS_KEY", "TEMPORAL_TLS_CA"}
+    | {"TEMPORAL_TLS", "TEMPORAL_TLS_CERT", "TEMPORAL_TLS_KEY", "TEMPORAL_TLS_CA"}
 )
 
 
@@ -262,6 +262,7 @@ class Stack:
             "KUBIYA_API_KEY": self._key,
             "CONTROL_PLANE_URL": self._url,
             "NOTIFY_SOCKET": str(self._notify.path),
+            "TEMPORAL_TLS": "false",  # as the control plane speaks to it, also at a --temporal-address elsewhere
             "NO_PROXY": ",".join(filter(None, (env.get("NO_PROXY") or env.get("no_proxy"), HOST))),
         }
         if self._options.model:

@@ -1,6 +1,7 @@
 """Health as it is true of work pickup: the event loop turns, and Temporal says that this worker polls.
 
-`/tmp/worker-alive` is touched by the event loop only; `/tmp/worker-ready` exists only while the worker takes up work.
+`/tmp/worker-alive` is touched by the event loop only, and taken away by a thread when the loop is silent (a probe that
+does no more than `cat` it has to fail then). `/tmp/worker-ready` exists only while the worker takes up work.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from kubiya_worker.process.notify import Notifier, watchdog_interval
 log = structlog.get_logger()
 
 ALIVE_EVERY: Final = 5.0  # seconds between touches of the alive file
+SILENT_AFTER: Final = 20.0  # seconds without a beat after which the loop counts as blocked
 
 
 class HealthFile:
@@ -45,27 +48,60 @@ class HealthFile:
         try:
             if json.loads(self._path.read_text()).get("pid") == os.getpid():
                 self._path.unlink()
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):
             pass  # gone already, or another worker's
 
 
 class Pulse:
-    """The event loop's own heartbeat: alive file, watchdog, and how late the loop is."""
+    """The event loop's own heartbeat: alive file, watchdog, and how late the loop is.
 
-    def __init__(self, alive: HealthFile, notifier: Notifier) -> None:
-        self._alive, self._notifier = alive, notifier
+    A worker that is `stuck` (Temporal answers, and it does not poll) beats no more either: only a restart helps.
+    """
+
+    def __init__(self, alive: HealthFile, notifier: Notifier, silent_after: float = SILENT_AFTER) -> None:
+        self._alive, self._notifier, self._silent_after = alive, notifier, silent_after
         self.lag = 0.0  # seconds by which the loop woke late, at the last beat
+        self.stuck = False
         self._beat_at = time.monotonic()
+        self._ended = threading.Event()
+        self._lock = threading.Lock()  # of the alive file: a beat and the watching thread must not cross
 
     def snapshot(self) -> dict[str, Any]:
         """For heartbeats, from another thread."""
-        return {"event_loop_lag": round(self.lag, 4), "event_loop_silent": round(time.monotonic() - self._beat_at, 1)}
+        silent = time.monotonic() - self._beat_at
+        return {
+            "event_loop_lag": round(self.lag, 4),
+            "event_loop_silent": round(silent, 1),
+            "event_loop_blocked": silent > self._silent_after,
+        }
 
     async def run(self) -> None:
         every = min(ALIVE_EVERY, watchdog_interval() or ALIVE_EVERY)
-        while True:
-            self._alive.write()
-            self._notifier.send("WATCHDOG=1")
-            self._beat_at = time.monotonic()
-            await asyncio.sleep(every)
-            self.lag = max(0.0, time.monotonic() - self._beat_at - every)
+        threading.Thread(target=self._watch, name="pulse", daemon=True).start()
+        try:
+            while True:
+                self._beat_at = time.monotonic()
+                if not self.stuck:
+                    with self._lock:
+                        self._alive.write()
+                    self._notifier.send("WATCHDOG=1")
+                await asyncio.sleep(every)
+                self.lag = max(0.0, time.monotonic() - self._beat_at - every)
+        finally:
+            self._ended.set()
+            with self._lock:
+                self._alive.remove()
+
+    def _watch(self) -> None:
+        """In a thread: notices what the loop cannot."""
+        blocked = False
+        while not self._ended.wait(min(1.0, self._silent_after / 4)):
+            was, blocked = blocked, time.monotonic() - self._beat_at > self._silent_after
+            if blocked and not was:
+                log.error("worker.blocked", silent=f"{self._silent_after:g}s", effect="no step of any run goes on")
+            elif was and not blocked:
+                log.warning("worker.unblocked")
+            if blocked or self.stuck:
+                with self._lock:
+                    if time.monotonic() - self._beat_at > self._silent_after or self.stuck:
+                        self._alive.remove()

@@ -23,10 +23,24 @@ log = structlog.get_logger()
 FULL_EVERY: Final = 300.0  # seconds
 
 
-def payload(counters: Counters, *, full: bool, hostname: str, health: dict[str, Any]) -> dict[str, Any]:
-    """One heartbeat as PROTOCOL A.4 has it."""
+class Schedule:
+    """Pure: which beats are full. Times are of a monotonic clock."""
+
+    def __init__(self) -> None:
+        self._full_at: float | None = None
+
+    def is_full(self, now: float) -> bool:
+        """Whether the beat at `now` is a full one; asked once for each beat."""
+        full = self._full_at is None or now >= self._full_at
+        if full:
+            self._full_at = now + FULL_EVERY
+        return full
+
+
+def payload(counters: Counters, *, hostname: str, health: dict[str, Any]) -> dict[str, Any]:
+    """A light heartbeat as PROTOCOL A.4 has it."""
     counts = counters.counts()
-    body: dict[str, Any] = {
+    return {
         "status": "active",
         "tasks_processed": counts.completed,
         "current_task_id": counters.current(),
@@ -39,10 +53,11 @@ def payload(counters: Counters, *, full: bool, hostname: str, health: dict[str, 
             **health,
         },
     }
-    return {**body, "system_info": system.info(hostname), "logs": []} if full else body
 
 
 class Heartbeat:
+    """`health` says what is true of work pickup; `logs` are the lines since the last full beat, free of secrets."""
+
     def __init__(
         self,
         control_plane: ControlPlane,
@@ -52,9 +67,12 @@ class Heartbeat:
         interval: float,
         hostname: str,
         health: Callable[[], dict[str, Any]] = dict,
+        logs: Callable[[], list[str]] = list,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._control_plane, self._worker_id, self._counters = control_plane, worker_id, counters
-        self._interval, self._hostname, self._health = interval, hostname, health
+        self._interval, self._hostname, self._health, self._logs = interval, hostname, health, logs
+        self._clock, self._schedule = clock, Schedule()
         self._stop = threading.Event()
         self._failing = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -63,22 +81,24 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """No beat follows; one that is under way is not waited for longer than 2 s."""
+        """No beat follows; one that is under way is not waited for longer than 1 s."""
         self._stop.set()
-        self._thread.join(2.0)
+        if self._thread.is_alive():
+            self._thread.join(1.0)
 
     def _run(self) -> None:
-        full_at = time.monotonic()
-        while True:
-            full = time.monotonic() >= full_at
-            if full:
-                full_at = time.monotonic() + FULL_EVERY
-            self._beat(full)
-            if self._stop.wait(self._interval):
-                return
+        while not self._stop.is_set():
+            try:
+                self.beat()
+            except Exception as error:  # whatever it is, it must not end the heartbeats
+                log.error("heartbeat.fault", error=f"{type(error).__name__}: {error}")
+            self._stop.wait(self._interval)
 
-    def _beat(self, full: bool) -> None:
-        body = payload(self._counters, full=full, hostname=self._hostname, health=self._health())
+    def beat(self) -> None:
+        """One heartbeat."""
+        body = payload(self._counters, hostname=self._hostname, health=self._health())
+        if self._schedule.is_full(self._clock()):
+            body |= {"system_info": system.info(self._hostname), "logs": self._logs()}
         try:
             self._control_plane.heartbeat(self._worker_id, body)
         except ControlPlaneError as error:

@@ -8,30 +8,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from temporalio.client import Client
-from temporalio.service import RPCError
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from kubiya_worker import activities, workflows
 from kubiya_worker.control_plane.client import ControlPlane, Registration
 from kubiya_worker.control_plane.errors import ControlPlaneError
-from kubiya_worker.errors import EX_OK, EX_TEMPFAIL, WorkerError
+from kubiya_worker.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, WorkerError
 from kubiya_worker.models import Endpoint, Models
 from kubiya_worker.process.counters import Counters
 from kubiya_worker.process.health import HealthFile, Pulse
 from kubiya_worker.process.heartbeat import Heartbeat
+from kubiya_worker.process.logging import Recent
+from kubiya_worker.process.main import leave
 from kubiya_worker.process.notify import Notifier
+from kubiya_worker.process.readiness import last_polls, watch
 from kubiya_worker.process.registration import Stopped, register
-from kubiya_worker.process.temporal import connect, is_polling
+from kubiya_worker.process.temporal import connect
 from kubiya_worker.settings import Settings
 
 log = structlog.get_logger()
@@ -39,24 +43,39 @@ log = structlog.get_logger()
 FORCE_AFTER: Final = 1.0  # seconds: one Ctrl-C reaches a process more than once in a terminal
 CANCEL_GRACE: Final = 5.0  # seconds that cancelled steps have to end their processes
 HEARTBEAT_THROTTLE: Final = timedelta(seconds=2)  # how soon a cancellation is heard, and a dead worker noticed
-POLL_CHECK_EVERY: Final = 0.02
+FORCE_WITHIN: Final = 4.5  # seconds from the second signal to the end, whatever happens
+STOP_SLACK: Final = 20.0  # seconds beyond the grace period that a stop may take (cancelled steps, goodbyes)
+TAKE_BACK_WITHIN: Final = 2.0  # seconds that a registration under way is waited for when the worker is stopped
+CLOSE_WITHIN: Final = 1.0
 CACHED_WORKFLOWS: Final = 200  # an instance takes about 100 kB; one that is not cached replays
 
 
 class Stop:
-    """What people and supervisors have asked for, as events on the loop and one for threads."""
+    """What people and supervisors have asked for, as events on the loop and one for threads.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    The loop may be blocked when it matters most. So a thread keeps the promises about time: a forced stop ends within
+    FORCE_WITHIN, any stop within the grace period and STOP_SLACK.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, grace: float) -> None:
+        self._loop, self._grace = loop, grace
         self.asked = asyncio.Event()
         self.forced = asyncio.Event()
         self.thread_event = threading.Event()
         self.reason = "shutdown"
+        self.last_words: Callable[[], None] | None = None  # said, from the thread, before it ends the process
         self._at = 0.0
+        self._times: queue.SimpleQueue[float] = queue.SimpleQueue()  # of signals; its put may be used in a handler
 
     def install(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` asks to outlive the terminal
+            numbers.append(signal.SIGHUP)
+        for number in numbers:
             self._loop.add_signal_handler(number, self._signalled, number)
+            # In place of asyncio's empty handler: this one runs also when the loop is blocked in Python code.
+            signal.signal(number, lambda *_: self._times.put(time.monotonic()))
+        threading.Thread(target=self._enforce, name="stop", daemon=True).start()
 
     def _signalled(self, number: signal.Signals) -> None:
         now = time.monotonic()
@@ -66,6 +85,32 @@ class Stop:
             self.thread_event.set()
         elif now - self._at > FORCE_AFTER:
             self.forced.set()
+
+    def _enforce(self) -> None:
+        first = self._times.get()
+        deadline = first + self._grace + STOP_SLACK
+        forced = False
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                at = self._times.get(timeout=left)
+            except queue.Empty:
+                break
+            if at - first > FORCE_AFTER and not forced:
+                forced, deadline = True, at + FORCE_WITHIN
+        log.error("worker.cut", reason="the event loop did not come to an end in time")
+        _kill_descendants()
+        if self.last_words:
+            self.last_words()
+        leave(EX_TEMPFAIL)
+
+
+def _kill_descendants() -> None:
+    """What tools have started; nothing is left behind."""
+    import psutil
+
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 def endpoint_of(settings: Settings, registration: Registration) -> Endpoint:
@@ -88,9 +133,8 @@ def endpoint_of(settings: Settings, registration: Registration) -> Endpoint:
 
 
 def build_worker(
-    settings: Settings, client: Client, registration: Registration, control_plane: ControlPlane
-) -> tuple[Worker, Counters, activities.Runtime]:
-    counters = Counters()
+    settings: Settings, client: Client, registration: Registration, control_plane: ControlPlane, counters: Counters
+) -> tuple[Worker, activities.Runtime]:
     runtime = activities.Runtime(
         control_plane=control_plane,
         temporal=client,
@@ -114,19 +158,20 @@ def build_worker(
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
     )
-    return worker, counters, runtime
+    return worker, runtime
 
 
-async def run(settings: Settings, control_plane: ControlPlane, began: float) -> int:
+async def run(settings: Settings, control_plane: ControlPlane, recent: Recent, began: float) -> int:
     """From registration to disconnection. Returns the exit code; raises WorkerError for what a person has to mend."""
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(max_workers=32, thread_name_prefix="io"))
-    stop = Stop(loop)
+    stop = Stop(loop, settings.grace_period)
     stop.install()
     notifier = Notifier()
-    try:
-        registration = await asyncio.to_thread(register, settings, control_plane, stop.thread_event)
-    except Stopped:
+    notifier.send(f"STATUS=registering with {settings.control_plane_url}")
+    registration = await _register(settings, control_plane, stop)
+    if registration is None:
+        log.info("worker.stopped", reason=stop.reason, registered=False)
         return EX_OK
     log.info(
         "worker.registered",
@@ -134,19 +179,46 @@ async def run(settings: Settings, control_plane: ControlPlane, began: float) -> 
         worker_id=registration.worker_id,
         seconds=time.monotonic() - began,
     )
+
+    def goodbye(code: int, message: str | None) -> None:
+        _disconnect(control_plane, registration.worker_id, stop.reason, code, message)
+
+    stop.last_words = lambda: goodbye(EX_TEMPFAIL, "cut off: the event loop did not come to an end in time")
     code, error_message = EX_OK, None
     try:
-        code = await _serve(settings, registration, control_plane, stop, notifier, began)
+        code = await _serve(settings, registration, control_plane, stop, notifier, recent, began)
     except WorkerError as error:
         code, error_message = error.exit_code, error.line()
         raise
     except BaseException as error:
-        code, error_message = 70, f"{type(error).__name__}: {error}"
+        code, error_message = EX_SOFTWARE, f"{type(error).__name__}: {error}"
         raise
     finally:
         notifier.send("STOPPING=1")
-        await asyncio.to_thread(_disconnect, control_plane, registration.worker_id, stop.reason, code, error_message)
+        if not stop.asked.is_set():
+            stop.reason = "error"
+        await asyncio.to_thread(goodbye, code, error_message)
     return code
+
+
+async def _register(settings: Settings, control_plane: ControlPlane, stop: Stop) -> Registration | None:
+    """None when it was stopped before; a registration that comes through all the same is taken back."""
+    registering = asyncio.create_task(asyncio.to_thread(register, settings, control_plane, stop.thread_event))
+    stopping = asyncio.create_task(stop.asked.wait())
+    await asyncio.wait({registering, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not registering.done():
+        await asyncio.wait({registering}, timeout=TAKE_BACK_WITHIN)
+    stopping.cancel()
+    if not registering.done():
+        return None  # its thread ends with the process
+    try:
+        registration = registering.result()
+    except Stopped:
+        return None
+    if stop.asked.is_set():
+        await asyncio.to_thread(_disconnect, control_plane, registration.worker_id, stop.reason, EX_OK, None)
+        return None
+    return registration
 
 
 def _disconnect(control_plane: ControlPlane, worker_id: str, reason: str, code: int, message: str | None) -> None:
@@ -157,84 +229,126 @@ def _disconnect(control_plane: ControlPlane, worker_id: str, reason: str, code: 
         log.warning("worker.disconnect_failed", error=error.message)
 
 
+class Condition:
+    """What is true of this worker, where it is told: the ready file, NOTIFY_SOCKET, the log, heartbeats."""
+
+    def __init__(
+        self, settings: Settings, registration: Registration, pulse: Pulse, notifier: Notifier, began: float
+    ) -> None:
+        self._file = HealthFile(settings.ready_file, registration.worker_id)
+        self._queue = registration.queue_name or settings.queue_id
+        self._worker_id, self._pulse, self._notifier, self._began = registration.worker_id, pulse, notifier, began
+        self._state = "connecting"
+        self._before = False
+
+    def snapshot(self) -> dict[str, Any]:
+        """For heartbeats, from another thread."""
+        return {"state": self._state, "polling": self._state == "polling", **self._pulse.snapshot()}
+
+    def ready(self) -> None:
+        self._state, self._pulse.stuck = "polling", False
+        self._file.write()
+        self._notifier.send("READY=1", f"STATUS=polling queue {self._queue}")
+        if self._before:
+            log.info("worker.ready_again", queue=self._queue, worker_id=self._worker_id)
+        else:
+            seconds = time.monotonic() - self._began
+            log.info("worker.ready", queue=self._queue, worker_id=self._worker_id, seconds=seconds)
+        self._before = True
+
+    def lost(self, reason: str, *, stuck: bool) -> None:
+        self._state, self._pulse.stuck = "waiting", stuck
+        self._file.remove()
+        self._notifier.send(f"STATUS=not ready: {reason}")
+        log.warning("worker.not_ready", queue=self._queue, reason=reason)
+
+    def draining(self, tasks: int) -> None:
+        self._state = "draining"
+        self._file.remove()
+        self._notifier.send("STOPPING=1", f"STATUS=draining {tasks} tasks")
+
+
 async def _serve(
     settings: Settings,
     registration: Registration,
     control_plane: ControlPlane,
     stop: Stop,
     notifier: Notifier,
+    recent: Recent,
     began: float,
 ) -> int:
-    identity = f"{registration.worker_id}@{settings.worker_hostname}"
-    connecting = asyncio.create_task(connect(settings, registration, identity))
-    stopping = asyncio.create_task(stop.asked.wait())
-    await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    if not connecting.done():
-        connecting.cancel()
-        return EX_OK
-    client = connecting.result()
-    worker, counters, runtime = build_worker(settings, client, registration, control_plane)
-    alive, ready = (HealthFile(path, registration.worker_id) for path in (settings.alive_file, settings.ready_file))
-    pulse = Pulse(alive, notifier)
+    """Heartbeats and the pulse go from here on, also while Temporal is away: this worker lives and says how it does."""
+    counters = Counters()
+    pulse = Pulse(HealthFile(settings.alive_file, registration.worker_id), notifier)
+    condition = Condition(settings, registration, pulse, notifier, began)
     heartbeat = Heartbeat(
         control_plane,
         registration.worker_id,
         counters,
         interval=settings.heartbeat_interval,
         hostname=settings.worker_hostname,
-        health=pulse.snapshot,
+        health=condition.snapshot,
+        logs=recent.take,
     )
     beating = asyncio.create_task(pulse.run())
-    running = asyncio.create_task(worker.run())
     heartbeat.start()
-    announcing = asyncio.create_task(_announce(client, registration, identity, ready, notifier, settings, began))
     try:
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        ready.remove()
-        announcing.cancel()
+        return await _work(settings, registration, control_plane, stop, notifier, counters, condition)
+    finally:
+        beating.cancel()
+        await asyncio.wait({beating})
+        await asyncio.to_thread(heartbeat.stop)
+
+
+async def _work(
+    settings: Settings,
+    registration: Registration,
+    control_plane: ControlPlane,
+    stop: Stop,
+    notifier: Notifier,
+    counters: Counters,
+    condition: Condition,
+) -> int:
+    identity = f"{registration.worker_id}@{settings.worker_hostname}"
+    notifier.send("STATUS=connecting to Temporal")
+    connecting = asyncio.create_task(connect(settings, registration, identity))
+    stopping = asyncio.create_task(stop.asked.wait())
+    await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not connecting.done():
+        connecting.cancel()
+        log.info("worker.stopped", reason=stop.reason, connected=False)
+        return EX_OK
+    client = connecting.result()
+    worker, runtime = build_worker(settings, client, registration, control_plane, counters)
+    running = asyncio.create_task(worker.run())
+    watching = asyncio.create_task(
+        watch(
+            lambda: asyncio.ensure_future(last_polls(client, registration.task_queue_name, identity)),
+            lambda: counters.counts().active >= settings.max_concurrent_activities,
+            condition,
+        )
+    )
+    try:
+        await asyncio.wait({running, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if watching.done():
+            watching.result()  # a bug: it has no end of its own
+        watching.cancel()
+        active = counters.counts().active
+        condition.draining(active)
         if running.done():
             running.result()  # raises what ended it
             raise WorkerError("The Temporal worker ended by itself", remedy="See the log above")
-        return await _drain(worker, running, stop, notifier, counters, settings)
+        log.info("worker.draining", reason=stop.reason, active=active, grace=f"{settings.grace_period:g}s")
+        return await _drain(worker, running, stop, counters, settings)
     finally:
-        announcing.cancel()
-        beating.cancel()
-        heartbeat.stop()
-        ready.remove()
-        alive.remove()
+        watching.cancel()
         with contextlib.suppress(Exception):  # a client that does not close cleanly changes nothing any more
-            await runtime.models.close()
-
-
-async def _announce(
-    client: Client,
-    registration: Registration,
-    identity: str,
-    ready: HealthFile,
-    notifier: Notifier,
-    settings: Settings,
-    began: float,
-) -> None:
-    """Ready is what Temporal says: this worker polls."""
-    while True:
-        try:
-            if await is_polling(client, registration.task_queue_name, identity):
-                break
-        except RPCError as error:
-            log.warning("temporal.describe_failed", error=error.message)
-        await asyncio.sleep(POLL_CHECK_EVERY)
-    ready.write()
-    queue = registration.queue_name or settings.queue_id
-    notifier.send("READY=1", f"STATUS=polling queue {queue}")
-    log.info("worker.ready", queue=queue, worker_id=registration.worker_id, seconds=time.monotonic() - began)
+            await asyncio.wait_for(runtime.models.close(), CLOSE_WITHIN)
 
 
 async def _drain(
-    worker: Worker, running: asyncio.Task[None], stop: Stop, notifier: Notifier, counters: Counters, settings: Settings
+    worker: Worker, running: asyncio.Task[None], stop: Stop, counters: Counters, settings: Settings
 ) -> int:
-    active = counters.counts().active
-    notifier.send("STOPPING=1", f"STATUS=draining {active} tasks")
-    log.info("worker.draining", reason=stop.reason, active=active, grace=f"{settings.grace_period:g}s")
     began = time.monotonic()
     shutdown = asyncio.create_task(worker.shutdown())
     forced = asyncio.create_task(stop.forced.wait())

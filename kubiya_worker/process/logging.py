@@ -1,40 +1,67 @@
 """Logs are events: one line each, UTC, `time level event key=value …`; or one JSON object each.
 
-structlog renders; the standard library's loggers (temporalio's, ours in activities) come out in the same form. Values
-that are known secrets are replaced in every line.
+structlog renders; the standard library's loggers (temporalio's and its core's, ours in activities) come out in the same
+form. Values that are known secrets are replaced in every line. A traceback is one value like any other, so that a line
+stays a line; only `pretty` breaks it up.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 QUIET = ("temporalio", "urllib3", "httpx", "openai", "asyncio")  # their INFO is not about what an operator runs
+CORE: Final = "temporalio.core"  # what Temporal's library says, instead of its own lines on stdout
+RECENT: Final = 100  # lines: what a control plane keeps of a worker (PROTOCOL A.4)
+BARE: Final = re.compile(r"[^\s\"'=]+")  # a value that needs no quotes
+_UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def configure(level: str, form: str, secrets: Sequence[str]) -> None:
-    """Route everything to stdout. `form` is text, pretty or json."""
-    hide = _hider(secrets)
+class Recent(logging.Handler):
+    """The last lines that were logged and not yet taken, for heartbeats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: deque[str] = deque(maxlen=RECENT)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(self.format(record))
+
+    def take(self) -> list[str]:
+        """Lines since the last call; from any thread."""
+        found = []
+        while self._lines:
+            found.append(self._lines.popleft())
+        return found
+
+
+def configure(level: str, form: str, hide: Callable[[str], str]) -> Recent:
+    """Route everything to stdout. `form` is text, pretty or json; `hide` takes secrets out of a text."""
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer: Any = structlog.processors.JSONRenderer() if form == "json" else _line
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, hide, renderer],
+    text = _pretty if form == "pretty" else _line
+    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False) if form == "json" else text
+    output, recent = logging.StreamHandler(sys.stdout), Recent()
+    for handler, render in ((output, renderer), (recent, _line)):
+        handler.setFormatter(
+            structlog.stdlib.ProcessorFormatter(
+                foreign_pre_chain=shared,
+                processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _hiding(hide), render],
+            )
         )
-    )
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [output, recent]
     root.setLevel(level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)
@@ -44,37 +71,60 @@ def configure(level: str, form: str, secrets: Sequence[str]) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    return recent
 
 
-def _hider(secrets: Sequence[str]) -> Any:
+def hider(secrets: Sequence[str]) -> Callable[[str], str]:
+    """A function that takes these secrets out of a text."""
     hidden = sorted((s for s in secrets if len(s) >= 6), key=len, reverse=True)
 
-    def hide(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        for key, value in event.items():
-            text = value if isinstance(value, str) else None
-            if text is None and not isinstance(value, int | float | bool | None):
-                text = str(value)
-            if text is not None and any(secret in text for secret in hidden):
-                for secret in hidden:
-                    text = text.replace(secret, "[redacted]")
-                event[key] = text
-        return event
+    def hide(text: str) -> str:
+        for secret in hidden:
+            text = text.replace(secret, "[redacted]")
+        return text
 
     return hide
+
+
+def _hiding(hide: Callable[[str], str]) -> Any:
+    def process(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        for key, value in event.items():
+            if not isinstance(value, int | float | bool | None):
+                text = value if isinstance(value, str) else str(value)
+                shown = hide(text)
+                if shown != text:
+                    event[key] = shown
+        return event
+
+    return process
 
 
 def _line(_: WrappedLogger, __: str, event: EventDict) -> str:
     """`2026-11-23T10:00:00.000000Z info worker.ready queue=q1 in 0.84s`"""
     time, level = event.pop("timestamp", ""), event.pop("level", "info")
-    name, trace = event.pop("event", ""), event.pop("exception", None)
+    name = event.pop("event", "")
     seconds = event.pop("seconds", None)
     pairs = " ".join(f"{key}={_quoted(value)}" for key, value in event.items())
-    text = " ".join(part for part in (str(time), str(level), str(name).replace("\n", "\\n"), pairs) if part)
+    text = " ".join(part for part in (str(time), str(level), _visible(str(name)), pairs) if part)
     if seconds is not None:
         text += f" in {seconds:.2f}s"
+    return text
+
+
+def _pretty(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    """A line, and a traceback below it as a person reads it."""
+    trace = event.pop("exception", None)
+    text = _line(logger, method, event)
     return f"{text}\n{trace}" if trace else text
 
 
 def _quoted(value: Any) -> str:
-    text = str(value).replace("\n", "\\n")
-    return f'"{text}"' if " " in text or not text else text
+    text = str(value)
+    if BARE.fullmatch(text):
+        return _visible(text)
+    return '"' + _visible(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def _visible(text: str) -> str:
+    """Without what would break the line or move a terminal's cursor."""
+    return _UNSEEN.sub(lambda m: _ESCAPES.get(m[0]) or f"\\x{ord(m[0]):02x}", text)

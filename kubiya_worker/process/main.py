@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Coroutine, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from kubiya_worker.settings import Settings
 
 BEGAN = time.monotonic()
+CUT_WITHIN = 2.0  # seconds that cancelled tasks have when all else is over
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -18,50 +24,92 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     It ends by `os._exit`: an interpreter that ran a Temporal worker sometimes dies of SIGABRT or SIGSEGV in its own
     exit (sdk-python#300), which would turn a clean stop into a crash.
     """
-    code = run(sys.argv[1:] if argv is None else argv)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _too_early)
+    leave(run(sys.argv[1:] if argv is None else argv))
+
+
+def leave(code: int) -> NoReturn:
+    """Out of this process, from any thread, with everything said."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass  # nobody reads any more
     os._exit(code)
+
+
+def _too_early(number: int, _: FrameType | None) -> None:
+    """Stopped before there was anything to undo (lifecycle.Stop takes over)."""
+    os.write(2, f"kubiya worker: {signal.Signals(number).name} before it was registered; stopped\n".encode())
+    os._exit(0)
 
 
 def run(argv: Sequence[str]) -> int:
     from kubiya_worker.errors import EX_SOFTWARE, WorkerError
+    from kubiya_worker.process.logging import hider
     from kubiya_worker.settings import resolve
 
     debug = os.environ.get("KUBIYA_DEBUG", "").lower() in ("1", "true", "yes", "on")
+    hide = hider([os.environ.get("KUBIYA_API_KEY", "")])
     try:
         settings = resolve(_flags(argv), os.environ)
-        return _work(settings)
+        hide = hider(settings.secrets)
+        return _work(settings, hide)
     except WorkerError as error:
-        _say(error.line(), debug)
+        _say(error.line(), hide, debug)
         return error.exit_code
     except Exception as error:  # a bug: one line, and the traceback for whoever wants it
-        _say(f"{type(error).__name__}: {error}. Set KUBIYA_DEBUG=true for the traceback and report it", debug)
+        _say(f"{type(error).__name__}: {error}. Set KUBIYA_DEBUG=true for the traceback and report it", hide, debug)
         return EX_SOFTWARE
 
 
 def _flags(argv: Sequence[str]) -> dict[str, str]:
+    """The command line: UsageError (64) for what it does not know."""
     import argparse
 
-    parser = argparse.ArgumentParser(prog="worker.py", description="Kubiya worker process")
+    from kubiya_worker.errors import UsageError
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise UsageError(message, remedy="worker.py takes --queue-id Q; the rest comes from the environment")
+
+    parser = Parser(prog="worker.py", description="Kubiya worker process", allow_abbrev=False)
     parser.add_argument("--queue-id", dest="queue_id")
     return {k: v for k, v in vars(parser.parse_args(argv)).items() if v is not None}
 
 
-def _work(settings: object) -> int:
-    import asyncio
+def _work(settings: Settings, hide: Callable[[str], str]) -> int:
+    import resource
 
     from kubiya_worker.control_plane.client import ControlPlane
     from kubiya_worker.process import lifecycle, logging
-    from kubiya_worker.settings import Settings
 
-    assert isinstance(settings, Settings)
-    logging.configure("DEBUG" if settings.debug else settings.log_level, settings.log_format, settings.secrets)
+    if not settings.debug:  # a core file would hold the key
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    recent = logging.configure("DEBUG" if settings.debug else settings.log_level, settings.log_format, hide)
     control_plane = ControlPlane(settings.control_plane_url, settings.api_key)
-    return asyncio.run(lifecycle.run(settings, control_plane, BEGAN))
+    return _until_over(lifecycle.run(settings, control_plane, recent, BEGAN))
 
 
-def _say(line: str, debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
-    print(f"kubiya worker: {line}", file=sys.stderr, flush=True)  # noqa: T201 - the last word goes to stderr as it is
+def _until_over(main: Coroutine[Any, Any, int]) -> int:
+    """The result of `main`. Unlike asyncio.run it waits for no thread: a call that hangs must not hold the exit."""
+    import asyncio
+
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=CUT_WITHIN))
+
+
+def _say(line: str, hide: Callable[[str], str], debug: bool) -> None:
+    trace = traceback.format_exc() if debug else ""
+    try:
+        print(hide(f"{trace}kubiya worker: {line}"), file=sys.stderr, flush=True)  # noqa: T201 - the last word, as it is
+    except OSError:
+        pass  # nobody reads any more; the exit code says it too

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from typing import Final
 
 import structlog
 
@@ -16,6 +17,8 @@ from kubiya_worker.process.backoff import Backoff
 from kubiya_worker.settings import Settings
 
 log = structlog.get_logger()
+
+LONGEST_WAIT: Final = 300.0  # seconds, whatever Retry-After says
 
 
 class Stopped(Exception):
@@ -44,7 +47,7 @@ def register(settings: Settings, control_plane: ControlPlane, stopping: threadin
                 ) from error
             raise ConfigurationError(error.message, remedy=error.remedy) from error
         except Unreachable as error:
-            delay = backoff.next(at_least=error.retry_after or 0.0)
+            delay = backoff.next(at_least=min(error.retry_after or 0.0, LONGEST_WAIT))
             log.warning("worker.registration_failed", error=error.message, retry_in=f"{delay:.1f}s")
             stopping.wait(delay)
     raise Stopped

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import logging
+import re
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 from temporalio.client import Client, TLSConfig
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError, RPCStatusCode
 
 from kubiya_worker.control_plane.client import Registration
 from kubiya_worker.errors import ConfigurationError, NotAllowed
 from kubiya_worker.process.backoff import Backoff
+from kubiya_worker.process.logging import CORE
 from kubiya_worker.settings import Settings
 
 log = structlog.get_logger()
 
-LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "::1", "[::1]", "temporal", "host.docker.internal")
+PORT: Final = 7233
+LOCAL_NAMES: Final = ("localhost", "temporal", "host.docker.internal")  # PROTOCOL B.1
 REFUSED: Final = {
     RPCStatusCode.UNAUTHENTICATED: NotAllowed,
     RPCStatusCode.PERMISSION_DENIED: NotAllowed,
@@ -26,15 +33,52 @@ REFUSED: Final = {
 }
 
 
-def is_plain(address: str, api_key: str) -> bool:
-    """Whether a connection goes without TLS (PROTOCOL B.1): no key, or a server on this machine."""
-    return not api_key or address.rpartition(":")[0] in LOCAL_HOSTS
+def address_of(text: str) -> str:
+    """`host:port`, with Temporal's port where none is given. ConfigurationError for what is neither."""
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or parts.path or parts.query or "@" in text:
+        raise ConfigurationError(
+            f"The Temporal address {text!r} is not host:port",
+            remedy="Check TEMPORAL_HOST, or the control plane's reply",
+        )
+    return f"{f'[{host}]' if ':' in host else host}:{port or PORT}"
+
+
+def is_local(address: str) -> bool:
+    """Whether an address is of this machine (or of its containers)."""
+    host = urlsplit(f"//{address}").hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in LOCAL_NAMES
 
 
 def tls_of(settings: Settings, address: str, api_key: str) -> TLSConfig | bool:
+    """False is plain text: for a local server without a key, or because TEMPORAL_TLS=false says so.
+
+    Raises ConfigurationError for files that cannot be read and for settings that contradict each other.
+    """
     files = (settings.temporal_tls_ca, settings.temporal_tls_cert, settings.temporal_tls_key)
+    wanted = settings.temporal_tls
+    if wanted is False:
+        if any(files):
+            raise ConfigurationError("TEMPORAL_TLS is false, and certificates are given", remedy="Unset one of them")
+        if api_key and not is_local(address):
+            raise ConfigurationError(
+                f"The key for Temporal at {address} would travel without TLS", remedy="Unset TEMPORAL_TLS"
+            )
+        return False
+    if bool(settings.temporal_tls_cert) != bool(settings.temporal_tls_key):
+        raise ConfigurationError(
+            "A client certificate needs its key and the other way round",
+            remedy="Set both TEMPORAL_TLS_CERT and TEMPORAL_TLS_KEY",
+        )
     if not any(files):
-        return not is_plain(address, api_key)
+        return wanted or not is_local(address)
     try:
         ca, cert, key = (Path(f).expanduser().read_bytes() if f else None for f in files)
     except OSError as error:
@@ -42,19 +86,34 @@ def tls_of(settings: Settings, address: str, api_key: str) -> TLSConfig | bool:
     return TLSConfig(server_root_ca_cert=ca, client_cert=cert, client_private_key=key)
 
 
+def runtime() -> Runtime:
+    """Temporal's library with its log lines in ours."""
+    forwarding = LogForwardingConfig(
+        logger=logging.getLogger(CORE), append_target_to_name=False, prepend_target_on_message=False
+    )
+    telemetry = TelemetryFilter(core_level="WARN", other_level="ERROR")
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=telemetry, forwarding=forwarding)))
+
+
 async def connect(settings: Settings, registration: Registration, identity: str) -> Client:
     """Connected, or tried for ever while nobody answers. Raises for what another try does not mend."""
-    address = settings.temporal_host or registration.temporal_host
+    address = address_of(settings.temporal_host or registration.temporal_host)
     namespace = settings.temporal_namespace or registration.temporal_namespace
     key = registration.temporal_api_key
     tls = tls_of(settings, address, key)
+    core = runtime()
     backoff = Backoff(first=0.2, longest=15.0)
     while True:
         try:
             client = await Client.connect(
-                address, namespace=namespace, tls=tls, api_key=key if tls and key else None, identity=identity
+                address,
+                namespace=namespace,
+                tls=tls,
+                api_key=key if tls and key else None,
+                identity=identity,
+                runtime=core,
             )
-            await _check_namespace(client, namespace, address)
+            await _check_namespace(client, namespace)
             return client
         except RPCError as error:
             refused = REFUSED.get(error.status)
@@ -67,28 +126,25 @@ async def connect(settings: Settings, registration: Registration, identity: str)
         except RuntimeError as error:  # the SDK's core reports a failed connection this way
             reason = str(error)
         delay = backoff.next()
-        log.warning("temporal.unreachable", address=address, error=reason[:200], retry_in=f"{delay:.1f}s")
+        hint = {"hint": "a server without TLS needs TEMPORAL_TLS=false"} if tls is True and not key else {}
+        log.warning(
+            "temporal.unreachable",
+            address=address,
+            tls=bool(tls),
+            error=_short(reason),
+            retry_in=f"{delay:.1f}s",
+            **hint,
+        )
         await asyncio.sleep(delay)
 
 
-async def _check_namespace(client: Client, namespace: str, address: str) -> None:
+async def _check_namespace(client: Client, namespace: str) -> None:
     from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 
     await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
 
 
-async def is_polling(client: Client, task_queue: str, identity: str) -> bool:
-    """Whether Temporal sees this worker ask for workflow tasks and for activity tasks."""
-    from temporalio.api.enums.v1 import TaskQueueType
-    from temporalio.api.taskqueue.v1 import TaskQueue
-    from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-
-    kinds = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
-    for kind in kinds:
-        request = DescribeTaskQueueRequest(
-            namespace=client.namespace, task_queue=TaskQueue(name=task_queue), task_queue_type=kind
-        )
-        answer = await client.workflow_service.describe_task_queue(request)
-        if not any(poller.identity == identity for poller in answer.pollers):
-            return False
-    return True
+def _short(reason: str) -> str:
+    """The library nests its reasons; the innermost says what happened."""
+    inner = re.findall(r'(?:message|error): "([^"]+)"', reason)
+    return (inner[-1] if inner else reason)[:200]

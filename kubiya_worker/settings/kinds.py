@@ -49,7 +49,13 @@ def _boolean(value: str) -> bool:
 
 def _url(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.port == 0
+        or parts.username
+        or parts.password
+    ):
         raise ValueError
     return value.rstrip("/")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from kubiya_worker.settings.values import Settings
 
 DEFAULT_FILE: Final = Path("~/.kubiya/worker-config.yaml")
 DEFAULT: Final = "default"
+_HEADER: Final = re.compile(r"[!-~]+")  # what travels in an HTTP header unchanged
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ def resolve(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | 
         raise NotAllowed(
             "No API key is given", remedy="Set KUBIYA_API_KEY, or KUBIYA_API_KEY_FILE to a file that holds it"
         )
+    if not _HEADER.fullmatch(found["api_key"]):
+        raise NotAllowed("The API key has characters that no key has", remedy="Check KUBIYA_API_KEY")
     return Settings(**found)
 
 

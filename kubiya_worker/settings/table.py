@@ -73,6 +73,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("temporal_host", text, "Temporal address, host:port", None, ("TEMPORAL_HOST",), "temporal.host"),
     Option("temporal_namespace", text, "Temporal namespace", None, ("TEMPORAL_NAMESPACE",), "temporal.namespace"),
     Option("task_queue", text, "Temporal task queue", None, ("TEMPORAL_TASK_QUEUE",), "temporal.task_queue"),
+    Option("temporal_tls", boolean, "TLS to Temporal (default: unless it is local)", None, ("TEMPORAL_TLS",)),
     Option("temporal_tls_cert", text, "Client certificate file", None, ("TEMPORAL_TLS_CERT",)),
     Option("temporal_tls_key", text, "Client key file", None, ("TEMPORAL_TLS_KEY",)),
     Option("temporal_tls_ca", text, "CA file of the Temporal server", None, ("TEMPORAL_TLS_CA",)),

@@ -27,6 +27,7 @@ class Settings:
     temporal_host: str | None = None
     temporal_namespace: str | None = None
     task_queue: str | None = None
+    temporal_tls: bool | None = None
     temporal_tls_cert: str | None = None
     temporal_tls_key: str | None = None
     temporal_tls_ca: str | None = None

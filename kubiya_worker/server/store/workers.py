@@ -15,7 +15,7 @@ from kubiya_worker.server.store.database import Database, dumps, now
 LIVE_SECONDS: Final = 150.0
 FORGET_SECONDS: Final = 7 * 86_400.0  # a worker that was silent for that long leaves the table
 DISCONNECTED: Final = "disconnected"
-REPORTED: Final = ("tasks_processed", "current_task_id", "worker_metadata", "system_info")
+REPORTED: Final = ("tasks_processed", "worker_metadata", "system_info")
 LOGS: Final = 100  # lines kept of each worker
 T = schema.workers
 
@@ -54,6 +54,7 @@ class Workers:
             return False
         known = json.loads(row.data)
         data = {**known, **{name: body[name] for name in REPORTED if body.get(name) is not None}}
+        data["current_task_id"] = body.get("current_task_id")  # a beat without one says: none
         data["logs"] = [*(known.get("logs") or []), *(body.get("logs") or [])][-LOGS:]
         values = {"heartbeat_at": time.time(), "status": str(body.get("status") or "active"), "data": dumps(data)}
         with self._db.transaction():

@@ -1,0 +1,158 @@
+"""What is said of health is true of work pickup: probe files and the notify protocol, against a real Temporal."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.process.worker.conftest import Start
+from tests.support.scripted_plane import ScriptedPlane
+from tests.support.stack import Stack, wait_until
+
+
+@pytest.fixture
+def plane(stack: Stack) -> Iterator[ScriptedPlane]:
+    with ScriptedPlane(temporal=stack.temporal_address) as plane:
+        yield plane
+
+
+class Supervisor:
+    """The receiving end of NOTIFY_SOCKET."""
+
+    def __init__(self, address: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
+        self.lines: list[str] = []
+
+    def expect(self, beginning: str, timeout: float = 30.0) -> str:
+        deadline = time.monotonic() + timeout
+        while not (found := [line for line in self.lines if line.startswith(beginning)]):
+            self._socket.settimeout(max(0.1, deadline - time.monotonic()))
+            try:
+                self.lines += self._socket.recv(4096).decode().splitlines()
+            except TimeoutError:
+                raise AssertionError(f"{beginning!r} did not come: {self.lines}") from None
+        return found[0]
+
+    def count(self, line: str, wanted: int) -> None:
+        while self.lines.count(line) < wanted:
+            self._socket.settimeout(30)
+            self.lines += self._socket.recv(4096).decode().splitlines()
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def test_probe_files_are_there_while_it_polls_and_go_at_the_drain(
+    start: Start, plane: ScriptedPlane, tmp_path: Path
+) -> None:
+    alive, ready = tmp_path / "alive", tmp_path / "ready"
+    worker = start(plane.url)
+    worker.expect("worker.registered")
+    worker.expect("worker.ready")
+    assert json.loads(ready.read_text())["worker_id"] == "worker-1"
+    assert json.loads(alive.read_text())["pid"] == worker.pid
+    worker.signal(signal.SIGTERM)
+    worker.expect("worker.draining")
+    wait_until(lambda: not ready.exists(), 10, "the ready file goes")
+    assert worker.wait() == 0
+    assert not alive.exists()
+
+
+def test_it_is_alive_and_not_ready_while_temporal_is_away(start: Start, tmp_path: Path) -> None:
+    with ScriptedPlane(temporal="127.0.0.1:1") as plane:
+        worker = start(plane.url)
+        worker.expect("temporal.unreachable")
+        wait_until((tmp_path / "alive").exists, 10, "the alive file")
+        assert not (tmp_path / "ready").exists()
+
+
+def test_files_of_another_worker_are_left(start: Start, plane: ScriptedPlane, tmp_path: Path) -> None:
+    worker = start(plane.url)
+    worker.expect("worker.ready")
+    other = json.dumps({"worker_id": "another", "pid": 1})
+    (tmp_path / "ready").write_text(other)
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert (tmp_path / "ready").read_text() == other
+
+
+def test_a_folder_that_cannot_be_written_is_said_once_and_stops_nothing(start: Start, plane: ScriptedPlane) -> None:
+    worker = start(plane.url, KUBIYA_ALIVE_FILE="/nowhere/alive", KUBIYA_READY_FILE="/proc/ready")
+    worker.expect("worker.ready")
+    assert sum("health.file_not_written" in line for line in worker.lines) == 2, worker.lines
+
+
+@pytest.mark.parametrize("kind", ["path", "abstract"])
+def test_the_notify_protocol(start: Start, plane: ScriptedPlane, tmp_path: Path, kind: str) -> None:
+    address = str(tmp_path / "notify") if kind == "path" else f"@kubiya-{uuid.uuid4().hex}"
+    supervisor = Supervisor(address)
+    try:
+        worker = start(plane.url, NOTIFY_SOCKET=address, WATCHDOG_USEC="400000")
+        supervisor.expect("STATUS=registering with")
+        supervisor.expect("STATUS=connecting to Temporal")
+        supervisor.expect("READY=1")
+        assert supervisor.expect("STATUS=polling") == "STATUS=polling queue default"
+        supervisor.count("WATCHDOG=1", 5)
+        worker.signal(signal.SIGTERM)
+        supervisor.expect("STOPPING=1")
+        supervisor.expect("STATUS=draining 0 tasks")
+        assert worker.wait() == 0
+        assert supervisor.lines.index("READY=1") < supervisor.lines.index("STOPPING=1")
+    finally:
+        supervisor.close()
+
+
+def test_a_watchdog_of_another_process_is_not_served(start: Start, plane: ScriptedPlane, tmp_path: Path) -> None:
+    supervisor = Supervisor(str(tmp_path / "notify"))
+    try:
+        start(plane.url, NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="10000", WATCHDOG_PID=str(os.getpid()))
+        supervisor.expect("READY=1")
+        assert supervisor.lines.count("WATCHDOG=1") < 5  # its own pace, not the other's
+    finally:
+        supervisor.close()
+
+
+def test_a_blocked_event_loop_is_not_alive(start: Start, plane: ScriptedPlane, tmp_path: Path) -> None:
+    """A probe that only cats the file fails; the watchdog is not fed; both come back with the loop."""
+    supervisor = Supervisor(str(tmp_path / "notify"))
+    alive = tmp_path / "alive"
+    try:
+        worker = start(plane.url, module="tests.support.blockable", BLOCK="5", NOTIFY_SOCKET=str(tmp_path / "notify"))
+        worker.expect("worker.ready")
+        assert alive.exists()
+        worker.signal(signal.SIGUSR1)
+        worker.expect("worker.blocked")
+        wait_until(lambda: not alive.exists(), 10, "the alive file goes")
+        worker.expect("worker.unblocked")
+        wait_until(alive.exists, 10, "the alive file comes back")
+    finally:
+        supervisor.close()
+
+
+def test_ready_goes_with_temporal_and_comes_back_with_it(tmp_path: Path) -> None:
+    supervisor = Supervisor(str(tmp_path / "notify"))
+    with Stack(tmp_path, persistent=True) as stack:
+        worker = stack.worker(NOTIFY_SOCKET=str(tmp_path / "notify"), HEARTBEAT_INTERVAL="1")
+        ready, alive = tmp_path / "ready1", tmp_path / "alive1"
+        assert ready.exists()
+        assert stack.temporal is not None
+        stack.temporal.kill()
+        worker.expect("worker.not_ready .*Temporal does not answer")
+        assert not ready.exists() and alive.exists()
+        supervisor.expect("STATUS=not ready: Temporal does not answer")
+        stack.start_temporal()
+        worker.expect("worker.ready_again", 90)
+        assert ready.exists()
+        assert stack.wait(stack.execute('demo:script [{"text": "still here"}]'))["response"] == "still here"
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    supervisor.close()

@@ -1,0 +1,37 @@
+"""The real worker program with one hook: SIGUSR1 blocks its event loop for BLOCK seconds, in Python code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from typing import Any
+
+from kubiya_worker.process import health, lifecycle
+
+
+def block() -> None:
+    seconds = float(os.environ["BLOCK"])
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def install() -> None:
+    original = lifecycle._serve
+
+    async def serve(*args: Any) -> int:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, block)
+        return await original(*args)
+
+    lifecycle._serve = serve
+    health.Pulse.__init__.__defaults__ = (float(os.environ.get("SILENT_AFTER", "1")),)
+    health.ALIVE_EVERY = 0.25  # type: ignore[misc]
+
+
+if __name__ == "__main__":
+    from kubiya_worker.process.main import main
+
+    install()
+    main()
