@@ -27,11 +27,17 @@ find_python() {
 # What an installation depends on; another answer means: install again.
 fingerprint() { (echo "$PWD" "$1" && cat setup.cfg pyproject.toml) | cksum; }
 
-# ensure_venv EXTRA: .venv holds this project with the extra `server` or `dev`. Warm, it costs one cksum.
+# ensure_venv EXTRAS: .venv holds this project with `server`, `dev` (which includes it) or `dev,deploy`. Warm, it costs one cksum.
 ensure_venv() {
-    local extra=$1 stamp
-    for stamp in ".venv/.installed-$extra" .venv/.installed-dev; do
-        if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$(fingerprint "${stamp##*-}")" ]; then
+    local extra=$1 more enough stamp
+    case $extra in
+        server) more="dev dev,deploy" ;;
+        dev) more="dev,deploy" ;;
+        *) more="" ;;
+    esac
+    for enough in "$extra" $more; do
+        stamp=.venv/.installed-$enough
+        if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$(fingerprint "$enough")" ]; then
             return
         fi
     done

