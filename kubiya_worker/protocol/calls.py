@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubiya_worker.protocol.events import Event
+from kubiya_worker.protocol.execution import Member
 from kubiya_worker.protocol.messages import Message
 
 INLINE_BYTES = 2048  # a message or an argument text above this travels by reference
@@ -36,6 +37,17 @@ class Context:
     organization_id: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)  # the execution's own; a PATCH replaces it
     approval_poll_seconds: float = 0.0  # 0: the control plane signals; else how often to ask it
+    kind: str = "agent"  # or "team"; with `agent_id` it says whose environment the tools get
+    mode: str = ""  # of a team: how its members work together
+    members: list[dict[str, Any]] = field(default_factory=list)  # {tool, kind, id, name, description, queue, definition}
+    member_timeout: float = 0.0  # seconds
+    member: Member | None = None  # set: this is a member's run
+    config: dict[str, Any] = field(default_factory=dict)  # a member's budgets, out of its own definition
+
+    @classmethod
+    def restore(cls, saved: dict[str, Any]) -> Context:
+        """From its JSON object."""
+        return cls(**{**saved, "member": Member.parse(saved.get("member"))})
 
 
 @dataclass
@@ -118,6 +130,7 @@ class ToolOutcome:
 
     message: Message | None = None
     approval: ApprovalRequest | None = None
+    delegation: str | None = None  # what a member is to do: the call was for one, and may be made
     record: dict[str, Any] = field(default_factory=dict)  # for /analytics/tool-calls
     undelivered: list[Event] = field(default_factory=list)
 
@@ -129,6 +142,7 @@ class ApprovalInput:
     tool_execution_id: str
     request: ApprovalRequest
     expires_at: str | None = None
+    member: Member | None = None
 
 
 @dataclass
@@ -140,6 +154,7 @@ class ReportInput:
     patch: dict[str, Any] = field(default_factory=dict)
     expire_approval: str | None = None
     must_deliver: bool = False
+    member: Member | None = None
 
 
 @dataclass
@@ -157,6 +172,17 @@ class TurnInput:
     user_id: str | None = None
     force_status: str | None = None  # completed by mark_as_done, failed: not for the control plane to decide
     more_input: bool = False  # a message is waiting: go on whatever the control plane decides
+    kind: str = "agent"
+
+
+@dataclass
+class MemberEnd:
+    """The end of a member's run: the last of its events, and its tool calls for the team's record."""
+
+    execution_id: str
+    member: Member
+    events: list[Event] = field(default_factory=list)
+    tool_records: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass

@@ -25,6 +25,18 @@ APPROVAL_REQUESTED: Final = "approval_requested"  # ours
 APPROVAL_RESOLVED: Final = "approval_resolved"
 NOTICE: Final = "notice"  # ours: a line for the person (a retry after 429, a budget that is nearly used up)
 
+MEMBER_MESSAGE_CHUNK: Final = "member_message_chunk"
+MEMBER_MESSAGE_COMPLETE: Final = "member_message_complete"
+MEMBER_TOOL_STARTED: Final = "member_tool_started"
+MEMBER_TOOL_COMPLETED: Final = "member_tool_completed"
+
+MEMBER_TYPES: Final = {
+    MESSAGE_CHUNK: MEMBER_MESSAGE_CHUNK,
+    MESSAGE: MEMBER_MESSAGE_COMPLETE,
+    TOOL_STARTED: MEMBER_TOOL_STARTED,
+    TOOL_COMPLETED: MEMBER_TOOL_COMPLETED,
+}
+
 TERMINAL: Final = frozenset({DONE, ERROR})
 
 Event = dict[str, Any]
@@ -37,3 +49,21 @@ def now() -> str:
 
 def event(event_id: str, event_type: str, data: dict[str, Any], timestamp: str | None = None) -> Event:
     return {"event_id": event_id, "event_type": event_type, "data": data, "timestamp": timestamp or now()}
+
+
+def of_member(event: Event, run: str, about: dict[str, Any]) -> Event:
+    """An event of a team member's run as it stands on the team's stream.
+
+    `run` is the id of the member's run: ids of events and tool calls, which are unique within a run, get it in front.
+    `about` says whose event it is (member_name, member_path, parent_message_id …).
+    """
+    data = {**event["data"], **about, "source": "team_member", "member_execution_id": run}
+    if data.get("tool_execution_id"):
+        data["tool_execution_id"] = f"{run}:{data['tool_execution_id']}"
+    kind = event["event_type"]
+    return {
+        **event,
+        "event_id": f"{run}:{event['event_id']}",
+        "event_type": MEMBER_TYPES.get(kind, kind),
+        "data": data,
+    }

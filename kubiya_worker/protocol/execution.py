@@ -63,10 +63,11 @@ class Budgets:
     max_steps: int | None = 250  # model calls
     max_tokens: int | None = None  # input and output together
     max_seconds: float | None = None  # wall time from the start of the execution, waiting for people excluded
+    max_depth: int = 3  # how deep teams may be nested: 1 is a team of agents
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Budgets:
-        """From agent_config: `budgets{max_steps,max_tokens,max_seconds}`, or `max_turns` as in the published worker."""
+        """From agent_config: `budgets{max_steps,max_tokens,max_seconds,max_depth}`, or `max_turns` as in the published worker."""
         budgets = raw.get("budgets") if isinstance(raw.get("budgets"), Mapping) else {}
         assert isinstance(budgets, Mapping)
         steps = budgets.get("max_steps", raw.get("max_turns"))
@@ -74,13 +75,44 @@ class Budgets:
             max_steps=int(steps) if steps else cls.max_steps,
             max_tokens=int(budgets["max_tokens"]) if budgets.get("max_tokens") else None,
             max_seconds=float(budgets["max_seconds"]) if budgets.get("max_seconds") else None,
+            max_depth=int(budgets["max_depth"]) if budgets.get("max_depth") else cls.max_depth,
         )
 
 
 @dataclass(frozen=True)
-class ExecutionInput:
-    """What `AgentExecutionWorkflow` is started with (PROTOCOL B.3).
+class Member:
+    """Whose run a member's is, and where it shows. Everything that a control plane is told of it goes to `stream`."""
 
+    stream: str  # the execution of the whole team: its row, its events, its approvals
+    name: str
+    path: list[str]  # names from the whole team down to this run, such as ["triage", "logs"]
+    parent_message_id: str  # the leader's message that asked for it
+    parent_tool_execution_id: str  # the leader's call, as the stream has it
+    leader: str  # the leader's workflow id: it hears of questions to people
+    root: str  # the whole team's workflow id: it keeps the budget
+    depth: int = 1
+    permitted: int = 0  # model calls that the budget has granted before the start
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any] | None) -> Member | None:
+        return cls(**{name: raw[name] for name in cls.__dataclass_fields__ if name in raw}) if raw else None
+
+    def about(self) -> dict[str, Any]:
+        """What each of its events says of it."""
+        return {
+            "member_name": self.name,
+            "member_path": self.path,
+            "parent_message_id": self.parent_message_id,
+            "parent_tool_execution_id": self.parent_tool_execution_id,
+        }
+
+
+@dataclass(frozen=True)
+class ExecutionInput:
+    """What an agent's, a team's or a dynamic execution is started with (PROTOCOL B.3).
+
+    `agent_id` is the team's id for a team, whose `team_config` (or `config`) is `agent_config` here. Ours: `member` says
+    that it is a member's run, and `definition` is the agent itself, for one that no control plane knows.
     `control_plane_url` and `api_key`, which the published server puts into the input, are not read: a worker trusts its
     own settings, and a key that is never taken up cannot leak.
     """
@@ -97,26 +129,34 @@ class ExecutionInput:
     user_metadata: dict[str, Any] = field(default_factory=dict)
     runtime_type: str = "default"
     initial_message_timestamp: str | None = None
+    kind: str = "agent"  # or "team"
+    member: Member | None = None
+    definition: dict[str, Any] | None = None
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> ExecutionInput:
         """Unknown fields are ignored, null objects become empty ones. ValueError names what is missing."""
-        missing = [name for name in ("execution_id", "agent_id", "prompt") if not raw.get(name)]
+        kind = "team" if raw.get("team_id") and not raw.get("agent_id") else "agent"
+        config = raw.get("agent_config") if kind == "agent" else raw.get("team_config") or raw.get("config")
+        missing = [name for name in ("execution_id", f"{kind}_id", "prompt") if not raw.get(name)]
         if missing:
             raise ValueError(f"the execution's input lacks {', '.join(missing)}")
         return cls(
             execution_id=str(raw["execution_id"]),
-            agent_id=str(raw["agent_id"]),
+            agent_id=str(raw[f"{kind}_id"]),
             organization_id=str(raw.get("organization_id") or ""),
             prompt=str(raw["prompt"]),
             system_prompt=raw.get("system_prompt"),
             model_id=raw.get("model_id"),
             model_config=dict(raw.get("model_config") or {}),
-            agent_config=dict(raw.get("agent_config") or {}),
+            agent_config=dict(config or {}),
             mcp_servers=dict(raw.get("mcp_servers") or {}),
             user_metadata=dict(raw.get("user_metadata") or {}),
             runtime_type=str(raw.get("runtime_type") or "default"),
             initial_message_timestamp=raw.get("initial_message_timestamp"),
+            kind=kind,
+            member=Member.parse(raw.get("member")),
+            definition=raw.get("definition"),
         )
 
 

@@ -21,6 +21,9 @@ MARK_AS_DONE: Final = "mark_as_done"
 PAUSE: Final = "pause_execution"
 RESUME: Final = "resume_execution"
 RESOLVE_APPROVAL: Final = "resolve_approval"  # ours: the control plane hands a person's answer to the waiting workflow
+SPEND: Final = "team_spend"  # ours, member -> the whole team: what it has used, and whether it may call its model again
+PERMIT: Final = "team_permit"  # ours: the answer
+MEMBER_WAITS: Final = "team_member_waits"  # ours, member -> its leader: a question to a person was asked or answered
 GET_STATE: Final = "get_state"
 GET_CONTEXT: Final = "get_context"  # ours: what a worker needs to go on with an execution that it has not seen
 GET_TRANSCRIPT: Final = "get_transcript"  # ours: one page of the conversation
@@ -34,6 +37,9 @@ CHECK_APPROVAL: Final = "check_approval"
 REPORT: Final = "report"
 END_TURN: Final = "end_turn"
 END_EXECUTION: Final = "end_execution"
+END_MEMBER: Final = "end_member"
+CREATE_JOB_EXECUTION: Final = "create_job_execution"
+END_JOB_EXECUTION: Final = "end_job_execution"
 
 # What the local control plane can do beyond the published one; sent as `features` in the start reply.
 FEATURE_EVENTS_BATCH: Final = "events_batch"  # POST /executions/{id}/events/batch, deduplicated by event_id

@@ -33,8 +33,9 @@ class TurnFailed(Exception):
     """The turn cannot go on; the text is for the person."""
 
 
-@workflow.defn(name=names.AGENT_WORKFLOW)
-class AgentExecutionWorkflow:
+class Loop:
+    """What every execution does; a workflow type adds `run`, which Temporal wants in the class itself."""
+
     def __init__(self) -> None:
         self._conversation = Conversation()
         self._approvals = Approvals()
@@ -123,8 +124,7 @@ class AgentExecutionWorkflow:
 
     # -- the run
 
-    @workflow.run
-    async def run(self, raw: dict[str, Any]) -> dict[str, Any]:
+    async def execute(self, raw: dict[str, Any]) -> dict[str, Any]:
         try:
             self._input = ex.ExecutionInput.parse(raw)
             self._budgets = ex.Budgets.parse(self._input.agent_config)
@@ -483,7 +483,7 @@ class AgentExecutionWorkflow:
         early_answers = self._approvals
         self._approvals = Approvals.restore(saved["approvals"])
         self._approvals.take_over(early_answers)
-        self._context = calls.Context(**saved["context"])
+        self._context = calls.Context.restore(saved["context"])
         self._usage = ex.Usage.parse(saved["usage"])
         for name in _CARRIED:
             value = saved[name]
@@ -495,3 +495,10 @@ _CARRIED = (
     *("status", "error", "paused", "done", "turn", "turns_ended", "step", "steps", "worked", "unnamed"),
     *("outbox", "turn_record", "tool_records"),
 )
+
+
+@workflow.defn(name=names.AGENT_WORKFLOW)
+class AgentExecutionWorkflow(Loop):
+    @workflow.run
+    async def run(self, raw: dict[str, Any]) -> dict[str, Any]:
+        return await self.execute(raw)

@@ -1,0 +1,150 @@
+"""Teams: what a team's configuration says, what its leader is told of the members, and whom a message is for. Pure.
+
+Ours in `configuration`, beside the published keys (PROTOCOL A.7): `mode` (one of MODES), `leader_id` (an agent whose
+prompt and model the leader has), `member_queues` (member id or name -> worker queue) and `member_timeout` (seconds of
+work, waiting for people excluded).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from kubiya_worker.protocol.tools import ToolSpec
+
+COORDINATE: Final = "coordinate"  # the leader asks members as it sees fit, and answers
+ROUTE: Final = "route"  # the leader picks one member, whose answer is the team's
+COLLABORATE: Final = "collaborate"  # all members at the same time, then the leader makes one answer of theirs
+SEQUENTIAL: Final = "sequential"  # one member after the other, each with what came before; the last answer is the team's
+MODES: Final = (COORDINATE, ROUTE, COLLABORATE, SEQUENTIAL)
+
+MEMBER_TIMEOUT: Final = 3600.0  # seconds
+PREFIX: Final = "ask_"
+NAME_LIMIT: Final = 64  # characters of a tool's name that model providers take (PROTOCOL D.4)
+CATEGORY: Final = "delegation"  # the policy's word for asking a member
+
+PARAMETERS: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "task": {
+            "type": "string",
+            "description": "What the member is to do, complete in itself: it sees nothing of this conversation.",
+        },
+        "context": {"type": "string", "description": "Facts that the member needs and cannot find out itself."},
+    },
+    "required": ["task"],
+    "additionalProperties": False,
+}
+
+_MODE_TEXT: Final = {
+    COORDINATE: "Give each member the part that it is best at, at the same time where parts do not depend on each "
+    "other, and make one answer of what comes back. A member that fails is not the end: go on without it and say so.",
+    ROUTE: "Pick the one member that fits the task best and hand the task over; its answer is the answer. "
+    "Pick another one only when it fails.",
+    COLLABORATE: "All members have been asked. Make one answer of what they say; name what they disagree on.",
+    SEQUENTIAL: "The members work one after the other.",
+}
+_ADDRESS: Final = re.compile(r"^\s*@(\S+?)[:,]?\s+(.*)$", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class TeamConfig:
+    mode: str = COORDINATE
+    member_ids: tuple[str, ...] = ()
+    instructions: str = ""
+    leader_id: str = ""
+    member_queues: Mapping[str, str] = field(default_factory=dict)
+    member_timeout: float = MEMBER_TIMEOUT
+    llm: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any]) -> TeamConfig:
+        """ValueError names what is wrong."""
+        mode = str(raw.get("mode") or COORDINATE).lower()
+        if mode not in MODES:
+            raise ValueError(f"the team's mode {mode!r} is not one of {', '.join(MODES)}")
+        for name, kind in (("member_ids", list), ("member_queues", dict), ("llm", dict)):
+            if not isinstance(raw.get(name) or kind(), kind):
+                raise ValueError(f"the team's {name} is not {'a list' if kind is list else 'an object'}")
+        try:
+            timeout = float(raw.get("member_timeout") or MEMBER_TIMEOUT)
+        except (TypeError, ValueError):
+            timeout = 0.0
+        if timeout <= 0:
+            raise ValueError(f"the team's member_timeout {raw['member_timeout']!r} is not a number of seconds above 0")
+        given = raw.get("instructions") or ""
+        return cls(
+            mode=mode,
+            member_ids=tuple(dict.fromkeys(str(i) for i in raw.get("member_ids") or ())),
+            instructions="\n".join(map(str, given)) if isinstance(given, list) else str(given),
+            leader_id=str(raw.get("leader_id") or ""),
+            member_queues={str(k): str(v) for k, v in (raw.get("member_queues") or {}).items()},
+            member_timeout=timeout,
+            llm=dict(raw.get("llm") or {}),
+        )
+
+
+def tool_names(names: Iterable[str]) -> list[str]:
+    """One tool name for each member, in order: `ask_` and the name as far as providers take it; no name twice."""
+    taken: list[str] = []
+    for name in names:
+        slug = re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_").lower() or "member"
+        base = f"{PREFIX}{slug}"[: NAME_LIMIT - 4]
+        candidate, number = base, 1
+        while candidate in taken:
+            number += 1
+            candidate = f"{base}_{number}"
+        taken.append(candidate)
+    return taken
+
+
+def spec_of(member: Mapping[str, Any]) -> ToolSpec:
+    """The member as a tool of its leader. Asking again asks once: the run has a name of its own."""
+    about = str(member.get("description") or "").strip().rstrip(".")
+    kind = "team" if member.get("kind") == "team" else "member"
+    return ToolSpec(
+        name=str(member["tool"]),
+        description=f"Ask the {kind} {member['name']!r}{f' ({about})' if about else ''} to do a task. "
+        "It works on its own and answers when it is done.",
+        parameters=PARAMETERS,
+        idempotent=True,
+        category=CATEGORY,
+        source="builtin",
+        timeout=60.0,
+    )
+
+
+def member_of(members: Iterable[Mapping[str, Any]], tool: str) -> Mapping[str, Any] | None:
+    return next((member for member in members if member["tool"] == tool), None)
+
+
+def briefing(name: str, mode: str, members: Sequence[Mapping[str, Any]]) -> str:
+    """What the leader is told after its own instructions."""
+    lines = [f"You lead the team {name!r}. Its members, each of which you ask with a tool:"]
+    for member in members:
+        about = str(member.get("description") or "").strip()
+        lines.append(f"- {member['name']} ({member['tool']}){f': {about}' if about else ''}")
+    return "\n".join([*lines, _MODE_TEXT[mode]])
+
+
+def addressed(text: str, members: Iterable[str], field: str | None = None) -> tuple[str | None, str]:
+    """(the member that a message is for, or None for the team; the text without the address).
+
+    `field` is the message's own `member`. `@name` counts only when there is a member of that name: anything else that
+    begins with an @ is for the team, as it stands.
+    """
+    known = {name.lower(): name for name in members}
+    if field and field.lower() in known:
+        return known[field.lower()], text
+    found = _ADDRESS.match(text)
+    if found and found[1].lower() in known:
+        return known[found[1].lower()], found[2]
+    return None, text
+
+
+def task_text(arguments: Mapping[str, Any]) -> str:
+    """What a member is started with."""
+    context = str(arguments.get("context") or "").strip()
+    return f"{str(arguments.get('task') or '').strip()}{f'{chr(10) * 2}Context:{chr(10)}{context}' if context else ''}"
