@@ -39,7 +39,9 @@ class Context:
     approval_poll_seconds: float = 0.0  # 0: the control plane signals; else how often to ask it
     kind: str = "agent"  # or "team"; with `agent_id` it says whose environment the tools get
     mode: str = ""  # of a team: how its members work together
-    members: list[dict[str, Any]] = field(default_factory=list)  # {tool, kind, id, name, description, queue, definition}
+    members: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # {tool, kind, id, name, description, queue, definition}
     member_timeout: float = 0.0  # seconds
     member: Member | None = None  # set: this is a member's run
     config: dict[str, Any] = field(default_factory=dict)  # a member's budgets, out of its own definition

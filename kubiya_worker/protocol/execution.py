@@ -67,7 +67,7 @@ class Budgets:
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Budgets:
-        """From agent_config: `budgets{max_steps,max_tokens,max_seconds,max_depth}`, or `max_turns` as in the published worker."""
+        """From agent_config: `budgets{max_steps,max_tokens,max_seconds,max_depth}`, or the published `max_turns`."""
         budgets = raw.get("budgets") if isinstance(raw.get("budgets"), Mapping) else {}
         assert isinstance(budgets, Mapping)
         steps = budgets.get("max_steps", raw.get("max_turns"))
@@ -111,8 +111,8 @@ class Member:
 class ExecutionInput:
     """What an agent's, a team's or a dynamic execution is started with (PROTOCOL B.3).
 
-    `agent_id` is the team's id for a team, whose `team_config` (or `config`) is `agent_config` here. Ours: `member` says
-    that it is a member's run, and `definition` is the agent itself, for one that no control plane knows.
+    `agent_id` is the team's id for a team, whose `team_config` (or `config`) is `agent_config` here. Ours: `member`
+    says that it is a member's run, and `definition` is the agent itself, for one that no control plane knows.
     `control_plane_url` and `api_key`, which the published server puts into the input, are not read: a worker trusts its
     own settings, and a key that is never taken up cannot leak.
     """

@@ -17,7 +17,7 @@ from kubiya_worker.protocol.tools import ToolSpec
 COORDINATE: Final = "coordinate"  # the leader asks members as it sees fit, and answers
 ROUTE: Final = "route"  # the leader picks one member, whose answer is the team's
 COLLABORATE: Final = "collaborate"  # all members at the same time, then the leader makes one answer of theirs
-SEQUENTIAL: Final = "sequential"  # one member after the other, each with what came before; the last answer is the team's
+SEQUENTIAL: Final = "sequential"  # one after the other, each with what came before; the last answer is the team's
 MODES: Final = (COORDINATE, ROUTE, COLLABORATE, SEQUENTIAL)
 
 MEMBER_TIMEOUT: Final = 3600.0  # seconds
