@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
 
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.activities.session import ask
@@ -64,21 +63,15 @@ class ExecutionActivities:
         }
 
     @activity.defn(name=names.REPORT)
-    async def report(self, report: calls.ReportInput) -> list[ev.Event]:
-        """Publish events in order and PATCH the execution. Returns the events that could not be delivered."""
+    async def report(self, report: calls.ReportInput) -> None:
+        """Publish events in order and PATCH the execution; each may be repeated. The caller keeps what fails."""
         control_plane = self._runtime.control_plane
-        try:
-            if report.expire_approval:
-                await ask(control_plane.expire_approval, report.expire_approval)
-            if report.patch:
-                await ask(control_plane.patch_execution, report.execution_id, **report.patch)
-            if report.events:
-                await ask(control_plane.publish, report.execution_id, report.events)
-        except ApplicationError as error:
-            if report.must_deliver or error.non_retryable:
-                raise
-            return report.events
-        return []
+        if report.expire_approval:
+            await ask(control_plane.expire_approval, report.expire_approval)
+        if report.patch:
+            await ask(control_plane.patch_execution, report.execution_id, **report.patch)
+        if report.events:
+            await ask(control_plane.publish, report.execution_id, report.events)
 
     @activity.defn(name=names.END_EXECUTION)
     async def end_execution(self, report: calls.ReportInput) -> None:

@@ -36,6 +36,17 @@ class _Conversation:
         self.messages.append(message)
         self.bytes += m.size_of(message)
 
+    def leave(self, message: m.Message) -> None:
+        self.take(str(message["message_id"]))
+        self.loose[str(message["message_id"])] = message
+        self.bytes += m.size_of(message)
+
+    def take(self, message_id: str) -> None:
+        """A loose message has joined the others, or is replaced."""
+        message = self.loose.pop(message_id, None)
+        if message is not None:
+            self.bytes -= m.size_of(message)
+
 
 class Transcripts:
     """Least recently used conversations go first when the limit (bytes of JSON) is passed."""
@@ -55,7 +66,7 @@ class Transcripts:
     def leave(self, execution_id: str, message: m.Message) -> None:
         """Keep a message that the workflow will refer to by its message_id."""
         conversation = self._touch(execution_id)
-        conversation.loose[str(message["message_id"])] = message
+        conversation.leave(message)
         self._evict(execution_id)
 
     def find(self, execution_id: str, message_id: str) -> m.Message | None:
@@ -84,7 +95,7 @@ class Transcripts:
         conversation.truncate(base)
         for message in added:
             conversation.append(message)
-            conversation.loose.pop(str(message.get("message_id")), None)
+            conversation.take(str(message.get("message_id")))
         self._kept[execution_id] = conversation
         self._kept.move_to_end(execution_id)
         self._evict(execution_id)
@@ -105,6 +116,7 @@ class Transcripts:
         conversation.truncate(start)
         for message in messages:
             conversation.append(message)
+            conversation.take(str(message.get("message_id")))
         whole = list(conversation.messages)
         self._evict(execution_id)
         return whole

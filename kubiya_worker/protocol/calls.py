@@ -155,7 +155,6 @@ class ReportInput:
     events: list[Event] = field(default_factory=list)
     patch: dict[str, Any] = field(default_factory=dict)
     expire_approval: str | None = None
-    must_deliver: bool = False
     member: Member | None = None
 
 

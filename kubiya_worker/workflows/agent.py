@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -19,12 +20,13 @@ from kubiya_worker.protocol import calls, events, names
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.workflows import budget, options, outcomes
+from kubiya_worker.workflows import budget, conversation, options, outcomes
 from kubiya_worker.workflows.approvals import Answer, Approvals
 from kubiya_worker.workflows.conversation import Conversation
 
 CONTINUE_AT_EVENTS = 700  # a step is at most some tens of events: no run's history reaches 1,000
 CONTINUE_AT_BYTES = 8_000_000  # Temporal warns at 10 MB and ends a history at 50 MB
+RESUME_BYTES = 1_800_000  # what a new run is given; Temporal takes payloads of up to 2 MB
 STATE_MESSAGES = 200
 STATE_BYTES = 1_000_000
 
@@ -46,13 +48,13 @@ class Loop:
         self._error: str | None = None
         self._refusal: str | None = None  # why the execution cannot run at all
         self._paused = False
+        self._pause_asked = False  # a signal of this run has set `_paused`; what an earlier run carried is older
         self._done = False
         self._turn = 0
         self._turns_ended = 0
         self._step = 0  # model calls in this turn
         self._steps = 0  # model calls in all
         self._worked = 0.0  # seconds, waiting for people excluded
-        self._unnamed = 0
         self._outbox: list[events.Event] = []  # what the control plane has not got yet, in order
         self._turn_record: dict[str, Any] = {}
         self._tool_records: list[dict[str, Any]] = []
@@ -62,8 +64,7 @@ class Loop:
     @workflow.signal(name=names.ADD_MESSAGE)
     def add_message(self, message: dict[str, Any]) -> None:
         if not message.get("message_id"):
-            self._unnamed += 1
-            message = {**message, "message_id": f"{workflow.info().workflow_id}_signal_{self._unnamed}"}
+            message = {**message, "message_id": f"{workflow.info().workflow_id}_signal_{workflow.uuid4()}"}
         self._conversation.receive({"role": "user", "timestamp": workflow.now().isoformat(), **message})
 
     @workflow.signal(name=names.MARK_AS_DONE)
@@ -72,11 +73,11 @@ class Loop:
 
     @workflow.signal(name=names.PAUSE)
     def pause_execution(self) -> None:
-        self._paused = True
+        self._paused = self._pause_asked = True
 
     @workflow.signal(name=names.RESUME)
     def resume_execution(self) -> None:
-        self._paused = False
+        self._paused, self._pause_asked = False, True
 
     @workflow.signal(name=names.RESOLVE_APPROVAL)
     def resolve_approval(self, answer: dict[str, Any]) -> None:
@@ -138,14 +139,17 @@ class Loop:
             else:
                 await self._begin()
             return await self._converse()
-        except Exception as error:
-            if not is_cancelled_exception(error):
-                raise
-            await self._cancelled()
-            raise
         except asyncio.CancelledError:
-            await self._cancelled()
+            await self._close(ex.CANCELLED)
             raise
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                await self._close(ex.CANCELLED)
+                raise
+            # The control plane refuses what cannot be done without: the execution ends, and says why.
+            text = outcomes.cause_of(error)
+            await self._close(ex.FAILED, text)
+            raise ApplicationError(text, type="Refused", non_retryable=True) from error
 
     async def _begin(self) -> None:
         first: m.Message = {
@@ -172,7 +176,10 @@ class Loop:
         """Turns, until the execution is final."""
         while True:
             if self._status == ex.WAITING:
-                await self._renew()
+                try:
+                    await self._renew()
+                except TurnFailed as error:
+                    return self._result(await self._end_turn("error", str(error)))
                 await workflow.wait_condition(lambda: bool(self._conversation.inbox) or self._done)
                 if not self._conversation.inbox:  # marked as done
                     return self._result(await self._end_turn("stop", None))
@@ -283,6 +290,7 @@ class Loop:
             answer = await self._ask(request, outcome.approval)
             if not answer.approved:
                 return self._unrun(request, answer.status, f"{call['name']} was not run. {answer.text}")
+            await workflow.wait_condition(lambda: not self._paused or self._done)
             request.grant = calls.Grant(answer.approval_id, answer.arguments_hash, answer.approver)
             request.arguments = answer.arguments if answer.arguments is not None else request.arguments
             request.hold = bool(self._outbox)
@@ -327,13 +335,20 @@ class Loop:
         deadline = workflow.now() + timedelta(minutes=asked.timeout_minutes)
         self._approvals.open(approval_id, asked, request.tool_execution_id, workflow.time())
         await self._deliver()
-        await workflow.execute_local_activity(
-            names.REQUEST_APPROVAL,
-            calls.ApprovalInput(
-                self._input.execution_id, approval_id, request.tool_execution_id, asked, deadline.isoformat()
-            ),
-            **options.LOCAL,
-        )
+        try:
+            await workflow.execute_local_activity(
+                names.REQUEST_APPROVAL,
+                calls.ApprovalInput(
+                    self._input.execution_id, approval_id, request.tool_execution_id, asked, deadline.isoformat()
+                ),
+                **options.LOCAL,
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            self._approvals.close(approval_id, asked, workflow.time())
+            text = f"It needs a person's approval, which could not be asked for: {outcomes.cause_of(error)}"
+            return Answer(approval_id, m.TOOL_DENIED, asked.arguments_hash, text=text)
         self._status = ex.WAITING
         poll = self._context.approval_poll_seconds
         while not self._approvals.answered(approval_id) and workflow.now() < deadline:
@@ -365,17 +380,32 @@ class Loop:
 
     async def _deliver(self) -> None:
         """Try once to publish what could not be published before; what still cannot stays, in order."""
-        if self._outbox:
-            await self._report()
-
-    async def _report(self, *, patch: dict[str, Any] | None = None, expire_approval: str | None = None) -> None:
+        if not self._outbox:
+            return
         sent, self._outbox = self._outbox, []
-        must = bool(patch or expire_approval)
-        request = calls.ReportInput(self._input.execution_id, sent, patch or {}, expire_approval, must)
-        kept = await workflow.execute_local_activity(
-            names.REPORT, request, result_type=list, **(options.LOCAL if must else options.LOCAL_ONCE)
-        )
-        self._outbox = kept + self._outbox
+        try:
+            await workflow.execute_local_activity(
+                names.REPORT, calls.ReportInput(self._input.execution_id, sent), **options.LOCAL_ONCE
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                self._outbox = sent + self._outbox
+                raise
+            if not outcomes.refused(error):  # away, or slower than it may be
+                self._outbox = sent + self._outbox
+
+    async def _report(self, *, patch: dict[str, Any], expire_approval: str | None = None) -> None:
+        """Tell the control plane, however long it takes; first what could not be published before."""
+        sent, self._outbox = self._outbox, []
+        request = calls.ReportInput(self._input.execution_id, sent, patch, expire_approval)
+        try:
+            await workflow.execute_local_activity(names.REPORT, request, **options.LOCAL)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                self._outbox = sent + self._outbox
+                raise
+            # Refused: a status that cannot be shown does not end the work.
+            workflow.logger.warning("report.refused %s", outcomes.cause_of(error))
 
     async def _end_turn(self, finish: str, failure: str | None) -> str:
         """Persist the session, post the turn, learn the next status; close the execution when it is final."""
@@ -430,14 +460,18 @@ class Loop:
         self._status = result.status
         return result.status
 
-    async def _cancelled(self) -> None:
-        """The control plane has written `cancelled` itself; leave it, and publish what was held back."""
-        self._status = ex.CANCELLED
-        await workflow.execute_local_activity(
-            names.END_EXECUTION,
-            calls.ReportInput(self._input.execution_id, self._outbox, {"status": ex.CANCELLED}),
-            **options.LOCAL,
-        )
+    async def _close(self, status: str, failure: str | None = None) -> None:
+        """The end outside a turn. On a cancellation the control plane has written the status itself, and keeps it."""
+        self._status, self._error = status, failure
+        patch = {"status": status, **({"error_message": failure} if failure else {})}
+        try:
+            await workflow.execute_local_activity(
+                names.END_EXECUTION,
+                calls.ReportInput(self._input.execution_id, self._outbox, patch),
+                **options.LOCAL,
+            )
+        except ActivityError as error:  # refused: the workflow's own end says it too
+            workflow.logger.warning("end.refused %s", outcomes.cause_of(error))
 
     def _result(self, status: str) -> dict[str, Any]:
         result = {
@@ -464,20 +498,30 @@ class Loop:
             return
         await workflow.wait_condition(workflow.all_handlers_finished)
         assert self._context is not None
-        workflow.continue_as_new({**self._raw, "_resume": self._snapshot()})
+        state = conversation.pack(self._snapshot())
+        if len(state) + len(self._input.prompt) < RESUME_BYTES:
+            workflow.continue_as_new({**self._raw, "_resume": state})
+        if info.is_continue_as_new_suggested():  # the last moment: a history without end is ended by Temporal
+            raise TurnFailed(
+                f"The conversation is too long to go on ({len(state):,} bytes when packed; {RESUME_BYTES:,} can be "
+                "carried). Start a new execution."
+            )
 
     def _snapshot(self) -> dict[str, Any]:
         return {
-            "conversation": self._conversation.pack(),
-            "context": vars(self._context),
+            "conversation": self._conversation.snapshot(),
+            "context": asdict(self._context),
             "usage": self._usage.wire(),
             "approvals": self._approvals.snapshot(),
+            "paused": self._paused,
+            "done": self._done,
             **{name: getattr(self, f"_{name}") for name in _CARRIED},
         }
 
-    def _restore(self, saved: dict[str, Any]) -> None:
+    def _restore(self, packed: str) -> None:
+        saved = conversation.unpack(packed)
         early = self._conversation.inbox  # signals can come before the run begins
-        self._conversation = Conversation.unpack(saved["conversation"])
+        self._conversation = Conversation.restore(saved["conversation"])
         for message in early:
             self._conversation.receive(message)
         early_answers = self._approvals
@@ -486,13 +530,15 @@ class Loop:
         self._context = calls.Context.restore(saved["context"])
         self._usage = ex.Usage.parse(saved["usage"])
         for name in _CARRIED:
-            value = saved[name]
-            # a signal that came first counts: pause, resume and done are not undone by older state
-            setattr(self, f"_{name}", value or getattr(self, f"_{name}") if name in ("paused", "done") else value)
+            setattr(self, f"_{name}", saved[name])
+        # A signal that came first counts: pause, resume and done are not undone by older state.
+        self._done = self._done or saved["done"]
+        if not self._pause_asked:
+            self._paused = saved["paused"]
 
 
 _CARRIED = (
-    *("status", "error", "paused", "done", "turn", "turns_ended", "step", "steps", "worked", "unnamed"),
+    *("status", "error", "turn", "turns_ended", "step", "steps", "worked"),
     *("outbox", "turn_record", "tool_records"),
 )
 

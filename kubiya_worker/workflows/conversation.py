@@ -1,6 +1,6 @@
 """The conversation as the workflow holds it: messages, their digest chain, and what waits to join them.
 
-Pure: no clock, no Temporal. It packs itself into one compressed string for continue-as-new.
+Pure: no clock, no Temporal. `pack` makes one compressed string of a workflow's state for continue-as-new.
 """
 
 from __future__ import annotations
@@ -81,14 +81,22 @@ class Conversation:
         texts = (x["content"] for x in reversed(self.messages) if x["role"] == "assistant" and x.get("content"))
         return str(next(texts, ""))
 
-    def pack(self) -> str:
-        """Compressed text; conversations shrink to about a third, base64 included."""
-        state = {"messages": self.messages, "inbox": self.inbox}
-        return base64.b64encode(zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 6)).decode()
+    def snapshot(self) -> dict[str, Any]:
+        """For continue-as-new."""
+        return {"messages": self.messages, "inbox": self.inbox}
 
     @classmethod
-    def unpack(cls, packed: str) -> Conversation:
-        state = json.loads(zlib.decompress(base64.b64decode(packed)))
-        conversation = cls(state["messages"], state["inbox"])
+    def restore(cls, saved: dict[str, Any]) -> Conversation:
+        conversation = cls(saved["messages"], saved["inbox"])
         conversation._shown = len(conversation.messages)  # a worker has them in memory or pages them in
         return conversation
+
+
+def pack(state: dict[str, Any]) -> str:
+    """Compressed text; conversations shrink to about a third, base64 included."""
+    return base64.b64encode(zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 6)).decode()
+
+
+def unpack(packed: str) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(packed)))
+    return state

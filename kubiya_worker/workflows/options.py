@@ -16,12 +16,14 @@ TOOL_ATTEMPTS: Final = 3  # idempotent tools only
 TOOL_MARGIN: Final = 30.0  # seconds beyond the tool's own limit: killing its processes, publishing its events
 
 # Small, fast, idempotent calls to the control plane, tried until they succeed: nothing is lost while it is away.
+# Beyond the threshold a retry waits by a timer of Temporal's: about six events a minute, so that an absence of days
+# fits into a history. Below it the workflow task is kept alive, which costs more than twice that.
 LOCAL: Final[dict[str, Any]] = {
     "start_to_close_timeout": timedelta(seconds=60),
     "retry_policy": RetryPolicy(
-        initial_interval=timedelta(milliseconds=500), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=15)
+        initial_interval=timedelta(milliseconds=500), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=60)
     ),
-    "local_retry_threshold": timedelta(seconds=20),
+    "local_retry_threshold": timedelta(seconds=5),
 }
 # The same, once: the caller keeps what could not be delivered and goes on.
 LOCAL_ONCE: Final[dict[str, Any]] = {**LOCAL, "retry_policy": RetryPolicy(maximum_attempts=1)}

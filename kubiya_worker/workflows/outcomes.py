@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from temporalio.exceptions import ActivityError, TimeoutError
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
 
 from kubiya_worker.protocol import calls, events, names
 from kubiya_worker.protocol import messages as m
@@ -14,6 +14,11 @@ def cause_of(error: ActivityError) -> str:
     if isinstance(cause, TimeoutError):
         return "its worker was lost, or it took longer than it may"
     return str(getattr(cause, "message", None) or cause or error)
+
+
+def refused(error: ActivityError) -> bool:
+    """Whether trying again is of no use: the other side has answered no. Silence and time limits are no answer."""
+    return isinstance(error.cause, ApplicationError) and error.cause.non_retryable
 
 
 def lost(request: calls.ToolInput, error: ActivityError) -> tuple[str, str]:

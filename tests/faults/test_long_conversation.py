@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from dataclasses import dataclass
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from tests.support.model_endpoint import ModelEndpoint
@@ -23,23 +25,32 @@ TEXT = 8_000  # bytes in a step: what the model says, and what its tool answers
 
 @dataclass(frozen=True)
 class History:
-    runs: int
-    events: list[int]
+    events: list[int]  # of each run
     bytes: int
+    kinds: dict[str, int]  # bytes by type of event
+
+    @property
+    def runs(self) -> int:
+        return len(self.events)
+
+    def largest(self) -> str:
+        order = sorted(self.kinds.items(), key=lambda pair: -pair[1])
+        return ", ".join(f"{name} {size:,}" for name, size in order[:6])
 
 
 async def histories(address: str, workflow_id: str) -> History:
     """All runs of a workflow: events of each, and the bytes of all as Temporal stores them."""
     client = await Client.connect(address)
     events: list[int] = []
-    size = 0
+    kinds: Counter[str] = Counter()
     async for found in client.list_workflows(f'WorkflowId = "{workflow_id}"'):
         handle = client.get_workflow_handle(workflow_id, run_id=found.run_id)
         history = await handle.fetch_history()
         events.append(len(history.events))
-        size += sum(event.ByteSize() for event in history.events)
+        for event in history.events:
+            kinds[EventType.Name(event.event_type).removeprefix("EVENT_TYPE_").lower()] += event.ByteSize()
     assert events
-    return History(len(events), events, size)
+    return History(events, kinds.total(), dict(kinds))
 
 
 def words(seed: int, size: int) -> str:
@@ -93,7 +104,7 @@ def test_history_of_a_hundred_model_calls_is_linear(stack: Stack, tools: bool) -
     history = asyncio.run(histories(stack.temporal_address, f"agent-execution-{execution}"))
     print(
         f"{CALLS} model calls, {len(session)} messages, {size:,} bytes: {history.bytes:,} bytes of history "
-        f"({history.bytes / size:.2f}x) in {history.runs} runs of {history.events} events"
+        f"({history.bytes / size:.2f}x) in {history.runs} runs of {history.events} events; largest: {history.largest()}"
     )
     assert history.bytes <= 1.5 * size
     assert max(history.events) < 1000

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kubiya_worker.activities.transcripts import Transcripts
 from kubiya_worker.protocol import calls
 from kubiya_worker.protocol import messages as m
-from kubiya_worker.workflows.conversation import Conversation
+from kubiya_worker.workflows.conversation import Conversation, pack, unpack
 
 
 def message(role: str, number: int, content: str = "text") -> m.Message:
@@ -44,7 +44,7 @@ def test_packing_loses_nothing(texts: list[str], waiting: str) -> None:
         [{"role": "user", "content": text, "message_id": str(i)} for i, text in enumerate(texts)],
         [{"role": "user", "content": waiting, "message_id": "waiting"}],
     )
-    again = Conversation.unpack(conversation.pack())
+    again = Conversation.restore(unpack(pack(conversation.snapshot())))
     assert again.messages == conversation.messages
     assert again.inbox == conversation.inbox
     assert again.digest() == conversation.digest()
