@@ -497,7 +497,6 @@ class Loop:
         if not grown:
             return
         await workflow.wait_condition(workflow.all_handlers_finished)
-        assert self._context is not None
         state = conversation.pack(self._snapshot())
         if len(state) + len(self._input.prompt) < RESUME_BYTES:
             workflow.continue_as_new({**self._raw, "_resume": state})
@@ -508,6 +507,7 @@ class Loop:
             )
 
     def _snapshot(self) -> dict[str, Any]:
+        assert self._context is not None
         return {
             "conversation": self._conversation.snapshot(),
             "context": asdict(self._context),
