@@ -13,6 +13,7 @@ from kubiya_worker.cli.terminal import Paint
 from kubiya_worker.errors import UsageError
 from kubiya_worker.launch.stack import NAMES, Facts, Options, Stack
 from kubiya_worker.launch.state import default_folder
+from kubiya_worker.settings.kinds import queue_id as parse_queue
 
 PORT = click.IntRange(0, 65535)
 
@@ -105,6 +106,10 @@ def dev(
     """Run Temporal, a control plane and a worker on this machine until Ctrl-C."""
     if temporal_address and not temporal_address.rpartition(":")[2].isdigit():
         raise UsageError(f"--temporal-address {temporal_address!r} is not HOST:PORT")
+    try:
+        parse_queue(queue_id)
+    except ValueError as error:
+        raise UsageError(f"--queue-id {queue_id!r} is not {error}") from error
     options = Options(
         state_dir=state_dir.expanduser().absolute() if state_dir else default_folder(os.environ),
         port=port,

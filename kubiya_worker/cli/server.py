@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 
 import click
 
-from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.launch.local import check_server_installed
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,10 +22,7 @@ def server() -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def start(arguments: tuple[str, ...]) -> None:
     """Run it in the foreground until it is stopped; `--help` says its options."""
-    if importlib.util.find_spec("uvicorn") is None:
-        raise ConfigurationError(
-            "The local control plane is not installed", remedy="pip install 'kubiya-worker[server]'"
-        )
+    check_server_installed()
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, "-P", "-m", "kubiya_worker.server", *arguments])  # noqa: S606

@@ -33,8 +33,8 @@ _PR_SET_PDEATHSIG = 1
 class Child:
     """A guarded child. Its output is appended to `log`; nothing of its environment is written anywhere."""
 
-    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> None:
-        """Raises OSError when the log cannot be opened or the guard cannot be started."""
+    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path, *, umask: int = -1) -> None:
+        """Raises OSError when the log cannot be opened or the guard cannot be started. `umask` -1 is this process's."""
         self.name = name
         self.log = log
         self.started = time.monotonic()
@@ -48,6 +48,7 @@ class Child:
                 stderr=descriptor,
                 env=dict(env),
                 start_new_session=True,
+                umask=umask,
             )
         finally:
             os.close(descriptor)

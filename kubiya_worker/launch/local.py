@@ -9,8 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.launch import init
 from kubiya_worker.settings import Settings
+
+
+def check_server_installed() -> None:
+    """ConfigurationError when the packages of the extra `server` are not there."""
+    if any(importlib.util.find_spec(name) is None for name in ("uvicorn", "starlette", "sqlalchemy", "alembic")):
+        raise ConfigurationError(
+            "The local control plane is not installed", remedy="pip install 'kubiya-worker[server]'"
+        )
 
 
 def worker_argv(queue_id: str) -> list[str]:

@@ -34,7 +34,7 @@ from kubiya_worker.errors import (
 )
 from kubiya_worker.launch import temporal_server
 from kubiya_worker.launch.guard import Child
-from kubiya_worker.launch.local import worker_argv
+from kubiya_worker.launch.local import check_server_installed, worker_argv
 from kubiya_worker.launch.ports import HOST, claim
 from kubiya_worker.launch.state import State
 
@@ -194,9 +194,11 @@ class Stack:
 
     def _prepare(self) -> None:
         options, state = self._options, self._state
+        check_server_installed()
         self._databases = state.databases(ephemeral=options.ephemeral)
-        for name in ("control-plane.db", *(() if options.temporal_address else ("temporal.db",))):
-            temporal_server.check_database(self._databases / name)
+        temporal_server.check_database(self._databases / "control-plane.db")
+        if not options.temporal_address:
+            temporal_server.check_database(self._databases / "temporal.db", temporal_server.TABLE)
         self._port = claim(options.port, "the control plane", "--port")
         self._ui_port: int | None = None
         if options.temporal_address:
@@ -217,8 +219,6 @@ class Stack:
     def _start(self) -> None:
         if not self._options.temporal_address:
             database = None if self._options.ephemeral else self._databases / "temporal.db"
-            if database is not None:
-                database.touch(mode=0o600)  # Temporal itself would make it readable to all
             argv = temporal_server.arguments(
                 self._program,
                 port=self._temporal_port,
@@ -227,18 +227,18 @@ class Stack:
                 namespace=self._options.namespace,
             )
             plain = {k: v for k, v in self._environ.items() if k in ("PATH", "HOME", "TMPDIR", "LANG", "TZ")}
-            self._spawn(TEMPORAL, argv, plain)
+            self._spawn(TEMPORAL, argv, plain, umask=0o077)  # its database is nobody else's to read
         argv = [sys.executable, "-P", "-m", "kubiya_worker.server", "--host", HOST, "--port", str(self._port)]
         argv += ["--database", str(self._databases / "control-plane.db"), "--key-file", str(self._state.key_file)]
         argv += ["--temporal-address", self._temporal, "--temporal-namespace", self._options.namespace, "--seed"]
         argv += ["--model", self._options.model] if self._options.model else []
-        self._spawn(CONTROL_PLANE, argv, {k: v for k, v in self._environ.items() if k not in WITHHELD})
+        self._spawn(CONTROL_PLANE, argv, {k: v for k, v in self._environ.items() if k not in WITHHELD}, umask=0o077)
         if self._options.queue == "default":  # it is there as soon as the control plane is
             self._spawn_worker()
 
-    def _spawn(self, name: str, argv: list[str], env: Mapping[str, str]) -> None:
+    def _spawn(self, name: str, argv: list[str], env: Mapping[str, str], umask: int = -1) -> None:
         try:
-            child = Child(name, argv, env, self._state.log(name))
+            child = Child(name, argv, env, self._state.log(name), umask=umask)
         except OSError as error:
             raise ConfigurationError(f"{NAMES[name]} cannot be started: {error}") from error
         self._children[name] = child
@@ -381,7 +381,7 @@ class Stack:
             self._observer.restarting(code, delay, last)
             return
         error = WorkerError(f"{NAMES[name]} ended with exit code {code}: {last}", remedy=f"See {child.log}")
-        error.exit_code = code if code in FINAL_CODES else WorkerError.exit_code
+        error.exit_code = code if code in FINAL_CODES else Unavailable.exit_code
         raise error
 
     def _follow(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -13,6 +14,7 @@ from typing import Final
 from kubiya_worker.errors import ConfigurationError
 
 HOST: Final = "127.0.0.1"
+TABLE: Final = "namespaces"  # of the dev server; one that it fills when it has made all
 MAGIC: Final = b"SQLite format 3\0"
 
 # The server's defaults are for clusters: each shard reads its queues at most 20 times a second, so that every step
@@ -59,8 +61,12 @@ def arguments(
     return argv
 
 
-def check_database(path: Path) -> None:
-    """ConfigurationError when there is a file that is not an SQLite database, or that may not be written."""
+def check_database(path: Path, table: str = "") -> None:
+    """ConfigurationError when there is a file that is not a whole SQLite database, or that may not be written.
+
+    `table` is one that it has when it was made to the end. An empty file is removed: the dev server makes its tables in
+    a file that it creates, and in no other.
+    """
     try:
         with path.open("r+b") as file:
             head = file.read(len(MAGIC))
@@ -70,11 +76,32 @@ def check_database(path: Path) -> None:
         raise ConfigurationError(
             f"The database {path} cannot be opened: {error.strerror}", remedy="Check its owner and mode"
         ) from error
-    if head and head != MAGIC:
-        raise ConfigurationError(
-            f"{path} is not an SQLite database",
-            remedy=f"Move it away (mv {path} {path}.broken) and start again, or use --ephemeral",
-        )
+    if not head:
+        path.unlink()
+    elif head != MAGIC:
+        raise _broken(path, "is not an SQLite database")
+    else:
+        _check_tables(path, table)
+
+
+def _check_tables(path: Path, table: str) -> None:
+    import sqlite3  # 5 ms, for databases that are there
+
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=1)) as database:
+            found = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.OperationalError:
+        return  # locked: whoever has it will say more
+    except sqlite3.DatabaseError as error:
+        raise _broken(path, f"is a broken SQLite database ({error})") from error
+    if table and table not in found:
+        raise _broken(path, "is an SQLite database that was never finished")
+
+
+def _broken(path: Path, what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} {what}", remedy=f"Move it away (mv {path} {path}.broken) and start again, or use --ephemeral"
+    )
 
 
 def reachable(address: str, timeout: float = 0.5) -> bool:
