@@ -58,7 +58,7 @@ def reference() -> str:
     for option in OPTIONS:
         names = (option.flag, ", ".join(option.env), option.key)
         flag, env, key = (f"`{name}`" if name else "" for name in names)
-        env = ", ".join(f"`{name}`" for name in option.env)
+        env = ", ".join(f"`{name}`" for name in option.env) + (" or `…_FILE`" if option.secret else "")
         default = "" if option.default is None else f"`{text_of(option.default)}`"
         rows.append(f"| {option.help} | {flag} | {env} | {key} | {default} |")
     return "\n".join(rows) + "\n"

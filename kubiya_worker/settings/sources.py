@@ -78,6 +78,10 @@ def _origin(
     for name in option.env:
         if environ.get(name, "").strip():
             return Origin(option, _parsed(option, environ[name].strip(), name), name)
+        secret_file = environ.get(f"{name}_FILE", "").strip() if option.secret else ""
+        if secret_file:
+            path = Path(secret_file).expanduser()
+            return Origin(option, file.read_secret(path, f"{name}_FILE: the file"), f"{name}_FILE")
     if option.key and option.key in entries:
         entry = entries[option.key]
         return Origin(option, _parsed(option, entry.value, f"{entry.where}: {option.key}"), entry.where)

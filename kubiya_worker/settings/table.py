@@ -35,7 +35,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         DEFAULT_CONTROL_PLANE_URL,
     ),
     Option("api_key", text, "API key", None, ("KUBIYA_API_KEY",), "control_plane.api_key", secret=True),
-    Option("api_key_file", text, "File that holds the API key", "--api-key-file", ("KUBIYA_API_KEY_FILE",)),
+    Option("api_key_file", text, "File that holds the API key", "--api-key-file"),
     Option("environment_name", text, "Environment", None, ("ENVIRONMENT_NAME",), default="default"),
     Option("worker_hostname", text, "Host name to report", None, ("WORKER_HOSTNAME",)),
     Option(

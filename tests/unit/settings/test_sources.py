@@ -101,6 +101,12 @@ def test_a_bad_file_is_refused_with_its_line(write: Any, text: str, said: str) -
     assert said in caught.value.line()
 
 
+def test_a_secret_can_be_given_as_the_name_of_a_file(write: Any, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-of-the-test\n")
+    environ = {**KEY, "OPENAI_API_KEY_FILE": str(tmp_path / "key")}
+    assert _source("openai_api_key", {}, environ, write("")) == ("sk-of-the-test", "OPENAI_API_KEY_FILE")
+
+
 def test_a_bad_secret_is_not_repeated(write: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         resolve({}, {"QUEUE_ID": "q", "KUBIYA_API_KEY_FILE": str(tmp_path)}, write(""))

@@ -1,0 +1,123 @@
+"""A real Docker engine for tests, and the worker's image, without a public registry.
+
+Needs root and Debian's packages docker.io and debootstrap, which it installs when they are missing. The base image is
+made by debootstrap once and kept in ~/.cache/kubiya-worker-tests. KUBIYA_TEST_DOCKER_HOST names an engine that is to be
+used instead; the image is built there all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.stack import ROOT, wait_until
+
+CACHE = Path("~/.cache/kubiya-worker-tests").expanduser()
+BASE = "kubiya-test-base"
+IMAGE, TAG = "kubiya-worker", "test"
+PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+
+
+def install(*packages: str) -> None:
+    """Debian packages, by whoever may. Skips the test otherwise."""
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        pytest.skip(f"needs {', '.join(packages)}, and this user may not install packages")
+    argv = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
+    if subprocess.run(argv, capture_output=True, check=False).returncode:
+        subprocess.run(["apt-get", "update"], capture_output=True, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"apt-get cannot install {', '.join(packages)}: {done.stderr[-200:]}")
+
+
+@contextmanager
+def engine() -> Iterator[str]:
+    """The address of an engine that answers."""
+    given = os.environ.get("KUBIYA_TEST_DOCKER_HOST")
+    if given:
+        yield given
+        return
+    if shutil.which("dockerd", path=PATH) is None:
+        install("docker.io")
+    dockerd = shutil.which("dockerd", path=PATH)
+    assert dockerd
+    with tempfile.TemporaryDirectory(prefix="kubiya-docker-") as name:
+        folder = Path(name)
+        address = f"unix://{folder}/docker.sock"
+        # Without iptables and bridge it leaves the host's firewall alone; containers use the host's network.
+        argv = [dockerd, "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "-H", address]
+        argv += ["-p", f"{folder}/pid", "--iptables=false", "--bridge=none", "--insecure-registry", "127.0.0.0/8"]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(argv, stdout=log, stderr=log, env={**os.environ, "PATH": PATH})
+        try:
+            wait_until(lambda: _answers(address) or process.poll() is not None, 30, "the engine answers")
+            if process.poll() is not None:
+                pytest.skip(f"no Docker engine can run here: {(folder / 'log').read_text()[-300:]}")
+            yield address
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _answers(address: str) -> bool:
+    return docker(address, "info", check=False).returncode == 0
+
+
+def docker(address: str, *arguments: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("docker", path=PATH)
+    assert program, "no docker client"
+    environment = {**os.environ, "DOCKER_HOST": address, "DOCKER_BUILDKIT": "0"}
+    done = subprocess.run(
+        [program, *arguments], env=environment, capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT
+    )
+    assert not check or done.returncode == 0, done.stderr[-2000:]
+    return done
+
+
+def build(address: str) -> None:
+    """The image, out of this tree by deploy/Dockerfile."""
+    archive = CACHE / "base.tar"
+    if not archive.exists():
+        _bootstrap(archive)
+    docker(address, "import", str(archive), BASE, timeout=120)
+    with tempfile.TemporaryDirectory() as context:  # what the classic builder would take from the ignore file
+        for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, context)
+        for name in ("kubiya_worker", "supervisor"):
+            shutil.copytree(ROOT / name, f"{context}/{name}", ignore=shutil.ignore_patterns("__pycache__"))
+        argv = ["build", "--network", "host", "-f", str(ROOT / "deploy" / "Dockerfile"), "--build-arg", f"BASE={BASE}"]
+        docker(address, *argv, "-t", f"{IMAGE}:{TAG}", context, timeout=500)
+
+
+def _bootstrap(archive: Path) -> None:
+    if shutil.which("debootstrap", path=PATH) is None:
+        install("debootstrap")
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name) / "root"
+        subprocess.run(
+            [
+                "debootstrap",
+                "--variant=minbase",
+                "--include=python3,python3-venv,ca-certificates",
+                "bookworm",
+                str(root),
+            ],
+            env={**os.environ, "PATH": PATH},
+            check=True,
+            capture_output=True,
+            timeout=400,
+        )
+        bundle = Path(os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"))
+        if bundle.exists():  # a host behind an intercepting proxy has its CA there
+            shutil.copy(bundle, root / "etc/ssl/certs/ca-certificates.crt")
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        draft = archive.with_suffix(f".{os.getpid()}")
+        subprocess.run(["tar", "-C", str(root), "--exclude=./var/cache/apt", "-cf", str(draft), "."], check=True)
+        draft.replace(archive)
