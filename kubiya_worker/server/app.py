@@ -37,12 +37,8 @@ from kubiya_worker.server.temporal import TemporalDown
 log = logging.getLogger(__name__)
 
 PAGES: Final = Path(__file__).with_name("dashboard")
-TYPES: Final = {
-    "index.html": "text/html",
-    "page.js": "text/javascript",
-    "page.css": "text/css",
-    "icon.svg": "image/svg+xml",
-}
+TYPES: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+FILES: Final = {path.name: path for path in PAGES.iterdir() if path.suffix in TYPES}
 PAGE_HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -62,9 +58,10 @@ RESOURCES: Final = (
 async def page(request: Request) -> Response:
     """The page holds no data and asks for the key: it may be had without one."""
     name = request.path_params.get("name") or "index.html"
-    if name not in TYPES:
+    path = FILES.get(name)
+    if path is None:
         return reply({"detail": "Not Found"}, 404)
-    return FileResponse(PAGES / name, media_type=TYPES[name], headers=PAGE_HEADERS)
+    return FileResponse(path, media_type=TYPES[path.suffix], headers=PAGE_HEADERS)
 
 
 async def missing(request: Request, error: Exception) -> Response:

@@ -1,0 +1,58 @@
+// Requests to the control plane, with the key of this tab.
+
+const KEY = "kubiya.key";
+
+export class ApiError extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export const key = {
+  get: () => sessionStorage.getItem(KEY),
+  set: (value) => sessionStorage.setItem(KEY, value),
+  forget: () => sessionStorage.removeItem(KEY),
+};
+
+// One sentence out of the shapes that errors have (PROTOCOL A.1).
+export function sentence(body, status) {
+  const detail = body && body.detail;
+  if (typeof detail === "string") return detail;
+  if (Array.isArray(detail) && detail.length) return detail.map((d) => `${(d.loc || []).slice(1).join(".")}: ${d.msg}`).join("; ");
+  if (detail && detail.message) return detail.message;
+  return `The control plane answers ${status}`;
+}
+
+export function headers(more = {}) {
+  return { Authorization: `Bearer ${key.get()}`, ...more };
+}
+
+// JSON of the answer; null for an empty one. Throws ApiError; its status is 0 when nobody answers.
+export async function call(method, path, body, more = {}) {
+  let answer;
+  try {
+    answer = await fetch(`/api/v1${path}`, {
+      method,
+      headers: headers({ ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...more }),
+      body: body === undefined ? undefined : JSON.stringify(body),
+      cache: "no-store",
+    });
+  } catch {
+    throw new ApiError(0, "The control plane does not answer");
+  }
+  const text = await answer.text();
+  let parsed = null;
+  try {
+    parsed = text ? JSON.parse(text) : null;
+  } catch {
+    throw new ApiError(answer.status, `The control plane answers ${answer.status}, and not in JSON`);
+  }
+  if (!answer.ok) throw new ApiError(answer.status, sentence(parsed, answer.status));
+  return parsed;
+}
+
+// For Idempotency-Key and message_id: a request that is repeated counts once. (crypto.randomUUID wants HTTPS.)
+export function fresh() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,288 @@
+"""The page at `/`, in a real browser, before a real stack: what a person sees and does."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.browser import chromium
+from tests.support.stack import Stack, wait_until
+
+TIMEOUT = 60_000  # ms; the machine may be busy
+FILES = {"name": "files", "type": "file_system", "configuration": {}}
+SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
+SAVE = {"name": "save_file", "arguments": {"content": "line one\nline two", "path": "note.txt"}}
+
+
+def script(*steps: dict[str, Any]) -> str:
+    return "demo:script " + json.dumps(list(steps))
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack")) as running:
+        running.worker()
+        running.agent("painter", skills=[FILES, SHELL])
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A tab of its own; whatever the page complains about in its console fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(TIMEOUT)
+    tab = context.new_page()
+    complaints: list[str] = []
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("console", lambda message: message.type in ("error", "warning") and complaints.append(message.text))
+    tab.complaints = complaints
+    yield tab
+    context.close()
+    # The browser itself writes a line for each reply above 399 and each lost connection: those are tested by name.
+    ours = [line for line in complaints if not line.startswith("Failed to load resource")]
+    assert not ours
+
+
+def sign_in(page: Any, stack: Stack, fragment: str = "") -> None:
+    page.goto(f"{stack.url}/{fragment}")
+    page.fill("#key", stack.key)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#app:not([hidden])")
+
+
+def open_execution(page: Any, stack: Stack, execution: str) -> None:
+    sign_in(page, stack, f"#/executions/{execution}")
+    page.wait_for_selector("#execution:not([hidden])")
+
+
+def wait_for_status(page: Any, text: str) -> None:
+    page.wait_for_function("text => document.getElementById('status').textContent === text", arg=text)
+
+
+def test_the_key_is_asked_for_checked_and_kept_in_the_tab_alone(page: Any, stack: Stack) -> None:
+    page.goto(stack.url)
+    page.fill("#key", "kby_wrong")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.getElementById('key-error').textContent.includes('does not know this key')")
+    assert page.evaluate("sessionStorage.length + localStorage.length") == 0
+    sign_in(page, stack)
+    page.reload()
+    page.wait_for_selector("#app:not([hidden])")
+    assert page.evaluate("localStorage.length") == 0 and page.evaluate("document.cookie") == ""
+    assert stack.key not in page.content()
+    page.click("#leave")
+    page.wait_for_selector("#door:not([hidden])")
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_an_execution_is_started_followed_approved_and_answered(page: Any, stack: Stack) -> None:
+    sign_in(page, stack)
+    page.click("#new")
+    page.wait_for_selector("#agent option:nth-child(2)", state="attached")
+    page.select_option("#agent", label="painter")
+    prompt = script(
+        {"text": "I **look** first.", "tools": [{"name": "shell", "arguments": {"command": "echo seen"}}]},
+        {"tools": [SAVE]},
+        {"text": "Written."},
+    )
+    page.fill("#prompt", prompt)
+    page.keyboard.press("Control+Enter")
+    wait_for_status(page, "needs approval")
+    assert page.inner_text(".message.assistant strong") == "look"
+    assert "echo seen" in page.inner_text(".tool summary")
+    page.click(".tool summary")
+    assert "seen" in page.inner_text(".tool .output")
+    names = page.eval_on_selector_all(".ask dt", "found => found.map(dt => dt.textContent)")
+    assert names == ["path", "content"]
+    assert "line two" in page.inner_text(".ask .arguments")
+    page.wait_for_selector('#rows [data-status="approval"]')  # the list says it too
+    page.click(".ask button.primary")
+    wait_for_status(page, "completed")
+    assert page.inner_text(".ask .resolved") == "Approved by local user"
+    assert page.inner_text(".message.assistant:last-of-type .body") == "Written."
+    assert re.search(r"took .+ s\b", page.inner_text("#facts")) and "tokens" in page.inner_text("#facts")
+    assert page.is_hidden("#cancel") and page.is_hidden("#composer")
+    execution = page.evaluate("location.hash").split("/")[-1]
+    assert (stack.folder / "workspaces" / execution / "note.txt").read_text() == "line one\nline two"
+
+
+def test_a_denial_gives_its_reason(page: Any, stack: Stack) -> None:
+    execution = stack.execute(script({"tools": [SAVE]}, {"text": "Then not."}), agent="painter")
+    open_execution(page, stack, execution)
+    page.wait_for_selector(".ask button")
+    page.fill(".ask .reason", "not today")
+    page.click(".ask button.danger")
+    wait_for_status(page, "completed")
+    assert page.inner_text(".ask .resolved") == "Denied by local user: not today"
+    assert "denied" in page.inner_text(".tool-state")
+
+
+def test_an_approval_that_somebody_else_answered_shows_at_once(page: Any, stack: Stack) -> None:
+    execution = stack.execute(script({"tools": [SAVE]}, {"text": "Fine."}), agent="painter")
+    open_execution(page, stack, execution)
+    page.wait_for_selector(".ask button")
+    asked = stack.first(execution, "approval_requested")
+    stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {"approver_name": "Ada"})
+    wait_for_status(page, "completed")
+    assert page.inner_text(".ask .resolved") == "Approved by Ada"
+
+
+def test_a_chat_takes_messages_and_is_cancelled(page: Any, stack: Stack) -> None:
+    execution = stack.execute("Hello there", agent="painter", execution_metadata={"interactive": True})
+    open_execution(page, stack, execution)
+    wait_for_status(page, "waiting for input")
+    page.fill("#say", "And another thing")
+    page.press("#say", "Enter")
+    page.wait_for_function("() => document.querySelectorAll('.message.assistant').length === 2")
+    assert page.inner_text(".message.user:nth-of-type(3) .body") == "And another thing"
+    assert page.input_value("#say") == ""
+    stack.wait_for_turn(execution, 2)
+    page.click("#cancel")
+    wait_for_status(page, "cancelled")
+    assert "Cancelled by user" in page.inner_text("#timeline")
+    assert stack.wait(execution)["status"] == "cancelled"
+
+
+def test_a_failed_run_says_why_and_tells_nothing_as_html(page: Any, stack: Stack) -> None:
+    hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
+    steps = {"text": hostile, "tools": [{"name": "shell", "arguments": {"command": "ls '/<b>none</b>'"}}]}
+    budget = {"configuration": {"budgets": {"max_steps": 1}}}
+    agent = stack.agent("brief", skills=[SHELL], **budget)
+    execution = stack.execute(script(steps, {"text": "never"}), agent=agent)
+    open_execution(page, stack, execution)
+    wait_for_status(page, "failed")
+    assert page.inner_text(".message.assistant .body") == hostile
+    assert page.eval_on_selector_all("#timeline img, #timeline script, #timeline b", "found => found.length") == 0
+    assert page.get_attribute(".tool", "data-state") == "bad"
+    error = stack.execution(execution)["error_message"]
+    assert error and error in page.inner_text(".line.error")
+
+
+def test_a_restart_of_the_control_plane_loses_and_repeats_nothing_on_the_page(page: Any, stack: Stack) -> None:
+    words = " ".join(f"word{number}" for number in range(120))
+    execution = stack.execute(script({"text": words, "delay_ms": 30}), agent="painter")
+    open_execution(page, stack, execution)
+    page.wait_for_function(
+        "() => (document.querySelector('.message.assistant .body')?.textContent || '').includes('word9 ')"
+    )
+    assert stack.server is not None
+    stack.server.kill()
+    page.wait_for_selector("#banner:not([hidden])")
+    stack.start_server()
+    wait_for_status(page, "completed")
+    assert page.inner_text(".message.assistant .body").strip() == words
+    assert page.eval_on_selector_all(".message.assistant", "found => found.length") == 1
+    page.wait_for_selector("#banner", state="hidden")
+
+
+def test_the_list_is_live_and_filters(page: Any, stack: Stack) -> None:
+    sign_in(page, stack)
+    page.wait_for_selector("#rows li")
+    execution = stack.execute("A fresh one", agent="painter")
+    page.wait_for_selector(f'#rows a[href="#/executions/{execution}"] [data-status="completed"]')
+    assert page.inner_text("#workers") == "1 worker live"
+    page.select_option("#filter", "running")
+    page.wait_for_selector("#empty:not([hidden])")
+    assert page.inner_text("#empty") == "No execution is running."
+
+
+def test_it_is_used_with_the_keyboard_alone(page: Any, stack: Stack) -> None:
+    execution = stack.execute(script({"tools": [SAVE]}, {"text": "Kept."}), agent="painter")
+    stack.first(execution, "approval_requested")
+    sign_in(page, stack)
+    row = f'#rows a[href="#/executions/{execution}"]'
+    page.wait_for_selector(row)
+
+    def tab_to(selector: str) -> None:
+        for _ in range(60):
+            if page.evaluate("selector => document.activeElement?.matches(selector)", selector):
+                return
+            page.keyboard.press("Tab")
+        raise AssertionError(f"the Tab key does not reach {selector}")
+
+    tab_to(row)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".ask button")
+    assert page.evaluate("document.activeElement.id") == "detail"
+    tab_to(".ask button.primary")
+    page.keyboard.press("Enter")
+    wait_for_status(page, "completed")
+    tab_to("#again")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#start[open]")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#start:not([open])", state="attached")
+
+
+def test_an_execution_that_is_not_there_is_said(page: Any, stack: Stack) -> None:
+    sign_in(page, stack, "#/executions/nowhere")
+    page.wait_for_selector("#nothing [role=alert]")
+    assert "not found" in page.inner_text("#nothing")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_it_is_readable_for_everybody(browser: Any, stack: Stack, scheme: str, width: int) -> None:
+    """axe-core finds nothing (labels, roles, contrast …), and nothing is wider than the screen."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    steps = [{"text": "See `this`:\n```\ncode\n```", "tools": [{"name": "shell", "arguments": {"command": "false"}}]}]
+    execution = stack.execute(script(*steps, {"tools": [SAVE]}), agent="painter")
+    stack.first(execution, "approval_requested")
+    size = {"width": width, "height": 740}
+    with browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce") as context:
+        context.set_default_timeout(TIMEOUT)
+        page = context.new_page()
+
+        def check(what: str) -> None:
+            found = axe.run(page).response["violations"]
+            assert not found, (what, [(v["id"], v["nodes"][0]["html"], v["nodes"][0]["failureSummary"]) for v in found])
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, what
+
+        page.goto(stack.url)
+        check("the door")
+        sign_in(page, stack)
+        page.wait_for_selector("#rows li")
+        check("the list")
+        page.goto(f"{stack.url}/#/executions/{execution}")
+        page.wait_for_selector(".ask button")
+        check("an execution")
+        page.click("#new")
+        page.wait_for_selector("#agent option", state="attached")
+        check("the dialog")
+
+
+def test_the_page_is_locked_down(stack: Stack) -> None:
+    """No key is needed for it, for it holds nothing; and nothing foreign is loaded into it."""
+    for path in ("/", "/static/page.js", "/static/timeline.js", "/static/page.css", "/static/icon.svg"):
+        answer = stack.http.get(stack.url + path, headers={"Authorization": None}, timeout=10)
+        assert answer.status_code == 200
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy
+        assert not re.findall(r"https?://(?!www\.w3\.org)", answer.text)
+    for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/static/nothing.js", "/static/page.py"):
+        assert stack.http.get(stack.url + path, timeout=10).status_code == 404
+
+
+def test_a_page_that_was_left_open_lets_go_of_its_stream(page: Any, stack: Stack) -> None:
+    execution = stack.execute("Hold on", agent="painter", execution_metadata={"interactive": True})
+
+    def streams() -> int:
+        text = stack.http.get(f"{stack.url}/metrics", timeout=10).text
+        return int(re.findall(r"^kubiya_control_plane_streams_open (\d+)", text, re.M)[0])
+
+    wait_until(lambda: streams() == 0, 30, "no stream of an earlier test")
+    open_execution(page, stack, execution)
+    wait_for_status(page, "waiting for input")
+    assert streams() == 1
+    page.goto(f"{stack.url}/#/")
+    wait_until(lambda: streams() == 0, 30, "no stream")
