@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kubiya_worker.process import metrics
 from kubiya_worker.settings import describe
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
@@ -22,9 +23,24 @@ variable and `${{file:/path}}` what a file holds; a key that is not known is ref
 {table}"""
 
 
+METRICS = """# Metrics
+
+Written by `scripts/docs` from `kubiya_worker/process/metrics.py`.
+
+`KUBIYA_METRICS_PORT` (or `--metrics-port`) opens one port for `/metrics` (Prometheus), `/healthz` and `/readyz`;
+without it nothing listens. It binds 127.0.0.1 unless `KUBIYA_METRICS_HOST` says otherwise; the container image says
+0.0.0.0. `/healthz` is 503 when only a restart helps (the event loop is blocked, or Temporal answers and the worker
+does not poll), `/readyz` while the worker takes up no work; both agree with the probe files and the heartbeat. The
+figures of Temporal's SDK (`temporal_…`) are on the same page. A Grafana dashboard and alert rules are in
+`deploy/grafana` and `deploy/alerts`.
+
+{table}"""
+
+
 def main() -> None:
     REFERENCE.mkdir(parents=True, exist_ok=True)
     (REFERENCE / "settings.md").write_text(SETTINGS.format(table=describe.reference()))
+    (REFERENCE / "metrics.md").write_text(METRICS.format(table=metrics.reference()))
 
 
 if __name__ == "__main__":

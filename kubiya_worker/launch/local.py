@@ -41,6 +41,7 @@ def worker_environment(settings: Settings, environ: Mapping[str, str]) -> dict[s
         "MAX_CONCURRENT_ACTIVITIES": str(settings.max_concurrent_activities),
         "KUBIYA_GRACE_PERIOD": f"{settings.grace_period:g}",
         "KUBIYA_MODEL_OVERRIDE": settings.model_override or "",
+        "KUBIYA_METRICS_PORT": "" if settings.metrics_port is None else str(settings.metrics_port),
     }
     return {**environ, **given}
 

@@ -12,14 +12,14 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, Final
 
 import structlog
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import Interceptor, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from kubiya_worker import activities, workflows
@@ -32,6 +32,7 @@ from kubiya_worker.process.health import HealthFile, Pulse
 from kubiya_worker.process.heartbeat import Heartbeat
 from kubiya_worker.process.logging import Recent
 from kubiya_worker.process.main import leave
+from kubiya_worker.process.monitor import Monitor
 from kubiya_worker.process.notify import Notifier
 from kubiya_worker.process.readiness import last_polls, watch
 from kubiya_worker.process.registration import Stopped, register
@@ -133,7 +134,11 @@ def endpoint_of(settings: Settings, registration: Registration) -> Endpoint:
 
 
 def build_worker(
-    settings: Settings, client: Client, registration: Registration, control_plane: ControlPlane, counters: Counters
+    settings: Settings,
+    client: Client,
+    registration: Registration,
+    control_plane: ControlPlane,
+    interceptors: Sequence[Interceptor],
 ) -> tuple[Worker, activities.Runtime]:
     runtime = activities.Runtime(
         control_plane=control_plane,
@@ -151,7 +156,7 @@ def build_worker(
         workflows=workflows.WORKFLOWS,
         activities=activities.build(runtime),
         workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
-        interceptors=[counters],
+        interceptors=interceptors,
         max_concurrent_activities=settings.max_concurrent_activities,
         max_cached_workflows=CACHED_WORKFLOWS,
         graceful_shutdown_timeout=timedelta(seconds=settings.grace_period),
@@ -243,7 +248,8 @@ class Condition:
 
     def snapshot(self) -> dict[str, Any]:
         """For heartbeats, from another thread."""
-        return {"state": self._state, "polling": self._state == "polling", **self._pulse.snapshot()}
+        about = {"state": self._state, "polling": self._state == "polling", "stuck": self._pulse.stuck}
+        return {**about, **self._pulse.snapshot()}
 
     def ready(self) -> None:
         self._state, self._pulse.stuck = "polling", False
@@ -290,11 +296,13 @@ async def _serve(
         health=condition.snapshot,
         logs=recent.take,
     )
+    monitor = Monitor(settings, registration, counters, condition.snapshot)
     beating = asyncio.create_task(pulse.run())
     heartbeat.start()
     try:
-        return await _work(settings, registration, control_plane, stop, notifier, counters, condition)
+        return await _work(settings, registration, control_plane, stop, notifier, counters, condition, monitor)
     finally:
+        monitor.close()
         beating.cancel()
         await asyncio.wait({beating})
         await asyncio.to_thread(heartbeat.stop)
@@ -308,10 +316,11 @@ async def _work(
     notifier: Notifier,
     counters: Counters,
     condition: Condition,
+    monitor: Monitor,
 ) -> int:
     identity = f"{registration.worker_id}@{settings.worker_hostname}"
     notifier.send("STATUS=connecting to Temporal")
-    connecting = asyncio.create_task(connect(settings, registration, identity))
+    connecting = asyncio.create_task(connect(settings, registration, identity, monitor.sdk_port))
     stopping = asyncio.create_task(stop.asked.wait())
     await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not connecting.done():
@@ -319,7 +328,7 @@ async def _work(
         log.info("worker.stopped", reason=stop.reason, connected=False)
         return EX_OK
     client = connecting.result()
-    worker, runtime = build_worker(settings, client, registration, control_plane, counters)
+    worker, runtime = build_worker(settings, client, registration, control_plane, [counters, monitor.meter])
     running = asyncio.create_task(worker.run())
     watching = asyncio.create_task(
         watch(

@@ -12,7 +12,14 @@ from urllib.parse import urlsplit
 
 import structlog
 from temporalio.client import Client, TLSConfig
-from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from kubiya_worker.control_plane.client import Registration
@@ -86,22 +93,26 @@ def tls_of(settings: Settings, address: str, api_key: str) -> TLSConfig | bool:
     return TLSConfig(server_root_ca_cert=ca, client_cert=cert, client_private_key=key)
 
 
-def runtime() -> Runtime:
-    """Temporal's library with its log lines in ours."""
+def runtime(metrics_port: int | None = None) -> Runtime:
+    """Temporal's library with its log lines in ours; its own metrics on a loopback port, if one is given."""
     forwarding = LogForwardingConfig(
         logger=logging.getLogger(CORE), append_target_to_name=False, prepend_target_on_message=False
     )
     telemetry = TelemetryFilter(core_level="WARN", other_level="ERROR")
-    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=telemetry, forwarding=forwarding)))
+    metrics = PrometheusConfig(bind_address=f"127.0.0.1:{metrics_port}") if metrics_port else None
+    logs = LoggingConfig(filter=telemetry, forwarding=forwarding)
+    return Runtime(telemetry=TelemetryConfig(logging=logs, metrics=metrics))
 
 
-async def connect(settings: Settings, registration: Registration, identity: str) -> Client:
+async def connect(
+    settings: Settings, registration: Registration, identity: str, metrics_port: int | None = None
+) -> Client:
     """Connected, or tried for ever while nobody answers. Raises for what another try does not mend."""
     address = address_of(settings.temporal_host or registration.temporal_host)
     namespace = settings.temporal_namespace or registration.temporal_namespace
     key = registration.temporal_api_key
     tls = tls_of(settings, address, key)
-    core = runtime()
+    core = runtime(metrics_port)
     backoff = Backoff(first=0.2, longest=15.0)
     while True:
         try:

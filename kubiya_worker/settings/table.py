@@ -79,6 +79,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("temporal_tls_ca", text, "CA file of the Temporal server", None, ("TEMPORAL_TLS_CA",)),
     Option("alive_file", text, "Liveness file", None, ("KUBIYA_ALIVE_FILE",), default="/tmp/worker-alive"),  # noqa: S108 - named by the guide
     Option("ready_file", text, "Readiness file", None, ("KUBIYA_READY_FILE",), default="/tmp/worker-ready"),  # noqa: S108 - named by the guide
+    Option(
+        "metrics_port",
+        integer(0, 65535),
+        "Port of /metrics, /healthz and /readyz; 0 takes a free one",
+        "--metrics-port",
+        ("KUBIYA_METRICS_PORT",),
+        "metrics.port",
+    ),
+    Option("metrics_host", text, "Its address", None, ("KUBIYA_METRICS_HOST",), "metrics.host", "127.0.0.1"),
     Option("workspace", text, "Folder for the executions' workspaces", None, ("KUBIYA_WORKSPACE",)),
     Option("model_override", text, "Model for every agent", "--model", ("KUBIYA_MODEL_OVERRIDE", "KUBIYA_MODEL")),
     Option("default_model", text, "Model for agents without one", None, ("LITELLM_DEFAULT_MODEL",)),

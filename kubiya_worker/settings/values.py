@@ -33,6 +33,8 @@ class Settings:
     temporal_tls_ca: str | None = None
     alive_file: str = "/tmp/worker-alive"  # noqa: S108 - named by the guide, probes `cat` it
     ready_file: str = "/tmp/worker-ready"  # noqa: S108 - the same
+    metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
     workspace: str | None = None
     model_override: str | None = None
     default_model: str | None = None

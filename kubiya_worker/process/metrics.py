@@ -1,0 +1,219 @@
+"""The worker's figures as Prometheus text. One table names them; docs, dashboard and alerts are checked against it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from temporalio import activity
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from kubiya_worker import __version__
+from kubiya_worker.process import system
+from kubiya_worker.process.counters import Counters
+from kubiya_worker.protocol import calls
+
+GAUGE, COUNTER, HISTOGRAM = "gauge", "counter", "histogram"
+PREFIX: Final = "kubiya_worker_"
+SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`name` without the prefix; `labels` in order."""
+
+    name: str
+    kind: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+METRICS: Final = (
+    Metric("info", GAUGE, "Version, queue and id of this worker", ("version", "queue", "worker_id")),
+    Metric("active_tasks", GAUGE, "Steps that run now"),
+    Metric("completed_tasks_total", COUNTER, "Steps that ended well since the start"),
+    Metric("failed_tasks_total", COUNTER, "Steps that failed since the start"),
+    Metric("cpu_percent", GAUGE, "CPU of this process since the last scrape, in percent of one core"),
+    Metric("memory_bytes", GAUGE, "Resident memory of this process"),
+    Metric("uptime_seconds", GAUGE, "Seconds since the start"),
+    Metric("ready", GAUGE, "1 while Temporal says that this worker polls"),
+    Metric("slots", GAUGE, "Steps that can run at the same time"),
+    Metric("slots_free", GAUGE, "Slots that nothing uses now"),
+    Metric("event_loop_lag_seconds", GAUGE, "How late the event loop woke at its last beat"),
+    Metric("event_loop_silent_seconds", GAUGE, "Seconds since the event loop's last beat"),
+    Metric("step_seconds", HISTOGRAM, "Time of a step by type and outcome", ("type", "outcome")),
+    Metric("step_retries_total", COUNTER, "Steps that were tried again", ("type",)),
+    Metric("step_delay_seconds", HISTOGRAM, "From when a step could start to its start", ("type",)),
+    Metric("model_tokens_total", COUNTER, "Tokens by model and kind", ("model", "kind")),
+    Metric("tool_calls_total", COUNTER, "Tool calls by tool and outcome", ("tool", "outcome")),
+    Metric("approvals_requested_total", COUNTER, "Calls that had to wait for a person's yes", ("tool",)),
+    Metric("events_held_total", COUNTER, "Events that the control plane did not take at once and a workflow keeps"),
+)
+BY_NAME: Final = {metric.name: metric for metric in METRICS}
+
+Key = tuple[str, tuple[str, ...]]
+
+
+class _Histogram:
+    def __init__(self) -> None:
+        self.counts = [0] * (len(SECONDS) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(SECONDS, value)] += 1
+        self.sum += value
+
+
+class Metrics:
+    """Counts and observes, from any thread; renders. Gauges are asked for when they are scraped."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counters: dict[Key, float] = defaultdict(float)
+        self._histograms: dict[Key, _Histogram] = defaultdict(_Histogram)
+
+    def count(self, name: str, *labels: str, by: float = 1) -> None:
+        with self._lock:
+            self._counters[(_known(name, COUNTER, labels), labels)] += by
+
+    def observe(self, name: str, seconds: float, *labels: str) -> None:
+        with self._lock:
+            self._histograms[(_known(name, HISTOGRAM, labels), labels)].observe(seconds)
+
+    def text(self, gauges: Mapping[str, float], totals: Mapping[str, float], info: tuple[str, ...]) -> str:
+        """Text format 0.0.4. `gauges` and `totals` (counters that others keep) are by name."""
+        lines: list[str] = []
+        with self._lock:
+            for metric in METRICS:
+                samples = list(self._samples(metric, gauges, totals, info))
+                if samples:
+                    name = PREFIX + metric.name
+                    lines += [f"# HELP {name} {metric.help}", f"# TYPE {name} {metric.kind}", *samples]
+        return "\n".join(lines) + "\n"
+
+    def _samples(
+        self, metric: Metric, gauges: Mapping[str, float], totals: Mapping[str, float], info: tuple[str, ...]
+    ) -> Iterable[str]:
+        name = PREFIX + metric.name
+        if metric.name == "info":
+            yield f"{name}{_labels(metric, info)} 1"
+        elif metric.name in gauges or metric.name in totals:
+            yield f"{name} {gauges.get(metric.name, totals.get(metric.name, 0)):g}"
+        elif metric.kind == COUNTER:
+            for (key, labels), value in sorted(self._counters.items()):
+                if key == metric.name:
+                    yield f"{name}{_labels(metric, labels)} {value:g}"
+            if not metric.labels and (metric.name, ()) not in self._counters:
+                yield f"{name} 0"
+        elif metric.kind == HISTOGRAM:
+            for (key, labels), histogram in sorted(self._histograms.items(), key=lambda item: item[0]):
+                if key == metric.name:
+                    yield from _buckets(metric, labels, histogram)
+
+
+def _known(name: str, kind: str, labels: tuple[str, ...]) -> str:
+    metric = BY_NAME[name]
+    assert metric.kind == kind and len(labels) == len(metric.labels), name
+    return name
+
+
+def _labels(metric: Metric, values: tuple[str, ...], **more: str) -> str:
+    pairs = [*zip(metric.labels, values, strict=True), *more.items()]
+    shown = ",".join(f'{name}="{_escaped(value)}"' for name, value in pairs)
+    return f"{{{shown}}}" if shown else ""
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _buckets(metric: Metric, labels: tuple[str, ...], histogram: _Histogram) -> Iterable[str]:
+    name, total = PREFIX + metric.name, 0
+    for limit, count in zip((*map("{:g}".format, SECONDS), "+Inf"), histogram.counts, strict=True):
+        total += count
+        yield f"{name}_bucket{_labels(metric, labels, le=limit)} {total}"
+    yield f"{name}_sum{_labels(metric, labels)} {histogram.sum:g}"
+    yield f"{name}_count{_labels(metric, labels)} {total}"
+
+
+class Meter(Interceptor):
+    """A Temporal interceptor: what steps took, and what models and tools did in them."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _Metering(next, self._metrics)
+
+
+class _Metering(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, metrics: Metrics) -> None:
+        super().__init__(next)
+        self._metrics = metrics
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        info, began, outcome = activity.info(), time.monotonic(), "failed"
+        kind = info.activity_type
+        delay = info.started_time - info.current_attempt_scheduled_time
+        self._metrics.observe("step_delay_seconds", max(0.0, delay.total_seconds()), kind)
+        if info.attempt > 1:
+            self._metrics.count("step_retries_total", kind)
+        try:
+            result = await super().execute_activity(input)
+            outcome = "completed"
+            _count_result(self._metrics, input.args, result)
+            return result
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            self._metrics.observe("step_seconds", time.monotonic() - began, kind, outcome)
+
+
+def _count_result(metrics: Metrics, args: Iterable[Any], result: Any) -> None:
+    if isinstance(result, calls.ModelResult):
+        for kind in ("input", "output", "cache_read", "cache_creation"):
+            tokens = result.usage.get(f"{kind}_tokens", 0)
+            if tokens:
+                metrics.count("model_tokens_total", result.model, kind, by=tokens)
+    if isinstance(result, calls.ToolOutcome):
+        tool = next((arg.tool_name for arg in args if isinstance(arg, calls.ToolInput)), "")
+        if result.approval is not None:
+            metrics.count("approvals_requested_total", tool)
+        elif result.message is not None:
+            metrics.count("tool_calls_total", tool, str(result.message.get("status")))
+    if isinstance(result, calls.ModelResult | calls.ToolOutcome) and result.undelivered:
+        metrics.count("events_held_total", by=len(result.undelivered))
+
+
+def exposition(
+    metrics: Metrics, counters: Counters, condition: Callable[[], Mapping[str, Any]], slots: int, info: tuple[str, str]
+) -> str:
+    """The whole page. `condition` is what heartbeats tell, `info` the queue and the worker's id."""
+    counts, usage, now = counters.counts(), system.own_usage(), condition()
+    gauges = {
+        "active_tasks": counts.active,
+        "cpu_percent": usage["cpu_percent"],
+        "memory_bytes": usage["memory_bytes"],
+        "uptime_seconds": usage["uptime_seconds"],
+        "ready": int(bool(now.get("polling"))),
+        "slots": slots,
+        "slots_free": max(0, slots - counts.active),
+        "event_loop_lag_seconds": now.get("event_loop_lag", 0.0),
+        "event_loop_silent_seconds": now.get("event_loop_silent", 0.0),
+    }
+    totals = {"completed_tasks_total": counts.completed, "failed_tasks_total": counts.failed}
+    return metrics.text(gauges, totals, (__version__, *info))
+
+
+def reference() -> str:
+    """The table as Markdown."""
+    rows = ["| metric | kind | labels | |", "|---|---|---|---|"]
+    rows += [f"| `{PREFIX}{m.name}` | {m.kind} | {', '.join(m.labels)} | {m.help} |" for m in METRICS]
+    return "\n".join(rows) + "\n"

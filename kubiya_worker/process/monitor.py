@@ -1,0 +1,45 @@
+"""What others may see of this worker over HTTP: its figures and its health, when a port is set for them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kubiya_worker.control_plane.client import Registration
+from kubiya_worker.process import metrics
+from kubiya_worker.process.counters import Counters
+from kubiya_worker.settings import Settings
+
+if TYPE_CHECKING:
+    from kubiya_worker.process.endpoint import Endpoint
+
+
+class Monitor:
+    """`meter` is the interceptor that measures steps; `sdk_port` the loopback port for Temporal's own figures."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registration: Registration,
+        counters: Counters,
+        condition: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        measured = metrics.Metrics()
+        self.meter = metrics.Meter(measured)
+        self.sdk_port: int | None = None
+        self._endpoint: Endpoint | None = None
+        if settings.metrics_port is None:
+            return
+        from kubiya_worker.process.endpoint import Endpoint, free_port, scraped  # who has no port does not pay for it
+
+        self.sdk_port = free_port()
+        about = (registration.queue_name or settings.queue_id, registration.worker_id)
+        slots = settings.max_concurrent_activities
+        own = functools.partial(metrics.exposition, measured, counters, condition, slots, about)
+        sdk = functools.partial(scraped, f"http://127.0.0.1:{self.sdk_port}/metrics")
+        self._endpoint = Endpoint(settings.metrics_host, settings.metrics_port, condition, [own, sdk])
+
+    def close(self) -> None:
+        if self._endpoint is not None:
+            self._endpoint.close()

@@ -1,0 +1,65 @@
+"""`/metrics`, `/healthz`, `/readyz` of a real worker, also while its event loop is blocked."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+
+import requests
+
+from tests.process.worker.conftest import Start
+from tests.support.stack import Stack, free_port, wait_until
+
+
+def get(port: int, page: str) -> tuple[int, str]:
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.get(f"http://127.0.0.1:{port}{page}", timeout=10)
+        return answer.status_code, answer.text
+
+
+def test_the_page_tells_what_the_worker_has_done(stack: Stack) -> None:
+    port = free_port()
+    worker = stack.worker(KUBIYA_METRICS_PORT=str(port))
+    assert (get(port, "/healthz"), get(port, "/readyz")[0]) == ((200, "ok\n"), 200)
+    call = {"name": "shell", "arguments": {"command": "echo hi"}}
+    script = json.dumps([{"text": "", "tools": [call]}, {"text": "done"}])
+    skill = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["echo"]}}
+    agent = stack.agent("measured", skills=[skill])
+    assert stack.wait(stack.execute(f"demo:script {script}", agent=agent))["status"] == "completed"
+    status, page = get(port, "/metrics")
+    assert status == 200
+    assert 'kubiya_worker_tool_calls_total{tool="shell",outcome="success"} 1' in page
+    assert re.search(r'kubiya_worker_step_seconds_count\{type="call_model",outcome="completed"\} 2', page)
+    assert re.search(r"^kubiya_worker_ready 1$", page, re.M)
+    assert re.search(r"^temporal_\w+", page, re.M), "Temporal's own figures"
+    assert stack.key not in page
+    assert get(port, "/nothing")[0] == 404
+    worker.kill()
+
+
+def test_a_taken_port_is_told_with_its_remedy(stack: Stack) -> None:
+    worker = stack.worker(ready=False, KUBIYA_METRICS_PORT=str(stack.port))
+    assert worker.wait() == 78
+    assert f"127.0.0.1:{stack.port} cannot be used" in worker.lines[-1] and "KUBIYA_METRICS_PORT" in worker.lines[-1]
+
+
+def test_without_a_port_nothing_listens(stack: Stack) -> None:
+    worker = stack.worker()
+    assert not any("endpoint.listening" in line for line in worker.lines)
+    worker.kill()
+
+
+def test_health_turns_red_when_the_loop_is_blocked_and_green_with_it(stack: Stack, start: Start) -> None:
+    port = free_port()
+    known = {"KUBIYA_API_KEY": stack.key, "KUBIYA_METRICS_PORT": str(port)}
+    worker = start(stack.url, module="tests.support.blockable", BLOCK="4", **known)
+    worker.expect("worker.ready")
+    assert get(port, "/healthz")[0] == 200
+    worker.signal(signal.SIGUSR1)
+    wait_until(lambda: get(port, "/healthz")[0] == 503, 10, "/healthz is red")
+    status, why = get(port, "/readyz")
+    assert status == 503 and "blocked" in why
+    worker.expect("worker.unblocked")
+    wait_until(lambda: get(port, "/healthz")[0] == 200, 10, "/healthz is green again")
