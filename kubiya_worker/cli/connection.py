@@ -37,11 +37,12 @@ def connect(environ: Mapping[str, str] | None = None) -> Api:
             key = Path(file).expanduser().read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"The API key file {file} cannot be read: {error}") from error
-    given = environ.get("CONTROL_PLANE_GATEWAY_URL") or environ.get("CONTROL_PLANE_URL") or DEFAULT_CONTROL_PLANE_URL
+    names = ("CONTROL_PLANE_GATEWAY_URL", "CONTROL_PLANE_URL")
+    name, given = next(((n, environ[n]) for n in names if environ.get(n)), ("", DEFAULT_CONTROL_PLANE_URL))
     try:
         base = parse_url(given.strip())
     except ValueError as error:
-        raise ConfigurationError(f"CONTROL_PLANE_URL {given!r} is not {error}") from error
+        raise ConfigurationError(f"{name} {given!r} is not {error}", remedy="Correct it") from error
     if not key:
         raise NotAllowed("No API key is given", remedy=local_stack(environ) or "Set KUBIYA_API_KEY, or run kubiya dev")
     if not key.isascii() or not key.isprintable() or " " in key:
@@ -123,7 +124,14 @@ class Api(ControlPlane):
 
     def execute(self, agent_id: str, body: dict[str, Any]) -> str:
         """Start an execution; its id."""
-        answer = self._object("POST", f"/agents/{quote(agent_id, safe='')}/execute", body)
+        try:
+            answer = self._object("POST", f"/agents/{quote(agent_id, safe='')}/execute", body)
+        except errors.Refused as error:
+            if error.status == 404 and body.get("worker_queue_id"):
+                raise UsageError(
+                    f"There is no worker queue {body['worker_queue_id']!r}", remedy="Check --queue, or leave it out"
+                ) from error
+            raise
         if not answer.get("execution_id"):
             raise WorkerError(f"{self.base_url} started nothing", remedy="Is this URL a Kubiya control plane?")
         return str(answer["execution_id"])

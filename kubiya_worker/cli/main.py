@@ -14,6 +14,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - an older interpreter gets one li
 import click
 
 from kubiya_worker import __version__
+from kubiya_worker.cli.terminal import tolerate
 from kubiya_worker.errors import EX_SOFTWARE, EX_USAGE, WorkerError
 
 COMMANDS = {
@@ -54,10 +55,13 @@ def cli() -> None:
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Errors that a person meets end in one line on stderr and the exit code that they know."""
+    for stream in (sys.stdout, sys.stderr):
+        tolerate(stream)
     sys.exit(call(cli, sys.argv[1:] if argv is None else argv))
 
 
 def call(command: click.Command, argv: list[str], **context: Any) -> int:
+    output = sys.stdout
     try:
         result = command.main(args=argv, prog_name="kubiya", standalone_mode=False, **context)
         return result if isinstance(result, int) else 0
@@ -65,6 +69,9 @@ def call(command: click.Command, argv: list[str], **context: Any) -> int:
         return error.exit_code
     except click.Abort:
         return 130
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return EX_USAGE
     except click.UsageError as error:
         where = f" See '{error.ctx.command_path} --help'." if error.ctx else ""
         click.echo(f"kubiya: {error.format_message()}{where}", err=True)
@@ -77,14 +84,24 @@ def call(command: click.Command, argv: list[str], **context: Any) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except SystemExit:
+        if sys.stdout is output:
+            raise
+        return _unread()  # click has wrapped a closed pipe and exits with 1, which here would mean: failed
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read has gone; nothing is left to say
-        return 141
+        return _unread()
     except Exception as error:
         if os.environ.get("KUBIYA_DEBUG"):
             traceback.print_exc()
         click.echo(f"kubiya: {type(error).__name__}: {error}. Set KUBIYA_DEBUG=true for the traceback", err=True)
         return EX_SOFTWARE
+
+
+def _unread() -> int:
+    """Whoever read has gone; nothing is left to say. 128 + SIGPIPE, as a shell reports it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    return 141
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import re
 import unicodedata
@@ -15,6 +17,24 @@ _CONTROL: Final = re.compile(
 )
 # Marks that reorder what is read: the text of a command that a person approves must be what it looks like.
 _BIDI: Final = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f]")
+
+
+_PLAIN: Final = {"…": "...", "·": "-", "▸": ">", "✓": "ok", "✗": "!!"}
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_PLAIN.get(c, "?") for c in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("plainly", _plainly)
+
+
+def tolerate(stream: TextIO) -> None:
+    """A terminal without UTF-8 gets what it has for a character, or '?', instead of an error in mid-run."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
+        stream.reconfigure(errors="plainly")
 
 
 def clean(text: str) -> str:

@@ -275,8 +275,12 @@ def _retry_after(reply: requests.Response) -> float | None:
 
 
 def _reason(error: requests.RequestException) -> str:
+    """The innermost cause in a few words: `Connection refused`, without the library's wrappings."""
     if isinstance(error, requests.Timeout):
         return "no answer in time"
     inner = getattr(error.args[0] if error.args else None, "reason", None)
     text = str(inner or error)
-    return text.rpartition("] ")[2][:200] if "] " in text else text.rpartition(": ")[2][:200]
+    text = text.rpartition("] ")[2] if "] " in text else text.rpartition(": ")[2]
+    while text.endswith(")") and text.count("(") < text.count(")"):
+        text = text[:-1]
+    return text[:200]

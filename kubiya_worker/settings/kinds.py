@@ -83,6 +83,10 @@ def integer(low: int, high: int) -> Kind:
     return Kind(f"a whole number from {low} to {high}", read, schema)
 
 
+def _amount(number: float) -> str:
+    return f"{number / 86400:g} d" if number >= 172_800 else f"{number:g} s"
+
+
 def seconds(low: float, high: float) -> Kind:
     """A duration: a number of seconds, or one with a unit: 90, 300s, 5m, 1h."""
 
@@ -99,7 +103,7 @@ def seconds(low: float, high: float) -> Kind:
             {"type": "string", "pattern": f"^{DURATION.pattern}$"},
         ]
     }
-    return Kind(f"a time from {low:g} s to {high:g} s, such as 90, 300s or 5m", read, schema)
+    return Kind(f"a time from {_amount(low)} to {_amount(high)}, such as 90, 300s or 5m", read, schema)
 
 
 text: Final = Kind("text", _text, {"type": "string"})

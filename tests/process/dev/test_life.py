@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
 import stat
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from tests.process.dev.conftest import PORTS, Dev, all_gone
+from tests.support.dev import PORTS, Dev, all_gone
 from tests.support.stack import BIN, free_port, wait_until
+from tests.support.terminal import CONTROL_C, Terminal
 
 GONE_WITHIN = 15.0  # seconds: a guard's grace of 3, and a machine that is busy
 
@@ -156,21 +154,9 @@ def test_a_queue_by_id(tmp_path: Path, started: list[Dev]) -> None:
 
 
 def test_on_a_terminal_it_says_what_to_type_next_and_ctrl_c_ends_it(tmp_path: Path) -> None:
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [str(BIN / "kubiya"), "dev", *PORTS, "--ephemeral"],
-        env={**os.environ, "HOME": str(tmp_path), "TERM": "xterm"},
-        cwd=tmp_path,
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        start_new_session=True,
-        preexec_fn=lambda: take_terminal(),
-    )
-    os.close(slave)
-    screen = Screen(master)
-    try:
-        screen.expect("Ctrl-C stops everything.", 90)
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    with Terminal([str(BIN / "kubiya"), "dev", *PORTS, "--ephemeral"], environment, tmp_path) as terminal:
+        terminal.expect("Ctrl-C stops everything.", 90)
         for text in (
             "control plane",
             "Temporal",
@@ -179,46 +165,13 @@ def test_on_a_terminal_it_says_what_to_type_next_and_ctrl_c_ends_it(tmp_path: Pa
             ". ~/.kubiya/dev/env",
             'kubiya exec agent ops "',
         ):
-            assert text in screen.text, screen.text
-        everything = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        os.write(master, b"\x03")  # to the foreground process group, as a keyboard does
-        screen.expect("stopping Temporal", 60)
-        assert process.wait(30) == 0
+            assert text in terminal.text, terminal.text
+        root = psutil.Process(terminal.process.pid)
+        everything = [root, *root.children(recursive=True)]
+        terminal.type(CONTROL_C)  # to the foreground process group, as a keyboard does
+        terminal.expect("stopping Temporal")
+        assert terminal.wait() == 0
         all_gone(everything, 5)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(master)
-
-
-def take_terminal() -> None:
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
-class Screen:
-    """What a terminal has been sent."""
-
-    def __init__(self, master: int) -> None:
-        self._master = master
-        self.text = ""
-
-    def expect(self, text: str, timeout: float = 30.0) -> None:
-        import select
-
-        deadline = time.monotonic() + timeout
-        while text not in self.text:
-            left = deadline - time.monotonic()
-            assert left > 0, f"{text!r} did not come:\n{self.text}"
-            if select.select([self._master], [], [], left)[0]:
-                try:
-                    data = os.read(self._master, 65536)
-                except OSError:
-                    data = b""
-                assert data or text in self.text, f"it ended before {text!r}:\n{self.text}"
-                self.text += data.decode(errors="replace")
 
 
 def test_the_default_ports_are_the_published_ones(tmp_path: Path, started: list[Dev]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.dev.conftest import PORTS
+from tests.support.dev import PORTS
 from tests.support.stack import BIN
 
 

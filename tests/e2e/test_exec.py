@@ -1,0 +1,377 @@
+"""`kubiya exec`, `kubiya approvals` as programs: in a terminal, in a pipe, in a script."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.dev import Dev
+from tests.support.stack import BIN
+from tests.support.terminal import CONTROL_C, CONTROL_D
+
+ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def script(*steps: dict[str, Any]) -> str:
+    return "demo:script " + json.dumps(steps)
+
+
+def tool(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"tools": [{"name": name, "arguments": arguments}]}
+
+
+SAVE = script(tool("save_file", path="note.txt", content="one"), {"text": "It is saved."})
+SLOW = script({"text": "slowly " * 400, "delay_ms": 100})  # 40 s of text
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("disk")
+    (folder / "large.log").write_bytes(b"x" * 3_000_000)
+    return folder
+
+
+def status_of(dev: Dev, execution: str) -> str:
+    shown = dev.kubiya("exec", "attach", execution, "-o", "json", "--timeout", "20s")
+    return str(json.loads(shown.stdout)["status"])
+
+
+# -- in a pipe and in a script
+
+
+def test_stdout_is_the_answer_alone(dev: Dev, disk: Path) -> None:
+    run = dev.kubiya("exec", "agent", "ops", f"What fills the disk under {disk}?", "--approve")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith(f"{disk} holds 2.9 MiB.") and str(disk / "large.log") in run.stdout
+    assert "approval needed: save_file" in run.stderr and "granted, as --approve says" in run.stderr
+    assert re.search(r"✓ completed · 4 steps · 3 tool calls · [\d,]+ tokens", run.stderr)
+    assert "\x1b" not in run.stdout + run.stderr
+
+
+def test_json_is_one_result_and_a_line_for_each_event(dev: Dev) -> None:
+    run = dev.kubiya("exec", "agent", "ops", SAVE, "--approve", "-o", "json")
+    assert run.returncode == 0, run.stderr
+    result = json.loads(run.stdout)
+    assert result["status"] == "completed" and result["answer"] == "It is saved."
+    assert result["steps"] == 2 and result["tool_calls"] == 1 and ID.fullmatch(result["execution_id"])
+    events = [json.loads(line) for line in run.stderr.splitlines()]
+    kinds = [e["type"] for e in events]
+    assert {"connected", "message", "tool_started", "tool_completed", "status", "progress", "done"} <= set(kinds)
+    assert kinds[-1] == "done"
+    assert all(e["execution_id"] == result["execution_id"] and e["timestamp"] for e in events)
+    stages = [e["progress"]["stage"] for e in events if "progress" in e]
+    assert stages.index("approval_requested") < stages.index("approval_resolved")
+    (completed,) = [e for e in events if e["type"] == "tool_completed"]
+    assert completed["tool"]["success"] is True and "outputs" not in completed["tool"]
+
+
+def test_the_prompt_comes_from_a_pipe(dev: Dev) -> None:
+    run = subprocess.run(
+        [str(BIN / "kubiya"), "exec", "agent", "ops", "-"],
+        input='demo:script [{"text": "from the pipe"}]',
+        env={**os.environ, **dev.environment()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (run.returncode, run.stdout) == (0, "from the pipe\n"), run.stderr
+
+
+def test_a_failed_run_is_1_and_says_why(dev: Dev) -> None:
+    budget = {"configuration": {"budgets": {"max_steps": 2}}, "skills": [{"type": "shell"}]}
+    dev.call("POST", "/agents", {"name": "short of breath", "model_id": "demo", **budget})
+    run = dev.kubiya("exec", "agent", "short of breath", script({"loop": tool("shell", command="date")}))
+    assert run.returncode == 1, run.stderr
+    assert run.stdout == "" and "budget" in run.stderr and "✗ failed" in run.stderr
+
+
+def test_denied_with_a_flag(dev: Dev) -> None:
+    run = dev.kubiya("exec", "agent", "ops", SAVE, "--deny", "-o", "json")
+    assert run.returncode == 0
+    assert '"stage":"approval_resolved"' in run.stderr and '"status":"rejected"' in run.stderr
+
+
+def test_a_timeout_leaves_the_run_and_says_how_to_come_back(dev: Dev) -> None:
+    run = dev.kubiya("exec", "agent", "ops", SLOW, "--timeout", "2s")
+    assert run.returncode == 75
+    (execution,) = set(ID.findall(run.stderr))
+    assert f"2 s are over; the execution goes on. Watch it again: kubiya exec attach {execution}" in run.stderr
+    stop(dev, execution)
+
+
+def stop(dev: Dev, execution: str) -> None:
+    """Ctrl-C of a watcher without a terminal cancels."""
+    watcher = subprocess.Popen(
+        [str(BIN / "kubiya"), "exec", "attach", execution, "-o", "json"],
+        env={**os.environ, **dev.environment()},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watcher.stderr is not None
+    watcher.stderr.readline()  # it watches
+    watcher.send_signal(signal.SIGINT)
+    out, err = watcher.communicate(timeout=60)
+    assert watcher.returncode == 130, (out, err)
+    assert json.loads(out)["status"] == "cancelled"
+
+
+def test_without_a_terminal_it_waits_for_somebody_elses_answer(dev: Dev) -> None:
+    process = subprocess.Popen(
+        [str(BIN / "kubiya"), "exec", "agent", "ops", SAVE],
+        env={**os.environ, **dev.environment()},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "waiting for a person" in line:
+            break
+    (approval,) = ID.findall(line)
+    listed = dev.kubiya("approvals", "ls")
+    assert approval in listed.stdout and "save_file" in listed.stdout and "path=note.txt" in listed.stdout
+    shown = dev.kubiya("approvals", "show", approval[:12])
+    assert "content: one" in shown.stdout and "status: pending" in shown.stdout
+    granted = dev.kubiya("approvals", "approve", approval[:12])
+    assert granted.returncode == 0 and granted.stdout.startswith("approved: save_file, execution ")
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "It is saved.\n")
+    again = dev.kubiya("approvals", "approve", approval)
+    assert again.returncode == 64 and "was approved already by" in again.stderr
+    everything = dev.kubiya("approvals", "ls", "--all", "--json")
+    assert approval in {json.loads(line)["id"] for line in everything.stdout.splitlines()}
+
+
+def test_denied_from_elsewhere_with_a_reason(dev: Dev) -> None:
+    left = json.loads(dev.kubiya("exec", "agent", "ops", SAVE, "--no-wait", "-o", "json").stdout)
+    (approval,) = [i for i in ID.findall(left["detached"]) if i != left["execution_id"]]
+    denied = dev.kubiya("approvals", "deny", approval, "--reason", "not on this host")
+    assert denied.returncode == 0 and denied.stdout.startswith("denied: save_file")
+    run = dev.kubiya("exec", "attach", left["execution_id"])
+    assert run.returncode == 0 and "not on this host" in run.stderr
+
+
+def test_edited_from_elsewhere(dev: Dev) -> None:
+    left = json.loads(dev.kubiya("exec", "agent", "ops", SAVE, "--no-wait", "-o", "json").stdout)
+    (approval,) = [i for i in ID.findall(left["detached"]) if i != left["execution_id"]]
+    for bad in ("{", "[1]"):
+        refused = dev.kubiya("approvals", "edit", approval, "--arguments", bad)
+        assert refused.returncode == 64 and "--arguments is not" in refused.stderr
+    edited = dev.kubiya("approvals", "edit", approval, "--arguments", '{"path": "other.txt", "content": "two words"}')
+    assert edited.returncode == 0, edited.stderr
+    run = dev.kubiya("exec", "attach", left["execution_id"])
+    assert "Saved 9 bytes to other.txt" in run.stderr, run.stderr
+
+
+@pytest.mark.parametrize("manner", ["--stream", "--no-stream"])
+def test_a_reader_that_goes_away_is_not_a_failure(dev: Dev, manner: str) -> None:
+    text = script({"text": "many words " * 50 + "\n", "delay_ms": 1})
+    line = f"'{BIN / 'kubiya'}' exec agent ops '{text}' {manner} | head -c 1; echo \" ${{PIPESTATUS[0]}}\""
+    run = subprocess.run(
+        ["/bin/bash", "-c", line], env={**os.environ, **dev.environment()}, capture_output=True, text=True, timeout=60
+    )
+    assert run.stdout[1:] in (" 141\n", " 0\n"), run.stdout  # 0: all was in the pipe before its reader went
+    assert "Traceback" not in run.stderr and "Errno" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    "env", [{"LC_ALL": "C"}, {"LC_ALL": "C.UTF-8"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}]
+)
+def test_any_locale_shows_what_it_can(dev: Dev, env: dict[str, str]) -> None:
+    environment = {**os.environ, **dev.environment(), **env}
+    run = subprocess.run(
+        [str(BIN / "kubiya"), "exec", "agent", "ops", script({"text": "Grüße … 日本"}), "--stream"],
+        env=environment,
+        capture_output=True,
+        timeout=60,
+    )
+    assert run.returncode == 0, run.stderr
+    encoding = env.get("PYTHONIOENCODING", "utf-8")
+    wanted = {"ascii": "Gr??e ... ??", "latin-1": "Grüße ... ??", "utf-8": "Grüße … 日本"}[encoding]
+    assert wanted in run.stdout.decode(encoding)
+
+
+# -- in a terminal
+
+
+def test_text_streams_and_colours_follow_no_color(dev: Dev) -> None:
+    for env, coloured in (({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)):
+        with dev.terminal("exec", "agent", "ops", script({"text": "hello there"}), **env) as terminal:
+            terminal.expect("hello there")
+            terminal.expect("completed")
+            assert terminal.wait() == 0
+            assert ("\x1b[" in terminal.raw) is coloured, terminal.raw
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ("y\n", "approved by"),
+        ("n\n", "rejected by"),
+        ("\n\ny\n", "approved by"),
+        ("rather not today\n", "rather not today"),
+    ],
+)
+def test_an_approval_is_answered_with_the_keyboard(dev: Dev, keys: str, says: str) -> None:
+    with dev.terminal("exec", "agent", "ops", SAVE) as terminal:
+        terminal.expect("approval needed: save_file")
+        terminal.expect("path: note.txt")
+        terminal.expect("run it? [y]es, [n]o, [e]dit, or say why not:")
+        terminal.type(keys)
+        terminal.expect(says)
+        terminal.expect("It is saved.")
+        assert terminal.wait() == 0
+
+
+def test_an_approval_is_edited_in_the_editor(dev: Dev, tmp_path: Path) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\nsed -i \'s/"one"/"edited by hand"/\' "$1"\n')
+    editor.chmod(0o755)
+    with dev.terminal("exec", "agent", "ops", SAVE, EDITOR=str(editor), VISUAL="") as terminal:
+        terminal.expect("[e]dit")
+        terminal.type("e\n")
+        terminal.expect("approved by")
+        terminal.expect("Saved 14 bytes")
+        assert terminal.wait() == 0
+
+
+def test_somebody_elses_answer_takes_the_question_away(dev: Dev) -> None:
+    with dev.terminal("exec", "agent", "ops", SAVE) as terminal:
+        terminal.expect("run it?")
+        (waiting,) = [json.loads(x) for x in dev.kubiya("approvals", "ls", "--json").stdout.splitlines()]
+        dev.kubiya("approvals", "approve", waiting["id"])
+        terminal.expect("approved by")
+        terminal.expect("It is saved.")
+        assert terminal.wait() == 0
+
+
+def test_ctrl_c_asks_and_cancels(dev: Dev) -> None:
+    with dev.terminal("exec", "agent", "ops", SLOW) as terminal:
+        terminal.expect("slowly slowly")
+        terminal.type(CONTROL_C)
+        terminal.expect("[c]ancel it (or Ctrl-C again), [d]etach and let it go on, Enter to stay:")
+        terminal.type("c\n")
+        terminal.expect("cancelling")
+        terminal.expect("cancelled")
+        assert terminal.wait() == 130
+
+
+def test_ctrl_c_twice_cancels(dev: Dev) -> None:
+    with dev.terminal("exec", "agent", "ops", SLOW) as terminal:
+        terminal.expect("slowly slowly")
+        terminal.type(CONTROL_C)
+        terminal.expect("[c]ancel it")
+        terminal.type(CONTROL_C)
+        terminal.expect("cancelled")
+        assert terminal.wait() == 130
+
+
+def test_ctrl_c_detaches_and_attach_comes_back(dev: Dev) -> None:
+    with dev.terminal("exec", "agent", "ops", SLOW) as terminal:
+        terminal.expect("slowly slowly")
+        terminal.type(CONTROL_C)
+        terminal.expect("[d]etach")
+        terminal.type("\n")
+        terminal.expect("slowly")  # it stays
+        terminal.type(CONTROL_C)
+        terminal.expect("[d]etach")
+        terminal.type("d\n")
+        terminal.expect("detached; the execution goes on. Watch it again: kubiya exec attach")
+        assert terminal.wait() == 75
+        execution = ID.findall(terminal.text)[-1]
+    with dev.terminal("exec", "attach", execution) as terminal:
+        terminal.expect("slowly slowly")
+        terminal.type(CONTROL_C)
+        terminal.expect("[c]ancel it")
+        terminal.type("c\n")
+        assert terminal.wait() == 130
+    assert status_of(dev, execution) == "cancelled"
+
+
+def test_a_keyboard_that_ends_at_a_question_detaches(dev: Dev) -> None:
+    with dev.terminal("exec", "agent", "ops", SAVE) as terminal:
+        terminal.expect("run it?")
+        terminal.type(CONTROL_D)
+        terminal.expect("the keyboard is gone; the execution goes on")
+        assert terminal.wait() == 75
+
+
+def test_a_closed_window_ends_the_watching_only(dev: Dev) -> None:
+    with dev.terminal("exec", "agent", "ops", script({"text": "word " * 30, "delay_ms": 100})) as terminal:
+        terminal.expect("word word")
+        terminal.hang_up()
+        terminal.process.wait(30)
+    listed = dev.kubiya("approvals", "ls")
+    assert listed.returncode == 0
+    deadline = time.monotonic() + 30
+    while dev.newest()["status"] != "completed":
+        assert time.monotonic() < deadline, dev.newest()
+        time.sleep(0.2)
+
+
+def test_a_narrow_terminal_has_no_line_that_is_too_long(dev: Dev, disk: Path) -> None:
+    with dev.terminal(
+        "exec", "agent", "ops", f"What fills the disk under {disk}?", "--approve", columns=44
+    ) as terminal:
+        terminal.expect("completed")
+        assert terminal.wait() == 0
+    for line in terminal.text.splitlines():
+        if line.lstrip().startswith(("▸", "✓ ")) and "completed" not in line:
+            assert len(line) <= 60, line
+
+
+def test_talking_on(dev: Dev) -> None:
+    with dev.terminal("exec", "agent", "ops", "-i", script({"text": "first answer"})) as terminal:
+        terminal.expect("first answer")
+        terminal.expect("> ")
+        terminal.type(script({"text": "second answer"}) + "\n")
+        terminal.expect("second answer")
+        terminal.expect("> ")
+        terminal.type("/done\n")
+        terminal.expect("completed")
+        assert terminal.wait() == 0
+
+
+# -- the control plane restarts in mid-stream: no word is lost and none comes twice
+
+
+def test_the_stream_survives_a_restart_of_the_control_plane(tmp_path: Path) -> None:
+    from tests.support.stack import Stack
+
+    with Stack(tmp_path) as stack:
+        stack.worker()
+        words = " ".join(f"w{n}" for n in range(80))
+        environment = {**os.environ, "HOME": str(tmp_path), "KUBIYA_API_KEY": stack.key, "CONTROL_PLANE_URL": stack.url}
+        environment.pop("CONTROL_PLANE_GATEWAY_URL", None)
+        run = subprocess.Popen(
+            [str(BIN / "kubiya"), "exec", "agent", "ops", "--stream", script({"text": words, "delay_ms": 60})],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert run.stdout is not None
+        seen = b""
+        while b"w10" not in seen:
+            data = os.read(run.stdout.fileno(), 4096)
+            assert data, seen
+            seen += data
+        assert stack.server is not None
+        stack.server.kill()
+        time.sleep(1)  # long enough to be noticed; the run goes on meanwhile
+        stack.start_server()
+        rest, err = run.communicate(timeout=90)
+        text = (seen + rest).decode()
+        assert run.returncode == 0, (text, err)
+        assert re.findall(r"w\d+", text) == words.split(), text
