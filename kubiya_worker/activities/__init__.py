@@ -25,6 +25,7 @@ def build(runtime: Runtime) -> list[Callable[..., Any]]:
         execution.check_approval,
         execution.report,
         execution.end_execution,
+        execution.end_member,
     ]
 
 

@@ -16,6 +16,7 @@ from temporalio import activity
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.protocol import events as ev
+from kubiya_worker.protocol.execution import Member
 
 WINDOW: Final = 0.02  # seconds: chunks that arrive within it travel together; the first goes at once
 CLOSE_TIMEOUT: Final = 10.0  # seconds that a finished activity waits for its last events before it hands them back
@@ -44,12 +45,22 @@ def merge_chunks(events: list[ev.Event]) -> list[ev.Event]:
     return merged
 
 
+def on_stream(execution_id: str, member: Member | None, events: list[ev.Event]) -> tuple[str, list[ev.Event]]:
+    """Whose stream the events of a run belong on, and as what: a member's show on its team's."""
+    if member is None:
+        return execution_id, events
+    return member.stream, [ev.of_member(event, execution_id, member.about()) for event in events]
+
+
 class Publisher:
     """`async with Publisher(...) as out: out.emit(event)`; afterwards `out.undelivered` is what has to be kept."""
 
-    def __init__(self, control_plane: ControlPlane, execution_id: str, *, hold: bool = False) -> None:
+    def __init__(
+        self, control_plane: ControlPlane, execution_id: str, *, hold: bool = False, member: Member | None = None
+    ) -> None:
         self._control_plane = control_plane
         self._execution_id = execution_id
+        self._member = member
         self._hold = hold
         self._queue: list[ev.Event] = []
         self._sending: list[ev.Event] = []  # a batch once formed stays as it is: a retry must repeat it exactly
@@ -90,7 +101,9 @@ class Publisher:
                 self._sending = merge_chunks(self._queue[:BATCH])
                 del self._queue[:BATCH]
             try:
-                await asyncio.to_thread(self._control_plane.publish, self._execution_id, self._sending)
+                await asyncio.to_thread(
+                    self._control_plane.publish, *on_stream(self._execution_id, self._member, self._sending)
+                )
             except ControlPlaneError as error:
                 if not error.retryable:
                     activity.logger.error("events.refused %s", error, extra={"execution_id": self._execution_id})

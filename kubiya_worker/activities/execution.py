@@ -6,6 +6,7 @@ from typing import Any
 
 from temporalio import activity
 
+from kubiya_worker.activities.events import on_stream
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.activities.session import ask
 from kubiya_worker.protocol import calls, names
@@ -35,10 +36,18 @@ class ExecutionActivities:
             "approver_emails": request.approver_emails,
             "timeout_minutes": request.timeout_minutes,
         }
+        if asked.member is not None:  # the team's: there it is seen, and answered
+            approval |= {
+                "execution_id": asked.member.stream,
+                "tool_execution_id": f"{asked.execution_id}:{asked.tool_execution_id}",
+                "enforcement_context": {"member_name": asked.member.name, "member_path": asked.member.path},
+            }
         await ask(control_plane.create_approval, approval)
-        await ask(control_plane.patch_execution, asked.execution_id, status=ex.WAITING)
+        if asked.member is None:
+            await ask(control_plane.patch_execution, asked.execution_id, status=ex.WAITING)
         data = {
-            **{key: approval[key] for key in ("execution_id", "tool_name", "tool_execution_id", "tool_args")},
+            **{key: approval[key] for key in ("execution_id", "tool_name", "tool_args")},
+            "tool_execution_id": asked.tool_execution_id,
             "approval_id": asked.approval_id,
             "status": "pending",
             "risk_level": request.risk_level,
@@ -47,7 +56,7 @@ class ExecutionActivities:
             "expires_at": asked.expires_at,
         }
         event = ev.event(f"approval_requested:{asked.approval_id}", ev.APPROVAL_REQUESTED, data)
-        await ask(control_plane.publish, asked.execution_id, [event])
+        await ask(control_plane.publish, *on_stream(asked.execution_id, asked.member, [event]))
 
     @activity.defn(name=names.CHECK_APPROVAL)
     async def check_approval(self, approval_id: str) -> dict[str, Any]:
@@ -71,7 +80,7 @@ class ExecutionActivities:
         if report.patch:
             await ask(control_plane.patch_execution, report.execution_id, **report.patch)
         if report.events:
-            await ask(control_plane.publish, report.execution_id, report.events)
+            await ask(control_plane.publish, *on_stream(report.execution_id, report.member, report.events))
 
     @activity.defn(name=names.END_EXECUTION)
     async def end_execution(self, report: calls.ReportInput) -> None:
@@ -81,3 +90,18 @@ class ExecutionActivities:
         if report.patch:
             await ask(self._runtime.control_plane.patch_execution, report.execution_id, **report.patch)
         self._runtime.forget(report.execution_id)
+
+    @activity.defn(name=names.END_MEMBER)
+    async def end_member(self, end: calls.MemberEnd) -> None:
+        """The last of a member's events, its tool calls into the team's record; then nothing of it is kept here."""
+        control_plane = self._runtime.control_plane
+        if end.events:
+            await ask(control_plane.publish, *on_stream(end.execution_id, end.member, end.events))
+        if end.tool_records:
+            about = {"execution_id": end.member.stream, "metadata": end.member.about()}
+            records = [
+                {**record, **about, "tool_use_id": f"{end.execution_id}:{record['tool_use_id']}"}
+                for record in end.tool_records
+            ]
+            await ask(control_plane.post_tool_calls, records)
+        self._runtime.forget(end.execution_id)

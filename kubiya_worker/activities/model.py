@@ -56,13 +56,14 @@ class ModelActivities:
         runtime = self._runtime
         tag = attempt_tag()
         async with heartbeats():
-            publisher = Publisher(runtime.control_plane, call.execution_id, hold=call.hold)
+            context = await context_of(runtime, call.execution_id)
+            publisher = Publisher(runtime.control_plane, call.execution_id, hold=call.hold, member=context.member)
             async with publisher as out:
                 if activity.info().attempt > 1 or call.restarted:
                     data = {"message_id": call.message_id}
                     out.emit(ev.event(f"reset:{call.message_id}:{tag}", ev.RESET_CHUNKS, data))
                 try:
-                    result = await self._stream(call, out, tag)
+                    result = await self._stream(call, context, out, tag)
                 except ModelError as error:
                     raise self._failure(call, error, out, tag) from error
                 except WorkerError as error:
@@ -71,9 +72,10 @@ class ModelActivities:
         runtime.transcripts.leave(call.execution_id, result.message)
         return result
 
-    async def _stream(self, call: calls.ModelInput, out: Publisher, tag: str) -> calls.ModelResult:
+    async def _stream(
+        self, call: calls.ModelInput, context: calls.Context, out: Publisher, tag: str
+    ) -> calls.ModelResult:
         runtime = self._runtime
-        context = await context_of(runtime, call.execution_id)
         conversation = await conversation_of(runtime, call)
         model = runtime.models.select(context.model_id)
         request = ModelRequest(

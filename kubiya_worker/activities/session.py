@@ -9,11 +9,12 @@ from typing import Any, Final, TypeVar
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from kubiya_worker.activities.definition import context_for, load
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.activities.tool import tool_environment, workspace_of
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.errors import WorkerError
-from kubiya_worker.protocol import calls, names
+from kubiya_worker.protocol import calls, names, team
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
@@ -43,46 +44,49 @@ class SessionActivities:
         """Load what the execution runs with, mark it as running, publish its first events."""
         runtime, given = self._runtime, ex.ExecutionInput.parse(begin.raw)
         control_plane, execution_id = runtime.control_plane, given.execution_id
-        loaded = await ask(control_plane.execution_context, execution_id, given.agent_id)
-        agent, environment = loaded.get("agent") or {}, loaded.get("environment") or {}
-        metadata = dict((loaded.get("execution") or {}).get("execution_metadata") or {})
-        context = calls.Context(
-            agent_id=given.agent_id,
-            agent_name=str(agent.get("name") or ""),
-            system_prompt=given.system_prompt or environment.get("system_prompt") or agent.get("system_prompt") or "",
-            model_config={**(agent.get("llm_config") or agent.get("model_config") or {}), **given.model_config},
-            skills=[skill for skill in loaded.get("skills") or [] if skill.get("enabled", True)],
-            rules=loaded.get("approval_rules") or [],
-            workspace=str(given.agent_config.get("cwd") or ""),
-            user={k: v for k, v in given.user_metadata.items() if k.startswith("user_")},
-            organization_id=given.organization_id,
-            metadata={**metadata, "workflow_started": True, "has_mcp_servers": bool(given.mcp_servers)},
-            approval_poll_seconds=0.0 if names.FEATURE_APPROVAL_SIGNAL in control_plane.features else APPROVAL_POLL,
-        )
+        found = await ask(load, control_plane, given)
+        context = context_for(given, found)
+        metadata = dict(found.execution.get("execution_metadata") or {})
+        context.metadata = {**metadata, "workflow_started": True, "has_mcp_servers": bool(given.mcp_servers)}
+        if names.FEATURE_APPROVAL_SIGNAL not in control_plane.features:
+            context.approval_poll_seconds = APPROVAL_POLL
         failure = None
         try:
-            context.model_id = runtime.models.resolve(given.model_id or agent.get("model_id"))
+            if found.failure is not None:
+                raise found.failure
+            context.model_id = runtime.models.resolve(found.model_id)
             context.model_label = runtime.models.select(context.model_id).label
-            toolset = build_toolset(context.skills, workspace=workspace_of(runtime, execution_id, context.workspace))
-            context.tools = [spec.wire() for spec in toolset.specs]
+            toolset = build_toolset(context.skills, workspace=workspace_of(runtime, execution_id, context))
+            members = [team.spec_of(member) for member in context.members]
+            context.tools = [spec.wire() for spec in (*members, *toolset.specs)]
         except WorkerError as error:
             failure = error.line()
+        if given.member is None:
+            await self._show_start(given, begin, context)
+        runtime.contexts.put(execution_id, context)
+        runtime.environments.put(execution_id, tool_environment(found.environment))
+        earlier = [x for x in map(_from_session, found.session) if x["message_id"] != begin.first_message["message_id"]]
+        return calls.BeginResult(context=context, session=earlier, failure=failure)
+
+    async def _show_start(self, given: ex.ExecutionInput, begin: calls.BeginInput, context: calls.Context) -> None:
+        control_plane, execution_id = self._runtime.control_plane, given.execution_id
+        metadata = {**context.metadata, "model": context.model_id, "model_label": context.model_label}
         await asyncio.gather(
             ask(
                 control_plane.patch_execution,
                 execution_id,
                 status=ex.RUNNING,
                 started_at=ev.now(),
-                execution_metadata={**context.metadata, "model": context.model_id, "model_label": context.model_label},
+                execution_metadata=metadata,
             ),
             ask(control_plane.publish, execution_id, _first_events(execution_id, begin.first_message, context)),
-            ask(control_plane.patch_agent, given.agent_id, status="running"),
+            self._agent_status(given.kind, given.agent_id, ex.RUNNING),
         )
-        runtime.contexts.put(execution_id, context)
-        runtime.environments.put(execution_id, tool_environment(environment))
-        session = (loaded.get("session") or {}).get("messages") or []
-        earlier = [x for x in map(_from_session, session) if x["message_id"] != begin.first_message["message_id"]]
-        return calls.BeginResult(context=context, session=earlier, failure=failure)
+
+    async def _agent_status(self, kind: str, agent_id: str, status: str) -> None:
+        """Agents have a status on their row (PROTOCOL B.6); teams have none that a run changes."""
+        if kind == "agent":
+            await ask(self._runtime.control_plane.patch_agent, agent_id, status=status)
 
     @activity.defn(name=names.END_TURN)
     async def end_turn(self, turn: calls.TurnInput) -> calls.TurnResult:
@@ -113,7 +117,7 @@ class SessionActivities:
             agent_status = ex.COMPLETED if status == ex.COMPLETED else ex.FAILED
             await asyncio.gather(
                 ask(control_plane.patch_execution, execution_id, **patch),
-                ask(control_plane.patch_agent, turn.agent_id, status=agent_status),
+                self._agent_status(turn.kind, turn.agent_id, agent_status),
             )
             self._runtime.forget(execution_id)
         elif status == ex.WAITING:
@@ -142,7 +146,13 @@ def _first_events(execution_id: str, first: m.Message, context: calls.Context) -
         ev.event(
             f"metadata:{execution_id}",
             ev.METADATA,
-            {"execution_type": "AGENT", "agent_name": context.agent_name, **model},
+            {
+                "execution_type": context.kind.upper(),
+                "agent_name": context.agent_name,
+                **({"members": [member["name"] for member in context.members]} if context.members else {}),
+                **({"mode": context.mode} if context.mode else {}),
+                **model,
+            },
         ),
         ev.event(f"message:{first['message_id']}", ev.MESSAGE, first),
         ev.event(f"run_started:{execution_id}", ev.RUN_STARTED, {**run, **model}),

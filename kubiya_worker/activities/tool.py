@@ -16,7 +16,7 @@ from kubiya_worker.activities.history import context_of, message_of
 from kubiya_worker.activities.model import heartbeats
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.control_plane.errors import ControlPlaneError
-from kubiya_worker.protocol import calls, names
+from kubiya_worker.protocol import calls, names, team
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.tools import policy
@@ -29,10 +29,11 @@ EVENT_OUTPUT: Final = 10_000  # characters of a tool's output in its event; the 
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE", re.IGNORECASE)
 
 
-def workspace_of(runtime: Runtime, execution_id: str, override: str) -> Path:
-    """The folder that an execution works in: the agent's `cwd`, or one of its own below the worker's root."""
-    if override:
-        return Path(override).expanduser()
+def workspace_of(runtime: Runtime, execution_id: str, context: calls.Context) -> Path:
+    """The folder that an execution works in: the agent's `cwd`, or one below the worker's root; a team shares one."""
+    if context.workspace:
+        return Path(context.workspace).expanduser()
+    execution_id = context.member.stream if context.member else execution_id
     return runtime.workspace_root / re.sub(r"[^A-Za-z0-9._-]", "_", execution_id)[:200]
 
 
@@ -54,32 +55,51 @@ class ToolActivities:
             context = await context_of(runtime, call.execution_id)
             toolset = self._toolset(call.execution_id, context)
             tool = toolset.get(call.tool_name)
-            if tool is None:
-                known = ", ".join(spec.name for spec in toolset.specs) or "none"
-                return await self._without_running(call, f"There is no tool {call.tool_name!r}. Tools: {known}.", {})
+            member = team.member_of(context.members, call.tool_name)
+            spec = team.spec_of(member) if member else tool.spec if tool else None
+            if spec is None:
+                known = ", ".join(str(tool["name"]) for tool in context.tools) or "none"
+                text = f"There is no tool {call.tool_name!r}. Tools: {known}."
+                return await self._without_running(call, context, text, {})
             raw = call.arguments if call.arguments is not None else await self._look_up(call)
             try:
-                arguments = parse_arguments(tool.spec, raw)
+                arguments = parse_arguments(spec, raw)
             except ToolArgumentsError as error:
-                return await self._without_running(call, str(error), {})
+                return await self._without_running(call, context, str(error), {})
             hashed = m.arguments_hash(call.tool_name, arguments)
             grant = vars(call.grant) if call.grant else None
-            decision = policy.decide(tool.spec, arguments, context.rules, grant)
+            decision = policy.decide(spec, arguments, context.rules, grant)
             if decision.kind == "deny":
-                return await self._without_running(
-                    call, f"Denied by policy: {decision.reason}", arguments, m.TOOL_DENIED
-                )
+                text = f"Denied by policy: {decision.reason}"
+                return await self._without_running(call, context, text, arguments, m.TOOL_DENIED)
             if decision.kind == "ask":
                 if call.grant is not None:
                     text = "The approval does not cover these arguments; the call was not run."
-                    return await self._without_running(call, text, arguments, m.TOOL_DENIED)
+                    return await self._without_running(call, context, text, arguments, m.TOOL_DENIED)
                 return calls.ToolOutcome(approval=_request(call, arguments, hashed, decision, context.rules))
+            if member is not None:
+                return await self._hand_over(call, context, str(member["name"]), arguments)
+            assert tool is not None
             return await self._run(call, tool, arguments, context)
+
+    async def _hand_over(
+        self, call: calls.ToolInput, context: calls.Context, member: str, arguments: dict[str, Any]
+    ) -> calls.ToolOutcome:
+        """A call of a team's member may be made: say so to whoever watches. The workflow makes it."""
+        publisher = self._publisher(call, context)
+        async with publisher as out:
+            about = {"delegate": member, "message": f"Asking {member}"}
+            out.emit(_started(call, context, self._runtime.redactor.value(arguments), about))
+        return calls.ToolOutcome(delegation=team.task_text(arguments), undelivered=publisher.undelivered)
+
+    def _publisher(self, call: calls.ToolInput, context: calls.Context) -> Publisher:
+        control_plane = self._runtime.control_plane
+        return Publisher(control_plane, call.execution_id, hold=call.hold, member=context.member)
 
     def _toolset(self, execution_id: str, context: calls.Context) -> Toolset:
         known = self._runtime.toolsets.get(execution_id)
         if known is None:
-            workspace = workspace_of(self._runtime, execution_id, context.workspace)
+            workspace = workspace_of(self._runtime, execution_id, context)
             known = build_toolset(context.skills, workspace=workspace)
             self._runtime.toolsets.put(execution_id, known)
         return known
@@ -92,7 +112,9 @@ class ToolActivities:
         known = self._runtime.environments.get(call.execution_id)
         if known is None:
             try:
-                raw = await asyncio.to_thread(self._runtime.control_plane.environment, context.agent_id)
+                stream = context.member.stream if context.member else call.execution_id
+                load = self._runtime.control_plane.environment
+                raw = await asyncio.to_thread(load, context.kind, context.agent_id, stream)
             except ControlPlaneError as error:  # not fatal (PROTOCOL A.8): the tool runs without
                 activity.logger.warning("environment.unavailable %s", error)
                 return {}
@@ -104,21 +126,21 @@ class ToolActivities:
         self, call: calls.ToolInput, tool: Tool, arguments: dict[str, Any], context: calls.Context
     ) -> calls.ToolOutcome:
         runtime = self._runtime
-        workspace = workspace_of(runtime, call.execution_id, context.workspace)
+        workspace = workspace_of(runtime, call.execution_id, context)
         await asyncio.to_thread(workspace.mkdir, mode=0o700, parents=True, exist_ok=True)
         environment = await self._environment(call, context)
         hidden = [*runtime.secrets, *(v for k, v in environment.items() if SECRET_NAME.search(k))]
         redactor = Redactor(hidden)
-        publisher = Publisher(runtime.control_plane, call.execution_id, hold=call.hold)
+        publisher = self._publisher(call, context)
         async with publisher as out:
-            out.emit(_started(call, redactor.value(arguments)))
+            out.emit(_started(call, context, redactor.value(arguments)))
             began, started_at = time.monotonic(), ev.now()
             tool_context = ToolContext(call.execution_id, call.tool_execution_id, workspace, environment)
             try:
                 status, result = await self._await_tool(tool, arguments, tool_context)
             except asyncio.CancelledError:
                 if not activity.is_worker_shutdown():
-                    out.emit(_completed(call, m.TOOL_FAILED, "", "cancelled", time.monotonic() - began))
+                    out.emit(_completed(call, context, m.TOOL_FAILED, "", "cancelled", time.monotonic() - began))
                     raise
                 # The grace period is over. The outcome has to be told here, for a tool that must not run twice.
                 if tool.spec.idempotent:
@@ -127,7 +149,7 @@ class ToolActivities:
                 status, result = m.TOOL_UNKNOWN, ToolResult(text, text)
             seconds = time.monotonic() - began
             output, error = redactor.text(result.output), redactor.text(result.error) if result.error else None
-            out.emit(_completed(call, status, output, error, seconds, redactor.value(result.metadata)))
+            out.emit(_completed(call, context, status, output, error, seconds, redactor.value(result.metadata)))
         message = _message(
             call, output if not error or error in output else f"{output}\n{error}".strip(), status, error
         )
@@ -158,14 +180,19 @@ class ToolActivities:
         return (m.TOOL_FAILED if result.error else m.TOOL_SUCCESS), result
 
     async def _without_running(
-        self, call: calls.ToolInput, text: str, arguments: dict[str, Any], status: str = m.TOOL_FAILED
+        self,
+        call: calls.ToolInput,
+        context: calls.Context,
+        text: str,
+        arguments: dict[str, Any],
+        status: str = m.TOOL_FAILED,
     ) -> calls.ToolOutcome:
         """The outcome of a call that was not run: the model reads why, and so does whoever watches."""
         text = self._runtime.redactor.text(text)
-        publisher = Publisher(self._runtime.control_plane, call.execution_id, hold=call.hold)
+        publisher = self._publisher(call, context)
         async with publisher as out:
-            out.emit(_started(call, self._runtime.redactor.value(arguments)))
-            out.emit(_completed(call, status, "", text, 0.0))
+            out.emit(_started(call, context, self._runtime.redactor.value(arguments)))
+            out.emit(_completed(call, context, status, "", text, 0.0))
         message = _message(call, text, status, text)
         self._runtime.transcripts.leave(call.execution_id, message)
         return calls.ToolOutcome(message=message, undelivered=publisher.undelivered)
@@ -184,14 +211,17 @@ def _message(call: calls.ToolInput, content: str, status: str, error: str | None
     return {**message, "tool_error": error[:500]} if error and error != content else message
 
 
-def _started(call: calls.ToolInput, arguments: Any) -> ev.Event:
+def _started(
+    call: calls.ToolInput, context: calls.Context, arguments: Any, about: dict[str, Any] | None = None
+) -> ev.Event:
     data = {
         "tool_name": call.tool_name,
         "tool_execution_id": call.tool_execution_id,
         "tool_arguments": arguments,
         "message_id": call.message_id,
         "message": f"Running {call.tool_name}",
-        "source": "agent",
+        "source": "team_leader" if context.members else "agent",
+        **(about or {}),
     }
     if call.grant is not None:
         data["enforcement"] = {"approval_id": call.grant.approval_id, "approver": call.grant.approver}
@@ -199,7 +229,13 @@ def _started(call: calls.ToolInput, arguments: Any) -> ev.Event:
 
 
 def _completed(
-    call: calls.ToolInput, status: str, output: str, error: str | None, seconds: float, metadata: Any = None
+    call: calls.ToolInput,
+    context: calls.Context,
+    status: str,
+    output: str,
+    error: str | None,
+    seconds: float,
+    metadata: Any = None,
 ) -> ev.Event:
     cut = (
         output
@@ -218,7 +254,7 @@ def _completed(
         "message": f"{call.tool_name} {'done' if success else 'failed'}",
         "message_id": call.message_id,
         "duration_seconds": round(seconds, 3),
-        "source": "agent",
+        "source": "team_leader" if context.members else "agent",
     }
     return ev.event(f"tool_completed:{call.tool_execution_id}", ev.TOOL_COMPLETED, data)
 

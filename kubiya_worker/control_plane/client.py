@@ -130,17 +130,27 @@ class ControlPlane:
         for event in events:
             self._call("POST", f"/executions/{execution_id}/events", event)
 
-    def execution_context(self, execution_id: str, agent_id: str) -> dict[str, Any]:
-        """{execution, agent, skills, environment, approval_rules, session}. A part that cannot be had is empty."""
+    def execution_context(self, execution_id: str, entity_id: str, kind: str = "agent") -> dict[str, Any]:
+        """{execution, agent or team, skills, environment, approval_rules, session}. What cannot be had is empty."""
         if names.FEATURE_CONTEXT in self.features:
             return self._object("GET", f"/executions/{execution_id}/context")
+        return {**self.execution_parts(execution_id), **self.entity_context(kind, entity_id, execution_id)}
+
+    def execution_parts(self, execution_id: str) -> dict[str, Any]:
+        """{execution, session, approval_rules}: what does not depend on who works in it."""
         return {
             "execution": self._optional(f"/executions/{execution_id}", {}),
-            "agent": self._optional(f"/agents/{agent_id}", {}),
-            "skills": self._optional(f"/skills/associations/agents/{agent_id}/skills/resolved", []),
-            "environment": self._optional(f"/execution-environment/agents/{agent_id}/resolved/full", {}),
             "approval_rules": self._optional("/approval-rules", []),
             "session": self._optional(f"/executions/{execution_id}/session", None),
+        }
+
+    def entity_context(self, kind: str, entity_id: str, execution_id: str) -> dict[str, Any]:
+        """{agent or team, skills, environment, approval_rules} of one that works in `execution_id`."""
+        return {
+            kind: self._optional(f"/{kind}s/{quote(entity_id, safe='')}", {}),
+            "skills": self._optional(f"/skills/associations/{kind}s/{entity_id}/skills/resolved", []),
+            "environment": self.environment(kind, entity_id, execution_id),
+            "approval_rules": self._optional("/approval-rules", []),
         }
 
     def load_session(self, execution_id: str) -> dict[str, Any] | None:
@@ -175,8 +185,20 @@ class ControlPlane:
             if error.status != 404:
                 raise
 
-    def environment(self, agent_id: str) -> dict[str, Any]:
-        return self._object("GET", f"/execution-environment/agents/{agent_id}/resolved/full")
+    def agent(self, agent_id: str) -> dict[str, Any]:
+        """Empty when there is none."""
+        return dict(self._optional(f"/agents/{quote(agent_id, safe='')}", {}))
+
+    def team(self, team_id: str) -> dict[str, Any]:
+        return dict(self._optional(f"/teams/{quote(team_id, safe='')}", {}))
+
+    def skill(self, skill_id: str) -> dict[str, Any]:
+        return self._object("GET", f"/skills/{quote(skill_id, safe='')}")
+
+    def environment(self, kind: str, entity_id: str, execution_id: str) -> dict[str, Any]:
+        """Variables, servers and prompt of an agent or team, with the execution's own variables over them."""
+        path = f"/execution-environment/{kind}s/{entity_id}/resolved/full?execution_id={execution_id}"
+        return dict(self._optional(path, {}))
 
     # -- approvals
 

@@ -91,6 +91,7 @@ class Member:
     leader: str  # the leader's workflow id: it hears of questions to people
     root: str  # the whole team's workflow id: it keeps the budget
     depth: int = 1
+    max_depth: int = 3
     permitted: int = 0  # model calls that the budget has granted before the start
 
     @classmethod

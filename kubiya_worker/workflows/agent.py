@@ -20,7 +20,7 @@ from kubiya_worker.protocol import calls, events, names
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.workflows import budget, conversation, options, outcomes
+from kubiya_worker.workflows import budget, conversation, options, outcomes, wires
 from kubiya_worker.workflows.approvals import Answer, Approvals
 from kubiya_worker.workflows.conversation import Conversation
 
@@ -58,6 +58,10 @@ class Loop:
         self._outbox: list[events.Event] = []  # what the control plane has not got yet, in order
         self._turn_record: dict[str, Any] = {}
         self._tool_records: list[dict[str, Any]] = []
+        self._member: ex.Member | None = None  # set: a team's leader has asked for this run
+        self._permitted = 0  # of a member: the model calls, from the first, that the team's budget allows
+        self._not_permitted: dict[int, str] = {}  # or why not
+        self._busy_since: tuple[float, float] | None = None  # while tools run: when they began, and waited until then
 
     # -- what people and the control plane may say and ask, at any time
 
@@ -83,6 +87,13 @@ class Loop:
     def resolve_approval(self, answer: dict[str, Any]) -> None:
         self._approvals.answer(answer)
 
+    @workflow.signal(name=names.PERMIT)
+    def permit(self, told: dict[str, Any]) -> None:
+        if told["refusal"]:
+            self._not_permitted[told["call"]] = told["refusal"]
+        else:
+            self._permitted = max(self._permitted, told["call"])
+
     @workflow.query(name=names.GET_STATE)
     def get_state(self) -> dict[str, Any]:
         messages = self._conversation.messages + self._conversation.inbox
@@ -99,15 +110,16 @@ class Loop:
             messages=shown[::-1],
             current_response=self._conversation.last_text(),
             error_message=self._error,
-            usage=self._usage.wire(),
+            usage=self._total().wire(),
             metadata={
                 "model": context.model_id,
                 "model_label": context.model_label,
                 "turn": self._turn,
                 "steps": self._steps,
                 "messages_total": len(messages),
-                "pending_approvals": self._approvals.open_requests(),
+                "pending_approvals": self._open_requests(),
                 "undelivered_events": len(self._outbox),
+                **self._about_members(),
             },
             is_waiting_for_input=self._status == ex.WAITING,
             should_complete=self._done,
@@ -129,6 +141,8 @@ class Loop:
         try:
             self._input = ex.ExecutionInput.parse(raw)
             self._budgets = ex.Budgets.parse(self._input.agent_config)
+            self._member = self._input.member
+            self._permitted = self._member.permitted if self._member else 0
         except (ValueError, TypeError) as error:
             raise ApplicationError(str(error), type="InvalidInput", non_retryable=True) from error
         # Never carried on: what the published server puts there is not needed, and a key does not belong in a history.
@@ -138,6 +152,8 @@ class Loop:
                 self._restore(raw["_resume"])
             else:
                 await self._begin()
+            if self._context and self._context.config:
+                self._budgets = ex.Budgets.parse(self._context.config)
             return await self._converse()
         except asyncio.CancelledError:
             await self._close(ex.CANCELLED)
@@ -206,7 +222,7 @@ class Loop:
             "turn_number": self._turn,
             "turn_id": f"{self._input.execution_id}_turn_{self._turn}",
             "started_at": workflow.now().isoformat(),
-            "usage_before": self._usage.wire(),
+            "usage_before": self._total().wire(),
         }
 
     async def _work(self) -> str:
@@ -219,7 +235,7 @@ class Loop:
             if self._done:
                 return "stop"
             self._conversation.take_inbox()
-            over = budget.exceeded(self._budgets, steps=self._steps, usage=self._usage, seconds=self._worked)
+            over = await self._over()
             if over:
                 raise TurnFailed(over)
             began = workflow.now()
@@ -227,15 +243,57 @@ class Loop:
             tool_calls: list[m.ToolCall] = reply.message.get("tool_calls") or []
             self._worked += (workflow.now() - began).total_seconds()
             if tool_calls:
-                waited = self._approvals.waited
-                began = workflow.now()
-                results = await asyncio.gather(*(self._call_tool(call, reply.message) for call in tool_calls))
-                for result in results:
-                    self._conversation.append(result)
-                spent = (workflow.now() - began).total_seconds() - (self._approvals.waited - waited)
-                self._worked += max(0.0, spent)
+                results = await self._call_tools(tool_calls, reply.message)
+                if self._answered(results):
+                    return "stop"
             elif not self._conversation.inbox:
                 return reply.finish_reason
+
+    async def _over(self) -> str | None:
+        """Why no further model call may be made. A member asks the whole team's budget too."""
+        over = budget.exceeded(self._budgets, steps=self._steps, usage=self._usage, seconds=self._worked)
+        call = self._steps + 1
+        if over or self._member is None or call <= self._permitted:
+            return over
+        await self._tell_root(ask=call)
+        await workflow.wait_condition(lambda: call <= self._permitted or call in self._not_permitted)
+        return None if call <= self._permitted else self._not_permitted[call]
+
+    async def _tell_root(self, ask: int = 0) -> None:
+        """What this member has used so far; with `ask`, whether it may make the model call with that number."""
+        assert self._member is not None
+        told = {
+            "account": self._input.execution_id,
+            "workflow_id": workflow.info().workflow_id,
+            "steps": self._steps,
+            "usage": self._usage.wire(),
+            "ask": ask,
+        }
+        await wires.signal(self._member.root, names.SPEND, told)
+
+    # -- what a team has beyond an agent (team.py)
+
+    def _total(self) -> ex.Usage:
+        """The tokens that count as this execution's."""
+        return self._usage
+
+    def _about_members(self) -> dict[str, Any]:
+        return {}
+
+    def _open_requests(self) -> list[dict[str, Any]]:
+        """Questions to people that nobody has answered."""
+        return self._approvals.open_requests()
+
+    def _waited(self) -> float:
+        """Seconds for which people were waited for."""
+        return self._approvals.waited
+
+    def _answered(self, results: list[m.Message]) -> bool:
+        """Whether the results of tools are the answer, and the model is not asked again."""
+        return False
+
+    async def _delegate(self, request: calls.ToolInput, task: str) -> m.Message:
+        raise AssertionError("only a team has members")
 
     async def _call_model(self) -> calls.ModelResult:
         await self._deliver()
@@ -271,6 +329,18 @@ class Loop:
 
     # -- tools
 
+    async def _call_tools(self, tool_calls: list[m.ToolCall], asked_by: m.Message) -> list[m.Message]:
+        """All at the same time; their messages join the conversation in the order of the calls."""
+        began, waited = workflow.now(), self._waited()
+        self._busy_since = (workflow.time(), waited)
+        results = await asyncio.gather(*(self._call_tool(call, asked_by) for call in tool_calls))
+        for result in results:
+            self._conversation.append(result)
+        spent = (workflow.now() - began).total_seconds() - (self._waited() - waited)
+        self._worked += max(0.0, spent)
+        self._busy_since = None
+        return results
+
     async def _call_tool(self, call: m.ToolCall, asked_by: m.Message) -> m.Message:
         """The tool's message for the conversation, after a person's answer where the policy wants one."""
         arguments: str | None = call["arguments"]
@@ -295,6 +365,8 @@ class Loop:
             request.arguments = answer.arguments if answer.arguments is not None else request.arguments
             request.hold = bool(self._outbox)
             outcome = await self._run_tool(request, f"tool-{call['id']}-{answer.approval_id[:8]}")
+        if outcome.delegation is not None:
+            return await self._delegate(request, outcome.delegation)
         assert outcome.message is not None
         if outcome.record:
             self._tool_records.append(outcome.record)
@@ -335,11 +407,17 @@ class Loop:
         deadline = workflow.now() + timedelta(minutes=asked.timeout_minutes)
         self._approvals.open(approval_id, asked, request.tool_execution_id, workflow.time())
         await self._deliver()
+        await self._tell_leader(approval_id, self._approvals.request(approval_id))
         try:
             await workflow.execute_local_activity(
                 names.REQUEST_APPROVAL,
                 calls.ApprovalInput(
-                    self._input.execution_id, approval_id, request.tool_execution_id, asked, deadline.isoformat()
+                    self._input.execution_id,
+                    approval_id,
+                    request.tool_execution_id,
+                    asked,
+                    deadline.isoformat(),
+                    self._member,
                 ),
                 **options.LOCAL,
             )
@@ -347,6 +425,7 @@ class Loop:
             if is_cancelled_exception(error):
                 raise
             self._approvals.close(approval_id, asked, workflow.time())
+            await self._tell_leader(approval_id, None)
             text = f"It needs a person's approval, which could not be asked for: {outcomes.cause_of(error)}"
             return Answer(approval_id, m.TOOL_DENIED, asked.arguments_hash, text=text)
         self._status = ex.WAITING
@@ -362,11 +441,18 @@ class Loop:
                     await self._poll_approval(approval_id)
         answer = self._approvals.close(approval_id, asked, workflow.time())
         expired = approval_id if answer.status == m.TOOL_EXPIRED else None
-        patch = {} if self._approvals.open_count else {"status": ex.RUNNING}
-        if not self._approvals.open_count:
+        await self._tell_leader(approval_id, None)
+        patch = {} if self._open_requests() else {"status": ex.RUNNING}
+        if patch:
             self._status = ex.RUNNING
         await self._report(patch=patch, expire_approval=expired)
         return answer
+
+    async def _tell_leader(self, approval_id: str, request: dict[str, Any] | None) -> None:
+        """A question of a member is its leader's too: the answer comes that way. None: it is closed."""
+        if self._member is not None:
+            told = {"approval_id": approval_id, "workflow_id": workflow.info().workflow_id, "request": request}
+            await wires.signal(self._member.leader, names.MEMBER_WAITS, told)
 
     async def _poll_approval(self, approval_id: str) -> None:
         """For a control plane that does not signal: ask it."""
@@ -383,10 +469,9 @@ class Loop:
         if not self._outbox:
             return
         sent, self._outbox = self._outbox, []
+        request = calls.ReportInput(self._input.execution_id, sent, member=self._member)
         try:
-            await workflow.execute_local_activity(
-                names.REPORT, calls.ReportInput(self._input.execution_id, sent), **options.LOCAL_ONCE
-            )
+            await workflow.execute_local_activity(names.REPORT, request, **options.LOCAL_ONCE)
         except ActivityError as error:
             if is_cancelled_exception(error):
                 self._outbox = sent + self._outbox
@@ -396,8 +481,9 @@ class Loop:
 
     async def _report(self, *, patch: dict[str, Any], expire_approval: str | None = None) -> None:
         """Tell the control plane, however long it takes; first what could not be published before."""
+        patch = {} if self._member else patch  # the row is the whole team's
         sent, self._outbox = self._outbox, []
-        request = calls.ReportInput(self._input.execution_id, sent, patch, expire_approval)
+        request = calls.ReportInput(self._input.execution_id, sent, patch, expire_approval, self._member)
         try:
             await workflow.execute_local_activity(names.REPORT, request, **options.LOCAL)
         except ActivityError as error:
@@ -410,12 +496,14 @@ class Loop:
     async def _end_turn(self, finish: str, failure: str | None) -> str:
         """Persist the session, post the turn, learn the next status; close the execution when it is final."""
         assert self._context is not None
+        if self._member is not None:
+            return await self._end_member(ex.FAILED if failure else ex.COMPLETED, failure)
         forced = ex.FAILED if failure else ex.COMPLETED if self._done else None
         self._error = failure
         now = workflow.now()
         text = self._conversation.last_text()
         before = self._turn_record.get("usage_before") or {}
-        used = {key: value - int(before.get(key, 0)) for key, value in self._usage.wire().items()}
+        used = {key: value - int(before.get(key, 0)) for key, value in self._total().wire().items()}
         record = {k: v for k, v in self._turn_record.items() if k != "usage_before"} | {
             **used,
             "model": self._turn_record.get("model") or self._context.model_id,
@@ -440,7 +528,7 @@ class Loop:
                 final_fields={
                     "response": text,
                     "error_message": failure,
-                    "usage": self._usage.wire(),
+                    "usage": self._total().wire(),
                     "execution_metadata": {
                         **self._context.metadata,
                         "workflow_completed": True,
@@ -450,6 +538,7 @@ class Loop:
                 user_id=self._input.user_metadata.get("user_id"),
                 force_status=forced,
                 more_input=bool(self._conversation.inbox) and not self._done,
+                kind=self._input.kind,
             ),
             result_type=calls.TurnResult,
             **options.LOCAL,
@@ -460,8 +549,29 @@ class Loop:
         self._status = result.status
         return result.status
 
+    async def _end_member(self, status: str, failure: str | None) -> str:
+        """A member's run has one turn, and no row or session of its own: what it has to say is its result."""
+        assert self._member is not None
+        await self._tell_root()
+        sent, self._outbox = self._outbox, []
+        records, self._tool_records = self._tool_records, []
+        end = calls.MemberEnd(self._input.execution_id, self._member, sent, records)
+        try:
+            await workflow.execute_local_activity(names.END_MEMBER, end, **options.LOCAL)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            workflow.logger.warning("end.refused %s", outcomes.cause_of(error))
+        self._turns_ended += bool(self._step)
+        self._step = 0
+        self._status, self._error = status, failure
+        return status
+
     async def _close(self, status: str, failure: str | None = None) -> None:
         """The end outside a turn. On a cancellation the control plane has written the status itself, and keeps it."""
+        if self._member is not None:
+            await self._end_member(status, failure)
+            return
         self._status, self._error = status, failure
         patch = {"status": status, **({"error_message": failure} if failure else {})}
         try:
@@ -479,7 +589,7 @@ class Loop:
             "execution_id": self._input.execution_id,
             "status": status,
             "response": self._conversation.last_text(),
-            "usage": self._usage.wire(),
+            "usage": self._total().wire(),
             "conversation_turns": self._turns_ended,
         }
         return {**result, "error": self._error} if self._error else result
@@ -538,7 +648,7 @@ class Loop:
 
 
 _CARRIED = (
-    *("status", "error", "turn", "turns_ended", "step", "steps", "worked"),
+    *("status", "error", "turn", "turns_ended", "step", "steps", "worked", "permitted"),
     *("outbox", "turn_record", "tool_records"),
 )
 

@@ -51,6 +51,9 @@ class Approvals:
             "reason": asked.reason,
         }
 
+    def request(self, approval_id: str) -> dict[str, Any]:
+        return self._open[approval_id]
+
     def open_requests(self) -> list[dict[str, Any]]:
         return list(self._open.values())
 

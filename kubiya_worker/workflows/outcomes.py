@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
+from typing import Any, Final
+
+from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, TimeoutError
 
 from kubiya_worker.protocol import calls, events, names
+from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 
+EVENT_OUTPUT: Final = 10_000  # characters of a member's answer in its event; the conversation has all of it
 
-def cause_of(error: ActivityError) -> str:
-    """Why an activity failed, in words for a person."""
+
+def cause_of(error: ActivityError | ChildWorkflowError) -> str:
+    """Why an activity or a member's run failed, in words for a person."""
     cause = error.cause
     if isinstance(cause, TimeoutError):
         return "its worker was lost, or it took longer than it may"
@@ -29,6 +34,36 @@ def lost(request: calls.ToolInput, error: ActivityError) -> tuple[str, str]:
             "taken effect. It was not run again. Check the state before you repeat it."
         )
     return m.TOOL_FAILED, f"{request.tool_name} could not be run: {cause_of(error)}"
+
+
+def of_member(name: str, result: dict[str, Any]) -> tuple[str, str]:
+    """(status, text) for the leader of what a member's run ended with."""
+    said = str(result.get("response") or "").strip()
+    if result.get("status") == ex.COMPLETED:
+        return m.TOOL_SUCCESS, said or f"{name} is done and has said nothing."
+    why = str(result.get("error") or result.get("status") or "it gave no reason")
+    return m.TOOL_FAILED, f"{name} failed: {why}" + (f"\nThe last that it said: {said}" if said else "")
+
+
+def member_completed(
+    request: calls.ToolInput, text: str, status: str, now: str, member_name: str, seconds: float
+) -> events.Event:
+    """The end of a leader's call of a member."""
+    good = status == m.TOOL_SUCCESS
+    data = {
+        "tool_name": request.tool_name,
+        "tool_execution_id": request.tool_execution_id,
+        "status": "success" if good else "failed",
+        "outcome": status,
+        "tool_output": text[:EVENT_OUTPUT] if good else "",
+        "tool_error": None if good else text[:EVENT_OUTPUT],
+        "message": f"{member_name} {'has answered' if good else 'failed'}",
+        "message_id": request.message_id,
+        "duration_seconds": round(seconds, 3),
+        "source": "team_leader",
+        "delegate": member_name,
+    }
+    return events.event(f"tool_completed:{request.tool_execution_id}", events.TOOL_COMPLETED, data, now)
 
 
 def tool_message(request: calls.ToolInput, text: str, status: str, now: str) -> m.Message:

@@ -41,9 +41,12 @@ def _not_final(execution: Execution) -> None:
 
 
 async def message(call: Call) -> Any:
-    """A message with a `message_id` that was sent before is the same message: it is taken once."""
+    """A message with a `message_id` that was sent before is the same message: it is taken once.
+
+    `member` (ours), or `@name` at the beginning of the text, has one member of a team hear it.
+    """
     execution, text, plane = execution_of(call), call.prompt("message"), call.plane
-    given = call.fields({"role": str, "message_id": str, **dict.fromkeys(USER, str)})
+    given = call.fields({"role": str, "message_id": str, "member": str, **dict.fromkeys(USER, str)})
     if given.get("role", "user") != "user":
         raise invalid("role", "role is user", "enum")
     _not_final(execution)
@@ -52,7 +55,7 @@ async def message(call: Call) -> Any:
         "content": text,
         "message_id": given.get("message_id") or f"{execution['id']}_{time.time_ns() // 1000}",
         "timestamp": ev.now(),
-        **{key: given[key] for key in USER if given.get(key)},
+        **{key: given[key] for key in ("member", *USER) if given.get(key)},
     }
     with plane.database.transaction():
         event = ev.event(f"message:{said['message_id']}", ev.MESSAGE, said, said["timestamp"])

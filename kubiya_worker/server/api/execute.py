@@ -76,9 +76,12 @@ def new_execution(call: Call, kind: str, entity: Object, queue: Object, prompt: 
     }
 
 
-def workflow_input(execution: Execution, kind: str, entity: Object, given: Object) -> dict[str, Any]:
-    """PROTOCOL B.3, less what is secret: it becomes part of a history."""
+def workflow_input(call: Call, execution: Execution, kind: str, entity: Object, given: Object) -> dict[str, Any]:
+    """PROTOCOL B.3, less what is secret: it becomes part of a history. Queues of a team's members by their ids."""
     config = dict(entity["configuration"])
+    queues = config.get("member_queues")
+    if kind == TEAM and isinstance(queues, dict):
+        config["member_queues"] = {str(k): queue_of(call, str(v))["id"] for k, v in queues.items()}
     folder = (given.get("execution_environment") or {}).get("working_dir")
     if folder:
         config["cwd"] = folder
@@ -128,7 +131,7 @@ def _execute(kind: str) -> Route:
         execution = new_execution(call, kind, entity, queue, prompt, given)
         with plane.database.transaction():
             execution = plane.executions.create(execution, environment=_variables(given), idempotency_key=key)
-            plane.tell(execution, outbox.START, workflow_input(execution, kind, entity, given))
+            plane.tell(execution, outbox.START, workflow_input(call, execution, kind, entity, given))
         return _reply(execution)
 
     return route("POST", f"/{kind}s/{{entity}}/execute", execute)

@@ -34,6 +34,10 @@ SUBJECTS: Final = {
     ev.MESSAGE: "message_id",
     ev.MESSAGE_CHUNK: "message_id",
     ev.RESET_CHUNKS: "message_id",
+    ev.MEMBER_MESSAGE_CHUNK: "message_id",
+    ev.MEMBER_MESSAGE_COMPLETE: "message_id",
+    ev.MEMBER_TOOL_STARTED: "tool_execution_id",
+    ev.MEMBER_TOOL_COMPLETED: "tool_execution_id",
     ev.TOOL_STARTED: "tool_execution_id",
     ev.TOOL_COMPLETED: "tool_execution_id",
     ev.APPROVAL_REQUESTED: "approval_id",
@@ -44,6 +48,8 @@ _CLOSES: Final = {
     ev.MESSAGE: ev.MESSAGE_CHUNK,
     ev.RESET_CHUNKS: ev.MESSAGE_CHUNK,
     ev.TOOL_COMPLETED: ev.TOOL_STARTED,
+    ev.MEMBER_MESSAGE_COMPLETE: ev.MEMBER_MESSAGE_CHUNK,
+    ev.MEMBER_TOOL_COMPLETED: ev.MEMBER_TOOL_STARTED,
     ev.APPROVAL_RESOLVED: ev.APPROVAL_REQUESTED,
 }
 _OPENS: Final = frozenset(_CLOSES.values())

@@ -1,0 +1,162 @@
+"""Who works in an execution: agent, team or member, out of the control plane or out of the execution's own input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from kubiya_worker.control_plane.client import ControlPlane
+from kubiya_worker.errors import ConfigurationError, WorkerError
+from kubiya_worker.protocol import calls, team
+from kubiya_worker.protocol import execution as ex
+from kubiya_worker.protocol import messages as m
+
+
+@dataclass
+class Definition:
+    """What an execution is begun with. `config` is the entity's configuration with the input's over it."""
+
+    name: str
+    prompt: str = ""
+    model_id: str | None = None
+    model_config: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    skills: list[dict[str, Any]] = field(default_factory=list)
+    rules: list[dict[str, Any]] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+    execution: dict[str, Any] = field(default_factory=dict)
+    session: list[m.Message] = field(default_factory=list)
+    mode: str = ""
+    members: list[dict[str, Any]] = field(default_factory=list)
+    member_timeout: float = 0.0
+    failure: WorkerError | None = None
+
+
+def load(control_plane: ControlPlane, given: ex.ExecutionInput) -> Definition:
+    """Blocking. What is wrong with a team's configuration is a `failure`, not an error: the execution ends with it."""
+    if given.definition is not None:
+        loaded = _own(control_plane, given)
+    elif given.member is not None:
+        loaded = control_plane.entity_context(given.kind, given.agent_id, given.member.stream)
+    else:
+        loaded = control_plane.execution_context(given.execution_id, given.agent_id, given.kind)
+    entity, environment = loaded.get(given.kind) or {}, loaded.get("environment") or {}
+    config = {**(entity.get("configuration") or {}), **given.agent_config}
+    found = Definition(
+        name=str(entity.get("name") or ""),
+        prompt=given.system_prompt or environment.get("system_prompt") or entity.get("system_prompt") or "",
+        model_id=given.model_id or entity.get("model_id"),
+        model_config={**(entity.get("llm_config") or entity.get("model_config") or {}), **given.model_config},
+        config=config,
+        skills=[skill for skill in loaded.get("skills") or [] if skill.get("enabled", True)],
+        rules=loaded.get("approval_rules") or [],
+        environment=environment,
+        execution=loaded.get("execution") or {},
+        session=(loaded.get("session") or {}).get("messages") or [],
+    )
+    try:
+        if given.kind == "team":
+            _lead(control_plane, given, found, entity)
+        elif (subagents := _subagents(config)) and given.definition is not None:
+            _members(found, [_subagent(given, key, raw, found) for key, raw in subagents.items()])
+    except ValueError as error:
+        found.failure = ConfigurationError(str(error).capitalize(), remedy="Change the team's configuration")
+    return found
+
+
+def _own(control_plane: ControlPlane, given: ex.ExecutionInput) -> dict[str, Any]:
+    """A definition that is only in the input: its skills come by id."""
+    definition = dict(given.definition or {})
+    about = control_plane.execution_parts(given.member.stream if given.member else given.execution_id)
+    skills = [*(definition.get("skills") or []), *map(control_plane.skill, definition.get("skill_ids") or ())]
+    if given.member is not None:
+        about = {**about, "execution": {}, "session": None}
+    return {**about, given.kind: definition, "skills": skills, "environment": definition.get("environment") or {}}
+
+
+def _lead(control_plane: ControlPlane, given: ex.ExecutionInput, found: Definition, entity: dict[str, Any]) -> None:
+    config = team.TeamConfig.parse(found.config)
+    leader = control_plane.agent(config.leader_id) if config.leader_id else {}
+    if config.leader_id and not leader:
+        raise ValueError(f"the team's leader {config.leader_id!r} is not there")
+    prompt = found.prompt or config.instructions or str(entity.get("description") or "")
+    found.prompt = "\n\n".join(filter(None, (leader.get("system_prompt"), prompt)))
+    llm = dict(config.llm)
+    found.model_id = found.model_id or llm.pop("model", None) or leader.get("model_id")
+    found.model_config = {**(leader.get("llm_config") or {}), **llm, **found.model_config}
+    found.mode, found.member_timeout = config.mode, config.member_timeout
+    ids = config.member_ids or tuple(str(x["id"]) for x in entity.get("agents") or ())
+    if not ids:
+        raise ValueError("the team has no members")
+    _members(found, [_member(control_plane, config, key) for key in ids])
+
+
+def _member(control_plane: ControlPlane, config: team.TeamConfig, key: str) -> dict[str, Any]:
+    """An agent, or else a team, by id."""
+    kind, found = "agent", control_plane.agent(key)
+    if not found:
+        kind, found = "team", control_plane.team(key)
+    if not found:
+        raise ValueError(f"the team's member {key!r} is not there")
+    queues = config.member_queues
+    return {
+        "kind": kind,
+        "id": str(found["id"]),
+        "name": str(found["name"]),
+        "description": str(found.get("description") or ""),
+        "queue": queues.get(str(found["id"])) or queues.get(str(found["name"])) or "",
+        "definition": None,
+    }
+
+
+def _subagents(config: dict[str, Any]) -> dict[str, Any]:
+    """Members of a dynamic execution (PROTOCOL B.3): agent_config.runtime_config.agents."""
+    runtime = config.get("runtime_config")
+    agents = runtime.get("agents") if isinstance(runtime, dict) else None
+    return {str(k): v for k, v in agents.items() if isinstance(v, dict)} if isinstance(agents, dict) else {}
+
+
+def _subagent(given: ex.ExecutionInput, key: str, raw: dict[str, Any], leader: Definition) -> dict[str, Any]:
+    """It has its own prompt and model, and the tools of the execution."""
+    assert given.definition is not None
+    name = str(raw.get("name") or key)
+    definition = {
+        "name": name,
+        "system_prompt": str(raw.get("prompt") or ""),
+        "model_id": raw.get("model") or leader.model_id,
+        "llm_config": leader.model_config,
+        "skills": leader.skills,
+        "environment": given.definition.get("environment") or {},
+    }
+    about = {"name": name, "description": str(raw.get("description") or ""), "queue": "", "definition": definition}
+    return {"kind": "agent", "id": f"{given.agent_id}.{key}", **about}
+
+
+def _members(found: Definition, members: list[dict[str, Any]]) -> None:
+    found.mode = found.mode or team.COORDINATE
+    found.member_timeout = found.member_timeout or team.MEMBER_TIMEOUT
+    tools = team.tool_names(member["name"] for member in members)
+    found.members = [{"tool": tool, **member} for tool, member in zip(tools, members, strict=True)]
+    briefing = team.briefing(found.name, found.mode, found.members)
+    found.prompt = "\n\n".join(filter(None, (found.prompt, briefing)))
+
+
+def context_for(given: ex.ExecutionInput, found: Definition) -> calls.Context:
+    """What the workflow and all further activities know of it. Models and tools are added by the caller."""
+    return calls.Context(
+        agent_id=given.agent_id,
+        agent_name=found.name,
+        system_prompt=found.prompt,
+        model_config=found.model_config,
+        skills=found.skills,
+        rules=found.rules,
+        workspace=str(found.config.get("cwd") or ""),
+        user={k: v for k, v in given.user_metadata.items() if k.startswith("user_")},
+        organization_id=given.organization_id,
+        kind=given.kind,
+        mode=found.mode,
+        members=found.members,
+        member_timeout=found.member_timeout,
+        member=given.member,
+        config={k: found.config[k] for k in ("budgets", "max_turns") if k in found.config} if given.member else {},
+    )

@@ -1,0 +1,69 @@
+"""The budget of a whole team: one account for each run, kept by the workflow of the team. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubiya_worker.protocol.execution import Usage
+
+
+class Ledger:
+    """`steps` are model calls that were made or granted. An account always says all that its run has used so far, so
+    a report that comes twice changes nothing, and the last one of a run takes back what was granted and not used."""
+
+    def __init__(self, accounts: dict[str, dict[str, Any]] | None = None) -> None:
+        self._accounts = {name: (int(a["steps"]), Usage.parse(a["usage"])) for name, a in (accounts or {}).items()}
+
+    @property
+    def steps(self) -> int:
+        return sum(steps for steps, _ in self._accounts.values())
+
+    def usage(self, account: str, own: Usage) -> Usage:
+        """Of all, where `account` has used `own` by now."""
+        total = own
+        for name, (_, usage) in self._accounts.items():
+            total = total if name == account else total.plus(usage)
+        return total
+
+    def note(self, account: str, steps: int, usage: Usage) -> None:
+        self._accounts[account] = (steps, usage)
+
+    def grant(self, account: str, call: int) -> None:
+        """The run may make its model call with this number (1 is its first)."""
+        _, usage = self._accounts.get(account, (0, Usage()))
+        self._accounts[account] = (call, usage)
+
+    def snapshot(self) -> dict[str, Any]:
+        """For continue-as-new."""
+        return {name: {"steps": steps, "usage": usage.wire()} for name, (steps, usage) in self._accounts.items()}
+
+
+class Stopwatch:
+    """Seconds of work: the time from `began`, less that in which there was a reason to wait."""
+
+    def __init__(self, began: float) -> None:
+        self._began = began
+        self._reasons: set[str] = set()
+        self._since = 0.0
+        self._waited = 0.0
+
+    def wait(self, reason: str, now: float) -> None:
+        if not self._reasons:
+            self._since = now
+        self._reasons.add(reason)
+
+    def go_on(self, reason: str, now: float) -> None:
+        waiting = bool(self._reasons)
+        self._reasons.discard(reason)
+        if waiting and not self._reasons:
+            self._waited += now - self._since
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._reasons)
+
+    def waited(self, now: float) -> float:
+        return self._waited + (now - self._since if self._reasons else 0.0)
+
+    def worked(self, now: float) -> float:
+        return now - self._began - self.waited(now)
