@@ -347,6 +347,16 @@ $("start-form").addEventListener("submit", async (event) => {
   $("start-go").disabled = false;
 });
 
+// `kubiya dev` prints an address that carries the key behind the #, which browsers send to nobody. It is taken once, and
+// does not stay in the address bar or the history.
+function takeKey() {
+  const given = /^#key=(kby_[\w-]+)$/.exec(location.hash);
+  if (!given) return;
+  history.replaceState(null, "", location.pathname);
+  key.set(given[1]);
+}
+
+takeKey();
 window.addEventListener("hashchange", route);
 route();
 if (key.get()) signIn();

@@ -85,6 +85,12 @@ def test_the_key_is_asked_for_checked_and_kept_in_the_tab_alone(page: Any, stack
     assert page.evaluate("sessionStorage.length") == 0
 
 
+def test_the_address_that_kubiya_dev_prints_signs_in_and_does_not_stay(page: Any, stack: Stack) -> None:
+    page.goto(f"{stack.url}/#key={stack.key}")
+    page.wait_for_selector("#app:not([hidden])")
+    assert page.url == f"{stack.url}/"
+
+
 def test_an_execution_is_started_followed_approved_and_answered(page: Any, stack: Stack) -> None:
     sign_in(page, stack)
     page.click("#new")
