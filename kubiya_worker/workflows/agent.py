@@ -24,7 +24,7 @@ from kubiya_worker.workflows import budget, conversation, options, outcomes, wir
 from kubiya_worker.workflows.approvals import Answer, Approvals
 from kubiya_worker.workflows.conversation import Conversation
 
-CONTINUE_AT_EVENTS = 700  # a step is at most some tens of events: no run's history reaches 1,000
+CONTINUE_AT_EVENTS = 600  # a step is at most some tens of events: no run's history reaches 1,000
 CONTINUE_AT_BYTES = 8_000_000  # Temporal warns at 10 MB and ends a history at 50 MB
 RESUME_BYTES = 1_800_000  # what a new run is given; Temporal takes payloads of up to 2 MB
 STATE_MESSAGES = 200
