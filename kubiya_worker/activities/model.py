@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -59,7 +58,7 @@ class ModelActivities:
             context = await context_of(runtime, call.execution_id)
             publisher = Publisher(runtime.control_plane, call.execution_id, hold=call.hold, member=context.member)
             async with publisher as out:
-                if activity.info().attempt > 1 or call.restarted:
+                if activity.info().attempt > 1:
                     data = {"message_id": call.message_id}
                     out.emit(ev.event(f"reset:{call.message_id}:{tag}", ev.RESET_CHUNKS, data))
                 try:
@@ -86,7 +85,6 @@ class ModelActivities:
             settings=context.model_config,
             metadata=_trace(call.execution_id, context),
         )
-        began, started_at = time.monotonic(), ev.now()
         clean = runtime.redactor.stream()
         reply: ModelReply | None = None
         count = 0
@@ -117,8 +115,6 @@ class ModelActivities:
             finish_reason=reply.finish_reason,
             model=reply.model,
             provider=reply.provider,
-            seconds=round(time.monotonic() - began, 3),
-            started_at=started_at,
         )
 
     def _emit_delta(self, out: Publisher, message_id: str, delta: Delta, clean: object, number: str) -> None:

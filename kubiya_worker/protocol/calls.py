@@ -78,7 +78,6 @@ class ModelInput:
     tail: list[dict[str, Any]]  # {"message": …} or {"ref": message_id}
     digest: str
     hold: bool = False  # do not publish; hand all events back (the control plane is away, order matters)
-    restarted: bool = False  # text of an earlier call under this message id may be on the stream
 
 
 @dataclass
@@ -88,8 +87,6 @@ class ModelResult:
     finish_reason: str
     model: str
     provider: str
-    seconds: float
-    started_at: str
     undelivered: list[Event] = field(default_factory=list)
 
 

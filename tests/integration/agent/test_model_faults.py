@@ -136,7 +136,8 @@ def test_parallel_calls_run_at_the_same_time_and_are_answered_in_order(
     meeting.mkdir()
 
     def waits_for_the_other(me: str, other: str) -> dict[str, Any]:
-        script = f"touch {meeting}/{me}; for i in $(seq 300); do [ -e {meeting}/{other} ] && exec echo {me}; sleep 0.1; done; exit 1"
+        there = f"[ -e {meeting}/{other} ] && exec echo {me}"
+        script = f"touch {meeting}/{me}; for i in $(seq 300); do {there}; sleep 0.1; done; exit 1"
         return {"name": "shell", "arguments": {"command": f"sh -c '{script}'"}}
 
     calls = {"tools": [waits_for_the_other("left", "right"), waits_for_the_other("right", "left")]}

@@ -1,0 +1,111 @@
+"""Executions of every shape, run on a real stack, and their histories as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from temporalio.client import Client
+
+from tests.support.stack import Stack
+
+SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
+FILES = {"name": "files", "type": "file_system", "configuration": {}}
+CHAT = {"execution_metadata": {"interactive": True}}
+
+
+def script(*steps: dict[str, Any]) -> str:
+    return "demo:script " + json.dumps(list(steps))
+
+
+def shell(*commands: str) -> dict[str, Any]:
+    return {"tools": [{"name": "shell", "arguments": {"command": command}} for command in commands]}
+
+
+SAVE = {"tools": [{"name": "save_file", "arguments": {"path": "note.txt", "content": "hello"}}]}
+
+
+def record(stack: Stack) -> Iterator[tuple[str, str]]:
+    """(shape, history as JSON text) of one run each; a shape of several runs is numbered."""
+    stack.worker()
+    for shape, execution in _executions(stack):
+        texts = asyncio.run(_histories(stack.temporal_address, f"agent-execution-{execution}"))
+        for number, text in enumerate(texts, 1):
+            yield (shape if len(texts) == 1 else f"{shape}-{number}"), text
+
+
+def _executions(stack: Stack) -> Iterator[tuple[str, str]]:
+    agent = stack.agent("recorded", skills=[SHELL, FILES])
+
+    execution = stack.execute(script({"text": "Hello."}), agent=agent)
+    assert stack.wait(execution)["status"] == "completed"
+    yield "plain", execution
+
+    execution = stack.execute(script(shell("echo one", "echo two"), shell("echo three"), {"text": "."}), agent=agent)
+    assert stack.wait(execution)["status"] == "completed"
+    yield "tools", execution
+
+    execution = stack.execute(script(SAVE, {"text": "Saved."}), agent=agent)
+    asked = stack.first(execution, "approval_requested")
+    edited = {"arguments": {"path": "other.txt", "content": "bye"}}
+    stack.call("POST", f"/approvals/{asked['approval_id']}/approve", edited)
+    assert stack.wait(execution)["status"] == "completed"
+    yield "approved", execution
+
+    execution = stack.execute(script(SAVE, {"text": "Not saved."}), agent=agent)
+    asked = stack.first(execution, "approval_requested")
+    stack.call("POST", f"/approvals/{asked['approval_id']}/reject", {"reason": "no"})
+    assert stack.wait(execution)["status"] == "completed"
+    yield "denied", execution
+
+    rule = {"name": "soon", "scope_type": "tool", "scope_value": "save_file", "timeout_minutes": 1, "priority": 99}
+    made = stack.call("POST", "/approval-rules", rule)["id"]
+    execution = stack.execute(script(SAVE, {"text": "Nobody came."}), agent=agent)
+    assert stack.wait(execution, timeout=120)["status"] == "completed"
+    stack.call("DELETE", f"/approval-rules/{made}")
+    yield "expired", execution
+
+    execution = stack.execute("hello", agent=agent, **CHAT)
+    stack.wait_for_turn(execution, 1)
+    stack.call("POST", f"/executions/{execution}/message", {"message": script({"text": "Again."})})
+    stack.wait_for_turn(execution, 2)
+    stack.call("POST", f"/executions/{execution}/pause")
+    stack.call("POST", f"/executions/{execution}/resume")
+    stack.call("POST", f"/executions/{execution}/mark-done")
+    assert stack.wait(execution)["status"] == "completed"
+    yield "chat", execution
+
+    execution = stack.execute(script(shell("sleep 60"), {"text": "Never."}), agent=agent)
+    stack.first(execution, "tool_started")
+    stack.call("POST", f"/executions/{execution}/cancel")
+    assert stack.wait(execution)["status"] == "cancelled"
+    yield "cancelled", execution
+
+    limited = stack.agent("limited", skills=[SHELL], configuration={"budgets": {"max_steps": 2}})
+    execution = stack.execute(script({"loop": shell("true")}), agent=limited)
+    assert stack.wait(execution)["status"] == "failed"
+    yield "failed", execution
+
+    execution = stack.execute(script(*[shell("true")] * 60, {"text": "The end."}), agent=agent)
+    assert stack.wait(execution, timeout=120)["status"] == "completed"
+    yield "continued", execution
+
+
+async def _histories(address: str, workflow_id: str) -> list[str]:
+    """All runs, oldest first, each waited for until it is closed."""
+    client = await Client.connect(address)
+    first = client.get_workflow_handle(workflow_id)
+    try:
+        await first.result()
+    except Exception as error:  # cancelled or failed: its history is what is wanted
+        print(f"{workflow_id}: {type(error).__name__}")
+    run_id: str | None = (await first.describe()).raw_description.workflow_execution_info.first_run_id
+    texts: list[str] = []
+    while run_id:
+        history = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
+        texts.append(json.dumps(history.to_json_dict(), separators=(",", ":")))
+        last = history.events[-1]
+        run_id = last.workflow_execution_continued_as_new_event_attributes.new_execution_run_id or None
+    return texts

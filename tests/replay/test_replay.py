@@ -1,0 +1,74 @@
+"""D7: the histories of every released version replay with the workflow code that is here.
+
+A history that does not replay is an execution that hangs after an upgrade. When this test fails, put the change behind
+`workflow.patched("…")`; do not record the histories anew. `scripts/record-histories` adds a new version's.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio import workflow
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from temporalio.workflow import NondeterminismError
+
+from kubiya_worker.protocol import names
+from kubiya_worker.workflows import WORKFLOWS
+from kubiya_worker.workflows.agent import AgentExecutionWorkflow
+
+HISTORIES = sorted((Path(__file__).parent / "histories").glob("*/*.json"))
+SHAPES = {
+    "plain",
+    "tools",
+    "approved",
+    "denied",
+    "expired",
+    "chat",
+    "cancelled",
+    "failed",
+    "continued-1",
+    "continued-2",
+}
+
+
+def load(path: Path) -> WorkflowHistory:
+    return WorkflowHistory.from_json(f"replay-{path.stem}", json.loads(path.read_text()))
+
+
+def test_every_shape_of_a_run_was_recorded() -> None:
+    versions = {path.parent for path in HISTORIES}
+    assert versions
+    for version in versions:
+        assert {path.stem for path in version.glob("*.json")} >= SHAPES, version
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+async def test_recorded_history_replays(path: Path) -> None:
+    await Replayer(workflows=WORKFLOWS).replay_workflow(load(path))
+
+
+def test_no_history_holds_a_secret() -> None:
+    for path in HISTORIES:
+        assert "kby_" not in path.read_text(), path
+
+
+@workflow.defn(name=names.AGENT_WORKFLOW)
+class Changed(AgentExecutionWorkflow):
+    """The same workflow, which sleeps before it begins: what an unguarded change looks like."""
+
+    @workflow.run
+    async def run(self, raw: dict[str, Any]) -> dict[str, Any]:
+        await workflow.sleep(1)
+        return await super().run(raw)
+
+
+@pytest.mark.parametrize("shape", ["plain", "tools", "continued-2"])
+async def test_a_changed_workflow_is_refused(shape: str) -> None:
+    path = next(path for path in HISTORIES if path.stem == shape)
+    replayer = Replayer(workflows=[Changed], workflow_runner=UnsandboxedWorkflowRunner())
+    with pytest.raises(NondeterminismError):
+        await replayer.replay_workflow(load(path))
