@@ -50,6 +50,12 @@ class Ended:
     timed_out: bool
 
 
+def marker(name: str) -> str:
+    """A value for MARKER in the environment of a program that is not `run` from here, so that the guard ends it."""
+    _guard.ensure()
+    return f"{_guard.token}.{next(_numbers)}.{name}"
+
+
 async def run(
     argv: Sequence[str],
     *,
@@ -62,8 +68,7 @@ async def run(
 ) -> Ended:
     """Runs a program to its end. Raises OSError if it cannot be started; a cancellation first ends all of it."""
     started = time.monotonic()
-    _guard.ensure()
-    marker = f"{_guard.token}.{next(_numbers)}.{call_id}"
+    mark = marker(call_id)
     output = Output(output_limit)
     reader, writer = os.pipe()
     pipe = _Pipe(reader, output)
@@ -73,7 +78,7 @@ async def run(
             argv,
             executable=executable,
             cwd=cwd,
-            env={**env, MARKER: marker},
+            env={**env, MARKER: mark},
             stdin=subprocess.DEVNULL,
             stdout=writer,
             stderr=writer,
@@ -90,7 +95,7 @@ async def run(
         timed_out = not await _exited(process, timeout)
     finally:
         try:
-            await _to_its_end(_end(process, f"{MARKER}={marker}".encode(), pipe))
+            await _to_its_end(_end(process, f"{MARKER}={mark}".encode(), pipe))
         finally:
             pipe.close()
             _guard.forget(process.pid)

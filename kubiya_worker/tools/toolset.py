@@ -11,23 +11,19 @@ from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import files, http, shell, sleep
+from kubiya_worker.tools import data_visualization, file_generation, files, http, python, shell, sleep
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, Toolset
 from kubiya_worker.tools.configuration import Skill
 
 NAME_LIMIT: Final = 64  # characters of a tool's name that model providers take (PROTOCOL D.4)
 
-_MODULES: Final = (shell, files, http, sleep)
-_BUILDERS: Final = {kind: module for module in _MODULES for kind in module.TYPES}
+MODULES: Final = (shell, files, python, http, file_generation, data_visualization, sleep)
+_BUILDERS: Final = {kind: module for module in MODULES for kind in module.TYPES}
 
 # Types of the published worker that this one has not: what to do instead.
-_LATER: Final = "comes in a later version; until then remove it, or use an MCP server that offers the same"
+_LATER: Final = "is not one of this worker's; remove it, or attach an MCP server that offers the same (docs/skills.md)"
 _ABSENT: Final = dict.fromkeys(
     (
-        "python",
-        "docker",
-        "file_generation",
-        "data_visualization",
         "workflow_executor",
         "contextual_awareness",
         "context_graph_search",

@@ -1,0 +1,129 @@
+"""Skill `python`: a program of the model's own, in an interpreter of its own.
+
+The interpreter is another process (group, time limit, output limit, end: `programs`), isolated (`-I -S`: the standard
+library and nothing of the worker's packages), with resource limits, and with an environment made from nothing. What it
+may import and do is `python_runner`, which says what that is worth.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools import programs, python_runner
+from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, refusal
+from kubiya_worker.tools.configuration import Skill
+from kubiya_worker.tools.shell import DEFAULT_PATH, tool_environment
+
+TYPES: Final = ("python",)
+KEYS: Final = {
+    "enable_code_execution": "Whether there is the tool at all (true)",
+    "blocked_imports": "What programs may not import, nor do by other ways (os subprocess sys socket shutil)",
+    "allowed_imports": "The only modules that programs may import; those of `blocked_imports` stay blocked (any)",
+    "timeout": "Seconds until a program is ended, 1 to 300 (60)",
+    "max_memory": 'Ours: bytes, or a string such as "1GB", of address space, on Linux (1GB)',
+    "interpreter": "Ours: absolute path of another Python, with its packages (the worker's, without packages)",
+}
+DEFAULT_BLOCKED: Final = ("os", "subprocess", "sys", "socket", "shutil")
+DEFAULT_MEMORY: Final = 1 << 30
+LONGEST_CODE: Final = 200_000  # characters
+
+
+def build(skill: Skill, workspace: Path) -> list[Tool]:
+    tool = Python(skill)
+    return [tool] if skill.flag("enable_code_execution", True) else []
+
+
+class Python:
+    """The tool `run_python`: `{code}`."""
+
+    def __init__(self, skill: Skill) -> None:
+        blocked = skill.strings("blocked_imports", DEFAULT_BLOCKED) or ()
+        allowed = skill.strings("allowed_imports", None)
+        for key, names in (("blocked_imports", blocked), ("allowed_imports", allowed or ())):
+            if not all(part.isidentifier() for name in names for part in name.split(".")):
+                raise skill.wrong(key, "a list of module names")
+        self._timeout = skill.number("timeout", 60, 1, 300)
+        interpreter = skill.text("interpreter")
+        if interpreter and not (Path(interpreter).is_absolute() and os.access(interpreter, os.X_OK)):
+            raise ConfigurationError(
+                f"skill {skill.name!r} ({skill.type}): `interpreter` {interpreter} is no program on this host",
+                remedy="Give the absolute path of a Python",
+            )
+        self._command = [interpreter, "-I", "-B"] if interpreter else [sys.executable, "-I", "-S", "-B"]
+        self._limits = {
+            "blocked": list(blocked),
+            "allowed": None if allowed is None else list(allowed),
+            "memory": skill.size("max_memory", DEFAULT_MEMORY),
+            "seconds": self._timeout,
+        }
+        self.spec = self._describe(blocked, allowed)
+
+    async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
+        code = str(arguments["code"])
+        context.workspace.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="kubiya-python-") as folder:  # 0700: not for other users
+            job = _write(Path(folder, "job.json"), {**self._limits, "code": code})
+            try:
+                ended = await programs.run(
+                    [*self._command, python_runner.__file__, str(job)],
+                    executable=self._command[0],
+                    cwd=context.workspace,
+                    env=_environment(context),
+                    timeout=self._timeout,
+                    output_limit=context.output_limit,
+                    call_id=context.tool_call_id,
+                )
+            except OSError as error:
+                return refusal(f"Python could not be started: {error}")
+        error_line = None
+        if ended.timed_out:
+            error_line = f"timed out after {self._timeout:g} seconds"
+        elif ended.code < 0:
+            error_line = f"ended by signal {-ended.code}" + (" (a limit of time or memory)" if ended.code == -9 else "")
+        elif ended.code:
+            error_line = f"exit code {ended.code}"
+        output = ended.output
+        if error_line:
+            output += ("" if not output or output.endswith("\n") else "\n") + f"[{error_line}]\n"
+        metadata = {"exit_code": ended.code, "seconds": round(ended.seconds, 3), "output_bytes": ended.total_bytes}
+        return ToolResult(output or "[no output; use print to see values]", error=error_line, metadata=metadata)
+
+    def _describe(self, blocked: tuple[str, ...], allowed: tuple[str, ...] | None) -> ToolSpec:
+        lines = ["Run a Python program and read what it prints. Each call is a new interpreter, in the workspace."]
+        if allowed is not None:
+            lines.append(f"It may import only: {', '.join(allowed) or 'nothing'}.")
+        if blocked:
+            lines.append(f"It may not import: {', '.join(blocked)}.")
+        return ToolSpec(
+            name="run_python",
+            description="\n".join(lines),
+            parameters={
+                "type": "object",
+                "properties": {"code": {"type": "string", "minLength": 1, "maxLength": LONGEST_CODE}},
+                "required": ["code"],
+                "additionalProperties": False,
+            },
+            risk="high",
+            category="command_execution",
+            timeout=self._timeout + programs.GRACE + 10,
+            taints=True,
+            effects=("write", "exec") if "socket" in blocked else ("write", "exec", "egress"),
+        )
+
+
+def _environment(context: ToolContext) -> dict[str, str]:
+    base = {"HOME": str(context.workspace), "LANG": "C.UTF-8", "PATH": DEFAULT_PATH, "TERM": "dumb"}
+    zone = {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}
+    return {**base, **zone, **tool_environment(context.env)}
+
+
+def _write(path: Path, job: dict[str, Any]) -> Path:
+    path.write_text(json.dumps(job), encoding="utf-8")
+    return path
