@@ -12,7 +12,7 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 
-from kubiya_worker.models import demo_script, demo_tasks
+from kubiya_worker.models import demo_script, demo_tasks, demo_team
 from kubiya_worker.models.base import STOP, TEXT, TOOL_CALLS, Delta, ModelReply, ModelRequest
 from kubiya_worker.models.demo_scene import Move, Scene, read_scene
 from kubiya_worker.protocol.execution import Usage
@@ -52,6 +52,8 @@ def choose(scene: Scene) -> Move:
     """What to say and which tools to call next."""
     if demo_script.is_script(scene.task):
         return demo_script.play(scene)
+    if demo_team.leads(scene):
+        return demo_team.lead(scene)
     return demo_tasks.choose(scene)
 
 

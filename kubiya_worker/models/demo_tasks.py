@@ -10,6 +10,7 @@ from typing import Final
 
 from kubiya_worker.models.demo_disk import plan_disk
 from kubiya_worker.models.demo_scene import Act, Move, Scene
+from kubiya_worker.models.demo_team import writing
 from kubiya_worker.models.disk_usage import human
 from kubiya_worker.protocol.messages import TOOL_DENIED, TOOL_EXPIRED, TOOL_FAILED, TOOL_UNKNOWN
 
@@ -41,6 +42,8 @@ _LIST: Final = re.compile(r"\b(list|ls|what is in|which files)\b", re.IGNORECASE
 def choose(scene: Scene) -> Move:
     """The move of the first rule that fits the task's words, its path aside: `read app.log` is not about logs."""
     task, path = scene.task, scene.path()
+    if (report := writing(scene)) is not None:
+        return _write_report(scene, *report)
     words = task.replace(path, " ") if path else task
     if _CODE.search(task):
         return _run(scene)
@@ -103,6 +106,13 @@ def _save(scene: Scene, path: str) -> Move:
         "save_file",
         {"path": path, "content": content + "\n"},
         lambda act: f"Saved to {path}.",
+    )
+
+
+def _write_report(scene: Scene, path: str, content: str) -> Move:
+    arguments: dict[str, object] = {"path": path, "content": content}
+    return _one_call(
+        scene, f"I will write the report to {path}.", "save_file", arguments, lambda act: f"Saved the report as {path}."
     )
 
 

@@ -1,4 +1,4 @@
-"""The sample agent of a fresh control plane."""
+"""The sample agent and the sample team of a fresh control plane."""
 
 from __future__ import annotations
 
@@ -17,9 +17,41 @@ PROMPT = (
 )
 COMMANDS = "du df find ls stat sort head tail cat grep wc ps uptime free uname date".split()  # noqa: SIM905 - reads better
 
+TEAM = "triage"
+LEAD = (
+    "You lead the triage of incidents. Find out from your members what happened, what state the host is in and what "
+    "follows from it, then have the report written. Answer with the cause, the evidence and the next step."
+)
+MEMBERS = {  # name -> (description, prompt, skills)
+    "logs": (
+        "Reads logs: finds errors in log files and folders",
+        "You read logs. Find the errors, count them, say what kinds there are and when the last one was.",
+        [
+            {
+                "name": "shell",
+                "type": "shell",
+                "configuration": {"allowed_commands": ["grep", "tail", "head", "cat", "ls"]},
+            }
+        ],
+    ),
+    "host": (
+        "Checks disk space and processes of the host",
+        "You check the state of the host: what fills its disks, and which processes use most.",
+        [{"name": "shell", "type": "shell", "configuration": {"allowed_commands": COMMANDS, "timeout": 60}}],
+    ),
+    "writer": (
+        "Writes the report of an incident into a file",
+        "You write reports: short, with facts only, in the file that you are told.",
+        [{"name": "files", "type": "file_system", "configuration": {}}],
+    ),
+}
+
 
 def ensure_sample(plane: Plane, organization_id: str, model: str) -> None:
-    """Environment and queue `default`, agent `ops`, a rule that has people approve written files. Edits stay."""
+    """Environment and queue `default`, agent `ops`, team `triage`, a rule that has people approve written files.
+
+    Edits stay.
+    """
     environment = plane.environments.find(organization_id, "default") or plane.environments.create(
         organization_id, "default", definitions.new_environment({})
     )
@@ -36,10 +68,24 @@ def ensure_sample(plane: Plane, organization_id: str, model: str) -> None:
             ],
         }
         plane.agents.create(organization_id, AGENT, definitions.new_agent(agent))
+    if plane.rules.find(organization_id, RULE) is None:
         rule = {
             "description": "A person approves each file that an agent writes",
             "scope_type": "tool",
             "scope_value": "save_file",
         }
-        if plane.rules.find(organization_id, RULE) is None:
-            plane.rules.create(organization_id, RULE, definitions.new_rule(rule))
+        plane.rules.create(organization_id, RULE, definitions.new_rule(rule))
+    if plane.teams.find(organization_id, TEAM) is None:
+        ids = [_member(plane, organization_id, name, model) for name in MEMBERS]
+        configuration = {"member_ids": ids, "instructions": LEAD, "mode": "coordinate", "llm": {"model": model}}
+        team = {"description": "Finds out why something is down", "configuration": configuration}
+        plane.teams.create(organization_id, TEAM, definitions.new_team(team))
+
+
+def _member(plane: Plane, organization_id: str, name: str, model: str) -> str:
+    known = plane.agents.find(organization_id, name)
+    if known is None:
+        description, prompt, skills = MEMBERS[name]
+        agent = {"description": description, "system_prompt": prompt, "model_id": model, "skills": skills}
+        known = plane.agents.create(organization_id, name, definitions.new_agent(agent))
+    return str(known["id"])
