@@ -1,4 +1,4 @@
-"""The demo: an agent finds what fills the disk under a folder that is made for it.
+"""The demo: an agent finds what fills the disk of a folder made for it; with --team, a team triages an incident.
 
 Started by scripts/demo. A local stack comes up on free ports with a state folder of its own, the sample agent works
 with real tools on real files, one call stops at an approval, which is shown and granted, and the answer is checked
@@ -38,6 +38,8 @@ FILES = {  # bytes; `du` has to see them, so they are written, not sparse
     "home/ada/notes.txt": 4_000,
     "etc/app.conf": 700,
 }
+ERROR_LOG = "var/log/app/error.log"
+ERRORS = 37
 
 
 class Failed(Exception):
@@ -54,6 +56,8 @@ def make_files(folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((line * (size // len(line) + 1))[:size])
+    error = "2026-01-01T00:00:{:02d}Z ERROR app.db could not write: no space left on device\n"
+    (folder / ERROR_LOG).write_text("".join(error.format(number) for number in range(ERRORS)))
 
 
 def command(*arguments: str) -> list[str]:
@@ -112,19 +116,22 @@ def kept_stack(home: Path) -> Iterator[dict[str, Any]]:
     process.returncode = 0  # it is on its own from here
 
 
-def run_agent(folder: Path, environment: dict[str, str], *, as_json: bool) -> dict[str, Any]:
+def run(folder: Path, environment: dict[str, str], *, team: bool, as_json: bool) -> dict[str, Any]:
     """The result of the run as `kubiya exec -o json` gives it; in text it streams to the terminal as well."""
     prompt = f"Find what fills the disk under {folder} and tell me what to do about it."
-    arguments = ["exec", "agent", "ops", prompt, "--approve", "--timeout", f"{RUN_WITHIN:g}s"]
+    if team:
+        prompt = f"The application under {folder} is down. Find out why."
+    whom = ["team", "triage"] if team else ["agent", "ops"]
+    arguments = ["exec", *whom, prompt, "--approve", "--timeout", f"{RUN_WITHIN:g}s"]
     if as_json:
-        run = subprocess.run(
+        process = subprocess.run(
             command(*arguments, "-o", "json"), env=environment, capture_output=True, text=True, check=False
         )
-        lines = run.stdout.splitlines()
-        if run.returncode or not lines:
-            raise Failed(f"the run ended with exit code {run.returncode}: {run.stderr.strip()[-500:]}")
+        lines = process.stdout.splitlines()
+        if process.returncode or not lines:
+            raise Failed(f"the run ended with exit code {process.returncode}: {process.stderr.strip()[-500:]}")
         return dict(json.loads(lines[-1]))
-    say(f'kubiya exec agent ops "{prompt}" --approve')
+    say(f'kubiya exec {" ".join(whom)} "{prompt}" --approve')
     code = subprocess.run(command(*arguments, "--stream"), env=environment, check=False).returncode
     if code:
         raise Failed(f"the run ended with exit code {code}")
@@ -159,8 +166,29 @@ def check(folder: Path, execution: dict[str, Any], approvals: list[dict[str, Any
         raise Failed(f"one approval should have been asked for and granted: {approvals}")
 
 
+def check_team(home: Path, folder: Path, execution: dict[str, Any], approvals: list[dict[str, Any]]) -> None:
+    """Each member's finding is in the answer, and the report that a person approved is on the disk."""
+    answer = str(execution.get("response") or "")
+    if execution.get("status") != "completed":
+        raise Failed(f"the execution is {execution.get('status')}: {execution.get('error_message')}")
+    for what in (
+        f"{ERRORS} lines in {folder} speak of errors",
+        str(folder),
+        "processes run here",
+        "report is saved as",
+    ):
+        if what not in answer:
+            raise Failed(f"the answer lacks {what!r}: {answer!r}")
+    if [a["status"] for a in approvals] != ["approved"]:
+        raise Failed(f"one approval should have been asked for and granted: {approvals}")
+    reports = list(home.rglob("incident-report.md"))
+    if len(reports) != 1 or str(folder / BIG) not in reports[0].read_text():
+        raise Failed(f"the report is not there, or does not name {folder / BIG}: {reports}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--team", action="store_true", help="have the sample team triage an incident")
     parser.add_argument("--keep", action="store_true", help="leave the stack running")
     parser.add_argument("--json", action="store_true", help="print one line of JSON only")
     options = parser.parse_args()
@@ -178,9 +206,12 @@ def main() -> int:
             if not options.json:
                 print(f"ready in {facts['seconds']} s: {facts['control_plane_url']}", file=sys.stderr, flush=True)
             environment = {**os.environ, **read_env(Path(facts["env_file"]))}
-            known = run_agent(folder, environment, as_json=options.json)
+            known = run(folder, environment, team=options.team, as_json=options.json)
             execution, approvals = facts_of_run(environment, known)
-            check(folder, execution, approvals)
+            if options.team:
+                check_team(home, folder, execution, approvals)
+            else:
+                check(folder, execution, approvals)
             keeping = options.keep
         seconds = round(time.monotonic() - began, 1)
         if options.json:
@@ -192,7 +223,10 @@ def main() -> int:
             }
             print(json.dumps(result, ensure_ascii=False), flush=True)
         else:
-            say(f"The answer is right: {BIG} was made the largest. {seconds} s in all.")
+            right = (
+                f"each member's finding is in it: {ERRORS} errors" if options.team else f"{BIG} was made the largest"
+            )
+            say(f"The answer is right: {right}. {seconds} s in all.")
         if keeping:
             say(f"The stack runs on. Dashboard: {facts['control_plane_url']}, Temporal: {facts['temporal_ui_url']}")
             print(f"   prepare a shell:  . {facts['env_file']}", file=sys.stderr)

@@ -109,9 +109,9 @@ class Api(ControlPlane):
 
     # -- agents and executions
 
-    def find_agent(self, name: str) -> dict[str, Any]:
-        """By id or name. UsageError names the agents that there are."""
-        agents = self._list("/agents")
+    def find(self, kind: str, name: str) -> dict[str, Any]:
+        """An agent or a team (`kind`) by id or name. UsageError names those that there are."""
+        agents = self._list(f"/{kind}s")
         for key in ("id", "name"):
             for agent in agents:
                 if str(agent.get(key)) == name:
@@ -120,12 +120,14 @@ class Api(ControlPlane):
         if len(loose) == 1:
             return loose[0]
         known = ", ".join(sorted(str(a.get("name")) for a in agents)[:20])
-        raise UsageError(f"There is no agent {name!r}", remedy=f"There are: {known}" if known else "There are none yet")
+        raise UsageError(
+            f"There is no {kind} {name!r}", remedy=f"There are: {known}" if known else "There are none yet"
+        )
 
-    def execute(self, agent_id: str, body: dict[str, Any]) -> str:
-        """Start an execution; its id."""
+    def execute(self, kind: str, entity_id: str, body: dict[str, Any]) -> str:
+        """Start an execution of an agent or a team; its id."""
         try:
-            answer = self._object("POST", f"/agents/{quote(agent_id, safe='')}/execute", body)
+            answer = self._object("POST", f"/{kind}s/{quote(entity_id, safe='')}/execute", body)
         except errors.Refused as error:
             if error.status == 404 and body.get("worker_queue_id"):
                 raise UsageError(

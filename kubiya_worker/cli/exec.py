@@ -1,10 +1,10 @@
-"""`kubiya exec`: give an agent a task and watch it work.
+"""`kubiya exec`: give an agent or a team a task and watch it work.
 
 Exit codes, of this command and of `kubiya exec attach`:
 
       0  completed
       1  failed, or ended by somebody else (cancelled, interrupted, terminated)
-     64  the command line is wrong; there is no such agent or execution; the prompt is empty or too long
+     64  the command line is wrong; there is no such agent, team or execution; the prompt is empty or too long
      69  the control plane cannot be reached
      75  the execution goes on without being watched: detached, --timeout, --no-wait, it waits for input
      77  the API key is wrong or missing
@@ -103,23 +103,47 @@ def read_prompt(argument: str) -> str:
 
 @click.group(name="exec", context_settings={"help_option_names": ["-h", "--help"]})
 def exec_() -> None:
-    """Run an agent on a task and watch it."""
+    """Run an agent or a team on a task and watch it."""
+
+
+def _task(command: Any) -> Any:
+    """What both an agent and a team are given."""
+    parts = [
+        click.argument("name_or_id"),
+        click.argument("prompt"),
+        click.option("--queue", help="Worker queue, by id or name.  [default: an active one with a worker]"),
+        click.option("--cwd", help="Folder on the worker's host to work in."),
+        click.option("--model", help="Another model for this execution; of a team, for its leader."),
+    ]
+    for part in reversed(parts):
+        command = part(command)
+    return command
 
 
 @exec_.command()
-@click.argument("name_or_id")
-@click.argument("prompt")
-@click.option("--queue", help="Worker queue, by id or name.  [default: an active one with a worker]")
-@click.option("--cwd", help="Folder on the worker's host to work in.")
-@click.option("--model", help="Another model for this execution.")
+@_task
 @_watching
-def agent(name_or_id: str, prompt: str, queue: str | None, cwd: str | None, model: str | None, **options: Any) -> int:
+def agent(name_or_id: str, prompt: str, **options: Any) -> int:
     """Have the agent NAME_OR_ID do what PROMPT says (`-`: read it from standard input)."""
+    return _execute("agent", name_or_id, prompt, **options)
+
+
+@exec_.command()
+@_task
+@_watching
+def team(name_or_id: str, prompt: str, **options: Any) -> int:
+    """Have the team NAME_OR_ID do what PROMPT says (`-`: read it from standard input)."""
+    return _execute("team", name_or_id, prompt, **options)
+
+
+def _execute(
+    kind: str, name_or_id: str, prompt: str, queue: str | None, cwd: str | None, model: str | None, **options: Any
+) -> int:
     text = read_prompt(prompt)
     manner = _manner(keyboard=prompt != "-" and sys.stdin.isatty(), **options)
     api = connect()
     began = time.monotonic()
-    found = api.find_agent(name_or_id)
+    found = api.find(kind, name_or_id)
     body: dict[str, Any] = {
         "prompt": text,
         "stream": True,
@@ -128,7 +152,7 @@ def agent(name_or_id: str, prompt: str, queue: str | None, cwd: str | None, mode
     body |= {"worker_queue_id": queue} if queue else {}
     body |= {"execution_environment": {"working_dir": cwd}} if cwd else {}
     body |= {"model_id": model} if model else {}
-    execution_id = api.execute(str(found["id"]), body)
+    execution_id = api.execute(kind, str(found["id"]), body)
     return Watch(api, execution_id, manner, began).run()
 
 

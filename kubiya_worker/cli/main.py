@@ -20,7 +20,7 @@ from kubiya_worker.errors import EX_SOFTWARE, EX_USAGE, WorkerError
 COMMANDS = {
     "worker": ("kubiya_worker.cli.worker:worker", "Start and manage workers."),
     "dev": ("kubiya_worker.cli.dev:dev", "Run Temporal, a control plane and a worker on this machine."),
-    "exec": ("kubiya_worker.cli.exec:exec_", "Run an agent on a task and watch it."),
+    "exec": ("kubiya_worker.cli.exec:exec_", "Run an agent or a team on a task and watch it."),
     "approvals": ("kubiya_worker.cli.approvals:approvals", "List and answer requests for approval."),
     "config": ("kubiya_worker.cli.config:config", "Show, explain and check the settings."),
     "doctor": ("kubiya_worker.cli.doctor:doctor", "Examine this host and its connections, and say what mends them."),

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from kubiya_worker.cli.progress import error_text
 from kubiya_worker.cli.stream import BACK, LOST, Frame
 from kubiya_worker.protocol import events as ev
+
+PLAIN: Final = {member: plain for plain, member in ev.MEMBER_TYPES.items()}  # the same lines, with the member's name
 
 
 def line_of(frame: Frame, execution_id: str, *, verbose: bool = False) -> dict[str, Any] | None:
     """One event, or None for one that has no place in the contract. Inputs and outputs of tools only with `verbose`."""
     data = frame.data
     base = {"timestamp": frame.timestamp or ev.now(), "execution_id": execution_id}
+    plain = PLAIN.get(frame.event_type)
+    if plain:
+        line = line_of(replace(frame, event_type=plain), execution_id, verbose=verbose)
+        about = {name: data.get(name) for name in ("member_name", "member_path")}
+        return {**line, "metadata": {**line.get("metadata", {}), **about}} if line else None
     match frame.event_type:
         case ev.RUN_STARTED | ev.METADATA:
             kind = "connected" if frame.event_type == ev.RUN_STARTED else "progress"

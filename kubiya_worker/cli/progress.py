@@ -45,7 +45,9 @@ class Progress:
                 self._model(data)
             case ev.MESSAGE:
                 self._message(data)
-            case ev.TOOL_STARTED:
+            case ev.MEMBER_MESSAGE_COMPLETE:
+                self._count(data)
+            case ev.TOOL_STARTED | ev.MEMBER_TOOL_STARTED:
                 self._tools.add(str(data.get("tool_execution_id")))
                 self.tool_calls = len(self._tools)
             case ev.STATUS:
@@ -87,14 +89,18 @@ class Progress:
             self.turn_over = False
         if data.get("role") != "assistant":
             return
-        message_id = str(data.get("message_id"))
-        if message_id not in self._messages:
-            self._messages.add(message_id)
-            self.steps += 1
+        self._count(data)
         self._model(data)
         self.turn_over = not data.get("tool_calls")
         if self.turn_over and data.get("content"):
             self.answer = str(data["content"])
+
+    def _count(self, data: dict[str, Any]) -> None:
+        """A message that a model made is a step; a team can put words into its leader's mouth."""
+        message_id = str(data.get("message_id"))
+        if data.get("role", "assistant") == "assistant" and not data.get("made_by_team"):
+            self._messages.add(message_id)
+            self.steps = len(self._messages)
 
     @property
     def tokens(self) -> int:

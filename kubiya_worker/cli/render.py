@@ -98,6 +98,8 @@ class Renderer:
     def feed(self, frame: Frame, progress: Progress) -> str:
         """The text that this event adds. `progress` has taken the event already."""
         data = frame.data
+        if data.get("source") == "team_member":
+            return self._of_member(frame)
         match frame.event_type:
             case ev.RUN_STARTED:
                 return self._header(progress)
@@ -159,6 +161,9 @@ class Renderer:
         tool = one_line(str(data.get("tool_name")), 100)
         risk = f" ({one_line(str(data['risk_level']), 20)} risk)" if data.get("risk_level") else ""
         out += f"{paint.yellow(paint.bold(f'  ? approval needed: {tool}'))}{paint.yellow(risk)}\n"
+        if data.get("member_path"):
+            path = paint.symbol(" → ", " -> ").join(one_line(str(name), 60) for name in data["member_path"])
+            out += f"    {paint.dim('for:')} {path}\n"
         if data.get("reason"):
             out += f"    {paint.dim('why:')} {one_line(str(data['reason']), 500)}\n"
         block = arguments_block(data.get("tool_args") or {}, paint, "    ")
@@ -245,14 +250,42 @@ class Renderer:
         self._at_line_start = text.endswith("\n")
         return out + self._paint.dim(text)
 
+    # -- a team
+
+    def _of_member(self, frame: Frame) -> str:
+        """What a member does, under its name and as far in as it is deep: several work at the same time."""
+        data = frame.data
+        match frame.event_type:
+            case ev.APPROVAL_REQUESTED:
+                return self.approval(data)
+            case ev.MEMBER_MESSAGE_COMPLETE:
+                said = str(data.get("content") or "").strip() if data.get("role") != "user" else ""
+                text = "".join(f"{clean(line)}\n" for line in said.split("\n")) if said else ""
+            case ev.MEMBER_TOOL_STARTED:
+                text = self._tool_started(data)
+            case ev.MEMBER_TOOL_COMPLETED:
+                text = self._tool_completed(data)
+            case ev.NOTICE:
+                text = self.notice(str(data.get("message") or ""))
+            case _:
+                return ""  # pieces of text: the whole is shown when it is complete
+        if not text:
+            return ""
+        paint = self._paint
+        indent = "  " * max(2, len(data.get("member_path") or ()))
+        name = paint.dim(f"{one_line(str(data.get('member_name')), 30)} {paint.symbol('│', '|')} ")
+        return self.end_text() + "".join(f"{indent}{name}{line.removeprefix('  ')}\n" for line in text.splitlines())
+
     # -- tools and people
 
     def _tool_started(self, data: dict[str, Any]) -> str:
         paint = self._paint
-        name = one_line(str(data.get("tool_name")), 60)
+        name = one_line(str(data.get("delegate") or data.get("tool_name")), 60)
         self._running[str(data.get("tool_execution_id"))] = name
         arguments = data.get("tool_arguments") or data.get("tool_input")
         room = self._width - len(name) - 6
+        if data.get("delegate") and isinstance(arguments, dict):
+            arguments = {"task": arguments.get("task")}
         shown = clean(arguments_text(arguments)) if self._verbose else one_line(arguments_text(arguments), room)
         line = f"  {paint.cyan(paint.symbol('▸', '>'))} {paint.bold(name)}  {shown}".rstrip()
         return self._flush_held() + self._line(line)

@@ -404,7 +404,8 @@ class TeamLoop(Loop):
             **({"tool_calls": tool_calls} if tool_calls else {}),
         }
         self._conversation.append(message)
-        self._outbox.append(events.event(f"message:{message['message_id']}", events.MESSAGE, message, now))
+        shown = {**message, "made_by_team": True}
+        self._outbox.append(events.event(f"message:{message['message_id']}", events.MESSAGE, shown, now))
         return message
 
     # -- continue as new
