@@ -158,7 +158,7 @@ class Loop:
         except asyncio.CancelledError:
             await self._close(ex.CANCELLED)
             raise
-        except ActivityError as error:
+        except outcomes.LOCAL_FAILURE as error:
             if is_cancelled_exception(error):
                 await self._close(ex.CANCELLED)
                 raise
@@ -421,7 +421,7 @@ class Loop:
                 ),
                 **options.LOCAL,
             )
-        except ActivityError as error:
+        except outcomes.LOCAL_FAILURE as error:
             if is_cancelled_exception(error):
                 raise
             self._approvals.close(approval_id, asked, workflow.time())
@@ -472,7 +472,7 @@ class Loop:
         request = calls.ReportInput(self._input.execution_id, sent, member=self._member)
         try:
             await workflow.execute_local_activity(names.REPORT, request, **options.LOCAL_ONCE)
-        except ActivityError as error:
+        except outcomes.LOCAL_FAILURE as error:
             if is_cancelled_exception(error):
                 self._outbox = sent + self._outbox
                 raise
@@ -486,7 +486,7 @@ class Loop:
         request = calls.ReportInput(self._input.execution_id, sent, patch, expire_approval, self._member)
         try:
             await workflow.execute_local_activity(names.REPORT, request, **options.LOCAL)
-        except ActivityError as error:
+        except outcomes.LOCAL_FAILURE as error:
             if is_cancelled_exception(error):
                 self._outbox = sent + self._outbox
                 raise
@@ -580,7 +580,7 @@ class Loop:
                 calls.ReportInput(self._input.execution_id, self._outbox, patch),
                 **options.LOCAL,
             )
-        except ActivityError as error:  # refused: the workflow's own end says it too
+        except outcomes.LOCAL_FAILURE as error:  # refused: the workflow's own end says it too
             workflow.logger.warning("end.refused %s", outcomes.cause_of(error))
 
     def _result(self, status: str) -> dict[str, Any]:

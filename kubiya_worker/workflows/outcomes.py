@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, TimeoutError
+from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, FailureError, TimeoutError
 
 from kubiya_worker.protocol import calls, events, names
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 
 EVENT_OUTPUT: Final = 10_000  # characters of a member's answer in its event; the conversation has all of it
+# How the failure of a local activity arrives: bare, where that of any other one is the cause of an ActivityError.
+LOCAL_FAILURE: Final = (ActivityError, ApplicationError, TimeoutError)
 
 
-def cause_of(error: ActivityError | ChildWorkflowError) -> str:
+def cause_of(error: FailureError) -> str:
     """Why an activity or a member's run failed, in words for a person."""
-    cause = error.cause
+    cause = _cause(error)
     if isinstance(cause, TimeoutError):
         return "its worker was lost, or it took longer than it may"
     return str(getattr(cause, "message", None) or cause or error)
 
 
-def refused(error: ActivityError) -> bool:
+def refused(error: FailureError) -> bool:
     """Whether trying again is of no use: the other side has answered no. Silence and time limits are no answer."""
-    return isinstance(error.cause, ApplicationError) and error.cause.non_retryable
+    cause = _cause(error)
+    return isinstance(cause, ApplicationError) and cause.non_retryable
+
+
+def _cause(error: FailureError) -> BaseException | None:
+    return error.cause if isinstance(error, ActivityError | ChildWorkflowError) else error
 
 
 def lost(request: calls.ToolInput, error: ActivityError) -> tuple[str, str]:

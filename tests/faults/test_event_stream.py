@@ -148,7 +148,6 @@ def run_through(stack: Stack, blows: str) -> None:
         clients = [watcher, *(other.result(LIMIT) for other in others)]
     late = staying(Client(stack, execution))  # the execution is over: its log is served as before
     row = stack.execution(execution)
-    print(row["error_message"])
     assert (row["status"], row["error_message"], waiting) == ("completed", None, {})
     log = stack.call("GET", f"/executions/{execution}/events?limit=1000")
     for client in [*clients, late]:
@@ -159,9 +158,15 @@ def run_through(stack: Stack, blows: str) -> None:
         f["data"]["content"] for f in watcher.frames if f["event"] == "message" and f["data"]["role"] == "assistant"
     ]
     assert whole == shown(watcher.frames)
-    for kind in ("tool_started", "tool_completed"):
-        calls = [f["data"]["tool_execution_id"] for f in watcher.frames if f["event"] == kind]
-        assert len(calls) == len(set(calls)) == 3 * len(blows), kind
+    calls = {
+        kind: [f["data"]["tool_execution_id"] for f in watcher.frames if f["event"] == kind]
+        for kind in ("tool_started", "tool_completed")
+    }
+    assert len(calls["tool_completed"]) == len(set(calls["tool_completed"])) == 3 * len(blows)
+    # A worker that is killed as it takes a call up has not said so: such a call ends with its outcome unknown.
+    unknown = {f["data"]["tool_execution_id"] for f in watcher.frames if f["data"].get("outcome") == "unknown"}
+    assert len(calls["tool_started"]) == len(set(calls["tool_started"]))
+    assert set(calls["tool_completed"]) - set(calls["tool_started"]) <= unknown
     told = {kind: blows.count(kind) for kind in "wcb"}
     connections = sum(client.connections for client in clients)
     print(f"{len(log)} events, 5 clients, {connections} connections, kills {told}: 0 lost, 0 duplicated, 0 reordered")
