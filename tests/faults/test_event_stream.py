@@ -39,12 +39,12 @@ def script(steps: int) -> str:
     moves: list[dict[str, Any]] = [
         {
             "text": text_of(step),
-            "delay_ms": 8,
+            "delay_ms": 15,
             "tools": [{"name": "shell", "arguments": {"command": f"echo {step} {n}"}} for n in range(3)],
         }
         for step in range(steps)
     ]
-    return "demo:script " + json.dumps([*moves, {"text": text_of(steps), "delay_ms": 8}])
+    return "demo:script " + json.dumps([*moves, {"text": text_of(steps), "delay_ms": 15}])
 
 
 @dataclass
@@ -83,7 +83,7 @@ def staying(client: Client) -> Client:
 
 def fickle(client: Client) -> Client:
     chance = random.Random(6)
-    while not client.follow(chance.randint(1, 25)):
+    while not client.follow(chance.randint(1, 6)):
         pass
     return client
 
