@@ -558,7 +558,7 @@ class Loop:
         end = calls.MemberEnd(self._input.execution_id, self._member, sent, records)
         try:
             await workflow.execute_local_activity(names.END_MEMBER, end, **options.LOCAL)
-        except ActivityError as error:
+        except outcomes.LOCAL_FAILURE as error:
             if is_cancelled_exception(error):
                 raise
             workflow.logger.warning("end.refused %s", outcomes.cause_of(error))
