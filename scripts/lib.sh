@@ -53,8 +53,10 @@ ensure_venv() {
     fi
     rm -f "$stamp"
     if ! install_with_uv "$extra" >"$log" 2>&1 && ! install_with_pip "$extra" >>"$log" 2>&1; then
-        tail -n 15 "$log" >&2
-        die "the packages could not be installed; the reason is above, and in $log. Is a package index reachable?"
+        local reason
+        reason=$(grep -i '^ *\(error\|× \)' "$log" | tail -n 1 || true)
+        die "the packages could not be installed: ${reason:-$(tail -n 1 "$log")}." \
+            "Is a package index reachable? All that was said is in $log"
     fi
     fingerprint "$extra" >"$stamp"
 }

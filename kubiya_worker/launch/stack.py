@@ -133,7 +133,7 @@ class NotifySocket:
         path = folder / "notify"
         self._folder: Path | None = None
         if len(os.fsencode(path)) > 100:  # a socket's path has at most 103 bytes on macOS, 107 on Linux
-            self._folder = Path(tempfile.mkdtemp(prefix="kubiya-"))
+            self._folder = Path(tempfile.mkdtemp(prefix="kubiya-", dir="/tmp"))
             path = self._folder / "notify"
         path.unlink(missing_ok=True)
         self.path = path
