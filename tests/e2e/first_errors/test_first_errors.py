@@ -1,0 +1,102 @@
+"""U3: each error that a newcomer can make in the first ten minutes ends in one line that says the remedy.
+
+`table.txt` holds what was typed, what came back and the exit code. It is compared word for word; write it anew with
+UPDATE_SNAPSHOTS=1 and read the difference.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from tests.support.dev import Dev
+from tests.support.stack import BIN
+
+TABLE = Path(__file__).with_name("table.txt")
+
+# Typed in a shell that nobody has prepared, and where no stack runs.
+BARE = [
+    "kubiya bogus",
+    "kubiya exec team ops hi",
+    "kubiya exec agent ops",
+    "kubiya exec agent ops 'hi'",
+    "KUBIYA_API_KEY=kby_x CONTROL_PLANE_URL=localhost:7777 kubiya exec agent ops hi",
+    "KUBIYA_API_KEY=kby_x CONTROL_PLANE_URL=http://127.0.0.1:1 kubiya exec agent ops hi",
+    "KUBIYA_API_KEY='kby x' kubiya exec agent ops hi",
+    "KUBIYA_API_KEY_FILE=/nowhere/key kubiya exec agent ops hi",
+    "kubiya approvals ls",
+    "kubiya worker start",
+    "kubiya worker start --queue-id default",
+    "kubiya worker start --queue-id 'a b'",
+    "kubiya worker start --queue-id default --api-key kby_x",
+    "kubiya worker start --queue-id default --api-key-file /nowhere/key",
+    "kubiya worker start --queue-id default --config /nowhere/file.yaml",
+    "KUBIYA_API_KEY=kby_x HEARTBEAT_INTERVAL=soon kubiya worker start --queue-id default",
+    "kubiya dev --port 70000",
+    "kubiya dev --prot 1",
+    "kubiya dev --temporal-address nonsense",
+    "kubiya dev --temporal-address 127.0.0.1:1",
+    "kubiya dev --queue-id 'a b'",
+    "kubiya dev --state-dir /proc/nowhere",
+]
+
+# Typed in a shell that `. ~/.kubiya/dev/env` has prepared.
+PREPARED = [
+    "kubiya dev",
+    "kubiya exec agent opps hi",
+    "kubiya exec agent ops ''",
+    "kubiya exec agent ops '   '",
+    "head -c 5000000 /dev/zero | tr '\\0' x | kubiya exec agent ops -",
+    "kubiya exec agent ops hi --queue nowhere",
+    "kubiya exec agent ops hi --timeout soon",
+    "kubiya exec agent ops hi --approve --deny",
+    "kubiya exec agent ops hi -i",
+    "kubiya exec agent ops hi -o yaml",
+    "kubiya exec attach nothing",
+    "KUBIYA_API_KEY=kby_wrong kubiya exec agent ops hi",
+    "KUBIYA_API_KEY= kubiya exec agent ops hi",
+    "CONTROL_PLANE_GATEWAY_URL=http://127.0.0.1:1 kubiya exec agent ops hi",
+    "kubiya approvals show abcd1234",
+    "kubiya approvals approve",
+    "kubiya worker start --queue-id nowhere",
+    "KUBIYA_API_KEY=kby_wrong kubiya worker start --queue-id default",
+]
+
+
+def typed(line: str, home: Path, environment: dict[str, str]) -> str:
+    """`$ line`, what came back, `[exit code]`; what differs from run to run is named."""
+    run = subprocess.run(
+        ["/bin/sh", "-c", line],
+        env={"PATH": f"{BIN}:{os.defpath}", "HOME": str(home), "LANG": "C.UTF-8", "COLUMNS": "200", **environment},
+        cwd=home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    text = (run.stdout + run.stderr).replace(str(home), "~")
+    text = re.sub(r"127\.0\.0\.1:(?!1\b)\d+", "127.0.0.1:PORT", text)
+    text = re.sub(r"pid \d+|kill \d+", lambda m: m[0].split()[0] + " PID", text)
+    return f"$ {line}\n{text.rstrip()}\n[exit {run.returncode}]\n"
+
+
+def test_first_errors(tmp_path: Path) -> None:
+    blocks = [typed(line, tmp_path, {}) for line in BARE]
+    running = Dev(tmp_path, "--ephemeral")
+    try:
+        running.ready()
+        prepared = {k: v for k, v in running.environment().items() if k not in ("PATH", "PWD", "HOME", "OLDPWD", "_")}
+        blocks += [typed(line, tmp_path, prepared) for line in PREPARED]
+    finally:
+        running.stop()
+        running.process.kill()
+    found = "\n".join(blocks)
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        TABLE.write_text(found)
+    assert found == TABLE.read_text()
+    for block in blocks:
+        _, *said, code = block.splitlines()
+        assert code not in ("[exit 0]", "[exit 1]", "[exit 70]"), block
+        assert len(said) == 1 and said[0].startswith("kubiya"), block
