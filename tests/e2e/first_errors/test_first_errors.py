@@ -19,7 +19,7 @@ TABLE = Path(__file__).with_name("table.txt")
 # Typed in a shell that nobody has prepared, and where no stack runs.
 BARE = [
     "kubiya bogus",
-    "kubiya exec team ops hi",
+    "kubiya exec swarm ops hi",
     "kubiya exec agent ops",
     "kubiya exec agent ops 'hi'",
     "KUBIYA_API_KEY=kby_x CONTROL_PLANE_URL=localhost:7777 kubiya exec agent ops hi",
