@@ -8,9 +8,10 @@ import logging
 import re
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import structlog
+from requests.utils import get_environ_proxies
 from temporalio.client import Client, TLSConfig
 from temporalio.runtime import (
     LogForwardingConfig,
@@ -20,7 +21,7 @@ from temporalio.runtime import (
     TelemetryConfig,
     TelemetryFilter,
 )
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import HttpConnectProxyConfig, RPCError, RPCStatusCode
 
 from kubiya_worker.control_plane.client import Registration
 from kubiya_worker.errors import ConfigurationError, NotAllowed
@@ -31,6 +32,7 @@ from kubiya_worker.settings import Settings
 log = structlog.get_logger()
 
 PORT: Final = 7233
+PROXY_PORT: Final = 3128
 LOCAL_NAMES: Final = ("localhost", "temporal", "host.docker.internal")  # PROTOCOL B.1
 REFUSED: Final = {
     RPCStatusCode.UNAUTHENTICATED: NotAllowed,
@@ -93,6 +95,23 @@ def tls_of(settings: Settings, address: str, api_key: str) -> TLSConfig | bool:
     return TLSConfig(server_root_ca_cert=ca, client_cert=cert, client_private_key=key)
 
 
+def proxy_of(address: str, *, tls: bool) -> HttpConnectProxyConfig | None:
+    """The proxy that HTTPS_PROXY (or HTTP_PROXY without TLS) names, unless the address is local or NO_PROXY has it."""
+    scheme = "https" if tls else "http"
+    found = {} if is_local(address) else get_environ_proxies(f"{scheme}://{address}")
+    given = found.get(scheme) or found.get("all")
+    if not given:
+        return None
+    parts = urlsplit(given if "//" in given else f"//{given}")
+    if not parts.hostname or parts.scheme not in ("", "http"):
+        raise ConfigurationError(
+            f"The proxy {parts.scheme}://{parts.hostname or ''} cannot carry the connection to Temporal",
+            remedy=f"Set {scheme.upper()}_PROXY to an http:// proxy, or list {address} in NO_PROXY",
+        )
+    user = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    return HttpConnectProxyConfig(target_host=f"{parts.hostname}:{parts.port or PROXY_PORT}", basic_auth=user)
+
+
 def runtime(metrics_port: int | None = None) -> Runtime:
     """Temporal's library with its log lines in ours; its own metrics on a loopback port, if one is given."""
     forwarding = LogForwardingConfig(
@@ -112,6 +131,7 @@ async def connect(
     namespace = settings.temporal_namespace or registration.temporal_namespace
     key = registration.temporal_api_key
     tls = tls_of(settings, address, key)
+    proxy = proxy_of(address, tls=bool(tls))
     core = runtime(metrics_port)
     backoff = Backoff(first=0.2, longest=15.0)
     while True:
@@ -123,6 +143,7 @@ async def connect(
                 api_key=key if tls and key else None,
                 identity=identity,
                 runtime=core,
+                http_connect_proxy_config=proxy,
             )
             await _check_namespace(client, namespace)
             return client
@@ -142,6 +163,7 @@ async def connect(
             "temporal.unreachable",
             address=address,
             tls=bool(tls),
+            **({"proxy": proxy.target_host} if proxy else {}),
             error=_short(reason),
             retry_in=f"{delay:.1f}s",
             **hint,
