@@ -1,0 +1,553 @@
+"""The arbiter: one loop that hears of signals, the child, its output, its notifications and the clock, and decides.
+
+Nothing happens inside a signal handler: numbers come through the wakeup descriptor. Each signal has a method
+`handle_<name>`, each source of events an `_on_<source>`. Deadlines are named timers; a name has one deadline at most.
+
+    starting ──READY=1──> running ──end──> backing_off ──> starting     (backoff.decide; or failed, or stopped)
+        any ──SIGHUP──> stopping ──end──> starting          any ──SIGTERM──> stopping ──end──> stopped
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from supervisor import backoff, child, kernel, lines, notify, processes, state
+from supervisor.child import Child, End, signal_name
+from supervisor.daemon import Readiness
+from supervisor.logfile import Log
+from supervisor.spec import Spec
+from supervisor.state import State
+
+EX_OK: Final = 0
+EX_TEMPFAIL: Final = 75
+
+FORCE_AFTER: Final = 1.0  # seconds: a second signal sooner than that is the same wish
+FORCED_KILL: Final = 3.0  # seconds from a forced stop to SIGKILL
+DUMP_GRACE: Final = 5.0  # seconds that a hung child has to show where it hangs
+GUARD_GRACE: Final = 1.0  # seconds that a guard has to kill
+ORPHAN_GRACE: Final = 3.0  # seconds that a child has whose guard was killed
+ORPHANS_EVERY: Final = 0.05
+RETRY_EVERY: Final = 5.0  # seconds between tries to write to a full disk
+STATUS_EVERY: Final = 1.0  # seconds: a talkative child does not wear the disk
+READ_SIZE: Final = 1 << 18
+PIPE_SIZE: Final = 1 << 20
+
+SIGNALS: Final = ("SIGCHLD", "SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
+
+
+class Wakeup:
+    """Signals as bytes in a pipe, from the moment it is made."""
+
+    def __init__(self) -> None:
+        self.reader, self._writer = os.pipe()
+        for descriptor in (self.reader, self._writer):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for name in SIGNALS:
+            signal.signal(getattr(signal, name), lambda *_: None)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+    def arrived(self) -> list[int]:
+        try:
+            return list(os.read(self.reader, 4096))
+        except BlockingIOError:
+            return []
+
+
+class Arbiter:
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        log: Log,
+        state: State,
+        wakeup: Wakeup,
+        readiness: Readiness,
+        lock: int,
+        environment: dict[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`lock`: the PID file's descriptor, which guards hold too. `environment`: what the child's is made from."""
+        self._spec, self._log, self._state, self._wakeup = spec, log, state, wakeup
+        self._readiness, self._lock, self._clock = readiness, lock, clock
+        self._upstream = notify.Upstream(environment)
+        self._listener = notify.Listener(f"{spec.state_file}.run", spec.portable) if spec.notify else None
+        self._environment = child.environment(spec, environment, self._listener.address if self._listener else "")
+        self._table = processes.table(spec.portable)
+        self._reaper = not spec.portable and kernel.become_subreaper()
+        self._selector = selectors.DefaultSelector()
+        self._timers: dict[str, tuple[float, Callable[[], None]]] = {}
+        self._output, self._input = _pipe()
+        self._child: Child | None = None
+        self._deaths: list[backoff.Death] = []
+        self._intent = ""  # "", "restart", "stop"
+        self._asked_at = self._started_at = 0.0
+        self._ready_at: float | None = None
+        self._hung = self._killed = False
+        self._orphans_until = 0.0
+        self._orphan_end: End | None = None
+        self._code: int | None = None
+
+    def run(self) -> int:
+        """Until there is nothing to supervise any more. Returns the exit code."""
+        self._selector.register(self._wakeup.reader, selectors.EVENT_READ, self._on_signals)
+        self._selector.register(self._output, selectors.EVENT_READ, self._on_output)
+        if self._listener:
+            self._selector.register(self._listener.socket, selectors.EVENT_READ, self._on_notify)
+        self._say("info", "started", pid=os.getpid(), program=self._spec.argv[0])
+        self._own_watchdog()
+        self._clear_away()
+        self._start()
+        while self._code is None:
+            for key, _ in self._selector.select(self._patience()):
+                key.data()
+            now = self._clock()
+            for name, (at, action) in list(self._timers.items()):
+                if at <= now and self._timers.get(name) == (at, action):
+                    del self._timers[name]
+                    action()
+        self._close()
+        return self._code
+
+    # -- signals
+
+    def _on_signals(self) -> None:
+        for number in self._wakeup.arrived():
+            if number == signal.SIGCHLD:
+                self._reap()
+            else:
+                handler = getattr(self, f"handle_{signal.Signals(number).name.lower()}", None)
+                if handler is not None:
+                    handler()
+
+    def handle_sigterm(self) -> None:
+        self._asked_to_stop("SIGTERM")
+
+    def handle_sigint(self) -> None:
+        self._asked_to_stop("SIGINT")
+
+    def handle_sighup(self) -> None:
+        """Restart the child, gracefully."""
+        if self._intent:
+            return
+        self._say("info", "restarting", reason="SIGHUP")
+        if self._child is None:
+            self._deaths.clear()
+            self._start()
+        else:
+            self._intent = "restart"
+            self._end_child("SIGHUP")
+
+    def handle_sigusr1(self) -> None:
+        self._log.reopen()
+        self._say("info", "log_reopened", file=self._spec.log_file)
+
+    def handle_sigusr2(self) -> None:
+        seconds = self._spec.log_level_seconds
+        self._state.log_level_until = time.time() + seconds
+        self._set("level", seconds, self._level_back)
+        self._say("info", "log_level_raised", seconds=seconds)
+        if self._child is not None and self._ready_at is not None:
+            self._child.signal(signal.SIGUSR2)
+        self._write_state()
+
+    def _level_back(self) -> None:
+        self._state.log_level_until = None
+        self._say("info", "log_level_back")
+        self._write_state()
+
+    # -- stopping
+
+    def _asked_to_stop(self, reason: str) -> None:
+        now = self._clock()
+        if self._intent == "stop":
+            if now - self._asked_at > FORCE_AFTER:
+                self._say("warning", "forced", reason=reason)
+                self._force(FORCED_KILL)
+            return
+        already, self._intent, self._asked_at = self._intent, "stop", now
+        self._timers.pop("start", None)
+        self._say("info", "stopping", reason=reason)
+        self._upstream.send("STOPPING=1")
+        if self._child is None:
+            self._finish(EX_OK, "stopped", reason)
+        elif already:
+            self._become("stopping", reason)  # the child is on its way already
+        else:
+            self._end_child(reason)
+
+    def _end_child(self, reason: str) -> None:
+        assert self._child is not None
+        self._become("stopping", reason)
+        for name in ("watchdog", "ready"):
+            self._timers.pop(name, None)
+        self._child.signal(signal.SIGTERM)
+        self._child.signal(signal.SIGCONT)  # one that is stopped cannot drain
+        self._set("force", self._spec.grace_period, lambda: self._force(self._spec.kill_after))
+
+    def _force(self, patience: float) -> None:
+        if self._child is not None:
+            self._timers.pop("force", None)
+            self._child.signal(signal.SIGTERM)
+            # Once more: between the first and this one a busy child may count less than its second.
+            self._set("again", 0.5, lambda: self._child.signal(signal.SIGTERM) if self._child else None)
+            self._set("kill", patience, self._kill)
+
+    def _kill(self) -> None:
+        if self._child is not None:
+            self._killed = True
+            self._say("warning", "killing", pid=self._child.pid or None)
+            self._child.kill()
+            self._set("guard", GUARD_GRACE, self._child.kill_guard)
+
+    # -- the child
+
+    def _start(self) -> None:
+        self._timers.pop("start", None)
+        self._state.next_start = None
+        self._intent, self._hung, self._killed, self._ready_at = "", False, False, None
+        self._log.forget()
+        self._started_at = self._clock()
+        try:
+            self._child = Child(self._spec, self._environment, os.urandom(8).hex(), self._input, self._lock)
+        except OSError as error:  # no process, no descriptor left
+            self._say("error", "no_child", error=str(error))
+            self._ended(End(code=71, why=f"cannot fork: {error}"))
+            return
+        self._selector.register(self._child.channel, selectors.EVENT_READ, self._on_guard)
+        self._become("starting", "")
+        if self._spec.ready_timeout:
+            self._set("ready", self._spec.ready_timeout, lambda: self._is_hung("it was not ready in time"))
+
+    def _on_guard(self) -> None:
+        child = self._child
+        if child is None:
+            return
+        messages = child.hear()
+        if child.deaf and child.channel in self._selector.get_map():
+            self._selector.unregister(child.channel)  # SIGCHLD brings the rest
+        for message in messages:
+            if "pid" in message:
+                self._is_started(child)
+            elif "code" in message or "error" in message:
+                for name in ("watchdog", "ready", "force", "again"):
+                    self._timers.pop(name, None)
+            elif message.get("left"):
+                self._say("warning", "left_behind", pids=",".join(map(str, message["left"])))
+
+    def _is_started(self, child: Child) -> None:
+        self._state.child = {
+            "pid": child.pid,
+            "start": child.start,
+            "run": child.run,
+            "started_at": lines.utc(),
+            "ready_at": None,
+            "status": "",
+        }
+        self._say("info", "child_started", pid=child.pid)
+        self._readiness.tell("started", pid=os.getpid(), worker_pid=child.pid)
+        self._write_info()
+        self._write_state()
+        if not self._spec.notify:
+            self._is_ready(child)
+
+    def _is_ready(self, child: Child) -> None:
+        if self._ready_at is not None or self._intent:
+            return
+        self._ready_at = self._clock()
+        self._timers.pop("ready", None)
+        self._feed_watchdog()
+        if self._state.child:
+            self._state.child["ready_at"] = lines.utc()
+        self._become("running", "")
+        self._say("info", "child_ready", pid=child.pid, seconds=self._ready_at - self._started_at)
+        self._readiness.final(True, pid=os.getpid(), worker_pid=child.pid, log_file=self._spec.log_file)
+        self._upstream.send("READY=1", f"MAINPID={os.getpid()}")
+        if self._state.log_level_until is not None:
+            child.signal(signal.SIGUSR2)
+
+    def _on_notify(self) -> None:
+        assert self._listener is not None
+        for sender, variables in self._listener.messages():
+            child = self._child
+            if child is None or child.end is not None or not self._is_ours(sender, child):
+                continue
+            if variables.get("READY") == "1":
+                self._is_ready(child)
+            if "WATCHDOG" in variables and self._ready_at is not None and not self._intent and not self._hung:
+                self._feed_watchdog()
+            if "STATUS" in variables:
+                self._has_status(variables["STATUS"])
+            if variables.get("STOPPING") == "1" and not self._intent:
+                self._timers.pop("watchdog", None)  # it ends by itself: it gets as long as if it had been asked to
+                self._set("force", self._spec.grace_period, lambda: self._force(self._spec.kill_after))
+                self._become("stopping", "the child stops by itself")
+
+    def _is_ours(self, sender: int | None, child: Child) -> bool:
+        return sender is None or sender == child.pid or processes.is_below(sender, child.guard, self._table)
+
+    def _has_status(self, status: str) -> None:
+        if self._state.child is None or self._state.child["status"] == status:
+            return
+        self._state.child["status"] = status
+        self._upstream.send(f"STATUS={status}")
+        if "state" not in self._timers:
+            self._set("state", STATUS_EVERY, self._write_state)
+
+    def _feed_watchdog(self) -> None:
+        if self._spec.notify and self._spec.watchdog:
+            reason = f"no sign of life for {self._spec.watchdog:g} s"
+            self._set("watchdog", self._spec.watchdog, lambda: self._is_hung(reason))
+
+    def _is_hung(self, reason: str) -> None:
+        if self._child is None or self._intent:
+            return
+        self._hung = True
+        self._say("error", "child_hung", pid=self._child.pid, reason=reason)
+        self._become("stopping", f"hung: {reason}")
+        # SIGABRT: Python's faulthandler writes where each thread is into the log, other runtimes do likewise.
+        self._child.signal(signal.SIGABRT)
+        self._child.signal(signal.SIGCONT)
+        self._set("kill", DUMP_GRACE, self._kill)
+
+    # -- its end
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            child = self._child
+            if self._log.packed(pid, status):
+                continue
+            if child is not None and pid == child.guard:
+                child.guard_ended = True
+                self._on_guard()
+                if child.end is not None:
+                    self._ended(child.end)
+                else:
+                    self._guard_was_killed(child)
+            elif child is not None and pid == child.pid:  # its guard is dead, so it came to us
+                code = os.waitstatus_to_exitcode(status)
+                why = "its guard was killed"
+                self._orphan_end = End(code=code, why=why) if code >= 0 else End(signal=signal_name(-code), why=why)
+
+    def _guard_was_killed(self, child: Child) -> None:
+        self._say("warning", "guard_killed", pid=child.guard)
+        self._orphans_until = self._clock() + (0.0 if self._killed else ORPHAN_GRACE)
+        self._orphan_end = None
+        processes.signal_all(self._table, self._orphans(child), signal.SIGTERM)
+        self._look_at_orphans()
+
+    def _look_at_orphans(self) -> None:
+        child = self._child
+        if child is None:
+            return
+        left, over = self._orphans(child), self._clock() - self._orphans_until
+        if left and over < RETRY_EVERY:
+            if over >= 0:
+                processes.signal_all(self._table, left, signal.SIGKILL)
+            self._set("orphans", ORPHANS_EVERY, self._look_at_orphans)
+            return
+        self._reap()  # what has ended meanwhile and whose SIGCHLD is still on its way
+        self._ended(self._orphan_end or End(signal="SIGKILL", why="its guard was killed"))
+
+    def _orphans(self, child: Child) -> list[processes.Process]:
+        but = [self._log.packer] if self._log.packer else []
+        return processes.remains(self._table, os.getpid(), child.pid, child.run, reaper=self._reaper, but=but)
+
+    def _ended(self, end: End) -> None:
+        """The run is over and nothing of it is left."""
+        for name in ("ready", "watchdog", "force", "again", "kill", "guard", "orphans"):
+            self._timers.pop(name, None)
+        while self._on_output():
+            pass
+        self._log.end()
+        if self._child is not None:
+            if self._child.channel in self._selector.get_map():
+                self._selector.unregister(self._child.channel)
+            self._child.close()
+        kind, now = self._kind(end), self._clock()
+        healthy = now - self._ready_at if self._ready_at is not None else 0.0
+        last_lines = self._log.last_lines()
+        self._state.died(
+            {
+                "at": lines.utc(),
+                "pid": self._child.pid if self._child else None,
+                "code": end.code,
+                "signal": end.signal,
+                "class": kind,
+                "why": end.why,
+                "uptime": round(now - self._started_at, 3),
+                "last_lines": last_lines,
+            }
+        )
+        level = "info" if kind in ("asked", "done") else "error"
+        self._say(level, "child_ended", how=str(end), kind=kind, uptime=now - self._started_at)
+        self._child = None
+        keep = max(100, self._spec.give_up_after + 1)
+        self._deaths = [*self._deaths, backoff.Death(kind, end.shell_code, healthy)][-keep:]
+        self._next(kind, end, last_lines)
+
+    def _kind(self, end: End) -> str:
+        """A stop that was asked for is never a crash: some programs die of SIGABRT after a clean shutdown."""
+        if self._intent:
+            return "asked"
+        return "hung" if self._hung else self._spec.class_of(end.code)
+
+    def _next(self, kind: str, end: End, last_lines: list[str]) -> None:
+        if self._intent == "stop":
+            self._finish(EX_TEMPFAIL if self._killed else EX_OK, "stopped", self._state.why)
+            return
+        now = self._clock()
+        decision = backoff.decide(self._deaths, now, _chance, self._spec)
+        if isinstance(decision, backoff.GiveUp):
+            why = f"{end.why}; {decision.why}" if end.why else decision.why
+            self._finish(decision.code, "stopped" if kind == "done" else "failed", why, last_lines)
+            return
+        delay = max(0.0, decision.at - now)
+        self._state.restarts[kind] = self._state.restarts.get(kind, 0) + 1
+        self._state.next_start = time.time() + delay
+        if kind != "asked":
+            self._say("info", "backing_off", seconds=delay, deaths=len(self._deaths))
+        self._readiness.tell(
+            "died",
+            exit_code=end.shell_code,
+            **{"class": kind},
+            reason=str(end),
+            last_lines=last_lines,
+            retry_in=round(delay, 3),
+        )
+        self._become("backing_off", str(end))
+        self._set("start", delay, self._start)
+
+    def _finish(self, code: int, become: str, why: str, last_lines: list[str] | None = None) -> None:
+        self._say("info" if become == "stopped" else "error", become, exit_code=code, reason=why)
+        self._state.exit_code = code
+        self._become(become, why)
+        self._readiness.final(False, exit_code=code, reason=why, last_lines=last_lines or [])
+        self._code = code
+
+    # -- output and files
+
+    def _on_output(self) -> int:
+        """How much there was."""
+        try:
+            data = os.read(self._output, READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        self._log.feed(data)
+        if self._log.losing and "log" not in self._timers:
+            self._write_state()
+            self._set("log", RETRY_EVERY, self._retry_log)
+        return len(data)
+
+    def _retry_log(self) -> None:
+        if not self._log.retry():
+            self._set("log", RETRY_EVERY, self._retry_log)
+        self._write_state()
+
+    def _say(self, level: str, event: str, **fields: object) -> None:
+        self._log.line(lines.line(level, f"supervisor.{event}", name=self._spec.name, **fields))
+
+    def _become(self, name: str, why: str) -> None:
+        self._state.become(name, why)
+        self._write_state()
+
+    def _write_state(self) -> None:
+        log = self._log
+        self._state.log.update(lost_bytes=log.lost_bytes, lost_lines=log.lost_lines, rotations=log.rotations)
+        self._timers.pop("state", None)
+        if not self._state.write():
+            self._set("state", RETRY_EVERY, self._write_state)
+
+    def _write_info(self) -> None:
+        """For people; true as long as the file is there."""
+        spec, child = self._spec, self._state.child
+        if not spec.info_file:
+            return
+        limit = f"gives up after {spec.give_up_after} crashes in a row" if spec.give_up_after else "never gives up"
+        text = [
+            f"{spec.name}: supervised since {lines.utc(self._state.began)}",
+            "",
+            f"Supervisor PID   {os.getpid()}   (kill {os.getpid()} stops it and its worker)",
+            f"Worker PID       {child['pid'] if child else '-'}   started {child['started_at'] if child else '-'}",
+            *(f"{name.replace('_', ' ').capitalize():<16} {value}" for name, value in spec.pid_fields.items()),
+            f"PID file         {spec.pid_file}",
+            f"State file       {spec.state_file}",
+            f"Log file         {spec.log_file}",
+            f"Log rotation     at {spec.max_size} bytes, {spec.max_backups} backups",
+            f"Restarts         after {spec.backoff_first:g} s to {spec.backoff_longest:g} s; {limit}",
+            f"Stop             SIGTERM; forced after {spec.grace_period:g} s",
+            *(("", *spec.info_lines) if spec.info_lines else ()),
+        ]
+        state.replace(spec.info_file, "\n".join(text) + "\n")
+
+    # -- beginning, end, time
+
+    def _clear_away(self) -> None:
+        """What a killed supervisor and its killed guard have left: no second child runs beside it."""
+        before = state.read(self._spec.state_file)
+        self._state.deaths = [each for each in before.get("deaths", ()) if isinstance(each, dict)][-state.DEATHS :]
+        run = (before.get("child") or {}).get("run")
+        if before.get("state") not in ("stopped", "failed", None):
+            self._say("warning", "predecessor_killed", pid=(before.get("supervisor") or {}).get("pid"))
+        if not run:
+            return
+        deadline = self._clock() + ORPHAN_GRACE
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            every = self._table.all()
+            left = [every[pid] for pid in self._table.marked(run) if pid in every and pid != os.getpid()]
+            if not left:
+                return
+            self._say("warning", "cleared_away", pids=",".join(str(each.pid) for each in left))
+            processes.signal_all(self._table, left, number)
+            while number == signal.SIGTERM and self._clock() < deadline and self._table.marked(run):
+                time.sleep(ORPHANS_EVERY)
+
+    def _own_watchdog(self) -> None:
+        if self._upstream.watchdog_every:
+            self._upstream.send("WATCHDOG=1")
+            self._set("own_watchdog", self._upstream.watchdog_every, self._own_watchdog)
+
+    def _close(self) -> None:
+        if self._spec.info_file:
+            Path(self._spec.info_file).unlink(missing_ok=True)
+        if self._listener:
+            self._listener.close()
+        self._log.close()
+
+    def _set(self, name: str, delay: float, action: Callable[[], None]) -> None:
+        self._timers[name] = (self._clock() + delay, action)
+
+    def _patience(self) -> float | None:
+        if not self._timers:
+            return None
+        return max(0.0, min(at for at, _ in self._timers.values()) - self._clock())
+
+
+def _chance() -> float:
+    """As random.random(), without its module: 1 MB."""
+    return int.from_bytes(os.urandom(6), "big") / (1 << 48)
+
+
+def _pipe() -> tuple[int, int]:
+    """The child's output. Large where that can be had: a burst does not make the child wait."""
+    import fcntl
+
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    try:
+        fcntl.fcntl(writer, getattr(fcntl, "F_SETPIPE_SZ"), PIPE_SIZE)  # noqa: B009 - Linux only
+    except (AttributeError, OSError):
+        pass  # 64 KiB, as everywhere
+    return reader, writer

@@ -1,0 +1,68 @@
+"""Whether and when a child is started again. Pure: the past, the clock and chance are handed in.
+
+| class   | exit codes (Spec.exit_classes)     | what follows                                         |
+|---------|------------------------------------|------------------------------------------------------|
+| asked   | any: a restart was asked for       | start at once                                        |
+| done    | 0                                  | give up with that code: the work is done             |
+| once    | 64, 77, 78                         | give up with that code: another try changes nothing  |
+| network | 69, 75                             | start after a delay, for ever                        |
+| crash   | any other, any signal              | start after a delay; `give_up_after` may end it      |
+| hung    | killed by the watchdog             | like crash                                           |
+
+The delay before the n-th start in a row is anywhere between 0 and first * 2**(n-1), at most `longest` (full jitter: a
+fleet that fell together does not come back together). A run that was ready for `healthy_after` begins a new row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from supervisor.spec import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    kind: str  # the class
+    code: int  # exit code, 128 + signal
+    healthy: float = 0.0  # seconds from READY=1 to the end
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    at: float  # on the clock of `now`
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    code: int
+    why: str
+
+
+def decide(deaths: Sequence[Death], now: float, chance: Callable[[], float], spec: Spec) -> Start | GiveUp:
+    """`deaths`: oldest first, at least one. `chance` returns a number from 0 to 1."""
+    last = deaths[-1]
+    if last.kind == "asked":
+        return Start(now)
+    if last.kind == "done":
+        return GiveUp(last.code, "it has finished")
+    if last.kind == "once":
+        return GiveUp(last.code, f"exit code {last.code}: another try changes nothing")
+    row = _row(deaths, spec.healthy_after)
+    crashes = sum(each.kind in ("crash", "hung") for each in row)
+    if last.kind != "network" and 0 < spec.give_up_after <= crashes:
+        return GiveUp(last.code or 70, f"{crashes} crashes in a row")
+    ceiling = min(spec.backoff_longest, spec.backoff_first * 2.0 ** min(len(row) - 1, 60))
+    return Start(now + ceiling * chance())
+
+
+def _row(deaths: Sequence[Death], healthy_after: float) -> list[Death]:
+    """The last deaths in a row: since the last run that was healthy, its death included, or the last restart asked."""
+    row: list[Death] = []
+    for each in reversed(deaths):
+        if each.kind == "asked":
+            break
+        row.append(each)
+        if each.healthy >= healthy_after:
+            break
+    return row

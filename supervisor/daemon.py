@@ -1,0 +1,71 @@
+"""Becoming a daemon, and telling whoever waits for it how that went."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import daemon  # type: ignore[import-untyped]
+
+UMASK = 0o077
+
+
+def detach(cwd: str, keep: Iterable[int]) -> None:
+    """Double fork, own session, umask 077, standard streams on /dev/null, no core files, no descriptors but `keep`.
+
+    Raises daemon.daemon.DaemonError. The process that called exits here; its starter waits on the readiness pipe.
+    """
+    ensure_streams()
+    context = daemon.DaemonContext(
+        # Always: python-daemon would not fork below PID 1 or on a socket, where a shell or CI job may well sit.
+        detach_process=True,
+        working_directory=cwd,
+        umask=UMASK,
+        files_preserve=list(keep),
+        signal_map={},  # the arbiter's own come first, and none may raise
+    )
+    context.open()
+
+
+def ensure_streams() -> None:
+    """A caller may have closed some of 0, 1 and 2: the next file opened would take its place."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(descriptor, "r" if descriptor == 0 else "w", closefd=False))
+
+
+class Readiness:
+    """The pipe to the starter, or nobody. See `spec` for what is said; after `final` it is closed."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+        if descriptor is not None:
+            os.set_inheritable(descriptor, False)
+            os.set_blocking(descriptor, False)
+
+    def descriptors(self) -> list[int]:
+        """What must stay open for it."""
+        return [] if self._descriptor is None else [self._descriptor]
+
+    def tell(self, event: str, **fields: Any) -> None:
+        self._write({"ready": None, "event": event, **fields})
+
+    def final(self, ready: bool, **fields: Any) -> None:
+        self._write({"ready": ready, **fields})
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _write(self, message: dict[str, Any]) -> None:
+        if self._descriptor is not None:
+            try:
+                os.write(self._descriptor, json.dumps(message).encode() + b"\n")
+            except OSError:
+                pass  # nobody waits any more, or it does not read: no reason to wait for it

@@ -1,0 +1,242 @@
+"""The guard: a small process between the supervisor and one run of its child, so that nothing outlives either.
+
+It is forked from the supervisor (which has one thread), starts the child and is its parent. On Linux it is the
+subreaper of all below, so whatever leaves the child's session or loses its parent still comes to it. The supervisor
+speaks to it through one end of a socket pair:
+
+    to the guard      one byte: the number of a signal for the child; KILL_ALL: SIGKILL for all that is left
+    end of file       the supervisor is gone: SIGTERM to the child, GRACE seconds later SIGKILL to all that is left
+    from the guard    JSON lines: {"pid", "start"}, or {"error", "errno"} when the child cannot be started;
+                      {"code", "signal"} when it has ended; then {"left": [PIDs that it had left behind]}
+
+What the child leaves behind gets SIGTERM, and SIGKILL after LEFT_GRACE. The guard exits when nothing is left. It
+ignores what else is sent to it, so a signal to every process of a service does not take it away too early. Should it
+be killed nevertheless, the child gets SIGTERM from the kernel (on Linux), and the supervisor inherits what is left and
+ends it.
+
+Where there is no subreaper, what is left is found by session and by the mark in the environment (`processes.remains`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NoReturn
+
+from supervisor import kernel, processes
+from supervisor.processes import Process
+from supervisor.spec import Spec
+
+GRACE: Final = 3.0  # seconds from the supervisor's death to SIGKILL
+LEFT_GRACE: Final = 1.0  # seconds for what a child leaves behind
+LOOK_EVERY: Final = 0.02  # seconds between looks at what is left
+SETTLE: Final = 3.0  # seconds after SIGKILL; what is left then (uninterruptible sleep) nobody can end
+KILL_ALL: Final = 0xFF
+DEATH_FD: Final = 3  # the child's end of the death pipe
+
+
+def run(spec: Spec, environment: dict[str, str], channel: socket.socket, death: int, log: int, keep: int) -> NoReturn:
+    """In the forked process. `death`: the reading end; `log`: the writing end; `keep`: stays open (the PID file)."""
+    code = 70
+    try:
+        os.setsid()
+        _only({channel.fileno(), death, log, keep})
+        _Guard(spec, environment, channel, death, log).run()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+class _Guard:
+    def __init__(self, spec: Spec, environment: dict[str, str], channel: socket.socket, death: int, log: int) -> None:
+        self._spec, self._environment, self._channel, self._death, self._log = spec, environment, channel, death, log
+        self._mark = environment[processes.MARK]
+        self._reaper = not spec.portable and kernel.become_subreaper()
+        self._table = processes.table(spec.portable)
+        self._alone = False  # the supervisor is gone
+        self._child = 0
+        self._ended = False
+        self._deadline: float | None = None
+
+    def run(self) -> None:
+        kernel.name_process("guard")
+        wakeup, writer = os.pipe()
+        os.set_blocking(wakeup, False)
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        self._channel.setblocking(False)
+        if not self._start():
+            return
+        while not self._ended:
+            watched: list[int] = [wakeup] if self._alone else [wakeup, self._channel.fileno()]
+            left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+            ready, _, _ = select.select(watched, [], [], left)
+            if wakeup in ready:
+                _drain(wakeup)
+            self._reap()
+            if self._channel.fileno() in ready and not self._ended:
+                self._obey()
+            if self._deadline is not None and time.monotonic() >= self._deadline:
+                break
+        self._sweep()
+
+    def _start(self) -> bool:
+        told, teller = os.pipe()
+        parent = os.getpid()
+        self._child = os.fork()
+        if self._child == 0:
+            _exec(self._spec, self._environment, self._death, self._log, teller, parent)
+        os.close(teller)
+        os.close(self._death)
+        os.close(self._log)
+        with os.fdopen(told, "rb") as pipe:
+            failure = pipe.read()  # ends when the program runs
+        if failure:
+            os.waitpid(self._child, 0)
+            number, _, text = failure.decode(errors="replace").partition(" ")
+            self._say(error=text, errno=int(number))
+            return False
+        process = self._table.one(self._child)
+        self._say(pid=self._child, start=process.start if process else "")
+        return True
+
+    def _obey(self) -> None:
+        try:
+            orders = self._channel.recv(64)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            orders = b""
+        if not orders:
+            self._alone = True
+            self._deadline = time.monotonic() + GRACE
+            self._signal(signal.SIGTERM)
+            self._signal(signal.SIGCONT)  # one that is stopped cannot drain
+            return
+        for order in orders:
+            if order == KILL_ALL:
+                processes.signal_all(self._table, self._left(), signal.SIGKILL)
+                self._signal(signal.SIGKILL)
+            else:
+                self._signal(order)
+
+    def _signal(self, number: int) -> None:
+        """To the child, which is not reaped yet: its PID is its own."""
+        if not self._ended:
+            os.kill(self._child, number)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._child:
+                self._ended = True
+                code = os.waitstatus_to_exitcode(status)
+                self._say(code=code if code >= 0 else None, signal=-code if code < 0 else None)
+
+    def _left(self) -> list[Process]:
+        return processes.remains(self._table, os.getpid(), self._child, self._mark, reaper=self._reaper)
+
+    def _sweep(self) -> None:
+        """End what is left; says so when the child has left any."""
+        left = self._left()
+        if self._ended:
+            self._say(left=[each.pid for each in left])
+        if left and not self._alone:
+            left = self._end(left, signal.SIGTERM, LEFT_GRACE)
+        if left:
+            self._end(left, signal.SIGKILL, SETTLE)
+
+    def _end(self, left: list[Process], number: int, patience: float) -> list[Process]:
+        deadline = time.monotonic() + patience
+        signalled: set[tuple[int, str]] = set()
+        while left and time.monotonic() < deadline:
+            fresh = [each for each in left if (each.pid, each.start) not in signalled]
+            processes.signal_all(self._table, fresh, number)
+            signalled |= {(each.pid, each.start) for each in fresh}
+            if number != signal.SIGKILL:
+                processes.signal_all(self._table, fresh, signal.SIGCONT)
+                if self._ordered_to_kill():
+                    return left
+            time.sleep(LOOK_EVERY)
+            self._reap()
+            left = self._left()
+        return left
+
+    def _ordered_to_kill(self) -> bool:
+        """Or alone: in both cases patience is over."""
+        try:
+            orders = self._channel.recv(64)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            return True
+        return not orders or KILL_ALL in orders
+
+    def _say(self, **message: Any) -> None:
+        try:
+            self._channel.send(json.dumps(message).encode() + b"\n")
+        except OSError:
+            pass  # nobody listens; the end of file is met in the loop
+
+
+def _exec(spec: Spec, environment: dict[str, str], death: int, log: int, teller: int, parent: int) -> NoReturn:
+    """In the process that becomes the child."""
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number in range(1, signal.NSIG):
+            try:
+                signal.signal(number, signal.SIG_DFL)
+            except (OSError, ValueError):
+                pass  # SIGKILL, SIGSTOP, the C library's own
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if not spec.portable:
+            kernel.die_with_parent(signal.SIGTERM, parent)
+        null = os.open(os.devnull, os.O_RDONLY)
+        moved = [_above(each) for each in (null, log, death, teller)]
+        null, log, death, teller = moved
+        for source, target in ((null, 0), (log, 1), (log, 2), (death, DEATH_FD)):
+            os.dup2(source, target)
+        _only({0, 1, 2, DEATH_FD, teller})
+        os.chdir(spec.cwd)
+        os.execvpe(spec.argv[0], list(spec.argv), environment)  # noqa: S606 - the spec's argv, no shell
+    except BaseException as error:
+        reason = (error.errno or 0) if isinstance(error, OSError) else 0
+        os.write(teller, f"{reason} {spec.argv[0]} cannot be started: {error}".encode())
+    os._exit(127)
+
+
+def _above(descriptor: int) -> int:
+    """The same file on a descriptor that no one of the first four will overwrite; it ends with exec."""
+    import fcntl
+
+    return int(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10))
+
+
+def _only(keep: Iterable[int]) -> None:
+    """Close all descriptors but these and the standard ones."""
+    low = 3
+    for descriptor in sorted({each for each in keep if each >= 3}):
+        os.closerange(low, descriptor)
+        low = descriptor + 1
+    os.closerange(low, max(low, min(os.sysconf("SC_OPEN_MAX"), 1 << 20)))
+
+
+def _drain(descriptor: int) -> Sequence[int]:
+    try:
+        return os.read(descriptor, 4096)
+    except BlockingIOError:
+        return b""

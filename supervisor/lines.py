@@ -1,0 +1,24 @@
+"""The supervisor's own log lines: `2026-11-23T10:00:00.000000Z info supervisor.started name=worker pid=41`. UTC."""
+
+from __future__ import annotations
+
+import time
+
+
+def utc(at: float | None = None) -> str:
+    """ISO-8601 with microseconds, of a `time.time()`."""
+    at = time.time() if at is None else at
+    micros = int(at * 1_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(micros // 1_000_000)) + f".{micros % 1_000_000:06d}Z"
+
+
+def line(level: str, event: str, **fields: object) -> bytes:
+    """One line with its end. Fields that are None are left out."""
+    pairs = "".join(f" {name}={_quoted(value)}" for name, value in fields.items() if value is not None)
+    return f"{utc()} {level} {event}{pairs}\n".encode(errors="replace")
+
+
+def _quoted(value: object) -> str:
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    text = text.replace("\n", "\\n")
+    return f'"{text}"' if " " in text or not text else text

@@ -1,0 +1,276 @@
+"""The process table: who is below whom, and who is who although PIDs are used again.
+
+From /proc on Linux; elsewhere, and with `portable`, from psutil, which is imported on first use.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from supervisor import kernel
+
+MARK: Final = "SUPERVISOR_RUN"  # environment variable that marks the processes of one run
+BOOT_TOLERANCE: Final = 60.0  # seconds by which a boot time may be off where there is no boot id
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    pid: int
+    parent: int
+    group: int
+    session: int
+    start: str  # tells two processes with one PID apart
+    zombie: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which process this is, on this boot of this machine."""
+
+    pid: int
+    start: str  # "ticks:…" since boot, or "time:…" since 1970
+    boot: str  # "id:…", or "time:…" of the boot
+    executable: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"pid": self.pid, "start": self.start, "boot": self.boot, "executable": self.executable}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Identity | None:
+        """None for what is no identity."""
+        if not isinstance(data, dict):
+            return None
+        pid, texts = data.get("pid"), [data.get(key) for key in ("start", "boot", "executable")]
+        if type(pid) is not int or pid <= 0 or not all(isinstance(text, str) and text for text in texts):
+            return None
+        return cls(pid, *(str(text) for text in texts))
+
+
+class Table(Protocol):
+    """Where processes are looked up."""
+
+    def all(self) -> dict[int, Process]: ...
+    def one(self, pid: int) -> Process | None: ...
+    def executable(self, pid: int) -> str: ...
+    def boot(self) -> str: ...
+    def marked(self, run: str) -> list[int]: ...
+
+
+class ProcTable:
+    """/proc of Linux."""
+
+    def all(self) -> dict[int, Process]:
+        found = (self.one(pid) for pid in self._pids())
+        return {each.pid: each for each in found if each is not None}
+
+    def one(self, pid: int) -> Process | None:
+        try:
+            text = Path(f"/proc/{pid}/stat").read_bytes()
+        except OSError:
+            return None
+        fields = text[text.rindex(b")") + 2 :].split()  # the name before may hold anything
+        return Process(
+            pid=pid,
+            parent=int(fields[1]),
+            group=int(fields[2]),
+            session=int(fields[3]),
+            start=f"ticks:{int(fields[19])}",
+            zombie=fields[0] in (b"Z", b"X"),
+        )
+
+    def executable(self, pid: int) -> str:
+        try:
+            return str(Path(f"/proc/{pid}/exe").readlink()).removesuffix(" (deleted)")
+        except OSError:
+            return ""
+
+    def boot(self) -> str:
+        return "id:" + Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+    def marked(self, run: str) -> list[int]:
+        wanted, found = f"{MARK}={run}".encode(), []
+        for pid in self._pids():
+            try:
+                if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                    found.append(pid)
+            except OSError:
+                pass  # gone, or another user's
+        return found
+
+    def _pids(self) -> Iterator[int]:
+        return (int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit())
+
+
+class PortableTable:
+    """psutil."""
+
+    def all(self) -> dict[int, Process]:
+        import psutil
+
+        found = (self.one(pid) for pid in psutil.pids())
+        return {each.pid: each for each in found if each is not None}
+
+    def one(self, pid: int) -> Process | None:
+        import psutil
+
+        try:
+            process = psutil.Process(pid)
+            with process.oneshot():
+                return Process(
+                    pid=pid,
+                    parent=process.ppid(),
+                    group=os.getpgid(pid),
+                    session=os.getsid(pid),
+                    start=f"time:{process.create_time():.2f}",
+                    zombie=process.status() == psutil.STATUS_ZOMBIE,
+                )
+        except (psutil.Error, OSError):
+            return None
+
+    def executable(self, pid: int) -> str:
+        import psutil
+
+        try:
+            return str(psutil.Process(pid).exe()).removesuffix(" (deleted)")
+        except (psutil.Error, OSError):
+            return ""
+
+    def boot(self) -> str:
+        if sys.platform == "darwin":
+            import subprocess
+
+            done = subprocess.run(
+                ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, check=False
+            )
+            if done.returncode == 0 and done.stdout.strip():
+                return "id:" + done.stdout.strip()
+        import psutil
+
+        return f"time:{psutil.boot_time():.0f}"
+
+    def marked(self, run: str) -> list[int]:
+        import psutil
+
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == run:
+                    found.append(process.pid)
+            except (psutil.Error, OSError):
+                pass  # gone, or another user's
+        return found
+
+
+def table(portable: bool = False) -> Table:
+    return ProcTable() if kernel.LINUX and not portable and Path("/proc/self/stat").exists() else PortableTable()
+
+
+def identify(pid: int, source: Table) -> Identity | None:
+    """None when there is no such process, or when this user may not know."""
+    process, executable = source.one(pid), source.executable(pid)
+    if process is None or process.zombie or not executable:
+        return None
+    return Identity(pid, process.start, source.boot(), executable)
+
+
+def mismatch(identity: Identity, source: Table | None = None) -> str:
+    """Why the process that has this PID now is not the one meant; "" when all four parts agree."""
+    source = source or table(portable=identity.start.startswith("time:"))
+    now = identify(identity.pid, source)
+    if now is None:
+        return f"no process {identity.pid} of this user runs"
+    if now.start != identity.start:
+        return f"process {identity.pid} is another one: started at {now.start}, not {identity.start}"
+    if not _same_boot(now.boot, identity.boot):
+        return f"process {identity.pid} is of another boot of this machine"
+    if now.executable != identity.executable:
+        return f"process {identity.pid} runs {now.executable}, not {identity.executable}"
+    return ""
+
+
+def _same_boot(one: str, other: str) -> bool:
+    if one.startswith("time:") and other.startswith("time:"):
+        try:
+            return abs(float(one[5:]) - float(other[5:])) <= BOOT_TOLERANCE
+        except ValueError:
+            return False
+    return one == other
+
+
+def signal_identity(identity: Identity, number: int, source: Table | None = None) -> str:
+    """Signal that very process. Returns "" when it was sent, else why not."""
+    why: list[str] = []
+
+    def still_it() -> bool:
+        why.append(mismatch(identity, source))
+        return not why[-1]
+
+    try:
+        sent = kernel.signal_process(identity.pid, number, still_it)
+    except PermissionError:
+        return f"this user may not signal process {identity.pid}"
+    return "" if sent else (why[-1:] or [""])[0] or f"no process {identity.pid} runs"
+
+
+def below(processes: Mapping[int, Process], root: int) -> list[Process]:
+    """All living descendants of `root`, parents before children."""
+    children: dict[int, list[Process]] = {}
+    for each in processes.values():
+        children.setdefault(each.parent, []).append(each)
+    found: list[Process] = []
+    queue = list(children.get(root, ()))
+    while queue:
+        each = queue.pop(0)
+        found.append(each)
+        queue += [child for child in children.get(each.pid, ()) if child.pid != each.pid]
+    return [each for each in found if not each.zombie]
+
+
+def is_below(pid: int, root: int, source: Table) -> bool:
+    """Whether `pid` is `root` or a descendant of it, now."""
+    for _ in range(64):
+        if pid == root:
+            return True
+        process = source.one(pid)
+        if process is None or process.parent <= 1:
+            return False
+        pid = process.parent
+    return False
+
+
+def remains(
+    source: Table, root: int, session: int, run: str, *, reaper: bool, but: Iterable[int] = ()
+) -> list[Process]:
+    """What is left of a run: below `root`; and where orphans do not come to it, what shares its session or mark."""
+    every = source.all()
+    found = {each.pid: each for each in below(every, root)}
+    if not reaper:
+        for each in every.values():
+            if each.session == session and session > 1:
+                found[each.pid] = each
+        for pid in source.marked(run):
+            if pid in every:
+                found[pid] = every[pid]
+        for each in list(found.values()):
+            found.update({child.pid: child for child in below(every, each.pid)})
+    for pid in (root, os.getpid(), *but):
+        found.pop(pid, None)
+    return [each for each in found.values() if not each.zombie]
+
+
+def signal_all(source: Table, processes: Iterable[Process], number: int) -> None:
+    for each in processes:
+
+        def still_it(each: Process = each) -> bool:
+            now = source.one(each.pid)
+            return now is not None and now.start == each.start
+
+        try:
+            kernel.signal_process(each.pid, number, still_it)
+        except PermissionError:
+            pass  # it has become another user's: setuid

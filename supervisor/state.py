@@ -1,0 +1,108 @@
+"""The state file: what the supervisor does and has seen, as one JSON object that is replaced as a whole.
+
+    version        1
+    name           the spec's
+    state          starting | running | backing_off | stopping | stopped | failed
+    why, since     the reason for that state, and since when
+    updated_at     when this was written
+    supervisor     {"pid", "start", "boot", "executable"}: who says so. It may have been killed: ask `pidfile.check`
+    child          {"pid", "start", "run", "started_at", "ready_at", "status"}, or null; status: its last STATUS=
+    deaths         the last 20, oldest first: {"at", "pid", "code", "signal", "class", "why", "uptime", "last_lines"}
+    next_start     when the child is started again, or null
+    restarts       how often, by class: {"crash", "hung", "network", "asked"}
+    log            {"file", "lost_bytes", "lost_lines", "rotations"}
+    log_level_until  null, or when the raised log level ends
+    exit_code      what the supervisor has exited with, or null
+
+Times are UTC, ISO-8601; uptimes are seconds; `class` is one of backoff's. Deaths outlive a supervisor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from supervisor.lines import utc
+from supervisor.processes import Identity
+
+VERSION: Final = 1
+DEATHS: Final = 20
+
+
+@dataclass
+class State:
+    path: str
+    name: str
+    supervisor: Identity
+    log: dict[str, Any]
+    began: float  # when the supervisor was started
+    state: str = "starting"
+    why: str = ""
+    since: float = field(default_factory=time.time)
+    child: dict[str, Any] | None = None
+    deaths: list[dict[str, Any]] = field(default_factory=list)
+    next_start: float | None = None
+    restarts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("crash", "hung", "network", "asked"), 0))
+    log_level_until: float | None = None
+    exit_code: int | None = None
+
+    def become(self, state: str, why: str) -> None:
+        if state != self.state:
+            self.since = time.time()
+        self.state, self.why = state, why
+
+    def died(self, death: dict[str, Any]) -> None:
+        self.deaths = [*self.deaths, death][-DEATHS:]
+        self.child = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "name": self.name,
+            "state": self.state,
+            "why": self.why,
+            "since": utc(self.since),
+            "updated_at": utc(),
+            "supervisor": self.supervisor.to_dict(),
+            "child": self.child,
+            "deaths": self.deaths,
+            "next_start": utc(self.next_start) if self.next_start is not None else None,
+            "restarts": self.restarts,
+            "log": self.log,
+            "log_level_until": utc(self.log_level_until) if self.log_level_until is not None else None,
+            "exit_code": self.exit_code,
+        }
+
+    def write(self) -> bool:
+        """Whether it was written: on a full disk the old one stays."""
+        return replace(self.path, json.dumps(self.to_dict(), indent=1) + "\n")
+
+
+def read(path: str) -> dict[str, Any]:
+    """The state that was left there; empty when there is none that can be understood."""
+    try:
+        data = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) and data.get("version") == VERSION else {}
+
+
+def replace(path: str, text: str) -> bool:
+    """The file is the old one or the new one, never a part. Whether it is the new one."""
+    draft = f"{path}.{os.getpid()}.draft"
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        Path(draft).replace(path)
+        return True
+    except OSError:
+        try:
+            Path(draft).unlink(missing_ok=True)
+        except OSError:
+            pass  # the folder is gone: so is the draft
+        return False
