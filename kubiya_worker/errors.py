@@ -34,7 +34,7 @@ class WorkerError(Exception):
     def line(self) -> str:
         """The one line that the person reads."""
         text = " ".join(self.message.split())
-        return f"{text}. {self.remedy}" if self.remedy else text
+        return f"{text.removesuffix('.')}. {self.remedy}" if self.remedy else text
 
 
 class UsageError(WorkerError):

@@ -1,48 +1,39 @@
-"""`kubiya worker`: start a worker."""
+"""`kubiya worker`: start and manage workers. Each command is a file; it is imported when it is called."""
 
 from __future__ import annotations
 
-import os
-from typing import Any
+import importlib
+from typing import Final
 
 import click
 
-from kubiya_worker.errors import UsageError
-from kubiya_worker.launch import local
-from kubiya_worker.settings import resolve
+COMMANDS: Final = {
+    "start": ("kubiya_worker.cli.worker_start:start", "Run a worker, or with -d a supervised one in the background."),
+    "stop": ("kubiya_worker.cli.worker_manage:stop", "Stop a worker: running work finishes first."),
+    "restart": ("kubiya_worker.cli.worker_manage:restart", "Restart a worker: running work finishes first."),
+    "status": ("kubiya_worker.cli.worker_status:status", "Say what is true of a worker."),
+    "list": ("kubiya_worker.cli.worker_status:list_", "List the workers of this host."),
+    "logs": ("kubiya_worker.cli.worker_logs:logs", "Read a worker's log, across rotations."),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 def worker() -> None:
     """Start and manage workers."""
-
-
-@worker.command()
-@click.option("--queue-id", help="Worker queue, by id or name (or QUEUE_ID).")
-@click.option("--type", "deployment_type", help="Deployment type: local.  [default: local]")
-@click.option("-d", "--daemon", "daemon_mode", is_flag=True, default=None, help="Run in the background, supervised.")
-@click.option("--control-plane-url", help="Control plane (or CONTROL_PLANE_GATEWAY_URL, CONTROL_PLANE_URL).")
-@click.option("--api-key-file", help="File that holds the API key (or KUBIYA_API_KEY in the environment).")
-@click.option("--config", help="Configuration file.  [default: ~/.kubiya/worker-config.yaml]")
-@click.option("--model", "model_override", help="Model for every agent on this worker.")
-@click.option("--heartbeat-interval", help="Seconds between heartbeats.  [default: 30]")
-@click.option("--grace-period", help="Time that running steps have after SIGTERM.  [default: 30]")
-@click.option("--max-concurrent-activities", help="Steps that run at the same time.  [default: 10]")
-@click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.  [default: INFO]")
-@click.option("--api-key", "api_key_on_argv", hidden=True, help="Refused: argv is visible to every user.")
-def start(config: str | None, api_key_on_argv: str | None, **flags: Any) -> None:
-    """Run a worker in the foreground until it is stopped."""
-    if api_key_on_argv is not None:
-        raise UsageError(
-            "An API key on the command line is visible to every user of this host",
-            remedy="Set KUBIYA_API_KEY, or use --api-key-file; and replace that key",
-        )
-    settings = resolve(flags, os.environ, config)
-    if settings.daemon_mode:
-        raise UsageError(
-            "The daemon mode is not in this version yet",
-            remedy="Run it in the foreground, or under systemd: the worker speaks Type=notify",
-        )
-    if settings.deployment_type == "docker":
-        raise UsageError("--type=docker is not in this version yet", remedy="Use --type=local")
-    local.exec_worker(settings)

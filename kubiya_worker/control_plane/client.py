@@ -114,6 +114,9 @@ class ControlPlane:
     def health(self) -> dict[str, Any]:
         return self._object("GET", "/api/health", prefix="")
 
+    def get_queue(self, queue_id: str) -> dict[str, Any]:
+        return self._object("GET", f"/worker-queues/{quote(queue_id, safe='')}")
+
     # -- executions
 
     def get_execution(self, execution_id: str) -> dict[str, Any]:

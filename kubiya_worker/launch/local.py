@@ -7,11 +7,26 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.launch import init
+from kubiya_worker.launch import init, venv
+from kubiya_worker.launch.home import Home
 from kubiya_worker.settings import Settings
+from kubiya_worker.settings.file import text_of
+from kubiya_worker.settings.table import OPTIONS
+
+SCRIPT: Final = '''"""What `ps` shows of this queue's worker. Written by `kubiya worker start`; changes are lost."""
+
+from kubiya_worker.process.main import main
+
+if __name__ == "__main__":
+    main()
+'''
+PATHS: Final = (
+    *("temporal_tls_cert", "temporal_tls_key", "temporal_tls_ca"),
+    *("workspace", "alive_file", "ready_file", "status_file"),
+)
 
 
 def check_server_installed() -> None:
@@ -22,35 +37,67 @@ def check_server_installed() -> None:
         )
 
 
-def worker_argv(queue_id: str) -> list[str]:
-    """The worker's command line. `-P`: the script's folder must not shadow modules. No secret is ever in it."""
+def worker_argv(queue_id: str, home: Home | None = None, python: Path | None = None) -> list[str]:
+    """The worker's command line. `-P`: the script's folder must not shadow modules. No secret is ever in it.
+
+    With a home it runs from there, else from the package.
+    """
+    script = home.script if home else Path(_package()).with_name("process") / "worker.py"
+    return [str(python or sys.executable), "-P", str(script), "--queue-id", queue_id]
+
+
+def _package() -> str:
     spec = importlib.util.find_spec("kubiya_worker")
     assert spec is not None and spec.origin is not None
-    script = Path(spec.origin).with_name("process") / "worker.py"
-    return [sys.executable, "-P", str(script), "--queue-id", queue_id]
+    return spec.origin
 
 
 def worker_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which the worker resolves to the same settings."""
-    given = {
-        "QUEUE_ID": settings.queue_id,
-        "KUBIYA_API_KEY": settings.api_key,
-        "CONTROL_PLANE_GATEWAY_URL": settings.control_plane_url,
-        "HEARTBEAT_INTERVAL": f"{settings.heartbeat_interval:g}",
-        "KUBIYA_CLI_LOG_LEVEL": settings.log_level,
-        "MAX_CONCURRENT_ACTIVITIES": str(settings.max_concurrent_activities),
-        "KUBIYA_GRACE_PERIOD": f"{settings.grace_period:g}",
-        "KUBIYA_MODEL_OVERRIDE": settings.model_override or "",
-        "KUBIYA_METRICS_PORT": "" if settings.metrics_port is None else str(settings.metrics_port),
-    }
-    return {**environ, **given}
+    """The environment in which the worker resolves to the same settings, wherever it is started."""
+    found = dict(environ)
+    for option in OPTIONS:
+        for name in option.env:
+            found.pop(name, None)
+            if option.secret:
+                found.pop(f"{name}_FILE", None)  # it was read already, and may be gone by the next start
+        value = getattr(settings, option.name, None)
+        if option.env and value is not None:
+            value = str(Path(value).expanduser().absolute()) if option.name in PATHS else text_of(value)
+            found[option.env[0]] = value
+    return found
 
 
-def exec_worker(settings: Settings) -> NoReturn:
+def prepare(home: Home, settings: Settings, say: venv.Say, *, in_use: bool = False) -> list[str]:
+    """Folder, venv and script are right: the worker's command line. Raises WorkerErrors with what mends it."""
+    home.make()
+    python = venv.ensure(home, settings, say, in_use=lambda: in_use)
+    home.write(home.script, SCRIPT)
+    return worker_argv(settings.queue_id, home, python)
+
+
+def exec_worker(settings: Settings, home: Home | None, say: venv.Say) -> NoReturn:
     """Replaces this process, so that signals, exit code and process table need no go-between. PID 1 stays: see init."""
-    argv, environment = worker_argv(settings.queue_id), worker_environment(settings, os.environ)
+    argv = worker_argv(settings.queue_id)
+    if home is not None and not _is_image(settings, home):
+        try:
+            argv = prepare(home, settings, say)
+        except ConfigurationError:
+            if asks_for_another(settings):
+                raise
+            say(f"{home.folder} cannot be used; running without a venv of its own")
+    environment = worker_environment(settings, os.environ)
     sys.stdout.flush()
     sys.stderr.flush()
     if os.getpid() == 1:
         sys.exit(init.run(argv, environment))
     os.execve(argv[0], argv, environment)  # noqa: S606 - our own program, no shell
+
+
+def _is_image(settings: Settings, home: Home) -> bool:
+    """PID 1 of a container: the image is the environment, unless something else is asked for."""
+    return os.getpid() == 1 and not asks_for_another(settings) and not home.requirements.exists()
+
+
+def asks_for_another(settings: Settings) -> bool:
+    """Whether the running installation is not what the worker is to run with."""
+    return any((settings.python_path, settings.package_version, settings.local_wheel, settings.package_source))

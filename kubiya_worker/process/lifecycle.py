@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import structlog
 from temporalio.client import Client
@@ -27,6 +27,7 @@ from kubiya_worker.control_plane.client import ControlPlane, Registration
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, WorkerError
 from kubiya_worker.models import Endpoint, Models
+from kubiya_worker.process import parent
 from kubiya_worker.process.counters import Counters
 from kubiya_worker.process.health import HealthFile, Pulse
 from kubiya_worker.process.heartbeat import Heartbeat
@@ -36,7 +37,9 @@ from kubiya_worker.process.monitor import Monitor
 from kubiya_worker.process.notify import Notifier
 from kubiya_worker.process.readiness import last_polls, watch
 from kubiya_worker.process.registration import Stopped, register
+from kubiya_worker.process.status import StatusFile
 from kubiya_worker.process.temporal import connect
+from kubiya_worker.process.verbosity import Verbosity
 from kubiya_worker.settings import Settings
 
 log = structlog.get_logger()
@@ -98,7 +101,11 @@ class Stop:
                 break
             if at - first > FORCE_AFTER and not forced:
                 forced, deadline = True, at + FORCE_WITHIN
-        log.error("worker.cut", reason="the event loop did not come to an end in time")
+        self.cut("the event loop did not come to an end in time")
+
+    def cut(self, reason: str) -> NoReturn:
+        """Ends this process and what its tools have started; from any thread."""
+        log.error("worker.cut", reason=reason)
         _kill_descendants()
         if self.last_words:
             self.last_words()
@@ -172,6 +179,8 @@ async def run(settings: Settings, control_plane: ControlPlane, recent: Recent, b
     loop.set_default_executor(ThreadPoolExecutor(max_workers=32, thread_name_prefix="io"))
     stop = Stop(loop, settings.grace_period)
     stop.install()
+    Verbosity(loop).install()
+    parent.watch(lambda: stop.cut("its supervisor is gone"))
     notifier = Notifier()
     notifier.send(f"STATUS=registering with {settings.control_plane_url}")
     registration = await _register(settings, control_plane, stop)
@@ -251,6 +260,12 @@ class Condition:
         about = {"state": self._state, "polling": self._state == "polling", "stuck": self._pulse.stuck}
         return {**about, **self._pulse.snapshot()}
 
+    def facts(self) -> dict[str, Any]:
+        """For the status file: what changes only when something happens."""
+        blocked = self._pulse.snapshot()["event_loop_blocked"]
+        polling = self._state == "polling" and not blocked
+        return {"worker_id": self._worker_id, "state": self._state, "polling": polling, "blocked": blocked}
+
     def ready(self) -> None:
         self._state, self._pulse.stuck = "polling", False
         self._file.write()
@@ -297,8 +312,10 @@ async def _serve(
         logs=recent.take,
     )
     monitor = Monitor(settings, registration, counters, condition.snapshot)
+    status = StatusFile(settings.status_file, lambda: {**_tasks(counters), **condition.facts()})
     beating = asyncio.create_task(pulse.run())
     heartbeat.start()
+    status.start()
     try:
         return await _work(settings, registration, control_plane, stop, notifier, counters, condition, monitor)
     finally:
@@ -306,6 +323,17 @@ async def _serve(
         beating.cancel()
         await asyncio.wait({beating})
         await asyncio.to_thread(heartbeat.stop)
+        await asyncio.to_thread(status.stop)
+
+
+def _tasks(counters: Counters) -> dict[str, Any]:
+    counts = counters.counts()
+    return {
+        "active_tasks": counts.active,
+        "completed_tasks": counts.completed,
+        "failed_tasks": counts.failed,
+        "current_task": counters.current(),
+    }
 
 
 async def _work(

@@ -88,6 +88,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "metrics.port",
     ),
     Option("metrics_host", text, "Its address", None, ("KUBIYA_METRICS_HOST",), "metrics.host", "127.0.0.1"),
+    Option("status_file", text, "File in which the worker says what it does", None, ("KUBIYA_STATUS_FILE",)),
     Option("workspace", text, "Folder for the executions' workspaces", None, ("KUBIYA_WORKSPACE",)),
     Option("model_override", text, "Model for every agent", "--model", ("KUBIYA_MODEL_OVERRIDE", "KUBIYA_MODEL")),
     Option("default_model", text, "Model for agents without one", None, ("LITELLM_DEFAULT_MODEL",)),
@@ -133,4 +134,23 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "resources.activity_timeout",
         300.0,
     ),
+    # How a worker is brought up on this host; the worker itself does not use them.
+    Option("python_path", text, "Python interpreter for the worker", None, ("PYTHON_PATH",)),
+    Option(
+        "package_version",
+        text,
+        "Version of the worker to install",
+        "--package-version",
+        ("KUBIYA_WORKER_PACKAGE_VERSION",),
+    ),
+    Option("local_wheel", text, "Wheel file to install", "--local-wheel", ("KUBIYA_WORKER_LOCAL_WHEEL",)),
+    Option(
+        "package_source",
+        text,
+        "What to install: a version, a file, git+https://…, owner/repo@ref",
+        "--package-source",
+        ("KUBIYA_WORKER_PACKAGE_SOURCE",),
+    ),
+    Option("no_cache", boolean, "Install without the cache of packages", "--no-cache", (), None, False),
+    Option("no_update", boolean, "Keep what is installed", "--no-update", (), None, False),
 )

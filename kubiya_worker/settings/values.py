@@ -35,6 +35,7 @@ class Settings:
     ready_file: str = "/tmp/worker-ready"  # noqa: S108 - the same
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
+    status_file: str | None = None
     workspace: str | None = None
     model_override: str | None = None
     default_model: str | None = None
@@ -48,6 +49,12 @@ class Settings:
     max_log_size: int = 104_857_600
     max_log_backups: int = 5
     activity_timeout: float = 300.0
+    python_path: str | None = None
+    package_version: str | None = None
+    local_wheel: str | None = None
+    package_source: str | None = None
+    no_cache: bool = False
+    no_update: bool = False
 
     @property
     def workspace_root(self) -> Path:

@@ -1,0 +1,33 @@
+"""Which worker a command means: `--queue-id` (or QUEUE_ID) and `--instance`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from kubiya_worker.errors import UsageError
+from kubiya_worker.launch import home as homes
+from kubiya_worker.launch.home import Home
+
+
+def which(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The two options."""
+    command = click.option("--instance", type=int, default=1, help="Which one, where several run.  [default: 1]")(
+        command
+    )
+    return click.option("--queue-id", help="The worker's queue, by id or name (or QUEUE_ID).")(command)
+
+
+def home_of(queue_id: str | None, instance: int) -> Home:
+    """By flag or variable; without either the only one there is. UsageError names those that there are."""
+    named = queue_id or os.environ.get("QUEUE_ID", "").strip()
+    if named:
+        return homes.find(named, instance)
+    known = list(homes.homes())
+    if len(known) == 1 and instance == 1:
+        return known[0]
+    names = ", ".join(sorted({h.queue for h in known}))
+    raise UsageError("No queue is given", remedy=f"Use --queue-id Q{f'; there are {names}' if names else ''}")

@@ -1,0 +1,79 @@
+"""`kubiya worker logs`: a worker's log across its rotations, filtered, followed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from typing import Any, Final
+
+import click
+
+from kubiya_worker.cli.terminal import clean
+from kubiya_worker.cli.which import home_of, which
+from kubiya_worker.errors import UsageError, WorkerError
+from kubiya_worker.launch import logfiles, logline
+from kubiya_worker.launch.logline import Filter
+
+LOOK_EVERY: Final = 0.2  # seconds between looks at the file while following
+SHOWN: Final = 200  # lines without --since or -n, as a screen or two
+
+
+@click.command()
+@which
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, through rotations.")
+@click.option("-n", "--lines", "count", type=click.IntRange(0), help="The last N lines.  [default: 200]")
+@click.option("--since", help="From a time on: 10m, 2h, 3d ago, or 2026-11-24T10:00.")
+@click.option("--level", help="This level and above: DEBUG, INFO, WARNING, ERROR.")
+@click.option("--execution", help="Lines about the execution with this id.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for each line.")
+def logs(
+    queue_id: str | None,
+    instance: int,
+    follow: bool,
+    count: int | None,
+    since: str | None,
+    level: str | None,
+    execution: str | None,
+    as_json: bool,
+) -> None:
+    """Read a worker's log, also of one that does not run."""
+    home = home_of(queue_id, instance)
+    try:
+        wanted = Filter(
+            since=logline.parse_since(since, time.time()) if since else None,
+            level=logline.rank(level) if level else 0,
+            text=execution or "",
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if not home.logs.is_dir():
+        raise WorkerError(
+            f"{home.label} has no log here", remedy="A worker in the foreground, or in a container, logs to its stdout"
+        )
+    with closing(logfiles.Follower(home.log_file)) as follower:
+        first: Iterable[str] = wanted.select(follower.more())
+        if count is not None or since is None:
+            first = deque(first, SHOWN if count is None else count)
+        _print(first, as_json)
+        while follow:
+            time.sleep(LOOK_EVERY)
+            _print(wanted.select(follower.more()), as_json)
+
+
+def _print(lines: Iterable[str], as_json: bool) -> None:
+    for line in _rendered(lines, as_json):
+        print(line)
+    sys.stdout.flush()
+
+
+def _rendered(lines: Iterable[str], as_json: bool) -> Iterator[str]:
+    for line in lines:
+        if as_json:
+            facts: dict[str, Any] = logline.parse(line)
+            yield json.dumps(facts, ensure_ascii=False)
+        else:
+            yield clean(line)

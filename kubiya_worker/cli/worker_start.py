@@ -1,0 +1,195 @@
+"""`kubiya worker start`: a worker in the foreground, or a supervised one in the background."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from kubiya_worker.cli.terminal import clean
+from kubiya_worker.errors import EX_TEMPFAIL, ConfigurationError, TemporaryFailure, UsageError, WorkerError
+from kubiya_worker.launch import home as homes
+from kubiya_worker.launch import local
+from kubiya_worker.launch.home import Home
+from kubiya_worker.settings import Settings, resolve
+
+if TYPE_CHECKING:
+    from kubiya_worker.launch.daemon import Launch
+
+WORKER_SAYS: Final = "kubiya worker: "  # how its last word begins (process/main.py)
+SHOWN: Final = 20  # lines of the log when a start fails
+
+
+@click.command()
+@click.option("--queue-id", help="Worker queue, by id or name (or QUEUE_ID).")
+@click.option("--type", "deployment_type", help="Deployment type: local.  [default: local]")
+@click.option("-d", "--daemon", "daemon_mode", is_flag=True, default=None, help="Run in the background, supervised.")
+@click.option("--instance", type=int, default=1, help="Number of this worker, where a host has several of a queue.")
+@click.option("--wait-timeout", type=float, default=60.0, help="-d: seconds to wait until it polls.  [default: 60]")
+@click.option("--no-wait", is_flag=True, help="-d: do not wait until it polls.")
+@click.option("--control-plane-url", help="Control plane (or CONTROL_PLANE_GATEWAY_URL, CONTROL_PLANE_URL).")
+@click.option("--api-key-file", help="File that holds the API key (or KUBIYA_API_KEY in the environment).")
+@click.option("--config", help="Configuration file.  [default: ~/.kubiya/worker-config.yaml]")
+@click.option("--model", "model_override", help="Model for every agent on this worker.")
+@click.option("--heartbeat-interval", help="Seconds between heartbeats.  [default: 30]")
+@click.option("--grace-period", help="Time that running steps have after SIGTERM.  [default: 30]")
+@click.option("--max-concurrent-activities", help="Steps that run at the same time.  [default: 10]")
+@click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.  [default: INFO]")
+@click.option("--metrics-port", help="Port of /metrics, /healthz and /readyz; 0 takes a free one.")
+@click.option("--max-log-size", help="-d: bytes of a log file before it is rotated.  [default: 104857600]")
+@click.option("--max-log-backups", help="-d: rotated log files to keep.  [default: 5]")
+@click.option("--package-version", help="Version of the worker to run with.  [default: this one]")
+@click.option("--local-wheel", help="Wheel file of the worker to run with.")
+@click.option("--package-source", help="Any of: a version, a file, git+https://…, owner/repo@ref.")
+@click.option("--no-cache", is_flag=True, default=None, help="Install without the cache of packages.")
+@click.option("--no-update", is_flag=True, default=None, help="Keep the packages that are installed.")
+@click.option("--api-key", "api_key_on_argv", hidden=True, help="Refused: argv is visible to every user.")
+def start(
+    config: str | None,
+    api_key_on_argv: str | None,
+    instance: int,
+    wait_timeout: float,
+    no_wait: bool,
+    **flags: Any,
+) -> int:
+    """Run a worker in the foreground until it is stopped, or with -d in the background, supervised."""
+    if api_key_on_argv is not None:
+        raise UsageError(
+            "An API key on the command line is visible to every user of this host",
+            remedy="Set KUBIYA_API_KEY, or use --api-key-file; and replace that key",
+        )
+    settings = resolve(flags, os.environ, config)
+    if settings.deployment_type == "docker":
+        raise UsageError("--type=docker is not in this version yet", remedy="Use --type=local")
+    if settings.daemon_mode:
+        return daemonize(homes.find(settings.queue_id, instance), settings, 0.0 if no_wait else wait_timeout)
+    try:
+        home: Home | None = homes.find(settings.queue_id, instance)
+    except ConfigurationError:
+        home = None  # no home directory: a container
+    local.exec_worker(settings, home, _say)
+
+
+def _say(text: str) -> None:
+    click.echo(f"kubiya worker: {text}", err=True)
+
+
+def daemonize(home: Home, settings: Settings, wait: float) -> int:
+    """Everything that can fail in the terminal fails here, before anything is forked. Exit code 0: it polls."""
+    from kubiya_worker.launch import daemon, preflight
+
+    settings = replace(settings, daemon_mode=True)
+    _refuse_second(home)
+    queue = preflight.check(settings)
+    argv = local.prepare(home, settings, _say, in_use=_others_run(home))
+    home.link(queue.other_than(home.queue))
+    home.status_file.unlink(missing_ok=True)
+    if os.getpid() == 1:
+        _say(f"PID 1 of a container: the supervisor runs in the foreground; the log is {home.log_file}")
+        return daemon.run_in_foreground(home, settings, argv, queue)
+    logged = _size(home)
+    launch = daemon.Launch(home, settings, argv, queue)
+    try:
+        return _follow(launch, home, wait, logged)
+    finally:
+        launch.close()
+
+
+def _refuse_second(home: Home) -> None:
+    from kubiya_worker.launch import report
+
+    found = report.examine(home)
+    if found.alive:
+        raise _taken(home, found.pid, found.word.lower())
+
+
+def _taken(home: Home, pid: int | None, word: str) -> WorkerError:
+    number = home.instance + 1
+    return TemporaryFailure(
+        f"A worker of {home.label} is {word} already (pid {pid}, {home.folder}); it was not touched",
+        remedy=f"kubiya worker restart {home.flags}, or start another one with --instance {number}",
+    )
+
+
+def _others_run(home: Home) -> bool:
+    """Whether another instance uses the queue's venv."""
+    from kubiya_worker.launch import report
+
+    siblings = (h for h in homes.homes(home.queue_folder.parent) if h.queue_folder == home.queue_folder and h != home)
+    return any(report.examine(sibling).alive for sibling in siblings)
+
+
+def _follow(launch: Launch, home: Home, wait: float, logged: int) -> int:
+    """Says what happens until the worker polls, the supervisor gives up, or the time is up.
+
+    `logged` is how long the log was before.
+    """
+    from kubiya_worker.launch.daemon import TAKEN, read_json
+
+    reason = ""
+    # Without waiting, still until the supervisor has the PID file: `status` and `stop` work at once.
+    for event in launch.events(wait or 15.0):
+        if event.ready is True:
+            worker = f", worker {event.worker_pid}" if event.worker_pid else ""
+            print(f"ready: a worker polls the queue {home.label} (pid {event.pid}{worker})")
+            print(f"log: {home.log_file}")
+            return 0
+        if event.ready is False and event.exit_code == TAKEN:
+            raise _taken(home, event.pid, "running")
+        if event.ready is False:
+            raise _failed(event.exit_code, event.reason, event.last_lines, home)
+        if event.event == "started" and not wait:
+            print(f"started (pid {event.pid}); kubiya worker status {home.flags} says when it polls")
+            print(f"log: {home.log_file}")
+            return 0
+        if event.event == "died":
+            reason = event.reason
+            again = f"; tried again in {event.retry_in:.1f} s" if event.retry_in is not None else ""
+            _say(f"the worker ended with {_ending(event.exit_code)}: {reason}{again}")
+    _show(_lines_since(home, logged))
+    child = read_json(home.state_file).get("child") or {}
+    reason = reason or str(child.get("status") or "")
+    raise TemporaryFailure(
+        f"The worker does not poll after {wait:g} s{f': {reason}' if reason else ''}; it goes on trying",
+        remedy=f"kubiya worker status {home.flags}, or stop it: kubiya worker stop {home.flags}",
+    )
+
+
+def _ending(code: int | None) -> str:
+    return "a signal" if code is None else f"exit code {code}"
+
+
+def _failed(code: int | None, reason: str, lines: Sequence[str], home: Home) -> WorkerError:
+    last = next((line for line in reversed(lines) if line.startswith(WORKER_SAYS)), "")
+    _show([line for line in lines if line != last])
+    said = clean(last).removeprefix(WORKER_SAYS)
+    error = WorkerError(said or reason or "The worker could not be started", remedy=f"The log is {home.log_file}")
+    error.exit_code = code or EX_TEMPFAIL
+    return error
+
+
+def _size(home: Home) -> int:
+    try:
+        return home.log_file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _lines_since(home: Home, start: int) -> list[str]:
+    """The last lines of this start; `start` is where the file ended before, which a rotation makes void."""
+    try:
+        with home.log_file.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(start if start <= end else 0, end - 16384))
+            return file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _show(lines: Sequence[str]) -> None:
+    for line in lines[-SHOWN:]:
+        print(f"  {clean(line)}", file=sys.stderr)

@@ -1,0 +1,167 @@
+"""Stopping and restarting a supervised worker: only after all parts of its identity were verified, and to its end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import psutil
+
+from kubiya_worker.errors import EX_TEMPFAIL, TemporaryFailure, WorkerError
+from kubiya_worker.launch import daemon, report
+from kubiya_worker.launch.home import Home
+from kubiya_worker.launch.report import Report
+
+STOP_SLACK: Final = 10.0  # seconds beyond what the supervisor itself needs at most
+GONE_WITHIN: Final = 10.0  # seconds after SIGKILL: the guard needs up to 5 for what is left of the tree
+LOOK_EVERY: Final = 0.1
+
+Say = Callable[[str], None]
+
+
+class NotRunning(WorkerError):
+    """There is no worker to stop."""
+
+    exit_code = 1  # PROTOCOL F.1
+
+
+class NotStopped(WorkerError):
+    """It had to be killed, or is still there."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """How a stop went; `code` is the supervisor's exit code where it is known."""
+
+    seconds: float
+    pid: int | None
+    code: int | None = None
+    stale: bool = False
+
+
+def stop(home: Home, say: Say, *, force: bool = False) -> Stopped:
+    """Returns when nothing of it is left. NotRunning without a PID file, NotStopped when it had to be killed."""
+    began = time.monotonic()
+    found = report.examine(home)
+    if not found.has_pid_file:
+        raise NotRunning(f"No worker of {home.label} runs here", remedy="kubiya worker list shows those that do")
+    if not found.alive:
+        clear(home)
+        return Stopped(time.monotonic() - began, found.pid, stale=True)
+    if not force:
+        within = _seconds(found.pid_file.get("stop_within")) + STOP_SLACK
+        process = _signal(home, "TERM")
+        active = found.live_status.get("active_tasks")
+        if active:
+            say(f"{active} running {'task has' if active == 1 else 'tasks have'} time to finish")
+        if _wait(process, within):
+            code = daemon.read_json(home.state_file).get("exit_code")
+            return Stopped(time.monotonic() - began, found.pid, code if isinstance(code, int) else None)
+    process = _signal(home, "KILL")
+    _wait(process, GONE_WITHIN)
+    _until_unlocked(home)
+    clear(home)
+    if not force:
+        raise NotStopped(
+            f"The worker of {home.label} did not stop within {within:g} s and was killed",
+            remedy="What it was doing is taken up by the next worker",
+        )
+    return Stopped(time.monotonic() - began, found.pid)
+
+
+def restart(home: Home, timeout: float) -> Report:
+    """Graceful: running work finishes first; the supervisor stays. Returns when the new worker polls."""
+    found = report.examine(home)
+    if not found.alive:
+        raise NotRunning(
+            f"No worker of {home.label} runs here", remedy=f"Start it: kubiya worker start {home.flags} -d"
+        )
+    before = (found.state.get("child") or {}).get("pid")
+    process = _signal(home, "HUP")
+    deadline = time.monotonic() + timeout + _seconds(found.pid_file.get("stop_within"))
+    while time.monotonic() < deadline:
+        state = daemon.read_json(home.state_file)
+        child = state.get("child") or {}
+        if child.get("pid") not in (None, before) and child.get("ready_at"):
+            return report.examine(home)
+        if not process.is_running():
+            code = state.get("exit_code")
+            error = TemporaryFailure(f"The worker ended: {state.get('why') or 'no reason given'}", remedy="See its log")
+            error.exit_code = code if isinstance(code, int) and code else EX_TEMPFAIL
+            raise error
+        time.sleep(LOOK_EVERY)
+    raise TemporaryFailure(
+        f"The worker of {home.label} was not ready within {timeout:g} s", remedy=f"kubiya worker status {home.flags}"
+    )
+
+
+def clear(home: Home) -> None:
+    """Removes what a dead supervisor has left. Nothing is touched while one holds the PID file."""
+    try:
+        descriptor = os.open(home.pid_file, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return  # gone already
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_ino == home.pid_file.stat().st_ino:  # not a new one's
+            home.info_file.unlink(missing_ok=True)
+            home.pid_file.unlink(missing_ok=True)
+    except BlockingIOError:
+        raise TemporaryFailure(f"{home.pid_file} is held by a process that lives", remedy="Try again") from None
+    except FileNotFoundError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def _signal(home: Home, name: str) -> psutil.Process:
+    """Sends it through the supervisor's own verification. The process, to wait for."""
+    pid = daemon.read_json(home.pid_file).get("pid")
+    try:
+        process = psutil.Process(pid)  # keeps the start time: a reused number is another process
+    except (psutil.Error, TypeError, ValueError) as error:
+        raise NotRunning(f"The worker of {home.label} has just ended") from error
+    answer = daemon.supervisor_says(home, "signal", name)
+    if not answer.get("alive"):
+        raise NotRunning(f"No signal was sent: {answer.get('reason') or 'the worker has just ended'}")
+    return process
+
+
+def _wait(process: psutil.Process, timeout: float) -> bool:
+    try:
+        process.wait(timeout)
+    except psutil.TimeoutExpired:
+        return False
+    except psutil.Error:
+        pass  # it is gone
+    return True
+
+
+def _until_unlocked(home: Home) -> None:
+    """The dying tree holds the PID file's lock until the last of it is gone."""
+    deadline = time.monotonic() + GONE_WITHIN
+    while time.monotonic() < deadline:
+        try:
+            descriptor = os.open(home.pid_file, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(LOOK_EVERY)
+        finally:
+            os.close(descriptor)
+
+
+def _seconds(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return 45.0

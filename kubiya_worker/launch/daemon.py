@@ -1,0 +1,211 @@
+"""A worker under a supervisor: what the supervisor is told, and how its start is waited for.
+
+The supervisor is a program of its own (`python -m supervisor`; its contract is in `supervisor/spec.py`). It gets its
+orders on standard input and the worker's secrets in its environment, and says through a pipe how the start goes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from kubiya_worker.errors import TemporaryFailure
+from kubiya_worker.launch import init
+from kubiya_worker.launch.home import Home
+from kubiya_worker.launch.local import worker_environment
+from kubiya_worker.launch.preflight import Queue
+from kubiya_worker.settings import Settings
+from kubiya_worker.settings.table import OPTIONS
+
+CANCEL_SLACK: Final = 6.0  # seconds beyond the grace period: the worker ends cancelled steps, then says goodbye
+KILL_AFTER: Final = 5.0  # seconds from the second SIGTERM to SIGKILL
+WATCHDOG: Final = 60.0  # seconds without a sign of life after which a worker is hung
+LOG_LEVEL_SECONDS: Final = 600.0
+TAKEN: Final = 73  # the supervisor's exit code when another one holds the PID file
+
+_DEFAULTS: Final = {option.name: option.default for option in OPTIONS}
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the readiness pipe. `ready` is None until the last one."""
+
+    ready: bool | None
+    pid: int | None = None
+    worker_pid: int | None = None
+    exit_code: int | None = None
+    reason: str = ""
+    last_lines: tuple[str, ...] = ()
+    event: str = ""
+    kind: str = ""
+    retry_in: float | None = None
+
+    @classmethod
+    def parse(cls, line: str) -> Event:
+        raw = json.loads(line)
+        return cls(
+            ready=raw.get("ready"),
+            pid=raw.get("pid"),
+            worker_pid=raw.get("worker_pid"),
+            exit_code=raw.get("exit_code"),
+            reason=str(raw.get("reason") or ""),
+            last_lines=tuple(map(str, raw.get("last_lines") or ())),
+            event=str(raw.get("event") or ""),
+            kind=str(raw.get("class") or ""),
+            retry_in=raw.get("retry_in"),
+        )
+
+
+def daemon_settings(home: Home, settings: Settings) -> Settings:
+    """A daemon's files are in its home: several of a host must not share the probes' files or a workspace."""
+    own: dict[str, str] = {}
+    for name, path in (
+        ("alive_file", home.folder / "worker-alive"),
+        ("ready_file", home.folder / "worker-ready"),
+        ("workspace", home.folder / "workspaces"),
+        ("status_file", home.status_file),
+    ):
+        if getattr(settings, name) == _DEFAULTS[name]:
+            own[name] = str(path)
+    return replace(settings, **own)  # type: ignore[arg-type]
+
+
+def environment(home: Home, settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """Of supervisor and worker: the settings, secrets among them."""
+    own = {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
+    return {**worker_environment(daemon_settings(home, settings), environ), **own}
+
+
+def spec(home: Home, settings: Settings, argv: list[str], queue: Queue) -> dict[str, Any]:
+    """The supervisor's orders. Nothing in it is secret."""
+    return {
+        "name": "worker",
+        "argv": argv,
+        "pid_file": str(home.pid_file),
+        "info_file": str(home.info_file),
+        "state_file": str(home.state_file),
+        "log_file": str(home.log_file),
+        "cwd": str(home.folder),
+        "watchdog": WATCHDOG,
+        "grace_period": settings.grace_period + CANCEL_SLACK,
+        "kill_after": KILL_AFTER,
+        "max_size": settings.max_log_size,
+        "max_backups": settings.max_log_backups,
+        "log_level_seconds": LOG_LEVEL_SECONDS,
+        "pid_fields": {
+            "queue_id": queue.id or settings.queue_id,
+            "queue_name": queue.name or settings.queue_id,
+            "instance": str(home.instance),
+            "control_plane_url": settings.control_plane_url,
+            "worker_dir": str(home.folder),
+            "deployment_type": "local",
+            "stop_within": f"{settings.grace_period + CANCEL_SLACK + KILL_AFTER:g}",
+        },
+        "info_lines": info_lines(home),
+    }
+
+
+def info_lines(home: Home) -> list[str]:
+    """What daemon_info.txt says beside the supervisor's own facts."""
+    return [
+        "Commands:",
+        f"  kubiya worker status {home.flags}",
+        f"  kubiya worker logs {home.flags} -f",
+        f"  kubiya worker restart {home.flags}",
+        f"  kubiya worker stop {home.flags}",
+    ]
+
+
+class Launch:
+    """A supervisor that is starting. Its events come until one has `ready` true or false."""
+
+    def __init__(self, home: Home, settings: Settings, argv: list[str], queue: Queue) -> None:
+        orders = json.dumps(spec(home, settings, argv, queue)).encode()
+        self._reader, writer = os.pipe()
+        command = [sys.executable, "-P", "-m", "supervisor", "--spec-fd", "0", "--ready-fd", str(writer)]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                env=environment(home, settings, os.environ),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(writer,),
+                cwd="/",
+            )
+        finally:
+            os.close(writer)
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(orders)
+            self._process.stdin.close()
+        except BrokenPipeError:
+            pass  # it is over already; the pipe says so
+
+    def events(self, timeout: float) -> Iterator[Event]:
+        """Raises TemporaryFailure when the pipe ends without a verdict; ends silently when the time is up."""
+        deadline = time.monotonic() + timeout
+        rest = b""
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._reader], [], [], left)[0]:
+                return
+            data = os.read(self._reader, 65536)
+            if not data:
+                raise TemporaryFailure("The supervisor ended while it was starting", remedy="See the log")
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                event = Event.parse(line.decode(errors="replace"))
+                yield event
+                if event.ready is not None:
+                    return
+
+    def close(self) -> None:
+        """The start is no longer waited for; the supervisor goes on."""
+        os.close(self._reader)
+        self._process.wait()  # it has forked: this is the process that left at once
+
+
+def run_in_foreground(home: Home, settings: Settings, argv: list[str], queue: Queue) -> int:
+    """For PID 1 of a container: the supervisor runs as long as this process does, which reaps and passes signals on."""
+    reader, writer = os.pipe()
+    orders = json.dumps(spec(home, settings, argv, queue)).encode()
+    os.set_blocking(writer, False)
+    if os.write(writer, orders) != len(orders):  # a pipe holds 64 KiB
+        raise TemporaryFailure("The supervisor's orders are too long", remedy="Shorten the paths")
+    os.close(writer)
+    os.set_inheritable(reader, True)
+    command = [sys.executable, "-P", "-m", "supervisor", "--spec-fd", str(reader), "--foreground"]
+    return init.run(command, environment(home, settings, os.environ))
+
+
+def supervisor_says(home: Home, *words: str) -> dict[str, Any]:
+    """`python -m supervisor check|signal PIDFILE …`: it verifies all parts of the identity before any signal."""
+    command = [sys.executable, "-P", "-m", "supervisor", words[0], str(home.pid_file), *words[1:]]
+    done = subprocess.run(
+        command, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False
+    )
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise TemporaryFailure(f"The supervisor's check failed: {last}", remedy="Run kubiya doctor")
+    return answer
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Empty when it is not there or not whole."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

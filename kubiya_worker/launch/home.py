@@ -1,0 +1,172 @@
+"""The folder of a worker on this host: `~/.kubiya/workers/<queue>/` (0700), as PROTOCOL F.3 names its files.
+
+    venv/  requirements.txt       what the worker runs with; shared by the instances of a queue
+    worker.py                     what runs, and what `ps` shows
+    worker.pid                    the supervisor's identity, as JSON
+    daemon_info.txt               the same for people, with commands
+    state.json                    what the supervisor says: state, deaths, next start
+    status.json                   what the worker says of itself: tasks, pollers
+    logs/worker.log               and .1, .2 …
+
+The first instance has the queue's folder, each other one has `instances/<n>/` in it. A queue has an id and a name; the
+folder bears the one that was used first, and a symbolic link the other, so both lead to the same worker.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kubiya_worker.errors import ConfigurationError, UsageError
+from kubiya_worker.settings.kinds import QUEUE_ID
+
+MOST_INSTANCES: Final = 99
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths of one instance. Nothing is made by naming it."""
+
+    queue_folder: Path
+    instance: int = 1
+
+    @property
+    def folder(self) -> Path:
+        return self.queue_folder if self.instance == 1 else self.queue_folder / "instances" / str(self.instance)
+
+    @property
+    def queue(self) -> str:
+        """As the person named it."""
+        return self.queue_folder.name
+
+    @property
+    def label(self) -> str:
+        return self.queue if self.instance == 1 else f"{self.queue} (instance {self.instance})"
+
+    @property
+    def flags(self) -> str:
+        """What names this worker on a command line."""
+        return f"--queue-id {self.queue}" + ("" if self.instance == 1 else f" --instance {self.instance}")
+
+    @property
+    def venv(self) -> Path:
+        return self.queue_folder / "venv"
+
+    @property
+    def requirements(self) -> Path:
+        return self.queue_folder / "requirements.txt"
+
+    @property
+    def script(self) -> Path:
+        return self.folder / "worker.py"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.folder / "worker.pid"
+
+    @property
+    def info_file(self) -> Path:
+        return self.folder / "daemon_info.txt"
+
+    @property
+    def state_file(self) -> Path:
+        return self.folder / "state.json"
+
+    @property
+    def status_file(self) -> Path:
+        return self.folder / "status.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def log_file(self) -> Path:
+        return self.logs / "worker.log"
+
+    def make(self) -> None:
+        """The folders, this user's alone. ConfigurationError when they cannot be had."""
+        try:
+            for folder in (self.queue_folder.parent, self.queue_folder, self.folder, self.logs):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.queue_folder, self.folder, self.logs):
+                if folder.stat().st_mode & 0o077:
+                    folder.chmod(0o700)
+        except OSError as error:
+            raise ConfigurationError(
+                f"The worker's folder {self.folder} cannot be used: {error.strerror}",
+                remedy="Check HOME, and the folder's owner and rights",
+            ) from error
+        if not os.access(self.folder, os.W_OK) or not os.access(self.logs, os.W_OK):
+            raise ConfigurationError(
+                f"The worker's folder {self.folder} is not writable", remedy="Check its owner and rights"
+            )
+
+    def write(self, path: Path, text: str) -> None:
+        """0600 from the first byte, all or nothing; not touched when it is so already."""
+        try:
+            if path.read_text(encoding="utf-8") == text:
+                return
+        except (OSError, UnicodeDecodeError):
+            pass  # not there, or not ours: written anew
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+        draft.replace(path)
+
+    def link(self, other: str) -> None:
+        """The queue's other name leads here too, unless it is a folder of its own."""
+        place = self.queue_folder.parent / other
+        if QUEUE_ID.fullmatch(other) and other != self.queue and (place.is_symlink() or not place.exists()):
+            try:
+                if place.is_symlink() and place.readlink() != Path(self.queue):
+                    place.unlink()
+                place.symlink_to(self.queue)
+            except FileExistsError:
+                pass  # as it was, or somebody else's a moment ago
+            except OSError:
+                pass  # a convenience; the folder itself works
+
+
+def workers_folder() -> Path:
+    """`~/.kubiya/workers`. ConfigurationError where there is no home."""
+    try:
+        return Path("~/.kubiya/workers").expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError("This user has no home directory", remedy="Set HOME") from error
+
+
+def find(queue: str, instance: int = 1, *, root: Path | None = None) -> Home:
+    """The home of a queue's worker, whether it exists or not. UsageError for a name that leads elsewhere."""
+    if not QUEUE_ID.fullmatch(queue):
+        raise UsageError(
+            f"--queue-id {queue!r} is not a queue's id or name", remedy="Letters, digits, '.', '_', '-'; at most 128"
+        )
+    if not 1 <= instance <= MOST_INSTANCES:
+        raise UsageError(f"--instance {instance} is not a number from 1 to {MOST_INSTANCES}")
+    folder = (root or workers_folder()) / queue
+    return Home(_meant(folder) or folder, instance)
+
+
+def _meant(folder: Path) -> Path | None:
+    """Where a link that is a queue's other name leads; None for a folder, or a link that a person made elsewhere."""
+    if not folder.is_symlink():
+        return None
+    target = folder.readlink()
+    sibling = folder.with_name(target.name) if QUEUE_ID.fullmatch(str(target)) else folder
+    return sibling if sibling.is_dir() and not sibling.is_symlink() else None
+
+
+def homes(root: Path | None = None) -> Iterator[Home]:
+    """All that exist, by queue and instance."""
+    folder = root or workers_folder()
+    for queue in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if _meant(queue) or not queue.is_dir() or not QUEUE_ID.fullmatch(queue.name):
+            continue
+        yield Home(queue)
+        others = queue / "instances"
+        numbers = sorted(int(p.name) for p in others.iterdir() if p.name.isdigit()) if others.is_dir() else ()
+        yield from (Home(queue, n) for n in numbers if 1 < n <= MOST_INSTANCES)

@@ -1,0 +1,185 @@
+"""Reading a log that is rotated while it is read: `worker.log`, `.1` (newer) … `.N` (older), any of them gzipped.
+
+A file is known by its beginning, not by its name or inode: rotation changes the one and compression the other. Lines
+are handed on whole; what a rotation has left without an end of line is a line too.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Final, cast
+
+SIGNATURE: Final = 512  # bytes: with a time in microseconds in each line no two files begin alike
+BLOCK: Final = 1 << 18
+_NUMBER: Final = re.compile(r"\.(\d+)(?:\.gz)?$")
+
+
+def rotated(path: Path) -> list[Path]:
+    """The older files of a log, oldest first."""
+    found: dict[int, Path] = {}
+    for each in sorted(path.parent.glob(f"{path.name}.*")):
+        number = _NUMBER.search(each.name)
+        if number and each.name[: number.start()] == path.name:
+            found.setdefault(int(number[1]), each)  # `.1` before `.1.gz`, which is being written
+    return [found[number] for number in sorted(found, reverse=True)]
+
+
+class _File:
+    """An open file of the log. It stays readable whatever becomes of its name."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError."""
+        opened = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115 - closed by close()
+        self._file = cast(IO[bytes], opened)
+        self.head = b""
+        self._rest = b""
+
+    def beginning(self) -> bytes:
+        """Its first bytes; what was read stays to be read."""
+        position = self._file.tell()
+        self._file.seek(0)
+        head = self._read(SIGNATURE)
+        self._file.seek(position)
+        return head
+
+    def skip_to_end(self) -> None:
+        self._file.seek(0, 2)
+
+    def lines(self) -> Iterator[bytes]:
+        """The complete lines that have come since the last call."""
+        while data := self._read(BLOCK):
+            *whole, self._rest = (self._rest + data).split(b"\n")
+            yield from whole
+
+    def last(self) -> bytes:
+        """What is left without an end of line."""
+        rest, self._rest = self._rest, b""
+        return rest
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._file.read(size)
+        except (OSError, EOFError, zlib.error):
+            return b""  # cut off: a compression that was killed
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read(path: Path) -> Iterator[str]:
+    """All lines that there are now, oldest first."""
+    for file in _newest_first(path, lambda _: False)[::-1]:
+        yield from _drained(file)
+
+
+def _drained(file: _File) -> Iterator[str]:
+    try:
+        for line in file.lines():
+            yield line.decode(errors="replace")
+        if last := file.last():
+            yield last.decode(errors="replace")
+    finally:
+        file.close()
+
+
+def _newest_first(path: Path, known: Callable[[bytes], bool]) -> list[_File]:
+    """Opens the current file, then `.1`, … until one whose beginning is known (that one is not in the result).
+
+    A rotation meanwhile moves files to higher numbers: one can be met twice, which its beginning tells; none is missed.
+    """
+    found: list[_File] = []
+    seen: set[bytes] = set()
+    number = 0
+    while True:
+        file = _open(path, number)
+        if file is None:
+            if number:
+                return found
+            number = 1
+            continue
+        head = file.beginning()
+        if head and known(head):
+            file.close()
+            return found
+        if head in seen:
+            file.close()
+        else:
+            seen |= {head} - {b""}
+            found.append(file)
+        number += 1
+
+
+def _open(path: Path, number: int) -> _File | None:
+    plain = path.with_name(f"{path.name}.{number}") if number else path
+    for candidate in (plain, plain.with_name(f"{plain.name}.gz")):
+        try:
+            return _File(candidate)
+        except OSError:
+            continue
+    return None
+
+
+class Follower:
+    """Lines as they come, through rotations. `more` is called again and again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: _File | None = None
+        self._head = b""
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def more(self) -> Iterator[str]:
+        """The lines since the last call; at the first one, all that there are in all files."""
+        if self._file is None:
+            files = _newest_first(self._path, lambda _: False)[::-1]
+            if not files:
+                return
+            for older in files[:-1]:
+                yield from _drained(older)
+            self._file = files[-1]
+        yield from self._current()
+        # Looked for after reading: what was written before a rotation in between is read below.
+        newer = self._newer()
+        if newer:
+            yield from self._to_its_end()
+            for file in newer[:-1]:
+                yield from _drained(file)
+            self._file, self._head = newer[-1], b""
+            yield from self._current()
+
+    def _current(self) -> Iterator[str]:
+        assert self._file is not None
+        for line in self._file.lines():
+            yield line.decode(errors="replace")
+        if len(self._head) < SIGNATURE:
+            self._head = self._file.beginning()
+
+    def _to_its_end(self) -> Iterator[str]:
+        """Of a file to which nothing is written any more."""
+        assert self._file is not None
+        yield from self._current()
+        if last := self._file.last():
+            yield last.decode(errors="replace")
+        self._file.close()
+
+    def _newer(self) -> list[_File]:
+        """Files since the current one, oldest first; none in the usual case, which costs one short read."""
+        if not self._head:
+            return []  # nothing was ever written to it, so it was not rotated
+        try:
+            with self._path.open("rb") as file:
+                if self._is_ours(file.read(SIGNATURE)):
+                    return []
+        except OSError:
+            pass  # between two names
+        return _newest_first(self._path, self._is_ours)[::-1]
+
+    def _is_ours(self, head: bytes) -> bool:
+        return head[: len(self._head)] == self._head

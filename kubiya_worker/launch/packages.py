@@ -1,0 +1,174 @@
+"""What a worker's environment is to hold: the worker's own package, by the running installation or by what was asked.
+
+Nothing is ever newer than what a person installed or named: the default is the installation that runs this code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import re
+import site
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from kubiya_worker import __version__
+from kubiya_worker.errors import ConfigurationError, UsageError
+from kubiya_worker.settings import Settings
+
+NAME: Final = "kubiya-worker"
+VERSION: Final = re.compile(r"\d+(\.\d+)*([abc.+-]?[A-Za-z0-9]+)*")
+REPOSITORY: Final = re.compile(
+    r"([A-Za-z0-9_][A-Za-z0-9_.-]*)/([A-Za-z0-9_][A-Za-z0-9_.-]*)@([A-Za-z0-9_][A-Za-z0-9_./-]*)"
+)
+MARK: Final = "# Your own requirements, below this line, are installed on top at the next start."
+HEAD: Final = "# The worker itself. Written by `kubiya worker start`."
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python of this host. `prefix` tells installations apart, whatever link led to them."""
+
+    path: str
+    prefix: str
+    version: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a venv holds. With `folders` the running installation is seen through; else `requirement` is installed."""
+
+    python: Interpreter
+    requirement: str  # a line of requirements.txt
+    folders: tuple[str, ...]  # site folders of the running installation
+    own: str  # the queue's own requirements, without comments
+    stamp: str = ""  # of a file that is installed
+
+    @property
+    def fingerprint(self) -> str:
+        shown = [self.python.prefix, self.python.version, self.requirement, self.folders, self.own, self.stamp]
+        return hashlib.sha256(json.dumps(shown).encode()).hexdigest()
+
+    @property
+    def installs(self) -> bool:
+        """Whether packages have to be fetched or built."""
+        return not self.folders or bool(self.own)
+
+
+def running_python() -> Interpreter:
+    base = getattr(sys, "_base_executable", None) or sys.executable
+    return Interpreter(base, str(Path(sys.base_prefix).resolve()), sys.version_info[:3])
+
+
+def plan(settings: Settings, python: Interpreter, own: str) -> Plan:
+    """From what the settings ask for. Raises UsageError and ConfigurationError for what cannot be meant."""
+    asked = _asked(settings)
+    same = (python.prefix, python.version) == (running_python().prefix, running_python().version)
+    if asked is None and same:
+        return Plan(python, running_requirement(), site_folders(), own)
+    requirement, stamp = asked or (running_requirement(), "")
+    return Plan(python, requirement, (), own, stamp)
+
+
+def _asked(settings: Settings) -> tuple[str, str] | None:
+    """The requirement that flags or variables name, with a stamp of its file; None: the running installation."""
+    given = {
+        "--package-version": settings.package_version,
+        "--local-wheel": settings.local_wheel,
+        "--package-source": settings.package_source,
+    }
+    named = [(flag, value) for flag, value in given.items() if value]
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(flag for flag, _ in named)} contradict each other", remedy="Give one of them")
+    if not named:
+        return None
+    flag, value = named[0]
+    if flag == "--local-wheel" or (flag == "--package-source" and value.endswith((".whl", ".tar.gz", ".zip"))):
+        return _file(flag, value)
+    if VERSION.fullmatch(value):
+        return None if value == __version__ else (f"{NAME}=={value}", "")
+    if flag == "--package-source":
+        repository = REPOSITORY.fullmatch(value)
+        if repository:
+            return f"{NAME} @ git+https://github.com/{repository[1]}/{repository[2]}@{repository[3]}", ""
+        if value.startswith("git+https://") and value.isprintable() and " " not in value:
+            if urlsplit(value).password:
+                raise UsageError("A source with a password in it would be written to files", remedy="Use a netrc file")
+            return f"{NAME} @ {value}", ""
+    raise UsageError(
+        f"{flag} {value!r} is not {'a version' if flag == '--package-version' else 'something to install'}",
+        remedy="Such as 0.1.0" + ("" if flag == "--package-version" else ", a file, git+https://…, owner/repo@ref"),
+    )
+
+
+def _file(flag: str, value: str) -> tuple[str, str]:
+    path = Path(value.removeprefix("file://")).expanduser().absolute()
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise ConfigurationError(f"{flag} {value} cannot be read: {error.strerror}", remedy="Check the path") from error
+    return f"{NAME} @ {path.as_uri()}", f"{about.st_size} {about.st_mtime_ns}"
+
+
+def running_requirement() -> str:
+    """The line of requirements.txt that installs what runs here, in any Python (PEP 610 says where it came from)."""
+    try:
+        distribution = importlib.metadata.distribution(NAME)
+    except importlib.metadata.PackageNotFoundError:
+        return f"-e {project_folder()}"  # a source tree on PYTHONPATH
+    try:
+        origin = json.loads(distribution.read_text("direct_url.json") or "null")
+    except ValueError:
+        origin = None
+    if not isinstance(origin, dict) or not origin.get("url"):
+        return f"{NAME}=={distribution.version}"
+    url, vcs = str(origin["url"]), origin.get("vcs_info")
+    if isinstance(vcs, dict) and vcs.get("vcs"):
+        return f"{NAME} @ {vcs['vcs']}+{url}@{vcs.get('commit_id') or vcs.get('requested_revision') or 'HEAD'}"
+    if (origin.get("dir_info") or {}).get("editable"):
+        return f"-e {unquote(urlsplit(url).path)}"
+    return f"{NAME} @ {url}"
+
+
+def project_folder() -> str:
+    """What has to be on sys.path so that this very code is found."""
+    spec = importlib.util.find_spec("kubiya_worker")
+    assert spec is not None and spec.origin is not None
+    return str(Path(spec.origin).resolve().parents[1])
+
+
+def site_folders() -> tuple[str, ...]:
+    """Where the running installation's packages are; first the project's own folder when it is none of them."""
+    found = [folder for folder in site.getsitepackages() if Path(folder).is_dir()]
+    if site.ENABLE_USER_SITE and Path(site.getusersitepackages()).is_dir():
+        found.append(site.getusersitepackages())
+    project = project_folder()
+    return (*([] if project in map(_real, found) else [project]), *found)
+
+
+def _real(folder: str) -> str:
+    return str(Path(folder).resolve())
+
+
+def requirements_text(requirement: str, before: str) -> str:
+    """The file's text: our part anew, a person's part as it was."""
+    return f"{HEAD}\n{requirement}\n\n{MARK}\n{_theirs(before)}"
+
+
+def own_requirements(text: str) -> str:
+    """What a person has added, without comments and blank lines."""
+    lines = (line.strip() for line in _theirs(text).splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("#"))
+
+
+def _theirs(text: str) -> str:
+    if MARK in text:
+        return text.partition(MARK)[2].lstrip("\n")
+    if text.startswith(HEAD):
+        return ""  # cut off in the middle of ours
+    return text

@@ -1,0 +1,62 @@
+"""What can be found out before anything is started: the key, the queue, the control plane. Registers nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kubiya_worker.control_plane.client import ControlPlane
+from kubiya_worker.control_plane.errors import Refused, Unauthorized, Unreachable
+from kubiya_worker.errors import ConfigurationError, NotAllowed, Unavailable
+from kubiya_worker.settings import Settings
+
+NOT_A_QUEUE = (400, 404, 422)  # a server that knows ids only says 422 to a name
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Empty where the control plane does not say."""
+
+    id: str = ""
+    name: str = ""
+
+    def other_than(self, named: str) -> str:
+        """The queue's other name, "" when there is none."""
+        return next((n for n in (self.id, self.name) if n and n != named), "")
+
+
+def check(settings: Settings) -> Queue:
+    """Raises NotAllowed (77), ConfigurationError (78: no such queue, not active), Unavailable (69)."""
+    control_plane = ControlPlane(settings.control_plane_url, settings.api_key, read_timeout=10.0)
+    try:
+        return _read(control_plane.get_queue(settings.queue_id), settings)
+    except Unauthorized as error:
+        raise NotAllowed(
+            f"The control plane at {settings.control_plane_url} refuses the API key", remedy="Check KUBIYA_API_KEY"
+        ) from error
+    except Unreachable as error:
+        raise Unavailable(error.message, remedy="Check CONTROL_PLANE_GATEWAY_URL and the network") from error
+    except Refused as error:
+        if error.status in NOT_A_QUEUE:
+            raise ConfigurationError(
+                f"The queue {settings.queue_id!r} is not known to {settings.control_plane_url}",
+                remedy="Check --queue-id, or create the queue",
+            ) from error
+        if error.status in (405, 501):
+            return Queue()  # a server without this route: the worker finds out
+        raise ConfigurationError(error.message, remedy=error.remedy) from error
+    finally:
+        control_plane.close()
+
+
+def _read(answer: dict[str, object], settings: Settings) -> Queue:
+    status = str(answer.get("status") or "active").lower()
+    if status != "active":
+        raise ConfigurationError(
+            f"The queue {settings.queue_id!r} is {status}, not active", remedy="Activate it on the control plane"
+        )
+    found = Queue(str(answer.get("id") or ""), str(answer.get("name") or ""))
+    if not found.id and not found.name:
+        raise ConfigurationError(
+            f"{settings.control_plane_url} answered without a queue", remedy="Is this URL a Kubiya control plane?"
+        )
+    return found

@@ -1,0 +1,317 @@
+"""The worker's virtual environment: made and kept right without being asked.
+
+Usually it holds nothing but a path file through which the running installation is seen: made at once, without the
+network. Packages are installed only when they were asked for: the queue's own requirements, another Python
+(PYTHON_PATH), another version (`--package-source` and its siblings). Then uv does it where there is one, pip otherwise.
+
+A stamp, written last, says what a finished venv holds. Without it: a person made the venv by hand and it works, or it
+was left half-made and is made again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from kubiya_worker import __version__
+from kubiya_worker.errors import ConfigurationError, TemporaryFailure
+from kubiya_worker.launch import packages
+from kubiya_worker.launch.home import Home
+from kubiya_worker.launch.packages import Interpreter, Plan
+from kubiya_worker.settings import Settings
+
+OLDEST: Final = (3, 11)
+STAMP: Final = ".kubiya.json"
+MAKING: Final = ".kubiya-making"  # there until the venv is finished
+PATH_FILE: Final = "kubiya-worker.pth"
+INSTALL_WITHIN: Final = 900.0  # seconds for a package installer; source builds take long
+ASK_WITHIN: Final = 20.0  # seconds for a Python to say what it is
+
+Say = Callable[[str], None]
+
+_ABOUT: Final = (
+    "import json,os,sys;"
+    "print(json.dumps([sys._base_executable,os.path.realpath(sys.base_prefix),sys.version_info[:3]]))"
+)
+_WORKER: Final = (
+    "import json,sys;import kubiya_worker,temporalio,supervisor;"
+    "print(json.dumps([kubiya_worker.__version__,kubiya_worker.__file__,sys.version_info[:2]]))"
+)
+
+
+def ensure(home: Home, settings: Settings, say: Say, *, in_use: Callable[[], bool] = lambda: False) -> Path:
+    """The venv's Python, after everything that was needed. Raises WorkerErrors with what mends it.
+
+    `in_use` says whether another instance of the queue runs with it: then it is left as it is.
+    """
+    with _alone(home, say):
+        before = _read(home.requirements)
+        python = find_python(settings.python_path)
+        plan = packages.plan(settings, python, packages.own_requirements(before))
+        home.write(home.requirements, packages.requirements_text(plan.requirement, before))
+        found = home.venv / "bin" / "python"
+        about = _stamp(home.venv)
+        if about and (about["fingerprint"] == plan.fingerprint or settings.no_update):
+            return found
+        if about and in_use():
+            say("venv: another instance runs with it, so it stays as it is; restart that one later")
+            return found
+        if about is None and _made_by_hand(home.venv, plan):
+            say("venv: the one that was made by hand is used")
+            return found
+        _make(home.venv, plan, settings, say)
+        return found
+
+
+def find_python(wanted: str | None) -> Interpreter:
+    """The interpreter for the worker; ConfigurationError for one that is missing, too old or broken."""
+    if not wanted:
+        return packages.running_python()
+    path = shutil.which(str(Path(wanted).expanduser()))
+    if path is None:
+        raise ConfigurationError(f"PYTHON_PATH {wanted!r} is not a program", remedy="Set it to a Python 3.11 or newer")
+    found = _about(path)
+    if found is None or found.version < OLDEST:
+        shown = f"Python {'.'.join(map(str, found.version))}" if found else _version_of(path)
+        raise ConfigurationError(
+            f"PYTHON_PATH {wanted!r} is {shown or 'not a Python that works'}",
+            remedy="Set it to a Python 3.11 or newer",
+        )
+    return found
+
+
+def _about(path: str) -> Interpreter | None:
+    """None for what does not answer as a Python does."""
+    try:
+        done = _run([path, "-I", "-c", _ABOUT], ASK_WITHIN)
+        executable, prefix, version = json.loads(done.stdout)
+        return Interpreter(str(executable), str(prefix), (version[0], version[1], version[2]))
+    except (OSError, subprocess.SubprocessError, ValueError, TypeError, IndexError):
+        return None
+
+
+def _version_of(path: str) -> str:
+    """Of one so old that it does not know the flags."""
+    try:
+        done = _run([path, "-V"], ASK_WITHIN)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    text = (done.stdout + done.stderr).strip()
+    return text if text.startswith("Python ") else ""
+
+
+@contextmanager
+def _alone(home: Home, say: Say) -> Iterator[None]:
+    """One at a time for each queue. The lock file stays: removing it would let two in."""
+    descriptor = os.open(home.queue_folder / ".venv.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("venv: another start is at it; waiting")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _stamp(venv: Path) -> dict[str, Any] | None:
+    """What a finished venv holds; None when it is not there, not finished or visibly broken. No process is started."""
+    try:
+        about = json.loads((venv / STAMP).read_text(encoding="utf-8"))
+        whole = os.access(venv / "bin" / "python", os.X_OK) and Path(about["proof"]).exists()
+        return about if whole and isinstance(about["fingerprint"], str) and not (venv / MAKING).exists() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_stamp(venv: Path, plan: Plan, proof: str) -> None:
+    """`proof` is a file without which the venv is broken."""
+    draft = venv / f"{STAMP}.{os.getpid()}"
+    draft.write_text(json.dumps({"fingerprint": plan.fingerprint, "proof": proof, "worker": plan.requirement}))
+    draft.replace(venv / STAMP)
+
+
+def _made_by_hand(venv: Path, plan: Plan) -> bool:
+    """Whether this is a person's own venv, with this worker in it, as `pip install -r requirements.txt` leaves it."""
+    if (venv / MAKING).exists() or (venv / STAMP).exists():
+        return False  # ours, and not finished or broken
+    version, origin, _ = _examine(venv)
+    if version is None or (version != __version__ and f"=={version}" not in plan.requirement):
+        return False
+    _write_stamp(venv, plan, origin)
+    return True
+
+
+def _examine(venv: Path) -> tuple[str | None, str, str]:
+    """The worker's version in a venv and its file; without one, why not."""
+    python = venv / "bin" / "python"
+    if not os.access(python, os.X_OK):
+        return None, "", "it has no Python"
+    done = None
+    try:
+        done = _run([str(python), "-I", "-c", _WORKER], ASK_WITHIN)
+        version, origin, python_version = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        last = done.stderr.strip().splitlines()[-1:] if done else []
+        return None, "", "".join(last) or "its Python does not run"
+    if tuple(python_version) < OLDEST:
+        return None, "", "its Python is too old"
+    return str(version), str(origin), ""
+
+
+def _make(venv: Path, plan: Plan, settings: Settings, say: Say) -> None:
+    began = time.monotonic()
+    if venv.is_symlink() or venv.exists():
+        say("venv: made again; it was for something else, half-made or broken")
+        _remove(venv)
+    venv.mkdir(mode=0o700)
+    (venv / MAKING).touch(mode=0o600)
+    _create(venv, plan, say)
+    library = next((venv / "lib").glob("python3*/site-packages"), None)
+    if library is None:
+        raise ConfigurationError(f"{plan.python.path} made a venv without site-packages", remedy="Set PYTHON_PATH")
+    if plan.folders:
+        lines = [f"import site; site.addsitedir({folder!r})" for folder in plan.folders]
+        (library / PATH_FILE).write_text("\n".join(lines) + "\n")
+        proof = str(library / PATH_FILE)
+    else:
+        say(f"venv: installing {plan.requirement}")
+        _install(venv, plan, plan.requirement, settings)
+        version, proof, why = _examine(venv)
+        if version is None:
+            raise ConfigurationError(
+                f"{plan.requirement} was installed and does not work: {why}", remedy="Choose another --package-source"
+            )
+    if plan.own:
+        say(f"venv: installing your requirements ({len(plan.own.splitlines())} lines of requirements.txt)")
+        _install(venv, plan, plan.own, settings)
+    _write_stamp(venv, plan, proof)
+    (venv / MAKING).unlink()
+    how = "sees the running installation" if plan.folders else plan.requirement
+    say(f"venv: ready in {time.monotonic() - began:.1f} s ({how})")
+
+
+def _remove(venv: Path) -> None:
+    """Out of the way first: what is half-removed must not look like a venv."""
+    aside = venv.with_name(f".venv-{os.getpid()}")
+    venv.rename(aside)
+    if aside.is_symlink():
+        aside.unlink()
+        return
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _create(venv: Path, plan: Plan, say: Say) -> None:
+    if plan.python == packages.running_python():
+        import venv as builder
+
+        builder.EnvBuilder(symlinks=True, with_pip=False).create(str(venv))
+        return
+    say(f"venv: making one with Python {'.'.join(map(str, plan.python.version))} ({plan.python.path})")
+    uv = find_uv()
+    if (
+        uv
+        and _run([uv, "venv", "-q", "--allow-existing", "--python", plan.python.path, str(venv)], 120).returncode == 0
+    ):
+        return
+    done = _run([plan.python.path, "-m", "venv", "--without-pip", str(venv)], 120)
+    if done.returncode:
+        raise ConfigurationError(
+            f"{plan.python.path} cannot make a venv: {_last(done)}", remedy="Install its venv module, or uv"
+        )
+
+
+def find_uv() -> str | None:
+    beside = Path(sysconfig.get_path("scripts")) / "uv"
+    return str(beside) if os.access(beside, os.X_OK) else shutil.which("uv")
+
+
+def _install(venv: Path, plan: Plan, requirements: str, settings: Settings) -> None:
+    """With uv, else with pip. What the running installation has keeps its version where it is seen through."""
+    with tempfile.TemporaryDirectory(dir=venv) as folder:
+        wanted, pinned = Path(folder) / "wanted.txt", Path(folder) / "pinned.txt"
+        wanted.write_text(requirements + "\n")
+        pinned.write_text("".join(f"{line}\n" for line in (_pins() if plan.folders else ())))
+        files = ["-r", str(wanted), "-c", str(pinned)]
+        uv = find_uv()
+        if uv:
+            command = [
+                uv,
+                "pip",
+                "install",
+                "-q",
+                "--python",
+                str(venv / "bin" / "python"),
+                "--compile-bytecode",
+                *files,
+            ]
+            command += ["--no-cache"] if settings.no_cache else []
+            environment = _uv_environment()
+        else:
+            command = [sys.executable, "-m", "pip", "--python", str(venv / "bin" / "python"), "install", "-q"]
+            command += ["--disable-pip-version-check", *(["--no-cache-dir"] if settings.no_cache else []), *files]
+            environment = dict(os.environ)
+        environment.pop("KUBIYA_API_KEY", None)  # a package that is built must not see it
+        try:
+            done = _run(command, INSTALL_WITHIN, environment)
+        except subprocess.TimeoutExpired as error:
+            raise TemporaryFailure(f"Installing took over {INSTALL_WITHIN:g} s", remedy="Check the index") from error
+    if done.returncode:
+        raise ConfigurationError(
+            f"The packages could not be installed ({'uv' if uv else 'pip'}): {_last(done)}",
+            remedy="Check requirements.txt and that a package index can be reached",
+        )
+
+
+def _pins() -> list[str]:
+    """The running installation's distributions at their versions, but the worker, which a constraint cannot hold."""
+    found = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
+    return sorted(f"{name}=={version}" for name, version in found.items() if name.lower() != packages.NAME)
+
+
+def _uv_environment() -> dict[str, str]:
+    """uv reads other names than pip for the package index; a host that has set up pip means both."""
+    environment = dict(os.environ)
+    if not {"UV_DEFAULT_INDEX", "UV_INDEX_URL"} & environment.keys():
+        index = environment.get("PIP_INDEX_URL")
+        if not index:
+            done = _run([sys.executable, "-m", "pip", "config", "get", "global.index-url"], ASK_WITHIN)
+            index = done.stdout.strip() if done.returncode == 0 else ""
+        if index:
+            environment["UV_DEFAULT_INDEX"] = index
+    return environment
+
+
+def _run(
+    argv: Sequence[str], timeout: float, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def _last(done: subprocess.CompletedProcess[str]) -> str:
+    """What an installer says is wrong, in a line."""
+    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower() or line.startswith("╰")]
+    return " ".join((errors or lines[-2:] or ["it said nothing"])[:3])[:400]

@@ -1,0 +1,67 @@
+"""What `kubiya worker status` reads: a small file in which the worker says what it does. Private to its user.
+
+Written from a thread when something has changed, and every few seconds anyhow, so that its time tells a worker that
+hangs as a whole from one that is idle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+log = structlog.get_logger()
+
+LOOK_EVERY: Final = 1.0  # seconds
+WRITE_EVERY: Final = 10.0
+
+
+class StatusFile:
+    """`facts` is called from the thread. Without a path nothing is done."""
+
+    def __init__(self, path: str | None, facts: Callable[[], dict[str, Any]]) -> None:
+        self._path = Path(path) if path else None
+        self._facts = facts
+        self._said: dict[str, Any] = {}
+        self._wrote_at = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="status", daemon=True)
+
+    def start(self) -> None:
+        if self._path is not None:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """The file stays: its pid tells whose it was."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join(LOOK_EVERY)
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            facts = self._facts()
+            if facts != self._said or time.monotonic() - self._wrote_at > WRITE_EVERY:
+                self._write(facts)
+            ended = self._ended.wait(LOOK_EVERY)
+
+    def _write(self, facts: dict[str, Any]) -> None:
+        assert self._path is not None
+        draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        text = json.dumps({"pid": os.getpid(), "at": time.time(), **facts})
+        try:
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                file.write(text)
+            draft.replace(self._path)
+        except OSError as error:
+            if self._wrote_at >= 0:
+                log.warning("status.file_not_written", path=str(self._path), error=str(error))
+            self._wrote_at = -1.0  # said once
+            return
+        self._said, self._wrote_at = facts, time.monotonic()

@@ -1,0 +1,116 @@
+"""Workers under a supervisor, as a person starts them: the real command line, a home folder of their own.
+
+with Daemons(stack, tmp_path) as daemons:
+    daemons.run("worker", "start", "--queue-id", "default", "-d")
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+from tests.support.stack import BIN, ROOT, Stack, wait_until
+
+KUBIYA = str(BIN / "kubiya")
+
+
+class Daemons:
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self.stack = stack
+        self.home = folder / "home"
+        self.home.mkdir()
+        self.workers = self.home / ".kubiya" / "workers"
+
+    def __enter__(self) -> Daemons:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for path in self.workers.rglob("worker.pid"):
+            self.run("worker", "stop", "-f", *self.flags(path.parent), check=False)
+        left = self.processes()
+        for process in left:
+            process.kill()
+        if error is not None:
+            for path in self.workers.rglob("worker.log"):
+                print(f"--- {path}", path.read_text(), sep="\n")
+            return
+        assert not left, left
+
+    def flags(self, folder: Path) -> list[str]:
+        parts = folder.relative_to(self.workers).parts
+        return ["--queue-id", parts[0], *(["--instance", parts[2]] if len(parts) == 3 else [])]
+
+    def environment(self, **env: str) -> dict[str, str]:
+        """Of a person's shell, with nothing of this test run's own."""
+        base = {k: v for k, v in os.environ.items() if not k.startswith(("KUBIYA_", "SUPERVISOR_", "NOTIFY_"))}
+        own = {
+            "HOME": str(self.home),
+            "PYTHONPATH": str(ROOT),
+            "KUBIYA_API_KEY": self.stack.key,
+            "CONTROL_PLANE_GATEWAY_URL": self.stack.url,
+        }
+        return {**base, **own, **env}
+
+    def run(self, *args: str, check: bool = True, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [KUBIYA, *args],
+            env=self.environment(**env),
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert not check or done.returncode == 0, (args, done.returncode, done.stdout, done.stderr)
+        return done
+
+    def start(self, queue: str = "default", *args: str, **env: str) -> int:
+        """A daemon that polls; its supervisor's pid."""
+        done = self.run("worker", "start", "--queue-id", queue, "-d", *args, **env)
+        assert done.stdout.startswith("ready: "), (done.stdout, done.stderr)
+        number = int(args[args.index("--instance") + 1]) if "--instance" in args else 1
+        return int(self.pid_file(queue, number)["pid"])
+
+    def folder(self, queue: str = "default", instance: int = 1) -> Path:
+        folder = self.workers / queue
+        return folder if instance == 1 else folder / "instances" / str(instance)
+
+    def pid_file(self, queue: str = "default", instance: int = 1) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder(queue, instance) / "worker.pid").read_text())
+        return found
+
+    def state(self, queue: str = "default") -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder(queue) / "state.json").read_text())
+        return found
+
+    def worker_pid(self, queue: str = "default") -> int:
+        return int(self.state(queue)["child"]["pid"])
+
+    def status(self, *args: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.run("worker", "status", "--json", *args, check=False).stdout)
+        return found
+
+    def processes(self) -> list[psutil.Process]:
+        """What runs with this home; zombies are nobody's."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.status() != psutil.STATUS_ZOMBIE and process.environ().get("HOME") == str(self.home):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return [process for process in found if process.pid != os.getpid()]
+
+    def wait_until_gone(self, timeout: float = 30.0) -> float:
+        """Seconds until nothing of this home runs."""
+        began = time.monotonic()
+        wait_until(lambda: not self.processes(), timeout, f"all processes of {self.home} are gone")
+        return time.monotonic() - began
