@@ -47,6 +47,8 @@ class ControlPlane:
         return [*MODULE, "--port", str(self.port), *files, "--temporal-address", f"127.0.0.1:{free_port()}", *more]
 
     def start(self) -> Process:
+        if self.process is not None:
+            self.process.kill()
         self.process = Process(self.argv("--seed"), {"HOME": str(self.folder)}, self.folder)
         self.process.expect("control_plane.listening")
         return self.process
