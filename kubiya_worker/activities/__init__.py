@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kubiya_worker.activities.execution import ExecutionActivities
+from kubiya_worker.activities.job import JobActivities
 from kubiya_worker.activities.model import ModelActivities
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.activities.session import SessionActivities
@@ -16,6 +17,7 @@ def build(runtime: Runtime) -> list[Callable[..., Any]]:
     """All activities of a worker, ready for `temporalio.worker.Worker(activities=…)`."""
     model, tool = ModelActivities(runtime), ToolActivities(runtime)
     session, execution = SessionActivities(runtime), ExecutionActivities(runtime)
+    job = JobActivities(runtime)
     return [
         model.call_model,
         tool.call_tool,
@@ -26,6 +28,8 @@ def build(runtime: Runtime) -> list[Callable[..., Any]]:
         execution.report,
         execution.end_execution,
         execution.end_member,
+        job.create_job_execution,
+        job.end_job_execution,
     ]
 
 

@@ -71,7 +71,10 @@ def _own(control_plane: ControlPlane, given: ex.ExecutionInput) -> dict[str, Any
     skills = [*(definition.get("skills") or []), *map(control_plane.skill, definition.get("skill_ids") or ())]
     if given.member is not None:
         about = {**about, "execution": {}, "session": None}
-    return {**about, given.kind: definition, "skills": skills, "environment": definition.get("environment") or {}}
+    stream = given.member.stream if given.member else given.execution_id
+    environment = control_plane.environment(given.kind, given.agent_id, stream)  # the variables of this run
+    environment = {**environment, **(definition.get("environment") or {})}
+    return {**about, given.kind: definition, "skills": skills, "environment": environment}
 
 
 def _lead(control_plane: ControlPlane, given: ex.ExecutionInput, found: Definition, entity: dict[str, Any]) -> None:

@@ -80,7 +80,7 @@ class SessionActivities:
                 execution_metadata=metadata,
             ),
             ask(control_plane.publish, execution_id, _first_events(execution_id, begin.first_message, context)),
-            self._agent_status(given.kind, given.agent_id, ex.RUNNING),
+            self._agent_status("dynamic" if given.definition else given.kind, given.agent_id, ex.RUNNING),
         )
 
     async def _agent_status(self, kind: str, agent_id: str, status: str) -> None:

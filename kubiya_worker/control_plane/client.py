@@ -179,6 +179,14 @@ class ControlPlane:
         execution_id = calls[0]["execution_id"] if calls else None
         self._call("POST", "/analytics/batch", {"execution_id": execution_id, "tool_calls": calls})
 
+    # -- scheduled jobs
+
+    def create_job_execution(self, body: dict[str, Any]) -> None:
+        self._call("POST", "/executions/job-executions", body)
+
+    def end_job_execution(self, execution_id: str, job_id: str, body: dict[str, Any]) -> None:
+        self._call("POST", f"/executions/{execution_id}/job/{quote(job_id, safe='')}/status", body)
+
     # -- agents
 
     def patch_agent(self, agent_id: str, **fields: Any) -> None:

@@ -184,6 +184,37 @@ class MemberEnd:
 
 
 @dataclass
+class JobExecution:
+    """One run of a scheduled job, whose row the worker makes."""
+
+    execution_id: str
+    job_id: str
+    organization_id: str
+    entity_type: str
+    entity_id: str
+    prompt: str
+    trigger_type: str = "cron"
+    trigger_metadata: dict[str, Any] = field(default_factory=dict)
+    queue_id: str = ""
+
+
+@dataclass
+class JobExecutionResult:
+    """`gone`: why there is no row, in the control plane's words: the job or its agent was deleted. Else empty."""
+
+    gone: str = ""
+
+
+@dataclass
+class JobEnd:
+    job_id: str
+    execution_id: str
+    status: str
+    duration_ms: int
+    error: str | None = None
+
+
+@dataclass
 class TurnResult:
     """What the control plane decided: an execution status."""
 

@@ -538,7 +538,7 @@ class Loop:
                 user_id=self._input.user_metadata.get("user_id"),
                 force_status=forced,
                 more_input=bool(self._conversation.inbox) and not self._done,
-                kind=self._input.kind,
+                kind="dynamic" if self._input.definition else self._input.kind,
             ),
             result_type=calls.TurnResult,
             **options.LOCAL,
@@ -640,7 +640,8 @@ class Loop:
         self._context = calls.Context.restore(saved["context"])
         self._usage = ex.Usage.parse(saved["usage"])
         for name in _CARRIED:
-            setattr(self, f"_{name}", saved[name])
+            if name in saved:  # an earlier version carried less
+                setattr(self, f"_{name}", saved[name])
         # A signal that came first counts: pause, resume and done are not undone by older state.
         self._done = self._done or saved["done"]
         if not self._pause_asked:

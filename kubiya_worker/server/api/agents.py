@@ -110,6 +110,10 @@ def _routes(kind: str) -> list[Route]:
         return resolved_environment(call, entity_of(call, kind), kind, call.query("execution_id"))["env_vars"]
 
     async def environment_full(call: Call) -> Any:
+        execution_id = call.query("execution_id")
+        known = store_of(call, kind).find(call.organization_id, call.path("entity"))
+        if known is None and execution_id and call.plane.executions.owner(execution_id) == call.organization_id:
+            return {"env_vars": call.plane.executions.environment(execution_id)}  # a dynamic one has no definition
         return resolved_environment(call, entity_of(call, kind), kind, call.query("execution_id"))
 
     plural = f"/{kind}s"

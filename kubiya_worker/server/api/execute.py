@@ -14,7 +14,7 @@ from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of
 from kubiya_worker.server.api.environments import check_environment
 from kubiya_worker.server.api.executions import execution_of
 from kubiya_worker.server.api.queues import hidden, queue_of
-from kubiya_worker.server.http import ApiError, Call, invalid, route
+from kubiya_worker.server.http import ApiError, Call, fields_of, invalid, not_found, route
 from kubiya_worker.server.store import outbox
 from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.store.records import Object
@@ -27,6 +27,19 @@ FIELDS: Final[dict[str, type]] = {
     "execution_environment": dict,
     "execution_metadata": dict,
     "parent_execution_id": str,
+}
+DYNAMIC: Final = "dynamic"
+ENTITY_FIELDS: Final[dict[str, type]] = {
+    "entity_type": str,
+    "name": str,
+    "system_prompt": str,
+    "model_id": str,
+    "model_params": dict,
+    "configuration": dict,
+    "mcp_servers": dict,
+    "skill_ids": list,
+    "subagents": list,
+    "runtime": str,
 }
 USER: Final = ("user_id", "user_name", "user_email", "user_avatar")
 
@@ -171,10 +184,67 @@ async def job_status(call: Call) -> Any:
     return {"job_id": told["job_id"], "execution_id": execution["id"], "status": status}
 
 
+async def execute_dynamic(call: Call) -> Any:
+    """An agent or a team that exists only in this request (PROTOCOL A.9)."""
+    plane, prompt = call.plane, call.prompt()
+    entity = call.fields({"entity": dict}).get("entity")
+    if entity is None:
+        raise invalid("entity", "Field required", "missing")
+    given = call.fields({"worker_queue_id": str, "execution_environment": dict, "user_metadata": dict})
+    about = fields_of(entity, ENTITY_FIELDS)
+    kind = str(about.get("entity_type") or AGENT).lower()
+    if kind not in (AGENT, TEAM):
+        raise invalid("entity_type", "entity_type is agent or team", "enum")
+    subagents = about.get("subagents") or []
+    if not all(isinstance(one, dict) for one in subagents):
+        raise invalid("subagents", "each subagent is an object", "dict_type")
+    queue = choose_queue(call, given.get("worker_queue_id"))
+    entity_id = str(uuid.uuid4())
+    name = about.get("name") or "dynamic"
+    row = new_execution(call, DYNAMIC, {"id": entity_id, "name": name}, queue, prompt, given)
+    config = dict(about.get("configuration") or {})
+    if subagents:
+        agents = {f"subagent_{number}": one for number, one in enumerate(subagents, start=1)}
+        config["runtime_config"] = {**(config.get("runtime_config") or {}), "agents": agents}
+    argument = {
+        "execution_id": row["id"],
+        "entity_id": entity_id,
+        "entity_name": name,
+        "entity_type": kind,
+        "organization_id": call.organization_id,
+        "prompt": prompt,
+        "system_prompt": about.get("system_prompt"),
+        "model_id": about.get("model_id"),
+        "model_config": about.get("model_params") or {},
+        "agent_config": config,
+        "mcp_servers": about.get("mcp_servers") or {},
+        "skill_ids": about.get("skill_ids") or [],
+        "user_metadata": given.get("user_metadata") or {},
+        "runtime_type": about.get("runtime") or "default",
+        "initial_message_timestamp": now(),
+    }
+    with plane.database.transaction():
+        row = plane.executions.create(row, environment=_variables(given))
+        plane.tell(row, outbox.START, argument)
+    return {**_reply(row), "entity_id": entity_id, "worker_queue_id": queue["id"]}
+
+
+async def skill(call: Call) -> Any:
+    """One skill by its id: skills are kept with the agent or team that has them."""
+    for store in (call.plane.agents, call.plane.teams):
+        for entity in store.list(call.organization_id):
+            found = next((s for s in entity["skills"] if s["id"] == call.path("skill")), None)
+            if found is not None:
+                return found
+    raise not_found("Skill", call.path("skill"))
+
+
 ROUTES: list[Route] = [
     _execute(AGENT),
     _execute(TEAM),
     route("POST", "/executions/create", create, 201),
     route("POST", "/executions/job-executions", create, 201),
+    route("POST", "/dynamic-executions/execute", execute_dynamic),
+    route("GET", "/skills/{skill}", skill),
     route("POST", "/executions/{execution}/job/{job}/status", job_status, 202),
 ]

@@ -1,0 +1,38 @@
+"""Dynamic executions: their input and result (PROTOCOL B.3, B.5) in the words of all other executions. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kubiya_worker.protocol import execution as ex
+
+
+def loop_input(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The entity becomes the input's own `definition`: no control plane is asked for it, only for its skills by id."""
+    config = dict(raw.get("agent_config") or {})
+    entity_id = str(raw.get("entity_id") or "")
+    servers = {**(config.get("mcp_servers") or {}), **(raw.get("mcp_servers") or {})}
+    definition = {
+        "name": str(raw.get("entity_name") or config.get("name") or entity_id),
+        "system_prompt": raw.get("system_prompt") or config.get("system_prompt") or "",
+        "model_id": raw.get("model_id"),
+        "llm_config": raw.get("model_config") or {},
+        "skill_ids": [str(i) for i in raw.get("skill_ids") or ()],
+        "environment": {"mcp_servers": servers},
+    }
+    kept = ("execution_id", "organization_id", "prompt", "user_metadata", "initial_message_timestamp")
+    about = {name: raw[name] for name in kept if name in raw}
+    return {**about, "agent_id": entity_id, "agent_config": config, "mcp_servers": servers, "definition": definition}
+
+
+def result_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Upper-case statuses, as whoever starts these executions expects."""
+    good = result.get("status") == ex.COMPLETED
+    told = {
+        "status": "COMPLETED" if good else "FAILED",
+        "response": result.get("response"),
+        "usage": result.get("usage") or {},
+        "execution_id": result.get("execution_id"),
+    }
+    return told if good else {**told, "error_message": result.get("error") or result.get("status")}
