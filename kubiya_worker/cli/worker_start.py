@@ -26,7 +26,7 @@ SHOWN: Final = 20  # lines of the log when a start fails
 
 @click.command()
 @click.option("--queue-id", help="Worker queue, by id or name (or QUEUE_ID).")
-@click.option("--type", "deployment_type", help="Deployment type: local.  [default: local]")
+@click.option("--type", "deployment_type", help="Deployment type: local or docker.  [default: local]")
 @click.option("-d", "--daemon", "daemon_mode", is_flag=True, default=None, help="Run in the background, supervised.")
 @click.option("--instance", type=int, default=1, help="Number of this worker, where a host has several of a queue.")
 @click.option("--wait-timeout", type=float, default=60.0, help="-d: seconds to wait until it polls.  [default: 60]")
@@ -47,6 +47,18 @@ SHOWN: Final = 20  # lines of the log when a start fails
 @click.option("--package-source", help="Any of: a version, a file, git+https://…, owner/repo@ref.")
 @click.option("--no-cache", is_flag=True, default=None, help="Install without the cache of packages.")
 @click.option("--no-update", is_flag=True, default=None, help="Keep the packages that are installed.")
+@click.option(
+    "--image", default="", help="--type=docker: the worker's image.  [default: ghcr.io/kubiyabot/agent-worker]"
+)
+@click.option("--image-tag", default="latest", help="--type=docker: its tag.  [default: latest]")
+@click.option(
+    *("--pull", "pull"),
+    type=bool,
+    is_flag=False,
+    flag_value=True,
+    default=True,
+    help="--type=docker: fetch the newest image of that tag first; --pull=false does not.  [default: true]",
+)
 @click.option("--api-key", "api_key_on_argv", hidden=True, help="Refused: argv is visible to every user.")
 def start(
     config: str | None,
@@ -54,6 +66,9 @@ def start(
     instance: int,
     wait_timeout: float,
     no_wait: bool,
+    image: str,
+    image_tag: str,
+    pull: bool,
     **flags: Any,
 ) -> int:
     """Run a worker in the foreground until it is stopped, or with -d in the background, supervised."""
@@ -64,7 +79,10 @@ def start(
         )
     settings = resolve(flags, os.environ, config)
     if settings.deployment_type == "docker":
-        raise UsageError("--type=docker is not in this version yet", remedy="Use --type=local")
+        from kubiya_worker.launch import docker
+
+        chosen = docker.Image(image or docker.DEFAULT_IMAGE, image_tag, pull)
+        return docker.run(settings, chosen, detach=settings.daemon_mode, say=_say)
     if settings.daemon_mode:
         return daemonize(homes.find(settings.queue_id, instance), settings, 0.0 if no_wait else wait_timeout)
     try:

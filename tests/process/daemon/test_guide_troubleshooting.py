@@ -1,0 +1,255 @@
+"""Every step of the worker guide's daemon, log, troubleshooting and status sections, as a person types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.daemon import Daemons
+from tests.support.stack import Process, wait_until
+
+pytestmark = pytest.mark.timeout(300)
+QUEUE = "default"
+
+
+def sh(daemons: Daemons, command: str, **env: str) -> str:
+    """A line of the guide, in a person's shell."""
+    done = subprocess.run(
+        ["bash", "-c", command.replace("<queue-id>", QUEUE)],
+        env=daemons.environment(**env),
+        cwd=daemons.home,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, (command, done.stdout, done.stderr)
+    return done.stdout
+
+
+# -- Daemon management
+
+
+def test_tail_f_shows_the_log(daemons: Daemons) -> None:
+    daemons.start(QUEUE)
+    tail = Process(
+        ["tail", "-n", "+1", "-f", str(daemons.folder() / "logs" / "worker.log")], daemons.environment(), daemons.home
+    )
+    try:
+        tail.expect("worker.ready")
+        daemons.run("worker", "stop")
+        tail.expect("worker.disconnected")
+    finally:
+        tail.kill()
+
+
+def test_ps_shows_the_worker_and_kill_stops_it(daemons: Daemons) -> None:
+    daemons.start(QUEUE)
+    mine = str(daemons.folder() / "worker.py")
+    (line,) = [x for x in sh(daemons, 'ps auxww | grep "worker.py"').splitlines() if mine in x]
+    pid = int(line.split()[1])
+    assert pid == daemons.worker_pid() and daemons.stack.key not in line
+    sh(daemons, f"kill {pid}")
+    daemons.wait_until_gone()  # supervisor and all: it ended as it was asked to
+    assert daemons.status()["exit_code"] == 0
+    assert not (daemons.folder() / "worker.pid").exists()
+
+
+def test_kill_of_the_pid_files_pid_stops_both(daemons: Daemons) -> None:
+    pid = daemons.start(QUEUE)
+    sh(daemons, f"kill {pid}")
+    daemons.wait_until_gone()
+    assert not (daemons.folder() / "worker.pid").exists() and not (daemons.folder() / "daemon_info.txt").exists()
+    log = (daemons.folder() / "logs" / "worker.log").read_text()
+    assert "worker.drained" in log and "worker.disconnected" in log
+
+
+def test_kill_9_leaves_nothing(daemons: Daemons) -> None:
+    pid = daemons.start(QUEUE)
+    sh(daemons, f"kill -9 {pid}")
+    daemons.wait_until_gone()
+
+
+def test_kill_9_of_the_worker_restarts_it(daemons: Daemons) -> None:
+    daemons.start(QUEUE)
+    worker = daemons.worker_pid()
+    sh(daemons, f"kill -9 {worker}")
+    wait_until(lambda: daemons.state()["state"] == "running" and daemons.worker_pid() != worker, 60, "restarted")
+    text = sh(daemons, "cat ~/.kubiya/workers/<queue-id>/daemon_info.txt")
+    assert str(daemons.worker_pid()) in text and not re.search(rf"\b{worker}\b", text)  # stays true
+
+
+# -- Log rotation
+
+
+def test_rotation_flags(daemons: Daemons) -> None:
+    daemons.run(
+        *("worker", "start", f"--queue-id={QUEUE}", "--daemon", "--max-log-size=52428800", "--max-log-backups=10")
+    )
+    text = (daemons.folder() / "daemon_info.txt").read_text()
+    assert "52428800" in text and "10 backups" in text
+
+
+def test_rotated_files_have_the_guides_names(daemons: Daemons) -> None:
+    daemons.start(QUEUE, "--max-log-size", "4096", "--max-log-backups", "2", LOG_LEVEL="DEBUG")
+    logs = daemons.folder() / "logs"
+    for _ in range(10):
+        if (logs / "worker.log.2").exists():
+            break
+        daemons.run("worker", "restart")
+    assert {p.name for p in logs.iterdir()} == {"worker.log", "worker.log.1", "worker.log.2"}
+    assert all(p.stat().st_size <= 4096 for p in logs.iterdir())
+
+
+# -- Worker fails to start
+
+
+def test_the_api_key_is_named_when_it_is_missing(daemons: Daemons) -> None:
+    assert sh(daemons, "echo $KUBIYA_API_KEY").strip() == daemons.stack.key
+    done = daemons.run("worker", "start", "--queue-id", QUEUE, check=False, KUBIYA_API_KEY="")
+    assert done.returncode == 77 and "KUBIYA_API_KEY" in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
+def test_curl_health(daemons: Daemons) -> None:
+    assert "healthy" in sh(daemons, f"curl -sf {daemons.stack.url}/health")
+    daemons.start(QUEUE)
+    url = f"{daemons.stack.url}/api/v1/workers/{QUEUE}/health"
+    assert json.loads(sh(daemons, f'curl -sf -H "Authorization: Bearer $KUBIYA_API_KEY" {url}'))["active_workers"] >= 1
+
+
+def test_an_old_python_is_one_line(daemons: Daemons, tmp_path: Path) -> None:
+    old = tmp_path / "python3.8"
+    old.write_text("#!/bin/sh\necho 'Python 3.8.18'\n")
+    old.chmod(0o755)
+    done = daemons.run("worker", "start", "--queue-id", QUEUE, check=False, PYTHON_PATH=str(old))
+    assert done.returncode == 78 and "3.8.18" in done.stderr and "3.11" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_debug_logging(daemons: Daemons) -> None:
+    worker = Process(
+        ["bash", "-c", f"export LOG_LEVEL=DEBUG KUBIYA_DEBUG=true; exec kubiya worker start --queue-id={QUEUE}"],
+        daemons.environment(),
+        daemons.home,
+    )
+    try:
+        worker.expect("worker.ready", 60)
+        assert any(" debug " in line for line in worker.lines)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    finally:
+        worker.kill()
+
+
+# -- Connection errors
+
+
+def test_the_gateway_variable_wins(daemons: Daemons) -> None:
+    daemons.start(QUEUE, CONTROL_PLANE_URL="http://127.0.0.1:9")
+    assert daemons.pid_file()["control_plane_url"] == daemons.stack.url
+
+
+def test_an_unreachable_control_plane_is_named(daemons: Daemons) -> None:
+    url = "http://127.0.0.1:9"
+    done = daemons.run("worker", "start", "--queue-id", QUEUE, "-d", check=False, CONTROL_PLANE_GATEWAY_URL=url)
+    assert done.returncode == 69 and url in done.stderr and "CONTROL_PLANE_GATEWAY_URL" in done.stderr
+
+
+def test_the_proxy_settings_are_used(daemons: Daemons) -> None:
+    """A proxy that is not there: the worker says that it cannot get through, and where to look."""
+    done = daemons.run(
+        *("worker", "start", "--queue-id", QUEUE, "-d"),
+        check=False,
+        CONTROL_PLANE_GATEWAY_URL="http://control-plane.invalid",
+        HTTP_PROXY="http://127.0.0.1:9",
+        NO_PROXY="",
+        no_proxy="",
+    )
+    assert done.returncode == 69 and "control-plane.invalid" in done.stderr
+
+
+# -- Python dependencies
+
+
+def test_clearing_the_venv_heals_it(daemons: Daemons) -> None:
+    daemons.start(QUEUE)
+    daemons.run("worker", "stop")
+    sh(daemons, "rm -rf ~/.kubiya/workers/<queue-id>/venv")
+    daemons.start(QUEUE)
+    assert psutil.Process(daemons.worker_pid()).cmdline()[0] == str(daemons.folder() / "venv" / "bin" / "python")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_manual_repair(daemons: Daemons) -> None:
+    """It fetches packages, so it needs an index."""
+    daemons.start(QUEUE)
+    daemons.run("worker", "stop")
+    sh(daemons, "rm -rf ~/.kubiya/workers/<queue-id>/venv")
+    sh(
+        daemons,
+        "cd ~/.kubiya/workers/<queue-id> && unset PYTHONPATH && python3 -m venv venv"
+        " && source venv/bin/activate && pip install -q -r requirements.txt",
+    )
+    done = daemons.run("worker", "start", "--queue-id", QUEUE, "-d")
+    assert "made by hand" in done.stderr and done.stdout.startswith("ready: ")
+    assert (daemons.folder() / "venv" / "bin" / "pip").exists()
+
+
+# -- High memory usage
+
+
+def test_max_concurrent_activities_reaches_the_worker(daemons: Daemons) -> None:
+    daemons.start(QUEUE, MAX_CONCURRENT_ACTIVITIES="5")
+    assert psutil.Process(daemons.worker_pid()).environ()["MAX_CONCURRENT_ACTIVITIES"] == "5"
+
+
+# -- Logs not appearing
+
+
+def test_looking_at_the_logs_folder(daemons: Daemons) -> None:
+    daemons.start(QUEUE, LOG_LEVEL="INFO")
+    listed = sh(daemons, "ls -la ~/.kubiya/workers/<queue-id>/logs/")
+    assert "drwx------" in listed and "-rw-------" in listed and "worker.log" in listed
+    sh(daemons, "df -h")
+    sh(daemons, "touch ~/.kubiya/workers/<queue-id>/logs/test.log")
+    assert "worker.ready" in daemons.run("worker", "logs").stdout  # not confused by it
+
+
+def test_a_folder_that_cannot_be_written_is_named(daemons: Daemons) -> None:
+    daemons.workers.mkdir(parents=True)
+    (daemons.workers / QUEUE).write_text("in the way")
+    done = daemons.run("worker", "start", "--queue-id", QUEUE, "-d", check=False)
+    assert done.returncode == 78 and str(daemons.workers / QUEUE) in done.stderr
+
+
+# -- Worker status check
+
+
+def test_the_status_check(daemons: Daemons) -> None:
+    pid = daemons.start(QUEUE)
+    names = sh(daemons, "ls -la ~/.kubiya/workers/<queue-id>/")
+    for name in ("venv", "requirements.txt", "worker.py", "worker.pid", "daemon_info.txt", "logs"):
+        assert name in names
+    about = json.loads(sh(daemons, "cat ~/.kubiya/workers/<queue-id>/worker.pid"))
+    assert about["pid"] == pid
+    assert {"queue_id", "worker_dir", "log_file", "pid_file", "started_at", "deployment_type"} <= set(about)
+    text = sh(daemons, "cat ~/.kubiya/workers/<queue-id>/daemon_info.txt")
+    for fact in (str(pid), str(daemons.worker_pid()), about["log_file"], about["pid_file"], "kubiya worker stop"):
+        assert fact in text
+
+
+def test_the_queue_in_the_environment_is_enough(daemons: Daemons) -> None:
+    """Containers give QUEUE_ID only."""
+    daemons.run("worker", "start", "-d", QUEUE_ID=QUEUE)
+    assert os.getsid(daemons.worker_pid()) != os.getsid(0)
+    daemons.run("worker", "stop", QUEUE_ID=QUEUE)

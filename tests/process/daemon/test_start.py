@@ -1,0 +1,161 @@
+"""`kubiya worker start -d`: what is wrong shows in the terminal; ready means that it polls; one per queue."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+
+import psutil
+import pytest
+
+from tests.support.daemon import KUBIYA, Daemons
+from tests.support.stack import free_port, wait_until
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def test_ready_says_who_and_where_and_a_run_goes_through(daemons: Daemons) -> None:
+    done = daemons.run("worker", "start", "--queue-id", "default", "-d")
+    pid = daemons.pid_file()["pid"]
+    assert f"(pid {pid}, worker {daemons.worker_pid()})" in done.stdout
+    assert f"log: {daemons.folder() / 'logs' / 'worker.log'}" in done.stdout
+    execution = daemons.stack.execute("What fills the disk under /var/log?")
+    daemons.stack.wait(execution, "waiting_for_input", "completed", "failed", "waiting_for_approval")
+    assert daemons.stack.execution(execution)["status"] != "failed"
+
+
+def test_files_are_private_and_true(daemons: Daemons) -> None:
+    pid = daemons.start()
+    folder = daemons.folder()
+    for path in (folder, folder / "logs"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    for name in ("worker.pid", "daemon_info.txt", "worker.py", "requirements.txt", "state.json", "logs/worker.log"):
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600, name
+    about = daemons.pid_file()
+    assert about["pid"] == pid and about["deployment_type"] == "local"
+    assert about["worker_dir"] == str(folder) and about["log_file"] == str(folder / "logs" / "worker.log")
+    assert about["queue_name"] == "default" and about["started_at"].endswith("Z")
+    key = daemons.stack.key.encode()
+    leaked = [p for p in folder.rglob("*") if p.is_file() and not p.is_symlink() and key in p.read_bytes()]
+    assert not leaked
+    for process in daemons.processes():
+        assert daemons.stack.key not in " ".join(process.cmdline())
+
+
+def test_a_second_start_says_who_runs_and_touches_nothing(daemons: Daemons) -> None:
+    pid = daemons.start()
+    before = (daemons.worker_pid(), (daemons.folder() / "worker.pid").read_bytes())
+    queue_id = str(daemons.pid_file()["queue_id"])
+    for name in ("default", queue_id):  # the queue's other name leads to the same worker
+        done = daemons.run("worker", "start", "--queue-id", name, "-d", check=False)
+        assert done.returncode == 75 and f"pid {pid}" in done.stderr
+    assert (daemons.worker_pid(), (daemons.folder() / "worker.pid").read_bytes()) == before
+
+
+def test_two_starts_at_once_make_one_worker(daemons: Daemons) -> None:
+    argv = [KUBIYA, "worker", "start", "--queue-id", "default", "-d"]
+    both = [
+        subprocess.Popen(argv, env=daemons.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    codes = []
+    for process in both:
+        process.communicate(timeout=120)
+        codes.append(process.returncode)
+    assert sorted(codes) == [0, 75]
+    assert len([p for p in daemons.processes() if "worker.py" in " ".join(p.cmdline())]) == 1
+
+
+def test_instances_run_side_by_side(daemons: Daemons) -> None:
+    first, second = daemons.start(), daemons.start("default", "--instance", "2")
+    assert first != second
+    listed = [json.loads(line) for line in daemons.run("worker", "list", "--json").stdout.splitlines()]
+    assert [(w["instance"], w["state"], w["supervisor_pid"]) for w in listed] == [
+        (1, "running", first),
+        (2, "running", second),
+    ]
+    daemons.run("worker", "stop", "--queue-id", "default", "--instance", "2")
+    assert daemons.status("--queue-id", "default")["state"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "code", "words"),
+    [
+        ([], {"KUBIYA_API_KEY": "kby_wrong"}, 77, "refuses the API key"),
+        ([], {"KUBIYA_API_KEY": ""}, 77, "No API key"),
+        (["--queue-id", "nope"], {}, 78, "not known"),
+        (["--queue-id", "../../etc"], {}, 64, "--queue-id"),
+        ([], {"LOG_LEVEL": "loud"}, 78, "LOG_LEVEL"),
+        (["--max-log-size", "many"], {}, 64, "--max-log-size"),
+        (["--instance", "0"], {}, 64, "--instance"),
+        ([], {"PYTHON_PATH": "no-such-python"}, 78, "PYTHON_PATH"),
+        (["--package-source", "--pre"], {}, 64, "--package-source"),
+    ],
+)
+def test_what_is_wrong_shows_before_anything_is_started(
+    args: list[str], env: dict[str, str], code: int, words: str, daemons: Daemons
+) -> None:
+    done = daemons.run("worker", "start", "--queue-id", "default", "-d", *args, check=False, **env)
+    assert done.returncode == code
+    assert words in done.stderr.splitlines()[-1] and done.stdout == ""
+    assert not daemons.processes() and not list(daemons.workers.rglob("worker.pid"))
+
+
+def test_an_unreachable_control_plane_shows_in_the_terminal(daemons: Daemons) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    done = daemons.run("worker", "start", "--queue-id", "default", "-d", check=False, CONTROL_PLANE_GATEWAY_URL=url)
+    assert done.returncode == 69 and url in done.stderr
+    assert not daemons.processes()
+
+
+def test_what_only_the_worker_finds_out_shows_too(daemons: Daemons) -> None:
+    done = daemons.run("worker", "start", "--queue-id", "default", "-d", check=False, TEMPORAL_NAMESPACE="nope")
+    assert done.returncode == 78
+    assert "refuses namespace 'nope'" in done.stderr.splitlines()[-1]
+    assert "worker.registered" in done.stderr  # the log's last lines
+    daemons.wait_until_gone()
+    found = daemons.status("--queue-id", "default")
+    assert (found["state"], found["exit_code"], len(found["deaths"])) == ("failed", 78, 1)  # tried once
+
+
+def test_a_worker_that_does_not_get_ready_is_said_and_goes_on_trying(daemons: Daemons) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    done = daemons.run(
+        *("worker", "start", "--queue-id", "default", "-d", "--wait-timeout", "3"), check=False, TEMPORAL_HOST=address
+    )
+    assert done.returncode == 75 and "goes on trying" in done.stderr
+    assert daemons.status("--queue-id", "default")["state"] == "starting"
+    daemons.run("worker", "stop", "--queue-id", "default")
+    daemons.wait_until_gone()
+
+
+def test_without_waiting_it_returns_at_once(daemons: Daemons) -> None:
+    done = daemons.run("worker", "start", "--queue-id", "default", "-d", "--no-wait")
+    assert done.stdout.startswith("started ")
+    wait_until(lambda: daemons.status("--queue-id", "default")["state"] == "running", 60, "it polls")
+
+
+def test_the_callers_terminal_is_left_alone(daemons: Daemons) -> None:
+    """A daemon that kept the caller's descriptors would keep `ssh host kubiya worker start -d` from returning."""
+    pid = daemons.start()
+    for process in (psutil.Process(pid), psutil.Process(daemons.worker_pid())):
+        assert os.getsid(process.pid) != os.getsid(0)
+        assert process.terminal() is None
+        assert process.cwd() in ("/", str(daemons.folder()))
+
+
+def test_a_person_who_interrupts_the_wait_leaves_the_worker_running(daemons: Daemons) -> None:
+    process = subprocess.Popen(
+        [KUBIYA, "worker", "start", "--queue-id", "default", "-d"],
+        env=daemons.environment(TEMPORAL_HOST=f"127.0.0.1:{free_port()}"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_until((daemons.folder() / "worker.pid").exists, 60, "the supervisor runs")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert daemons.status("--queue-id", "default")["state"] == "starting"
