@@ -78,6 +78,7 @@ def typed(line: str, home: Path, environment: dict[str, str]) -> str:
     )
     text = (run.stdout + run.stderr).replace(str(home), "~")
     text = re.sub(r"127\.0\.0\.1:(?!1\b)\d+", "127.0.0.1:PORT", text)
+    text = re.sub(r"^kubiya worker: venv: .*\n", "", text, flags=re.MULTILINE)  # progress, with a time in it
     text = re.sub(r"There are: [\w, -]+", "There are: AGENTS", text)  # the sample ones, which may become more
     text = re.sub(r"pid \d+|kill \d+", lambda m: m[0].split()[0] + " PID", text)
     return f"$ {line}\n{text.rstrip()}\n[exit {run.returncode}]\n"
