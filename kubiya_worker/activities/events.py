@@ -18,7 +18,8 @@ from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol.execution import Member
 
-WINDOW: Final = 0.02  # seconds: chunks that arrive within it travel together; the first goes at once
+WINDOW: Final = 0.02  # seconds: chunks that arrive within it travel together
+FIRST: Final = 0.005  # seconds that the first event waits: what a fast step has to say travels in one request
 CLOSE_TIMEOUT: Final = 10.0  # seconds that a finished activity waits for its last events before it hands them back
 BATCH: Final = 200  # events in one request
 MERGED_BYTES: Final = 32_768  # a joined chunk grows no larger
@@ -92,6 +93,8 @@ class Publisher:
 
     async def _run(self) -> None:
         delay = 0.1
+        await self._wake.wait()
+        await self._pause(FIRST)
         while self._sending or self._queue or not self._closing.is_set():
             if not self._sending:
                 if not self._queue:

@@ -22,7 +22,7 @@ from temporalio.client import Client
 from temporalio.worker import Interceptor, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from kubiya_worker import activities, workflows
+from kubiya_worker import activities
 from kubiya_worker.control_plane.client import ControlPlane, Registration
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, WorkerError
@@ -41,6 +41,7 @@ from kubiya_worker.process.status import StatusFile
 from kubiya_worker.process.temporal import connect
 from kubiya_worker.process.verbosity import Verbosity
 from kubiya_worker.settings import Settings
+from kubiya_worker.workflows import registry
 
 log = structlog.get_logger()
 
@@ -156,11 +157,11 @@ def build_worker(
         hostname=settings.worker_hostname,
         secrets=(*settings.secrets, *filter(None, (registration.temporal_api_key, registration.litellm_api_key))),
     )
-    restrictions = SandboxRestrictions.default.with_passthrough_modules("kubiya_worker.protocol")
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(*registry.SHARED)
     worker = Worker(
         client,
         task_queue=registration.task_queue_name,
-        workflows=workflows.WORKFLOWS,
+        workflows=registry.WORKFLOWS,
         activities=activities.build(runtime),
         workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
         interceptors=interceptors,

@@ -17,8 +17,8 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
 from kubiya_worker.protocol import names
-from kubiya_worker.workflows import WORKFLOWS
 from kubiya_worker.workflows.agent import AgentExecutionWorkflow
+from kubiya_worker.workflows.registry import WORKFLOWS
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*/*.json"))
 SHAPES = {

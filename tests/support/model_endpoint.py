@@ -70,6 +70,7 @@ class ModelEndpoint:
         self.default: str | Answer = default
         self.tokens = tokens
         self.count = 0
+        self.first_token_at = 0.0  # monotonic: when the latest stream sent its first text
         self.aborted = 0  # requests whose client went away before the answer was complete
         self._kept: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self._host, self._port = host, port
@@ -210,6 +211,8 @@ class ModelEndpoint:
                 await asyncio.sleep(silence["seconds"])
             payload = b"data: " + data.encode() + b"\n\n"
             writer.write(b"%x\r\n%s\r\n" % (len(payload), payload))
+            if sent == 1:  # the head comes before it
+                self.first_token_at = time.monotonic()
             sent += 1
             if answer.get("chunk_delay") or writer.transport.get_write_buffer_size() > 65536:
                 await writer.drain()

@@ -129,7 +129,7 @@ class Stack:
             for process in self.processes:
                 print(f"--- {process.popen.args}", *process.lines[-60:], sep="\n")
 
-    def _start(self, argv: list[str], env: dict[str, str] | None = None) -> Process:
+    def start(self, argv: list[str], env: dict[str, str] | None = None) -> Process:
         process = Process(argv, env or {}, self.folder)
         self.processes.append(process)
         return process
@@ -140,14 +140,14 @@ class Stack:
         argv = [binary, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(self.temporal_port)]
         if self.persistent:
             argv += ["--db-filename", str(self.folder / "temporal.db")]
-        self.temporal = self._start([*argv, "--log-level", "error"])
+        self.temporal = self.start([*argv, "--log-level", "error"])
         wait_until(lambda: _listens(self.temporal_port), 30, "Temporal listens")
         return self.temporal
 
     def start_server(self) -> Process:
         argv = [sys.executable, "-m", "kubiya_worker.server", "--port", str(self.port), "--seed"]
         argv += ["--database", str(self.folder / "cp.db"), "--key-file", str(self.folder / "key")]
-        self.server = self._start([*argv, "--temporal-address", self.temporal_address])
+        self.server = self.start([*argv, "--temporal-address", self.temporal_address])
         self.server.expect("control_plane.listening")
         return self.server
 
@@ -169,7 +169,7 @@ class Stack:
         environment = self.worker_environment(**env)
         if mortal:
             environment["MORTAL"] = mortal
-        process = self._start([sys.executable, *module, "--queue-id", queue], environment)
+        process = self.start([sys.executable, *module, "--queue-id", queue], environment)
         if ready:
             process.expect("worker.ready")
         return process

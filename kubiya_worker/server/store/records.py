@@ -6,7 +6,7 @@ import json
 import uuid
 from typing import Any
 
-from sqlalchemy import Table, delete, insert, or_, select, update
+from sqlalchemy import Table, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from kubiya_worker.server.store.database import Database, dumps, now
@@ -21,6 +21,9 @@ class Taken(Exception):
 class Records:
     def __init__(self, database: Database, table: Table) -> None:
         self._db, self._table = database, table
+        t = table.c  # built once: building a query costs as much as running it
+        either = or_(t.id == bindparam("key"), t.name == bindparam("key"))
+        self._find = select(table).where(t.organization_id == bindparam("organization"), either)
 
     def _object(self, row: Any) -> Object:
         return {
@@ -34,9 +37,7 @@ class Records:
 
     def find(self, organization_id: str, key: str) -> Object | None:
         """By id, or by name; an id wins."""
-        t = self._table.c
-        query = select(self._table).where(t.organization_id == organization_id, or_(t.id == key, t.name == key))
-        rows = self._db.execute(query).all()
+        rows = self._db.execute(self._find, {"organization": organization_id, "key": key}).all()
         rows.sort(key=lambda row: row.id != key)
         return self._object(rows[0]) if rows else None
 

@@ -181,7 +181,7 @@ def test_thirty_clean_stops_are_thirty_zeros(start: Start, plane: ScriptedPlane)
 def test_it_is_called_worker_py_in_ps(stack: Stack) -> None:
     """The guide's `ps aux | grep worker.py`: started as `kubiya worker start` starts it."""
     environment = stack.worker_environment()
-    process = stack._start(
+    process = stack.start(
         [str(BIN / "kubiya"), "worker", "start", "--queue-id", "default"],
         environment,
     )

@@ -1,0 +1,21 @@
+"""The workflows that a worker runs, and what their sandbox shares instead of loading it anew for each execution."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kubiya_worker.workflows.agent import AgentExecutionWorkflow
+from kubiya_worker.workflows.dynamic import DynamicAgentExecutionWorkflow
+from kubiya_worker.workflows.scheduled import ScheduledJobWrapperWorkflow
+from kubiya_worker.workflows.team import TeamExecutionWorkflow
+
+WORKFLOWS: Final[list[type]] = [
+    AgentExecutionWorkflow,
+    TeamExecutionWorkflow,
+    DynamicAgentExecutionWorkflow,
+    ScheduledJobWrapperWorkflow,
+]
+
+# Modules without state, clocks or I/O. Loading them anew doubled what an execution costs its worker.
+_PURE: Final = ("approvals", "budget", "conversation", "ledger", "options", "outcomes", "wires")
+SHARED: Final = ("kubiya_worker.protocol", *(f"kubiya_worker.workflows.{name}" for name in _PURE))

@@ -1,0 +1,37 @@
+"""The benches run and say what they promise; what they measure in such small sizes means nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from scripts.bench import every
+from tests.support.stack import ROOT
+
+FIGURES = {"startup": "P1", "execution": "P2", "step": "P3", "first_token": "P4", "throughput": "P5", "install": "P6"}
+LONG = ("startup", "install")  # starts many workers; installs from a package index
+
+
+def run(name: str) -> str:
+    argv = [sys.executable, "-m", "scripts.bench.every", "--quick", "--json", name]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_each_bench_of_the_list_has_its_figure() -> None:
+    assert set(every.BENCHES) == set(FIGURES)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in LONG else []) for n in FIGURES])
+def test_a_bench_prints_its_figure_beside_its_baseline_as_one_line_of_json(name: str) -> None:
+    said = json.loads(run(name))
+    assert said["quick"] and said["machine"]["cores"] and said["rows"]
+    for row in said["rows"]:
+        assert row["figure"] == FIGURES[name]
+        assert {"median", "min", "max", "p95", "count"} == set(row["ours"]) == set(row["baseline"])
+        assert row["baseline_is"]
+    assert "| " + FIGURES[name] in every.markdown([every.row_of(raw) for raw in said["rows"]])
