@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
 
 WORKER_SAYS: Final = "kubiya worker: "  # how its last word begins (process/main.py)
 SHOWN: Final = 20  # lines of the log when a start fails
+
+
+SIZE: Final = re.compile(r"(\d+)([bkmg]?)", re.IGNORECASE)
+
+
+def _bytes(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    """A size as Docker has it."""
+    if value is None:
+        return None
+    found = SIZE.fullmatch(value)
+    if not found:
+        raise click.BadParameter(f"{value!r} is not a size such as 512m or 2g")
+    return int(found[1]) << {"": 0, "b": 0, "k": 10, "m": 20, "g": 30}[found[2].lower()]
 
 
 @click.command()
@@ -59,6 +73,8 @@ SHOWN: Final = 20  # lines of the log when a start fails
     default=True,
     help="--type=docker: fetch the newest image of that tag first; --pull=false does not.  [default: true]",
 )
+@click.option("--memory", callback=_bytes, help="--type=docker: most memory, such as 512m or 2g.")
+@click.option("--cpus", type=click.FloatRange(0, min_open=True), help="--type=docker: most cores, such as 1.5.")
 @click.option("--api-key", "api_key_on_argv", hidden=True, help="Refused: argv is visible to every user.")
 def start(
     config: str | None,
@@ -69,6 +85,8 @@ def start(
     image: str,
     image_tag: str,
     pull: bool,
+    memory: int | None,
+    cpus: float | None,
     **flags: Any,
 ) -> int:
     """Run a worker in the foreground until it is stopped, or with -d in the background, supervised."""
@@ -81,7 +99,7 @@ def start(
     if settings.deployment_type == "docker":
         from kubiya_worker.launch import docker
 
-        chosen = docker.Image(image or docker.DEFAULT_IMAGE, image_tag, pull)
+        chosen = docker.Image(image or docker.DEFAULT_IMAGE, image_tag, pull, memory, cpus)
         return docker.run(settings, chosen, detach=settings.daemon_mode, say=_say)
     if settings.daemon_mode:
         return daemonize(homes.find(settings.queue_id, instance), settings, 0.0 if no_wait else wait_timeout)

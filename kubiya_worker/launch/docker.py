@@ -11,7 +11,6 @@ import os
 import platform
 import signal
 import sys
-import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -175,6 +174,8 @@ def _create(client: DockerClient, settings: Settings, image: Image, *, detach: b
 
 def _archive(files: dict[str, str]) -> bytes:
     """A tar of files for the image's user alone."""
+    import tarfile  # every `kubiya worker start` imports this module, few pack
+
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for name, text in files.items():

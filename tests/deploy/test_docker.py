@@ -1,0 +1,177 @@
+"""The image and `--type=docker` with a real engine: run, logs, drain, kill, memory, restart, pull, secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deploy import engine
+from tests.support.stack import ROOT, Process, Stack, free_port, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+IMAGE = f"{engine.IMAGE}:{engine.TAG}"
+CONTAINER = "kubiya-worker-default"
+NAME = "run-by-hand"
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[str]:
+    with engine.engine() as address:
+        engine.build(address)
+        yield address
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def clean(host: str) -> Iterator[None]:
+    yield
+    left = engine.docker(host, "ps", "-aq").stdout.split()
+    if left:
+        engine.docker(host, "rm", "-fv", *left)
+
+
+def start(host: str, stack: Stack, *arguments: str) -> Process:
+    """`kubiya worker start --type=docker …`"""
+    environment = {**stack.worker_environment(), "DOCKER_HOST": host, "DOCKER_CONFIG": str(stack.folder)}
+    argv = [sys.executable, "-m", "kubiya_worker.cli.main", "worker", "start", "--queue-id=default", "--type=docker"]
+    given = [] if "--image" in arguments else ["--image", engine.IMAGE, "--image-tag", engine.TAG, "--pull=false"]
+    process = Process([*argv, *given, *arguments], environment, ROOT)
+    stack.processes.append(process)
+    return process
+
+
+def state(host: str, name: str = CONTAINER) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(engine.docker(host, "inspect", name).stdout)[0]
+    return found
+
+
+def run(host: str, stack: Stack, *options: str, name: str = NAME) -> None:
+    """`docker run`, as the worker guide has it, hardened as the manifests are."""
+    hard = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    keys = ["-e", f"KUBIYA_API_KEY={stack.key}", "-e", f"CONTROL_PLANE_URL={stack.url}", "-e", "QUEUE_ID=default"]
+    engine.docker(host, "run", "-d", "--name", name, "--network", "host", *hard, *keys, *options, IMAGE)
+    wait_until(lambda: "worker.ready" in engine.docker(host, "logs", name).stdout, 60, "the worker is ready")
+
+
+def test_the_guides_docker_run_does_work_as_an_unprivileged_user_on_a_read_only_root(host: str, stack: Stack) -> None:
+    run(host, stack)
+    script = json.dumps([{"text": "", "tools": [{"name": "shell", "arguments": {"command": "id -u"}}]}, {"text": "ok"}])
+    skill = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["id"]}}
+    agent = stack.agent("in-a-container", skills=[skill])
+    done = stack.wait(stack.execute(f"demo:script {script}", agent=agent))
+    assert done["status"] == "completed", done
+    outputs = [e["data"]["tool_output"] for e in stack.events(done["id"]) if e["event"] == "tool_completed"]
+    assert outputs == ["1000"] or outputs[0].strip() == "1000"
+    assert engine.docker(host, "exec", NAME, "cat", "/tmp/worker-ready", "/tmp/worker-alive").stdout.count("pid") == 2
+    wait_until(lambda: state(host, NAME)["State"]["Health"]["Status"] == "healthy", 60, "the health check passes")
+
+
+def test_docker_stop_drains_and_leaves_with_0(host: str, stack: Stack) -> None:
+    run(host, stack)
+    engine.docker(host, "stop", "-t", "30", NAME)
+    assert state(host, NAME)["State"]["ExitCode"] == 0
+    logs = engine.docker(host, "logs", NAME).stdout
+    assert "worker.draining" in logs and "worker.disconnected" in logs
+
+
+def test_a_killed_container_is_started_again_by_its_restart_policy(host: str, stack: Stack) -> None:
+    run(host, stack, "--restart", "unless-stopped")
+    pid = int(state(host, NAME)["State"]["Pid"])
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: state(host, NAME)["RestartCount"] == 1, 60, "the engine starts it again")
+    wait_until(lambda: engine.docker(host, "logs", NAME).stdout.count("worker.ready") == 2, 60, "it is ready again")
+
+
+def test_a_wrong_key_ends_with_77_and_one_line(host: str, stack: Stack) -> None:
+    keys = ["-e", "KUBIYA_API_KEY=kby_wrong", "-e", f"CONTROL_PLANE_URL={stack.url}", "-e", "QUEUE_ID=default"]
+    done = engine.docker(host, "run", "--network", "host", *keys, IMAGE, check=False)
+    assert done.returncode == 77
+    assert len(done.stderr.strip().splitlines()) == 1 and "KUBIYA_API_KEY" in done.stderr
+
+
+def test_kubiya_follows_its_container_and_passes_sigterm_on(host: str, stack: Stack) -> None:
+    worker = start(host, stack)
+    worker.expect("worker.ready", 60)
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(60) == 0
+    assert any("worker.drained" in line for line in worker.lines)
+    assert engine.docker(host, "ps", "-aq").stdout == ""
+
+
+def test_keys_are_in_no_part_of_the_containers_configuration(host: str, stack: Stack) -> None:
+    worker = start(host, stack)
+    worker.expect("worker.ready", 60)
+    assert stack.key not in engine.docker(host, "inspect", CONTAINER).stdout
+    assert stack.key not in Path(f"/proc/{worker.pid}/cmdline").read_text()
+    assert state(host)["Config"]["Labels"]["kubiya.queue-id"] == "default"
+    config = state(host)["HostConfig"]
+    assert config["ReadonlyRootfs"] and config["CapDrop"] == ["ALL"]
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(60) == 0
+
+
+def test_detached_it_stays_and_a_second_one_is_refused(host: str, stack: Stack) -> None:
+    first = start(host, stack, "-d")
+    assert first.wait(60) == 0, first.lines
+    assert state(host)["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    second = start(host, stack, "-d")
+    assert second.wait(60) == 75
+    assert f"runs already in the container {CONTAINER}" in second.lines[-1]
+    assert state(host)["State"]["Running"]
+
+
+def test_a_worker_that_runs_out_of_memory_says_so(host: str, stack: Stack) -> None:
+    worker = start(host, stack, "--memory", "24m")
+    assert worker.wait(120) == 75
+    assert "out of memory" in worker.lines[-1]
+
+
+def test_what_is_missing_is_told_in_one_line(host: str, stack: Stack) -> None:
+    missing = start(host, stack, "--image", "no-such-image", "--pull=false")
+    assert missing.wait(60) == 78
+    assert "no image no-such-image:latest" in missing.lines[-1]
+    nobody = start("unix:///nowhere/docker.sock", stack)
+    assert nobody.wait(60) == 69
+    assert "No Docker engine answers" in nobody.lines[-1]
+
+
+def test_an_image_is_pulled_from_a_registry(host: str, stack: Stack, tmp_path: Path) -> None:
+    if shutil.which("docker-registry") is None:
+        engine.install("docker-registry")
+    port = free_port()
+    config = tmp_path / "registry.yml"
+    storage = f"storage:\n  filesystem:\n    rootdirectory: {tmp_path}/images"
+    config.write_text(f"version: 0.1\n{storage}\nhttp:\n  addr: 127.0.0.1:{port}\n")
+    registry = subprocess.Popen(
+        ["docker-registry", "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        name = f"127.0.0.1:{port}/kubiya-worker"
+        engine.docker(host, "tag", IMAGE, f"{name}:v1")
+        wait_until(
+            lambda: engine.docker(host, "push", f"{name}:v1", check=False, timeout=120).returncode == 0, 120, "pushed"
+        )
+        engine.docker(host, "rmi", f"{name}:v1")
+        worker = start(host, stack, "--image", name, "--image-tag", "v1")
+        worker.expect("worker.ready", 120)
+        assert any("pulling" in line for line in worker.lines)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(60) == 0
+    finally:
+        registry.terminate()
+        registry.wait(10)
