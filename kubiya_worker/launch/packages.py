@@ -14,7 +14,7 @@ import site
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from kubiya_worker import __version__
@@ -117,22 +117,28 @@ def _file(flag: str, value: str) -> tuple[str, str]:
 
 def running_requirement() -> str:
     """The line of requirements.txt that installs what runs here, in any Python (PEP 610 says where it came from)."""
-    try:
-        distribution = importlib.metadata.distribution(NAME)
-    except importlib.metadata.PackageNotFoundError:
-        return f"-e {project_folder()}"  # a source tree on PYTHONPATH
-    try:
-        origin = json.loads(distribution.read_text("direct_url.json") or "null")
-    except ValueError:
-        origin = None
-    if not isinstance(origin, dict) or not origin.get("url"):
-        return f"{NAME}=={distribution.version}"
+    found = list(importlib.metadata.distributions(name=NAME))
+    origin = next((known for each in found if (known := _origin(each))), None)
+    if origin is None:
+        project = Path(project_folder())
+        if not found or (project / "pyproject.toml").exists():  # a source tree on PYTHONPATH
+            return f"-e {project}"
+        return f"{NAME}=={found[0].version}"
     url, vcs = str(origin["url"]), origin.get("vcs_info")
     if isinstance(vcs, dict) and vcs.get("vcs"):
         return f"{NAME} @ {vcs['vcs']}+{url}@{vcs.get('commit_id') or vcs.get('requested_revision') or 'HEAD'}"
     if (origin.get("dir_info") or {}).get("editable"):
         return f"-e {unquote(urlsplit(url).path)}"
     return f"{NAME} @ {url}"
+
+
+def _origin(distribution: importlib.metadata.Distribution) -> dict[str, Any] | None:
+    """Where it was installed from, when that was not an index."""
+    try:
+        origin = json.loads(distribution.read_text("direct_url.json") or "null")
+    except ValueError:
+        return None
+    return origin if isinstance(origin, dict) and origin.get("url") else None
 
 
 def project_folder() -> str:
