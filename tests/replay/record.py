@@ -30,8 +30,9 @@ SAVE = {"tools": [{"name": "save_file", "arguments": {"path": "note.txt", "conte
 def record(stack: Stack) -> Iterator[tuple[str, str]]:
     """(shape, history as JSON text) of one run each; a shape of several runs is numbered."""
     stack.worker()
-    for shape, execution in _executions(stack):
-        texts = asyncio.run(_histories(stack.temporal_address, f"agent-execution-{execution}"))
+    agents = ((shape, f"agent-execution-{execution}") for shape, execution in _executions(stack))
+    for shape, workflow_id in (*agents, *_teams(stack)):
+        texts = asyncio.run(_histories(stack.temporal_address, workflow_id))
         for number, text in enumerate(texts, 1):
             yield (shape if len(texts) == 1 else f"{shape}-{number}"), text
 
@@ -91,6 +92,38 @@ def _executions(stack: Stack) -> Iterator[tuple[str, str]]:
     execution = stack.execute(script(*[shell("true")] * 60, {"text": "The end."}), agent=agent)
     assert stack.wait(execution, timeout=120)["status"] == "completed"
     yield "continued", execution
+
+
+def _teams(stack: Stack) -> Iterator[tuple[str, str]]:
+    """(shape, workflow id) of teams, of one of their members, and of what exists in its input alone."""
+    one = stack.agent("one", skills=[SHELL])
+    two = stack.agent("two", skills=[FILES])
+    tasks = {"one": script(shell("true"), {"text": "One."}), "two": script(SAVE, {"text": "Two."})}
+    ask = {"tools": [{"name": f"ask_{name}", "arguments": {"task": task}} for name, task in tasks.items()]}
+    for mode, prompt in (
+        ("coordinate", script(ask, {"text": "Both."})),
+        ("route", script({"tools": ask["tools"][:1]})),
+        ("collaborate", "hello"),
+        ("sequential", script({"text": "In line."})),
+    ):
+        configuration = {"member_ids": [one, two], "mode": mode, "llm": {"model": "demo"}}
+        team = stack.call("POST", "/teams", {"name": mode, "configuration": configuration})["id"]
+        request = {"prompt": prompt, "worker_queue_id": "default"}
+        execution = stack.call("POST", f"/teams/{team}/execute", request)["execution_id"]
+        if mode == "coordinate":
+            asked = stack.first(execution, "approval_requested")
+            stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
+        assert stack.wait(execution)["status"] == "completed"
+        yield f"team-{mode}", f"team-execution-{execution}"
+        if mode == "coordinate":
+            yield "member", f"agent-execution-{execution}.1"
+            yield "member-approved", f"agent-execution-{execution}.2"
+
+    entity = {"entity_type": "agent", "name": "passing", "system_prompt": "", "model_id": "demo"}
+    request = {"prompt": script({"text": "Hello."}), "worker_queue_id": "default", "entity": entity}
+    execution = stack.call("POST", "/dynamic-executions/execute", request)["execution_id"]
+    assert stack.wait(execution)["status"] == "completed"
+    yield "dynamic", f"dynamic-execution-{execution}"
 
 
 async def _histories(address: str, workflow_id: str) -> list[str]:

@@ -32,6 +32,13 @@ SHAPES = {
     "failed",
     "continued-1",
     "continued-2",
+    "team-coordinate",
+    "team-route",
+    "team-collaborate",
+    "team-sequential",
+    "member",
+    "member-approved",
+    "dynamic",
 }
 
 
