@@ -161,5 +161,12 @@ def context_for(given: ex.ExecutionInput, found: Definition) -> calls.Context:
         members=found.members,
         member_timeout=found.member_timeout,
         member=given.member,
+        mcp_servers={**_servers(found, "mcp_servers"), **_servers(found, "mcpServers"), **given.mcp_servers},
         config={k: found.config[k] for k in ("budgets", "max_turns") if k in found.config} if given.member else {},
     )
+
+
+def _servers(found: Definition, key: str) -> dict[str, Any]:
+    """MCP servers of the configuration; what is no map of them is refused by whoever begins the execution."""
+    servers = found.config.get(key)
+    return servers if isinstance(servers, dict) else {}

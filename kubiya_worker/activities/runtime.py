@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from temporalio.client import Client
 
@@ -16,6 +16,7 @@ from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.models import Models
 from kubiya_worker.protocol.calls import Context
 from kubiya_worker.tools.base import Toolset
+from kubiya_worker.tools.mcp_pool import Pool
 from kubiya_worker.tools.redact import Redactor
 
 V = TypeVar("V")
@@ -58,6 +59,8 @@ class Runtime:
     contexts: Recent[Context] = field(default_factory=Recent)
     toolsets: Recent[Toolset] = field(default_factory=Recent)
     environments: Recent[Mapping[str, str]] = field(default_factory=Recent)  # for tools only; never in the history
+    servers: Recent[Mapping[str, Any]] = field(default_factory=Recent)  # the environments' MCP servers, the same
+    mcp: Pool = field(default_factory=Pool)
 
     @cached_property
     def redactor(self) -> Redactor:
@@ -65,5 +68,5 @@ class Runtime:
 
     def forget(self, execution_id: str) -> None:
         """Drop what is kept of an execution that is over."""
-        for kept in (self.transcripts, self.contexts, self.toolsets, self.environments):
+        for kept in (self.transcripts, self.contexts, self.toolsets, self.environments, self.servers):
             kept.forget(execution_id)

@@ -18,11 +18,15 @@ from kubiya_worker.protocol import calls, names, team
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
+from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools import mcp
+from kubiya_worker.tools.redact import Redactor
 from kubiya_worker.tools.toolset import build_toolset
 
 T = TypeVar("T")
 
 APPROVAL_POLL: Final = 15.0  # seconds, for a control plane that does not signal
+MCP_KEYS: Final = ("mcp_servers", "mcpServers")  # of an agent's configuration
 STATUS_POLLS: Final = 3  # PROTOCOL B.6: the published server decides within seconds after a turn was posted
 STATUS_POLL_EVERY: Final = 2.0
 
@@ -50,27 +54,55 @@ class SessionActivities:
         context.metadata = {**metadata, "workflow_started": True, "has_mcp_servers": bool(given.mcp_servers)}
         if names.FEATURE_APPROVAL_SIGNAL not in control_plane.features:
             context.approval_poll_seconds = APPROVAL_POLL
-        failure = None
+        failure, notices = None, list[str]()
         try:
             if found.failure is not None:
                 raise found.failure
+            mcp.merged(*(found.config.get(key) for key in MCP_KEYS))  # refuses what is no map of servers
             context.model_id = runtime.models.resolve(found.model_id)
             context.model_label = runtime.models.select(context.model_id).label
             toolset = build_toolset(context.skills, workspace=workspace_of(runtime, execution_id, context))
             members = [team.spec_of(member) for member in context.members]
-            context.tools = [spec.wire() for spec in (*members, *toolset.specs)]
+            offered = await self._mcp_tools(execution_id, context, found.environment, toolset.specs, notices)
+            context.tools = [spec.wire() for spec in (*members, *toolset.specs, *offered)]
         except WorkerError as error:
             failure = error.line()
         if given.member is None:
-            await self._show_start(given, begin, context)
+            await self._show_start(given, begin, context, notices)
         runtime.contexts.put(execution_id, context)
         runtime.environments.put(execution_id, tool_environment(found.environment))
         earlier = [x for x in map(_from_session, found.session) if x["message_id"] != begin.first_message["message_id"]]
         return calls.BeginResult(context=context, session=earlier, failure=failure)
 
-    async def _show_start(self, given: ex.ExecutionInput, begin: calls.BeginInput, context: calls.Context) -> None:
+    async def _mcp_tools(
+        self,
+        execution_id: str,
+        context: calls.Context,
+        environment: dict[str, Any],
+        others: list[ToolSpec],
+        notices: list[str],
+    ) -> list[ToolSpec]:
+        """What the execution's MCP servers offer. A server that cannot be used is a notice, not a failure."""
+        self._runtime.servers.put(execution_id, environment.get("mcp_servers") or {})
+        servers = mcp.parse(mcp.merged(environment.get("mcp_servers"), context.mcp_servers))
+        if not servers:
+            return []
+        workspace = workspace_of(self._runtime, execution_id, context)
+        variables = tool_environment(environment)
+        taken = [spec.name for spec in others]
+        specs, faults = await mcp.discover(servers, self._runtime.mcp, variables, workspace, taken)
+        redactor = Redactor([*self._runtime.secrets, *variables.values()])
+        for fault in map(redactor.text, faults):
+            activity.logger.warning("mcp.unavailable %s", fault)
+            notices.append(fault)
+        return specs
+
+    async def _show_start(
+        self, given: ex.ExecutionInput, begin: calls.BeginInput, context: calls.Context, notices: list[str]
+    ) -> None:
         control_plane, execution_id = self._runtime.control_plane, given.execution_id
         metadata = {**context.metadata, "model": context.model_id, "model_label": context.model_label}
+        first = _first_events(execution_id, begin.first_message, context, notices)
         await asyncio.gather(
             ask(
                 control_plane.patch_execution,
@@ -79,7 +111,7 @@ class SessionActivities:
                 started_at=ev.now(),
                 execution_metadata=metadata,
             ),
-            ask(control_plane.publish, execution_id, _first_events(execution_id, begin.first_message, context)),
+            ask(control_plane.publish, execution_id, first),
             self._agent_status("dynamic" if given.definition else given.kind, given.agent_id, ex.RUNNING),
         )
 
@@ -139,7 +171,7 @@ class SessionActivities:
         return ex.WAITING
 
 
-def _first_events(execution_id: str, first: m.Message, context: calls.Context) -> list[ev.Event]:
+def _first_events(execution_id: str, first: m.Message, context: calls.Context, notices: list[str]) -> list[ev.Event]:
     model = {"model": context.model_id, "model_label": context.model_label}
     run = {"run_id": activity.info().workflow_run_id, "execution_id": execution_id, "cancellable": True}
     return [
@@ -156,6 +188,10 @@ def _first_events(execution_id: str, first: m.Message, context: calls.Context) -
         ),
         ev.event(f"message:{first['message_id']}", ev.MESSAGE, first),
         ev.event(f"run_started:{execution_id}", ev.RUN_STARTED, {**run, **model}),
+        *(
+            ev.event(f"notice:{execution_id}:mcp:{n}", ev.NOTICE, {"message": text, "execution_id": execution_id})
+            for n, text in enumerate(notices)
+        ),
     ]
 
 

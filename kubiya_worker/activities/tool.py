@@ -19,7 +19,8 @@ from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.protocol import calls, names, team
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import messages as m
-from kubiya_worker.tools import policy
+from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools import mcp, policy
 from kubiya_worker.tools.arguments import parse_arguments
 from kubiya_worker.tools.base import Tool, ToolArgumentsError, ToolContext, ToolResult, Toolset
 from kubiya_worker.tools.redact import Redactor
@@ -53,7 +54,7 @@ class ToolActivities:
         runtime = self._runtime
         async with heartbeats():
             context = await context_of(runtime, call.execution_id)
-            toolset = self._toolset(call.execution_id, context)
+            toolset = await self._toolset(call, context)
             tool = toolset.get(call.tool_name)
             member = team.member_of(context.members, call.tool_name)
             spec = team.spec_of(member) if member else tool.spec if tool else None
@@ -96,12 +97,21 @@ class ToolActivities:
         control_plane = self._runtime.control_plane
         return Publisher(control_plane, call.execution_id, hold=call.hold, member=context.member)
 
-    def _toolset(self, execution_id: str, context: calls.Context) -> Toolset:
-        known = self._runtime.toolsets.get(execution_id)
+    async def _toolset(self, call: calls.ToolInput, context: calls.Context) -> Toolset:
+        """The execution's tools; those of MCP servers as they were listed at its start."""
+        runtime, execution_id = self._runtime, call.execution_id
+        known = runtime.toolsets.get(execution_id)
         if known is None:
-            workspace = workspace_of(self._runtime, execution_id, context)
-            known = build_toolset(context.skills, workspace=workspace)
-            self._runtime.toolsets.put(execution_id, known)
+            known = build_toolset(context.skills, workspace=workspace_of(runtime, execution_id, context))
+            offered = [spec for spec in map(ToolSpec.parse, context.tools) if spec.source == "mcp"]
+            if offered:
+                if runtime.servers.get(execution_id) is None:
+                    runtime.environments.forget(execution_id)
+                    await self._environment(call, context)
+                servers = mcp.parse(mcp.merged(runtime.servers.get(execution_id), context.mcp_servers))
+                own = (tool for tool in map(known.get, (spec.name for spec in known.specs)) if tool is not None)
+                known = Toolset([*own, *mcp.tools_of(offered, servers, runtime.mcp)])
+            runtime.toolsets.put(execution_id, known)
         return known
 
     async def _look_up(self, call: calls.ToolInput) -> str:
@@ -120,6 +130,7 @@ class ToolActivities:
                 return {}
             known = tool_environment(raw)
             self._runtime.environments.put(call.execution_id, known)
+            self._runtime.servers.put(call.execution_id, raw.get("mcp_servers") or {})
         return known
 
     async def _run(

@@ -44,6 +44,7 @@ class Context:
     )  # {tool, kind, id, name, description, queue, definition}
     member_timeout: float = 0.0  # seconds
     member: Member | None = None  # set: this is a member's run
+    mcp_servers: dict[str, Any] = field(default_factory=dict)  # of the input; the environment's are fetched when used
     config: dict[str, Any] = field(default_factory=dict)  # a member's budgets, out of its own definition
 
     @classmethod

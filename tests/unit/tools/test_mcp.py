@@ -1,0 +1,115 @@
+from types import SimpleNamespace as Object
+from typing import Any
+
+import pytest
+
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools import mcp, templates
+
+
+@pytest.mark.parametrize(
+    ("raw", "transport"),
+    [
+        ({"command": "x"}, "stdio"),
+        ({"command": "x", "args": ["a", 1], "env": {"A": 1}, "type": "stdio"}, "stdio"),
+        ({"url": "https://h.example/mcp"}, "http"),
+        ({"url": "https://h.example/mcp", "type": "streamable_http"}, "http"),
+        ({"url": "https://h.example/sse", "transport_type": "sse", "headers": {"A": "{{.secret.B}}"}}, "sse"),
+        ({"url": "{{BASE}}/mcp", "type": "http", "command": None}, "http"),
+    ],
+)
+def test_each_transport_is_told_from_its_settings(raw: dict[str, Any], transport: str) -> None:
+    assert [server.transport for server in mcp.parse({"s": raw})] == [transport]
+
+
+def test_a_server_that_is_switched_off_is_none() -> None:
+    assert mcp.parse({"s": {"command": "x", "enabled": False}}) == [] == mcp.parse(None)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({}, "exactly one of `command` and `url`"),
+        ({"command": "x", "url": "http://h"}, "exactly one"),
+        ({"command": "x", "type": "sse"}, "does not fit"),
+        ({"url": "http://h", "type": "carrier-pigeon"}, "does not fit"),
+        ({"url": "file:///x"}, "not an http(s) URL"),
+        ({"command": "x", "arguments": []}, "unknown key `arguments`"),
+        ({"command": "x", "args": "a b"}, "`args` is not a list"),
+        ({"command": "x", "env": ["A=1"]}, "`env` is not an object"),
+        ({"command": "x", "timeout": 46}, "from 1 to 45"),
+        ({"command": "x", "required": "yes"}, "true or false"),
+        ("x", "not an object"),
+    ],
+)
+def test_what_is_not_understood_is_refused_by_name(raw: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        mcp.parse({"files": raw})
+    assert message in caught.value.line() and "'files'" in caught.value.line()
+
+
+def test_later_maps_win_by_name() -> None:
+    assert mcp.merged({"a": 1, "b": 1}, None, {"b": 2}) == {"a": 1, "b": 2}
+    with pytest.raises(ConfigurationError):
+        mcp.merged(["a"])
+
+
+def test_templates_come_from_the_execution_and_never_from_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBIYA_API_KEY", "kby_of_the_worker")
+    server = mcp.parse(
+        {
+            "s": {
+                "command": "{{BIN}}",
+                "args": ["{{.env.A}}", "{{ KUBIYA_API_KEY }}", "{{.graph.id}}"],
+                "env": {"T": "x {{.secret.T}}"},
+            }
+        }
+    )[0]
+    resolved = server.resolved({"BIN": "tool", "A": "a", "T": "t"})
+    assert (resolved.command, resolved.args) == ("tool", ("a", "{{ KUBIYA_API_KEY }}", "{{.graph.id}}"))
+    assert resolved.env == {"T": "x t"}
+    with pytest.raises(ConfigurationError, match="the secret T is not in the execution's environment"):
+        server.resolved({})
+    assert server.key != resolved.key and "x t" not in resolved.key
+
+
+def test_a_value_is_not_itself_a_template() -> None:
+    assert templates.resolve("{{A}}", {"A": "{{B}}", "B": "b"}, "") == "{{B}}"
+
+
+def test_names_fit_what_providers_take_and_stay_apart() -> None:
+    taken: set[str] = set()
+    for server, tool in [("s", "read"), ("s", "r.e a/d"), ("s", "r_e_a_d"), ("x" * 70, "y" * 70), ("x" * 70, "z" * 70)]:
+        name = mcp.provider_name(server, tool, taken)
+        assert len(name) <= 64 and name.startswith("mcp__") and name not in taken
+        assert all(char.isascii() and (char.isalnum() or char in "_-") for char in name)
+        taken.add(name)
+    assert "mcp__s__read" in taken
+
+
+def test_a_servers_hints_do_not_make_a_tool_trusted() -> None:
+    server = mcp.parse({"s": {"command": "x"}})[0]
+
+    def spec(**hints: bool) -> ToolSpec:
+        annotations = Object(**{"read_only_hint": None, "destructive_hint": None, **hints})
+        about = {"name": "t", "title": None, "description": None, "input_schema": {}}
+        return mcp._spec(server, Object(**about, annotations=annotations))
+
+    assert spec(read_only_hint=True).risk == "medium" and spec(read_only_hint=True).taints
+    assert spec(destructive_hint=True).risk == "high" and not spec().idempotent
+    assert spec().parameters == {"type": "object", "properties": {}} and spec().origin == "s/t"
+
+
+def test_results_become_text_and_are_cut() -> None:
+    blocks = [
+        Object(type="text", text="a" * 100),
+        Object(type="image", mime_type="image/png", data="AAAA"),
+        Object(type="resource_link", uri="file:///x"),
+    ]
+    result = mcp.render(Object(content=blocks, structured_content=None, is_error=False), 50)
+    assert result.output.startswith("a" * 50 + "\n… ") and result.metadata["characters_left_out"] > 0
+    whole = mcp.render(Object(content=blocks[1:], structured_content=None, is_error=True), 500)
+    assert whole.output == "[image, image/png, 3 bytes, not shown]\n[resource file:///x]" and whole.error
+    structured = mcp.render(Object(content=[], structured_content={"a": 1}, is_error=False), 500)
+    assert structured.output == '{"a": 1}'
