@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kubiya_worker.process import metrics
 from kubiya_worker.settings import describe
+from kubiya_worker.tools import toolset
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 
@@ -37,9 +38,21 @@ figures of Temporal's SDK (`temporal_…`) are on the same page. A Grafana dashb
 {table}"""
 
 
+SKILLS = """# Skills and their keys
+
+Written by `scripts/docs` from the tables in `kubiya_worker/tools/`. How to use and to write them:
+[skills](../skills.md).
+
+In brackets: the default. A key that is not known, or a value that does not fit, refuses the execution when it starts,
+with the skill, the key and what would be right. `null` stands for the default.
+
+{table}"""
+
+
 def main() -> None:
     REFERENCE.mkdir(parents=True, exist_ok=True)
     (REFERENCE / "settings.md").write_text(SETTINGS.format(table=describe.reference()))
+    (REFERENCE / "skills.md").write_text(SKILLS.format(table=toolset.reference()))
     (REFERENCE / "metrics.md").write_text(METRICS.format(table=metrics.reference()))
 
 

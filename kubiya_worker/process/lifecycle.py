@@ -22,7 +22,7 @@ from temporalio.client import Client
 from temporalio.worker import Interceptor, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from kubiya_worker import activities
+from kubiya_worker import activities, extensions
 from kubiya_worker.control_plane.client import ControlPlane, Registration
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, WorkerError
@@ -40,6 +40,7 @@ from kubiya_worker.process.registration import Stopped, register
 from kubiya_worker.process.status import StatusFile
 from kubiya_worker.process.temporal import connect
 from kubiya_worker.process.verbosity import Verbosity
+from kubiya_worker.protocol import names
 from kubiya_worker.settings import Settings
 from kubiya_worker.workflows import registry
 
@@ -158,20 +159,36 @@ def build_worker(
         secrets=(*settings.secrets, *filter(None, (registration.temporal_api_key, registration.litellm_api_key))),
     )
     restrictions = SandboxRestrictions.default.with_passthrough_modules(*registry.SHARED)
-    worker = Worker(
-        client,
-        task_queue=registration.task_queue_name,
-        workflows=registry.WORKFLOWS,
-        activities=activities.build(runtime),
-        workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
-        interceptors=interceptors,
-        max_concurrent_activities=settings.max_concurrent_activities,
-        max_cached_workflows=CACHED_WORKFLOWS,
-        graceful_shutdown_timeout=timedelta(seconds=settings.grace_period),
-        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-    )
-    return worker, runtime
+    own = activities.build(runtime)
+    found = extensions.load(settings.extensions, names.OURS)
+    for fault in found.faults:
+        log.error("extension.refused", fault=fault)
+    if found.modules:
+        log.info("extension.loaded", modules=", ".join(found.modules))
+
+    def make(custom: list[type]) -> Worker:
+        return Worker(
+            client,
+            task_queue=registration.task_queue_name,
+            workflows=[*registry.WORKFLOWS, *custom],
+            activities=[*own, *found.activities],
+            activity_executor=ThreadPoolExecutor(settings.max_concurrent_activities, "custom-activity"),
+            workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+            interceptors=interceptors,
+            max_concurrent_activities=settings.max_concurrent_activities,
+            max_cached_workflows=CACHED_WORKFLOWS,
+            graceful_shutdown_timeout=timedelta(seconds=settings.grace_period),
+            max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+            default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        )
+
+    try:
+        return make(found.workflows), runtime
+    except (RuntimeError, ValueError) as error:
+        if not found.workflows:
+            raise
+        log.error("extension.refused", fault=f"custom workflows cannot be registered: {error}")
+        return make([]), runtime
 
 
 async def run(settings: Settings, control_plane: ControlPlane, recent: Recent, began: float) -> int:

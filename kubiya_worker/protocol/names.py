@@ -41,6 +41,27 @@ END_MEMBER: Final = "end_member"
 CREATE_JOB_EXECUTION: Final = "create_job_execution"
 END_JOB_EXECUTION: Final = "end_job_execution"
 
+# What an extension may not call its own.
+OURS: Final = frozenset(
+    {
+        AGENT_WORKFLOW,
+        TEAM_WORKFLOW,
+        DYNAMIC_WORKFLOW,
+        SCHEDULED_WORKFLOW,
+        BEGIN_EXECUTION,
+        CALL_MODEL,
+        CALL_TOOL,
+        REQUEST_APPROVAL,
+        CHECK_APPROVAL,
+        REPORT,
+        END_TURN,
+        END_EXECUTION,
+        END_MEMBER,
+        CREATE_JOB_EXECUTION,
+        END_JOB_EXECUTION,
+    }
+)
+
 # What the local control plane can do beyond the published one; sent as `features` in the start reply.
 FEATURE_EVENTS_BATCH: Final = "events_batch"  # POST /executions/{id}/events/batch, deduplicated by event_id
 FEATURE_CONTEXT: Final = "execution_context"  # GET /executions/{id}/context: agent, skills, session … at once

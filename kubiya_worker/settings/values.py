@@ -37,6 +37,7 @@ class Settings:
     metrics_host: str = "127.0.0.1"
     status_file: str | None = None
     workspace: str | None = None
+    extensions: str = ""
     model_override: str | None = None
     default_model: str | None = None
     litellm_api_base: str | None = None

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import data_visualization, file_generation, files, http, python, shell, sleep
+from kubiya_worker.tools import custom, data_visualization, file_generation, files, http, mcp, python, shell, sleep
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, Toolset
 from kubiya_worker.tools.configuration import Skill
 
 NAME_LIMIT: Final = 64  # characters of a tool's name that model providers take (PROTOCOL D.4)
 
-MODULES: Final = (shell, files, python, http, file_generation, data_visualization, sleep)
+MODULES: Final = (shell, files, python, http, file_generation, data_visualization, custom, sleep)
 _BUILDERS: Final = {kind: module for module in MODULES for kind in module.TYPES}
 
 # Types of the published worker that this one has not: what to do instead.
@@ -33,7 +33,6 @@ _ABSENT: Final = dict.fromkeys(
         "agent_communication",
         "remote_filesystem",
         "slack",
-        "custom",
     ),
     _LATER,
 )
@@ -59,7 +58,30 @@ def build_toolset(skills: Sequence[Mapping[str, Any]], *, workspace: Path) -> To
             name = _free_name(tool.spec.name, skill.name, names)
             names.add(name)
             tools.append(tool if name == tool.spec.name else _Renamed(replace(tool.spec, name=name), tool))
+    tools += [tool for tool in custom.offered() if tool.spec.name not in names]
     return Toolset(tools)
+
+
+def reference() -> str:
+    """Every skill with its keys, and the keys of MCP servers, as Markdown."""
+    parts = []
+    for module in MODULES:
+        names = ", ".join(f"`{name}`" for name in module.TYPES)
+        about = (module.__doc__ or "").splitlines()[0].partition(": ")[2] or (module.__doc__ or "").splitlines()[0]
+        parts.append(f"## {module.TYPES[0]}\n\n{about[:1].upper()}{about[1:]} Type: {names}.\n\n{_table(module.KEYS)}")
+    parts.append(f"## MCP servers\n\nOf each server in `mcp_servers`.\n\n{_table(mcp.KEYS)}")
+    absent = ", ".join(f"`{name}`" for name in _ABSENT)
+    parts.append(
+        f"## Not here\n\n{absent}: refused when an execution starts. Attach an MCP server that offers the same.\n"
+    )
+    return "\n".join(parts)
+
+
+def _table(keys: Mapping[str, str]) -> str:
+    if not keys:
+        return "No keys.\n"
+    rows = "".join(f"| `{key}` | {text.replace('|', '&#124;')} |\n" for key, text in keys.items())
+    return f"| key | meaning |\n|---|---|\n{rows}"
 
 
 def _unknown(skill: Skill) -> ConfigurationError:

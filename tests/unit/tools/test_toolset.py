@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.tools import toolset
 from kubiya_worker.tools.toolset import build_toolset
 
 
@@ -104,3 +105,15 @@ def test_a_skill_says_what_the_model_should_know(tmp_path: Path) -> None:
         [skill("shell", usage_guidelines="Ask before rm.", blocked_commands=["cat"])], workspace=tmp_path
     ).specs[0]
     assert "Ask before rm." in spec.description and "Not these: cat" in spec.description
+
+
+def test_the_reference_page_is_current() -> None:
+    """Regenerate with scripts/docs."""
+    page = Path(__file__).parents[3] / "docs" / "reference" / "skills.md"
+    assert toolset.reference() in page.read_text()
+
+
+def test_the_guide_names_every_skill() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "skills.md").read_text()
+    for module in toolset.MODULES:
+        assert f"`{module.TYPES[0]}`" in guide

@@ -1,0 +1,99 @@
+"""A worker's own activities, workflows and tools: Python files of the operator, and packages with an entry point.
+
+`KUBIYA_EXTENSIONS` names files and folders; `~/.kubiya/custom_activities.py` is loaded when it is there; so is every
+module of the entry point group `kubiya_worker.extensions`. They are loaded once, when the worker starts: a restart is
+how they are reloaded. One that fails to import is named in the log, and the rest is loaded. They run in the worker's
+process, with all that the worker may do: treat them like the worker's own code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from kubiya_worker.tools.base import ToolContext, ToolResult
+from kubiya_worker.tools.custom import tool
+
+GROUP: Final = "kubiya_worker.extensions"
+DEFAULT: Final = "~/.kubiya/custom_activities.py"
+
+
+@dataclass
+class Extensions:
+    """What was found; `faults` are lines for the log, one for each file that could not be loaded."""
+
+    activities: list[Any] = field(default_factory=list)
+    workflows: list[type] = field(default_factory=list)
+    modules: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def load(places: str, taken: Iterable[str] = ()) -> Extensions:
+    """`places` are files and folders with commas between; `taken` are the names of the worker's own."""
+    found, names = Extensions(), set(taken)
+    for path in _files(places, found.faults):
+        _add(found, names, str(path), lambda path=path: _import(path))
+    for point in importlib.metadata.entry_points(group=GROUP):
+        _add(found, names, f"{point.name} ({point.value})", lambda point=point: importlib.import_module(point.module))
+    return found
+
+
+def _files(places: str, faults: list[str]) -> list[Path]:
+    given = [Path(place.strip()).expanduser() for place in places.split(",") if place.strip()]
+    default = Path(DEFAULT).expanduser()
+    files = []
+    for place in given + ([default] if default.is_file() and default not in given else []):
+        if place.is_dir():
+            files += sorted(path for path in place.glob("*.py") if not path.name.startswith("_"))
+        elif place.is_file():
+            files.append(place)
+        else:
+            faults.append(f"{place}: there is no such file or folder")
+    return files
+
+
+def _import(path: Path) -> ModuleType:
+    """By its name, from its folder: Temporal's workflow sandbox imports a workflow's module once more by that name."""
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    module = importlib.import_module(path.stem)
+    if Path(getattr(module, "__file__", None) or "").resolve() != path.resolve():
+        raise ImportError(f"another module has the name {path.stem}; rename the file")
+    return module
+
+
+def _add(found: Extensions, names: set[str], where: str, load: Any) -> None:
+    try:
+        module = load()
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        frames = traceback.extract_tb(error.__traceback__)
+        line = f":{frames[-1].lineno} in {Path(frames[-1].filename).name}" if frames else ""
+        found.faults.append(f"{where}: {type(error).__name__}: {error}{line}")
+        return
+    found.modules.append(where)
+    for value in list(vars(module).values()):
+        for mark, kept in (
+            ("__temporal_activity_definition", found.activities),
+            ("__temporal_workflow_definition", found.workflows),
+        ):
+            definition = getattr(value, mark, None)
+            if definition is None or value in kept or getattr(value, "__module__", None) != module.__name__:
+                continue
+            if definition.name in names:
+                found.faults.append(f"{where}: the name {definition.name} is taken; it is left out")
+                continue
+            names.add(definition.name)
+            kept.append(value)
+
+
+__all__ = ["Extensions", "ToolContext", "ToolResult", "load", "tool"]
