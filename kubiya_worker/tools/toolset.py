@@ -24,6 +24,7 @@ _BUILDERS: Final = {kind: module for module in MODULES for kind in module.TYPES}
 _LATER: Final = "is not one of this worker's; remove it, or attach an MCP server that offers the same (docs/skills.md)"
 _ABSENT: Final = dict.fromkeys(
     (
+        "docker",
         "workflow_executor",
         "contextual_awareness",
         "context_graph_search",
