@@ -70,7 +70,9 @@ async def health(call: Call) -> Any:
     """The guide's health check of a queue."""
     queue = queue_of(call)
     live = call.plane.workers.live(call.organization_id, queue["id"])
-    status = "healthy" if live else "no_workers"
+    # Ours say whether they poll; of others a heartbeat has to do.
+    polling = [w for w in live if w["worker_metadata"].get("polling", True)]
+    status = "healthy" if polling else "degraded" if live else "no_workers"
     return {"status": status, "queue_id": queue["id"], "active_workers": len(live), "workers": live}
 
 

@@ -149,9 +149,15 @@ def test_ready_goes_with_temporal_and_comes_back_with_it(tmp_path: Path) -> None
         worker.expect("worker.not_ready .*Temporal does not answer")
         assert not ready.exists() and alive.exists()
         supervisor.expect("STATUS=not ready: Temporal does not answer")
+
+        def queue_health() -> str:
+            return str(stack.call("GET", "/workers/default/health")["status"])
+
+        wait_until(lambda: queue_health() == "degraded", 30, "the queue's health says that nobody polls")
         stack.start_temporal()
         worker.expect("worker.ready_again", 90)
         assert ready.exists()
+        wait_until(lambda: queue_health() == "healthy", 30, "the queue is healthy again")
         assert stack.wait(stack.execute('demo:script [{"text": "still here"}]'))["response"] == "still here"
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
