@@ -205,8 +205,9 @@ class Log:
         if not count:
             return
         try:
-            os.ftruncate(self._descriptor, self._size - count)
-            self._size -= count
+            # From the file itself: somebody may have emptied it, and must not get it back as zeros.
+            self._size = max(0, os.fstat(self._descriptor).st_size - count)
+            os.ftruncate(self._descriptor, self._size)
         except OSError:
             self._torn = True
 
@@ -239,7 +240,8 @@ class Log:
             return
         self._looked = now
         try:
-            same = self.path.stat().st_ino == self._inode
+            found = self.path.stat()
+            same, self._size = found.st_ino == self._inode, found.st_size
         except OSError:
             same = False
         if not same:

@@ -210,3 +210,15 @@ def test_a_full_disk_within_a_very_long_line_drops_that_line(tmp_path: Path, mon
     assert lines[0] == b"whole" and lines[2] == b"next"
     assert (log.lost_lines, log.lost_bytes) == (1, 280_000 + len(b"its end\n"))
     assert b"bytes=280008 lines=1" in lines[1]
+
+
+def test_a_file_that_somebody_empties_does_not_come_back_as_zeros(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = sink(tmp_path, max_size=100_000)
+    log.feed(b"0123456789\n" * 5)
+    os.truncate(tmp_path / "log", 0)
+    disk = FullDisk(monkeypatch)
+    disk.room = 15
+    log.feed(b"0123456789\n" * 2)
+    assert read(tmp_path / "log") == b"0123456789\n"

@@ -1,0 +1,59 @@
+"""S5: a full disk, a real one (tmpfs); and many rotations under load, through the real pipe."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.supervised import Supervised, until
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(disk)]
+    if sys.platform != "linux" or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no tmpfs may be mounted here")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_never_makes_the_child_wait_and_the_loss_is_told(tmp_path: Path, small_disk: Path) -> None:
+    log = small_disk / "worker.log"
+    steps = ["ready", "spam:30000:100", "status:done", "echo", "wait"]
+    with Supervised(tmp_path, *steps, log_file=str(log)) as supervised:
+        supervised.ready()
+        state = until(lambda: (s := supervised.state())["child"]["status"] == "done" and s["log"]["lost_lines"] and s)
+        assert state["state"] == "running"
+        lines = log.read_bytes().splitlines()
+        assert all(len(line) == 99 for line in lines if line[:8].isdigit() and line[8:9] == b" "), "no line is split"
+        kept = sum(line.endswith(b"x") for line in lines)
+        os.truncate(log, 0)
+        until(lambda: b"supervisor.log_lost" in log.read_bytes())
+        supervised.signal(signal.SIGTERM)
+        assert supervised.ended() == 0
+        lost = supervised.state()["log"]
+        assert kept + lost["lost_lines"] >= 30000
+        assert b"reason=ENOSPC" in log.read_bytes()
+
+
+def test_many_rotations_under_load_lose_nothing(tmp_path: Path) -> None:
+    count, fields = 20_000, {"max_size": 40_000, "max_backups": 1000}
+    with Supervised(tmp_path, "ready", f"spam:{count}:100", "exit:0", **fields) as supervised:
+        assert supervised.ended() == 0
+        assert supervised.state()["log"]["rotations"] >= 50
+        numbers = []
+        for path in supervised.log.parent.iterdir():
+            content = path.read_bytes()
+            assert content.endswith(b"\n") and len(content) <= 40_000
+            numbers += [int(line[:8]) for line in content.splitlines() if line.endswith(b"xx") and len(line) == 99]
+        assert sorted(numbers) == list(range(count))

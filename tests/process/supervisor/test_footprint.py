@@ -1,0 +1,22 @@
+"""S7: what a supervisor costs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.supervised import Supervised
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measured on Linux")
+def test_it_is_small_and_sleeps(tmp_path: Path) -> None:
+    with Supervised(tmp_path, "ready", "wait", foreground=False) as supervised:
+        process = psutil.Process(supervised.ready()["pid"])
+        assert process.memory_info().rss < 20_000_000
+        before = sum(process.cpu_times()[:2])
+        time.sleep(3)  # idle CPU is a figure over time
+        assert sum(process.cpu_times()[:2]) - before < 0.011, "at most one tick of the clock"
