@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from typing import Any
 
 import pytest
+from temporalio.client import Client
 
 from tests.support.stack import Stack
 
@@ -288,3 +290,25 @@ def test_a_team_that_is_set_up_wrong_fails_with_one_line(stack: Stack) -> None:
     row = stack.wait(team.execute("hello"))
     assert row["status"] == "failed"
     assert "'anarchy' is not one of coordinate, route, collaborate, sequential" in row["error_message"]
+
+
+@pytest.mark.slow
+def test_a_member_that_continues_as_new_stays_in_the_budget_and_on_the_stream(stack: Stack) -> None:
+    team = Team(stack, "long", budgets={"max_steps": 63})
+    steps = [shell("true") for _ in range(60)]
+    execution = team.execute(script(team.ask(long=script(*steps, {"text": "The end."})), {"text": "It has ended."}))
+    row = stack.wait(execution, timeout=110)
+    assert (row["status"], row["response"]) == ("completed", "It has ended.")
+    events = list(stack.events(execution))
+    assert numbered(events)
+    assert len(of(events, "member_tool_completed")) == 60
+    state = stack.call("GET", f"/executions/{execution}/details")["state"]
+    assert state["metadata"]["team_steps"] == 63
+
+    async def runs() -> tuple[str | None, str | None]:
+        client = await Client.connect(stack.temporal_address)
+        found = (await client.get_workflow_handle(f"agent-execution-{execution}.1").describe()).raw_description
+        return found.workflow_execution_info.first_run_id, found.workflow_execution_info.execution.run_id
+
+    first, last = asyncio.run(runs())
+    assert first != last  # or this test shows nothing
