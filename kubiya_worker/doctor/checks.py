@@ -10,7 +10,7 @@ from kubiya_worker.doctor import host, network
 from kubiya_worker.doctor.check import PASS, Check, Finding
 from kubiya_worker.doctor.temporal import Probe
 from kubiya_worker.errors import WorkerError
-from kubiya_worker.process.lifecycle import endpoint_of
+from kubiya_worker.process.assembly import endpoint_of
 from kubiya_worker.settings import Settings
 
 HOST, NETWORK, CONTROL_PLANE, TEMPORAL, MODEL = "host", "network", "control plane", "Temporal", "model"

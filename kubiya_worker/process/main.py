@@ -40,7 +40,7 @@ def leave(code: int) -> NoReturn:
 
 
 def _too_early(number: int, _: FrameType | None) -> None:
-    """Stopped before there was anything to undo (lifecycle.Stop takes over)."""
+    """Stopped before there was anything to undo (stop.Stop takes over)."""
     os.write(2, f"kubiya worker: {signal.Signals(number).name} before it was registered; stopped\n".encode())
     os._exit(0)
 

@@ -1,0 +1,93 @@
+"""The Temporal worker out of its parts: workflows, activities, models, tools, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from temporalio.client import Client
+from temporalio.worker import Interceptor, Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from kubiya_worker import activities, extensions
+from kubiya_worker.control_plane.client import ControlPlane, Registration
+from kubiya_worker.models import Endpoint, Models
+from kubiya_worker.protocol import names
+from kubiya_worker.settings import Settings
+from kubiya_worker.workflows import registry
+
+log = structlog.get_logger()
+
+HEARTBEAT_THROTTLE: Final = timedelta(seconds=2)  # how soon a cancellation is heard, and a dead worker noticed
+CACHED_WORKFLOWS: Final = 200  # an instance takes about 100 kB; one that is not cached replays
+
+
+def endpoint_of(settings: Settings, registration: Registration) -> Endpoint:
+    """Where models are: the worker's own environment before what the control plane hands out."""
+    if settings.litellm_api_base:
+        base, key, gateway = settings.litellm_api_base, settings.litellm_api_key or "", True
+    elif settings.openai_api_key or settings.openai_base_url:
+        base = settings.openai_base_url or "https://api.openai.com/v1"
+        key, gateway = settings.openai_api_key or "", False
+    else:
+        base, key, gateway = registration.litellm_api_url, registration.litellm_api_key, True
+    return Endpoint(
+        base_url=base,
+        api_key=key,
+        default_model=settings.default_model,
+        override=settings.model_override,
+        idle_timeout=settings.model_idle_timeout,
+        gateway=gateway,
+    )
+
+
+def build_worker(
+    settings: Settings,
+    client: Client,
+    registration: Registration,
+    control_plane: ControlPlane,
+    interceptors: Sequence[Interceptor],
+) -> tuple[Worker, activities.Runtime]:
+    runtime = activities.Runtime(
+        control_plane=control_plane,
+        temporal=client,
+        models=Models(endpoint_of(settings, registration)),
+        workspace_root=settings.workspace_root,
+        worker_id=registration.worker_id,
+        hostname=settings.worker_hostname,
+        secrets=(*settings.secrets, *filter(None, (registration.temporal_api_key, registration.litellm_api_key))),
+    )
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(*registry.SHARED)
+    own = activities.build(runtime)
+    found = extensions.load(settings.extensions, names.OURS)
+    for fault in found.faults:
+        log.error("extension.refused", fault=fault)
+    if found.modules:
+        log.info("extension.loaded", modules=", ".join(found.modules))
+
+    def make(custom: list[type]) -> Worker:
+        return Worker(
+            client,
+            task_queue=registration.task_queue_name,
+            workflows=[*registry.WORKFLOWS, *custom],
+            activities=[*own, *found.activities],
+            activity_executor=ThreadPoolExecutor(settings.max_concurrent_activities, "custom-activity"),
+            workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+            interceptors=interceptors,
+            max_concurrent_activities=settings.max_concurrent_activities,
+            max_cached_workflows=CACHED_WORKFLOWS,
+            graceful_shutdown_timeout=timedelta(seconds=settings.grace_period),
+            max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+            default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        )
+
+    try:
+        return make(found.workflows), runtime
+    except (RuntimeError, ValueError) as error:
+        if not found.workflows:
+            raise
+        log.error("extension.refused", fault=f"custom workflows cannot be registered: {error}")
+        return make([]), runtime

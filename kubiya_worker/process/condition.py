@@ -1,0 +1,61 @@
+"""What is true of a worker, and where that is told."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import structlog
+
+from kubiya_worker.control_plane.client import Registration
+from kubiya_worker.process.health import HealthFile, Pulse
+from kubiya_worker.process.notify import Notifier
+from kubiya_worker.settings import Settings
+
+log = structlog.get_logger()
+
+
+class Condition:
+    """What is true of this worker, where it is told: the ready file, NOTIFY_SOCKET, the log, heartbeats."""
+
+    def __init__(
+        self, settings: Settings, registration: Registration, pulse: Pulse, notifier: Notifier, began: float
+    ) -> None:
+        self._file = HealthFile(settings.ready_file, registration.worker_id)
+        self._queue = registration.queue_name or settings.queue_id
+        self._worker_id, self._pulse, self._notifier, self._began = registration.worker_id, pulse, notifier, began
+        self._state = "connecting"
+        self._before = False
+
+    def snapshot(self) -> dict[str, Any]:
+        """For heartbeats, from another thread."""
+        about = {"state": self._state, "polling": self._state == "polling", "stuck": self._pulse.stuck}
+        return {**about, **self._pulse.snapshot()}
+
+    def facts(self) -> dict[str, Any]:
+        """For the status file: what changes only when something happens."""
+        blocked = self._pulse.snapshot()["event_loop_blocked"]
+        polling = self._state == "polling" and not blocked
+        return {"worker_id": self._worker_id, "state": self._state, "polling": polling, "blocked": blocked}
+
+    def ready(self) -> None:
+        self._state, self._pulse.stuck = "polling", False
+        self._file.write()
+        self._notifier.send("READY=1", f"STATUS=polling queue {self._queue}")
+        if self._before:
+            log.info("worker.ready_again", queue=self._queue, worker_id=self._worker_id)
+        else:
+            seconds = time.monotonic() - self._began
+            log.info("worker.ready", queue=self._queue, worker_id=self._worker_id, seconds=seconds)
+        self._before = True
+
+    def lost(self, reason: str, *, stuck: bool) -> None:
+        self._state, self._pulse.stuck = "waiting", stuck
+        self._file.remove()
+        self._notifier.send(f"STATUS=not ready: {reason}")
+        log.warning("worker.not_ready", queue=self._queue, reason=reason)
+
+    def draining(self, tasks: int) -> None:
+        self._state = "draining"
+        self._file.remove()
+        self._notifier.send("STOPPING=1", f"STATUS=draining {tasks} tasks")
