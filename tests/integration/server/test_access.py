@@ -46,7 +46,8 @@ def routes() -> Iterator[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def things(plane: ControlPlane) -> dict[str, str]:
     """One of each, of the first organization: ids by the name that routes have for them."""
-    agent = plane.call("POST", "/agents", {"name": "a", "skills": []}, 201)["id"]
+    made = plane.call("POST", "/agents", {"name": "a", "skills": [{"name": "s", "type": "shell"}]}, 201)
+    agent, skill = made["id"], made["skills"][0]["id"]
     team = plane.call("POST", "/teams", {"name": "t", "configuration": {"member_ids": [agent]}}, 201)["id"]
     environment = plane.call("POST", "/environments", {"name": "e"}, 201)["id"]
     queue = plane.call("POST", f"/environments/{environment}/worker-queues", {"name": "qq"}, 201)["id"]
@@ -57,7 +58,14 @@ def things(plane: ControlPlane) -> dict[str, str]:
     plane.call("POST", f"/executions/{execution}/session", {"messages": [{"role": "user", "content": "hi"}]}, 201)
     return {
         **{"agent": agent, "team": team, "environment": environment, "queue": queue, "worker": worker, "job": "j"},
-        **{"execution": execution, "approval": approval, "rule": rule, "entity": agent, "model": "demo"},
+        **{
+            "execution": execution,
+            "approval": approval,
+            "rule": rule,
+            "entity": agent,
+            "model": "demo",
+            "skill": skill,
+        },
     }
 
 
@@ -79,6 +87,8 @@ def body_of(path: str, things: dict[str, str]) -> dict[str, Any]:
         "scope_type": "all",
         "entity_type": "agent",
         "entity_id": things["agent"],
+        "entity": {"entity_type": "agent", "system_prompt": "p"},
+        "worker_queue_id": things["queue"],
         "execution_id": things["execution"],
         "execution_ids": [things["execution"]],
         "messages": [],

@@ -115,7 +115,8 @@ ROUTES = sorted(set(routes()))
 
 @pytest.fixture(scope="module")
 def things(plane: ControlPlane) -> dict[str, str]:
-    agent = plane.call("POST", "/agents", {"name": "fuzzed", "skills": []}, 201)["id"]
+    made = plane.call("POST", "/agents", {"name": "fuzzed", "skills": [{"name": "s", "type": "shell"}]}, 201)
+    agent, skill = made["id"], made["skills"][0]["id"]
     team = plane.call("POST", "/teams", {"name": "fuzzed"}, 201)["id"]
     queue = plane.call("POST", "/environments/default/worker-queues", {"name": "fuzzed"}, 201)["id"]
     worker = plane.call("POST", f"/worker-queues/{queue}/start", {})["worker_id"]
@@ -124,7 +125,14 @@ def things(plane: ControlPlane) -> dict[str, str]:
     rule = plane.call("POST", "/approval-rules", {"name": "fuzzed", "scope_type": "all"}, 201)["id"]
     return {
         **{"agent": agent, "team": team, "environment": "default", "queue": queue, "worker": worker, "job": "j"},
-        **{"execution": execution, "approval": approval, "rule": rule, "entity": agent, "model": "demo"},
+        **{
+            "execution": execution,
+            "approval": approval,
+            "rule": rule,
+            "entity": agent,
+            "model": "demo",
+            "skill": skill,
+        },
     }
 
 
