@@ -1,0 +1,654 @@
+"""The loop of every execution: one agent works on one task, and on what people say meanwhile and afterwards.
+
+A turn is: `call_model`, then one `call_tool` for each call that the model asked for (in parallel), until it asks for
+none; then `end_turn`, where the control plane decides whether the execution is completed or waits for input. Every
+finished model or tool call is in the history, so whatever dies, nothing finished is done again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+from kubiya_worker.protocol import calls, events, names
+from kubiya_worker.protocol import execution as ex
+from kubiya_worker.protocol import messages as m
+from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.workflows import budget, conversation, options, outcomes, wires
+from kubiya_worker.workflows.approvals import Answer, Approvals
+from kubiya_worker.workflows.conversation import Conversation
+
+CONTINUE_AT_EVENTS = 600  # a step is at most some tens of events: no run's history reaches 1,000
+CONTINUE_AT_BYTES = 8_000_000  # Temporal warns at 10 MB and ends a history at 50 MB
+RESUME_BYTES = 1_800_000  # what a new run is given; Temporal takes payloads of up to 2 MB
+STATE_MESSAGES = 200
+STATE_BYTES = 1_000_000
+
+
+class TurnFailed(Exception):
+    """The turn cannot go on; the text is for the person."""
+
+
+class Loop:
+    """What every execution does; a workflow type adds `run`, which Temporal wants in the class itself."""
+
+    def __init__(self) -> None:
+        self._conversation = Conversation()
+        self._approvals = Approvals()
+        self._context: calls.Context | None = None
+        self._budgets = ex.Budgets()
+        self._usage = ex.Usage()
+        self._status = ex.PENDING
+        self._error: str | None = None
+        self._refusal: str | None = None  # why the execution cannot run at all
+        self._paused = False
+        self._pause_asked = False  # a signal of this run has set `_paused`; what an earlier run carried is older
+        self._done = False
+        self._turn = 0
+        self._turns_ended = 0
+        self._step = 0  # model calls in this turn
+        self._steps = 0  # model calls in all
+        self._worked = 0.0  # seconds, waiting for people excluded
+        self._outbox: list[events.Event] = []  # what the control plane has not got yet, in order
+        self._turn_record: dict[str, Any] = {}
+        self._tool_records: list[dict[str, Any]] = []
+        self._member: ex.Member | None = None  # set: a team's leader has asked for this run
+        self._permitted = 0  # of a member: the model calls, from the first, that the team's budget allows
+        self._not_permitted: dict[int, str] = {}  # or why not
+        self._busy_since: tuple[float, float] | None = None  # while tools run: when they began, and waited until then
+
+    # -- what people and the control plane may say and ask, at any time
+
+    @workflow.signal(name=names.ADD_MESSAGE)
+    def add_message(self, message: dict[str, Any]) -> None:
+        if not message.get("message_id"):
+            message = {**message, "message_id": f"{workflow.info().workflow_id}_signal_{workflow.uuid4()}"}
+        self._conversation.receive({"role": "user", "timestamp": workflow.now().isoformat(), **message})
+
+    @workflow.signal(name=names.MARK_AS_DONE)
+    def mark_as_done(self) -> None:
+        self._done = True
+
+    @workflow.signal(name=names.PAUSE)
+    def pause_execution(self) -> None:
+        self._paused = self._pause_asked = True
+
+    @workflow.signal(name=names.RESUME)
+    def resume_execution(self) -> None:
+        self._paused, self._pause_asked = False, True
+
+    @workflow.signal(name=names.RESOLVE_APPROVAL)
+    def resolve_approval(self, answer: dict[str, Any]) -> None:
+        self._approvals.answer(answer)
+
+    @workflow.signal(name=names.PERMIT)
+    def permit(self, told: dict[str, Any]) -> None:
+        if told["refusal"]:
+            self._not_permitted[told["call"]] = told["refusal"]
+        else:
+            self._permitted = max(self._permitted, told["call"])
+
+    @workflow.query(name=names.GET_STATE)
+    def get_state(self) -> dict[str, Any]:
+        messages = self._conversation.messages + self._conversation.inbox
+        shown: list[m.Message] = []
+        size = 0
+        for message in reversed(messages[-STATE_MESSAGES:]):
+            size += m.size_of(message)
+            if shown and size > STATE_BYTES:
+                break
+            shown.append(message)
+        context = self._context or calls.Context(agent_id="")
+        state = ex.ExecutionState(
+            status=ex.PAUSED if self._paused and not ex.is_final(self._status) else self._status,
+            messages=shown[::-1],
+            current_response=self._conversation.last_text(),
+            error_message=self._error,
+            usage=self._total().wire(),
+            metadata={
+                "model": context.model_id,
+                "model_label": context.model_label,
+                "turn": self._turn,
+                "steps": self._steps,
+                "messages_total": len(messages),
+                "pending_approvals": self._open_requests(),
+                "undelivered_events": len(self._outbox),
+                **self._about_members(),
+            },
+            is_waiting_for_input=self._status == ex.WAITING,
+            should_complete=self._done,
+            is_paused=self._paused,
+        )
+        return dict(vars(state))
+
+    @workflow.query(name=names.GET_CONTEXT)
+    def get_context(self) -> calls.Context | None:
+        return self._context
+
+    @workflow.query(name=names.GET_TRANSCRIPT)
+    def get_transcript(self, start: int) -> dict[str, Any]:
+        return self._conversation.page(start)
+
+    # -- the run
+
+    async def execute(self, raw: dict[str, Any]) -> dict[str, Any]:
+        try:
+            self._input = ex.ExecutionInput.parse(raw)
+            self._budgets = ex.Budgets.parse(self._input.agent_config)
+            self._member = self._input.member
+            self._permitted = self._member.permitted if self._member else 0
+        except (ValueError, TypeError) as error:
+            raise ApplicationError(str(error), type="InvalidInput", non_retryable=True) from error
+        # Never carried on: what the published server puts there is not needed, and a key does not belong in a history.
+        self._raw = {key: value for key, value in raw.items() if key not in ("api_key", "control_plane_url", "_resume")}
+        try:
+            if raw.get("_resume"):
+                self._restore(raw["_resume"])
+            else:
+                await self._begin()
+            if self._context and self._context.config:
+                self._budgets = ex.Budgets.parse(self._context.config)
+            return await self._converse()
+        except asyncio.CancelledError:
+            await self._close(ex.CANCELLED)
+            raise
+        except outcomes.LOCAL_FAILURE as error:
+            if is_cancelled_exception(error):
+                await self._close(ex.CANCELLED)
+                raise
+            # The control plane refuses what cannot be done without: the execution ends, and says why.
+            text = outcomes.cause_of(error)
+            await self._close(ex.FAILED, text)
+            raise ApplicationError(text, type="Refused", non_retryable=True) from error
+
+    async def _begin(self) -> None:
+        first: m.Message = {
+            "role": "user",
+            "content": self._input.prompt,
+            "message_id": names.user_message_id(self._input.execution_id, 1),
+            "timestamp": self._input.initial_message_timestamp or workflow.now().isoformat(),
+            **{k: v for k, v in self._input.user_metadata.items() if k.startswith("user_") and v},
+        }
+        begun = await workflow.execute_local_activity(
+            names.BEGIN_EXECUTION,
+            calls.BeginInput(raw=self._raw, first_message=first),
+            result_type=calls.BeginResult,
+            **options.LOCAL,
+        )
+        self._context = begun.context
+        self._refusal = begun.failure
+        waiting, self._conversation = self._conversation.inbox, Conversation(begun.session)
+        for message in [first, *waiting]:
+            self._conversation.receive(message)
+        self._status = ex.RUNNING
+
+    async def _converse(self) -> dict[str, Any]:
+        """Turns, until the execution is final."""
+        while True:
+            if self._status == ex.WAITING:
+                try:
+                    await self._renew()
+                except TurnFailed as error:
+                    return self._result(await self._end_turn("error", str(error)))
+                await workflow.wait_condition(lambda: bool(self._conversation.inbox) or self._done)
+                if not self._conversation.inbox:  # marked as done
+                    return self._result(await self._end_turn("stop", None))
+                await self._report(patch={"status": ex.RUNNING})
+                self._status = ex.RUNNING
+            failure: str | None = None
+            if self._step == 0:
+                self._start_turn()
+            try:
+                finish = await self._work()
+            except TurnFailed as error:
+                failure, finish = str(error), "error"
+            status = await self._end_turn(finish, failure)
+            if ex.is_final(status) and (status != ex.COMPLETED or self._done or not self._conversation.inbox):
+                return self._result(status)
+            # Whatever else the control plane says, the same prompt is never run again (PROTOCOL B.6).
+            self._status = ex.RUNNING if self._conversation.inbox else ex.WAITING
+
+    def _start_turn(self) -> None:
+        self._turn += 1
+        self._tool_records = []
+        self._turn_record = {
+            "execution_id": self._input.execution_id,
+            "turn_number": self._turn,
+            "turn_id": f"{self._input.execution_id}_turn_{self._turn}",
+            "started_at": workflow.now().isoformat(),
+            "usage_before": self._total().wire(),
+        }
+
+    async def _work(self) -> str:
+        """Model calls and tool calls until the model asks for no tool. Returns the last finish reason."""
+        if self._refusal:
+            raise TurnFailed(self._refusal)
+        while True:
+            await self._renew()
+            await workflow.wait_condition(lambda: not self._paused or self._done)
+            if self._done:
+                return "stop"
+            self._conversation.take_inbox()
+            over = await self._over()
+            if over:
+                raise TurnFailed(over)
+            began = workflow.now()
+            reply = await self._call_model()
+            tool_calls: list[m.ToolCall] = reply.message.get("tool_calls") or []
+            self._worked += (workflow.now() - began).total_seconds()
+            if tool_calls:
+                results = await self._call_tools(tool_calls, reply.message)
+                if self._answered(results):
+                    return "stop"
+            elif not self._conversation.inbox:
+                return reply.finish_reason
+
+    async def _over(self) -> str | None:
+        """Why no further model call may be made. A member asks the whole team's budget too."""
+        over = budget.exceeded(self._budgets, steps=self._steps, usage=self._usage, seconds=self._worked)
+        call = self._steps + 1
+        if over or self._member is None or call <= self._permitted:
+            return over
+        await self._tell_root(ask=call)
+        await workflow.wait_condition(lambda: call <= self._permitted or call in self._not_permitted)
+        return None if call <= self._permitted else self._not_permitted[call]
+
+    async def _tell_root(self, ask: int = 0) -> None:
+        """What this member has used so far; with `ask`, whether it may make the model call with that number."""
+        assert self._member is not None
+        told = {
+            "account": self._input.execution_id,
+            "workflow_id": workflow.info().workflow_id,
+            "steps": self._steps,
+            "usage": self._usage.wire(),
+            "ask": ask,
+        }
+        await wires.signal(self._member.root, names.SPEND, told)
+
+    # -- what a team has beyond an agent (team.py)
+
+    def _total(self) -> ex.Usage:
+        """The tokens that count as this execution's."""
+        return self._usage
+
+    def _about_members(self) -> dict[str, Any]:
+        return {}
+
+    def _open_requests(self) -> list[dict[str, Any]]:
+        """Questions to people that nobody has answered."""
+        return self._approvals.open_requests()
+
+    def _waited(self) -> float:
+        """Seconds for which people were waited for."""
+        return self._approvals.waited
+
+    def _answered(self, results: list[m.Message]) -> bool:
+        """Whether the results of tools are the answer, and the model is not asked again."""
+        return False
+
+    async def _delegate(self, request: calls.ToolInput, task: str) -> m.Message:
+        raise AssertionError("only a team has members")
+
+    async def _call_model(self) -> calls.ModelResult:
+        await self._deliver()
+        self._step += 1
+        self._steps += 1
+        base, tail = self._conversation.delta()
+        try:
+            result: calls.ModelResult = await workflow.execute_activity(
+                names.CALL_MODEL,
+                calls.ModelInput(
+                    execution_id=self._input.execution_id,
+                    turn=self._turn,
+                    step=self._step,
+                    message_id=names.assistant_message_id(self._input.execution_id, self._turn, self._step),
+                    base=base,
+                    tail=tail,
+                    digest=self._conversation.digest(),
+                    hold=bool(self._outbox),
+                ),
+                result_type=calls.ModelResult,
+                activity_id=f"model-{self._turn}-{self._step}",
+                **options.MODEL,
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            raise TurnFailed(f"The model could not be called: {outcomes.cause_of(error)}") from error
+        self._conversation.append(result.message)
+        self._outbox += result.undelivered
+        self._usage = self._usage.plus(ex.Usage.parse(result.usage))
+        self._turn_record.update(model=result.model, model_provider=result.provider)
+        return result
+
+    # -- tools
+
+    async def _call_tools(self, tool_calls: list[m.ToolCall], asked_by: m.Message) -> list[m.Message]:
+        """All at the same time; their messages join the conversation in the order of the calls."""
+        began, waited = workflow.now(), self._waited()
+        self._busy_since = (workflow.time(), waited)
+        results = await asyncio.gather(*(self._call_tool(call, asked_by) for call in tool_calls))
+        for result in results:
+            self._conversation.append(result)
+        spent = (workflow.now() - began).total_seconds() - (self._waited() - waited)
+        self._worked += max(0.0, spent)
+        self._busy_since = None
+        return results
+
+    async def _call_tool(self, call: m.ToolCall, asked_by: m.Message) -> m.Message:
+        """The tool's message for the conversation, after a person's answer where the policy wants one."""
+        arguments: str | None = call["arguments"]
+        if len(arguments or "") > calls.INLINE_BYTES:
+            arguments = None
+        request = calls.ToolInput(
+            execution_id=self._input.execution_id,
+            tool_execution_id=call["id"],
+            tool_name=call["name"],
+            message_id=str(asked_by["message_id"]),
+            step=self._step,
+            arguments=arguments,
+            hold=bool(self._outbox),
+        )
+        outcome = await self._run_tool(request, f"tool-{call['id']}")
+        while outcome.approval is not None:
+            answer = await self._ask(request, outcome.approval)
+            if not answer.approved:
+                return self._unrun(request, answer.status, f"{call['name']} was not run. {answer.text}")
+            await workflow.wait_condition(lambda: not self._paused or self._done)
+            request.grant = calls.Grant(answer.approval_id, answer.arguments_hash, answer.approver)
+            request.arguments = answer.arguments if answer.arguments is not None else request.arguments
+            request.hold = bool(self._outbox)
+            outcome = await self._run_tool(request, f"tool-{call['id']}-{answer.approval_id[:8]}")
+        if outcome.delegation is not None:
+            return await self._delegate(request, outcome.delegation)
+        assert outcome.message is not None
+        if outcome.record:
+            self._tool_records.append(outcome.record)
+        return outcome.message
+
+    async def _run_tool(self, request: calls.ToolInput, activity_id: str) -> calls.ToolOutcome:
+        assert self._context is not None
+        spec = next((ToolSpec.parse(x) for x in self._context.tools if x["name"] == request.tool_name), None)
+        timeout, idempotent = (spec.timeout, spec.idempotent) if spec else (10.0, True)
+        try:
+            outcome: calls.ToolOutcome = await workflow.execute_activity(
+                names.CALL_TOOL,
+                request,
+                result_type=calls.ToolOutcome,
+                activity_id=activity_id,
+                **options.tool(timeout, idempotent=idempotent),
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            return calls.ToolOutcome(message=self._unrun(request, *outcomes.lost(request, error)))
+        self._outbox += outcome.undelivered
+        return outcome
+
+    def _unrun(self, request: calls.ToolInput, status: str, text: str) -> m.Message:
+        """A tool message that no worker made; its event goes out with the next report."""
+        now = workflow.now().isoformat()
+        self._outbox.append(outcomes.tool_completed(request, text, status, now))
+        return outcomes.tool_message(request, text, status, now)
+
+    async def _ask(self, request: calls.ToolInput, asked: calls.ApprovalRequest) -> Answer:
+        """Ask a person and wait, with no slot held and nothing polled; weeks if need be."""
+        assert self._context is not None
+        approval_id = names.approval_id(self._input.execution_id, request.tool_execution_id, asked.arguments_hash)
+        remembered = self._approvals.remembered(asked)
+        if remembered:
+            return remembered
+        deadline = workflow.now() + timedelta(minutes=asked.timeout_minutes)
+        self._approvals.open(approval_id, asked, request.tool_execution_id, workflow.time())
+        await self._deliver()
+        await self._tell_leader(approval_id, self._approvals.request(approval_id))
+        try:
+            await workflow.execute_local_activity(
+                names.REQUEST_APPROVAL,
+                calls.ApprovalInput(
+                    self._input.execution_id,
+                    approval_id,
+                    request.tool_execution_id,
+                    asked,
+                    deadline.isoformat(),
+                    self._member,
+                ),
+                **options.LOCAL,
+            )
+        except outcomes.LOCAL_FAILURE as error:
+            if is_cancelled_exception(error):
+                raise
+            self._approvals.close(approval_id, asked, workflow.time())
+            await self._tell_leader(approval_id, None)
+            text = f"It needs a person's approval, which could not be asked for: {outcomes.cause_of(error)}"
+            return Answer(approval_id, m.TOOL_DENIED, asked.arguments_hash, text=text)
+        self._status = ex.WAITING
+        poll = self._context.approval_poll_seconds
+        while not self._approvals.answered(approval_id) and workflow.now() < deadline:
+            left = (deadline - workflow.now()).total_seconds()
+            try:
+                await workflow.wait_condition(
+                    lambda: self._approvals.answered(approval_id), timeout=min(left, poll) if poll else left
+                )
+            except builtins.TimeoutError:
+                if poll and workflow.now() < deadline:
+                    await self._poll_approval(approval_id)
+        answer = self._approvals.close(approval_id, asked, workflow.time())
+        expired = approval_id if answer.status == m.TOOL_EXPIRED else None
+        await self._tell_leader(approval_id, None)
+        patch = {} if self._open_requests() else {"status": ex.RUNNING}
+        if patch:
+            self._status = ex.RUNNING
+        await self._report(patch=patch, expire_approval=expired)
+        return answer
+
+    async def _tell_leader(self, approval_id: str, request: dict[str, Any] | None) -> None:
+        """A question of a member is its leader's too: the answer comes that way. None: it is closed."""
+        if self._member is not None:
+            told = {"approval_id": approval_id, "workflow_id": workflow.info().workflow_id, "request": request}
+            await wires.signal(self._member.leader, names.MEMBER_WAITS, told)
+
+    async def _poll_approval(self, approval_id: str) -> None:
+        """For a control plane that does not signal: ask it."""
+        found = await workflow.execute_local_activity(
+            names.CHECK_APPROVAL, approval_id, result_type=dict, **options.LOCAL
+        )
+        if found:
+            self._approvals.answer(found)
+
+    # -- the control plane
+
+    async def _deliver(self) -> None:
+        """Try once to publish what could not be published before; what still cannot stays, in order."""
+        if not self._outbox:
+            return
+        sent, self._outbox = self._outbox, []
+        request = calls.ReportInput(self._input.execution_id, sent, member=self._member)
+        try:
+            await workflow.execute_local_activity(names.REPORT, request, **options.LOCAL_ONCE)
+        except outcomes.LOCAL_FAILURE as error:
+            if is_cancelled_exception(error):
+                self._outbox = sent + self._outbox
+                raise
+            if not outcomes.refused(error):  # away, or slower than it may be
+                self._outbox = sent + self._outbox
+
+    async def _report(self, *, patch: dict[str, Any], expire_approval: str | None = None) -> None:
+        """Tell the control plane, however long it takes; first what could not be published before."""
+        patch = {} if self._member else patch  # the row is the whole team's
+        sent, self._outbox = self._outbox, []
+        request = calls.ReportInput(self._input.execution_id, sent, patch, expire_approval, self._member)
+        try:
+            await workflow.execute_local_activity(names.REPORT, request, **options.LOCAL)
+        except outcomes.LOCAL_FAILURE as error:
+            if is_cancelled_exception(error):
+                self._outbox = sent + self._outbox
+                raise
+            # Refused: a status that cannot be shown does not end the work.
+            workflow.logger.warning("report.refused %s", outcomes.cause_of(error))
+
+    async def _end_turn(self, finish: str, failure: str | None) -> str:
+        """Persist the session, post the turn, learn the next status; close the execution when it is final."""
+        assert self._context is not None
+        if self._member is not None:
+            return await self._end_member(ex.FAILED if failure else ex.COMPLETED, failure)
+        forced = ex.FAILED if failure else ex.COMPLETED if self._done else None
+        self._error = failure
+        now = workflow.now()
+        text = self._conversation.last_text()
+        before = self._turn_record.get("usage_before") or {}
+        used = {key: value - int(before.get(key, 0)) for key, value in self._total().wire().items()}
+        record = {k: v for k, v in self._turn_record.items() if k != "usage_before"} | {
+            **used,
+            "model": self._turn_record.get("model") or self._context.model_id,
+            "completed_at": now.isoformat(),
+            "finish_reason": finish,
+            "response_preview": text[:500],
+            "tools_called_count": len(self._tool_records),
+            "tools_called_names": [r["tool_name"] for r in self._tool_records],
+            "error_message": failure,
+        }
+        sent, self._outbox = self._outbox, []
+        result: calls.TurnResult = await workflow.execute_local_activity(
+            names.END_TURN,
+            calls.TurnInput(
+                execution_id=self._input.execution_id,
+                agent_id=self._input.agent_id,
+                turn=self._turn,
+                messages=self._conversation.messages,
+                turn_record=record if self._step else {},
+                tool_records=self._tool_records,
+                events=sent,
+                final_fields={
+                    "response": text,
+                    "error_message": failure,
+                    "usage": self._total().wire(),
+                    "execution_metadata": {
+                        **self._context.metadata,
+                        "workflow_completed": True,
+                        "total_conversation_turns": self._turn,
+                    },
+                },
+                user_id=self._input.user_metadata.get("user_id"),
+                force_status=forced,
+                more_input=bool(self._conversation.inbox) and not self._done,
+                kind="dynamic" if self._input.definition else self._input.kind,
+            ),
+            result_type=calls.TurnResult,
+            **options.LOCAL,
+        )
+        self._turns_ended += bool(self._step)
+        self._step = 0
+        self._tool_records = []
+        self._status = result.status
+        return result.status
+
+    async def _end_member(self, status: str, failure: str | None) -> str:
+        """A member's run has one turn, and no row or session of its own: what it has to say is its result."""
+        assert self._member is not None
+        await self._tell_root()
+        sent, self._outbox = self._outbox, []
+        records, self._tool_records = self._tool_records, []
+        end = calls.MemberEnd(self._input.execution_id, self._member, sent, records)
+        try:
+            await workflow.execute_local_activity(names.END_MEMBER, end, **options.LOCAL)
+        except outcomes.LOCAL_FAILURE as error:
+            if is_cancelled_exception(error):
+                raise
+            workflow.logger.warning("end.refused %s", outcomes.cause_of(error))
+        self._turns_ended += bool(self._step)
+        self._step = 0
+        self._status, self._error = status, failure
+        return status
+
+    async def _close(self, status: str, failure: str | None = None) -> None:
+        """The end outside a turn. On a cancellation the control plane has written the status itself, and keeps it."""
+        if self._member is not None:
+            await self._end_member(status, failure)
+            return
+        self._status, self._error = status, failure
+        patch = {"status": status, **({"error_message": failure} if failure else {})}
+        try:
+            await workflow.execute_local_activity(
+                names.END_EXECUTION,
+                calls.ReportInput(self._input.execution_id, self._outbox, patch),
+                **options.LOCAL,
+            )
+        except outcomes.LOCAL_FAILURE as error:  # refused: the workflow's own end says it too
+            workflow.logger.warning("end.refused %s", outcomes.cause_of(error))
+
+    def _result(self, status: str) -> dict[str, Any]:
+        result = {
+            "success": status == ex.COMPLETED,
+            "execution_id": self._input.execution_id,
+            "status": status,
+            "response": self._conversation.last_text(),
+            "usage": self._total().wire(),
+            "conversation_turns": self._turns_ended,
+        }
+        return {**result, "error": self._error} if self._error else result
+
+    # -- any length: continue as new
+
+    async def _renew(self) -> None:
+        """Go on in a fresh history when this one has grown. Called only where nothing is under way."""
+        info = workflow.info()
+        grown = (
+            info.is_continue_as_new_suggested()
+            or info.get_current_history_length() >= CONTINUE_AT_EVENTS
+            or info.get_current_history_size() >= CONTINUE_AT_BYTES
+        )
+        if not grown:
+            return
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        state = conversation.pack(self._snapshot())
+        if len(state) + len(self._input.prompt) < RESUME_BYTES:
+            workflow.continue_as_new({**self._raw, "_resume": state})
+        if info.is_continue_as_new_suggested():  # the last moment: a history without end is ended by Temporal
+            raise TurnFailed(
+                f"The conversation is too long to go on ({len(state):,} bytes when packed; {RESUME_BYTES:,} can be "
+                "carried). Start a new execution."
+            )
+
+    def _snapshot(self) -> dict[str, Any]:
+        assert self._context is not None
+        return {
+            "conversation": self._conversation.snapshot(),
+            "context": asdict(self._context),
+            "usage": self._usage.wire(),
+            "approvals": self._approvals.snapshot(),
+            "paused": self._paused,
+            "done": self._done,
+            **{name: getattr(self, f"_{name}") for name in _CARRIED},
+        }
+
+    def _restore(self, packed: str) -> None:
+        saved = conversation.unpack(packed)
+        early = self._conversation.inbox  # signals can come before the run begins
+        self._conversation = Conversation.restore(saved["conversation"])
+        for message in early:
+            self._conversation.receive(message)
+        early_answers = self._approvals
+        self._approvals = Approvals.restore(saved["approvals"])
+        self._approvals.take_over(early_answers)
+        self._context = calls.Context.restore(saved["context"])
+        self._usage = ex.Usage.parse(saved["usage"])
+        for name in _CARRIED:
+            if name in saved:  # an earlier version carried less
+                setattr(self, f"_{name}", saved[name])
+        # A signal that came first counts: pause, resume and done are not undone by older state.
+        self._done = self._done or saved["done"]
+        if not self._pause_asked:
+            self._paused = saved["paused"]
+
+
+_CARRIED = (
+    *("status", "error", "turn", "turns_ended", "step", "steps", "worked", "permitted"),
+    *("outbox", "turn_record", "tool_records"),
+)
