@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import traceback
@@ -14,6 +13,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - an older interpreter gets one li
 import click
 
 from kubiya_worker import __version__
+from kubiya_worker.cli.lazy import LazyGroup
 from kubiya_worker.cli.terminal import tolerate
 from kubiya_worker.errors import EX_SOFTWARE, EX_USAGE, WorkerError
 
@@ -28,26 +28,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """Knows its commands by name; a command's module is imported when it runs."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), name)
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, known=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kubiya")
 def cli() -> None:
     """Kubiya Worker: AI agents as durable Temporal workflows on your own hosts."""

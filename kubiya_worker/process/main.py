@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from kubiya_worker.process.leaving import leave
+
 if TYPE_CHECKING:
     from kubiya_worker.settings import Settings
 
@@ -19,24 +21,10 @@ CUT_WITHIN = 2.0  # seconds that cancelled tasks have when all else is over
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Runs a worker until it is stopped, and leaves the process with its exit code.
-
-    It ends by `os._exit`: an interpreter that ran a Temporal worker sometimes dies of SIGABRT or SIGSEGV in its own
-    exit (sdk-python#300), which would turn a clean stop into a crash.
-    """
+    """Runs a worker until it is stopped, and leaves the process with its exit code."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _too_early)
     leave(run(sys.argv[1:] if argv is None else argv))
-
-
-def leave(code: int) -> NoReturn:
-    """Out of this process, from any thread, with everything said."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            pass  # nobody reads any more
-    os._exit(code)
 
 
 def _too_early(number: int, _: FrameType | None) -> None:

@@ -18,7 +18,7 @@ from typing import Final, NoReturn
 import structlog
 
 from kubiya_worker.errors import EX_TEMPFAIL
-from kubiya_worker.process.main import leave
+from kubiya_worker.process.leaving import leave
 
 log = structlog.get_logger()
 
