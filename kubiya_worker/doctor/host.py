@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import json
 import os
 import resource
 import shutil
@@ -15,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
+from kubiya_worker.launch import home as homes
+from kubiya_worker.launch import report
 
 OLDEST: Final = (3, 11)
 PACKAGES: Final = ("temporalio", "click", "requests", "psutil", "structlog", "yaml", "pydantic_ai", "daemon")
@@ -102,11 +101,13 @@ def limits() -> Finding:
 
 def pid_files(home: Path) -> Finding:
     """PID files whose process is gone, or is another one by now."""
-    stale = [path for path in sorted(home.glob("workers/*/**/worker.pid")) if not _lives(path)]
+    found = [report.examine(worker) for worker in homes.homes(home / "workers")]
+    stale = [one.home for one in found if one.has_pid_file and not one.alive]
     if stale:
-        queue = stale[0].relative_to(home / "workers").parts[0]
-        return Finding(WARN, f"{stale[0]} names a process that is gone", f"kubiya worker stop --queue-id {queue}")
-    return Finding(PASS, "no stale PID files")
+        text = f"{stale[0].pid_file} was left by a supervisor that is gone"
+        return Finding(WARN, text, f"kubiya worker stop {stale[0].flags}")
+    running = sum(one.alive for one in found)
+    return Finding(PASS, f"no stale PID files, {running} workers of this user run" if running else "no stale PID files")
 
 
 def docker(environ: Mapping[str, str]) -> Finding:
@@ -135,14 +136,3 @@ def _existing(path: Path) -> Path:
 
 def _open_to_others(path: Path) -> bool:
     return bool(path.stat().st_mode & 0o077)
-
-
-def _lives(path: Path) -> bool:
-    """Whether the process that wrote the file still runs; when it began tells it from another with the same number."""
-    try:
-        told = json.loads(path.read_text())
-        process = psutil.Process(int(told["pid"]))
-        since = told.get("start_time")
-        return since is None or abs(process.create_time() - float(since)) < 2.0
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
-        return False

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from kubiya_worker.doctor import FAIL, PASS, SKIP, WARN, host
@@ -56,14 +55,14 @@ def test_a_key_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_a_pid_file_is_stale_when_its_process_is_gone_or_another_one(tmp_path: Path) -> None:
+    assert host.pid_files(tmp_path).status == PASS
     file = tmp_path / "workers" / "q1" / "worker.pid"
     file.parent.mkdir(parents=True)
-    file.write_text(json.dumps({"pid": os.getpid(), "start_time": psutil.Process().create_time()}))
-    assert host.pid_files(tmp_path).status == PASS
-    file.write_text(json.dumps({"pid": os.getpid(), "start_time": 12.0}))
-    assert host.pid_files(tmp_path).remedy == "kubiya worker stop --queue-id q1"
-    file.write_text("not JSON")
-    assert host.pid_files(tmp_path).status == WARN
+    mine = {"pid": os.getpid(), "start": "ticks:1", "boot": "id:x", "executable": sys.executable}
+    for text in (json.dumps({"pid": os.getpid(), "identity": mine}), "not JSON"):
+        file.write_text(text)
+        found = host.pid_files(tmp_path)
+        assert (found.status, found.remedy) == (WARN, "kubiya worker stop --queue-id q1"), text
 
 
 def test_free_space_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
