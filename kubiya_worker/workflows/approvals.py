@@ -63,6 +63,10 @@ class Approvals:
         if approval_id and str(answer.get("decision")) in ("approved", "rejected", "expired"):
             self._answers.setdefault(approval_id, dict(answer))
 
+    def given(self, approval_id: str) -> dict[str, Any] | None:
+        """The answer as it came; None while there is none."""
+        return self._answers.get(approval_id)
+
     def answered(self, approval_id: str) -> bool:
         return approval_id in self._answers
 

@@ -148,6 +148,9 @@ class TeamLoop(Loop):
             self._clock.wait(approval_id, now)
             if run:
                 run.clock.wait(approval_id, now)
+            early = self._approvals.given(approval_id)
+            if early is not None:  # a person was faster than the question's way up to here
+                self._later(self._answer_member(told["workflow_id"], early))
         known = self._questions.get(approval_id)
         self._later(self._show_waiting(approval_id, known[1] if known else None))
 
