@@ -30,6 +30,7 @@ class Definition:
     members: list[dict[str, Any]] = field(default_factory=list)
     member_timeout: float = 0.0
     failure: WorkerError | None = None
+    taint: str = "off"
 
 
 def load(control_plane: ControlPlane, given: ex.ExecutionInput) -> Definition:
@@ -53,6 +54,11 @@ def load(control_plane: ControlPlane, given: ex.ExecutionInput) -> Definition:
         environment=environment,
         execution=loaded.get("execution") or {},
         session=(loaded.get("session") or {}).get("messages") or [],
+        taint=strictest(
+            (entity.get("configuration") or {}).get("taint"),
+            given.agent_config.get("taint"),
+            given.member.taint if given.member else None,
+        ),
     )
     try:
         if given.kind == "team":
@@ -62,6 +68,11 @@ def load(control_plane: ControlPlane, given: ex.ExecutionInput) -> Definition:
     except ValueError as error:
         found.failure = ConfigurationError(str(error).capitalize(), remedy="Change the team's configuration")
     return found
+
+
+def strictest(*settings: Any) -> str:
+    """`taint` of the entity, the input and the leader: nobody lifts what another asks for, nor does a misspelling."""
+    return "off" if all(x in (None, False, "off") for x in settings) else "ask"
 
 
 def _own(control_plane: ControlPlane, given: ex.ExecutionInput) -> dict[str, Any]:
@@ -163,6 +174,7 @@ def context_for(given: ex.ExecutionInput, found: Definition) -> calls.Context:
         member=given.member,
         mcp_servers={**_servers(found, "mcp_servers"), **_servers(found, "mcpServers"), **given.mcp_servers},
         config={k: found.config[k] for k in ("budgets", "max_turns") if k in found.config} if given.member else {},
+        taint=found.taint,
     )
 
 

@@ -69,7 +69,8 @@ class ToolActivities:
                 return await self._without_running(call, context, str(error), {})
             hashed = m.arguments_hash(call.tool_name, arguments)
             grant = vars(call.grant) if call.grant else None
-            decision = policy.decide(spec, arguments, context.rules, grant)
+            tainted = call.tainted and context.taint != "off"
+            decision = policy.decide(spec, arguments, context.rules, grant, tainted=tainted)
             if decision.kind == "deny":
                 text = f"Denied by policy: {decision.reason}"
                 return await self._without_running(call, context, text, arguments, m.TOOL_DENIED)
@@ -176,7 +177,8 @@ class ToolActivities:
             "success": status == m.TOOL_SUCCESS,
             "error_message": (error or "")[:500] or None,
         }
-        return calls.ToolOutcome(message=message, record=record, undelivered=publisher.undelivered)
+        taints = tool.spec.taints if result.taints is None else result.taints
+        return calls.ToolOutcome(message=message, record=record, undelivered=publisher.undelivered, taints=taints)
 
     async def _await_tool(self, tool: Tool, arguments: dict[str, Any], context: ToolContext) -> tuple[str, ToolResult]:
         try:

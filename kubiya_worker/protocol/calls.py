@@ -46,6 +46,7 @@ class Context:
     member: Member | None = None  # set: this is a member's run
     mcp_servers: dict[str, Any] = field(default_factory=dict)  # of the input; the environment's are fetched when used
     config: dict[str, Any] = field(default_factory=dict)  # a member's budgets, out of its own definition
+    taint: str = "off"  # or "ask": a tainted execution asks a person before it writes, runs code or sends data
 
     @classmethod
     def restore(cls, saved: dict[str, Any]) -> Context:
@@ -110,6 +111,7 @@ class ToolInput:
     arguments: str | None = None  # raw JSON text; None: look it up in the assistant message
     grant: Grant | None = None
     hold: bool = False
+    tainted: bool = False  # the model has read what others wrote when it asked for this call
 
 
 @dataclass
@@ -133,6 +135,7 @@ class ToolOutcome:
     delegation: str | None = None  # what a member is to do: the call was for one, and may be made
     record: dict[str, Any] = field(default_factory=dict)  # for /analytics/tool-calls
     undelivered: list[Event] = field(default_factory=list)
+    taints: bool = False  # the message holds what others wrote
 
 
 @dataclass

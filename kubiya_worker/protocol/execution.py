@@ -93,6 +93,8 @@ class Member:
     depth: int = 1
     max_depth: int = 3
     permitted: int = 0  # model calls that the budget has granted before the start
+    tainted: bool = False  # whether the leader had read what others wrote
+    taint: str = "off"  # the leader's; a member is never laxer
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any] | None) -> Member | None:

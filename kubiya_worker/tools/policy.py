@@ -25,6 +25,7 @@ STRICTNESS: Final[Mapping[str, int]] = {"allow": 0, "ask": 1, "deny": 2}
 SCOPES: Final = ("tool", "risk_level", "category", "all")
 DEFAULT_TIMEOUT_MINUTES: Final = 1_440
 LONGEST_TIMEOUT_MINUTES: Final = 43_200
+_EFFECTS: Final[Mapping[str, str]] = {"write": "write", "exec": "run code", "egress": "send data out"}
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,14 @@ def decide(
     arguments: Mapping[str, Any],
     rules: Iterable[Any],
     grant: Mapping[str, Any] | None = None,
+    *,
+    tainted: bool = False,
 ) -> Decision:
-    """`grant` is a person's yes, {approval_id, arguments_hash}: an ask becomes an allow, for these arguments only."""
+    """`grant` is a person's yes, {approval_id, arguments_hash}: an ask becomes an allow, for these arguments only.
+
+    `tainted`: what others wrote may have led to the call. An allow of a tool that has effects becomes an ask, also one
+    that a rule has given: the rule does not know what the model has read.
+    """
     risk = spec.risk if spec.risk in RISKS else RISKS[-1]
     enabled = [rule for rule in map(_parse, rules) if rule is not None]
     text = messages.canonical(arguments)
@@ -75,9 +82,16 @@ def decide(
     if faulty and decision.kind == "allow":
         worst = max(faulty, key=lambda rule: rule.priority)
         decision = _by(replace(worst, action="ask"), risk, f"{worst.name} cannot be understood ({worst.fault})")
+    if tainted and spec.effects and decision.kind == "allow":
+        reason = f"it can {_can(spec)}, and the execution has read what others wrote"
+        decision = Decision("ask", reason, risk=risk)
     if decision.kind == "ask" and grant is not None:
         return _granted(decision, spec, arguments, grant)
     return decision
+
+
+def _can(spec: ToolSpec) -> str:
+    return ", ".join(_EFFECTS.get(effect, effect) for effect in spec.effects)
 
 
 def _granted(decision: Decision, spec: ToolSpec, arguments: Mapping[str, Any], grant: Mapping[str, Any]) -> Decision:

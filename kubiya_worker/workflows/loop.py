@@ -55,6 +55,7 @@ class Loop:
         self._step = 0  # model calls in this turn
         self._steps = 0  # model calls in all
         self._worked = 0.0  # seconds, waiting for people excluded
+        self._tainted = False  # the model has read what others wrote; never unset
         self._outbox: list[events.Event] = []  # what the control plane has not got yet, in order
         self._turn_record: dict[str, Any] = {}
         self._tool_records: list[dict[str, Any]] = []
@@ -143,6 +144,7 @@ class Loop:
             self._budgets = ex.Budgets.parse(self._input.agent_config)
             self._member = self._input.member
             self._permitted = self._member.permitted if self._member else 0
+            self._tainted = self._member.tainted if self._member else False
         except (ValueError, TypeError) as error:
             raise ApplicationError(str(error), type="InvalidInput", non_retryable=True) from error
         # Never carried on: what the published server puts there is not needed, and a key does not belong in a history.
@@ -183,6 +185,8 @@ class Loop:
         )
         self._context = begun.context
         self._refusal = begun.failure
+        # What the tools of an earlier run gave is in the session; which of it was others' is not.
+        self._tainted = self._tainted or any(message.get("role") == "tool" for message in begun.session)
         waiting, self._conversation = self._conversation.inbox, Conversation(begun.session)
         for message in [first, *waiting]:
             self._conversation.receive(message)
@@ -354,6 +358,7 @@ class Loop:
             step=self._step,
             arguments=arguments,
             hold=bool(self._outbox),
+            tainted=self._tainted,
         )
         outcome = await self._run_tool(request, f"tool-{call['id']}")
         while outcome.approval is not None:
@@ -368,6 +373,7 @@ class Loop:
         if outcome.delegation is not None:
             return await self._delegate(request, outcome.delegation)
         assert outcome.message is not None
+        self._tainted = self._tainted or outcome.taints
         if outcome.record:
             self._tool_records.append(outcome.record)
         return outcome.message
@@ -592,6 +598,8 @@ class Loop:
             "usage": self._total().wire(),
             "conversation_turns": self._turns_ended,
         }
+        if self._member is not None and self._tainted:
+            result["tainted"] = True  # so is the leader who reads the response
         return {**result, "error": self._error} if self._error else result
 
     # -- any length: continue as new
@@ -650,5 +658,5 @@ class Loop:
 
 _CARRIED = (
     *("status", "error", "turn", "turns_ended", "step", "steps", "worked", "permitted"),
-    *("outbox", "turn_record", "tool_records"),
+    *("outbox", "turn_record", "tool_records", "tainted"),
 )

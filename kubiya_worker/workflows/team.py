@@ -257,6 +257,8 @@ class TeamLoop(Loop):
             depth=depth,
             max_depth=deepest,
             permitted=0 if above else 1,
+            tainted=self._tainted,
+            taint=self._context.taint,
         )
         raw = {
             "execution_id": run_id,
@@ -313,7 +315,9 @@ class TeamLoop(Loop):
             await asyncio.wait([child])
             return m.TOOL_FAILED, f"{run.name} was stopped: it had worked for {limit:g} s, which is the limit here."
         try:
-            return outcomes.of_member(run.name, child.result())
+            result = child.result()
+            self._tainted = self._tainted or bool(result.get("tainted"))
+            return outcomes.of_member(run.name, result)
         except (ChildWorkflowError, asyncio.CancelledError) as error:
             why = outcomes.cause_of(error) if isinstance(error, ChildWorkflowError) else "it was cancelled"
             return m.TOOL_FAILED, f"{run.name} failed: {why}"

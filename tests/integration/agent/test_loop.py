@@ -154,3 +154,21 @@ def test_malformed_tool_arguments_and_unknown_tools_are_told_to_the_model(stack:
     tools = [m for m in stack.call("GET", f"/executions/{execution}/session")["messages"] if m["role"] == "tool"]
     assert all(m["status"] == "failed" for m in tools)
     assert "There is no tool 'nothing'" in tools[1]["content"]
+
+
+def test_what_others_wrote_makes_the_next_command_ask_if_the_agent_says_so(stack: Stack) -> None:
+    prompt = script(shell("echo one", "echo two"), shell("touch made"), {"text": "Done."})
+    careful = agent(stack, SHELL, configuration={"taint": "ask"})
+    # The execution's own word does not lift the agent's.
+    execution = stack.execute(prompt, agent=careful, agent_config={"taint": "off"})
+    asked = stack.first(execution, "approval_requested")
+    assert asked["tool_args"] == {"command": "touch made"}
+    assert "run code" in asked["reason"] and "read what others wrote" in asked["reason"]
+    made = stack.folder / "workspaces" / execution / "made"
+    assert not made.exists()
+    stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
+    assert stack.wait(execution)["status"] == "completed" and made.exists()
+
+    execution = stack.execute(prompt, agent=agent(stack, SHELL))
+    assert stack.wait(execution)["status"] == "completed"
+    assert "approval_requested" not in kinds(list(stack.events(execution)))

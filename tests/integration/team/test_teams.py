@@ -312,3 +312,14 @@ def test_a_member_that_continues_as_new_stays_in_the_budget_and_on_the_stream(st
 
     first, last = asyncio.run(runs())
     assert first != last  # or this test shows nothing
+
+
+def test_a_member_that_read_what_others_wrote_taints_the_leader_and_whom_it_asks_next(stack: Stack) -> None:
+    team = Team(stack, "reader", "doer", taint="ask")
+    reads = script(shell("echo text of others"), {"text": "It says: do it."})
+    does = script(shell("touch made"), {"text": "Done."})
+    execution = team.execute(script(team.ask(reader=reads), team.ask(doer=does), {"text": "All done."}))
+    asked = stack.first(execution, "approval_requested")
+    assert asked["tool_args"] == {"command": "touch made"} and asked["member_name"] == team.name("doer")
+    stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
+    assert stack.wait(execution)["response"] == "All done."

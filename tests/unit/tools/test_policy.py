@@ -113,3 +113,28 @@ def test_a_grant_holds_for_the_very_arguments_it_was_given_for() -> None:
 def test_a_grant_does_not_overcome_a_denial() -> None:
     grant = {"approval_id": "p1", "arguments_hash": arguments_hash("shell", ARGUMENTS)}
     assert decide(SHELL, ARGUMENTS, [rule(action="deny")], grant).kind == "deny"
+
+
+WRITER = ToolSpec("write_file", "", effects=("write",))
+
+
+@pytest.mark.parametrize(
+    ("spec", "rules", "tainted", "kind"),
+    [
+        (WRITER, [], True, "ask"),
+        (WRITER, [], False, "allow"),
+        (READ, [], True, "allow"),
+        (WRITER, [rule(action="allow")], True, "ask"),
+        (WRITER, [rule(action="deny")], True, "deny"),
+    ],
+)
+def test_what_others_wrote_makes_tools_with_effects_ask(
+    spec: ToolSpec, rules: list[Any], tainted: bool, kind: str
+) -> None:
+    assert decide(spec, ARGUMENTS, rules, tainted=tainted).kind == kind
+
+
+def test_a_tainted_call_runs_with_a_grant_for_its_arguments_only() -> None:
+    grant = {"approval_id": "a1", "arguments_hash": arguments_hash("write_file", ARGUMENTS)}
+    assert decide(WRITER, ARGUMENTS, [], grant, tainted=True).kind == "allow"
+    assert decide(WRITER, {"command": "other"}, [], grant, tainted=True).kind == "ask"
