@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from typing import Any
+
+from temporalio.client import Client
 
 from tests.support.stack import Stack
 
@@ -172,3 +175,21 @@ def test_what_others_wrote_makes_the_next_command_ask_if_the_agent_says_so(stack
     execution = stack.execute(prompt, agent=agent(stack, SHELL))
     assert stack.wait(execution)["status"] == "completed"
     assert "approval_requested" not in kinds(list(stack.events(execution)))
+
+
+def test_what_was_read_is_not_forgotten_when_the_history_begins_anew(stack: Stack) -> None:
+    harmless = {"text": "", "tools": [{"name": "no_such_tool", "arguments": {}}]}  # its result holds nothing of others
+    steps = [shell("echo one"), *[harmless] * 70, shell("touch made"), {"text": "Done."}]
+    execution = stack.execute(script(*steps), agent=agent(stack, SHELL, configuration={"taint": "ask"}))
+    asked = stack.first(execution, "approval_requested")
+    assert asked["tool_args"] == {"command": "touch made"}
+    stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
+    assert stack.wait(execution)["status"] == "completed"
+
+    async def runs() -> tuple[str | None, str | None]:
+        client = await Client.connect(stack.temporal_address)
+        found = (await client.get_workflow_handle(f"agent-execution-{execution}").describe()).raw_description
+        return found.workflow_execution_info.first_run_id, found.workflow_execution_info.execution.run_id
+
+    first, last = asyncio.run(runs())
+    assert first != last  # or this test shows nothing
