@@ -210,9 +210,9 @@ class ModelEndpoint:
                 await writer.drain()
                 await asyncio.sleep(silence["seconds"])
             payload = b"data: " + data.encode() + b"\n\n"
-            writer.write(b"%x\r\n%s\r\n" % (len(payload), payload))
-            if sent == 1:  # the head comes before it
+            if sent == 1:  # the head comes before it; set first, or a reader can be faster than this thread
                 self.first_token_at = time.monotonic()
+            writer.write(b"%x\r\n%s\r\n" % (len(payload), payload))
             sent += 1
             if answer.get("chunk_delay") or writer.transport.get_write_buffer_size() > 65536:
                 await writer.drain()
