@@ -1,4 +1,7 @@
-"""Bad days: the control plane or Temporal goes away in the middle of a run. Nothing is lost or repeated."""
+"""Bad days: the control plane or Temporal goes away in the middle of a run. Nothing is lost or repeated.
+
+Each absence is a few seconds here, and a minute in the slow tests.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from tests.support.stack import Process, Stack
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 120}}
 ANSWER = "All three are done."
 STEPS = ["Step 0.", "Step 1.", "Step 2."]
-ABSENCES = [pytest.param(4.0, id="seconds")]
+ABSENCES = [pytest.param(4.0, id="seconds"), pytest.param(60.0, id="a-minute", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,15 @@ def absent(process: Process | None, seconds: float, again: Callable[[], object])
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seconds", ABSENCES)
+def test_a_control_plane_that_is_killed_and_comes_back(stack: Stack, seconds: float) -> None:
+    with ModelEndpoint() as endpoint:
+        run = Run(stack, endpoint)
+        absent(stack.server, seconds, stack.start_server)
+        run.check(180)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seconds", ABSENCES)
 def test_a_control_plane_that_stands_still_and_goes_on(stack: Stack, seconds: float) -> None:
     with ModelEndpoint() as endpoint:
         run = Run(stack, endpoint)
@@ -97,6 +109,18 @@ def test_a_temporal_that_is_killed_and_comes_back(stack: Stack, seconds: float) 
     with ModelEndpoint() as endpoint:
         run = Run(stack, endpoint)
         absent(stack.temporal, seconds, stack.start_temporal)
+        run.check(180)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_control_plane_and_temporal_gone_together_for_a_minute(stack: Stack) -> None:
+    with ModelEndpoint() as endpoint:
+        run = Run(stack, endpoint)
+        assert stack.server is not None
+        stack.server.kill()
+        absent(stack.temporal, 60.0, stack.start_temporal)
+        stack.start_server()
         run.check(180)
 
 
