@@ -247,6 +247,8 @@ class Loop:
             tool_calls: list[m.ToolCall] = reply.message.get("tool_calls") or []
             self._worked += (workflow.now() - began).total_seconds()
             if tool_calls:
+                if self._paused and workflow.patched("pause-before-tools"):  # 0.1.0 paused after them
+                    await workflow.wait_condition(lambda: not self._paused or self._done)
                 results = await self._call_tools(tool_calls, reply.message)
                 if self._answered(results):
                     return "stop"
