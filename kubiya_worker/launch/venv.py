@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
@@ -246,6 +247,22 @@ def find_uv() -> str | None:
     return str(beside) if os.access(beside, os.X_OK) else shutil.which("uv")
 
 
+def has_pip() -> bool:
+    return importlib.util.find_spec("pip") is not None
+
+
+def _pip(venv: Path) -> list[str]:
+    """The running installation's pip for the venv; where it has none (an environment that uv made), one inside."""
+    python = str(venv / "bin" / "python")
+    if has_pip():
+        return [sys.executable, "-m", "pip", "--python", python]
+    if _run([python, "-m", "ensurepip", "--default-pip"], INSTALL_WITHIN).returncode:
+        raise ConfigurationError(
+            "There is neither uv nor pip to install packages with", remedy="Install uv, or pip (python3-venv on Debian)"
+        )
+    return [python, "-m", "pip"]
+
+
 def _install(venv: Path, plan: Plan, requirements: str, settings: Settings) -> None:
     """With uv, else with pip. What the running installation has keeps its version where it is seen through."""
     with tempfile.TemporaryDirectory(dir=venv) as folder:
@@ -268,7 +285,7 @@ def _install(venv: Path, plan: Plan, requirements: str, settings: Settings) -> N
             command += ["--no-cache"] if settings.no_cache else []
             environment = _uv_environment()
         else:
-            command = [sys.executable, "-m", "pip", "--python", str(venv / "bin" / "python"), "install", "-q"]
+            command = [*_pip(venv), "install", "-q"]
             command += ["--disable-pip-version-check", *(["--no-cache-dir"] if settings.no_cache else []), *files]
             environment = dict(os.environ)
         environment.pop("KUBIYA_API_KEY", None)  # a package that is built must not see it

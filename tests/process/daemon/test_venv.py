@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -147,12 +148,15 @@ def local_package(folder: Path, version: str) -> Path:
     return source
 
 
-@pytest.mark.parametrize("installer", ["uv", "pip"])
+@pytest.mark.parametrize("installer", ["uv", "pip", "neither"])
 def test_own_requirements_come_on_top(
     installer: str, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if installer == "pip":
+    if installer != "uv":
         monkeypatch.setattr(venv, "find_uv", lambda: None)
+        monkeypatch.setattr(venv, "has_pip", lambda: installer == "pip")
+        if installer == "pip" and importlib.util.find_spec("pip") is None:
+            pytest.skip("no pip here: this environment was made by uv")
     elif venv.find_uv() is None:
         pytest.skip("no uv here")
     ensure(home)
