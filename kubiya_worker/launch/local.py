@@ -67,6 +67,20 @@ def worker_environment(settings: Settings, environ: Mapping[str, str]) -> dict[s
     return found
 
 
+def keep_files(environment: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """For a worker that starts at once: a secret that came from a file is read from there, and in no environment."""
+    found = dict(environment)
+    for option in OPTIONS:
+        for name in option.env if option.secret else ():
+            if environ.get(name, "").strip():
+                break  # the variable itself counts
+            if environ.get(f"{name}_FILE", "").strip():
+                found.pop(option.env[0], None)
+                found[f"{name}_FILE"] = str(Path(environ[f"{name}_FILE"].strip()).expanduser().absolute())
+                break
+    return found
+
+
 def prepare(home: Home, settings: Settings, say: venv.Say, *, in_use: bool = False) -> list[str]:
     """Folder, venv and script are right: the worker's command line. Raises WorkerErrors with what mends it."""
     home.make()
@@ -85,7 +99,7 @@ def exec_worker(settings: Settings, home: Home | None, say: venv.Say) -> NoRetur
             if asks_for_another(settings):
                 raise
             say(f"{home.folder} cannot be used; running without a venv of its own")
-    environment = worker_environment(settings, os.environ)
+    environment = keep_files(worker_environment(settings, os.environ), os.environ)
     sys.stdout.flush()
     sys.stderr.flush()
     if os.getpid() == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from kubiya_worker.errors import ConfigurationError
@@ -88,9 +89,9 @@ class Models:
                 f"The model {chosen!r} needs the package {package!r}, which is not installed",
                 remedy=f"Run `pip install 'kubiya-worker[{provider}]'` in the worker's environment",
             )
-        key = self._environ.get(variable, "") if variable else ""
+        key = self._key(variable) if variable else ""
         if provider == "google" and not key:
-            key = self._environ.get("GEMINI_API_KEY", "")
+            key = self._key("GEMINI_API_KEY")
         if provider == "openai" and not key and self._endpoint.base_url:
             return self._endpoint_connection(chosen)  # the endpoint may be OpenAI with a key from the settings
         if variable and not key:
@@ -102,6 +103,16 @@ class Models:
             idle_timeout=self._endpoint.idle_timeout,
             region=self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION") or "",
         )
+
+    def _key(self, variable: str) -> str:
+        """From the variable, or from the file that NAME_FILE names."""
+        path = self._environ.get(f"{variable}_FILE", "").strip()
+        if self._environ.get(variable) or not path:
+            return self._environ.get(variable, "")
+        try:
+            return Path(path).expanduser().read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{variable}_FILE: the file {path} cannot be read: {error}") from error
 
     def _endpoint_connection(self, chosen: str) -> Connection:
         endpoint = self._endpoint

@@ -1,0 +1,124 @@
+"""A worker as an agent of launchd (macOS): the plist's text, and installing and removing it.
+
+launchd knows neither readiness nor exit codes that are tried once: what ends with anything but 0 is started again after
+THROTTLE seconds. The worker's files and log are in its folder below `~/.kubiya/services`.
+"""
+
+from __future__ import annotations
+
+import os
+import plistlib
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from kubiya_worker.errors import ConfigurationError, Unavailable, UsageError
+from kubiya_worker.launch import service
+from kubiya_worker.launch.service import Say, Service
+
+LABEL: Final = "ai.kubiya.worker"
+THROTTLE: Final = 60  # seconds between two starts
+WITHIN: Final = 30.0  # seconds for launchctl
+
+
+def label_of(queue: str, instance: int) -> str:
+    return f"{LABEL}.{queue}" + ("" if instance == 1 else f"@{instance}")
+
+
+def plist(made: Service, folder: Path) -> bytes:
+    """The agent's definition; secrets are in `folder`. Pure; nothing in it is secret."""
+    kept = folder / "secrets"
+    environment = {
+        **made.environment,
+        **made.files,
+        **{f"{name}_FILE": str(kept / service.credential_of(name)) for name in made.secrets},
+        "KUBIYA_WORKSPACE": str(folder / "workspaces"),
+        "KUBIYA_ALIVE_FILE": str(folder / "alive"),
+        "KUBIYA_READY_FILE": str(folder / "ready"),
+        "PYTHONFAULTHANDLER": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    log = str(folder / "worker.log")
+    definition = {
+        "Label": label_of(made.queue, made.instance),
+        "ProgramArguments": list(made.argv),
+        "EnvironmentVariables": environment,
+        "RunAtLoad": True,
+        "KeepAlive": {"SuccessfulExit": False},
+        "ThrottleInterval": THROTTLE,
+        "ExitTimeOut": int(-(-made.stop_within // 1)),
+        "ProcessType": "Background",
+        "Umask": 0o077,
+        "WorkingDirectory": str(folder),
+        "StandardOutPath": log,
+        "StandardErrorPath": log,
+    }
+    return plistlib.dumps(definition)
+
+
+def plist_file(queue: str, instance: int) -> Path:
+    return Path("~/Library/LaunchAgents").expanduser() / f"{label_of(queue, instance)}.plist"
+
+
+def folder_of(queue: str, instance: int) -> Path:
+    return Path("~/.kubiya/services").expanduser() / service.name_of(queue, instance)
+
+
+def install(made: Service, say: Say) -> None:
+    """Written and started."""
+    if made.system:
+        raise UsageError("There are no system services of macOS here", remedy="Leave out --system")
+    path, folder = plist_file(made.queue, made.instance), folder_of(made.queue, made.instance)
+    ours(path)
+    service.make(folder, 0o700)
+    folder.chmod(0o700)
+    service.write_secrets(folder / "secrets", made.secrets)
+    service.make(path.parent)
+    _launchctl("bootout", f"{_domain()}/{label_of(made.queue, made.instance)}", may_fail=True)
+    service.write(path, plist(made, folder).decode(), 0o644)
+    _launchctl("bootstrap", _domain(), str(path))
+    say(f"wrote and started {path}; its log is {folder / 'worker.log'}")
+
+
+def uninstall(queue: str, instance: int, say: Say) -> None:
+    path, kept = plist_file(queue, instance), folder_of(queue, instance) / "secrets"
+    if not path.exists():
+        raise ConfigurationError(f"There is no service {path}")
+    ours(path)
+    _launchctl("bootout", f"{_domain()}/{label_of(queue, instance)}", may_fail=True)
+    path.unlink()
+    if kept.is_dir():
+        for secret in kept.iterdir():
+            secret.unlink()
+        kept.rmdir()
+    say(f"stopped and removed {path}")
+
+
+def ours(path: Path) -> None:
+    """ConfigurationError for an agent that does not run a worker."""
+    if not path.is_symlink() and not path.exists():
+        return
+    try:
+        found = {} if path.is_symlink() else plistlib.loads(path.read_bytes())
+        words = found.get("ProgramArguments", [])
+    except (OSError, ValueError, AttributeError, plistlib.InvalidFileException):
+        words = []
+    if service.MODULE not in words:
+        raise ConfigurationError(
+            f"{path} was not written by kubiya worker install-service; it was not touched",
+            remedy="Move it away first, or use another --instance",
+        )
+
+
+def _domain() -> str:
+    return f"gui/{os.getuid()}"
+
+
+def _launchctl(*words: str, may_fail: bool = False) -> None:
+    try:
+        done = subprocess.run(["launchctl", *words], capture_output=True, text=True, timeout=WITHIN, check=False)
+    except FileNotFoundError as error:
+        raise Unavailable("There is no launchctl on PATH") from error
+    if done.returncode and not may_fail:
+        said = " ".join((done.stderr or done.stdout).split())
+        raise ConfigurationError(f"launchctl {words[0]}: {said or f'exit code {done.returncode}'}")

@@ -1,0 +1,349 @@
+"""A worker as a unit of systemd: the unit's text, and installing and removing it.
+
+systemd is told by the worker itself what is true of it (`kubiya_worker/process/notify.py`): the unit is active once the
+worker polls, and is restarted when the event loop is silent. A system unit is closed as far as an agent's tools still
+work in its state directory (docs/daemon.md says what is closed, and how to open it); a unit of a user has what needs no
+privilege.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from kubiya_worker.errors import (
+    EX_CONFIG,
+    EX_NOPERM,
+    EX_USAGE,
+    ConfigurationError,
+    NotAllowed,
+    TemporaryFailure,
+    Unavailable,
+)
+from kubiya_worker.launch import service
+from kubiya_worker.launch.daemon import WATCHDOG
+from kubiya_worker.launch.service import Say, Service
+
+OLDEST: Final = 250  # LoadCredential= with %d
+WITH_BACKOFF: Final = 254  # RestartSteps=
+MARK: Final = "# Written by `kubiya worker install-service`"
+BOOTED: Final = Path("/run/systemd/system")  # sd_booted(3)
+LINGER: Final = Path("/var/lib/systemd/linger")
+CONTROL_WITHIN: Final = 30.0  # seconds for systemctl where nothing is waited for
+SAYS: Final = ("kubiya: ", "kubiya worker: ")  # how the command's and the worker's last word begin
+STOP_SLACK: Final = 15.0  # seconds over TimeoutStopSec
+
+# An agent's shell, files and Python work with all of these. None stops programs that compile as they run (node, java).
+CLOSED: Final = """\
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RestrictNamespaces=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+ProtectSystem=strict
+PrivateTmp=yes
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
+LimitCORE=0
+UMask=0077
+"""
+# Needs privileges of the manager. A unit of a user that asks for these fails where user namespaces are restricted.
+CLOSED_SYSTEM: Final = """\
+DynamicUser=yes
+CapabilityBoundingSet=
+AmbientCapabilities=
+ProtectHome=yes
+PrivateDevices=yes
+PrivateMounts=yes
+PrivateUsers=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectClock=yes
+ProtectHostname=yes
+KeyringMode=private
+RemoveIPC=yes
+"""
+# Of a user's home, tools read what is no secret.
+CLOSED_USER: Final = """\
+ProtectHome=read-only
+InaccessiblePaths=-%h/.ssh -%h/.gnupg -%h/.aws -%h/.azure -%h/.kube -%h/.docker -%h/.netrc -%h/.config/gcloud
+InaccessiblePaths=-%h/.kubiya/services -%h/.kubiya/worker-config.yaml
+"""
+
+
+def unit(made: Service, version: int = OLDEST, secrets: Path | None = None) -> str:
+    """The unit's text. Pure; nothing in it is secret."""
+    folder = f"{service.PREFIX}/{made.name.removeprefix(f'{service.PREFIX}-')}"
+    state, run = f"%S/{folder}", f"%t/{folder}"
+    kept = secrets or secrets_folder(made)
+    # Values with a specifier in them stand here as they are; all others are escaped.
+    own = {
+        "HOME": state,
+        "KUBIYA_WORKSPACE": f"{state}/workspaces",
+        "KUBIYA_ALIVE_FILE": f"{run}/alive",
+        "KUBIYA_READY_FILE": f"{run}/ready",
+        "PYTHONFAULTHANDLER": "1",
+        "PYTHONUNBUFFERED": "1",
+        **{f"{name}_FILE": f"%d/{service.credential_of(name)}" for name in made.secrets},
+        **{name: f"%d/{service.credential_of(name)}" for name in made.files},
+    }
+    credentials = [
+        *((service.credential_of(name), str(kept / service.credential_of(name))) for name in made.secrets),
+        *((service.credential_of(name), path) for name, path in made.files.items()),
+    ]
+    network = ["Wants=network-online.target", "After=network-online.target"] if made.system else []
+    backoff = ["RestartSteps=8", "RestartMaxDelaySec=300"] if version >= WITH_BACKOFF else []
+    number = "" if made.instance == 1 else f" ({made.instance})"
+    lines = [
+        f"{MARK} for {made.queue}{number}; the next installation writes it anew.",
+        f"# Changes of yours: systemctl {'' if made.system else '--user '}edit {made.name}",
+        "",
+        "[Unit]",
+        f"Description=Kubiya worker of the queue {escaped(made.queue)}{number}",
+        *network,
+        "# A network that is away is tried for ever.",
+        "StartLimitIntervalSec=0",
+        "",
+        "[Service]",
+        "Type=notify",
+        "NotifyAccess=main",
+        f"ExecStart={' '.join(argument(word) for word in made.argv)}",
+        f"WorkingDirectory=-{state}",
+        *(f'Environment="{name}={value}"' for name, value in own.items()),
+        *(f"Environment={quoted(f'{name}={value}')}" for name, value in made.environment.items()),
+        *(f"LoadCredential={name}:{escaped(path)}" for name, path in credentials),
+        f"SyslogIdentifier={service.PREFIX}",
+        "",
+        "# Active once it polls; ended when it is silent.",
+        "TimeoutStartSec=600",
+        f"WatchdogSec={WATCHDOG:g}",
+        "Restart=on-failure",
+        "RestartSec=2",
+        *backoff,
+        "# Wrong usage, a wrong key, a wrong setting: tried once.",
+        f"RestartPreventExitStatus={EX_USAGE} {EX_NOPERM} {EX_CONFIG}",
+        "# The worker alone is told to stop, so that its tools can finish; what is left then is killed.",
+        "KillMode=mixed",
+        f"TimeoutStopSec={made.stop_within:g}",
+        "",
+        f"StateDirectory={folder}",
+        "StateDirectoryMode=0700",
+        f"RuntimeDirectory={folder}",
+        "RuntimeDirectoryMode=0700",
+        *CLOSED.splitlines(),
+        *(CLOSED_SYSTEM if made.system else CLOSED_USER).splitlines(),
+        *([] if made.system else [f"ReadWritePaths=-{state} -{run}"]),
+        "",
+        "[Install]",
+        f"WantedBy={'multi-user' if made.system else 'default'}.target",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def escaped(text: str) -> str:
+    """A value in which systemd must see no specifier. Line ends would begin a new setting."""
+    if any(ord(char) < 32 or char == "\x7f" for char in text):
+        raise ConfigurationError(f"{text!r} holds control characters", remedy="Correct the setting")
+    return text.replace("%", "%%")
+
+
+def quoted(text: str) -> str:
+    """One word, as systemd.syntax(7) has it."""
+    inner = escaped(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{inner}"'
+
+
+def argument(text: str) -> str:
+    """One word of a command line: variables are replaced there too."""
+    return text if re.fullmatch(r"[A-Za-z0-9/._:@+=-]+", text) else quoted(text.replace("$", "$$"))
+
+
+def unit_file(name: str, *, system: bool) -> Path:
+    if system:
+        return Path("/etc/systemd/system") / f"{name}.service"
+    return _config_home() / "systemd" / "user" / f"{name}.service"
+
+
+def secrets_folder(made: Service) -> Path:
+    return _secrets_folder(made.name, system=made.system)
+
+
+def _secrets_folder(name: str, *, system: bool) -> Path:
+    return (Path("/etc/kubiya-worker") if system else Path("~/.kubiya/services").expanduser()) / name
+
+
+def install(made: Service, say: Say, wait: float) -> None:
+    """Written, enabled and started; returns when the worker polls. `wait` in seconds, 0: only started.
+
+    Raises ConfigurationError, NotAllowed, Unavailable (no systemd), TemporaryFailure (does not poll).
+    """
+    version = usable(system=made.system)
+    path = unit_file(made.name, system=made.system)
+    ours(path)
+    service.refuse_unreachable([Path(made.argv[0]), Path(service.__file__)], system=made.system)
+    text = unit(made, version)
+    service.write_secrets(secrets_folder(made), made.secrets)
+    service.make(path.parent)
+    service.write(path, text, 0o644)
+    _systemctl(made.system, "daemon-reload")
+    _systemctl(made.system, "enable", f"{made.name}.service")
+    say(f"wrote and enabled {path}")
+    if not made.system and not (LINGER / getpass.getuser()).exists():
+        say(f"it ends when {getpass.getuser()} logs out; to keep it: sudo loginctl enable-linger {getpass.getuser()}")
+    _start(made, wait)
+
+
+def _start(made: Service, wait: float) -> None:
+    began = time.time()
+    flag = "" if made.system else "--user "
+    if not wait:
+        _systemctl(made.system, "restart", "--no-block", f"{made.name}.service")
+        return
+    try:
+        _systemctl(made.system, "restart", f"{made.name}.service", within=wait)
+    except subprocess.TimeoutExpired:
+        raise TemporaryFailure(
+            f"{made.name} does not poll yet after {wait:g} s; it goes on trying",
+            remedy=f"systemctl {flag}status {made.name}; journalctl {flag}-u {made.name}",
+        ) from None
+    except ConfigurationError as error:
+        last = _journal(made, began)
+        raise TemporaryFailure(
+            f"{made.name} did not start: {last or error.message}", remedy=f"journalctl {flag}-u {made.name}"
+        ) from error
+
+
+def _journal(made: Service, since: float) -> str:
+    """The worker's last word."""
+    unit_flag = "--unit" if made.system else "--user-unit"
+    argv = ["journalctl", unit_flag, made.name, "--since", f"@{since:.0f}", "-o", "cat", "--no-pager"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=CONTROL_WITHIN, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    lines = [line for line in done.stdout.splitlines() if line.startswith(SAYS)]
+    return lines[-1].partition(": ")[2] if lines else ""
+
+
+def uninstall(queue: str, instance: int, *, system: bool, say: Say) -> None:
+    """Stopped (running work finishes first), disabled, removed. Its state directory is left."""
+    usable(system=system)
+    name = service.name_of(queue, instance)
+    path = unit_file(name, system=system)
+    if not path.exists():
+        other = unit_file(name, system=not system)
+        hint = f"There is {other}: {'leave out' if system else 'add'} --system" if other.exists() else ""
+        raise ConfigurationError(f"There is no service {path}", remedy=hint)
+    ours(path)
+    _may_write(system)
+    stop_within = re.search(r"^TimeoutStopSec=([\d.]+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    within = (float(stop_within[1]) if stop_within else 90.0) + STOP_SLACK
+    _systemctl(system, "stop", f"{name}.service", within=within)
+    _systemctl(system, "disable", f"{name}.service")
+    path.unlink()
+    kept = _secrets_folder(name, system=system)
+    if kept.is_dir():
+        for secret in kept.iterdir():
+            secret.unlink()
+        kept.rmdir()
+    _systemctl(system, "daemon-reload")
+    _systemctl(system, "reset-failed", f"{name}.service", may_fail=True)
+    say(f"stopped, disabled and removed {path}")
+    changes = path.with_name(f"{path.name}.d")
+    if changes.exists():
+        say(f"your changes are left in {changes}")
+
+
+def usable(*, system: bool) -> int:
+    """The version of the systemd that runs here. Unavailable without one, ConfigurationError for an old one."""
+    if not BOOTED.is_dir():
+        raise Unavailable(
+            "No systemd runs here (a container?)",
+            remedy="Use `kubiya worker start -d`, or make `kubiya worker start` the container's command; "
+            "--print shows the unit",
+        )
+    _may_write(system)
+    if not system and not (_runtime() / "systemd").is_dir():
+        raise Unavailable(
+            f"systemd has no session of the user {getpass.getuser()}",
+            remedy=f"sudo loginctl enable-linger {getpass.getuser()}, or install for the host with --system",
+        )
+    version = version_here()
+    if version < OLDEST:
+        raise ConfigurationError(
+            f"systemd {version} cannot hand over credentials; {OLDEST} is needed", remedy="Use kubiya worker start -d"
+        )
+    return version
+
+
+def version_here() -> int:
+    """Of the systemd on this host; OLDEST where there is none, for `--print`."""
+    try:
+        found = re.search(r"systemd (\d+)", _systemctl(True, "--version"))
+    except Unavailable:
+        return OLDEST
+    return int(found[1]) if found else 0
+
+
+def ours(path: Path) -> None:
+    """ConfigurationError for a unit that another program or a person wrote."""
+    try:
+        text = None if path.is_symlink() else path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError):
+        text = None
+    if text is None or not text.startswith(MARK):
+        raise ConfigurationError(
+            f"{path} was not written by kubiya worker install-service; it was not touched",
+            remedy="Move it away first, or use another --instance",
+        )
+
+
+def _may_write(system: bool) -> None:
+    if system and os.geteuid() != 0:
+        raise NotAllowed(
+            "A system unit is root's to install",
+            remedy="Use sudo with --api-key-file, or leave out --system for a unit of your own",
+        )
+
+
+def _systemctl(system: bool, *words: str, within: float = CONTROL_WITHIN, may_fail: bool = False) -> str:
+    """Its output. ConfigurationError with what it says; subprocess.TimeoutExpired."""
+    argv = ["systemctl", *([] if system else ["--user"]), *words]
+    environment = {**os.environ, "LC_ALL": "C"}
+    environment.setdefault("XDG_RUNTIME_DIR", str(_runtime()))
+    try:
+        done = _run(argv, environment, within)
+    except FileNotFoundError as error:
+        raise Unavailable("There is no systemctl on PATH") from error
+    if done.returncode and not may_fail:
+        said = " ".join((done.stderr or done.stdout).split())
+        raise ConfigurationError(f"{' '.join(argv)}: {said or f'exit code {done.returncode}'}")
+    return done.stdout
+
+
+def _run(argv: Sequence[str], environment: dict[str, str], within: float) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within, check=False
+    )
+
+
+def _runtime() -> Path:
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
+
+
+def _config_home() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
