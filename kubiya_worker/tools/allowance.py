@@ -49,6 +49,10 @@ _PROC_SECRETS: Final = re.compile(
 _CONTENT_READERS: Final = frozenset("grep egrep fgrep rgrep zgrep rg ag ack tar cp rsync zip cpio scp diff".split())  # noqa: SIM905
 _SEARCHERS: Final = frozenset({"grep", "egrep", "fgrep", "rgrep", "zgrep", "rg", "ag", "ack"})
 _ALWAYS_RECURSIVE: Final = frozenset({"rg", "ag", "ack", "rgrep", "tar", "rsync"})
+# Variables that name a file with a key in it.
+_KEY_FILE: Final = re.compile(
+    r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD)_FILE$|^TEMPORAL_TLS_KEY$|^GOOGLE_APPLICATION_CREDENTIALS$"
+)
 _MOST_PATHS: Final = 256  # in one argument; each costs a look at the file system
 
 
@@ -59,7 +63,7 @@ class Allowance:
     allowed: frozenset[str]
     blocked: frozenset[str] = frozenset()
     search_path: tuple[str, ...] = ()
-    private: tuple[Path, ...] = field(default=())  # folders of the worker itself, which no argument may name
+    private: tuple[Path, ...] = field(default=())  # folders and files of the worker itself, which no argument may name
 
     def check(self, argv: Sequence[str], cwd: Path, depth: int = 0) -> str:
         """The path of the program that may be run as `argv` in `cwd`. Raises Refused with the reason."""
@@ -131,6 +135,20 @@ class Allowance:
             for path in _read_whole(name, arguments, cwd):
                 if path in ("/", "/proc") or (path.startswith("/proc/") and Path(path).is_dir()):
                     raise Refused(f"{name} over {path} would read the inside of all processes. Name other folders")
+                if any(folder.is_relative_to(path) for folder in self.private):
+                    raise Refused(f"{name} over {path} would read the worker's own files. Name other folders")
+
+
+def private_places(environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+    """Where the worker's own keys are: its folder, systemd's folder of credentials, each file that a variable names.
+
+    A service and a container get their keys as files (`KUBIYA_API_KEY_FILE=%d/api-key`), which the worker's user can
+    read, and so could what it starts.
+    """
+    named = [environ[name] for name in environ if _KEY_FILE.search(name)]
+    given = [str(home / ".kubiya"), environ.get("CREDENTIALS_DIRECTORY", ""), *named]
+    places = [Path(place).expanduser().absolute() for place in given if place.strip()]
+    return tuple(dict.fromkeys(each for place in places for each in (place, place.resolve())))
 
 
 def trusted_path(value: str, *, outside: Path) -> tuple[str, ...]:

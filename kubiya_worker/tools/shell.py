@@ -57,7 +57,6 @@ class Shell:
         for key in ("shell_binary", "shell_args"):
             if not isinstance(skill.configuration.get(key), (str, list, type(None))):
                 raise skill.wrong(key, "a string or a list of strings; it has no effect, since no shell is run")
-        home = Path.home()
         self._workspace = workspace
         self._folder = Path(skill.text("working_directory") or workspace).expanduser()
         if not self._folder.is_absolute():
@@ -70,7 +69,7 @@ class Shell:
             allowed=allowed,
             blocked=blocked,
             search_path=allowance.trusted_path(os.environ.get("PATH") or DEFAULT_PATH, outside=workspace),
-            private=tuple({home / ".kubiya", (home / ".kubiya").resolve()}),
+            private=allowance.private_places(os.environ, Path.home()),
         )
         self.spec = self._describe(skill)
 

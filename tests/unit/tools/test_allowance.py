@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from kubiya_worker.tools.allowance import Allowance, trusted_path
+from kubiya_worker.tools.allowance import Allowance, private_places, trusted_path
 from kubiya_worker.tools.command import Refused, split
 from tests.unit.tools.cases import cases
 
@@ -142,3 +142,36 @@ def test_folders_that_everybody_can_write_to_are_not_trusted(tmp_path: Path) -> 
     value = f"{good}:{open_to_all}:{workspace / 'bin'}:relative::.:{tmp_path / 'missing'}:{good}"
     assert trusted_path(value, outside=workspace) == (str(good),)
     assert trusted_path(str(good), outside=Path("/")) == (str(good),)
+
+
+def test_keys_that_a_service_or_a_container_gets_as_files_are_private(bin_folder: Path, tmp_path: Path) -> None:
+    credentials, mounted, home = tmp_path / "credentials", tmp_path / "run" / "token", tmp_path / "home"
+    credentials.mkdir()
+    mounted.parent.mkdir()
+    for file in (credentials / "api-key", mounted, mounted.with_name("other")):
+        file.write_text("kby_secret")
+    environ = {
+        "CREDENTIALS_DIRECTORY": str(credentials),
+        "KUBIYA_API_KEY_FILE": str(credentials / "api-key"),
+        "OPENAI_API_KEY_FILE": str(mounted),
+        "KUBIYA_ALIVE_FILE": str(tmp_path / "alive"),
+        "EMPTY_TOKEN_FILE": "",
+    }
+    private = private_places(environ, home)
+    assert set(private) == {home / ".kubiya", credentials, credentials / "api-key", mounted}
+    allowance = Allowance(frozenset(PROGRAMS), search_path=(str(bin_folder),), private=private)
+    work = tmp_path / "desk"
+    (work / "link").symlink_to(mounted)
+    key = str(credentials / "api-key")
+    for argv in (["cat", key], ["cat", "../run/token"], ["cat", "link"], ["ls", str(credentials)]):
+        with pytest.raises(Refused, match="belongs to the worker"):
+            allowance.check(argv, work)
+    assert allowance.check(["cat", "../run/other"], work)
+
+
+def test_a_recursive_reader_does_not_reach_them_from_above(allowance: Allowance, tmp_path: Path) -> None:
+    (tmp_path / "home" / ".kubiya").mkdir(parents=True)
+    for folder in (str(tmp_path / "home"), str(tmp_path), ".."):
+        with pytest.raises(Refused, match="the worker's own files"):
+            allowance.check(["grep", "-r", "kby_", folder], tmp_path / "desk")
+    assert allowance.check(["grep", "-r", "kby_", "."], tmp_path / "desk")
