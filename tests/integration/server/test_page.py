@@ -289,6 +289,6 @@ def test_a_page_that_was_left_open_lets_go_of_its_stream(page: Any, stack: Stack
     wait_until(lambda: streams() == 0, 30, "no stream of an earlier test")
     open_execution(page, stack, execution)
     wait_for_status(page, "waiting for input")
-    assert streams() == 1
+    wait_until(lambda: streams() == 1, 30, "the page follows the execution")  # its status may come before its stream
     page.goto(f"{stack.url}/#/")
     wait_until(lambda: streams() == 0, 30, "no stream")
