@@ -12,6 +12,8 @@ The codes are those of sysexits.h, so that systemd's RestartPreventExitStatus an
 
 from __future__ import annotations
 
+from typing import Final, NamedTuple
+
 EX_OK = 0
 EX_USAGE = 64
 EX_UNAVAILABLE = 69
@@ -19,6 +21,37 @@ EX_SOFTWARE = 70
 EX_TEMPFAIL = 75
 EX_NOPERM = 77
 EX_CONFIG = 78
+
+
+class ExitCode(NamedTuple):
+    """`again`: whether the supervisor (or systemd) starts a worker that ended with it once more."""
+
+    code: int
+    name: str
+    meaning: str
+    again: str
+
+
+EXIT_CODES: Final = (
+    ExitCode(EX_OK, "EX_OK", "done; of a worker: stopped as asked", "no"),
+    ExitCode(1, "", "the answer is no: an execution failed, a check failed, there was nothing to stop", ""),
+    ExitCode(3, "", "status: the PID file was left by a supervisor that is gone", ""),
+    ExitCode(EX_USAGE, "EX_USAGE", "the command line is wrong, or names what there is not", "no"),
+    ExitCode(EX_UNAVAILABLE, "EX_UNAVAILABLE", "a service that is needed cannot be had", "yes"),
+    ExitCode(EX_SOFTWARE, "EX_SOFTWARE", "a fault of the worker itself", "yes"),
+    ExitCode(EX_TEMPFAIL, "EX_TEMPFAIL", "not now: work was cut off, or it is not ready yet; try again", "yes"),
+    ExitCode(EX_NOPERM, "EX_NOPERM", "wrong API key, or one without the right", "no"),
+    ExitCode(EX_CONFIG, "EX_CONFIG", "a setting, the queue or the installation is wrong", "no"),
+    ExitCode(130, "", "cancelled with Ctrl-C", ""),
+    ExitCode(141, "", "whoever read the output has gone", ""),
+)
+
+
+def reference() -> str:
+    """The codes as a Markdown table."""
+    rows = ["| code | name | meaning | again |", "|---|---|---|---|"]
+    rows += [f"| {c.code} | {f'`{c.name}`' if c.name else ''} | {c.meaning} | {c.again} |" for c in EXIT_CODES]
+    return "\n".join(rows) + "\n"
 
 
 class WorkerError(Exception):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kubiya_worker import __version__, errors
+from kubiya_worker.cli import reference as command_line
 from kubiya_worker.process import metrics
 from kubiya_worker.settings import describe
 from kubiya_worker.tools import toolset
 
-REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+DOCS = Path(__file__).parents[1] / "docs"
 
 SETTINGS = """# Settings
 
@@ -49,11 +51,67 @@ with the skill, the key and what would be right. `null` stands for the default.
 {table}"""
 
 
+CLI = """# The command line
+
+Written by `scripts/docs` from the commands themselves. The same is in the man page, `man kubiya`, where the package is
+installed. What each exit code means: [exit codes](exit-codes.md). What else sets an option: [settings](settings.md).
+
+{table}"""
+
+
+EXIT_CODES = """# Exit codes
+
+Written by `scripts/docs` from `kubiya_worker/errors.py`. From 64 on they are those of sysexits.h.
+
+{table}
+"again" says whether the supervisor, or systemd under `kubiya worker install-service`, starts a worker that ended so
+once more, after a growing delay. Any other code, and any signal, counts as a crash and is started again. A child that
+signal n ended counts as 128 + n.
+
+{commands}"""
+
+BY_COMMAND = (
+    (
+        "kubiya exec",
+        "0 completed; 1 failed, or ended by somebody else; 75 it goes on and nobody watches; 130 cancelled",
+    ),
+    (
+        "kubiya worker start -d",
+        "0 it polls; 75 one of this queue runs already, or it does not poll yet and goes on trying",
+    ),
+    ("kubiya worker stop", "0 nothing of it is left; 1 there was nothing to stop, or it had to be killed"),
+    ("kubiya worker status", "0 it is supervised; 1 there is no PID file; 3 its PID file is stale"),
+    ("kubiya doctor", "0 nothing failed; 1 a check failed"),
+    ("python -m supervisor", "64 the spec cannot be used; 73 another holds the PID file; 74 a file cannot be made"),
+)
+
+
+def pages() -> dict[Path, str]:
+    """Every file that is written, by its path."""
+    reference = DOCS / "reference"
+    return {
+        reference / "settings.md": SETTINGS.format(table=describe.reference()),
+        reference / "skills.md": SKILLS.format(table=toolset.reference()),
+        reference / "metrics.md": METRICS.format(table=metrics.reference()),
+        reference / "cli.md": CLI.format(table=command_line.markdown()),
+        reference / "exit-codes.md": EXIT_CODES.format(table=errors.reference(), commands=by_command()),
+        DOCS.parent / "kubiya_worker" / "cli" / "kubiya.1": command_line.man(__version__),
+    }
+
+
+def by_command() -> str:
+    rows = [
+        "| command | its own use of a code |",
+        "|---|---|",
+        *(f"| `{name}` | {text} |" for name, text in BY_COMMAND),
+    ]
+    return "\n".join(rows) + "\n"
+
+
 def main() -> None:
-    REFERENCE.mkdir(parents=True, exist_ok=True)
-    (REFERENCE / "settings.md").write_text(SETTINGS.format(table=describe.reference()))
-    (REFERENCE / "skills.md").write_text(SKILLS.format(table=toolset.reference()))
-    (REFERENCE / "metrics.md").write_text(METRICS.format(table=metrics.reference()))
+    for path, text in pages().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

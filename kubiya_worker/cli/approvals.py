@@ -64,7 +64,7 @@ def ls(everything: bool, as_json: bool) -> None:
 
 @approvals.command()
 @click.argument("id")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def show(id: str, as_json: bool) -> None:
     """Show one with all of its arguments."""
     approval = connect().find_approval(id)

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import click
 
+from kubiya_worker.cli.completion import files, options
 from kubiya_worker.cli.terminal import Paint
 from kubiya_worker.errors import ConfigurationError, UsageError
 from kubiya_worker.settings import describe, sources
 from kubiya_worker.settings.table import OPTIONS, Option
 
-_FILE = click.option("--config", help="Configuration file.  [default: ~/.kubiya/worker-config.yaml]")
+_DEFAULT = "[default: ~/.kubiya/worker-config.yaml]"
+_FILE = click.option("--config", shell_complete=files, help=f"Configuration file.  {_DEFAULT}")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,7 +27,7 @@ def config() -> None:
 
 @config.command()
 @_FILE
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def show(config: str | None, as_json: bool) -> None:
     """Show what is set, with secrets hidden."""
     found = [o for o in sources.origins({}, os.environ, config) if o.value is not None]
@@ -37,7 +39,7 @@ def show(config: str | None, as_json: bool) -> None:
 
 
 @config.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=options)
 @_FILE
 def explain(name: str | None, config: str | None) -> None:
     """Say where each value comes from, or all about the option NAME."""
@@ -73,7 +75,7 @@ def _named(name: str) -> Option:
 
 
 @config.command()
-@click.argument("file", required=False)
+@click.argument("file", required=False, shell_complete=files)
 def validate(file: str | None) -> None:
     """Check a configuration file, and the environment with it."""
     path = sources.file_of(file)
@@ -87,7 +89,7 @@ def validate(file: str | None) -> None:
 
 
 @config.command()
-@click.argument("file", required=False)
+@click.argument("file", required=False, shell_complete=files)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def init(file: str | None, force: bool) -> None:
     """Write a configuration file with every key in it, commented out."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from kubiya_worker.cli.completion import files, queues
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.doctor import FAIL, PASS, SKIP, WARN, Report, checks, examine
 from kubiya_worker.doctor.check import Result
@@ -17,8 +18,8 @@ from kubiya_worker.settings import Settings, resolve
 
 
 @click.command()
-@click.option("--queue-id", help="Worker queue, by id or name (or QUEUE_ID).")
-@click.option("--config", help="Configuration file.  [default: ~/.kubiya/worker-config.yaml]")
+@click.option("--queue-id", shell_complete=queues, help="Worker queue, by id or name (or QUEUE_ID).")
+@click.option("--config", shell_complete=files, help="Configuration file.  [default: ~/.kubiya/worker-config.yaml]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def doctor(queue_id: str | None, config: str | None, as_json: bool) -> int:
     """Examine this host, the network, the control plane, Temporal and the model endpoint."""

@@ -33,7 +33,14 @@ PROMPT_BYTES: Final = 1_000_000  # Temporal takes 2 MB in one payload; the workf
 def _watching(command: Any) -> Any:
     """The options that both commands have."""
     options = [
-        click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True),
+        click.option(
+            "-o",
+            "--output",
+            type=click.Choice(["text", "json"]),
+            default="text",
+            show_default=True,
+            help="How it is shown.",
+        ),
         click.option("--approve", is_flag=True, help="Grant every approval that is asked for."),
         click.option("--deny", is_flag=True, help="Deny every approval that is asked for."),
         click.option("--no-wait", is_flag=True, help="Leave (exit 75) when a person has to approve first."),
@@ -41,7 +48,13 @@ def _watching(command: Any) -> Any:
         click.option("-i", "--interactive", is_flag=True, help="Go on talking after the answer; /done ends it."),
         click.option("--timeout", help="Leave (exit 75) after this time, such as 90, 5m or 1h."),
         click.option("-v", "--verbose", is_flag=True, help="Thinking, whole commands, output of tools."),
-        click.option("--output-lines", type=click.IntRange(0), default=10, show_default=True, help="With -v."),
+        click.option(
+            "--output-lines",
+            type=click.IntRange(0),
+            default=10,
+            show_default=True,
+            help="With -v: lines of a tool's output.",
+        ),
         click.option("--full-output", is_flag=True, help="With -v: all of a tool's output."),
     ]
     for option in reversed(options):
@@ -120,7 +133,7 @@ def _task(command: Any) -> Any:
     return command
 
 
-@exec_.command()
+@exec_.command(short_help="Give an agent a task and watch it.")
 @_task
 @_watching
 def agent(name_or_id: str, prompt: str, **options: Any) -> int:
@@ -128,7 +141,7 @@ def agent(name_or_id: str, prompt: str, **options: Any) -> int:
     return _execute("agent", name_or_id, prompt, **options)
 
 
-@exec_.command()
+@exec_.command(short_help="Give a team a task and watch it.")
 @_task
 @_watching
 def team(name_or_id: str, prompt: str, **options: Any) -> int:
@@ -156,7 +169,7 @@ def _execute(
     return Watch(api, execution_id, manner, began).run()
 
 
-@exec_.command()
+@exec_.command(short_help="Watch an execution, or read one that is over.")
 @click.argument("execution_id")
 @_watching
 def attach(execution_id: str, **options: Any) -> int:

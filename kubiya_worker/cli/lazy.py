@@ -27,6 +27,10 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def known_help(self, name: str) -> str:
+        """What the help says of a command, without importing it."""
+        return self._known[name][1]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in self._known.items()])

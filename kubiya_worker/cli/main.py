@@ -25,6 +25,7 @@ COMMANDS = {
     "config": ("kubiya_worker.cli.config:config", "Show, explain and check the settings."),
     "doctor": ("kubiya_worker.cli.doctor:doctor", "Examine this host and its connections, and say what mends them."),
     "server": ("kubiya_worker.cli.server:server", "Run the local control plane alone."),
+    "completion": ("kubiya_worker.cli.completion:completion", "Print what completes kubiya in bash, zsh or fish."),
 }
 
 
@@ -55,7 +56,8 @@ def call(command: click.Command, argv: list[str], **context: Any) -> int:
         return EX_USAGE
     except click.UsageError as error:
         where = f" See '{error.ctx.command_path} --help'." if error.ctx else ""
-        click.echo(f"kubiya: {error.format_message()}{where}", err=True)
+        text = " ".join(error.format_message().split())
+        click.echo(f"kubiya: {text}{'' if text.endswith(('.', '?', ')')) else '.'}{where}", err=True)
         return EX_USAGE
     except click.ClickException as error:
         error.show()

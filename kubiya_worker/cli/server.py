@@ -16,6 +16,7 @@ def server() -> None:
 
 
 @server.command(
+    short_help="Run it in the foreground until it is stopped.",
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
     add_help_option=False,
 )

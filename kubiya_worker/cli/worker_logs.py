@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import click
 
+from kubiya_worker.cli.completion import levels
 from kubiya_worker.cli.terminal import clean
 from kubiya_worker.cli.which import home_of, which
 from kubiya_worker.errors import UsageError, WorkerError
@@ -27,7 +28,7 @@ SHOWN: Final = 200  # lines without --since or -n, as a screen or two
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, through rotations.")
 @click.option("-n", "--lines", "count", type=click.IntRange(0), help="The last N lines.  [default: 200]")
 @click.option("--since", help="From a time on: 10m, 2h, 3d ago, or 2026-11-24T10:00.")
-@click.option("--level", help="This level and above: DEBUG, INFO, WARNING, ERROR.")
+@click.option("--level", shell_complete=levels, help="This level and above: DEBUG, INFO, WARNING, ERROR.")
 @click.option("--execution", help="Lines about the execution with this id.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each line.")
 def logs(

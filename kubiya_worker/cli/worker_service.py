@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kubiya_worker.cli.completion import files, levels, queues
 from kubiya_worker.errors import UsageError
 from kubiya_worker.launch import home as homes
 from kubiya_worker.settings import resolve
@@ -19,20 +20,22 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--queue-id", help="Worker queue, by id or name (or QUEUE_ID).")
+@click.option("--queue-id", shell_complete=queues, help="Worker queue, by id or name (or QUEUE_ID).")
 @click.option("--instance", type=int, default=1, help="Number of this worker, where a host has several of a queue.")
 @click.option("--system", is_flag=True, help="A hardened unit of the host instead of one of this user.")
 @click.option("--print", "print_only", is_flag=True, help="Show what would be written, and write nothing.")
 @click.option("--wait-timeout", type=float, default=60.0, help="Seconds to wait until it polls.  [default: 60]")
 @click.option("--no-wait", is_flag=True, help="Do not wait until it polls.")
 @click.option("--control-plane-url", help="Control plane (or CONTROL_PLANE_GATEWAY_URL, CONTROL_PLANE_URL).")
-@click.option("--api-key-file", help="File that holds the API key (or KUBIYA_API_KEY in the environment).")
-@click.option("--config", help="Configuration file.  [default: ~/.kubiya/worker-config.yaml]")
+@click.option(
+    "--api-key-file", shell_complete=files, help="File that holds the API key (or KUBIYA_API_KEY in the environment)."
+)
+@click.option("--config", shell_complete=files, help="Configuration file.  [default: ~/.kubiya/worker-config.yaml]")
 @click.option("--model", "model_override", help="Model for every agent on this worker.")
 @click.option("--heartbeat-interval", help="Seconds between heartbeats.  [default: 30]")
 @click.option("--grace-period", help="Time that running steps have when it is stopped.  [default: 30]")
 @click.option("--max-concurrent-activities", help="Steps that run at the same time.  [default: 10]")
-@click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.  [default: INFO]")
+@click.option("--log-level", shell_complete=levels, help="DEBUG, INFO, WARNING or ERROR.  [default: INFO]")
 @click.option("--metrics-port", help="Port of /metrics, /healthz and /readyz.")
 def install(
     config: str | None,
@@ -72,7 +75,7 @@ def install(
 
 
 @click.command()
-@click.option("--queue-id", help="The worker's queue, as it was named (or QUEUE_ID).")
+@click.option("--queue-id", shell_complete=queues, help="The worker's queue, as it was named (or QUEUE_ID).")
 @click.option("--instance", type=int, default=1, help="Which one, where several are installed.  [default: 1]")
 @click.option("--system", is_flag=True, help="The unit of the host instead of this user's.")
 def uninstall(queue_id: str | None, instance: int, system: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from kubiya_worker.cli.completion import files, levels, queues
 from kubiya_worker.cli.terminal import clean
 from kubiya_worker.errors import EX_TEMPFAIL, ConfigurationError, TemporaryFailure, UsageError, WorkerError
 from kubiya_worker.launch import home as homes
@@ -39,25 +40,27 @@ def _bytes(_: click.Context, __: click.Parameter, value: str | None) -> int | No
 
 
 @click.command()
-@click.option("--queue-id", help="Worker queue, by id or name (or QUEUE_ID).")
+@click.option("--queue-id", shell_complete=queues, help="Worker queue, by id or name (or QUEUE_ID).")
 @click.option("--type", "deployment_type", help="Deployment type: local or docker.  [default: local]")
 @click.option("-d", "--daemon", "daemon_mode", is_flag=True, default=None, help="Run in the background, supervised.")
 @click.option("--instance", type=int, default=1, help="Number of this worker, where a host has several of a queue.")
 @click.option("--wait-timeout", type=float, default=60.0, help="-d: seconds to wait until it polls.  [default: 60]")
 @click.option("--no-wait", is_flag=True, help="-d: do not wait until it polls.")
 @click.option("--control-plane-url", help="Control plane (or CONTROL_PLANE_GATEWAY_URL, CONTROL_PLANE_URL).")
-@click.option("--api-key-file", help="File that holds the API key (or KUBIYA_API_KEY in the environment).")
-@click.option("--config", help="Configuration file.  [default: ~/.kubiya/worker-config.yaml]")
+@click.option(
+    "--api-key-file", shell_complete=files, help="File that holds the API key (or KUBIYA_API_KEY in the environment)."
+)
+@click.option("--config", shell_complete=files, help="Configuration file.  [default: ~/.kubiya/worker-config.yaml]")
 @click.option("--model", "model_override", help="Model for every agent on this worker.")
 @click.option("--heartbeat-interval", help="Seconds between heartbeats.  [default: 30]")
 @click.option("--grace-period", help="Time that running steps have after SIGTERM.  [default: 30]")
 @click.option("--max-concurrent-activities", help="Steps that run at the same time.  [default: 10]")
-@click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.  [default: INFO]")
+@click.option("--log-level", shell_complete=levels, help="DEBUG, INFO, WARNING or ERROR.  [default: INFO]")
 @click.option("--metrics-port", help="Port of /metrics, /healthz and /readyz; 0 takes a free one.")
 @click.option("--max-log-size", help="-d: bytes of a log file before it is rotated.  [default: 104857600]")
 @click.option("--max-log-backups", help="-d: rotated log files to keep.  [default: 5]")
 @click.option("--package-version", help="Version of the worker to run with.  [default: this one]")
-@click.option("--local-wheel", help="Wheel file of the worker to run with.")
+@click.option("--local-wheel", shell_complete=files, help="Wheel file of the worker to run with.")
 @click.option("--package-source", help="Any of: a version, a file, git+https://…, owner/repo@ref.")
 @click.option("--no-cache", is_flag=True, default=None, help="Install without the cache of packages.")
 @click.option("--no-update", is_flag=True, default=None, help="Keep the packages that are installed.")

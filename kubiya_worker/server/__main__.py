@@ -28,8 +28,8 @@ LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 log = logging.getLogger("kubiya_worker.server")
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    """The command line; --help and wrong usage end the process with 0 and 64."""
+def parser(state: str) -> argparse.ArgumentParser:
+    """The command line; `state` is the folder that data is kept in by default."""
     parser = argparse.ArgumentParser(
         prog="kubiya server start", description="The local control plane", allow_abbrev=False
     )
@@ -39,7 +39,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--database",
         type=Path,
-        default=STATE / "control-plane.db",
+        default=Path(state) / "control-plane.db",
         help="SQLite file, or :memory: (default: %(default)s)",
     )
     parser.add_argument("--key-file", type=Path, help="0600 file of an API key (default: 'key' beside the database)")
@@ -48,8 +48,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--temporal-namespace", default="default", help="default: %(default)s")
     parser.add_argument("--seed", action="store_true", help="make the queue 'default' and the agent 'ops'")
     parser.add_argument("--model", default=DEMO_MODEL, help="model of the sample agent (default: %(default)s)")
+    return parser
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """--help and wrong usage end the process with 0 and 64."""
     try:
-        options = parser.parse_args(argv)
+        options = parser(str(STATE)).parse_args(argv)
     except SystemExit as error:
         raise SystemExit(EX_USAGE if error.code else EX_OK) from None
     if options.key_file is None:
