@@ -23,11 +23,10 @@ from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools import mcp, policy
 from kubiya_worker.tools.arguments import parse_arguments
 from kubiya_worker.tools.base import Tool, ToolArgumentsError, ToolContext, ToolResult, Toolset
-from kubiya_worker.tools.redact import Redactor
+from kubiya_worker.tools.redact import SECRET_NAME, Redactor
 from kubiya_worker.tools.toolset import build_toolset
 
 EVENT_OUTPUT: Final = 10_000  # characters of a tool's output in its event; the conversation has all of it
-SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE", re.IGNORECASE)
 
 
 def workspace_of(runtime: Runtime, execution_id: str, context: calls.Context) -> Path:

@@ -91,7 +91,7 @@ def lines(found: Report, paint: Paint, now: float) -> list[str]:
     files = facts["log"]["files"]
     if files:
         lost = facts["log"].get("lost_lines") or 0
-        total = _size(sum(files.values()))
+        total = size(sum(files.values()))
         row("log", f"{found.home.log_file} ({total} in {len(files)}{f'; {lost} lines lost' if lost else ''})")
     deaths = facts["deaths"]
     if deaths:
@@ -140,10 +140,10 @@ def _duration(seconds: float) -> str:
     return f"{max(seconds, 0):.1f} s" if seconds < 10 else f"{int(seconds)} s"
 
 
-def _size(count: int) -> str:
-    size = float(count)
+def size(count: float) -> str:
+    """Of bytes, for people."""
     for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"

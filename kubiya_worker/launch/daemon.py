@@ -205,6 +205,8 @@ def supervisor_says(home: Home, *words: str) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """Empty when it is not there or not whole."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return {}
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}

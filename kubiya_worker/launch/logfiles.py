@@ -76,6 +76,11 @@ def read(path: Path) -> Iterator[str]:
         yield from _drained(file)
 
 
+def read_one(path: Path) -> Iterator[str]:
+    """The lines of one file of a log, what is gzipped too. Raises OSError."""
+    yield from _drained(_File(path))
+
+
 def _drained(file: _File) -> Iterator[str]:
     try:
         for line in file.lines():

@@ -135,7 +135,8 @@ async def _serve(
         logs=recent.take,
     )
     monitor = Monitor(settings, registration, counters, condition.snapshot)
-    status = StatusFile(settings.status_file, lambda: {**_tasks(counters), **condition.facts()})
+    about = {"slots": settings.max_concurrent_activities, "metrics_url": monitor.url}
+    status = StatusFile(settings.status_file, lambda: {**_tasks(counters), **condition.facts(), **about})
     beating = asyncio.create_task(pulse.run())
     heartbeat.start()
     status.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kubiya_worker.control_plane.client import Registration
 from kubiya_worker.process import metrics
@@ -13,6 +13,8 @@ from kubiya_worker.settings import Settings
 
 if TYPE_CHECKING:
     from kubiya_worker.process.endpoint import Endpoint
+
+EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where such an endpoint is met
 
 
 class Monitor:
@@ -29,6 +31,7 @@ class Monitor:
         self.meter = metrics.Meter(measured)
         self.sdk_port: int | None = None
         self._endpoint: Endpoint | None = None
+        self._host = settings.metrics_host
         if settings.metrics_port is None:
             return
         from kubiya_worker.process.endpoint import Endpoint, free_port, scraped  # who has no port does not pay for it
@@ -39,6 +42,14 @@ class Monitor:
         own = functools.partial(metrics.exposition, measured, counters, condition, slots, about)
         sdk = functools.partial(scraped, f"http://127.0.0.1:{self.sdk_port}/metrics")
         self._endpoint = Endpoint(settings.metrics_host, settings.metrics_port, condition, [own, sdk])
+
+    @property
+    def url(self) -> str | None:
+        """Of /metrics, as it is reached from this host."""
+        if self._endpoint is None:
+            return None
+        host = EVERYWHERE.get(self._host, self._host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._endpoint.port}/metrics"
 
     def close(self) -> None:
         if self._endpoint is not None:

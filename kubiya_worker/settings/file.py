@@ -26,8 +26,14 @@ def read(path: Path, known: Iterable[str], environ: Mapping[str, str]) -> dict[s
         document = yaml.compose(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {error}", remedy="Mend the file") from error
+    except yaml.YAMLError as error:  # its own text quotes the line, which may hold a key
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigurationError(
+            f"{where} is not valid YAML{f': {problem}' if problem else ''}", remedy="Mend the file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} is not valid YAML: it is not UTF-8", remedy="Mend the file") from error
     found: dict[str, Entry] = {}
     known = list(known)
     sections = {key.rpartition(".")[0] for key in known} - {""}

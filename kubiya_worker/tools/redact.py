@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
@@ -17,6 +18,7 @@ from urllib.parse import quote, quote_plus
 SHORTEST: Final = 6  # characters; anything shorter would hit innocent text
 LINE: Final = 16  # characters from which a line of a secret of several lines is a secret itself
 REDACTED: Final = "[redacted]"
+SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE", re.IGNORECASE)  # of a variable or key
 
 
 class Redactor:

@@ -113,6 +113,13 @@ def test_a_bad_secret_is_not_repeated(write: Any, tmp_path: Path) -> None:
     assert "cannot be read" in caught.value.line()
 
 
+def test_a_file_that_is_no_yaml_is_refused_with_its_line_and_nothing_of_what_it_holds(write: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        resolve({}, KEY, write("queue_id: x\ncontrol_plane: {api_key: sk-canary"))
+    assert ":2 is not valid YAML: expected ',' or '}'" in caught.value.line()
+    assert "canary" not in caught.value.line()
+
+
 def test_a_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         resolve({}, KEY, str(tmp_path / "none.yaml"))

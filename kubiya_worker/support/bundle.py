@@ -1,0 +1,171 @@
+"""The archive: every text without its secrets, written as a draft, read back, checked, and only then given its name."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import io
+import json
+import os
+import tarfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from kubiya_worker import __version__
+from kubiya_worker.errors import ConfigurationError, TemporaryFailure, UsageError, WorkerError
+from kubiya_worker.support import looks
+from kubiya_worker.support.check import leaks
+from kubiya_worker.support.known import Secret
+from kubiya_worker.support.parts import Part, reason
+from kubiya_worker.tools.redact import REDACTED, Redactor
+
+FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MANIFEST: Final = "manifest.json"
+
+Hide = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Member:
+    """What is in the bundle. `missing` is why there is no content; `size` is in bytes."""
+
+    name: str
+    about: str
+    text: str
+    missing: str = ""
+
+    @property
+    def size(self) -> int:
+        return len(self.text.encode("utf-8", "replace"))
+
+
+def hider(secrets: Iterable[Secret]) -> Hide:
+    """Takes out what is known, then what looks like a secret, then lines out of which one can be read all the same."""
+    values = [secret.value for secret in secrets]
+    redactor = Redactor(values)
+
+    def hide(text: str) -> str:
+        text = looks.hide(redactor.text(text))
+        if not leaks(text.encode("utf-8", "replace"), values):
+            return text
+        lines = text.splitlines(keepends=True)
+        return "".join(f"{REDACTED}\n" if leaks(line.encode("utf-8", "replace"), values) else line for line in lines)
+
+    return hide
+
+
+def members(parts: Iterable[Part], hide: Hide) -> list[Member]:
+    """Each part, made; one that fails is a member without content. Names are unique."""
+    found: list[Member] = []
+    taken: set[str] = {MANIFEST}
+    for part in parts:
+        text = missing = ""
+        try:
+            text = hide(part.make())
+        except Exception as error:  # a bundle is for when things are broken: it has what can be had
+            missing = hide(reason(error))
+        name = hide(part.name)
+        while name in taken:
+            name = f"{name}~"
+        taken.add(name)
+        found.append(Member(name, part.about, text, missing))
+    return found
+
+
+def manifest(found: Sequence[Member], hide: Hide, secrets: int) -> Member:
+    """What is in the bundle and what could not be had; `secrets` is how many values were looked for."""
+    facts: dict[str, Any] = {
+        "made_at": datetime.now(UTC).isoformat(),
+        "kubiya_worker": __version__,
+        "secrets_looked_for": secrets,
+        "redacted": sum(member.text.count(REDACTED) for member in found),
+        "files": [{"name": m.name, "about": m.about, "bytes": m.size} for m in found if not m.missing],
+        "not_there": [{"name": m.name, "why": m.missing} for m in found if m.missing],
+    }
+    return Member(MANIFEST, "this list", hide(json.dumps(facts, indent=1, ensure_ascii=False) + "\n"))
+
+
+def place(output: str | None, queue: str | None) -> Path:
+    """Where the bundle goes. UsageError when something is there."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    name = f"kubiya-support{f'-{queue}' if queue else ''}-{stamp}.tar.gz"
+    path = Path(output).expanduser() if output else Path(name)
+    if path.is_dir():
+        path = path / name
+    if path.exists() or path.is_symlink():
+        raise UsageError(f"{path} is there already", remedy="Name another file with --output")
+    return path
+
+
+def write(path: Path, packed: Sequence[Member], secrets: Sequence[Secret]) -> int:
+    """Its size in bytes. The file has its name only after it was read back and found free of secrets.
+
+    Raises ConfigurationError when it cannot be written there, TemporaryFailure when the disk is full, WorkerError when
+    a secret is in it; nothing is left then.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            _pack(file, packed)
+            file.flush()
+            os.fsync(file.fileno())
+            _check(file, secrets)
+            size = file.seek(0, os.SEEK_END)
+        draft.replace(path)
+        return size
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _pack(file: Any, packed: Sequence[Member]) -> None:
+    # Without a file name in gzip's header, without user names in tar's.
+    with (
+        gzip.GzipFile(filename="", mode="wb", fileobj=file) as compressed,
+        tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for member in packed:
+            if member.missing:
+                continue
+            content = member.text.encode("utf-8", "replace")
+            entry = tarfile.TarInfo(f"kubiya-support/{member.name}")
+            entry.size, entry.mode, entry.mtime = len(content), 0o600, int(time.time())
+            tar.addfile(entry, io.BytesIO(content))
+
+
+def _check(file: Any, secrets: Sequence[Secret]) -> None:
+    """Reads the archive as a stranger would. WorkerError names where which secret is."""
+    file.seek(0)
+    values = [secret.value for secret in secrets]
+    with tarfile.open(fileobj=file, mode="r:gz") as tar:
+        for entry in tar:
+            stream = tar.extractfile(entry)
+            content = entry.name.encode() + b"\n" + (stream.read() if stream else b"")
+            for position in leaks(content, values):
+                raise WorkerError(
+                    f"No bundle was kept: {_name(entry.name, values)} held a secret ({secrets[position].source})",
+                    remedy="Please report this; kubiya worker status --json and logs work as before",
+                )
+
+
+def _name(name: str, values: Sequence[str]) -> str:
+    return "a file's name" if leaks(name.encode(), values) else name.removeprefix("kubiya-support/")
+
+
+def _unwritable(path: Path, error: OSError) -> WorkerError:
+    if error.errno in FULL:
+        return TemporaryFailure(
+            f"The bundle does not fit at {path}: {error.strerror}", remedy="Free some space, or name another --output"
+        )
+    return ConfigurationError(f"{path} cannot be written: {error.strerror or error}", remedy="Name another --output")

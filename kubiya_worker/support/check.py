@@ -1,0 +1,67 @@
+"""The second look: whether a secret can be read out of what was packed. Pure.
+
+It shares nothing with what takes secrets out (`tools/redact.py` looks for encoded forms): here what was packed is
+decoded, and the secrets are looked for as they are. A fault in one is caught by the other.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+LINE: Final = 16  # characters from which a line of a secret of several lines is one itself
+_ESCAPES: Final = re.compile(rb"(?:\\u[0-9a-fA-F]{4})+|\\[\"\\/bfnrt]")
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{8,}")
+_HEX: Final = re.compile(rb"[0-9a-fA-F]{12,}")
+_URLSAFE: Final = bytes.maketrans(b"-_", b"+/")
+
+
+def leaks(data: bytes, secrets: Iterable[str]) -> list[int]:
+    """Positions in `secrets` of those that can be read out of `data`, in plain or encoded once."""
+    views = list(_views(data))
+    found: list[int] = []
+    for position, secret in enumerate(secrets):
+        parts = {secret.strip(), *(line.strip() for line in secret.splitlines() if len(line.strip()) >= LINE)}
+        needles = [part.encode("utf-8", "surrogatepass") for part in parts if part]
+        if any(needle in view for needle in needles for view in views):
+            found.append(position)
+    return found
+
+
+def _views(data: bytes) -> Iterator[bytes]:
+    """As it is, and as its JSON, URLs, base64 and hex would be read."""
+    yield data
+    once = _unescaped(data)
+    yield once
+    yield _unescaped(once)
+    yield unquote_to_bytes(data)
+    yield unquote_to_bytes(data.replace(b"+", b" "))
+    for skipped in range(4):
+        yield b"\n".join(_base64(run[skipped:]) for run in _BASE64.findall(data))
+    for skipped in range(2):
+        yield b"\n".join(_hex(run[skipped:]) for run in _HEX.findall(data))
+
+
+def _unescaped(data: bytes) -> bytes:
+    def plain(match: re.Match[bytes]) -> bytes:
+        text: str = json.loads(b'"' + match[0] + b'"')
+        return text.encode("utf-8", "surrogatepass")
+
+    return _ESCAPES.sub(plain, data)
+
+
+def _base64(run: bytes) -> bytes:
+    whole = run[: len(run) // 4 * 4].translate(_URLSAFE)
+    rest = run[len(whole) :].translate(_URLSAFE)
+    if len(rest) > 1:
+        whole += rest + b"A" * (4 - len(rest))
+    return base64.b64decode(whole)
+
+
+def _hex(run: bytes) -> bytes:
+    return binascii.unhexlify(run[: len(run) // 2 * 2])

@@ -1,0 +1,158 @@
+"""The secrets that this host knows: values that must not be in a bundle, and where each was found.
+
+They are looked for wherever a worker could have got them, also where another place wins or a file is not valid: in
+variables (of this shell, and of the workers that run), in files that variables name, in the configuration file, in the
+local stack's folder, and in the folders of services. What cannot be read is not known, and neither can it be packed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from kubiya_worker.settings.file import VARIABLE
+from kubiya_worker.settings.table import OPTIONS
+from kubiya_worker.tools.redact import REDACTED, SECRET_NAME, SHORTEST
+
+LARGEST: Final = 65_536  # bytes of a file that is one secret
+PRIVATE_FILES: Final = ("dev/key", "services/*/*")  # below ~/.kubiya
+OF_SERVICES: Final = "/etc/kubiya-worker"
+_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@]+@[^\s\"']+", re.IGNORECASE)
+_NAMES: Final = frozenset(name for option in OPTIONS if option.secret for name in option.env)
+_KEYS: Final = frozenset(option.key for option in OPTIONS if option.secret and option.key)
+
+
+@dataclass(frozen=True)
+class Secret:
+    """`source` is for people: a variable, a file and its line."""
+
+    value: str = field(repr=False)
+    source: str
+
+
+def known(environs: Mapping[str, Mapping[str, str]], config: Path | None, home: Path) -> list[Secret]:
+    """All of them, each value once. `environs` are by a word for whose they are, `home` is ~/.kubiya."""
+    found: list[Secret] = []
+    for whose, environ in environs.items():
+        found += of_environment(environ, whose)
+    if config is not None:
+        found += of_config(config, environs.values())
+    for pattern in PRIVATE_FILES:
+        found += (secret for path in _glob(home, pattern) for secret in of_file(path, str(path)))
+    found += (secret for path in _glob(Path(OF_SERVICES), "*/*") for secret in of_file(path, str(path)))
+    return unique(found)
+
+
+def unique(secrets: Iterable[Secret]) -> list[Secret]:
+    """Each value once, by its first source. Too short ones would hit innocent text, and are none."""
+    found: dict[str, Secret] = {}
+    for secret in secrets:
+        value = secret.value.strip()
+        if len(value) >= SHORTEST and value not in REDACTED:
+            found.setdefault(value, Secret(value, secret.source))
+    return list(found.values())
+
+
+def of_environment(environ: Mapping[str, str], whose: str) -> Iterator[Secret]:
+    """Variables that have a secret's name, the files that they name, and passwords within addresses."""
+    for name, value in environ.items():
+        source = f"{name} ({whose})"
+        if name in _NAMES or SECRET_NAME.search(name):
+            if _is_place(name, value):
+                yield from of_file(Path(value.strip()).expanduser(), source)
+            else:
+                yield Secret(value, source)
+        yield from of_addresses(value, source)
+
+
+def of_addresses(text: str, source: str) -> Iterator[Secret]:
+    """What stands before the @ of addresses: passwords, and tokens in the place of a user."""
+    for match in _ADDRESS.finditer(text):
+        try:
+            parts = urlsplit(match[0])
+            user, password = parts.username or "", parts.password
+        except ValueError:
+            continue
+        if password is None and not parts.scheme.lower().endswith(("http", "https")):
+            continue  # ssh://git@…
+        value = user if password is None else password
+        yield Secret(value, source)
+        yield Secret(unquote(value), source)
+
+
+def of_file(path: Path, source: str) -> Iterator[Secret]:
+    """The whole content; a regular file only, so that nothing is waited for."""
+    try:
+        if not path.is_file() or path.stat().st_size > LARGEST:
+            return
+        yield Secret(path.read_text(encoding="utf-8", errors="replace"), source)
+    except OSError:
+        return
+
+
+def of_config(path: Path, environs: Iterable[Mapping[str, str]]) -> Iterator[Secret]:
+    """Of every key that is, or looks like, a secret's; of every `${file:…}`; also when the file is not valid."""
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    yield from of_addresses(text, str(path))
+    environs = list(environs)
+    for match in VARIABLE.finditer(text):
+        if match[1]:
+            yield from of_file(Path(match[1]).expanduser(), f"{path}: ${{file:{match[1]}}}")
+    try:
+        document = yaml.compose(text)
+    except yaml.YAMLError:
+        for number, line in enumerate(text.splitlines(), 1):
+            name, colon, value = line.partition(":")
+            if colon and SECRET_NAME.search(name):
+                yield Secret(value.strip().strip("\"'"), f"{path}:{number}")
+        return
+    for key, node in _scalars(document, ""):
+        if key in _KEYS or SECRET_NAME.search(key):
+            source = f"{path}:{node.start_mark.line + 1}"
+            yield Secret(node.value, source)
+            for match in VARIABLE.finditer(node.value):
+                yield from (Secret(environ[match[2]], source) for environ in environs if match[2] in environ)
+
+
+def _scalars(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """(dotted key, scalar node) of a YAML document."""
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = getattr(key, "value", "")
+            yield from _scalars(value, f"{prefix}.{name}" if prefix else str(name))
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _scalars(value, prefix)
+    elif isinstance(node, yaml.ScalarNode):
+        yield prefix, node
+
+
+def _is_place(name: str, value: str) -> bool:
+    """A path is told, what is in its file is not."""
+    value = value.strip()
+    return name.endswith("_FILE") or (value.startswith(("/", "~/")) and len(value) < 4096 and _exists(value))
+
+
+def _exists(value: str) -> bool:
+    try:
+        return Path(value).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _glob(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(folder.glob(pattern))
+    except OSError:
+        return []

@@ -1,0 +1,345 @@
+"""What goes into a bundle, each part made when its turn comes; a part that cannot be had says why and is left out.
+
+Nothing here takes secrets out: `bundle.py` does that with all of it, the names too.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import json
+import locale
+import os
+import platform
+import resource
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from kubiya_worker import __version__
+from kubiya_worker.errors import WorkerError
+from kubiya_worker.launch import exposition, logfiles
+from kubiya_worker.launch.report import Report
+from kubiya_worker.launch.service import CARRIED
+from kubiya_worker.settings import sources
+from kubiya_worker.settings.table import OPTIONS
+
+LOG_BYTES: Final = 1 << 20  # of one worker's log, the last
+LOGS_BYTES: Final = 8 << 20  # of all of them
+STACK_LOG_BYTES: Final = 256 << 10
+FILE_BYTES: Final = 1 << 20  # of any other file
+LIMITS: Final = ("NOFILE", "NPROC", "AS", "CORE", "MEMLOCK", "STACK")
+CGROUP: Final = ("memory.max", "memory.current", "memory.events", "cpu.max", "pids.max")
+HIDDEN: Final = "[set, hidden]"
+_SECRET: Final = frozenset(name for option in OPTIONS if option.secret for name in option.env)
+_TOLD: Final = frozenset([*CARRIED, *(name for option in OPTIONS for name in option.env)])
+
+
+class Absent(Exception):
+    """There is nothing to pack; the message says why."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """`make` gives the text; what it raises is why there is none."""
+
+    name: str
+    about: str
+    make: Callable[[], str]
+
+
+def of_host(home: Path, flags: Mapping[str, Any], environ: Mapping[str, str], config: str | None) -> list[Part]:
+    return [
+        Part("host.json", "the host: system, memory, disks, limits, clock", lambda: _json(host(home))),
+        Part("versions.json", "this installation and its packages", lambda: _json(versions())),
+        Part(
+            "settings.json",
+            "settings of this shell, and where each comes from",
+            lambda: _json([_told(origin) for origin in sources.origins(flags, environ, config)]),
+        ),
+    ]
+
+
+def of_stack(folder: Path) -> list[Part]:
+    """The local stack's logs."""
+    logs = sorted(folder.glob("logs/*.log")) if folder.is_dir() else []
+    return [
+        Part(f"dev/{path.name}", "the local stack's log, its end", functools.partial(last, path, STACK_LOG_BYTES))
+        for path in logs
+    ]
+
+
+def of_worker(found: Report, environ: Mapping[str, str] | None, share: int) -> list[Part]:
+    """`environ` is the running worker's, where it can be read; `share` the bytes for its log."""
+    home = found.home
+    folder = f"workers/{home.queue}" + ("" if home.instance == 1 else f"-{home.instance}")
+
+    def part(name: str, about: str, make: Callable[[], str]) -> Part:
+        return Part(f"{folder}/{name}", about, make)
+
+    return [
+        part("status.json", "what is true of the worker (kubiya worker status --json)", lambda: _json(found.as_json())),
+        part("deaths.txt", "its last deaths", lambda: deaths(found)),
+        part("environment.json", "settings that the running worker was started with", lambda: environment(environ)),
+        part("processes.txt", "its processes", lambda: processes(found)),
+        part("metrics.txt", "its figures", lambda: metrics(found)),
+        part("worker.log", "its log, the end", lambda: last(home.log_file, share)),
+        part("worker.pid", "the supervisor's identity", lambda: content(home.pid_file)),
+        part("daemon_info.txt", "the same for people", lambda: content(home.info_file)),
+        part("state.json", "what the supervisor says", lambda: content(home.state_file)),
+        part("worker-status.json", "what the worker says", lambda: content(home.status_file)),
+        part("requirements.txt", "what its venv is to hold", lambda: content(home.requirements)),
+        part("packages.txt", "what its venv holds", lambda: "\n".join(packages(home.venv)) + "\n"),
+        part("files.txt", "its folder, with rights and sizes", lambda: listing(home.folder)),
+    ]
+
+
+def environ_of(found: Report) -> dict[str, str] | None:
+    """The running worker's variables, where this user may read them."""
+    for pid in (found.worker_pid, found.pid if found.alive else None):
+        try:
+            if pid is not None:
+                return psutil.Process(pid).environ()
+        except (psutil.Error, OSError):
+            continue
+    return None
+
+
+def content(path: Path) -> str:
+    """A small regular file. Raises OSError, Absent."""
+    if not path.exists():
+        raise Absent("not there")
+    if not path.is_file():
+        raise Absent("not a file")
+    with path.open("rb") as file:
+        return file.read(FILE_BYTES).decode(errors="replace")
+
+
+def last(path: Path, size: int) -> str:
+    """The last whole lines of a log and its rotations, at most `size` bytes. Raises OSError, Absent."""
+    kept: deque[str] = deque()
+    used = left = 0
+    fault: Exception | None = None
+    for each in (*logfiles.rotated(path), path):
+        try:
+            if each.exists() and not each.is_file():
+                raise Absent("not a file")
+            for line in logfiles.read_one(each):
+                kept.append(line)
+                used += len(line) + 1
+                while used > size and len(kept) > 1:
+                    used -= len(kept.popleft()) + 1
+                    left += 1
+        except FileNotFoundError:
+            continue  # rotated away meanwhile, or never there
+        except (OSError, Absent) as error:
+            fault = error
+    if not kept and fault:
+        raise fault
+    if not kept:
+        raise Absent("nothing in it" if path.exists() else "not there")
+    head = f"… {left} earlier lines are not here\n" if left else ""
+    return head + "\n".join(line[-size:] for line in kept) + "\n"
+
+
+def deaths(found: Report) -> str:
+    known = found.state.get("deaths") or []
+    if not known:
+        raise Absent("none known")
+    lines: list[str] = []
+    for death in known:
+        how = death.get("signal") or f"exit code {death.get('code')}"
+        lines.append(
+            f"{death.get('at')}  pid {death.get('pid')}  {how} ({death.get('class')}: {death.get('why')}) "
+            f"after {death.get('uptime')} s"
+        )
+        lines += [f"    {text}" for text in death.get("last_lines") or []]
+    return "\n".join(lines) + "\n"
+
+
+def environment(environ: Mapping[str, str] | None) -> str:
+    if environ is None:
+        raise Absent("it does not run, or is another user's")
+    secret_files = {f"{name}_FILE" for name in _SECRET}
+    told = {
+        name: HIDDEN if name in _SECRET else value
+        for name, value in sorted(environ.items())
+        if name in _TOLD or name in secret_files
+    }
+    return _json(told)
+
+
+def metrics(found: Report) -> str:
+    url = found.live_status.get("metrics_url")
+    if not url:
+        raise Absent("no metrics port is set" if found.worker_pid else "it does not run")
+    return exposition.page(str(url))
+
+
+def processes(found: Report) -> str:
+    if not found.alive or found.pid is None:
+        raise Absent("it does not run")
+    lines = [f"{'PID':>8} {'PPID':>8} {'CPU s':>9} {'RSS MiB':>9} {'THREADS':>8} {'FILES':>6}  STATUS    COMMAND"]
+    root = psutil.Process(found.pid)
+    for process in (root, *root.children(recursive=True)):
+        try:
+            with process.oneshot():
+                times, about = process.cpu_times(), process.memory_info()
+                row = (
+                    f"{process.pid:>8} {process.ppid():>8} {times.user + times.system:>9.1f} {about.rss / 2**20:>9.1f}"
+                )
+                row += f" {process.num_threads():>8} {process.num_fds():>6}  {process.status():9} "
+                lines.append(row + " ".join(process.cmdline()))
+        except psutil.Error:
+            continue  # it has just ended
+    return "\n".join(lines) + "\n"
+
+
+def packages(venv: Path) -> list[str]:
+    """As `pip freeze` has it, without running the venv's Python. Raises Absent."""
+    places = [str(path) for path in venv.glob("lib/python*/site-packages")]
+    if not places:
+        raise Absent("there is no venv")
+    return _frozen(importlib.metadata.distributions(path=places))
+
+
+def versions() -> dict[str, Any]:
+    return {
+        "kubiya_worker": __version__,
+        "python": sys.version,
+        "executable": sys.executable,
+        "prefix": sys.prefix,
+        "packages": _frozen(importlib.metadata.distributions()),
+    }
+
+
+def _frozen(found: Any) -> list[str]:
+    lines: set[str] = set()
+    for each in found:
+        origin = each.read_text("direct_url.json")
+        url = f" @ {json.loads(origin).get('url')}" if origin else ""
+        lines.add(f"{each.metadata['Name']}=={each.version}{url}")
+    return sorted(lines, key=str.lower)
+
+
+def host(home: Path) -> dict[str, Any]:
+    memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+    return {
+        "time": datetime.now(UTC).isoformat(),
+        "zone": time.strftime("%Z %z"),
+        "booted": datetime.fromtimestamp(psutil.boot_time(), UTC).isoformat(),
+        "platform": platform.platform(),
+        "system": _release(),
+        "machine": platform.machine(),
+        "libc": " ".join(platform.libc_ver()),
+        "container": _container(),
+        "locale": locale.setlocale(locale.LC_CTYPE),
+        "user": os.getuid(),
+        "cpus": psutil.cpu_count(),
+        "load": os.getloadavg(),
+        "memory": {"total": memory.total, "available": memory.available, "swap": swap.total, "swap_used": swap.used},
+        "disks": {str(place): _disk(place) for place in (home, Path("/tmp"), Path("/"))},  # noqa: S108 - looked at only
+        "limits": {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in LIMITS if _limit(name)},
+        "cgroup": _cgroup(),
+        "programs": {name: shutil.which(name) for name in ("docker", "podman", "systemctl", "uv", "git", "temporal")},
+    }
+
+
+def _release() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    except OSError:
+        return " ".join(filter(None, (platform.system(), platform.release())))
+
+
+def _limit(name: str) -> bool:
+    return hasattr(resource, f"RLIMIT_{name}")
+
+
+def _container() -> str | None:
+    marks = {"docker": "/.dockerenv", "podman": "/run/.containerenv"}
+    if os.environ.get("KUBERNETES_SERVICE_HOST"):
+        return "kubernetes"
+    return next((name for name, path in marks.items() if Path(path).exists()), None)
+
+
+def _disk(place: Path) -> dict[str, int] | str:
+    try:
+        while not place.exists():
+            place = place.parent
+        usage, about = shutil.disk_usage(place), os.statvfs(place)
+    except OSError as error:
+        return str(error.strerror)
+    return {"total": usage.total, "free": usage.free, "inodes_free": about.f_favail}
+
+
+def _cgroup() -> dict[str, str]:
+    folder = Path("/sys/fs/cgroup")
+    found: dict[str, str] = {}
+    for name in CGROUP:
+        try:
+            found[name] = (folder / name).read_text().strip()
+        except OSError:
+            continue
+    return found
+
+
+def listing(folder: Path) -> str:
+    """Two levels, without what is in the venv and the workspaces. Raises Absent."""
+    if not folder.is_dir():
+        raise Absent("not there")
+    lines = [f"{folder}"]
+    for path in sorted(_below(folder, 2)):
+        try:
+            about = path.lstat()
+        except OSError:
+            continue
+        when = datetime.fromtimestamp(about.st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        name = path.relative_to(folder)
+        lines.append(f"{about.st_mode & 0o177777:06o} {about.st_uid:>6} {about.st_size:>12} {when} {name}")
+    return "\n".join(lines) + "\n"
+
+
+def _below(folder: Path, depth: int) -> Iterator[Path]:
+    for path in folder.iterdir():
+        yield path
+        if depth > 1 and path.is_dir() and not path.is_symlink() and path.name not in ("venv", "workspaces"):
+            yield from _below(path, depth - 1)
+
+
+def shares(count: int) -> int:
+    """Bytes for the log of each of `count` workers. Pure."""
+    return min(LOG_BYTES, LOGS_BYTES // max(1, count))
+
+
+def _told(origin: sources.Origin) -> dict[str, Any]:
+    value = None if origin.value is None else origin.shown if origin.option.secret else origin.value
+    return {"name": origin.option.name, "value": value, "from": origin.source}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n"
+
+
+def reason(error: Exception) -> str:
+    """Why a part is not there, in a line."""
+    if isinstance(error, Absent):
+        return str(error)
+    if isinstance(error, WorkerError):
+        return error.line()
+    if isinstance(error, OSError):
+        return str(error.strerror or error)
+    return f"{type(error).__name__}: {error}"
+
+
+def order(found: Sequence[Report]) -> list[Report]:
+    """Those that run first."""
+    return sorted(found, key=lambda one: not one.alive)
