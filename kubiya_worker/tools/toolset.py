@@ -11,20 +11,30 @@ from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import custom, data_visualization, file_generation, files, http, mcp, python, shell, sleep
+from kubiya_worker.tools import (
+    custom,
+    data_visualization,
+    docker,
+    file_generation,
+    files,
+    http,
+    mcp,
+    python,
+    shell,
+    sleep,
+)
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, Toolset
 from kubiya_worker.tools.configuration import Skill
 
 NAME_LIMIT: Final = 64  # characters of a tool's name that model providers take (PROTOCOL D.4)
 
-MODULES: Final = (shell, files, python, http, file_generation, data_visualization, custom, sleep)
+MODULES: Final = (shell, files, python, http, docker, file_generation, data_visualization, custom, sleep)
 _BUILDERS: Final = {kind: module for module in MODULES for kind in module.TYPES}
 
 # Types of the published worker that this one has not: what to do instead.
 _LATER: Final = "is not one of this worker's; remove it, or attach an MCP server that offers the same (docs/skills.md)"
 _ABSENT: Final = dict.fromkeys(
     (
-        "docker",
         "workflow_executor",
         "contextual_awareness",
         "context_graph_search",

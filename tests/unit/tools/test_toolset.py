@@ -54,7 +54,7 @@ def test_a_name_that_is_taken_gets_the_skills_name_before_it(tmp_path: Path) -> 
     [
         (skill("shel"), "Did you mean 'shell'"),
         (skill("quantum"), "Types that this worker runs: bash, "),
-        (skill("docker"), "is not one of this worker's; remove it, or attach an MCP server"),
+        (skill("slack"), "is not one of this worker's; remove it, or attach an MCP server"),
         (skill("shell", enabled="yes"), "`enabled` is 'yes'"),
         (
             {"name": "x", "type": "shell", "configuration": []} | {"configuration": [1]},
