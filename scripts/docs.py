@@ -7,6 +7,7 @@ from pathlib import Path
 from kubiya_worker import __version__, errors
 from kubiya_worker.cli import reference as command_line
 from kubiya_worker.process import metrics
+from kubiya_worker.protocol import shapes
 from kubiya_worker.settings import describe
 from kubiya_worker.tools import toolset
 
@@ -70,6 +71,27 @@ signal n ended counts as 128 + n.
 
 {commands}"""
 
+EVENTS = """# Events of an execution
+
+Written by `scripts/docs` from `kubiya_worker/protocol/shapes.py`; a test holds the events of real executions to it.
+
+`GET /api/v1/executions/ID/stream` sends them as server-sent events, `GET /api/v1/executions/ID/events?after=N` as one
+list. They are numbered 1, 2, 3 … within an execution; the `id` of a frame is `<execution>_<number>_<microseconds>`, and
+with `Last-Event-ID` the stream goes on behind it ([the local control plane](../control-plane.md)). Each type here is a
+frame's `event`; its `data` is `{{"data": {{…}}, "timestamp": "…"}}` with the fields below inside, except that `status`,
+`done`, `approval_resolved`, messages of the history and what the stream itself makes have them directly.
+
+Chunks of a message come before the message, `tool_started` before its `tool_completed`. A client may meet types and
+fields that it does not know, and leaves them be.
+
+{table}
+## Of a team's member
+
+Every event of a member's run holds besides:
+
+{member}"""
+
+
 BY_COMMAND = (
     (
         "kubiya exec",
@@ -95,6 +117,7 @@ def pages() -> dict[Path, str]:
         reference / "metrics.md": METRICS.format(table=metrics.reference()),
         reference / "cli.md": CLI.format(table=command_line.markdown()),
         reference / "exit-codes.md": EXIT_CODES.format(table=errors.reference(), commands=by_command()),
+        reference / "events.md": EVENTS.format(table=shapes.reference(), member=shapes.member_reference()),
         DOCS.parent / "kubiya_worker" / "cli" / "kubiya.1": command_line.man(__version__),
     }
 
