@@ -35,12 +35,17 @@ class ExecutionActivities:
             "reason": request.reason,
             "approver_emails": request.approver_emails,
             "timeout_minutes": request.timeout_minutes,
+            **({"enforcement_context": request.enforcement} if request.enforcement else {}),
         }
         if asked.member is not None:  # the team's: there it is seen, and answered
             approval |= {
                 "execution_id": asked.member.stream,
                 "tool_execution_id": f"{asked.execution_id}:{asked.tool_execution_id}",
-                "enforcement_context": {"member_name": asked.member.name, "member_path": asked.member.path},
+                "enforcement_context": {
+                    **request.enforcement,
+                    "member_name": asked.member.name,
+                    "member_path": asked.member.path,
+                },
             }
         await ask(control_plane.create_approval, approval)
         if asked.member is None:
@@ -54,6 +59,7 @@ class ExecutionActivities:
             "reason": request.reason,
             "arguments_hash": request.arguments_hash,
             "expires_at": asked.expires_at,
+            **({"enforcement": request.enforcement} if request.enforcement else {}),
         }
         event = ev.event(f"approval_requested:{asked.approval_id}", ev.APPROVAL_REQUESTED, data)
         await ask(control_plane.publish, *on_stream(asked.execution_id, asked.member, [event]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.models import Models
 from kubiya_worker.protocol.calls import Context
 from kubiya_worker.tools.base import Toolset
+from kubiya_worker.tools.enforcer import Enforcer
 from kubiya_worker.tools.mcp_pool import Pool
 from kubiya_worker.tools.redact import Redactor
 
@@ -61,10 +63,18 @@ class Runtime:
     environments: Recent[Mapping[str, str]] = field(default_factory=Recent)  # for tools only; never in the history
     servers: Recent[Mapping[str, Any]] = field(default_factory=Recent)  # the environments' MCP servers, the same
     mcp: Pool = field(default_factory=Pool)
+    enforcer: Enforcer | None = None  # the external policy service; None: there is none
 
     @cached_property
     def redactor(self) -> Redactor:
         return Redactor(self.secrets)
+
+    async def close(self) -> None:
+        """Connections to models, MCP servers and the policy service."""
+        closing = [self.models.close(), self.mcp.close()]
+        if self.enforcer is not None:
+            closing.append(self.enforcer.close())
+        await asyncio.gather(*closing)
 
     def forget(self, execution_id: str) -> None:
         """Drop what is kept of an execution that is over."""

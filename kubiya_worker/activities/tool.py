@@ -14,13 +14,14 @@ from temporalio import activity
 from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.history import context_of, message_of
 from kubiya_worker.activities.model import heartbeats
+from kubiya_worker.activities.ruling import Ruling, rule
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.protocol import calls, names, team
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import mcp, policy
+from kubiya_worker.tools import mcp
 from kubiya_worker.tools.arguments import parse_arguments
 from kubiya_worker.tools.base import Tool, ToolArgumentsError, ToolContext, ToolResult, Toolset
 from kubiya_worker.tools.redact import SECRET_NAME, Redactor
@@ -67,30 +68,27 @@ class ToolActivities:
             except ToolArgumentsError as error:
                 return await self._without_running(call, context, str(error), {})
             hashed = m.arguments_hash(call.tool_name, arguments)
-            grant = vars(call.grant) if call.grant else None
-            tainted = call.tainted and context.taint != "off"
-            decision = policy.decide(spec, arguments, context.rules, grant, tainted=tainted)
-            if decision.kind == "deny":
-                text = f"Denied by policy: {decision.reason}"
-                return await self._without_running(call, context, text, arguments, m.TOOL_DENIED)
-            if decision.kind == "ask":
+            ruling = await rule(runtime, call, context, spec, arguments)
+            if ruling.decision.kind == "deny":
+                return await self._without_running(call, context, ruling.text, arguments, m.TOOL_DENIED, ruling)
+            if ruling.decision.kind == "ask":
                 if call.grant is not None:
                     text = "The approval does not cover these arguments; the call was not run."
-                    return await self._without_running(call, context, text, arguments, m.TOOL_DENIED)
-                return calls.ToolOutcome(approval=_request(call, arguments, hashed, decision, context.rules))
+                    return await self._without_running(call, context, text, arguments, m.TOOL_DENIED, ruling)
+                return calls.ToolOutcome(approval=_request(call, arguments, hashed, ruling))
             if member is not None:
-                return await self._hand_over(call, context, str(member["name"]), arguments)
+                return await self._hand_over(call, context, str(member["name"]), arguments, ruling)
             assert tool is not None
-            return await self._run(call, tool, arguments, context)
+            return await self._run(call, tool, arguments, context, ruling)
 
     async def _hand_over(
-        self, call: calls.ToolInput, context: calls.Context, member: str, arguments: dict[str, Any]
+        self, call: calls.ToolInput, context: calls.Context, member: str, arguments: dict[str, Any], ruling: Ruling
     ) -> calls.ToolOutcome:
         """A call of a team's member may be made: say so to whoever watches. The workflow makes it."""
         publisher = self._publisher(call, context)
         async with publisher as out:
             about = {"delegate": member, "message": f"Asking {member}"}
-            out.emit(_started(call, context, self._runtime.redactor.value(arguments), about))
+            out.emit(_started(call, context, self._runtime.redactor.value(arguments), ruling, about))
         return calls.ToolOutcome(delegation=team.task_text(arguments), undelivered=publisher.undelivered)
 
     def _publisher(self, call: calls.ToolInput, context: calls.Context) -> Publisher:
@@ -134,7 +132,7 @@ class ToolActivities:
         return known
 
     async def _run(
-        self, call: calls.ToolInput, tool: Tool, arguments: dict[str, Any], context: calls.Context
+        self, call: calls.ToolInput, tool: Tool, arguments: dict[str, Any], context: calls.Context, ruling: Ruling
     ) -> calls.ToolOutcome:
         runtime = self._runtime
         workspace = workspace_of(runtime, call.execution_id, context)
@@ -144,14 +142,16 @@ class ToolActivities:
         redactor = Redactor(hidden)
         publisher = self._publisher(call, context)
         async with publisher as out:
-            out.emit(_started(call, context, redactor.value(arguments)))
+            out.emit(_started(call, context, redactor.value(arguments), ruling))
             began, started_at = time.monotonic(), ev.now()
             tool_context = ToolContext(call.execution_id, call.tool_execution_id, workspace, environment)
             try:
                 status, result = await self._await_tool(tool, arguments, tool_context)
             except asyncio.CancelledError:
                 if not activity.is_worker_shutdown():
-                    out.emit(_completed(call, context, m.TOOL_FAILED, "", "cancelled", time.monotonic() - began))
+                    out.emit(
+                        _completed(call, context, m.TOOL_FAILED, "", "cancelled", time.monotonic() - began, ruling)
+                    )
                     raise
                 # The grace period is over. The outcome has to be told here, for a tool that must not run twice.
                 if tool.spec.idempotent:
@@ -160,7 +160,8 @@ class ToolActivities:
                 status, result = m.TOOL_UNKNOWN, ToolResult(text, text)
             seconds = time.monotonic() - began
             output, error = redactor.text(result.output), redactor.text(result.error) if result.error else None
-            out.emit(_completed(call, context, status, output, error, seconds, redactor.value(result.metadata)))
+            about = redactor.value(result.metadata)
+            out.emit(_completed(call, context, status, output, error, seconds, ruling, about))
         message = _message(
             call, output if not error or error in output else f"{output}\n{error}".strip(), status, error
         )
@@ -198,13 +199,14 @@ class ToolActivities:
         text: str,
         arguments: dict[str, Any],
         status: str = m.TOOL_FAILED,
+        ruling: Ruling | None = None,
     ) -> calls.ToolOutcome:
         """The outcome of a call that was not run: the model reads why, and so does whoever watches."""
         text = self._runtime.redactor.text(text)
         publisher = self._publisher(call, context)
         async with publisher as out:
-            out.emit(_started(call, context, self._runtime.redactor.value(arguments)))
-            out.emit(_completed(call, context, status, "", text, 0.0))
+            out.emit(_started(call, context, self._runtime.redactor.value(arguments), ruling))
+            out.emit(_completed(call, context, status, "", text, 0.0, ruling))
         message = _message(call, text, status, text)
         self._runtime.transcripts.leave(call.execution_id, message)
         return calls.ToolOutcome(message=message, undelivered=publisher.undelivered)
@@ -224,7 +226,11 @@ def _message(call: calls.ToolInput, content: str, status: str, error: str | None
 
 
 def _started(
-    call: calls.ToolInput, context: calls.Context, arguments: Any, about: dict[str, Any] | None = None
+    call: calls.ToolInput,
+    context: calls.Context,
+    arguments: Any,
+    ruling: Ruling | None,
+    about: dict[str, Any] | None = None,
 ) -> ev.Event:
     data = {
         "tool_name": call.tool_name,
@@ -234,10 +240,13 @@ def _started(
         "message": f"Running {call.tool_name}",
         "source": "team_leader" if context.members else "agent",
         **(about or {}),
+        **_enforcement(ruling),
     }
-    if call.grant is not None:
-        data["enforcement"] = {"approval_id": call.grant.approval_id, "approver": call.grant.approver}
     return ev.event(f"tool_started:{call.tool_execution_id}", ev.TOOL_STARTED, data)
+
+
+def _enforcement(ruling: Ruling | None) -> dict[str, Any]:
+    return {"enforcement": ruling.enforcement} if ruling is not None and ruling.enforcement else {}
 
 
 def _completed(
@@ -247,6 +256,7 @@ def _completed(
     output: str,
     error: str | None,
     seconds: float,
+    ruling: Ruling | None = None,
     metadata: Any = None,
 ) -> ev.Event:
     cut = (
@@ -267,6 +277,7 @@ def _completed(
         "message_id": call.message_id,
         "duration_seconds": round(seconds, 3),
         "source": "team_leader" if context.members else "agent",
+        **_enforcement(ruling),
     }
     return ev.event(f"tool_completed:{call.tool_execution_id}", ev.TOOL_COMPLETED, data)
 
@@ -275,11 +286,10 @@ def _request(
     call: calls.ToolInput,
     arguments: dict[str, Any],
     hashed: str,
-    decision: policy.Decision,
-    rules: list[dict[str, Any]],
+    ruling: Ruling,
 ) -> calls.ApprovalRequest:
-    rule = next((r for r in rules if r.get("id") == decision.rule_id), {})
-    approvers = rule.get("approver_value") if rule.get("approver_type") == "user_emails" else None
+    decision = ruling.decision
+    approvers = decision.approver_value if decision.approver_type == "user_emails" else None
     if isinstance(approvers, str):
         approvers = [part.strip() for part in approvers.split(",") if part.strip()]
     return calls.ApprovalRequest(
@@ -290,5 +300,6 @@ def _request(
         reason=decision.reason,
         rule_id=decision.rule_id,
         approver_emails=list(approvers or []),
-        timeout_minutes=float(rule.get("timeout_minutes") or 1440),
+        timeout_minutes=float(decision.timeout_minutes),
+        enforcement=ruling.enforcement,
     )

@@ -61,4 +61,6 @@ def checks(
         Check("poll", TEMPORAL, probe.temporal, ("registration",)),
         Check("endpoint", MODEL, look_at_model, ("registration",)),
     ]
+    if settings.enforce_enabled:
+        of_network.append(Check("policy service", NETWORK, functools.partial(network.policy_service, settings)))
     return of_host + of_network, probe

@@ -14,6 +14,7 @@ import requests
 from requests.utils import get_environ_proxies
 
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
+from kubiya_worker.process.assembly import enforcer_url
 from kubiya_worker.settings import Settings
 
 SECONDS: Final = 5.0  # for one answer
@@ -134,6 +135,19 @@ def queue(settings: Settings) -> Finding:
     if told.get("status") != "active":
         return Finding(FAIL, text, "Activate the queue on the control plane")
     return Finding(PASS, text)
+
+
+def policy_service(settings: Settings) -> Finding:
+    """Whether the enforcer can be reached. While it cannot, every tool call is refused."""
+    url = enforcer_url(settings)
+    try:
+        reply = requests.get(f"{url}/health", timeout=SECONDS, allow_redirects=False)
+    except requests.RequestException as error:
+        return Finding(FAIL, f"{url} cannot be reached ({type(error).__name__}): tools do not run", f"curl -v {url}")
+    took = f"{reply.elapsed.total_seconds() * 1000:.0f} ms"
+    if reply.status_code != 200:
+        return Finding(WARN, f"{url}/health answers {reply.status_code} in {took}", "Check ENFORCER_SERVICE_URL")
+    return Finding(PASS, f"{url} answers in {took}")
 
 
 def model(url: str, key: str) -> Finding:

@@ -135,7 +135,16 @@ def environment_of(settings: Settings, environ: dict[str, str]) -> dict[str, str
         "MAX_CONCURRENT_ACTIVITIES": str(settings.max_concurrent_activities),
         **{f"{name}_FILE": f"{SECRETS}/{name}" for name in secrets_of(settings)},
         **({"KUBIYA_MODEL_OVERRIDE": settings.model_override} if settings.model_override else {}),
+        **_enforcement(settings),
     }
+
+
+def _enforcement(settings: Settings) -> dict[str, str]:
+    """A container that does not know of the policy service would run what the service denies."""
+    if not settings.enforce_enabled:
+        return {}
+    url = {"ENFORCER_SERVICE_URL": settings.enforcer_url} if settings.enforcer_url else {}
+    return {"KUBIYA_ENFORCE_ENABLED": "true", "KUBIYA_ENFORCE_TIMEOUT": f"{settings.enforcer_timeout:g}", **url}
 
 
 def network_of(settings: Settings, system: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from kubiya_worker.control_plane.client import ControlPlane, Registration
 from kubiya_worker.models import Endpoint, Models
 from kubiya_worker.protocol import names
 from kubiya_worker.settings import Settings
+from kubiya_worker.tools import enforcer
 from kubiya_worker.workflows import registry
 
 log = structlog.get_logger()
@@ -44,6 +45,22 @@ def endpoint_of(settings: Settings, registration: Registration) -> Endpoint:
     )
 
 
+def enforcer_url(settings: Settings) -> str:
+    return settings.enforcer_url or f"{settings.control_plane_url}/api/v1/enforcer"
+
+
+def enforcer_of(settings: Settings) -> enforcer.Enforcer | None:
+    """The external policy service, if it is to be asked."""
+    if not settings.enforce_enabled:
+        if settings.enforcer_url:
+            log.warning("policy.enforcer_off", url=settings.enforcer_url, remedy="Set KUBIYA_ENFORCE_ENABLED=true")
+        return None
+    url = enforcer_url(settings)
+    key = enforcer.key_for(url, settings.enforcer_api_key, settings.control_plane_url, settings.api_key)
+    log.info("policy.enforcer", url=url, timeout=f"{settings.enforcer_timeout:g}s", key=bool(key))
+    return enforcer.Enforcer(url, key, settings.enforcer_timeout)
+
+
 def build_worker(
     settings: Settings,
     client: Client,
@@ -58,6 +75,7 @@ def build_worker(
         workspace_root=settings.workspace_root,
         worker_id=registration.worker_id,
         hostname=settings.worker_hostname,
+        enforcer=enforcer_of(settings),
         secrets=(*settings.secrets, *filter(None, (registration.temporal_api_key, registration.litellm_api_key))),
     )
     restrictions = SandboxRestrictions.default.with_passthrough_modules(*registry.SHARED)

@@ -204,7 +204,7 @@ async def _work(
     finally:
         watching.cancel()
         with contextlib.suppress(Exception):  # a client that does not close cleanly changes nothing any more
-            await asyncio.wait_for(asyncio.gather(runtime.models.close(), runtime.mcp.close()), CLOSE_WITHIN)
+            await asyncio.wait_for(runtime.close(), CLOSE_WITHIN)
 
 
 async def _drain(

@@ -124,6 +124,7 @@ class ApprovalRequest:
     rule_id: str | None = None
     approver_emails: list[str] = field(default_factory=list)
     timeout_minutes: float = 1440.0
+    enforcement: dict[str, Any] = field(default_factory=dict)  # what the policy has said, for events
 
 
 @dataclass

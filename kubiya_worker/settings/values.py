@@ -45,6 +45,10 @@ class Settings:
     openai_base_url: str | None = None
     openai_api_key: str | None = field(default=None, repr=False)
     model_idle_timeout: float = 120.0
+    enforce_enabled: bool = False
+    enforcer_url: str | None = None
+    enforcer_api_key: str | None = field(default=None, repr=False)
+    enforcer_timeout: float = 2.0
     deployment_type: str = "local"
     daemon_mode: bool = False
     max_log_size: int = 104_857_600
@@ -64,4 +68,5 @@ class Settings:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Values that must not leave the process."""
-        return tuple(s for s in (self.api_key, self.litellm_api_key, self.openai_api_key) if s)
+        keys = (self.api_key, self.litellm_api_key, self.openai_api_key, self.enforcer_api_key)
+        return tuple(key for key in keys if key)

@@ -25,6 +25,7 @@ STRICTNESS: Final[Mapping[str, int]] = {"allow": 0, "ask": 1, "deny": 2}
 SCOPES: Final = ("tool", "risk_level", "category", "all")
 DEFAULT_TIMEOUT_MINUTES: Final = 1_440
 LONGEST_TIMEOUT_MINUTES: Final = 43_200
+NO_RULE: Final = "no rule asks for approval"
 _EFFECTS: Final[Mapping[str, str]] = {"write": "write", "exec": "run code", "egress": "send data out"}
 
 
@@ -64,18 +65,20 @@ def decide(
     grant: Mapping[str, Any] | None = None,
     *,
     tainted: bool = False,
+    others: Iterable[Decision] = (),
 ) -> Decision:
     """`grant` is a person's yes, {approval_id, arguments_hash}: an ask becomes an allow, for these arguments only.
 
     `tainted`: what others wrote may have led to the call. An allow of a tool that has effects becomes an ask, also one
-    that a rule has given: the rule does not know what the model has read.
+    that a rule has given: the rule does not know what the model has read. `others` is what further judges say (the
+    external enforcer): the strictest word counts.
     """
     risk = spec.risk if spec.risk in RISKS else RISKS[-1]
     enabled = [rule for rule in map(_parse, rules) if rule is not None]
     text = messages.canonical(arguments)
     faulty = [rule for rule in enabled if rule.fault]
     matching = [rule for rule in enabled if not rule.fault and _matches(rule, spec, risk, text)]
-    decision = Decision("allow", "no rule asks for approval", risk=risk)
+    decision = Decision("allow", NO_RULE, risk=risk)
     if matching:
         first = max(matching, key=lambda rule: (rule.priority, STRICTNESS[rule.action]))
         decision = _by(first, risk, f"{_verb(first.action)} by {first.name}")
@@ -85,9 +88,18 @@ def decide(
     if tainted and spec.effects and decision.kind == "allow":
         reason = f"it can {_can(spec)}, and the execution has read what others wrote"
         decision = Decision("ask", reason, risk=risk)
+    for other in others:
+        decision = stricter(decision, other)
     if decision.kind == "ask" and grant is not None:
         return _granted(decision, spec, arguments, grant)
     return decision
+
+
+def stricter(one: Decision, other: Decision) -> Decision:
+    """The stricter of two words. Who has to be asked by both is asked once, as `one` says, for both reasons."""
+    if one.kind == other.kind == "ask":
+        return replace(one, reason=f"{one.reason}; {other.reason}")
+    return other if STRICTNESS[other.kind] > STRICTNESS[one.kind] else one
 
 
 def _can(spec: ToolSpec) -> str:

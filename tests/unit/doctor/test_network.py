@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from kubiya_worker.doctor import FAIL, PASS, SKIP, WARN, network
+from kubiya_worker.settings import Settings
 
 
 class _Server(BaseHTTPRequestHandler):
@@ -120,3 +121,13 @@ def test_a_model_endpoint_says_what_it_thinks_of_the_key(server: ThreadingHTTPSe
     assert network.model(_url(server), "sk").status == PASS
     server.RequestHandlerClass.status = 401  # type: ignore[attr-defined]
     assert network.model(_url(server), "sk").remedy == "Check OPENAI_API_KEY or LITELLM_API_KEY"
+
+
+def test_a_policy_service_that_cannot_be_reached_is_a_failure(server: ThreadingHTTPServer) -> None:
+    def look(url: str) -> str:
+        return network.policy_service(Settings("q", "key", enforce_enabled=True, enforcer_url=url)).status
+
+    assert look(_url(server)) == PASS
+    server.RequestHandlerClass.status = 404  # type: ignore[attr-defined]
+    assert look(_url(server)) == WARN
+    assert look("http://127.0.0.1:1") == FAIL

@@ -4,7 +4,7 @@ import pytest
 
 from kubiya_worker.protocol.messages import arguments_hash
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools.policy import decide
+from kubiya_worker.tools.policy import Decision, decide
 
 SHELL = ToolSpec("shell", "", risk="high", category="command_execution")
 READ = ToolSpec("read_file", "", risk="low", category="file_operation")
@@ -138,3 +138,23 @@ def test_a_tainted_call_runs_with_a_grant_for_its_arguments_only() -> None:
     grant = {"approval_id": "a1", "arguments_hash": arguments_hash("write_file", ARGUMENTS)}
     assert decide(WRITER, ARGUMENTS, [], grant, tainted=True).kind == "allow"
     assert decide(WRITER, {"command": "other"}, [], grant, tainted=True).kind == "ask"
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "kind"),
+    [
+        ("allow", "allow", "allow"),
+        ("allow", "ask", "ask"),
+        ("allow", "deny", "deny"),
+        ("ask", "allow", "ask"),
+        ("ask", "ask", "ask"),
+        ("ask", "deny", "deny"),
+        ("deny", "allow", "deny"),
+    ],
+)
+def test_of_several_judges_the_strictest_word_counts(here: str, there: Any, kind: str) -> None:
+    grant = {"approval_id": "p1", "arguments_hash": arguments_hash("shell", ARGUMENTS)}
+    other = [Decision(there, "says the other")]
+    assert decide(SHELL, ARGUMENTS, [rule(action=here)], others=other).kind == kind
+    granted = decide(SHELL, ARGUMENTS, [rule(action=here)], grant, others=other).kind
+    assert granted == ("allow" if kind == "ask" else kind)

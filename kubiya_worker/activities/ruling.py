@@ -1,0 +1,69 @@
+"""What all judges together say of one tool call: the rules, what the model has read, the external enforcer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kubiya_worker.activities.runtime import Runtime
+from kubiya_worker.protocol import calls
+from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools import enforcer, policy
+
+_WORDS: Final[Mapping[policy.Kind, str]] = {"allow": "allowed", "ask": "needs_approval", "deny": "denied"}
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """`decision` is the strictest word, a person's yes included; `enforcement` is what events say of it."""
+
+    decision: policy.Decision
+    verdict: enforcer.Verdict | None
+    enforcement: dict[str, Any]
+
+    @property
+    def text(self) -> str:
+        """Of a denial, for the model and for people."""
+        if self.verdict is not None and self.verdict.fault:
+            return f"Refused: {self.decision.reason}. No policy denies the call: it may be tried again later."
+        return f"Denied by policy: {self.decision.reason}"
+
+
+async def rule(
+    runtime: Runtime, call: calls.ToolInput, context: calls.Context, spec: ToolSpec, arguments: Mapping[str, Any]
+) -> Ruling:
+    """The enforcer is asked about every call that the rules do not deny, also about one that a person has allowed."""
+    tainted = call.tainted and context.taint != "off"
+    grant = vars(call.grant) if call.grant else None
+    decision, verdict = policy.decide(spec, arguments, context.rules, grant, tainted=tainted), None
+    if runtime.enforcer is not None and decision.kind != "deny":
+        asked = enforcer.question(
+            spec,
+            runtime.redactor.value(dict(arguments)),
+            context,
+            execution_id=call.execution_id,
+            tool_execution_id=call.tool_execution_id,
+            tainted=call.tainted,
+            approval={"approval_id": call.grant.approval_id, "approver": call.grant.approver} if call.grant else None,
+        )
+        verdict = await runtime.enforcer.ask(asked)
+        word = verdict.decision(decision.risk)
+        decision = policy.decide(spec, arguments, context.rules, grant, tainted=tainted, others=[word])
+    told = _told(decision, verdict, call.grant)
+    return Ruling(decision, verdict, runtime.redactor.value(told))
+
+
+def _told(decision: policy.Decision, verdict: enforcer.Verdict | None, grant: calls.Grant | None) -> dict[str, Any]:
+    """Nothing, where nobody had a say."""
+    if verdict is None and grant is None and decision.reason == policy.NO_RULE:
+        return {}
+    reason = verdict.reason if verdict is not None and decision.reason == policy.NO_RULE else decision.reason
+    return {
+        "decision": _WORDS[decision.kind],
+        "allow": decision.kind == "allow",
+        "reason": reason,
+        **({"rule_id": decision.rule_id} if decision.rule_id else {}),
+        **(verdict.about() if verdict is not None else {}),
+        **({"approval_id": grant.approval_id, "approver": grant.approver} if grant else {}),
+    }
