@@ -35,6 +35,7 @@ SKILLS: list[dict[str, Any]] = [
     {"name": "web", "type": "http", "configuration": {"allowed_hosts": ["*"], "allowed_methods": ["GET", "POST"]}},
     {"name": "reports", "type": "file_generation", "configuration": {}},
     {"name": "diagrams", "type": "data_visualization", "configuration": {}},
+    {"name": "engine", "type": "docker", "configuration": {}},
     {"name": "sleep", "type": "sleep", "configuration": {}},
 ]
 FURTHER = [
