@@ -59,6 +59,10 @@ _CALL = (
 _MODEL = (Field("model", "string"), Field("model_label", "string", "what to call the model before people"))
 _USER = tuple(Field(f"user_{name}", "string", may=True) for name in ("id", "name", "email", "avatar"))
 
+_ENFORCEMENT = Field(
+    "enforcement", "object", "what rules, policy service and people decided (docs/policy.md)", may=True
+)
+
 MEMBER: Final = (
     Field("member_name", "string"),
     Field("member_path", "list", "names from the whole team down to the member"),
@@ -135,7 +139,7 @@ SHAPES: Final = (
         (
             *_CALL,
             Field("tool_arguments", "any", "an object, or the text of arguments that are none"),
-            Field("enforcement", "object", "`{approval_id, approver}`: who allowed it", may=True),
+            _ENFORCEMENT,
             Field("delegate", "string", "the member that the leader calls", may=True),
         ),
     ),
@@ -151,6 +155,7 @@ SHAPES: Final = (
             Field("tool_result", "object", "`{success, …}`", may=True),
             Field("tool_error", "string", may=True),
             Field("duration_seconds", "number", may=True),
+            _ENFORCEMENT,
             Field("delegate", "string", "the member that the leader called", may=True),
         ),
     ),
@@ -169,6 +174,7 @@ SHAPES: Final = (
             Field("reason", "string", "why it is asked", may=True),
             Field("arguments_hash", "string", "what the approval is bound to"),
             Field("expires_at", "time", may=True),
+            _ENFORCEMENT,
         ),
     ),
     Shape(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kubiya_worker.protocol import shapes
 from tests.support.enforcer import ALLOW, Answer, EnforcerService
 from tests.support.stack import Stack
 
@@ -50,7 +51,9 @@ def run(stack: Stack, *paths: str) -> tuple[str, str]:
 
 
 def completed(stack: Stack, execution: str) -> dict[str, dict[str, Any]]:
-    events = [e["data"] for e in stack.events(execution) if e["event"] in ("tool_started", "tool_completed")]
+    every = list(stack.events(execution))
+    assert [p for event in every for p in shapes.problems(event["event"], event["data"])] == []
+    events = [e["data"] for e in every if e["event"] in ("tool_started", "tool_completed")]
     arguments = {d["tool_execution_id"]: d["tool_arguments"]["path"] for d in events if "tool_arguments" in d}
     return {arguments[d["tool_execution_id"]]: d for d in events if "outcome" in d}
 
