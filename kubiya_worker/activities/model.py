@@ -29,8 +29,8 @@ async def heartbeats() -> AsyncIterator[None]:
 
     async def beat() -> None:
         while True:
+            await asyncio.sleep(HEARTBEAT_EVERY)  # first: most calls are over by then, and each beat is a request
             activity.heartbeat()
-            await asyncio.sleep(HEARTBEAT_EVERY)
 
     task = asyncio.create_task(beat())
     try:

@@ -12,7 +12,10 @@ from temporalio.exceptions import ApplicationError
 from kubiya_worker.activities.definition import context_for, load
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.activities.tool import tool_environment, workspace_of
+from kubiya_worker.control_plane import writes
+from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
+from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.protocol import calls, names, team
 from kubiya_worker.protocol import events as ev
@@ -37,6 +40,16 @@ async def ask(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         return await asyncio.to_thread(call, *args, **kwargs)
     except ControlPlaneError as error:
         raise ApplicationError(error.line(), type=type(error).__name__, non_retryable=not error.retryable) from error
+
+
+async def tell(control_plane: ControlPlane, *stages: list[Write]) -> list[dict[str, Any]]:
+    """Make writes, a stage after the other; the answers in order. In one request where the control plane takes that."""
+    if names.FEATURE_BATCH in control_plane.features:
+        return await ask(control_plane.write_batch, [write for stage in stages for write in stage])
+    answers: list[dict[str, Any]] = []
+    for stage in stages:
+        answers += await asyncio.gather(*(ask(control_plane.write, write) for write in stage))
+    return answers
 
 
 class SessionActivities:
@@ -103,54 +116,39 @@ class SessionActivities:
         control_plane, execution_id = self._runtime.control_plane, given.execution_id
         metadata = {**context.metadata, "model": context.model_id, "model_label": context.model_label}
         first = _first_events(execution_id, begin.first_message, context, notices)
-        await asyncio.gather(
-            ask(
-                control_plane.patch_execution,
-                execution_id,
-                status=ex.RUNNING,
-                started_at=ev.now(),
-                execution_metadata=metadata,
-            ),
-            ask(control_plane.publish, execution_id, first),
-            self._agent_status("dynamic" if given.definition else given.kind, given.agent_id, ex.RUNNING),
+        await tell(
+            control_plane,
+            [
+                writes.execution(execution_id, status=ex.RUNNING, started_at=ev.now(), execution_metadata=metadata),
+                writes.events(execution_id, first),
+                *_agent_status("dynamic" if given.definition else given.kind, given.agent_id, ex.RUNNING),
+            ],
         )
-
-    async def _agent_status(self, kind: str, agent_id: str, status: str) -> None:
-        """Agents have a status on their row (PROTOCOL B.6); teams have none that a run changes."""
-        if kind == "agent":
-            await ask(self._runtime.control_plane.patch_agent, agent_id, status=status)
 
     @activity.defn(name=names.END_TURN)
     async def end_turn(self, turn: calls.TurnInput) -> calls.TurnResult:
         """Persist the session, post the turn, learn the next status; close the execution when it is final."""
         control_plane, execution_id = self._runtime.control_plane, turn.execution_id
-        if turn.events:
-            await ask(control_plane.publish, execution_id, turn.events)
-        writes = [
-            ask(
-                control_plane.save_session,
-                execution_id,
-                session_id=execution_id,
-                messages=[_to_session(message) for message in turn.messages],
-                user_id=turn.user_id,
-                metadata={"turn": turn.turn},
-            )
+        messages = [_to_session(message) for message in turn.messages]
+        records = [{**record, "turn_id": turn.turn_record.get("turn_id")} for record in turn.tool_records]
+        stages = [
+            [writes.events(execution_id, turn.events)] if turn.events else [],
+            [
+                writes.session(execution_id, messages, user_id=turn.user_id, turn=turn.turn),
+                *([writes.tool_calls(records)] if records else []),
+            ],
+            [writes.turn(turn.turn_record)] if turn.turn_record else [],
         ]
-        if turn.tool_records:
-            turn_id = turn.turn_record.get("turn_id")
-            writes.append(ask(control_plane.post_tool_calls, [{**r, "turn_id": turn_id} for r in turn.tool_records]))
-        await asyncio.gather(*writes)
-        decided = await ask(control_plane.post_turn, turn.turn_record) if turn.turn_record else {}
-        status = turn.force_status or await self._next_status(execution_id, decided or {})
+        answers = await tell(control_plane, *stages)
+        decided = answers[-1] if turn.turn_record else {}
+        status = turn.force_status or await self._next_status(execution_id, decided)
         if turn.more_input and status == ex.COMPLETED:
             status = ex.RUNNING
         if ex.is_final(status):
             patch = {**turn.final_fields, "status": status, "completed_at": ev.now()}
             agent_status = ex.COMPLETED if status == ex.COMPLETED else ex.FAILED
-            await asyncio.gather(
-                ask(control_plane.patch_execution, execution_id, **patch),
-                self._agent_status(turn.kind, turn.agent_id, agent_status),
-            )
+            ended = [writes.execution(execution_id, **patch), *_agent_status(turn.kind, turn.agent_id, agent_status)]
+            await tell(control_plane, ended)
             self._runtime.forget(execution_id)
         elif status == ex.WAITING:
             fields = {key: turn.final_fields[key] for key in ("response", "usage")}
@@ -169,6 +167,11 @@ class SessionActivities:
             if attempt + 1 < STATUS_POLLS:
                 await asyncio.sleep(STATUS_POLL_EVERY)
         return ex.WAITING
+
+
+def _agent_status(kind: str, agent_id: str, status: str) -> list[Write]:
+    """Agents have a status on their row (PROTOCOL B.6); teams have none that a run changes."""
+    return [writes.agent(agent_id, status=status)] if kind == "agent" else []
 
 
 def _first_events(execution_id: str, first: m.Message, context: calls.Context, notices: list[str]) -> list[ev.Event]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 from urllib.parse import quote
@@ -17,7 +18,8 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
 from kubiya_worker import __version__
-from kubiya_worker.control_plane import errors
+from kubiya_worker.control_plane import errors, writes
+from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import Event
 
@@ -123,15 +125,11 @@ class ControlPlane:
         return self._object("GET", f"/executions/{execution_id}")
 
     def patch_execution(self, execution_id: str, **fields: Any) -> dict[str, Any]:
-        return self._object("PATCH", f"/executions/{execution_id}", fields)
+        return self.write(writes.execution(execution_id, **fields))
 
     def publish(self, execution_id: str, events: list[Event]) -> None:
         """Append events in order. The batch route drops those whose event_id it has."""
-        if names.FEATURE_EVENTS_BATCH in self.features:
-            self._call("POST", f"/executions/{execution_id}/events/batch", {"events": events})
-            return
-        for event in events:
-            self._call("POST", f"/executions/{execution_id}/events", event)
+        self.write(writes.events(execution_id, events))
 
     def execution_context(self, execution_id: str, entity_id: str, kind: str = "agent") -> dict[str, Any]:
         """{execution, agent or team, skills, environment, approval_rules, session}. What cannot be had is empty."""
@@ -160,24 +158,8 @@ class ControlPlane:
         loaded: dict[str, Any] | None = self._optional(f"/executions/{execution_id}/session", None)
         return loaded
 
-    def save_session(
-        self,
-        execution_id: str,
-        *,
-        session_id: str,
-        messages: list[dict[str, Any]],
-        user_id: str | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        body = {"session_id": session_id, "user_id": user_id, "messages": messages, "metadata": metadata or {}}
-        self._call("POST", f"/executions/{execution_id}/session", body)
-
-    def post_turn(self, turn: dict[str, Any]) -> dict[str, Any]:
-        return self._object("POST", "/analytics/turns", turn)
-
     def post_tool_calls(self, calls: list[dict[str, Any]]) -> None:
-        execution_id = calls[0]["execution_id"] if calls else None
-        self._call("POST", "/analytics/batch", {"execution_id": execution_id, "tool_calls": calls})
+        self.write(writes.tool_calls(calls))
 
     # -- scheduled jobs
 
@@ -188,13 +170,6 @@ class ControlPlane:
         self._call("POST", f"/executions/{execution_id}/job/{quote(job_id, safe='')}/status", body)
 
     # -- agents
-
-    def patch_agent(self, agent_id: str, **fields: Any) -> None:
-        try:
-            self._call("PATCH", f"/agents/{agent_id}", fields)
-        except errors.Refused as error:
-            if error.status != 404:
-                raise
 
     def agent(self, agent_id: str) -> dict[str, Any]:
         """Empty when there is none."""
@@ -224,6 +199,26 @@ class ControlPlane:
             self._call("POST", f"/approvals/{approval_id}/expire", {})
         except errors.Refused:
             log.info("approval.expire not taken by the control plane approval_id=%s", approval_id)
+
+    # -- writes
+
+    def write(self, write: Write) -> dict[str, Any]:
+        """What the control plane answers; empty for an optional one whose object is not there."""
+        try:
+            if write.events and names.FEATURE_EVENTS_BATCH not in self.features:
+                for event in write.events:
+                    self._call(write.method, write.path.removesuffix("/batch"), event)
+                return {}
+            return self._object(write.method, write.path, write.body)
+        except errors.Refused as error:
+            if write.optional and error.status == 404:
+                return {}
+            raise
+
+    def write_batch(self, batch: Sequence[Write]) -> list[dict[str, Any]]:
+        """All or nothing, in one request; for a control plane with the feature `batch`. Raises for what is refused."""
+        answered = self._object("POST", "/batch", {"requests": [write.request() for write in batch]})
+        return [dict(answer or {}) for answer in answered["answers"]]
 
     # -- the wire
 

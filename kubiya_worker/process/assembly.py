@@ -10,11 +10,11 @@ from typing import Final
 import structlog
 from temporalio.client import Client
 from temporalio.worker import Interceptor, Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from kubiya_worker import activities, extensions
 from kubiya_worker.control_plane.client import ControlPlane, Registration
 from kubiya_worker.models import Endpoint, Models
+from kubiya_worker.process.sandbox import Sandbox
 from kubiya_worker.protocol import names
 from kubiya_worker.settings import Settings
 from kubiya_worker.tools import enforcer
@@ -78,7 +78,6 @@ def build_worker(
         enforcer=enforcer_of(settings),
         secrets=(*settings.secrets, *filter(None, (registration.temporal_api_key, registration.litellm_api_key))),
     )
-    restrictions = SandboxRestrictions.default.with_passthrough_modules(*registry.SHARED)
     own = activities.build(runtime)
     found = extensions.load(settings.extensions, names.OURS)
     for fault in found.faults:
@@ -93,7 +92,7 @@ def build_worker(
             workflows=[*registry.WORKFLOWS, *custom],
             activities=[*own, *found.activities],
             activity_executor=ThreadPoolExecutor(settings.max_concurrent_activities, "custom-activity"),
-            workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+            workflow_runner=Sandbox(),
             interceptors=interceptors,
             max_concurrent_activities=settings.max_concurrent_activities,
             max_cached_workflows=CACHED_WORKFLOWS,

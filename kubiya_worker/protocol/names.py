@@ -67,6 +67,7 @@ FEATURE_EVENTS_BATCH: Final = "events_batch"  # POST /executions/{id}/events/bat
 FEATURE_CONTEXT: Final = "execution_context"  # GET /executions/{id}/context: agent, skills, session … at once
 FEATURE_TURN_STATUS: Final = "turn_status"  # POST /analytics/turns answers with `next_status`: no polling
 FEATURE_APPROVAL_SIGNAL: Final = "approval_signal"  # an answered approval arrives as the signal `resolve_approval`
+FEATURE_BATCH: Final = "batch"  # POST /batch: several writes in one request, all or nothing
 
 
 def workflow_id(execution_type: str, execution_id: str) -> str:

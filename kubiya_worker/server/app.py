@@ -19,6 +19,7 @@ from kubiya_worker.server.api import (
     agents,
     analytics,
     approvals,
+    batch,
     control,
     environments,
     execute,
@@ -97,6 +98,7 @@ def create_app(plane: Plane) -> Starlette:
         plane.database.close()
 
     routes = [route for resource in RESOURCES for route in resource.ROUTES]
+    routes = [*batch.routes(routes), *routes]
     app = Starlette(
         routes=[*routes, Route("/", page), Route("/static/{name}", page)],
         lifespan=lifespan,

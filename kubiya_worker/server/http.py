@@ -90,11 +90,20 @@ def fields_of(body: Mapping[str, Any], fields: Mapping[str, type]) -> dict[str, 
 class Call:
     """One authenticated request: organization, path parameters, query, JSON object."""
 
-    def __init__(self, request: Request, plane: Plane, organization_id: str, body: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        request: Request,
+        plane: Plane,
+        organization_id: str,
+        body: dict[str, Any],
+        path_params: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`path_params`: of a request inside a batch."""
         self.request, self.plane, self.organization_id, self.body = request, plane, organization_id, body
+        self._path_params = request.path_params if path_params is None else path_params
 
     def path(self, name: str) -> str:
-        return str(self.request.path_params[name])
+        return str(self._path_params[name])
 
     def query(self, name: str, default: str = "") -> str:
         return self.request.query_params.get(name, default)
@@ -156,7 +165,21 @@ def unauthorized() -> Response:
     return reply({"detail": detail}, 401)
 
 
-def route(method: str, path: str, handler: Handler, status: int = 200, *, prefix: str = "/api/v1") -> Route:
+class Write(Route):
+    """A route that a batch may hold: its handler never waits."""
+
+    handler: Handler
+
+
+def route(
+    method: str,
+    path: str,
+    handler: Handler,
+    status: int = 200,
+    *,
+    prefix: str = "/api/v1",
+    batched: bool = False,
+) -> Route:
     """A route that wants a key. What the handler returns is the JSON reply; a Response passes as it is."""
     with_body = method in ("POST", "PATCH", "PUT")
 
@@ -181,7 +204,11 @@ def route(method: str, path: str, handler: Handler, status: int = 200, *, prefix
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
 
-    return Route(prefix + path, serve, methods=[method])
+    if not batched:
+        return Route(prefix + path, serve, methods=[method])
+    made = Write(prefix + path, serve, methods=[method])
+    made.handler = handler
+    return made
 
 
 async def _body(request: Request) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _routes(kind: str) -> list[Route]:
         route("POST", plural, create, 201),
         route("GET", plural, list_all),
         route("GET", plural + "/{entity}", get),
-        route("PATCH", plural + "/{entity}", update),
+        route("PATCH", plural + "/{entity}", update, batched=True),
         route("DELETE", plural + "/{entity}", delete),
         route("GET", f"/skills/associations{plural}/{{entity}}/skills/resolved", skills),
         route("GET", f"/skills/associations{plural}/{{entity}}/toolsets/resolved", skills),

@@ -64,8 +64,8 @@ async def details(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("POST", "/analytics/turns", add_turn, 201),
+    route("POST", "/analytics/turns", add_turn, 201, batched=True),
     route("POST", "/analytics/tool-calls", add_tool_call, 201),
-    route("POST", "/analytics/batch", add_batch, 201),
+    route("POST", "/analytics/batch", add_batch, 201, batched=True),
     route("GET", "/analytics/executions/{execution}/details", details),
 ]

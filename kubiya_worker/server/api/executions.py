@@ -179,14 +179,14 @@ async def get_stream(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("POST", "/executions/{execution}/events/batch", add_events, 202),
+    route("POST", "/executions/{execution}/events/batch", add_events, 202, batched=True),
     route("POST", "/executions/{execution}/events", add_event, 202),
     route("GET", "/executions/{execution}/events", list_events),
     route("GET", "/executions/{execution}", get),
-    route("PATCH", "/executions/{execution}", patch),
+    route("PATCH", "/executions/{execution}", patch, batched=True),
     route("GET", "/executions/{execution}/context", context),
     route("GET", "/executions/{execution}/session", get_session),
-    route("POST", "/executions/{execution}/session", save_session, 201),
+    route("POST", "/executions/{execution}/session", save_session, 201, batched=True),
     route("GET", "/executions/{execution}/stream", get_stream),
     route("GET", "/executions/{execution}/details", details),
     route("DELETE", "/executions/{execution}", delete),

@@ -17,6 +17,7 @@ FEATURES = (
     names.FEATURE_CONTEXT,
     names.FEATURE_TURN_STATUS,
     names.FEATURE_APPROVAL_SIGNAL,
+    names.FEATURE_BATCH,
 )
 START_FIELDS = {"worker_sdk_version": str, "control_plane_url": str, "system_info": dict}
 BEAT_FIELDS = {

@@ -1,0 +1,53 @@
+"""What a worker writes to the control plane, as requests that can be made one by one or several at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from kubiya_worker.protocol.events import Event
+
+
+@dataclass(frozen=True)
+class Write:
+    """One request. `optional`: a 404 is no error. `events`: those of the body, for a server that takes them singly."""
+
+    method: str
+    path: str
+    body: dict[str, Any]
+    optional: bool = False
+    events: list[Event] = field(default_factory=list)
+
+    def request(self) -> dict[str, Any]:
+        """As an entry of a batch."""
+        return {"method": self.method, "path": self.path, "body": self.body, "optional": self.optional}
+
+
+def execution(execution_id: str, **fields: Any) -> Write:
+    return Write("PATCH", f"/executions/{execution_id}", fields)
+
+
+def events(execution_id: str, events: list[Event]) -> Write:
+    """In their order. The server drops those whose event_id it has."""
+    return Write("POST", f"/executions/{execution_id}/events/batch", {"events": events}, events=events)
+
+
+def session(execution_id: str, messages: list[dict[str, Any]], *, user_id: str | None, turn: int) -> Write:
+    """The whole conversation; replaces what is there."""
+    body = {"session_id": execution_id, "user_id": user_id, "messages": messages, "metadata": {"turn": turn}}
+    return Write("POST", f"/executions/{execution_id}/session", body)
+
+
+def turn(record: dict[str, Any]) -> Write:
+    """The answer has `next_status` where the control plane decides at once."""
+    return Write("POST", "/analytics/turns", record)
+
+
+def tool_calls(records: list[dict[str, Any]]) -> Write:
+    """Records of one execution."""
+    return Write("POST", "/analytics/batch", {"execution_id": records[0]["execution_id"], "tool_calls": records})
+
+
+def agent(agent_id: str, **fields: Any) -> Write:
+    """An agent can be deleted while it works."""
+    return Write("PATCH", f"/agents/{agent_id}", fields, optional=True)

@@ -1,0 +1,62 @@
+"""Several writes in one request and one transaction: what a worker has to say where an execution or turn begins or ends.
+
+Our own route: a worker uses it where registration lists `batch`, and makes the single requests elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable
+from typing import Any, Final
+
+from starlette.routing import Match, Route
+
+from kubiya_worker.server.http import ApiError, Call, Write, invalid, route
+
+PREFIX: Final = "/api/v1"
+MOST: Final = 20  # requests in a batch
+
+
+def routes(single: Iterable[Route]) -> list[Route]:
+    """The batch's own route, which takes what those of `single` take that may be in a batch."""
+    writes = [route for route in single if isinstance(route, Write)]
+
+    async def batch(call: Call) -> Any:
+        """All or nothing. The first request that is refused is the reply; a 404 of one with `optional` is not."""
+        given = call.fields({"requests": list}).get("requests")
+        if given is None:
+            raise invalid("requests", "Field required", "missing")
+        if len(given) > MOST:
+            raise invalid("requests", f"at most {MOST} requests", "too_long")
+        with call.plane.database.transaction():
+            return {"answers": [_answer(call, writes, request) for request in given]}
+
+    return [route("POST", "/batch", batch)]
+
+
+def _answer(call: Call, writes: list[Write], request: Any) -> Any:
+    if not isinstance(request, dict) or not isinstance(request.get("body"), dict):
+        raise invalid("requests", "a request has method, path and a body that is an object", "dict_type")
+    method, path = str(request.get("method")), str(request.get("path"))
+    scope = {"type": "http", "method": method, "path": PREFIX + path}
+    for write in writes:
+        match, found = write.matches(scope)
+        if match is Match.FULL:
+            inner = Call(call.request, call.plane, call.organization_id, request["body"], found["path_params"])
+            try:
+                return _at_once(write.handler(inner))
+            except ApiError as error:
+                if request.get("optional") is True and error.status == 404:
+                    return None
+                raise
+    raise invalid("requests", f"{method} {path} cannot be in a batch")
+
+
+def _at_once(work: Any) -> Any:
+    """The result of a coroutine that never waits: nothing else may come between the writes of a transaction."""
+    assert isinstance(work, Coroutine)
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return end.value
+    work.close()
+    raise RuntimeError("a write that a batch may hold has waited")

@@ -1,0 +1,80 @@
+"""Several writes in one request: all of them or none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.control_plane import ControlPlane
+
+
+def patch(path: str, optional: bool = False, **body: Any) -> dict[str, Any]:
+    return {"method": "PATCH", "path": path, "body": body, "optional": optional}
+
+
+def events(execution: str, *ids: str) -> dict[str, Any]:
+    body = {"events": [{"event_id": i, "event_type": "message", "data": {"content": i}} for i in ids]}
+    return {"method": "POST", "path": f"/executions/{execution}/events/batch", "body": body}
+
+
+def log_of(plane: ControlPlane, execution: str) -> list[Any]:
+    found = plane.call("GET", f"/executions/{execution}/events")
+    return [event["data"].get("content") or event["data"].get("status") for event in found]
+
+
+def test_writes_are_made_in_their_order(plane: ControlPlane) -> None:
+    execution = plane.execute()
+    path = f"/executions/{execution}"
+    before = log_of(plane, execution)
+    turn = {"execution_id": execution, "turn_id": "t1", "finish_reason": "stop"}
+    requests = [
+        patch(path, status="running"),
+        events(execution, "a", "b"),
+        {"method": "POST", "path": "/analytics/turns", "body": turn},
+        patch("/agents/ops", status="running"),
+    ]
+    answers = plane.call("POST", "/batch", {"requests": requests})["answers"]
+    assert [a.get("status") or a.get("accepted") or a.get("next_status") for a in answers] == [
+        *("running", 2),
+        *("completed", "running"),
+    ]
+    assert log_of(plane, execution) == [*before, "running", "a", "b"]
+    again = plane.call("POST", "/batch", {"requests": requests})["answers"]
+    assert again[1]["duplicates"] == 2, "a repeat changes nothing"
+    assert log_of(plane, execution) == [*before, "running", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "status"),
+    [
+        (patch("/executions/nobody", status="running"), 404),
+        (patch("/agents/nobody", status="running"), 404),
+        ({"method": "POST", "path": "/analytics/turns", "body": {}}, 422),
+        ({"method": "POST", "path": "/agents", "body": {"name": "made-in-a-batch"}}, 422),
+        ({"method": "POST", "path": "/batch", "body": {"requests": []}}, 422),
+        ({"method": "PATCH", "path": "/agents/ops"}, 422),
+        ("nonsense", 422),
+    ],
+)
+def test_nothing_is_done_when_one_is_refused(plane: ControlPlane, bad: Any, status: int) -> None:
+    execution = plane.execute()
+    before = plane.call("GET", f"/executions/{execution}"), log_of(plane, execution)
+    requests = [patch(f"/executions/{execution}", status="running"), events(execution, "a"), bad]
+    plane.call("POST", "/batch", {"requests": requests}, status=status)
+    assert (plane.call("GET", f"/executions/{execution}"), log_of(plane, execution)) == before
+    plane.call("POST", "/batch", {"requests": requests[:2]})
+    assert log_of(plane, execution) == [*before[1], "running", "a"], "its events are numbered as if nothing had been"
+
+
+def test_what_may_be_missing_is_passed_over(plane: ControlPlane) -> None:
+    execution = plane.execute()
+    requests = [patch("/agents/nobody", optional=True, status="running"), events(execution, "a")]
+    answers = plane.call("POST", "/batch", {"requests": requests})["answers"]
+    assert answers[0] is None and answers[1]["accepted"] == 1
+
+
+def test_a_batch_has_an_end(plane: ControlPlane) -> None:
+    execution = plane.execute()
+    plane.call("POST", "/batch", {"requests": [events(execution, "a")] * 21}, status=422)
+    plane.call("POST", "/batch", {}, status=422)
