@@ -6,7 +6,8 @@ digest of the whole. A worker that lacks a part pages it out of the workflow wit
 history holds each message once and grows with the conversation, not with its square.
 """
 
-from __future__ import annotations
+# No postponed annotations here: Temporal's converter resolves the types of a dataclass anew for
+# each payload, and text costs it five times as much as types.
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,7 +50,7 @@ class Context:
     taint: str = "off"  # or "ask": a tainted execution asks a person before it writes, runs code or sends data
 
     @classmethod
-    def restore(cls, saved: dict[str, Any]) -> Context:
+    def restore(cls, saved: dict[str, Any]) -> "Context":
         """From its JSON object."""
         return cls(**{**saved, "member": Member.parse(saved.get("member"))})
 

@@ -1,6 +1,7 @@
 """Executions: statuses and their transitions, workflow inputs, and the state that `get_state` answers with."""
 
-from __future__ import annotations
+# No postponed annotations here: Temporal's converter resolves the types of a dataclass anew for
+# each payload, and text costs it five times as much as types.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -39,7 +40,7 @@ class Usage:
     def total_tokens(self) -> int:
         return self.input_tokens + self.output_tokens
 
-    def plus(self, other: Usage) -> Usage:
+    def plus(self, other: "Usage") -> "Usage":
         return Usage(
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
@@ -51,7 +52,7 @@ class Usage:
         return {**asdict(self), "total_tokens": self.total_tokens}
 
     @classmethod
-    def parse(cls, raw: Mapping[str, Any] | None) -> Usage:
+    def parse(cls, raw: Mapping[str, Any] | None) -> "Usage":
         raw = raw or {}
         return cls(*(int(raw.get(name) or 0) for name in cls.__dataclass_fields__))
 
@@ -66,7 +67,7 @@ class Budgets:
     max_depth: int = 3  # how deep teams may be nested: 1 is a team of agents
 
     @classmethod
-    def parse(cls, raw: Mapping[str, Any]) -> Budgets:
+    def parse(cls, raw: Mapping[str, Any]) -> "Budgets":
         """From agent_config: `budgets{max_steps,max_tokens,max_seconds,max_depth}`, or the published `max_turns`."""
         budgets = raw.get("budgets") if isinstance(raw.get("budgets"), Mapping) else {}
         assert isinstance(budgets, Mapping)
@@ -97,7 +98,7 @@ class Member:
     taint: str = "off"  # the leader's; a member is never laxer
 
     @classmethod
-    def parse(cls, raw: Mapping[str, Any] | None) -> Member | None:
+    def parse(cls, raw: Mapping[str, Any] | None) -> "Member | None":
         return cls(**{name: raw[name] for name in cls.__dataclass_fields__ if name in raw}) if raw else None
 
     def about(self) -> dict[str, Any]:
@@ -137,7 +138,7 @@ class ExecutionInput:
     definition: dict[str, Any] | None = None
 
     @classmethod
-    def parse(cls, raw: Mapping[str, Any]) -> ExecutionInput:
+    def parse(cls, raw: Mapping[str, Any]) -> "ExecutionInput":
         """Unknown fields are ignored, null objects become empty ones. ValueError names what is missing."""
         kind = "team" if raw.get("team_id") and not raw.get("agent_id") else "agent"
         config = raw.get("agent_config") if kind == "agent" else raw.get("team_config") or raw.get("config")

@@ -149,6 +149,7 @@ def serve(plane: Plane, bound: socket.socket, began: float) -> None:
         timeout_graceful_shutdown=GRACE,
         timeout_keep_alive=75,  # seconds: a worker's connections stay open between two heartbeats
         server_header=False,
+        proxy_headers=False,  # nobody here asks where a request came from
         ws="none",
     )
     server = Server(config)

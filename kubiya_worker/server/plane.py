@@ -139,9 +139,8 @@ class Plane:
     # -- what Temporal has to be told
 
     def workflow(self, execution_id: str) -> Workflow | None:
-        organization_id = self.executions.owner(execution_id)
-        execution = self.executions.get(organization_id, execution_id) if organization_id else None
-        return workflow_of(execution) if execution else None
+        place = self.executions.place(execution_id)
+        return Workflow(execution_id, *place) if place else None
 
     def tell(self, execution: Execution, kind: str, argument: dict[str, Any] | None = None) -> None:
         """Store an action on the execution's workflow and have it sent. Belongs into the transaction that causes it."""

@@ -1,4 +1,4 @@
-"""Several writes in one request and one transaction: what a worker has to say where an execution or turn begins or ends.
+"""Several writes in one request and one transaction: what a worker says where an execution or a turn begins or ends.
 
 Our own route: a worker uses it where registration lists `batch`, and makes the single requests elsewhere.
 """

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, create_engine, event, insert, text
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import StaticPool
 
@@ -129,9 +129,6 @@ class Database:
 
     def execute(self, statement: Any, values: Any = None) -> Any:
         return self.connection.execute(statement, values) if values is not None else self.connection.execute(statement)
-
-    def insert(self, table: Any, values: Any) -> None:
-        self.connection.execute(insert(table), values)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

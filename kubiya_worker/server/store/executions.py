@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import bindparam, delete, func, insert, select, text
 
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.store import schema
@@ -17,6 +17,11 @@ COLUMNS = ("id", "organization_id", "execution_type", "entity_id", "queue_id", "
 SUMMARY_PROMPT: Final = 200  # characters
 
 _ALL = select(*(T.c[name] for name in COLUMNS), T.c.data)
+# Built once: building a query costs as much as running it.
+_GET = _ALL.where(T.c.id == bindparam("id"), T.c.organization_id == bindparam("organization"))
+_INSERT = insert(T)
+_SAVE = text("update executions set status = :status, updated_at = :updated_at, data = :data where id = :id")
+_PLACE = text("select execution_type, queue_id from executions where id = :id")
 _OWNER = text("select organization_id from executions where id = :id")
 _STATUS = text("select status from executions where id = :id")
 
@@ -49,7 +54,7 @@ class Executions:
         data = {k: v for k, v in execution.items() if k not in COLUMNS}
         hidden = {"idempotency_key": idempotency_key, "environment": dumps(environment), "data": dumps(data)}
         with self._db.transaction():
-            self._db.execute(insert(T), {**row, **hidden})
+            self._db.execute(_INSERT, {**row, **hidden})
         return {**data, **row}
 
     def owner(self, execution_id: str) -> str | None:
@@ -63,12 +68,17 @@ class Executions:
             self._owners[execution_id] = found
         return self._owners[execution_id]
 
+    def place(self, execution_id: str) -> tuple[str, str] | None:
+        """Its type and its queue: what its workflow's address is made of."""
+        row = self._db.execute(_PLACE, {"id": execution_id}).first()
+        return (row[0], row[1]) if row else None
+
     def status(self, execution_id: str) -> str | None:
         found: str | None = self._db.execute(_STATUS, {"id": execution_id}).scalar()
         return found
 
     def get(self, organization_id: str, execution_id: str) -> Execution | None:
-        row = self._db.execute(_ALL.where(T.c.id == execution_id, T.c.organization_id == organization_id)).first()
+        row = self._db.execute(_GET, {"id": execution_id, "organization": organization_id}).first()
         return self._object(row) if row else None
 
     def by_idempotency_key(self, organization_id: str, key: str) -> Execution | None:
@@ -110,9 +120,9 @@ class Executions:
         """Write an object that was read and changed."""
         execution["updated_at"] = now()
         data = {k: v for k, v in execution.items() if k not in COLUMNS}
-        values = {"status": execution["status"], "updated_at": execution["updated_at"], "data": dumps(data)}
+        values = {key: execution[key] for key in ("id", "status", "updated_at")}
         with self._db.transaction():
-            self._db.execute(update(T).where(T.c.id == execution["id"]), values)
+            self._db.execute(_SAVE, {**values, "data": dumps(data)})
         return execution
 
     def delete(self, execution_id: str) -> None:

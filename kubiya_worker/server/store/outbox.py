@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, insert, select
 
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps
@@ -17,6 +17,9 @@ CANCEL: Final = "cancel"
 TERMINATE: Final = "terminate"  # argument: {reason}
 
 T = schema.outbox
+_ADD = insert(T)  # built once: building a statement costs as much as running it
+_NEXT = select(T).where(T.c.execution_id == bindparam("execution_id")).order_by(T.c.id).limit(1)
+_REMOVE = delete(T).where(T.c.id == bindparam("key"))
 MAX_ARGUMENT: Final = 1_500_000  # bytes: Temporal's limit for one payload is 2 MB
 
 
@@ -43,15 +46,15 @@ class Outbox:
             raise TooLarge(f"The request comes to {len(text):,} bytes for Temporal; at most {MAX_ARGUMENT:,} are taken")
         row = {"execution_id": execution_id, "action": kind, "argument": text}
         with self._db.transaction():
-            self._db.insert(T, row)
+            self._db.execute(_ADD, row)
 
     def next(self, execution_id: str) -> Action | None:
-        row = self._db.execute(select(T).where(T.c.execution_id == execution_id).order_by(T.c.id).limit(1)).first()
+        row = self._db.execute(_NEXT, {"execution_id": execution_id}).first()
         return Action(row.id, row.execution_id, row.action, json.loads(row.argument)) if row else None
 
     def remove(self, action_id: int) -> None:
         with self._db.transaction():
-            self._db.execute(delete(T).where(T.c.id == action_id))
+            self._db.execute(_REMOVE, {"key": action_id})
 
     def withdraw_start(self, execution_id: str) -> None:
         """What was never started need not be, when it was cancelled meanwhile."""

@@ -23,7 +23,11 @@ class Records:
         self._db, self._table = database, table
         t = table.c  # built once: building a query costs as much as running it
         either = or_(t.id == bindparam("key"), t.name == bindparam("key"))
-        self._find = select(table).where(t.organization_id == bindparam("organization"), either)
+        ours = t.organization_id == bindparam("organization")
+        self._find = select(table).where(ours, either)
+        self._list = select(table).where(ours).order_by(t.created_at, t.name)
+        new: dict[str, Any] = {name: bindparam(name) for name in ("data", "name", "updated_at")}
+        self._update = update(table).where(t.id == bindparam("key")).values(new)
 
     def _object(self, row: Any) -> Object:
         return {
@@ -42,9 +46,7 @@ class Records:
         return self._object(rows[0]) if rows else None
 
     def list(self, organization_id: str) -> list[Object]:
-        t = self._table.c
-        query = select(self._table).where(t.organization_id == organization_id).order_by(t.created_at, t.name)
-        return [self._object(row) for row in self._db.execute(query)]
+        return [self._object(row) for row in self._db.execute(self._list, {"organization": organization_id})]
 
     def create(self, organization_id: str, name: str, data: Object, key: str | None = None) -> Object:
         at = now()
@@ -71,7 +73,7 @@ class Records:
         values = {"data": dumps(data), "name": name, "updated_at": now()}
         try:
             with self._db.transaction():
-                self._db.execute(update(self._table).where(self._table.c.id == record["id"]), values)
+                self._db.execute(self._update, {**values, "key": record["id"]})
         except IntegrityError as error:
             raise Taken(name) from error
         return {**record, **changes, "id": record["id"], "name": name, "updated_at": values["updated_at"]}

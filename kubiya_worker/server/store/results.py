@@ -6,11 +6,17 @@ import json
 import uuid
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps
+
+# Built once: building a statement costs as much as running it.
+_SAVE_SESSION = insert(schema.sessions)
+_SAVE_SESSION = _SAVE_SESSION.on_conflict_do_update(["execution_id"], set_={"data": _SAVE_SESSION.excluded.data})
+_SESSION = select(schema.sessions.c.data).where(schema.sessions.c.execution_id == bindparam("execution_id"))
+_ADD_ONCE = {table: insert(table).on_conflict_do_nothing() for table in (schema.turns, schema.tool_calls)}
 
 
 class Results:
@@ -19,14 +25,11 @@ class Results:
 
     def save_session(self, execution_id: str, session: dict[str, Any]) -> None:
         """Replaces the one that is there."""
-        statement = insert(schema.sessions)
-        statement = statement.on_conflict_do_update(["execution_id"], set_={"data": statement.excluded.data})
         with self._db.transaction():
-            self._db.execute(statement, {"execution_id": execution_id, "data": dumps(session)})
+            self._db.execute(_SAVE_SESSION, {"execution_id": execution_id, "data": dumps(session)})
 
     def session(self, execution_id: str) -> dict[str, Any] | None:
-        query = select(schema.sessions.c.data).where(schema.sessions.c.execution_id == execution_id)
-        found = self._db.execute(query).scalar()
+        found = self._db.execute(_SESSION, {"execution_id": execution_id}).scalar()
         session: dict[str, Any] | None = json.loads(found) if found else None
         return session
 
@@ -45,7 +48,7 @@ class Results:
     def _add(self, table: Any, execution_id: str, key: str, data: dict[str, Any]) -> None:
         row = {"execution_id": execution_id, "id": key, "data": dumps(data)}
         with self._db.transaction():
-            self._db.execute(insert(table).on_conflict_do_nothing(), row)
+            self._db.execute(_ADD_ONCE[table], row)
 
     def turns(self, execution_id: str) -> list[dict[str, Any]]:
         return self._all(schema.turns, execution_id)
