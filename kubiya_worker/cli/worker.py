@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "status": ("kubiya_worker.cli.worker_status:status", "Say what is true of a worker."),
     "list": ("kubiya_worker.cli.worker_status:list_", "List the workers of this host."),
     "logs": ("kubiya_worker.cli.worker_logs:logs", "Read a worker's log, across rotations."),
+    "top": ("kubiya_worker.cli.worker_top:top", "Watch the workers of this host as they work."),
     "support-bundle": ("kubiya_worker.cli.worker_support:bundle", "Pack what helps to find a fault, without secrets."),
     "install-service": ("kubiya_worker.cli.worker_service:install", "Make a worker a service of systemd or launchd."),
     "uninstall-service": ("kubiya_worker.cli.worker_service:uninstall", "Stop such a service and remove it."),

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from kubiya_worker.cli.completion import queues
 from kubiya_worker.cli.worker_status import size
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.launch import home as homes
@@ -18,7 +19,7 @@ from kubiya_worker.launch import report
 
 
 @click.command("support-bundle")
-@click.option("--queue-id", help="Only workers of this queue (or QUEUE_ID).  [default: all of this host]")
+@click.option("--queue-id", shell_complete=queues, help="Only workers of this queue (or QUEUE_ID).  [default: all]")
 @click.option("--output", "-o", help="File or folder.  [default: kubiya-support-….tar.gz here]")
 @click.option("--config", help="Configuration file.  [default: ~/.kubiya/worker-config.yaml]")
 def bundle(queue_id: str | None, output: str | None, config: str | None) -> None:

@@ -20,6 +20,7 @@ from requests.utils import get_environ_proxies
 from kubiya_worker import __version__
 from kubiya_worker.control_plane import errors, writes
 from kubiya_worker.control_plane.writes import Write
+from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import Event
 
@@ -75,6 +76,7 @@ class ControlPlane:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.features = features
+        self.event_lag = 0.0  # seconds: how old the first event of the last sending was when that was over
         self._timeout = (connect_timeout, read_timeout)
         self._session = requests.Session()
         # Proxies and CA bundles are read from the environment once, not at each call: that is half of a call's cost.
@@ -129,7 +131,11 @@ class ControlPlane:
 
     def publish(self, execution_id: str, events: list[Event]) -> None:
         """Append events in order. The batch route drops those whose event_id it has."""
-        self.write(writes.events(execution_id, events))
+        try:
+            self.write(writes.events(execution_id, events))
+        finally:
+            if events:
+                self.event_lag = ev.age(events[0])
 
     def execution_context(self, execution_id: str, entity_id: str, kind: str = "agent") -> dict[str, Any]:
         """{execution, agent or team, skills, environment, approval_rules, session}. What cannot be had is empty."""

@@ -134,7 +134,9 @@ async def _serve(
         health=condition.snapshot,
         logs=recent.take,
     )
-    monitor = Monitor(settings, registration, counters, condition.snapshot)
+    monitor = Monitor(
+        settings, registration, counters, lambda: {**condition.snapshot(), "event_lag": control_plane.event_lag}
+    )
     about = {"slots": settings.max_concurrent_activities, "metrics_url": monitor.url}
     status = StatusFile(settings.status_file, lambda: {**_tasks(counters), **condition.facts(), **about})
     beating = asyncio.create_task(pulse.run())

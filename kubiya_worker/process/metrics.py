@@ -47,6 +47,7 @@ METRICS: Final = (
     Metric("slots_free", GAUGE, "Slots that nothing uses now"),
     Metric("event_loop_lag_seconds", GAUGE, "How late the event loop woke at its last beat"),
     Metric("event_loop_silent_seconds", GAUGE, "Seconds since the event loop's last beat"),
+    Metric("event_lag_seconds", GAUGE, "How old the first event of the last sending was when it had been sent, or not"),
     Metric("step_seconds", HISTOGRAM, "Time of a step by type and outcome", ("type", "outcome")),
     Metric("step_retries_total", COUNTER, "Steps that were tried again", ("type",)),
     Metric("step_delay_seconds", HISTOGRAM, "From when a step could start to its start", ("type",)),
@@ -207,6 +208,7 @@ def exposition(
         "slots_free": max(0, slots - counts.active),
         "event_loop_lag_seconds": now.get("event_loop_lag", 0.0),
         "event_loop_silent_seconds": now.get("event_loop_silent", 0.0),
+        "event_lag_seconds": round(now.get("event_lag", 0.0), 4),
     }
     totals = {"completed_tasks_total": counts.completed, "failed_tasks_total": counts.failed}
     return metrics.text(gauges, totals, (__version__, *info))

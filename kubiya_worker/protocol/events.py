@@ -47,6 +47,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat()
 
 
+def age(event: Event) -> float:
+    """Seconds since it was made; 0 where its time is no time, or ahead of this host's."""
+    try:
+        return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(str(event.get("timestamp")))).total_seconds())
+    except (TypeError, ValueError):
+        return 0.0
+
+
 def event(event_id: str, event_type: str, data: dict[str, Any], timestamp: str | None = None) -> Event:
     return {"event_id": event_id, "event_type": event_type, "data": data, "timestamp": timestamp or now()}
 

@@ -80,6 +80,15 @@ class Terminal:
             pass
         return self.process.returncode
 
+    def resize(self, columns: int, lines: int = 40) -> None:
+        """The window gets another size; its process is told."""
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    @property
+    def modes(self) -> list[object]:
+        """How the terminal is set, for comparing."""
+        return termios.tcgetattr(self._master)
+
     def hang_up(self) -> None:
         """The window is closed."""
         os.close(self._master)

@@ -1,0 +1,235 @@
+"""What `kubiya worker top` shows, as lines. Pure: the same looks give the same lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from kubiya_worker.cli.terminal import Paint, columns_of, cut, one_line
+from kubiya_worker.cli.worker_status import death_line, size
+from kubiya_worker.launch import report
+from kubiya_worker.launch.live import Look, total
+
+HELP: Final = "q quits"
+
+
+@dataclass(frozen=True)
+class Column:
+    """`rank`: on a narrow terminal those with the highest rank go first."""
+
+    title: str
+    rank: int
+    value: Callable[[Look, float], str]
+    right: bool = True
+
+
+def uptime(look: Look, now: float) -> str:
+    child = look.report.state.get("child") if look.report.alive else None
+    started = _seconds((child or {}).get("started_at"))
+    return short(now - started) if started is not None else ""
+
+
+def restarts(look: Look, _: float) -> str:
+    counts = look.report.state.get("restarts") or {}
+    return str(sum(n for n in counts.values() if isinstance(n, int))) if look.report.state else ""
+
+
+def slots(look: Look, _: float) -> str:
+    own = look.report.live_status
+    if not own:
+        return ""
+    return f"{own.get('active_tasks', 0)}/{own['slots']}" if own.get("slots") else str(own.get("active_tasks", 0))
+
+
+def tokens(look: Look, _: float) -> str:
+    used = total(look.samples, "kubiya_worker_model_tokens_total")
+    return count(used or 0) if look.samples else ""
+
+
+def event_lag(look: Look, _: float) -> str:
+    """How old events are when they are sent; `+N` were not taken and are kept by workflows."""
+    lag = total(look.samples, "kubiya_worker_event_lag_seconds")
+    held = total(look.samples, "kubiya_worker_events_held_total") or 0
+    return "" if lag is None else f"{moment(lag)}{f' +{count(held)}' if held else ''}"
+
+
+def polls(look: Look, _: float) -> str:
+    own = look.report.live_status
+    if not own:
+        return ""
+    if not own.get("polling"):
+        return "blocked" if own.get("blocked") else "no"
+    pollers = total(look.samples, "temporal_num_pollers")
+    return f"{pollers:.0f}" if pollers else "yes"
+
+
+def _status(name: str) -> Callable[[Look, float], str]:
+    return lambda look, _: str(look.report.live_status.get(name, ""))
+
+
+COLUMNS: Final = (
+    Column("QUEUE", 0, lambda look, _: look.report.home.label, right=False),
+    Column("STATE", 0, lambda look, _: look.report.word.split()[0], right=False),
+    Column("UP", 2, uptime),
+    Column("RESTARTS", 5, restarts),
+    Column("CPU %", 3, lambda look, _: "" if look.cpu is None else f"{look.cpu:.1f}"),
+    Column("MEMORY", 3, lambda look, _: "" if look.memory is None else size(look.memory)),
+    Column("SLOTS", 0, slots),
+    Column("DONE", 2, _status("completed_tasks")),
+    Column("FAILED", 1, _status("failed_tasks")),
+    Column("TOKENS", 4, tokens),
+    Column("EVENT LAG", 6, event_lag),
+    Column("LOOP LAG", 7, lambda look, _: moment(total(look.samples, "kubiya_worker_event_loop_lag_seconds"))),
+    Column("POLLS", 1, polls),
+)
+
+
+@dataclass(frozen=True)
+class Approvals:
+    """How many wait; None: not known, and `why`."""
+
+    waiting: int | None = None
+    why: str = ""
+
+    def __str__(self) -> str:
+        if self.waiting is None:
+            return f"approvals waiting: ? ({one_line(self.why, 60)})" if self.why else "approvals waiting: …"
+        return f"approvals waiting: {self.waiting}"
+
+
+def frame(
+    looks: Sequence[Look], approvals: Approvals, host: str, now: float, paint: Paint, width: int, height: int
+) -> list[str]:
+    """At most `height` lines of at most `width` columns."""
+    clock = datetime.fromtimestamp(now).strftime("%H:%M:%S")
+    head = f"{paint.bold(cut(host, 40))}  {clock}  {_summary(looks)}  {approvals}"
+    lines = [_fit(head, width), ""]
+    table = rows(looks, now, paint, width)
+    space = height - len(lines) - 1
+    lines += table[: max(space, 1)]
+    left = space - len(table)
+    if left < 0:
+        lines[-1] = _fit(f"… {1 - left} more", width)
+    notes = [_fit(note, width) for look in looks for note in details(look, paint)]
+    if notes and left > 1:
+        lines += ["", *notes[: left - 1]]
+    return [*lines[: height - 1], _fit(paint.dim(HELP), width)][:height]
+
+
+def plain(looks: Sequence[Look], approvals: Approvals, now: float, paint: Paint) -> list[str]:
+    """For a pipe: all columns, as wide as they are."""
+    return [f"{_summary(looks)}  {approvals}", *rows(looks, now, paint, None)]
+
+
+def rows(looks: Sequence[Look], now: float, paint: Paint, width: int | None) -> list[str]:
+    """The table; with a width, without the columns that it has no room for."""
+    if not looks:
+        return ["There are no workers here. Start one: kubiya worker start --queue-id Q -d"]
+    cells = {column.title: [one_line(column.value(look, now), 40) or "-" for look in looks] for column in COLUMNS}
+    wide = {title: max(len(title), *map(_columns, column)) for title, column in cells.items()}
+    shown = list(COLUMNS)
+    while width is not None and len(shown) > 2 and sum(wide[c.title] + 2 for c in shown) - 2 > width:
+        shown.remove(max(shown, key=lambda column: column.rank))
+    lines = [_fit(paint.dim(_row(shown, [c.title for c in shown], wide)), width)]
+    for number, look in enumerate(looks):
+        line = _row(shown, [cells[c.title][number] for c in shown], wide)
+        lines.append(_fit(_coloured(line, look, paint), width))
+    return lines
+
+
+def details(look: Look, paint: Paint) -> list[str]:
+    """What there is to say of a worker beyond its row."""
+    found, own = look.report, look.report.live_status
+    said: list[str] = []
+    if own.get("current_task"):
+        said.append(f"at {own['current_task']}")
+    if found.word != report.RUNNING and found.why:
+        said.append(found.why)
+    if look.silent:
+        said.append(f"its metrics do not answer: {look.silent}")
+    deaths = found.state.get("deaths") or []
+    if deaths:
+        said.append(f"last death: {death_line(deaths[-1])}")
+    return [f"{paint.bold(found.home.label)}  {one_line(text, 300)}" for text in said]
+
+
+def count(value: float) -> str:
+    """1234567 is 1.2M. Pure."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if value >= limit:
+            return f"{value / (1000 if unit == 'k' else limit):.{0 if unit == 'k' else 1}f}{unit}"
+    return f"{value:.0f}"
+
+
+def short(seconds: float) -> str:
+    """Two figures of a duration: 3d04h, 2h05m, 4m07s, 12s."""
+    seconds = max(0, int(seconds))
+    days, rest = divmod(seconds, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, seconds = divmod(rest, 60)
+    if days:
+        return f"{days}d{hours:02}h"
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"
+
+
+def moment(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s" if seconds < 60 else short(seconds)
+
+
+def _summary(looks: Sequence[Look]) -> str:
+    running = sum(look.report.word == report.RUNNING for look in looks)
+    active = sum(int(look.report.live_status.get("active_tasks") or 0) for look in looks)
+    return f"{running} of {len(looks)} workers running, {active} step{'s' if active != 1 else ''} active"
+
+
+def _row(shown: Sequence[Column], texts: Sequence[str], wide: dict[str, int]) -> str:
+    cells: list[str] = []
+    for column, text in zip(shown, texts, strict=True):
+        padding = " " * (wide[column.title] - _columns(text))
+        cells.append(padding + text if column.right else text + padding)
+    return "  ".join(cells).rstrip()
+
+
+def _coloured(line: str, look: Look, paint: Paint) -> str:
+    word = look.report.word.split()[0]
+    if look.report.word == report.RUNNING and look.report.live_status.get("polling", True):
+        return line.replace(word, paint.green(word), 1) if word not in look.report.home.label else line
+    return paint.yellow(line) if look.report.alive else paint.dim(line)
+
+
+def _columns(text: str) -> int:
+    return sum(map(columns_of, text))
+
+
+def _fit(text: str, width: int | None) -> str:
+    """Cut to the width; a text with colours in it loses them then."""
+    if width is None:
+        return text
+    bare = one_line_kept(text)
+    return text if _columns(bare) <= width else cut(bare, width)
+
+
+def one_line_kept(text: str) -> str:
+    """Without colours, with its blanks."""
+    out, skip = [], False
+    for character in text:
+        if character == "\x1b":
+            skip = True
+        elif skip:
+            skip = character != "m"
+        else:
+            out.append(character)
+    return "".join(out)
+
+
+def _seconds(stamp: Any) -> float | None:
+    try:
+        return datetime.fromisoformat(str(stamp)).timestamp()
+    except ValueError:
+        return None

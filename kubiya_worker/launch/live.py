@@ -1,0 +1,110 @@
+"""Looking at workers again and again, cheaply: what `report.examine` verifies is verified once for each supervisor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import psutil
+
+from kubiya_worker.launch import daemon, exposition, report
+from kubiya_worker.launch.exposition import Samples
+from kubiya_worker.launch.home import Home
+from kubiya_worker.launch.report import Report
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at one worker. `cpu` in percent of one core since the last look, `memory` in bytes; None: not known.
+
+    `samples` are the worker's own figures, empty where it has no endpoint or that does not answer (`silent`).
+    """
+
+    report: Report
+    cpu: float | None = None
+    memory: int | None = None
+    samples: Samples = field(default_factory=dict)
+    silent: str = ""
+
+
+class Watcher:
+    """One worker. `look` takes milliseconds unless the PID file has changed, which asks the supervisor's check (50 ms).
+
+    A process is kept with its start time: a number that is somebody else's by now is never taken for it.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._mark: tuple[int, ...] | None = None
+        self._report: Report | None = None
+        self._supervisor: psutil.Process | None = None
+        self._worker: psutil.Process | None = None
+
+    def look(self, *, figures: bool = True) -> Look:
+        """Raises WorkerError when the supervisor's check cannot be run."""
+        found = self._examine()
+        cpu, memory = self._usage(found.worker_pid)
+        url = found.live_status.get("metrics_url") if figures else None
+        if not url:
+            return Look(found, cpu, memory)
+        try:
+            return Look(found, cpu, memory, exposition.samples(exposition.page(str(url))))
+        except OSError as error:
+            return Look(found, cpu, memory, silent=str(error))
+
+    def _examine(self) -> Report:
+        mark = self._mark_of()
+        alive = self._supervisor is not None and _lives(self._supervisor)
+        if self._report is None or mark != self._mark or alive != self._report.alive:
+            self._report, self._mark = report.examine(self._home), mark
+            self._supervisor = _process(self._report.pid) if self._report.alive else None
+            return self._report
+        state, status = daemon.read_json(self._home.state_file), daemon.read_json(self._home.status_file)
+        return replace(self._report, state=state, status=status)
+
+    def _mark_of(self) -> tuple[int, ...] | None:
+        try:
+            about = os.stat(self._home.pid_file)  # noqa: PTH116 - as cheap as it gets
+        except OSError:
+            return None
+        return (about.st_ino, about.st_mtime_ns, about.st_size)
+
+    def _usage(self, pid: int | None) -> tuple[float | None, int | None]:
+        if pid is None:
+            self._worker = None
+            return None, None
+        try:
+            if self._worker is None or self._worker.pid != pid or not self._worker.is_running():
+                self._worker = psutil.Process(pid)
+                self._worker.cpu_percent()  # counted from here on
+                return None, self._worker.memory_info().rss
+            return self._worker.cpu_percent(), self._worker.memory_info().rss
+        except psutil.Error:
+            self._worker = None
+            return None, None
+
+
+def total(samples: Samples, name: str, **labels: str) -> float | None:
+    """The sum of a metric's samples that have these labels; None where there is none. Pure."""
+    found = [value for has, value in samples.get(name, ()) if _fits(has, labels)]
+    return sum(found) if found else None
+
+
+def _fits(has: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
+    return all(has.get(name) == value for name, value in wanted.items())
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _process(pid: int | None) -> psutil.Process | None:
+    try:
+        return psutil.Process(pid)
+    except psutil.Error:
+        return None
