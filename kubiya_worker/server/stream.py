@@ -83,9 +83,10 @@ async def _frames(plane: Plane, execution_id: str, last_event_id: str | None) ->
                 if len(page) == PAGE or watcher.is_set():
                     continue
             # The row became final in the transaction that wrote `done`: who has the whole log has seen it.
-            status = plane.executions.status(execution_id)
-            if status is None or ex.is_final(status):
-                return
+            if not page or any(event.event_type == ev.DONE for event in page):
+                status = plane.executions.status(execution_id)
+                if status is None or ex.is_final(status):
+                    return
             left = ends - time.monotonic()
             if left <= 0 or plane.closing.is_set():
                 reason = "timeout" if left <= 0 else "shutdown"

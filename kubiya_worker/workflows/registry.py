@@ -16,7 +16,6 @@ WORKFLOWS: Final[list[type]] = [
     ScheduledJobWrapperWorkflow,
 ]
 
-# Modules without state of their own. Loading them anew for each execution took a third of its worker's time. What the
-# sandbox would say about their code it says in tests/replay, where nothing of ours is shared.
-_STATELESS: Final = ("approvals", "budget", "conversation", "ledger", "loop", "options", "outcomes", "wires")
-SHARED: Final = ("kubiya_worker.protocol", *(f"kubiya_worker.workflows.{name}" for name in _STATELESS))
+# They keep nothing outside their instances. Loading them anew for each execution took a third of a worker's time; what
+# the sandbox would say about their code it says in tests/replay, where nothing of ours is shared.
+SHARED: Final = ("kubiya_worker.protocol", "kubiya_worker.workflows")
