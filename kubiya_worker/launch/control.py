@@ -134,13 +134,20 @@ def _signal(home: Home, name: str) -> psutil.Process:
 
 
 def _wait(process: psutil.Process, timeout: float) -> bool:
-    try:
-        process.wait(timeout)
-    except psutil.TimeoutExpired:
-        return False
-    except psutil.Error:
-        pass  # it is gone
-    return True
+    """Whether it has ended. One that nobody buries (the first process of many containers does not) has ended too."""
+    deadline = time.monotonic() + timeout
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            process.wait(max(0.0, min(left, LOOK_EVERY)))
+            return True
+        except psutil.TimeoutExpired:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+            if left <= 0:
+                return False
+        except psutil.Error:
+            return True  # it is gone
 
 
 def _until_unlocked(home: Home) -> None:
