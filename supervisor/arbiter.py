@@ -490,7 +490,8 @@ class Arbiter:
             f"Stop             SIGTERM; forced after {spec.grace_period:g} s",
             *(("", *spec.info_lines) if spec.info_lines else ()),
         ]
-        state.replace(spec.info_file, "\n".join(text) + "\n")
+        if not state.replace(spec.info_file, "\n".join(text) + "\n"):
+            self._set("info", RETRY_EVERY, self._write_info)
 
     # -- beginning, end, time
 

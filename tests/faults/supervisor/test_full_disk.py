@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -57,3 +58,21 @@ def test_many_rotations_under_load_lose_nothing(tmp_path: Path) -> None:
             assert content.endswith(b"\n") and len(content) <= 40_000
             numbers += [int(line[:8]) for line in content.splitlines() if line.endswith(b"xx") and len(line) == 99]
         assert sorted(numbers) == list(range(count))
+
+
+def test_what_people_read_is_put_right_when_the_disk_has_room_again(tmp_path: Path, small_disk: Path) -> None:
+    """The child was started anew while nothing could be written: daemon_info.txt still named the old one."""
+    info, filler = small_disk / "daemon_info.txt", small_disk / "filler"
+    with Supervised(tmp_path, "ready", "wait", info_file=str(info)) as supervised:
+        first = supervised.ready()["worker_pid"]
+        assert str(first) in info.read_text()
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        os.kill(first, signal.SIGKILL)
+        second = until(lambda: (child := supervised.state()["child"]) and child["pid"] != first and child["pid"])
+        assert str(second) not in info.read_text()
+        filler.unlink()
+        until(lambda: str(second) in info.read_text())
+        supervised.signal(signal.SIGTERM)
+        assert supervised.ended() == 0
