@@ -1,0 +1,25 @@
+"""A short chaos run: scripts/bench/chaos with a few faults, and every law that it checks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.stack import ROOT
+
+FAULTS = 6
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_few_random_faults_break_no_law() -> None:
+    command = [sys.executable, "-m", "scripts.chaos", "--faults", str(FAULTS), "--seed", "1108", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1100, check=False)
+    assert done.returncode == 0, done.stderr[-5000:]
+    report = json.loads(done.stdout)
+    assert len(report["faults"]) == FAULTS and report["executions"] > FAULTS
+    assert {law["law"]: law["breaches"] for law in report["laws"] if law["breaches"]} == {}
+    assert sum(law["tried"] for law in report["laws"]) > 1000
