@@ -102,10 +102,10 @@ def test_status_shows_running_tasks_and_stop_lets_them_finish(daemons: Daemons) 
 
 def test_stop_kills_what_does_not_stop_and_says_so(daemons: Daemons) -> None:
     """The supervisor's own escalation: a worker that is stopped by SIGSTOP cannot drain."""
-    pid = daemons.start("default", "--grace-period", "1")
+    daemons.start("default", "--grace-period", "1")
     os.kill(daemons.worker_pid(), signal.SIGSTOP)
     done = daemons.run("worker", "stop", "--queue-id", "default", check=False)
-    assert not daemons.processes() and not psutil.pid_exists(pid)
+    assert not daemons.processes()
     assert "stopped in" in done.stdout or done.returncode == 1
 
 
