@@ -74,7 +74,8 @@ ProtectHostname=yes
 KeyringMode=private
 RemoveIPC=yes
 """
-# Of a user's home, tools read what is no secret.
+# Of a user's home, tools read what is no secret. Under a user's manager nothing that concerns files has an effect
+# without PrivateUsers= (systemd 252 says no word of it); with it the unit fails where users may make no namespaces.
 CLOSED_USER: Final = """\
 ProtectHome=read-only
 InaccessiblePaths=-%h/.ssh -%h/.gnupg -%h/.aws -%h/.azure -%h/.kube -%h/.docker -%h/.netrc -%h/.config/gcloud
@@ -82,8 +83,8 @@ InaccessiblePaths=-%h/.kubiya/services -%h/.kubiya/worker-config.yaml
 """
 
 
-def unit(made: Service, version: int = OLDEST, secrets: Path | None = None) -> str:
-    """The unit's text. Pure; nothing in it is secret."""
+def unit(made: Service, version: int = OLDEST, secrets: Path | None = None, *, namespaces: bool = True) -> str:
+    """The unit's text. Pure; nothing in it is secret. `namespaces`: whether this user may make them."""
     folder = f"{service.PREFIX}/{made.name.removeprefix(f'{service.PREFIX}-')}"
     state, run = f"%S/{folder}", f"%t/{folder}"
     kept = secrets or secrets_folder(made)
@@ -144,6 +145,7 @@ def unit(made: Service, version: int = OLDEST, secrets: Path | None = None) -> s
         *CLOSED.splitlines(),
         *(CLOSED_SYSTEM if made.system else CLOSED_USER).splitlines(),
         *([] if made.system else [f"ReadWritePaths=-{state} -{run}"]),
+        *(["PrivateUsers=yes"] if namespaces and not made.system else []),
         "",
         "[Install]",
         f"WantedBy={'multi-user' if made.system else 'default'}.target",
@@ -193,7 +195,10 @@ def install(made: Service, say: Say, wait: float) -> None:
     path = unit_file(made.name, system=made.system)
     ours(path)
     service.refuse_unreachable([Path(made.argv[0]), Path(service.__file__)], system=made.system)
-    text = unit(made, version)
+    namespaces = made.system or _may_make_namespaces()
+    if not namespaces:
+        say("users of this host may make no namespaces: tools reach all files that you reach; --system closes them")
+    text = unit(made, version, namespaces=namespaces)
     service.write_secrets(secrets_folder(made), made.secrets)
     service.make(path.parent)
     service.write(path, text, 0o644)
@@ -203,6 +208,15 @@ def install(made: Service, say: Say, wait: float) -> None:
     if not made.system and not (LINGER / getpass.getuser()).exists():
         say(f"it ends when {getpass.getuser()} logs out; to keep it: sudo loginctl enable-linger {getpass.getuser()}")
     _start(made, wait)
+
+
+def _may_make_namespaces() -> bool:
+    """Asked of this user's manager, which makes them for its units."""
+    argv = ["systemd-run", "--user", "--wait", "--collect", "--quiet", "-p", "PrivateUsers=yes", "true"]
+    try:
+        return _run(argv, _environment(), CONTROL_WITHIN).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def _start(made: Service, wait: float) -> None:
@@ -258,12 +272,21 @@ def uninstall(queue: str, instance: int, *, system: bool, say: Say) -> None:
         for secret in kept.iterdir():
             secret.unlink()
         kept.rmdir()
+    for shared in (kept.parent, (Path("/run") if system else _runtime()) / service.PREFIX):
+        _remove_empty(shared)
     _systemctl(system, "daemon-reload")
     _systemctl(system, "reset-failed", f"{name}.service", may_fail=True)
     say(f"stopped, disabled and removed {path}")
     changes = path.with_name(f"{path.name}.d")
     if changes.exists():
         say(f"your changes are left in {changes}")
+
+
+def _remove_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        pass  # not there, or another service's are in it
 
 
 def usable(*, system: bool) -> int:
@@ -323,16 +346,18 @@ def _may_write(system: bool) -> None:
 def _systemctl(system: bool, *words: str, within: float = CONTROL_WITHIN, may_fail: bool = False) -> str:
     """Its output. ConfigurationError with what it says; subprocess.TimeoutExpired."""
     argv = ["systemctl", *([] if system else ["--user"]), *words]
-    environment = {**os.environ, "LC_ALL": "C"}
-    environment.setdefault("XDG_RUNTIME_DIR", str(_runtime()))
     try:
-        done = _run(argv, environment, within)
+        done = _run(argv, _environment(), within)
     except FileNotFoundError as error:
         raise Unavailable("There is no systemctl on PATH") from error
     if done.returncode and not may_fail:
         said = " ".join((done.stderr or done.stdout).split())
         raise ConfigurationError(f"{' '.join(argv)}: {said or f'exit code {done.returncode}'}")
     return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    return {"XDG_RUNTIME_DIR": str(_runtime()), **os.environ, "LC_ALL": "C"}
 
 
 def _run(argv: Sequence[str], environment: dict[str, str], within: float) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from tests.support.stack import ROOT, wait_until
 CACHE = Path("~/.cache/kubiya-worker-tests").expanduser()
 BASE = "kubiya-test-base"
 IMAGE, TAG = "kubiya-worker", "test"
+PYTHON = ("python3", "python3-venv", "ca-certificates")
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
 
@@ -75,28 +76,35 @@ def docker(address: str, *arguments: str, check: bool = True, timeout: float = 6
     assert program, "no docker client"
     environment = {**os.environ, "DOCKER_HOST": address, "DOCKER_BUILDKIT": "0"}
     done = subprocess.run(
-        [program, *arguments], env=environment, capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT
+        [program, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        check=False,
+        cwd=ROOT,
     )
     assert not check or done.returncode == 0, done.stderr[-2000:]
     return done
 
 
-def build(address: str) -> None:
-    """The image, out of this tree by deploy/Dockerfile."""
-    archive = CACHE / "base.tar"
+def build(address: str, base: str = BASE, image: str = f"{IMAGE}:{TAG}", more: Sequence[str] = ()) -> None:
+    """The image, out of this tree by deploy/Dockerfile, on a Debian with `more` packages, which is cached by `base`."""
+    archive = CACHE / ("base.tar" if base == BASE else f"{base}.tar")
     if not archive.exists():
-        _bootstrap(archive)
-    docker(address, "import", str(archive), BASE, timeout=120)
+        _bootstrap(archive, [*PYTHON, *more])
+    docker(address, "import", str(archive), base, timeout=120)
     with tempfile.TemporaryDirectory() as context:  # what the classic builder would take from the ignore file
         for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, context)
         for name in ("kubiya_worker", "supervisor"):
             shutil.copytree(ROOT / name, f"{context}/{name}", ignore=shutil.ignore_patterns("__pycache__"))
-        argv = ["build", "--network", "host", "-f", str(ROOT / "deploy" / "Dockerfile"), "--build-arg", f"BASE={BASE}"]
-        docker(address, *argv, "-t", f"{IMAGE}:{TAG}", context, timeout=500)
+        argv = ["build", "--network", "host", "-f", str(ROOT / "deploy" / "Dockerfile"), "--build-arg", f"BASE={base}"]
+        docker(address, *argv, "-t", image, context, timeout=500)
 
 
-def _bootstrap(archive: Path) -> None:
+def _bootstrap(archive: Path, packages: Sequence[str]) -> None:
     if shutil.which("debootstrap", path=PATH) is None:
         install("debootstrap")
     with tempfile.TemporaryDirectory() as name:
@@ -105,7 +113,7 @@ def _bootstrap(archive: Path) -> None:
             [
                 "debootstrap",
                 "--variant=minbase",
-                "--include=python3,python3-venv,ca-certificates",
+                f"--include={','.join(packages)}",
                 "bookworm",
                 str(root),
             ],

@@ -14,7 +14,7 @@ class Gateway:
     """`requests` are (method, path), in order. A connection to a server that is away is closed at once."""
 
     def __init__(self, port: int) -> None:
-        self._target = port
+        self.target = port
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.requests: list[tuple[str, str]] = []
@@ -33,7 +33,7 @@ class Gateway:
             except OSError:
                 return  # closed
             try:
-                server = socket.create_connection(("127.0.0.1", self._target), 5)
+                server = socket.create_connection(("127.0.0.1", self.target), 5)
             except OSError:
                 client.close()
                 continue

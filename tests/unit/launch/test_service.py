@@ -157,6 +157,8 @@ def test_a_users_unit_asks_for_nothing_that_needs_privilege(monkeypatch: pytest.
     text = systemd.unit(made)
     for setting in ("DynamicUser", "CapabilityBoundingSet", "PrivateDevices", "ProtectClock", "ProtectKernelModules"):
         assert not lines(text, setting)
+    assert lines(text, "PrivateUsers") == ["yes"]
+    assert not lines(systemd.unit(made, namespaces=False), "PrivateUsers")
     assert lines(text, "WantedBy") == ["default.target"]
     assert f"LoadCredential=api-key:{tmp_path}/.kubiya/services/{made.name}/api-key" in text
     assert systemd.unit_file(made.name, system=False) == tmp_path / f".config/systemd/user/{made.name}.service"
