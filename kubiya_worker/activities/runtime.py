@@ -48,7 +48,10 @@ class Recent(Generic[V]):
 
 @dataclass
 class Runtime:
-    """`secrets` are values that must never leave this process (API key, Temporal key, model keys)."""
+    """`secrets` are values that must never leave this process (API key, Temporal key, model keys).
+
+    `longest_call`: seconds after which any tool call is ended; None leaves it to each tool.
+    """
 
     control_plane: ControlPlane
     temporal: Client
@@ -57,6 +60,7 @@ class Runtime:
     worker_id: str
     hostname: str = ""
     secrets: Sequence[str] = ()
+    longest_call: float | None = None
     transcripts: Transcripts = field(default_factory=Transcripts)
     contexts: Recent[Context] = field(default_factory=Recent)
     toolsets: Recent[Toolset] = field(default_factory=Recent)

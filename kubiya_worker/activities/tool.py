@@ -181,10 +181,12 @@ class ToolActivities:
         return calls.ToolOutcome(message=message, record=record, undelivered=publisher.undelivered, taints=taints)
 
     async def _await_tool(self, tool: Tool, arguments: dict[str, Any], context: ToolContext) -> tuple[str, ToolResult]:
+        longest = self._runtime.longest_call
+        patience = tool.spec.timeout + 10 if longest is None else min(longest, tool.spec.timeout + 10)
         try:
-            result = await asyncio.wait_for(tool.run(arguments, context), tool.spec.timeout + 10)
+            result = await asyncio.wait_for(tool.run(arguments, context), patience)
         except TimeoutError:
-            text = f"{tool.spec.name} did not end within {tool.spec.timeout:g} s and was stopped."
+            text = f"{tool.spec.name} did not end within {min(patience, tool.spec.timeout):g} s and was stopped."
             return m.TOOL_FAILED, ToolResult(text, text)
         except Exception as error:  # a bug in a tool must not end the execution; the model and the log hear of it
             activity.logger.exception("tool.broke")

@@ -77,6 +77,7 @@ def build_worker(
         hostname=settings.worker_hostname,
         enforcer=enforcer_of(settings),
         secrets=(*settings.secrets, *filter(None, (registration.temporal_api_key, registration.litellm_api_key))),
+        longest_call=settings.activity_timeout,
     )
     own = activities.build(runtime)
     found = extensions.load(settings.extensions, names.OURS)

@@ -163,11 +163,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "activity_timeout",
         seconds(1, 86400),
-        "Longest time of one tool call",
+        "Longest time of one tool call (default: each tool's own)",
         None,
-        (),
+        ("KUBIYA_ACTIVITY_TIMEOUT",),
         "resources.activity_timeout",
-        300.0,
     ),
     # How a worker is brought up on this host; the worker itself does not use them.
     Option("python_path", text, "Python interpreter for the worker", None, ("PYTHON_PATH",)),

@@ -53,7 +53,7 @@ class Settings:
     daemon_mode: bool = False
     max_log_size: int = 104_857_600
     max_log_backups: int = 5
-    activity_timeout: float = 300.0
+    activity_timeout: float | None = None
     python_path: str | None = None
     package_version: str | None = None
     local_wheel: str | None = None
