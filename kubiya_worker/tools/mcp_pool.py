@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kubiya_worker.errors import ConfigurationError, Unavailable
 from kubiya_worker.tools import programs
-from kubiya_worker.tools.guard import MARKER
 
 if TYPE_CHECKING:
     from kubiya_worker.tools.mcp import Server
@@ -186,11 +185,10 @@ async def _process(server: Server, workspace: Path) -> AsyncIterator[Any]:
 
     await asyncio.to_thread(workspace.mkdir, mode=0o700, parents=True, exist_ok=True)
     env = {name: os.environ.get(name, "") for name in INHERITED if name in os.environ}
-    marker = programs.marker(f"mcp-{server.name}")  # by it the guard finds the server when the worker is killed
     parameters = StdioServerParameters(
         command=server.command,
         args=list(server.args),
-        env={**env, **server.env, MARKER: marker},
+        env={**env, **server.env, **programs.marks(f"mcp-{server.name}")},
         cwd=workspace,
     )
     with _LastWords() as errors:

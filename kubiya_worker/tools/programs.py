@@ -28,6 +28,7 @@ import psutil
 from kubiya_worker.tools.guard import MARKER, Guard, marked
 from kubiya_worker.tools.output import Output
 
+SUPERVISOR_RUN: Final = "SUPERVISOR_RUN"  # supervisor/spec.py
 GRACE: Final = 2.0  # seconds from SIGTERM to SIGKILL
 DRAIN: Final = 0.5  # seconds for output that is still in the pipe after the last process is gone
 CHUNK: Final = 1 << 16  # bytes; the size of a Linux pipe
@@ -50,10 +51,16 @@ class Ended:
     timed_out: bool
 
 
-def marker(name: str) -> str:
-    """A value for MARKER in the environment of a program that is not `run` from here, so that the guard ends it."""
+def marks(name: str) -> dict[str, str]:
+    """What is in the environment of every program of a tool, so that the guard ends it when the worker is killed.
+
+    And, where the worker is supervised, the supervisor's mark of this run: without a subreaper (macOS) the supervisor
+    finds by it what is left when both worker and guard were killed.
+    """
     _guard.ensure()
-    return f"{_guard.token}.{next(_numbers)}.{name}"
+    run = os.environ.get(SUPERVISOR_RUN)
+    own = {MARKER: f"{_guard.token}.{next(_numbers)}.{name}"}
+    return {**own, SUPERVISOR_RUN: run} if run else own
 
 
 async def run(
@@ -68,7 +75,7 @@ async def run(
 ) -> Ended:
     """Runs a program to its end. Raises OSError if it cannot be started; a cancellation first ends all of it."""
     started = time.monotonic()
-    mark = marker(call_id)
+    mark = marks(call_id)
     output = Output(output_limit)
     reader, writer = os.pipe()
     pipe = _Pipe(reader, output)
@@ -78,7 +85,7 @@ async def run(
             argv,
             executable=executable,
             cwd=cwd,
-            env={**env, MARKER: mark},
+            env={**env, **mark},
             stdin=subprocess.DEVNULL,
             stdout=writer,
             stderr=writer,
@@ -95,7 +102,7 @@ async def run(
         timed_out = not await _exited(process, timeout)
     finally:
         try:
-            await _to_its_end(_end(process, f"{MARKER}={mark}".encode(), pipe))
+            await _to_its_end(_end(process, f"{MARKER}={mark[MARKER]}".encode(), pipe))
         finally:
             pipe.close()
             _guard.forget(process.pid)

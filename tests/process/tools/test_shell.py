@@ -132,6 +132,16 @@ def test_the_environment_is_made_from_nothing(tool: Tool, tmp_path: Path, monkey
     }  # fmt: skip
 
 
+def test_a_supervisors_mark_of_the_run_reaches_programs(
+    tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By it the supervisor finds them where no subreaper does (macOS); an agent's variables do not change it."""
+    monkeypatch.setenv("SUPERVISOR_RUN", "run-1")
+    given = context(tmp_path, env={"SUPERVISOR_RUN": "x"})
+    output = asyncio.run(tool.run({"command": "env"}, given)).output
+    assert [line for line in output.splitlines() if line.startswith("SUPERVISOR_RUN=")] == ["SUPERVISOR_RUN=run-1"]
+
+
 def test_a_variable_of_the_workers_kind_passes_only_if_the_skill_says_so(tmp_path: Path) -> None:
     tool = shell(tmp_path, pass_environment=["KUBIYA_API_KEY"])
     result = asyncio.run(tool.run({"command": "env"}, context(tmp_path, env={"KUBIYA_API_KEY": "kby_1"})))
