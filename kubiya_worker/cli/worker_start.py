@@ -119,10 +119,12 @@ def _say(text: str) -> None:
 
 def daemonize(home: Home, settings: Settings, wait: float) -> int:
     """Everything that can fail in the terminal fails here, before anything is forked. Exit code 0: it polls."""
-    from kubiya_worker.launch import daemon, preflight
+    from kubiya_worker.launch import daemon, ports, preflight
 
     settings = replace(settings, daemon_mode=True)
     _refuse_second(home)
+    if settings.metrics_port:
+        ports.refuse_taken(settings.metrics_host, settings.metrics_port)
     queue = preflight.check(settings)
     argv = local.prepare(home, settings, _say, in_use=_others_run(home))
     home.link(queue.other_than(home.queue))

@@ -11,14 +11,31 @@ from kubiya_worker.errors import ConfigurationError, Unavailable
 HOST: Final = "127.0.0.1"
 
 
+def refuse_taken(host: str, port: int) -> None:
+    """ConfigurationError when a worker's metrics port cannot be listened on, with who has it."""
+    try:
+        _listen(host, port)
+    except (OSError, OverflowError) as error:
+        owner = _owner(port) if getattr(error, "errno", None) == errno.EADDRINUSE else ""
+        raise ConfigurationError(
+            f"The metrics port {host}:{port} cannot be used: {getattr(error, 'strerror', None) or error}{owner}",
+            remedy="Choose another KUBIYA_METRICS_PORT for each worker of this host, or 0 for a free one",
+        ) from error
+
+
+def _listen(host: str, port: int) -> int:
+    """For a moment. The port's number."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        probe.listen(1)
+        return int(probe.getsockname()[1])
+
+
 def claim(port: int, what: str, flag: str) -> int:
     """`port` if it is free, any free one for 0. Raises Unavailable or ConfigurationError with who has it."""
     try:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((HOST, port))
-            probe.listen(1)
-            return int(probe.getsockname()[1])
+        return _listen(HOST, port)
     except (OSError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise Unavailable(

@@ -111,6 +111,33 @@ def test_an_unreachable_control_plane_shows_in_the_terminal(daemons: Daemons) ->
     assert not daemons.processes()
 
 
+def test_a_metrics_port_is_for_one_worker(daemons: Daemons) -> None:
+    port = str(free_port())
+    daemons.start("default", KUBIYA_METRICS_PORT=port)
+    argv = ("worker", "start", "--queue-id", "default", "-d", "--instance", "2")
+    done = daemons.run(*argv, check=False, KUBIYA_METRICS_PORT=port)
+    assert done.returncode == 78 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert f"127.0.0.1:{port}" in line and f"by pid {daemons.worker_pid()}" in line and "KUBIYA_METRICS_PORT" in line
+    assert not daemons.folder("default", 2).exists()
+    daemons.start("default", "--instance", "2", KUBIYA_METRICS_PORT="0")
+
+
+def test_the_longest_time_of_a_tool_call_reaches_the_worker(daemons: Daemons) -> None:
+    """From the configuration file, through supervisor and venv, to the call that it ends."""
+    config = daemons.home / ".kubiya" / "worker-config.yaml"
+    config.parent.mkdir()
+    config.write_text("resources:\n  activity_timeout: 1s\n")
+    config.chmod(0o600)
+    daemons.start()
+    agent = daemons.stack.agent("sleeper", skills=[{"type": "sleep", "name": "sleep"}])
+    call = {"name": "sleep", "arguments": {"seconds": 300}}
+    execution = daemons.stack.execute("demo:script " + json.dumps([{"tools": [call]}, {"text": "done"}]), agent=agent)
+    assert daemons.stack.wait(execution)["status"] == "completed"
+    (end,) = [e["data"] for e in daemons.stack.events(execution) if e["event"] in ("tool_completed", "tool_failed")]
+    assert "sleep did not end within 1 s and was stopped" in str(end)
+
+
 def test_what_only_the_worker_finds_out_shows_too(daemons: Daemons) -> None:
     done = daemons.run("worker", "start", "--queue-id", "default", "-d", check=False, TEMPORAL_NAMESPACE="nope")
     assert done.returncode == 78
