@@ -163,6 +163,23 @@ def test_the_restart_comes_when_the_delay_is_over(tmp_path: Path) -> None:
         assert -50 <= late <= 1000, f"{late} ms after the time that was promised"  # measured alone: scripts/bench
 
 
+def test_a_crashed_child_is_back_within_100_ms_of_the_delays_end(tmp_path: Path) -> None:
+    """S7. Of a dozen crashes most have to: a busy machine may hold some up, a supervisor that sleeps too long all."""
+    fields = {"backoff_first": 0.3, "backoff_longest": 0.3, "give_up_after": 12}
+    with Supervised(tmp_path, "exit:1", **fields) as it:
+        assert it.ended() == 1
+        delays = [
+            (line.split()[0], float(line.partition("seconds=")[2].split()[0])) for line in it.lines("backing_off")
+        ]
+        starts = [line.split()[0] for line in it.lines("child_started")]
+    assert len(delays) == 11 and len(starts) == 12
+    late = sorted(
+        _seconds(start) - _seconds(ended) - delay for start, (ended, delay) in zip(starts[1:], delays, strict=True)
+    )
+    print("late by ms:", *(round(each * 1000, 1) for each in late))
+    assert late[0] > -0.02 and late[len(late) // 2] < 0.1, late
+
+
 def test_sighup_replaces_the_child_and_nothing_else(tmp_path: Path) -> None:
     with Supervised(tmp_path, "ready", "slowly:0.1", "wait") as supervised:
         first = supervised.ready()
