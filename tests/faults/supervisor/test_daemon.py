@@ -31,6 +31,7 @@ setsid sh -c "trap '' TERM; echo \\$\\$ >>{pids}; while :; do sleep 1; done" &
 wait
 """
 HANGS = """\
+import asyncio
 import time
 
 from kubiya_worker.extensions import tool
@@ -39,6 +40,7 @@ from kubiya_worker.extensions import tool
 @tool
 async def hang() -> str:
     \"\"\"Block the event loop for ever, as a library's blocking call does.\"\"\"
+    await asyncio.sleep(2)  # the start of the call is told first
     while True:
         time.sleep(0.1)
 """
