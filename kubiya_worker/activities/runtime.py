@@ -66,6 +66,7 @@ class Runtime:
     toolsets: Recent[Toolset] = field(default_factory=Recent)
     environments: Recent[Mapping[str, str]] = field(default_factory=Recent)  # for tools only; never in the history
     servers: Recent[Mapping[str, Any]] = field(default_factory=Recent)  # the environments' MCP servers, the same
+    redactors: Recent[Redactor] = field(default_factory=Recent)  # with what an execution's environment hides
     mcp: Pool = field(default_factory=Pool)
     enforcer: Enforcer | None = None  # the external policy service; None: there is none
 
@@ -82,5 +83,5 @@ class Runtime:
 
     def forget(self, execution_id: str) -> None:
         """Drop what is kept of an execution that is over."""
-        for kept in (self.transcripts, self.contexts, self.toolsets, self.environments, self.servers):
+        for kept in (self.transcripts, self.contexts, self.toolsets, self.environments, self.servers, self.redactors):
             kept.forget(execution_id)

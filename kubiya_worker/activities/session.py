@@ -22,7 +22,7 @@ from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import mcp
+from kubiya_worker.tools import hidden, mcp
 from kubiya_worker.tools.redact import Redactor
 from kubiya_worker.tools.toolset import build_toolset
 
@@ -104,7 +104,7 @@ class SessionActivities:
         variables = tool_environment(environment)
         taken = [spec.name for spec in others]
         specs, faults = await mcp.discover(servers, self._runtime.mcp, variables, workspace, taken)
-        redactor = Redactor([*self._runtime.secrets, *variables.values()])
+        redactor = Redactor([*self._runtime.secrets, *variables.values(), *hidden.values(variables, servers)])
         for fault in map(redactor.text, faults):
             activity.logger.warning("mcp.unavailable %s", fault)
             notices.append(fault)

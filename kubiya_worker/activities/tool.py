@@ -17,14 +17,15 @@ from kubiya_worker.activities.model import heartbeats
 from kubiya_worker.activities.ruling import Ruling, rule
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.control_plane.errors import ControlPlaneError
+from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol import calls, names, team
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import mcp
+from kubiya_worker.tools import hidden, mcp
 from kubiya_worker.tools.arguments import parse_arguments
 from kubiya_worker.tools.base import Tool, ToolArgumentsError, ToolContext, ToolResult, Toolset
-from kubiya_worker.tools.redact import SECRET_NAME, Redactor
+from kubiya_worker.tools.redact import Redactor
 from kubiya_worker.tools.toolset import build_toolset
 
 EVENT_OUTPUT: Final = 10_000  # characters of a tool's output in its event; the conversation has all of it
@@ -86,9 +87,10 @@ class ToolActivities:
     ) -> calls.ToolOutcome:
         """A call of a team's member may be made: say so to whoever watches. The workflow makes it."""
         publisher = self._publisher(call, context)
+        redactor = await self._redactor(call, context)
         async with publisher as out:
             about = {"delegate": member, "message": f"Asking {member}"}
-            out.emit(_started(call, context, self._runtime.redactor.value(arguments), ruling, about))
+            out.emit(_started(call, context, redactor.value(arguments), ruling, about))
         return calls.ToolOutcome(delegation=team.task_text(arguments), undelivered=publisher.undelivered)
 
     def _publisher(self, call: calls.ToolInput, context: calls.Context) -> Publisher:
@@ -106,10 +108,28 @@ class ToolActivities:
                 if runtime.servers.get(execution_id) is None:
                     runtime.environments.forget(execution_id)
                     await self._environment(call, context)
-                servers = mcp.parse(mcp.merged(runtime.servers.get(execution_id), context.mcp_servers))
+                servers = self._servers(execution_id, context)
                 own = (tool for tool in map(known.get, (spec.name for spec in known.specs)) if tool is not None)
                 known = Toolset([*own, *mcp.tools_of(offered, servers, runtime.mcp)])
             runtime.toolsets.put(execution_id, known)
+        return known
+
+    def _servers(self, execution_id: str, context: calls.Context) -> list[mcp.Server]:
+        return mcp.parse(mcp.merged(self._runtime.servers.get(execution_id), context.mcp_servers))
+
+    async def _redactor(self, call: calls.ToolInput, context: calls.Context) -> Redactor:
+        """Knows the worker's secrets, and what the execution's environment and MCP servers hide."""
+        runtime = self._runtime
+        known = runtime.redactors.get(call.execution_id)
+        if known is None:
+            environment = await self._environment(call, context)
+            try:
+                servers = self._servers(call.execution_id, context)
+            except ConfigurationError:  # the execution was refused for it when it began
+                servers = []
+            known = Redactor([*runtime.secrets, *hidden.values(environment, servers)])
+            if runtime.environments.get(call.execution_id) is not None:  # not while it cannot be had
+                runtime.redactors.put(call.execution_id, known)
         return known
 
     async def _look_up(self, call: calls.ToolInput) -> str:
@@ -138,8 +158,7 @@ class ToolActivities:
         workspace = workspace_of(runtime, call.execution_id, context)
         await asyncio.to_thread(workspace.mkdir, mode=0o700, parents=True, exist_ok=True)
         environment = await self._environment(call, context)
-        hidden = [*runtime.secrets, *(v for k, v in environment.items() if SECRET_NAME.search(k))]
-        redactor = Redactor(hidden)
+        redactor = await self._redactor(call, context)
         publisher = self._publisher(call, context)
         async with publisher as out:
             out.emit(_started(call, context, redactor.value(arguments), ruling))
@@ -204,10 +223,11 @@ class ToolActivities:
         ruling: Ruling | None = None,
     ) -> calls.ToolOutcome:
         """The outcome of a call that was not run: the model reads why, and so does whoever watches."""
-        text = self._runtime.redactor.text(text)
+        redactor = await self._redactor(call, context)
+        text = redactor.text(text)
         publisher = self._publisher(call, context)
         async with publisher as out:
-            out.emit(_started(call, context, self._runtime.redactor.value(arguments), ruling))
+            out.emit(_started(call, context, redactor.value(arguments), ruling))
             out.emit(_completed(call, context, status, "", text, 0.0, ruling))
         message = _message(call, text, status, text)
         self._runtime.transcripts.leave(call.execution_id, message)

@@ -11,6 +11,7 @@ is killed.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import signal
 import subprocess
@@ -35,6 +36,7 @@ CHUNK: Final = 1 << 16  # bytes; the size of a Linux pipe
 KILL_ROUNDS: Final = 40  # of SIGKILL, 25 ms apart, against a program that forks faster than it is found
 
 _guard = Guard()
+atexit.register(_guard.close)  # a worker leaves by os._exit, where the guard sees its pipe end
 _numbers = count(1)
 _scanner = ThreadPoolExecutor(2, "tool-processes")  # not the loop's own: ending things must not wait behind other work
 

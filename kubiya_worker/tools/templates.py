@@ -10,7 +10,7 @@ the name is: they hold its keys.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError
@@ -38,3 +38,20 @@ def resolve(value: Any, env: Mapping[str, str], where: str) -> Any:
     if isinstance(value, (list, tuple)):
         return [resolve(item, env, where) for item in value]
     return value
+
+
+def names(value: Any) -> Iterator[tuple[str, str]]:
+    """(`secret`, `env` or an empty string; the name) of each template in all strings of `value`."""
+    if isinstance(value, str):
+        yield from ((match["kind"] or "", match["name"]) for match in _TEMPLATE.finditer(value))
+    elif isinstance(value, Mapping):
+        for member in value.values():
+            yield from names(member)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from names(item)
+
+
+def fill(text: str, env: Mapping[str, str]) -> str:
+    """`text` with what is known filled in; the rest, secrets too, stays as it is written."""
+    return _TEMPLATE.sub(lambda match: env.get(match["name"], match[0]), text)
