@@ -102,3 +102,21 @@ apt_install() {
         say "apt-get could not install $*; going on without"
     fi
 }
+
+# unpack PACKAGE PROGRAM…: programs of a Debian package into .venv/bin, by whoever may run apt-get; nothing is installed,
+# no service is set up, and what the package recommends stays where it is.
+unpack() {
+    local package=$1 folder=.venv/debian
+    shift
+    say "unpacking Debian package: $package"
+    mkdir -p "$folder"
+    if ! (cd "$folder" && { apt-get download "$package" || { apt-get update && apt-get download "$package"; }; } &&
+        dpkg-deb --fsys-tarfile "$package"_*.deb | tar -x ./usr/bin && rm -f "$package"_*.deb) >.venv/unpack.log 2>&1; then
+        say "apt-get could not download $package; going on without"
+        return
+    fi
+    local program
+    for program in "$@"; do
+        ln -sf "../debian/usr/bin/$program" ".venv/bin/$program"
+    done
+}
