@@ -90,7 +90,8 @@ class Home:
     def make(self) -> None:
         """The folders, this user's alone. ConfigurationError when they cannot be had."""
         try:
-            for folder in (self.queue_folder.parent, self.queue_folder, self.folder, self.logs):
+            root = self.queue_folder.parent
+            for folder in (root.parent, root, self.queue_folder, self.folder, self.logs):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self.queue_folder, self.folder, self.logs):
                 if folder.stat().st_mode & 0o077:

@@ -53,7 +53,8 @@ class State:
     def held(self) -> Iterator[None]:
         """The folder is this process's. TemporaryFailure when another stack has it, ConfigurationError for the rest."""
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.folder.parent, self.folder):  # ~/.kubiya too, when this makes it
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.folder.chmod(0o700)
             # Not removed afterwards: removing a lock file while another process waits for it lets two in.
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,0 +1,194 @@
+"""A person's shell beside a local stack, and what is done with each command of a page.
+
+A command is typed as it stands, with placeholders filled in, and has to end with exit code 0, unless TREATMENTS says
+otherwise. What cannot be run here is listed there with the reason, and with another test or check that holds it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import yaml
+
+from kubiya_worker.cli.main import cli
+from tests.support.dev import Dev
+from tests.support.stack import BIN, ROOT, Process
+
+QUEUE = "my-queue"
+
+
+class Shell:
+    """One page's: what is exported in one command holds in the next."""
+
+    def __init__(self, dev: Dev, folder: Path) -> None:
+        self.dev = dev
+        self.folder = folder
+        self._state = folder / ".state"
+        self._state.write_text(f"cd {shlex.quote(str(folder))}\n")
+        self._environment = {
+            "HOME": str(dev.home),
+            "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT),
+            "LANG": "C.UTF-8",
+            "TMPDIR": str(folder),
+        }
+
+    def filled(self, command: str) -> str:
+        """Placeholders with what they stand for."""
+        environment = self.dev.environment()
+        command = command.replace("https://control-plane.kubiya.ai", environment["CONTROL_PLANE_URL"])
+        command = command.replace("kby_…", environment["KUBIYA_API_KEY"])
+        command = re.sub(r"\bexecutions/ID\b", lambda _: f"executions/{self._newest()}", command)
+        command = re.sub(r"\bEXECUTION\b", lambda _: self._newest(), command)
+        command = re.sub(r"\bapprovals (\w+) ID\b", lambda m: f"approvals {m[1]} {self._waiting()}", command)
+        return command.replace("--database FILE", f"--database {self.folder}/new.db").replace("NEW", "new-key")
+
+    def _newest(self) -> str:
+        """An execution; made when there is none."""
+        if not self.dev.call("GET", "/executions"):
+            self.run("kubiya exec agent ops hello")
+        return str(self.dev.newest()["id"])
+
+    def _waiting(self) -> str:
+        found = self.dev.kubiya("approvals", "ls", "--json").stdout.split('"id": "')[1]
+        return str(found[:8])
+
+    def run(self, command: str, code: int = 0) -> str:
+        script = (
+            f'. "{self._state}"\n{self.filled(command)}\ncode=$?\n'
+            f'{{ export -p; echo "cd \\"$PWD\\""; }} > "{self._state}"\nexit $code'
+        )
+        done = subprocess.run(
+            ["bash", "-c", script],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == code, f"{command}\n{done.stdout}{done.stderr}\n[exit {done.returncode}, not {code}]"
+        return done.stdout
+
+    def until(self, command: str, pattern: str, number: signal.Signals, code: int) -> None:
+        """A command that goes on until it is stopped."""
+        script = f'. "{self._state}"\nexec {self.filled(command)}'
+        running = Process(["bash", "-c", script], self._environment, self.folder)
+        try:
+            running.expect(pattern, 90)
+            running.signal(number)
+            assert running.wait(60) == code, running.lines
+        finally:
+            running.kill()
+
+    def daemon(self) -> None:
+        """A worker of the queue that the pages speak of runs."""
+        if self.dev.kubiya("worker", "status", "--queue-id", QUEUE).returncode:
+            self.run(f"kubiya worker start --queue-id={QUEUE} -d")
+
+    def close(self) -> None:
+        for path in (self.dev.home / ".kubiya" / "workers").glob("*/worker.pid"):
+            self.dev.kubiya("worker", "stop", "-f", "--queue-id", path.parent.name)
+
+
+Treatment = Callable[[Shell, str], object]
+
+
+def exits(code: int) -> Treatment:
+    return lambda shell, command: shell.run(command, code)
+
+
+def foreground(pattern: str, number: signal.Signals = signal.SIGTERM, code: int = 0) -> Treatment:
+    return lambda shell, command: shell.until(command, pattern, number, code)
+
+
+def with_a_daemon(then: Treatment) -> Treatment:
+    def treat(shell: Shell, command: str) -> None:
+        shell.daemon()
+        then(shell, command)
+
+    return treat
+
+
+def parsed(shell: Shell, command: str) -> None:
+    """Understood to the last flag; what it does is another test's."""
+    argv = shlex.split(shell.filled(command))[1:]
+    context = click.Context(cli)
+    name, found, rest = cli.resolve_command(context, argv)
+    while isinstance(found, click.Group):
+        context = click.Context(found, info_name=name, parent=context)
+        name, found, rest = found.resolve_command(context, rest)
+    assert found is not None
+    found.make_context(name, list(rest))
+
+
+def printed(shell: Shell, command: str) -> None:
+    """A service is written to stdout only: there is no systemd here."""
+    with_a_daemon(lambda s, c: s.run(c if "--print" in c else f"{c} --print"))(shell, command)
+
+
+def made_of_files(shell: Shell, command: str) -> None:
+    """Needs an engine or a cluster. Files that it names are there; YAML among them is read."""
+    named = [word for word in shlex.split(command) if word.startswith("deploy/")]
+    for name in named:
+        path = ROOT / name
+        assert path.exists(), name
+        for file in [path] if path.suffix == ".yaml" else path.glob("*.yaml") if "helm" not in name else []:
+            assert list(yaml.safe_load_all(file.read_text())), file
+    if "apply -k" in command and shutil.which("kubectl"):
+        subprocess.run(["kubectl", "kustomize", ROOT / "deploy" / "k8s"], check=True, capture_output=True, timeout=60)
+    for key in re.findall(r"--set (\S+)=", command):
+        values = yaml.safe_load((ROOT / "deploy" / "helm" / "kubiya-worker" / "values.yaml").read_text())
+        for part in key.split("."):
+            assert part in values, key
+            values = values[part]
+
+
+def not_here(reason: str) -> Treatment:
+    assert reason
+    return lambda shell, command: None
+
+
+def program(shell: Shell, command: str) -> None:
+    """A script of this repository, which tests of its own run."""
+    assert (ROOT / command.split()[0]).exists() or command.startswith(".venv/bin/python -m scripts."), command
+
+
+TREATMENTS: tuple[tuple[str, Treatment], ...] = (
+    (r"\./scripts/|scripts/", program),
+    (r"\.venv/bin/python -m scripts\.", program),
+    (r"python3 -m venv |\.venv/bin/pip |\. \.venv/|pip install", not_here("needs a package index; test_demo does it")),
+    (r"kubiya dev\b", parsed),  # the stack that all of this runs beside was started by it
+    (r"kubiya worker start .*--type=docker", parsed),  # tests/deploy
+    (r"kubiya worker start .*-d\b", exits(0)),
+    (r"kubiya worker start ", foreground("worker.ready")),
+    (r"kubiya worker (un)?install-service .*--print", printed),
+    (r"kubiya worker install-service", printed),
+    (r"kubiya worker uninstall-service", parsed),
+    (r"kubiya worker logs .*-f", with_a_daemon(foreground("worker.ready", signal.SIGINT, 130))),
+    (r"tail -f ", with_a_daemon(foreground("worker.ready", code=-signal.SIGTERM))),
+    (r"kubiya worker (status|restart|stop|logs) .*my-queue", with_a_daemon(exits(0))),
+    (r"kubiya exec .*(--no-wait|--timeout)", exits(75)),
+    (r"kubiya exec agent ops \"What fills the disk under /var/log\?\"$", parsed),  # in tutorial.md with a folder
+    (r"kubiya exec team triage \"[^\"]*\"$", parsed),  # in tutorial.md with a folder and --approve
+    (r"curl -N ", foreground("event: done", signal.SIGINT, -signal.SIGINT)),
+    (r"docker (build|run|compose) ", made_of_files),
+    (r"kubectl |helm ", made_of_files),
+    (r"ps aux ", with_a_daemon(exits(0))),
+)
+
+
+def treat(shell: Shell, command: str) -> None:
+    if command.startswith("curl ") and not shutil.which("curl"):
+        return  # this host has none
+    for pattern, treatment in TREATMENTS:
+        if re.match(pattern, re.sub(r"^(\w+=\S+ )+", "", command)):
+            treatment(shell, command)
+            return
+    shell.run(command)
