@@ -7,6 +7,7 @@ does no more than `cat` it has to fail then). `/tmp/worker-ready` exists only wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import threading
@@ -40,6 +41,8 @@ class HealthFile:
             draft.write_text(json.dumps(content) + "\n")
             draft.replace(self._path)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                draft.unlink()
             if not self._warned:
                 log.warning("health.file_not_written", path=str(self._path), error=str(error))
             self._warned = True

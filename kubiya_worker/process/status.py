@@ -6,6 +6,7 @@ hangs as a whole from one that is idle.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -60,6 +61,8 @@ class StatusFile:
                 file.write(text)
             draft.replace(self._path)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                draft.unlink()
             if self._wrote_at >= 0:
                 log.warning("status.file_not_written", path=str(self._path), error=str(error))
             self._wrote_at = -1.0  # said once

@@ -32,6 +32,11 @@ AGREES_WITHIN: Final = 20.0
 SLOW: Final = 15.0  # seconds of a recovery that is looked into
 IDLE_EVERY: Final = 20  # faults: how often all is let come to rest, and no tool may run
 WARM_UP: Final = 5  # executions before the first fault: what one takes when nobody disturbs it
+# What may be in a worker's folder when it is stopped.
+STAYS: Final = (
+    *(".venv.lock", "logs", "requirements.txt", "state.json", "status.json", "venv", "worker.py"),
+    *("workspaces", "instances"),
+)
 START: Final = ("--max-log-size", "262144", "--max-log-backups", "1000", "--wait-timeout", "150")
 
 Say = Callable[[str], None]
@@ -222,8 +227,7 @@ class Chaos:
         known = {process.pid for process in stack.processes}
         watch.reap(known)
         left = watch.within(10, lambda: watch.strangers(known, 0, 0, idle=True), time.sleep)
-        left += [path.name for path in folder.iterdir() if path.name in ("worker.pid", "daemon_info.txt")]
-        left += [path.name for path in folder.iterdir() if path.name.endswith((".draft", ".run"))]
+        left += sorted(path.name for path in folder.iterdir() if path.name not in STAYS)
         state = watch.read_json(folder / "state.json")
         self._note_files(
             "after the stop", "" if state.get("state") == "stopped" else f"state.json: {state.get('state')}"
