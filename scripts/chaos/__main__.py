@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import statistics
 import sys
+import threading
 from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
@@ -35,7 +37,10 @@ def main() -> int:
         print(text, file=out, flush=True)
 
     say(f"{options.faults} faults, seed {seed}")
-    report = run(options.faults, seed, say, options.keep.absolute() if options.keep else None)
+    ending = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ending.set())  # in the middle of a fault things would stay broken
+    report = run(options.faults, seed, say, ending, options.keep.absolute() if options.keep else None)
     if options.json:
         print(json.dumps(wire(report)))
     for text in summary(report):

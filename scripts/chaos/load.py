@@ -49,12 +49,12 @@ def answers(token: str, variant: str, file: Path) -> list[Answer]:
         calls = []
         for number, tool in enumerate(tools):
             call = call_of(token, step, number, tool)
-            command = f"sh -c 'echo {token} {call} $PPID >> {file}; sleep 0.7'"
+            command = f"sh -c 'echo {token} {call} $PPID >> {file}; sleep 0.5'"
             arguments = {"command": command} if tool == "shell" else {"token": token}
             calls.append({"id": call, "name": tool, "arguments": arguments})
         text = f"Step {step} of {token}: let us see what there is."
-        made.append({"text": text, "tools": calls, "first_delay": 0.1, "chunk_delay": 0.04})
-    return [*made, {"text": answer_of(token), "chunk_delay": 0.05}]
+        made.append({"text": text, "tools": calls, "first_delay": 0.1, "chunk_delay": 0.03})
+    return [*made, {"text": answer_of(token), "chunk_delay": 0.04}]
 
 
 def step_of(body: dict[str, Any]) -> tuple[str, str, int]:

@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,12 +68,12 @@ class Report:
 
 
 class Chaos:
-    def __init__(self, folder: Path, seed: int, say: Say) -> None:
+    def __init__(self, folder: Path, seed: int, say: Say, ending: threading.Event) -> None:
         self._folder, self._say = folder, say
         self._evidence_folder = folder / "evidence"
         self._evidence_folder.mkdir(mode=0o700)
         self.seen, self.report = Evidence(), Report(seed)
-        self._births_read = 0
+        self._ending = ending
 
     def go(self, faults: int) -> Report:
         began = time.monotonic()
@@ -139,6 +140,9 @@ class Chaos:
         try:
             self._warm_up(load)
             for fault in planned:
+                if self._ending.is_set():
+                    self._say("ended early, as asked; what was seen until now is judged")
+                    break
                 self._one(fault, faults, load, stack, folder)
                 if fault.number % IDLE_EVERY == 0:
                     self._rest(load, stack, faults, folder, f"after fault {fault.number}")
@@ -276,10 +280,11 @@ def line_of(outcome: Outcome) -> str:
     return f"{outcome.fault.number:4}  {outcome.fault!s:38} recovered in {outcome.recovery:5.1f} s{notes}"
 
 
-def run(faults: int, seed: int, say: Say, keep: Path | None = None) -> Report:
-    """`keep`: a folder that does not exist yet, for what the run leaves; without it nothing is kept."""
+def run(faults: int, seed: int, say: Say, ending: threading.Event, keep: Path | None = None) -> Report:
+    """`ending`, once set, ends it after the fault that is under way. `keep`: a folder that does not exist yet, for what
+    the run leaves; without it nothing is kept."""
     if keep is not None:
         keep.mkdir(mode=0o700, parents=True)
-        return Chaos(keep, seed, say).go(faults)
+        return Chaos(keep, seed, say, ending).go(faults)
     with tempfile.TemporaryDirectory(prefix="kubiya-chaos-") as folder:
-        return Chaos(Path(folder), seed, say).go(faults)
+        return Chaos(Path(folder), seed, say, ending).go(faults)
