@@ -111,13 +111,19 @@ def tools_repeat_for_a_reason(seen: Evidence) -> Verdict:
                 verdict.check(event.outcome == "success", f"{event.call} is said to be {event.outcome}")
                 begin = _answered(by_step, int(event.call.split("-")[1]), run)
                 _repeats(verdict, event.call, begin, [(each.pid, each.at) for each in ran], seen.hits)
+                told = _asked(by_step, int(event.call.split("-")[1]) + 1, run)
+                late = [each.at for each in ran if each.at > told]
+                verdict.check(not late, f"{event.call} ran again when its outcome was known already")
             elif event.outcome == UNKNOWN:
                 # From the answer that asked for it to the request that tells the model of its outcome.
                 step = int(event.call.split("-")[1])
                 begin = _answered(by_step, step, run)
-                end = min((each.at for each in by_step.get(step + 1, [])), default=run.ended)
+                end = _asked(by_step, step + 1, run)
                 pids = {each.pid for each in ran} or set(_workers_between(seen, begin, end))
-                cause = next((hit for hit in seen.hits if any(_hits(hit, pid, begin, end) for pid in pids)), None)
+                cause = next(
+                    (hit for hit in seen.hits if any(_hits(hit, pid, begin, end, begun=bool(ran)) for pid in pids)),
+                    None,
+                )
                 verdict.check(cause is not None, f"{event.call} is unknown, and no fault hit its worker ({pids})")
                 if cause:
                     verdict.notes[f"unknown, {cause.kind}"] += 1
@@ -232,11 +238,15 @@ def _repeats(verdict: Verdict, what: str, begin: float, tries: list[tuple[int | 
             verdict.notes[f"again, {cause.kind}"] += 1
 
 
-def _hits(hit: Hit, pid: int | None, begin: float, end: float) -> bool:
-    """Whether it can have cut off what this worker had in hand from `begin` to `end`."""
+def _hits(hit: Hit, pid: int | None, begin: float, end: float, *, begun: bool = True) -> bool:
+    """Whether it can have cut off what this worker had in hand from `begin` to `end`.
+
+    What goes on in a worker that stands still for a moment, or that Temporal does not hear for one, is not lost; only
+    a task on its way to the worker is (`begun` is false).
+    """
     if hit.pid not in (0, pid) or hit.at > end or hit.until < begin:
         return False
-    return hit.kind != "stopped" or min(hit.until, end) - max(hit.at, begin) >= LOOKS_DEAD_AFTER
+    return hit.kind == "killed" or not begun or min(hit.until, end) - max(hit.at, begin) >= LOOKS_DEAD_AFTER
 
 
 def _requests(seen: Evidence, run: Execution) -> list[Request]:
@@ -253,6 +263,11 @@ def _by_step(seen: Evidence, run: Execution) -> dict[int, list[Request]]:
 def _answered(by_step: dict[int, list[Request]], step: int, run: Execution) -> float:
     """When the model had answered this step, so that what follows could begin."""
     return min((each.done for each in by_step.get(step, []) if each.done), default=run.began)
+
+
+def _asked(by_step: dict[int, list[Request]], step: int, run: Execution) -> float:
+    """When the model was first asked this step, so that what came before was over."""
+    return min((each.at for each in by_step.get(step, [])), default=run.ended)
 
 
 def _worker_at(seen: Evidence, at: float) -> int | None:

@@ -56,12 +56,12 @@ def hit(kind: str = "killed", pid: int = 7, at: float = 3.2, until: float = 3.2)
     return Hit(1, kind, pid, at, until)
 
 
-def standing_still(seen: Evidence, seconds: float) -> None:
+def standing_still(seen: Evidence, seconds: float, kind: str = "stopped") -> None:
     """The worker has a call in hand, is stopped, and the call is made again when it goes on."""
     seen.executions[0].ended = seen.executions[0].ended + 20
     seen.requests[2].at += 20
     again(seen, at=3.3 + seconds, pid=7)
-    seen.hits.append(hit("stopped", at=3.2, until=3.2 + seconds))
+    seen.hits.append(hit(kind, 0 if kind == "temporal" else 7, 3.2, 3.2 + seconds))
 
 
 def broken(seen: Evidence) -> list[str]:
@@ -93,6 +93,17 @@ BREACHES: list[tuple[str, str, Change]] = [
         lambda s: (again(s, pid=7), again(s, at=4.2), s.hits.append(hit(until=4.1))),
     ),
     ("models_repeat_for_a_reason", "stopped too shortly", lambda s: standing_still(s, 5.0)),
+    ("models_repeat_for_a_reason", "Temporal away too shortly", lambda s: standing_still(s, 5.0, "temporal")),
+    (
+        "tools_repeat_for_a_reason",
+        "a look again when it was over",
+        lambda s: (s.runs.append(Run("t1", LOOK, "look", 8, 3.4)), s.hits.append(hit())),
+    ),
+    (
+        "tools_repeat_for_a_reason",
+        "unknown, it ran, Temporal away too shortly",
+        lambda s: (unknown(s), s.hits.append(hit("temporal", 0, 2.0, 2.5))),
+    ),
     ("tools_run_once", "twice", lambda s: s.runs.append(s.runs[0])),
     ("tools_run_once", "never, and said to have succeeded", lambda s: s.runs.pop(0)),
     ("tools_run_once", "failed by itself", lambda s: setattr(s.executions[0].log[2], "outcome", "failed")),
@@ -145,7 +156,11 @@ ALLOWED: list[tuple[str, Change]] = [
         "its worker was killed; the kernel had forgotten the connection",
         lambda s: (again(s), setattr(s.requests[1], "pid", None), s.hits.append(hit())),
     ),
-    ("Temporal was away", lambda s: (again(s, pid=7), s.hits.append(hit("temporal", pid=0)))),
+    ("Temporal was away for long", lambda s: standing_still(s, 12.0, "temporal")),
+    (
+        "unknown, lost on its way to the worker while Temporal was away",
+        lambda s: (unknown(s, ran=False), s.hits.append(hit("temporal", 0, 2.0, 2.5))),
+    ),
     ("its worker stood still for long", lambda s: standing_still(s, 12.0)),
     (
         "a look, its worker was killed",
