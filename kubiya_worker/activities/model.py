@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 from temporalio import activity
@@ -18,6 +19,7 @@ from kubiya_worker.models.base import TEXT, Delta, ModelError, ModelReply, Model
 from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import messages as m
+from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.tools import ToolSpec
 
 HEARTBEAT_EVERY = 1.0  # seconds; the SDK throttles to the worker's limit
@@ -100,6 +102,7 @@ class ModelActivities:
             self._emit_delta(out, call.message_id, Delta(TEXT, rest), str, f"{tag}:rest")
         if reply is None:
             raise ModelError("The model's answer ended without a result", kind="cut_stream", retryable=True)
+        usage = await self._priced(context.model_id, reply)
         message = self._message(call, reply, conversation)
         out.emit(
             ev.event(
@@ -111,11 +114,15 @@ class ModelActivities:
         )
         return calls.ModelResult(
             message=message,
-            usage=reply.usage.wire(),
+            usage=usage.wire(),
             finish_reason=reply.finish_reason,
             model=reply.model,
             provider=reply.provider,
         )
+
+    async def _priced(self, model_id: str, reply: ModelReply) -> Usage:
+        nanos = await asyncio.to_thread(self._runtime.models.nanos, model_id, reply.usage, reply.model)
+        return replace(reply.usage, cost_nanos=nanos or 0)
 
     def _emit_delta(self, out: Publisher, message_id: str, delta: Delta, clean: object, number: str) -> None:
         assert callable(clean)

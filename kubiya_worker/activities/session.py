@@ -16,7 +16,7 @@ from kubiya_worker.control_plane import writes
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.writes import Write
-from kubiya_worker.errors import WorkerError
+from kubiya_worker.errors import ConfigurationError, WorkerError
 from kubiya_worker.protocol import calls, names, team
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
@@ -73,6 +73,7 @@ class SessionActivities:
                 raise found.failure
             mcp.merged(*(found.config.get(key) for key in MCP_KEYS))  # refuses what is no map of servers
             context.model_id = runtime.models.resolve(found.model_id)
+            await self._check_price(given, context)
             context.model_label = runtime.models.select(context.model_id).label
             toolset = build_toolset(context.skills, workspace=workspace_of(runtime, execution_id, context))
             members = [team.spec_of(member) for member in context.members]
@@ -86,6 +87,16 @@ class SessionActivities:
         runtime.environments.put(execution_id, tool_environment(found.environment))
         earlier = [x for x in map(_from_session, found.session) if x["message_id"] != begin.first_message["message_id"]]
         return calls.BeginResult(context=context, session=earlier, failure=failure)
+
+    async def _check_price(self, given: ex.ExecutionInput, context: calls.Context) -> None:
+        """A limit of cost that cannot be counted is no limit: refused before anything is spent."""
+        budgets = ex.Budgets.parse(context.config or given.agent_config)
+        wanted = budgets.max_cost_usd is not None or (given.member is not None and given.member.priced)
+        if wanted and await asyncio.to_thread(self._runtime.models.nanos, context.model_id, ex.Usage(1, 1)) is None:
+            raise ConfigurationError(
+                f"The model {context.model_id!r} has no known price, and budgets.max_cost_usd needs one",
+                remedy="Write it into the table that KUBIYA_MODEL_PRICES names, on the worker",
+            )
 
     async def _mcp_tools(
         self,
@@ -137,7 +148,7 @@ class SessionActivities:
                 writes.session(execution_id, messages, user_id=turn.user_id, turn=turn.turn),
                 *([writes.tool_calls(records)] if records else []),
             ],
-            [writes.turn(turn.turn_record)] if turn.turn_record else [],
+            [writes.turn(_to_turn(turn.turn_record))] if turn.turn_record else [],
         ]
         answers = await tell(control_plane, *stages)
         decided = answers[-1] if turn.turn_record else {}
@@ -167,6 +178,12 @@ class SessionActivities:
             if attempt + 1 < STATUS_POLLS:
                 await asyncio.sleep(STATUS_POLL_EVERY)
         return ex.WAITING
+
+
+def _to_turn(record: dict[str, Any]) -> dict[str, Any]:
+    """As the control plane has it (PROTOCOL A.6)."""
+    cost = record.get("cost_usd")
+    return {k: v for k, v in record.items() if k != "cost_usd"} | ({} if cost is None else {"total_cost": cost})
 
 
 def _agent_status(kind: str, agent_id: str, status: str) -> list[Write]:

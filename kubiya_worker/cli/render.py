@@ -146,6 +146,8 @@ class Renderer:
         counts.append(f"{progress.tool_calls} tool call{'s' * (progress.tool_calls != 1)}")
         if progress.tokens:
             counts.append(f"{progress.tokens:,} tokens")
+        if progress.usage.get("cost_usd"):
+            counts.append(f"${progress.usage['cost_usd']:.4f}")
         counts += [duration(seconds), execution_id]
         out = self.end_text()
         if progress.error and not good:

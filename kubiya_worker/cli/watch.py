@@ -30,6 +30,7 @@ from kubiya_worker.control_plane.errors import ControlPlaneError, Unreachable
 from kubiya_worker.errors import EX_OK, EX_TEMPFAIL, WorkerError
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
+from kubiya_worker.protocol import names
 
 EX_FAILED: Final = 1
 EX_CANCELLED: Final = 130  # as a shell reports Ctrl-C
@@ -221,7 +222,10 @@ class Watch:
             return  # one at a time; the next is asked when this one is answered
         if not self._still_open(approval_id):
             return
-        if manner.approvals == GRANT:
+        if manner.approvals == GRANT and data.get("tool_name") == names.RAISE_BUDGET:
+            self._note("not granted: --approve is for tools, not for more budget")
+            self._answer(lambda: self._api.reject(approval_id, "kubiya exec --approve does not raise budgets"))
+        elif manner.approvals == GRANT:
             self._note("granted, as --approve says")
             self._answer(lambda: self._api.approve(approval_id, comment="kubiya exec --approve"))
         elif manner.approvals == DENY:

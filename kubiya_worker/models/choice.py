@@ -13,6 +13,8 @@ from kubiya_worker.models.base import Endpoint, Model
 from kubiya_worker.models.connection import GATEWAY, Connection
 from kubiya_worker.models.demo import DemoModel
 from kubiya_worker.models.hosted import Client, HostedModel
+from kubiya_worker.models.prices import Prices
+from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.names import DEFAULT_MODEL, DEMO_MODEL
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
@@ -59,14 +61,28 @@ def installed(package: str) -> bool:
 class Models:
     """The models of one worker. Clients are made at first use, shared by all calls, and closed with `close()`."""
 
-    def __init__(self, endpoint: Endpoint, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, environ: Mapping[str, str] | None = None, prices: Prices | None = None
+    ) -> None:
         self._endpoint = endpoint
+        self._prices = prices or Prices()
         self._environ: Mapping[str, str] = os.environ if environ is None else environ
         self._clients: dict[str, Client] = {}
 
     def resolve(self, model_id: str | None) -> str:
         """The id that will be used for an execution that asks for `model_id`."""
         return resolve(model_id, self._endpoint)
+
+    def nanos(self, model_id: str, usage: Usage, reported: str = "") -> int | None:
+        """The price of a call in 1e-9 USD; None when nobody knows it. `reported` is the provider's name of the model.
+
+        The first call loads the public table, which takes a moment: not for the event loop.
+        """
+        chosen = self.resolve(model_id)
+        if chosen == DEMO_MODEL:
+            return 0
+        found = self._prices.nanos(chosen, usage)
+        return self._prices.nanos(reported, usage) if found is None and reported else found
 
     def select(self, model_id: str | None) -> Model:
         """The model that serves `model_id`. ConfigurationError when it has no endpoint, key or package."""

@@ -14,6 +14,7 @@ from temporalio.worker import Interceptor, Worker
 from kubiya_worker import activities, extensions
 from kubiya_worker.control_plane.client import ControlPlane, Registration
 from kubiya_worker.models import Endpoint, Models
+from kubiya_worker.models.prices import Prices
 from kubiya_worker.process.sandbox import Sandbox
 from kubiya_worker.protocol import names
 from kubiya_worker.settings import Settings
@@ -71,7 +72,7 @@ def build_worker(
     runtime = activities.Runtime(
         control_plane=control_plane,
         temporal=client,
-        models=Models(endpoint_of(settings, registration)),
+        models=Models(endpoint_of(settings, registration), prices=Prices.load(settings.model_prices_file)),
         workspace_root=settings.workspace_root,
         worker_id=registration.worker_id,
         hostname=settings.worker_hostname,

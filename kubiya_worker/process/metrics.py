@@ -52,6 +52,7 @@ METRICS: Final = (
     Metric("step_retries_total", COUNTER, "Steps that were tried again", ("type",)),
     Metric("step_delay_seconds", HISTOGRAM, "From when a step could start to its start", ("type",)),
     Metric("model_tokens_total", COUNTER, "Tokens by model and kind", ("model", "kind")),
+    Metric("model_cost_usd_total", COUNTER, "Price of model calls, where it is known", ("model",)),
     Metric("tool_calls_total", COUNTER, "Tool calls by tool and outcome", ("tool", "outcome")),
     Metric("approvals_requested_total", COUNTER, "Calls that had to wait for a person's yes", ("tool",)),
     Metric("events_held_total", COUNTER, "Events that the control plane did not take at once and a workflow keeps"),
@@ -183,6 +184,8 @@ def _count_result(metrics: Metrics, args: Iterable[Any], result: Any) -> None:
             tokens = result.usage.get(f"{kind}_tokens", 0)
             if tokens:
                 metrics.count("model_tokens_total", result.model, kind, by=tokens)
+        if result.usage.get("cost_usd"):
+            metrics.count("model_cost_usd_total", result.model, by=result.usage["cost_usd"])
     if isinstance(result, calls.ToolOutcome):
         tool = next((arg.tool_name for arg in args if isinstance(arg, calls.ToolInput)), "")
         if result.approval is not None:

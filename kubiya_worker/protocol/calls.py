@@ -86,7 +86,7 @@ class ModelInput:
 @dataclass
 class ModelResult:
     message: Message
-    usage: dict[str, int]
+    usage: dict[str, Any]
     finish_reason: str
     model: str
     provider: str

@@ -29,12 +29,16 @@ def is_final(status: str) -> bool:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one or many model calls. Fields are counts of tokens."""
+    """Of one or many model calls: counts of tokens (`input_tokens` with those from a cache), and their price.
+
+    `cost_nanos`, in 1e-9 USD, adds up exactly; on the wire it is `cost_usd`, which is left out where no price is known.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_creation_tokens: int = 0
+    cost_nanos: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -46,15 +50,22 @@ class Usage:
             self.output_tokens + other.output_tokens,
             self.cache_read_tokens + other.cache_read_tokens,
             self.cache_creation_tokens + other.cache_creation_tokens,
+            self.cost_nanos + other.cost_nanos,
         )
 
-    def wire(self) -> dict[str, int]:
-        return {**asdict(self), "total_tokens": self.total_tokens}
+    def minus(self, earlier: "Usage") -> "Usage":
+        return Usage(*(getattr(self, name) - getattr(earlier, name) for name in self.__dataclass_fields__))
+
+    def wire(self) -> dict[str, Any]:
+        counts = {name: value for name, value in asdict(self).items() if name != "cost_nanos"}
+        cost = {"cost_usd": self.cost_nanos / 1e9} if self.cost_nanos else {}
+        return {**counts, "total_tokens": self.total_tokens, **cost}
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any] | None) -> "Usage":
         raw = raw or {}
-        return cls(*(int(raw.get(name) or 0) for name in cls.__dataclass_fields__))
+        counts = {name: int(raw.get(name) or 0) for name in cls.__dataclass_fields__ if name != "cost_nanos"}
+        return cls(**counts, cost_nanos=round(float(raw.get("cost_usd") or 0) * 1e9))
 
 
 @dataclass(frozen=True)
@@ -65,10 +76,12 @@ class Budgets:
     max_tokens: int | None = None  # input and output together
     max_seconds: float | None = None  # wall time from the start of the execution, waiting for people excluded
     max_depth: int = 3  # how deep teams may be nested: 1 is a team of agents
+    max_cost_usd: float | None = None
+    on_limit: str = "end"  # the execution; or "ask" a person, who can raise the limit
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> "Budgets":
-        """From agent_config: `budgets{max_steps,max_tokens,max_seconds,max_depth}`, or the published `max_turns`."""
+        """From agent_config: `budgets{max_steps, …}`, or the published `max_turns`. ValueError for what is neither."""
         budgets = raw.get("budgets") if isinstance(raw.get("budgets"), Mapping) else {}
         assert isinstance(budgets, Mapping)
         steps = budgets.get("max_steps", raw.get("max_turns"))
@@ -77,7 +90,15 @@ class Budgets:
             max_tokens=int(budgets["max_tokens"]) if budgets.get("max_tokens") else None,
             max_seconds=float(budgets["max_seconds"]) if budgets.get("max_seconds") else None,
             max_depth=int(budgets["max_depth"]) if budgets.get("max_depth") else cls.max_depth,
+            max_cost_usd=float(budgets["max_cost_usd"]) if budgets.get("max_cost_usd") else None,
+            on_limit=_on_limit(budgets.get("on_limit")),
         )
+
+
+def _on_limit(given: Any) -> str:
+    if given not in (None, "end", "ask"):
+        raise ValueError(f"budgets.on_limit is end or ask, not {given!r}")
+    return str(given or "end")
 
 
 @dataclass(frozen=True)
@@ -96,6 +117,7 @@ class Member:
     permitted: int = 0  # model calls that the budget has granted before the start
     tainted: bool = False  # whether the leader had read what others wrote
     taint: str = "off"  # the leader's; a member is never laxer
+    priced: bool = False  # whether the team has a limit of cost: a model without a price is refused
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any] | None) -> "Member | None":

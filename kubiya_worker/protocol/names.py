@@ -63,6 +63,8 @@ OURS: Final = frozenset(
 )
 
 # What the local control plane can do beyond the published one; sent as `features` in the start reply.
+RAISE_BUDGET: Final = "raise_budget"  # the tool name of an approval that asks for more budget
+
 FEATURE_EVENTS_BATCH: Final = "events_batch"  # POST /executions/{id}/events/batch, deduplicated by event_id
 FEATURE_CONTEXT: Final = "execution_context"  # GET /executions/{id}/context: agent, skills, session … at once
 FEATURE_TURN_STATUS: Final = "turn_status"  # POST /analytics/turns answers with `next_status`: no polling

@@ -53,6 +53,7 @@ class Settings:
     daemon_mode: bool = False
     max_log_size: int = 104_857_600
     max_log_backups: int = 5
+    model_prices: str | None = None
     activity_timeout: float | None = None
     python_path: str | None = None
     package_version: str | None = None
@@ -64,6 +65,10 @@ class Settings:
     @property
     def workspace_root(self) -> Path:
         return Path(self.workspace) if self.workspace else Path.cwd() / ".kubiya" / "workspaces"
+
+    @property
+    def model_prices_file(self) -> Path | None:
+        return Path(self.model_prices).expanduser() if self.model_prices else None
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -1,24 +1,72 @@
-"""Budgets of an execution: a pure verdict on what was used."""
+"""Budgets of an execution: pure verdicts on what was used, and what a person is asked when a limit is reached."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from kubiya_worker.protocol import calls
+from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.execution import Budgets, Usage
+from kubiya_worker.protocol.names import RAISE_BUDGET
+
+NANO: Final = 1_000_000_000
+WHAT: Final = {
+    "max_steps": "model calls",
+    "max_tokens": "tokens",
+    "max_cost_usd": "USD",
+    "max_seconds": "seconds of work",
+}
 
 
-def exceeded(budgets: Budgets, *, steps: int, usage: Usage, seconds: float) -> str | None:
-    """Why no further model call may be made, in words for the person; None when it may.
+@dataclass(frozen=True)
+class Reached:
+    """A limit that is used up: its name in `budgets`, and that in words for the person."""
+
+    name: str
+    text: str
+
+
+def reached(budgets: Budgets, *, steps: int, usage: Usage, seconds: float) -> Reached | None:
+    """The limit that forbids a further model call; None when none does.
 
     `steps` are model calls made so far, `seconds` the time spent working (waiting for people excluded).
     """
-    if budgets.max_steps is not None and steps >= budgets.max_steps:
-        return (
-            f"The budget of {budgets.max_steps} model calls is used up. Raise budgets.max_steps of the agent to go on."
-        )
-    if budgets.max_tokens is not None and usage.total_tokens >= budgets.max_tokens:
-        return (
-            f"The budget of {budgets.max_tokens} tokens is used up ({usage.total_tokens} used). "
-            "Raise budgets.max_tokens of the agent to go on."
-        )
-    if budgets.max_seconds is not None and seconds >= budgets.max_seconds:
-        return f"The budget of {budgets.max_seconds:g} s is used up. Raise budgets.max_seconds of the agent to go on."
+    used = {
+        "max_steps": float(steps),
+        "max_tokens": float(usage.total_tokens),
+        "max_cost_usd": usage.cost_nanos / NANO,
+        "max_seconds": seconds,
+    }
+    for name, amount in used.items():
+        limit = getattr(budgets, name)
+        if limit is not None and amount >= limit:
+            over = "" if amount == limit or name in ("max_steps", "max_seconds") else f" ({_figure(amount)} used)"
+            text = f"The budget of {_figure(limit)} {WHAT[name]} is used up{over}."
+            return Reached(name, f"{text} Raise budgets.{name} of the agent to go on.")
     return None
+
+
+def _figure(number: float) -> str:
+    return f"{number:.0f}" if number == int(number) else f"{number:.6f}".rstrip("0")
+
+
+def proposal(budgets: Budgets, initial: Budgets, name: str) -> dict[str, Any]:
+    """What a person is asked to agree to: as much again as the agent was given at first."""
+    return {name: getattr(budgets, name) + getattr(initial, name)}
+
+
+def question(arguments: dict[str, Any], why: Reached) -> calls.ApprovalRequest:
+    hashed = m.arguments_hash(RAISE_BUDGET, arguments)
+    return calls.ApprovalRequest(RAISE_BUDGET, arguments, hashed, risk_level="medium", reason=why.text)
+
+
+def raised(budgets: Budgets, limits: dict[str, Any]) -> Budgets:
+    """With the limits that a person has set; what is no limit, or no number above zero, changes nothing."""
+    kinds = {"max_steps": int, "max_tokens": int, "max_cost_usd": float, "max_seconds": float}
+    good: dict[str, Any] = {
+        name: kinds[name](value)
+        for name, value in limits.items()
+        if name in kinds and isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    }
+    return replace(budgets, **good)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import json
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -55,6 +57,11 @@ class Loop:
         self._step = 0  # model calls in this turn
         self._steps = 0  # model calls in all
         self._worked = 0.0  # seconds, waiting for people excluded
+        self._initial = ex.Budgets()  # as the agent has them
+        self._limits: dict[str, Any] = {}  # that people have raised
+        self._not_raised: str | None = None  # what was said when a person did not raise one
+        self._raises = 0  # times that people were asked
+        self._raising = asyncio.Lock()
         self._tainted = False  # the model has read what others wrote; never unset
         self._outbox: list[events.Event] = []  # what the control plane has not got yet, in order
         self._turn_record: dict[str, Any] = {}
@@ -156,6 +163,7 @@ class Loop:
                 await self._begin()
             if self._context and self._context.config:
                 self._budgets = ex.Budgets.parse(self._context.config)
+            self._initial, self._budgets = self._budgets, budget.raised(self._budgets, self._limits)
             return await self._converse()
         except asyncio.CancelledError:
             await self._close(ex.CANCELLED)
@@ -257,13 +265,48 @@ class Loop:
 
     async def _over(self) -> str | None:
         """Why no further model call may be made. A member asks the whole team's budget too."""
-        over = budget.exceeded(self._budgets, steps=self._steps, usage=self._usage, seconds=self._worked)
+        over = await self._refusal_of(self._reached)
         call = self._steps + 1
         if over or self._member is None or call <= self._permitted:
             return over
         await self._tell_root(ask=call)
         await workflow.wait_condition(lambda: call <= self._permitted or call in self._not_permitted)
         return None if call <= self._permitted else self._not_permitted[call]
+
+    def _reached(self) -> budget.Reached | None:
+        return budget.reached(self._budgets, steps=self._steps, usage=self._usage, seconds=self._worked)
+
+    async def _refusal_of(self, reached: Callable[[], budget.Reached | None]) -> str | None:
+        """None when a further model call may be made at this moment: a limit is not reached, or a person has raised it.
+
+        Only the execution that people see asks them; a member's own limits end its run.
+        """
+        while True:
+            limit = reached()
+            if limit is None:
+                return None
+            if self._budgets.on_limit != "ask" or self._member is not None:
+                return limit.text
+            async with self._raising:  # one question at a time, whoever in a team came to the limit
+                limit = reached()
+                if limit is None:
+                    return None
+                if self._not_raised is not None:
+                    return f"{limit.text} {self._not_raised}"
+                await self._ask_to_raise(limit)
+
+    async def _ask_to_raise(self, limit: budget.Reached) -> None:
+        self._raises += 1
+        proposal = budget.proposal(self._budgets, self._initial, limit.name)
+        asked = budget.question(proposal, limit)
+        call_id = f"{names.RAISE_BUDGET}_{self._raises}"
+        request = calls.ToolInput(self._input.execution_id, call_id, asked.tool_name, message_id="", step=self._step)
+        answer = await self._ask(request, asked)
+        if not answer.approved:
+            self._not_raised = answer.text
+            return
+        self._limits |= json.loads(answer.arguments) if answer.arguments is not None else proposal
+        self._budgets = budget.raised(self._budgets, self._limits)
 
     async def _tell_root(self, ask: int = 0) -> None:
         """What this member has used so far; with `ask`, whether it may make the model call with that number."""
@@ -511,7 +554,7 @@ class Loop:
         now = workflow.now()
         text = self._conversation.last_text()
         before = self._turn_record.get("usage_before") or {}
-        used = {key: value - int(before.get(key, 0)) for key, value in self._total().wire().items()}
+        used = self._total().minus(ex.Usage.parse(before)).wire()
         record = {k: v for k, v in self._turn_record.items() if k != "usage_before"} | {
             **used,
             "model": self._turn_record.get("model") or self._context.model_id,
@@ -660,5 +703,5 @@ class Loop:
 
 _CARRIED = (
     *("status", "error", "turn", "turns_ended", "step", "steps", "worked", "permitted"),
-    *("outbox", "turn_record", "tool_records", "tainted"),
+    *("outbox", "turn_record", "tool_records", "tainted", "limits", "not_raised", "raises"),
 )

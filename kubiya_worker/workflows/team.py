@@ -122,13 +122,25 @@ class TeamLoop(Loop):
         """Counted as it comes; who asks gets an answer, and has its call counted when that is yes."""
         self._ledger.note(told["account"], int(told["steps"]), ex.Usage.parse(told["usage"]))
         if told["ask"]:
-            refusal = self._no_more()
-            if refusal is None:
+            limit = self._reached()
+            if limit is None:
                 self._ledger.grant(told["account"], int(told["ask"]))
-            self._later(self._permit(told["workflow_id"], {"call": told["ask"], "refusal": refusal}))
+            self._later(self._permit(told, granted=limit is None))
 
-    async def _permit(self, workflow_id: str, answer: dict[str, Any]) -> None:
-        await wires.signal(workflow_id, names.PERMIT, answer)
+    async def _permit(self, told: dict[str, Any], *, granted: bool) -> None:
+        refusal = None if granted else await self._refusal_of(self._reached)
+        if not granted and refusal is None:
+            self._ledger.grant(told["account"], int(told["ask"]))
+        await wires.signal(told["workflow_id"], names.PERMIT, {"call": told["ask"], "refusal": refusal})
+
+    async def _ask_to_raise(self, limit: budget.Reached) -> None:
+        """Meanwhile no member's time runs."""
+        runs = list(self._runs.values())
+        for run in runs:
+            run.clock.wait("budget", workflow.time())
+        await super()._ask_to_raise(limit)
+        for run in runs:
+            run.clock.go_on("budget", workflow.time())
 
     @workflow.signal(name=names.MEMBER_WAITS)
     def member_waits(self, told: dict[str, Any]) -> None:
@@ -166,19 +178,21 @@ class TeamLoop(Loop):
 
     # -- the shared budget
 
-    def _no_more(self) -> str | None:
-        """Why no further model call may be made by anybody in the team."""
+    def _reached(self) -> budget.Reached | None:
+        """The limit that forbids a further model call of anybody in the team."""
+        if self._member is not None:
+            return super()._reached()
         seconds = self._worked
         if self._busy_since is not None:
             began, waited = self._busy_since
             seconds += max(0.0, workflow.time() - began - (self._waited() - waited))
-        return budget.exceeded(self._budgets, steps=self._ledger.steps, usage=self._total(), seconds=seconds)
+        return budget.reached(self._budgets, steps=self._ledger.steps, usage=self._total(), seconds=seconds)
 
     async def _over(self) -> str | None:
         if self._member is not None:
             return await super()._over()
         self._ledger.note(self._input.execution_id, self._steps, self._usage)
-        refusal = self._no_more()
+        refusal = await self._refusal_of(self._reached)
         if refusal is None:
             self._ledger.grant(self._input.execution_id, self._steps + 1)
         return refusal
@@ -239,7 +253,7 @@ class TeamLoop(Loop):
         self._started += 1
         run_id = f"{self._input.execution_id}.{self._started}"
         if above is None:
-            refusal = self._no_more()
+            refusal = await self._refusal_of(self._reached)
             if refusal:
                 return m.TOOL_FAILED, f"{member['name']} was not asked. {refusal}"
             self._ledger.grant(run_id, 1)
@@ -259,6 +273,7 @@ class TeamLoop(Loop):
             permitted=0 if above else 1,
             tainted=self._tainted,
             taint=self._context.taint,
+            priced=above.priced if above else self._budgets.max_cost_usd is not None,
         )
         raw = {
             "execution_id": run_id,

@@ -221,6 +221,18 @@ def test_the_budget_is_shared_and_exact(stack: Stack) -> None:
     assert len(details["tool_calls"]) == 5
 
 
+def test_a_person_raises_the_budget_of_a_team_once_for_all_who_wait(stack: Stack) -> None:
+    team = Team(stack, "a", "b", budgets={"max_steps": 3, "on_limit": "ask"})
+    task = script(shell("true"), {"text": "Did it."})
+    execution = team.execute(script(team.ask(a=task, b=task), {"text": "Both did."}))
+    asked = stack.first(execution, "approval_requested")
+    assert (asked["tool_name"], asked["tool_args"]) == ("raise_budget", {"max_steps": 6})
+    stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
+    row = stack.wait(execution)
+    assert (row["status"], row["response"]) == ("completed", "Both did.")
+    assert len(of(list(stack.events(execution)), "approval_requested")) == 1
+
+
 @pytest.mark.parametrize("mode", ["route", "collaborate", "sequential"])
 def test_modes(stack: Stack, mode: str) -> None:
     team = Team(stack, "a", "b", mode=mode)

@@ -1,0 +1,143 @@
+"""What a model call costs: the user's own table first, then the public prices that the package `genai-prices` knows.
+
+The table is a YAML file, USD per million tokens:
+
+    models:
+      claude-sonnet-4: {input: 3, output: 15, cache_read: 0.3, cache_creation: 3.75}
+      our-own-model: {input: 0, output: 0, context: 128000}
+
+A model is looked up by its whole id, then by what comes after the last `/` or `:`. `context` is its window in tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.protocol.execution import Usage
+
+
+@dataclass(frozen=True)
+class Price:
+    """USD per million tokens; a cache's price is the input's where it is not given. `context` in tokens."""
+
+    input: float
+    output: float
+    cache_read: float | None = None
+    cache_creation: float | None = None
+    context: int | None = None
+
+    def nanos(self, usage: Usage) -> int:
+        """1e-9 USD. `usage.input_tokens` counts those from a cache too."""
+        read, created = usage.cache_read_tokens, usage.cache_creation_tokens
+        plain = max(0, usage.input_tokens - read - created)
+        of_read = self.input if self.cache_read is None else self.cache_read
+        of_created = self.input if self.cache_creation is None else self.cache_creation
+        dollars = plain * self.input + read * of_read + created * of_created + usage.output_tokens * self.output
+        return round(dollars * 1000)
+
+
+class Prices:
+    def __init__(self, own: Mapping[str, Price] | None = None) -> None:
+        self._own = dict(own or {})
+
+    @classmethod
+    def load(cls, path: Path | None) -> Prices:
+        """ConfigurationError for a file that is not there or not such a table."""
+        if path is None:
+            return cls()
+        try:
+            raw = yaml.safe_load(path.read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+            raise ConfigurationError(
+                f"The price table {path} cannot be read: {reason}", remedy="Check KUBIYA_MODEL_PRICES"
+            ) from error
+        models = raw.get("models") if isinstance(raw, dict) else None
+        if not isinstance(models, dict):
+            raise ConfigurationError(
+                f"The price table {path} has no map `models`", remedy="See docs/budgets.md for one"
+            )
+        return cls({str(name): _price(path, str(name), entry) for name, entry in models.items()})
+
+    def nanos(self, model: str, usage: Usage) -> int | None:
+        """The price of a call in 1e-9 USD; None when nobody knows the model's. May take a while the first time."""
+        own = self._price_of(model)
+        if own is not None:
+            return own.nanos(usage)
+        found = _public(model)
+        return None if found is None else _public_nanos(found, usage)
+
+    def context(self, model: str) -> int | None:
+        """The model's window in tokens, where it is known."""
+        own = self._price_of(model)
+        if own is not None:
+            return own.context
+        found = _public(model)
+        return None if found is None else found.window
+
+    def _price_of(self, model: str) -> Price | None:
+        return next((self._own[name] for name in _names(model) if name in self._own), None)
+
+
+def _names(model: str) -> list[str]:
+    return [model, model.replace(":", "/").rpartition("/")[2]]
+
+
+def _price(path: Path, name: str, entry: Any) -> Price:
+    known = {field.name for field in fields(Price)}
+    if not isinstance(entry, dict):
+        wrong = ["that it is no map"]
+    else:
+        wrong = [str(key) for key in entry if key not in known]
+        numbers = {key: value for key, value in entry.items() if key in known}
+        wrong += [k for k, v in numbers.items() if isinstance(v, bool) or not isinstance(v, int | float) or not v >= 0]
+        wrong += [key for key in ("input", "output") if key not in entry]
+    if wrong:
+        raise ConfigurationError(
+            f"{path}: the price of {name} is wrong at {wrong[0]}",
+            remedy="Write `input` and `output`, and if need be `cache_read`, `cache_creation`, `context`, as numbers",
+        )
+    return Price(**entry)
+
+
+@dataclass(frozen=True)
+class _Public:
+    reference: str
+    provider: str
+    window: int | None
+
+
+@cache
+def _public(model: str) -> _Public | None:
+    """The model in the public table. The package loads at the first use."""
+    from genai_prices import Usage as Tokens
+    from genai_prices import calc_price
+
+    for name in _names(model):
+        try:
+            found = calc_price(Tokens(input_tokens=0, output_tokens=0), model_ref=name)
+        except LookupError:
+            continue
+        return _Public(name, found.provider.id, found.model.context_window)
+    return None
+
+
+def _public_nanos(model: _Public, usage: Usage) -> int:
+    from genai_prices import Usage as Tokens
+    from genai_prices import calc_price
+
+    tokens = Tokens(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_creation_tokens,
+    )
+    found = calc_price(tokens, model_ref=model.reference, provider_id=model.provider)
+    return round(found.total_price * 1_000_000_000)
