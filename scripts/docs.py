@@ -10,6 +10,7 @@ from kubiya_worker.process import metrics
 from kubiya_worker.protocol import shapes
 from kubiya_worker.settings import describe
 from kubiya_worker.tools import toolset
+from scripts import error_lines
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -71,6 +72,16 @@ signal n ended counts as 128 + n.
 
 {commands}"""
 
+ERRORS = """# Error lines
+
+Written by `scripts/docs` from the code: every line in which a command or a worker ends when something is wrong. It is
+printed to stderr as `kubiya: <line>. <what to do>`, by a worker as `kubiya worker: …`. Words in capitals, and `…`,
+stand for what differs. A traceback is a bug; `KUBIYA_DEBUG=true` shows one. What most of them mean in practice:
+[troubleshooting](../troubleshooting.md).
+
+{table}"""
+
+
 EVENTS = """# Events of an execution
 
 Written by `scripts/docs` from `kubiya_worker/protocol/shapes.py`; a test holds the events of real executions to it.
@@ -118,6 +129,7 @@ def pages() -> dict[Path, str]:
         reference / "cli.md": CLI.format(table=command_line.markdown()),
         reference / "exit-codes.md": EXIT_CODES.format(table=errors.reference(), commands=by_command()),
         reference / "events.md": EVENTS.format(table=shapes.reference(), member=shapes.member_reference()),
+        reference / "errors.md": ERRORS.format(table=error_lines.reference()),
         DOCS.parent / "kubiya_worker" / "cli" / "kubiya.1": command_line.man(__version__),
     }
 

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from kubiya_worker import errors
 from kubiya_worker.cli import reference
+from scripts import docs, error_lines
 
 ROOT = Path(__file__).parents[3]
 
 
-def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_generator", ROOT / "scripts" / "docs.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_every_page_is_as_scripts_docs_writes_it() -> None:
     """Write them anew with scripts/docs, and read the difference."""
-    pages = generator().pages()
+    pages = docs.pages()
     stale = [str(p.relative_to(ROOT)) for p, text in pages.items() if not p.exists() or p.read_text("utf-8") != text]
     assert not stale, f"run scripts/docs: {stale}"
 
 
 def test_no_page_of_the_reference_is_written_by_hand() -> None:
-    written = {path for path in generator().pages() if path.parent.name == "reference"}
+    written = {path for path in docs.pages() if path.parent.name == "reference"}
     assert set((ROOT / "docs" / "reference").iterdir()) == written
 
 
@@ -57,6 +48,27 @@ def test_every_class_of_error_has_an_exit_code_that_is_told() -> None:
 def test_the_readme_tells_no_other_exit_codes() -> None:
     rows = re.findall(r"^\| (\d+) \| .+ \|$", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
     assert rows and {int(row) for row in rows} <= {code.code for code in errors.EXIT_CODES}
+
+
+def test_every_event_that_warns_is_explained() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    assert {name for name in error_lines.log_events() if f"`{name}`" not in page} == set()
+
+
+def test_lines_that_are_explained_are_lines_that_are_said() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    table = page.split("## By the line")[1] + page.split("## By the line")[2].split("## By what")[0]
+    said = " ".join(path.read_text() for path in (ROOT / "kubiya_worker").rglob("*.py"))
+    for row in re.findall(r"^\| `(.+?)`.* \| .+ \| .+ \|$", table, re.MULTILINE):
+        for part in filter(None, re.split(r" ?'?…'?,? ?", row)):
+            assert part in said, row
+
+
+def test_error_lines_are_found_with_their_codes() -> None:
+    found = {(line.code, line.text) for line in error_lines.lines()}
+    assert (78, "The local control plane is not installed") in found
+    assert (1, "No worker of LABEL runs here") in found  # a class that has its code from nowhere but itself
+    assert len(found) > 120 and not any(text.startswith("The command") for _, text in found)  # which tools say
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="no groff here")
