@@ -51,6 +51,7 @@ class Registration:
     queue_single_execution: bool = False
     control_plane_sdk_version: str = ""
     features: tuple[str, ...] = ()
+    payload_key_id: str = ""  # the key with which it encrypts; our control plane's
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Registration:

@@ -10,6 +10,7 @@ from kubiya_worker.doctor import host, network
 from kubiya_worker.doctor.check import PASS, Check, Finding
 from kubiya_worker.doctor.temporal import Probe
 from kubiya_worker.errors import WorkerError
+from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.process.assembly import endpoint_of
 from kubiya_worker.settings import Settings
 
@@ -25,6 +26,7 @@ def checks(
         if problem is not None:
             raise problem
         assert settings is not None
+        Payloads.open(settings.payloads)
         return Finding(PASS, f"queue {settings.queue_id!r} at {settings.control_plane_url}")
 
     of_host = [

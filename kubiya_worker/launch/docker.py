@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from kubiya_worker.errors import ConfigurationError, NotAllowed, TemporaryFailure, Unavailable, WorkerError
+from kubiya_worker.payloads.converter import KEYS_VARIABLE
+from kubiya_worker.payloads.keys import KeyRing
 from kubiya_worker.settings import Settings
 from kubiya_worker.settings.table import OPTIONS
 
@@ -39,7 +41,14 @@ FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2
 # Variables that the worker in the container gets as they are here.
 PASSED: Final = (
     *("OPENAI_BASE_URL", "LITELLM_API_BASE", "LITELLM_DEFAULT_MODEL", "ENVIRONMENT_NAME", "WORKER_HOSTNAME"),
-    *("KUBIYA_DEBUG", "KUBIYA_LOG_FORMAT", "KUBIYA_METRICS_PORT", "TEMPORAL_HOST", "TEMPORAL_NAMESPACE"),
+    *(
+        "KUBIYA_DEBUG",
+        "KUBIYA_LOG_FORMAT",
+        "KUBIYA_PAYLOAD_COMPRESSION",
+        "KUBIYA_METRICS_PORT",
+        "TEMPORAL_HOST",
+        "TEMPORAL_NAMESPACE",
+    ),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )
 
@@ -117,8 +126,10 @@ def containers(client: DockerClient, queue_id: str | None = None) -> list[Contai
 
 
 def secrets_of(settings: Settings) -> dict[str, str]:
-    """By the variable that names them. Pure."""
+    """By the variable that names them; the payload keys as their file has them. ConfigurationError if that is wrong."""
     found = {option.env[0]: getattr(settings, option.name) for option in OPTIONS if option.secret}
+    if settings.payloads.keys_file:
+        found[KEYS_VARIABLE.removesuffix("_FILE")] = KeyRing(settings.payloads.keys_file).text
     return {name: value for name, value in found.items() if value}
 
 

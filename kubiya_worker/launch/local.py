@@ -7,14 +7,15 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.launch import init, venv
 from kubiya_worker.launch.home import Home
-from kubiya_worker.settings import Settings
+from kubiya_worker.payloads.converter import Options, Payloads
+from kubiya_worker.settings import Settings, origins
 from kubiya_worker.settings.file import text_of
-from kubiya_worker.settings.table import OPTIONS
+from kubiya_worker.settings.table import OPTIONS, Option
 
 SCRIPT: Final = '''"""What `ps` shows of this queue's worker. Written by `kubiya worker start`; changes are lost."""
 
@@ -24,7 +25,7 @@ if __name__ == "__main__":
     main()
 '''
 PATHS: Final = (
-    *("temporal_tls_cert", "temporal_tls_key", "temporal_tls_ca"),
+    *("payload_keys_file", "payload_storage", "temporal_tls_cert", "temporal_tls_key", "temporal_tls_ca"),
     *("workspace", "alive_file", "ready_file", "status_file"),
 )
 
@@ -62,9 +63,26 @@ def worker_environment(settings: Settings, environ: Mapping[str, str]) -> dict[s
                 found.pop(f"{name}_FILE", None)  # it was read already, and may be gone by the next start
         value = getattr(settings, option.name, None)
         if option.env and value is not None:
-            value = str(Path(value).expanduser().absolute()) if option.name in PATHS else text_of(value)
-            found[option.env[0]] = value
+            found[option.env[0]] = _told(option, value)
     return found
+
+
+def _told(option: Option, value: Any) -> str:
+    """A value as a variable has it, in whatever folder it is read."""
+    if option.name in PATHS and "://" not in value:
+        return str(Path(value).expanduser().absolute())
+    return text_of(value)
+
+
+def payload_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """What worker and control plane are told of payloads: alike, wherever it is set. Raises ConfigurationError."""
+    variables: dict[str, str] = {}
+    for origin in origins({}, environ):
+        option, value = origin.option, origin.value
+        if option.name.startswith("payload_") and value is not None:
+            variables[option.env[0]] = _told(option, value)
+    Payloads.open(Options.of_environment(variables))
+    return variables
 
 
 def keep_files(environment: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import Refused, Unauthorized, Unreachable
 from kubiya_worker.errors import ConfigurationError, NotAllowed, Unavailable
+from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.settings import Settings
 
 NOT_A_QUEUE = (400, 404, 422)  # a server that knows ids only says 422 to a name
@@ -25,7 +26,8 @@ class Queue:
 
 
 def check(settings: Settings) -> Queue:
-    """Raises NotAllowed (77), ConfigurationError (78: no such queue, not active), Unavailable (69)."""
+    """Raises NotAllowed (77), ConfigurationError (78: no such queue, not active, payload keys), Unavailable (69)."""
+    Payloads.open(settings.payloads)
     control_plane = ControlPlane(settings.control_plane_url, settings.api_key, read_timeout=10.0)
     try:
         return _read(control_plane.get_queue(settings.queue_id), settings)

@@ -34,7 +34,7 @@ from kubiya_worker.errors import (
 )
 from kubiya_worker.launch import temporal_server
 from kubiya_worker.launch.guard import Child
-from kubiya_worker.launch.local import check_server_installed, worker_argv
+from kubiya_worker.launch.local import check_server_installed, payload_variables, worker_argv
 from kubiya_worker.launch.ports import HOST, claim
 from kubiya_worker.launch.state import State
 
@@ -195,6 +195,7 @@ class Stack:
     def _prepare(self) -> None:
         options, state = self._options, self._state
         check_server_installed()
+        self._payloads = payload_variables(self._environ)
         self._databases = state.databases(ephemeral=options.ephemeral)
         temporal_server.check_database(self._databases / "control-plane.db")
         if not options.temporal_address:
@@ -232,7 +233,8 @@ class Stack:
         argv += ["--database", str(self._databases / "control-plane.db"), "--key-file", str(self._state.key_file)]
         argv += ["--temporal-address", self._temporal, "--temporal-namespace", self._options.namespace, "--seed"]
         argv += ["--model", self._options.model] if self._options.model else []
-        self._spawn(CONTROL_PLANE, argv, {k: v for k, v in self._environ.items() if k not in WITHHELD}, umask=0o077)
+        env = {k: v for k, v in self._environ.items() if k not in WITHHELD} | self._payloads
+        self._spawn(CONTROL_PLANE, argv, env, umask=0o077)
         if self._options.queue == "default":  # it is there as soon as the control plane is
             self._spawn_worker()
 
@@ -268,7 +270,7 @@ class Stack:
         if self._options.model:
             given["KUBIYA_MODEL_OVERRIDE"] = self._options.model
         env.pop("no_proxy", None)
-        return {**own, **env, **given}
+        return {**own, **env, **self._payloads, **given}
 
     def _until_ready(self, began: float) -> bool:
         """Whether it became ready; False when it was stopped before."""

@@ -67,8 +67,10 @@ def build_worker(
     client: Client,
     registration: Registration,
     control_plane: ControlPlane,
+    secrets: Sequence[str],
     interceptors: Sequence[Interceptor],
 ) -> tuple[Worker, activities.Runtime]:
+    """`secrets`: values beside those of settings and registration that must not leave the process."""
     runtime = activities.Runtime(
         control_plane=control_plane,
         temporal=client,
@@ -77,8 +79,12 @@ def build_worker(
         worker_id=registration.worker_id,
         hostname=settings.worker_hostname,
         enforcer=enforcer_of(settings),
-        secrets=(*settings.secrets, *filter(None, (registration.temporal_api_key, registration.litellm_api_key))),
         longest_call=settings.activity_timeout,
+        secrets=(
+            *settings.secrets,
+            *secrets,
+            *filter(None, (registration.temporal_api_key, registration.litellm_api_key)),
+        ),
     )
     own = activities.build(runtime)
     found = extensions.load(settings.extensions, names.OURS)

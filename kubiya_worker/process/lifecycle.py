@@ -18,6 +18,7 @@ from temporalio.worker import Worker
 from kubiya_worker.control_plane.client import ControlPlane, Registration
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, WorkerError
+from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.process import parent
 from kubiya_worker.process.assembly import build_worker
 from kubiya_worker.process.condition import Condition
@@ -42,7 +43,7 @@ TAKE_BACK_WITHIN: Final = 2.0  # seconds that a registration under way is waited
 CLOSE_WITHIN: Final = 1.0
 
 
-async def run(settings: Settings, control_plane: ControlPlane, recent: Recent, began: float) -> int:
+async def run(settings: Settings, control_plane: ControlPlane, payloads: Payloads, recent: Recent, began: float) -> int:
     """From registration to disconnection. Returns the exit code; raises WorkerError for what a person has to mend."""
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(max_workers=32, thread_name_prefix="io"))
@@ -69,7 +70,8 @@ async def run(settings: Settings, control_plane: ControlPlane, recent: Recent, b
     stop.last_words = lambda: goodbye(EX_TEMPFAIL, "cut off: the event loop did not come to an end in time")
     code, error_message = EX_OK, None
     try:
-        code = await _serve(settings, registration, control_plane, stop, notifier, recent, began)
+        payloads.require(registration.payload_key_id)
+        code = await _serve(settings, registration, control_plane, payloads, stop, notifier, recent, began)
     except WorkerError as error:
         code, error_message = error.exit_code, error.line()
         raise
@@ -116,6 +118,7 @@ async def _serve(
     settings: Settings,
     registration: Registration,
     control_plane: ControlPlane,
+    payloads: Payloads,
     stop: Stop,
     notifier: Notifier,
     recent: Recent,
@@ -143,7 +146,9 @@ async def _serve(
     heartbeat.start()
     status.start()
     try:
-        return await _work(settings, registration, control_plane, stop, notifier, counters, condition, monitor)
+        return await _work(
+            settings, registration, control_plane, payloads, stop, notifier, counters, condition, monitor
+        )
     finally:
         monitor.close()
         beating.cancel()
@@ -166,6 +171,7 @@ async def _work(
     settings: Settings,
     registration: Registration,
     control_plane: ControlPlane,
+    payloads: Payloads,
     stop: Stop,
     notifier: Notifier,
     counters: Counters,
@@ -174,7 +180,7 @@ async def _work(
 ) -> int:
     identity = f"{registration.worker_id}@{settings.worker_hostname}"
     notifier.send("STATUS=connecting to Temporal")
-    connecting = asyncio.create_task(connect(settings, registration, identity, monitor.sdk_port))
+    connecting = asyncio.create_task(connect(settings, registration, identity, payloads, monitor.sdk_port))
     stopping = asyncio.create_task(stop.asked.wait())
     await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not connecting.done():
@@ -182,7 +188,9 @@ async def _work(
         log.info("worker.stopped", reason=stop.reason, connected=False)
         return EX_OK
     client = connecting.result()
-    worker, runtime = build_worker(settings, client, registration, control_plane, [counters, monitor.meter])
+    worker, runtime = build_worker(
+        settings, client, registration, control_plane, payloads.secrets, [counters, monitor.meter]
+    )
     running = asyncio.create_task(worker.run())
     watching = asyncio.create_task(
         watch(

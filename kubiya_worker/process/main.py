@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from kubiya_worker.process.leaving import leave
 
 if TYPE_CHECKING:
+    from kubiya_worker.payloads.converter import Payloads
     from kubiya_worker.settings import Settings
 
 BEGAN = time.monotonic()
@@ -35,6 +36,7 @@ def _too_early(number: int, _: FrameType | None) -> None:
 
 def run(argv: Sequence[str]) -> int:
     from kubiya_worker.errors import EX_SOFTWARE, WorkerError
+    from kubiya_worker.payloads.converter import Payloads
     from kubiya_worker.process.logging import hider
     from kubiya_worker.settings import resolve
 
@@ -43,7 +45,9 @@ def run(argv: Sequence[str]) -> int:
     try:
         settings = resolve(_flags(argv), os.environ)
         hide = hider(settings.secrets)
-        return _work(settings, hide)
+        payloads = Payloads.open(settings.payloads)
+        hide = hider((*settings.secrets, *payloads.secrets))
+        return _work(settings, payloads, hide)
     except WorkerError as error:
         _say(error.line(), hide, debug)
         return error.exit_code
@@ -67,7 +71,7 @@ def _flags(argv: Sequence[str]) -> dict[str, str]:
     return {k: v for k, v in vars(parser.parse_args(argv)).items() if v is not None}
 
 
-def _work(settings: Settings, hide: Callable[[str], str]) -> int:
+def _work(settings: Settings, payloads: Payloads, hide: Callable[[str], str]) -> int:
     import resource
 
     from kubiya_worker.control_plane.client import ControlPlane
@@ -77,7 +81,7 @@ def _work(settings: Settings, hide: Callable[[str], str]) -> int:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     recent = logging.configure("DEBUG" if settings.debug else settings.log_level, settings.log_format, hide)
     control_plane = ControlPlane(settings.control_plane_url, settings.api_key)
-    return _until_over(lifecycle.run(settings, control_plane, recent, BEGAN))
+    return _until_over(lifecycle.run(settings, control_plane, payloads, recent, BEGAN))
 
 
 def _until_over(main: Coroutine[Any, Any, int]) -> int:

@@ -25,6 +25,7 @@ from temporalio.service import HttpConnectProxyConfig, RPCError, RPCStatusCode
 
 from kubiya_worker.control_plane.client import Registration
 from kubiya_worker.errors import ConfigurationError, NotAllowed
+from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.process.backoff import Backoff
 from kubiya_worker.process.logging import CORE
 from kubiya_worker.settings import Settings
@@ -124,7 +125,11 @@ def runtime(metrics_port: int | None = None) -> Runtime:
 
 
 async def connect(
-    settings: Settings, registration: Registration, identity: str, metrics_port: int | None = None
+    settings: Settings,
+    registration: Registration,
+    identity: str,
+    payloads: Payloads,
+    metrics_port: int | None = None,
 ) -> Client:
     """Connected, or tried for ever while nobody answers. Raises for what another try does not mend."""
     address = address_of(settings.temporal_host or registration.temporal_host)
@@ -133,6 +138,7 @@ async def connect(
     tls = tls_of(settings, address, key)
     proxy = proxy_of(address, tls=bool(tls))
     core = runtime(metrics_port)
+    converter = payloads.converter()
     backoff = Backoff(first=0.2, longest=15.0)
     while True:
         try:
@@ -144,6 +150,7 @@ async def connect(
                 identity=identity,
                 runtime=core,
                 http_connect_proxy_config=proxy,
+                data_converter=converter,
             )
             await _check_namespace(client, namespace)
             return client

@@ -62,6 +62,9 @@ OURS: Final = frozenset(
     }
 )
 
+# How the failure of a process that has not the key of a payload is called (kubiya_worker/payloads).
+UNREADABLE: Final = frozenset({"UnknownKey", "Undecodable"})
+
 # What the local control plane can do beyond the published one; sent as `features` in the start reply.
 RAISE_BUDGET: Final = "raise_budget"  # the tool name of an approval that asks for more budget
 

@@ -94,14 +94,16 @@ def create_key(options: argparse.Namespace) -> None:
 
 def open_plane(options: argparse.Namespace) -> Plane:
     """The stores, with a key and what --seed wants. Raises WorkerError."""
+    from kubiya_worker.payloads.converter import Options, Payloads
     from kubiya_worker.server.auth import ORGANIZATION, ensure_key_file
     from kubiya_worker.server.plane import Plane
     from kubiya_worker.server.store.seed import ensure_sample
     from kubiya_worker.server.temporal import Temporal
 
+    payloads = Payloads.open(Options.of_environment(os.environ))
     plane = Plane(
         options.database,
-        Temporal(options.temporal_address, options.temporal_namespace),
+        Temporal(options.temporal_address, options.temporal_namespace, payloads),
         litellm_url=os.environ.get("LITELLM_API_BASE", ""),
         litellm_key=os.environ.get("LITELLM_API_KEY", ""),
     )

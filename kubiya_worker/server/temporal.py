@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from kubiya_worker.errors import WorkerError
+from kubiya_worker.payloads.converter import Options, Payloads
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowHandle
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 TIMEOUT: Final = timedelta(seconds=10)  # of a start, signal, cancel or describe
 CONNECT: Final = 5.0  # seconds
@@ -69,8 +74,9 @@ def end_of(result: Any) -> End:
 class Temporal:
     """Connects at the first use, and again after a failure: the control plane serves while Temporal is away."""
 
-    def __init__(self, address: str, namespace: str) -> None:
+    def __init__(self, address: str, namespace: str, payloads: Payloads | None = None) -> None:
         self.address, self.namespace = address, namespace
+        self.payloads = payloads or Payloads.open(Options())
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
 
@@ -80,7 +86,9 @@ class Temporal:
                 return self._client
             client_class = (await asyncio.to_thread(_load)).Client
             try:
-                connecting = client_class.connect(self.address, namespace=self.namespace)
+                connecting = client_class.connect(
+                    self.address, namespace=self.namespace, data_converter=self.payloads.converter()
+                )
                 client: Client = await asyncio.wait_for(connecting, CONNECT)
             except (RuntimeError, TimeoutError, ValueError) as error:
                 raise TemporalDown(f"Temporal at {self.address} cannot be reached") from error
@@ -137,6 +145,8 @@ class Temporal:
             return await self._ask((await self._handle(workflow)).query(name, rpc_timeout=QUERY))
         except WorkflowQueryFailedError as error:
             raise TemporalDown(str(error)) from error
+        except WorkerError as error:  # a payload that cannot be read
+            raise TemporalDown(error.line()) from error
 
     async def describe(self, workflow: Workflow) -> dict[str, Any]:
         found = await self._ask((await self._handle(workflow)).describe(rpc_timeout=TIMEOUT))
@@ -166,11 +176,14 @@ class Temporal:
             return End(ex.FAILED, error="The workflow took longer than it may")
         return await self._result(handle)
 
-    async def _result(self, handle: WorkflowHandle[Any, Any]) -> End:
+    async def _result(self, handle: WorkflowHandle[Any, Any]) -> End | None:
         from temporalio.client import WorkflowFailureError
 
         try:
             return end_of(await self._ask(handle.result(rpc_timeout=TIMEOUT)))
+        except WorkerError as error:
+            log.warning("workflow.unreadable workflow_id=%s error=%s", handle.id, error.line())
+            return None  # the next look may find the key
         except WorkflowFailureError as error:
             return End(ex.FAILED, error=str(getattr(error.cause, "message", None) or error.cause))
 

@@ -5,6 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from kubiya_worker.payloads.converter import (
+    COMPRESSION,
+    COMPRESSION_VARIABLE,
+    FROM_VARIABLE,
+    KEYS_VARIABLE,
+    LEAST,
+    MOST,
+    STORAGE_VARIABLE,
+    STORED_FROM,
+)
 from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL
 from kubiya_worker.settings.kinds import Kind, boolean, choice, integer, level, queue_id, seconds, text, url
 
@@ -77,6 +87,40 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("temporal_tls_cert", text, "Client certificate file", None, ("TEMPORAL_TLS_CERT",)),
     Option("temporal_tls_key", text, "Client key file", None, ("TEMPORAL_TLS_KEY",)),
     Option("temporal_tls_ca", text, "CA file of the Temporal server", None, ("TEMPORAL_TLS_CA",)),
+    Option(
+        "payload_keys_file",
+        text,
+        "File of keys (0600) with which what Temporal keeps is encrypted",
+        None,
+        (KEYS_VARIABLE,),
+        "payloads.keys_file",
+    ),
+    Option(
+        "payload_compression",
+        choice(*COMPRESSION),
+        "Compression of what Temporal keeps",
+        None,
+        (COMPRESSION_VARIABLE,),
+        "payloads.compression",
+        "none",
+    ),
+    Option(
+        "payload_storage",
+        text,
+        "Where large payloads are kept outside of Temporal: a folder, or s3://BUCKET",
+        None,
+        (STORAGE_VARIABLE,),
+        "payloads.storage",
+    ),
+    Option(
+        "payload_storage_from",
+        integer(LEAST, MOST),
+        "Bytes of a payload from which it is kept there",
+        None,
+        (FROM_VARIABLE,),
+        "payloads.storage_from",
+        STORED_FROM,
+    ),
     Option("alive_file", text, "Liveness file", None, ("KUBIYA_ALIVE_FILE",), default="/tmp/worker-alive"),  # noqa: S108 - named by the guide
     Option("ready_file", text, "Readiness file", None, ("KUBIYA_READY_FILE",), default="/tmp/worker-ready"),  # noqa: S108 - named by the guide
     Option(

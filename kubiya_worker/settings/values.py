@@ -6,6 +6,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kubiya_worker.payloads.converter import STORED_FROM, Options
 from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL
 
 
@@ -31,6 +32,10 @@ class Settings:
     temporal_tls_cert: str | None = None
     temporal_tls_key: str | None = None
     temporal_tls_ca: str | None = None
+    payload_keys_file: str | None = None
+    payload_compression: str = "none"
+    payload_storage: str | None = None
+    payload_storage_from: int = STORED_FROM
     alive_file: str = "/tmp/worker-alive"  # noqa: S108 - named by the guide, probes `cat` it
     ready_file: str = "/tmp/worker-ready"  # noqa: S108 - the same
     metrics_port: int | None = None
@@ -69,6 +74,12 @@ class Settings:
     @property
     def model_prices_file(self) -> Path | None:
         return Path(self.model_prices).expanduser() if self.model_prices else None
+
+    @property
+    def payloads(self) -> Options:
+        return Options.of(
+            self.payload_keys_file, self.payload_compression, self.payload_storage, self.payload_storage_from
+        )
 
     @property
     def secrets(self) -> tuple[str, ...]:

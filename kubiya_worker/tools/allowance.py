@@ -51,7 +51,7 @@ _SEARCHERS: Final = frozenset({"grep", "egrep", "fgrep", "rgrep", "zgrep", "rg",
 _ALWAYS_RECURSIVE: Final = frozenset({"rg", "ag", "ack", "rgrep", "tar", "rsync"})
 # Variables that name a file with a key in it.
 _KEY_FILE: Final = re.compile(
-    r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD)_FILE$|^TEMPORAL_TLS_KEY$|^GOOGLE_APPLICATION_CREDENTIALS$"
+    r"(?:KEYS?|TOKEN|SECRET|PASSWORD|PASSWD)_FILE$|^TEMPORAL_TLS_KEY$|^GOOGLE_APPLICATION_CREDENTIALS$"
 )
 _MOST_PATHS: Final = 256  # in one argument; each costs a look at the file system
 

@@ -427,20 +427,26 @@ class Loop:
         assert self._context is not None
         spec = next((ToolSpec.parse(x) for x in self._context.tools if x["name"] == request.tool_name), None)
         timeout, idempotent = (spec.timeout, spec.idempotent) if spec else (10.0, True)
-        try:
-            outcome: calls.ToolOutcome = await workflow.execute_activity(
-                names.CALL_TOOL,
-                request,
-                result_type=calls.ToolOutcome,
-                activity_id=activity_id,
-                **options.tool(timeout, idempotent=idempotent),
-            )
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise
-            return calls.ToolOutcome(message=self._unrun(request, *outcomes.lost(request, error)))
-        self._outbox += outcome.undelivered
-        return outcome
+        unread = 0
+        while True:
+            try:
+                outcome: calls.ToolOutcome = await workflow.execute_activity(
+                    names.CALL_TOOL,
+                    request,
+                    result_type=calls.ToolOutcome,
+                    activity_id=activity_id,
+                    **options.tool(timeout, idempotent=idempotent),
+                )
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    raise
+                if outcomes.unread(error) and unread < options.UNREAD_ATTEMPTS:
+                    unread += 1  # it never began: another worker of the queue may have the key
+                    await workflow.sleep(options.UNREAD_PAUSE)
+                    continue
+                return calls.ToolOutcome(message=self._unrun(request, *outcomes.lost(request, error)))
+            self._outbox += outcome.undelivered
+            return outcome
 
     def _unrun(self, request: calls.ToolInput, status: str, text: str) -> m.Message:
         """A tool message that no worker made; its event goes out with the next report."""

@@ -13,6 +13,8 @@ HEARTBEAT_TIMEOUT: Final = timedelta(seconds=12)
 MODEL_CALL_TIMEOUT: Final = timedelta(hours=1)  # one attempt; silence is noticed much sooner by the model layer
 MODEL_ATTEMPTS: Final = 12  # with back-off to 30 s: rides out about four minutes of 429s or 5xx
 TOOL_ATTEMPTS: Final = 3  # idempotent tools only
+UNREAD_ATTEMPTS: Final = 20  # of a call whose worker has not the key of its input; it has not begun
+UNREAD_PAUSE: Final = timedelta(seconds=5)  # before the next of them
 TOOL_MARGIN: Final = 30.0  # seconds beyond the tool's own limit: killing its processes, publishing its events
 
 # Small, fast, idempotent calls to the control plane, tried until they succeed: nothing is lost while it is away.

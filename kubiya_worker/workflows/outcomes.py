@@ -18,6 +18,8 @@ LOCAL_FAILURE: Final = (ActivityError, ApplicationError, TimeoutError)
 def cause_of(error: FailureError) -> str:
     """Why an activity or a member's run failed, in words for a person."""
     cause = _cause(error)
+    if unread(error) and isinstance(cause, ApplicationError):
+        cause = cause.cause
     if isinstance(cause, TimeoutError):
         return "its worker was lost, or it took longer than it may"
     return str(getattr(cause, "message", None) or cause or error)
@@ -27,6 +29,12 @@ def refused(error: FailureError) -> bool:
     """Whether trying again is of no use: the other side has answered no. Silence and time limits are no answer."""
     cause = _cause(error)
     return isinstance(cause, ApplicationError) and cause.non_retryable
+
+
+def unread(error: FailureError) -> bool:
+    """Whether a call never began, because its worker could not read what it was given: it has not the key."""
+    inner = getattr(_cause(error), "cause", None)
+    return isinstance(inner, ApplicationError) and inner.type in names.UNREADABLE
 
 
 def _cause(error: FailureError) -> BaseException | None:

@@ -59,6 +59,7 @@ async def start(call: Call) -> Any:
         "nats_config": None,
         "control_plane_sdk_version": __version__,
         "features": list(FEATURES),
+        "payload_key_id": plane.temporal.payloads.key_id,
     }
 
 

@@ -1,0 +1,128 @@
+"""Temporal's payloads, compressed and encrypted; the formats are those of Temporal's own samples and Go SDK.
+
+`binary/zlib` is a payload in zlib, `binary/encrypted` one in AES-256-GCM: nonce (12 bytes), ciphertext, tag. Each holds
+a whole payload, metadata included. What is in neither is passed through, so both can be switched on while executions
+run; what is in them is read whatever is switched on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import PayloadCodec
+
+from kubiya_worker.errors import WorkerError
+from kubiya_worker.payloads.keys import KeyRing, UnknownKey
+
+ENCODING: Final = "encoding"
+KEY_ID: Final = "encryption-key-id"
+ZLIB: Final = b"binary/zlib"
+ENCRYPTED: Final = b"binary/encrypted"
+NONCE: Final = 12  # bytes; at random: one key is good for 2**32 payloads (NIST SP 800-38D)
+SMALLEST: Final = 256  # bytes of a payload from which compression is tried
+LARGEST: Final = 64 * 2**20  # bytes of a payload when decompressed: a bomb is refused
+IN_THREAD: Final = 65_536  # bytes from which the event loop is left alone: about 2 ms of zlib
+SAID_EVERY: Final = 30.0  # seconds between two lines about payloads that cannot be read
+
+log = logging.getLogger(__name__)
+
+
+class Undecodable(WorkerError):
+    """A payload that this process cannot read, and why."""
+
+
+class Codec(PayloadCodec):
+    def __init__(self, keys: KeyRing | None = None, *, compress: bool = False) -> None:
+        self._keys = keys
+        self._compress = compress
+        self._said = -SAID_EVERY
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        if self._keys is None and not self._compress:
+            return list(payloads)
+        return await _each(self._encoded, payloads)
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Raises UnknownKey, Undecodable."""
+        if not any(payload.metadata.get(ENCODING) in (ZLIB, ENCRYPTED) for payload in payloads):
+            return list(payloads)
+        try:
+            return await _each(self._decoded, payloads)
+        except WorkerError as error:
+            self._say(error)
+            raise
+
+    def _say(self, error: WorkerError) -> None:
+        """One line for whoever runs this: Temporal's library tells it in a traceback, and tries again and again."""
+        if time.monotonic() - self._said >= SAID_EVERY:
+            self._said = time.monotonic()
+            log.error("payload.unreadable %s", error.line())
+
+    def _encoded(self, payload: Payload) -> Payload:
+        if self._compress and payload.ByteSize() >= SMALLEST:
+            plain = payload.SerializeToString()
+            packed = Payload(metadata={ENCODING: ZLIB}, data=zlib.compress(plain))
+            if packed.ByteSize() < len(plain):
+                payload = packed
+        if self._keys is not None:
+            id, cipher = self._keys.first
+            nonce = os.urandom(NONCE)
+            data = nonce + cipher.encrypt(nonce, payload.SerializeToString(), None)
+            payload = Payload(metadata={ENCODING: ENCRYPTED, KEY_ID: id.encode()}, data=data)
+        return payload
+
+    def _decoded(self, payload: Payload) -> Payload:
+        if payload.metadata.get(ENCODING) == ENCRYPTED:
+            payload = self._decrypted(payload)
+        if payload.metadata.get(ENCODING) == ZLIB:
+            payload = _parsed(_inflated(payload.data))
+        return payload
+
+    def _decrypted(self, payload: Payload) -> Payload:
+        id = payload.metadata.get(KEY_ID, b"").decode(errors="replace")
+        if self._keys is None:
+            raise UnknownKey(
+                f"A payload is encrypted with the key {id!r}, and this process has no keys",
+                remedy="Set KUBIYA_PAYLOAD_KEYS_FILE",
+            )
+        from cryptography.exceptions import InvalidTag
+
+        cipher = self._keys.find(id)
+        try:
+            return _parsed(cipher.decrypt(payload.data[:NONCE], payload.data[NONCE:], None))
+        except (InvalidTag, ValueError) as error:
+            raise Undecodable(
+                f"A payload cannot be decrypted with the key {id!r}: another key had that id, or it was changed",
+                remedy="Compare the files of payload keys",
+            ) from error
+
+
+async def _each(work: Callable[[Payload], Payload], payloads: Sequence[Payload]) -> list[Payload]:
+    if sum(payload.ByteSize() for payload in payloads) >= IN_THREAD:
+        return await asyncio.to_thread(lambda: [work(payload) for payload in payloads])
+    return [work(payload) for payload in payloads]
+
+
+def _inflated(data: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        plain = inflater.decompress(data, LARGEST)
+    except zlib.error as error:
+        raise Undecodable(f"A payload cannot be decompressed: {error}") from error
+    if not inflater.eof:
+        raise Undecodable(f"A payload is cut off, or larger than {LARGEST >> 20} MiB when decompressed")
+    return plain
+
+
+def _parsed(data: bytes) -> Payload:
+    try:
+        return Payload.FromString(data)
+    except Exception as error:  # protobuf's DecodeError, which its own documentation does not place anywhere stable
+        raise Undecodable("A payload holds something else than a payload") from error

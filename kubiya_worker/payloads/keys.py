@@ -1,0 +1,159 @@
+"""Keys of payloads: a file with one key a line, `ID BASE64`, for its owner alone. The first encrypts, all decrypt.
+
+Rotation is two steps: add the new key as the second line everywhere; once every reader has it, move it to the top. An
+old key is removed when nothing is kept any more that was encrypted with it (the namespace's retention).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from kubiya_worker.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+LENGTH: Final = 32  # bytes: AES-256
+LONGEST_FILE: Final = 65_536  # bytes
+MAKE: Final = "openssl rand -base64 32"
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Key:
+    id: str
+    secret: bytes = field(repr=False)
+
+
+class UnknownKey(ConfigurationError):
+    """A payload is encrypted with a key that is not at hand."""
+
+
+class KeyRing:
+    """Read once, and again when a payload names a key that is not known and the file has changed."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ConfigurationError: no such file, readable by others, a key that is none, `cryptography` missing."""
+        self.path = path
+        self._cipher = _cipher()
+        self._ciphers: dict[str, AESGCM] = {}
+        self._seen: tuple[int, int] | None = None
+        self._load()
+
+    def _load(self) -> None:
+        text, seen = _read(self.path)
+        keys = parse(text, str(self.path))
+        self.text, self._seen = text, seen
+        self._ciphers = {key.id: self._cipher(key.secret) for key in keys}
+
+    @property
+    def first(self) -> tuple[str, AESGCM]:
+        """The key that encrypts, with its id."""
+        return next(iter(self._ciphers.items()))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The keys as they stand in the file: values that must not leave the process."""
+        lines = (line.split() for line in self.text.splitlines())
+        return tuple(words[1] for words in lines if len(words) == 2 and not words[0].startswith("#"))
+
+    def has(self, id: str) -> bool:
+        return id in self._ciphers
+
+    def find(self, id: str) -> AESGCM:
+        """Raises UnknownKey."""
+        if id not in self._ciphers and self._changed():
+            try:
+                self._load()
+            except ConfigurationError as error:  # in the middle of an edit: the keys from before go on serving
+                raise UnknownKey(error.message, remedy=error.remedy) from error
+        if id not in self._ciphers:
+            raise UnknownKey(
+                f"A payload is encrypted with the key {id!r}, which is not in {self.path}",
+                remedy="Add that key's line to the file",
+            )
+        return self._ciphers[id]
+
+    def _changed(self) -> bool:
+        try:
+            about = self.path.stat()
+        except OSError:
+            return False
+        return (about.st_mtime_ns, about.st_size) != self._seen
+
+
+def parse(text: str, where: str) -> list[Key]:
+    """The keys of a file's text, the first one first. ConfigurationError names the line and never what is in it."""
+    keys: list[Key] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        at = f"{where}:{number}"
+        if len(words) != 2 or not _ID.fullmatch(words[0]):
+            raise ConfigurationError(f"{at} is not 'ID BASE64'", remedy=f'Such as: echo "2026-11 $({MAKE})"')
+        secret = _decoded(words[1])
+        if secret is None or len(secret) != LENGTH:
+            found = "no base64" if secret is None else f"{len(secret)} bytes"
+            raise ConfigurationError(
+                f"{at}: the key {words[0]!r} is {found}, not {LENGTH} bytes in base64", remedy=f"Make one: {MAKE}"
+            )
+        if any(key.id == words[0] for key in keys):
+            raise ConfigurationError(f"{at}: a second key has the id {words[0]!r}", remedy="Give each its own id")
+        keys.append(Key(words[0], secret))
+    if not keys:
+        raise ConfigurationError(f"{where} holds no key", remedy=f'Add one: echo "2026-11 $({MAKE})"')
+    return keys
+
+
+def _decoded(word: str) -> bytes | None:
+    try:
+        return base64.b64decode(word.translate(str.maketrans("-_", "+/")), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _read(path: Path) -> tuple[str, tuple[int, int]]:
+    """The text, and what tells this file from a changed one. Looked at and read through one descriptor."""
+    try:
+        # Non-blocking, so that a FIFO of that name does not hold the start.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise ConfigurationError(f"The file of payload keys {path} is not a file")
+            _check_mode(path, about)
+            return file.read(LONGEST_FILE).decode(), (about.st_mtime_ns, about.st_size)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The file of payload keys {path} cannot be read: {error.strerror}", remedy="Check KUBIYA_PAYLOAD_KEYS_FILE"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"The file of payload keys {path} is not text") from error
+
+
+def _check_mode(path: Path, about: os.stat_result) -> None:
+    """Its owner alone may read it; root's file also a group, as Kubernetes and systemd hand over secrets."""
+    allowed = 0o640 if about.st_uid == 0 and os.geteuid() != 0 else 0o600
+    mode = stat.S_IMODE(about.st_mode)
+    if mode & 0o077 & ~allowed:
+        raise ConfigurationError(
+            f"The file of payload keys {path} is open to others (mode {mode:04o})", remedy=f"chmod 600 {path}"
+        )
+
+
+def _cipher() -> type[AESGCM]:
+    try:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    except ImportError as error:
+        raise ConfigurationError(
+            "Payload keys are configured, and the package that encrypts is not installed",
+            remedy="pip install 'kubiya-worker[encryption]'",
+        ) from error
+    return AESGCM

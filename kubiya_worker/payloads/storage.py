@@ -1,0 +1,175 @@
+"""Large payloads kept outside of Temporal, by its own driver interface: the history has a reference of some bytes.
+
+What is stored is what the codec has made of the payload, so it is encrypted where payloads are. A payload's name is its
+SHA-256, so that what is stored twice is there once, and what is read is what was stored. Temporal never deletes any of
+it: old files are removed by age (docs/payloads.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from temporalio.api.common.v1 import Payload
+from temporalio.contrib.aws.s3driver import S3StorageDriver, S3StorageDriverClient
+from temporalio.converter import (
+    ExternalStorage,
+    StorageDriver,
+    StorageDriverClaim,
+    StorageDriverRetrieveContext,
+    StorageDriverStoreContext,
+)
+
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.payloads.codec import Undecodable
+
+if TYPE_CHECKING:
+    from kubiya_worker.payloads.converter import Options
+
+NAME: Final = "kubiya.folder"  # in every reference: never to be changed
+DIGEST: Final = "sha256"
+S3: Final = "s3://"
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound"})
+
+
+class FolderDriver(StorageDriver):
+    """A folder that all workers of the queue and the control plane have: on one host, or a network file system."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def name(self) -> str:
+        return NAME
+
+    async def store(self, context: StorageDriverStoreContext, payloads: Sequence[Payload]) -> list[StorageDriverClaim]:
+        return [await asyncio.to_thread(self._store, payload.SerializeToString()) for payload in payloads]
+
+    async def retrieve(
+        self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
+    ) -> list[Payload]:
+        """Raises Undecodable for what is not there any more, or was changed."""
+        return [await asyncio.to_thread(self._retrieve, claim.claim_data.get(DIGEST, "")) for claim in claims]
+
+    def _path(self, digest: str) -> Path:
+        if not _DIGEST.fullmatch(digest):  # it comes out of a history, which others can write
+            raise Undecodable("A reference to a stored payload is not one of this worker's")
+        return self._folder / digest[:2] / digest
+
+    def _store(self, data: bytes) -> StorageDriverClaim:
+        digest = hashlib.sha256(data).hexdigest()
+        path = self._path(digest)
+        try:
+            os.utime(path)  # there already; it is as young as its youngest use
+        except FileNotFoundError:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write(path, data)
+        return StorageDriverClaim({DIGEST: digest})
+
+    def _retrieve(self, digest: str) -> Payload:
+        try:
+            data = self._path(digest).read_bytes()
+        except OSError as error:
+            raise Undecodable(
+                f"The payload {digest[:12]}… cannot be read from {self._folder}: {error.strerror}",
+                remedy="Is it the folder that the other workers use?",
+            ) from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise Undecodable(f"The payload {digest[:12]}… in {self._folder} is not what was stored")
+        return Payload.FromString(data)
+
+
+class S3Client(S3StorageDriverClient):
+    """boto3 in threads. Credentials, region and `AWS_ENDPOINT_URL` come from where boto3 always takes them."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def put_object(self, *, bucket: str, key: str, data: bytes) -> None:
+        await asyncio.to_thread(self._client.put_object, Bucket=bucket, Key=key, Body=data)
+
+    async def object_exists(self, *, bucket: str, key: str) -> bool:
+        from botocore.exceptions import ClientError
+
+        try:
+            await asyncio.to_thread(self._client.head_object, Bucket=bucket, Key=key)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in _MISSING:
+                return False
+            raise
+        return True
+
+    async def get_object(self, *, bucket: str, key: str) -> bytes:
+        def get() -> bytes:
+            body: bytes = self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
+            return body
+
+        return await asyncio.to_thread(get)
+
+
+def storage_of(options: Options) -> ExternalStorage | None:
+    """None without storage. Raises ConfigurationError."""
+    if not options.storage:
+        return None
+    driver = _s3(options.storage) if options.storage.startswith(S3) else _folder(Path(options.storage))
+    return ExternalStorage(drivers=[driver], payload_size_threshold=options.storage_from)
+
+
+def _folder(folder: Path) -> FolderDriver:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = folder / f".probe-{uuid.uuid4().hex}"
+        _write(probe, b"")
+        probe.unlink()
+    except OSError as error:
+        raise ConfigurationError(
+            f"Payloads cannot be stored in {folder}: {error.strerror}", remedy="Check KUBIYA_PAYLOAD_STORAGE"
+        ) from error
+    return FolderDriver(folder)
+
+
+def _s3(url: str) -> S3StorageDriver:
+    bucket = url.removeprefix(S3).strip("/")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
+        raise ConfigurationError(
+            f"{url} is not s3:// and the name of a bucket", remedy="Correct KUBIYA_PAYLOAD_STORAGE"
+        )
+    try:
+        import boto3
+        from botocore.exceptions import BotoCoreError
+    except ImportError as error:
+        raise ConfigurationError(
+            "Payloads are to be stored in S3, and its client is not installed", remedy="pip install 'kubiya-worker[s3]'"
+        ) from error
+    try:
+        client = boto3.client("s3")
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigurationError(f"S3 cannot be used: {error}", remedy="Check AWS_* and AWS_ENDPOINT_URL") from error
+    return S3StorageDriver(S3Client(client), bucket)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """All or nothing, for its owner alone, on the disk before its reference is in a history."""
+    draft = path.with_name(f".{path.name[:16]}-{uuid.uuid4().hex}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,90 @@
+"""What encryption and compression of payloads cost in time and bytes, beside the same run without.
+
+The run is of eleven rounds: a model call and a call of a real tool that reads a file of 8 kB of prose-like log lines.
+Time is the slope between a run of one round and a run of eleven; bytes are the raw history of the long one.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+from scripts.bench.report import Row, Spread, alternate, main, say
+from scripts.bench.rig import NOTE_STEP, Rig, rig, script
+
+SHORT, LONG = 1, 11  # rounds
+STEPS = 2 * (LONG - SHORT)
+LINES = 100
+KEYS, ZLIB = "KUBIYA_PAYLOAD_KEYS_FILE", "KUBIYA_PAYLOAD_COMPRESSION"
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """For the processes that are started meanwhile."""
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            del os.environ[name]
+
+
+def log_lines() -> str:
+    levels = ("info", "warning", "error")
+    return "".join(
+        f"2026-11-24T10:{n % 60:02}:07Z {levels[n % 3]} request id={n * 7919 % 100_003:05} took {n * 31 % 997} ms\n"
+        for n in range(LINES)
+    )
+
+
+def prompt(rounds: int) -> str:
+    return script(*[NOTE_STEP] * rounds, {"text": "Done."})
+
+
+async def history_bytes(bench: Rig) -> int:
+    """Of the largest history there is: that of a long run."""
+    sizes = [w.raw_info.history_size_bytes async for w in bench.temporal.list_workflows()]
+    return max(sizes)
+
+
+def measure(quick: bool) -> list[Row]:
+    rows: list[Row] = []
+    with ExitStack() as opened:
+        rigs: dict[str, Rig] = {}
+        variants = {"plain": {}, "zlib": {ZLIB: "zlib"}, "AES-256-GCM": {KEYS: "1"}, "both": {ZLIB: "zlib", KEYS: "1"}}
+        for name, variables in variants.items():
+            if KEYS in variables:
+                path = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="kubiya-bench-"))) / "keys"
+                path.touch(0o600)
+                path.write_text(f"bench {base64.b64encode(os.urandom(32)).decode()}\n")
+                variables = {**variables, KEYS: str(path)}
+            say(name)
+            with environment(variables):
+                rigs[name] = opened.enter_context(rig())
+                rigs[name].start()
+            (rigs[name].workspace / "note").write_text(log_lines())
+
+        def step(name: str) -> float:
+            bench = rigs[name]
+            short, long = (bench.run(bench.execute(prompt(rounds))) for rounds in (SHORT, LONG))
+            return (long - short) / STEPS * 1000
+
+        for name in list(variants)[1:]:
+            say(name)
+            take, plain = partial(step, name), partial(step, "plain")
+            here, there = alternate(1 if quick else 10, take, plain, warm=0 if quick else 1)
+            rows.append(Row("", f"one step, {name}", "ms", here, "plain", there))
+        size = {name: float(bench.run(history_bytes(bench))) for name, bench in rigs.items()}
+        for name in list(variants)[1:]:
+            here, there = Spread.of([size[name]]), Spread.of([size["plain"]])
+            rows.append(Row("", f"history of {2 * LONG + 1} steps, {name}", "bytes", here, "plain", there))
+    return rows
+
+
+if __name__ == "__main__":
+    main("payloads", __doc__, measure)

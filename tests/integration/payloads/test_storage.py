@@ -1,0 +1,76 @@
+"""Large payloads outside of Temporal: the same runs, small histories, on any worker that has the folder."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from tests.integration.payloads.test_encryption import CANARY, key, write
+from tests.support.stack import Stack
+
+SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["seq", "echo"], "timeout": 30}}
+ASK = {"name": "ask", "scope_type": "tool", "scope_value": "shell", "argument_pattern": "approve", "action": "ask"}
+SCRIPT = "demo:script " + json.dumps(
+    [
+        {"text": "", "tools": [{"name": "shell", "arguments": {"command": "seq 100000 104000"}}]},
+        {"text": "", "tools": [{"name": "shell", "arguments": {"command": "echo approve"}}]},
+        {"text": "Done."},
+    ]
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KUBIYA_PAYLOAD_STORAGE", str(tmp_path / "store"))
+    monkeypatch.setenv("KUBIYA_PAYLOAD_STORAGE_FROM", "4096")
+    monkeypatch.setenv("KUBIYA_PAYLOAD_KEYS_FILE", str(write(tmp_path / "payload-keys", f"one {key(1)}")))
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def stack(tmp_path: Path, store: Path) -> Iterator[Stack]:
+    with Stack(tmp_path) as running:
+        yield running
+
+
+def raw(stack: Stack, execution: str) -> bytes:
+    async def fetch() -> bytes:
+        client = await Client.connect(stack.temporal_address)
+        found = await client.get_workflow_handle(f"agent-execution-{execution}").fetch_history()
+        return b"".join(event.SerializeToString() for event in found.events)
+
+    return asyncio.run(fetch())
+
+
+def test_large_payloads_are_in_the_folder_and_another_worker_goes_on(stack: Stack, store: Path) -> None:
+    stack.call("POST", "/approval-rules", ASK)
+    first = stack.worker()
+    prompt = f"{SCRIPT} {CANARY * 2000}"
+    execution = stack.execute(prompt, agent=stack.agent(skills=[SHELL]))
+    asked = stack.first(execution, "approval_requested")
+    first.kill()
+    stack.worker()
+    stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
+    assert stack.wait(execution)["status"] == "completed"
+    stored = [path for path in store.rglob("*") if path.is_file()]
+    assert len(stored) > 2
+    assert {path.stat().st_mode & 0o777 for path in stored} == {0o600}
+    history = raw(stack, execution)
+    # The prompt alone has 24 kB, the tool's output 28 kB; both are in the payloads several times.
+    assert len(history) < 60_000 and b"kubiya.folder" in history
+    for place in (history, *(path.read_bytes() for path in stored)):
+        assert CANARY.encode() not in place
+    told = [e["data"] for e in stack.events(execution) if e["event"] == "tool_completed"]
+    assert [data["outcome"] for data in told] == ["success", "success"]
+    assert "104000" in json.dumps(stack.call("GET", f"/executions/{execution}/session"))
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_the_start(stack: Stack) -> None:
+    worker = stack.worker(ready=False, KUBIYA_PAYLOAD_STORAGE="/proc/nowhere")
+    assert worker.wait() == 78
+    assert "Payloads cannot be stored in /proc/nowhere" in worker.lines[-1]

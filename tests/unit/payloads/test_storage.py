@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import StorageDriverClaim, StorageDriverRetrieveContext, StorageDriverStoreContext
+
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.payloads.codec import Undecodable
+from kubiya_worker.payloads.converter import STORED_FROM, Options, Payloads
+from kubiya_worker.payloads.storage import FolderDriver, storage_of
+
+PAYLOAD = Payload(metadata={"encoding": b"json/plain"}, data=b'"large"')
+STORE, RETRIEVE = StorageDriverStoreContext(), StorageDriverRetrieveContext()
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+async def test_what_is_stored_twice_is_there_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    driver = FolderDriver(folder)
+    first, second = await driver.store(STORE, [PAYLOAD, PAYLOAD])
+    assert first == second
+    [path] = files(folder)
+    assert path.stat().st_mode & 0o777 == 0o600 and path.parent.stat().st_mode & 0o777 == 0o700
+    assert await driver.retrieve(RETRIEVE, [first, second]) == [PAYLOAD, PAYLOAD]
+
+
+async def test_what_is_stored_again_is_young_again(tmp_path: Path) -> None:
+    driver = FolderDriver(tmp_path)
+    await driver.store(STORE, [PAYLOAD])
+    [path] = files(tmp_path)
+    os.utime(path, (1, 1))
+    await driver.store(STORE, [PAYLOAD])
+    assert path.stat().st_mtime > 1_000_000
+
+
+async def test_what_is_not_there_or_was_changed_is_refused(tmp_path: Path) -> None:
+    driver = FolderDriver(tmp_path)
+    [claim] = await driver.store(STORE, [PAYLOAD])
+    [path] = files(tmp_path)
+    path.write_bytes(b"other")
+    with pytest.raises(Undecodable, match="is not what was stored"):
+        await driver.retrieve(RETRIEVE, [claim])
+    path.unlink()
+    with pytest.raises(Undecodable, match="No such file"):
+        await driver.retrieve(RETRIEVE, [claim])
+
+
+@pytest.mark.parametrize("digest", ["", "../../etc/passwd", "/etc/passwd", "0" * 63, "0" * 64 + "\n", "A" * 64])
+async def test_a_reference_leads_nowhere_else(tmp_path: Path, digest: str) -> None:
+    with pytest.raises(Undecodable, match="not one of this worker's"):
+        await FolderDriver(tmp_path).retrieve(RETRIEVE, [StorageDriverClaim({"sha256": digest})])
+
+
+async def test_only_large_payloads_are_stored_and_all_come_back(tmp_path: Path) -> None:
+    converter = Payloads.open(Options(storage=str(tmp_path))).converter()
+    for size, stored in ((10, 0), (STORED_FROM, 1)):
+        wanted = "x" * size
+        encoded = await converter.encode([wanted])
+        await converter._transform_outbound_payload(encoded[0])
+        assert len(files(tmp_path)) == stored
+
+
+@pytest.mark.parametrize(
+    ("storage", "says"),
+    [
+        ("/proc/nowhere", "Payloads cannot be stored in /proc/nowhere"),
+        ("s3://", "is not s3:// and the name of a bucket"),
+        ("s3://UPPER", "is not s3:// and the name of a bucket"),
+        ("s3://bucket/with/a/prefix", "is not s3:// and the name of a bucket"),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_refused_at_the_start(storage: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        storage_of(Options(storage=storage))
