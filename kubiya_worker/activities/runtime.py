@@ -16,6 +16,7 @@ from kubiya_worker.activities.transcripts import Transcripts
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.models import Models
 from kubiya_worker.protocol.calls import Context
+from kubiya_worker.tools import programs
 from kubiya_worker.tools.base import Toolset
 from kubiya_worker.tools.enforcer import Enforcer
 from kubiya_worker.tools.mcp_pool import Pool
@@ -75,11 +76,13 @@ class Runtime:
         return Redactor(self.secrets)
 
     async def close(self) -> None:
-        """Connections to models, MCP servers and the policy service."""
+        """Connections to models, MCP servers and the policy service; in the end the guard of tools' programs."""
         closing = [self.models.close(), self.mcp.close()]
         if self.enforcer is not None:
             closing.append(self.enforcer.close())
         await asyncio.gather(*closing)
+        # Else the supervisor finds it for a moment after the worker's end, and warns of what was left behind.
+        await asyncio.to_thread(programs.close)
 
     def forget(self, execution_id: str) -> None:
         """Drop what is kept of an execution that is over."""

@@ -127,6 +127,17 @@ def test_restart_is_graceful_and_keeps_the_supervisor(daemons: Daemons) -> None:
     assert "worker.drained" in log and log.count("worker.ready") == 2
 
 
+def test_a_worker_that_ran_programs_leaves_nothing_behind(daemons: Daemons) -> None:
+    daemons.start()
+    agent = daemons.stack.agent("shell-user", skills=[{"type": "shell", "name": "shell"}])
+    steps = [{"tools": [{"name": "shell", "arguments": {"command": "echo hello"}}]}, {"text": "Done."}]
+    execution = daemons.stack.execute(f"demo:script {json.dumps(steps)}", agent=agent)
+    assert daemons.stack.wait(execution)["response"] == "Done."
+    daemons.run("worker", "stop")
+    log = (daemons.folder() / "logs" / "worker.log").read_text()
+    assert "worker.drained" in log and "left_behind" not in log
+
+
 def test_the_only_worker_needs_no_name(daemons: Daemons) -> None:
     daemons.start()
     assert daemons.status()["state"] == "running"
