@@ -10,6 +10,7 @@ from kubiya_worker.activities.job import JobActivities
 from kubiya_worker.activities.model import ModelActivities
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.activities.session import SessionActivities
+from kubiya_worker.activities.summary import SummaryActivities
 from kubiya_worker.activities.tool import ToolActivities
 
 
@@ -20,6 +21,7 @@ def build(runtime: Runtime) -> list[Callable[..., Any]]:
     job = JobActivities(runtime)
     return [
         model.call_model,
+        SummaryActivities(runtime, model).compact_conversation,
         tool.call_tool,
         session.begin_execution,
         session.end_turn,

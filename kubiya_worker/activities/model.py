@@ -16,7 +16,7 @@ from kubiya_worker.activities.history import context_of, conversation_of
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.models.base import TEXT, Delta, ModelError, ModelReply, ModelRequest
-from kubiya_worker.protocol import calls, names
+from kubiya_worker.protocol import calls, compaction, names
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.execution import Usage
@@ -66,7 +66,7 @@ class ModelActivities:
                 try:
                     result = await self._stream(call, context, out, tag)
                 except ModelError as error:
-                    raise self._failure(call, error, out, tag) from error
+                    raise self.failure(call, error, out, tag) from error
                 except WorkerError as error:
                     raise ApplicationError(error.line(), type=type(error).__name__, non_retryable=True) from error
             result.undelivered = publisher.undelivered
@@ -82,10 +82,10 @@ class ModelActivities:
         request = ModelRequest(
             model_id=context.model_id,
             system_prompt=context.system_prompt,
-            messages=conversation,
+            messages=compaction.for_model(conversation),
             tools=[ToolSpec.parse(tool) for tool in context.tools],
             settings=context.model_config,
-            metadata=_trace(call.execution_id, context),
+            metadata=self.trace(call.execution_id, context),
         )
         clean = runtime.redactor.stream()
         reply: ModelReply | None = None
@@ -102,7 +102,7 @@ class ModelActivities:
             self._emit_delta(out, call.message_id, Delta(TEXT, rest), str, f"{tag}:rest")
         if reply is None:
             raise ModelError("The model's answer ended without a result", kind="cut_stream", retryable=True)
-        usage = await self._priced(context.model_id, reply)
+        usage = await self.priced(context.model_id, reply)
         message = self._message(call, reply, conversation)
         out.emit(
             ev.event(
@@ -120,7 +120,7 @@ class ModelActivities:
             provider=reply.provider,
         )
 
-    async def _priced(self, model_id: str, reply: ModelReply) -> Usage:
+    async def priced(self, model_id: str, reply: ModelReply) -> Usage:
         nanos = await asyncio.to_thread(self._runtime.models.nanos, model_id, reply.usage, reply.model)
         return replace(reply.usage, cost_nanos=nanos or 0)
 
@@ -161,7 +161,7 @@ class ModelActivities:
             message["thinking"] = reply.thinking
         return message
 
-    def _failure(self, call: calls.ModelInput, error: ModelError, out: Publisher, tag: str) -> ApplicationError:
+    def failure(self, call: calls.ModelInput, error: ModelError, out: Publisher, tag: str) -> ApplicationError:
         """The fault as Temporal's retry policy understands it, and a line for whoever watches."""
         text = self._runtime.redactor.text(error.line())
         if error.retryable:
@@ -176,19 +176,19 @@ class ModelActivities:
         delay = timedelta(seconds=error.retry_after) if error.retry_after else None
         return ApplicationError(text, type=error.kind, non_retryable=not error.retryable, next_retry_delay=delay)
 
-
-def _trace(execution_id: str, context: calls.Context) -> dict[str, str]:
-    """Trace keys for a gateway (PROTOCOL D.1)."""
-    email = str(context.user.get("user_email") or "")
-    return {
-        "trace_name": "agent-chat",
-        "generation_name": "agent-chat",
-        "trace_id": execution_id,
-        "session_id": execution_id,
-        "trace_user_id": f"{email}-{context.organization_id}",
-        "user_email": email,
-        "organization_id": context.organization_id,
-        "agent_id": context.agent_id,
-        "agent_name": context.agent_name,
-        "model": context.model_id,
-    }
+    @staticmethod
+    def trace(execution_id: str, context: calls.Context) -> dict[str, str]:
+        """Trace keys for a gateway (PROTOCOL D.1)."""
+        email = str(context.user.get("user_email") or "")
+        return {
+            "trace_name": "agent-chat",
+            "generation_name": "agent-chat",
+            "trace_id": execution_id,
+            "session_id": execution_id,
+            "trace_user_id": f"{email}-{context.organization_id}",
+            "user_email": email,
+            "organization_id": context.organization_id,
+            "agent_id": context.agent_id,
+            "agent_name": context.agent_name,
+            "model": context.model_id,
+        }

@@ -17,7 +17,7 @@ from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.errors import ConfigurationError, WorkerError
-from kubiya_worker.protocol import calls, names, team
+from kubiya_worker.protocol import calls, compaction, names, team
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
@@ -74,6 +74,7 @@ class SessionActivities:
             mcp.merged(*(found.config.get(key) for key in MCP_KEYS))  # refuses what is no map of servers
             context.model_id = runtime.models.resolve(found.model_id)
             await self._check_price(given, context)
+            await self._set_threshold(context, found.config.get("compaction"))
             context.model_label = runtime.models.select(context.model_id).label
             toolset = build_toolset(context.skills, workspace=workspace_of(runtime, execution_id, context))
             members = [team.spec_of(member) for member in context.members]
@@ -97,6 +98,13 @@ class SessionActivities:
                 f"The model {context.model_id!r} has no known price, and budgets.max_cost_usd needs one",
                 remedy="Write it into the table that KUBIYA_MODEL_PRICES names, on the worker",
             )
+
+    async def _set_threshold(self, context: calls.Context, configured: Any) -> None:
+        window = await asyncio.to_thread(self._runtime.models.window, context.model_id)
+        try:
+            context.compact_at = compaction.threshold(configured, window)
+        except ValueError as error:
+            raise ConfigurationError(str(error), remedy="See docs/budgets.md") from error
 
     async def _mcp_tools(
         self,

@@ -84,6 +84,11 @@ class Models:
         found = self._prices.nanos(chosen, usage)
         return self._prices.nanos(reported, usage) if found is None and reported else found
 
+    def window(self, model_id: str) -> int | None:
+        """The model's context in tokens, where it is known. May load the public table, as `nanos` may."""
+        chosen = self.resolve(model_id)
+        return None if chosen == DEMO_MODEL else self._prices.context(chosen)
+
     def select(self, model_id: str | None) -> Model:
         """The model that serves `model_id`. ConfigurationError when it has no endpoint, key or package."""
         chosen = self.resolve(model_id)

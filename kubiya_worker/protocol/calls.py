@@ -49,6 +49,8 @@ class Context:
     config: dict[str, Any] = field(default_factory=dict)  # a member's budgets, out of its own definition
     taint: str = "off"  # or "ask": a tainted execution asks a person before it writes, runs code or sends data
 
+    compact_at: int = 0  # tokens of a model call after which the conversation is summarised; see compaction.py
+
     @classmethod
     def restore(cls, saved: dict[str, Any]) -> "Context":
         """From its JSON object."""
@@ -81,6 +83,14 @@ class ModelInput:
     tail: list[dict[str, Any]]  # {"message": …} or {"ref": message_id}
     digest: str
     hold: bool = False  # do not publish; hand all events back (the control plane is away, order matters)
+
+
+@dataclass
+class CompactInput:
+    """A summary of what comes before the message `keeps_from`. `call` names the conversation, and the summary's id."""
+
+    call: ModelInput
+    keeps_from: str
 
 
 @dataclass

@@ -32,6 +32,7 @@ GET_TRANSCRIPT: Final = "get_transcript"  # ours: one page of the conversation
 BEGIN_EXECUTION: Final = "begin_execution"
 CALL_MODEL: Final = "call_model"
 CALL_TOOL: Final = "call_tool"
+COMPACT: Final = "compact_conversation"
 REQUEST_APPROVAL: Final = "request_approval"
 CHECK_APPROVAL: Final = "check_approval"
 REPORT: Final = "report"
@@ -51,6 +52,7 @@ OURS: Final = frozenset(
         BEGIN_EXECUTION,
         CALL_MODEL,
         CALL_TOOL,
+        COMPACT,
         REQUEST_APPROVAL,
         CHECK_APPROVAL,
         REPORT,
@@ -65,9 +67,9 @@ OURS: Final = frozenset(
 # How the failure of a process that has not the key of a payload is called (kubiya_worker/payloads).
 UNREADABLE: Final = frozenset({"UnknownKey", "Undecodable"})
 
-# What the local control plane can do beyond the published one; sent as `features` in the start reply.
 RAISE_BUDGET: Final = "raise_budget"  # the tool name of an approval that asks for more budget
 
+# What the local control plane can do beyond the published one; sent as `features` in the start reply.
 FEATURE_EVENTS_BATCH: Final = "events_batch"  # POST /executions/{id}/events/batch, deduplicated by event_id
 FEATURE_CONTEXT: Final = "execution_context"  # GET /executions/{id}/context: agent, skills, session … at once
 FEATURE_TURN_STATUS: Final = "turn_status"  # POST /analytics/turns answers with `next_status`: no polling
@@ -92,6 +94,10 @@ def assistant_message_id(execution_id: str, turn: int, step: int) -> str:
 
 def tool_message_id(execution_id: str, tool_execution_id: str) -> str:
     return f"{execution_id}_tool_{tool_execution_id}"
+
+
+def summary_message_id(execution_id: str, turn: int, step: int) -> str:
+    return f"{execution_id}_summary_{turn}_{step}"
 
 
 def approval_id(execution_id: str, tool_execution_id: str, arguments_hash: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from kubiya_worker.protocol import calls, events, names
+from kubiya_worker.protocol import calls, compaction, events, names
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import ToolSpec
@@ -31,10 +31,15 @@ CONTINUE_AT_BYTES = 8_000_000  # Temporal warns at 10 MB and ends a history at 5
 RESUME_BYTES = 1_800_000  # what a new run is given; Temporal takes payloads of up to 2 MB
 STATE_MESSAGES = 200
 STATE_BYTES = 1_000_000
+CONTEXT_OVERFLOW = "context_overflow"  # as the model layer calls it
 
 
 class TurnFailed(Exception):
     """The turn cannot go on; the text is for the person."""
+
+
+class TooLong(TurnFailed):
+    """The conversation does not fit into the model's window."""
 
 
 class Loop:
@@ -56,6 +61,7 @@ class Loop:
         self._turns_ended = 0
         self._step = 0  # model calls in this turn
         self._steps = 0  # model calls in all
+        self._tokens = 0  # of the last model call: what the conversation comes to by now
         self._worked = 0.0  # seconds, waiting for people excluded
         self._initial = ex.Budgets()  # as the agent has them
         self._limits: dict[str, Any] = {}  # that people have raised
@@ -251,7 +257,17 @@ class Loop:
             if over:
                 raise TurnFailed(over)
             began = workflow.now()
-            reply = await self._call_model()
+            assert self._context is not None
+            if 0 < self._context.compact_at <= self._tokens and await self._compact():
+                self._worked += (workflow.now() - began).total_seconds()
+                continue
+            try:
+                reply = await self._call_model()
+            except TooLong:
+                if not self._context.compact_at or not await self._compact():
+                    raise
+                self._worked += (workflow.now() - began).total_seconds()
+                continue
             tool_calls: list[m.ToolCall] = reply.message.get("tool_calls") or []
             self._worked += (workflow.now() - began).total_seconds()
             if tool_calls:
@@ -348,20 +364,11 @@ class Loop:
         await self._deliver()
         self._step += 1
         self._steps += 1
-        base, tail = self._conversation.delta()
+        message_id = names.assistant_message_id(self._input.execution_id, self._turn, self._step)
         try:
             result: calls.ModelResult = await workflow.execute_activity(
                 names.CALL_MODEL,
-                calls.ModelInput(
-                    execution_id=self._input.execution_id,
-                    turn=self._turn,
-                    step=self._step,
-                    message_id=names.assistant_message_id(self._input.execution_id, self._turn, self._step),
-                    base=base,
-                    tail=tail,
-                    digest=self._conversation.digest(),
-                    hold=bool(self._outbox),
-                ),
+                self._model_input(message_id),
                 result_type=calls.ModelResult,
                 activity_id=f"model-{self._turn}-{self._step}",
                 **options.MODEL,
@@ -369,12 +376,58 @@ class Loop:
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            raise TurnFailed(f"The model could not be called: {outcomes.cause_of(error)}") from error
+            failed = TooLong if outcomes.kind_of(error) == CONTEXT_OVERFLOW else TurnFailed
+            raise failed(f"The model could not be called: {outcomes.cause_of(error)}") from error
+        self._tokens = int(result.usage.get("input_tokens") or 0) + int(result.usage.get("output_tokens") or 0)
         self._conversation.append(result.message)
         self._outbox += result.undelivered
         self._usage = self._usage.plus(ex.Usage.parse(result.usage))
         self._turn_record.update(model=result.model, model_provider=result.provider)
         return result
+
+    async def _compact(self) -> bool:
+        """Have the beginning of the conversation summed up for the model; False where that gains nothing or fails.
+
+        It counts as a model call. Whether it is over is asked again before the call for which it was done.
+        """
+        self._tokens = 0
+        keeps_from = compaction.cut(self._conversation.messages)
+        if keeps_from is None:
+            return False
+        await self._deliver()
+        self._step += 1
+        self._steps += 1
+        summary_id = names.summary_message_id(self._input.execution_id, self._turn, self._step)
+        try:
+            result: calls.ModelResult = await workflow.execute_activity(
+                names.COMPACT,
+                calls.CompactInput(self._model_input(summary_id), keeps_from),
+                result_type=calls.ModelResult,
+                activity_id=f"summary-{self._turn}-{self._step}",
+                **options.MODEL,
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            workflow.logger.warning("compaction.failed %s", outcomes.cause_of(error))
+            return False
+        self._conversation.append(result.message)
+        self._outbox += result.undelivered
+        self._usage = self._usage.plus(ex.Usage.parse(result.usage))
+        return True
+
+    def _model_input(self, message_id: str) -> calls.ModelInput:
+        base, tail = self._conversation.delta()
+        return calls.ModelInput(
+            execution_id=self._input.execution_id,
+            turn=self._turn,
+            step=self._step,
+            message_id=message_id,
+            base=base,
+            tail=tail,
+            digest=self._conversation.digest(),
+            hold=bool(self._outbox),
+        )
 
     # -- tools
 
@@ -709,5 +762,5 @@ class Loop:
 
 _CARRIED = (
     *("status", "error", "turn", "turns_ended", "step", "steps", "worked", "permitted"),
-    *("outbox", "turn_record", "tool_records", "tainted", "limits", "not_raised", "raises"),
+    *("outbox", "turn_record", "tool_records", "tainted", "limits", "not_raised", "raises", "tokens"),
 )

@@ -25,6 +25,12 @@ def cause_of(error: FailureError) -> str:
     return str(getattr(cause, "message", None) or cause or error)
 
 
+def kind_of(error: FailureError) -> str | None:
+    """The type that whoever raised it gave the failure of an activity."""
+    cause = _cause(error)
+    return cause.type if isinstance(cause, ApplicationError) else None
+
+
 def refused(error: FailureError) -> bool:
     """Whether trying again is of no use: the other side has answered no. Silence and time limits are no answer."""
     cause = _cause(error)

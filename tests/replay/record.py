@@ -31,7 +31,8 @@ def record(stack: Stack) -> Iterator[tuple[str, str]]:
     """(shape, history as JSON text) of one run each; a shape of several runs is numbered."""
     stack.worker()
     agents = ((shape, f"agent-execution-{execution}") for shape, execution in _executions(stack))
-    for shape, workflow_id in (*agents, *_teams(stack)):
+    limits = ((shape, f"agent-execution-{execution}") for shape, execution in _limits(stack))
+    for shape, workflow_id in (*agents, *limits, *_teams(stack)):
         texts = asyncio.run(_histories(stack.temporal_address, workflow_id))
         for number, text in enumerate(texts, 1):
             yield (shape if len(texts) == 1 else f"{shape}-{number}"), text
@@ -92,6 +93,24 @@ def _executions(stack: Stack) -> Iterator[tuple[str, str]]:
     execution = stack.execute(script(*[shell("true")] * 60, {"text": "The end."}), agent=agent)
     assert stack.wait(execution, timeout=120)["status"] == "completed"
     yield "continued", execution
+
+
+def _limits(stack: Stack) -> Iterator[tuple[str, str]]:
+    """A limit that a person raises, and a conversation that is summed up."""
+    budgets = {"budgets": {"max_steps": 1, "on_limit": "ask"}}
+    asking = stack.agent("asking", skills=[SHELL], configuration=budgets)
+    execution = stack.execute(script(shell("true"), {"text": "Raised."}), agent=asking)
+    asked = stack.first(execution, "approval_requested")
+    stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
+    assert stack.wait(execution)["status"] == "completed"
+    yield "raised", execution
+
+    compact = stack.agent("compact", skills=[SHELL], configuration={"compaction": {"at_tokens": 1}})
+    execution = stack.execute(script(shell("true"), {"text": "."}), agent=compact)
+    assert stack.wait(execution)["status"] == "completed"
+    kinds = [e["data"].get("kind") for e in stack.events(execution) if e["event"] == "notice"]
+    assert "compaction" in kinds
+    yield "compacted", execution
 
 
 def _teams(stack: Stack) -> Iterator[tuple[str, str]]:

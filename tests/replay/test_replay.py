@@ -30,6 +30,8 @@ SHAPES = {
     "chat",
     "cancelled",
     "failed",
+    "raised",
+    "compacted",
     "continued-1",
     "continued-2",
     "team-coordinate",

@@ -1,0 +1,105 @@
+"""Long conversations: a summary stands in for the beginning of one when a model is asked; the whole text is kept.
+
+A summary is a message of the conversation like any other (so it is transported, digested and kept like them):
+
+    {role: "system", content, message_id, timestamp, keeps_from: id of the first message that it does not stand for}
+
+The newest one counts. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from kubiya_worker.protocol import messages as m
+
+KEEPS_FROM: Final = "keeps_from"
+KEPT: Final = 4  # a quarter of what the model was given stays word for word
+HEAD: Final = "[Summary of the conversation so far; the messages themselves are left out]"
+SHARE: Final = {"tool": 3_000}  # characters of one message in the text to be summarised
+SHARE_OF_OTHERS: Final = 20_000
+
+OVERFLOW_ONLY: Final = -1  # of `compact_at`: the window is not known, so the provider's refusal is waited for
+
+
+def threshold(configured: Any, window: int | None) -> int:
+    """`compact_at` of an agent whose configuration has `compaction: false`, `{at_tokens}` or nothing.
+
+    0 is never, OVERFLOW_ONLY when the provider refuses, else tokens. `window` is the model's. ValueError for nonsense.
+    """
+    if configured is False:
+        return 0
+    if configured in (None, True):
+        return window * 3 // 4 if window else OVERFLOW_ONLY
+    tokens = (
+        configured.get("at_tokens") if isinstance(configured, Mapping) and set(configured) == {"at_tokens"} else None
+    )
+    if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens <= 0:
+        raise ValueError(f'compaction is false or {{"at_tokens": <number>}}, not {configured!r}')
+    return tokens
+
+
+def is_summary(message: m.Message) -> bool:
+    return KEEPS_FROM in message
+
+
+def for_model(messages: Sequence[m.Message]) -> list[m.Message]:
+    """What the model is given. A summary whose place is not found is passed over."""
+    said = [x for x in messages if not is_summary(x)]
+    places = {x["message_id"]: at for at, x in enumerate(said)}
+    summary = next((x for x in reversed(messages) if is_summary(x) and x[KEEPS_FROM] in places), None)
+    if summary is None:
+        return said
+    rest = said[places[summary[KEEPS_FROM]] :]
+    text = f"{HEAD}\n\n{summary['content']}"
+    if rest[0]["role"] == "user":  # some providers want the roles to alternate
+        return [{**rest[0], "content": f"{text}\n\n[End of the summary]\n\n{rest[0]['content']}"}, *rest[1:]]
+    return [{"role": "user", "content": text, "message_id": summary["message_id"]}, *rest]
+
+
+def cut(messages: Sequence[m.Message]) -> str | None:
+    """The id of the first message that a new summary leaves alone; None when nothing can be gained.
+
+    Later than where the last summary ended, and never between a tool call and its result.
+    """
+    given = for_model(messages)
+    before = {str(x[KEEPS_FROM]) for x in messages if is_summary(x)}
+    left = sum(map(m.size_of, given)) / KEPT
+    chosen: str | None = None
+    for message in reversed(given[1:]):
+        if message["message_id"] in before:
+            break
+        left -= m.size_of(message)
+        if chosen is not None and left < 0:
+            break
+        if message["role"] != "tool":
+            chosen = str(message["message_id"])
+    return chosen
+
+
+def covered(messages: Sequence[m.Message], keeps_from: str) -> list[m.Message]:
+    """What a new summary stands for, the previous one included."""
+    given = for_model(messages)
+    end = next((at for at, x in enumerate(given) if x["message_id"] == keeps_from), 0)
+    return given[:end]
+
+
+def as_text(messages: Sequence[m.Message], limit: int) -> str:
+    """The conversation to be summarised, in at most about `limit` characters: what is too long is cut in its middle."""
+    parts = []
+    for message in messages:
+        role = str(message["role"])
+        about = f" {message.get('tool_name')} ({message.get('status')})" if role == "tool" else ""
+        lines = [f"## {role}{about}", shortened(str(message.get("content") or ""), SHARE.get(role, SHARE_OF_OTHERS))]
+        lines += [f"[calls {x['name']} {shortened(x['arguments'], 1000)}]" for x in message.get("tool_calls") or ()]
+        parts.append("\n".join(filter(None, lines)))
+    return shortened("\n\n".join(parts), limit)
+
+
+def shortened(text: str, limit: int) -> str:
+    """Its beginning and its end, and between them how much is left out."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n[… {len(text) - 2 * half} characters …]\n{text[-half:]}"

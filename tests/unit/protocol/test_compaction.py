@@ -1,0 +1,99 @@
+"""What a model is given of a long conversation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kubiya_worker.protocol import compaction as c
+
+
+def message(role: str, name: str, content: str = "", **more: Any) -> dict[str, Any]:
+    return {"role": role, "message_id": name, "content": content or name, **more}
+
+
+def summary(name: str, keeps_from: str) -> dict[str, Any]:
+    return message("system", name, f"of {name}", keeps_from=keeps_from)
+
+
+def step(number: int, size: int = 1000) -> list[dict[str, Any]]:
+    call = {"id": f"c{number}", "name": "shell", "arguments": "{}"}
+    return [
+        message("assistant", f"a{number}", tool_calls=[call]),
+        message("tool", f"t{number}", "x" * size, tool_call_id=f"c{number}", tool_name="shell", status="success"),
+    ]
+
+
+def ids(messages: list[dict[str, Any]]) -> list[str]:
+    return [x["message_id"] for x in messages]
+
+
+TASK = message("user", "task", "Do it.")
+
+
+def test_without_a_summary_all_of_it_is_given() -> None:
+    assert c.for_model([TASK, *step(1)]) == [TASK, *step(1)]
+
+
+def test_the_newest_summary_stands_for_what_came_before() -> None:
+    talk = [TASK, *step(1), *step(2), summary("s1", "a2"), *step(3), summary("s2", "a3"), *step(4)]
+    given = c.for_model(talk)
+    assert ids(given) == ["s2", "a3", "t3", "a4", "t4"]
+    assert given[0]["role"] == "user" and "of s2" in given[0]["content"]
+
+
+def test_the_roles_alternate_when_a_persons_message_follows() -> None:
+    talk = [TASK, *step(1), message("user", "more", "And that."), summary("s1", "more")]
+    (given,) = c.for_model(talk)
+    assert given["role"] == "user" and "of s1" in given["content"] and given["content"].endswith("And that.")
+
+
+def test_a_summary_whose_place_is_gone_is_passed_over() -> None:
+    assert c.for_model([TASK, summary("s1", "nowhere"), *step(1)]) == [TASK, *step(1)]
+
+
+def test_a_quarter_is_kept_and_calls_stay_with_their_results() -> None:
+    talk = [TASK, *(x for number in range(1, 9) for x in step(number))]
+    assert c.cut(talk) == "a7", "two steps of eight"
+    assert ids(c.covered(talk, "a7"))[-1] == "t6"
+    big_end = [TASK, *step(1), *step(2, 50_000)]
+    assert c.cut(big_end) == "a2", "the last exchange is never covered"
+
+
+def test_each_summary_covers_more_than_the_one_before() -> None:
+    talk = [TASK, *step(1), *step(2)]
+    at = c.cut(talk)
+    assert at == "a2"
+    talk.append(summary("s1", at))
+    assert c.cut(talk) is None, "nothing can be gained: asking again would never end"
+    talk += step(3)
+    assert c.cut(talk) == "a3"
+    assert ids(c.covered(talk, "a3")) == ["s1", "a2", "t2"], "the earlier summary is part of the later one"
+    assert c.cut([TASK]) is None
+
+
+def test_the_text_is_bounded_and_says_what_it_leaves_out() -> None:
+    text = c.as_text([TASK, *step(1, 100_000), *step(2, 100_000)], 4_000)
+    assert len(text) < 4_100 and "characters …]" in text and text.startswith("## user\nDo it.")
+    assert "[calls shell {}]" in c.as_text(step(1), 100_000)
+
+
+@pytest.mark.parametrize(
+    ("configured", "window", "expected"),
+    [
+        (None, 200_000, 150_000),
+        (None, None, c.OVERFLOW_ONLY),
+        (True, None, c.OVERFLOW_ONLY),
+        (False, 200_000, 0),
+        ({"at_tokens": 5}, 200_000, 5),
+    ],
+)
+def test_the_threshold(configured: Any, window: int | None, expected: int) -> None:
+    assert c.threshold(configured, window) == expected
+
+
+@pytest.mark.parametrize("configured", ["yes", {}, {"at_tokens": 0}, {"at_tokens": True}, {"at": 5}, [5], 7])
+def test_nonsense_is_refused(configured: Any) -> None:
+    with pytest.raises(ValueError, match="compaction is false or"):
+        c.threshold(configured, None)
