@@ -98,7 +98,7 @@ class Home:
                     folder.chmod(0o700)
         except OSError as error:
             raise ConfigurationError(
-                f"The worker's folder {self.folder} cannot be used: {error.strerror}",
+                f"The worker's folder {error.filename or self.folder} cannot be used: {error.strerror}",
                 remedy="Check HOME, and the folder's owner and rights",
             ) from error
         if not os.access(self.folder, os.W_OK) or not os.access(self.logs, os.W_OK):

@@ -180,7 +180,11 @@ async def _work(
 ) -> int:
     identity = f"{registration.worker_id}@{settings.worker_hostname}"
     notifier.send("STATUS=connecting to Temporal")
-    connecting = asyncio.create_task(connect(settings, registration, identity, payloads, monitor.sdk_port))
+
+    def say(text: str) -> None:
+        notifier.send(f"STATUS={text}")
+
+    connecting = asyncio.create_task(connect(settings, registration, identity, payloads, monitor.sdk_port, say))
     stopping = asyncio.create_task(stop.asked.wait())
     await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not connecting.done():

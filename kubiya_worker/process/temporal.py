@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -130,8 +131,9 @@ async def connect(
     identity: str,
     payloads: Payloads,
     metrics_port: int | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Client:
-    """Connected, or tried for ever while nobody answers. Raises for what another try does not mend."""
+    """Connected, or tried for ever while nobody answers (`say` hears why). Raises for what another try does not mend."""
     address = address_of(settings.temporal_host or registration.temporal_host)
     namespace = settings.temporal_namespace or registration.temporal_namespace
     key = registration.temporal_api_key
@@ -165,6 +167,7 @@ async def connect(
         except RuntimeError as error:  # the SDK's core reports a failed connection this way
             reason = str(error)
         delay = backoff.next()
+        say(f"failed to connect to Temporal at {address}: {_short(reason)}")
         hint = {"hint": "a server without TLS needs TEMPORAL_TLS=false"} if tls is True and not key else {}
         log.warning(
             "temporal.unreachable",
