@@ -39,7 +39,14 @@ def _bytes(_: click.Context, __: click.Parameter, value: str | None) -> int | No
     return int(found[1]) << {"": 0, "b": 0, "k": 10, "m": 20, "g": 30}[found[2].lower()]
 
 
-@click.command()
+class _Start(click.Command):
+    """Leaves blank words out: the worker guide's example of log rotation has blanks behind a line's backslash."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [word for word in args if word.strip() or not word])
+
+
+@click.command(cls=_Start)
 @click.option("--queue-id", shell_complete=queues, help="Worker queue, by id or name (or QUEUE_ID).")
 @click.option("--type", "deployment_type", help="Deployment type: local or docker.  [default: local]")
 @click.option("-d", "--daemon", "daemon_mode", is_flag=True, default=None, help="Run in the background, supervised.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -13,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.daemon import Daemons
-from tests.support.stack import Process, wait_until
+from tests.support.daemon import KUBIYA, Daemons
+from tests.support.stack import BIN, Process, free_port, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 QUEUE = "default"
@@ -24,7 +25,7 @@ def sh(daemons: Daemons, command: str, **env: str) -> str:
     """A line of the guide, in a person's shell."""
     done = subprocess.run(
         ["bash", "-c", command.replace("<queue-id>", QUEUE)],
-        env=daemons.environment(**env),
+        env=daemons.environment(PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}", **env),
         cwd=daemons.home,
         capture_output=True,
         text=True,
@@ -98,6 +99,16 @@ def test_rotation_flags(daemons: Daemons) -> None:
     assert "52428800" in text and "10 backups" in text
 
 
+def test_rotation_as_it_is_pasted(daemons: Daemons) -> None:
+    """Behind the backslash there are blanks and a comment, so the shell makes a word of a blank, and two commands."""
+    text = (
+        "kubiya worker start \\\n  --queue-id=<queue-id> \\\n  --daemon \\\n"
+        "  --max-log-size=52428800 \\    # 50 MB\n  --max-log-backups=10; true"
+    )
+    assert sh(daemons, text).startswith("ready: ")
+    assert "52428800" in (daemons.folder() / "daemon_info.txt").read_text()
+
+
 def test_rotated_files_have_the_guides_names(daemons: Daemons) -> None:
     daemons.start(QUEUE, "--max-log-size", "4096", "--max-log-backups", "2", LOG_LEVEL="DEBUG")
     logs = daemons.folder() / "logs"
@@ -153,6 +164,24 @@ def test_debug_logging(daemons: Daemons) -> None:
 # -- Connection errors
 
 
+def test_temporal_that_cannot_be_reached_is_named(daemons: Daemons) -> None:
+    """While the control plane is there: the start says what it waits for, and so does the status."""
+    address = f"127.0.0.1:{free_port()}"
+    argv = ("worker", "start", "--queue-id", QUEUE, "-d", "--wait-timeout", "20")
+    done = daemons.run(*argv, check=False, TEMPORAL_HOST=address)
+    assert done.returncode == 75 and f"failed to connect to Temporal at {address}" in done.stderr.splitlines()[-1]
+    assert f"Temporal at {address}" in daemons.run("worker", "status").stdout
+
+
+def test_the_ports_of_the_guide_are_the_ones_that_are_used(daemons: Daemons) -> None:
+    """`telnet`: the control plane's port answers before a worker is started, and that is where the worker goes."""
+    host, _, port = daemons.stack.url.removeprefix("http://").partition(":")
+    sh(daemons, f"exec 3<>/dev/tcp/{host}/{port}")
+    daemons.start(QUEUE)
+    peers = {c.raddr.port for c in psutil.Process(daemons.worker_pid()).net_connections() if c.raddr}
+    assert peers <= {int(port), daemons.stack.temporal_port} and daemons.stack.temporal_port in peers
+
+
 def test_the_gateway_variable_wins(daemons: Daemons) -> None:
     daemons.start(QUEUE, CONTROL_PLANE_URL="http://127.0.0.1:9")
     assert daemons.pid_file()["control_plane_url"] == daemons.stack.url
@@ -188,6 +217,22 @@ def test_clearing_the_venv_heals_it(daemons: Daemons) -> None:
     assert psutil.Process(daemons.worker_pid()).cmdline()[0] == str(daemons.folder() / "venv" / "bin" / "python")
 
 
+def test_restarting_in_the_foreground_makes_the_venv_again(daemons: Daemons) -> None:
+    """ "Module not found": the venv is there, and something in it is not."""
+    daemons.start(QUEUE)
+    daemons.run("worker", "stop")
+    for path in (daemons.folder() / "venv" / "lib").rglob("*.pth"):
+        path.unlink()
+    worker = Process([KUBIYA, "worker", "start", f"--queue-id={QUEUE}"], daemons.environment(), daemons.home)
+    try:
+        worker.expect("worker.ready", 60)
+        assert any("venv" in line for line in worker.lines)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    finally:
+        worker.kill()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_manual_repair(daemons: Daemons) -> None:
@@ -209,8 +254,27 @@ def test_the_manual_repair(daemons: Daemons) -> None:
 
 
 def test_max_concurrent_activities_reaches_the_worker(daemons: Daemons) -> None:
-    daemons.start(QUEUE, MAX_CONCURRENT_ACTIVITIES="5")
-    assert psutil.Process(daemons.worker_pid()).environ()["MAX_CONCURRENT_ACTIVITIES"] == "5"
+    """And holds: of three calls that could run at once, one does."""
+    daemons.start(QUEUE, MAX_CONCURRENT_ACTIVITIES="1")
+    agent = daemons.stack.agent("sleeper", skills=[{"type": "sleep", "name": "sleep"}])
+    call = {"name": "sleep", "arguments": {"seconds": 1}}
+    script = "demo:script " + json.dumps([{"tools": [call]}, {"text": "slept"}])
+    executions = [daemons.stack.execute(script, agent=agent) for _ in range(3)]
+    spans = []
+    for execution in executions:
+        assert daemons.stack.wait(execution)["status"] == "completed"
+        (made,) = daemons.stack.call("GET", f"/analytics/executions/{execution}/details")["tool_calls"]
+        spans.append((made["started_at"], made["completed_at"]))
+    spans.sort()
+    assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(spans)), spans
+
+
+def test_a_restart_now_and_then_is_graceful(daemons: Daemons) -> None:
+    pid = daemons.start(QUEUE)
+    worker = daemons.worker_pid()
+    sh(daemons, "kubiya worker restart")
+    assert daemons.pid_file()["pid"] == pid and daemons.worker_pid() != worker
+    assert "worker.drained" in (daemons.folder() / "logs" / "worker.log").read_text()
 
 
 # -- Logs not appearing
@@ -230,6 +294,21 @@ def test_a_folder_that_cannot_be_written_is_named(daemons: Daemons) -> None:
     (daemons.workers / QUEUE).write_text("in the way")
     done = daemons.run("worker", "start", "--queue-id", QUEUE, "-d", check=False)
     assert done.returncode == 78 and str(daemons.workers / QUEUE) in done.stderr
+
+
+def test_a_logs_folder_that_is_none_is_named(daemons: Daemons) -> None:
+    daemons.folder().mkdir(parents=True)
+    (daemons.folder() / "logs").write_text("in the way")
+    done = daemons.run("worker", "start", "--queue-id", QUEUE, "-d", check=False)
+    assert done.returncode == 78 and str(daemons.folder() / "logs") in done.stderr
+    assert not daemons.processes()
+
+
+def test_the_log_level_says_what_is_written(daemons: Daemons) -> None:
+    daemons.start(QUEUE, LOG_LEVEL="ERROR")
+    daemons.run("worker", "stop")
+    log = (daemons.folder() / "logs" / "worker.log").read_text()
+    assert "worker.ready" not in log and "supervisor.started" in log  # whose lines are few, and always there
 
 
 # -- Worker status check
