@@ -133,7 +133,7 @@ async def connect(
     metrics_port: int | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Client:
-    """Connected, or tried for ever while nobody answers (`say` hears why). Raises for what another try does not mend."""
+    """Connected, or tried for ever while nobody answers (`say` hears why). Raises for what no try mends."""
     address = address_of(settings.temporal_host or registration.temporal_host)
     namespace = settings.temporal_namespace or registration.temporal_namespace
     key = registration.temporal_api_key
