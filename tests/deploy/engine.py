@@ -65,6 +65,8 @@ def engine() -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(30)
+            # Of containers on the host's network it leaves this mount, and a folder with a mount cannot be removed.
+            subprocess.run(["umount", str(folder / "exec" / "netns" / "default")], capture_output=True, check=False)
 
 
 def _answers(address: str) -> bool:
