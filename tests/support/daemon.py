@@ -52,6 +52,7 @@ class Daemons:
         base = {k: v for k, v in os.environ.items() if not k.startswith(("KUBIYA_", "SUPERVISOR_", "NOTIFY_"))}
         own = {
             "HOME": str(self.home),
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "KUBIYA_API_KEY": self.stack.key,
             "CONTROL_PLANE_GATEWAY_URL": self.stack.url,

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.support.daemon import KUBIYA, Daemons
-from tests.support.stack import BIN, Process, free_port, wait_until
+from tests.support.stack import Process, free_port, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 QUEUE = "default"
@@ -25,7 +25,7 @@ def sh(daemons: Daemons, command: str, **env: str) -> str:
     """A line of the guide, in a person's shell."""
     done = subprocess.run(
         ["bash", "-c", command.replace("<queue-id>", QUEUE)],
-        env=daemons.environment(PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}", **env),
+        env=daemons.environment(**env),
         cwd=daemons.home,
         capture_output=True,
         text=True,
