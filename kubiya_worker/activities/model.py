@@ -15,12 +15,13 @@ from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.history import context_of, conversation_of
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.errors import WorkerError
-from kubiya_worker.models.base import TEXT, Delta, ModelError, ModelReply, ModelRequest
+from kubiya_worker.models.base import TEXT, THINKING, Delta, ModelError, ModelReply, ModelRequest
 from kubiya_worker.protocol import calls, compaction, names
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools.redact import Redactor
 
 HEARTBEAT_EVERY = 1.0  # seconds; the SDK throttles to the worker's limit
 
@@ -87,7 +88,8 @@ class ModelActivities:
             settings=context.model_config,
             metadata=self.trace(call.execution_id, context),
         )
-        clean = runtime.redactor.stream()
+        redactor = runtime.redactor_of(call.execution_id)
+        clean = {kind: redactor.stream() for kind in (TEXT, THINKING)}
         reply: ModelReply | None = None
         count = 0
         async with contextlib.aclosing(model.stream(request)) as stream:
@@ -96,14 +98,16 @@ class ModelActivities:
                     reply = item
                 elif isinstance(item, Delta):
                     count += 1
-                    self._emit_delta(out, call.message_id, item, clean.feed, f"{tag}:{count}")
-        rest = clean.flush()
-        if rest:
-            self._emit_delta(out, call.message_id, Delta(TEXT, rest), str, f"{tag}:rest")
+                    shown = clean[item.kind].feed(item.content)
+                    if item.kind == TEXT:  # thoughts come before it
+                        _emit(out, call.message_id, THINKING, clean[THINKING].flush(), f"{tag}:{count}")
+                    _emit(out, call.message_id, item.kind, shown, f"{tag}:{count}")
+        for kind in (THINKING, TEXT):
+            _emit(out, call.message_id, kind, clean[kind].flush(), f"{tag}:rest")
         if reply is None:
             raise ModelError("The model's answer ended without a result", kind="cut_stream", retryable=True)
         usage = await self.priced(context.model_id, reply)
-        message = self._message(call, reply, conversation)
+        message = self._message(call, reply, conversation, redactor)
         out.emit(
             ev.event(
                 f"message:{call.message_id}:{tag}",
@@ -124,22 +128,13 @@ class ModelActivities:
         nanos = await asyncio.to_thread(self._runtime.models.nanos, model_id, reply.usage, reply.model)
         return replace(reply.usage, cost_nanos=nanos or 0)
 
-    def _emit_delta(self, out: Publisher, message_id: str, delta: Delta, clean: object, number: str) -> None:
-        assert callable(clean)
-        if delta.kind == TEXT:
-            text = clean(delta.content)
-            if text:
-                data = {"role": "assistant", "content": text, "is_chunk": True, "message_id": message_id}
-                out.emit(ev.event(f"chunk:{message_id}:{number}", ev.MESSAGE_CHUNK, data))
-        elif delta.content:
-            data = {"message_id": message_id, "index": 0, "thinking": self._runtime.redactor.text(delta.content)}
-            out.emit(ev.event(f"thinking:{message_id}:{number}", ev.THINKING_DELTA, data))
-
-    def _message(self, call: calls.ModelInput, reply: ModelReply, conversation: list[m.Message]) -> m.Message:
+    def _message(
+        self, call: calls.ModelInput, reply: ModelReply, conversation: list[m.Message], redactor: Redactor
+    ) -> m.Message:
         """The assistant message; ids of tool calls are made unique within the execution, providers repeat them."""
         taken = {c["id"] for message in conversation for c in message.get("tool_calls") or []}
         tool_calls: list[m.ToolCall] = []
-        for asked in reply.tool_calls:
+        for asked in redactor.value(reply.tool_calls):
             call_id = (
                 asked["id"]
                 if asked["id"] and asked["id"] not in taken
@@ -151,19 +146,19 @@ class ModelActivities:
             tool_calls.append({**asked, "id": call_id})
         message: m.Message = {
             "role": "assistant",
-            "content": self._runtime.redactor.text(reply.content),
+            "content": redactor.text(reply.content),
             "message_id": call.message_id,
             "timestamp": ev.now(),
         }
         if tool_calls:
             message["tool_calls"] = tool_calls
         if reply.thinking:
-            message["thinking"] = reply.thinking
+            message["thinking"] = redactor.value(reply.thinking)
         return message
 
     def failure(self, call: calls.ModelInput, error: ModelError, out: Publisher, tag: str) -> ApplicationError:
         """The fault as Temporal's retry policy understands it, and a line for whoever watches."""
-        text = self._runtime.redactor.text(error.line())
+        text = self._runtime.redactor_of(call.execution_id).text(error.line())
         if error.retryable:
             wait = f", trying again in {error.retry_after:g} s" if error.retry_after else ", trying again"
             data = {
@@ -192,3 +187,15 @@ class ModelActivities:
             "agent_name": context.agent_name,
             "model": context.model_id,
         }
+
+
+def _emit(out: Publisher, message_id: str, kind: str, text: str, number: str) -> None:
+    """A piece of an answer or of a thought, for whoever watches; none for an empty one."""
+    if not text:
+        return
+    if kind == TEXT:
+        data = {"role": "assistant", "content": text, "is_chunk": True, "message_id": message_id}
+        out.emit(ev.event(f"chunk:{message_id}:{number}", ev.MESSAGE_CHUNK, data))
+    else:
+        data = {"message_id": message_id, "index": 0, "thinking": text}
+        out.emit(ev.event(f"thinking:{message_id}:{number}", ev.THINKING_DELTA, data))

@@ -84,6 +84,10 @@ class Runtime:
         # Else the supervisor finds it for a moment after the worker's end, and warns of what was left behind.
         await asyncio.to_thread(programs.close)
 
+    def redactor_of(self, execution_id: str) -> Redactor:
+        """With what the execution's environment hides, once that is known here."""
+        return self.redactors.get(execution_id) or self.redactor
+
     def forget(self, execution_id: str) -> None:
         """Drop what is kept of an execution that is over."""
         for kept in (self.transcripts, self.contexts, self.toolsets, self.environments, self.servers, self.redactors):

@@ -25,7 +25,7 @@ from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools import hidden, mcp
 from kubiya_worker.tools.arguments import parse_arguments
 from kubiya_worker.tools.base import Tool, ToolArgumentsError, ToolContext, ToolResult, Toolset
-from kubiya_worker.tools.redact import Redactor
+from kubiya_worker.tools.redact import AT_WORK, Redactor
 from kubiya_worker.tools.toolset import build_toolset
 
 EVENT_OUTPUT: Final = 10_000  # characters of a tool's output in its event; the conversation has all of it
@@ -130,6 +130,7 @@ class ToolActivities:
             known = Redactor([*runtime.secrets, *hidden.values(environment, servers)])
             if runtime.environments.get(call.execution_id) is not None:  # not while it cannot be had
                 runtime.redactors.put(call.execution_id, known)
+        AT_WORK.set(known)
         return known
 
     async def _look_up(self, call: calls.ToolInput) -> str:

@@ -12,6 +12,7 @@ from temporalio.client import Client
 from temporalio.worker import Interceptor, Worker
 
 from kubiya_worker import activities, extensions
+from kubiya_worker.activities.scrub import Scrub
 from kubiya_worker.control_plane.client import ControlPlane, Registration
 from kubiya_worker.models import Endpoint, Models
 from kubiya_worker.models.prices import Prices
@@ -70,7 +71,7 @@ def build_worker(
     secrets: Sequence[str],
     interceptors: Sequence[Interceptor],
 ) -> tuple[Worker, activities.Runtime]:
-    """`secrets`: values beside those of settings and registration that must not leave the process."""
+    """`secrets`: values that must not leave the process."""
     runtime = activities.Runtime(
         control_plane=control_plane,
         temporal=client,
@@ -80,11 +81,7 @@ def build_worker(
         hostname=settings.worker_hostname,
         enforcer=enforcer_of(settings),
         longest_call=settings.activity_timeout,
-        secrets=(
-            *settings.secrets,
-            *secrets,
-            *filter(None, (registration.temporal_api_key, registration.litellm_api_key)),
-        ),
+        secrets=secrets,
     )
     own = activities.build(runtime)
     found = extensions.load(settings.extensions, names.OURS)
@@ -101,7 +98,7 @@ def build_worker(
             activities=[*own, *found.activities],
             activity_executor=ThreadPoolExecutor(settings.max_concurrent_activities, "custom-activity"),
             workflow_runner=Sandbox(),
-            interceptors=interceptors,
+            interceptors=[Scrub(runtime), *interceptors],
             max_concurrent_activities=settings.max_concurrent_activities,
             max_cached_workflows=CACHED_WORKFLOWS,
             graceful_shutdown_timeout=timedelta(seconds=settings.grace_period),

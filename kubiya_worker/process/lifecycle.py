@@ -25,6 +25,7 @@ from kubiya_worker.process.condition import Condition
 from kubiya_worker.process.counters import Counters
 from kubiya_worker.process.health import HealthFile, Pulse
 from kubiya_worker.process.heartbeat import Heartbeat
+from kubiya_worker.process.hider import Hider
 from kubiya_worker.process.logging import Recent
 from kubiya_worker.process.monitor import Monitor
 from kubiya_worker.process.notify import Notifier
@@ -43,7 +44,9 @@ TAKE_BACK_WITHIN: Final = 2.0  # seconds that a registration under way is waited
 CLOSE_WITHIN: Final = 1.0
 
 
-async def run(settings: Settings, control_plane: ControlPlane, payloads: Payloads, recent: Recent, began: float) -> int:
+async def run(
+    settings: Settings, control_plane: ControlPlane, payloads: Payloads, hide: Hider, recent: Recent, began: float
+) -> int:
     """From registration to disconnection. Returns the exit code; raises WorkerError for what a person has to mend."""
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(max_workers=32, thread_name_prefix="io"))
@@ -57,6 +60,7 @@ async def run(settings: Settings, control_plane: ControlPlane, payloads: Payload
     if registration is None:
         log.info("worker.stopped", reason=stop.reason, registered=False)
         return EX_OK
+    hide.add((registration.temporal_api_key, registration.litellm_api_key))
     log.info(
         "worker.registered",
         queue=registration.queue_name or settings.queue_id,
@@ -65,13 +69,13 @@ async def run(settings: Settings, control_plane: ControlPlane, payloads: Payload
     )
 
     def goodbye(code: int, message: str | None) -> None:
-        _disconnect(control_plane, registration.worker_id, stop.reason, code, message)
+        _disconnect(control_plane, registration.worker_id, stop.reason, code, hide(message) if message else None)
 
     stop.last_words = lambda: goodbye(EX_TEMPFAIL, "cut off: the event loop did not come to an end in time")
     code, error_message = EX_OK, None
     try:
         payloads.require(registration.payload_key_id)
-        code = await _serve(settings, registration, control_plane, payloads, stop, notifier, recent, began)
+        code = await _serve(settings, registration, control_plane, payloads, hide, stop, notifier, recent, began)
     except WorkerError as error:
         code, error_message = error.exit_code, error.line()
         raise
@@ -119,6 +123,7 @@ async def _serve(
     registration: Registration,
     control_plane: ControlPlane,
     payloads: Payloads,
+    hide: Hider,
     stop: Stop,
     notifier: Notifier,
     recent: Recent,
@@ -147,7 +152,7 @@ async def _serve(
     status.start()
     try:
         return await _work(
-            settings, registration, control_plane, payloads, stop, notifier, counters, condition, monitor
+            settings, registration, control_plane, payloads, hide, stop, notifier, counters, condition, monitor
         )
     finally:
         monitor.close()
@@ -172,6 +177,7 @@ async def _work(
     registration: Registration,
     control_plane: ControlPlane,
     payloads: Payloads,
+    hide: Hider,
     stop: Stop,
     notifier: Notifier,
     counters: Counters,
@@ -193,7 +199,7 @@ async def _work(
         return EX_OK
     client = connecting.result()
     worker, runtime = build_worker(
-        settings, client, registration, control_plane, payloads.secrets, [counters, monitor.meter]
+        settings, client, registration, control_plane, hide.secrets, [counters, monitor.meter]
     )
     running = asyncio.create_task(worker.run())
     watching = asyncio.create_task(

@@ -11,7 +11,7 @@ import logging
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -72,18 +72,6 @@ def configure(level: str, form: str, hide: Callable[[str], str]) -> Recent:
         cache_logger_on_first_use=True,
     )
     return recent
-
-
-def hider(secrets: Sequence[str]) -> Callable[[str], str]:
-    """A function that takes these secrets out of a text."""
-    hidden = sorted((s for s in secrets if len(s) >= 6), key=len, reverse=True)
-
-    def hide(text: str) -> str:
-        for secret in hidden:
-            text = text.replace(secret, "[redacted]")
-        return text
-
-    return hide
 
 
 def _hiding(hide: Callable[[str], str]) -> Any:

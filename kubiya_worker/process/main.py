@@ -15,6 +15,7 @@ from kubiya_worker.process.leaving import leave
 
 if TYPE_CHECKING:
     from kubiya_worker.payloads.converter import Payloads
+    from kubiya_worker.process.hider import Hider
     from kubiya_worker.settings import Settings
 
 BEGAN = time.monotonic()
@@ -37,16 +38,16 @@ def _too_early(number: int, _: FrameType | None) -> None:
 def run(argv: Sequence[str]) -> int:
     from kubiya_worker.errors import EX_SOFTWARE, WorkerError
     from kubiya_worker.payloads.converter import Payloads
-    from kubiya_worker.process.logging import hider
+    from kubiya_worker.process.hider import Hider, of_environment
     from kubiya_worker.settings import resolve
 
     debug = os.environ.get("KUBIYA_DEBUG", "").lower() in ("1", "true", "yes", "on")
-    hide = hider([os.environ.get("KUBIYA_API_KEY", "")])
+    hide = Hider(of_environment(os.environ))
     try:
         settings = resolve(_flags(argv), os.environ)
-        hide = hider(settings.secrets)
+        hide.add(settings.secrets)
         payloads = Payloads.open(settings.payloads)
-        hide = hider((*settings.secrets, *payloads.secrets))
+        hide.add(payloads.secrets)
         return _work(settings, payloads, hide)
     except WorkerError as error:
         _say(error.line(), hide, debug)
@@ -71,7 +72,7 @@ def _flags(argv: Sequence[str]) -> dict[str, str]:
     return {k: v for k, v in vars(parser.parse_args(argv)).items() if v is not None}
 
 
-def _work(settings: Settings, payloads: Payloads, hide: Callable[[str], str]) -> int:
+def _work(settings: Settings, payloads: Payloads, hide: Hider) -> int:
     import resource
 
     from kubiya_worker.control_plane.client import ControlPlane
@@ -81,7 +82,7 @@ def _work(settings: Settings, payloads: Payloads, hide: Callable[[str], str]) ->
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     recent = logging.configure("DEBUG" if settings.debug else settings.log_level, settings.log_format, hide)
     control_plane = ControlPlane(settings.control_plane_url, settings.api_key)
-    return _until_over(lifecycle.run(settings, control_plane, payloads, recent, BEGAN))
+    return _until_over(lifecycle.run(settings, control_plane, payloads, hide, recent, BEGAN))
 
 
 def _until_over(main: Coroutine[Any, Any, int]) -> int:

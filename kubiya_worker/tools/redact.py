@@ -12,6 +12,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
@@ -78,6 +79,10 @@ class Redactor:
                 if any(len(form) > len(rest) and form.startswith(rest) for form in self._forms):
                     return at
         return len(text)
+
+
+# What is at work in this task: log lines that come of it are without its execution's secrets, too.
+AT_WORK: Final[ContextVar[Redactor | None]] = ContextVar("redactor", default=None)
 
 
 class RedactedStream:
