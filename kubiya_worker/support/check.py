@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,8 @@ LINE: Final = 16  # characters from which a line of a secret of several lines is
 _ESCAPES: Final = re.compile(rb"(?:\\u[0-9a-fA-F]{4})+|\\[\"\\/bfnrt]")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{8,}")
 _HEX: Final = re.compile(rb"[0-9a-fA-F]{12,}")
+_QUOTES: Final = re.compile(rb"\\([\\'\"])")  # as Python shows a string
+_SHELL: Final = re.compile(rb"'\"'\"'|'\\''")
 _URLSAFE: Final = bytes.maketrans(b"-_", b"+/")
 
 
@@ -39,6 +42,10 @@ def _views(data: bytes) -> Iterator[bytes]:
     once = _unescaped(data)
     yield once
     yield _unescaped(once)
+    yield _QUOTES.sub(rb"\1", data)
+    yield _QUOTES.sub(rb"\1", _QUOTES.sub(rb"\1", data))
+    yield _SHELL.sub(b"'", data)
+    yield html.unescape(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
     yield unquote_to_bytes(data)
     yield unquote_to_bytes(data.replace(b"+", b" "))
     for skipped in range(4):

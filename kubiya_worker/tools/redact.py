@@ -1,14 +1,15 @@
 """Secrets out of everything that leaves the worker: text, JSON, and streams in which a chunk can end inside a secret.
 
 A secret is looked for as it is and in the forms that tools and protocols give it: JSON-escaped (also twice, as in a
-string of JSON inside JSON), URL-encoded, hex, and base64 at each of the three offsets, in both alphabets. The lines of
-a secret of several lines (a private key) are secrets too. What is not found: a secret that was encoded in other ways,
-such as base64 broken into lines or single characters escaped at will.
+string of JSON inside JSON), as Python, shells and HTML quote it, URL-encoded, hex, and base64 at each of the three
+offsets, in both alphabets. The lines of a secret of several lines (a private key) are secrets too. What is not found: a
+secret that was encoded in other ways, such as base64 broken into lines or single characters escaped at will.
 """
 
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from collections.abc import Iterable
@@ -131,6 +132,13 @@ def _forms(secret: str) -> set[str]:
         once = json.dumps(secret, ensure_ascii=ascii_only)[1:-1]
         twice = json.dumps(once, ensure_ascii=ascii_only)[1:-1]
         forms |= {once, twice, once.replace("/", "\\/"), twice.replace("/", "\\\\/")}
+    # As Python shows it in an error or a list, a shell in a command, a page in its text.
+    shown = _python(secret)
+    forms |= shown.union(*map(_python, shown))
+    forms |= {secret.replace("'", "'\"'\"'"), secret.replace("'", "'\\''")}
+    page = html.escape(secret, quote=False)
+    forms |= {page, page.replace('"', "&quot;"), html.escape(secret)}
+    forms.add(page.replace('"', "&#34;").replace("'", "&#39;"))
     for encoded in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
         forms |= {encoded, _lower_escapes(encoded)}
     for offset in range(3):
@@ -139,6 +147,12 @@ def _forms(secret: str) -> set[str]:
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             forms.add(encode(b"\0" * offset + raw).decode()[first:last])
     return forms
+
+
+def _python(text: str) -> set[str]:
+    """As repr has it within whatever else: an apostrophe is escaped only beside quotes."""
+    shown = repr(f"{text}\"'")[1:-4]
+    return {shown, shown.replace("\\'", "'")}
 
 
 def _lower_escapes(encoded: str) -> str:

@@ -8,7 +8,7 @@ Answers are taken from the script in order, one for each request; a script that 
 `default`. An answer is an object; all fields are optional:
 
     text            str: streamed word by word (`chunk`: characters in each piece instead)
-    thinking        str: streamed before the text as `reasoning_content`
+    thinking        str: streamed before the text as `reasoning_content`, in pieces of the same size
     tools           [{name, arguments (object, or raw text: malformed if you like), id?}]: parallel tool calls
     finish_reason   str, or null for a stream that ends without one; by default what fits
     usage           object, or null for none; by default an estimate
@@ -318,7 +318,7 @@ def stream_of(answer: Answer, body: dict[str, Any]) -> list[str]:
 
     lines = [chunk({"role": "assistant", "content": ""})]
     if answer.get("thinking"):
-        lines += [chunk({"reasoning_content": piece}) for piece in pieces({"text": answer["thinking"]})]
+        lines += [chunk({"reasoning_content": piece}) for piece in pieces({**answer, "text": answer["thinking"]})]
     lines += [chunk({"content": piece}) for piece in pieces(answer)]
     if "error" in answer:
         return [*lines, json.dumps({"error": answer["error"]})]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,7 +99,6 @@ def test_a_secret_appears_nowhere(tmp_path: Path) -> None:
     workspace.mkdir()
     with ModelEndpoint() as endpoint, Stack(tmp_path) as stack, command_lines() as argv:
         secrets = [stack.key, MODEL_KEY, OTHER_KEY, TOOL_SECRET]
-        known = {"stack.key": stack.key}
         worker = stack.worker(
             OPENAI_BASE_URL=endpoint.url,
             OPENAI_API_KEY=MODEL_KEY,
@@ -109,7 +107,7 @@ def test_a_secret_appears_nowhere(tmp_path: Path) -> None:
             LOG_LEVEL="DEBUG",
         )
         attacks = "\n".join(filled(case, secret) for secret in secrets for case in LEAKS)
-        of_worker = "\n".join(filled(case, secret) for secret in secrets[:3] for case in LEAKS)
+        of_worker = "\n".join(filled(case, secret) for secret in secrets[:2] for case in LEAKS)
         (workspace / "attacks").write_text(attacks)
         (workspace / "benign").write_text("\n".join(BENIGN))
         stack.call("POST", "/approval-rules", ASK)
@@ -127,8 +125,8 @@ def test_a_secret_appears_nowhere(tmp_path: Path) -> None:
             {"tools": [shell("cat attacks"), shell("cat benign"), shell("sh -c 'env > environment; env'")]},
             {
                 "text": of_worker,
-                "chunk": 3,
-                "thinking": of_worker.replace("", " ")[:20_000],
+                "chunk": 13,
+                "thinking": of_worker,
                 "tools": [shell("cat no")],
             },
             {"text": "", "tools": [shell(f"echo approve {stack.key} {MODEL_KEY.replace(chr(34), '')}")]},
@@ -137,13 +135,14 @@ def test_a_secret_appears_nowhere(tmp_path: Path) -> None:
                 "text": "",
                 "tools": [{"name": f"none-{stack.key}", "arguments": {}}, {"name": "shell", "arguments": MODEL_KEY}],
             },
-            {"text": of_worker + "\n" + "\n".join(BENIGN), "chunk": 1},
+            {"text": of_worker + "\n" + "\n".join(BENIGN), "chunk": 9},
         ]
         first = stack.execute("Say all that you know.", agent=agent)
         asked = stack.first(first, "approval_requested")
         stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
         done = stack.wait(first, timeout=120)
-        endpoint.by_step = [{"status": 401, "body": {"error": {"message": f"Incorrect API key provided: {MODEL_KEY}"}}}]
+        repeated = filled("Incorrect API key: {{plain}}, {{base64_0}}, {{url}}", MODEL_KEY)
+        endpoint.by_step = [{"status": 400, "body": {"error": {"message": repeated}}}]
         second = stack.execute("Refuse.", agent=agent)
         refused = stack.wait(second)
         places = said(stack, first, second)
@@ -154,17 +153,14 @@ def test_a_secret_appears_nowhere(tmp_path: Path) -> None:
         places["command lines"] = "\n".join(argv).encode()
         environment = (workspace / "environment").read_text()
 
-    assert known and done["status"] == "completed" and refused["status"] == "failed", (done, refused)
+    assert done["status"] == "completed" and refused["status"] == "failed", (done, refused)
     found = {place: leaks(data, secrets) for place, data in places.items()}
     assert {place: numbers for place, numbers in found.items() if numbers} == {}
     # The same run with the redactor off would be full of them: everything was said, and in every place.
     for place in (f"/api/v1/executions/{first}/events?after=0", "history", f"/api/v1/executions/{first}/session"):
         assert places[place].count(REDACTED.encode()) > 100, place
     assert "Incorrect API key" in refused["error_message"] and REDACTED in refused["error_message"]
-    assert (
-        "breaking broke" in json.dumps(places["log of the worker"].decode())
-        or b"tool.broke" in places["log of the worker"]
-    )
+    assert b"RuntimeError: it said" in places[f"/api/v1/executions/{first}/events?after=0"]
     assert "\n".join(BENIGN) in done["response"]
     # A tool has what was meant for it, and nothing of the worker's.
     assert f"GITHUB_TOKEN={TOOL_SECRET}" in environment and leaks(environment.encode(), secrets[:3]) == []

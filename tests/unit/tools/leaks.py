@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
+import shlex
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -28,6 +30,11 @@ FORMS: dict[str, Callable[[str], str]] = {
     "json_unicode": lambda secret: json.dumps(secret)[1:-1],
     "json_twice": lambda secret: json.dumps(json.dumps(secret)[1:-1])[1:-1],
     "json_slashes": lambda secret: json.dumps(secret)[1:-1].replace("/", "\\/"),
+    "python": lambda secret: repr(secret)[1:-1],
+    "python_twice": lambda secret: repr(repr(secret)[1:-1])[1:-1],
+    "shell": lambda secret: shlex.quote(f"{secret} ")[1:-2],
+    "html": lambda secret: html.escape(secret),
+    "html_text": lambda secret: html.escape(secret, quote=False),
     "url": lambda secret: quote(secret, safe=""),
     "url_lower": lambda secret: _lower(quote(secret, safe="")),
     "url_plus": quote_plus,
