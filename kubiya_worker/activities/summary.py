@@ -51,7 +51,7 @@ class SummaryActivities:
                 out.emit(ev.event(f"notice:{call.message_id}", ev.NOTICE, data))
         message: m.Message = {
             "role": "system",
-            "content": runtime.redactor.text(reply.content),
+            "content": runtime.redactor_of(call.execution_id).text(reply.content),
             "message_id": call.message_id,
             "timestamp": ev.now(),
             compaction.KEEPS_FROM: asked.keeps_from,
