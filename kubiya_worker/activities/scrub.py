@@ -31,7 +31,8 @@ class _Scrubbing(ActivityInboundInterceptor):
         self._runtime = runtime
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        execution_id = str(getattr(input.args[0], "execution_id", "")) if input.args else ""
+        given = input.args[0] if input.args else None
+        execution_id = str(getattr(getattr(given, "call", given), "execution_id", ""))
         AT_WORK.set(self._runtime.redactor_of(execution_id))
         try:
             return await super().execute_activity(input)
