@@ -140,6 +140,8 @@ class Api(ControlPlane):
 
     def execution(self, execution_id: str) -> dict[str, Any]:
         """UsageError when there is none with this id."""
+        if not execution_id.strip():
+            raise UsageError("The execution's id is empty", remedy="kubiya exec prints it at the end of a run")
         try:
             return self._object("GET", f"/executions/{quote(execution_id, safe='')}")
         except errors.Refused as error:
@@ -179,7 +181,8 @@ class Api(ControlPlane):
     def find_approval(self, key: str) -> dict[str, Any]:
         """By id or by the beginning of one. UsageError when there is none, or several."""
         try:
-            return self.get_approval(quote(key, safe=""))
+            if key.strip():
+                return self.get_approval(quote(key, safe=""))
         except errors.Refused as error:
             if error.status != 404:
                 raise

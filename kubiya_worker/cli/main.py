@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import errno
 import os
+import re
 import sys
 import traceback
 from typing import Any, NoReturn
@@ -15,7 +18,7 @@ import click
 from kubiya_worker import __version__
 from kubiya_worker.cli.lazy import LazyGroup
 from kubiya_worker.cli.terminal import tolerate
-from kubiya_worker.errors import EX_SOFTWARE, EX_USAGE, WorkerError
+from kubiya_worker.errors import EX_SOFTWARE, EX_TEMPFAIL, EX_USAGE, WorkerError
 
 COMMANDS = {
     "worker": ("kubiya_worker.cli.worker:worker", "Start and manage workers."),
@@ -57,7 +60,7 @@ def call(command: click.Command, argv: list[str], **context: Any) -> int:
     except click.UsageError as error:
         where = f" See '{error.ctx.command_path} --help'." if error.ctx else ""
         text = " ".join(error.format_message().split())
-        click.echo(f"kubiya: {text}{'' if text.endswith(('.', '?', ')')) else '.'}{where}", err=True)
+        click.echo(f"kubiya: {text}{'' if text.endswith(('.', '?', '?)')) else '.'}{_near(error)}{where}", err=True)
         return EX_USAGE
     except click.ClickException as error:
         error.show()
@@ -73,11 +76,31 @@ def call(command: click.Command, argv: list[str], **context: Any) -> int:
         return _unread()  # click has wrapped a closed pipe and exits with 1, which here would mean: failed
     except BrokenPipeError:
         return _unread()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            return _bug(error)
+        click.echo(f"kubiya: {error.strerror}: {error.filename or 'the output'} cannot be written", err=True)
+        return EX_TEMPFAIL
     except Exception as error:
-        if os.environ.get("KUBIYA_DEBUG"):
-            traceback.print_exc()
-        click.echo(f"kubiya: {type(error).__name__}: {error}. Set KUBIYA_DEBUG=true for the traceback", err=True)
-        return EX_SOFTWARE
+        return _bug(error)
+
+
+def _bug(error: Exception) -> int:
+    if os.environ.get("KUBIYA_DEBUG"):
+        traceback.print_exc()
+    click.echo(f"kubiya: {type(error).__name__}: {error}. Set KUBIYA_DEBUG=true for the traceback", err=True)
+    return EX_SOFTWARE
+
+
+def _near(error: click.UsageError) -> str:
+    """For a command that there is not: those that may be meant."""
+    group = error.ctx.command if error.ctx else None
+    typed = re.match(r"No such command '(.*)'", error.format_message())
+    if not (typed and error.ctx and isinstance(group, click.Group)):
+        return ""
+    known = group.list_commands(error.ctx)
+    near = difflib.get_close_matches(typed[1], known, 1)
+    return f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(known)}."
 
 
 def _unread() -> int:

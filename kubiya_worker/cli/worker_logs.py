@@ -15,7 +15,7 @@ import click
 from kubiya_worker.cli.completion import levels
 from kubiya_worker.cli.terminal import clean
 from kubiya_worker.cli.which import home_of, which
-from kubiya_worker.errors import UsageError, WorkerError
+from kubiya_worker.errors import UsageError
 from kubiya_worker.launch import logfiles, logline
 from kubiya_worker.launch.logline import Filter
 
@@ -52,7 +52,7 @@ def logs(
     except ValueError as error:
         raise UsageError(str(error)) from error
     if not home.logs.is_dir():
-        raise WorkerError(
+        raise UsageError(
             f"{home.label} has no log here", remedy="A worker in the foreground, or in a container, logs to its stdout"
         )
     with closing(logfiles.Follower(home.log_file)) as follower:

@@ -13,9 +13,9 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from kubiya_worker.errors import EX_OK, EX_USAGE, UsageError, WorkerError
+from kubiya_worker.errors import EX_OK, UsageError, WorkerError
 from kubiya_worker.protocol.names import DEMO_MODEL
 
 if TYPE_CHECKING:
@@ -28,14 +28,26 @@ LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 log = logging.getLogger("kubiya_worker.server")
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message[:1].upper() + message[1:], remedy="See 'kubiya server start --help'")
+
+
+def port(text: str) -> int:
+    number = int(text)  # a ValueError is argparse's to tell
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{number} is not a port, 0 to 65535")
+    return number
+
+
 def parser(state: str) -> argparse.ArgumentParser:
     """The command line; `state` is the folder that data is kept in by default."""
-    parser = argparse.ArgumentParser(
-        prog="kubiya server start", description="The local control plane", allow_abbrev=False
-    )
+    parser = Parser(prog="kubiya server start", description="The local control plane", allow_abbrev=False)
     parser.add_argument("command", nargs="?", choices=["create-key"], help="make an API key, and nothing else")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=7777, help="port, 0 for a free one (default: %(default)s)")
+    parser.add_argument("--port", type=port, default=7777, help="port, 0 for a free one (default: %(default)s)")
     parser.add_argument(
         "--database",
         type=Path,
@@ -52,11 +64,8 @@ def parser(state: str) -> argparse.ArgumentParser:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """--help and wrong usage end the process with 0 and 64."""
-    try:
-        options = parser(str(STATE)).parse_args(argv)
-    except SystemExit as error:
-        raise SystemExit(EX_USAGE if error.code else EX_OK) from None
+    """--help ends the process with 0. Raises UsageError."""
+    options = parser(str(STATE)).parse_args(argv)
     if options.key_file is None:
         memory = str(options.database) == ":memory:"
         options.key_file = (STATE if memory else options.database.parent) / "key"
@@ -160,12 +169,13 @@ def serve(plane: Plane, bound: socket.socket, began: float) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     began = time.monotonic()
-    options = parse(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
     logging.Formatter.converter = time.gmtime
     try:
+        options = parse(sys.argv[1:] if argv is None else argv)
         if options.command == "create-key":
             create_key(options)
+            print(options.key_file)  # noqa: T201
             return EX_OK
         bound = listen(options.host, options.port)
         serve(open_plane(options), bound, began)

@@ -50,9 +50,8 @@ def read(path: Path, known: Iterable[str], environ: Mapping[str, str]) -> dict[s
                 walk(value, key)
             elif key not in known:
                 near = difflib.get_close_matches(key, [*known, *sections], 1)
-                raise ConfigurationError(
-                    f"{where}: unknown key {key!r}", remedy=f"Did you mean {near[0]!r}?" if near else ""
-                )
+                remedy = f"Did you mean {near[0]!r}?" if near else "kubiya config explain lists the options"
+                raise ConfigurationError(f"{where}: unknown key {key!r}", remedy=remedy)
             elif not isinstance(value, yaml.ScalarNode):
                 raise ConfigurationError(f"{where}: {key} has to be a single value")
             elif value.tag != "tag:yaml.org,2002:null":
