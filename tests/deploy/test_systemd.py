@@ -210,11 +210,11 @@ def test_a_wrong_key_is_tried_once(machine: Machine, stack: Stack) -> None:
 
 def test_a_worker_without_a_sign_of_life_is_replaced(machine: Machine, stack: Stack) -> None:
     install(machine, stack, "--no-wait")
-    drop_in(machine, "[Service]\nWatchdogSec=10\n")
+    drop_in(machine, "[Service]\nWatchdogSec=20\n")
     machine.run("systemctl", "restart", UNIT)
     pid = machine.show(UNIT, "MainPID")
     machine.run("systemctl", "kill", "-s", "STOP", UNIT)
-    wait_until(lambda: machine.show(UNIT, "NRestarts") == "1", 90, "the watchdog has noticed")
+    wait_until(lambda: machine.show(UNIT, "NRestarts") != "0", 120, "the watchdog has noticed")
     wait_until(lambda: machine.show(UNIT, "ActiveState") == "active", PATIENCE, "active again")
     assert machine.show(UNIT, "MainPID") != pid
     assert "most recent call first" in machine.journal(UNIT)  # where it hung

@@ -19,18 +19,8 @@ NAME = "kubiya-test-machine"
 # systemd wants to be PID 1 of what it may mount in, and its part of the host's tree of control groups.
 BOOT = "mount --make-rshared / && exec /lib/systemd/systemd"
 PRIVILEGES = ("--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined")
-MOUNTS = (
-    "--cgroupns",
-    "host",
-    "--tmpfs",
-    "/run",
-    "--tmpfs",
-    "/run/lock",
-    "--tmpfs",
-    "/tmp",
-    "-v",
-    "/sys/fs/cgroup:/sys/fs/cgroup:rw",
-)
+GROUPS = ("--cgroupns", "host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw")
+MOUNTS = ("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp")
 
 
 class Machine:
@@ -42,7 +32,7 @@ class Machine:
 
     def __enter__(self) -> Machine:
         options = ["--name", NAME, "--network", "host", "--user", "0", "--entrypoint", "sh", "-e", "container=docker"]
-        argv = ["run", "-d", *options, *PRIVILEGES, *MOUNTS, self.image, "-c", BOOT]
+        argv = ["run", "-d", *options, *PRIVILEGES, *GROUPS, *MOUNTS, self.image, "-c", BOOT]
         done = engine.docker(self.address, *argv, check=False)
         if done.returncode:
             pytest.skip(f"no systemd can run here: {done.stderr.strip()[-300:]}")
