@@ -135,6 +135,7 @@ def test_a_worker_without_the_key_does_not_start(stack: Stack, tmp_path: Path, k
         assert says in worker.lines[-1], worker.lines
 
 
+@pytest.mark.slow
 def test_a_worker_that_meets_an_unknown_key_says_so_and_loses_no_execution(
     stack: Stack, tmp_path: Path, keys: Path
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_worker_that_meets_an_unknown_key_says_so_and_loses_no_execution(
     assert stack.wait(execution)["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_a_tool_call_that_a_worker_cannot_read_runs_on_the_next(stack: Stack) -> None:
     """A tool has one attempt; one that never began does not count."""
     stack.call("POST", "/approval-rules", ASK)
