@@ -21,7 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/bench/chaos", description="Random faults while executions run, and the laws that must hold."
     )
-    parser.add_argument("--faults", type=int, default=200, help="how many (200: about 25 minutes)")
+    parser.add_argument("--faults", type=int, default=200, help="how many (200: about an hour on a busy machine)")
     parser.add_argument("--seed", type=int, help="of the plan (a random one)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout; the run itself goes to stderr")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep logs, databases and evidence in a new folder")

@@ -25,7 +25,7 @@ from tests.support.stack import Stack, wait_until
 QUEUE: Final = "default"
 DISK: Final = "16m"
 DYING: Final = 5.0  # seconds from the death of a supervisor to that of its worker, at most
-COMES_BACK: Final = 3.0  # seconds after Temporal listens again until what was tried meanwhile is tried anew
+COMES_BACK: Final = 6.0  # seconds after Temporal listens again until what was tried meanwhile is tried anew: 5 at most
 NOW: Final = 3.0  # seconds between a log line and its being read, at most
 AIM: Final = 15.0  # seconds to wait for a tool that can be killed
 
