@@ -76,6 +76,8 @@ class Publisher:
         return self
 
     def emit(self, event: ev.Event) -> None:
+        if self._member is not None and self._member.quiet and event["event_type"] in ev.PIECES:
+            return
         self._queue.append(event)
         self._wake.set()
 

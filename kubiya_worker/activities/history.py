@@ -52,6 +52,12 @@ async def _page_in(runtime: Runtime, execution_id: str, start: int, digest: str)
             return runtime.transcripts.replace(execution_id, start, fetched)
 
 
+async def last_request(runtime: Runtime, execution_id: str) -> str:
+    """What a person, or whoever gave the task, has said last."""
+    whole = await _page_in(runtime, execution_id, *runtime.transcripts.held(execution_id))
+    return next((str(x.get("content") or "") for x in reversed(whole) if x["role"] == "user"), "")
+
+
 async def message_of(runtime: Runtime, execution_id: str, message_id: str) -> m.Message:
     """One message of the conversation by its id. LookupError when it is not there."""
     found = runtime.transcripts.find(execution_id, message_id)

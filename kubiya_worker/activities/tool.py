@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from temporalio import activity
 
+from kubiya_worker.activities.delegation import Asking, communication
 from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.history import context_of, message_of
 from kubiya_worker.activities.model import heartbeats
@@ -78,12 +79,27 @@ class ToolActivities:
                     return await self._without_running(call, context, text, arguments, m.TOOL_DENIED, ruling)
                 return calls.ToolOutcome(approval=_request(call, arguments, hashed, ruling))
             if member is not None:
-                return await self._hand_over(call, context, str(member["name"]), arguments, ruling)
+                outcome = calls.ToolOutcome(delegation=team.task_text(arguments))
+                return await self._hand_over(call, context, str(member["name"]), arguments, ruling, outcome)
+            asks = communication(tool)
+            if asks is not None:
+                asking = Asking(runtime, call, context, asks)
+                whom = await asking.whom(arguments) if asking.waits else None
+                if whom is not None:
+                    outcome = calls.ToolOutcome(delegation=team.task_text(arguments), delegate=whom)
+                    return await self._hand_over(call, context, whom["name"], arguments, ruling, outcome)
+                tool = asking
             assert tool is not None
             return await self._run(call, tool, arguments, context, ruling)
 
     async def _hand_over(
-        self, call: calls.ToolInput, context: calls.Context, member: str, arguments: dict[str, Any], ruling: Ruling
+        self,
+        call: calls.ToolInput,
+        context: calls.Context,
+        member: str,
+        arguments: dict[str, Any],
+        ruling: Ruling,
+        outcome: calls.ToolOutcome,
     ) -> calls.ToolOutcome:
         """A call of a team's member may be made: say so to whoever watches. The workflow makes it."""
         publisher = self._publisher(call, context)
@@ -91,7 +107,8 @@ class ToolActivities:
         async with publisher as out:
             about = {"delegate": member, "message": f"Asking {member}"}
             out.emit(_started(call, context, redactor.value(arguments), ruling, about))
-        return calls.ToolOutcome(delegation=team.task_text(arguments), undelivered=publisher.undelivered)
+        outcome.undelivered = publisher.undelivered
+        return outcome
 
     def _publisher(self, call: calls.ToolInput, context: calls.Context) -> Publisher:
         control_plane = self._runtime.control_plane

@@ -81,9 +81,10 @@ class Api(ControlPlane):
         *,
         prefix: str = "/api/v1",
         timeout: tuple[float, float] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> Any:
         try:
-            return super()._call(method, path, body, prefix=prefix, timeout=timeout)
+            return super()._call(method, path, body, prefix=prefix, timeout=timeout, headers=headers)
         except errors.ControlPlaneError as error:
             self._explain(error)
             raise

@@ -185,6 +185,29 @@ class ControlPlane:
     def team(self, team_id: str) -> dict[str, Any]:
         return dict(self._optional(f"/teams/{quote(team_id, safe='')}", {}))
 
+    def find(self, kind: str, key: str) -> dict[str, Any]:
+        """An agent or a team by id or name, which not every control plane takes for an id. Empty: there is none."""
+        path = f"/{kind}s"
+        found = dict(self._optional(f"{path}/{quote(key, safe='')}", {}))
+        if found:
+            return found
+        every = self._optional(path, [])
+        same = (one for one in every if str(one.get("name") or "").lower() == key.lower())
+        return dict(next(same, {})) if isinstance(every, list) else {}
+
+    def start_execution(self, kind: str, entity_id: str, body: dict[str, Any], key: str) -> dict[str, Any]:
+        """Start an execution; the same `key` starts it once, where the control plane knows such keys."""
+        path = f"/{kind}s/{quote(entity_id, safe='')}/execute"
+        answer = self._call("POST", path, body, headers={"Idempotency-Key": key})
+        return answer if isinstance(answer, dict) else {}
+
+    def send_message(self, execution_id: str, text: str) -> None:
+        self._call("POST", f"/executions/{quote(execution_id, safe='')}/message", {"message": text})
+
+    def find_execution(self, execution_id: str) -> dict[str, Any]:
+        """Empty when there is none."""
+        return dict(self._optional(f"/executions/{quote(execution_id, safe='')}", {}))
+
     def skill(self, skill_id: str) -> dict[str, Any]:
         return self._object("GET", f"/skills/{quote(skill_id, safe='')}")
 
@@ -255,14 +278,15 @@ class ControlPlane:
         *,
         prefix: str = API,
         timeout: tuple[float, float] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> Any:
         url = f"{self.base_url}{prefix}{path}"
         data = None if body is None else json.dumps(body, separators=(",", ":"), default=str).encode()
-        headers = {"Content-Type": "application/json"} if data is not None else None
+        sent = {**(headers or {}), **({"Content-Type": "application/json"} if data is not None else {})}
         try:
             # A redirect would turn a POST into a GET, or carry the request elsewhere.
             reply = self._session.request(
-                method, url, data=data, headers=headers, timeout=timeout or self._timeout, allow_redirects=False
+                method, url, data=data, headers=sent, timeout=timeout or self._timeout, allow_redirects=False
             )
         except (requests.exceptions.InvalidURL, UnicodeError) as error:
             raise errors.Refused(f"{self.base_url} is not a URL", remedy="Check CONTROL_PLANE_URL") from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kubiya_worker.protocol.messages import TOOL_SUCCESS, Message
-from kubiya_worker.protocol.team import CATEGORY
+from kubiya_worker.protocol.team import is_member
 from kubiya_worker.protocol.tools import ToolSpec
 
 _QUOTED: Final = re.compile(r"""["'`]((?:~|\.{1,2})?/[^"'`\n]*)["'`]""")
@@ -105,7 +105,7 @@ def read_scene(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> Scene:
         acts=tuple(acts),
         steps=steps,
         replies=sum(message.get("role") == "assistant" for message in messages),
-        members=tuple((tool.name, f"{tool.name} {tool.description}") for tool in tools if tool.category == CATEGORY),
+        members=tuple((tool.name, f"{tool.name} {tool.description}") for tool in tools if is_member(tool)),
     )
 
 

@@ -145,6 +145,7 @@ class ToolOutcome:
     message: Message | None = None
     approval: ApprovalRequest | None = None
     delegation: str | None = None  # what a member is to do: the call was for one, and may be made
+    delegate: dict[str, Any] | None = None  # who does it, when it is no member: a member's keys, and the skill's terms
     record: dict[str, Any] = field(default_factory=dict)  # for /analytics/tool-calls
     undelivered: list[Event] = field(default_factory=list)
     taints: bool = False  # the message holds what others wrote

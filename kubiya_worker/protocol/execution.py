@@ -118,6 +118,8 @@ class Member:
     tainted: bool = False  # whether the leader had read what others wrote
     taint: str = "off"  # the leader's; a member is never laxer
     priced: bool = False  # whether the team has a limit of cost: a model without a price is refused
+    quiet: bool = False  # whether its text is shown only when it is complete
+    above: int = 0  # executions that asked one another before the whole team's
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any] | None) -> "Member | None":

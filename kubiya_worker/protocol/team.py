@@ -23,6 +23,7 @@ MODES: Final = (COORDINATE, ROUTE, COLLABORATE, SEQUENTIAL)
 MEMBER_TIMEOUT: Final = 3600.0  # seconds
 PREFIX: Final = "ask_"
 NAME_LIMIT: Final = 64  # characters of a tool's name that model providers take (PROTOCOL D.4)
+REQUEST: Final = 8_000  # characters of a request that who is asked is told
 CATEGORY: Final = "delegation"  # the policy's word for asking a member
 
 PARAMETERS: Final[dict[str, Any]] = {
@@ -116,6 +117,11 @@ def spec_of(member: Mapping[str, Any]) -> ToolSpec:
     )
 
 
+def is_member(spec: ToolSpec) -> bool:
+    """Whether a tool stands for a member; others can hand tasks over too, to whom they name."""
+    return spec.category == CATEGORY and spec.source == "builtin"
+
+
 def member_of(members: Iterable[Mapping[str, Any]], tool: str) -> Mapping[str, Any] | None:
     return next((member for member in members if member["tool"] == tool), None)
 
@@ -142,6 +148,18 @@ def addressed(text: str, members: Iterable[str], field: str | None = None) -> tu
     if found and found[1].lower() in known:
         return known[found[1].lower()], found[2]
     return None, text
+
+
+def within(task: str, request: str) -> str:
+    """A task with the request that it is a part of."""
+    shown = request if len(request) <= REQUEST else f"{request[:REQUEST]} …"
+    return f"{task}\n\nThe request that this is part of:\n{shown}" if request else task
+
+
+def depth_of(metadata: Mapping[str, Any]) -> int:
+    """How many executions have asked one another before one with this metadata (PROTOCOL D.3)."""
+    depth = metadata.get("execution_depth")
+    return depth if isinstance(depth, int) and not isinstance(depth, bool) and depth > 0 else 0
 
 
 def task_text(arguments: Mapping[str, Any]) -> str:

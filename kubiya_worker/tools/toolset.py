@@ -12,6 +12,7 @@ from typing import Any, Final
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools import (
+    agent_communication,
     custom,
     data_visualization,
     docker,
@@ -28,7 +29,10 @@ from kubiya_worker.tools.configuration import Skill
 
 NAME_LIMIT: Final = 64  # characters of a tool's name that model providers take (PROTOCOL D.4)
 
-MODULES: Final = (shell, files, python, http, docker, file_generation, data_visualization, custom, sleep)
+MODULES: Final = (
+    *(shell, files, python, http, docker, file_generation, data_visualization, agent_communication),
+    *(custom, sleep),
+)
 _BUILDERS: Final = {kind: module for module in MODULES for kind in module.TYPES}
 
 # Types of the published worker that this one has not: what to do instead.
@@ -41,7 +45,6 @@ _ABSENT: Final = dict.fromkeys(
         "knowledge_api",
         "cognitive_memory",
         "code_ingestion",
-        "agent_communication",
         "remote_filesystem",
         "slack",
     ),

@@ -1,4 +1,4 @@
-"""`AgentExecutionWorkflow`: an agent on its own. A team adds members to the same loop (team.py)."""
+"""`AgentExecutionWorkflow`: an agent without members; whom its skills let it ask works as a member does (team.py)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from temporalio import workflow
 
 from kubiya_worker.protocol import names
-from kubiya_worker.workflows.loop import Loop
+from kubiya_worker.workflows.team import TeamLoop
 
 
 @workflow.defn(name=names.AGENT_WORKFLOW)
-class AgentExecutionWorkflow(Loop):
+class AgentExecutionWorkflow(TeamLoop):
     @workflow.run
     async def run(self, raw: dict[str, Any]) -> dict[str, Any]:
         return await self.execute(raw)

@@ -81,6 +81,10 @@ class Conversation:
         texts = (x["content"] for x in reversed(self.messages) if x["role"] == "assistant" and x.get("content"))
         return str(next(texts, ""))
 
+    def last_request(self) -> str:
+        """What a person, or whoever gave the task, has said last."""
+        return next((str(x.get("content") or "") for x in reversed(self.messages) if x["role"] == "user"), "")
+
     def snapshot(self) -> dict[str, Any]:
         """For continue-as-new."""
         return {"messages": self.messages, "inbox": self.inbox}

@@ -357,8 +357,8 @@ class Loop:
         """Whether the results of tools are the answer, and the model is not asked again."""
         return False
 
-    async def _delegate(self, request: calls.ToolInput, task: str) -> m.Message:
-        raise AssertionError("only a team has members")
+    async def _delegate(self, request: calls.ToolInput, task: str, delegate: dict[str, Any] | None) -> m.Message:
+        raise NotImplementedError
 
     async def _call_model(self) -> calls.ModelResult:
         await self._deliver()
@@ -469,7 +469,7 @@ class Loop:
             request.hold = bool(self._outbox)
             outcome = await self._run_tool(request, f"tool-{call['id']}-{answer.approval_id[:8]}")
         if outcome.delegation is not None:
-            return await self._delegate(request, outcome.delegation)
+            return await self._delegate(request, outcome.delegation, outcome.delegate)
         assert outcome.message is not None
         self._tainted = self._tainted or outcome.taints
         if outcome.record:

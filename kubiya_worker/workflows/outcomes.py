@@ -67,9 +67,15 @@ def of_member(name: str, result: dict[str, Any]) -> tuple[str, str]:
 
 
 def member_completed(
-    request: calls.ToolInput, text: str, status: str, now: str, member_name: str, seconds: float
+    request: calls.ToolInput,
+    text: str,
+    status: str,
+    now: str,
+    member_name: str,
+    seconds: float,
+    source: str = "team_leader",
 ) -> events.Event:
-    """The end of a leader's call of a member."""
+    """The end of a leader's call of a member, or of an agent's call of another one."""
     good = status == m.TOOL_SUCCESS
     data = {
         "tool_name": request.tool_name,
@@ -81,7 +87,7 @@ def member_completed(
         "message": f"{member_name} {'has answered' if good else 'failed'}",
         "message_id": request.message_id,
         "duration_seconds": round(seconds, 3),
-        "source": "team_leader",
+        "source": source,
         "delegate": member_name,
     }
     return events.event(f"tool_completed:{request.tool_execution_id}", events.TOOL_COMPLETED, data, now)

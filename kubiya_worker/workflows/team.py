@@ -38,6 +38,7 @@ class Run:
     workflow_id: str
     task: str
     clock: Stopwatch
+    limit: float  # seconds of work
 
 
 class TeamLoop(Loop):
@@ -52,6 +53,7 @@ class TeamLoop(Loop):
         self._line: dict[str, Any] = {}  # how far a sequential turn has come: {turn, next, task, before}
         self._tasks: set[asyncio.Task[None]] = set()  # signals on their way
         self._row = asyncio.Lock()
+        self._places: dict[str, asyncio.Semaphore] = {}  # by skill: how many it may have at work at the same time
 
     # -- what people say reaches the members that work
 
@@ -210,6 +212,8 @@ class TeamLoop(Loop):
 
     def _about_members(self) -> dict[str, Any]:
         known = self._context.members if self._context else []
+        if not known and not self._runs:
+            return {}
         return {
             "members": [member["name"] for member in known],
             "mode": self._context.mode if self._context else "",
@@ -228,18 +232,28 @@ class TeamLoop(Loop):
 
     # -- a member's run
 
-    async def _delegate(self, request: calls.ToolInput, task: str) -> m.Message:
-        """The member's answer as the result of the leader's call; its failure is a result too."""
+    async def _delegate(self, request: calls.ToolInput, task: str, delegate: dict[str, Any] | None) -> m.Message:
+        """The member's answer as the result of the leader's call; its failure is a result too.
+
+        `delegate` is one that is no member: an agent that the skill `agent_communication` has found.
+        """
         assert self._context is not None
-        member = team.member_of(self._context.members, request.tool_name)
+        member = delegate or team.member_of(self._context.members, request.tool_name)
         assert member is not None
         began = workflow.time()
-        if self._context.mode == team.ROUTE and self._runs:
+        if delegate is not None:
+            if delegate["inherit_context"]:
+                task = team.within(task, self._conversation.last_request())
+            async with self._places.setdefault(delegate["skill"], asyncio.Semaphore(delegate["concurrent"])):
+                status, text = await self._run_member(delegate, request, task)
+        elif self._context.mode == team.ROUTE and self._runs:
             return self._unrun(request, m.TOOL_FAILED, "This team asks one member at a time; this one was not asked.")
-        status, text = await self._run_member(dict(member), request, task)
+        else:
+            status, text = await self._run_member(dict(member), request, task)
         now = workflow.now().isoformat()
         seconds = workflow.time() - began
-        self._outbox.append(outcomes.member_completed(request, text, status, now, member["name"], seconds))
+        source = "team_leader" if self._context.members else "agent"
+        self._outbox.append(outcomes.member_completed(request, text, status, now, member["name"], seconds, source))
         await self._deliver()
         return outcomes.tool_message(request, text, status, now)
 
@@ -247,6 +261,7 @@ class TeamLoop(Loop):
         assert self._context is not None
         above = self._member
         depth, deepest = (above.depth + 1, above.max_depth) if above else (1, self._budgets.max_depth)
+        deepest = min(deepest, member.get("max_depth", deepest))
         if depth > deepest:
             return m.TOOL_FAILED, f"{member['name']} was not asked: teams may be nested {deepest} deep here."
         await workflow.wait_condition(lambda: not self._paused or self._done)
@@ -258,6 +273,7 @@ class TeamLoop(Loop):
                 return m.TOOL_FAILED, f"{member['name']} was not asked. {refusal}"
             self._ledger.grant(run_id, 1)
         kind = "team" if member.get("kind") == "team" else "agent"
+        apart = "skill" in member  # its own folder, if it has one
         own_id = workflow.info().workflow_id
         call_id = request.tool_execution_id
         whose = ex.Member(
@@ -274,18 +290,21 @@ class TeamLoop(Loop):
             tainted=self._tainted,
             taint=self._context.taint,
             priced=above.priced if above else self._budgets.max_cost_usd is not None,
+            quiet=bool(member.get("quiet")) or (above.quiet if above else False),
+            above=above.above if above else team.depth_of(self._context.metadata),
         )
         raw = {
             "execution_id": run_id,
             f"{kind}_id": member["id"],
             "organization_id": self._input.organization_id,
             "prompt": task,
-            f"{kind}_config": {"cwd": self._context.workspace} if self._context.workspace else {},
+            f"{kind}_config": {"cwd": self._context.workspace} if self._context.workspace and not apart else {},
             "user_metadata": self._input.user_metadata,
             "member": asdict(whose),
             "definition": member.get("definition"),
         }
-        run = Run(member["name"], run_id, names.workflow_id(kind, run_id), task, Stopwatch(workflow.time()))
+        limit = member.get("timeout") or self._context.member_timeout
+        run = Run(member["name"], run_id, names.workflow_id(kind, run_id), task, Stopwatch(workflow.time()), limit)
         self._runs[run.workflow_id] = run
         try:
             return await self._result_of(run, kind, raw, member.get("queue") or None)
@@ -310,7 +329,7 @@ class TeamLoop(Loop):
         for on, name in ((self._paused, names.PAUSE), (self._done, names.MARK_AS_DONE)):
             if on:  # said while it was being started
                 await wires.signal(run.workflow_id, name)
-        limit, late = self._context.member_timeout, False
+        limit, late = run.limit, False
         try:
             while not child.done() and not late:
                 left = limit - run.clock.worked(workflow.time())
@@ -443,9 +462,9 @@ class TeamLoop(Loop):
     def _restore(self, packed: str) -> None:
         super()._restore(packed)
         saved = conversation.unpack(packed)
-        self._ledger = Ledger(saved["ledger"])
+        self._ledger = Ledger(saved.get("ledger"))  # an agent's run of an earlier version carried none of these
         for name in _CARRIED:
-            setattr(self, f"_{name}", saved[name])
+            setattr(self, f"_{name}", saved.get(name, getattr(self, f"_{name}")))
 
 
 _CARRIED: Final = ("started", "asked_in", "line")

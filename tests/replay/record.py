@@ -32,7 +32,7 @@ def record(stack: Stack) -> Iterator[tuple[str, str]]:
     stack.worker()
     agents = ((shape, f"agent-execution-{execution}") for shape, execution in _executions(stack))
     limits = ((shape, f"agent-execution-{execution}") for shape, execution in _limits(stack))
-    for shape, workflow_id in (*agents, *limits, *_teams(stack)):
+    for shape, workflow_id in (*agents, *limits, *_teams(stack), *_asking(stack)):
         texts = asyncio.run(_histories(stack.temporal_address, workflow_id))
         for number, text in enumerate(texts, 1):
             yield (shape if len(texts) == 1 else f"{shape}-{number}"), text
@@ -143,6 +143,22 @@ def _teams(stack: Stack) -> Iterator[tuple[str, str]]:
     execution = stack.call("POST", "/dynamic-executions/execute", request)["execution_id"]
     assert stack.wait(execution)["status"] == "completed"
     yield "dynamic", f"dynamic-execution-{execution}"
+
+
+def _asking(stack: Stack) -> Iterator[tuple[str, str]]:
+    """(shape, workflow id) of an agent that asks two others, one at a time, and of one of these."""
+    for name in ("left", "right"):
+        stack.agent(name, skills=[SHELL, FILES])
+    terms = {"allowed_agents": ["left", "right"], "max_concurrent_calls": 1, "inherit_context": True}
+    asking = stack.agent("asking", skills=[{"name": "others", "type": "agent_communication", "configuration": terms}])
+    tasks = {"left": script(SAVE, {"text": "Saved."}), "right": script(shell("true"), {"text": "Done."})}
+    calls = [{"name": "execute_agent", "arguments": {"agent": name, "task": task}} for name, task in tasks.items()]
+    execution = stack.execute(script({"tools": calls}, {"text": "Both."}), agent=asking)
+    asked = stack.first(execution, "approval_requested")
+    stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
+    assert stack.wait(execution)["status"] == "completed"
+    yield "asking", f"agent-execution-{execution}"
+    yield "asked", f"agent-execution-{execution}.1"
 
 
 async def _histories(address: str, workflow_id: str) -> list[str]:

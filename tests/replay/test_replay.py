@@ -41,6 +41,8 @@ SHAPES = {
     "member",
     "member-approved",
     "dynamic",
+    "asking",
+    "asked",
 }
 
 

@@ -1,0 +1,161 @@
+"""The skill `agent_communication` in an execution: whom a call asks, and executions that nobody waits for.
+
+An agent that is waited for is only found and checked here: the workflow starts it. Everything else is the control
+plane's: it starts an execution of its own, and says how one is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from temporalio import activity
+
+from kubiya_worker.activities import history
+from kubiya_worker.activities.runtime import Runtime
+from kubiya_worker.control_plane.errors import ControlPlaneError
+from kubiya_worker.protocol import calls, team
+from kubiya_worker.protocol import execution as ex
+from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools.agent_communication import FOLLOW_UP, STATUS, Communication
+from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, refusal
+
+T = TypeVar("T")
+
+
+def communication(tool: Tool | None) -> Communication | None:
+    """The tool behind a name, if it is one that asks others."""
+    inner = getattr(tool, "tool", tool)
+    return inner if isinstance(inner, Communication) else None
+
+
+class _Refused(Exception):
+    """The call is not made; the message is for the model, without a full stop."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """One call of the skill: `whom` for the workflow to run, or else a tool that is run as any other."""
+
+    runtime: Runtime
+    call: calls.ToolInput
+    context: calls.Context
+    tool: Communication
+
+    @property
+    def spec(self) -> ToolSpec:
+        return self.tool.spec
+
+    @property
+    def waits(self) -> bool:
+        return self.tool.terms.wait and self.tool.operation not in (STATUS, FOLLOW_UP)
+
+    async def whom(self, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        """Who works for a call that is waited for: what a team knows of a member, and the terms. None: nobody may."""
+        try:
+            found, _ = await self._find(arguments)
+        except (_Refused, ControlPlaneError):
+            return None
+        terms = self.tool.terms
+        return {
+            "tool": self.call.tool_name,
+            "kind": self.tool.kind,
+            "id": str(found["id"]),
+            "name": str(found.get("name") or found["id"]),
+            "skill": terms.skill,
+            "timeout": terms.timeout,
+            "max_depth": terms.max_depth,
+            "concurrent": terms.concurrent,
+            "inherit_context": terms.inherit_context,
+            "quiet": not terms.streaming,
+        }
+
+    async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
+        try:
+            if self.tool.operation == STATUS:
+                return await self._status(arguments, context.output_limit)
+            if self.tool.operation == FOLLOW_UP:
+                return await self._follow_up(arguments)
+            return await self._start(arguments)
+        except _Refused as refused:
+            return refusal(str(refused))
+        except ControlPlaneError as error:
+            doubt = "" if self.spec.idempotent else "; whether it was done is not known"
+            text = f"{error.line()}{doubt}"
+            return ToolResult(text, error=text, taints=False)
+
+    async def _find(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        """(the agent or team, how many executions have asked one another before it)."""
+        kind, terms, context = self.tool.kind, self.tool.terms, self.context
+        depth = _above(context) + (context.member.depth if context.member else 0)
+        if depth >= terms.max_depth:
+            raise _Refused(
+                f"Nobody is asked from here: `max_execution_depth` is {terms.max_depth}, and this is at depth {depth}"
+            )
+        wanted = str(arguments[kind]).strip()
+        found = await _asked(self.runtime.control_plane.find, kind, wanted)
+        foreign = context.organization_id and found.get("organization_id") not in (None, "", context.organization_id)
+        if not found or foreign or not terms.allows(kind, found):
+            who = ", ".join(terms.allowed(kind))
+            raise _Refused(f"There is no {kind} {wanted[:100]!r} that may be asked; may be asked: {who}")
+        return found, depth
+
+    async def _start(self, arguments: dict[str, Any]) -> ToolResult:
+        """An execution of its own, on this queue. The key makes a control plane that knows such keys start it once."""
+        found, depth = await self._find(arguments)
+        if self.tool.terms.wait:
+            raise _Refused("Whom this call asks can be asked now; call again")  # it could not be found a moment ago
+        task = team.task_text(arguments)
+        if self.tool.terms.inherit_context:
+            task = team.within(task, await history.last_request(self.runtime, self.call.execution_id))
+        body = {
+            "prompt": task,
+            "worker_queue_id": activity.info().task_queue,
+            "parent_execution_id": self._stream,
+            "execution_metadata": {"parent_execution_id": self._stream, "execution_depth": depth + 1},
+            "user_metadata": self.context.user,
+        }
+        key = f"{self.call.execution_id}:{self.call.tool_execution_id}"
+        start = self.runtime.control_plane.start_execution
+        started = await _asked(start, self.tool.kind, str(found["id"]), body, key)
+        name, execution_id = str(found.get("name") or found["id"]), str(started.get("execution_id"))
+        text = f"{name} has begun. Its execution is {execution_id}."
+        return ToolResult(text, metadata={"execution_id": execution_id, "delegate": name})
+
+    async def _status(self, arguments: dict[str, Any], limit: int) -> ToolResult:
+        row = await self._own(str(arguments["execution_id"]))
+        said = str(row.get("response") or row.get("error_message") or "")
+        text = f"{row.get('entity_name') or 'It'}: {str(row.get('status')).lower()}"
+        text += f"\n{said[:limit]}" if said else ""
+        left_out = len(said) - limit
+        return ToolResult(text + (f"\n… {left_out} characters left out …" if left_out > 0 else ""))
+
+    async def _follow_up(self, arguments: dict[str, Any]) -> ToolResult:
+        row = await self._own(str(arguments["execution_id"]))
+        if ex.is_final(str(row.get("status"))):
+            raise _Refused(f"It is {str(row['status']).lower()} and hears nothing any more; start another one")
+        await _asked(self.runtime.control_plane.send_message, str(row["id"]), str(arguments["message"]))
+        return ToolResult("It was told.")
+
+    async def _own(self, execution_id: str) -> dict[str, Any]:
+        """The row of an execution that this one has started; no other one is anybody's business here."""
+        row = await _asked(self.runtime.control_plane.find_execution, execution_id)
+        parent = row.get("parent_execution_id") or (row.get("execution_metadata") or {}).get("parent_execution_id")
+        if not row or parent != self._stream:
+            raise _Refused(f"There is no execution {execution_id[:100]!r} that was started from here")
+        return row
+
+    @property
+    def _stream(self) -> str:
+        return self.context.member.stream if self.context.member else self.call.execution_id
+
+
+async def _asked(call: Callable[..., T], *arguments: Any) -> T:
+    return await asyncio.to_thread(call, *arguments)
+
+
+def _above(context: calls.Context) -> int:
+    """How many executions have asked one another before the one whose stream this is."""
+    return context.member.above if context.member else team.depth_of(context.metadata)
