@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import subprocess
 import time
@@ -16,6 +17,7 @@ from kubiya_worker.tools import docker_run
 from kubiya_worker.tools.base import ToolContext, ToolResult
 from kubiya_worker.tools.toolset import build_toolset
 from tests.deploy import engine
+from tests.support.dev import Dev
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -258,3 +260,23 @@ async def test_what_the_configuration_allows_is_given(host: str, tmp_path: Path)
     agent = Agent(host, tmp_path, allow_host_namespaces=True)
     done = await agent("run_container", image=IMAGE, command=["ls", "/proc"], network="host", host_processes=True)
     assert done.error is None and len(done.output.split()) > 60
+
+
+def test_kubiya_exec_of_an_agent_that_runs_containers(host: str, tmp_path: Path) -> None:
+    dev = Dev(tmp_path, "--ephemeral")
+    try:
+        dev.ready()
+        configuration = {"docker_host": host, "allowed_images": ["kubiya-test/*"]}
+        skill = {"name": "docker", "type": "docker", "configuration": configuration}
+        dev.call("POST", "/agents", {"name": "dock", "model_id": "demo", "skills": [skill]})
+        rule = {"name": "high asks", "scope_type": "risk_level", "scope_value": "high"}
+        dev.call("POST", "/approval-rules", {**rule, "approver_type": "group", "approver_value": "ops"})
+        run = {"name": "run_container", "arguments": {"image": IMAGE, "command": ["echo", "from inside"]}}
+        tools = [{"name": "list_containers", "arguments": {}}, run]
+        prompt = "demo:script " + json.dumps([{"tools": tools}, {"text": "It ran."}])
+        done = dev.kubiya("exec", "agent", "dock", prompt, "--approve")
+        assert (done.returncode, done.stdout.strip()) == (0, "It ran."), done.stderr
+        assert "approval needed: run_container (high risk)" in done.stderr and "from inside" in done.stderr
+        assert "approval needed: list_containers" not in done.stderr
+    finally:
+        dev.stop()

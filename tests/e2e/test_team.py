@@ -27,3 +27,17 @@ def test_the_sample_team_triages_an_incident_and_stops_once_for_a_person(dev: De
 def test_a_team_that_is_not_there_is_told_with_those_that_are(dev: Dev) -> None:
     done = dev.kubiya("exec", "team", "nobody", "hello")
     assert (done.returncode, "There is no team 'nobody'. There are: triage" in done.stderr) == (64, True), done.stderr
+
+
+def test_an_agent_that_asks_others_shows_who_does_what(dev: Dev) -> None:
+    terms = {"allowed_agents": ["ops"]}
+    skill = {"name": "others", "type": "agent_communication", "configuration": terms}
+    dev.call("POST", "/agents", {"name": "asking", "model_id": "demo", "skills": [skill]})
+    task = "demo:script " + json.dumps(
+        [{"tools": [{"name": "shell", "arguments": {"command": "ls /"}}]}, {"text": "I"}]
+    )
+    tools = [{"name": "execute_agent", "arguments": {"agent": "ops", "task": task}}]
+    prompt = "demo:script " + json.dumps([{"tools": tools}, {"text": "It is done."}])
+    done = dev.kubiya("exec", "agent", "asking", prompt, "--approve")
+    assert (done.returncode, done.stdout.strip()) == (0, "It is done."), done.stderr
+    assert "▸ ops  demo:script" in done.stderr and "ops │ ▸ shell  ls /" in done.stderr
