@@ -14,8 +14,9 @@ from temporalio.exceptions import ApplicationError
 from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.history import context_of, conversation_of
 from kubiya_worker.activities.runtime import Runtime
+from kubiya_worker.activities.shown import Shown, kept_thought
 from kubiya_worker.errors import WorkerError
-from kubiya_worker.models.base import TEXT, THINKING, Delta, ModelError, ModelReply, ModelRequest
+from kubiya_worker.models.base import Delta, ModelError, ModelReply, ModelRequest
 from kubiya_worker.protocol import calls, compaction, names
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import messages as m
@@ -89,21 +90,15 @@ class ModelActivities:
             metadata=self.trace(call.execution_id, context),
         )
         redactor = runtime.redactor_of(call.execution_id)
-        clean = {kind: redactor.stream() for kind in (TEXT, THINKING)}
+        shown = Shown(out, call.message_id, tag, redactor)
         reply: ModelReply | None = None
-        count = 0
         async with contextlib.aclosing(model.stream(request)) as stream:
             async for item in stream:
                 if isinstance(item, ModelReply):
                     reply = item
                 elif isinstance(item, Delta):
-                    count += 1
-                    shown = clean[item.kind].feed(item.content)
-                    if item.kind == TEXT:  # thoughts come before it
-                        _emit(out, call.message_id, THINKING, clean[THINKING].flush(), f"{tag}:{count}")
-                    _emit(out, call.message_id, item.kind, shown, f"{tag}:{count}")
-        for kind in (THINKING, TEXT):
-            _emit(out, call.message_id, kind, clean[kind].flush(), f"{tag}:rest")
+                    shown.add(item)
+        shown.end()
         if reply is None:
             raise ModelError("The model's answer ended without a result", kind="cut_stream", retryable=True)
         usage = await self.priced(context.model_id, reply)
@@ -153,7 +148,7 @@ class ModelActivities:
         if tool_calls:
             message["tool_calls"] = tool_calls
         if reply.thinking:
-            message["thinking"] = redactor.value(reply.thinking)
+            message["thinking"] = [kept_thought(entry, redactor) for entry in reply.thinking]
         return message
 
     def failure(self, call: calls.ModelInput, error: ModelError, out: Publisher, tag: str) -> ApplicationError:
@@ -187,15 +182,3 @@ class ModelActivities:
             "agent_name": context.agent_name,
             "model": context.model_id,
         }
-
-
-def _emit(out: Publisher, message_id: str, kind: str, text: str, number: str) -> None:
-    """A piece of an answer or of a thought, for whoever watches; none for an empty one."""
-    if not text:
-        return
-    if kind == TEXT:
-        data = {"role": "assistant", "content": text, "is_chunk": True, "message_id": message_id}
-        out.emit(ev.event(f"chunk:{message_id}:{number}", ev.MESSAGE_CHUNK, data))
-    else:
-        data = {"message_id": message_id, "index": 0, "thinking": text}
-        out.emit(ev.event(f"thinking:{message_id}:{number}", ev.THINKING_DELTA, data))

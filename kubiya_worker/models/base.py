@@ -20,6 +20,7 @@ from kubiya_worker.protocol.tools import ToolSpec
 
 TEXT: Final = "text"
 THINKING: Final = "thinking"
+THOUGHT: Final = "thought"  # the end of a thought; its content is the provider's signature, or ""
 
 # Why a model call failed.
 RATE_LIMITED: Final = "rate_limited"  # 429: the provider wants fewer calls
@@ -27,7 +28,8 @@ UNAVAILABLE: Final = "unavailable"  # connection refused or lost, 408, 409, 5xx
 AUTH: Final = "auth"  # 401, 403
 BAD_REQUEST: Final = "bad_request"  # any other 4xx: the same request fails again
 CONTEXT_OVERFLOW: Final = "context_overflow"  # the conversation is longer than the model's window
-REFUSED: Final = "refused"  # a content filter stopped the request
+REFUSED: Final = "refused"  # the model declines, or a content filter stopped the request or the answer
+BAD_ANSWER: Final = "bad_answer"  # the provider says that what the model wrote cannot be used (a malformed call)
 CUT_STREAM: Final = "cut_stream"  # the stream ended before the model said why it stopped
 SILENT: Final = "silent"  # no byte within the idle timeout
 
@@ -44,7 +46,8 @@ class ModelRequest:
     """One model call: the whole conversation so far and the tools that the model may ask for.
 
     `settings` is the agent's model_config: temperature, max_tokens, top_p, top_k, stop, frequency_penalty,
-    presence_penalty, seed, parallel_tool_calls, timeout (seconds for the whole call); others are ignored.
+    presence_penalty, seed, parallel_tool_calls, thinking (true, false or a level), timeout (seconds for the whole
+    call); others are ignored.
     `metadata` are trace keys for a gateway (PROTOCOL D.1); they are not shown to the model.
     """
 
@@ -58,10 +61,11 @@ class ModelRequest:
 
 @dataclass(frozen=True)
 class Delta:
-    """A piece of the answer as it comes; `kind` is TEXT or THINKING."""
+    """A piece of the answer as it comes; `kind` is TEXT, THINKING or THOUGHT. `index` counts the answer's thoughts."""
 
     kind: str
     content: str
+    index: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ class ModelReply:
     """The whole answer. `content` is the sum of the text deltas; `tool_calls` are {id, name, arguments: raw JSON text}.
 
     `thinking` holds opaque entries which belong into the assistant message, so that a provider that signs its thoughts
-    sees them again. `finish_reason` is STOP, TOOL_CALLS, LENGTH, CONTENT_FILTER, or a word of the provider's own.
+    sees them again. `finish_reason` is STOP, TOOL_CALLS, LENGTH, or a word of the provider's own; an answer that a
+    content filter stopped, or that the model refused, is no reply but a ModelError (REFUSED).
     """
 
     content: str

@@ -14,6 +14,7 @@ from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.usage import RequestUsage
 
 from kubiya_worker.models import base
+from kubiya_worker.models import parts as parts_of
 from kubiya_worker.models.connection import Connection
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.messages import Message, ToolCall
@@ -25,6 +26,7 @@ NO_RESULT: Final = "(no result: this call was not finished)"
 
 _NUMBERS: Final = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 _COUNTS: Final = ("max_tokens", "seed")
+_EFFORTS: Final = ("minimal", "low", "medium", "high", "xhigh", "max")
 _ELSEWHERE: Final = ("timeout",)  # the session keeps it
 _FINISH: Final = {"tool_call": base.TOOL_CALLS}
 
@@ -66,7 +68,7 @@ def to_messages(system_prompt: str, messages: Sequence[Message]) -> list[pai.Mod
             if parts:
                 converted.append(pai.ModelRequest(parts=parts))
                 parts = []
-            converted.append(_response(message))
+            converted.append(pai.ModelResponse(parts=parts_of.restored(message), model_name=message.get("model")))
         else:
             parts.append(_request_part(message))
     if parts:
@@ -85,27 +87,6 @@ def _request_part(message: Message) -> pai.ModelRequestPart:
     if message["role"] == "system":
         return pai.SystemPromptPart(content=content)
     return pai.UserPromptPart(content=content)
-
-
-def _response(message: Message) -> pai.ModelResponse:
-    parts: list[pai.ModelResponsePart] = []
-    for thought in message.get("thinking") or ():
-        parts.append(
-            pai.ThinkingPart(
-                content=str(thought.get("content") or ""),
-                id=thought.get("id"),
-                signature=thought.get("signature"),
-                provider_name=thought.get("provider"),
-                provider_details=thought.get("details"),
-            )
-        )
-    if message.get("content"):
-        parts.append(pai.TextPart(content=str(message["content"])))
-    for call in message.get("tool_calls") or ():
-        parts.append(
-            pai.ToolCallPart(tool_name=call["name"], args=call.get("arguments") or "{}", tool_call_id=call["id"])
-        )
-    return pai.ModelResponse(parts=parts, model_name=message.get("model"))
 
 
 def to_tools(tools: Iterable[ToolSpec]) -> ModelRequestParameters:
@@ -141,13 +122,29 @@ def to_settings(settings: Mapping[str, Any], metadata: Mapping[str, str], connec
                 chosen["stop_sequences"] = [value] if isinstance(value, str) else [str(item) for item in value]
             elif name == "parallel_tool_calls":
                 chosen["parallel_tool_calls"] = bool(value)
+            elif name in ("thinking", "reasoning_effort"):
+                level = _effort(value)
+                if not connection.chat:
+                    chosen["thinking"] = level
+                elif level is not False:  # what a server of this kind does by itself
+                    chosen["openai_reasoning_effort"] = "medium" if level is True else level
             else:
                 log.debug("models.setting_ignored name=%s", name)
         except (TypeError, ValueError):
-            log.debug("models.setting_ignored name=%s reason=not_a_number", name)
+            log.debug("models.setting_ignored name=%s reason=not_understood", name)
     if body:
         chosen["extra_body"] = body
     return cast(ModelSettings, chosen)
+
+
+def _effort(value: Any) -> bool | str:
+    """On, off, or how much; ValueError for anything else."""
+    word = str(value).strip().lower()
+    if word in ("true", "false", "none", "off", "on"):
+        return word in ("true", "on")
+    if word not in _EFFORTS:
+        raise ValueError(value)
+    return word
 
 
 def to_usage(usage: RequestUsage) -> Usage:
@@ -173,7 +170,7 @@ def to_reply(response: pai.ModelResponse, text: str) -> base.ModelReply:
     return base.ModelReply(
         content=text,
         tool_calls=calls,
-        thinking=[_thought(part) for part in response.parts if isinstance(part, pai.ThinkingPart)],
+        thinking=parts_of.entries(response.parts),
         usage=to_usage(response.usage),
         finish_reason=finish,
         model=response.model_name or "",
@@ -184,14 +181,3 @@ def to_reply(response: pai.ModelResponse, text: str) -> base.ModelReply:
 def _tool_call(part: pai.ToolCallPart) -> ToolCall:
     arguments = part.args if isinstance(part.args, str) else json.dumps(part.args or {})
     return {"id": part.tool_call_id, "name": part.tool_name, "arguments": arguments or "{}"}
-
-
-def _thought(part: pai.ThinkingPart) -> dict[str, Any]:
-    entry = {
-        "content": part.content,
-        "id": part.id,
-        "signature": part.signature,
-        "provider": part.provider_name,
-        "details": part.provider_details,
-    }
-    return {name: value for name, value in entry.items() if value is not None}

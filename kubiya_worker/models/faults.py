@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pydantic_ai import exceptions as pai
@@ -18,7 +18,10 @@ _TOO_LONG: Final = (
     "contextwindowexceeded",
     "prompt is too long",
     "input is too long",
+    "exceed context limit",
+    "exceeds the maximum number of tokens",
 )
+_WINDOW: Final = "model_context_window_exceeded"  # Anthropic's reason for an answer that the window cut
 _REFUSED: Final = ("content_filter", "content_policy_violation", "contentpolicyviolation")
 _MESSAGES: Final = ("error", "message", "detail", "Error", "Message")  # where servers put it; the last two are AWS's
 _RETRYABLE: Final = frozenset({408, 409, 425, 429})
@@ -87,6 +90,31 @@ def unfinished(place: str) -> ModelError:
         retryable=True,
         remedy="Try again",
     )
+
+
+def of_answer(finish: str, details: Mapping[str, Any], place: str, secrets: Iterable[str] = ()) -> ModelError | None:
+    """Why a complete answer is none: refused, cut by the end of the context window, or unusable. None: it is one.
+
+    `finish` is pydantic-ai's finish reason, `details` what the provider said beside it.
+    """
+    own = str(details.get("finish_reason") or details.get("block_reason") or finish)
+    said = details.get("refusal") or details.get("block_reason_message")
+    if finish == base.CONTENT_FILTER or details.get("refusal"):
+        words = f": {_clean(str(said), secrets)}" if said else ""
+        return ModelError(
+            f"The model at {place} refused to answer ({own}){words}",
+            kind=base.REFUSED,
+            remedy="Reword the task, or give the agent another model",
+        )
+    if own == _WINDOW:
+        return ModelError(
+            f"The answer of {place} was cut at the end of the model's context window",
+            kind=base.CONTEXT_OVERFLOW,
+            remedy=_TOO_LONG_REMEDY,
+        )
+    if finish == "error":
+        return ModelError(f"The answer of {place} cannot be used ({own})", kind=base.BAD_ANSWER, retryable=True)
+    return None
 
 
 def overtime(place: str, seconds: float) -> ModelError:

@@ -14,7 +14,7 @@ from pydantic_ai.models import Model as ProviderModel
 from pydantic_ai.models import StreamedResponse
 
 from kubiya_worker.models import conversion, faults
-from kubiya_worker.models.base import TEXT, THINKING, Delta, ModelError, ModelReply, ModelRequest
+from kubiya_worker.models.base import TEXT, THINKING, THOUGHT, Delta, ModelError, ModelReply, ModelRequest
 from kubiya_worker.models.connection import Connection
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Session:
         pace = Pace(self._connection, request.settings.get("timeout"))
         response: StreamedResponse | None = None
         texts: list[str] = []
+        thoughts = _Thoughts()
 
         async with AsyncExitStack() as stack:
             try:
@@ -58,7 +59,7 @@ class Session:
                 response = opened
                 events = aiter(opened)
                 while event := await pace.wait(anext(events, None)):
-                    if delta := _delta(event):
+                    for delta in thoughts.of(event):
                         if delta.kind == TEXT:
                             texts.append(delta.content)
                         yield delta
@@ -71,10 +72,12 @@ class Session:
             details = answer.provider_details or {}
             if answer.finish_reason is None and not details.get("finish_reason"):
                 raise faults.unfinished(self._connection.place)
-            refusal = details.get("refusal")
-            if refusal and not texts:
-                texts.append(str(refusal))
-                yield Delta(TEXT, texts[0])
+            for delta in thoughts.end():
+                yield delta
+            finish = answer.finish_reason or ""
+            wrong = faults.of_answer(finish, details, self._connection.place, [self._connection.api_key])
+            if wrong is not None:
+                raise wrong
             yield conversion.to_reply(answer, "".join(texts))
 
     def _open(self, name: str, request: ModelRequest) -> Any:
@@ -118,16 +121,41 @@ class Pace:
             raise faults.silence(self._place, self._idle) from None
 
 
-def _delta(event: pai.ModelResponseStreamEvent) -> Delta | None:
-    """What a person sees of an event: text or thoughts; tool calls are shown when they are whole."""
-    part = event.part if isinstance(event, pai.PartStartEvent) else None
-    delta = event.delta if isinstance(event, pai.PartDeltaEvent) else None
-    if isinstance(part, pai.TextPart) and part.content:
-        return Delta(TEXT, part.content)
-    if isinstance(part, pai.ThinkingPart) and part.content:
-        return Delta(THINKING, part.content)
-    if isinstance(delta, pai.TextPartDelta) and delta.content_delta:
-        return Delta(TEXT, delta.content_delta)
-    if isinstance(delta, pai.ThinkingPartDelta) and delta.content_delta:
-        return Delta(THINKING, delta.content_delta)
-    return None
+class _Thoughts:
+    """What a person sees of the events of an answer: text and thoughts, each thought with a number and an end.
+
+    Tool calls are shown when they are whole.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._open: pai.ThinkingPart | None = None
+        self._signature = ""
+
+    def of(self, event: pai.ModelResponseStreamEvent) -> list[Delta]:
+        part = event.part if isinstance(event, pai.PartStartEvent) else None
+        delta = event.delta if isinstance(event, pai.PartDeltaEvent) else None
+        if isinstance(part, pai.ThinkingPart):
+            ended = self.end()
+            self._open, self._signature = part, part.signature or ""
+            return ended + self._thought(part.content)
+        if isinstance(delta, pai.ThinkingPartDelta):
+            self._signature += delta.signature_delta or ""
+            return self._thought(delta.content_delta)
+        if isinstance(part, pai.TextPart):
+            return self.end() + ([Delta(TEXT, part.content)] if part.content else [])
+        if isinstance(delta, pai.TextPartDelta):
+            return [Delta(TEXT, delta.content_delta)] if delta.content_delta else []
+        return self.end() if part is not None else []
+
+    def _thought(self, content: str | None) -> list[Delta]:
+        return [Delta(THINKING, content, self._count)] if content else []
+
+    def end(self) -> list[Delta]:
+        """The end of the thought that is under way, if one is; one that says nothing (it is sealed) ends too."""
+        if self._open is None:
+            return []
+        ended = Delta(THOUGHT, self._signature, self._count)
+        self._open, self._signature = None, ""
+        self._count += 1
+        return [ended]

@@ -59,6 +59,7 @@ _CALL = (
 _MODEL = (Field("model", "string"), Field("model_label", "string", "what to call the model before people"))
 _USER = tuple(Field(f"user_{name}", "string", may=True) for name in ("id", "name", "email", "avatar"))
 
+_THOUGHT = Field("index", "integer", "of the message's thoughts")
 _ENFORCEMENT = Field(
     "enforcement", "object", "what rules, policy service and people decided (docs/policy.md)", may=True
 )
@@ -126,11 +127,18 @@ SHAPES: Final = (
         "The model is asked again: chunks of this message so far are void.",
         (_MESSAGE_ID,),
     ),
+    Shape(ev.THINKING_START, WORKER, "The model begins to think.", (_MESSAGE_ID, _THOUGHT)),
     Shape(
         ev.THINKING_DELTA,
         WORKER,
         "What the model thinks, as it comes.",
-        (_MESSAGE_ID, Field("index", "integer"), Field("thinking", "string")),
+        (_MESSAGE_ID, _THOUGHT, Field("thinking", "string")),
+    ),
+    Shape(
+        ev.THINKING_COMPLETE,
+        WORKER,
+        "The thought is complete.",
+        (_MESSAGE_ID, _THOUGHT, Field("signature", "string", "the provider's; empty where it signs nothing")),
     ),
     Shape(
         ev.TOOL_STARTED,
@@ -218,8 +226,6 @@ SHAPES: Final = (
         ),
     ),
     Shape(ev.ERROR, HOSTED, "The execution is over, by a fault.", (Field("error", "string", may=True),), open=True),
-    Shape(ev.THINKING_START, HOSTED, "The model begins to think.", (_MESSAGE_ID,), open=True),
-    Shape(ev.THINKING_COMPLETE, HOSTED, "It has thought.", (_MESSAGE_ID,), open=True),
     Shape(
         "history_complete",
         STREAM,

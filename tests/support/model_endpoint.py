@@ -1,4 +1,6 @@
-"""A scripted OpenAI-compatible endpoint: a real HTTP server that answers, stalls, lies and breaks off as it is told.
+"""A scripted model endpoint: a real HTTP server that answers, stalls, lies and breaks off as it is told.
+
+It speaks OpenAI's chat completions, Anthropic's messages and Google's generateContent, whichever it is asked in.
 
 In a test:       with ModelEndpoint([{"text": "hi"}, {"status": 429, "headers": {"Retry-After": "1"}}]) as endpoint:
                      ... endpoint.url ...; endpoint.requests
@@ -8,7 +10,10 @@ Answers are taken from the script in order, one for each request; a script that 
 `default`. An answer is an object; all fields are optional:
 
     text            str: streamed word by word (`chunk`: characters in each piece instead)
-    thinking        str: streamed before the text as `reasoning_content`, in pieces of the same size
+    thinking        str: streamed before the text as the shape has it, in pieces of the same size, signed where it
+                    signs; or a list of {thinking, text?}: one after the other
+    refusal         str: the model declines, in the words of the shape
+    fault           a failure in the words of the shape: see `model_shapes.FAULTS`; `headers` go with it
     tools           [{name, arguments (object, or raw text: malformed if you like), id?}]: parallel tool calls
     finish_reason   str, or null for a stream that ends without one; by default what fits
     usage           object, or null for none; by default an estimate
@@ -26,6 +31,8 @@ chosen by the number of assistant messages since the last user message: a repeat
 
 Control by HTTP: GET /requests -> {"count": n, "requests": [{path, headers, body, at}]}; DELETE /requests;
 POST /script {"script"?, "by_step"?, "default"?, "tokens"?}; GET /v1/models. The path may have a `/v1` prefix or not.
+`root` is the base URL of the other two, for ANTHROPIC_BASE_URL and GOOGLE_GEMINI_BASE_URL. Conversations that these
+two would refuse (a thought that was changed or left out, a call without its result) are refused here too.
 """
 
 from __future__ import annotations
@@ -45,6 +52,8 @@ from typing import Any, Final
 
 from kubiya_worker.models.demo import plan
 from kubiya_worker.protocol.tools import ToolSpec
+from tests.support import model_shapes
+from tests.support.model_shapes import Shape, completion
 
 Answer = dict[str, Any]
 
@@ -86,6 +95,10 @@ class ModelEndpoint:
     @property
     def url(self) -> str:
         return f"http://{self._host}:{self._port}/v1"
+
+    @property
+    def root(self) -> str:
+        return f"http://{self._host}:{self._port}"
 
     @property
     def requests(self) -> list[dict[str, Any]]:
@@ -147,11 +160,14 @@ class ModelEndpoint:
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         raw = await reader.readexactly(int(headers.get("content-length") or 0))
         path = target.partition("?")[0].removeprefix("/v1")
-        if path == "/chat/completions" and method == "POST":
+        shape = model_shapes.of_path(path)
+        if shape is not None and method == "POST":
             body = json.loads(raw)
             self.count += 1
             self._kept.append({"path": target, "headers": headers, "body": body, "at": time.monotonic()})
-            return await self._answer(self._choose(body, raw.decode()), body, reader, writer)
+            wrong = shape.problem(body)
+            answer = {"fault": "bad_request", "said": wrong} if wrong else self._choose(body, raw.decode())
+            return await self._answer(answer, shape, body, reader, writer)
         _send(writer, *self._control(method, path, raw))
         await writer.drain()
         return True
@@ -188,28 +204,33 @@ class ModelEndpoint:
         return demo_answer(body) if self.default == "demo" else echo_answer(body, self.tokens)
 
     async def _answer(
-        self, answer: Answer, body: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, answer: Answer, shape: Shape, body: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         if answer.get("first_delay"):
             await asyncio.sleep(answer["first_delay"])
+        if answer.get("fault"):
+            status, said = shape.fault(answer["fault"], answer.get("said"))
+            _send(writer, status, said, answer.get("headers"))
+            await writer.drain()
+            return True
         if "status" in answer or "body" in answer:
             _send(writer, answer.get("status", 200), answer.get("body", {}), answer.get("headers"))
             await writer.drain()
             return True
-        if not body.get("stream"):
+        if shape.name == "openai" and not body.get("stream"):
             _send(writer, 200, completion(answer, body))
             await writer.drain()
             return True
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         sent = 0
         silence = answer.get("silence") or {}
-        async for data in _paced(stream_of(answer, body), answer.get("chunk_delay", 0)):
+        async for data in _paced(shape.stream(answer, body), answer.get("chunk_delay", 0)):
             if sent == answer.get("cut_after"):
                 return False
             if sent == silence.get("after"):
                 await writer.drain()
                 await asyncio.sleep(silence["seconds"])
-            payload = b"data: " + data.encode() + b"\n\n"
+            payload = data.encode() + b"\n\n"
             if sent == 1:  # the head comes before it; set first, or a reader can be faster than this thread
                 self.first_token_at = time.monotonic()
             writer.write(b"%x\r\n%s\r\n" % (len(payload), payload))
@@ -257,91 +278,8 @@ def demo_answer(body: dict[str, Any]) -> Answer:
     return {"text": reply.content, "tools": reply.tool_calls, "finish_reason": reply.finish_reason}
 
 
-def pieces(answer: Answer) -> list[str]:
-    text = str(answer.get("text") or "")
-    if "chunk" in answer:
-        size = int(answer["chunk"])
-        return [text[at : at + size] for at in range(0, len(text), size)]
-    words = text.split(" ")
-    return [word if not at else f" {word}" for at, word in enumerate(words) if word or at]
-
-
-def tool_calls(answer: Answer, request: int) -> list[dict[str, Any]]:
-    calls = []
-    for number, tool in enumerate(answer.get("tools") or ()):
-        arguments = tool.get("arguments", {})
-        raw = arguments if isinstance(arguments, str) else json.dumps(arguments)
-        identity = tool.get("id") or f"call_{request}_{number}"
-        calls.append({"id": identity, "type": "function", "function": {"name": tool["name"], "arguments": raw}})
-    return calls
-
-
-def finish_of(answer: Answer) -> str | None:
-    return answer.get("finish_reason", "tool_calls" if answer.get("tools") else "stop")
-
-
-def usage_of(answer: Answer, body: dict[str, Any]) -> dict[str, Any] | None:
-    if "usage" in answer:
-        return answer["usage"]
-    prompt = sum(len(str(message.get("content") or "")) for message in body.get("messages", [])) // 4 + 1
-    out = len(str(answer.get("text") or "")) // 4 + 1
-    return {"prompt_tokens": prompt, "completion_tokens": out, "total_tokens": prompt + out}
-
-
-def completion(answer: Answer, body: dict[str, Any]) -> dict[str, Any]:
-    message = {"role": "assistant", "content": answer.get("text"), "tool_calls": tool_calls(answer, step_of(body))}
-    return {
-        "id": "chatcmpl-scripted",
-        "object": "chat.completion",
-        "created": 1,
-        "model": body.get("model", "scripted"),
-        "choices": [{"index": 0, "message": message, "finish_reason": finish_of(answer)}],
-        "usage": usage_of(answer, body),
-    }
-
-
-def step_of(body: dict[str, Any]) -> int:
-    return sum(message["role"] == "assistant" for message in body.get("messages", []))
-
-
-def stream_of(answer: Answer, body: dict[str, Any]) -> list[str]:
-    """The `data:` lines of the stream."""
-    head = {
-        "id": "chatcmpl-scripted",
-        "object": "chat.completion.chunk",
-        "created": 1,
-        "model": body.get("model", "scripted"),
-    }
-
-    def chunk(delta: dict[str, Any], finish: str | None = None) -> str:
-        return json.dumps({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
-
-    lines = [chunk({"role": "assistant", "content": ""})]
-    if answer.get("thinking"):
-        lines += [chunk({"reasoning_content": piece}) for piece in pieces({**answer, "text": answer["thinking"]})]
-    lines += [chunk({"content": piece}) for piece in pieces(answer)]
-    if "error" in answer:
-        return [*lines, json.dumps({"error": answer["error"]})]
-    for number, call in enumerate(tool_calls(answer, step_of(body))):
-        name, raw = call["function"]["name"], call["function"]["arguments"]
-        first = {"index": number, "id": call["id"], "type": "function", "function": {"name": name, "arguments": ""}}
-        lines.append(chunk({"tool_calls": [first]}))
-        half = len(raw) // 2
-        for piece in (raw[:half], raw[half:]):  # arguments come in pieces, as they do from real servers
-            if piece:
-                lines.append(chunk({"tool_calls": [{"index": number, "function": {"arguments": piece}}]}))
-    finish = finish_of(answer)
-    if finish is None:
-        return lines
-    lines.append(chunk({}, finish))
-    usage = usage_of(answer, body)
-    if usage is not None and (body.get("stream_options") or {}).get("include_usage"):
-        lines.append(json.dumps({**head, "choices": [], "usage": usage}))
-    return [*lines, "[DONE]"]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="A scripted OpenAI-compatible model endpoint")
+    parser = argparse.ArgumentParser(description="A scripted model endpoint")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--script", type=Path, help="JSON: a list of answers, or {script, by_step, default, tokens}")

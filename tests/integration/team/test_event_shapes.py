@@ -14,7 +14,13 @@ SKILLS = [
     {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"]}},
     {"name": "files", "type": "file_system", "configuration": {}},
 ]
-NOT_SEEN_HERE = {ev.RESET_CHUNKS, ev.NOTICE, ev.THINKING_DELTA}  # need a model that fails, or thinks
+NOT_SEEN_HERE = {
+    ev.RESET_CHUNKS,
+    ev.NOTICE,
+    ev.THINKING_START,
+    ev.THINKING_DELTA,
+    ev.THINKING_COMPLETE,
+}  # need a model that fails, or thinks
 
 
 def script(*steps: dict[str, Any]) -> str:

@@ -1,0 +1,59 @@
+"""What is shown of a model's answer while it comes, and what is kept of its thoughts: without secrets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubiya_worker.activities.events import Publisher
+from kubiya_worker.models.base import TEXT, THINKING, THOUGHT, Delta
+from kubiya_worker.protocol import events as ev
+from kubiya_worker.tools.redact import RedactedStream, Redactor
+
+
+class Shown:
+    """An answer as it comes, told as events (PROTOCOL C.2). Secrets are taken out, also one that two pieces share."""
+
+    def __init__(self, out: Publisher, message_id: str, tag: str, redactor: Redactor) -> None:
+        self._out, self._message_id, self._tag = out, message_id, tag
+        self._redactor = redactor
+        self._text = redactor.stream()
+        self._thought: RedactedStream | None = None  # while one is under way
+        self._count = 0
+
+    def add(self, delta: Delta) -> None:
+        if delta.kind == TEXT:
+            self._chunk(self._text.feed(delta.content))
+        elif delta.kind == THINKING:
+            if self._thought is None:
+                self._thought = self._redactor.stream()
+                self._think(ev.THINKING_START, delta.index)
+            self._thinking(self._thought.feed(delta.content), delta.index)
+        elif delta.kind == THOUGHT and self._thought is not None:  # one that was sealed has shown nothing
+            self._thinking(self._thought.flush(), delta.index)
+            self._thought = None
+            self._think(ev.THINKING_COMPLETE, delta.index, signature=delta.content)
+
+    def end(self) -> None:
+        self._chunk(self._text.flush())
+
+    def _chunk(self, text: str) -> None:
+        if text:
+            data = {"role": "assistant", "content": text, "is_chunk": True, "message_id": self._message_id}
+            self._emit("chunk", ev.MESSAGE_CHUNK, data)
+
+    def _thinking(self, text: str, index: int) -> None:
+        if text:
+            self._think(ev.THINKING_DELTA, index, thinking=text)
+
+    def _think(self, kind: str, index: int, **data: str) -> None:
+        self._emit("thinking", kind, {"message_id": self._message_id, "index": index, **data})
+
+    def _emit(self, name: str, kind: str, data: dict[str, Any]) -> None:
+        self._count += 1
+        self._out.emit(ev.event(f"{name}:{self._message_id}:{self._tag}:{self._count}", kind, data))
+
+
+def kept_thought(entry: dict[str, Any], redactor: Redactor) -> dict[str, Any]:
+    """An entry of a message's `thinking` as it may be kept; one that held a secret is not what was signed any more."""
+    clean: dict[str, Any] = redactor.value(entry)
+    return entry if clean == entry else {k: v for k, v in clean.items() if k not in ("signature", "details")}

@@ -1,0 +1,79 @@
+"""The parts of an answer in their order, and what a provider signs of them: a message's `thinking`. Pure.
+
+A message holds one text and a list of calls. Providers that sign thoughts want them back unchanged, in their place:
+Anthropic each thinking block where it was, Google the signature of a call with that call. So `thinking` holds, in order:
+
+    {content, id?, signature?, provider?, details?}      a thought
+    {text: characters, provider?, details?}              so much of the message's text
+    {call: number, provider?, details?}                  a call of the message's list
+
+The latter two only where they say something: when thoughts are not simply before the text and the text before the
+calls, or when a text or a call is signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic_ai import messages as pai
+
+from kubiya_worker.protocol.messages import Message
+
+Entry = dict[str, Any]
+
+
+def entries(parts: Sequence[pai.ModelResponsePart]) -> list[Entry]:
+    """What has to be kept of an answer besides its text and its calls."""
+    found: list[Entry] = []
+    calls = 0
+    for part in parts:
+        if isinstance(part, pai.ThinkingPart):
+            found.append(_entry(part, content=part.content, id=part.id, signature=part.signature))
+        elif isinstance(part, pai.TextPart):
+            found.append(_entry(part, text=len(part.content)))
+        elif isinstance(part, pai.ToolCallPart):
+            found.append(_entry(part, call=calls))
+            calls += 1
+    signed = any("details" in entry for entry in found if "content" not in entry)
+    return found if signed or not _plain(found) else [entry for entry in found if "content" in entry]
+
+
+def restored(message: Message) -> list[pai.ModelResponsePart]:
+    """The parts of an assistant message. An order that does not fit the message (it was redacted) is the plain one."""
+    kept: list[Entry] = list(message.get("thinking") or ())
+    text = str(message.get("content") or "")
+    calls = list(message.get("tool_calls") or ())
+    lengths = [int(entry["text"]) for entry in kept if "text" in entry]
+    numbers = [int(entry["call"]) for entry in kept if "call" in entry]
+    if sum(lengths) != len(text) or numbers != list(range(len(calls))):
+        signed = {int(entry["call"]): entry for entry in kept if "call" in entry}
+        kept = [entry for entry in kept if "text" not in entry and "call" not in entry]
+        kept += [{"text": len(text)}] if text else []
+        kept += [{**signed.get(number, {}), "call": number} for number in range(len(calls))]
+    parts: list[pai.ModelResponsePart] = []
+    for entry in kept:
+        about: dict[str, Any] = {"provider_name": entry.get("provider"), "provider_details": entry.get("details")}
+        if "text" in entry:
+            said, text = text[: int(entry["text"])], text[int(entry["text"]) :]
+            parts.append(pai.TextPart(content=said, **about))
+        elif "call" in entry:
+            call = calls[int(entry["call"])]
+            arguments = call.get("arguments") or "{}"
+            parts.append(pai.ToolCallPart(call["name"], arguments, tool_call_id=call["id"], **about))
+        else:
+            content = str(entry.get("content") or "")
+            parts.append(pai.ThinkingPart(content, id=entry.get("id"), signature=entry.get("signature"), **about))
+    return parts
+
+
+def _entry(part: pai.ThinkingPart | pai.TextPart | pai.ToolCallPart, **fields: Any) -> Entry:
+    details = part.provider_details or None
+    about = {"provider": part.provider_name if details or "content" in fields else None, "details": details}
+    return {name: value for name, value in {**fields, **about}.items() if value is not None}
+
+
+def _plain(found: Sequence[Entry]) -> bool:
+    """Whether thoughts come first, then at most one text, then calls."""
+    order = [1 if "content" in entry else 2 if "text" in entry else 3 for entry in found]
+    return order == sorted(order) and order.count(2) <= 1
