@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from kubiya_worker.errors import Unavailable
+from kubiya_worker.protocol import names
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.messages import Message, ToolCall
 from kubiya_worker.protocol.tools import ToolSpec
@@ -27,8 +28,8 @@ RATE_LIMITED: Final = "rate_limited"  # 429: the provider wants fewer calls
 UNAVAILABLE: Final = "unavailable"  # connection refused or lost, 408, 409, 5xx
 AUTH: Final = "auth"  # 401, 403
 BAD_REQUEST: Final = "bad_request"  # any other 4xx: the same request fails again
-CONTEXT_OVERFLOW: Final = "context_overflow"  # the conversation is longer than the model's window
-REFUSED: Final = "refused"  # the model declines, or a content filter stopped the request or the answer
+CONTEXT_OVERFLOW: Final = names.CONTEXT_OVERFLOW  # the conversation is longer than the model's window
+REFUSED: Final = names.REFUSED  # the model declines, or a content filter stopped the request or the answer
 BAD_ANSWER: Final = "bad_answer"  # the provider says that what the model wrote cannot be used (a malformed call)
 CUT_STREAM: Final = "cut_stream"  # the stream ended before the model said why it stopped
 SILENT: Final = "silent"  # no byte within the idle timeout

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     Shut = Callable[[], Awaitable[None]]  # closes its connections
 
 GATEWAY: Final = "gateway"  # any OpenAI-compatible server at an address of the user's
+CONNECT_TIMEOUT: Final = 10.0  # seconds
+READ_SLACK: Final = 30.0  # seconds over the idle timeout, which the session keeps more exactly
 OPENAI_HOST: Final = "api.openai.com"
 
 

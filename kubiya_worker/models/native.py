@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from kubiya_worker.models.connection import Connection
+import httpx2
+
+from kubiya_worker.models.connection import CONNECT_TIMEOUT, READ_SLACK, Connection
 
 if TYPE_CHECKING:
     from kubiya_worker.models.connection import Make, Shut
@@ -35,13 +37,16 @@ def _google(connection: Connection) -> tuple[Make, Shut]:
     from pydantic_ai.models.google import GoogleModel
     from pydantic_ai.providers.google import GoogleProvider
 
-    provider = GoogleProvider(api_key=connection.api_key)  # google-genai retries only when it is told to
+    timeout = httpx2.Timeout(connection.idle_timeout + READ_SLACK, connect=CONNECT_TIMEOUT)
+    client = httpx2.AsyncClient(timeout=timeout)  # ours: nobody closes the one that the provider makes
+    provider = GoogleProvider(api_key=connection.api_key, http_client=client)  # retries only when it is told to
 
     def make(name: str) -> Any:
         return GoogleModel(name, provider=provider)
 
     async def shut() -> None:
         await provider.client.aio.aclose()
+        await client.aclose()
 
     return make, shut
 

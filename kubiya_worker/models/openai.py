@@ -11,7 +11,7 @@ from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
-from kubiya_worker.models.connection import Connection
+from kubiya_worker.models.connection import CONNECT_TIMEOUT, READ_SLACK, Connection
 from kubiya_worker.models.conversion import is_object
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from kubiya_worker.models.connection import Make, Shut
 
-CONNECT_TIMEOUT: Final = 10.0  # seconds
-READ_SLACK: Final = 30.0  # seconds over the idle timeout, which the session keeps more exactly
 NO_KEY: Final = "none"  # the client wants some key; local servers want none
 
 

@@ -1,7 +1,7 @@
 """The parts of an answer in their order, and what a provider signs of them: a message's `thinking`. Pure.
 
 A message holds one text and a list of calls. Providers that sign thoughts want them back unchanged, in their place:
-Anthropic each thinking block where it was, Google the signature of a call with that call. So `thinking` holds, in order:
+Anthropic each thinking block where it was, Google the signature of a call with that call. So this holds, in order:
 
     {content, id?, signature?, provider?, details?}      a thought
     {text: characters, provider?, details?}              so much of the message's text

@@ -69,6 +69,10 @@ UNREADABLE: Final = frozenset({"UnknownKey", "Undecodable"})
 
 RAISE_BUDGET: Final = "raise_budget"  # the tool name of an approval that asks for more budget
 
+# Why a model call failed for good, where the workflow cares: the type of the activity's failure.
+CONTEXT_OVERFLOW: Final = "context_overflow"  # the conversation is longer than the model's window
+REFUSED: Final = "refused"  # the model, or a filter around it, declines
+
 # What the local control plane can do beyond the published one; sent as `features` in the start reply.
 FEATURE_EVENTS_BATCH: Final = "events_batch"  # POST /executions/{id}/events/batch, deduplicated by event_id
 FEATURE_CONTEXT: Final = "execution_context"  # GET /executions/{id}/context: agent, skills, session … at once

@@ -31,14 +31,25 @@ CONTINUE_AT_BYTES = 8_000_000  # Temporal warns at 10 MB and ends a history at 5
 RESUME_BYTES = 1_800_000  # what a new run is given; Temporal takes payloads of up to 2 MB
 STATE_MESSAGES = 200
 STATE_BYTES = 1_000_000
-CONTEXT_OVERFLOW = "context_overflow"  # as the model layer calls it
 
 
 class TurnFailed(Exception):
-    """The turn cannot go on; the text is for the person."""
+    """The turn cannot go on; the text is for the person. `finish` is the turn's finish reason."""
+
+    finish = "error"
 
 
-class TooLong(TurnFailed):
+class ModelFailed(TurnFailed):
+    """A model call failed for good."""
+
+    def __init__(self, error: ActivityError) -> None:
+        cause, refused = outcomes.cause_of(error), outcomes.kind_of(error) == names.REFUSED
+        # What the model itself has answered needs no introduction.
+        super().__init__(cause if refused else f"The model could not be called: {cause}")
+        self.finish = "content_filter" if refused else "error"
+
+
+class TooLong(ModelFailed):
     """The conversation does not fit into the model's window."""
 
 
@@ -225,7 +236,7 @@ class Loop:
             try:
                 finish = await self._work()
             except TurnFailed as error:
-                failure, finish = str(error), "error"
+                failure, finish = str(error), error.finish
             status = await self._end_turn(finish, failure)
             if ex.is_final(status) and (status != ex.COMPLETED or self._done or not self._conversation.inbox):
                 return self._result(status)
@@ -376,8 +387,8 @@ class Loop:
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            failed = TooLong if outcomes.kind_of(error) == CONTEXT_OVERFLOW else TurnFailed
-            raise failed(f"The model could not be called: {outcomes.cause_of(error)}") from error
+            failed = TooLong if outcomes.kind_of(error) == names.CONTEXT_OVERFLOW else ModelFailed
+            raise failed(error) from error
         self._tokens = int(result.usage.get("input_tokens") or 0) + int(result.usage.get("output_tokens") or 0)
         self._conversation.append(result.message)
         self._outbox += result.undelivered

@@ -32,7 +32,7 @@ class Talk:
     """Asks the scripted endpoint through the real client, one event loop for each question."""
 
     endpoint: ModelEndpoint
-    idle_timeout: float = 20.0
+    idle_timeout: float = 30.0
     gateway: bool = True
     model_id: str = "kubiya/claude-sonnet-4"
     environ: dict[str, str] = field(default_factory=dict)
