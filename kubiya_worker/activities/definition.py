@@ -7,7 +7,7 @@ from typing import Any
 
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.errors import ConfigurationError, WorkerError
-from kubiya_worker.protocol import calls, team
+from kubiya_worker.protocol import calls, taint, team
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 
@@ -54,7 +54,7 @@ def load(control_plane: ControlPlane, given: ex.ExecutionInput) -> Definition:
         environment=environment,
         execution=loaded.get("execution") or {},
         session=(loaded.get("session") or {}).get("messages") or [],
-        taint=strictest(
+        taint=taint.strictest(
             (entity.get("configuration") or {}).get("taint"),
             given.agent_config.get("taint"),
             given.member.taint if given.member else None,
@@ -68,11 +68,6 @@ def load(control_plane: ControlPlane, given: ex.ExecutionInput) -> Definition:
     except ValueError as error:
         found.failure = ConfigurationError(str(error).capitalize(), remedy="Change the team's configuration")
     return found
-
-
-def strictest(*settings: Any) -> str:
-    """`taint` of the entity, the input and the leader: nobody lifts what another asks for, nor does a misspelling."""
-    return "off" if all(x in (None, False, "off") for x in settings) else "ask"
 
 
 def _own(control_plane: ControlPlane, given: ex.ExecutionInput) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kubiya_worker.activities.runtime import Runtime
-from kubiya_worker.protocol import calls
+from kubiya_worker.protocol import calls, taint
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools import enforcer, policy
 
@@ -34,9 +34,9 @@ async def rule(
     runtime: Runtime, call: calls.ToolInput, context: calls.Context, spec: ToolSpec, arguments: Mapping[str, Any]
 ) -> Ruling:
     """The enforcer is asked about every call that the rules do not deny, also about one that a person has allowed."""
-    tainted = call.tainted and context.taint != "off"
+    guarded = taint.guarded(context.taint, spec) if call.tainted else ()
     grant = vars(call.grant) if call.grant else None
-    decision, verdict = policy.decide(spec, arguments, context.rules, grant, tainted=tainted), None
+    decision, verdict = policy.decide(spec, arguments, context.rules, grant, tainted=guarded), None
     if runtime.enforcer is not None and decision.kind != "deny":
         asked = enforcer.question(
             spec,
@@ -49,7 +49,7 @@ async def rule(
         )
         verdict = await runtime.enforcer.ask(asked)
         word = verdict.decision(decision.risk)
-        decision = policy.decide(spec, arguments, context.rules, grant, tainted=tainted, others=[word])
+        decision = policy.decide(spec, arguments, context.rules, grant, tainted=guarded, others=[word])
     told = _told(decision, verdict, call.grant)
     return Ruling(decision, verdict, runtime.redactor.value(told))
 

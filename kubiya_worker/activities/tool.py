@@ -19,7 +19,7 @@ from kubiya_worker.activities.ruling import Ruling, rule
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.protocol import calls, names, team
+from kubiya_worker.protocol import calls, names, taint, team
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import ToolSpec
@@ -202,6 +202,9 @@ class ToolActivities:
         message = _message(
             call, output if not error or error in output else f"{output}\n{error}".strip(), status, error
         )
+        tainted = taint.tainted_by(context.taint, tool.spec, result.taints, result.remote)
+        if tainted:
+            message = {**message, "tainted": True}
         runtime.transcripts.leave(call.execution_id, message)
         record = {
             "execution_id": call.execution_id,
@@ -214,8 +217,7 @@ class ToolActivities:
             "success": status == m.TOOL_SUCCESS,
             "error_message": (error or "")[:500] or None,
         }
-        taints = tool.spec.taints if result.taints is None else result.taints
-        return calls.ToolOutcome(message=message, record=record, undelivered=publisher.undelivered, taints=taints)
+        return calls.ToolOutcome(message=message, record=record, undelivered=publisher.undelivered, taints=tainted)
 
     async def _await_tool(self, tool: Tool, arguments: dict[str, Any], context: ToolContext) -> tuple[str, ToolResult]:
         longest = self._runtime.longest_call

@@ -47,7 +47,7 @@ class Context:
     member: Member | None = None  # set: this is a member's run
     mcp_servers: dict[str, Any] = field(default_factory=dict)  # of the input; the environment's are fetched when used
     config: dict[str, Any] = field(default_factory=dict)  # a member's budgets, out of its own definition
-    taint: str = "off"  # or "ask": a tainted execution asks a person before it writes, runs code or sends data
+    taint: str = "off"  # whose text taints (taint.py): then a person is asked before it writes, runs code or sends data
 
     compact_at: int = 0  # tokens of a model call after which the conversation is summarised; see compaction.py
 

@@ -16,7 +16,9 @@ class ToolSpec:
     `idempotent` tools may run again when their worker died; others run at most once. `timeout` is in seconds.
     `risk` is one of RISKS; `category` one of command_execution, file_operation, file_search, network, general.
     `taints`: results hold what others wrote (files, the web, an MCP server), so they may try to instruct the model.
+    `remote`: those others are outside this host (the web, an MCP server).
     `effects` are those of EFFECTS that a call can have: it changes something, runs code, or sends data out.
+    `named`: it sends only to receivers that its configuration names.
     `origin` says where a tool of another program comes from ("server/tool" for MCP).
     """
 
@@ -31,6 +33,8 @@ class ToolSpec:
     taints: bool = False
     effects: tuple[str, ...] = ()
     origin: str = ""
+    remote: bool = False
+    named: bool = False
 
     def wire(self) -> dict[str, Any]:
         return {**asdict(self), "effects": list(self.effects)}

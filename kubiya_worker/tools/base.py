@@ -31,13 +31,15 @@ class ToolContext:
 class ToolResult:
     """`output` is what the model reads; `error` is one line, None means success. `metadata` is for events and logs.
 
-    `taints` overrides what the tool's spec says of its results: False for one that holds nothing of others (a refusal).
+    `taints` overrides what the tool's spec says of its results: False for one that holds nothing of others (a refusal);
+    `remote` whether those others are outside this host.
     """
 
     output: str
     error: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     taints: bool | None = None
+    remote: bool | None = None
 
 
 def refusal(message: str) -> ToolResult:

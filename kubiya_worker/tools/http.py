@@ -176,7 +176,9 @@ class HttpRequest:
             category="network",
             timeout=self._timeout + 10,
             taints=True,
+            remote=True,
             effects=("egress",) if reading else ("egress", "write"),
+            named=not any("*" in name for name in self._allowed),
         )
 
 

@@ -222,6 +222,8 @@ def _spec(server: Server, tool: Any) -> ToolSpec:
         source="mcp",
         timeout=server.call_timeout + 10,
         taints=True,
+        remote=True,
+        named=True,
         effects=("egress",) if reads else ("egress", "write", "exec"),
         origin=f"{server.name}/{tool.name}",
     )

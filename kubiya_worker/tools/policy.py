@@ -11,7 +11,7 @@ Whatever cannot be understood about a rule makes it ask, for every call: a missp
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -64,13 +64,13 @@ def decide(
     rules: Iterable[Any],
     grant: Mapping[str, Any] | None = None,
     *,
-    tainted: bool = False,
+    tainted: Sequence[str] = (),
     others: Iterable[Decision] = (),
 ) -> Decision:
     """`grant` is a person's yes, {approval_id, arguments_hash}: an ask becomes an allow, for these arguments only.
 
-    `tainted`: what others wrote may have led to the call. An allow of a tool that has effects becomes an ask, also one
-    that a rule has given: the rule does not know what the model has read. `others` is what further judges say (the
+    `tainted`: what others wrote may have led to the call, which can have these effects. An allow becomes an ask, also
+    one that a rule has given: the rule does not know what the model has read. `others` is what further judges say (the
     external enforcer): the strictest word counts.
     """
     risk = spec.risk if spec.risk in RISKS else RISKS[-1]
@@ -85,8 +85,8 @@ def decide(
     if faulty and decision.kind == "allow":
         worst = max(faulty, key=lambda rule: rule.priority)
         decision = _by(replace(worst, action="ask"), risk, f"{worst.name} cannot be understood ({worst.fault})")
-    if tainted and spec.effects and decision.kind == "allow":
-        reason = f"it can {_can(spec)}, and the execution has read what others wrote"
+    if tainted and decision.kind == "allow":
+        reason = f"it can {_can(tainted)}, and the execution has read what others wrote"
         decision = Decision("ask", reason, risk=risk)
     for other in others:
         decision = stricter(decision, other)
@@ -102,8 +102,8 @@ def stricter(one: Decision, other: Decision) -> Decision:
     return other if STRICTNESS[other.kind] > STRICTNESS[one.kind] else one
 
 
-def _can(spec: ToolSpec) -> str:
-    return ", ".join(_EFFECTS.get(effect, effect) for effect in spec.effects)
+def _can(effects: Iterable[str]) -> str:
+    return ", ".join(_EFFECTS.get(effect, effect) for effect in effects)
 
 
 def _granted(decision: Decision, spec: ToolSpec, arguments: Mapping[str, Any], grant: Mapping[str, Any]) -> Decision:

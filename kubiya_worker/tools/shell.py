@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +33,15 @@ DEFAULT_ALLOWED: Final = ("ls", "cat", "grep", "find", "ps", "top", "pwd", "echo
 DEFAULT_TIMEOUT: Final = 30.0  # seconds
 LONGEST_TIMEOUT: Final = 600.0
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# What these print comes from other hosts. A list for a default, not a proof: whoever wants more says `"taint": "ask"`.
+_FETCHING: Final = re.compile(
+    r"aria2c|aws|az|curl|dig|elinks|ftp|gcloud|gh|git|glab|hg|host|https?|kubectl|links|lynx|ncat|nc|netcat|nslookup"
+    r"|rsync|scp|sftp|socat|ssh|svn|telnet|w3m|wget|whois"
+)
+_RUNNING_OTHERS: Final = re.compile(
+    r"a?sh|bash|busybox|dash|doas|env|find|flock|ionice|ksh|nice|nohup|parallel|setsid|stdbuf|sudo|time|timeout|watch"
+    r"|xargs|zsh"
+)
 _GUIDELINES: Final = 2_000  # characters of guidelines that the model is told
 
 # Names that belong to the worker, and variables by which an execution could turn an allowed program into another.
@@ -97,7 +106,7 @@ class Shell:
             )
         except (OSError, ValueError) as error:
             return refusal(f"{line.argv[0]} could not be started: {error}")
-        return _result(ended, line, min(timeout, self._longest))
+        return _result(ended, line, min(timeout, self._longest), remote=fetches(line.argv))
 
     def environment(self, context: ToolContext) -> dict[str, str]:
         """Built from nothing: what programs need of the host, then the tools' own variables, never the worker's."""
@@ -171,7 +180,15 @@ def _commands(skill: Skill, key: str, default: tuple[str, ...]) -> frozenset[str
     return frozenset(names)
 
 
-def _result(ended: programs.Ended, line: command.CommandLine, timeout: float) -> ToolResult:
+def fetches(argv: Sequence[str]) -> bool:
+    """Whether a program runs that is there to fetch from other hosts, by itself or by another: `env curl …`."""
+    program = Path(argv[0]).name
+    if _RUNNING_OTHERS.fullmatch(program):
+        return any(map(_FETCHING.fullmatch, re.split(r"[^A-Za-z0-9_.+-]+", " ".join(argv[1:]))))
+    return _FETCHING.fullmatch(program) is not None
+
+
+def _result(ended: programs.Ended, line: command.CommandLine, timeout: float, *, remote: bool) -> ToolResult:
     """Output first, then what became of the program, each on a line of its own in brackets."""
     error = None
     if ended.timed_out:
@@ -196,6 +213,7 @@ def _result(ended: programs.Ended, line: command.CommandLine, timeout: float) ->
             "output_bytes": ended.total_bytes,
             "characters_left_out": ended.left_out,
         },
+        remote=remote,
     )
 
 

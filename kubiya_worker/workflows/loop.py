@@ -18,7 +18,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from kubiya_worker.protocol import calls, compaction, events, names
+from kubiya_worker.protocol import calls, compaction, events, names, taint
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import ToolSpec
@@ -210,8 +210,7 @@ class Loop:
         )
         self._context = begun.context
         self._refusal = begun.failure
-        # What the tools of an earlier run gave is in the session; which of it was others' is not.
-        self._tainted = self._tainted or any(message.get("role") == "tool" for message in begun.session)
+        self._tainted = self._tainted or taint.inherited(begun.context.taint, begun.session)
         waiting, self._conversation = self._conversation.inbox, Conversation(begun.session)
         for message in [first, *waiting]:
             self._conversation.receive(message)

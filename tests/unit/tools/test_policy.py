@@ -121,23 +121,22 @@ WRITER = ToolSpec("write_file", "", effects=("write",))
 @pytest.mark.parametrize(
     ("spec", "rules", "tainted", "kind"),
     [
-        (WRITER, [], True, "ask"),
-        (WRITER, [], False, "allow"),
-        (READ, [], True, "allow"),
-        (WRITER, [rule(action="allow")], True, "ask"),
-        (WRITER, [rule(action="deny")], True, "deny"),
+        (WRITER, [], ("write",), "ask"),
+        (WRITER, [], (), "allow"),
+        (WRITER, [rule(action="allow")], ("write",), "ask"),
+        (WRITER, [rule(action="deny")], ("write",), "deny"),
     ],
 )
 def test_what_others_wrote_makes_tools_with_effects_ask(
-    spec: ToolSpec, rules: list[Any], tainted: bool, kind: str
+    spec: ToolSpec, rules: list[Any], tainted: tuple[str, ...], kind: str
 ) -> None:
     assert decide(spec, ARGUMENTS, rules, tainted=tainted).kind == kind
 
 
 def test_a_tainted_call_runs_with_a_grant_for_its_arguments_only() -> None:
     grant = {"approval_id": "a1", "arguments_hash": arguments_hash("write_file", ARGUMENTS)}
-    assert decide(WRITER, ARGUMENTS, [], grant, tainted=True).kind == "allow"
-    assert decide(WRITER, {"command": "other"}, [], grant, tainted=True).kind == "ask"
+    assert decide(WRITER, ARGUMENTS, [], grant, tainted=("write",)).kind == "allow"
+    assert decide(WRITER, {"command": "other"}, [], grant, tainted=("write",)).kind == "ask"
 
 
 @pytest.mark.parametrize(
