@@ -1,4 +1,4 @@
-"""What all judges together say of one tool call: the rules, what the model has read, the external enforcer."""
+"""What all judges say of one tool call: rules of the control plane and the host, taint, the external enforcer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ async def rule(
     """The enforcer is asked about every call that the rules do not deny, also about one that a person has allowed."""
     guarded = taint.guarded(context.taint, spec) if call.tainted else ()
     grant = vars(call.grant) if call.grant else None
-    decision, verdict = policy.decide(spec, arguments, context.rules, grant, tainted=guarded), None
+    others = [policy.decide(spec, arguments, runtime.rules)] if runtime.rules else []
+    decision, verdict = policy.decide(spec, arguments, context.rules, grant, tainted=guarded, others=others), None
     if runtime.enforcer is not None and decision.kind != "deny":
         asked = enforcer.question(
             spec,
@@ -48,8 +49,8 @@ async def rule(
             approval={"approval_id": call.grant.approval_id, "approver": call.grant.approver} if call.grant else None,
         )
         verdict = await runtime.enforcer.ask(asked)
-        word = verdict.decision(decision.risk)
-        decision = policy.decide(spec, arguments, context.rules, grant, tainted=guarded, others=[word])
+        others.append(verdict.decision(decision.risk))
+        decision = policy.decide(spec, arguments, context.rules, grant, tainted=guarded, others=others)
     told = _told(decision, verdict, call.grant)
     return Ruling(decision, verdict, runtime.redactor.value(told))
 

@@ -69,6 +69,7 @@ class Runtime:
     servers: Recent[Mapping[str, Any]] = field(default_factory=Recent)  # the environments' MCP servers, the same
     redactors: Recent[Redactor] = field(default_factory=Recent)  # with what an execution's environment hides
     mcp: Pool = field(default_factory=Pool)
+    rules: Sequence[Mapping[str, Any]] = ()  # of this host's own, beside those of the control plane
     enforcer: Enforcer | None = None  # the external policy service; None: there is none
 
     @cached_property

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -39,6 +40,7 @@ STOP_SLACK: Final = 10  # seconds over the worker's grace period before the engi
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 # Variables that the worker in the container gets as they are here.
+RULES: Final = "policy-rules"
 PASSED: Final = (
     *("OPENAI_BASE_URL", "LITELLM_API_BASE", "LITELLM_DEFAULT_MODEL", "ENVIRONMENT_NAME", "WORKER_HOSTNAME"),
     *(
@@ -78,7 +80,7 @@ def run(settings: Settings, image: Image, *, detach: bool, say: Say) -> int:
         _refuse_second(client, settings.queue_id)
         container = _create(client, settings, image, detach=detach)
         try:
-            container.put_archive(SECRETS, _archive(secrets_of(settings)))
+            container.put_archive(SECRETS, _archive({**secrets_of(settings), **_rules(settings)}))
             container.start()
         except BaseException:
             container.remove(force=True, v=True)
@@ -150,12 +152,23 @@ def environment_of(settings: Settings, environ: dict[str, str]) -> dict[str, str
     }
 
 
-def _enforcement(settings: Settings) -> dict[str, str]:
-    """A container that does not know of the policy service would run what the service denies."""
-    if not settings.enforce_enabled:
+def _rules(settings: Settings) -> dict[str, str]:
+    """The host's own rules, which a container cannot see otherwise."""
+    if not settings.policy_file:
         return {}
+    try:
+        return {RULES: Path(settings.policy_file).expanduser().read_text(encoding="utf-8")}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"The policy file {settings.policy_file} cannot be read: {error}") from error
+
+
+def _enforcement(settings: Settings) -> dict[str, str]:
+    """A container that does not know of the policy service, or of the rules, would run what they deny."""
+    file = {"KUBIYA_POLICY_FILE": f"{SECRETS}/{RULES}"} if settings.policy_file else {}
+    if not settings.enforce_enabled:
+        return file
     url = {"ENFORCER_SERVICE_URL": settings.enforcer_url} if settings.enforcer_url else {}
-    return {"KUBIYA_ENFORCE_ENABLED": "true", "KUBIYA_ENFORCE_TIMEOUT": f"{settings.enforcer_timeout:g}", **url}
+    return {"KUBIYA_ENFORCE_ENABLED": "true", "KUBIYA_ENFORCE_TIMEOUT": f"{settings.enforcer_timeout:g}", **url, **file}
 
 
 def network_of(settings: Settings, system: str) -> dict[str, Any]:

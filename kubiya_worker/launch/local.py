@@ -26,7 +26,7 @@ if __name__ == "__main__":
 '''
 PATHS: Final = (
     *("payload_keys_file", "payload_storage", "temporal_tls_cert", "temporal_tls_key", "temporal_tls_ca"),
-    *("workspace", "alive_file", "ready_file", "status_file"),
+    *("workspace", "alive_file", "ready_file", "status_file", "policy_file"),
 )
 
 

@@ -9,6 +9,7 @@ from kubiya_worker.control_plane.errors import Refused, Unauthorized, Unreachabl
 from kubiya_worker.errors import ConfigurationError, NotAllowed, Unavailable
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.settings import Settings
+from kubiya_worker.tools import rules
 
 NOT_A_QUEUE = (400, 404, 422)  # a server that knows ids only says 422 to a name
 
@@ -26,8 +27,9 @@ class Queue:
 
 
 def check(settings: Settings) -> Queue:
-    """Raises NotAllowed (77), ConfigurationError (78: no such queue, not active, payload keys), Unavailable (69)."""
+    """Raises NotAllowed (77), Unavailable (69), ConfigurationError (78: no such queue, not active, a file is wrong)."""
     Payloads.open(settings.payloads)
+    rules.read(settings.policy_file)
     control_plane = ControlPlane(settings.control_plane_url, settings.api_key, read_timeout=10.0)
     try:
         return _read(control_plane.get_queue(settings.queue_id), settings)

@@ -30,7 +30,10 @@ OWN: Final = frozenset(
 PLACES: Final = ("alive_file", "ready_file", "status_file", "workspace")
 SWITCHES: Final = ("no_cache", "no_update")
 # Handed over as secrets are.
-PRIVATE_FILES: Final = ("payload_keys_file", "temporal_tls_cert", "temporal_tls_key", "temporal_tls_ca")
+PRIVATE_FILES: Final = (
+    *("payload_keys_file", "policy_file"),
+    *("temporal_tls_cert", "temporal_tls_key", "temporal_tls_ca"),
+)
 # Beside the table: variables that libraries of the worker read.
 CARRIED: Final = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),

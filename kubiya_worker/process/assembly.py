@@ -19,7 +19,7 @@ from kubiya_worker.models.prices import Prices
 from kubiya_worker.process.sandbox import Sandbox
 from kubiya_worker.protocol import names
 from kubiya_worker.settings import Settings
-from kubiya_worker.tools import enforcer
+from kubiya_worker.tools import enforcer, rules
 from kubiya_worker.workflows import registry
 
 log = structlog.get_logger()
@@ -79,6 +79,7 @@ def build_worker(
         workspace_root=settings.workspace_root,
         worker_id=registration.worker_id,
         hostname=settings.worker_hostname,
+        rules=rules.read(settings.policy_file),
         enforcer=enforcer_of(settings),
         longest_call=settings.activity_timeout,
         secrets=secrets,

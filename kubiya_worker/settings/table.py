@@ -191,6 +191,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "policy.enforcer_timeout",
         2.0,
     ),
+    Option("policy_file", text, "File of rules of this host's own", None, ("KUBIYA_POLICY_FILE",), "policy.rules_file"),
     # The file's keys for the daemon, Docker and activities: known, so that the guide's example file is accepted.
     Option("deployment_type", choice("local", "docker"), "Deployment type", "--type", (), "deployment_type", "local"),
     Option("daemon_mode", boolean, "Run as a daemon", "--daemon", (), "daemon_mode", False),

@@ -54,6 +54,7 @@ class Settings:
     enforcer_url: str | None = None
     enforcer_api_key: str | None = field(default=None, repr=False)
     enforcer_timeout: float = 2.0
+    policy_file: str | None = None
     deployment_type: str = "local"
     daemon_mode: bool = False
     max_log_size: int = 104_857_600

@@ -95,6 +95,12 @@ def decide(
     return decision
 
 
+def fault(raw: Any) -> str:
+    """What about a rule cannot be understood; empty if nothing, or if it is switched off."""
+    rule = _parse(raw)
+    return rule.fault if rule is not None else ""
+
+
 def stricter(one: Decision, other: Decision) -> Decision:
     """The stricter of two words. Who has to be asked by both is asked once, as `one` says, for both reasons."""
     if one.kind == other.kind == "ask":

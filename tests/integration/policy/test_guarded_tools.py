@@ -257,6 +257,24 @@ async def test_the_strictest_word_counts(make: Make, service: EnforcerService) -
     assert bench.ran() == set()
 
 
+async def test_the_hosts_own_rules_and_those_of_the_control_plane_do_not_lift_each_other(make: Make) -> None:
+    bench = make()
+    denies = {"name": "host", "scope_type": "tool", "scope_value": "shell", "action": "deny"}
+    bench.runtime.rules = [denies]
+    bench.context(rules=[{"id": "r-1", "scope_type": "all", "action": "allow", "priority": 99}])
+    outcomes = await bench.all()
+    assert bench.ran() == set(bench.tools) - {"shell"}
+    message = outcomes["shell"].message
+    assert message is not None and message["content"] == "Denied by policy: denied by the rule host"
+    shell = next(spec for spec in SPECS if spec.name == "shell")
+    for here, there, kind in (("ask", "allow", "ask"), ("allow", "ask", "ask"), ("allow", "deny", "deny")):
+        bench.runtime.rules = [{**denies, "action": here}]
+        bench.context(rules=[{"id": "r-1", "scope_type": "all", "action": there}])
+        outcome = await bench.call(shell)
+        assert (outcome.approval is not None) == (kind == "ask")
+    assert "shell" not in bench.ran()
+
+
 async def test_the_workers_own_key_is_not_told_to_the_service_nor_shown_when_it_comes_back(
     make: Make, service: EnforcerService
 ) -> None:

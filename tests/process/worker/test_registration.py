@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,15 @@ def test_a_no_ends_it_after_one_try_with_one_line(start: Start, reply: Reply, co
     assert len(worker.lines) == 1, worker.lines
     worker.expect(f"^kubiya worker: .*{says}")
     assert KEY not in worker.lines[0]
+
+
+def test_a_policy_file_with_a_mistake_is_told_before_anybody_hears_of_the_worker(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text("- {scope_type: tool, scope_value: shell, action: block}")
+    with ScriptedPlane() as plane:
+        worker = start(plane.url, KUBIYA_POLICY_FILE=str(tmp_path / "rules.yaml"))
+        assert worker.wait() == 78
+        assert not plane.seen
+    worker.expect("^kubiya worker: .*rules.yaml: rule 1: unknown action")
 
 
 def test_a_control_plane_that_echoes_the_key_does_not_put_it_into_the_log(start: Start) -> None:
