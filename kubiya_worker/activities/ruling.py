@@ -35,13 +35,14 @@ async def rule(
 ) -> Ruling:
     """The enforcer is asked about every call that the rules do not deny, also about one that a person has allowed."""
     guarded = taint.guarded(context.taint, spec) if call.tainted else ()
+    redactor = runtime.redactor_of(call.execution_id)
     grant = vars(call.grant) if call.grant else None
     others = [policy.decide(spec, arguments, runtime.rules)] if runtime.rules else []
     decision, verdict = policy.decide(spec, arguments, context.rules, grant, tainted=guarded, others=others), None
     if runtime.enforcer is not None and decision.kind != "deny":
         asked = enforcer.question(
             spec,
-            runtime.redactor.value(dict(arguments)),
+            redactor.value(dict(arguments)),
             context,
             execution_id=call.execution_id,
             tool_execution_id=call.tool_execution_id,
@@ -52,7 +53,7 @@ async def rule(
         others.append(verdict.decision(decision.risk))
         decision = policy.decide(spec, arguments, context.rules, grant, tainted=guarded, others=others)
     told = _told(decision, verdict, call.grant)
-    return Ruling(decision, verdict, runtime.redactor.value(told))
+    return Ruling(decision, verdict, redactor.value(told))
 
 
 def _told(decision: policy.Decision, verdict: enforcer.Verdict | None, grant: calls.Grant | None) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from kubiya_worker.activities import model
 from kubiya_worker.activities.events import Publisher
+from kubiya_worker.activities.shown import Shown, kept_thought
 from kubiya_worker.models.base import TEXT, THINKING, THOUGHT, Delta
 from kubiya_worker.tools.redact import Redactor
 
@@ -22,7 +22,7 @@ class Told:
 
 def shown(*deltas: Delta) -> list[tuple[str, dict[str, Any]]]:
     told = Told()
-    answer = model._Shown(cast(Publisher, told), "m-1", "t", Redactor([SECRET]))
+    answer = Shown(cast(Publisher, told), "m-1", "t", Redactor([SECRET]))
     for delta in deltas:
         answer.add(delta)
     answer.end()
@@ -56,7 +56,7 @@ def test_a_secret_that_two_pieces_share_is_not_shown() -> None:
 
 
 def test_a_thought_that_held_a_secret_is_kept_without_it_and_without_its_signature() -> None:
-    redact = Redactor([SECRET]).text
+    redactor = Redactor([SECRET])
     clean = {"content": "hm", "signature": "s", "details": {"a": 1}}
-    assert model._redacted(clean, redact) == clean
-    assert model._redacted({**clean, "content": f"it is {SECRET}"}, redact) == {"content": "it is [redacted]"}
+    assert kept_thought(clean, redactor) == clean
+    assert kept_thought({**clean, "content": f"it is {SECRET}"}, redactor) == {"content": "it is [redacted]"}
