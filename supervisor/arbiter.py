@@ -5,6 +5,7 @@ Nothing happens inside a signal handler: numbers come through the wakeup descrip
 
     starting ──READY=1──> running ──end──> backing_off ──> starting     (backoff.decide; or failed, or stopped)
         any ──SIGHUP──> stopping ──end──> starting          any ──SIGTERM──> stopping ──end──> stopped
+        any ──SIGQUIT──> draining ──end──> stopped          draining ──SIGTERM──> stopping ──end──> stopped
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ STATUS_EVERY: Final = 1.0  # seconds: a talkative child does not wear the disk
 READ_SIZE: Final = 1 << 18
 PIPE_SIZE: Final = 1 << 20
 
-SIGNALS: Final = ("SIGCHLD", "SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
+SIGNALS: Final = ("SIGCHLD", "SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
 class Wakeup:
@@ -86,7 +87,7 @@ class Arbiter:
         self._output, self._input = _pipe()
         self._child: Child | None = None
         self._deaths: list[backoff.Death] = []
-        self._intent = ""  # "", "restart", "stop"
+        self._intent = ""  # "", "restart", "drain", "stop"
         self._asked_at = self._started_at = 0.0
         self._ready_at: float | None = None
         self._hung = self._killed = False
@@ -131,6 +132,19 @@ class Arbiter:
 
     def handle_sigint(self) -> None:
         self._asked_to_stop("SIGINT")
+
+    def handle_sigquit(self) -> None:
+        """Drain: the child finishes what it does, without a limit of time; then both end."""
+        if not self._spec.drains or self._intent == "restart":  # then it ends anyhow, within its grace period
+            self._asked_to_stop("SIGQUIT")
+        elif not self._intent:
+            self._timers.pop("start", None)
+            if self._child is None:
+                self._finish(EX_OK, "stopped", "SIGQUIT")
+            else:
+                self._drains("SIGQUIT")
+                self._child.signal(signal.Signals[self._spec.drains])
+                self._child.signal(signal.SIGCONT)  # one that is stopped cannot drain
 
     def handle_sighup(self) -> None:
         """Restart the child, gracefully."""
@@ -177,10 +191,15 @@ class Arbiter:
         self._upstream.send("STOPPING=1")
         if self._child is None:
             self._finish(EX_OK, "stopped", reason)
-        elif already:
+        elif already == "restart":
             self._become("stopping", reason)  # the child is on its way already
         else:
             self._end_child(reason)
+
+    def _drains(self, reason: str) -> None:
+        self._intent = "drain"
+        self._say("info", "draining", reason=reason)
+        self._become("draining", reason)
 
     def _end_child(self, reason: str) -> None:
         assert self._child is not None
@@ -280,14 +299,21 @@ class Arbiter:
                 continue
             if variables.get("READY") == "1":
                 self._is_ready(child)
-            if "WATCHDOG" in variables and self._ready_at is not None and not self._intent and not self._hung:
+            if "WATCHDOG" in variables and self._ready_at is not None and self._watches and not self._hung:
                 self._feed_watchdog()
             if "STATUS" in variables:
                 self._has_status(variables["STATUS"])
-            if variables.get("STOPPING") == "1" and not self._intent:
+            if variables.get("DRAINING") == "1" and not self._intent:
+                self._drains("the child drains by itself")
+            if variables.get("STOPPING") == "1" and self._watches:
                 self._timers.pop("watchdog", None)  # it ends by itself: it gets as long as if it had been asked to
                 self._set("force", self._spec.grace_period, lambda: self._force(self._spec.kill_after))
                 self._become("stopping", "the child stops by itself")
+
+    @property
+    def _watches(self) -> bool:
+        """A child that drains may take hours and hang in the meantime; one that stops has its deadline."""
+        return self._intent in ("", "drain")
 
     def _is_ours(self, sender: int | None, child: Child) -> bool:
         return sender is None or sender == child.pid or processes.is_below(sender, child.guard, self._table)
@@ -306,7 +332,7 @@ class Arbiter:
             self._set("watchdog", self._spec.watchdog, lambda: self._is_hung(reason))
 
     def _is_hung(self, reason: str) -> None:
-        if self._child is None or self._intent:
+        if self._child is None or not self._watches:
             return
         self._hung = True
         self._say("error", "child_hung", pid=self._child.pid, reason=reason)
@@ -400,13 +426,23 @@ class Arbiter:
 
     def _kind(self, end: End) -> str:
         """A stop that was asked for is never a crash: some programs die of SIGABRT after a clean shutdown."""
-        if self._intent:
+        if not self._watches:
             return "asked"
-        return "hung" if self._hung else self._spec.class_of(end.code)
+        if self._hung:
+            return "hung"
+        # One that was never ready had nothing to finish, and may not even have known the signal yet.
+        drained = self._intent == "drain" and (end.code == 0 or self._ready_at is None)
+        return "asked" if drained else self._spec.class_of(end.code)
 
     def _next(self, kind: str, end: End, last_lines: list[str]) -> None:
         if self._intent == "stop":
             self._finish(EX_TEMPFAIL if self._killed else EX_OK, "stopped", self._state.why)
+            return
+        if self._intent == "drain":
+            if kind == "asked":
+                self._finish(EX_OK, "stopped", self._state.why)
+            else:
+                self._finish(end.shell_code or EX_TEMPFAIL, "failed", f"it ended while it drained: {end}", last_lines)
             return
         now = self._clock()
         decision = backoff.decide(self._deaths, now, _chance, self._spec)
@@ -488,6 +524,7 @@ class Arbiter:
             f"Log rotation     at {spec.max_size} bytes, {spec.max_backups} backups",
             f"Restarts         after {spec.backoff_first:g} s to {spec.backoff_longest:g} s; {limit}",
             f"Stop             SIGTERM; forced after {spec.grace_period:g} s",
+            *((f"Drain            SIGQUIT; {spec.name} finishes what it does",) if spec.drains else ()),
             *(("", *spec.info_lines) if spec.info_lines else ()),
         ]
         if not state.replace(spec.info_file, "\n".join(text) + "\n"):

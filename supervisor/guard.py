@@ -70,8 +70,8 @@ class _Guard:
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_IGN)
+        for name in ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "PIPE"):
+            signal.signal(signal.Signals[f"SIG{name}"], signal.SIG_IGN)
         self._channel.setblocking(False)
         if not self._start():
             return

@@ -25,12 +25,14 @@ PID, if it is known); 64 for a spec that cannot be used; 74 (EX_IOERR) for a fol
 
     SUPERVISOR_DEATH_FD    a pipe that reaches its end of file when the supervisor is gone: finish within 3 s
     SUPERVISOR_RUN         marks this run's processes where the kernel cannot keep them together; hand it on to tools
-    NOTIFY_SOCKET          sd_notify(3): READY=1, STATUS=…, WATCHDOG=1, STOPPING=1, RELOADING=1   (with `notify`)
+    NOTIFY_SOCKET          sd_notify(3): READY=1, STATUS=…, WATCHDOG=1, STOPPING=1, RELOADING=1   (with `notify`);
+                           DRAINING=1: it takes up nothing new and ends when it has finished, which may last
     WATCHDOG_USEC          without WATCHDOG=1 for that long after READY=1, it is hung           (with `watchdog`)
 
 and gets these signals:
 
     SIGTERM    stop; a second one more than 1 s later: now. `kill_after` seconds later the whole tree gets SIGKILL
+    `drains`   take up nothing new, finish what runs however long that takes, exit with 0. SIGTERM may follow
     SIGUSR2    be verbose for the next `log_level_seconds`, counted from the last such signal. Sent after READY=1 only
     SIGABRT    hung: show where (Python's faulthandler does, see PYTHONFAULTHANDLER) and die; SIGKILL follows
 
@@ -40,6 +42,7 @@ killed within 5 s.
 **The supervisor** understands
 
     SIGTERM, SIGINT    stop the child and exit; a second one more than 1 s later: within 5 s
+    SIGQUIT            drain: `drains` to the child, no limit of time, then exit; without `drains` as SIGTERM
     SIGHUP             restart the child gracefully, or at once when it waits for its next start
     SIGUSR1            reopen the log file
     SIGUSR2            log level up for `log_level_seconds`
@@ -52,6 +55,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -92,6 +96,7 @@ class Spec:
     watchdog: float = 60.0  # 0: none
     grace_period: float = 30.0  # from the first SIGTERM to the second
     kill_after: float = 5.0  # from the second SIGTERM to SIGKILL
+    drains: str = ""  # the name of the signal that makes it drain; "": it knows none
 
     backoff_first: float = 2.0  # the first delay lies between 0 and this, the next between 0 and twice this, …
     backoff_longest: float = 300.0
@@ -118,6 +123,7 @@ class Spec:
             _path(name, getattr(self, name), optional=name == "info_file")
         if not self.name or not all(c.isalnum() or c in "-_." for c in self.name):
             raise SpecError("name", "must consist of letters, digits, '-', '_' and '.'")
+        _signal("drains", self.drains)
         for name in ("env", "pid_fields"):
             _mapping(name, getattr(self, name))
         for name in ("ready_timeout", "watchdog", "grace_period", "kill_after", "healthy_after", "log_level_seconds"):
@@ -175,6 +181,12 @@ def _path(name: str, value: Any, *, optional: bool) -> None:
         return
     if not isinstance(value, str) or "\0" in value or not PurePath(value).is_absolute():
         raise SpecError(name, "must be an absolute path")
+
+
+def _signal(name: str, value: Any) -> None:
+    known = isinstance(value, str) and value in signal.Signals.__members__
+    if value != "" and (not known or value in ("SIGKILL", "SIGSTOP", "SIGTERM")):
+        raise SpecError(name, "must be the name of a signal that a program can have its own answer to, such as SIGQUIT")
 
 
 def _mapping(name: str, value: Any) -> None:

@@ -2,7 +2,7 @@
 
     version        1
     name           the spec's
-    state          starting | running | backing_off | stopping | stopped | failed
+    state          starting | running | backing_off | draining | stopping | stopped | failed
     why, since     the reason for that state, and since when
     updated_at     when this was written
     supervisor     {"pid", "start", "boot", "executable"}: who says so. It may have been killed: ask `pidfile.check`

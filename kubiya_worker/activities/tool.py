@@ -185,7 +185,9 @@ class ToolActivities:
             try:
                 status, result = await self._await_tool(tool, arguments, tool_context)
             except asyncio.CancelledError:
-                if not activity.is_worker_shutdown():
+                details = activity.cancellation_details()
+                asked = details and not details.worker_shutdown  # by a person, which happens during a drain too
+                if asked or not activity.is_worker_shutdown():
                     out.emit(
                         _completed(call, context, m.TOOL_FAILED, "", "cancelled", time.monotonic() - began, ruling)
                     )

@@ -24,6 +24,9 @@ from kubiya_worker.workflows import registry
 
 log = structlog.get_logger()
 
+UNLIMITED: Final = timedelta(
+    days=365
+)  # a drain has no limit; the cut at the end of a stop's grace period is ours (cut.py)
 HEARTBEAT_THROTTLE: Final = timedelta(seconds=2)  # how soon a cancellation is heard, and a dead worker noticed
 CACHED_WORKFLOWS: Final = 200  # an instance takes about 100 kB; one that is not cached replays
 
@@ -102,7 +105,7 @@ def build_worker(
             interceptors=[Scrub(runtime), *interceptors],
             max_concurrent_activities=settings.max_concurrent_activities,
             max_cached_workflows=CACHED_WORKFLOWS,
-            graceful_shutdown_timeout=timedelta(seconds=settings.grace_period),
+            graceful_shutdown_timeout=UNLIMITED,
             max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
             default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         )

@@ -26,6 +26,7 @@ class Condition:
         self._worker_id, self._pulse, self._notifier, self._began = registration.worker_id, pulse, notifier, began
         self._state = "connecting"
         self._before = False
+        self._open: int | None = None
 
     def snapshot(self) -> dict[str, Any]:
         """For heartbeats, from another thread."""
@@ -36,7 +37,8 @@ class Condition:
         """For the status file: what changes only when something happens."""
         blocked = self._pulse.snapshot()["event_loop_blocked"]
         polling = self._state == "polling" and not blocked
-        return {"worker_id": self._worker_id, "state": self._state, "polling": polling, "blocked": blocked}
+        about = {"worker_id": self._worker_id, "state": self._state, "polling": polling, "blocked": blocked}
+        return about if self._open is None else {**about, "open_executions": self._open}
 
     def ready(self) -> None:
         self._state, self._pulse.stuck = "polling", False
@@ -55,7 +57,13 @@ class Condition:
         self._notifier.send(f"STATUS=not ready: {reason}")
         log.warning("worker.not_ready", queue=self._queue, reason=reason)
 
-    def draining(self, tasks: int) -> None:
-        self._state = "draining"
-        self._file.remove()
-        self._notifier.send("STOPPING=1", f"STATUS=draining {tasks} tasks")
+    def draining(self, tasks: int, *, hurried: bool) -> None:
+        """`hurried`: within the grace period. STOPPING=1 starts a clock of systemd's, so a drain does not say it."""
+        if self._state != "draining":
+            self._state = "draining"
+            self._file.remove()
+        self._notifier.send("STOPPING=1" if hurried else "DRAINING=1", f"STATUS=draining {tasks} tasks")
+
+    def leaves(self, executions: int | None) -> None:
+        """At the end of a drain: so many executions of its queue are not over; None when nobody knows."""
+        self._open = executions

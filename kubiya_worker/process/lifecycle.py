@@ -1,7 +1,8 @@
 """The life of a worker: register, connect, poll, be ready, drain, disconnect.
 
-Signals only set events. SIGTERM or SIGINT drains: polling stops, running steps have the grace period to finish. A
-second signal more than 1 s later forces: what runs is cut off (and taken up by another worker), the exit code is 75.
+Signals only set events. SIGQUIT drains: polling stops, and running steps have all the time they need. SIGTERM or SIGINT
+stops: they have the grace period, then they are cut off (and taken up by another worker). A second one more than 1 s
+later forces: the exit code is 75.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from kubiya_worker.process import parent
 from kubiya_worker.process.assembly import build_worker
 from kubiya_worker.process.condition import Condition
 from kubiya_worker.process.counters import Counters
+from kubiya_worker.process.cut import Cut
 from kubiya_worker.process.health import HealthFile, Pulse
 from kubiya_worker.process.heartbeat import Heartbeat
 from kubiya_worker.process.hider import Hider
@@ -33,7 +35,7 @@ from kubiya_worker.process.readiness import last_polls, watch
 from kubiya_worker.process.registration import Stopped, register
 from kubiya_worker.process.status import StatusFile
 from kubiya_worker.process.stop import Stop
-from kubiya_worker.process.temporal import connect
+from kubiya_worker.process.temporal import connect, open_executions
 from kubiya_worker.process.verbosity import Verbosity
 from kubiya_worker.settings import Settings
 
@@ -42,6 +44,7 @@ log = structlog.get_logger()
 CANCEL_GRACE: Final = 5.0  # seconds that cancelled steps have to end their processes
 TAKE_BACK_WITHIN: Final = 2.0  # seconds that a registration under way is waited for when the worker is stopped
 CLOSE_WITHIN: Final = 1.0
+TELL_EVERY: Final = 1.0  # seconds between looks at what is left of a drain
 
 
 async def run(
@@ -130,7 +133,7 @@ async def _serve(
     began: float,
 ) -> int:
     """Heartbeats and the pulse go from here on, also while Temporal is away: this worker lives and says how it does."""
-    counters = Counters()
+    counters, cut = Counters(), Cut()
     pulse = Pulse(HealthFile(settings.alive_file, registration.worker_id), notifier)
     condition = Condition(settings, registration, pulse, notifier, began)
     heartbeat = Heartbeat(
@@ -146,13 +149,13 @@ async def _serve(
         settings, registration, counters, lambda: {**condition.snapshot(), "event_lag": control_plane.event_lag}
     )
     about = {"slots": settings.max_concurrent_activities, "metrics_url": monitor.url}
-    status = StatusFile(settings.status_file, lambda: {**_tasks(counters), **condition.facts(), **about})
+    status = StatusFile(settings.status_file, lambda: {**_tasks(counters, cut), **condition.facts(), **about})
     beating = asyncio.create_task(pulse.run())
     heartbeat.start()
     status.start()
     try:
         return await _work(
-            settings, registration, control_plane, payloads, hide, stop, notifier, counters, condition, monitor
+            settings, registration, control_plane, payloads, hide, stop, notifier, counters, condition, monitor, cut
         )
     finally:
         monitor.close()
@@ -162,13 +165,14 @@ async def _serve(
         await asyncio.to_thread(status.stop)
 
 
-def _tasks(counters: Counters) -> dict[str, Any]:
+def _tasks(counters: Counters, cut: Cut) -> dict[str, Any]:
     counts = counters.counts()
     return {
         "active_tasks": counts.active,
         "completed_tasks": counts.completed,
         "failed_tasks": counts.failed,
         "current_task": counters.current(),
+        "cut_tasks": cut.number,
     }
 
 
@@ -183,6 +187,7 @@ async def _work(
     counters: Counters,
     condition: Condition,
     monitor: Monitor,
+    cut: Cut,
 ) -> int:
     identity = f"{registration.worker_id}@{settings.worker_hostname}"
     notifier.send("STATUS=connecting to Temporal")
@@ -199,7 +204,7 @@ async def _work(
         return EX_OK
     client = connecting.result()
     worker, runtime = build_worker(
-        settings, client, registration, control_plane, hide.secrets, [counters, monitor.meter]
+        settings, client, registration, control_plane, hide.secrets, [cut, counters, monitor.meter]
     )
     running = asyncio.create_task(worker.run())
     watching = asyncio.create_task(
@@ -215,33 +220,69 @@ async def _work(
             watching.result()  # a bug: it has no end of its own
         watching.cancel()
         active = counters.counts().active
-        condition.draining(active)
+        condition.draining(active, hurried=not stop.drains)
         if running.done():
             running.result()  # raises what ended it
             raise WorkerError("The Temporal worker ended by itself", remedy="See the log above")
-        log.info("worker.draining", reason=stop.reason, active=active, grace=f"{settings.grace_period:g}s")
-        return await _drain(worker, running, stop, counters, settings)
+        limit = "none" if stop.drains else f"{settings.grace_period:g}s"
+        log.info("worker.draining", reason=stop.reason, active=active, grace=limit)
+        code = await _finish(worker, running, stop, counters, cut, condition, settings.grace_period)
+        if stop.drains:
+            condition.leaves(await open_executions(client, registration.task_queue_name))
+        return code
     finally:
         watching.cancel()
         with contextlib.suppress(Exception):  # a client that does not close cleanly changes nothing any more
             await asyncio.wait_for(runtime.close(), CLOSE_WITHIN)
 
 
-async def _drain(
-    worker: Worker, running: asyncio.Task[None], stop: Stop, counters: Counters, settings: Settings
+async def _finish(
+    worker: Worker,
+    running: asyncio.Task[None],
+    stop: Stop,
+    counters: Counters,
+    cut: Cut,
+    condition: Condition,
+    grace: float,
 ) -> int:
+    """No more polling; then what runs has all the time it needs, or the grace period, or none. The exit code."""
     began = time.monotonic()
     shutdown = asyncio.create_task(worker.shutdown())
-    forced = asyncio.create_task(stop.forced.wait())
-    await asyncio.wait(
-        {shutdown, forced}, timeout=settings.grace_period + CANCEL_GRACE, return_when=asyncio.FIRST_COMPLETED
-    )
-    forced.cancel()
-    left = counters.counts().active
+    hurried, forced = (asyncio.create_task(event.wait()) for event in (stop.hurried, stop.forced))
+    telling = asyncio.create_task(_tell(stop, counters, condition))
+    try:
+        if stop.drains:
+            await asyncio.wait({shutdown, hurried}, return_when=asyncio.FIRST_COMPLETED)
+            if not shutdown.done():
+                active = counters.counts().active
+                log.info("worker.drain_limited", reason=stop.reason, active=active, grace=f"{grace:g}s")
+        over = {shutdown, forced}
+        done, _ = await asyncio.wait(over, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            cut.make(worker)
+            log.warning("worker.cut_off", steps=cut.number, active=counters.counts().active)
+            await asyncio.wait(over, timeout=CANCEL_GRACE, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (hurried, forced, telling):
+            task.cancel()
+    seconds = time.monotonic() - began
     if shutdown.done():
         shutdown.result()
         await asyncio.wait({running}, timeout=CANCEL_GRACE)
-        log.info("worker.drained", seconds=time.monotonic() - began)
+        log.info("worker.drained", cut=cut.number, seconds=seconds)
         return EX_OK
-    log.warning("worker.forced", active=left, seconds=time.monotonic() - began)
+    active = counters.counts().active
+    cut.number = max(cut.number, active)
+    log.warning("worker.forced", active=active, seconds=seconds)
     return EX_TEMPFAIL
+
+
+async def _tell(stop: Stop, counters: Counters, condition: Condition) -> None:
+    """For ever: how many steps are left, and that a stop has taken a drain over."""
+    said = (stop.hurried.is_set(), counters.counts().active)
+    while True:
+        await asyncio.sleep(TELL_EVERY)
+        now = (stop.hurried.is_set(), counters.counts().active)
+        if now != said:
+            condition.draining(now[1], hurried=now[0])
+            said = now

@@ -24,7 +24,7 @@ CUT_WITHIN = 2.0  # seconds that cancelled tasks have when all else is over
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Runs a worker until it is stopped, and leaves the process with its exit code."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, _too_early)
     leave(run(sys.argv[1:] if argv is None else argv))
 

@@ -45,12 +45,14 @@ class StatusFile:
             self._thread.join(LOOK_EVERY)
 
     def _run(self) -> None:
-        ended = False
-        while not ended:
+        while True:
+            last = self._ended.is_set()  # once more after the end: what was true then is read most
             facts = self._facts()
             if facts != self._said or time.monotonic() - self._wrote_at > WRITE_EVERY:
                 self._write(facts)
-            ended = self._ended.wait(LOOK_EVERY)
+            if last:
+                return
+            self._ended.wait(LOOK_EVERY)
 
     def _write(self, facts: dict[str, Any]) -> None:
         assert self._path is not None

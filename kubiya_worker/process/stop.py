@@ -1,7 +1,8 @@
 """How a worker is asked to stop: signals become events on the loop, and a thread that ends the process all the same.
 
-SIGTERM, SIGINT or SIGHUP drains; a second one more than 1 s later forces. When the event loop does not come to an end
-in time, the thread kills what tools have started and leaves with 75.
+SIGQUIT drains: no new work, and what runs has all the time it needs. SIGTERM, SIGINT or SIGHUP stops, also a worker
+that drains: what runs has the grace period; a second one more than 1 s later forces. When the event loop does not come
+to an end in time, the thread kills what tools have started and leaves with 75.
 """
 
 from __future__ import annotations
@@ -31,12 +32,15 @@ class Stop:
     """What people and supervisors have asked for, as events on the loop and one for threads.
 
     The loop may be blocked when it matters most. So a thread keeps the promises about time: a forced stop ends within
-    FORCE_WITHIN, any stop within the grace period and STOP_SLACK.
+    FORCE_WITHIN, any stop within the grace period and STOP_SLACK. A drain was promised no time.
+
+    `asked`: no new work is taken up, by a drain or a stop. `hurried`: a stop, the grace period runs. `forced`: now.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, grace: float) -> None:
         self._loop, self._grace = loop, grace
         self.asked = asyncio.Event()
+        self.hurried = asyncio.Event()
         self.forced = asyncio.Event()
         self.thread_event = threading.Event()
         self.reason = "shutdown"
@@ -44,7 +48,13 @@ class Stop:
         self._at = 0.0
         self._times: queue.SimpleQueue[float] = queue.SimpleQueue()  # of signals; its put may be used in a handler
 
+    @property
+    def drains(self) -> bool:
+        """Asked for an end, and without a limit of time."""
+        return self.asked.is_set() and not self.hurried.is_set()
+
     def install(self) -> None:
+        self._loop.add_signal_handler(signal.SIGQUIT, self._drain)
         numbers = [signal.SIGTERM, signal.SIGINT]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` asks to outlive the terminal
             numbers.append(signal.SIGHUP)
@@ -54,12 +64,23 @@ class Stop:
             signal.signal(number, lambda *_: self._times.put(time.monotonic()))
         threading.Thread(target=self._enforce, name="stop", daemon=True).start()
 
+    def _drain(self) -> None:
+        if self.asked.is_set():
+            log.info("worker.drains_already" if self.drains else "worker.stops_already", reason=self.reason)
+        else:
+            self._ask(signal.SIGQUIT)
+
+    def _ask(self, number: signal.Signals) -> None:
+        self.reason = number.name
+        self.asked.set()
+        self.thread_event.set()
+
     def _signalled(self, number: signal.Signals) -> None:
         now = time.monotonic()
-        if not self.asked.is_set():
-            self._at, self.reason = now, number.name
-            self.asked.set()
-            self.thread_event.set()
+        if not self.hurried.is_set():
+            self._at = now
+            self.hurried.set()
+            self._ask(number)
         elif now - self._at > FORCE_AFTER:
             self.forced.set()
 

@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -35,6 +36,7 @@ log = structlog.get_logger()
 
 PORT: Final = 7233
 PROXY_PORT: Final = 3128
+COUNT_WITHIN: Final = timedelta(seconds=2)
 LOCAL_NAMES: Final = ("localhost", "temporal", "host.docker.internal")  # PROTOCOL B.1
 REFUSED: Final = {
     RPCStatusCode.UNAUTHENTICATED: NotAllowed,
@@ -185,6 +187,16 @@ async def _check_namespace(client: Client, namespace: str) -> None:
     from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 
     await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
+
+
+async def open_executions(client: Client, task_queue: str) -> int | None:
+    """How many executions of a queue are not over, members of teams not counted; None when Temporal does not say."""
+    query = f"TaskQueue = '{task_queue}' AND ExecutionStatus = 'Running' AND ParentWorkflowId IS NULL"
+    try:
+        return (await client.count_workflows(query, rpc_timeout=COUNT_WITHIN)).count
+    except RPCError as error:
+        log.debug("temporal.count_failed", error=error.message)
+        return None
 
 
 def _short(reason: str) -> str:
