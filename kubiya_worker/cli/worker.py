@@ -11,6 +11,10 @@ from kubiya_worker.cli.lazy import LazyGroup
 COMMANDS: Final = {
     "start": ("kubiya_worker.cli.worker_start:start", "Run a worker, or with -d a supervised one in the background."),
     "stop": ("kubiya_worker.cli.worker_manage:stop", "Stop a worker: running work finishes first."),
+    "drain": (
+        "kubiya_worker.cli.worker_manage:drain",
+        "Let a worker finish all that runs, however long that takes, and end.",
+    ),
     "restart": ("kubiya_worker.cli.worker_manage:restart", "Restart a worker: running work finishes first."),
     "status": ("kubiya_worker.cli.worker_status:status", "Say what is true of a worker."),
     "list": ("kubiya_worker.cli.worker_status:list_", "List the workers of this host."),

@@ -1,11 +1,31 @@
-"""`kubiya worker stop` and `kubiya worker restart`."""
+"""`kubiya worker stop`, `kubiya worker drain` and `kubiya worker restart`."""
 
 from __future__ import annotations
+
+from typing import Final
 
 import click
 
 from kubiya_worker.cli.which import home_of, which
 from kubiya_worker.launch import control
+from kubiya_worker.launch import drain as drains
+from kubiya_worker.settings import kinds
+
+LONGEST_DRAIN: Final = kinds.seconds(0, 30 * 86_400)
+
+
+def _say(text: str) -> None:
+    click.echo(f"kubiya worker: {text}", err=True)
+
+
+def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        found: float = LONGEST_DRAIN(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not {error}") from None
+    return found
 
 
 @click.command()
@@ -14,7 +34,7 @@ from kubiya_worker.launch import control
 def stop(queue_id: str | None, instance: int, force: bool) -> None:
     """Stop a worker. Running work has the grace period to finish; the exit code is 1 when it had to be killed."""
     home = home_of(queue_id, instance)
-    done = control.stop(home, lambda text: click.echo(f"kubiya worker: {text}", err=True), force=force)
+    done = control.stop(home, _say, force=force)
     if done.stale:
         print(f"{home.label} was not running; its stale PID file is removed")
     elif force:
@@ -22,6 +42,24 @@ def stop(queue_id: str | None, instance: int, force: bool) -> None:
     else:
         code = "" if done.code is None else f", exit code {done.code}"
         print(f"{home.label} stopped in {done.seconds:.1f} s (pid {done.pid}{code})")
+
+
+@click.command()
+@which
+@click.option("--timeout", callback=_seconds, help="Stop it after that time: 90, 300s, 5m.  [default: no limit]")
+def drain(queue_id: str | None, instance: int, timeout: float | None) -> None:
+    """Let a worker take up nothing new, finish every step that runs, however long that takes, and end.
+
+    The exit code is 0 when all of them have finished, 75 when some were cut off. Executions that wait for a person
+    hold no step: the next worker of the queue goes on with them. Ctrl-C ends the waiting, not the drain.
+    """
+    home = home_of(queue_id, instance)
+    done = drains.drain(home, _say, timeout)
+    ran = f"{done.tasks} {'task' if done.tasks == 1 else 'tasks'} finished, none was cut off"
+    print(f"{home.label} drained in {done.seconds:.1f} s: {ran if done.tasks else 'nothing ran'} (pid {done.pid})")
+    if done.open_executions:
+        verb = "executions are" if done.open_executions > 1 else "execution is"
+        print(f"{done.open_executions} {verb} not over; the next worker of the queue goes on")
 
 
 @click.command()

@@ -157,9 +157,10 @@ def _refuse_second(home: Home) -> None:
 
 def _taken(home: Home, pid: int | None, word: str) -> WorkerError:
     number = home.instance + 1
+    first = "Wait for its end" if word == "draining" else f"kubiya worker restart {home.flags}"
     return TemporaryFailure(
         f"A worker of {home.label} is {word} already (pid {pid}, {home.folder}); it was not touched",
-        remedy=f"kubiya worker restart {home.flags}, or start another one with --instance {number}",
+        remedy=f"{first}, or start another one with --instance {number}",
     )
 
 

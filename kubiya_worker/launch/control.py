@@ -56,15 +56,15 @@ def stop(home: Home, say: Say, *, force: bool = False) -> Stopped:
         return Stopped(time.monotonic() - began, found.pid, stale=True)
     if not force:
         within = _seconds(found.pid_file.get("stop_within")) + STOP_SLACK
-        process = _signal(home, "TERM")
+        process = signal(home, "TERM")
         active = found.live_status.get("active_tasks")
         if active:
             say(f"{active} running {'task has' if active == 1 else 'tasks have'} time to finish")
-        if _wait(process, within):
+        if wait(process, within):
             code = daemon.read_json(home.state_file).get("exit_code")
             return Stopped(time.monotonic() - began, found.pid, code if isinstance(code, int) else None)
-    process = _signal(home, "KILL")
-    _wait(process, GONE_WITHIN)
+    process = signal(home, "KILL")
+    wait(process, GONE_WITHIN)
     _until_unlocked(home)
     clear(home)
     if not force:
@@ -82,8 +82,12 @@ def restart(home: Home, timeout: float) -> Report:
         raise NotRunning(
             f"No worker of {home.label} runs here", remedy=f"Start it: kubiya worker start {home.flags} -d"
         )
+    if found.word == report.DRAINING:
+        raise TemporaryFailure(
+            f"The worker of {home.label} drains and is not restarted", remedy="Start it anew when it has ended"
+        )
     before = (found.state.get("child") or {}).get("pid")
-    process = _signal(home, "HUP")
+    process = signal(home, "HUP")
     deadline = time.monotonic() + timeout + _seconds(found.pid_file.get("stop_within"))
     while time.monotonic() < deadline:
         state = daemon.read_json(home.state_file)
@@ -120,20 +124,25 @@ def clear(home: Home) -> None:
         os.close(descriptor)
 
 
-def _signal(home: Home, name: str) -> psutil.Process:
-    """Sends it through the supervisor's own verification. The process, to wait for."""
-    pid = daemon.read_json(home.pid_file).get("pid")
+def owner(home: Home) -> psutil.Process:
+    """The supervisor that the PID file names. NotRunning when it has just ended."""
     try:
-        process = psutil.Process(pid)  # keeps the start time: a reused number is another process
+        # Keeps the start time: a reused number is another process.
+        return psutil.Process(daemon.read_json(home.pid_file).get("pid"))
     except (psutil.Error, TypeError, ValueError) as error:
         raise NotRunning(f"The worker of {home.label} has just ended") from error
+
+
+def signal(home: Home, name: str) -> psutil.Process:
+    """Sends it through the supervisor's own verification. The process, to wait for."""
+    process = owner(home)
     answer = daemon.supervisor_says(home, "signal", name)
     if not answer.get("alive"):
         raise NotRunning(f"No signal was sent: {answer.get('reason') or 'the worker has just ended'}")
     return process
 
 
-def _wait(process: psutil.Process, timeout: float) -> bool:
+def wait(process: psutil.Process, timeout: float) -> bool:
     """Whether it has ended. One that nobody buries (the first process of many containers does not) has ended too."""
     deadline = time.monotonic() + timeout
     while True:

@@ -26,6 +26,7 @@ from kubiya_worker.settings import Settings
 from kubiya_worker.settings.table import OPTIONS
 
 CANCEL_SLACK: Final = 6.0  # seconds beyond the grace period: the worker ends cancelled steps, then says goodbye
+DRAIN: Final = "QUIT"  # the signal for supervisor and worker alike
 KILL_AFTER: Final = 5.0  # seconds from the second SIGTERM to SIGKILL
 WATCHDOG: Final = 60.0  # seconds without a sign of life after which a worker is hung
 LOG_LEVEL_SECONDS: Final = 600.0
@@ -97,6 +98,7 @@ def spec(home: Home, settings: Settings, argv: list[str], queue: Queue) -> dict[
         "watchdog": WATCHDOG,
         "grace_period": settings.grace_period + CANCEL_SLACK,
         "kill_after": KILL_AFTER,
+        "drains": f"SIG{DRAIN}",
         "max_size": settings.max_log_size,
         "max_backups": settings.max_log_backups,
         "log_level_seconds": LOG_LEVEL_SECONDS,
@@ -107,6 +109,7 @@ def spec(home: Home, settings: Settings, argv: list[str], queue: Queue) -> dict[
             "control_plane_url": settings.control_plane_url,
             "worker_dir": str(home.folder),
             "deployment_type": "local",
+            "drain_signal": DRAIN,
             "stop_within": f"{settings.grace_period + CANCEL_SLACK + KILL_AFTER:g}",
         },
         "info_lines": info_lines(home),
@@ -121,6 +124,7 @@ def info_lines(home: Home) -> list[str]:
         f"  kubiya worker logs {home.flags} -f",
         f"  kubiya worker restart {home.flags}",
         f"  kubiya worker stop {home.flags}",
+        f"  kubiya worker drain {home.flags}",
     ]
 
 

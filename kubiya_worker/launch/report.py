@@ -13,16 +13,23 @@ from typing import Any, Final
 from kubiya_worker.launch import daemon
 from kubiya_worker.launch.home import Home
 
-RUNNING, STARTING, WAITING, STOPPING, STOPPED, FAILED = (
+RUNNING, STARTING, WAITING, DRAINING, STOPPING, STOPPED, FAILED = (
     "RUNNING",
     "STARTING",
     "WAITING",
+    "DRAINING",
     "STOPPING",
     "STOPPED",
     "FAILED",
 )
 STALE: Final = "STOPPED (stale PID file)"
-_LIVING: Final = {"running": RUNNING, "starting": STARTING, "backing_off": WAITING, "stopping": STOPPING}
+_LIVING: Final = {
+    "running": RUNNING,
+    "starting": STARTING,
+    "backing_off": WAITING,
+    "draining": DRAINING,
+    "stopping": STOPPING,
+}
 
 
 @dataclass(frozen=True)

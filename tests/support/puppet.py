@@ -14,6 +14,7 @@ spam:COUNT:SIZE     so many numbered lines of that many bytes
 once:FILE           go on only when FILE does not exist, and make it; else skip the next step
 stubborn            ignore SIGTERM              slowly:SECONDS    on SIGTERM, take that long, then exit 0
 abort               on SIGTERM, die of SIGABRT  echo              say each signal, exit on SIGTERM with 0
+finish:SECONDS      on SIGQUIT, take that long, then exit 0
 drain               exit 0 when the supervisor is gone
 wait                until killed
 """
@@ -92,6 +93,19 @@ def slowly(seconds: float) -> None:
     signal.signal(signal.SIGTERM, handler)
 
 
+def finish(seconds: float) -> None:
+    def end() -> None:
+        time.sleep(seconds)
+        say("finished")
+        os._exit(0)
+
+    def handler(*_: object) -> None:
+        say("finishing")
+        threading.Thread(target=end, daemon=True).start()
+
+    signal.signal(signal.SIGQUIT, handler)
+
+
 def echo() -> None:
     def handler(number: int, _: object) -> None:
         say(f"got {signal.Signals(number).name}")
@@ -156,6 +170,8 @@ def main(steps: list[str]) -> None:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
             case "slowly":
                 slowly(float(value))
+            case "finish":
+                finish(float(value))
             case "abort":
                 signal.signal(signal.SIGTERM, lambda *_: os.abort())
             case "echo":

@@ -1,0 +1,155 @@
+"""Draining a supervised worker: it takes up nothing new, and ends when everything that ran has finished."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psutil
+
+from kubiya_worker.errors import EX_TEMPFAIL, TemporaryFailure, WorkerError
+from kubiya_worker.launch import control, daemon, report
+from kubiya_worker.launch.control import NotRunning, NotStopped, Say
+from kubiya_worker.launch.home import Home
+from kubiya_worker.launch.report import Report
+
+LOOK_EVERY: Final = 0.2  # seconds
+SAY_EVERY: Final = 30.0  # seconds between lines while nothing changes
+TAKEN_UP: Final = "The next worker of the queue takes up what it was doing"
+
+
+class NotFinished(WorkerError):
+    """It has ended, and not all that ran had finished."""
+
+    exit_code = EX_TEMPFAIL
+
+
+class Left(WorkerError):
+    """The person waits no longer; the drain goes on."""
+
+    exit_code = 130  # as a shell says it of Ctrl-C
+
+    def __init__(self, home: Home) -> None:
+        remedy = f"Look: kubiya worker status {home.flags}; end it: kubiya worker stop {home.flags}"
+        super().__init__(f"The worker of {home.label} drains on", remedy=remedy)
+
+
+@dataclass(frozen=True)
+class Drained:
+    """All that ran has finished. `open_executions` of its queue are not over; None where nobody knows."""
+
+    seconds: float
+    pid: int | None
+    tasks: int  # that have finished in this time
+    open_executions: int | None = None
+
+
+def drain(home: Home, say: Say, timeout: float | None = None) -> Drained:
+    """Returns when nothing of it is left. After `timeout` seconds it is stopped, with its grace period.
+
+    Raises NotRunning; TemporaryFailure when it cannot be drained; NotFinished when something was cut off; Left.
+    """
+    began = time.monotonic()
+    found = report.examine(home)
+    process = _ask(home, found, say)
+    try:
+        timed_out = _wait(home, process, say, began, timeout)
+    except KeyboardInterrupt:
+        raise Left(home) from None
+    return _outcome(home, found, time.monotonic() - began, timeout if timed_out else None)
+
+
+def _wait(home: Home, process: psutil.Process, say: Say, began: float, timeout: float | None) -> bool:
+    """Until it is gone. Whether the time was up before."""
+    last = (-1, began)
+    while not control.wait(process, LOOK_EVERY):
+        now = time.monotonic()
+        if timeout is not None and now - began >= timeout:
+            say(f"not finished within {timeout:g} s; it is stopped, with its grace period")
+            _stop(home, say)
+            return True
+        last = _progress(home, say, last, now)
+    return False
+
+
+def _stop(home: Home, say: Say) -> None:
+    try:
+        control.stop(home, say)
+    except NotRunning:
+        pass  # it has ended at that very moment
+    except NotStopped as error:
+        raise NotFinished(error.message, remedy=TAKEN_UP) from error
+
+
+def _ask(home: Home, found: Report, say: Say) -> psutil.Process:
+    """Sends the signal, unless it drains already. The supervisor, to wait for."""
+    if not found.alive:
+        stale = " (its PID file is stale)" if found.has_pid_file else ""
+        raise NotRunning(f"No worker of {home.label} runs here{stale}", remedy="kubiya worker list shows those that do")
+    if found.word in (report.DRAINING, report.STOPPING):
+        word = "drains" if found.word == report.DRAINING else "is being stopped"
+        say(f"{home.label} {word} already (since {found.state.get('since')})")
+        return control.owner(home)
+    name = str(found.pid_file.get("drain_signal") or "")
+    if not name:
+        raise TemporaryFailure(
+            f"The worker of {home.label} was started by a version that cannot drain it",
+            remedy=f"kubiya worker stop {home.flags}",
+        )
+    return control.signal(home, name)
+
+
+def _progress(home: Home, say: Say, last: tuple[int, float], now: float) -> tuple[int, float]:
+    """Says how many tasks are left, when that has changed or was not said for a while."""
+    child = daemon.read_json(home.state_file).get("child") or {}
+    status = daemon.read_json(home.status_file)
+    left = status.get("active_tasks")
+    # What it said before it knew of the drain may be a second old.
+    if status.get("pid") != child.get("pid") or status.get("state") != "draining" or not isinstance(left, int):
+        return last
+    if left == last[0] and now - last[1] < SAY_EVERY:
+        return last
+    oldest = status.get("current_task") if left else None
+    say(f"{left} {_tasks(left)} left" + (f", the oldest is {oldest}" if oldest else ""))
+    return left, now
+
+
+def _outcome(home: Home, found: Report, seconds: float, timeout: float | None) -> Drained:
+    state, status = daemon.read_json(home.state_file), daemon.read_json(home.status_file)
+    death = (state.get("deaths") or [{}])[-1] if found.worker_pid is not None else {}
+    about = status if status.get("pid") == death.get("pid") else {}
+    if not _by_itself(found, state, death):
+        known = state.get("state") in ("stopped", "failed")
+        raise NotFinished(
+            f"The worker of {home.label} ended before it was drained: {state.get('why') if known else 'it was killed'}",
+            remedy=TAKEN_UP,
+        )
+    cut = _number(about, "cut_tasks") or int(bool(about) and death.get("code") != 0)
+    if cut:
+        limit = "" if timeout is None else f" within {timeout:g} s"
+        raise NotFinished(
+            f"The worker of {home.label} was not drained{limit}, it was stopped: {cut} {_tasks(cut)} cut off",
+            remedy=TAKEN_UP,
+        )
+    left = about.get("open_executions")
+    finished = sum(
+        _number(about, each) - _number(found.live_status, each) for each in ("completed_tasks", "failed_tasks")
+    )
+    return Drained(seconds, found.pid, finished, left if isinstance(left, int) else None)
+
+
+def _by_itself(found: Report, state: dict[str, Any], death: dict[str, Any]) -> bool:
+    """Whether the supervisor has ended as it was asked to."""
+    if (state.get("supervisor") or {}).get("pid") != found.pid:  # the next one runs already; it knows old deaths
+        return death.get("code") == 0
+    return state.get("state") == "stopped" and state.get("exit_code") == 0
+
+
+def _number(facts: dict[str, Any], name: str) -> int:
+    found = facts.get(name)
+    return found if isinstance(found, int) else 0
+
+
+def _tasks(count: int) -> str:
+    return "task" if count == 1 else "tasks"
