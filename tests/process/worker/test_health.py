@@ -111,6 +111,29 @@ def test_the_notify_protocol(start: Start, plane: ScriptedPlane, tmp_path: Path,
         supervisor.close()
 
 
+def test_a_drain_starts_no_clock_of_a_supervisor(start: Start, stack: Stack, tmp_path: Path) -> None:
+    """After STOPPING=1 systemd kills what has not ended within TimeoutStopSec: it comes when all has finished."""
+    supervisor = Supervisor(str(tmp_path / "notify"))
+    gate = tmp_path / "gate"
+    try:
+        queue = stack.queue(f"q-{uuid.uuid4().hex[:8]}")
+        worker = stack.worker(queue, NOTIFY_SOCKET=str(tmp_path / "notify"))
+        command = {"command": f"sh -c 'until [ -e {gate} ]; do sleep 0.05; done'"}
+        steps = [{"tools": [{"name": "shell", "arguments": command}]}, {"text": "all done"}]
+        shell = {"type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 120}}
+        agent = stack.agent(f"agent-{queue}", skills=[shell])
+        stack.first(stack.execute("demo:script " + json.dumps(steps), agent=agent, queue=queue), "tool_started")
+        worker.signal(signal.SIGQUIT)
+        supervisor.expect("DRAINING=1")
+        supervisor.expect("STATUS=draining 1 tasks")
+        assert "STOPPING=1" not in supervisor.lines
+        gate.touch()
+        assert worker.wait() == 0
+        supervisor.expect("STOPPING=1")
+    finally:
+        supervisor.close()
+
+
 def test_a_watchdog_of_another_process_is_not_served(start: Start, plane: ScriptedPlane, tmp_path: Path) -> None:
     supervisor = Supervisor(str(tmp_path / "notify"))
     try:

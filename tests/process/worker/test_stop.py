@@ -87,6 +87,66 @@ def test_the_end_of_the_grace_period_cuts_off(stack: Stack, tmp_path: Path) -> N
     wait_until(lambda: not run.tool.is_running(), 5, "the tool's end")
 
 
+def test_sigquit_drains_without_a_limit(stack: Stack, tmp_path: Path) -> None:
+    run = Running(stack, tmp_path, KUBIYA_GRACE_PERIOD="1")
+    run.worker.signal(signal.SIGQUIT)
+    run.worker.expect("worker.draining reason=SIGQUIT active=1 grace=none")
+    time.sleep(2.5)  # a second one as late as this would force a stop, whose grace period is over besides
+    run.worker.signal(signal.SIGQUIT)
+    run.worker.expect("worker.drains_already")
+    assert run.tool.is_running()
+    run.gate.touch()
+    assert run.worker.wait() == 0, run.worker.lines
+    run.worker.expect("worker.drained cut=0")
+    run.worker.expect("worker.disconnected .*exit_code=0")
+    (completed,) = [e for e in stack.events(run.execution, until="tool_completed") if e["event"] == "tool_completed"]
+    assert completed["data"]["status"] == "success"
+
+
+def test_a_stop_takes_a_drain_over(stack: Stack, tmp_path: Path) -> None:
+    run = Running(stack, tmp_path, KUBIYA_GRACE_PERIOD="1")
+    run.worker.signal(signal.SIGQUIT)
+    run.worker.expect("worker.draining reason=SIGQUIT")
+    run.worker.signal(signal.SIGTERM)
+    run.worker.expect("worker.drain_limited reason=SIGTERM active=1 grace=1s")
+    run.worker.signal(signal.SIGQUIT)
+    run.worker.expect("worker.stops_already")
+    assert run.worker.wait() == 0, run.worker.lines
+    run.worker.expect("worker.cut_off steps=1")
+    wait_until(lambda: not run.tool.is_running(), 5, "the tool's end")
+    (completed,) = [e for e in stack.events(run.execution, until="tool_completed") if e["event"] == "tool_completed"]
+    assert completed["data"]["outcome"] == "unknown"
+
+
+def test_a_drained_worker_is_forced_as_any_other(stack: Stack, tmp_path: Path) -> None:
+    run = Running(stack, tmp_path)
+    run.worker.signal(signal.SIGQUIT)
+    run.worker.expect("worker.draining reason=SIGQUIT")
+    time.sleep(1.1)  # so the first SIGTERM comes later than a second signal would have to
+    run.worker.signal(signal.SIGTERM)
+    run.worker.expect("worker.drain_limited")
+    assert run.tool.is_running()
+    time.sleep(1.1)
+    run.worker.signal(signal.SIGTERM)
+    assert run.worker.wait(15) == 75, run.worker.lines
+    run.worker.expect("worker.forced active=1")
+
+
+def test_a_cancel_while_its_worker_drains_is_no_lost_worker(stack: Stack, tmp_path: Path) -> None:
+    """The workflow goes on elsewhere; its tool is still run by the worker that drains, and hears of the cancel."""
+    run = Running(stack, tmp_path)
+    run.worker.signal(signal.SIGQUIT)
+    run.worker.expect("worker.draining reason=SIGQUIT active=1")
+    stack.worker(run.queue)
+    stack.call("POST", f"/executions/{run.execution}/cancel")
+    assert run.worker.wait(60) == 0, run.worker.lines
+    wait_until(lambda: not run.tool.is_running(), 5, "the tool's end")
+    run.worker.expect("worker.drained cut=0")
+    # The stream may have ended before: the execution was cancelled at once.
+    log = stack.call("GET", f"/executions/{run.execution}/events?limit=1000")
+    assert [e["data"]["tool_error"] for e in log if e["event_type"] == "tool_completed"] == ["cancelled"]
+
+
 def test_no_environment_or_command_line_of_a_tool_has_the_key(stack: Stack, tmp_path: Path) -> None:
     run = Running(stack, tmp_path)
     tree = [run.tool, *psutil.Process(run.worker.pid).children(recursive=True)]
