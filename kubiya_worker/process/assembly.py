@@ -24,9 +24,8 @@ from kubiya_worker.workflows import registry
 
 log = structlog.get_logger()
 
-UNLIMITED: Final = timedelta(
-    days=365
-)  # a drain has no limit; the cut at the end of a stop's grace period is ours (cut.py)
+# A drain has no limit of time, and the library wants one. The cut at the end of a stop's grace period is ours (cut.py).
+UNLIMITED: Final = timedelta(days=365)
 HEARTBEAT_THROTTLE: Final = timedelta(seconds=2)  # how soon a cancellation is heard, and a dead worker noticed
 CACHED_WORKFLOWS: Final = 200  # an instance takes about 100 kB; one that is not cached replays
 
