@@ -113,6 +113,7 @@ BY_COMMAND = (
         "0 it polls; 75 one of this queue runs already, or it does not poll yet and goes on trying",
     ),
     ("kubiya worker stop", "0 nothing of it is left; 1 there was nothing to stop, or it had to be killed"),
+    ("kubiya worker drain", "0 all that ran has finished; 1 no worker runs; 75 steps were cut off, or it died"),
     ("kubiya worker status", "0 it is supervised; 1 there is no PID file; 3 its PID file is stale"),
     ("kubiya doctor", "0 nothing failed; 1 a check failed"),
     ("python -m supervisor", "64 the spec cannot be used; 73 another holds the PID file; 74 a file cannot be made"),
