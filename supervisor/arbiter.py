@@ -308,7 +308,7 @@ class Arbiter:
             if variables.get("STOPPING") == "1" and self._watches:
                 self._timers.pop("watchdog", None)  # it ends by itself: it gets as long as if it had been asked to
                 self._set("force", self._spec.grace_period, lambda: self._force(self._spec.kill_after))
-                self._become("stopping", "the child stops by itself")
+                self._become("stopping", self._state.why if self._intent else "the child stops by itself")
 
     @property
     def _watches(self) -> bool:

@@ -133,10 +133,7 @@ def _outcome(home: Home, found: Report, seconds: float, timeout: float | None) -
             remedy=TAKEN_UP,
         )
     left = about.get("open_executions")
-    finished = sum(
-        _number(about, each) - _number(found.live_status, each) for each in ("completed_tasks", "failed_tasks")
-    )
-    return Drained(seconds, found.pid, finished, left if isinstance(left, int) else None)
+    return Drained(seconds, found.pid, _number(about, "drained_tasks"), left if isinstance(left, int) else None)
 
 
 def _by_itself(found: Report, state: dict[str, Any], death: dict[str, Any]) -> bool:

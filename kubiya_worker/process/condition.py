@@ -26,7 +26,7 @@ class Condition:
         self._worker_id, self._pulse, self._notifier, self._began = registration.worker_id, pulse, notifier, began
         self._state = "connecting"
         self._before = False
-        self._open: int | None = None
+        self._left: dict[str, int] = {}
 
     def snapshot(self) -> dict[str, Any]:
         """For heartbeats, from another thread."""
@@ -38,7 +38,7 @@ class Condition:
         blocked = self._pulse.snapshot()["event_loop_blocked"]
         polling = self._state == "polling" and not blocked
         about = {"worker_id": self._worker_id, "state": self._state, "polling": polling, "blocked": blocked}
-        return about if self._open is None else {**about, "open_executions": self._open}
+        return {**about, **self._left}
 
     def ready(self) -> None:
         self._state, self._pulse.stuck = "polling", False
@@ -64,6 +64,8 @@ class Condition:
             self._file.remove()
         self._notifier.send("STOPPING=1" if hurried else "DRAINING=1", f"STATUS=draining {tasks} tasks")
 
-    def leaves(self, executions: int | None) -> None:
-        """At the end of a drain: so many executions of its queue are not over; None when nobody knows."""
-        self._open = executions
+    def leaves(self, finished: int, executions: int | None) -> None:
+        """At the end of a drain: steps that have finished since it began, executions of the queue that are not over."""
+        self._left = {"drained_tasks": finished}
+        if executions is not None:
+            self._left["open_executions"] = executions

@@ -224,11 +224,15 @@ async def _work(
         if running.done():
             running.result()  # raises what ended it
             raise WorkerError("The Temporal worker ended by itself", remedy="See the log above")
-        limit = "none" if stop.drains else f"{settings.grace_period:g}s"
+        drains, before = stop.drains, counters.counts()
+        limit = "none" if drains else f"{settings.grace_period:g}s"
         log.info("worker.draining", reason=stop.reason, active=active, grace=limit)
         code = await _finish(worker, running, stop, counters, cut, condition, settings.grace_period)
-        if stop.drains:
-            condition.leaves(await open_executions(client, registration.task_queue_name))
+        if drains:  # in the end it may have been a stop, which has no time for questions
+            now = counters.counts()
+            finished = now.completed + now.failed - before.completed - before.failed
+            left = await open_executions(client, registration.task_queue_name) if stop.drains else None
+            condition.leaves(finished, left)
         return code
     finally:
         watching.cancel()

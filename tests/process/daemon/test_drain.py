@@ -111,8 +111,8 @@ def test_a_drain_lets_all_that_runs_finish_takes_up_nothing_new_and_ends(
     assert first.popen.poll() is None and len(list(load.began.iterdir())) == 4
     load.gate.touch()
     assert first.wait(60) == 0, first.lines
-    first.expect(r"^default drained in [\d.]+ s: \d+ tasks finished, none was cut off \(pid \d+\)$")
-    first.expect(r"^\d+ executions are not over; the next worker of the queue goes on$")
+    first.expect(r"^default drained in [\d.]+ s: 4 tasks finished, none was cut off \(pid \d+\)$")
+    first.expect(r"^5 executions are not over; the next worker of the queue goes on$")
     assert second.wait(60) == 0 and any("default drained" in line for line in second.lines), second.lines
     assert gone(daemons)
     about = daemons.status("--queue-id", "default")
