@@ -148,11 +148,10 @@ def wait(process: psutil.Process, timeout: float) -> bool:
     while True:
         left = deadline - time.monotonic()
         try:
-            process.wait(max(0.0, min(left, LOOK_EVERY)))
+            if process.status() != psutil.STATUS_ZOMBIE:
+                process.wait(max(0.0, min(left, LOOK_EVERY)))
             return True
         except psutil.TimeoutExpired:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return True
             if left <= 0:
                 return False
         except psutil.Error:
