@@ -25,11 +25,11 @@ def test_a_process_that_nobody_buries_has_ended() -> None:
         try:
             process = psutil.Process(int(parent.stdout.readline()))
             began = time.monotonic()
-            assert control._wait(process, 60)
+            assert control.wait(process, 60)
             assert time.monotonic() - began < 30 and process.status() == psutil.STATUS_ZOMBIE
         finally:
             parent.kill()
 
 
 def test_a_process_that_goes_on_has_not_ended() -> None:
-    assert not control._wait(psutil.Process(os.getpid()), 0.3)
+    assert not control.wait(psutil.Process(os.getpid()), 0.3)
