@@ -157,10 +157,14 @@ def _refuse_second(home: Home) -> None:
 
 def _taken(home: Home, pid: int | None, word: str) -> WorkerError:
     number = home.instance + 1
-    first = "Wait for its end" if word == "draining" else f"kubiya worker restart {home.flags}"
+    if word == "draining":
+        return TemporaryFailure(
+            f"A worker of {home.label} is draining (pid {pid}, {home.folder}); it was not touched",
+            remedy=f"Wait for its end, or start another one with --instance {number}",
+        )
     return TemporaryFailure(
         f"A worker of {home.label} is {word} already (pid {pid}, {home.folder}); it was not touched",
-        remedy=f"{first}, or start another one with --instance {number}",
+        remedy=f"kubiya worker restart {home.flags}, or start another one with --instance {number}",
     )
 
 

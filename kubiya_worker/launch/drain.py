@@ -16,7 +16,6 @@ from kubiya_worker.launch.report import Report
 
 LOOK_EVERY: Final = 0.2  # seconds
 SAY_EVERY: Final = 30.0  # seconds between lines while nothing changes
-TAKEN_UP: Final = "The next worker of the queue takes up what it was doing"
 
 
 class NotFinished(WorkerError):
@@ -79,14 +78,17 @@ def _stop(home: Home, say: Say) -> None:
     except NotRunning:
         pass  # it has ended at that very moment
     except NotStopped as error:
-        raise NotFinished(error.message, remedy=TAKEN_UP) from error
+        raise NotFinished(error.message, remedy="The next worker of the queue takes up what it was doing") from error
 
 
 def _ask(home: Home, found: Report, say: Say) -> psutil.Process:
     """Sends the signal, unless it drains already. The supervisor, to wait for."""
     if not found.alive:
-        stale = " (its PID file is stale)" if found.has_pid_file else ""
-        raise NotRunning(f"No worker of {home.label} runs here{stale}", remedy="kubiya worker list shows those that do")
+        if found.has_pid_file:
+            raise NotRunning(
+                f"No worker of {home.label} runs here, its PID file is stale", remedy=f"kubiya worker stop {home.flags}"
+            )
+        raise NotRunning(f"No worker of {home.label} runs here", remedy="kubiya worker list shows those that do")
     if found.word in (report.DRAINING, report.STOPPING):
         word = "drains" if found.word == report.DRAINING else "is being stopped"
         say(f"{home.label} {word} already (since {found.state.get('since')})")
@@ -123,14 +125,14 @@ def _outcome(home: Home, found: Report, seconds: float, timeout: float | None) -
         known = state.get("state") in ("stopped", "failed")
         raise NotFinished(
             f"The worker of {home.label} ended before it was drained: {state.get('why') if known else 'it was killed'}",
-            remedy=TAKEN_UP,
+            remedy="The next worker of the queue takes up what it was doing",
         )
     cut = _number(about, "cut_tasks") or int(bool(about) and death.get("code") != 0)
     if cut:
-        limit = "" if timeout is None else f" within {timeout:g} s"
+        limit = "to the end" if timeout is None else f"within {timeout:g} s"
         raise NotFinished(
-            f"The worker of {home.label} was not drained{limit}, it was stopped: {cut} {_tasks(cut)} cut off",
-            remedy=TAKEN_UP,
+            f"The worker of {home.label} was not drained {limit}, it was stopped: {cut} {_tasks(cut)} cut off",
+            remedy="The next worker of the queue takes up what it was doing",
         )
     left = about.get("open_executions")
     return Drained(seconds, found.pid, _number(about, "drained_tasks"), left if isinstance(left, int) else None)

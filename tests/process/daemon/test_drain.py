@@ -132,8 +132,8 @@ def test_a_drain_that_is_stopped_says_what_was_cut_off(
         done = daemons.run("worker", "stop", "--queue-id", "default")
         assert "2 running tasks have time to finish" in done.stderr and "exit code 0" in done.stdout
     assert command.wait(60) == 75, command.lines
-    limit = " within 2 s" if by == "time" else ""
-    command.expect(f"was not drained{limit}, it was stopped: 2 tasks cut off")
+    limit = "within 2 s" if by == "time" else "to the end"
+    command.expect(f"was not drained {limit}, it was stopped: 2 tasks cut off")
     assert gone(daemons)
 
 
