@@ -57,7 +57,7 @@ def test_what_a_server_was_given_is_in_no_event_and_no_result(tmp_path: Path) ->
 
 def test_a_process_that_has_used_tools_ends_without_a_warning() -> None:
     """The guard of its programs is ended with it."""
-    use = "from kubiya_worker.tools import programs; programs.marker('x')"
+    use = "from kubiya_worker.tools import programs; programs.marks('x')"
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-c", use], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
