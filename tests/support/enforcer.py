@@ -97,6 +97,7 @@ class EnforcerService:
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
+            request_queue_size = 256  # many calls at once open as many connections
 
             def handle_error(self, *_: object) -> None: ...  # a handshake that the worker refuses
 

@@ -36,6 +36,7 @@ SKILLS: list[dict[str, Any]] = [
     {"name": "reports", "type": "file_generation", "configuration": {}},
     {"name": "diagrams", "type": "data_visualization", "configuration": {}},
     {"name": "engine", "type": "docker", "configuration": {}},
+    {"name": "others", "type": "agent_communication", "configuration": {"allowed_agents": "*"}},
     {"name": "sleep", "type": "sleep", "configuration": {}},
 ]
 FURTHER = [
