@@ -84,10 +84,15 @@ install_with_uv() {
         .venv/bin/python -m pip install --quiet --disable-pip-version-check uv || return
         uv=.venv/bin/uv
     fi
-    local index
-    index=${PIP_INDEX_URL:-$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)}
-    [ -z "$index" ] || export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}
+    use_index .venv/bin/python
     "$uv" pip install --python .venv/bin/python --compile-bytecode -e ".[$1]"
+}
+
+# use_index PYTHON: uv asks the index that this Python's pip asks.
+use_index() {
+    local index
+    index=${PIP_INDEX_URL:-$("$1" -m pip config get global.index-url 2>/dev/null || true)}
+    [ -z "$index" ] || export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}
 }
 
 install_with_pip() {

@@ -65,8 +65,15 @@ def engine() -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(30)
-            # Of containers on the host's network it leaves this mount, and a folder with a mount cannot be removed.
-            subprocess.run(["umount", str(folder / "exec" / "netns" / "default")], capture_output=True, check=False)
+            _unmount(folder)
+
+
+def _unmount(folder: Path) -> None:
+    """Networks leave a mount that would keep the folder busy."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        place = line.split()[1]
+        if Path(place).is_relative_to(folder):
+            subprocess.run(["umount", "-l", place], check=False)
 
 
 def _answers(address: str) -> bool:
@@ -91,7 +98,9 @@ def docker(address: str, *arguments: str, check: bool = True, timeout: float = 6
     return done
 
 
-def build(address: str, base: str = BASE, image: str = f"{IMAGE}:{TAG}", more: Sequence[str] = ()) -> None:
+def build(
+    address: str, base: str = BASE, image: str = f"{IMAGE}:{TAG}", more: Sequence[str] = (), extras: str = ""
+) -> None:
     """The image, out of this tree by deploy/Dockerfile, on a Debian with `more` packages, which is cached by `base`."""
     archive = CACHE / ("base.tar" if base == BASE else f"{base}.tar")
     if not archive.exists():
@@ -103,6 +112,7 @@ def build(address: str, base: str = BASE, image: str = f"{IMAGE}:{TAG}", more: S
         for name in ("kubiya_worker", "supervisor"):
             shutil.copytree(ROOT / name, f"{context}/{name}", ignore=shutil.ignore_patterns("__pycache__"))
         argv = ["build", "--network", "host", "-f", str(ROOT / "deploy" / "Dockerfile"), "--build-arg", f"BASE={base}"]
+        argv += ["--build-arg", f"EXTRAS={extras}"]
         docker(address, *argv, "-t", image, context, timeout=500)
 
 
@@ -128,3 +138,34 @@ def _bootstrap(archive: Path, packages: Sequence[str]) -> None:
         draft = archive.with_suffix(f".{os.getpid()}")
         subprocess.run(["tar", "-C", str(root), "--exclude=./var/cache/apt", "-cf", str(draft), "."], check=True)
         draft.replace(archive)
+
+
+def compose() -> Path:
+    """Docker Compose 2, which runs without an engine too. Debian has it from the release after ours on."""
+    kept = CACHE / "docker-compose"
+    if kept.exists():
+        return kept
+    if shutil.which("apt-get") is None:
+        pytest.skip("needs Docker Compose 2, and there is no apt-get")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "lists" / "partial").mkdir(parents=True)
+        keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
+        (folder / "list").write_text(f"deb [signed-by={keys}] http://deb.debian.org/debian trixie main\n")
+        options = [
+            f"Dir::Etc::sourcelist={folder}/list",
+            "Dir::Etc::sourceparts=-",
+            f"Dir::State::lists={folder}/lists",
+        ]
+        apt = ["apt-get", *(word for option in options for word in ("-o", option))]
+        for argv in ([*apt, "update"], [*apt, "download", "docker-compose"]):
+            done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+            if done.returncode:
+                pytest.skip(f"Docker Compose 2 cannot be had: {done.stderr[-200:]}")
+        (package,) = folder.glob("docker-compose_*.deb")
+        subprocess.run(["dpkg-deb", "-x", package, folder / "out"], check=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        draft = kept.with_suffix(f".{os.getpid()}")
+        shutil.copy(folder / "out/usr/libexec/docker/cli-plugins/docker-compose", draft)
+        draft.replace(kept)
+    return kept
