@@ -48,6 +48,12 @@ def tokens(look: Look, _: float) -> str:
     return count(used or 0) if look.samples else ""
 
 
+def cost(look: Look, _: float) -> str:
+    """Of models whose price is known."""
+    spent = total(look.samples, "kubiya_worker_model_cost_usd_total")
+    return f"${spent:.2f}" if spent else ""
+
+
 def event_lag(look: Look, _: float) -> str:
     """How old events are when they are sent; `+N` were not taken and are kept by workflows."""
     lag = total(look.samples, "kubiya_worker_event_lag_seconds")
@@ -80,6 +86,7 @@ COLUMNS: Final = (
     Column("DONE", 2, _status("completed_tasks")),
     Column("FAILED", 1, _status("failed_tasks")),
     Column("TOKENS", 4, tokens),
+    Column("COST", 5, cost),
     Column("EVENT LAG", 6, event_lag),
     Column("LOOP LAG", 7, lambda look, _: moment(total(look.samples, "kubiya_worker_event_loop_lag_seconds"))),
     Column("POLLS", 1, polls),

@@ -15,7 +15,7 @@ from tests.support.terminal import CONTROL_C, Terminal
 
 pytestmark = pytest.mark.timeout(240)
 SLEEP = 'demo:script [{"tools": [{"name": "sleep", "arguments": {"seconds": 60}}]}, {"text": "slept"}]'
-TITLES = "QUEUE STATE UP RESTARTS CPU % MEMORY SLOTS DONE FAILED TOKENS EVENT LAG LOOP LAG POLLS"
+TITLES = "QUEUE STATE UP RESTARTS CPU % MEMORY SLOTS DONE FAILED TOKENS COST EVENT LAG LOOP LAG POLLS"
 
 
 def _open(daemons: Daemons, *flags: str, columns: int = 140) -> Terminal:
@@ -100,13 +100,13 @@ def test_without_a_terminal_it_is_one_plain_table(daemons: Daemons) -> None:
         assert head.startswith("1 of 1 workers running, 0 steps active  approvals waiting: ")
         assert " ".join(titles.split()) == TITLES
         found = re.fullmatch(
-            r"default +RUNNING +[\dms]+ +0 +\d+\.\d +\d+\.\d MiB +0/10 +\d+ +0 +0 +0 ms +[\d.]+ m?s +(\d+|yes)", row
+            r"default +RUNNING +[\dms]+ +0 +\d+\.\d +\d+\.\d MiB +0/10 +\d+ +0 +0 +- +0 ms +[\d.]+ m?s +(\d+|yes)", row
         )
         assert found, row
         assert "\x1b" not in done.stdout
     daemons.run("worker", "stop", "--queue-id", "default")
     done = daemons.run("worker", "top", KUBIYA_API_KEY="")
-    assert re.search(r"^default +STOPPED( +[-0]){11}$", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^default +STOPPED( +[-0]){12}$", done.stdout, re.MULTILINE), done.stdout
     assert "approvals waiting: ? (No API key is given)" in done.stdout
 
 

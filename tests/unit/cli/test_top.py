@@ -18,6 +18,7 @@ NOW = 1_800_000_000.0
 PAGE = """# HELP kubiya_worker_model_tokens_total Tokens
 kubiya_worker_model_tokens_total{model="a\\"b",kind="input"} 1.5e+06
 kubiya_worker_model_tokens_total{model="a",kind="output"} 234000
+kubiya_worker_model_cost_usd_total{model="a"} 1.25
 kubiya_worker_event_lag_seconds 0.012
 kubiya_worker_events_held_total 3
 kubiya_worker_event_loop_lag_seconds 0.0004
@@ -43,7 +44,22 @@ def test_a_row_says_all_of_it() -> None:
     head, titles, row = plain([_look()], Approvals(4), NOW, Paint())
     assert head == "1 of 1 workers running, 2 steps active  approvals waiting: 4"
     assert _cells(row) == [
-        *("default", "RUNNING", "2h00m", "3", "3.1", "96.0MiB", "2/10", "12", "1", "1.7M", "12ms+3", "0ms", "10"),
+        *(
+            "default",
+            "RUNNING",
+            "2h00m",
+            "3",
+            "3.1",
+            "96.0MiB",
+            "2/10",
+            "12",
+            "1",
+            "1.7M",
+            "$1.25",
+            "12ms+3",
+            "0ms",
+            "10",
+        ),
     ]
     assert len(_cells(titles.replace("CPU %", "CPU").replace(" LAG", "-LAG"))) == len(_cells(row))
 
