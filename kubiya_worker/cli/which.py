@@ -10,6 +10,7 @@ import click
 
 from kubiya_worker.cli.completion import queues
 from kubiya_worker.errors import UsageError
+from kubiya_worker.launch import containers
 from kubiya_worker.launch import home as homes
 from kubiya_worker.launch.home import Home
 
@@ -32,5 +33,8 @@ def home_of(queue_id: str | None, instance: int) -> Home:
     known = list(homes.homes())
     if len(known) == 1 and instance == 1:
         return known[0]
-    names = ", ".join(sorted({h.queue for h in known}))
+    queues_of_containers = {found.queue for found in containers.find()} if not known else set()
+    if len(queues_of_containers) == 1 and instance == 1:
+        return homes.find(queues_of_containers.pop())
+    names = ", ".join(sorted({h.queue for h in known} | queues_of_containers))
     raise UsageError("No queue is given", remedy=f"Use --queue-id Q{f'; there are {names}' if names else ''}")

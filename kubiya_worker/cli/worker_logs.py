@@ -15,8 +15,9 @@ import click
 from kubiya_worker.cli.completion import levels
 from kubiya_worker.cli.terminal import clean
 from kubiya_worker.cli.which import home_of, which
+from kubiya_worker.cli.worker_container import container_of
 from kubiya_worker.errors import UsageError
-from kubiya_worker.launch import logfiles, logline
+from kubiya_worker.launch import containers, logfiles, logline, report
 from kubiya_worker.launch.logline import Filter
 
 LOOK_EVERY: Final = 0.2  # seconds between looks at the file while following
@@ -51,10 +52,19 @@ def logs(
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
+    box = container_of(home, report.examine(home))
+    if box is not None:
+        # Followed from the last lines on, which the engine counts before they are chosen.
+        shown = SHOWN if count is None and since is None else count
+        if follow:
+            for line in wanted.select(containers.lines(box, follow=True, last=shown)):
+                _print([line], as_json)
+            return
+        chosen = wanted.select(containers.lines(box))
+        _print(chosen if shown is None else deque(chosen, shown), as_json)
+        return
     if not home.logs.is_dir():
-        raise UsageError(
-            f"{home.label} has no log here", remedy="A worker in the foreground, or in a container, logs to its stdout"
-        )
+        raise UsageError(f"{home.label} has no log here", remedy="A worker in the foreground logs to its stdout")
     with closing(logfiles.Follower(home.log_file)) as follower:
         first: Iterable[str] = wanted.select(follower.more())
         if count is not None or since is None:

@@ -7,10 +7,14 @@ from typing import Final
 import click
 
 from kubiya_worker.cli.which import home_of, which
-from kubiya_worker.launch import control
+from kubiya_worker.cli.worker_container import container_of
+from kubiya_worker.errors import TemporaryFailure
+from kubiya_worker.launch import containers, control, report
 from kubiya_worker.launch import drain as drains
+from kubiya_worker.launch.containers import Found
 from kubiya_worker.settings import kinds
 
+KILLED: Final = 128 + 9  # exit code of a container that the engine had to kill
 LONGEST_DRAIN: Final = kinds.seconds(0, 30 * 86_400)
 
 
@@ -34,6 +38,10 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float 
 def stop(queue_id: str | None, instance: int, force: bool) -> None:
     """Stop a worker. Running work has the grace period to finish; the exit code is 1 when it had to be killed."""
     home = home_of(queue_id, instance)
+    box = container_of(home, report.examine(home))
+    if box is not None:
+        _stop_container(box, force=force)
+        return
     done = control.stop(home, _say, force=force)
     if done.stale:
         print(f"{home.label} was not running; its stale PID file is removed")
@@ -42,6 +50,21 @@ def stop(queue_id: str | None, instance: int, force: bool) -> None:
     else:
         code = "" if done.code is None else f", exit code {done.code}"
         print(f"{home.label} stopped in {done.seconds:.1f} s (pid {done.pid}{code})")
+
+
+def _stop_container(box: Found, *, force: bool) -> None:
+    seconds, code = containers.stop(box, force=force)
+    if not box.alive:
+        print(f"{box.queue} was not running; its container {box.name} is removed")
+    elif force:
+        print(f"{box.queue} was killed (container {box.name})")
+    elif code == KILLED:
+        raise control.NotStopped(
+            f"The worker in the container {box.name} did not stop in time and was killed",
+            remedy="What it was doing is taken up by the next worker",
+        )
+    else:
+        print(f"{box.queue} stopped in {seconds:.1f} s (container {box.name}, exit code {code})")
 
 
 @click.command()
@@ -68,5 +91,14 @@ def drain(queue_id: str | None, instance: int, timeout: float | None) -> None:
 def restart(queue_id: str | None, instance: int, wait_timeout: float) -> None:
     """Restart a worker in place: running work finishes first, settings stay as they were at its start."""
     home = home_of(queue_id, instance)
+    box = container_of(home, report.examine(home))
+    if box is not None:
+        if not containers.restart(box, wait_timeout):
+            raise TemporaryFailure(
+                f"The worker in the container {box.name} does not poll within {wait_timeout:g} s",
+                remedy=f"kubiya worker logs --queue-id {box.queue}",
+            )
+        print(f"{box.queue} restarted (container {box.name})")
+        return
     found = control.restart(home, wait_timeout)
     print(f"{home.label} restarted (pid {found.pid}, worker {found.worker_pid})")

@@ -10,10 +10,12 @@ from typing import Any
 
 import click
 
+from kubiya_worker.cli import worker_container
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.cli.which import home_of, which
+from kubiya_worker.cli.worker_container import container_of
+from kubiya_worker.launch import containers, report
 from kubiya_worker.launch import home as homes
-from kubiya_worker.launch import report
 from kubiya_worker.launch.report import Report
 
 DEATHS_SHOWN = 5  # of the 20 that --json has
@@ -23,8 +25,18 @@ DEATHS_SHOWN = 5  # of the 20 that --json has
 @which
 @click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON object.")
 def status(queue_id: str | None, instance: int, as_json: bool) -> int:
-    """Say what is true of a worker. Exit code 0: it is supervised; 1: there is no PID file; 3: there is a stale one."""
-    found = report.examine(home_of(queue_id, instance))
+    """Say what is true of a worker. Exit code 0: it is supervised; 1: there is no PID file; 3: there is a stale one.
+
+    A worker in a container (--type=docker) is found by its labels: 0 while the engine runs it, else 1.
+    """
+    home = home_of(queue_id, instance)
+    found = report.examine(home)
+    box = container_of(home, found)
+    if box is not None:
+        since = ago(box.ended_at or box.started_at, time.time())
+        shown = worker_container.lines(box, Paint.for_stream(sys.stdout), since)
+        print(json.dumps(box.as_json(), ensure_ascii=False) if as_json else "\n".join(shown))
+        return 0 if box.alive else 1
     if as_json:
         print(json.dumps(found.as_json(), ensure_ascii=False))
     else:
@@ -37,11 +49,12 @@ def status(queue_id: str | None, instance: int, as_json: bool) -> int:
 def list_(as_json: bool) -> None:
     """List the workers of this host, running or not."""
     found = [report.examine(home) for home in homes.homes()]
+    boxes = containers.find()
     if as_json:
-        for each in found:
-            print(json.dumps(each.as_json(), ensure_ascii=False))
+        for facts in (*(each.as_json() for each in found), *(box.as_json() for box in boxes)):
+            print(json.dumps(facts, ensure_ascii=False))
         return
-    if not found:
+    if not found and not boxes:
         click.echo("There are no workers here. Start one: kubiya worker start --queue-id Q -d", err=True)
         return
     rows = [("QUEUE", "INSTANCE", "STATE", "PID", "WORKER", "TASKS", "SINCE")]
@@ -57,6 +70,9 @@ def list_(as_json: bool) -> None:
                 ago(each.state.get("since"), time.time()) or "-",
             )
         )
+    for box in boxes:
+        since = ago(box.ended_at or box.started_at, time.time()) or "-"
+        rows.append((box.queue, "docker", box.word, "-", box.name, "-", since))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -135,6 +135,73 @@ def test_detached_it_stays_and_a_second_one_is_refused(host: str, stack: Stack) 
     assert state(host)["State"]["Running"]
 
 
+def kubiya(host: str, stack: Stack, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **stack.worker_environment(), "DOCKER_HOST": host, **env}
+    argv = [sys.executable, "-m", "kubiya_worker.cli.main", *arguments]
+    return subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_status_list_logs_restart_and_stop_know_a_container(host: str, stack: Stack) -> None:
+    assert start(host, stack, "-d").wait(60) == 0
+
+    def told() -> dict[str, Any]:
+        done = kubiya(host, stack, "worker", "status", "--json")  # the only worker there is
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    wait_until(lambda: told()["polling"], 60, "it polls")
+    about = told()
+    assert (about["queue"], about["container"], about["state"]) == ("default", CONTAINER, "running")
+    done = kubiya(host, stack, "worker", "status", "--queue-id", "default")
+    assert done.returncode == 0 and f"default  RUNNING in the container {CONTAINER}" in done.stdout, done
+    assert any(
+        line.split()[:3] == ["default", "docker", "RUNNING"] and CONTAINER in line
+        for line in kubiya(host, stack, "worker", "list").stdout.splitlines()
+    )
+    logs = kubiya(host, stack, "worker", "logs", "--queue-id", "default", "--json", "-n", "50").stdout
+    assert "worker.ready" in [json.loads(line).get("event") for line in logs.splitlines()]
+    assert kubiya(host, stack, "worker", "logs", "--queue-id", "default", "--level", "critical").stdout == ""
+
+    done = kubiya(host, stack, "worker", "restart", "--queue-id", "default")
+    assert done.stdout == f"default restarted (container {CONTAINER})\n", done
+    assert told()["polling"] and told()["started_at"] > about["started_at"]
+
+    follower = Process(
+        [sys.executable, "-m", "kubiya_worker.cli.main", "worker", "logs", "--queue-id", "default", "-f"],
+        {**stack.worker_environment(), "DOCKER_HOST": host},
+        ROOT,
+    )
+    stack.processes.append(follower)
+    follower.expect("worker.ready", 60)
+    done = kubiya(host, stack, "worker", "stop", "--queue-id", "default")
+    assert done.returncode == 0 and f"(container {CONTAINER}, exit code 0)" in done.stdout, done
+    follower.expect("worker.drained", 60)
+    assert follower.wait(60) == 0
+    assert engine.docker(host, "ps", "-aq").stdout == ""
+    assert kubiya(host, stack, "worker", "status", "--queue-id", "default").returncode == 1
+    assert kubiya(host, stack, "worker", "stop", "--queue-id", "default").returncode == 1
+
+
+def test_a_container_that_has_ended_is_told_and_removed_and_a_killed_one_is_killed(host: str, stack: Stack) -> None:
+    engine.docker(
+        host, "run", "-d", "--label", "kubiya.worker=true", "--label", "kubiya.queue-id=over", IMAGE, "--help"
+    )
+    wait_until(lambda: "Exited" in engine.docker(host, "ps", "-a").stdout, 60, "it has ended")
+    done = kubiya(host, stack, "worker", "status", "--queue-id", "over")
+    assert done.returncode == 1 and "over  STOPPED in the container" in done.stdout, done
+    assert "was not running; its container" in kubiya(host, stack, "worker", "stop", "--queue-id", "over").stdout
+    assert start(host, stack, "-d").wait(60) == 0
+    done = kubiya(host, stack, "worker", "stop", "-f", "--queue-id", "default")
+    assert done.stdout == f"default was killed (container {CONTAINER})\n", done
+    assert engine.docker(host, "ps", "-aq").stdout == ""
+
+
+def test_without_an_engine_there_are_no_containers(host: str, stack: Stack) -> None:
+    for address in ("unix:///nowhere/docker.sock", "tcp://127.0.0.1:9"):
+        done = kubiya(address, stack, "worker", "list")
+        assert (done.returncode, done.stdout) == (0, "") and "There are no workers here" in done.stderr, done
+
+
 def test_a_worker_that_runs_out_of_memory_says_so(host: str, stack: Stack) -> None:
     worker = start(host, stack, "--memory", "24m")
     assert worker.wait(120) == 75

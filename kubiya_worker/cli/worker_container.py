@@ -1,0 +1,39 @@
+"""What the commands that manage workers say and do of one in a container."""
+
+from __future__ import annotations
+
+from kubiya_worker.cli.terminal import Paint, one_line
+from kubiya_worker.launch import containers
+from kubiya_worker.launch.containers import Found
+from kubiya_worker.launch.home import Home
+from kubiya_worker.launch.report import Report
+
+
+def container_of(home: Home, found: Report) -> Found | None:
+    """The queue's container, unless the queue's own daemon is meant: one that lives, or was the last that did."""
+    if found.alive or home.instance != 1:
+        return None
+    known = sorted(containers.find(home.queue), key=lambda each: each.alive, reverse=True)
+    if not known:
+        return None
+    return known[0] if known[0].alive or not (found.state or found.has_pid_file) else None
+
+
+def lines(found: Found, paint: Paint, ago: str) -> list[str]:
+    """For a person. Pure."""
+    colour = paint.green if found.word == "RUNNING" else paint.yellow if found.alive else paint.red
+    shown = [f"{found.queue}  {colour(found.word)} in the container {found.name}"]
+
+    def row(name: str, value: str) -> None:
+        if value:
+            shown.append(f"  {paint.dim(f'{name:14}')}{one_line(value, 160)}")
+
+    row("since", f"{found.ended_at or found.started_at} ({ago})" if ago else "")
+    row("image", found.image)
+    row("engine says", found.status + (f", {found.health}" if found.health else ""))
+    row("polling", "" if found.polling is None else "yes" if found.polling else "no")
+    row("restarts", str(found.restarts) if found.restarts else "")
+    if not found.alive:
+        row("exit code", f"{found.exit_code}{', out of memory' if found.out_of_memory else ''}")
+    row("log", f"kubiya worker logs --queue-id {found.queue} -f, or: docker logs -f {found.name}")
+    return shown

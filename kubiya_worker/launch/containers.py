@@ -1,0 +1,213 @@
+"""Workers in containers, for the commands that manage workers: found by their labels, on an engine that answers.
+
+Where there is no engine, or no SDK, there are no such workers: the commands go on as if nobody had heard of Docker.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from kubiya_worker.errors import Unavailable
+from kubiya_worker.launch.docker import LABEL, QUEUE_LABEL, STOP_SLACK
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+ANSWERS_WITHIN: Final = 5.0  # seconds: a list must not wait for an engine that hangs
+ENGINE_TIMEOUT: Final = 60.0
+GRACE: Final = 30.0  # seconds, where the container does not say
+SOCKET: Final = "/var/run/docker.sock"
+READY_FILE: Final = "/tmp/worker-ready"  # noqa: S108 - inside the container
+LIVING: Final = ("running", "restarting", "paused")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A worker's container. Times are ISO, UTC; `exit_code` is None while it runs; `polling` None where not known."""
+
+    queue: str
+    name: str
+    id: str
+    image: str
+    status: str  # the engine's word: running, restarting, exited, …
+    started_at: str
+    ended_at: str
+    exit_code: int | None
+    out_of_memory: bool
+    restarts: int
+    health: str
+    polling: bool | None
+    grace: float
+
+    @property
+    def alive(self) -> bool:
+        return self.status in LIVING
+
+    @property
+    def word(self) -> str:
+        """As `kubiya worker status` has it."""
+        if self.status == "running":
+            return "STARTING" if self.polling is False else "RUNNING"
+        return {"restarting": "WAITING", "paused": "PAUSED"}.get(self.status, "STOPPED")
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "queue": self.queue,
+            "deployment_type": "docker",
+            "state": self.word.lower(),
+            "container": self.name,
+            "container_id": self.id,
+            "image": self.image,
+            "engine_says": self.status,
+            "health": self.health,
+            "polling": self.polling,
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+            "exit_code": self.exit_code,
+            "out_of_memory": self.out_of_memory,
+            "restarts": self.restarts,
+        }
+
+
+def find(queue: str | None = None) -> list[Found]:
+    """Those of a queue, or all, running or not; none where no engine answers."""
+    client = _client(ANSWERS_WITHIN)
+    if client is None:
+        return []
+    labels = [f"{LABEL}=true", *([f"{QUEUE_LABEL}={queue}"] if queue else [])]
+    try:
+        listed = client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
+        return sorted((_facts(each) for each in listed), key=lambda found: (found.queue, found.name))
+    except OSError:  # it has stopped answering
+        return []
+    finally:
+        client.close()
+
+
+def stop(found: Found, *, force: bool = False) -> tuple[float, int | None]:
+    """Running work has the grace period to finish; the container goes. Seconds and the exit code.
+
+    Raises Unavailable when the engine does not do it.
+    """
+    began = time.monotonic()
+    with _held(found) as container:
+        code: int | None = None
+        if found.alive:
+            if force:
+                container.kill()
+            else:
+                container.stop(timeout=int(found.grace + STOP_SLACK))
+            container.reload()
+            code = container.attrs["State"].get("ExitCode")
+        container.remove(force=True, v=True)
+        return time.monotonic() - began, code
+
+
+def restart(found: Found, timeout: float) -> bool:
+    """In place: running work finishes first. Whether the new one polls within `timeout` seconds."""
+    with _held(found) as container:
+        container.restart(timeout=int(found.grace + STOP_SLACK))
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            container.reload()
+            if container.status == "running" and _polls(container):
+                return True
+            time.sleep(0.2)
+        return False
+
+
+def lines(found: Found, *, follow: bool = False, last: int | None = None) -> Iterator[str]:
+    """Its output, oldest first, or the `last` lines of it; with `follow` until it ends."""
+    with _held(found) as container:
+        rest = b""
+        for chunk in container.logs(stream=True, follow=follow, tail="all" if last is None else last):
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                yield line.decode(errors="replace")
+        if rest:
+            yield rest.decode(errors="replace")
+
+
+def _client(timeout: float) -> Any:
+    """Of an engine that answers; None where there is none."""
+    if not os.environ.get("DOCKER_HOST") and not Path(SOCKET).exists():
+        return None  # the usual host: nothing is imported
+    try:
+        import docker
+        from docker.errors import DockerException
+    except ImportError:
+        return None
+    try:
+        client = docker.from_env(timeout=int(timeout))
+        client.ping()
+    except (DockerException, OSError):
+        return None
+    return client
+
+
+@contextmanager
+def _held(found: Found) -> Iterator[Container]:
+    """The container, on an engine that may take its time. What the engine refuses is Unavailable."""
+    from docker.errors import APIError, NotFound
+
+    client = _client(ENGINE_TIMEOUT)
+    if client is None:
+        raise Unavailable("The Docker engine does not answer any more", remedy="systemctl status docker")
+    try:
+        yield client.containers.get(found.id)
+    except NotFound as error:
+        raise Unavailable(f"The container {found.name} is gone") from error
+    except APIError as error:
+        raise Unavailable(f"The Docker engine says: {error.explanation or error}") from error
+    finally:
+        client.close()
+
+
+def _facts(container: Container) -> Found:
+    about, config = container.attrs["State"], container.attrs["Config"]
+    environ = dict(pair.partition("=")[::2] for pair in config.get("Env") or [])
+    running = container.status == "running"
+    return Found(
+        queue=str(container.labels.get(QUEUE_LABEL, "")),
+        name=str(container.name),
+        id=str(container.id),
+        image=str(config.get("Image", "")),
+        status=str(container.status),
+        started_at=_stamp(about.get("StartedAt")),
+        ended_at="" if running else _stamp(about.get("FinishedAt")),
+        exit_code=None if running else about.get("ExitCode"),
+        out_of_memory=bool(about.get("OOMKilled")),
+        restarts=int(container.attrs.get("RestartCount") or 0),
+        health=str((about.get("Health") or {}).get("Status") or ""),
+        polling=_polls(container) if running else None,
+        grace=_seconds(environ.get("KUBIYA_GRACE_PERIOD")),
+    )
+
+
+def _polls(container: Container) -> bool | None:
+    """The ready file is there only while Temporal says that it polls. None when nobody can look."""
+    from docker.errors import APIError
+
+    try:
+        return bool(container.exec_run(["cat", READY_FILE]).exit_code == 0)
+    except (APIError, OSError):
+        return None
+
+
+def _stamp(text: object) -> str:
+    """Docker's nanoseconds are more than Python reads; its zero is a year."""
+    whole, _, _ = str(text or "").rstrip("Z").partition(".")
+    return "" if not whole or whole.startswith("0001") else f"{whole}Z"
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        return float(text or GRACE)
+    except ValueError:
+        return GRACE
