@@ -278,5 +278,6 @@ def test_kubiya_exec_of_an_agent_that_runs_containers(host: str, tmp_path: Path)
         assert (done.returncode, done.stdout.strip()) == (0, "It ran."), done.stderr
         assert "approval needed: run_container (high risk)" in done.stderr and "from inside" in done.stderr
         assert "approval needed: list_containers" not in done.stderr
+        assert dev.stop() == 0
     finally:
-        dev.stop()
+        dev.process.kill()
