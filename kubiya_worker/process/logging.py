@@ -60,6 +60,7 @@ def configure(level: str, form: str, hide: Callable[[str], str]) -> Recent:
                 processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _hiding(hide), render],
             )
         )
+    logging.captureWarnings(True)  # a library's warning is a line like any other, not two of its own
     root = logging.getLogger()
     root.handlers = [output, recent]
     root.setLevel(level)

@@ -36,7 +36,7 @@ WARM_UP: Final = 5  # executions before the first fault: what one takes when nob
 # What may be in a worker's folder when it is stopped.
 STAYS: Final = (
     *(".venv.lock", "logs", "requirements.txt", "state.json", "status.json", "venv", "worker.py"),
-    *("workspaces", "instances"),
+    *("workspaces", "instances", "__pycache__"),
 )
 START: Final = ("--max-log-size", "262144", "--max-log-backups", "1000", "--wait-timeout", "150")
 
