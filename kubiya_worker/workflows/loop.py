@@ -8,159 +8,23 @@ finished model or tool call is in the history, so whatever dies, nothing finishe
 from __future__ import annotations
 
 import asyncio
-import builtins
-import json
-from collections.abc import Callable
-from dataclasses import asdict
-from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from kubiya_worker.protocol import calls, compaction, events, names, taint
+from kubiya_worker.protocol import calls, compaction, names, taint
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.workflows import budget, conversation, options, outcomes, wires
-from kubiya_worker.workflows.approvals import Answer, Approvals
+from kubiya_worker.workflows import budget, options, outcomes
+from kubiya_worker.workflows.asking import Asking
 from kubiya_worker.workflows.conversation import Conversation
-
-CONTINUE_AT_EVENTS = 600  # a step is at most some tens of events: no run's history reaches 1,000
-CONTINUE_AT_BYTES = 8_000_000  # Temporal warns at 10 MB and ends a history at 50 MB
-RESUME_BYTES = 1_800_000  # what a new run is given; Temporal takes payloads of up to 2 MB
-STATE_MESSAGES = 200
-STATE_BYTES = 1_000_000
+from kubiya_worker.workflows.state import ModelFailed, TooLong, TurnFailed
 
 
-class TurnFailed(Exception):
-    """The turn cannot go on; the text is for the person. `finish` is the turn's finish reason."""
-
-    finish = "error"
-
-
-class ModelFailed(TurnFailed):
-    """A model call failed for good."""
-
-    def __init__(self, error: ActivityError) -> None:
-        cause, refused = outcomes.cause_of(error), outcomes.kind_of(error) == names.REFUSED
-        # What the model itself has answered needs no introduction.
-        super().__init__(cause if refused else f"The model could not be called: {cause}")
-        self.finish = "content_filter" if refused else "error"
-
-
-class TooLong(ModelFailed):
-    """The conversation does not fit into the model's window."""
-
-
-class Loop:
+class Loop(Asking):
     """What every execution does; a workflow type adds `run`, which Temporal wants in the class itself."""
-
-    def __init__(self) -> None:
-        self._conversation = Conversation()
-        self._approvals = Approvals()
-        self._context: calls.Context | None = None
-        self._budgets = ex.Budgets()
-        self._usage = ex.Usage()
-        self._status = ex.PENDING
-        self._error: str | None = None
-        self._refusal: str | None = None  # why the execution cannot run at all
-        self._paused = False
-        self._pause_asked = False  # a signal of this run has set `_paused`; what an earlier run carried is older
-        self._done = False
-        self._turn = 0
-        self._turns_ended = 0
-        self._step = 0  # model calls in this turn
-        self._steps = 0  # model calls in all
-        self._tokens = 0  # of the last model call: what the conversation comes to by now
-        self._worked = 0.0  # seconds, waiting for people excluded
-        self._initial = ex.Budgets()  # as the agent has them
-        self._limits: dict[str, Any] = {}  # that people have raised
-        self._not_raised: str | None = None  # what was said when a person did not raise one
-        self._raises = 0  # times that people were asked
-        self._raising = asyncio.Lock()
-        self._tainted = False  # the model has read what others wrote; never unset
-        self._outbox: list[events.Event] = []  # what the control plane has not got yet, in order
-        self._turn_record: dict[str, Any] = {}
-        self._tool_records: list[dict[str, Any]] = []
-        self._member: ex.Member | None = None  # set: a team's leader has asked for this run
-        self._permitted = 0  # of a member: the model calls, from the first, that the team's budget allows
-        self._not_permitted: dict[int, str] = {}  # or why not
-        self._busy_since: tuple[float, float] | None = None  # while tools run: when they began, and waited until then
-
-    # -- what people and the control plane may say and ask, at any time
-
-    @workflow.signal(name=names.ADD_MESSAGE)
-    def add_message(self, message: dict[str, Any]) -> None:
-        if not message.get("message_id"):
-            message = {**message, "message_id": f"{workflow.info().workflow_id}_signal_{workflow.uuid4()}"}
-        self._conversation.receive({"role": "user", "timestamp": workflow.now().isoformat(), **message})
-
-    @workflow.signal(name=names.MARK_AS_DONE)
-    def mark_as_done(self) -> None:
-        self._done = True
-
-    @workflow.signal(name=names.PAUSE)
-    def pause_execution(self) -> None:
-        self._paused = self._pause_asked = True
-
-    @workflow.signal(name=names.RESUME)
-    def resume_execution(self) -> None:
-        self._paused, self._pause_asked = False, True
-
-    @workflow.signal(name=names.RESOLVE_APPROVAL)
-    def resolve_approval(self, answer: dict[str, Any]) -> None:
-        self._approvals.answer(answer)
-
-    @workflow.signal(name=names.PERMIT)
-    def permit(self, told: dict[str, Any]) -> None:
-        if told["refusal"]:
-            self._not_permitted[told["call"]] = told["refusal"]
-        else:
-            self._permitted = max(self._permitted, told["call"])
-
-    @workflow.query(name=names.GET_STATE)
-    def get_state(self) -> dict[str, Any]:
-        messages = self._conversation.messages + self._conversation.inbox
-        shown: list[m.Message] = []
-        size = 0
-        for message in reversed(messages[-STATE_MESSAGES:]):
-            size += m.size_of(message)
-            if shown and size > STATE_BYTES:
-                break
-            shown.append(message)
-        context = self._context or calls.Context(agent_id="")
-        state = ex.ExecutionState(
-            status=ex.PAUSED if self._paused and not ex.is_final(self._status) else self._status,
-            messages=shown[::-1],
-            current_response=self._conversation.last_text(),
-            error_message=self._error,
-            usage=self._total().wire(),
-            metadata={
-                "model": context.model_id,
-                "model_label": context.model_label,
-                "turn": self._turn,
-                "steps": self._steps,
-                "messages_total": len(messages),
-                "pending_approvals": self._open_requests(),
-                "undelivered_events": len(self._outbox),
-                **self._about_members(),
-            },
-            is_waiting_for_input=self._status == ex.WAITING,
-            should_complete=self._done,
-            is_paused=self._paused,
-        )
-        return dict(vars(state))
-
-    @workflow.query(name=names.GET_CONTEXT)
-    def get_context(self) -> calls.Context | None:
-        return self._context
-
-    @workflow.query(name=names.GET_TRANSCRIPT)
-    def get_transcript(self, start: int) -> dict[str, Any]:
-        return self._conversation.page(start)
-
-    # -- the run
 
     async def execute(self, raw: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -289,79 +153,7 @@ class Loop:
             elif not self._conversation.inbox:
                 return reply.finish_reason
 
-    async def _over(self) -> str | None:
-        """Why no further model call may be made. A member asks the whole team's budget too."""
-        over = await self._refusal_of(self._reached)
-        call = self._steps + 1
-        if over or self._member is None or call <= self._permitted:
-            return over
-        await self._tell_root(ask=call)
-        await workflow.wait_condition(lambda: call <= self._permitted or call in self._not_permitted)
-        return None if call <= self._permitted else self._not_permitted[call]
-
-    def _reached(self) -> budget.Reached | None:
-        return budget.reached(self._budgets, steps=self._steps, usage=self._usage, seconds=self._worked)
-
-    async def _refusal_of(self, reached: Callable[[], budget.Reached | None]) -> str | None:
-        """None when a further model call may be made at this moment: a limit is not reached, or a person has raised it.
-
-        Only the execution that people see asks them; a member's own limits end its run.
-        """
-        while True:
-            limit = reached()
-            if limit is None:
-                return None
-            if self._budgets.on_limit != "ask" or self._member is not None:
-                return limit.text
-            async with self._raising:  # one question at a time, whoever in a team came to the limit
-                limit = reached()
-                if limit is None:
-                    return None
-                if self._not_raised is not None:
-                    return f"{limit.text} {self._not_raised}"
-                await self._ask_to_raise(limit)
-
-    async def _ask_to_raise(self, limit: budget.Reached) -> None:
-        self._raises += 1
-        proposal = budget.proposal(self._budgets, self._initial, limit.name)
-        asked = budget.question(proposal, limit)
-        call_id = f"{names.RAISE_BUDGET}_{self._raises}"
-        request = calls.ToolInput(self._input.execution_id, call_id, asked.tool_name, message_id="", step=self._step)
-        answer = await self._ask(request, asked)
-        if not answer.approved:
-            self._not_raised = answer.text
-            return
-        self._limits |= json.loads(answer.arguments) if answer.arguments is not None else proposal
-        self._budgets = budget.raised(self._budgets, self._limits)
-
-    async def _tell_root(self, ask: int = 0) -> None:
-        """What this member has used so far; with `ask`, whether it may make the model call with that number."""
-        assert self._member is not None
-        told = {
-            "account": self._input.execution_id,
-            "workflow_id": workflow.info().workflow_id,
-            "steps": self._steps,
-            "usage": self._usage.wire(),
-            "ask": ask,
-        }
-        await wires.signal(self._member.root, names.SPEND, told)
-
     # -- what a team has beyond an agent (team.py)
-
-    def _total(self) -> ex.Usage:
-        """The tokens that count as this execution's."""
-        return self._usage
-
-    def _about_members(self) -> dict[str, Any]:
-        return {}
-
-    def _open_requests(self) -> list[dict[str, Any]]:
-        """Questions to people that nobody has answered."""
-        return self._approvals.open_requests()
-
-    def _waited(self) -> float:
-        """Seconds for which people were waited for."""
-        return self._approvals.waited
 
     def _answered(self, results: list[m.Message]) -> bool:
         """Whether the results of tools are the answer, and the model is not asked again."""
@@ -369,6 +161,8 @@ class Loop:
 
     async def _delegate(self, request: calls.ToolInput, task: str, delegate: dict[str, Any] | None) -> m.Message:
         raise NotImplementedError
+
+    # -- the model
 
     async def _call_model(self) -> calls.ModelResult:
         await self._deliver()
@@ -517,101 +311,7 @@ class Loop:
         self._outbox.append(outcomes.tool_completed(request, text, status, now))
         return outcomes.tool_message(request, text, status, now)
 
-    async def _ask(self, request: calls.ToolInput, asked: calls.ApprovalRequest) -> Answer:
-        """Ask a person and wait, with no slot held and nothing polled; weeks if need be."""
-        assert self._context is not None
-        approval_id = names.approval_id(self._input.execution_id, request.tool_execution_id, asked.arguments_hash)
-        remembered = self._approvals.remembered(asked)
-        if remembered:
-            return remembered
-        deadline = workflow.now() + timedelta(minutes=asked.timeout_minutes)
-        self._approvals.open(approval_id, asked, request.tool_execution_id, workflow.time())
-        await self._deliver()
-        await self._tell_leader(approval_id, self._approvals.request(approval_id))
-        try:
-            await workflow.execute_local_activity(
-                names.REQUEST_APPROVAL,
-                calls.ApprovalInput(
-                    self._input.execution_id,
-                    approval_id,
-                    request.tool_execution_id,
-                    asked,
-                    deadline.isoformat(),
-                    self._member,
-                ),
-                **options.LOCAL,
-            )
-        except outcomes.LOCAL_FAILURE as error:
-            if is_cancelled_exception(error):
-                raise
-            self._approvals.close(approval_id, asked, workflow.time())
-            await self._tell_leader(approval_id, None)
-            text = f"It needs a person's approval, which could not be asked for: {outcomes.cause_of(error)}"
-            return Answer(approval_id, m.TOOL_DENIED, asked.arguments_hash, text=text)
-        self._status = ex.WAITING
-        poll = self._context.approval_poll_seconds
-        while not self._approvals.answered(approval_id) and workflow.now() < deadline:
-            left = (deadline - workflow.now()).total_seconds()
-            try:
-                await workflow.wait_condition(
-                    lambda: self._approvals.answered(approval_id), timeout=min(left, poll) if poll else left
-                )
-            except builtins.TimeoutError:
-                if poll and workflow.now() < deadline:
-                    await self._poll_approval(approval_id)
-        answer = self._approvals.close(approval_id, asked, workflow.time())
-        expired = approval_id if answer.status == m.TOOL_EXPIRED else None
-        await self._tell_leader(approval_id, None)
-        patch = {} if self._open_requests() else {"status": ex.RUNNING}
-        if patch:
-            self._status = ex.RUNNING
-        await self._report(patch=patch, expire_approval=expired)
-        return answer
-
-    async def _tell_leader(self, approval_id: str, request: dict[str, Any] | None) -> None:
-        """A question of a member is its leader's too: the answer comes that way. None: it is closed."""
-        if self._member is not None:
-            told = {"approval_id": approval_id, "workflow_id": workflow.info().workflow_id, "request": request}
-            await wires.signal(self._member.leader, names.MEMBER_WAITS, told)
-
-    async def _poll_approval(self, approval_id: str) -> None:
-        """For a control plane that does not signal: ask it."""
-        found = await workflow.execute_local_activity(
-            names.CHECK_APPROVAL, approval_id, result_type=dict, **options.LOCAL
-        )
-        if found:
-            self._approvals.answer(found)
-
-    # -- the control plane
-
-    async def _deliver(self) -> None:
-        """Try once to publish what could not be published before; what still cannot stays, in order."""
-        if not self._outbox:
-            return
-        sent, self._outbox = self._outbox, []
-        request = calls.ReportInput(self._input.execution_id, sent, member=self._member)
-        try:
-            await workflow.execute_local_activity(names.REPORT, request, **options.LOCAL_ONCE)
-        except outcomes.LOCAL_FAILURE as error:
-            if is_cancelled_exception(error):
-                self._outbox = sent + self._outbox
-                raise
-            if not outcomes.refused(error):  # away, or slower than it may be
-                self._outbox = sent + self._outbox
-
-    async def _report(self, *, patch: dict[str, Any], expire_approval: str | None = None) -> None:
-        """Tell the control plane, however long it takes; first what could not be published before."""
-        patch = {} if self._member else patch  # the row is the whole team's
-        sent, self._outbox = self._outbox, []
-        request = calls.ReportInput(self._input.execution_id, sent, patch, expire_approval, self._member)
-        try:
-            await workflow.execute_local_activity(names.REPORT, request, **options.LOCAL)
-        except outcomes.LOCAL_FAILURE as error:
-            if is_cancelled_exception(error):
-                self._outbox = sent + self._outbox
-                raise
-            # Refused: a status that cannot be shown does not end the work.
-            workflow.logger.warning("report.refused %s", outcomes.cause_of(error))
+    # -- the end of a turn, and of the execution
 
     async def _end_turn(self, finish: str, failure: str | None) -> str:
         """Persist the session, post the turn, learn the next status; close the execution when it is final."""
@@ -715,62 +415,3 @@ class Loop:
         if self._member is not None and self._tainted:
             result["tainted"] = True  # so is the leader who reads the response
         return {**result, "error": self._error} if self._error else result
-
-    # -- any length: continue as new
-
-    async def _renew(self) -> None:
-        """Go on in a fresh history when this one has grown. Called only where nothing is under way."""
-        info = workflow.info()
-        grown = (
-            info.is_continue_as_new_suggested()
-            or info.get_current_history_length() >= CONTINUE_AT_EVENTS
-            or info.get_current_history_size() >= CONTINUE_AT_BYTES
-        )
-        if not grown:
-            return
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        state = conversation.pack(self._snapshot())
-        if len(state) + len(self._input.prompt) < RESUME_BYTES:
-            workflow.continue_as_new({**self._raw, "_resume": state})
-        if info.is_continue_as_new_suggested():  # the last moment: a history without end is ended by Temporal
-            raise TurnFailed(
-                f"The conversation is too long to go on ({len(state):,} bytes when packed; {RESUME_BYTES:,} can be "
-                "carried). Start a new execution."
-            )
-
-    def _snapshot(self) -> dict[str, Any]:
-        assert self._context is not None
-        return {
-            "conversation": self._conversation.snapshot(),
-            "context": asdict(self._context),
-            "usage": self._usage.wire(),
-            "approvals": self._approvals.snapshot(),
-            "paused": self._paused,
-            "done": self._done,
-            **{name: getattr(self, f"_{name}") for name in _CARRIED},
-        }
-
-    def _restore(self, packed: str) -> None:
-        saved = conversation.unpack(packed)
-        early = self._conversation.inbox  # signals can come before the run begins
-        self._conversation = Conversation.restore(saved["conversation"])
-        for message in early:
-            self._conversation.receive(message)
-        early_answers = self._approvals
-        self._approvals = Approvals.restore(saved["approvals"])
-        self._approvals.take_over(early_answers)
-        self._context = calls.Context.restore(saved["context"])
-        self._usage = ex.Usage.parse(saved["usage"])
-        for name in _CARRIED:
-            if name in saved:  # an earlier version carried less
-                setattr(self, f"_{name}", saved[name])
-        # A signal that came first counts: pause, resume and done are not undone by older state.
-        self._done = self._done or saved["done"]
-        if not self._pause_asked:
-            self._paused = saved["paused"]
-
-
-_CARRIED = (
-    *("status", "error", "turn", "turns_ended", "step", "steps", "worked", "permitted"),
-    *("outbox", "turn_record", "tool_records", "tainted", "limits", "not_raised", "raises", "tokens"),
-)

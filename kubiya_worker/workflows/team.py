@@ -24,7 +24,8 @@ from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.workflows import budget, conversation, outcomes, wires
 from kubiya_worker.workflows.ledger import Ledger, Stopwatch
-from kubiya_worker.workflows.loop import Loop, TurnFailed
+from kubiya_worker.workflows.loop import Loop
+from kubiya_worker.workflows.state import TurnFailed
 
 PREVIEW: Final = 200  # characters of a task in get_state
 

@@ -1,0 +1,178 @@
+"""What an execution asks of others, or tells them: the control plane, people, the team that it is a member of."""
+
+from __future__ import annotations
+
+import builtins
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import is_cancelled_exception
+
+from kubiya_worker.protocol import calls, names
+from kubiya_worker.protocol import execution as ex
+from kubiya_worker.protocol import messages as m
+from kubiya_worker.workflows import budget, options, outcomes, wires
+from kubiya_worker.workflows.approvals import Answer
+from kubiya_worker.workflows.state import State
+
+
+class Asking(State):
+    # -- the control plane
+
+    async def _deliver(self) -> None:
+        """Try once to publish what could not be published before; what still cannot stays, in order."""
+        if not self._outbox:
+            return
+        sent, self._outbox = self._outbox, []
+        request = calls.ReportInput(self._input.execution_id, sent, member=self._member)
+        try:
+            await workflow.execute_local_activity(names.REPORT, request, **options.LOCAL_ONCE)
+        except outcomes.LOCAL_FAILURE as error:
+            if is_cancelled_exception(error):
+                self._outbox = sent + self._outbox
+                raise
+            if not outcomes.refused(error):  # away, or slower than it may be
+                self._outbox = sent + self._outbox
+
+    async def _report(self, *, patch: dict[str, Any], expire_approval: str | None = None) -> None:
+        """Tell the control plane, however long it takes; first what could not be published before."""
+        patch = {} if self._member else patch  # the row is the whole team's
+        sent, self._outbox = self._outbox, []
+        request = calls.ReportInput(self._input.execution_id, sent, patch, expire_approval, self._member)
+        try:
+            await workflow.execute_local_activity(names.REPORT, request, **options.LOCAL)
+        except outcomes.LOCAL_FAILURE as error:
+            if is_cancelled_exception(error):
+                self._outbox = sent + self._outbox
+                raise
+            # Refused: a status that cannot be shown does not end the work.
+            workflow.logger.warning("report.refused %s", outcomes.cause_of(error))
+
+    # -- people
+
+    async def _ask(self, request: calls.ToolInput, asked: calls.ApprovalRequest) -> Answer:
+        """Ask a person and wait, with no slot held and nothing polled; weeks if need be."""
+        assert self._context is not None
+        approval_id = names.approval_id(self._input.execution_id, request.tool_execution_id, asked.arguments_hash)
+        remembered = self._approvals.remembered(asked)
+        if remembered:
+            return remembered
+        deadline = workflow.now() + timedelta(minutes=asked.timeout_minutes)
+        self._approvals.open(approval_id, asked, request.tool_execution_id, workflow.time())
+        await self._deliver()
+        await self._tell_leader(approval_id, self._approvals.request(approval_id))
+        try:
+            await workflow.execute_local_activity(
+                names.REQUEST_APPROVAL,
+                calls.ApprovalInput(
+                    self._input.execution_id,
+                    approval_id,
+                    request.tool_execution_id,
+                    asked,
+                    deadline.isoformat(),
+                    self._member,
+                ),
+                **options.LOCAL,
+            )
+        except outcomes.LOCAL_FAILURE as error:
+            if is_cancelled_exception(error):
+                raise
+            self._approvals.close(approval_id, asked, workflow.time())
+            await self._tell_leader(approval_id, None)
+            text = f"It needs a person's approval, which could not be asked for: {outcomes.cause_of(error)}"
+            return Answer(approval_id, m.TOOL_DENIED, asked.arguments_hash, text=text)
+        self._status = ex.WAITING
+        poll = self._context.approval_poll_seconds
+        while not self._approvals.answered(approval_id) and workflow.now() < deadline:
+            left = (deadline - workflow.now()).total_seconds()
+            try:
+                await workflow.wait_condition(
+                    lambda: self._approvals.answered(approval_id), timeout=min(left, poll) if poll else left
+                )
+            except builtins.TimeoutError:
+                if poll and workflow.now() < deadline:
+                    await self._poll_approval(approval_id)
+        answer = self._approvals.close(approval_id, asked, workflow.time())
+        expired = approval_id if answer.status == m.TOOL_EXPIRED else None
+        await self._tell_leader(approval_id, None)
+        patch = {} if self._open_requests() else {"status": ex.RUNNING}
+        if patch:
+            self._status = ex.RUNNING
+        await self._report(patch=patch, expire_approval=expired)
+        return answer
+
+    async def _tell_leader(self, approval_id: str, request: dict[str, Any] | None) -> None:
+        """A question of a member is its leader's too: the answer comes that way. None: it is closed."""
+        if self._member is not None:
+            told = {"approval_id": approval_id, "workflow_id": workflow.info().workflow_id, "request": request}
+            await wires.signal(self._member.leader, names.MEMBER_WAITS, told)
+
+    async def _poll_approval(self, approval_id: str) -> None:
+        """For a control plane that does not signal: ask it."""
+        found = await workflow.execute_local_activity(
+            names.CHECK_APPROVAL, approval_id, result_type=dict, **options.LOCAL
+        )
+        if found:
+            self._approvals.answer(found)
+
+    # -- more budget
+
+    async def _over(self) -> str | None:
+        """Why no further model call may be made. A member asks the whole team's budget too."""
+        over = await self._refusal_of(self._reached)
+        call = self._steps + 1
+        if over or self._member is None or call <= self._permitted:
+            return over
+        await self._tell_root(ask=call)
+        await workflow.wait_condition(lambda: call <= self._permitted or call in self._not_permitted)
+        return None if call <= self._permitted else self._not_permitted[call]
+
+    def _reached(self) -> budget.Reached | None:
+        return budget.reached(self._budgets, steps=self._steps, usage=self._usage, seconds=self._worked)
+
+    async def _refusal_of(self, reached: Callable[[], budget.Reached | None]) -> str | None:
+        """None when a further model call may be made at this moment: a limit is not reached, or a person has raised it.
+
+        Only the execution that people see asks them; a member's own limits end its run.
+        """
+        while True:
+            limit = reached()
+            if limit is None:
+                return None
+            if self._budgets.on_limit != "ask" or self._member is not None:
+                return limit.text
+            async with self._raising:  # one question at a time, whoever in a team came to the limit
+                limit = reached()
+                if limit is None:
+                    return None
+                if self._not_raised is not None:
+                    return f"{limit.text} {self._not_raised}"
+                await self._ask_to_raise(limit)
+
+    async def _ask_to_raise(self, limit: budget.Reached) -> None:
+        self._raises += 1
+        proposal = budget.proposal(self._budgets, self._initial, limit.name)
+        asked = budget.question(proposal, limit)
+        call_id = f"{names.RAISE_BUDGET}_{self._raises}"
+        request = calls.ToolInput(self._input.execution_id, call_id, asked.tool_name, message_id="", step=self._step)
+        answer = await self._ask(request, asked)
+        if not answer.approved:
+            self._not_raised = answer.text
+            return
+        self._limits |= json.loads(answer.arguments) if answer.arguments is not None else proposal
+        self._budgets = budget.raised(self._budgets, self._limits)
+
+    async def _tell_root(self, ask: int = 0) -> None:
+        """What this member has used so far; with `ask`, whether it may make the model call with that number."""
+        assert self._member is not None
+        told = {
+            "account": self._input.execution_id,
+            "workflow_id": workflow.info().workflow_id,
+            "steps": self._steps,
+            "usage": self._usage.wire(),
+            "ask": ask,
+        }
+        await wires.signal(self._member.root, names.SPEND, told)

@@ -1,0 +1,230 @@
+"""What the workflow of an execution holds, and what people and the control plane may say and ask of it at any time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+from kubiya_worker.protocol import calls, events, names
+from kubiya_worker.protocol import execution as ex
+from kubiya_worker.protocol import messages as m
+from kubiya_worker.workflows import conversation, outcomes
+from kubiya_worker.workflows.approvals import Approvals
+from kubiya_worker.workflows.conversation import Conversation
+
+CONTINUE_AT_EVENTS = 600  # a step is at most some tens of events: no run's history reaches 1,000
+CONTINUE_AT_BYTES = 8_000_000  # Temporal warns at 10 MB and ends a history at 50 MB
+RESUME_BYTES = 1_800_000  # what a new run is given; Temporal takes payloads of up to 2 MB
+STATE_MESSAGES = 200
+STATE_BYTES = 1_000_000
+
+
+class TurnFailed(Exception):
+    """The turn cannot go on; the text is for the person. `finish` is the turn's finish reason."""
+
+    finish = "error"
+
+
+class ModelFailed(TurnFailed):
+    """A model call failed for good."""
+
+    def __init__(self, error: ActivityError) -> None:
+        cause, refused = outcomes.cause_of(error), outcomes.kind_of(error) == names.REFUSED
+        # What the model itself has answered needs no introduction.
+        super().__init__(cause if refused else f"The model could not be called: {cause}")
+        self.finish = "content_filter" if refused else "error"
+
+
+class TooLong(ModelFailed):
+    """The conversation does not fit into the model's window."""
+
+
+class State:
+    """Signals, queries, and how it is carried on into a new run."""
+
+    _input: ex.ExecutionInput
+    _raw: dict[str, Any]  # the input as it came, less what is secret in it
+
+    def __init__(self) -> None:
+        self._conversation = Conversation()
+        self._approvals = Approvals()
+        self._context: calls.Context | None = None
+        self._budgets = ex.Budgets()
+        self._usage = ex.Usage()
+        self._status = ex.PENDING
+        self._error: str | None = None
+        self._refusal: str | None = None  # why the execution cannot run at all
+        self._paused = False
+        self._pause_asked = False  # a signal of this run has set `_paused`; what an earlier run carried is older
+        self._done = False
+        self._turn = 0
+        self._turns_ended = 0
+        self._step = 0  # model calls in this turn
+        self._steps = 0  # model calls in all
+        self._tokens = 0  # of the last model call: what the conversation comes to by now
+        self._worked = 0.0  # seconds, waiting for people excluded
+        self._initial = ex.Budgets()  # as the agent has them
+        self._limits: dict[str, Any] = {}  # that people have raised
+        self._not_raised: str | None = None  # what was said when a person did not raise one
+        self._raises = 0  # times that people were asked
+        self._raising = asyncio.Lock()
+        self._tainted = False  # the model has read what others wrote; never unset
+        self._outbox: list[events.Event] = []  # what the control plane has not got yet, in order
+        self._turn_record: dict[str, Any] = {}
+        self._tool_records: list[dict[str, Any]] = []
+        self._member: ex.Member | None = None  # set: a team's leader has asked for this run
+        self._permitted = 0  # of a member: the model calls, from the first, that the team's budget allows
+        self._not_permitted: dict[int, str] = {}  # or why not
+        self._busy_since: tuple[float, float] | None = None  # while tools run: when they began, and waited until then
+
+    # -- what people and the control plane may say and ask, at any time
+
+    @workflow.signal(name=names.ADD_MESSAGE)
+    def add_message(self, message: dict[str, Any]) -> None:
+        if not message.get("message_id"):
+            message = {**message, "message_id": f"{workflow.info().workflow_id}_signal_{workflow.uuid4()}"}
+        self._conversation.receive({"role": "user", "timestamp": workflow.now().isoformat(), **message})
+
+    @workflow.signal(name=names.MARK_AS_DONE)
+    def mark_as_done(self) -> None:
+        self._done = True
+
+    @workflow.signal(name=names.PAUSE)
+    def pause_execution(self) -> None:
+        self._paused = self._pause_asked = True
+
+    @workflow.signal(name=names.RESUME)
+    def resume_execution(self) -> None:
+        self._paused, self._pause_asked = False, True
+
+    @workflow.signal(name=names.RESOLVE_APPROVAL)
+    def resolve_approval(self, answer: dict[str, Any]) -> None:
+        self._approvals.answer(answer)
+
+    @workflow.signal(name=names.PERMIT)
+    def permit(self, told: dict[str, Any]) -> None:
+        if told["refusal"]:
+            self._not_permitted[told["call"]] = told["refusal"]
+        else:
+            self._permitted = max(self._permitted, told["call"])
+
+    @workflow.query(name=names.GET_STATE)
+    def get_state(self) -> dict[str, Any]:
+        messages = self._conversation.messages + self._conversation.inbox
+        shown: list[m.Message] = []
+        size = 0
+        for message in reversed(messages[-STATE_MESSAGES:]):
+            size += m.size_of(message)
+            if shown and size > STATE_BYTES:
+                break
+            shown.append(message)
+        context = self._context or calls.Context(agent_id="")
+        state = ex.ExecutionState(
+            status=ex.PAUSED if self._paused and not ex.is_final(self._status) else self._status,
+            messages=shown[::-1],
+            current_response=self._conversation.last_text(),
+            error_message=self._error,
+            usage=self._total().wire(),
+            metadata={
+                "model": context.model_id,
+                "model_label": context.model_label,
+                "turn": self._turn,
+                "steps": self._steps,
+                "messages_total": len(messages),
+                "pending_approvals": self._open_requests(),
+                "undelivered_events": len(self._outbox),
+                **self._about_members(),
+            },
+            is_waiting_for_input=self._status == ex.WAITING,
+            should_complete=self._done,
+            is_paused=self._paused,
+        )
+        return dict(vars(state))
+
+    @workflow.query(name=names.GET_CONTEXT)
+    def get_context(self) -> calls.Context | None:
+        return self._context
+
+    @workflow.query(name=names.GET_TRANSCRIPT)
+    def get_transcript(self, start: int) -> dict[str, Any]:
+        return self._conversation.page(start)
+
+    # -- what a team adds to (team.py)
+
+    def _total(self) -> ex.Usage:
+        """The tokens that count as this execution's."""
+        return self._usage
+
+    def _about_members(self) -> dict[str, Any]:
+        return {}
+
+    def _open_requests(self) -> list[dict[str, Any]]:
+        """Questions to people that nobody has answered."""
+        return self._approvals.open_requests()
+
+    def _waited(self) -> float:
+        """Seconds for which people were waited for."""
+        return self._approvals.waited
+
+    # -- any length: continue as new
+
+    async def _renew(self) -> None:
+        """Go on in a fresh history when this one has grown. Called only where nothing is under way."""
+        info = workflow.info()
+        grown = (
+            info.is_continue_as_new_suggested()
+            or info.get_current_history_length() >= CONTINUE_AT_EVENTS
+            or info.get_current_history_size() >= CONTINUE_AT_BYTES
+        )
+        if not grown:
+            return
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        state = conversation.pack(self._snapshot())
+        if len(state) + len(self._input.prompt) < RESUME_BYTES:
+            workflow.continue_as_new({**self._raw, "_resume": state})
+        if info.is_continue_as_new_suggested():  # the last moment: a history without end is ended by Temporal
+            raise TurnFailed(
+                f"The conversation is too long to go on ({len(state):,} bytes when packed; {RESUME_BYTES:,} can be "
+                "carried). Start a new execution."
+            )
+
+    def _snapshot(self) -> dict[str, Any]:
+        assert self._context is not None
+        return {
+            "conversation": self._conversation.snapshot(),
+            "context": asdict(self._context),
+            "usage": self._usage.wire(),
+            "approvals": self._approvals.snapshot(),
+            "paused": self._paused,
+            "done": self._done,
+            **{name: getattr(self, f"_{name}") for name in _CARRIED},
+        }
+
+    def _restore(self, packed: str) -> None:
+        saved = conversation.unpack(packed)
+        early = self._conversation.inbox  # signals can come before the run begins
+        self._conversation = Conversation.restore(saved["conversation"])
+        for message in early:
+            self._conversation.receive(message)
+        early_answers = self._approvals
+        self._approvals = Approvals.restore(saved["approvals"])
+        self._approvals.take_over(early_answers)
+        self._context = calls.Context.restore(saved["context"])
+        self._usage = ex.Usage.parse(saved["usage"])
+        for name in _CARRIED:
+            if name in saved:  # an earlier version carried less
+                setattr(self, f"_{name}", saved[name])
+        # A signal that came first counts: pause, resume and done are not undone by older state.
+        self._done = self._done or saved["done"]
+        if not self._pause_asked:
+            self._paused = saved["paused"]
+
+
+_CARRIED = (
+    *("status", "error", "turn", "turns_ended", "step", "steps", "worked", "permitted"),
+    *("outbox", "turn_record", "tool_records", "tainted", "limits", "not_raised", "raises", "tokens"),
+)
