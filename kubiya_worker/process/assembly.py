@@ -27,6 +27,7 @@ log = structlog.get_logger()
 # A drain has no limit of time, and the library wants one. The cut at the end of a stop's grace period is ours (cut.py).
 UNLIMITED: Final = timedelta(days=365)
 HEARTBEAT_THROTTLE: Final = timedelta(seconds=2)  # how soon a cancellation is heard, and a dead worker noticed
+STICKY_TIMEOUT: Final = timedelta(seconds=5)  # how long a task waits for the worker that has the execution in memory
 CACHED_WORKFLOWS: Final = 200  # an instance takes about 100 kB; one that is not cached replays
 
 
@@ -107,6 +108,7 @@ def build_worker(
             graceful_shutdown_timeout=UNLIMITED,
             max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
             default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+            sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         )
 
     try:

@@ -17,7 +17,8 @@ from typing import Any, Final
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-QUIET = ("temporalio", "urllib3", "httpx", "openai", "asyncio")  # their INFO is not about what an operator runs
+# Their INFO is not about what an operator runs.
+QUIET = ("temporalio", "urllib3", "httpx", "httpx2", "openai", "asyncio")
 CORE: Final = "temporalio.core"  # what Temporal's library says, instead of its own lines on stdout
 RECENT: Final = 100  # lines: what a control plane keeps of a worker (PROTOCOL A.4)
 BARE: Final = re.compile(r"[^\s\"'=]+")  # a value that needs no quotes
