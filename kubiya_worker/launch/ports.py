@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import random
 import socket
 from typing import Final
 
 from kubiya_worker.errors import ConfigurationError, Unavailable
 
 HOST: Final = "127.0.0.1"
+NOBODYS: Final = (20_000, 32_000)  # below the ports of outgoing connections, on Linux (32768) and macOS (49152)
+TRIES: Final = 50
 
 
 def refuse_taken(host: str, port: int) -> None:
@@ -35,7 +38,7 @@ def _listen(host: str, port: int) -> int:
 def claim(port: int, what: str, flag: str) -> int:
     """`port` if it is free, any free one for 0. Raises Unavailable or ConfigurationError with who has it."""
     try:
-        return _listen(HOST, port)
+        return _listen(HOST, port) if port else _any()
     except (OSError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise Unavailable(
@@ -46,6 +49,16 @@ def claim(port: int, what: str, flag: str) -> int:
             f"Port {port}, for {what}, cannot be used: {getattr(error, 'strerror', None) or error}",
             remedy=f"Choose another one with {flag} (0 for any free one)",
         ) from error
+
+
+def _any() -> int:
+    """A free port that the system gives nobody who asks for any: it is still free when its server gets to it."""
+    for _ in range(TRIES):
+        try:
+            return _listen(HOST, random.randrange(*NOBODYS))  # noqa: S311 - not for secrecy
+        except OSError:
+            continue
+    return _listen(HOST, 0)
 
 
 def _owner(port: int) -> str:

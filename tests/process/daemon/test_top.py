@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import KUBIYA, Daemons
+from tests.support.stack import wait_until
 from tests.support.terminal import CONTROL_C, Terminal
 
 pytestmark = pytest.mark.timeout(240)
@@ -94,6 +95,8 @@ def test_control_z_gives_the_shell_its_terminal_and_fg_takes_it_again(daemons: D
 
 def test_without_a_terminal_it_is_one_plain_table(daemons: Daemons) -> None:
     daemons.start("default", KUBIYA_METRICS_PORT="0")
+    # The start says ready a moment before the worker's next look at its pollers.
+    wait_until(lambda: re.search(r" (\d+|yes)$", daemons.run("worker", "top").stdout.rstrip()), 60, "it polls")
     for flags in ([], ["--once", "--queue-id", "default"]):
         done = daemons.run("worker", "top", *flags)
         head, titles, row = done.stdout.splitlines()
