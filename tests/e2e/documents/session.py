@@ -76,14 +76,14 @@ class Shell:
         assert done.returncode == code, f"{command}\n{done.stdout}{done.stderr}\n[exit {done.returncode}, not {code}]"
         return done.stdout
 
-    def until(self, command: str, pattern: str, number: signal.Signals, code: int) -> None:
-        """A command that goes on until it is stopped."""
+    def until(self, command: str, pattern: str, number: signal.Signals, *codes: int) -> None:
+        """A command that goes on until it is stopped, or ends by itself just then."""
         script = f'. "{self._state}"\nexec {self.filled(command)}'
         running = Process(["bash", "-c", script], self._environment, self.folder)
         try:
             running.expect(pattern, 90)
             running.signal(number)
-            assert running.wait(60) == code, running.lines
+            assert running.wait(60) in codes, running.lines
         finally:
             running.kill()
 
@@ -104,8 +104,8 @@ def exits(code: int) -> Treatment:
     return lambda shell, command: shell.run(command, code)
 
 
-def foreground(pattern: str, number: signal.Signals = signal.SIGTERM, code: int = 0) -> Treatment:
-    return lambda shell, command: shell.until(command, pattern, number, code)
+def foreground(pattern: str, number: signal.Signals = signal.SIGTERM, *codes: int) -> Treatment:
+    return lambda shell, command: shell.until(command, pattern, number, *(codes or (0,)))
 
 
 def with_a_daemon(then: Treatment) -> Treatment:
@@ -172,12 +172,12 @@ TREATMENTS: tuple[tuple[str, Treatment], ...] = (
     (r"kubiya worker install-service", printed),
     (r"kubiya worker uninstall-service", parsed),
     (r"kubiya worker logs .*-f", with_a_daemon(foreground("worker.ready", signal.SIGINT, 130))),
-    (r"tail -f ", with_a_daemon(foreground("worker.ready", code=-signal.SIGTERM))),
-    (r"kubiya worker (status|restart|stop|logs) .*my-queue", with_a_daemon(exits(0))),
+    (r"tail -f ", with_a_daemon(foreground("worker.ready", signal.SIGTERM, -signal.SIGTERM))),
+    (r"kubiya worker (status|restart|drain|stop|logs) .*my-queue", with_a_daemon(exits(0))),
     (r"kubiya exec .*(--no-wait|--timeout)", exits(75)),
     (r"kubiya exec agent ops \"What fills the disk under /var/log\?\"$", parsed),  # in tutorial.md with a folder
     (r"kubiya exec team triage \"[^\"]*\"$", parsed),  # in tutorial.md with a folder and --approve
-    (r"curl -N ", foreground("event: done", signal.SIGINT, -signal.SIGINT)),
+    (r"curl -N ", foreground("event: done", signal.SIGINT, -signal.SIGINT, 0)),
     (r"docker (build|run|compose) ", made_of_files),
     (r"kubectl |helm ", made_of_files),
     (r"ps aux ", with_a_daemon(exits(0))),
