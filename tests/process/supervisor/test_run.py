@@ -20,7 +20,7 @@ ALL_WAYS = pytest.mark.parametrize("portable", [False, True], ids=["kernel", "po
 
 
 def test_ready_is_told_only_when_the_child_says_so(tmp_path: Path) -> None:
-    with Supervised(tmp_path, "sleep:0.5", "ready", "status:polling q", "wait") as supervised:
+    with Supervised(tmp_path, "sleep:2", "ready", "status:polling q", "wait") as supervised:
         started = supervised.message()
         assert started and started["event"] == "started"
         assert supervised.state()["state"] == "starting"
