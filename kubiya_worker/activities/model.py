@@ -120,6 +120,8 @@ class ModelActivities:
         )
 
     async def priced(self, model_id: str, reply: ModelReply) -> Usage:
+        if self._runtime.models.offline(model_id):
+            return reply.usage
         nanos = await asyncio.to_thread(self._runtime.models.nanos, model_id, reply.usage, reply.model)
         return replace(reply.usage, cost_nanos=nanos or 0)
 

@@ -100,7 +100,9 @@ class SessionActivities:
             )
 
     async def _set_threshold(self, context: calls.Context, configured: Any) -> None:
-        window = await asyncio.to_thread(self._runtime.models.window, context.model_id)
+        models = self._runtime.models
+        offline = models.offline(context.model_id)
+        window = None if offline else await asyncio.to_thread(models.window, context.model_id)
         try:
             context.compact_at = compaction.threshold(configured, window)
         except ValueError as error:

@@ -73,6 +73,10 @@ class Models:
         """The id that will be used for an execution that asks for `model_id`."""
         return resolve(model_id, self._endpoint)
 
+    def offline(self, model_id: str) -> bool:
+        """Whether it is the demo model, which costs nothing and has no window."""
+        return self.resolve(model_id) == DEMO_MODEL
+
     def nanos(self, model_id: str, usage: Usage, reported: str = "") -> int | None:
         """The price of a call in 1e-9 USD; None when nobody knows it. `reported` is the provider's name of the model.
 
