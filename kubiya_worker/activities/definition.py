@@ -168,7 +168,7 @@ def context_for(given: ex.ExecutionInput, found: Definition) -> calls.Context:
         member_timeout=found.member_timeout,
         member=given.member,
         mcp_servers={**_servers(found, "mcp_servers"), **_servers(found, "mcpServers"), **given.mcp_servers},
-        config={k: found.config[k] for k in ("budgets", "max_turns") if k in found.config} if given.member else {},
+        config={k: found.config[k] for k in ("budgets", "max_turns") if k in found.config},
         taint=found.taint,
     )
 

@@ -72,6 +72,7 @@ class SessionActivities:
             if found.failure is not None:
                 raise found.failure
             mcp.merged(*(found.config.get(key) for key in MCP_KEYS))  # refuses what is no map of servers
+            _check_budgets(context)
             context.model_id = runtime.models.resolve(found.model_id)
             await self._check_price(given, context)
             await self._set_threshold(context, found.config.get("compaction"))
@@ -236,6 +237,15 @@ def _to_session(message: m.Message) -> dict[str, Any]:
         "tool_output": message["content"],
         "tool_error": message.get("tool_error") or (message["content"] if failed else None),
     }
+
+
+def _check_budgets(context: calls.Context) -> None:
+    """The input's own were read by the workflow; those of a definition come from elsewhere."""
+    try:
+        ex.Budgets.parse(context.config)
+    except (ValueError, TypeError) as error:
+        context.config = {}
+        raise ConfigurationError(f"The budgets of {context.agent_name!r} cannot be read: {error}") from error
 
 
 def _from_session(stored: dict[str, Any]) -> m.Message:

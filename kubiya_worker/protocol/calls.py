@@ -46,7 +46,7 @@ class Context:
     member_timeout: float = 0.0  # seconds
     member: Member | None = None  # set: this is a member's run
     mcp_servers: dict[str, Any] = field(default_factory=dict)  # of the input; the environment's are fetched when used
-    config: dict[str, Any] = field(default_factory=dict)  # a member's budgets, out of its own definition
+    config: dict[str, Any] = field(default_factory=dict)  # budgets, out of the definition with the input over it
     taint: str = "off"  # whose text taints (taint.py): then a person is asked before it writes, runs code or sends data
 
     compact_at: int = 0  # tokens of a model call after which the conversation is summarised; see compaction.py

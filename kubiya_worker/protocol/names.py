@@ -87,6 +87,11 @@ def workflow_id(execution_type: str, execution_id: str) -> str:
     return f"{prefix.get(execution_type.lower(), 'agent-execution')}-{execution_id}"
 
 
+def schedule_id(job_id: str) -> str:
+    """The Temporal schedule of a cron job; ids of its runs begin with it."""
+    return f"job-{job_id}"
+
+
 def user_message_id(execution_id: str, turn: int) -> str:
     return f"{execution_id}_user_{turn}"
 

@@ -58,3 +58,11 @@ def inherited(mode: str, session: Iterable[Mapping[str, Any]]) -> bool:
     """Whether an execution begins tainted that takes up a session with these messages."""
     results = [message for message in session if message.get("role") == "tool"]
     return bool(results) if mode == ASK else any(message.get("tainted") for message in results)
+
+
+def prompted(mode: str, user_metadata: Mapping[str, Any]) -> bool:
+    """Whether the prompt itself holds what others wrote: a webhook's payload, filled into a job's template.
+
+    Our control plane says so; of another one a webhook is enough.
+    """
+    return mode != OFF and bool(user_metadata.get("tainted", user_metadata.get("trigger_type") == "webhook"))

@@ -26,9 +26,11 @@ from kubiya_worker.server.api import (
     executions,
     general,
     install,
+    jobs,
     locks,
     queues,
     rules,
+    webhooks,
     workers,
 )
 from kubiya_worker.server.http import reply
@@ -52,7 +54,7 @@ PAGE_HEADERS: Final = {
 # Routes are tried in this order: what workers call most comes first.
 RESOURCES: Final = (
     *(executions, analytics, workers, control, execute, approvals, agents),
-    *(queues, locks, install, environments, rules, general),
+    *(queues, locks, install, environments, rules, webhooks, jobs, general),
 )
 
 
@@ -88,7 +90,8 @@ async def _connect(plane: Plane) -> None:
 def create_app(plane: Plane) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(_connect(plane)), asyncio.create_task(background.reconcile(plane))]
+        work = (_connect(plane), background.reconcile(plane), plane.scheduler.run())
+        tasks = [asyncio.create_task(each) for each in work]
         plane.sender.resume()
         yield
         plane.sender.stop()

@@ -156,13 +156,11 @@ def reply(content: Any, status: int = 200) -> Response:
     return Response(dumps(content), status, media_type="application/json")
 
 
-def unauthorized() -> Response:
-    detail = {
-        "error": "Unauthorized",
-        "message": "The API key is missing or not known here",
-        "hint": "Send 'Authorization: Bearer <key>'. For a local control plane: . ~/.kubiya/dev/env",
-    }
-    return reply({"detail": detail}, 401)
+def unauthorized(
+    message: str = "The API key is missing or not known here",
+    hint: str = "Send 'Authorization: Bearer <key>'. For a local control plane: . ~/.kubiya/dev/env",
+) -> Response:
+    return reply({"detail": {"error": "Unauthorized", "message": message, "hint": hint}}, 401)
 
 
 class Write(Route):
@@ -188,21 +186,12 @@ def route(
         organization_id = plane.keys.organization(token_of(request))
         if organization_id is None:
             return unauthorized()
-        try:
-            body = await _body(request) if with_body else {}
-            answer = await handler(Call(request, plane, organization_id, body))
-            return answer if isinstance(answer, Response) else reply(answer, status)
-        except ApiError as error:
-            return reply({"detail": error.detail}, error.status)
-        except Taken as error:
-            return reply({"detail": f"The name {str(error)!r} is taken"}, 409)
-        except TooLarge as error:
-            return reply({"detail": str(error)}, 413)
-        except DatabaseError as error:
-            log.error("database.failed path=%s error=%s", request.url.path, error.orig)
-            return reply({"detail": f"The database cannot be used: {error.orig}. Check the disk"}, 503)
-        except ClientDisconnect:
-            return Response(status_code=400)  # nobody is there to read it
+
+        async def answer() -> Any:
+            body = parsed(await received(request)) if with_body else {}
+            return await handler(Call(request, plane, organization_id, body))
+
+        return await answered(request, answer, status)
 
     if not batched:
         return Route(prefix + path, serve, methods=[method])
@@ -211,7 +200,26 @@ def route(
     return made
 
 
-async def _body(request: Request) -> dict[str, Any]:
+async def answered(request: Request, answer: Callable[[], Awaitable[Any]], status: int) -> Response:
+    """The reply that `answer` leads to, also by what it raises."""
+    try:
+        content = await answer()
+        return content if isinstance(content, Response) else reply(content, status)
+    except ApiError as error:
+        return reply({"detail": error.detail}, error.status)
+    except Taken as error:
+        return reply({"detail": f"The name {str(error)!r} is taken"}, 409)
+    except TooLarge as error:
+        return reply({"detail": str(error)}, 413)
+    except DatabaseError as error:
+        log.error("database.failed path=%s error=%s", request.url.path, error.orig)
+        return reply({"detail": f"The database cannot be used: {error.orig}. Check the disk"}, 503)
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody is there to read it
+
+
+async def received(request: Request) -> bytes:
+    """The body as it came. 413 for one that is too large."""
     raw = bytearray()
     size = 0
     async for chunk in request.stream():
@@ -222,6 +230,11 @@ async def _body(request: Request) -> dict[str, Any]:
             break
     if size > MAX_BODY:
         raise ApiError(413, f"The request has more than {MAX_BODY:,} bytes, and no more are taken")
+    return bytes(raw)
+
+
+def parsed(raw: bytes) -> dict[str, Any]:
+    """The JSON object that a body holds; an empty one for none. 422 for what is none."""
     if not raw:
         return {}
     try:

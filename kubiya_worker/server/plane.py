@@ -14,14 +14,17 @@ from kubiya_worker.protocol.events import Event
 from kubiya_worker.server.auth import Keys
 from kubiya_worker.server.locks import Locks
 from kubiya_worker.server.outbox import Sender
+from kubiya_worker.server.schedules import Scheduler
 from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store import outbox, schema
 from kubiya_worker.server.store.approvals import Approval, Approvals
 from kubiya_worker.server.store.database import Database, now
 from kubiya_worker.server.store.events import Events
 from kubiya_worker.server.store.executions import Execution, Executions, next_status
+from kubiya_worker.server.store.jobs import Jobs
 from kubiya_worker.server.store.records import Records
 from kubiya_worker.server.store.results import Results
+from kubiya_worker.server.store.schedules import Schedules
 from kubiya_worker.server.store.workers import Workers
 from kubiya_worker.server.temporal import Temporal, Workflow
 
@@ -48,6 +51,8 @@ class Plane:
         self.approvals = Approvals(self.database)
         self.outbox = outbox.Outbox(self.database)
         self.sender = Sender(self.outbox, temporal, find=self.workflow, refused=self._never_started)
+        self.jobs = Jobs(self.database)
+        self.scheduler = Scheduler(Schedules(self.database), temporal, refused=self._never_scheduled)
         self.locks = Locks()
         self.began = time.time()
         self.closing = asyncio.Event()
@@ -135,6 +140,12 @@ class Plane:
         execution = self.executions.get(organization_id, execution_id) if organization_id else None
         if execution is not None:
             self.change(execution, {"status": ex.FAILED, "error_message": f"Temporal refuses to start it: {why}"})
+
+    def _never_scheduled(self, job_id: str, why: str) -> None:
+        """Temporal refuses the schedule for good: the job says so."""
+        for job in self.jobs.every():
+            if job["id"] == job_id:
+                self.jobs.update(job, {"error_message": f"Temporal refuses its schedule: {why}"})
 
     # -- what Temporal has to be told
 

@@ -1,8 +1,9 @@
-"""Temporal, as the control plane uses it: start, signal, cancel, terminate, describe workflows by name."""
+"""Temporal, as the control plane uses it: start, signal, cancel, terminate, describe workflows by name; schedules."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from kubiya_worker.errors import WorkerError
 from kubiya_worker.payloads.converter import Options, Payloads
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
+from kubiya_worker.server.store.schedules import Wanted
 
 if TYPE_CHECKING:
-    from temporalio.client import Client, WorkflowHandle
+    from temporalio.client import Client, Schedule, WorkflowHandle
 
 T = TypeVar("T")
 
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 TIMEOUT: Final = timedelta(seconds=10)  # of a start, signal, cancel or describe
 CONNECT: Final = 5.0  # seconds
 QUERY: Final = timedelta(seconds=3)  # a query needs a live worker, and there may be none
+CATCH_UP: Final = timedelta(seconds=60)  # PROTOCOL B.2: runs that Temporal has missed for longer are left out
 KINDS: Final = {"team": names.TEAM_WORKFLOW, "dynamic": names.DYNAMIC_WORKFLOW}
 
 
@@ -187,6 +190,44 @@ class Temporal:
         except WorkflowFailureError as error:
             return End(ex.FAILED, error=str(getattr(error.cause, "message", None) or error.cause))
 
+    # -- schedules of jobs
+
+    async def schedule(self, job_id: str, wanted: Wanted) -> None:
+        """Make the schedule, or change it into this one. Raises TemporalDown, or Refused."""
+        client = await self.client()
+        from temporalio.client import ScheduleAlreadyRunningError, ScheduleUpdate
+        from temporalio.service import RPCError, RPCStatusCode
+
+        schedule = _schedule(job_id, wanted)
+        try:
+            await client.create_schedule(names.schedule_id(job_id), schedule, rpc_timeout=TIMEOUT)
+        except ScheduleAlreadyRunningError:
+            handle = client.get_schedule_handle(names.schedule_id(job_id))
+            try:
+                await self._ask(handle.update(lambda _: ScheduleUpdate(schedule), rpc_timeout=TIMEOUT))
+            except LookupError as error:
+                raise TemporalDown("the schedule went away meanwhile") from error
+        except RPCError as error:
+            if error.status == RPCStatusCode.INVALID_ARGUMENT:
+                raise Refused(error.message) from error
+            raise TemporalDown(error.message) from error
+
+    async def unschedule(self, job_id: str) -> None:
+        """That it is not there is what was wanted."""
+        handle = (await self.client()).get_schedule_handle(names.schedule_id(job_id))
+        with contextlib.suppress(LookupError):
+            await self._ask(handle.delete(rpc_timeout=TIMEOUT))
+
+    async def next_run(self, job_id: str) -> str | None:
+        """When the job runs next; None when it does not, or Temporal does not say."""
+        try:
+            handle = (await self.client()).get_schedule_handle(names.schedule_id(job_id))
+            found = await self._ask(handle.describe(rpc_timeout=QUERY))
+        except (LookupError, TemporalDown):
+            return None
+        times = found.info.next_action_times
+        return times[0].isoformat() if times and not found.schedule.state.paused else None
+
     async def _ask(self, call: Awaitable[T]) -> T:
         from temporalio.service import RPCError, RPCStatusCode
 
@@ -196,6 +237,29 @@ class Temporal:
             if error.status == RPCStatusCode.NOT_FOUND:
                 raise LookupError(error.message) from error
             raise TemporalDown(error.message) from error
+
+
+def _schedule(job_id: str, wanted: Wanted) -> Schedule:
+    from temporalio.client import (
+        Schedule,
+        ScheduleActionStartWorkflow,
+        ScheduleOverlapPolicy,
+        SchedulePolicy,
+        ScheduleSpec,
+        ScheduleState,
+    )
+
+    return Schedule(
+        action=ScheduleActionStartWorkflow(
+            names.SCHEDULED_WORKFLOW,
+            wanted.argument,
+            id=names.schedule_id(job_id),  # Temporal adds the time of the run
+            task_queue=wanted.queue_id,
+        ),
+        spec=ScheduleSpec(cron_expressions=wanted.cron, time_zone_name=wanted.timezone),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.ALLOW_ALL, catchup_window=CATCH_UP),
+        state=ScheduleState(paused=wanted.paused),
+    )
 
 
 def _load() -> Any:

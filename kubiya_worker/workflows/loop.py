@@ -74,7 +74,8 @@ class Loop(Asking):
         )
         self._context = begun.context
         self._refusal = begun.failure
-        self._tainted = self._tainted or taint.inherited(begun.context.taint, begun.session)
+        mode = begun.context.taint
+        self._tainted |= taint.inherited(mode, begun.session) or taint.prompted(mode, self._input.user_metadata)
         waiting, self._conversation = self._conversation.inbox, Conversation(begun.session)
         for message in [first, *waiting]:
             self._conversation.receive(message)

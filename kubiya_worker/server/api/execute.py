@@ -91,7 +91,7 @@ def new_execution(call: Call, kind: str, entity: Object, queue: Object, prompt: 
 
 def workflow_input(call: Call, execution: Execution, kind: str, entity: Object, given: Object) -> dict[str, Any]:
     """PROTOCOL B.3, less what is secret: it becomes part of a history. Queues of a team's members by their ids."""
-    config = dict(entity["configuration"])
+    config = {**entity["configuration"], **(given.get("configuration") or {})}
     queues = config.get("member_queues")
     if kind == TEAM and isinstance(queues, dict):
         config["member_queues"] = {str(k): queue_of(call, str(v))["id"] for k, v in queues.items()}
@@ -116,7 +116,7 @@ def workflow_input(call: Call, execution: Execution, kind: str, entity: Object, 
     }
 
 
-def _variables(given: Object) -> dict[str, str]:
+def variables(given: Object) -> dict[str, str]:
     check_environment(given)
     variables = (given.get("execution_environment") or {}).get("env_vars") or {}
     return {str(k): str(v) for k, v in variables.items()}
@@ -131,9 +131,19 @@ def _reply(execution: Execution) -> dict[str, Any]:
     }
 
 
+def begin(
+    call: Call, kind: str, entity: Object, queue: Object, prompt: str, given: Object, key: str | None
+) -> Execution:
+    """The row and its start in one transaction: it is given to Temporal even if that is away now."""
+    execution = new_execution(call, kind, entity, queue, prompt, given)
+    with call.plane.database.transaction():
+        execution = call.plane.executions.create(execution, environment=variables(given), idempotency_key=key)
+        call.plane.tell(execution, outbox.START, workflow_input(call, execution, kind, entity, given))
+    return execution
+
+
 def _execute(kind: str) -> Route:
     async def execute(call: Call) -> Any:
-        """The row and its start in one transaction: it is given to Temporal even if that is away now."""
         entity, plane = entity_of(call, kind), call.plane
         prompt, given = call.prompt(), call.fields(FIELDS)
         key = call.request.headers.get("idempotency-key")
@@ -141,11 +151,7 @@ def _execute(kind: str) -> Route:
         if earlier is not None:
             return _reply(earlier)
         queue = choose_queue(call, given.get("worker_queue_id"))
-        execution = new_execution(call, kind, entity, queue, prompt, given)
-        with plane.database.transaction():
-            execution = plane.executions.create(execution, environment=_variables(given), idempotency_key=key)
-            plane.tell(execution, outbox.START, workflow_input(call, execution, kind, entity, given))
-        return _reply(execution)
+        return _reply(begin(call, kind, entity, queue, prompt, given, key))
 
     return route("POST", f"/{kind}s/{{entity}}/execute", execute)
 
@@ -159,16 +165,21 @@ async def create(call: Call) -> Any:
     made = {"execution_id": execution_id, "status": "created"}
     if call.plane.executions.owner(execution_id) == call.organization_id:
         return made
+    job = call.plane.jobs.find(call.organization_id, given["job_id"]) if given.get("job_id") else None
+    if given.get("job_id") and job is None:
+        raise not_found("Job", given["job_id"])
     entity = entity_of(call, kind, call.text("entity_id"))
     queues = call.plane.queues.list(call.organization_id)
-    queue = (
-        choose_queue(call, given.get("worker_queue_id")) if given.get("worker_queue_id") or not queues else queues[0]
-    )
+    asked = given.get("worker_queue_id")
+    queue = queue_of(call, asked) if asked else queues[0] if queues else choose_queue(call, None)
     about = {key: given[key] for key in ("job_id", "trigger_type") if key in given}
     metadata = {**(given.get("trigger_metadata") or {}), **about}
     row = new_execution(call, kind, entity, queue, call.prompt(), {"execution_metadata": metadata})
     try:
-        call.plane.executions.create({**row, "id": execution_id}, environment={})
+        with call.plane.database.transaction():
+            call.plane.executions.create({**row, "id": execution_id}, environment=variables(job or {}))
+            if job is not None:
+                call.plane.jobs.add_run(job["id"], execution_id, given.get("trigger_type") or "cron")
     except IntegrityError as error:
         raise ApiError(409, f"The execution {execution_id!r} exists already") from error
     return made
@@ -224,7 +235,7 @@ async def execute_dynamic(call: Call) -> Any:
         "initial_message_timestamp": now(),
     }
     with plane.database.transaction():
-        row = plane.executions.create(row, environment=_variables(given))
+        row = plane.executions.create(row, environment=variables(given))
         plane.tell(row, outbox.START, argument)
     return {**_reply(row), "entity_id": entity_id, "worker_queue_id": queue["id"]}
 

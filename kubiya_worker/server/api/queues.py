@@ -90,6 +90,9 @@ async def delete(call: Call) -> Any:
         raise ApiError(400, "The queue 'default' cannot be deleted")
     if not hidden(queue) and _live(call, queue):
         raise ApiError(400, f"The queue {queue['name']!r} has active workers; stop them first")
+    jobs = [job["name"] for job in call.plane.jobs.list(call.organization_id) if job.get("queue_id") == queue["id"]]
+    if jobs:
+        raise ApiError(400, f"The schedule of the job {jobs[0]!r} runs on the queue {queue['name']!r}; change it first")
     call.plane.queues.delete(queue["id"])
 
 

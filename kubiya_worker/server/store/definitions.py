@@ -1,4 +1,4 @@
-"""What a new environment, queue, agent or team looks like: stored objects out of request bodies. Pure.
+"""What a new environment, queue, agent, team or job looks like: stored objects out of request bodies. Pure.
 
 Each `*_FIELDS` table names what a client may set, with its JSON type; the rest of a body is ignored.
 """
@@ -73,6 +73,25 @@ RULE_FIELDS: Final[dict[str, type]] = {
     "priority": int,
     "action": str,
     "argument_pattern": str,
+}
+JOB_FIELDS: Final[dict[str, type]] = {
+    "name": str,
+    "description": str,
+    "enabled": bool,
+    "trigger_type": str,
+    "cron_schedule": str,
+    "cron_timezone": str,
+    "planning_mode": str,
+    "entity_type": str,
+    "entity_id": str,
+    "prompt_template": str,
+    "system_prompt": str,
+    "executor_type": str,
+    "worker_queue_name": str,
+    "environment_name": str,
+    "config": dict,
+    "execution_environment": dict,
+    "webhook_secret": str,
 }
 SCOPES: Final = ("tool", "risk_level", "category", "all")
 ACTIONS: Final = ("ask", "allow", "deny")  # ours; what a rule without one does is ask
@@ -160,6 +179,29 @@ def new_rule(given: Object) -> Object:
         "argument_pattern": None,
     }
     return {**defaults, **_without_name(given)}
+
+
+def new_job(given: Object) -> Object:
+    """Without the secret of its webhook, which is kept apart."""
+    defaults: Object = {
+        "description": None,
+        "enabled": True,
+        "trigger_type": None,
+        "cron_schedule": None,
+        "cron_timezone": "UTC",
+        "planning_mode": None,
+        "entity_type": None,
+        "entity_id": None,
+        "prompt_template": None,
+        "system_prompt": None,
+        "executor_type": "auto",
+        "worker_queue_name": None,
+        "environment_name": None,
+        "config": {},
+        "execution_environment": {},
+        "error_message": None,
+    }
+    return {**defaults, **{k: v for k, v in _without_name(given).items() if k != "webhook_secret"}}
 
 
 def skill(raw: Any) -> Object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -53,6 +54,25 @@ queues = _named("queues")
 agents = _named("agents")
 teams = _named("teams")
 rules = _named("approval_rules")
+jobs = _named("jobs")
+# Where a webhook of a job is called, and what its calls are signed with: an HMAC needs the secret itself.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("path", String, primary_key=True),
+    Column("job_id", String, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("organization_id", String, nullable=False),
+    Column("secret", String, nullable=False),
+)
+# The schedules that Temporal is to have: null for one that has to go. A row is written in the transaction that makes it
+# necessary, and outlives its job until Temporal has been told.
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("job_id", String, primary_key=True),
+    Column("wanted", Text, nullable=False),
+    Column("told", Boolean, nullable=False),
+)
 workers = Table(
     "workers",
     metadata,
@@ -135,4 +155,11 @@ approvals = Table(
     Column("data", Text, nullable=False),
     Column("created_at", String, nullable=False),
     Column("updated_at", String, nullable=False),
+)
+job_runs = Table(
+    "job_runs",
+    metadata,
+    _of_execution(primary_key=True),
+    Column("job_id", String, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("trigger_type", String, nullable=False),
 )

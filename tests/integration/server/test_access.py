@@ -32,7 +32,11 @@ OWN = {
     "/approval-rules",
     "/approval-rules/resolve",
     "/executions",
+    "/jobs",
 }
+
+
+JOB = {"name": "j", "trigger_type": "webhook", "entity_type": "agent", "prompt_template": "secret prompt"}
 
 
 def routes() -> Iterator[tuple[str, str]]:
@@ -55,9 +59,18 @@ def things(plane: ControlPlane) -> dict[str, str]:
     execution = plane.execute("secret prompt")
     approval = plane.call("POST", "/approvals", {"execution_id": execution, "tool_name": "shell"}, 201)["id"]
     rule = plane.call("POST", "/approval-rules", {"name": "r", "scope_type": "all"}, 201)["id"]
+    job = plane.call("POST", "/jobs", {**JOB, "entity_id": agent}, 201)
     plane.call("POST", f"/executions/{execution}/session", {"messages": [{"role": "user", "content": "hi"}]}, 201)
     return {
-        **{"agent": agent, "team": team, "environment": environment, "queue": queue, "worker": worker, "job": "j"},
+        **{
+            "agent": agent,
+            "team": team,
+            "environment": environment,
+            "queue": queue,
+            "worker": worker,
+            "job": job["id"],
+        },
+        "path": job["webhook_url_path"].rpartition("/")[2],
         **{
             "execution": execution,
             "approval": approval,
@@ -87,6 +100,8 @@ def body_of(path: str, things: dict[str, str]) -> dict[str, Any]:
         "scope_type": "all",
         "entity_type": "agent",
         "entity_id": things["agent"],
+        "trigger_type": "manual",
+        "prompt_template": "p",
         "entity": {"entity_type": "agent", "system_prompt": "p"},
         "worker_queue_id": things["queue"],
         "execution_id": things["execution"],
@@ -128,6 +143,8 @@ def test_no_route_shows_or_changes_another_organizations_things(plane: ControlPl
             assert answer.json()["terminated"] == 0
         elif bare == "/workers/{worker}/heartbeat":
             assert answer.status_code == 204  # always, as published; the snapshot says that nothing was taken
+        elif bare == "/jobs/webhook/{path}":
+            assert answer.status_code == 401  # a key is not what it wants
         elif bare in OWN:
             assert answer.status_code in (200, 201, 404), (method, path, answer.text)
             shown = [s for s in (*things.values(), "secret prompt") if len(s) > 9 and s in answer.text]
@@ -146,6 +163,7 @@ def snapshot(plane: ControlPlane, things: dict[str, str]) -> dict[str, Any]:
         "team": "/teams/{}",
         "environment": "/environments/{}",
         "execution": "/executions/{}",
+        "job": "/jobs/{}",
         "approval": "/approvals/{}",
         "queue": "/worker-queues/{}/workers",
     }

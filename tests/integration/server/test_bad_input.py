@@ -72,10 +72,32 @@ FIELDS = [
     "risk_level",
     "category",
     "message_id",
+    "trigger_type",
+    "cron_schedule",
+    "cron_timezone",
+    "prompt_template",
+    "config",
+    "parameters",
+    "webhook_secret",
 ]
 TEXT = st.one_of(
     st.sampled_from(
-        ["", "default", "running", "completed", "user", "agent", "shell", "\x00", "\r\n", "\ud800", "😀", "9" * 40]
+        [
+            "",
+            "default",
+            "running",
+            "completed",
+            "user",
+            "agent",
+            "shell",
+            "\x00",
+            "\r\n",
+            "\ud800",
+            "😀",
+            "9" * 40,
+            "cron",
+            "* * * * *",
+        ]
     ),
     st.text(max_size=20),
 )
@@ -123,8 +145,11 @@ def things(plane: ControlPlane) -> dict[str, str]:
     execution = plane.execute()
     approval = plane.call("POST", "/approvals", {"execution_id": execution, "tool_name": "shell"}, 201)["id"]
     rule = plane.call("POST", "/approval-rules", {"name": "fuzzed", "scope_type": "all"}, 201)["id"]
+    job = {"name": "fuzzed", "trigger_type": "webhook", "entity_type": "agent", "prompt_template": "{{a}}"}
+    job = plane.call("POST", "/jobs", {**job, "entity_id": agent}, 201)
     return {
-        **{"agent": agent, "team": team, "environment": "default", "queue": queue, "worker": worker, "job": "j"},
+        **{"agent": agent, "team": team, "environment": "default", "queue": queue, "worker": worker, "job": job["id"]},
+        "path": job["webhook_url_path"].rpartition("/")[2],
         **{
             "execution": execution,
             "approval": approval,

@@ -89,17 +89,19 @@ def test_a_dynamic_agent_that_fails_says_so_in_upper_case(stack: Stack) -> None:
 
 
 def scheduled(stack: Stack, **raw: Any) -> dict[str, Any]:
-    """What a Temporal schedule starts for a cron job."""
+    """What a Temporal schedule starts for a job. The result, with the job's id as `asked_by`."""
+    job = {"name": f"nightly-{uuid.uuid4().hex[:6]}", "trigger_type": "manual", "entity_type": "agent"}
+    job_id = stack.call("POST", "/jobs", {**job, "entity_id": "ops", "prompt_template": "hello"})["id"]
     queue = next(q["id"] for q in stack.call("GET", "/worker-queues") if q["name"] == "default")
 
     async def run() -> dict[str, Any]:
         client = await Client.connect(stack.temporal_address)
-        about = {"job_id": "job-1", "job_name": "nightly", "trigger_type": "cron"}
+        about = {"job_id": job_id, "job_name": "nightly", "trigger_type": "cron"}
         argument = {"execution_id": None, "organization_id": "local", "user_metadata": about, "model_id": "demo", **raw}
         found: dict[str, Any] = await client.execute_workflow(
             names.SCHEDULED_WORKFLOW, argument, id=f"job-{uuid.uuid4()}", task_queue=queue, result_type=dict
         )
-        return found
+        return {**found, "asked_by": job_id}
 
     return asyncio.run(run())
 
@@ -111,7 +113,7 @@ def test_a_scheduled_run_makes_its_row_runs_and_tells_how_the_job_went(stack: St
     row = stack.execution(told["execution_id"])
     assert (row["status"], row["entity_id"]) == ("completed", agent)
     job = row["execution_metadata"]["job"]
-    assert (job["job_id"], job["status"]) == ("job-1", "completed")
+    assert (job["job_id"], job["status"]) == (told["asked_by"], "completed")
     assert job["duration_ms"] > 0
 
 
@@ -126,5 +128,5 @@ def test_a_scheduled_team_runs_too(stack: Stack) -> None:
 
 def test_a_job_whose_agent_was_deleted_is_cancelled_and_leaves_no_row(stack: Stack) -> None:
     told = scheduled(stack, agent_id=str(uuid.uuid4()), prompt="hello")
-    assert (told["status"], told["reason"], told["job_id"]) == ("cancelled", "job_deleted", "job-1")
+    assert (told["status"], told["reason"], told["job_id"]) == ("cancelled", "job_deleted", told["asked_by"])
     stack.call("GET", f"/executions/{told['execution_id']}", status=404)

@@ -1,0 +1,328 @@
+"""Jobs: a prompt for an agent or a team that is started by a schedule, by a webhook or by hand (PROTOCOL A.9)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from starlette.routing import Route
+
+from kubiya_worker.protocol import execution as ex
+from kubiya_worker.protocol import names
+from kubiya_worker.server import cron, template
+from kubiya_worker.server.api import execute
+from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of, store_of
+from kubiya_worker.server.api.environments import check_environment, environment_of
+from kubiya_worker.server.api.queues import hidden, queue_of
+from kubiya_worker.server.http import MAX_PROMPT, ApiError, Call, invalid, not_found, route
+from kubiya_worker.server.store import definitions
+from kubiya_worker.server.store.jobs import no_runs
+from kubiya_worker.server.store.records import Object
+from kubiya_worker.server.store.schedules import Wanted
+
+CRON: Final = "cron"
+WEBHOOK: Final = "webhook"
+MANUAL: Final = "manual"
+TRIGGERS: Final = (CRON, WEBHOOK, MANUAL)
+MODES: Final = {"predefined_agent": AGENT, "predefined_team": TEAM}
+ELSEWHERE: Final = ("on_the_fly", "predefined_workflow")  # need the planner and the workflows of the hosted one
+EXECUTORS: Final = ("auto", "specific_queue", "environment")
+ENVIRONMENT: Final = ("env_vars", "working_dir")  # what a job's execution_environment may hold here
+RUN: Final = ("id", "status", "entity_id", "entity_name", "execution_type", "trigger_type", "error_message")
+TIMES: Final = ("created_at", "started_at", "completed_at")
+
+
+def job_of(call: Call) -> Object:
+    """A job by id or name; 404."""
+    found = call.plane.jobs.find(call.organization_id, call.path("job"))
+    if found is None:
+        raise not_found("Job", call.path("job"))
+    return found
+
+
+def _fields(call: Call) -> Object:
+    given = call.fields(definitions.JOB_FIELDS)
+    if "name" in given:
+        given["name"] = call.name()
+    if "prompt_template" in given:
+        call.prompt("prompt_template")
+    if not given.get("webhook_secret", "x").strip():
+        raise invalid("webhook_secret", "webhook_secret must not be empty", "string_too_short")
+    check_environment(given)
+    return given
+
+
+def _checked(call: Call, job: Object) -> Object:
+    """The job with its entity by id. 422 names the field that is wrong, 404 what is not there."""
+    if job["trigger_type"] not in TRIGGERS:
+        raise invalid("trigger_type", f"trigger_type is one of {', '.join(TRIGGERS)}", "enum")
+    kind = _kind(job)
+    if not job["entity_id"]:
+        raise invalid("entity_id", "Field required", "missing")
+    if job["prompt_template"] is None:
+        raise invalid("prompt_template", "Field required", "missing")
+    _check_times(job)
+    if job["executor_type"] not in EXECUTORS:
+        raise invalid("executor_type", f"executor_type is one of {', '.join(EXECUTORS)}", "enum")
+    for executor, field in (("specific_queue", "worker_queue_name"), ("environment", "environment_name")):
+        if job["executor_type"] == executor and not job[field]:
+            raise invalid(field, f"executor_type {executor} needs a {field}", "missing")
+    if job["executor_type"] == "specific_queue":
+        queue_of(call, job["worker_queue_name"])
+    elif job["executor_type"] == "environment":
+        environment_of(call, job["environment_name"])
+    for key in job["execution_environment"]:
+        if key not in ENVIRONMENT:
+            raise invalid("execution_environment", f"{key} is not taken here; attach it to the {kind} instead")
+    _check_config(job["config"], "config")
+    entity = entity_of(call, kind, job["entity_id"])
+    return {**job, "entity_type": kind, "planning_mode": f"predefined_{kind}", "entity_id": entity["id"]}
+
+
+def _kind(job: Object) -> str:
+    """Agent or team, by entity_type or planning_mode; they have to agree."""
+    mode, kind = str(job["planning_mode"] or ""), str(job["entity_type"] or "").lower()
+    if mode in ELSEWHERE:
+        raise invalid("planning_mode", f"{mode} is not to be had here; planning_mode is one of {', '.join(MODES)}")
+    if mode and mode not in MODES:
+        raise invalid("planning_mode", f"planning_mode is one of {', '.join(MODES)}", "enum")
+    kind = kind or MODES.get(mode, "")
+    if kind not in (AGENT, TEAM):
+        raise invalid("entity_type", "entity_type is agent or team", "enum")
+    if mode and MODES[mode] != kind:
+        raise invalid("planning_mode", f"{mode} does not go with the entity_type {kind}")
+    return kind
+
+
+def _check_times(job: Object) -> None:
+    try:
+        cron.check_zone(job["cron_timezone"])
+    except ValueError as error:
+        raise invalid("cron_timezone", str(error)) from error
+    if job["trigger_type"] != CRON:
+        return
+    if not job["cron_schedule"]:
+        raise invalid("cron_schedule", "trigger_type cron needs a cron_schedule", "missing")
+    try:
+        cron.expressions(job["cron_schedule"])
+    except ValueError as error:
+        raise invalid("cron_schedule", str(error)) from error
+    holes = template.holes(job["prompt_template"])
+    if holes:
+        raise invalid("prompt_template", f"A schedule brings no value for {', '.join(holes)}")
+
+
+def _check_config(config: Object, where: str) -> None:
+    if not isinstance(config.get("model_id") or "", str):
+        raise invalid(where, "model_id is a string", "string_type")
+    try:
+        ex.Budgets.parse(config)
+    except (ValueError, TypeError) as error:
+        raise invalid(where, f"the budgets cannot be read: {error}") from error
+
+
+def queue_for(call: Call, job: Object) -> Object:
+    """The queue that it names, or else an active one, if possible with a live worker. 400 when there is none."""
+    if job["executor_type"] == "specific_queue":
+        return execute.choose_queue(call, job["worker_queue_name"])
+    queues = [q for q in call.plane.queues.list(call.organization_id) if q["status"] == "active" and not hidden(q)]
+    place = ""
+    if job["executor_type"] == "environment":
+        environment = environment_of(call, job["environment_name"])
+        queues = [q for q in queues if q["environment_id"] == environment["id"]]
+        place = f" in the environment {environment['name']!r}"
+    if not queues:
+        raise ApiError(400, f"There is no active worker queue{place}. Create one, and start a worker on it")
+    return next((q for q in queues if call.plane.workers.live(call.organization_id, q["id"])), queues[0])
+
+
+# -- what belongs to a job: its schedule, its webhook
+
+
+def _attach(call: Call, job: Object, secret: str | None = None) -> tuple[Object, str | None]:
+    """Schedule and webhook as the job has them by now. Returns the job, and a secret that was made for it."""
+    plane, made = call.plane, None
+    if secret and job["trigger_type"] != WEBHOOK:
+        raise invalid("webhook_secret", "webhook_secret goes with the trigger_type webhook")
+    if job["trigger_type"] == WEBHOOK:
+        made = plane.jobs.set_webhook(job, secret)
+    else:
+        plane.jobs.drop_webhook(job["id"])
+    if job["trigger_type"] == CRON:
+        wanted = _wanted(call, job)
+        plane.scheduler.set(job["id"], wanted)
+        return plane.jobs.update(job, {"queue_id": wanted.queue_id, "error_message": None}), made
+    if job.get("queue_id"):
+        plane.scheduler.set(job["id"], None)
+    return plane.jobs.update(job, {"queue_id": None, "error_message": None}), made
+
+
+def _wanted(call: Call, job: Object) -> Wanted:
+    """The entity's own model, skills and configuration are read when it runs: what changes there counts then."""
+    kind = job["entity_type"]
+    entity = store_of(call, kind).find(call.organization_id, job["entity_id"]) or {"configuration": {}}
+    members = entity["configuration"].get("member_queues")
+    bare = {
+        "id": job["entity_id"],
+        "configuration": {"member_queues": members} if members else {},
+        "execution_environment": {},
+    }
+    row = {"id": None, "organization_id": call.organization_id, "prompt": job["prompt_template"]}
+    argument = execute.workflow_input(call, row, kind, bare, given_of(job, CRON))
+    return Wanted(
+        cron=cron.expressions(job["cron_schedule"]),
+        timezone=job["cron_timezone"],
+        paused=not job["enabled"],
+        queue_id=queue_for(call, job)["id"],
+        argument={**argument, "initial_message_timestamp": None},
+    )
+
+
+def given_of(job: Object, trigger: str, override: Object | None = None, about: Object | None = None) -> Object:
+    """What a request to execute would say. `about`: of the trigger, for the execution's metadata."""
+    config = {**job["config"], **(override or {})}
+    told = {"job_id": job["id"], "job_name": job["name"], "trigger_type": trigger}
+    return {
+        "system_prompt": job["system_prompt"],
+        "model_id": config.pop("model_id", None),
+        "configuration": config,
+        "execution_environment": job["execution_environment"],
+        "execution_metadata": {**(about or {}), **told},
+        "user_metadata": told,
+    }
+
+
+def run(call: Call, job: Object, trigger: str, values: Object, override: Object, about: Object) -> Any:
+    """Start it now. `values` fill the template. The same Idempotency-Key, or delivery of a webhook, starts it once."""
+    if not job["enabled"]:
+        raise ApiError(409, f"The job {job['name']!r} is disabled; enable it first")
+    key = about.get("delivery") or call.request.headers.get("idempotency-key")
+    key = f"job:{job['id']}:{key}" if key else None
+    execution = call.plane.executions.by_idempotency_key(call.organization_id, key) if key else None
+    if execution is None:
+        entity = entity_of(call, job["entity_type"], job["entity_id"])
+        prompt, missing = template.fill(job["prompt_template"], values)
+        if missing:
+            raise invalid("parameters", f"The prompt of the job needs {', '.join(missing)}", "missing")
+        if len(prompt.encode()) > MAX_PROMPT:
+            raise ApiError(413, f"The prompt comes to more than {MAX_PROMPT:,} bytes")
+        given = given_of(job, trigger, override, about)
+        if trigger == WEBHOOK:
+            given["user_metadata"] = {**given["user_metadata"], "tainted": prompt != job["prompt_template"]}
+        with call.plane.database.transaction():
+            execution = execute.begin(call, job["entity_type"], entity, queue_for(call, job), prompt, given, key)
+            call.plane.jobs.add_run(job["id"], execution["id"], trigger)
+    return {
+        "job_id": job["id"],
+        "execution_id": execution["id"],
+        "workflow_id": names.workflow_id(execution["execution_type"], execution["id"]),
+        "status": "started",
+        "message": f"The job was given to the queue {execution['runner_name']!r}",
+    }
+
+
+def _shown(call: Call, job: Object, tally: Object | None, **more: Any) -> Object:
+    entity = store_of(call, job["entity_type"]).find(call.organization_id, job["entity_id"])
+    hook = call.plane.jobs.webhook(job_id=job["id"])
+    path = f"/api/v1/jobs/webhook/{hook.path}" if hook else None
+    return {
+        **job,
+        "status": "active" if job["enabled"] else "disabled",
+        "entity_name": entity["name"] if entity else None,
+        "webhook_url_path": path,
+        "webhook_url": str(call.request.base_url).rstrip("/") + path if path else None,
+        "temporal_schedule_id": names.schedule_id(job["id"]) if job["trigger_type"] == CRON else None,
+        **(tally or no_runs()),
+        **more,
+    }
+
+
+def _tally(call: Call, job: Object) -> Object | None:
+    return call.plane.jobs.tallies(call.organization_id).get(job["id"])
+
+
+async def create(call: Call) -> Any:
+    """A secret that was made for a webhook is shown here, and never again."""
+    name, given = call.name(), _fields(call)
+    job = _checked(call, definitions.new_job(given))
+    with call.plane.database.transaction():
+        job, secret = _attach(
+            call, call.plane.jobs.create(call.organization_id, name, job), given.get("webhook_secret")
+        )
+    return _shown(call, job, None, **({"webhook_secret": secret} if secret else {}))
+
+
+async def list_all(call: Call) -> Any:
+    tallies = call.plane.jobs.tallies(call.organization_id)
+    return [_shown(call, job, tallies.get(job["id"])) for job in call.plane.jobs.list(call.organization_id)]
+
+
+async def get(call: Call) -> Any:
+    job = job_of(call)
+    due = await call.plane.temporal.next_run(job["id"]) if job["trigger_type"] == CRON and job["enabled"] else None
+    return _shown(call, job, _tally(call, job), next_execution_at=due)
+
+
+async def update(call: Call) -> Any:
+    job, given = job_of(call), _fields(call)
+    secret = given.pop("webhook_secret", None)
+    if given.get("entity_type") and not given.get("planning_mode"):
+        given["planning_mode"] = None  # the old one went with the old type
+    elif given.get("planning_mode") and not given.get("entity_type"):
+        given["entity_type"] = None
+    changes = _checked(call, {**job, **given})
+    with call.plane.database.transaction():
+        job, made = _attach(call, call.plane.jobs.update(job, changes), secret)
+    return _shown(call, job, _tally(call, job), **({"webhook_secret": made} if made else {}))
+
+
+async def delete(call: Call) -> Any:
+    """Its executions stay; a run that has begun goes on."""
+    job, plane = job_of(call), call.plane
+    with plane.database.transaction():
+        plane.jobs.delete(job["id"])
+        if job["trigger_type"] == CRON:
+            plane.scheduler.set(job["id"], None)
+
+
+def _switch(enabled: bool) -> Any:
+    async def switch(call: Call) -> Any:
+        job, plane = job_of(call), call.plane
+        with plane.database.transaction():
+            job = plane.jobs.update(job, {"enabled": enabled})
+            known = plane.scheduler.get(job["id"])
+            if enabled:
+                job, _ = _attach(call, job)
+            elif known:  # as it was: that its queue or its team is gone must not keep it running
+                plane.scheduler.set(job["id"], replace(known, paused=True))
+        return _shown(call, job, _tally(call, job))
+
+    return switch
+
+
+async def trigger(call: Call) -> Any:
+    job, given = job_of(call), call.fields({"parameters": dict, "config_override": dict})
+    override = given.get("config_override") or {}
+    _check_config({**job["config"], **override}, "config_override")
+    return run(call, job, MANUAL, given.get("parameters") or {}, override, {})
+
+
+async def executions(call: Call) -> Any:
+    """Newest first."""
+    job = job_of(call)
+    skip = call.number("skip", 0, 0, 10**9) or call.number("offset", 0, 0, 10**9)
+    found = call.plane.jobs.runs(job["id"], skip, call.number("limit", 50, 1, 500))
+    return [{"execution_id": e["id"], **{k: e.get(k) for k in (*RUN, *TIMES)}} for e in found]
+
+
+ROUTES: list[Route] = [
+    route("POST", "/jobs", create, 201),
+    route("GET", "/jobs", list_all),
+    route("GET", "/jobs/{job}", get),
+    route("PATCH", "/jobs/{job}", update),
+    route("DELETE", "/jobs/{job}", delete),
+    route("POST", "/jobs/{job}/trigger", trigger),
+    route("POST", "/jobs/{job}/enable", _switch(True)),
+    route("POST", "/jobs/{job}/disable", _switch(False)),
+    route("GET", "/jobs/{job}/executions", executions),
+]

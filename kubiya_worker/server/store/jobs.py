@@ -1,0 +1,113 @@
+"""Jobs: the objects, the webhooks that call them, and the executions that they led to."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+
+from kubiya_worker.protocol import execution as ex
+from kubiya_worker.server.store import schema
+from kubiya_worker.server.store.database import Database
+from kubiya_worker.server.store.records import Object, Records
+
+W = schema.webhooks
+R = schema.job_runs
+E = schema.executions
+
+
+@dataclass(frozen=True)
+class Webhook:
+    path: str
+    job_id: str
+    organization_id: str
+    secret: str = field(repr=False)
+
+    def signed(self, body: bytes, headers: Any) -> bool:
+        """Whether one of the three headers (PROTOCOL A.9) proves that the sender has the secret.
+
+        GitLab sends the secret itself as its token; a digest is taken in its place, too.
+        """
+        digest = hmac.new(self.secret.encode(), body, "sha256").hexdigest()
+        token = headers.get("x-gitlab-token", "")
+        shown = (
+            (headers.get("x-webhook-signature", "").lower(), digest),
+            (headers.get("x-hub-signature-256", "").lower(), f"sha256={digest}"),
+            (token, self.secret),
+            (token.lower(), digest),
+        )
+        # All are compared, so that the time tells nothing.
+        return any([hmac.compare_digest(given.encode(), right.encode()) for given, right in shown])  # noqa: C419
+
+
+class Jobs(Records):
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, schema.jobs)
+
+    def every(self) -> list[Object]:
+        """Of all organizations."""
+        return [self._object(row) for row in self._db.execute(select(self._table))]
+
+    # -- webhooks
+
+    def webhook(self, *, path: str = "", job_id: str = "") -> Webhook | None:
+        row = self._db.execute(select(W).where(W.c.path == path if path else W.c.job_id == job_id)).first()
+        return Webhook(row.path, row.job_id, row.organization_id, row.secret) if row else None
+
+    def set_webhook(self, job: Object, secret: str | None) -> str | None:
+        """Make it, or give it another secret; without one it gets a new one when it has none yet, which is returned."""
+        known = self.webhook(job_id=job["id"])
+        made = None if known or secret else secrets.token_urlsafe(32)
+        with self._db.transaction():
+            if known is None:
+                path = secrets.token_urlsafe(18)
+                row = {"path": path, "job_id": job["id"], "organization_id": job["organization_id"]}
+                self._db.execute(insert(W), {**row, "secret": secret or made})
+            elif secret:
+                self._db.execute(update(W).where(W.c.job_id == job["id"]).values(secret=secret))
+        return made
+
+    def drop_webhook(self, job_id: str) -> None:
+        with self._db.transaction():
+            self._db.execute(delete(W).where(W.c.job_id == job_id))
+
+    # -- executions
+
+    def add_run(self, job_id: str, execution_id: str, trigger_type: str) -> None:
+        row = {"job_id": job_id, "execution_id": execution_id, "trigger_type": trigger_type}
+        with self._db.transaction():
+            self._db.execute(insert(R), row)
+
+    def runs(self, job_id: str, skip: int, limit: int) -> list[Object]:
+        """Newest first."""
+        query = select(E.c.id, E.c.execution_type, E.c.status, E.c.created_at, E.c.data, R.c.trigger_type)
+        query = query.join(R, R.c.execution_id == E.c.id).where(R.c.job_id == job_id)
+        rows = self._db.execute(query.order_by(E.c.created_at.desc()).offset(skip).limit(limit))
+        columns = ("id", "execution_type", "status", "created_at", "trigger_type")
+        return [{**json.loads(row.data), **{name: getattr(row, name) for name in columns}} for row in rows]
+
+    def tallies(self, organization_id: str) -> dict[str, Object]:
+        """How often each job ran, and when last; nothing for one that never ran."""
+        query = select(R.c.job_id, E.c.status, func.count(), func.max(E.c.created_at))
+        query = query.join(E, R.c.execution_id == E.c.id).where(E.c.organization_id == organization_id)
+        found: dict[str, Object] = {}
+        for job_id, status, count, last in self._db.execute(query.group_by(R.c.job_id, E.c.status)):
+            tally = found.setdefault(job_id, no_runs())
+            tally["total_executions"] += count
+            tally["last_execution_at"] = max(last, tally["last_execution_at"] or "")
+            if ex.is_final(status):
+                tally["successful_executions" if status == ex.COMPLETED else "failed_executions"] += count
+        return found
+
+
+def no_runs() -> Object:
+    return {
+        "total_executions": 0,
+        "successful_executions": 0,
+        "failed_executions": 0,
+        "last_execution_at": None,
+    }

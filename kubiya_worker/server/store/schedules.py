@@ -1,0 +1,69 @@
+"""The schedules that Temporal is to have for jobs, and which of them it has still to be told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from kubiya_worker.server.store import schema
+from kubiya_worker.server.store.database import Database, dumps
+from kubiya_worker.server.store.outbox import MAX_ARGUMENT, TooLarge
+
+T = schema.schedules
+_SET = insert(T)
+_SET = _SET.on_conflict_do_update(["job_id"], set_={"wanted": _SET.excluded.wanted, "told": _SET.excluded.told})
+_GONE: Final = "null"
+_TOLD: Final = update(T).where(T.c.job_id == bindparam("key"), T.c.wanted == bindparam("was")).values(told=True)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A schedule as it is to be; None in place of it: not there."""
+
+    cron: list[str]
+    timezone: str
+    paused: bool
+    queue_id: str
+    argument: dict[str, Any]  # the workflow's input
+
+
+class Schedules:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def set(self, job_id: str, wanted: Wanted | None) -> None:
+        """Raises TooLarge for what Temporal would never take."""
+        text = dumps(vars(wanted) if wanted else None)
+        if len(text) > MAX_ARGUMENT:
+            raise TooLarge(f"The job comes to {len(text):,} bytes for Temporal; at most {MAX_ARGUMENT:,} are taken")
+        row = {"job_id": job_id, "wanted": text, "told": False}
+        with self._db.transaction():
+            self._db.execute(_SET, row)
+
+    def get(self, job_id: str) -> Wanted | None:
+        found = self._db.execute(select(T.c.wanted).where(T.c.job_id == job_id)).scalar()
+        return parse(found) if found else None
+
+    def untold(self) -> list[tuple[str, str]]:
+        """(job id, what it is to be as it is stored) of each that Temporal has to be told."""
+        return [(row.job_id, row.wanted) for row in self._db.execute(select(T).where(T.c.told.is_(False)))]
+
+    def told(self, job_id: str, stored: str) -> None:
+        """Temporal has it. What is wanted by now may be something else."""
+        with self._db.transaction():
+            self._db.execute(_TOLD, {"key": job_id, "was": stored})
+            self._db.execute(delete(T).where(T.c.wanted == _GONE, T.c.told.is_(True)))
+
+    def forget_told(self) -> None:
+        """All have to be told again: another Temporal may be there now."""
+        with self._db.transaction():
+            self._db.execute(update(T).values(told=False))
+
+
+def parse(stored: str) -> Wanted | None:
+    raw = json.loads(stored)
+    return Wanted(**raw) if raw else None
