@@ -122,6 +122,16 @@ class ControlPlane:
     def get_queue(self, queue_id: str) -> dict[str, Any]:
         return self._object("GET", f"/worker-queues/{quote(queue_id, safe='')}")
 
+    def queue_executions(self, queue_id: str) -> list[dict[str, Any]]:
+        """The newest few of the queue, of any status."""
+        found = self._call("GET", f"/worker-queues/{quote(queue_id, safe='')}/executions?limit=5&status=all")
+        if isinstance(found, dict):
+            found = next((v for v in found.values() if isinstance(v, list)), [])
+        return [row for row in found or [] if isinstance(row, dict)]
+
+    def delete_queue(self, queue_id: str) -> None:
+        self._call("DELETE", f"/worker-queues/{quote(queue_id, safe='')}", timeout=(2.0, 5.0))
+
     # -- executions
 
     def get_execution(self, execution_id: str) -> dict[str, Any]:

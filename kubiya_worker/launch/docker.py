@@ -50,6 +50,8 @@ PASSED: Final = (
         "KUBIYA_METRICS_PORT",
         "TEMPORAL_HOST",
         "TEMPORAL_NAMESPACE",
+        "SINGLE_EXECUTION",
+        "KUBIYA_SINGLE_EXECUTION_MODE",
     ),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )

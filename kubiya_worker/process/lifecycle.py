@@ -33,6 +33,7 @@ from kubiya_worker.process.monitor import Monitor
 from kubiya_worker.process.notify import Notifier
 from kubiya_worker.process.readiness import last_polls, watch
 from kubiya_worker.process.registration import Stopped, register
+from kubiya_worker.process.single import SingleExecution
 from kubiya_worker.process.status import StatusFile
 from kubiya_worker.process.stop import Stop
 from kubiya_worker.process.temporal import connect, open_executions
@@ -75,6 +76,8 @@ async def run(
         _disconnect(control_plane, registration.worker_id, stop.reason, code, hide(message) if message else None)
 
     stop.last_words = lambda: goodbye(EX_TEMPFAIL, "cut off: the event loop did not come to an end in time")
+    single = await _single(settings, registration, control_plane)
+    watching = asyncio.create_task(single.watch(stop)) if single else None
     code, error_message = EX_OK, None
     try:
         payloads.require(registration.payload_key_id)
@@ -89,8 +92,23 @@ async def run(
         notifier.send("STOPPING=1")
         if not stop.asked.is_set():
             stop.reason = "error"
+        if watching:
+            watching.cancel()
         await asyncio.to_thread(goodbye, code, error_message)
+        if single:
+            await asyncio.to_thread(single.clear_away)
     return code
+
+
+async def _single(
+    settings: Settings, registration: Registration, control_plane: ControlPlane
+) -> SingleExecution | None:
+    """What ends a worker that is there for one run; its queue may ask for that, too."""
+    if not (settings.single_execution or registration.queue_single_execution):
+        return None
+    single = SingleExecution(control_plane, registration)
+    await single.begin()
+    return single
 
 
 async def _register(settings: Settings, control_plane: ControlPlane, stop: Stop) -> Registration | None:

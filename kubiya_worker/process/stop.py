@@ -68,10 +68,20 @@ class Stop:
         if self.asked.is_set():
             log.info("worker.drains_already" if self.drains else "worker.stops_already", reason=self.reason)
         else:
-            self._ask(signal.SIGQUIT)
+            self._ask(signal.SIGQUIT.name)
 
-    def _ask(self, number: signal.Signals) -> None:
-        self.reason = number.name
+    def finish(self, reason: str, *, hurried: bool = False) -> None:
+        """The worker's own wish to end: a drain, or `hurried` a stop. Nothing when it was asked to end already."""
+        if self.asked.is_set():
+            return
+        if hurried:
+            self._at = time.monotonic()
+            self._times.put(self._at)
+            self.hurried.set()
+        self._ask(reason)
+
+    def _ask(self, reason: str) -> None:
+        self.reason = reason
         self.asked.set()
         self.thread_event.set()
 
@@ -80,7 +90,7 @@ class Stop:
         if not self.hurried.is_set():
             self._at = now
             self.hurried.set()
-            self._ask(number)
+            self._ask(number.name)
         elif now - self._at > FORCE_AFTER:
             self.forced.set()
 

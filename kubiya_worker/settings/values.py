@@ -25,6 +25,7 @@ class Settings:
     debug: bool = False
     max_concurrent_activities: int = 10
     grace_period: float = 30.0
+    single_execution: bool = False
     temporal_host: str | None = None
     temporal_namespace: str | None = None
     task_queue: str | None = None

@@ -138,6 +138,20 @@ def test_the_longest_time_of_a_tool_call_reaches_the_worker(daemons: Daemons) ->
     assert "sleep did not end within 1 s and was stopped" in str(end)
 
 
+def test_a_worker_for_one_execution_is_not_started_again(daemons: Daemons) -> None:
+    body = {"name": "one-run", "ephemeral": True}
+    queue = daemons.stack.call("POST", "/environments/default/worker-queues", body)["id"]
+    agent = daemons.stack.agent("one-run")
+    supervisor = psutil.Process(daemons.start(queue, SINGLE_EXECUTION="true"))
+    execution = daemons.stack.execute("demo:script " + json.dumps([{"text": "done"}]), agent=agent, queue=queue)
+    assert daemons.stack.wait(execution)["status"] == "completed"
+    wait_until(lambda: not supervisor.is_running(), 60, "the supervisor has ended, too")
+    state = json.loads((daemons.folder(queue) / "state.json").read_text())
+    assert (state["state"], state["exit_code"], [d["code"] for d in state["deaths"]]) == ("stopped", 0, [0])
+    assert not (daemons.folder(queue) / "worker.pid").exists()
+    daemons.stack.call("GET", f"/worker-queues/{queue}", status=404)
+
+
 def test_what_only_the_worker_finds_out_shows_too(daemons: Daemons) -> None:
     done = daemons.run("worker", "start", "--queue-id", "default", "-d", check=False, TEMPORAL_NAMESPACE="nope")
     assert done.returncode == 78

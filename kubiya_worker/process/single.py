@@ -1,0 +1,110 @@
+"""Single-execution mode (PROTOCOL F.6): a worker for one run, which ends once the executions of its queue are over.
+
+What was over before this worker began does not count: on a queue that others have used it would end at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import structlog
+
+from kubiya_worker.control_plane.client import ControlPlane, Registration
+from kubiya_worker.control_plane.errors import ControlPlaneError
+from kubiya_worker.process.stop import Stop
+from kubiya_worker.protocol import execution as ex
+
+log = structlog.get_logger()
+
+FIRST: Final = 1.0  # seconds until the first look
+EVERY: Final = 2.0
+SIGHTINGS: Final = 2  # in a row
+SETTLE: Final = 2.0  # seconds from the last look to the end: the last words of a run may be on their way
+LONGEST: Final = 1800.0  # seconds
+OVER: Final = "single-execution"  # why the worker ends, in its log and for the control plane
+TIME_UP: Final = "single-execution-timeout"
+
+Rows = Iterable[Mapping[str, Any]]
+
+
+class Sightings:
+    """Whether all is over, from one look to the next. Pure."""
+
+    def __init__(self, before: Rows = ()) -> None:
+        """`before`: the queue's executions when this worker began."""
+        self._before = {str(row.get("id")) for row in before if _over(row)}
+        self._in_a_row = 0
+        self.open = 0  # executions that were not over at the last look
+
+    def see(self, rows: Rows) -> bool:
+        """True: nothing is left to do."""
+        ours = [row for row in rows if str(row.get("id")) not in self._before]
+        self.open = sum(not _over(row) for row in ours)
+        self._in_a_row = self._in_a_row + 1 if ours and not self.open else 0
+        return self._in_a_row >= SIGHTINGS
+
+    def missed(self) -> None:
+        """Nobody answered: what was seen before does not count."""
+        self._in_a_row = 0
+
+
+def _over(row: Mapping[str, Any]) -> bool:
+    return ex.is_final(str(row.get("status")))
+
+
+class SingleExecution:
+    def __init__(self, control_plane: ControlPlane, registration: Registration) -> None:
+        self._control_plane = control_plane
+        self._queue_id = registration.queue_id or registration.task_queue_name
+        self._ephemeral = registration.queue_ephemeral
+        self._sightings = Sightings()
+        self._done = False  # every execution was over
+
+    async def begin(self) -> None:
+        """Before the worker polls: what is over already."""
+        rows = await self._look()
+        if rows is not None:
+            self._sightings = Sightings(rows)
+
+    async def watch(self, stop: Stop) -> None:
+        """Until all is over, or the time is: then the worker is asked to end."""
+        try:
+            async with asyncio.timeout(LONGEST):
+                await self._until_over()
+        except TimeoutError:
+            self._done = not self._sightings.open
+            log.warning("worker.single_execution_timeout", open=self._sightings.open, limit=f"{LONGEST:g}s")
+            stop.finish(TIME_UP, hurried=True)
+        else:
+            self._done = True
+            stop.finish(OVER)
+
+    def clear_away(self) -> None:
+        """An ephemeral queue goes with its worker, unless an execution was left on it. Blocking."""
+        if not (self._done and self._ephemeral):
+            return
+        try:
+            self._control_plane.delete_queue(self._queue_id)
+            log.info("worker.queue_deleted", queue=self._queue_id)
+        except ControlPlaneError as error:
+            log.warning("worker.queue_not_deleted", queue=self._queue_id, error=error.message)
+
+    async def _until_over(self) -> None:
+        await asyncio.sleep(FIRST)
+        while True:
+            rows = await self._look()
+            if rows is None:
+                self._sightings.missed()
+            elif self._sightings.see(rows):
+                await asyncio.sleep(SETTLE)
+                return
+            await asyncio.sleep(EVERY)
+
+    async def _look(self) -> list[dict[str, Any]] | None:
+        try:
+            return await asyncio.to_thread(self._control_plane.queue_executions, self._queue_id)
+        except ControlPlaneError as error:
+            log.warning("worker.executions_unknown", error=error.message)
+            return None
