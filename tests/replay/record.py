@@ -9,7 +9,8 @@ from typing import Any
 
 from temporalio.client import Client
 
-from tests.support.stack import Stack
+from tests.support.schedules import due, tick
+from tests.support.stack import Stack, wait_until
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
 FILES = {"name": "files", "type": "file_system", "configuration": {}}
@@ -32,7 +33,7 @@ def record(stack: Stack) -> Iterator[tuple[str, str]]:
     stack.worker()
     agents = ((shape, f"agent-execution-{execution}") for shape, execution in _executions(stack))
     limits = ((shape, f"agent-execution-{execution}") for shape, execution in _limits(stack))
-    for shape, workflow_id in (*agents, *limits, *_teams(stack), *_asking(stack)):
+    for shape, workflow_id in (*agents, *limits, *_teams(stack), *_asking(stack), *_scheduled(stack)):
         texts = asyncio.run(_histories(stack.temporal_address, workflow_id))
         for number, text in enumerate(texts, 1):
             yield (shape if len(texts) == 1 else f"{shape}-{number}"), text
@@ -159,6 +160,24 @@ def _asking(stack: Stack) -> Iterator[tuple[str, str]]:
     assert stack.wait(execution)["status"] == "completed"
     yield "asking", f"agent-execution-{execution}"
     yield "asked", f"agent-execution-{execution}.1"
+
+
+def _scheduled(stack: Stack) -> Iterator[tuple[str, str]]:
+    """(shape, workflow id) of two runs of a schedule: of an agent, and of a team; and of one whose agent is gone."""
+    agent = stack.agent("nightly")
+    configuration = {"member_ids": [agent], "mode": "sequential", "llm": {"model": "demo"}}
+    team = stack.call("POST", "/teams", {"name": "night-shift", "configuration": configuration})["id"]
+    job = {"trigger_type": "cron", "cron_schedule": "@yearly", "prompt_template": script({"text": "All is well."})}
+    for shape, kind, entity in (
+        ("scheduled", "agent", agent),
+        ("scheduled-team", "team", team),
+        ("scheduled-gone", "agent", stack.agent("gone")),
+    ):
+        made = stack.call("POST", "/jobs", {**job, "name": shape, "entity_type": kind, "entity_id": entity})["id"]
+        wait_until(lambda made=made: due(stack, made), 30, "the schedule is there")  # type: ignore[misc]
+        if shape == "scheduled-gone":
+            stack.call("DELETE", f"/agents/{entity}")
+        yield shape, tick(stack, made)
 
 
 async def _histories(address: str, workflow_id: str) -> list[str]:

@@ -43,6 +43,9 @@ SHAPES = {
     "dynamic",
     "asking",
     "asked",
+    "scheduled",
+    "scheduled-team",
+    "scheduled-gone",
 }
 
 
