@@ -16,7 +16,8 @@ from kubiya_worker.cli.watch import edit_arguments
 from kubiya_worker.errors import UsageError
 
 
-def _age(stamp: Any) -> str:
+def age(stamp: Any) -> str:
+    """How long ago that was, in a word."""
     try:
         made = datetime.fromisoformat(str(stamp))
     except ValueError:
@@ -58,7 +59,7 @@ def ls(everything: bool, as_json: bool) -> None:
     for approval in found:
         status = "" if approval.get("status") == "pending" else f"  {approval.get('status')}"
         head = f"{approval.get('id')}  {one_line(str(approval.get('tool_name')), 30)}{status}"
-        print(f"{paint.bold(head)}  {paint.dim(_age(approval.get('created_at')))}")
+        print(f"{paint.bold(head)}  {paint.dim(age(approval.get('created_at')))}")
         print(f"    {one_line(arguments_text(approval.get('tool_args')), 100)}")
 
 

@@ -209,6 +209,43 @@ class Api(ControlPlane):
     def reject(self, approval_id: str, reason: str = "") -> dict[str, Any]:
         return self._object("POST", f"/approvals/{approval_id}/reject", {"reason": reason})
 
+    # -- jobs
+
+    def jobs(self) -> list[dict[str, Any]]:
+        return self._list("/jobs")
+
+    def find_job(self, key: str) -> dict[str, Any]:
+        """By id, by name, or by the beginning of an id. UsageError names those that there are."""
+        every = self.jobs()
+        for name in ("id", "name"):
+            for job in every:
+                if str(job.get(name)) == key:
+                    return job
+        found = [job for job in every if str(job.get("id")).startswith(key)] if len(key) >= 4 else []
+        if len(found) == 1:
+            return found[0]
+        known = ", ".join(sorted(str(job.get("name")) for job in every)[:20])
+        raise UsageError(f"There is no job {key!r}", remedy=f"There are: {known}" if known else "There are none yet")
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        return self._object("GET", f"/jobs/{job_id}")
+
+    def job_executions(self, job_id: str) -> list[dict[str, Any]]:
+        return self._list(f"/jobs/{job_id}/executions?limit=10")
+
+    def create_job(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self._object("POST", "/jobs", body)
+
+    def trigger_job(self, job_id: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        return self._object("POST", f"/jobs/{job_id}/trigger", {"parameters": parameters})
+
+    def switch_job(self, job_id: str, word: str) -> None:
+        """`word`: enable or disable."""
+        self._call("POST", f"/jobs/{job_id}/{word}", {})
+
+    def delete_job(self, job_id: str) -> None:
+        self._call("DELETE", f"/jobs/{job_id}")
+
     def _list(self, path: str) -> list[dict[str, Any]]:
         """A list, or the list inside an object, as servers differ."""
         found = self._call("GET", path)

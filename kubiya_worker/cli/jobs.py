@@ -1,0 +1,183 @@
+"""`kubiya jobs`: what starts by a schedule, by a webhook or by hand."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, Final
+
+import click
+
+from kubiya_worker.cli.approvals import age
+from kubiya_worker.cli.connection import connect
+from kubiya_worker.cli.terminal import Paint, one_line
+from kubiya_worker.errors import UsageError
+
+SHOWN: Final = (
+    *("id", "name", "description", "status", "trigger_type", "cron_schedule", "cron_timezone", "next_execution_at"),
+    *("webhook_url", "entity_type", "entity_name", "executor_type", "worker_queue_name", "environment_name"),
+    *("prompt_template", "system_prompt", "config", "error_message"),
+)
+
+
+def _when(job: dict[str, Any]) -> str:
+    if job.get("trigger_type") != "cron":
+        return str(job.get("trigger_type"))
+    return f"{job.get('cron_schedule')} {job.get('cron_timezone') or ''}".strip()
+
+
+def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
+    """Out of NAME=VALUE; UsageError for what is none."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"{one_line(text, 60)!r} is not NAME=VALUE", remedy="See 'kubiya jobs trigger --help'")
+        found[name.strip()] = value
+    return found
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def jobs() -> None:
+    """List, make and start jobs. JOB is a name, an id, or the beginning of an id."""
+
+
+@jobs.command()
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON for each.")
+def ls(as_json: bool) -> None:
+    """List all."""
+    found = connect().jobs()
+    if as_json:
+        for job in found:
+            print(json.dumps(job, ensure_ascii=False))
+        return
+    if not found:
+        print("There are no jobs.", file=sys.stderr)
+        return
+    paint = Paint.for_stream(sys.stdout)
+    for job in found:
+        off = "" if job.get("enabled", True) else "  disabled"
+        runs, last = job.get("total_executions") or 0, job.get("last_execution_at")
+        told = f"{runs} run{'' if runs == 1 else 's'}{f', last {age(last)} ago' if last else ''}"
+        print(f"{paint.bold(one_line(str(job.get('name')), 60))}{off}  {paint.dim(told)}")
+        entity = f"{job.get('entity_type')} {job.get('entity_name') or job.get('entity_id')}"
+        print(f"    {one_line(_when(job), 60)}  {one_line(entity, 60)}")
+
+
+@jobs.command()
+@click.argument("job")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def show(job: str, as_json: bool) -> None:
+    """Show one, and its last executions."""
+    api = connect()
+    found = api.job(str(api.find_job(job)["id"]))
+    runs = api.job_executions(str(found["id"]))
+    if as_json:
+        print(json.dumps({**found, "executions": runs}, ensure_ascii=False))
+        return
+    paint = Paint.for_stream(sys.stdout)
+    for name in SHOWN:
+        if found.get(name):
+            value = found[name] if isinstance(found[name], str) else json.dumps(found[name], ensure_ascii=False)
+            print(f"{paint.dim(f'{name}:')} {one_line(value, 500)}")
+    for run in runs:
+        line = f"{run.get('execution_id')}  {run.get('status')}  {run.get('trigger_type')}"
+        print(f"{one_line(line, 100)}  {paint.dim(age(run.get('created_at')))}")
+
+
+@jobs.command()
+@click.argument("name")
+@click.argument("prompt")
+@click.option("--agent", help="Who does it: an agent, by id or name.")
+@click.option("--team", help="Or a team.")
+@click.option("--cron", help="By a schedule: minute, hour, day of month, month, day of week.")
+@click.option("--timezone", help="Of the schedule, such as Europe/Berlin.  [default: UTC]")
+@click.option("--webhook", is_flag=True, help="By a webhook; its URL and secret are printed.")
+@click.option("--queue", help="The worker queue that it runs on.  [default: one with a worker]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def create(
+    name: str,
+    prompt: str,
+    agent: str | None,
+    team: str | None,
+    cron: str | None,
+    timezone: str | None,
+    webhook: bool,
+    queue: str | None,
+    as_json: bool,
+) -> None:
+    """Make a job; without --cron or --webhook it starts by hand only.
+
+    {{NAME}} in the prompt is filled in with a parameter, or with a field of the webhook's payload.
+    """
+    if bool(agent) == bool(team):
+        raise UsageError("A job is for an agent or for a team", remedy="Give --agent NAME or --team NAME")
+    if cron and webhook:
+        raise UsageError("--cron and --webhook contradict each other", remedy="Make two jobs")
+    if timezone and not cron:
+        raise UsageError("--timezone goes with --cron", remedy="Leave it out")
+    api = connect()
+    kind = "agent" if agent else "team"
+    body = {
+        "name": name,
+        "prompt_template": prompt,
+        "trigger_type": "cron" if cron else "webhook" if webhook else "manual",
+        "planning_mode": f"predefined_{kind}",
+        "entity_type": kind,
+        "entity_id": api.find(kind, str(agent or team))["id"],
+        **({"cron_schedule": cron, "cron_timezone": timezone or "UTC"} if cron else {}),
+        **({"executor_type": "specific_queue", "worker_queue_name": queue} if queue else {}),
+    }
+    made = api.create_job(body)
+    if as_json:
+        print(json.dumps(made, ensure_ascii=False))
+        return
+    print(f"created: {one_line(str(made.get('name')), 60)}, job {made.get('id')}")
+    if made.get("webhook_url"):
+        print(f"webhook: {made['webhook_url']}")
+    if made.get("webhook_secret"):
+        print(f"secret:  {made['webhook_secret']}  (it is not shown again)")
+
+
+@jobs.command()
+@click.argument("job")
+@click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="For {{NAME}} in the prompt.")
+def trigger(job: str, given: tuple[str, ...]) -> None:
+    """Start one now. Prints the execution's id alone when the output is not a terminal."""
+    parameters = _parameters(given)
+    api = connect()
+    started = api.trigger_job(str(api.find_job(job)["id"]), parameters)
+    print(started.get("execution_id"))
+    if sys.stdout.isatty():
+        print(f"Watch it: kubiya exec attach {started.get('execution_id')}", file=sys.stderr)
+
+
+@jobs.command()
+@click.argument("job")
+def enable(job: str) -> None:
+    """Let it start again."""
+    _switch(job, "enable")
+
+
+@jobs.command()
+@click.argument("job")
+def disable(job: str) -> None:
+    """Let nothing start it, until it is enabled."""
+    _switch(job, "disable")
+
+
+def _switch(job: str, word: str) -> None:
+    api = connect()
+    found = api.find_job(job)
+    api.switch_job(str(found["id"]), word)
+    print(f"{word}d: {one_line(str(found.get('name')), 60)}")
+
+
+@jobs.command()
+@click.argument("job")
+def rm(job: str) -> None:
+    """Remove one. Its executions stay."""
+    api = connect()
+    found = api.find_job(job)
+    api.delete_job(str(found["id"]))
+    print(f"removed: {one_line(str(found.get('name')), 60)}")
