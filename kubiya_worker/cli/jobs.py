@@ -77,12 +77,12 @@ def show(job: str, as_json: bool) -> None:
         return
     paint = Paint.for_stream(sys.stdout)
     for name in SHOWN:
-        if found.get(name):
+        if found.get(name) and (found.get("trigger_type") == "cron" or not name.startswith("cron_")):
             value = found[name] if isinstance(found[name], str) else json.dumps(found[name], ensure_ascii=False)
             print(f"{paint.dim(f'{name}:')} {one_line(value, 500)}")
     for run in runs:
-        line = f"{run.get('execution_id')}  {run.get('status')}  {run.get('trigger_type')}"
-        print(f"{one_line(line, 100)}  {paint.dim(age(run.get('created_at')))}")
+        line = "  ".join(one_line(str(run.get(name)), 40) for name in ("execution_id", "status", "trigger_type"))
+        print(f"{line}  {paint.dim(age(run.get('created_at')))}")
 
 
 @jobs.command()
