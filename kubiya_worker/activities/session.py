@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from temporalio import activity
@@ -44,7 +45,7 @@ async def ask(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
 async def tell(control_plane: ControlPlane, *stages: list[Write]) -> list[dict[str, Any]]:
     """Make writes, a stage after the other; the answers in order. In one request where the control plane takes that."""
-    if names.FEATURE_BATCH in control_plane.features:
+    if names.FEATURE_BATCH in control_plane.features and any(stages):
         return await ask(control_plane.write_batch, [write for stage in stages for write in stage])
     answers: list[dict[str, Any]] = []
     for stage in stages:
@@ -161,20 +162,20 @@ class SessionActivities:
             ],
             [writes.turn(_to_turn(turn.turn_record))] if turn.turn_record else [],
         ]
+        decided_at = sum(map(len, stages)) - 1
+        at_once = names.FEATURE_BATCH_IF in control_plane.features and not turn.force_status and not turn.more_input
+        if at_once and turn.turn_record:
+            expected = (ex.COMPLETED, ex.WAITING)
+            stages += [[replace(w, if_status=status) for w in _outcome(turn, status)] for status in expected]
         answers = await tell(control_plane, *stages)
-        decided = answers[-1] if turn.turn_record else {}
+        decided = answers[decided_at] if turn.turn_record else {}
         status = turn.force_status or await self._next_status(execution_id, decided)
         if turn.more_input and status == ex.COMPLETED:
             status = ex.RUNNING
+        if not (at_once and any(answers[decided_at + 1 :])):
+            await tell(control_plane, _outcome(turn, status))
         if ex.is_final(status):
-            patch = {**turn.final_fields, "status": status, "completed_at": ev.now()}
-            agent_status = ex.COMPLETED if status == ex.COMPLETED else ex.FAILED
-            ended = [writes.execution(execution_id, **patch), *_agent_status(turn.kind, turn.agent_id, agent_status)]
-            await tell(control_plane, ended)
             self._runtime.forget(execution_id)
-        elif status == ex.WAITING:
-            fields = {key: turn.final_fields[key] for key in ("response", "usage")}
-            await ask(control_plane.patch_execution, execution_id, status=ex.WAITING, **fields)
         return calls.TurnResult(status)
 
     async def _next_status(self, execution_id: str, decided: dict[str, Any]) -> str:
@@ -189,6 +190,18 @@ class SessionActivities:
             if attempt + 1 < STATUS_POLLS:
                 await asyncio.sleep(STATUS_POLL_EVERY)
         return ex.WAITING
+
+
+def _outcome(turn: calls.TurnInput, status: str) -> list[Write]:
+    """What is written of a turn that came to `status`; nothing while the execution goes on."""
+    if ex.is_final(status):
+        patch = {**turn.final_fields, "status": status, "completed_at": ev.now()}
+        agent_status = ex.COMPLETED if status == ex.COMPLETED else ex.FAILED
+        return [writes.execution(turn.execution_id, **patch), *_agent_status(turn.kind, turn.agent_id, agent_status)]
+    if status == ex.WAITING:
+        fields = {key: turn.final_fields[key] for key in ("response", "usage")}
+        return [writes.execution(turn.execution_id, status=ex.WAITING, **fields)]
+    return []
 
 
 def _to_turn(record: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-import requests
+from urllib3 import BaseHTTPResponse
 
 from kubiya_worker import __version__
 from kubiya_worker.control_plane import errors
@@ -68,10 +68,9 @@ class Api(ControlPlane):
     """What the worker's client has, and what people do. Errors are WorkerErrors with a remedy."""
 
     def __init__(self, base_url: str, api_key: str, environ: Mapping[str, str]) -> None:
-        super().__init__(base_url, api_key, user_agent=f"kubiya-cli/{__version__}")
+        local = urlsplit(base_url).hostname in LOOPBACK  # no proxy serves this machine's own addresses
+        super().__init__(base_url, api_key, user_agent=f"kubiya-cli/{__version__}", direct=local)
         self._environ = environ
-        if urlsplit(base_url).hostname in LOOPBACK:
-            self._session.proxies.clear()  # no proxy serves this machine's own addresses
 
     def _call(
         self,
@@ -159,17 +158,14 @@ class Api(ControlPlane):
     def say(self, execution_id: str, text: str) -> None:
         self._call("POST", f"/executions/{execution_id}/message", {"message": text})
 
-    def open_stream(self, execution_id: str, last_event_id: str) -> requests.Response:
+    def open_stream(self, execution_id: str, last_event_id: str) -> BaseHTTPResponse:
         """The events after `last_event_id`, as a response that is read piece by piece."""
         url = f"{self.base_url}/api/v1/executions/{quote(execution_id, safe='')}/stream"
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Last-Event-ID": last_event_id}
-        try:
-            reply = self._session.get(url, headers=headers, stream=True, timeout=(5.0, QUIET))
-        except requests.RequestException as error:
-            raise errors.Unreachable(f"The control plane at {self.base_url} cannot be reached") from error
-        if reply.status_code >= 400:
+        reply = self._wire.open(url, headers, timeout=(5.0, QUIET))
+        if reply.status >= 400:
             reply.close()
-            fault = errors.from_status(reply.status_code, f"The stream answered {reply.status_code}", None)
+            fault = errors.from_status(reply.status, f"The stream answered {reply.status}", None)
             self._explain(fault)
             raise fault
         return reply

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-import requests
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError
 
 from kubiya_worker.control_plane.errors import ControlPlaneError, Unreachable
 from kubiya_worker.errors import WorkerError
@@ -99,7 +100,7 @@ class Follower:
     def __init__(
         self,
         execution_id: str,
-        connect: Callable[[str, str], requests.Response],
+        connect: Callable[[str, str], BaseHTTPResponse],
         pause: Callable[[threading.Event, float], bool] = threading.Event.wait,
     ) -> None:
         self._execution_id = execution_id
@@ -169,12 +170,12 @@ class Follower:
             tries += 1
             self._pause(self._closed, delay)
 
-    def _read(self, reply: requests.Response) -> bool:
+    def _read(self, reply: BaseHTTPResponse) -> bool:
         """Whether the execution's last event was read; False when the stream ended before it."""
         chunked = "chunked" in reply.headers.get("Transfer-Encoding", "")
         try:
             # Without chunks there is no telling where a piece ends: byte by byte, so that nothing waits for more.
-            for frame in frames(lines_of(reply.iter_content(None if chunked else 1))):
+            for frame in frames(lines_of(reply.stream(None if chunked else 1))):
                 if self._closed.is_set():
                     return True
                 if frame.sequence and frame.sequence <= self._seen:
@@ -184,6 +185,6 @@ class Follower:
                     self._put(frame)
                 if frame.event_type == ev.DONE:
                     return True
-        except (requests.RequestException, OSError):
+        except (HTTPError, OSError):
             pass  # cut: the next connection goes on after the last frame
         return False

@@ -6,19 +6,15 @@ reply announced it (`features`), and composed from the published routes otherwis
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 from urllib.parse import quote
 
-import requests
-from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies
-
 from kubiya_worker import __version__
 from kubiya_worker.control_plane import errors, writes
+from kubiya_worker.control_plane.wire import Wire
 from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import names
@@ -26,7 +22,6 @@ from kubiya_worker.protocol.events import Event
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS: Final = 32
 API: Final = "/api/v1"
 
 
@@ -74,23 +69,19 @@ class ControlPlane:
         connect_timeout: float = 5.0,
         read_timeout: float = 30.0,
         features: frozenset[str] = frozenset(),
+        direct: bool = False,
     ) -> None:
+        """`direct`: through no proxy, whatever the environment says."""
         self.base_url = base_url.rstrip("/")
         self.features = features
         self.event_lag = 0.0  # seconds: how old the first event of the last sending was when that was over
-        self._timeout = (connect_timeout, read_timeout)
-        self._session = requests.Session()
-        # Proxies and CA bundles are read from the environment once, not at each call: that is half of a call's cost.
-        self._session.proxies.update(get_environ_proxies(self.base_url))
-        self._session.verify = self._session.merge_environment_settings(self.base_url, {}, None, None, None)["verify"]
-        self._session.trust_env = False
-        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=CONNECTIONS)
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, adapter)
-        self._session.headers.update({"Authorization": f"Bearer {api_key}", "User-Agent": user_agent})
+        headers = {"Authorization": f"Bearer {api_key}", "User-Agent": user_agent}
+        self._wire = Wire(
+            self.base_url, headers, connect_timeout=connect_timeout, read_timeout=read_timeout, direct=direct
+        )
 
     def close(self) -> None:
-        self._session.close()
+        self._wire.close()
 
     # -- worker
 
@@ -290,66 +281,4 @@ class ControlPlane:
         timeout: tuple[float, float] | None = None,
         headers: dict[str, str] | None = None,
     ) -> Any:
-        url = f"{self.base_url}{prefix}{path}"
-        data = None if body is None else json.dumps(body, separators=(",", ":"), default=str).encode()
-        sent = {**(headers or {}), **({"Content-Type": "application/json"} if data is not None else {})}
-        try:
-            # A redirect would turn a POST into a GET, or carry the request elsewhere.
-            reply = self._session.request(
-                method, url, data=data, headers=sent, timeout=timeout or self._timeout, allow_redirects=False
-            )
-        except (requests.exceptions.InvalidURL, UnicodeError) as error:
-            raise errors.Refused(f"{self.base_url} is not a URL", remedy="Check CONTROL_PLANE_URL") from error
-        except requests.RequestException as error:
-            raise errors.Unreachable(
-                f"The control plane at {self.base_url} cannot be reached ({_reason(error)})",
-                remedy="Check CONTROL_PLANE_URL and the network",
-            ) from error
-        if reply.status_code >= 400:
-            raise errors.from_status(
-                reply.status_code, f"{method} {url} answered {reply.status_code}: {_detail(reply)}", _retry_after(reply)
-            )
-        if reply.is_redirect:
-            raise errors.Refused(
-                f"{method} {url} is redirected to {reply.headers['Location'][:200]}",
-                remedy="Set CONTROL_PLANE_URL to where the control plane is",
-                status=reply.status_code,
-            )
-        try:
-            return reply.json() if reply.content else None
-        except ValueError as error:
-            raise errors.Refused(
-                f"{method} {url} answered something that is not JSON", remedy="Is this URL a Kubiya control plane?"
-            ) from error
-
-
-def _detail(reply: requests.Response) -> str:
-    """What the server says is wrong, in one line (PROTOCOL A.1)."""
-    try:
-        detail = reply.json().get("detail")
-    except (ValueError, AttributeError):
-        return reply.reason or "no reason given"
-    if isinstance(detail, dict):
-        detail = " ".join(str(detail[k]) for k in ("message", "hint") if detail.get(k))
-    elif isinstance(detail, list):
-        detail = "; ".join(f"{'.'.join(map(str, d.get('loc', ())))}: {d.get('msg')}" for d in detail)
-    return str(detail or reply.reason)[:500]
-
-
-def _retry_after(reply: requests.Response) -> float | None:
-    try:
-        return max(0.0, float(reply.headers["Retry-After"]))
-    except (KeyError, ValueError):
-        return None
-
-
-def _reason(error: requests.RequestException) -> str:
-    """The innermost cause in a few words: `Connection refused`, without the library's wrappings."""
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    inner = getattr(error.args[0] if error.args else None, "reason", None)
-    text = str(inner or error)
-    text = text.rpartition("] ")[2] if "] " in text else text.rpartition(": ")[2]
-    while text.endswith(")") and text.count("(") < text.count(")"):
-        text = text[:-1]
-    return text[:200]
+        return self._wire.call(method, f"{self.base_url}{prefix}{path}", body, timeout=timeout, headers=headers)

@@ -10,17 +10,22 @@ from kubiya_worker.protocol.events import Event
 
 @dataclass(frozen=True)
 class Write:
-    """One request. `optional`: a 404 is no error. `events`: those of the body, for a server that takes them singly."""
+    """One request. `optional`: a 404 is no error. `events`: those of the body, for a server that takes them singly.
+
+    `if_status`: made only when the turn before it in the batch came to this next status.
+    """
 
     method: str
     path: str
     body: dict[str, Any]
     optional: bool = False
     events: list[Event] = field(default_factory=list)
+    if_status: str = ""
 
     def request(self) -> dict[str, Any]:
         """As an entry of a batch."""
-        return {"method": self.method, "path": self.path, "body": self.body, "optional": self.optional}
+        entry = {"method": self.method, "path": self.path, "body": self.body, "optional": self.optional}
+        return {**entry, "if_status": self.if_status} if self.if_status else entry
 
 
 def execution(execution_id: str, **fields: Any) -> Write:

@@ -99,6 +99,7 @@ class Payloads:
         )
 
         from kubiya_worker.payloads.codec import Codec
+        from kubiya_worker.payloads.plain import PlainConverter
 
         storage = None
         if self.options.storage:
@@ -106,6 +107,7 @@ class Payloads:
 
             storage = storage_of(self.options)
         return DataConverter(
+            payload_converter_class=PlainConverter,
             external_storage=storage,
             payload_codec=Codec(self.keys, compress=self.options.compression == "zlib"),
             # Messages and stack traces of failures are no payloads otherwise, and can say what nobody should read.

@@ -79,6 +79,7 @@ FEATURE_CONTEXT: Final = "execution_context"  # GET /executions/{id}/context: ag
 FEATURE_TURN_STATUS: Final = "turn_status"  # POST /analytics/turns answers with `next_status`: no polling
 FEATURE_APPROVAL_SIGNAL: Final = "approval_signal"  # an answered approval arrives as the signal `resolve_approval`
 FEATURE_BATCH: Final = "batch"  # POST /batch: several writes in one request, all or nothing
+FEATURE_BATCH_IF: Final = "batch_if_status"  # an entry of it can depend on what the turn before it came to
 
 
 def workflow_id(execution_type: str, execution_id: str) -> str:

@@ -21,16 +21,30 @@ def routes(single: Iterable[Route]) -> list[Route]:
     writes = [route for route in single if isinstance(route, Write)]
 
     async def batch(call: Call) -> Any:
-        """All or nothing. The first request that is refused is the reply; a 404 of one with `optional` is not."""
+        """All or nothing. The first request that is refused is the reply; a 404 of one with `optional` is not.
+
+        One with `if_status` is made only when the turn before it came to that `next_status`; null answers it otherwise.
+        """
         given = call.fields({"requests": list}).get("requests")
         if given is None:
             raise invalid("requests", "Field required", "missing")
         if len(given) > MOST:
             raise invalid("requests", f"at most {MOST} requests", "too_long")
         with call.plane.database.transaction():
-            return {"answers": [_answer(call, writes, request) for request in given]}
+            return {"answers": _answers(call, writes, given)}
 
     return [route("POST", "/batch", batch)]
+
+
+def _answers(call: Call, writes: list[Write], given: list[Any]) -> list[Any]:
+    answers: list[Any] = []
+    status = None
+    for request in given:
+        wanted = request.get("if_status") if isinstance(request, dict) else None
+        answer = _answer(call, writes, request) if wanted in (None, status) else None
+        status = answer.get("next_status", status) if isinstance(answer, dict) else status
+        answers.append(answer)
+    return answers
 
 
 def _answer(call: Call, writes: list[Write], request: Any) -> Any:

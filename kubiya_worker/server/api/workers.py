@@ -18,6 +18,7 @@ FEATURES = (
     names.FEATURE_TURN_STATUS,
     names.FEATURE_APPROVAL_SIGNAL,
     names.FEATURE_BATCH,
+    names.FEATURE_BATCH_IF,
 )
 START_FIELDS = {"worker_sdk_version": str, "control_plane_url": str, "system_info": dict}
 BEAT_FIELDS = {

@@ -78,3 +78,25 @@ def test_a_batch_has_an_end(plane: ControlPlane) -> None:
     execution = plane.execute()
     plane.call("POST", "/batch", {"requests": [events(execution, "a")] * 21}, status=422)
     plane.call("POST", "/batch", {}, status=422)
+
+
+def test_an_entry_can_depend_on_what_the_turn_came_to(plane: ControlPlane) -> None:
+    execution = plane.execute()
+    turn = {"method": "POST", "path": "/analytics/turns", "body": {"execution_id": execution, "turn_id": "t1"}}
+    ended = [
+        {
+            "method": "PATCH",
+            "path": f"/executions/{execution}",
+            "body": {"status": status, "response": text},
+            "if_status": status,
+        }
+        for status, text in (("waiting_for_input", "more?"), ("completed", "over"))
+    ]
+    answers = plane.call("POST", "/batch", {"requests": [turn, *ended]})["answers"]
+    assert answers[0]["next_status"] == "completed"
+    assert answers[1] is None
+    assert answers[2]["response"] == "over"
+    log = log_of(plane, execution)
+    again = plane.call("POST", "/batch", {"requests": [turn, *ended]})["answers"]
+    assert again[1] is None and again[2]["completed_at"] == answers[2]["completed_at"]
+    assert log_of(plane, execution) == log, "the same end twice changes nothing"

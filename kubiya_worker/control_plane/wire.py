@@ -1,0 +1,150 @@
+"""JSON over HTTP with the control plane: one pool of connections, with the environment's proxy and CA bundle.
+
+`requests` says what the environment asks for; the requests themselves go to its connection pool directly, which halves
+what one costs the worker.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, prepend_scheme_if_needed, select_proxy
+from urllib3.exceptions import HTTPError, LocationValueError, TimeoutError
+
+from kubiya_worker.control_plane import errors
+
+POOLS, CONNECTIONS = 4, 32  # hosts, and connections to each of them
+REDIRECTS: Final = (301, 302, 303, 307, 308)
+
+
+class Wire:
+    def __init__(
+        self,
+        base_url: str,
+        headers: dict[str, str],
+        *,
+        connect_timeout: float,
+        read_timeout: float,
+        direct: bool = False,
+    ) -> None:
+        """`direct`: through no proxy, whatever the environment says."""
+        self.base_url = base_url
+        self._timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
+        self._headers = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", **headers}
+        self._manager = _manager(base_url, direct)
+
+    def close(self) -> None:
+        self._manager.clear()
+
+    def call(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        *,
+        timeout: tuple[float, float] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Any:
+        """What the answer holds; None when it is empty. `timeout`: seconds to connect, and to wait for bytes."""
+        data = None if body is None else json.dumps(body, separators=(",", ":"), default=str).encode()
+        sent = {**self._headers, **(headers or {})}
+        if data is not None:
+            sent["Content-Type"] = "application/json"
+        limit = self._timeout if timeout is None else urllib3.Timeout(connect=timeout[0], read=timeout[1])
+        reply = self._request(method, url, data, sent, limit, whole=True)
+        if reply.status >= 400:
+            text = f"{method} {url} answered {reply.status}: {_detail(reply)}"
+            raise errors.from_status(reply.status, text, _retry_after(reply))
+        if reply.status in REDIRECTS:
+            raise errors.Refused(
+                f"{method} {url} is redirected to {reply.headers.get('Location', 'nowhere')[:200]}",
+                remedy="Set CONTROL_PLANE_URL to where the control plane is",
+                status=reply.status,
+            )
+        try:
+            return json.loads(reply.data) if reply.data else None
+        except ValueError as error:
+            raise errors.Refused(
+                f"{method} {url} answered something that is not JSON", remedy="Is this URL a Kubiya control plane?"
+            ) from error
+
+    def open(self, url: str, headers: dict[str, str], *, timeout: tuple[float, float]) -> urllib3.BaseHTTPResponse:
+        """A stream that is read piece by piece, whatever its status; the reader closes it."""
+        limit = urllib3.Timeout(connect=timeout[0], read=timeout[1])
+        return self._request("GET", url, None, {**self._headers, **headers}, limit, whole=False)
+
+    def _request(
+        self, method: str, url: str, data: bytes | None, headers: dict[str, str], limit: urllib3.Timeout, *, whole: bool
+    ) -> urllib3.BaseHTTPResponse:
+        try:
+            # A redirect would turn a POST into a GET, or carry the request elsewhere.
+            return self._manager.urlopen(
+                method,
+                url,
+                body=data,
+                headers=headers,
+                timeout=limit,
+                retries=False,
+                redirect=False,
+                preload_content=whole,
+            )
+        except (LocationValueError, UnicodeError) as error:
+            raise errors.Refused(f"{self.base_url} is not a URL", remedy="Check CONTROL_PLANE_URL") from error
+        except HTTPError as error:
+            raise errors.Unreachable(
+                f"The control plane at {self.base_url} cannot be reached ({_reason(error)})",
+                remedy="Check CONTROL_PLANE_URL and the network",
+            ) from error
+
+
+def _manager(base_url: str, direct: bool) -> urllib3.PoolManager:
+    """Proxies and CA bundles are read from the environment once, not at each call."""
+    verify = requests.Session().merge_environment_settings(base_url, {}, None, None, None)["verify"]
+    bundle = verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH
+    trusted: dict[str, Any] = {
+        "ca_cert_dir" if Path(bundle).is_dir() else "ca_certs": bundle,
+        "cert_reqs": "CERT_REQUIRED",
+    }
+    proxy = None if direct else select_proxy(base_url, get_environ_proxies(base_url))
+    if proxy:
+        adapter = HTTPAdapter(pool_connections=POOLS, pool_maxsize=CONNECTIONS)
+        proxy = prepend_scheme_if_needed(proxy, "http")  # type: ignore[no-untyped-call]
+        manager: urllib3.PoolManager = adapter.proxy_manager_for(proxy, **trusted)
+        return manager
+    return urllib3.PoolManager(POOLS, maxsize=CONNECTIONS, **trusted)
+
+
+def _detail(reply: urllib3.BaseHTTPResponse) -> str:
+    """What the server says is wrong, in one line (PROTOCOL A.1)."""
+    try:
+        detail = json.loads(reply.data).get("detail")
+    except (ValueError, AttributeError):
+        return reply.reason or "no reason given"
+    if isinstance(detail, dict):
+        detail = " ".join(str(detail[k]) for k in ("message", "hint") if detail.get(k))
+    elif isinstance(detail, list):
+        detail = "; ".join(f"{'.'.join(map(str, d.get('loc', ())))}: {d.get('msg')}" for d in detail)
+    return str(detail or reply.reason)[:500]
+
+
+def _retry_after(reply: urllib3.BaseHTTPResponse) -> float | None:
+    try:
+        return max(0.0, float(reply.headers["Retry-After"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _reason(error: HTTPError) -> str:
+    """The innermost cause in a few words: `Connection refused`, without the library's wrappings."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    text = str(error)
+    text = text.rpartition("] ")[2] if "] " in text else text.rpartition(": ")[2]
+    while text.endswith(")") and text.count("(") < text.count(")"):
+        text = text[:-1]
+    return text[:200]
