@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from kubiya_worker.activities.events import on_stream
 from kubiya_worker.activities.runtime import Runtime
-from kubiya_worker.activities.session import ask
+from kubiya_worker.activities.session import ask, tell, to_session
+from kubiya_worker.control_plane import writes
 from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
@@ -91,11 +93,21 @@ class ExecutionActivities:
     @activity.defn(name=names.END_EXECUTION)
     async def end_execution(self, report: calls.ReportInput) -> None:
         """The last word on an execution that ends outside a turn; then nothing of it is kept here."""
-        if report.events:
-            await ask(self._runtime.control_plane.publish, report.execution_id, report.events)
-        if report.patch:
-            await ask(self._runtime.control_plane.patch_execution, report.execution_id, **report.patch)
-        self._runtime.forget(report.execution_id)
+        control_plane, execution_id = self._runtime.control_plane, report.execution_id
+        if report.messages:
+            kept = writes.session(execution_id, to_session(report.messages), user_id=report.user_id, turn=report.turn)
+            try:
+                await ask(control_plane.write, kept)
+            except ApplicationError as error:
+                if not error.non_retryable:
+                    raise
+                activity.logger.warning("session.refused %s", error, extra={"execution_id": execution_id})
+        await tell(
+            control_plane,
+            [writes.events(execution_id, report.events)] if report.events else [],
+            [writes.execution(execution_id, **report.patch)] if report.patch else [],
+        )
+        self._runtime.forget(execution_id)
 
     @activity.defn(name=names.END_MEMBER)
     async def end_member(self, end: calls.MemberEnd) -> None:

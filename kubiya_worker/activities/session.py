@@ -152,7 +152,7 @@ class SessionActivities:
     async def end_turn(self, turn: calls.TurnInput) -> calls.TurnResult:
         """Persist the session, post the turn, learn the next status; close the execution when it is final."""
         control_plane, execution_id = self._runtime.control_plane, turn.execution_id
-        messages = [_to_session(message) for message in turn.messages]
+        messages = to_session(turn.messages)
         records = [{**record, "turn_id": turn.turn_record.get("turn_id")} for record in turn.tool_records]
         stages = [
             [writes.events(execution_id, turn.events)] if turn.events else [],
@@ -239,8 +239,12 @@ def _first_events(execution_id: str, first: m.Message, context: calls.Context, n
     ]
 
 
-def _to_session(message: m.Message) -> dict[str, Any]:
+def to_session(conversation: list[m.Message]) -> list[dict[str, Any]]:
     """As PROTOCOL A.5 has it; our own keys ride along so that nothing is lost on the way back."""
+    return [_to_session(message) for message in conversation]
+
+
+def _to_session(message: m.Message) -> dict[str, Any]:
     if message["role"] != "tool":
         return message
     failed = message["status"] != m.TOOL_SUCCESS

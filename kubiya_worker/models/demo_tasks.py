@@ -152,7 +152,8 @@ def _logs(scene: Scene, path: str) -> Move:
         if not lines:
             return f"No errors in {path}."
         kinds = Counter(re.sub(r"\d+", "#", re.sub(r"^\S*?\d+:", "", line)).strip() for line in lines)
-        text = f"{len(lines)} lines in {path} speak of errors, of {len(kinds)} kinds. The most frequent:\n"
+        many = "kind" if len(kinds) == 1 else "kinds"
+        text = f"{len(lines)} lines in {path} speak of errors, of {len(kinds)} {many}. The most frequent:\n"
         text += "\n".join(f"- {count} times: {kind[:200]}" for kind, count in kinds.most_common(3))
         return text + "\nThe last one:\n" + lines[-1][:300]
 

@@ -163,13 +163,16 @@ class ApprovalInput:
 
 @dataclass
 class ReportInput:
-    """Events to publish, in order, and fields to PATCH on the execution."""
+    """Events to publish, in order, and fields to PATCH on the execution. `messages`: the conversation, to be kept."""
 
     execution_id: str
     events: list[Event] = field(default_factory=list)
     patch: dict[str, Any] = field(default_factory=dict)
     expire_approval: str | None = None
     member: Member | None = None
+    messages: list[Message] = field(default_factory=list)
+    user_id: str | None = None
+    turn: int = 0
 
 
 @dataclass

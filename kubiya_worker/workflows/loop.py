@@ -394,13 +394,18 @@ class Loop(Asking):
             await self._end_member(status, failure)
             return
         self._status, self._error = status, failure
-        patch = {"status": status, **({"error_message": failure} if failure else {})}
+        spent = {"response": self._conversation.last_text(), "usage": self._total().wire()}
+        patch = {"status": status, **spent, **({"error_message": failure} if failure else {})}
+        report = calls.ReportInput(
+            self._input.execution_id,
+            self._outbox,
+            patch,
+            messages=self._conversation.messages,
+            user_id=self._input.user_metadata.get("user_id"),
+            turn=self._turn,
+        )
         try:
-            await workflow.execute_local_activity(
-                names.END_EXECUTION,
-                calls.ReportInput(self._input.execution_id, self._outbox, patch),
-                **options.LOCAL,
-            )
+            await workflow.execute_local_activity(names.END_EXECUTION, report, **options.LOCAL)
         except outcomes.LOCAL_FAILURE as error:  # refused: the workflow's own end says it too
             workflow.logger.warning("end.refused %s", outcomes.cause_of(error))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from temporalio.client import Client
 
-from tests.support.stack import Stack
+from tests.support.stack import Stack, wait_until
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
 FILES = {"name": "files", "type": "file_system", "configuration": {}}
@@ -120,7 +120,10 @@ def test_cancel_stops_a_running_tool_and_the_status_stays(stack: Stack) -> None:
             assert event["data"]["status"] == "failed"
             break
     assert not marker.exists()
+    wait_until(lambda: stack.execution(execution)["usage"], 30, "the usage of a cancelled run")
     assert stack.execution(execution)["status"] == "cancelled"
+    kept = stack.call("GET", f"/executions/{execution}/session")["messages"]
+    assert [message["role"] for message in kept] == ["user", "assistant"], "what was said before stays readable"
 
 
 def test_pause_holds_the_next_step_until_resume(stack: Stack) -> None:
