@@ -58,7 +58,7 @@ def words(*known: str) -> Complete:
     """One of a few words, in whatever case they are begun."""
 
     def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(word) for word in known if word.startswith(incomplete.upper())]
+        return [CompletionItem(word) for word in known if word.lower().startswith(incomplete.lower())]
 
     return complete
 

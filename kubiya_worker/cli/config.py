@@ -11,13 +11,11 @@ from pathlib import Path
 import click
 
 from kubiya_worker.cli.completion import files, options
+from kubiya_worker.cli.options import config_file
 from kubiya_worker.cli.terminal import Paint
 from kubiya_worker.errors import ConfigurationError, UsageError
 from kubiya_worker.settings import describe, sources
 from kubiya_worker.settings.table import OPTIONS, Option
-
-_DEFAULT = "[default: ~/.kubiya/worker-config.yaml]"
-_FILE = click.option("--config", shell_complete=files, help=f"Configuration file.  {_DEFAULT}")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,7 +24,7 @@ def config() -> None:
 
 
 @config.command()
-@_FILE
+@config_file
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def show(config: str | None, as_json: bool) -> None:
     """Show what is set, with secrets hidden."""
@@ -40,7 +38,7 @@ def show(config: str | None, as_json: bool) -> None:
 
 @config.command()
 @click.argument("name", required=False, shell_complete=options)
-@_FILE
+@config_file
 def explain(name: str | None, config: str | None) -> None:
     """Say where each value comes from, or all about the option NAME."""
     paint = Paint.for_stream(sys.stdout)

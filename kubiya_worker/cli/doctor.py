@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from kubiya_worker.cli.completion import files, queues
+from kubiya_worker.cli.options import config_file, settings
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.doctor import FAIL, PASS, SKIP, WARN, Report, checks, examine
 from kubiya_worker.doctor.check import Result
@@ -18,19 +18,19 @@ from kubiya_worker.settings import Settings, resolve
 
 
 @click.command()
-@click.option("--queue-id", shell_complete=queues, help="Worker queue, by id or name (or QUEUE_ID).")
-@click.option("--config", shell_complete=files, help="Configuration file.  [default: ~/.kubiya/worker-config.yaml]")
+@settings("queue_id")
+@config_file
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def doctor(queue_id: str | None, config: str | None, as_json: bool) -> int:
     """Examine this host, the network, the control plane, Temporal and the model endpoint."""
-    settings: Settings | None = None
+    given: Settings | None = None
     problem: WorkerError | None = None
     try:
-        settings = resolve({"queue_id": queue_id}, os.environ, config)
+        given = resolve({"queue_id": queue_id}, os.environ, config)
     except WorkerError as error:
         problem = error
     home = Path("~/.kubiya").expanduser()
-    todo, probe = checks(settings, problem, home, os.environ)
+    todo, probe = checks(given, problem, home, os.environ)
     report = Report()
     try:
         for result in examine(todo, report):

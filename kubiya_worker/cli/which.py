@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kubiya_worker.cli.completion import queues
+from kubiya_worker.cli.options import queue_option
 from kubiya_worker.errors import UsageError
 from kubiya_worker.launch import containers
 from kubiya_worker.launch import home as homes
@@ -20,9 +20,7 @@ def which(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option("--instance", type=int, default=1, help="Which one, where several run.  [default: 1]")(
         command
     )
-    return click.option("--queue-id", shell_complete=queues, help="The worker's queue, by id or name (or QUEUE_ID).")(
-        command
-    )
+    return queue_option("The worker's queue, by id or name")(command)
 
 
 def home_of(queue_id: str | None, instance: int) -> Home:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from kubiya_worker.cli.completion import files, queues
+from kubiya_worker.cli.options import config_file, settings
 from kubiya_worker.errors import Unavailable, WorkerError
 from kubiya_worker.settings import Settings, resolve
 
@@ -17,8 +17,8 @@ CONNECT: Final = 15.0  # seconds
 
 
 @click.command("replay")
-@click.option("--queue-id", shell_complete=queues, help="Worker queue, by id or name (or QUEUE_ID).")
-@click.option("--config", shell_complete=files, help="Configuration file.  [default: ~/.kubiya/worker-config.yaml]")
+@settings("queue_id")
+@config_file
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each execution, and one for all.")
 def replay(queue_id: str | None, config: str | None, as_json: bool) -> int:
     """Replay the queue's open executions against this installation's workflow code; nothing is changed.
@@ -28,7 +28,7 @@ def replay(queue_id: str | None, config: str | None, as_json: bool) -> int:
     return asyncio.run(_replay(resolve({"queue_id": queue_id}, os.environ, config), as_json))
 
 
-async def _replay(settings: Settings, as_json: bool) -> int:
+async def _replay(given: Settings, as_json: bool) -> int:
     from kubiya_worker import __version__, extensions
     from kubiya_worker.control_plane.client import ControlPlane
     from kubiya_worker.payloads.converter import Payloads
@@ -36,22 +36,22 @@ async def _replay(settings: Settings, as_json: bool) -> int:
     from kubiya_worker.process import temporal
     from kubiya_worker.protocol import names
 
-    payloads = Payloads.open(settings.payloads)
-    control_plane = ControlPlane(settings.control_plane_url, settings.api_key, read_timeout=10.0)
-    told: dict[str, Any] = {"hostname": settings.worker_hostname}
-    registration = control_plane.start_worker(settings.queue_id, sdk_version=__version__, system_info=told)
+    payloads = Payloads.open(given.payloads)
+    control_plane = ControlPlane(given.control_plane_url, given.api_key, read_timeout=10.0)
+    told: dict[str, Any] = {"hostname": given.worker_hostname}
+    registration = control_plane.start_worker(given.queue_id, sdk_version=__version__, system_info=told)
     good = bad = 0
     try:
         try:
-            connecting = temporal.connect(settings, registration, "kubiya-replay", payloads)
+            connecting = temporal.connect(given, registration, "kubiya-replay", payloads)
             client = await asyncio.wait_for(connecting, CONNECT)
         except TimeoutError:
-            address = settings.temporal_host or registration.temporal_host
+            address = given.temporal_host or registration.temporal_host
             raise Unavailable(f"Temporal at {address} does not answer", remedy="Run kubiya doctor") from None
-        found = extensions.load(settings.extensions, names.OURS)
+        found = extensions.load(given.extensions, names.OURS)
         for fault in found.faults:
             click.echo(f"kubiya worker: {fault}", err=True)
-        queue = settings.task_queue or registration.task_queue_name
+        queue = given.task_queue or registration.task_queue_name
         async for one in replaying.replay(client, queue, found.workflows):
             good, bad = good + (one.fault is None), bad + (one.fault is not None)
             if as_json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kubiya_worker.cli.completion import files, levels, queues
+from kubiya_worker.cli.options import config_file, queue_option, settings
 from kubiya_worker.errors import UsageError
 from kubiya_worker.launch import home as homes
 from kubiya_worker.settings import resolve
@@ -20,23 +20,16 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--queue-id", shell_complete=queues, help="Worker queue, by id or name (or QUEUE_ID).")
+@settings("queue_id")
 @click.option("--instance", type=int, default=1, help="Number of this worker, where a host has several of a queue.")
 @click.option("--system", is_flag=True, help="A hardened unit of the host instead of one of this user.")
 @click.option("--print", "print_only", is_flag=True, help="Show what would be written, and write nothing.")
 @click.option("--wait-timeout", type=float, default=60.0, help="Seconds to wait until it polls.  [default: 60]")
 @click.option("--no-wait", is_flag=True, help="Do not wait until it polls.")
-@click.option("--control-plane-url", help="Control plane (or CONTROL_PLANE_GATEWAY_URL, CONTROL_PLANE_URL).")
-@click.option(
-    "--api-key-file", shell_complete=files, help="File that holds the API key (or KUBIYA_API_KEY in the environment)."
-)
-@click.option("--config", shell_complete=files, help="Configuration file.  [default: ~/.kubiya/worker-config.yaml]")
-@click.option("--model", "model_override", help="Model for every agent on this worker.")
-@click.option("--heartbeat-interval", help="Seconds between heartbeats.  [default: 30]")
-@click.option("--grace-period", help="Time that running steps have when it is stopped.  [default: 30]")
-@click.option("--max-concurrent-activities", help="Steps that run at the same time.  [default: 10]")
-@click.option("--log-level", shell_complete=levels, help="DEBUG, INFO, WARNING or ERROR.  [default: INFO]")
-@click.option("--metrics-port", help="Port of /metrics, /healthz and /readyz.")
+@settings("control_plane_url", "api_key_file")
+@config_file
+@settings("model_override", "heartbeat_interval", "grace_period", "max_concurrent_activities", "log_level")
+@settings("metrics_port")
 def install(
     config: str | None,
     instance: int,
@@ -52,10 +45,10 @@ def install(
     """
     from kubiya_worker.launch import launchd, preflight, service, systemd
 
-    settings = resolve(flags, os.environ, config)
-    homes.find(settings.queue_id, instance)  # refuses what cannot be a name
+    given = resolve(flags, os.environ, config)
+    homes.find(given.queue_id, instance)  # refuses what cannot be a name
     found = origins(flags, os.environ, config)
-    made, notes = service.plan(settings, found, os.environ, sys.executable, instance=instance, system=system)
+    made, notes = service.plan(given, found, os.environ, sys.executable, instance=instance, system=system)
     for note in notes:
         _say(note)
     mac = sys.platform == "darwin"
@@ -64,7 +57,7 @@ def install(
         return
     if not mac:
         systemd.usable(system=system)
-    preflight.check(settings)
+    preflight.check(given)
     if mac:
         launchd.install(made, _say)
     else:
@@ -75,21 +68,21 @@ def install(
 
 
 @click.command()
-@click.option("--queue-id", shell_complete=queues, help="The worker's queue, as it was named (or QUEUE_ID).")
+@queue_option("The worker's queue, as it was named")
 @click.option("--instance", type=int, default=1, help="Which one, where several are installed.  [default: 1]")
 @click.option("--system", is_flag=True, help="The unit of the host instead of this user's.")
 def uninstall(queue_id: str | None, instance: int, system: bool) -> None:
     """Stop a worker's service (running work finishes first), disable it and remove it. Its state stays."""
     from kubiya_worker.launch import launchd, systemd
 
-    queue = queue_id or os.environ.get("QUEUE_ID", "").strip()
-    if not queue:
+    named = queue_id or os.environ.get("QUEUE_ID", "").strip()
+    if not named:
         raise UsageError("No queue is given", remedy="Use --queue-id Q, or set QUEUE_ID")
-    homes.find(queue, instance)
+    homes.find(named, instance)
     if sys.platform == "darwin":
-        launchd.uninstall(queue, instance, _say)
+        launchd.uninstall(named, instance, _say)
     else:
-        systemd.uninstall(queue, instance, system=system, say=_say)
+        systemd.uninstall(named, instance, system=system, say=_say)
 
 
 def _print(made: Service, mac: bool) -> None:

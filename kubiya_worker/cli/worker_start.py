@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from kubiya_worker.cli.completion import files, levels, queues
+from kubiya_worker.cli.options import config_file, settings
 from kubiya_worker.cli.terminal import clean
 from kubiya_worker.errors import EX_TEMPFAIL, ConfigurationError, TemporaryFailure, UsageError, WorkerError
 from kubiya_worker.launch import home as homes
@@ -26,19 +25,6 @@ WORKER_SAYS: Final = "kubiya worker: "  # how its last word begins (process/main
 SHOWN: Final = 20  # lines of the log when a start fails
 
 
-SIZE: Final = re.compile(r"(\d+)([bkmg]?)", re.IGNORECASE)
-
-
-def _bytes(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
-    """A size as Docker has it."""
-    if value is None:
-        return None
-    found = SIZE.fullmatch(value)
-    if not found:
-        raise click.BadParameter(f"{value!r} is not a size such as 512m or 2g")
-    return int(found[1]) << {"": 0, "b": 0, "k": 10, "m": 20, "g": 30}[found[2].lower()]
-
-
 class _Start(click.Command):
     """Leaves blank words out: the worker guide's example of log rotation has blanks behind a line's backslash."""
 
@@ -47,44 +33,16 @@ class _Start(click.Command):
 
 
 @click.command(cls=_Start)
-@click.option("--queue-id", shell_complete=queues, help="Worker queue, by id or name (or QUEUE_ID).")
-@click.option("--type", "deployment_type", help="Deployment type: local or docker.  [default: local]")
-@click.option("-d", "--daemon", "daemon_mode", is_flag=True, default=None, help="Run in the background, supervised.")
+@settings("queue_id", "deployment_type", "daemon_mode")
 @click.option("--instance", type=int, default=1, help="Number of this worker, where a host has several of a queue.")
 @click.option("--wait-timeout", type=float, default=60.0, help="-d: seconds to wait until it polls.  [default: 60]")
 @click.option("--no-wait", is_flag=True, help="-d: do not wait until it polls.")
-@click.option("--control-plane-url", help="Control plane (or CONTROL_PLANE_GATEWAY_URL, CONTROL_PLANE_URL).")
-@click.option(
-    "--api-key-file", shell_complete=files, help="File that holds the API key (or KUBIYA_API_KEY in the environment)."
-)
-@click.option("--config", shell_complete=files, help="Configuration file.  [default: ~/.kubiya/worker-config.yaml]")
-@click.option("--model", "model_override", help="Model for every agent on this worker.")
-@click.option("--heartbeat-interval", help="Seconds between heartbeats.  [default: 30]")
-@click.option("--grace-period", help="Time that running steps have after SIGTERM.  [default: 30]")
-@click.option("--max-concurrent-activities", help="Steps that run at the same time.  [default: 10]")
-@click.option("--log-level", shell_complete=levels, help="DEBUG, INFO, WARNING or ERROR.  [default: INFO]")
-@click.option("--metrics-port", help="Port of /metrics, /healthz and /readyz; 0 takes a free one.")
-@click.option("--max-log-size", help="-d: bytes of a log file before it is rotated.  [default: 104857600]")
-@click.option("--max-log-backups", help="-d: rotated log files to keep.  [default: 5]")
-@click.option("--package-version", help="Version of the worker to run with.  [default: this one]")
-@click.option("--local-wheel", shell_complete=files, help="Wheel file of the worker to run with.")
-@click.option("--package-source", help="Any of: a version, a file, git+https://…, owner/repo@ref.")
-@click.option("--no-cache", is_flag=True, default=None, help="Install without the cache of packages.")
-@click.option("--no-update", is_flag=True, default=None, help="Keep the packages that are installed.")
-@click.option(
-    "--image", default="", help="--type=docker: the worker's image.  [default: ghcr.io/kubiyabot/agent-worker]"
-)
-@click.option("--image-tag", default="latest", help="--type=docker: its tag.  [default: latest]")
-@click.option(
-    *("--pull", "pull"),
-    type=bool,
-    is_flag=False,
-    flag_value=True,
-    default=True,
-    help="--type=docker: fetch the newest image of that tag first; --pull=false does not.  [default: true]",
-)
-@click.option("--memory", callback=_bytes, help="--type=docker: most memory, such as 512m or 2g.")
-@click.option("--cpus", type=click.FloatRange(0, min_open=True), help="--type=docker: most cores, such as 1.5.")
+@settings("control_plane_url", "api_key_file")
+@config_file
+@settings("model_override", "heartbeat_interval", "grace_period", "max_concurrent_activities", "log_level")
+@settings("metrics_port", "max_log_size", "max_log_backups")
+@settings("package_version", "local_wheel", "package_source", "no_cache", "no_update")
+@settings("image", "image_tag", "pull", "memory", "cpus")
 @click.option("--api-key", "api_key_on_argv", hidden=True, help="Refused: argv is visible to every user.")
 def start(
     config: str | None,
@@ -92,11 +50,6 @@ def start(
     instance: int,
     wait_timeout: float,
     no_wait: bool,
-    image: str,
-    image_tag: str,
-    pull: bool,
-    memory: int | None,
-    cpus: float | None,
     **flags: Any,
 ) -> int:
     """Run a worker in the foreground until it is stopped, or with -d in the background, supervised."""
@@ -105,19 +58,18 @@ def start(
             "An API key on the command line is visible to every user of this host",
             remedy="Set KUBIYA_API_KEY, or use --api-key-file; and replace that key",
         )
-    settings = resolve(flags, os.environ, config)
-    if settings.deployment_type == "docker":
+    found = resolve(flags, os.environ, config)
+    if found.deployment_type == "docker":
         from kubiya_worker.launch import docker
 
-        chosen = docker.Image(image or docker.DEFAULT_IMAGE, image_tag, pull, memory, cpus)
-        return docker.run(settings, chosen, detach=settings.daemon_mode, say=_say)
-    if settings.daemon_mode:
-        return daemonize(homes.find(settings.queue_id, instance), settings, 0.0 if no_wait else wait_timeout)
+        return docker.run(found, detach=found.daemon_mode, say=_say)
+    if found.daemon_mode:
+        return daemonize(homes.find(found.queue_id, instance), found, 0.0 if no_wait else wait_timeout)
     try:
-        home: Home | None = homes.find(settings.queue_id, instance)
+        home: Home | None = homes.find(found.queue_id, instance)
     except ConfigurationError:
         home = None  # no home directory: a container
-    local.exec_worker(settings, home, _say)
+    local.exec_worker(found, home, _say)
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from kubiya_worker.cli.completion import queues
+from kubiya_worker.cli.options import config_file, queue_option
 from kubiya_worker.cli.worker_status import size
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.launch import home as homes
@@ -19,9 +19,9 @@ from kubiya_worker.launch import report
 
 
 @click.command("support-bundle")
-@click.option("--queue-id", shell_complete=queues, help="Only workers of this queue (or QUEUE_ID).  [default: all]")
+@queue_option("Without it all workers of this host; else those of this queue")
 @click.option("--output", "-o", help="File or folder.  [default: kubiya-support-….tar.gz here]")
-@click.option("--config", help="Configuration file.  [default: ~/.kubiya/worker-config.yaml]")
+@config_file
 def bundle(queue_id: str | None, output: str | None, config: str | None) -> None:
     """Pack what helps to find a fault: doctor, settings, state, logs, versions, figures. No secrets: that is checked.
 

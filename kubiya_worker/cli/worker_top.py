@@ -13,7 +13,7 @@ from typing import Final
 import click
 
 from kubiya_worker.cli import top_view
-from kubiya_worker.cli.completion import queues
+from kubiya_worker.cli.options import queue_option
 from kubiya_worker.cli.screen import Screen
 from kubiya_worker.cli.terminal import Paint
 from kubiya_worker.cli.top_view import Approvals
@@ -28,7 +28,7 @@ COUNTED: Final = 0.2  # seconds over which --once counts CPU
 
 
 @click.command()
-@click.option("--queue-id", shell_complete=queues, help="Only workers of this queue (or QUEUE_ID).  [default: all]")
+@queue_option("Without it all workers of this host; else those of this queue")
 @click.option("--once", is_flag=True, help="Print it once and leave; so it is too when the output is no terminal.")
 @click.option(
     "--interval", type=click.FloatRange(0.2, 3600), default=2.0, help="Seconds between two looks.  [default: 2]"

@@ -13,8 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
@@ -24,13 +23,13 @@ from kubiya_worker.errors import ConfigurationError, NotAllowed, TemporaryFailur
 from kubiya_worker.payloads.converter import KEYS_VARIABLE
 from kubiya_worker.payloads.keys import KeyRing
 from kubiya_worker.settings import Settings
+from kubiya_worker.settings.file import text_of
 from kubiya_worker.settings.table import OPTIONS
 
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
-DEFAULT_IMAGE: Final = "ghcr.io/kubiyabot/agent-worker"
 LABEL: Final = "kubiya.worker"
 QUEUE_LABEL: Final = "kubiya.queue-id"
 CREATOR_LABEL: Final = "kubiya.created-by"
@@ -39,50 +38,40 @@ SECRETS: Final = "/run/kubiya"  # a volume: the root file system is read-only
 STOP_SLACK: Final = 10  # seconds over the worker's grace period before the engine kills
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
-# Variables that the worker in the container gets as they are here.
-RULES: Final = "policy-rules"
-PASSED: Final = (
-    *("OPENAI_BASE_URL", "LITELLM_API_BASE", "LITELLM_DEFAULT_MODEL", "ENVIRONMENT_NAME", "WORKER_HOSTNAME"),
-    *(
-        "KUBIYA_DEBUG",
-        "KUBIYA_LOG_FORMAT",
-        "KUBIYA_PAYLOAD_COMPRESSION",
-        "KUBIYA_METRICS_PORT",
-        "TEMPORAL_HOST",
-        "TEMPORAL_NAMESPACE",
-        "SINGLE_EXECUTION",
-        "KUBIYA_SINGLE_EXECUTION_MODE",
-    ),
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+# Beside the table: variables that libraries of the worker read.
+PROXIES: Final = (
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
 )
+# Told in any case, under the names that the worker guide has.
+TOLD: Final = {
+    "queue_id": "QUEUE_ID",
+    "control_plane_url": "CONTROL_PLANE_URL",
+    "log_level": "LOG_LEVEL",
+    "heartbeat_interval": "HEARTBEAT_INTERVAL",
+    "grace_period": "KUBIYA_GRACE_PERIOD",
+    "max_concurrent_activities": "MAX_CONCURRENT_ACTIVITIES",
+}
 
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Image:
-    """`pull`: fetch it first, if the registry has a newer one. `memory` is in bytes, `cpus` a number of cores."""
-
-    name: str = DEFAULT_IMAGE
-    tag: str = "latest"
-    pull: bool = True
-    memory: int | None = None
-    cpus: float | None = None
-
-    @property
-    def reference(self) -> str:
-        return f"{self.name}:{self.tag}"
-
-
-def run(settings: Settings, image: Image, *, detach: bool, say: Say) -> int:
+def run(settings: Settings, *, detach: bool, say: Say) -> int:
     """The worker's exit code; with `detach` 0 once the container runs. Raises WorkerError with the remedy."""
+    files = {**secrets_of(settings), **files_of(settings)}
     client = connect()
     try:
-        _have_image(client, image, say)
+        _have_image(client, settings, say)
         _refuse_second(client, settings.queue_id)
-        container = _create(client, settings, image, detach=detach)
+        container = _create(client, settings, detach=detach)
         try:
-            container.put_archive(SECRETS, _archive({**secrets_of(settings), **_rules(settings)}))
+            container.put_archive(SECRETS, _archive(files))
             container.start()
         except BaseException:
             container.remove(force=True, v=True)
@@ -92,7 +81,7 @@ def run(settings: Settings, image: Image, *, detach: bool, say: Say) -> int:
             return 0
         return _follow(container, settings)
     except _api_error() as error:
-        raise _explained(error, image) from error
+        raise _explained(error, settings) from error
     finally:
         client.close()
 
@@ -130,47 +119,41 @@ def containers(client: DockerClient, queue_id: str | None = None) -> list[Contai
 
 
 def secrets_of(settings: Settings) -> dict[str, str]:
-    """By the variable that names them; the payload keys as their file has them. ConfigurationError if that is wrong."""
+    """By the variable that names them."""
     found = {option.env[0]: getattr(settings, option.name) for option in OPTIONS if option.secret}
-    if settings.payloads.keys_file:
-        found[KEYS_VARIABLE.removesuffix("_FILE")] = KeyRing(settings.payloads.keys_file).text
     return {name: value for name, value in found.items() if value}
 
 
-def environment_of(settings: Settings, environ: dict[str, str]) -> dict[str, str]:
-    """What the container's configuration shows. Pure."""
-    passed = {name: environ[name] for name in PASSED if environ.get(name)}
-    return {
-        **passed,
-        "QUEUE_ID": settings.queue_id,
-        "CONTROL_PLANE_URL": settings.control_plane_url,
-        "LOG_LEVEL": settings.log_level,
-        "HEARTBEAT_INTERVAL": f"{settings.heartbeat_interval:g}",
-        "KUBIYA_GRACE_PERIOD": f"{settings.grace_period:g}",
-        "MAX_CONCURRENT_ACTIVITIES": str(settings.max_concurrent_activities),
-        **{f"{name}_FILE": f"{SECRETS}/{name}" for name in secrets_of(settings)},
-        **({"KUBIYA_MODEL_OVERRIDE": settings.model_override} if settings.model_override else {}),
-        **_enforcement(settings),
-    }
+def files_of(settings: Settings) -> dict[str, str]:
+    """Files of this host that the settings name, by the variable that does. ConfigurationError if one is wrong."""
+    found: dict[str, str] = {}
+    for option in OPTIONS:
+        value = getattr(settings, option.name, None)
+        if option.role != "file" or not value:
+            continue
+        try:
+            path = Path(value).expanduser()
+            found[option.env[0]] = KeyRing(path).text if option.env[0] == KEYS_VARIABLE else path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{option.env[0]}: {value} cannot be read: {error}") from error
+    return found
 
 
-def _rules(settings: Settings) -> dict[str, str]:
-    """The host's own rules, which a container cannot see otherwise."""
-    if not settings.policy_file:
-        return {}
-    try:
-        return {RULES: Path(settings.policy_file).expanduser().read_text(encoding="utf-8")}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"The policy file {settings.policy_file} cannot be read: {error}") from error
-
-
-def _enforcement(settings: Settings) -> dict[str, str]:
-    """A container that does not know of the policy service, or of the rules, would run what they deny."""
-    file = {"KUBIYA_POLICY_FILE": f"{SECRETS}/{RULES}"} if settings.policy_file else {}
-    if not settings.enforce_enabled:
-        return file
-    url = {"ENFORCER_SERVICE_URL": settings.enforcer_url} if settings.enforcer_url else {}
-    return {"KUBIYA_ENFORCE_ENABLED": "true", "KUBIYA_ENFORCE_TIMEOUT": f"{settings.enforcer_timeout:g}", **url, **file}
+def environment_of(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """What the container's configuration shows: settings that are not the default, secrets as names of files. Pure."""
+    found = {name: environ[name] for name in (*PROXIES, "WORKER_HOSTNAME") if environ.get(name)}
+    for option in OPTIONS:
+        value = getattr(settings, option.name, None)
+        if value in (None, "") or not option.env or option.name == "worker_hostname":  # the container has its own
+            continue
+        name = TOLD.get(option.name, option.env[0])
+        if option.secret:
+            found[f"{name}_FILE"] = f"{SECRETS}/{name}"
+        elif option.role == "file":
+            found[name] = f"{SECRETS}/{name}"
+        elif option.role == "worker" and (option.name in TOLD or value != option.default):
+            found[name] = text_of(value)
+    return found
 
 
 def network_of(settings: Settings, system: str) -> dict[str, Any]:
@@ -180,20 +163,20 @@ def network_of(settings: Settings, system: str) -> dict[str, Any]:
     return {"extra_hosts": {"host.docker.internal": "host-gateway"}} if system == "Linux" else {}
 
 
-def _create(client: DockerClient, settings: Settings, image: Image, *, detach: bool) -> Container:
+def _create(client: DockerClient, settings: Settings, *, detach: bool) -> Container:
     """Not started. With `detach` it comes back after a crash and after the engine's restart."""
     limits: dict[str, Any] = {}
-    if image.memory:
-        limits["mem_limit"] = image.memory
-    if image.cpus:
-        limits["nano_cpus"] = int(image.cpus * 1e9)
+    if settings.memory:
+        limits["mem_limit"] = settings.memory
+    if settings.cpus:
+        limits["nano_cpus"] = int(settings.cpus * 1e9)
     if detach:
         limits["restart_policy"] = {"Name": "unless-stopped"}
     container: Container = client.containers.create(
-        image.reference,
+        settings.image_reference,
         command=["worker", "start", "--type=local"],
         name=f"kubiya-worker-{settings.queue_id}",
-        environment=environment_of(settings, dict(os.environ)),
+        environment=environment_of(settings, os.environ),
         labels={LABEL: "true", QUEUE_LABEL: settings.queue_id, CREATOR_LABEL: "kubiya-cli"},
         read_only=True,
         tmpfs={"/tmp": "mode=1777"},  # noqa: S108 - inside the container
@@ -269,38 +252,39 @@ def _refuse_second(client: DockerClient, queue_id: str) -> None:
         container.remove(v=True)
 
 
-def _have_image(client: DockerClient, image: Image, say: Say) -> None:
+def _have_image(client: DockerClient, settings: Settings, say: Say) -> None:
     """Pulls with a line for each step. An image that is here serves when the registry cannot be reached."""
     from docker.errors import APIError, ImageNotFound
 
+    image = settings.image_reference
     try:
-        here = bool(client.images.get(image.reference))
+        here = bool(client.images.get(image))
     except ImageNotFound:
         here = False
-    if image.pull:
-        say(f"pulling {image.reference}")
+    if settings.pull:
+        say(f"pulling {image}")
         try:
-            for line in client.api.pull(image.name, tag=image.tag, stream=True, decode=True):
+            for line in client.api.pull(settings.image, tag=settings.image_tag, stream=True, decode=True):
                 if line.get("error"):
-                    raise Unavailable(f"{image.reference} cannot be pulled: {line['error']}")
+                    raise Unavailable(f"{image} cannot be pulled: {line['error']}")
                 if line.get("status", "").startswith(("Digest", "Status", "Pull complete")):
                     say(" ".join(filter(None, (line.get("id"), line["status"]))))
         except (APIError, Unavailable) as error:
             if not here:
                 raise Unavailable(
-                    f"The image {image.reference} cannot be pulled: {getattr(error, 'explanation', None) or error}",
+                    f"The image {image} cannot be pulled: {getattr(error, 'explanation', None) or error}",
                     remedy="Check --image and --image-tag, the registry and `docker login`",
                 ) from error
             say(f"cannot be pulled ({getattr(error, 'explanation', None) or error}); the image that is here serves")
     elif not here:
-        raise ConfigurationError(f"There is no image {image.reference} here", remedy="Leave out --pull=false")
+        raise ConfigurationError(f"There is no image {image} here", remedy="Leave out --pull=false")
 
 
-def _explained(error: Exception, image: Image) -> WorkerError:
+def _explained(error: Exception, settings: Settings) -> WorkerError:
     text = str(getattr(error, "explanation", None) or error)
     if "exec format error" in text or "does not match the specified platform" in text:
         return ConfigurationError(
-            f"The image {image.reference} is for another processor than this one ({platform.machine()})",
+            f"The image {settings.image_reference} is for another processor than this one ({platform.machine()})",
             remedy="Use an image that is built for it",
         )
     return Unavailable(f"The Docker engine says: {text}")

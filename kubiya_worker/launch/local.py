@@ -24,10 +24,6 @@ from kubiya_worker.process.main import main
 if __name__ == "__main__":
     main()
 '''
-PATHS: Final = (
-    *("payload_keys_file", "payload_storage", "temporal_tls_cert", "temporal_tls_key", "temporal_tls_ca"),
-    *("workspace", "alive_file", "ready_file", "status_file", "policy_file"),
-)
 
 
 def check_server_installed() -> None:
@@ -69,9 +65,7 @@ def worker_environment(settings: Settings, environ: Mapping[str, str]) -> dict[s
 
 def _told(option: Option, value: Any) -> str:
     """A value as a variable has it, in whatever folder it is read."""
-    if option.name in PATHS and "://" not in value:
-        return str(Path(value).expanduser().absolute())
-    return text_of(value)
+    return option.parse.absolute(value) if option.parse.absolute else text_of(value)
 
 
 def payload_variables(environ: Mapping[str, str]) -> dict[str, str]:

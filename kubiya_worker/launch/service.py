@@ -26,8 +26,8 @@ PREFIX: Final = "kubiya-worker"
 # Of the table: what the service decides itself, or what its command line says.
 OWN: Final = frozenset(
     {"queue_id", "deployment_type", "daemon_mode", "api_key_file", "max_log_size", "max_log_backups"}
+    | {"image", "image_tag", "pull", "memory", "cpus"}
 )
-PLACES: Final = ("alive_file", "ready_file", "status_file", "workspace")
 SWITCHES: Final = ("no_cache", "no_update")
 # Handed over as secrets are.
 PRIVATE_FILES: Final = (
@@ -103,7 +103,7 @@ def plan(
                 secrets[option.env[0]] = value
         elif origin.source == DEFAULT or option.name in OWN or value is None:
             continue
-        elif option.name in PLACES:
+        elif option.role == "place":
             notes.append(f"{origin.source} is not taken over: a service has its own folders")
         elif option.name in SWITCHES:
             argv += [option.flag] if value and option.flag else []
@@ -111,10 +111,9 @@ def plan(
             notes.append(f"{origin.source}: {option.key or option.name} is not taken over")
         elif option.name in PRIVATE_FILES:
             files[option.env[0]] = _absolute(value)
-        elif option.name == "extensions":
-            environment[option.env[0]] = ",".join(_absolute(part.strip()) for part in value.split(",") if part.strip())
         else:
-            environment[option.env[0]] = text_of(value)
+            told = option.parse.absolute(value) if option.parse.absolute else text_of(value)
+            environment[option.env[0]] = told
     for name in CARRIED:
         value = environ.get(name, "").strip()
         if value and _has_password(value):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -12,16 +13,25 @@ QUEUE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?")
 UNITS: Final = {"s": 1, "m": 60, "h": 3600}
+SIZE: Final = re.compile(r"(\d+)([bkmg]?)", re.IGNORECASE)
+SHIFTS: Final = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30}
+_SIZE: Final = "^[0-9]+[bBkKmMgG]?$"
 WORDS: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Called with a raw value it gives the parsed one; ValueError says what is wanted. `schema` is JSON schema."""
+    """Called with a raw value it gives the parsed one; ValueError says what is wanted. `schema` is JSON schema.
+
+    `word` is what a usage line calls the value. `absolute`, of a kind that names files, gives a value that means the
+    same in every folder.
+    """
 
     wanted: str
     read: Callable[[str], Any]
     schema: dict[str, Any]
+    word: str = "TEXT"
+    absolute: Callable[[str], str] | None = None
 
     def __call__(self, value: Any) -> Any:
         try:
@@ -69,7 +79,7 @@ def choice(*words: str, upper: bool = False) -> Kind:
             raise ValueError
         return word
 
-    return Kind(f"one of {', '.join(words)}", read, {"enum": list(words)})
+    return Kind(f"one of {', '.join(words)}", read, {"enum": list(words)}, "|".join(words))
 
 
 def integer(low: int, high: int) -> Kind:
@@ -80,7 +90,7 @@ def integer(low: int, high: int) -> Kind:
         return number
 
     schema = {"type": "integer", "minimum": low, "maximum": high}
-    return Kind(f"a whole number from {low} to {high}", read, schema)
+    return Kind(f"a whole number from {low} to {high}", read, schema, "INTEGER")
 
 
 def _amount(number: float) -> str:
@@ -103,10 +113,45 @@ def seconds(low: float, high: float) -> Kind:
             {"type": "string", "pattern": f"^{DURATION.pattern}$"},
         ]
     }
-    return Kind(f"a time from {_amount(low)} to {_amount(high)}, such as 90, 300s or 5m", read, schema)
+    return Kind(f"a time from {_amount(low)} to {_amount(high)}, such as 90, 300s or 5m", read, schema, "TIME")
+
+
+def size(low: int, high: int) -> Kind:
+    """A number of bytes, or one with a unit as Docker has them: 512m, 2g."""
+
+    def read(value: str) -> int:
+        found = SIZE.fullmatch(value)
+        number = int(found[1]) << SHIFTS[found[2].lower()] if found else low - 1
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    schema = {"anyOf": [{"type": "integer", "minimum": low, "maximum": high}, {"type": "string", "pattern": _SIZE}]}
+    return Kind(f"a size from {low} to {high} bytes, such as 4096, 512m or 2g", read, schema, "SIZE")
+
+
+def _cores(value: str) -> float:
+    number = float(value)
+    if not 0 < number <= 4096:  # not a number is refused too
+        raise ValueError
+    return number
+
+
+def _located(value: str) -> str:
+    """One path; what has a scheme names no file."""
+    return value if "://" in value or not value else str(Path(value).expanduser().absolute())
+
+
+def _each_located(value: str) -> str:
+    return ",".join(_located(part.strip()) for part in value.split(",") if part.strip())
 
 
 text: Final = Kind("text", _text, {"type": "string"})
+path: Final = Kind("a file or folder", _text, {"type": "string"}, "PATH", _located)
+paths: Final = Kind("files and folders with commas between", _text, {"type": "string"}, "PATHS", _each_located)
+cores: Final = Kind(
+    "a number of cores such as 1.5", _cores, {"type": "number", "exclusiveMinimum": 0, "maximum": 4096}, "NUMBER"
+)
 queue_id: Final = Kind(
     "a queue's id or name: letters, digits, '.', '_', '-'; at most 128",
     _queue_id,
@@ -116,6 +161,7 @@ url: Final = Kind(
     "a URL such as https://control-plane.example.com, without a user name or password in it",
     _url,
     {"type": "string", "format": "uri"},
+    "URL",
 )
 level: Final = choice(*LEVELS, upper=True)
-boolean: Final = Kind("true or false", _boolean, {"type": "boolean"})
+boolean: Final = Kind("true or false", _boolean, {"type": "boolean"}, "BOOLEAN")

@@ -1,9 +1,9 @@
-"""The table of options. Flags, environment, configuration file, defaults and documentation all come from it."""
+"""The table of options. Flags, environment, configuration file, defaults, Helm values and reference come from it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from kubiya_worker.payloads.converter import (
     COMPRESSION,
@@ -16,12 +16,32 @@ from kubiya_worker.payloads.converter import (
     STORED_FROM,
 )
 from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL
-from kubiya_worker.settings.kinds import Kind, boolean, choice, integer, level, queue_id, seconds, text, url
+from kubiya_worker.settings.kinds import (
+    Kind,
+    boolean,
+    choice,
+    cores,
+    integer,
+    level,
+    path,
+    paths,
+    queue_id,
+    seconds,
+    size,
+    text,
+    url,
+)
+
+Role = Literal["worker", "place", "file", "launch"]
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option. `env` are variables, the first that is set wins; `key` is the dotted key of the file."""
+    """One option. `env` are variables, the first that is set wins; `key` is the dotted key of the file.
+
+    `role` says who is meant: `worker`, wherever it runs; `place`, where a worker on this host keeps its own files;
+    `file`, one of this host that a worker elsewhere has to be given; `launch`, how it is brought up here.
+    """
 
     name: str
     parse: Kind
@@ -31,6 +51,8 @@ class Option:
     key: str | None = None
     default: Any = None
     secret: bool = False
+    short: str = ""
+    role: Role = "worker"
 
 
 OPTIONS: Final[tuple[Option, ...]] = (
@@ -45,7 +67,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         DEFAULT_CONTROL_PLANE_URL,
     ),
     Option("api_key", text, "API key", None, ("KUBIYA_API_KEY",), "control_plane.api_key", secret=True),
-    Option("api_key_file", text, "File that holds the API key", "--api-key-file"),
+    Option("api_key_file", path, "File that holds the API key", "--api-key-file", role="launch"),
     Option("environment_name", text, "Environment", None, ("ENVIRONMENT_NAME",), default="default"),
     Option("worker_hostname", text, "Host name to report", None, ("WORKER_HOSTNAME",)),
     Option(
@@ -92,16 +114,17 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("temporal_namespace", text, "Temporal namespace", None, ("TEMPORAL_NAMESPACE",), "temporal.namespace"),
     Option("task_queue", text, "Temporal task queue", None, ("TEMPORAL_TASK_QUEUE",), "temporal.task_queue"),
     Option("temporal_tls", boolean, "TLS to Temporal (default: unless it is local)", None, ("TEMPORAL_TLS",)),
-    Option("temporal_tls_cert", text, "Client certificate file", None, ("TEMPORAL_TLS_CERT",)),
-    Option("temporal_tls_key", text, "Client key file", None, ("TEMPORAL_TLS_KEY",)),
-    Option("temporal_tls_ca", text, "CA file of the Temporal server", None, ("TEMPORAL_TLS_CA",)),
+    Option("temporal_tls_cert", path, "Client certificate file", None, ("TEMPORAL_TLS_CERT",), role="file"),
+    Option("temporal_tls_key", path, "Client key file", None, ("TEMPORAL_TLS_KEY",), role="file"),
+    Option("temporal_tls_ca", path, "CA file of the Temporal server", None, ("TEMPORAL_TLS_CA",), role="file"),
     Option(
         "payload_keys_file",
-        text,
+        path,
         "File of keys (0600) with which what Temporal keeps is encrypted",
         None,
         (KEYS_VARIABLE,),
         "payloads.keys_file",
+        role="file",
     ),
     Option(
         "payload_compression",
@@ -114,7 +137,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         "payload_storage",
-        text,
+        path,
         "Where large payloads are kept outside of Temporal: a folder, or s3://BUCKET",
         None,
         (STORAGE_VARIABLE,),
@@ -129,8 +152,24 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "payloads.storage_from",
         STORED_FROM,
     ),
-    Option("alive_file", text, "Liveness file", None, ("KUBIYA_ALIVE_FILE",), default="/tmp/worker-alive"),  # noqa: S108 - named by the guide
-    Option("ready_file", text, "Readiness file", None, ("KUBIYA_READY_FILE",), default="/tmp/worker-ready"),  # noqa: S108 - named by the guide
+    Option(
+        "alive_file",
+        path,
+        "Liveness file",
+        None,
+        ("KUBIYA_ALIVE_FILE",),
+        default="/tmp/worker-alive",  # noqa: S108 - named by the guide
+        role="place",
+    ),
+    Option(
+        "ready_file",
+        path,
+        "Readiness file",
+        None,
+        ("KUBIYA_READY_FILE",),
+        default="/tmp/worker-ready",  # noqa: S108 - the same
+        role="place",
+    ),
     Option(
         "metrics_port",
         integer(0, 65535),
@@ -140,11 +179,13 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "metrics.port",
     ),
     Option("metrics_host", text, "Its address", None, ("KUBIYA_METRICS_HOST",), "metrics.host", "127.0.0.1"),
-    Option("status_file", text, "File in which the worker says what it does", None, ("KUBIYA_STATUS_FILE",)),
-    Option("workspace", text, "Folder for the executions' workspaces", None, ("KUBIYA_WORKSPACE",)),
+    Option(
+        "status_file", path, "File in which the worker says what it does", None, ("KUBIYA_STATUS_FILE",), role="place"
+    ),
+    Option("workspace", path, "Folder for the executions' workspaces", None, ("KUBIYA_WORKSPACE",), role="place"),
     Option(
         "extensions",
-        text,
+        paths,
         "Python files and folders with custom activities, workflows and tools, commas between",
         None,
         ("KUBIYA_EXTENSIONS",),
@@ -154,11 +195,12 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("default_model", text, "Model for agents without one", None, ("LITELLM_DEFAULT_MODEL",)),
     Option(
         "model_prices",
-        text,
+        path,
         "Table of model prices, a YAML file (default: the public prices)",
         None,
         ("KUBIYA_MODEL_PRICES",),
         "models.prices",
+        role="file",
     ),
     Option("litellm_api_base", url, "Model gateway", None, ("LITELLM_API_BASE",)),
     Option("litellm_api_key", text, "Model gateway's key", None, ("LITELLM_API_KEY",), secret=True),
@@ -199,27 +241,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "policy.enforcer_timeout",
         2.0,
     ),
-    Option("policy_file", text, "File of rules of this host's own", None, ("KUBIYA_POLICY_FILE",), "policy.rules_file"),
-    # The file's keys for the daemon, Docker and activities: known, so that the guide's example file is accepted.
-    Option("deployment_type", choice("local", "docker"), "Deployment type", "--type", (), "deployment_type", "local"),
-    Option("daemon_mode", boolean, "Run as a daemon", "--daemon", (), "daemon_mode", False),
     Option(
-        "max_log_size",
-        integer(4096, 2**40),
-        "Bytes of a log file before it is rotated",
-        "--max-log-size",
-        ("KUBIYA_MAX_LOG_SIZE",),
-        "logging.max_size_bytes",
-        104_857_600,
-    ),
-    Option(
-        "max_log_backups",
-        integer(0, 1000),
-        "Rotated log files to keep",
-        "--max-log-backups",
-        (),
-        "logging.max_backups",
-        5,
+        "policy_file",
+        path,
+        "File of rules of this host's own",
+        None,
+        ("KUBIYA_POLICY_FILE",),
+        "policy.rules_file",
+        role="file",
     ),
     Option(
         "activity_timeout",
@@ -230,22 +259,104 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "resources.activity_timeout",
     ),
     # How a worker is brought up on this host; the worker itself does not use them.
-    Option("python_path", text, "Python interpreter for the worker", None, ("PYTHON_PATH",)),
+    Option(
+        "deployment_type",
+        choice("local", "docker"),
+        "Deployment type",
+        "--type",
+        (),
+        "deployment_type",
+        "local",
+        role="launch",
+    ),
+    Option(
+        "daemon_mode",
+        boolean,
+        "Run in the background, supervised",
+        "--daemon",
+        (),
+        "daemon_mode",
+        False,
+        short="-d",
+        role="launch",
+    ),
+    Option(
+        "max_log_size",
+        size(4096, 2**40),
+        "-d: bytes of a log file before it is rotated",
+        "--max-log-size",
+        ("KUBIYA_MAX_LOG_SIZE",),
+        "logging.max_size_bytes",
+        104_857_600,
+        role="launch",
+    ),
+    Option(
+        "max_log_backups",
+        integer(0, 1000),
+        "-d: rotated log files to keep",
+        "--max-log-backups",
+        (),
+        "logging.max_backups",
+        5,
+        role="launch",
+    ),
+    Option("python_path", text, "Python interpreter for the worker", None, ("PYTHON_PATH",), role="launch"),
     Option(
         "package_version",
         text,
-        "Version of the worker to install",
+        "Version of the worker to run with, else this one",
         "--package-version",
         ("KUBIYA_WORKER_PACKAGE_VERSION",),
+        role="launch",
     ),
-    Option("local_wheel", text, "Wheel file to install", "--local-wheel", ("KUBIYA_WORKER_LOCAL_WHEEL",)),
+    Option(
+        "local_wheel",
+        path,
+        "Wheel file of the worker to run with",
+        "--local-wheel",
+        ("KUBIYA_WORKER_LOCAL_WHEEL",),
+        role="launch",
+    ),
     Option(
         "package_source",
         text,
-        "What to install: a version, a file, git+https://…, owner/repo@ref",
+        "Any of: a version, a file, git+https://…, owner/repo@ref",
         "--package-source",
         ("KUBIYA_WORKER_PACKAGE_SOURCE",),
+        role="launch",
     ),
-    Option("no_cache", boolean, "Install without the cache of packages", "--no-cache", (), None, False),
-    Option("no_update", boolean, "Keep what is installed", "--no-update", (), None, False),
+    Option("no_cache", boolean, "Install without the cache of packages", "--no-cache", (), None, False, role="launch"),
+    Option("no_update", boolean, "Keep the packages that are installed", "--no-update", (), None, False, role="launch"),
+    Option(
+        "image",
+        text,
+        "--type=docker: the worker's image",
+        "--image",
+        (),
+        "docker.image",
+        "ghcr.io/kubiyabot/agent-worker",
+        role="launch",
+    ),
+    Option("image_tag", text, "--type=docker: its tag", "--image-tag", (), "docker.image_tag", "latest", role="launch"),
+    Option(
+        "pull",
+        boolean,
+        "--type=docker: fetch the newest image of that tag first; --pull=false does not",
+        "--pull",
+        (),
+        "docker.pull",
+        True,
+        role="launch",
+    ),
+    Option(
+        "memory",
+        size(6 << 20, 1 << 50),  # below 6 MiB no engine starts anything
+        "--type=docker: most memory, such as 512m or 2g",
+        "--memory",
+        (),
+        "docker.memory",
+        role="launch",
+    ),
+    Option("cpus", cores, "--type=docker: most cores, such as 1.5", "--cpus", (), "docker.cpus", role="launch"),
 )
+BY_NAME: Final = {option.name: option for option in OPTIONS}

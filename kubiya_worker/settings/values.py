@@ -68,6 +68,11 @@ class Settings:
     package_source: str | None = None
     no_cache: bool = False
     no_update: bool = False
+    image: str = "ghcr.io/kubiyabot/agent-worker"
+    image_tag: str = "latest"
+    pull: bool = True
+    memory: int | None = None
+    cpus: float | None = None
 
     @property
     def workspace_root(self) -> Path:
@@ -76,6 +81,10 @@ class Settings:
     @property
     def model_prices_file(self) -> Path | None:
         return Path(self.model_prices).expanduser() if self.model_prices else None
+
+    @property
+    def image_reference(self) -> str:
+        return f"{self.image}:{self.image_tag}"
 
     @property
     def payloads(self) -> Options:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+import click
 import pytest
 
+from kubiya_worker.cli import options
 from kubiya_worker.cli.main import call, cli
+from kubiya_worker.cli.worker_start import start
 from kubiya_worker.launch import docker
 from kubiya_worker.settings import Settings
+from kubiya_worker.settings.table import OPTIONS
+
+DEFAULT = "ghcr.io/kubiyabot/agent-worker:latest"
+
+
+Asked = tuple[Settings, bool]
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> list[tuple[str, docker.Image, bool]]:
-    found: list[tuple[str, docker.Image, bool]] = []
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> list[Asked]:
+    found: list[Asked] = []
 
-    def run(settings: Settings, image: docker.Image, *, detach: bool, say: Any) -> int:
-        found.append((settings.queue_id, image, detach))
+    def run(settings: Settings, *, detach: bool, say: Any) -> int:
+        found.append((settings, detach))
         return 0
 
     monkeypatch.setattr(docker, "run", run)
@@ -26,25 +35,60 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> list[tuple[str, doc
 
 
 @pytest.mark.parametrize(
-    ("flags", "image", "detach"),
+    ("flags", "image", "pull", "detach"),
     [
-        ([], docker.Image(), False),
-        (["--image-tag=v1.2.3"], docker.Image(tag="v1.2.3"), False),
-        (["--image=host/worker", "--image-tag", "x"], docker.Image("host/worker", "x"), False),
-        (["--pull=false"], docker.Image(pull=False), False),
-        (["--pull"], docker.Image(), False),
-        (["--pull=true", "-d"], docker.Image(), True),
+        ([], DEFAULT, True, False),
+        (["--image-tag=v1.2.3"], "ghcr.io/kubiyabot/agent-worker:v1.2.3", True, False),
+        (["--image=host/worker", "--image-tag", "x"], "host/worker:x", True, False),
+        (["--pull=false"], DEFAULT, False, False),
+        (["--pull"], DEFAULT, True, False),
+        (["--pull=true", "-d"], DEFAULT, True, True),
     ],
 )
-def test_docker_flags(
-    flags: list[str], image: docker.Image, detach: bool, asked: list[tuple[str, docker.Image, bool]]
-) -> None:
+def test_docker_flags(flags: list[str], image: str, pull: bool, detach: bool, asked: list[Asked]) -> None:
     assert call(cli, ["worker", "start", "--queue-id=q", "--type=docker", *flags]) == 0
-    assert asked == [("q", image, detach)]
+    ((settings, detached),) = asked
+    assert (settings.queue_id, settings.image_reference, settings.pull, detached) == ("q", image, pull, detach)
 
 
-def test_an_api_key_on_the_command_line_is_refused(
-    asked: list[tuple[str, docker.Image, bool]], capsys: pytest.CaptureFixture[str]
+def test_what_docker_is_told_can_stand_in_the_file(asked: list[Asked], tmp_path: Any) -> None:
+    file = tmp_path / "worker-config.yaml"
+    file.write_text(
+        "queue_id: q\ndeployment_type: docker\ndocker: {image: mine, pull: false, memory: 512m, cpus: 1.5}\n"
+    )
+    assert call(cli, ["worker", "start", "--config", str(file), "--cpus=0.5"]) == 0
+    ((settings, _),) = asked
+    assert (settings.image_reference, settings.pull) == ("mine:latest", False)
+    assert (settings.memory, settings.cpus) == (512 << 20, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--memory=lots", "--memory 'lots' is not a size"),
+        ("--cpus=0", "--cpus '0' is not a number of cores"),
+        ("--cpus=nan", "--cpus 'nan' is not a number of cores"),
+        ("--pull=perhaps", "--pull 'perhaps' is not true or false"),
+        ("--type=vm", "--type 'vm' is not one of local, docker"),
+    ],
+)
+def test_a_flag_that_is_wrong_is_refused(
+    flag: str, said: str, asked: list[Asked], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert call(cli, ["worker", "start", "--queue-id=q", "--type=docker", flag]) == 64
+    assert said in capsys.readouterr().err
+    assert not asked
+
+
+def test_an_api_key_on_the_command_line_is_refused(asked: list[Asked], capsys: pytest.CaptureFixture[str]) -> None:
     assert call(cli, ["worker", "start", "--queue-id=q", "--api-key", "kby_secret"]) == 64
     assert "kby_secret" not in capsys.readouterr().err
+
+
+def test_every_flag_of_the_table_is_one_of_the_command_and_means_what_the_table_says() -> None:
+    given = {option.name: option for option in start.params if isinstance(option, click.Option)}
+    for option in OPTIONS:
+        if option.flag:
+            assert {option.flag, *filter(None, [option.short])} == set(given[str(option.name)].opts)
+            assert given[option.name].help == options.told(option)
+            assert given[option.name].default is None  # what is not typed counts for less than the file

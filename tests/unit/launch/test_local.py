@@ -5,16 +5,26 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 from kubiya_worker.launch import local
-from kubiya_worker.settings import resolve
+from kubiya_worker.settings import Settings, resolve
 from kubiya_worker.settings.table import OPTIONS
 
-# What only bringing a worker up needs to know.
-OF_THE_START = {"api_key_file", "deployment_type", "daemon_mode", "max_log_backups", "no_cache", "no_update"}
+OF_THE_START = {option.name for option in OPTIONS if option.role == "launch"}
 
 
 def test_every_option_of_a_worker_has_a_variable() -> None:
-    assert {option.name for option in OPTIONS if not option.env} == OF_THE_START
+    assert {option.name for option in OPTIONS if not option.env} <= OF_THE_START
+
+
+def test_paths_mean_the_same_in_the_daemons_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = {"extensions": "mine.py, ~/more", "model_prices": "prices.yaml", "payload_storage": "kept"}
+    told = local.worker_environment(Settings(queue_id="q", api_key="k", **paths), {})  # type: ignore[arg-type]
+    assert told["KUBIYA_EXTENSIONS"] == f"{tmp_path}/mine.py,{Path.home()}/more"
+    assert told["KUBIYA_MODEL_PRICES"] == f"{tmp_path}/prices.yaml"
+    assert told["KUBIYA_PAYLOAD_STORAGE"] == f"{tmp_path}/kept"
 
 
 def test_settings_of_the_file_are_the_workers(tmp_path: Path) -> None:

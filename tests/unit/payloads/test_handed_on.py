@@ -72,9 +72,9 @@ def test_relative_paths_are_made_absolute_and_buckets_are_not(keys: Path) -> Non
 
 def test_a_container_gets_the_keys_as_a_file_and_never_in_its_configuration(keys: Path) -> None:
     given = settings(payload_keys_file=str(keys))
-    assert docker.secrets_of(given)["KUBIYA_PAYLOAD_KEYS"] == LINE
+    assert docker.files_of(given)["KUBIYA_PAYLOAD_KEYS_FILE"] == LINE
     shown = docker.environment_of(given, {})
-    assert shown["KUBIYA_PAYLOAD_KEYS_FILE"] == "/run/kubiya/KUBIYA_PAYLOAD_KEYS"
+    assert shown["KUBIYA_PAYLOAD_KEYS_FILE"] == "/run/kubiya/KUBIYA_PAYLOAD_KEYS_FILE"
     assert LINE.split()[1] not in repr(shown)
 
 

@@ -1,0 +1,61 @@
+"""Options of commands out of the table of settings: what one means, takes and defaults to is said there alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+from kubiya_worker.cli import completion
+from kubiya_worker.settings import kinds
+from kubiya_worker.settings.file import text_of
+from kubiya_worker.settings.sources import DEFAULT_FILE
+from kubiya_worker.settings.table import BY_NAME, Option
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_COMPLETED: Final = ((kinds.queue_id, completion.queues), (kinds.path, completion.files))
+
+config_file: Final = click.option(
+    "--config", shell_complete=completion.files, metavar="PATH", help=f"Configuration file.  [default: {DEFAULT_FILE}]"
+)
+
+
+def settings(*names: str) -> Callable[[Command], Command]:
+    """The options of these settings, in this order. A command gets what was typed, by the setting's name, or None."""
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(names):
+            command = _option(BY_NAME[name])(command)
+        return command
+
+    return decorate
+
+
+def queue_option(help: str) -> Callable[[Command], Command]:
+    """`--queue-id` for commands to which a queue means something of their own."""
+    option = BY_NAME["queue_id"]
+    return click.option(str(option.flag), shell_complete=completion.queues, help=f"{help} (or {option.env[0]}).")
+
+
+def _option(option: Option) -> Callable[[Command], Command]:
+    assert option.flag, option.name
+    given: dict[str, Any] = {"metavar": option.parse.word, "shell_complete": _complete(option)}
+    if option.parse is kinds.boolean:
+        # One that is on has to be switched off: `--pull=false`. Nothing typed is None for all, and so counts for less
+        # than the environment and the file.
+        given = {"is_flag": False, "flag_value": "true", "metavar": "BOOLEAN"} if option.default else {"is_flag": True}
+    names = (option.short, option.flag) if option.short else (option.flag,)
+    return click.option(*names, option.name, default=None, help=told(option), **given)
+
+
+def _complete(option: Option) -> completion.Complete | None:
+    words = option.parse.schema.get("enum")
+    return completion.words(*words) if words else next((of for kind, of in _COMPLETED if option.parse is kind), None)
+
+
+def told(option: Option) -> str:
+    """What a command's help says of it."""
+    variables = f" (or {', '.join(option.env)})" if option.env else ""
+    default = "" if option.default in (None, False, "") else f"  [default: {text_of(option.default)}]"
+    return f"{option.help}{variables}.{default}"
