@@ -127,7 +127,12 @@ def size(low: int, high: int) -> Kind:
         return number
 
     schema = {"anyOf": [{"type": "integer", "minimum": low, "maximum": high}, {"type": "string", "pattern": _SIZE}]}
-    return Kind(f"a size from {low} to {high} bytes, such as 4096, 512m or 2g", read, schema, "SIZE")
+    return Kind(f"a size from {_bytes(low)} to {_bytes(high)}, such as 512m or 2g", read, schema, "SIZE")
+
+
+def _bytes(number: int) -> str:
+    unit = next(u for u in ("g", "m", "k", "") if number % (1 << SHIFTS[u]) == 0)
+    return f"{number >> SHIFTS[unit]}{unit}"
 
 
 def _cores(value: str) -> float:

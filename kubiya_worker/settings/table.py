@@ -282,7 +282,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         "max_log_size",
-        size(4096, 2**40),
+        size(4 << 10, 1 << 40),
         "-d: bytes of a log file before it is rotated",
         "--max-log-size",
         ("KUBIYA_MAX_LOG_SIZE",),
@@ -350,7 +350,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         "memory",
-        size(6 << 20, 1 << 50),  # below 6 MiB no engine starts anything
+        size(6 << 20, 1 << 44),  # below 6 MiB no engine starts anything
         "--type=docker: most memory, such as 512m or 2g",
         "--memory",
         (),
