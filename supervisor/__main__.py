@@ -92,9 +92,10 @@ def _refuse(readiness: Readiness, code: int, reason: str, **fields: Any) -> int:
 
 def _hold(spec: Spec, readiness: Readiness) -> int:
     """Supervise while the PID file is held. Raises Held, OSError."""
-    from supervisor.arbiter import Arbiter, Wakeup
+    from supervisor.arbiter import Arbiter
     from supervisor.logfile import Log
     from supervisor.state import State
+    from supervisor.wakeup import Wakeup
 
     wakeup = Wakeup()  # first: a signal that comes now must not leave a PID file behind
     kernel.load()

@@ -1,7 +1,6 @@
 """The arbiter: one loop that hears of signals, the child, its output, its notifications and the clock, and decides.
 
-Nothing happens inside a signal handler: numbers come through the wakeup descriptor. Each signal has a method
-`handle_<name>`, each source of events an `_on_<source>`. Deadlines are named timers; a name has one deadline at most.
+Each signal has a method `handle_<name>`, each source of events an `_on_<source>`. Deadlines are named timers.
 
     starting ──READY=1──> running ──end──> backing_off ──> starting     (backoff.decide; or failed, or stopped)
         any ──SIGHUP──> stopping ──end──> starting          any ──SIGTERM──> stopping ──end──> stopped
@@ -18,12 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from supervisor import backoff, child, kernel, lines, notify, processes, state
+from supervisor import backoff, child, info, kernel, lines, notify, processes, state
 from supervisor.child import Child, End, signal_name
 from supervisor.daemon import Readiness
 from supervisor.logfile import Log
 from supervisor.spec import Spec
 from supervisor.state import State
+from supervisor.timers import Timers
+from supervisor.wakeup import Wakeup
 
 EX_OK: Final = 0
 EX_TEMPFAIL: Final = 75
@@ -38,27 +39,6 @@ RETRY_EVERY: Final = 5.0  # seconds between tries to write to a full disk
 STATUS_EVERY: Final = 1.0  # seconds: a talkative child does not wear the disk
 READ_SIZE: Final = 1 << 18
 PIPE_SIZE: Final = 1 << 20
-
-SIGNALS: Final = ("SIGCHLD", "SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2")
-
-
-class Wakeup:
-    """Signals as bytes in a pipe, from the moment it is made."""
-
-    def __init__(self) -> None:
-        self.reader, self._writer = os.pipe()
-        for descriptor in (self.reader, self._writer):
-            os.set_blocking(descriptor, False)
-        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        for name in SIGNALS:
-            signal.signal(getattr(signal, name), lambda *_: None)
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-
-    def arrived(self) -> list[int]:
-        try:
-            return list(os.read(self.reader, 4096))
-        except BlockingIOError:
-            return []
 
 
 class Arbiter:
@@ -83,7 +63,7 @@ class Arbiter:
         self._table = processes.table(spec.portable)
         self._reaper = not spec.portable and kernel.become_subreaper()
         self._selector = selectors.DefaultSelector()
-        self._timers: dict[str, tuple[float, Callable[[], None]]] = {}
+        self._timers = Timers(clock)
         self._output, self._input = _pipe()
         self._child: Child | None = None
         self._deaths: list[backoff.Death] = []
@@ -106,13 +86,9 @@ class Arbiter:
         self._clear_away()
         self._start()
         while self._code is None:
-            for key, _ in self._selector.select(self._patience()):
+            for key, _ in self._selector.select(self._timers.patience()):
                 key.data()
-            now = self._clock()
-            for name, (at, action) in list(self._timers.items()):
-                if at <= now and self._timers.get(name) == (at, action):
-                    del self._timers[name]
-                    action()
+            self._timers.run()
         self._close()
         return self._code
 
@@ -138,7 +114,7 @@ class Arbiter:
         if not self._spec.drains or self._intent == "restart":  # then it ends anyhow, within its grace period
             self._asked_to_stop("SIGQUIT")
         elif not self._intent:
-            self._timers.pop("start", None)
+            self._timers.drop("start")
             if self._child is None:
                 self._finish(EX_OK, "stopped", "SIGQUIT")
             else:
@@ -165,7 +141,7 @@ class Arbiter:
     def handle_sigusr2(self) -> None:
         seconds = self._spec.log_level_seconds
         self._state.log_level_until = time.time() + seconds
-        self._set("level", seconds, self._level_back)
+        self._timers.set("level", seconds, self._level_back)
         self._say("info", "log_level_raised", seconds=seconds)
         if self._child is not None and self._ready_at is not None:
             self._child.signal(signal.SIGUSR2)
@@ -186,7 +162,7 @@ class Arbiter:
                 self._force(FORCED_KILL)
             return
         already, self._intent, self._asked_at = self._intent, "stop", now
-        self._timers.pop("start", None)
+        self._timers.drop("start")
         self._say("info", "stopping", reason=reason)
         self._upstream.send("STOPPING=1")
         if self._child is None:
@@ -204,31 +180,30 @@ class Arbiter:
     def _end_child(self, reason: str) -> None:
         assert self._child is not None
         self._become("stopping", reason)
-        for name in ("watchdog", "ready"):
-            self._timers.pop(name, None)
+        self._timers.drop("watchdog", "ready")
         self._child.signal(signal.SIGTERM)
         self._child.signal(signal.SIGCONT)  # one that is stopped cannot drain
-        self._set("force", self._spec.grace_period, lambda: self._force(self._spec.kill_after))
+        self._timers.set("force", self._spec.grace_period, lambda: self._force(self._spec.kill_after))
 
     def _force(self, patience: float) -> None:
         if self._child is not None:
-            self._timers.pop("force", None)
+            self._timers.drop("force")
             self._child.signal(signal.SIGTERM)
             # Once more: between the first and this one a busy child may count less than its second.
-            self._set("again", 0.5, lambda: self._child.signal(signal.SIGTERM) if self._child else None)
-            self._set("kill", patience, self._kill)
+            self._timers.set("again", 0.5, lambda: self._child.signal(signal.SIGTERM) if self._child else None)
+            self._timers.set("kill", patience, self._kill)
 
     def _kill(self) -> None:
         if self._child is not None:
             self._killed = True
             self._say("warning", "killing", pid=self._child.pid or None)
             self._child.kill()
-            self._set("guard", GUARD_GRACE, self._child.kill_guard)
+            self._timers.set("guard", GUARD_GRACE, self._child.kill_guard)
 
     # -- the child
 
     def _start(self) -> None:
-        self._timers.pop("start", None)
+        self._timers.drop("start")
         self._state.next_start = None
         self._intent, self._hung, self._killed, self._ready_at = "", False, False, None
         self._log.forget()
@@ -242,7 +217,7 @@ class Arbiter:
         self._selector.register(self._child.channel, selectors.EVENT_READ, self._on_guard)
         self._become("starting", "")
         if self._spec.ready_timeout:
-            self._set("ready", self._spec.ready_timeout, lambda: self._is_hung("it was not ready in time"))
+            self._timers.set("ready", self._spec.ready_timeout, lambda: self._is_hung("it was not ready in time"))
 
     def _on_guard(self) -> None:
         child = self._child
@@ -255,8 +230,7 @@ class Arbiter:
             if "pid" in message:
                 self._is_started(child)
             elif "code" in message or "error" in message:
-                for name in ("watchdog", "ready", "force", "again"):
-                    self._timers.pop(name, None)
+                self._timers.drop("watchdog", "ready", "force", "again")
             elif message.get("left"):
                 self._say("warning", "left_behind", pids=",".join(map(str, message["left"])))
 
@@ -280,7 +254,7 @@ class Arbiter:
         if self._ready_at is not None or self._intent:
             return
         self._ready_at = self._clock()
-        self._timers.pop("ready", None)
+        self._timers.drop("ready")
         self._feed_watchdog()
         if self._state.child:
             self._state.child["ready_at"] = lines.utc()
@@ -306,8 +280,8 @@ class Arbiter:
             if variables.get("DRAINING") == "1" and not self._intent:
                 self._drains("the child drains by itself")
             if variables.get("STOPPING") == "1" and self._watches:
-                self._timers.pop("watchdog", None)  # it ends by itself: it gets as long as if it had been asked to
-                self._set("force", self._spec.grace_period, lambda: self._force(self._spec.kill_after))
+                self._timers.drop("watchdog")  # it ends by itself: it gets as long as if it had been asked to
+                self._timers.set("force", self._spec.grace_period, lambda: self._force(self._spec.kill_after))
                 self._become("stopping", self._state.why if self._intent else "the child stops by itself")
 
     @property
@@ -324,12 +298,12 @@ class Arbiter:
         self._state.child["status"] = status
         self._upstream.send(f"STATUS={status}")
         if "state" not in self._timers:
-            self._set("state", STATUS_EVERY, self._write_state)
+            self._timers.set("state", STATUS_EVERY, self._write_state)
 
     def _feed_watchdog(self) -> None:
         if self._spec.notify and self._spec.watchdog:
             reason = f"no sign of life for {self._spec.watchdog:g} s"
-            self._set("watchdog", self._spec.watchdog, lambda: self._is_hung(reason))
+            self._timers.set("watchdog", self._spec.watchdog, lambda: self._is_hung(reason))
 
     def _is_hung(self, reason: str) -> None:
         if self._child is None or not self._watches:
@@ -340,7 +314,7 @@ class Arbiter:
         # SIGABRT: Python's faulthandler writes where each thread is into the log, other runtimes do likewise.
         self._child.signal(signal.SIGABRT)
         self._child.signal(signal.SIGCONT)
-        self._set("kill", DUMP_GRACE, self._kill)
+        self._timers.set("kill", DUMP_GRACE, self._kill)
 
     # -- its end
 
@@ -382,7 +356,7 @@ class Arbiter:
         if left and over < RETRY_EVERY:
             if over >= 0:
                 processes.signal_all(self._table, left, signal.SIGKILL)
-            self._set("orphans", ORPHANS_EVERY, self._look_at_orphans)
+            self._timers.set("orphans", ORPHANS_EVERY, self._look_at_orphans)
             return
         self._reap()  # what has ended meanwhile and whose SIGCHLD is still on its way
         self._ended(self._orphan_end or End(signal="SIGKILL", why="its guard was killed"))
@@ -393,8 +367,7 @@ class Arbiter:
 
     def _ended(self, end: End) -> None:
         """The run is over and nothing of it is left."""
-        for name in ("ready", "watchdog", "force", "again", "kill", "guard", "orphans"):
-            self._timers.pop(name, None)
+        self._timers.drop("ready", "watchdog", "force", "again", "kill", "guard", "orphans")
         while self._on_output():
             pass
         self._log.end()
@@ -464,7 +437,7 @@ class Arbiter:
             retry_in=round(delay, 3),
         )
         self._become("backing_off", str(end))
-        self._set("start", delay, self._start)
+        self._timers.set("start", delay, self._start)
 
     def _finish(self, code: int, become: str, why: str, last_lines: list[str] | None = None) -> None:
         self._say("info" if become == "stopped" else "error", become, exit_code=code, reason=why)
@@ -484,12 +457,12 @@ class Arbiter:
         self._log.feed(data)
         if self._log.losing and "log" not in self._timers:
             self._write_state()
-            self._set("log", RETRY_EVERY, self._retry_log)
+            self._timers.set("log", RETRY_EVERY, self._retry_log)
         return len(data)
 
     def _retry_log(self) -> None:
         if not self._log.retry():
-            self._set("log", RETRY_EVERY, self._retry_log)
+            self._timers.set("log", RETRY_EVERY, self._retry_log)
         self._write_state()
 
     def _say(self, level: str, event: str, **fields: object) -> None:
@@ -502,33 +475,15 @@ class Arbiter:
     def _write_state(self) -> None:
         log = self._log
         self._state.log.update(lost_bytes=log.lost_bytes, lost_lines=log.lost_lines, rotations=log.rotations)
-        self._timers.pop("state", None)
+        self._timers.drop("state")
         if not self._state.write():
-            self._set("state", RETRY_EVERY, self._write_state)
+            self._timers.set("state", RETRY_EVERY, self._write_state)
 
     def _write_info(self) -> None:
         """For people; true as long as the file is there."""
-        spec, child = self._spec, self._state.child
-        if not spec.info_file:
-            return
-        limit = f"gives up after {spec.give_up_after} crashes in a row" if spec.give_up_after else "never gives up"
-        text = [
-            f"{spec.name}: supervised since {lines.utc(self._state.began)}",
-            "",
-            f"Supervisor PID   {os.getpid()}   (kill {os.getpid()} stops it and its worker)",
-            f"Worker PID       {child['pid'] if child else '-'}   started {child['started_at'] if child else '-'}",
-            *(f"{name.replace('_', ' ').capitalize():<16} {value}" for name, value in spec.pid_fields.items()),
-            f"PID file         {spec.pid_file}",
-            f"State file       {spec.state_file}",
-            f"Log file         {spec.log_file}",
-            f"Log rotation     at {spec.max_size} bytes, {spec.max_backups} backups",
-            f"Restarts         after {spec.backoff_first:g} s to {spec.backoff_longest:g} s; {limit}",
-            f"Stop             SIGTERM; forced after {spec.grace_period:g} s",
-            *((f"Drain            SIGQUIT; {spec.name} finishes what it does",) if spec.drains else ()),
-            *(("", *spec.info_lines) if spec.info_lines else ()),
-        ]
-        if not state.replace(spec.info_file, "\n".join(text) + "\n"):
-            self._set("info", RETRY_EVERY, self._write_info)
+        spec = self._spec
+        if spec.info_file and not state.replace(spec.info_file, info.text(spec, self._state.began, self._state.child)):
+            self._timers.set("info", RETRY_EVERY, self._write_info)
 
     # -- beginning, end, time
 
@@ -555,7 +510,7 @@ class Arbiter:
     def _own_watchdog(self) -> None:
         if self._upstream.watchdog_every:
             self._upstream.send("WATCHDOG=1")
-            self._set("own_watchdog", self._upstream.watchdog_every, self._own_watchdog)
+            self._timers.set("own_watchdog", self._upstream.watchdog_every, self._own_watchdog)
 
     def _close(self) -> None:
         if self._spec.info_file:
@@ -563,14 +518,6 @@ class Arbiter:
         if self._listener:
             self._listener.close()
         self._log.close()
-
-    def _set(self, name: str, delay: float, action: Callable[[], None]) -> None:
-        self._timers[name] = (self._clock() + delay, action)
-
-    def _patience(self) -> float | None:
-        if not self._timers:
-            return None
-        return max(0.0, min(at for at, _ in self._timers.values()) - self._clock())
 
 
 def _chance() -> float:

@@ -1,0 +1,31 @@
+"""`daemon_info.txt`: what runs and how to stop it, for people. Pure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from supervisor import lines
+from supervisor.spec import Spec
+
+
+def text(spec: Spec, began: float, child: Mapping[str, Any] | None) -> str:
+    """`began`: when the supervisor did, in seconds since 1970. `child`: as the state file has it."""
+    limit = f"gives up after {spec.give_up_after} crashes in a row" if spec.give_up_after else "never gives up"
+    rows = [
+        f"{spec.name}: supervised since {lines.utc(began)}",
+        "",
+        f"Supervisor PID   {os.getpid()}   (kill {os.getpid()} stops it and its worker)",
+        f"Worker PID       {child['pid'] if child else '-'}   started {child['started_at'] if child else '-'}",
+        *(f"{name.replace('_', ' ').capitalize():<16} {value}" for name, value in spec.pid_fields.items()),
+        f"PID file         {spec.pid_file}",
+        f"State file       {spec.state_file}",
+        f"Log file         {spec.log_file}",
+        f"Log rotation     at {spec.max_size} bytes, {spec.max_backups} backups",
+        f"Restarts         after {spec.backoff_first:g} s to {spec.backoff_longest:g} s; {limit}",
+        f"Stop             SIGTERM; forced after {spec.grace_period:g} s",
+        *((f"Drain            SIGQUIT; {spec.name} finishes what it does",) if spec.drains else ()),
+        *(("", *spec.info_lines) if spec.info_lines else ()),
+    ]
+    return "\n".join(rows) + "\n"

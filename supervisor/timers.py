@@ -1,0 +1,36 @@
+"""Named deadlines of a loop. A name has one deadline at most: to set it again is to move it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Timers:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock`: seconds that only go on."""
+        self._clock = clock
+        self._deadlines: dict[str, tuple[float, Callable[[], None]]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._deadlines
+
+    def set(self, name: str, delay: float, action: Callable[[], None]) -> None:
+        self._deadlines[name] = (self._clock() + delay, action)
+
+    def drop(self, *names: str) -> None:
+        for name in names:
+            self._deadlines.pop(name, None)
+
+    def patience(self) -> float | None:
+        """Seconds until the next one is due; None: there is none."""
+        if not self._deadlines:
+            return None
+        return max(0.0, min(at for at, _ in self._deadlines.values()) - self._clock())
+
+    def run(self) -> None:
+        """What is due, each once. An action may set and drop others that are due as well."""
+        now = self._clock()
+        for name, (at, action) in list(self._deadlines.items()):
+            if at <= now and self._deadlines.get(name) == (at, action):
+                del self._deadlines[name]
+                action()
