@@ -1,4 +1,4 @@
-"""The reference pages, out of the tables that the code itself uses."""
+"""The reference pages and what the Helm chart has of them, out of the tables that the code itself uses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kubiya_worker.process import metrics
 from kubiya_worker.protocol import shapes
 from kubiya_worker.settings import describe
 from kubiya_worker.tools import toolset
-from scripts import error_lines
+from scripts import chart, error_lines
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -132,6 +132,7 @@ def pages() -> dict[Path, str]:
         reference / "events.md": EVENTS.format(table=shapes.reference(), member=shapes.member_reference()),
         reference / "errors.md": ERRORS.format(table=error_lines.reference()),
         DOCS.parent / "kubiya_worker" / "cli" / "kubiya.1": command_line.man(__version__),
+        **chart.pages(),
     }
 
 

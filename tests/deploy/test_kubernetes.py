@@ -16,6 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
+from kubiya_worker.settings import resolve
+from kubiya_worker.settings.table import OPTIONS
+from scripts import chart
+
 helm_python = pytest.importorskip("helm_python", reason="pip install 'kubiya-worker[deploy]'")
 kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="pip install 'kubiya-worker[deploy]'")
 pytestmark = pytest.mark.slow
@@ -51,7 +55,18 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "tolerations": [{"key": "agents", "operator": "Exists"}],
         "podAnnotations": {"a": "b"},
         "podLabels": {"team": "ops"},
-        "env": [{"name": "LITELLM_API_BASE", "value": "http://litellm:4000"}],
+        "env": [{"name": "AWS_REGION", "value": "eu-central-1"}],
+    },
+    "settings": {
+        **BASE,
+        "logFormat": "json",
+        "debug": False,
+        "payloadStorageFrom": 2_000_000,
+        "modelIdleTimeout": "5m",
+        "extensions": '/ext/a.py, "b & c.py"',
+        "temporalTlsCa": "/etc/temporal/ca.pem",
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/temporal", "readOnly": True}],
     },
 }
 
@@ -88,6 +103,12 @@ def test_helm_finds_nothing_to_complain_of(values: dict[str, Any]) -> None:
         ({"queueId": "q"}, "an API key is required"),
         ({**COMBINATIONS["keda"], "autoscaling": {"enabled": True}}, "exclude each other"),
         ({**BASE, "keda": {"enabled": True}}, "keda needs keda.temporalAddress"),
+        ({**BASE, "logFromat": "json"}, "logFromat"),
+        ({**BASE, "metrics": {"prot": 1}}, "prot"),
+        ({**BASE, "logFormat": "xml"}, "logFormat"),
+        ({**BASE, "maxConcurrentActivities": 100_000}, "maxConcurrentActivities"),
+        ({**BASE, "gracePeriod": "5m"}, "gracePeriod"),  # of which the pod's own is reckoned
+        ({**BASE, "replicaCount": "3"}, "replicaCount"),
     ],
 )
 def test_values_that_cannot_work_are_refused_with_a_reason(values: dict[str, Any], said: str) -> None:
@@ -120,7 +141,7 @@ def test_pods_keep_to_the_restricted_pod_security_standard(source: Any) -> None:
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
         assert not any(pod.get(name) for name in ("hostNetwork", "hostPID", "hostIPC"))
-        assert all(set(volume) == {"name", "emptyDir"} for volume in pod["volumes"])
+        assert all(set(volume) - {"name"} <= {"emptyDir", "configMap"} for volume in pod["volumes"])
         for container in pod["containers"]:
             context = container["securityContext"]
             assert context["capabilities"] == {"drop": ["ALL"]}
@@ -162,6 +183,52 @@ def test_trivy_finds_nothing_grave(source: Any, tmp_path: Path) -> None:
     assert results, run.stderr  # it has looked
     found = {m["ID"]: m["Message"] for r in results for m in r.get("Misconfigurations") or []}
     assert {key: found[key] for key in found.keys() - ACCEPTED} == {}
+
+
+def test_a_value_reaches_the_worker_as_it_was_given() -> None:
+    variables = variables_of(COMBINATIONS["settings"])
+    assert {name: variables[name] for name in ("KUBIYA_LOG_FORMAT", "KUBIYA_DEBUG", "TEMPORAL_TLS_CA")} == {
+        "KUBIYA_LOG_FORMAT": "json",
+        "KUBIYA_DEBUG": "false",
+        "TEMPORAL_TLS_CA": "/etc/temporal/ca.pem",
+    }
+    assert variables["KUBIYA_PAYLOAD_STORAGE_FROM"] == "2000000"  # not 2e+06
+    assert variables["KUBIYA_EXTENSIONS"] == '/ext/a.py, "b & c.py"'
+    settings = resolve({}, {**variables, "KUBIYA_API_KEY": "k"}, "/dev/null")
+    assert (settings.model_idle_timeout, settings.grace_period) == (300.0, 45.0)
+
+
+def test_every_setting_of_a_worker_is_a_value() -> None:
+    """Each given to the chart is what the worker in the pod resolves to."""
+    for option in chart.options():
+        for value in ("true", 7, 4000, "https://x.example", "zlib", "json", "DEBUG", "something"):
+            try:
+                wanted = option.parse(value)
+            except ValueError:
+                continue
+            name = chart.value_of(option)
+            given = {**BASE, name: option.parse(value) if isinstance(value, str) and value == "true" else value}
+            found = resolve({}, {**variables_of(given), "KUBIYA_API_KEY": "k"}, "/dev/null")
+            assert getattr(found, option.name) == wanted, option.name
+            break
+        else:
+            raise AssertionError(option.name)
+
+
+def test_keys_of_the_secret_that_may_be_missing_are_marked_so() -> None:
+    (deployment,) = (o for o in objects(rendered(BASE)) if o["kind"] == "Deployment")
+    env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    keys = {e["name"]: e["valueFrom"]["secretKeyRef"] for e in env if "secretKeyRef" in e.get("valueFrom", {})}
+    assert keys["KUBIYA_API_KEY"] == {"name": "kubiya-secrets", "key": "api-key"}
+    assert set(keys) == {o.env[0] for o in OPTIONS if o.secret}
+    assert all(key.get("optional") for name, key in keys.items() if name != "KUBIYA_API_KEY")
+
+
+def variables_of(values: dict[str, Any]) -> dict[str, str]:
+    (deployment,) = (o for o in objects(rendered(values)) if o["kind"] == "Deployment")
+    env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert len({e["name"] for e in env}) == len(env)
+    return {e["name"]: e["value"] for e in env if "value" in e}
 
 
 def test_kustomize_builds_what_the_folder_holds() -> None:

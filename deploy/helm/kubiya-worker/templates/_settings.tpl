@@ -1,0 +1,70 @@
+{{/* Written by scripts/docs from kubiya_worker/settings/table.py. */}}
+{{- define "worker.settings" -}}
+{{- $variables := dict
+  "queueId" "QUEUE_ID"
+  "controlPlaneUrl" "CONTROL_PLANE_URL"
+  "environmentName" "ENVIRONMENT_NAME"
+  "heartbeatInterval" "HEARTBEAT_INTERVAL"
+  "logLevel" "LOG_LEVEL"
+  "logFormat" "KUBIYA_LOG_FORMAT"
+  "debug" "KUBIYA_DEBUG"
+  "maxConcurrentActivities" "MAX_CONCURRENT_ACTIVITIES"
+  "gracePeriod" "KUBIYA_GRACE_PERIOD"
+  "temporalHost" "TEMPORAL_HOST"
+  "temporalNamespace" "TEMPORAL_NAMESPACE"
+  "taskQueue" "TEMPORAL_TASK_QUEUE"
+  "temporalTls" "TEMPORAL_TLS"
+  "temporalTlsCert" "TEMPORAL_TLS_CERT"
+  "temporalTlsKey" "TEMPORAL_TLS_KEY"
+  "temporalTlsCa" "TEMPORAL_TLS_CA"
+  "payloadKeysFile" "KUBIYA_PAYLOAD_KEYS_FILE"
+  "payloadCompression" "KUBIYA_PAYLOAD_COMPRESSION"
+  "payloadStorage" "KUBIYA_PAYLOAD_STORAGE"
+  "payloadStorageFrom" "KUBIYA_PAYLOAD_STORAGE_FROM"
+  "extensions" "KUBIYA_EXTENSIONS"
+  "modelOverride" "KUBIYA_MODEL_OVERRIDE"
+  "defaultModel" "LITELLM_DEFAULT_MODEL"
+  "modelPrices" "KUBIYA_MODEL_PRICES"
+  "litellmApiBase" "LITELLM_API_BASE"
+  "openaiBaseUrl" "OPENAI_BASE_URL"
+  "modelIdleTimeout" "KUBIYA_MODEL_IDLE_TIMEOUT"
+  "enforceEnabled" "KUBIYA_ENFORCE_ENABLED"
+  "enforcerUrl" "ENFORCER_SERVICE_URL"
+  "enforcerTimeout" "KUBIYA_ENFORCE_TIMEOUT"
+  "policyFile" "KUBIYA_POLICY_FILE"
+  "activityTimeout" "KUBIYA_ACTIVITY_TIMEOUT"
+-}}
+{{- range $value, $variable := $variables }}
+{{- $given := index $.Values $value }}
+{{- if not (or (kindIs "invalid" $given) (eq (toString $given) "")) }}
+- name: {{ $variable }}
+  value: {{ kindIs "string" $given | ternary (toJson $given) (toJson $given | quote) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "worker.secrets" -}}
+- name: KUBIYA_API_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "worker.secret" . }}
+      key: api-key
+- name: LITELLM_API_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "worker.secret" . }}
+      key: litellm-api-key
+      optional: true
+- name: OPENAI_API_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "worker.secret" . }}
+      key: openai-api-key
+      optional: true
+- name: ENFORCER_API_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "worker.secret" . }}
+      key: enforcer-api-key
+      optional: true
+{{- end }}

@@ -1,0 +1,131 @@
+"""What of the Helm chart comes from the table of settings: values, their schema, and the variables that a pod gets.
+
+A value has the name of its setting, in the manner of Helm (`log_format` is `logFormat`). Those that the chart has a
+default or a use of its own for stand in the upper part of values.yaml, by hand; the others below the mark.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from kubiya_worker.launch.docker import TOLD
+from kubiya_worker.launch.service import credential_of
+from kubiya_worker.settings.file import text_of
+from kubiya_worker.settings.table import OPTIONS, Option
+
+CHART: Final = Path(__file__).parents[1] / "deploy" / "helm" / "kubiya-worker"
+VALUES: Final = CHART / "values.yaml"
+MARK: Final = "# Written by scripts/docs from here on: the other settings of the worker"
+# What the chart itself decides for a pod, and what makes no sense in one that is started anew whenever it ends.
+OWN: Final = frozenset({"worker_hostname", "metrics_port", "metrics_host", "single_execution"})
+ANYTHING: Final = frozenset({"resources"})  # objects of Kubernetes that have a default
+
+
+def pages() -> dict[Path, str]:
+    """The chart's files that are written, by their paths."""
+    own = VALUES.read_text(encoding="utf-8").partition(MARK)[0]
+    return {
+        VALUES: own + values(yaml.safe_load(own)),
+        CHART / "values.schema.json": json.dumps(schema(yaml.safe_load(own)), indent=2) + "\n",
+        CHART / "templates" / "_settings.tpl": template(),
+    }
+
+
+def options() -> list[Option]:
+    """Those that are values of the chart."""
+    return [o for o in OPTIONS if o.env and not o.secret and o.role in ("worker", "file") and o.name not in OWN]
+
+
+def value_of(option: Option) -> str:
+    first, *rest = option.name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def values(own: dict[str, Any]) -> str:
+    """The written part of values.yaml: what the worker does without each value."""
+    lines = [
+        f"{MARK}. Left out, they",
+        "# have the worker's own defaults. Files have to be in the pod: see extraVolumes.",
+        "",
+    ]
+    for option in options():
+        if value_of(option) in own:
+            continue
+        default = "" if option.default in (None, "") else f" (default: {text_of(option.default)})"
+        lines += [f"# {option.help}{default}", f"{value_of(option)}:"]
+    return "\n".join(lines) + "\n"
+
+
+def schema(own: dict[str, Any]) -> dict[str, Any]:
+    """JSON schema of the values: what is misspelt, or what the worker would refuse, Helm refuses before."""
+    properties = {"global": {"type": "object"}, **_object(own)["properties"]}
+    for option in options():
+        value = value_of(option)
+        allowed = [option.parse.schema, {"enum": ["", None]}]
+        if isinstance(own.get(value), int):  # the templates reckon with it
+            allowed = [{**_number(option.parse.schema), "type": "integer"}]
+        properties[value] = {"description": option.help, "anyOf": allowed}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Values of the chart kubiya-worker",
+        **_object({}),
+        "properties": properties,
+    }
+
+
+def _object(own: dict[str, Any]) -> dict[str, Any]:
+    properties = {name: _property(name, value) for name, value in own.items()}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _number(schema: dict[str, Any]) -> dict[str, Any]:
+    return next(s for s in schema.get("anyOf", [schema]) if s["type"] in ("integer", "number"))
+
+
+def _property(name: str, value: Any) -> dict[str, Any]:
+    """By the default: what is empty there may hold anything of its kind."""
+    if isinstance(value, dict):
+        return _object(value) if value and name not in ANYTHING else {"type": "object"}
+    if isinstance(value, list):
+        return {"type": "array"}
+    if isinstance(value, bool):
+        return {"type": "boolean"}
+    return {"type": "integer", "minimum": 0} if isinstance(value, int) else {"type": "string"}
+
+
+def template() -> str:
+    """Variables of the container, by the names that the worker guide has where it has one."""
+    named = "\n".join(f'  "{value_of(option)}" "{TOLD.get(option.name, option.env[0])}"' for option in options())
+    secrets = "\n".join(_secret(option) for option in OPTIONS if option.secret)
+    return f"""{{{{/* Written by scripts/docs from kubiya_worker/settings/table.py. */}}}}
+{{{{- define "worker.settings" -}}}}
+{{{{- $variables := dict
+{named}
+-}}}}
+{{{{- range $value, $variable := $variables }}}}
+{{{{- $given := index $.Values $value }}}}
+{{{{- if not (or (kindIs "invalid" $given) (eq (toString $given) "")) }}}}
+- name: {{{{ $variable }}}}
+  value: {{{{ kindIs "string" $given | ternary (toJson $given) (toJson $given | quote) }}}}
+{{{{- end }}}}
+{{{{- end }}}}
+{{{{- end }}}}
+
+{{{{- define "worker.secrets" -}}}}
+{secrets}
+{{{{- end }}}}
+"""
+
+
+def _secret(option: Option) -> str:
+    """A key of the one secret; a worker can do without all but its own."""
+    optional = "" if option.name == "api_key" else "\n      optional: true"
+    return f"""- name: {option.env[0]}
+  valueFrom:
+    secretKeyRef:
+      name: {{{{ include "worker.secret" . }}}}
+      key: {credential_of(option.env[0])}{optional}"""
