@@ -22,6 +22,10 @@ COMMANDS: Final = {
     "top": ("kubiya_worker.cli.worker_top:top", "Watch the workers of this host as they work."),
     "support-bundle": ("kubiya_worker.cli.worker_support:bundle", "Pack what helps to find a fault, without secrets."),
     "replay": ("kubiya_worker.cli.worker_replay:replay", "Whether what runs now goes on with what is installed here."),
+    "deployment": (
+        "kubiya_worker.cli.worker_deployment:deployment",
+        "Say which version of a worker deployment takes the executions.",
+    ),
     "install-service": ("kubiya_worker.cli.worker_service:install", "Make a worker a service of systemd or launchd."),
     "uninstall-service": ("kubiya_worker.cli.worker_service:uninstall", "Stop such a service and remove it."),
 }

@@ -16,6 +16,7 @@ from kubiya_worker.activities.scrub import Scrub
 from kubiya_worker.control_plane.client import ControlPlane, Registration
 from kubiya_worker.models import Endpoint, Models
 from kubiya_worker.models.prices import Prices
+from kubiya_worker.process import deployment
 from kubiya_worker.process.sandbox import Sandbox
 from kubiya_worker.protocol import names
 from kubiya_worker.settings import Settings
@@ -109,6 +110,7 @@ def build_worker(
             max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
             default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+            **deployment.options(settings),
         )
 
     try:

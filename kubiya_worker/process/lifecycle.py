@@ -20,7 +20,7 @@ from kubiya_worker.control_plane.client import ControlPlane, Registration
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, WorkerError
 from kubiya_worker.payloads.converter import Payloads
-from kubiya_worker.process import parent
+from kubiya_worker.process import deployment, parent
 from kubiya_worker.process.assembly import build_worker
 from kubiya_worker.process.condition import Condition
 from kubiya_worker.process.counters import Counters
@@ -221,6 +221,7 @@ async def _work(
         log.info("worker.stopped", reason=stop.reason, connected=False)
         return EX_OK
     client = connecting.result()
+    await deployment.tell(client, settings)
     worker, runtime = build_worker(
         settings, client, registration, control_plane, hide.secrets, [cut, counters, monitor.meter]
     )

@@ -62,10 +62,11 @@ class Replayed:
     fault: str | None
 
 
-async def replay(client: Client, task_queue: str, custom: list[type]) -> AsyncIterator[Replayed]:
+async def replay(client: Client, task_queue: str, custom: list[type], more: str = "") -> AsyncIterator[Replayed]:
     """Each open execution of the queue, oldest first; one that ends meanwhile is left out.
 
-    Workflow types that this worker does not have are faults: nothing here would take them.
+    Workflow types that this worker does not have are faults: nothing here would take them. `more` narrows Temporal's
+    query, as "AND …".
     """
     replayer = Replayer(
         workflows=[*registry.WORKFLOWS, *custom],
@@ -75,7 +76,8 @@ async def replay(client: Client, task_queue: str, custom: list[type]) -> AsyncIt
         runtime=temporal.runtime(),  # its log lines are Python's then, and not on stdout
     )
     name = task_queue.replace("'", "''")
-    open_ones = [x async for x in client.list_workflows(f"TaskQueue = '{name}' AND ExecutionStatus = 'Running'")]
+    query = f"TaskQueue = '{name}' AND ExecutionStatus = 'Running' {more}"
+    open_ones = [x async for x in client.list_workflows(query)]
     for found in sorted(open_ones, key=lambda x: x.start_time):
         try:
             history = await client.get_workflow_handle(found.id, run_id=found.run_id).fetch_history()

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 QUEUE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?")
+DEPLOYMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_/-]{0,199}")
+BUILD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 SIZE: Final = re.compile(r"(\d+)([bkmg]?)", re.IGNORECASE)
 SHIFTS: Final = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30}
@@ -44,10 +46,13 @@ def _text(value: str) -> str:
     return value
 
 
-def _queue_id(value: str) -> str:
-    if not QUEUE_ID.fullmatch(value):
-        raise ValueError
-    return value
+def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError
+        return value
+
+    return read
 
 
 def _boolean(value: str) -> bool:
@@ -159,8 +164,18 @@ cores: Final = Kind(
 )
 queue_id: Final = Kind(
     "a queue's id or name: letters, digits, '.', '_', '-'; at most 128",
-    _queue_id,
+    _matching(QUEUE_ID),
     {"type": "string", "pattern": f"^{QUEUE_ID.pattern}$"},
+)
+deployment: Final = Kind(  # Temporal puts a dot or a colon between it and the build
+    "a deployment's name: letters, digits, '_', '/', '-'; at most 200",
+    _matching(DEPLOYMENT),
+    {"type": "string", "pattern": f"^{DEPLOYMENT.pattern}$"},
+)
+build: Final = Kind(
+    "a build id: letters, digits, '.', '_', '+', '-'; at most 200",
+    _matching(BUILD),
+    {"type": "string", "pattern": f"^{BUILD.pattern}$"},
 )
 url: Final = Kind(
     "a URL such as https://control-plane.example.com, without a user name or password in it",

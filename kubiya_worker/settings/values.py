@@ -29,6 +29,9 @@ class Settings:
     temporal_host: str | None = None
     temporal_namespace: str | None = None
     task_queue: str | None = None
+    deployment_name: str | None = None
+    build_id: str | None = None
+    versioning_behavior: str = "pinned"
     temporal_tls: bool | None = None
     temporal_tls_cert: str | None = None
     temporal_tls_key: str | None = None

@@ -87,15 +87,17 @@ class Loop(Asking):
             if self._status == ex.WAITING:
                 try:
                     await self._renew()
+                    await workflow.wait_condition(lambda: bool(self._conversation.inbox) or self._done)
+                    if self._conversation.inbox and self._superseded():
+                        await self._renew()  # the message is answered by the version that is current by now
                 except TurnFailed as error:
                     return self._result(await self._end_turn("error", str(error)))
-                await workflow.wait_condition(lambda: bool(self._conversation.inbox) or self._done)
                 if not self._conversation.inbox:  # marked as done
                     return self._result(await self._end_turn("stop", None))
                 await self._report(patch={"status": ex.RUNNING})
                 self._status = ex.RUNNING
             failure: str | None = None
-            if self._step == 0:
+            if self._step == 0 and not self._begun_turn:
                 self._start_turn()
             try:
                 finish = await self._work()
@@ -109,6 +111,7 @@ class Loop(Asking):
 
     def _start_turn(self) -> None:
         self._turn += 1
+        self._begun_turn = True
         self._tool_records = []
         self._turn_record = {
             "execution_id": self._input.execution_id,
@@ -365,7 +368,7 @@ class Loop(Asking):
             **options.LOCAL,
         )
         self._turns_ended += bool(self._step)
-        self._step = 0
+        self._step, self._begun_turn = 0, False
         self._tool_records = []
         self._status = result.status
         return result.status
@@ -384,7 +387,7 @@ class Loop(Asking):
                 raise
             workflow.logger.warning("end.refused %s", outcomes.cause_of(error))
         self._turns_ended += bool(self._step)
-        self._step = 0
+        self._step, self._begun_turn = 0, False
         self._status, self._error = status, failure
         return status
 

@@ -73,6 +73,8 @@ class State:
         self._raises = 0  # times that people were asked
         self._raising = asyncio.Lock()
         self._tainted = False  # the model has read what others wrote; never unset
+        self._left = ""  # the build that a run before this one was to leave
+        self._begun_turn = False  # the turn of this number has begun, though no model was called in it
         self._outbox: list[events.Event] = []  # what the control plane has not got yet, in order
         self._turn_record: dict[str, Any] = {}
         self._tool_records: list[dict[str, Any]] = []
@@ -170,7 +172,12 @@ class State:
         """Seconds for which people were waited for."""
         return self._approvals.waited
 
-    # -- any length: continue as new
+    # -- any length, and any version: continue as new
+
+    def _superseded(self) -> bool:
+        """Whether this run is pinned to a build that is not the current one any more. A run that was carried on for
+        that reason, and is where it was, is held there by an operator's override: once is enough."""
+        return workflow.info().is_target_worker_deployment_version_changed() and _build() != self._left
 
     async def _renew(self) -> None:
         """Go on in a fresh history when this one has grown. Called only where nothing is under way."""
@@ -180,12 +187,17 @@ class State:
             or info.get_current_history_length() >= CONTINUE_AT_EVENTS
             or info.get_current_history_size() >= CONTINUE_AT_BYTES
         )
-        if not grown:
+        superseded = self._superseded()
+        if not grown and not superseded:
             return
+        if superseded:
+            self._left = _build()
         await workflow.wait_condition(workflow.all_handlers_finished)
         state = conversation.pack(self._snapshot())
         if len(state) + len(self._input.prompt) < RESUME_BYTES:
-            workflow.continue_as_new({**self._raw, "_resume": state})
+            # Of two versions of a deployment the new run belongs to the one that is current; nothing else to choose.
+            on = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE if _build() else None
+            workflow.continue_as_new({**self._raw, "_resume": state}, initial_versioning_behavior=on)
         if info.is_continue_as_new_suggested():  # the last moment: a history without end is ended by Temporal
             raise TurnFailed(
                 f"The conversation is too long to go on ({len(state):,} bytes when packed; {RESUME_BYTES:,} can be "
@@ -224,7 +236,13 @@ class State:
             self._paused = saved["paused"]
 
 
+def _build() -> str:
+    """Of the worker that took up the current task, as a version of a deployment; empty without versioning."""
+    version = workflow.info().get_current_deployment_version()
+    return version.build_id if version and version.deployment_name else ""
+
+
 _CARRIED = (
-    *("status", "error", "turn", "turns_ended", "step", "steps", "worked", "permitted"),
+    *("status", "error", "turn", "turns_ended", "step", "steps", "worked", "permitted", "left", "begun_turn"),
     *("outbox", "turn_record", "tool_records", "tainted", "limits", "not_raised", "raises", "tokens"),
 )

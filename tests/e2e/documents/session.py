@@ -166,6 +166,7 @@ TREATMENTS: tuple[tuple[str, Treatment], ...] = (
     (r"python3 -m venv |\.venv/bin/pip |\. \.venv/|pip install", not_here("needs a package index; test_demo does it")),
     (r"kubiya dev\b", parsed),  # the stack that all of this runs beside was started by it
     (r"kubiya worker start .*--type=docker", parsed),  # tests/deploy
+    (r"kubiya worker deployment ", parsed),  # tests/integration/versions
     (r"kubiya worker start .*-d\b", exits(0)),
     (r"kubiya worker start ", foreground("worker.ready")),
     (r"kubiya worker (un)?install-service .*--print", printed),

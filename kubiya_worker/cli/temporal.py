@@ -1,0 +1,51 @@
+"""Temporal as a person's commands use it: the server and the queue that a worker of these settings would be given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from kubiya_worker.errors import Unavailable, WorkerError
+from kubiya_worker.settings import Settings
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
+
+CONNECT: Final = 15.0  # seconds
+
+
+@asynccontextmanager
+async def connected(settings: Settings, reason: str) -> AsyncIterator[tuple[Client, str]]:
+    """(client, task queue), for one command. The control plane is told `reason` when it is over.
+
+    Raises WorkerError for what refuses, Unavailable for a Temporal that does not answer or fails a call.
+    """
+    from temporalio.service import RPCError
+
+    from kubiya_worker import __version__
+    from kubiya_worker.control_plane.client import ControlPlane
+    from kubiya_worker.payloads.converter import Payloads
+    from kubiya_worker.process import temporal
+
+    payloads = Payloads.open(settings.payloads)
+    control_plane = ControlPlane(settings.control_plane_url, settings.api_key, read_timeout=10.0)
+    told: dict[str, Any] = {"hostname": settings.worker_hostname}
+    registration = control_plane.start_worker(settings.queue_id, sdk_version=__version__, system_info=told)
+    address = settings.temporal_host or registration.temporal_host
+    try:
+        try:
+            connecting = temporal.connect(settings, registration, f"kubiya-{reason}", payloads)
+            client = await asyncio.wait_for(connecting, CONNECT)
+            yield client, settings.task_queue or registration.task_queue_name
+        except TimeoutError:
+            raise Unavailable(f"Temporal at {address} does not answer", remedy="Run kubiya doctor") from None
+        except RPCError as error:
+            raise Unavailable(f"Temporal at {address} refuses: {error.message}", remedy="Run kubiya doctor") from error
+    finally:
+        try:
+            control_plane.disconnect(registration.worker_id, reason=reason, exit_code=0)
+        except WorkerError:
+            pass  # it is forgotten by itself
+        control_plane.close()

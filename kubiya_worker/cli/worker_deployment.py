@@ -1,0 +1,184 @@
+"""`kubiya worker deployment`: which version of a worker deployment takes the executions (docs/upgrades.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+from kubiya_worker import __version__
+from kubiya_worker.cli import options
+from kubiya_worker.cli.temporal import connected
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.settings import Settings, resolve
+
+WAIT: Final = 60.0  # seconds for a version's workers to be known, and for the routing to be everywhere
+HEADS: Final = ("BUILD", "STATUS", "NEW EXECUTIONS", "OPEN EXECUTIONS")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _common(command: F) -> F:
+    given = (
+        options.settings("queue_id"),
+        click.option("--name", help="Worker deployment (or TEMPORAL_DEPLOYMENT_NAME)."),
+        options.config_file,
+    )
+    for option in reversed(given):
+        command = option(command)
+    return command
+
+
+def _timeout(command: F) -> F:
+    what = "Seconds that its workers have to show themselves."
+    return click.option("--timeout", type=click.FloatRange(0, 86_400), default=WAIT, show_default=True, help=what)(
+        command
+    )
+
+
+def _settings(queue_id: str | None, name: str | None, config: str | None) -> tuple[Settings, str]:
+    settings = resolve({"queue_id": queue_id}, os.environ, config)
+    name = name or settings.deployment_name
+    if not name:
+        raise ConfigurationError("No worker deployment is named", remedy="Set TEMPORAL_DEPLOYMENT_NAME, or give --name")
+    return settings, name
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def deployment() -> None:
+    """Say which version of a worker deployment takes the executions, and show them all."""
+
+
+@deployment.command()
+@_common
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def show(queue_id: str | None, name: str | None, config: str | None, as_json: bool) -> None:
+    """Show the versions of a deployment, newest first."""
+    settings, name = _settings(queue_id, name, config)
+    asyncio.run(_show(settings, name, as_json))
+
+
+async def _show(settings: Settings, name: str, as_json: bool) -> None:
+    from kubiya_worker.process import deployment as versions
+
+    async with connected(settings, "deployment") as (client, _):
+        found = await versions.versions(client, name)
+    if as_json:
+        print(json.dumps({"deployment": name, "versions": [vars(version) for version in found]}))
+        return
+    ramped = next((version.percent for version in found if version.percent), 0.0)
+    rows = [HEADS]
+    for version in found:
+        share = 100 - ramped if version.status == "current" else version.percent
+        new = "" if share is None else f"{share:g} %"
+        rows.append(
+            (version.build_id, version.status, new, "?" if version.executions is None else str(version.executions))
+        )
+    widths = [max(len(row[n]) for row in rows) for n in range(len(HEADS))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if not any(version.status == "current" for version in found):
+        print(f"None is current. To have one: kubiya worker deployment set-current {found[0].build_id}")
+
+
+@deployment.command("set-current")
+@click.argument("build_id", required=False)
+@_common
+@_timeout
+@click.option("--allow-no-pollers", is_flag=True, help="Although no worker of it polls: executions wait for one.")
+def set_current(
+    build_id: str | None,
+    queue_id: str | None,
+    name: str | None,
+    config: str | None,
+    timeout: float,
+    allow_no_pollers: bool,
+) -> None:
+    """Have new executions go to a version (default: the one that is installed here), and those that may move.
+
+    An execution that is pinned to an older version follows when its current step has ended. One that waits for a
+    person follows with the next message, so keep a worker of the older version, or use `move`.
+    """
+    settings, name = _settings(queue_id, name, config)
+    asyncio.run(_set_current(settings, name, build_id or settings.build_id or __version__, timeout, allow_no_pollers))
+
+
+async def _set_current(settings: Settings, name: str, build: str, timeout: float, idle: bool) -> None:
+    from kubiya_worker.process import deployment as versions
+
+    async with connected(settings, "deployment") as (client, _):
+        before = await versions.set_current(client, name, build, within=timeout, idle=idle)
+    print(f"{build} is the current version of {name}" + (f"; it was {before}" if before and before != build else ""))
+
+
+@deployment.command()
+@click.argument("build_id")
+@click.argument("percent", type=click.FloatRange(0, 100))
+@_common
+@_timeout
+def ramp(
+    build_id: str, percent: float, queue_id: str | None, name: str | None, config: str | None, timeout: float
+) -> None:
+    """Have a share of the executions go to a version, the others stay with the current one. 0 ends it."""
+    settings, name = _settings(queue_id, name, config)
+    asyncio.run(_ramp(settings, name, build_id, percent, timeout))
+
+
+async def _ramp(settings: Settings, name: str, build: str, percent: float, timeout: float) -> None:
+    from kubiya_worker.process import deployment as versions
+
+    async with connected(settings, "deployment") as (client, _):
+        await versions.ramp(client, name, build, percent, within=timeout)
+    print(f"{build} of {name} takes {percent:g} % of the executions" if percent else f"No version of {name} is ramping")
+
+
+@deployment.command()
+@click.argument("build_id")
+@_common
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for each execution, and one for all.")
+def move(build_id: str, queue_id: str | None, name: str | None, config: str | None, as_json: bool) -> int:
+    """Move the open executions of an older version to the current one, so that its workers can go.
+
+    Run it where the current version is installed. Each history is replayed first, and one that would not go on stays
+    where it is; the exit code is 1 then, and a worker of the older version has to be kept.
+    """
+    settings, name = _settings(queue_id, name, config)
+    return asyncio.run(_move(settings, name, build_id, as_json))
+
+
+async def _move(settings: Settings, name: str, build: str, as_json: bool) -> int:
+    from kubiya_worker import extensions
+    from kubiya_worker.process import deployment as versions
+    from kubiya_worker.process import replay
+    from kubiya_worker.protocol import names
+
+    moved = stayed = 0
+    async with connected(settings, "deployment") as (client, queue):
+        here, current = settings.build_id or __version__, await versions.current(client, name)
+        if build == current:
+            raise ConfigurationError(f"{build} is the current version of {name}", remedy="Name the one to leave")
+        if current != here:
+            raise ConfigurationError(
+                f"The current version of {name} is {current or 'none'}, and {here} is installed here",
+                remedy="Run it where the current version is installed: histories are replayed with it",
+            )
+        custom = extensions.load(settings.extensions, names.OURS).workflows
+        async for one in replay.replay(client, queue, custom, f"AND {versions.of_version(name, build)}"):
+            if one.fault is None and not await versions.release(client, one.workflow_id):
+                continue  # it has ended meanwhile
+            moved, stayed = moved + (one.fault is None), stayed + (one.fault is not None)
+            if as_json:
+                print(json.dumps({"workflow_id": one.workflow_id, "moved": one.fault is None, "fault": one.fault}))
+            else:
+                print(f"{'moved ' if one.fault is None else 'STAYS '} {one.workflow_id}")
+                if one.fault is not None:
+                    print(f"       {one.fault}")
+    if as_json:
+        print(json.dumps({"moved": moved, "stayed": stayed, "from": build, "to": here}))
+    else:
+        print(f"{moved} open executions moved from {build} to {here}" + (f", {stayed} stay" if stayed else ""))
+    return 1 if stayed else 0
