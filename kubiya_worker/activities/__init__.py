@@ -24,6 +24,7 @@ def build(runtime: Runtime) -> list[Callable[..., Any]]:
         SummaryActivities(runtime, model).compact_conversation,
         tool.call_tool,
         session.begin_execution,
+        session.store_session,
         session.end_turn,
         execution.request_approval,
         execution.check_approval,

@@ -8,8 +8,9 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from kubiya_worker.activities.events import on_stream
+from kubiya_worker.activities.keeping import session_writes
 from kubiya_worker.activities.runtime import Runtime
-from kubiya_worker.activities.session import ask, tell, to_session
+from kubiya_worker.activities.session import as_fault, ask, tell
 from kubiya_worker.control_plane import writes
 from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import events as ev
@@ -95,9 +96,11 @@ class ExecutionActivities:
         """The last word on an execution that ends outside a turn; then nothing of it is kept here."""
         control_plane, execution_id = self._runtime.control_plane, report.execution_id
         if report.messages:
-            kept = writes.session(execution_id, to_session(report.messages), user_id=report.user_id, turn=report.turn)
+            about = {"user_id": report.user_id, "turn": report.turn}
+            keeping = session_writes(control_plane, execution_id, report.messages, first=report.first, **about)
             try:
-                await ask(control_plane.write, kept)
+                for part in await as_fault(keeping):
+                    await ask(control_plane.write, part)
             except ApplicationError as error:
                 if not error.non_retryable:
                     raise

@@ -134,7 +134,7 @@ class ModelActivities:
         for asked in redactor.value(reply.tool_calls):
             call_id = (
                 asked["id"]
-                if asked["id"] and asked["id"] not in taken
+                if asked["id"] and asked["id"] not in taken and not call.trimmed  # then not all are known
                 else f"{asked['id'] or 'call'}_{call.turn}_{call.step}"
             )
             while call_id in taken:

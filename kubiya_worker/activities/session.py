@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -11,6 +11,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from kubiya_worker.activities.definition import context_for, load
+from kubiya_worker.activities.keeping import from_session, session_writes
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.activities.tool import tool_environment, workspace_of
 from kubiya_worker.control_plane import writes
@@ -37,8 +38,12 @@ STATUS_POLL_EVERY: Final = 2.0
 
 async def ask(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """A control-plane call off the event loop; faults as Temporal's retry policy understands them."""
+    return await as_fault(asyncio.to_thread(call, *args, **kwargs))
+
+
+async def as_fault(work: Awaitable[T]) -> T:
     try:
-        return await asyncio.to_thread(call, *args, **kwargs)
+        return await work
     except ControlPlaneError as error:
         raise ApplicationError(error.line(), type=type(error).__name__, non_retryable=not error.retryable) from error
 
@@ -88,8 +93,9 @@ class SessionActivities:
             await self._show_start(given, begin, context, notices)
         runtime.contexts.put(execution_id, context)
         runtime.environments.put(execution_id, tool_environment(found.environment))
-        earlier = [x for x in map(_from_session, found.session) if x["message_id"] != begin.first_message["message_id"]]
-        return calls.BeginResult(context=context, session=earlier, failure=failure)
+        earlier = [x for x in map(from_session, found.session) if x["message_id"] != begin.first_message["message_id"]]
+        at = compaction.begins(earlier)
+        return calls.BeginResult(context=context, session=earlier[at:], failure=failure, stored=at)
 
     async def _check_price(self, given: ex.ExecutionInput, context: calls.Context) -> None:
         """A limit of cost that cannot be counted is no limit: refused before anything is spent."""
@@ -152,12 +158,17 @@ class SessionActivities:
     async def end_turn(self, turn: calls.TurnInput) -> calls.TurnResult:
         """Persist the session, post the turn, learn the next status; close the execution when it is final."""
         control_plane, execution_id = self._runtime.control_plane, turn.execution_id
-        messages = to_session(turn.messages)
+        keeping = session_writes(
+            control_plane, execution_id, turn.messages, first=turn.first, user_id=turn.user_id, turn=turn.turn
+        )
+        *parts, last = await as_fault(keeping)
+        for part in parts:
+            await ask(control_plane.write, part)
         records = [{**record, "turn_id": turn.turn_record.get("turn_id")} for record in turn.tool_records]
         stages = [
             [writes.events(execution_id, turn.events)] if turn.events else [],
             [
-                writes.session(execution_id, messages, user_id=turn.user_id, turn=turn.turn),
+                last,
                 *([writes.tool_calls(records)] if records else []),
             ],
             [writes.turn(_to_turn(turn.turn_record))] if turn.turn_record else [],
@@ -177,6 +188,15 @@ class SessionActivities:
         if ex.is_final(status):
             self._runtime.forget(execution_id)
         return calls.TurnResult(status)
+
+    @activity.defn(name=names.STORE_SESSION)
+    async def store_session(self, kept: calls.SessionInput) -> None:
+        """Messages that the workflow is about to let go of; may be repeated."""
+        about = {"user_id": kept.user_id, "turn": kept.turn}
+        plane = self._runtime.control_plane
+        keeping = session_writes(plane, kept.execution_id, kept.messages, first=kept.first, **about)
+        for part in await as_fault(keeping):
+            await ask(plane.write, part)
 
     async def _next_status(self, execution_id: str, decided: dict[str, Any]) -> str:
         """What the control plane makes of the turn; one that does not say so at once is asked a few times."""
@@ -239,23 +259,6 @@ def _first_events(execution_id: str, first: m.Message, context: calls.Context, n
     ]
 
 
-def to_session(conversation: list[m.Message]) -> list[dict[str, Any]]:
-    """As PROTOCOL A.5 has it; our own keys ride along so that nothing is lost on the way back."""
-    return [_to_session(message) for message in conversation]
-
-
-def _to_session(message: m.Message) -> dict[str, Any]:
-    if message["role"] != "tool":
-        return message
-    failed = message["status"] != m.TOOL_SUCCESS
-    return {
-        **message,
-        "tool_execution_id": message["tool_call_id"],
-        "tool_output": message["content"],
-        "tool_error": message.get("tool_error") or (message["content"] if failed else None),
-    }
-
-
 def _check_budgets(context: calls.Context) -> None:
     """The input's own were read by the workflow; those of a definition come from elsewhere."""
     try:
@@ -263,10 +266,3 @@ def _check_budgets(context: calls.Context) -> None:
     except (ValueError, TypeError) as error:
         context.config = {}
         raise ConfigurationError(f"The budgets of {context.agent_name!r} cannot be read: {error}") from error
-
-
-def _from_session(stored: dict[str, Any]) -> m.Message:
-    drop = ("tool_output", "tool_execution_id") if stored.get("role") == "tool" else ()
-    return {k: v for k, v in stored.items() if k not in drop and v is not None} | {
-        "message_id": str(stored.get("message_id"))
-    }

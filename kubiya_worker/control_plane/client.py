@@ -162,6 +162,15 @@ class ControlPlane:
             "approval_rules": self._optional("/approval-rules", []),
         }
 
+    def session_messages(self, execution_id: str) -> list[dict[str, Any]]:
+        """What is stored; none when there is no session. Raises when it cannot be had."""
+        try:
+            return list(self._object("GET", f"/executions/{execution_id}/session").get("messages") or [])
+        except errors.ControlPlaneError as error:
+            if error.status != 404:
+                raise
+            return []
+
     def load_session(self, execution_id: str) -> dict[str, Any] | None:
         loaded: dict[str, Any] | None = self._optional(f"/executions/{execution_id}/session", None)
         return loaded

@@ -37,9 +37,13 @@ def events(execution_id: str, events: list[Event]) -> Write:
     return Write("POST", f"/executions/{execution_id}/events/batch", {"events": events}, events=events)
 
 
-def session(execution_id: str, messages: list[dict[str, Any]], *, user_id: str | None, turn: int) -> Write:
-    """The whole conversation; replaces what is there."""
-    body = {"session_id": execution_id, "user_id": user_id, "messages": messages, "metadata": {"turn": turn}}
+def session(
+    execution_id: str, messages: list[dict[str, Any]], *, user_id: str | None, turn: int, first: int = 0
+) -> Write:
+    """The conversation from the message with the number `first` on; replaces what is there from that one on."""
+    about = {"session_id": execution_id, "user_id": user_id, "metadata": {"turn": turn}}
+    body: dict[str, Any] = {**about, "messages": messages}
+    body |= {"first": first} if first else {}
     return Write("POST", f"/executions/{execution_id}/session", body)
 
 

@@ -71,6 +71,19 @@ class BeginResult:
     context: Context
     session: list[Message] = field(default_factory=list)  # what an earlier run of this execution left
     failure: str | None = None  # why it cannot run: a skill or a model that is not configured right
+    stored: int = 0  # messages, from the first of all, that a summary in `session` stands for
+    kept: int = 0  # of those, how many lead `session` all the same
+
+
+@dataclass
+class SessionInput:
+    """Messages of the conversation for the control plane to keep, from the place `first` on."""
+
+    execution_id: str
+    turn: int
+    messages: list[Message]
+    first: int
+    user_id: str | None = None
 
 
 @dataclass
@@ -83,6 +96,7 @@ class ModelInput:
     tail: list[dict[str, Any]]  # {"message": …} or {"ref": message_id}
     digest: str
     hold: bool = False  # do not publish; hand all events back (the control plane is away, order matters)
+    trimmed: bool = False  # messages before the first one here have been let go
 
 
 @dataclass
@@ -163,7 +177,10 @@ class ApprovalInput:
 
 @dataclass
 class ReportInput:
-    """Events to publish, in order, and fields to PATCH on the execution. `messages`: the conversation, to be kept."""
+    """Events to publish, in order, and fields to PATCH on the execution.
+
+    `messages`: the conversation from the place `first` on, to be kept.
+    """
 
     execution_id: str
     events: list[Event] = field(default_factory=list)
@@ -173,11 +190,13 @@ class ReportInput:
     messages: list[Message] = field(default_factory=list)
     user_id: str | None = None
     turn: int = 0
+    first: int = 0
 
 
 @dataclass
 class TurnInput:
-    """End of a turn. `messages` is the whole conversation: local activities' inputs are not recorded."""
+    """End of a turn. `messages` is the whole conversation, from the place `first` on: local activities' inputs are not
+    recorded."""
 
     execution_id: str
     agent_id: str
@@ -191,6 +210,7 @@ class TurnInput:
     force_status: str | None = None  # completed by mark_as_done, failed: not for the control plane to decide
     more_input: bool = False  # a message is waiting: go on whatever the control plane decides
     kind: str = "agent"
+    first: int = 0
 
 
 @dataclass

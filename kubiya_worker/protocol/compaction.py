@@ -58,6 +58,13 @@ def for_model(messages: Sequence[m.Message]) -> list[m.Message]:
     return [{"role": "user", "content": text, "message_id": summary["message_id"]}, *rest]
 
 
+def begins(messages: Sequence[m.Message]) -> int:
+    """How many messages, from the first, the newest summary stands for: the model is not given them again."""
+    places = {x["message_id"]: at for at, x in enumerate(messages) if not is_summary(x)}
+    found = (places.get(x[KEEPS_FROM]) for x in reversed(messages) if is_summary(x))
+    return next((at for at in found if at is not None), 0)
+
+
 def cut(messages: Sequence[m.Message]) -> str | None:
     """The id of the first message that a new summary leaves alone; None when nothing can be gained.
 

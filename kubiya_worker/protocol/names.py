@@ -36,6 +36,7 @@ COMPACT: Final = "compact_conversation"
 REQUEST_APPROVAL: Final = "request_approval"
 CHECK_APPROVAL: Final = "check_approval"
 REPORT: Final = "report"
+STORE_SESSION: Final = "store_session"
 END_TURN: Final = "end_turn"
 END_EXECUTION: Final = "end_execution"
 END_MEMBER: Final = "end_member"
@@ -56,6 +57,7 @@ OURS: Final = frozenset(
         REQUEST_APPROVAL,
         CHECK_APPROVAL,
         REPORT,
+        STORE_SESSION,
         END_TURN,
         END_EXECUTION,
         END_MEMBER,
@@ -78,6 +80,7 @@ FEATURE_EVENTS_BATCH: Final = "events_batch"  # POST /executions/{id}/events/bat
 FEATURE_CONTEXT: Final = "execution_context"  # GET /executions/{id}/context: agent, skills, session … at once
 FEATURE_TURN_STATUS: Final = "turn_status"  # POST /analytics/turns answers with `next_status`: no polling
 FEATURE_APPROVAL_SIGNAL: Final = "approval_signal"  # an answered approval arrives as the signal `resolve_approval`
+FEATURE_SESSION_PARTS: Final = "session_parts"  # POST /executions/{id}/session takes `first`: the rest of a session
 FEATURE_BATCH: Final = "batch"  # POST /batch: several writes in one request, all or nothing
 FEATURE_BATCH_IF: Final = "batch_if_status"  # an entry of it can depend on what the turn before it came to
 

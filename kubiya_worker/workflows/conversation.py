@@ -1,5 +1,7 @@
 """The conversation as the workflow holds it: messages, their digest chain, and what waits to join them.
 
+What a summary stands for need not be held for ever: once it is stored elsewhere, `trim` lets go of it.
+
 Pure: no clock, no Temporal. `pack` makes one compressed string of a workflow's state for continue-as-new.
 """
 
@@ -11,8 +13,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from kubiya_worker.protocol import calls
+from kubiya_worker.protocol import calls, compaction
 from kubiya_worker.protocol import messages as m
+
+HEARD = 1000  # ids of people's messages that are remembered after the messages were let go
 
 
 class Conversation:
@@ -24,6 +28,9 @@ class Conversation:
         self._digests: list[str] = []
         self._ids: set[str] = set()
         self._shown = 0  # how many messages the last model call was given
+        self.stored = 0  # messages, from the first of all, that are stored elsewhere and were let go
+        self.kept = 0  # of those, how many lead `messages` all the same: what was last said and asked
+        self._heard: list[str] = []
         for message in messages:
             self.append(message)
         for message in inbox:
@@ -46,6 +53,32 @@ class Conversation:
         self._ids.add(message_id)
         self.inbox.append(message)
         return True
+
+    @property
+    def total(self) -> int:
+        """Messages in all, those that were let go included."""
+        return self.stored - self.kept + len(self.messages)
+
+    def rest(self) -> list[m.Message]:
+        """What comes after the `stored` ones."""
+        return self.messages[self.kept :]
+
+    def outgrown(self) -> list[m.Message]:
+        """What `trim` would let go of, and has to be stored first, from the place `stored` on."""
+        return self.messages[self.kept : compaction.begins(self.messages)]
+
+    def trim(self) -> None:
+        """Let go of what the newest summary stands for. A new chain of digests begins."""
+        count = max(self.kept, compaction.begins(self.messages))
+        gone, rest = self.messages[:count], self.messages[count:]
+        said, asked = _last_said(rest), _last_asked(rest)
+        keep = [x for x in (said or _last_said(gone), asked or _last_asked(gone)) if x is not None]
+        kept = [x for x in gone if any(x is wanted for wanted in keep)]
+        self._heard = [*self._heard, *(str(x["message_id"]) for x in gone if x["role"] == "user")][-HEARD:]
+        self.stored, self.kept = self.stored + count - self.kept, len(kept)
+        self.messages, self._digests, self._shown = [], [], 0
+        for message in [*kept, *rest]:
+            self.append(message)
 
     def take_inbox(self) -> int:
         """Move waiting messages into the conversation; returns how many."""
@@ -78,22 +111,37 @@ class Conversation:
 
     def last_text(self) -> str:
         """The newest assistant text, or nothing."""
-        texts = (x["content"] for x in reversed(self.messages) if x["role"] == "assistant" and x.get("content"))
-        return str(next(texts, ""))
+        said = _last_said(self.messages)
+        return str(said["content"]) if said else ""
 
     def last_request(self) -> str:
         """What a person, or whoever gave the task, has said last."""
-        return next((str(x.get("content") or "") for x in reversed(self.messages) if x["role"] == "user"), "")
+        asked = _last_asked(self.messages)
+        return str(asked.get("content") or "") if asked else ""
 
     def snapshot(self) -> dict[str, Any]:
         """For continue-as-new."""
-        return {"messages": self.messages, "inbox": self.inbox}
+        places = {"stored": self.stored, "kept": self.kept, "heard": self._heard}
+        return {"messages": self.messages, "inbox": self.inbox, **(places if self.stored else {})}
 
     @classmethod
     def restore(cls, saved: dict[str, Any]) -> Conversation:
-        conversation = cls(saved["messages"], saved["inbox"])
+        conversation = cls(saved["messages"])
+        conversation.stored, conversation.kept = saved.get("stored", 0), saved.get("kept", 0)
+        conversation._heard = saved.get("heard", [])
+        conversation._ids.update(conversation._heard)
+        for message in saved["inbox"]:
+            conversation.receive(message)
         conversation._shown = len(conversation.messages)  # a worker has them in memory or pages them in
         return conversation
+
+
+def _last_said(messages: Sequence[m.Message]) -> m.Message | None:
+    return next((x for x in reversed(messages) if x["role"] == "assistant" and x.get("content")), None)
+
+
+def _last_asked(messages: Sequence[m.Message]) -> m.Message | None:
+    return next((x for x in reversed(messages) if x["role"] == "user"), None)
 
 
 def pack(state: dict[str, Any]) -> str:

@@ -77,6 +77,7 @@ class Loop(Asking):
         mode = begun.context.taint
         self._tainted |= taint.inherited(mode, begun.session) or taint.prompted(mode, self._input.user_metadata)
         waiting, self._conversation = self._conversation.inbox, Conversation(begun.session)
+        self._conversation.stored, self._conversation.kept = begun.stored, begun.kept
         for message in [first, *waiting]:
             self._conversation.receive(message)
         self._status = ex.RUNNING
@@ -235,6 +236,7 @@ class Loop(Asking):
             tail=tail,
             digest=self._conversation.digest(),
             hold=bool(self._outbox),
+            trimmed=bool(self._conversation.stored),
         )
 
     # -- tools
@@ -345,7 +347,8 @@ class Loop(Asking):
                 execution_id=self._input.execution_id,
                 agent_id=self._input.agent_id,
                 turn=self._turn,
-                messages=self._conversation.messages,
+                messages=self._conversation.rest(),
+                first=self._conversation.stored,
                 turn_record=record if self._step else {},
                 tool_records=self._tool_records,
                 events=sent,
@@ -403,7 +406,8 @@ class Loop(Asking):
             self._input.execution_id,
             self._outbox,
             patch,
-            messages=self._conversation.messages,
+            messages=self._conversation.rest(),
+            first=self._conversation.stored,
             user_id=self._input.user_metadata.get("user_id"),
             turn=self._turn,
         )

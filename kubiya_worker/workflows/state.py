@@ -7,12 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from kubiya_worker.protocol import calls, events, names
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
-from kubiya_worker.workflows import conversation, outcomes
+from kubiya_worker.workflows import conversation, options, outcomes
 from kubiya_worker.workflows.approvals import Approvals
 from kubiya_worker.workflows.conversation import Conversation
 
@@ -136,7 +136,7 @@ class State:
                 "model_label": context.model_label,
                 "turn": self._turn,
                 "steps": self._steps,
-                "messages_total": len(messages),
+                "messages_total": self._conversation.total + len(self._conversation.inbox),
                 "pending_approvals": self._open_requests(),
                 "undelivered_events": len(self._outbox),
                 **self._about_members(),
@@ -192,7 +192,8 @@ class State:
             return
         if superseded:
             self._left = _build()
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        await self._trim()
+        await self._quiet()
         state = conversation.pack(self._snapshot())
         if len(state) + len(self._input.prompt) < RESUME_BYTES:
             # Of two versions of a deployment the new run belongs to the one that is current; nothing else to choose.
@@ -203,6 +204,32 @@ class State:
                 f"The conversation is too long to go on ({len(state):,} bytes when packed; {RESUME_BYTES:,} can be "
                 "carried). Start a new execution."
             )
+
+    async def _trim(self) -> None:
+        """What a summary stands for goes to the control plane, if it takes it, and is not carried on."""
+        gone = self._conversation.outgrown()
+        if not gone or not workflow.patched("trim"):
+            return
+        if self._member is None:  # a member has no session: its events are what is kept
+            stored = calls.SessionInput(
+                self._input.execution_id,
+                self._turn,
+                gone,
+                self._conversation.stored,
+                self._input.user_metadata.get("user_id"),
+            )
+            try:
+                await workflow.execute_local_activity(names.STORE_SESSION, stored, **options.LOCAL)
+            except outcomes.LOCAL_FAILURE as error:
+                if is_cancelled_exception(error):
+                    raise
+                workflow.logger.warning("session.refused %s", outcomes.cause_of(error))
+                return
+        self._conversation.trim()
+
+    async def _quiet(self) -> None:
+        """Until no signal is being handled."""
+        await workflow.wait_condition(workflow.all_handlers_finished)
 
     def _snapshot(self) -> dict[str, Any]:
         assert self._context is not None

@@ -456,6 +456,10 @@ class TeamLoop(Loop):
         await self._settled()
         await super()._renew()
 
+    async def _quiet(self) -> None:
+        await self._settled()
+        await super()._quiet()
+
     def _snapshot(self) -> dict[str, Any]:
         mine = {"ledger": self._ledger.snapshot()}  # no member works, so nothing is waited for
         return {**super()._snapshot(), **mine, **{name: getattr(self, f"_{name}") for name in _CARRIED}}

@@ -45,7 +45,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -73,7 +73,10 @@ class ModelEndpoint:
         tokens: int = 20,
         port: int = 0,
         host: str = "127.0.0.1",
+        kept: int = KEPT,
+        watch: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
+        """`watch` is called with each request as it comes, in the endpoint's thread; `kept` of them are remembered."""
         self.script: list[Answer] = list(script)
         self.by_step: list[Answer] = list(by_step)
         self.default: str | Answer = default
@@ -81,7 +84,8 @@ class ModelEndpoint:
         self.count = 0
         self.first_token_at = 0.0  # monotonic: when the latest stream sent its first text
         self.aborted = 0  # requests whose client went away before the answer was complete
-        self._kept: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._kept: deque[dict[str, Any]] = deque(maxlen=kept)
+        self._watch = watch
         self._host, self._port = host, port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -164,7 +168,10 @@ class ModelEndpoint:
         if shape is not None and method == "POST":
             body = json.loads(raw)
             self.count += 1
-            self._kept.append({"path": target, "headers": headers, "body": body, "at": time.monotonic()})
+            request = {"path": target, "headers": headers, "body": body, "at": time.monotonic()}
+            self._kept.append(request)
+            if self._watch is not None:
+                self._watch(request)
             wrong = shape.problem(body)
             answer = {"fault": "bad_request", "said": wrong} if wrong else self._choose(body, raw.decode())
             return await self._answer(answer, shape, body, reader, writer)

@@ -118,7 +118,7 @@ async def get_session(call: Call) -> Any:
 
 async def save_session(call: Call) -> Any:
     execution_id = execution_id_of(call)
-    given = call.fields({"session_id": str, "user_id": str, "messages": list, "metadata": dict})
+    given = call.fields({"session_id": str, "user_id": str, "messages": list, "metadata": dict, "first": int})
     if "messages" not in given:
         raise invalid("messages", "Field required", "missing")
     session = {
@@ -128,7 +128,10 @@ async def save_session(call: Call) -> Any:
         "messages": given["messages"],
         "metadata": given.get("metadata") or {},
     }
-    call.plane.results.save_session(execution_id, session)
+    first = given.get("first") or 0
+    if first < 0:
+        raise invalid("first", "Input should be greater than or equal to 0", "greater_than_equal")
+    call.plane.results.save_session(execution_id, session, first)
     return {
         "success": True,
         "execution_id": execution_id,

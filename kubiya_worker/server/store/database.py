@@ -23,7 +23,7 @@ from sqlalchemy.pool import StaticPool
 from kubiya_worker.errors import ConfigurationError, Unavailable
 from kubiya_worker.server.store import schema
 
-HEAD: Final = "2026_11_jobs"  # the newest migration; a test compares it with the scripts
+HEAD: Final = "2026_11_session_parts"  # the newest migration; a test compares it with the scripts
 MEMORY: Final = Path(":memory:")
 LOCK_SECONDS: Final = 5.0  # how long a server that is just ending may keep the file
 MIGRATIONS: Final = Path(__file__).parents[1] / "migrations"

@@ -6,7 +6,7 @@ import json
 import uuid
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from kubiya_worker.server.store import schema
@@ -15,6 +15,14 @@ from kubiya_worker.server.store.database import Database, dumps
 # Built once: building a statement costs as much as running it.
 _SAVE_SESSION = insert(schema.sessions)
 _SAVE_SESSION = _SAVE_SESSION.on_conflict_do_update(["execution_id"], set_={"data": _SAVE_SESSION.excluded.data})
+_ADD_SESSION = insert(schema.sessions).on_conflict_do_nothing()
+_PART = schema.session_parts.c
+_SAVE_PART = insert(schema.session_parts)
+_SAVE_PART = _SAVE_PART.on_conflict_do_update(["execution_id", "first"], set_={"data": _SAVE_PART.excluded.data})
+_DROP_PARTS = delete(schema.session_parts).where(
+    _PART.execution_id == bindparam("of"), _PART.first > bindparam("after")
+)
+_PARTS = select(_PART.first, _PART.data).where(_PART.execution_id == bindparam("execution_id")).order_by(_PART.first)
 _SESSION = select(schema.sessions.c.data).where(schema.sessions.c.execution_id == bindparam("execution_id"))
 _ADD_ONCE = {table: insert(table).on_conflict_do_nothing() for table in (schema.turns, schema.tool_calls)}
 
@@ -23,14 +31,26 @@ class Results:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def save_session(self, execution_id: str, session: dict[str, Any]) -> None:
-        """Replaces the one that is there."""
+    def save_session(self, execution_id: str, session: dict[str, Any], first: int = 0) -> None:
+        """Replaces the one that is there, from the message with the number `first` on."""
         with self._db.transaction():
-            self._db.execute(_SAVE_SESSION, {"execution_id": execution_id, "data": dumps(session)})
+            self._db.execute(_DROP_PARTS, {"of": execution_id, "after": first})
+            if not first:
+                self._db.execute(_SAVE_SESSION, {"execution_id": execution_id, "data": dumps(session)})
+                return
+            empty = dumps({**session, "messages": []})
+            self._db.execute(_ADD_SESSION, {"execution_id": execution_id, "data": empty})
+            part = {"messages": session["messages"], "metadata": session["metadata"]}
+            self._db.execute(_SAVE_PART, {"execution_id": execution_id, "first": first, "data": dumps(part)})
 
     def session(self, execution_id: str) -> dict[str, Any] | None:
         found = self._db.execute(_SESSION, {"execution_id": execution_id}).scalar()
-        session: dict[str, Any] | None = json.loads(found) if found else None
+        if not found:
+            return None
+        session: dict[str, Any] = json.loads(found)
+        for first, data in self._db.execute(_PARTS, {"execution_id": execution_id}):
+            part = json.loads(data)
+            session |= {"messages": session["messages"][:first] + part["messages"], "metadata": part["metadata"]}
         return session
 
     def add_turn(self, execution_id: str, turn: dict[str, Any]) -> str:

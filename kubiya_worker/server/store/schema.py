@@ -131,6 +131,13 @@ sessions = Table(
     _of_execution(primary_key=True),
     Column("data", Text, nullable=False),
 )
+session_parts = Table(  # what follows on the messages in `sessions`, by the number of each part's first message
+    "session_parts",
+    metadata,
+    _of_execution(primary_key=True),
+    Column("first", Integer, primary_key=True),
+    Column("data", Text, nullable=False),
+)
 turns = Table(
     "turns",
     metadata,

@@ -87,3 +87,53 @@ def test_false_is_no(stack: Stack, endpoint: ModelEndpoint, queue: str) -> None:
     assert row["status"] == "failed" and len(asked) == 2
     _, row, asked = run(stack, endpoint, queue, [], compaction="perhaps")
     assert row["status"] == "failed" and "compaction is false or" in row["error_message"] and not asked
+
+
+def test_a_conversation_that_was_let_go_of_is_kept_whole_and_goes_on_elsewhere(
+    stack: Stack, endpoint: ModelEndpoint
+) -> None:
+    """At 600 events a run continues as new, without what a summary stands for. Another worker takes it up there."""
+    queue = stack.queue("outgrown")
+    environment = {"OPENAI_BASE_URL": endpoint.url, "OPENAI_API_KEY": "sk-test", "MAX_CONCURRENT_ACTIVITIES": "10"}
+    first = stack.worker(queue, **environment)
+    many = [{"name": "shell", "arguments": {"command": f"echo tool-{n}"}} for n in range(12)]
+    small, large = ({"total_tokens": n, "prompt_tokens": n, "completion_tokens": 0} for n in (10, 200))
+    rounds = [{"tools": many, "usage": large if n % 4 == 3 else small} for n in range(12)]
+    endpoint.script = [
+        {"text": "THE SUMMARY", "usage": small, "when": "You summarise a conversation", "forever": True},
+        *rounds,
+        {"text": "So far.", "usage": small},
+        {"text": "The end.", "usage": small},
+    ]
+    before = endpoint.count
+    configuration = {"compaction": {"at_tokens": 100}}
+    agent = stack.agent("outgrown", skills=[SHELL], model_id="gpt-test", configuration=configuration)
+    chat = {"execution_metadata": {"interactive": True}}
+    execution = stack.execute("Find the needle.", agent=agent, queue=queue, **chat)
+    stack.wait_for_turn(execution, 1)
+    state = stack.call("GET", f"/executions/{execution}/details")["state"]
+    session = stack.call("GET", f"/executions/{execution}/session")["messages"]
+    assert len(state["messages"]) < len(session) == state["metadata"]["messages_total"]
+    first.kill()
+    stack.worker(queue, **environment)
+    stack.call("POST", f"/executions/{execution}/message", {"message": "And now?"})
+    stack.wait_for_turn(execution, 2)
+    stack.call("POST", f"/executions/{execution}/mark-done")
+    row = stack.wait(execution)
+    endpoint.script = []
+    assert (row["status"], row["response"]) == ("completed", "The end.")
+    session = stack.call("GET", f"/executions/{execution}/session")["messages"]
+    said = [x for x in session if x["role"] != "system"]
+    assert [x["role"] for x in said] == ["user", *["assistant", *["tool"] * 12] * 12, "assistant", "user", "assistant"]
+    assert len(session) - len(said) == 3, "the summaries"
+    assert (said[0]["content"], said[-2]["content"]) == ("Find the needle.", "And now?")
+    outputs = [x["tool_output"].strip() for x in said if x["role"] == "tool"]
+    assert outputs == [f"tool-{n}" for n in range(12)] * 12
+    asked = [x["tool_execution_id"] for x in said if x["role"] == "tool"]
+    assert len(set(asked)) == len(asked), "ids that a provider repeats stay apart from those that were let go"
+    assert asked == [call["id"] for x in said for call in x.get("tool_calls") or ()]
+    last = json.dumps(endpoint.requests[-1]["body"]["messages"])
+    assert "THE SUMMARY" in last and "And now?" in last and "So far." in last and "Find the needle." not in last
+    assert endpoint.count - before == 12 + 3 + 2
+    completed = [e["data"] for e in stack.events(execution) if e["event"] == "tool_completed"]
+    assert len(completed) == 144

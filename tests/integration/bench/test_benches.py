@@ -11,7 +11,15 @@ import pytest
 from scripts.bench import every
 from tests.support.stack import ROOT
 
-FIGURES = {"startup": "P1", "execution": "P2", "step": "P3", "first_token": "P4", "throughput": "P5", "install": "P6"}
+FIGURES = {
+    "startup": "P1",
+    "execution": "P2",
+    "step": "P3",
+    "first_token": "P4",
+    "throughput": "P5",
+    "long_run": "D3",
+    "install": "P6",
+}
 LONG = ("startup", "install")  # starts many workers; installs from a package index
 
 

@@ -97,3 +97,11 @@ def test_the_threshold(configured: Any, window: int | None, expected: int) -> No
 def test_nonsense_is_refused(configured: Any) -> None:
     with pytest.raises(ValueError, match="compaction is false or"):
         c.threshold(configured, None)
+
+
+def test_the_newest_summary_whose_place_is_there_says_where_the_model_begins() -> None:
+    talk = [TASK, *step(1), summary("s1", "a1"), *step(2)]
+    assert c.begins(talk) == 1
+    assert c.begins([*talk, summary("s2", "a2")]) == 4
+    assert c.begins([*talk, summary("s2", "nowhere")]) == 1
+    assert c.begins([TASK, *step(1)]) == 0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubiya_worker.activities.transcripts import Transcripts
-from kubiya_worker.protocol import calls
+from kubiya_worker.protocol import calls, compaction
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.workflows.conversation import Conversation, pack, unpack
 
@@ -88,3 +88,61 @@ def test_the_least_recently_used_conversation_goes_first() -> None:
     for name in ("a", "b", "c"):
         kept.replace(name, 0, [message("user", 1, "z" * 900)])
     assert [kept.held(name)[0] for name in ("a", "b", "c")] == [0, 1, 1]
+
+
+def summary(number: int, keeps_from: str) -> m.Message:
+    return {**message("system", number, "summary"), "keeps_from": keeps_from}
+
+
+def ids(messages: list[m.Message]) -> list[str]:
+    return [str(x["message_id"]) for x in messages]
+
+
+def long_talk() -> Conversation:
+    talk = [message("user", 1), message("assistant", 2), message("user", 3), message("assistant", 4)]
+    return Conversation([*talk, message("tool", 5), message("assistant", 6), summary(7, "assistant6")])
+
+
+def test_nothing_is_let_go_without_a_summary() -> None:
+    conversation = Conversation([message("user", 1), message("assistant", 2)])
+    assert conversation.outgrown() == []
+    before = conversation.snapshot()
+    conversation.trim()
+    assert conversation.snapshot() == before and "stored" not in before
+
+
+def test_what_a_summary_stands_for_is_let_go_but_for_what_was_last_asked() -> None:
+    conversation = long_talk()
+    assert ids(conversation.outgrown()) == ["user1", "assistant2", "user3", "assistant4", "tool5"]
+    conversation.trim()
+    assert ids(conversation.messages) == ["user3", "assistant6", "system7"]
+    assert ids(conversation.rest()) == ["assistant6", "system7"]
+    assert (conversation.stored, conversation.total) == (5, 7)
+    assert conversation.outgrown() == [], "it is stored once"
+    assert (conversation.last_request(), conversation.last_text()) == ("text 3", "text 6")
+    assert ids(compaction.for_model(conversation.messages)) == ["system7", "assistant6"]
+    assert conversation.digest() == m.digest_of(conversation.messages)
+
+
+def test_a_trimmed_conversation_is_carried_on_and_trimmed_again() -> None:
+    conversation = long_talk()
+    conversation.trim()
+    again = Conversation.restore(unpack(pack(conversation.snapshot())))
+    assert not again.receive(message("user", 1)), "what was let go was heard all the same"
+    assert again.receive(message("user", 8))
+    again.take_inbox()
+    for more in (message("assistant", 9), message("tool", 10), summary(11, "user8")):
+        again.append(more)
+    assert ids(again.outgrown()) == ["assistant6", "system7"], "behind what is stored, to the summary's place"
+    again.trim()
+    assert ids(again.messages) == ["user8", "assistant9", "tool10", "system11"]
+    assert (again.stored, again.total) == (7, 11)
+    assert (again.last_request(), again.last_text()) == ("text 8", "text 9")
+
+
+def test_a_worker_goes_on_with_a_trimmed_conversation_from_its_memory() -> None:
+    conversation, kept = long_talk(), Transcripts()
+    kept.replace("e", 0, conversation.messages)
+    conversation.trim()
+    base, tail = conversation.delta()
+    assert kept.assemble("e", base, tail, conversation.digest()) == conversation.messages
