@@ -41,6 +41,13 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "key in the release": {"queueId": "q1", "apiKey": "kby_test"},
     "autoscaling": {**BASE, "autoscaling": {"enabled": True}},
     "keda": {**BASE, "keda": {"enabled": True, "temporalAddress": "temporal:7233", "taskQueue": "7b1e"}},
+    "versions": {
+        **BASE,
+        "deploymentName": "ops",
+        "image": {"tag": "0.2.0"},
+        "previousVersions": [{"tag": "0.1.0"}, {"tag": "0.1.0", "buildId": "b+7", "replicas": 2}],
+        "keda": {"enabled": True, "temporalAddress": "temporal:7233", "taskQueue": "7b1e"},
+    },
     "everything": {
         **BASE,
         "autoscaling": {"enabled": True},
@@ -103,6 +110,9 @@ def test_helm_finds_nothing_to_complain_of(values: dict[str, Any]) -> None:
         ({"queueId": "q"}, "an API key is required"),
         ({**COMBINATIONS["keda"], "autoscaling": {"enabled": True}}, "exclude each other"),
         ({**BASE, "keda": {"enabled": True}}, "keda needs keda.temporalAddress"),
+        ({**BASE, "previousVersions": [{"tag": "1"}]}, "previousVersions needs deploymentName"),
+        ({**BASE, "deploymentName": "ops", "buildId": "1", "previousVersions": [{"tag": "1"}]}, "the current version"),
+        ({**BASE, "deploymentName": "ops", "previousVersions": [{"replicas": 1}]}, "needs a tag"),
         ({**BASE, "logFromat": "json"}, "logFromat"),
         ({**BASE, "metrics": {"prot": 1}}, "prot"),
         ({**BASE, "logFormat": "xml"}, "logFormat"),
@@ -134,8 +144,8 @@ def test_no_value_means_something_else_in_yaml_1_1(source: Any) -> None:
 
 @pytest.mark.parametrize("source", ALL)
 def test_pods_keep_to_the_restricted_pod_security_standard(source: Any) -> None:
-    pods = [o["spec"]["template"]["spec"] for o in objects(source()) if o["kind"] == "Deployment"]
-    assert len(pods) == 1
+    pods = [o["spec"]["template"]["spec"] for o in objects(source()) if o["kind"] in ("Deployment", "Job")]
+    assert pods
     for pod in pods:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -151,16 +161,43 @@ def test_pods_keep_to_the_restricted_pod_security_standard(source: Any) -> None:
 
 @pytest.mark.parametrize("source", ALL)
 def test_a_pod_has_more_time_to_end_than_its_worker_takes(source: Any) -> None:
-    (deployment,) = (o for o in objects(source()) if o["kind"] == "Deployment")
-    pod = deployment["spec"]["template"]["spec"]
-    env = {e["name"]: e.get("value") for e in pod["containers"][0]["env"]}
-    assert pod["terminationGracePeriodSeconds"] >= float(env["KUBIYA_GRACE_PERIOD"]) + 10
+    pods = [o["spec"]["template"]["spec"] for o in objects(source()) if o["kind"] == "Deployment"]
+    assert pods
+    for pod in pods:
+        env = {e["name"]: e.get("value") for e in pod["containers"][0]["env"]}
+        assert pod["terminationGracePeriodSeconds"] >= float(env["KUBIYA_GRACE_PERIOD"]) + 10
 
 
 @pytest.mark.parametrize("source", ALL)
 def test_no_key_is_in_a_pod(source: Any) -> None:
-    (deployment,) = (o for o in objects(source()) if o["kind"] == "Deployment")
-    assert "kby_test" not in json.dumps(deployment)
+    assert "kby_test" not in json.dumps([o for o in objects(source()) if o["kind"] in ("Deployment", "Job")])
+
+
+def test_each_version_has_a_deployment_of_its_own_and_the_new_one_becomes_current() -> None:
+    found = objects(rendered(COMBINATIONS["versions"]))
+    deployments = {o["metadata"]["name"]: o["spec"] for o in found if o["kind"] == "Deployment"}
+    facts = {}
+    for name, spec in deployments.items():
+        (container,) = spec["template"]["spec"]["containers"]
+        env = {e["name"]: e.get("value") for e in container["env"]}
+        assert env["TEMPORAL_DEPLOYMENT_NAME"] == "ops"
+        assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
+        facts[name] = (container["image"].rpartition(":")[2], env["TEMPORAL_WORKER_BUILD_ID"], spec.get("replicas"))
+    assert facts == {
+        "w-kubiya-worker-0-2-0": ("0.2.0", "0.2.0", None),  # KEDA says how many
+        "w-kubiya-worker-0-1-0": ("0.1.0", "0.1.0", 1),
+        "w-kubiya-worker-b-7": ("0.1.0", "b+7", 2),
+    }
+    selectors = [json.dumps(spec["selector"], sort_keys=True) for spec in deployments.values()]
+    assert len(set(selectors)) == len(selectors), "a pod belongs to one of them"
+    (scaled,) = (o["spec"]["scaleTargetRef"]["name"] for o in found if o["kind"] == "ScaledObject")
+    assert scaled == "w-kubiya-worker-0-2-0"
+    (job,) = (o for o in found if o["kind"] == "Job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["command"][:5] == ["kubiya", "worker", "deployment", "set-current", "0.2.0"]
+    assert "post-upgrade" in job["metadata"]["annotations"]["helm.sh/hook"]
+    off = objects(rendered({**COMBINATIONS["versions"], "setCurrent": False}))
+    assert "Job" not in {o["kind"] for o in off}
 
 
 @pytest.mark.parametrize("source", ALL)
@@ -201,7 +238,7 @@ def test_a_value_reaches_the_worker_as_it_was_given() -> None:
 def test_every_setting_of_a_worker_is_a_value() -> None:
     """Each given to the chart is what the worker in the pod resolves to."""
     for option in chart.options():
-        for value in ("true", 7, 4000, "https://x.example", "zlib", "json", "DEBUG", "something"):
+        for value in ("true", 7, 4000, "https://x.example", "zlib", "json", "DEBUG", "pinned", "something"):
             try:
                 wanted = option.parse(value)
             except ValueError:

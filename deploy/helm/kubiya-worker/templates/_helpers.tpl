@@ -21,3 +21,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "worker.secret" -}}
 {{- if .Values.existingSecret }}{{ .Values.existingSecret }}{{ else }}{{ include "worker.name" . }}{{ end }}
 {{- end }}
+
+{{- /* With a worker deployment: the build id of the version that this release is to have current. */ -}}
+{{- define "worker.build" -}}
+{{- if .Values.deploymentName }}{{ .Values.buildId | default .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{- /* Of a version, given root and build: its Deployment's name. Each version has one of its own. */ -}}
+{{- define "worker.deployment" -}}
+{{- $name := include "worker.name" .root }}
+{{- if .build }}{{ printf "%s-%s" ($name | trunc 40) (regexReplaceAll "[^a-z0-9]+" (lower .build) "-") | trunc 63 | trimSuffix "-" }}{{ else }}{{ $name }}{{ end }}
+{{- end }}
+
+{{- define "worker.buildLabel" -}}
+{{- if . }}kubiya.ai/build: {{ regexReplaceAll "[^A-Za-z0-9._-]" . "_" | trunc 63 | trimSuffix "-" | trimSuffix "." | trimSuffix "_" | quote }}{{ end }}
+{{- end }}
