@@ -10,7 +10,7 @@ from typing import Any
 
 from scripts.bench.report import Row, Spread, facts_line, machine, markdown, say
 
-BENCHES = ("startup", "execution", "step", "first_token", "throughput", "long_run", "install")
+BENCHES = ("startup", "execution", "step", "first_token", "throughput", "long_run", "wide_team", "install")
 
 
 def row_of(raw: dict[str, Any]) -> Row:

@@ -18,6 +18,7 @@ FIGURES = {
     "first_token": "P4",
     "throughput": "P5",
     "long_run": "D3",
+    "wide_team": "Teams",
     "install": "P6",
 }
 LONG = ("startup", "install")  # starts many workers; installs from a package index
