@@ -28,6 +28,7 @@ Answers are taken from the script in order, one for each request; a script that 
 `default` is "echo" (repeats the last user message, `tokens` words of it), "demo" (the demo model's plan, by the tools
 that were sent; also plays `demo:script`), or an answer. `by_step` (a list of answers) comes before `default` and is
 chosen by the number of assistant messages since the last user message: a repeated request gets the same answer.
+`by_task` has such a list for each text that the last user message can have.
 
 Control by HTTP: GET /requests -> {"count": n, "requests": [{path, headers, body, at}]}; DELETE /requests;
 POST /script {"script"?, "by_step"?, "default"?, "tokens"?}; GET /v1/models. The path may have a `/v1` prefix or not.
@@ -45,7 +46,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -69,6 +70,7 @@ class ModelEndpoint:
         script: Sequence[Answer] = (),
         *,
         by_step: Sequence[Answer] = (),
+        by_task: Mapping[str, Sequence[Answer]] | None = None,
         default: str | Answer = "echo",
         tokens: int = 20,
         port: int = 0,
@@ -79,6 +81,7 @@ class ModelEndpoint:
         """`watch` is called with each request as it comes, in the endpoint's thread; `kept` of them are remembered."""
         self.script: list[Answer] = list(script)
         self.by_step: list[Answer] = list(by_step)
+        self.by_task = {task: list(steps) for task, steps in (by_task or {}).items()}
         self.default: str | Answer = default
         self.tokens = tokens
         self.count = 0
@@ -200,12 +203,15 @@ class ModelEndpoint:
         for at, answer in enumerate(self.script):
             if answer.get("when", "") in raw:
                 return answer if answer.get("forever") else self.script.pop(at)
-        if self.by_step:
-            step = 0
+        if self.by_step or self.by_task:
+            step, task = 0, ""
             for message in body.get("messages", []):
-                step = 0 if message["role"] == "user" else step + (message["role"] == "assistant")
-            if step < len(self.by_step):
-                return self.by_step[step]
+                if message["role"] == "user":
+                    step, task = 0, str(message.get("content"))
+                step += message["role"] == "assistant"
+            steps = self.by_task.get(task, self.by_step)
+            if step < len(steps):
+                return steps[step]
         if isinstance(self.default, dict):
             return self.default
         return demo_answer(body) if self.default == "demo" else echo_answer(body, self.tokens)

@@ -143,6 +143,20 @@ def test_a_conversation_beyond_the_window_ends_the_run_and_says_so(
     ), ran.row
 
 
+def test_a_conversation_beyond_the_window_is_summed_up_between_thoughts_and_tools(
+    stack: Stack, endpoint: ModelEndpoint, queue: str, shape: str
+) -> None:
+    """What is left of it begins with an answer that has thoughts and calls, which not every provider takes first."""
+    steps = [{"thinking": f"step {n}", "tools": [echo(f"left-{n}"), echo(f"right-{n}")]} for n in range(3)]
+    overflow, summary = {"fault": "context_overflow"}, {"thinking": "so", "text": "THE SUMMARY"}
+    ran = Ran(stack, endpoint, queue, shape, *steps, overflow, summary, {"thinking": "on", "text": "Done."})
+    assert (ran.row["status"], ran.row["response"]) == ("completed", "Done."), ran.row
+    assert len(ran.requests) == 6
+    last = str(ran.requests[-1]["body"])
+    assert "THE SUMMARY" in last and "left-2" in last and "right-2" in last and "left-0" not in last
+    assert [notice["kind"] for notice in ran.of("notice")] == ["compaction"]
+
+
 def test_what_passes_is_waited_out(stack: Stack, endpoint: ModelEndpoint, queue: str, shape: str) -> None:
     busy = {"fault": "rate_limited", "headers": {"Retry-After": "2"}}
     cut = {"thinking": "one", "text": "two three four five", "cut_after": 4}
