@@ -113,6 +113,15 @@ def _limits(stack: Stack) -> Iterator[tuple[str, str]]:
     assert "compaction" in kinds
     yield "compacted", execution
 
+    # What the summaries stand for is let go of where it continues as new.
+    execution = stack.execute(script(shell(*["true"] * 160)), agent=compact, **CHAT)
+    stack.wait_for_turn(execution, 1)
+    stack.call("POST", f"/executions/{execution}/message", {"message": script({"text": "The end."})})
+    stack.wait_for_turn(execution, 2)
+    stack.call("POST", f"/executions/{execution}/mark-done")
+    assert stack.wait(execution)["status"] == "completed"
+    yield "trimmed", execution
+
 
 def _teams(stack: Stack) -> Iterator[tuple[str, str]]:
     """(shape, workflow id) of teams, of one of their members, and of what exists in its input alone."""

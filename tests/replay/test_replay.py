@@ -34,6 +34,8 @@ SHAPES = {
     "compacted",
     "continued-1",
     "continued-2",
+    "trimmed-1",
+    "trimmed-2",
     "team-coordinate",
     "team-route",
     "team-collaborate",
