@@ -9,6 +9,7 @@ from typing import Any
 
 from temporalio.client import Client
 
+from tests.support.model_endpoint import ModelEndpoint
 from tests.support.schedules import due, tick
 from tests.support.stack import Stack, wait_until
 
@@ -113,13 +114,16 @@ def _limits(stack: Stack) -> Iterator[tuple[str, str]]:
     assert "compaction" in kinds
     yield "compacted", execution
 
-    # What the summaries stand for is let go of where it continues as new.
-    execution = stack.execute(script(shell(*["true"] * 160)), agent=compact, **CHAT)
-    stack.wait_for_turn(execution, 1)
-    stack.call("POST", f"/executions/{execution}/message", {"message": script({"text": "The end."})})
-    stack.wait_for_turn(execution, 2)
-    stack.call("POST", f"/executions/{execution}/mark-done")
-    assert stack.wait(execution)["status"] == "completed"
+    # What the summary stands for is let go of where it continues as new.
+    small, large = ({"prompt_tokens": n, "completion_tokens": 0, "total_tokens": n} for n in (10, 200))
+    first, many = shell("true") | {"usage": large}, shell(*["true"] * 160) | {"usage": small}
+    with ModelEndpoint([first, {"text": "So far.", "usage": small}, many, {"text": "The end."}]) as endpoint:
+        queue = stack.queue("scripted")
+        stack.worker(queue, OPENAI_BASE_URL=endpoint.url, OPENAI_API_KEY="sk-test")
+        compaction = {"compaction": {"at_tokens": 100}}
+        long = stack.agent("long", skills=[SHELL], model_id="gpt-test", configuration=compaction)
+        execution = stack.execute("Begin.", agent=long, queue=queue)
+        assert stack.wait(execution)["response"] == "The end."
     yield "trimmed", execution
 
 
