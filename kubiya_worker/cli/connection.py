@@ -19,6 +19,7 @@ from kubiya_worker.errors import ConfigurationError, NotAllowed, UsageError, Wor
 from kubiya_worker.launch.state import default_folder, read_env
 from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL
 from kubiya_worker.settings.kinds import url as parse_url
+from kubiya_worker.trust import believe_environment
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 QUIET: Final = 45.0  # seconds without a byte after which a stream counts as dead; the server sends one every 15 s
@@ -47,6 +48,7 @@ def connect(environ: Mapping[str, str] | None = None) -> Api:
         raise NotAllowed("No API key is given", remedy=local_stack(environ) or "Set KUBIYA_API_KEY, or run kubiya dev")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise NotAllowed("The API key has characters that no key has", remedy="Check KUBIYA_API_KEY")
+    believe_environment(os.environ)
     return Api(base, key, environ)
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import click
 
-from kubiya_worker.cli.options import config_file, settings
+from kubiya_worker.cli.options import config_file, resolved, settings
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.doctor import FAIL, PASS, SKIP, WARN, Report, checks, examine
 from kubiya_worker.doctor.check import Result
 from kubiya_worker.errors import WorkerError
-from kubiya_worker.settings import Settings, resolve
+from kubiya_worker.settings import Settings
 
 
 @click.command()
@@ -26,7 +26,7 @@ def doctor(queue_id: str | None, config: str | None, as_json: bool) -> int:
     given: Settings | None = None
     problem: WorkerError | None = None
     try:
-        given = resolve({"queue_id": queue_id}, os.environ, config)
+        given = resolved({"queue_id": queue_id}, config)
     except WorkerError as error:
         problem = error
     home = Path("~/.kubiya").expanduser()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import click
 
 from kubiya_worker.cli import completion
-from kubiya_worker.settings import kinds
+from kubiya_worker.settings import Settings, kinds, sources
 from kubiya_worker.settings.file import text_of
 from kubiya_worker.settings.sources import DEFAULT_FILE
 from kubiya_worker.settings.table import BY_NAME, Option
+from kubiya_worker.trust import believe
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _COMPLETED: Final = ((kinds.queue_id, completion.queues), (kinds.path, completion.files))
@@ -30,6 +32,13 @@ def settings(*names: str) -> Callable[[Command], Command]:
         return command
 
     return decorate
+
+
+def resolved(flags: Mapping[str, Any], config: str | None) -> Settings:
+    """The settings of this command; its own connections go by them too. Raises as `sources.resolve` does."""
+    found = sources.resolve(flags, os.environ, config)
+    believe(found.ca_file, os.environ)
+    return found
 
 
 def queue_option(help: str) -> Callable[[Command], Command]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -14,7 +13,7 @@ from kubiya_worker import __version__
 from kubiya_worker.cli import options
 from kubiya_worker.cli.temporal import connected
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.settings import Settings, resolve
+from kubiya_worker.settings import Settings
 
 WAIT: Final = 60.0  # seconds for a version's workers to be known, and for the routing to be everywhere
 HEADS: Final = ("BUILD", "STATUS", "NEW EXECUTIONS", "OPEN EXECUTIONS")
@@ -41,7 +40,7 @@ def _timeout(command: F) -> F:
 
 
 def _settings(queue_id: str | None, name: str | None, config: str | None) -> tuple[Settings, str]:
-    settings = resolve({"queue_id": queue_id}, os.environ, config)
+    settings = options.resolved({"queue_id": queue_id}, config)
     name = name or settings.deployment_name
     if not name:
         raise ConfigurationError("No worker deployment is named", remedy="Set TEMPORAL_DEPLOYMENT_NAME, or give --name")

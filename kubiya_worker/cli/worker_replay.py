@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 
 import click
 
-from kubiya_worker.cli.options import config_file, settings
+from kubiya_worker.cli.options import config_file, resolved, settings
 from kubiya_worker.cli.temporal import connected
-from kubiya_worker.settings import Settings, resolve
+from kubiya_worker.settings import Settings
 
 
 @click.command("replay")
@@ -22,7 +21,7 @@ def replay(queue_id: str | None, config: str | None, as_json: bool) -> int:
 
     Exit code 1 when one would not go on with it: keep a worker of the version that runs it until it has ended.
     """
-    return asyncio.run(_replay(resolve({"queue_id": queue_id}, os.environ, config), as_json))
+    return asyncio.run(_replay(resolved({"queue_id": queue_id}, config), as_json))
 
 
 async def _replay(given: Settings, as_json: bool) -> int:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kubiya_worker.cli.options import config_file, queue_option, settings
+from kubiya_worker.cli.options import config_file, queue_option, resolved, settings
 from kubiya_worker.errors import UsageError
 from kubiya_worker.launch import home as homes
-from kubiya_worker.settings import resolve
 from kubiya_worker.settings.sources import origins
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def install(
     """
     from kubiya_worker.launch import launchd, preflight, service, systemd
 
-    given = resolve(flags, os.environ, config)
+    given = resolved(flags, config)
     homes.find(given.queue_id, instance)  # refuses what cannot be a name
     found = origins(flags, os.environ, config)
     made, notes = service.plan(given, found, os.environ, sys.executable, instance=instance, system=system)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from kubiya_worker.cli.options import config_file, settings
+from kubiya_worker.cli.options import config_file, resolved, settings
 from kubiya_worker.cli.terminal import clean
 from kubiya_worker.errors import EX_TEMPFAIL, ConfigurationError, TemporaryFailure, UsageError, WorkerError
 from kubiya_worker.launch import home as homes
 from kubiya_worker.launch import local
 from kubiya_worker.launch.home import Home
-from kubiya_worker.settings import Settings, resolve
+from kubiya_worker.settings import Settings
 
 if TYPE_CHECKING:
     from kubiya_worker.launch.daemon import Launch
@@ -58,7 +58,7 @@ def start(
             "An API key on the command line is visible to every user of this host",
             remedy="Set KUBIYA_API_KEY, or use --api-key-file; and replace that key",
         )
-    found = resolve(flags, os.environ, config)
+    found = resolved(flags, config)
     if found.deployment_type == "docker":
         from kubiya_worker.launch import docker
 

@@ -1,21 +1,22 @@
 """JSON over HTTP with the control plane: one pool of connections, with the environment's proxy and CA bundle.
 
-`requests` says what the environment asks for; the requests themselves go to its connection pool directly, which halves
-what one costs the worker.
+`requests` says which proxy the environment asks for; the requests themselves go to its connection pool directly, which
+halves what one costs the worker.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Final
 
-import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, prepend_scheme_if_needed, select_proxy
 from urllib3.exceptions import HTTPError, LocationValueError, TimeoutError
 
+from kubiya_worker import trust
 from kubiya_worker.control_plane import errors
 
 POOLS, CONNECTIONS = 4, 32  # hosts, and connections to each of them
@@ -104,8 +105,7 @@ class Wire:
 
 def _manager(base_url: str, direct: bool) -> urllib3.PoolManager:
     """Proxies and CA bundles are read from the environment once, not at each call."""
-    verify = requests.Session().merge_environment_settings(base_url, {}, None, None, None)["verify"]
-    bundle = verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH
+    bundle = trust.bundle(os.environ) or DEFAULT_CA_BUNDLE_PATH
     trusted: dict[str, Any] = {
         "ca_cert_dir" if Path(bundle).is_dir() else "ca_certs": bundle,
         "cert_reqs": "CERT_REQUIRED",

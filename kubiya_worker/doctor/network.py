@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import http.client
+import os
 import socket
 import ssl
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
-from requests.utils import get_environ_proxies
+from requests.auth import _basic_auth_str
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_auth_from_url, get_environ_proxies
 
+from kubiya_worker import trust
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
 from kubiya_worker.process.assembly import enforcer_url
 from kubiya_worker.settings import Settings
@@ -20,6 +25,10 @@ from kubiya_worker.settings import Settings
 SECONDS: Final = 5.0  # for one answer
 SKEW_WARN, SKEW_FAIL = 5.0, 60.0  # seconds: tokens and certificates stop being valid somewhere in between
 EXPIRY_WARN: Final = 14 * 86400  # seconds until a certificate ends
+
+
+def _get(url: str, **options: Any) -> requests.Response:
+    return requests.get(url, timeout=SECONDS, verify=_ca(), **options)
 
 
 def _address(url: str) -> tuple[str, int]:
@@ -60,37 +69,57 @@ def proxy(url: str) -> Finding:
 
 
 def tls(url: str) -> Finding:
-    """The certificate chain as this host's trust store sees it, and when it ends."""
+    """The certificate chain as the worker's clients see it, through the proxy if there is one; and when it ends."""
     if urlsplit(url).scheme != "https":
         return Finding(SKIP, "plain HTTP")
-    if proxy_of(url):
-        return Finding(SKIP, "goes through the proxy")
     host, port = _address(url)
-    context = ssl.create_default_context(cafile=_ca_file())
+    ca = _ca()
     try:
-        with (
-            socket.create_connection((host, port), SECONDS) as raw,
-            context.wrap_socket(raw, server_hostname=host) as secured,
-        ):
-            certificate = secured.getpeercert() or {}
-            version = secured.version()
+        folder = Path(ca).is_dir()
+        context = ssl.create_default_context(cafile=None if folder else ca, capath=ca if folder else None)
+    except OSError as error:
+        return Finding(FAIL, f"{ca}: {error.strerror or error}", "Check KUBIYA_CA_FILE")
+    connection = _connection(url, context)
+    try:
+        connection.connect()
+        secured = connection.sock
+        certificate = secured.getpeercert() or {}
+        version = secured.version()
     except ssl.SSLCertVerificationError as error:
-        return Finding(FAIL, f"{host}: {error.verify_message}", "export REQUESTS_CA_BUNDLE=/path/of/your/ca.pem")
+        return Finding(FAIL, f"{host}: {error.verify_message}", "export KUBIYA_CA_FILE=/path/of/your/ca.pem")
     except OSError as error:
         return Finding(FAIL, f"{host}:{port}: {error.strerror or error}", f"openssl s_client -connect {host}:{port}")
+    finally:
+        connection.close()
     left = ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()
     text = f"{version}, the certificate is good for {left / 86400:.0f} days"
     return Finding(WARN, text, "Renew the certificate") if left < EXPIRY_WARN else Finding(PASS, text)
 
 
-def _ca_file() -> str | None:
-    merged = requests.Session().merge_environment_settings("https://x", {}, None, None, None)["verify"]
-    return merged if isinstance(merged, str) else None
+def _connection(url: str, context: ssl.SSLContext) -> http.client.HTTPSConnection:
+    host, port = _address(url)
+    given = get_environ_proxies(url).get("https")
+    if not given:
+        return http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)
+    parts = urlsplit(given if "//" in given else f"//{given}")
+    connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=SECONDS, context=context)
+    connection.set_tunnel(host, port, headers=_auth_of(given))
+    return connection
+
+
+def _auth_of(proxy: str) -> dict[str, str]:
+    user, password = get_auth_from_url(proxy)
+    return {"Proxy-Authorization": _basic_auth_str(user, password)} if user else {}
+
+
+def _ca() -> str:
+    """What the worker's clients go by."""
+    return trust.bundle(os.environ) or DEFAULT_CA_BUNDLE_PATH
 
 
 def control_plane(url: str) -> Finding:
     try:
-        reply = requests.get(f"{url}/api/health", timeout=SECONDS)
+        reply = _get(f"{url}/api/health")
     except requests.RequestException as error:
         return Finding(FAIL, f"{url} cannot be reached ({type(error).__name__})", f"curl -v {url}/api/health")
     if reply.status_code != 200:
@@ -100,7 +129,7 @@ def control_plane(url: str) -> Finding:
 
 def clock(url: str) -> Finding:
     """Compared with the control plane's own, to the second."""
-    stamp = requests.get(f"{url}/api/health", timeout=SECONDS).headers.get("Date")
+    stamp = _get(f"{url}/api/health").headers.get("Date")
     if not stamp:
         return Finding(SKIP, "the control plane does not tell the time")
     skew = (datetime.now(UTC) - parsedate_to_datetime(stamp)).total_seconds()
@@ -112,7 +141,7 @@ def clock(url: str) -> Finding:
 
 def api_key(settings: Settings) -> Finding:
     url = f"{settings.control_plane_url}/api/v1/auth/validate"
-    reply = requests.get(url, headers={"Authorization": f"Bearer {settings.api_key}"}, timeout=SECONDS)
+    reply = _get(url, headers={"Authorization": f"Bearer {settings.api_key}"})
     if reply.status_code in (401, 403):
         return Finding(
             FAIL, "the control plane refuses the API key", "Set KUBIYA_API_KEY to a key of this control plane"
@@ -125,7 +154,7 @@ def api_key(settings: Settings) -> Finding:
 
 def queue(settings: Settings) -> Finding:
     url = f"{settings.control_plane_url}/api/v1/worker-queues/{settings.queue_id}"
-    reply = requests.get(url, headers={"Authorization": f"Bearer {settings.api_key}"}, timeout=SECONDS)
+    reply = _get(url, headers={"Authorization": f"Bearer {settings.api_key}"})
     if reply.status_code == 404:
         return Finding(FAIL, f"there is no queue {settings.queue_id!r}", "Check --queue-id, or create the queue")
     if reply.status_code != 200:
@@ -141,7 +170,7 @@ def policy_service(settings: Settings) -> Finding:
     """Whether the enforcer can be reached. While it cannot, every tool call is refused."""
     url = enforcer_url(settings)
     try:
-        reply = requests.get(f"{url}/health", timeout=SECONDS, allow_redirects=False)
+        reply = _get(f"{url}/health", allow_redirects=False)
     except requests.RequestException as error:
         return Finding(FAIL, f"{url} cannot be reached ({type(error).__name__}): tools do not run", f"curl -v {url}")
     took = f"{reply.elapsed.total_seconds() * 1000:.0f} ms"
@@ -156,7 +185,7 @@ def model(url: str, key: str) -> Finding:
         return Finding(WARN, "no model endpoint: only the offline demo model works", "export OPENAI_API_KEY=…")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        reply = requests.get(f"{url}/models", headers=headers, timeout=SECONDS)
+        reply = _get(f"{url}/models", headers=headers)
     except requests.RequestException as error:
         return Finding(FAIL, f"{url} cannot be reached ({type(error).__name__})", f"curl -v {url}/models")
     if reply.status_code in (401, 403):

@@ -57,12 +57,19 @@ class Probe:
         from temporalio.client import Client
         from temporalio.service import RPCError
 
-        from kubiya_worker.process.temporal import tls_of
+        from kubiya_worker.process.temporal import proxy_of, runtime, tls_of
 
         namespace = self._settings.temporal_namespace or registration.temporal_namespace
         key = registration.temporal_api_key
         tls = tls_of(self._settings, address, key)
-        client = await Client.connect(address, namespace=namespace, tls=tls, api_key=key if tls and key else None)
+        client = await Client.connect(
+            address,
+            namespace=namespace,
+            tls=tls,
+            runtime=runtime(),  # which writes no log of its own into the report
+            api_key=key if tls and key else None,
+            http_connect_proxy_config=proxy_of(address, tls=bool(tls)),
+        )
         request = PollActivityTaskQueueRequest(
             namespace=namespace, task_queue=TaskQueue(name=f"kubiya-doctor-{uuid.uuid4()}"), identity="kubiya-doctor"
         )

@@ -31,14 +31,13 @@ OWN: Final = frozenset(
 SWITCHES: Final = ("no_cache", "no_update")
 # Handed over as secrets are.
 PRIVATE_FILES: Final = (
-    *("payload_keys_file", "policy_file"),
+    *("payload_keys_file", "policy_file", "ca_file"),
     *("temporal_tls_cert", "temporal_tls_key", "temporal_tls_ca"),
 )
 # Beside the table: variables that libraries of the worker read.
 CARRIED: Final = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
-    *("TZ", "LANG", "AWS_REGION", "AWS_DEFAULT_REGION"),
+    *("SSL_CERT_DIR", "TZ", "LANG", "AWS_REGION", "AWS_DEFAULT_REGION"),
 )
 PROVIDER_KEYS: Final = ("ANTHROPIC_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY")
 NOT_BY_FILE: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK")

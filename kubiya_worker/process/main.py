@@ -40,12 +40,14 @@ def run(argv: Sequence[str]) -> int:
     from kubiya_worker.payloads.converter import Payloads
     from kubiya_worker.process.hider import Hider, of_environment
     from kubiya_worker.settings import resolve
+    from kubiya_worker.trust import believe
 
     debug = os.environ.get("KUBIYA_DEBUG", "").lower() in ("1", "true", "yes", "on")
     hide = Hider(of_environment(os.environ))
     try:
         settings = resolve(_flags(argv), os.environ)
         hide.add(settings.secrets)
+        believe(settings.ca_file, os.environ)
         payloads = Payloads.open(settings.payloads)
         hide.add(payloads.secrets)
         return _work(settings, payloads, hide)

@@ -76,6 +76,7 @@ def tls_of(settings: Settings, address: str, api_key: str) -> TLSConfig | bool:
     Raises ConfigurationError for files that cannot be read and for settings that contradict each other.
     """
     files = (settings.temporal_tls_ca, settings.temporal_tls_cert, settings.temporal_tls_key)
+    ca = settings.temporal_tls_ca or settings.ca_file
     wanted = settings.temporal_tls
     if wanted is False:
         if any(files):
@@ -90,13 +91,15 @@ def tls_of(settings: Settings, address: str, api_key: str) -> TLSConfig | bool:
             "A client certificate needs its key and the other way round",
             remedy="Set both TEMPORAL_TLS_CERT and TEMPORAL_TLS_KEY",
         )
-    if not any(files):
-        return wanted or not is_local(address)
+    if not any(files) and not (wanted or not is_local(address)):
+        return False
+    if not any(files) and not ca:
+        return True
     try:
-        ca, cert, key = (Path(f).expanduser().read_bytes() if f else None for f in files)
+        roots, cert, key = (Path(f).expanduser().read_bytes() if f else None for f in (ca, *files[1:]))
     except OSError as error:
         raise ConfigurationError(f"A TLS file cannot be read: {error}", remedy="Check TEMPORAL_TLS_*") from error
-    return TLSConfig(server_root_ca_cert=ca, client_cert=cert, client_private_key=key)
+    return TLSConfig(server_root_ca_cert=roots, client_cert=cert, client_private_key=key)
 
 
 def proxy_of(address: str, *, tls: bool) -> HttpConnectProxyConfig | None:
@@ -170,7 +173,8 @@ async def connect(
             reason = str(error)
         delay = backoff.next()
         say(f"failed to connect to Temporal at {address}: {_short(reason)}")
-        hint = {"hint": "a server without TLS needs TEMPORAL_TLS=false"} if tls is True and not key else {}
+        sure = key or settings.temporal_tls_ca or settings.temporal_tls_cert
+        hint = {"hint": "a server without TLS needs TEMPORAL_TLS=false"} if tls and not sure else {}
         log.warning(
             "temporal.unreachable",
             address=address,

@@ -33,6 +33,7 @@ from kubiya_worker.settings.kinds import (
     text,
     url,
 )
+from kubiya_worker.trust import VARIABLES as CA_VARIABLES
 
 Role = Literal["worker", "place", "file", "launch"]
 
@@ -112,6 +113,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
         ("SINGLE_EXECUTION", "KUBIYA_SINGLE_EXECUTION_MODE"),
         default=False,
     ),
+    Option(
+        "ca_file",
+        path,
+        "File of the CA certificates that every client goes by, instead of the host's",
+        None,
+        CA_VARIABLES,
+        "network.ca_file",
+        role="file",
+    ),
     Option("temporal_host", text, "Temporal address, host:port", None, ("TEMPORAL_HOST",), "temporal.host"),
     Option("temporal_namespace", text, "Temporal namespace", None, ("TEMPORAL_NAMESPACE",), "temporal.namespace"),
     Option("task_queue", text, "Temporal task queue", None, ("TEMPORAL_TASK_QUEUE",), "temporal.task_queue"),
@@ -144,7 +154,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("temporal_tls", boolean, "TLS to Temporal (default: unless it is local)", None, ("TEMPORAL_TLS",)),
     Option("temporal_tls_cert", path, "Client certificate file", None, ("TEMPORAL_TLS_CERT",), role="file"),
     Option("temporal_tls_key", path, "Client key file", None, ("TEMPORAL_TLS_KEY",), role="file"),
-    Option("temporal_tls_ca", path, "CA file of the Temporal server", None, ("TEMPORAL_TLS_CA",), role="file"),
+    Option(
+        "temporal_tls_ca",
+        path,
+        "CA file of the Temporal server, if another",
+        None,
+        ("TEMPORAL_TLS_CA",),
+        role="file",
+    ),
     Option(
         "payload_keys_file",
         path,

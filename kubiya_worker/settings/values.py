@@ -26,6 +26,7 @@ class Settings:
     max_concurrent_activities: int = 10
     grace_period: float = 30.0
     single_execution: bool = False
+    ca_file: str | None = None
     temporal_host: str | None = None
     temporal_namespace: str | None = None
     task_queue: str | None = None

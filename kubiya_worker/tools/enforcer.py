@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from kubiya_worker import __version__
+from kubiya_worker import __version__, trust
 from kubiya_worker.protocol.calls import Context
 from kubiya_worker.protocol.tools import RISKS, ToolSpec
 from kubiya_worker.tools.policy import Decision, Kind
@@ -36,7 +36,6 @@ TEXT: Final = 300  # characters of what the service says that are shown
 POLICIES: Final = 20  # names that are shown
 IDLE: Final = 60.0  # seconds that a connection is kept
 CATEGORIES: Final = ("command_execution", "file_operation", "file_search", "network", "general")
-CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")  # as for the control plane
 
 
 class _NoAnswer(Exception):
@@ -125,7 +124,7 @@ class Enforcer:
     def _connect(self) -> httpx2.AsyncClient:
         import httpx2
 
-        bundle = next((path for name in CA_VARIABLES if (path := os.environ.get(name))), None)
+        bundle = next((path for name in trust.VARIABLES if (path := os.environ.get(name))), None)
         verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=bundle) if bundle else True
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=IDLE)
         return httpx2.AsyncClient(timeout=None, verify=verify, limits=limits)

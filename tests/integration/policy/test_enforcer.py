@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kubiya_worker import trust
 from kubiya_worker.protocol.calls import Context
 from kubiya_worker.protocol.execution import Member
 from kubiya_worker.protocol.tools import ToolSpec
@@ -158,7 +159,7 @@ async def test_a_name_that_does_not_resolve_and_an_address_that_is_none_are_refu
 async def test_a_certificate_that_nobody_has_signed_is_a_refusal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in enforcer.CA_VARIABLES:
+    for name in trust.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     certificate = self_signed(tmp_path)
     with EnforcerService(certificate=certificate) as service:
@@ -173,7 +174,7 @@ async def test_a_certificate_that_nobody_has_signed_is_a_refusal(
 
 async def test_a_certificate_for_another_host_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate = self_signed(tmp_path, "127.0.0.9")
-    monkeypatch.setenv(enforcer.CA_VARIABLES[0], str(certificate))
+    monkeypatch.setenv(trust.VARIABLES[0], str(certificate))
     with EnforcerService(certificate=certificate) as service:
         verdict = await ask(service)
         assert verdict.kind == "deny" and "CERTIFICATE_VERIFY_FAILED" in verdict.fault

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from kubiya_worker import trust
 from kubiya_worker.doctor import FAIL, PASS, SKIP, WARN, network
 from kubiya_worker.settings import Settings
 
@@ -78,7 +79,7 @@ def test_clocks_are_compared(server: ThreadingHTTPServer, behind: int, status: s
 def test_a_certificate_that_this_host_does_not_trust_fails(
     server: ThreadingHTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+    for name in trust.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subprocess.run(
@@ -94,7 +95,7 @@ def test_a_certificate_that_this_host_does_not_trust_fails(
     context.load_cert_chain(certificate, key)
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     refused = network.tls(_url(server, "https"))
-    assert (refused.status, refused.remedy) == (FAIL, "export REQUESTS_CA_BUNDLE=/path/of/your/ca.pem")
+    assert (refused.status, refused.remedy) == (FAIL, "export KUBIYA_CA_FILE=/path/of/your/ca.pem")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     assert network.tls(_url(server, "https")).status == PASS
 

@@ -15,7 +15,7 @@ from kubiya_worker.settings.table import OPTIONS
 def value_for(name: str) -> str:
     """One that is not the default and fits."""
     option = next(o for o in OPTIONS if o.name == name)
-    for text in ("true", "7", "4000", "https://x.example", "zlib", "json", "DEBUG", "something"):
+    for text in (*option.parse.schema.get("enum", ()), "true", "7", "4000", "https://x.example", "something"):
         try:
             if option.parse(text) != option.default:
                 return text

@@ -10,6 +10,7 @@
   "debug" "KUBIYA_DEBUG"
   "maxConcurrentActivities" "MAX_CONCURRENT_ACTIVITIES"
   "gracePeriod" "KUBIYA_GRACE_PERIOD"
+  "caFile" "KUBIYA_CA_FILE"
   "temporalHost" "TEMPORAL_HOST"
   "temporalNamespace" "TEMPORAL_NAMESPACE"
   "taskQueue" "TEMPORAL_TASK_QUEUE"

@@ -1,0 +1,56 @@
+"""Whom this process believes to be who they say: one set of CA certificates for all of its clients.
+
+The libraries differ: requests and botocore read REQUESTS_CA_BUNDLE, httpx and Temporal's core SSL_CERT_FILE; without
+either requests has a bundle of its own, the others have the host's. Here all of them get the same.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Final
+
+from kubiya_worker.errors import ConfigurationError
+
+VARIABLES: Final = ("KUBIYA_CA_FILE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # the first that is set
+READ_BY_LIBRARIES: Final = VARIABLES[1:3]
+# Where systems keep theirs, when OpenSSL was built with another place in mind.
+STORES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  # Red Hat
+    "/etc/ssl/ca-bundle.pem",  # SUSE
+    "/etc/ssl/cert.pem",  # macOS, BSD
+)
+
+
+def believe(ca_file: str | None, environ: MutableMapping[str, str]) -> None:
+    """From here on every client of the process goes by this file alone. ConfigurationError when it is none."""
+    if not ca_file:
+        return
+    path = Path(ca_file).expanduser().absolute()
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError as error:
+        raise ConfigurationError(
+            f"The CA file {path} holds no certificates", remedy=f"Set {VARIABLES[0]} to a file of PEM certificates"
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"The CA file {path} cannot be read: {error.strerror}", remedy=f"Check {', '.join(VARIABLES)}"
+        ) from error
+    environ.update(dict.fromkeys(READ_BY_LIBRARIES, str(path)))
+
+
+def believe_environment(environ: MutableMapping[str, str]) -> None:
+    """The same for programs without settings."""
+    believe(next((environ[name] for name in VARIABLES if environ.get(name)), None), environ)
+
+
+def bundle(environ: Mapping[str, str]) -> str | None:
+    """The file, or folder, that counts; None where this host has none, and the libraries' own has to do."""
+    given = next((environ[name] for name in (*VARIABLES, "SSL_CERT_DIR") if environ.get(name)), None)
+    if given:
+        return given
+    known = ssl.get_default_verify_paths()
+    return next((path for path in (known.openssl_cafile, *STORES) if path and Path(path).is_file()), None)
