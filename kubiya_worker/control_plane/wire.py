@@ -14,7 +14,7 @@ from typing import Any, Final
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, prepend_scheme_if_needed, select_proxy
-from urllib3.exceptions import HTTPError, LocationValueError, TimeoutError
+from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError, TimeoutError
 
 from kubiya_worker import trust
 from kubiya_worker.control_plane import errors
@@ -141,7 +141,7 @@ def _retry_after(reply: urllib3.BaseHTTPResponse) -> float | None:
 
 def _reason(error: HTTPError) -> str:
     """The innermost cause in a few words: `Connection refused`, without the library's wrappings."""
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError) and not isinstance(error, NewConnectionError):  # which is one, to urllib3
         return "no answer in time"
     text = str(error)
     text = text.rpartition("] ")[2] if "] " in text else text.rpartition(": ")[2]
