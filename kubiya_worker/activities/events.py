@@ -1,13 +1,17 @@
 """Publishing an activity's events: in order, batched, and never lost without the caller's knowing.
 
 One `Publisher` serves one activity attempt. Events go out from a task of its own while the activity works; text chunks
-that wait together are joined. When the control plane cannot take them, `close` hands them back, and the workflow keeps
-them until it can. Event ids are deterministic where the content is, so a second sending is stored once.
+that wait together are joined. What the control plane cannot take goes to the spool on disk when the activity ends, and
+where that takes nothing, back to the workflow, which keeps it. Event ids are deterministic where the content is, so a
+second sending is stored once. The first event says what has to be there before it (`after`), so that the order holds
+when the steps of an execution, and their spools, are on different hosts.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Final
 
@@ -15,6 +19,7 @@ from temporalio import activity
 
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
+from kubiya_worker.control_plane.spool import Spool, without_pieces
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol.execution import Member
 
@@ -23,6 +28,8 @@ FIRST: Final = 0.005  # seconds that the first event waits: what a fast step has
 CLOSE_TIMEOUT: Final = 10.0  # seconds that a finished activity waits for its last events before it hands them back
 BATCH: Final = 200  # events in one request
 MERGED_BYTES: Final = 32_768  # a joined chunk grows no larger
+SPOOL_LOOKS_EVERY: Final = 0.2  # seconds, while older events of the execution wait on disk
+HANDED_BACK: Final = 262_144  # bytes of events that a history takes from one step when the spool takes none
 
 
 def merge_chunks(events: list[ev.Event]) -> list[ev.Event]:
@@ -54,21 +61,38 @@ def on_stream(execution_id: str, member: Member | None, events: list[ev.Event]) 
 
 
 class Publisher:
-    """`async with Publisher(...) as out: out.emit(event)`; afterwards `out.undelivered` is what has to be kept."""
+    """`async with Publisher(...) as out: out.emit(event)`.
+
+    Afterwards `undelivered` is what the caller has to keep. `spooled` says what later events have to come after in
+    place of `behind`: the last event that waits on disk, or nothing as all is delivered; None: as before.
+    `hold`: something older is the caller's still, so nothing may go out.
+    """
 
     def __init__(
-        self, control_plane: ControlPlane, execution_id: str, *, hold: bool = False, member: Member | None = None
+        self,
+        control_plane: ControlPlane,
+        execution_id: str,
+        *,
+        hold: bool = False,
+        member: Member | None = None,
+        spool: Spool | None = None,
+        behind: Sequence[str] = (),
     ) -> None:
         self._control_plane = control_plane
         self._execution_id = execution_id
+        self._stream = member.stream if member else execution_id
         self._member = member
         self._hold = hold
+        self._spool = spool or Spool()
+        self._behind = list(behind)
+        self._emitted = False
         self._queue: list[ev.Event] = []
         self._sending: list[ev.Event] = []  # a batch once formed stays as it is: a retry must repeat it exactly
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.undelivered: list[ev.Event] = []
+        self.spooled: list[str] | None = None
 
     async def __aenter__(self) -> Publisher:
         if not self._hold:
@@ -78,6 +102,9 @@ class Publisher:
     def emit(self, event: ev.Event) -> None:
         if self._member is not None and self._member.quiet and event["event_type"] in ev.PIECES:
             return
+        if not self._emitted and self._behind:
+            event = {**event, "after": self._behind}
+        self._emitted = True
         self._queue.append(event)
         self._wake.set()
 
@@ -91,13 +118,40 @@ class Publisher:
             if not done:
                 self._task.cancel()
                 await asyncio.wait({self._task})
-        self.undelivered = self._sending + merge_chunks(self._queue)
+        left = self._sending + merge_chunks(self._queue)
+        # What an attempt that failed has streamed is streamed anew by the next one, perhaps from elsewhere.
+        await self._keep(left if kind is None else without_pieces(left))
+
+    async def _keep(self, events: list[ev.Event]) -> None:
+        if not events:
+            self.spooled = [] if self._emitted else None
+            return
+        small = _size(events) <= HANDED_BACK
+        # With what the workflow has still to deliver; and a worker that ends may take its disk with it.
+        if small and (self._hold or activity.is_worker_shutdown()):
+            self.undelivered = events
+            return
+        stream, shown = on_stream(self._execution_id, self._member, events)
+        if await asyncio.to_thread(self._spool.add, stream, shown):
+            self.spooled = [shown[-1]["event_id"]]
+            return
+        if not small:
+            kept = without_pieces(events)
+            kept = kept if _size(kept) <= HANDED_BACK else []
+            self._spool.lose(len(events) - len(kept), "neither the spool nor a history takes so much")
+            events = kept
+        self.undelivered = events
 
     async def _run(self) -> None:
         delay = 0.1
         await self._wake.wait()
         await self._pause(FIRST)
         while self._sending or self._queue or not self._closing.is_set():
+            if self._spool.holds(self._stream):  # older ones go first
+                if self._closing.is_set():
+                    return
+                await self._pause(SPOOL_LOOKS_EVERY)
+                continue
             if not self._sending:
                 if not self._queue:
                     self._wake.clear()
@@ -111,16 +165,17 @@ class Publisher:
                 )
             except ControlPlaneError as error:
                 if not error.retryable:
-                    activity.logger.error("events.refused %s", error, extra={"execution_id": self._execution_id})
+                    self._spool.lose(len(self._sending), f"refused: {error}")
                     self._sending = []
                     continue
                 if self._closing.is_set():
-                    return  # the workflow keeps them: better than to hold a slot while nobody listens
+                    return  # better than to hold a slot while nobody listens
                 await self._pause(error.retry_after or delay)
                 delay = min(delay * 2, 5.0)
                 continue
             delay = 0.1
             self._sending = []
+            self._spool.hurry()
             await self._pause(WINDOW)
 
     async def _pause(self, seconds: float) -> None:
@@ -129,3 +184,7 @@ class Publisher:
             await asyncio.wait_for(self._closing.wait(), seconds)
         except TimeoutError:
             pass  # the usual case
+
+
+def _size(events: list[ev.Event]) -> int:
+    return len(json.dumps(events, default=str))

@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 from kubiya_worker.activities.events import on_stream
 from kubiya_worker.activities.keeping import session_writes
 from kubiya_worker.activities.runtime import Runtime
-from kubiya_worker.activities.session import as_fault, ask, tell
+from kubiya_worker.activities.session import as_fault, ask, require_sent, tell
 from kubiya_worker.control_plane import writes
 from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import events as ev
@@ -65,6 +65,7 @@ class ExecutionActivities:
             **({"enforcement": request.enforcement} if request.enforcement else {}),
         }
         event = ev.event(f"approval_requested:{asked.approval_id}", ev.APPROVAL_REQUESTED, data)
+        event |= {"after": asked.behind} if asked.behind else {}
         await ask(control_plane.publish, *on_stream(asked.execution_id, asked.member, [event]))
 
     @activity.defn(name=names.CHECK_APPROVAL)
@@ -116,8 +117,10 @@ class ExecutionActivities:
     async def end_member(self, end: calls.MemberEnd) -> None:
         """The last of a member's events, its tool calls into the team's record; then nothing of it is kept here."""
         control_plane = self._runtime.control_plane
-        if end.events:
-            await ask(control_plane.publish, *on_stream(end.execution_id, end.member, end.events))
+        require_sent(self._runtime.spool, end.member.stream)
+        if end.events or end.behind:
+            shown = on_stream(end.execution_id, end.member, end.events)
+            await ask(control_plane.publish, *shown, end.behind)
         if end.tool_records:
             about = {"execution_id": end.member.stream, "metadata": end.member.about()}
             records = [

@@ -60,7 +60,7 @@ class ModelActivities:
         tag = attempt_tag()
         async with heartbeats():
             context = await context_of(runtime, call.execution_id)
-            publisher = Publisher(runtime.control_plane, call.execution_id, hold=call.hold, member=context.member)
+            publisher = runtime.publisher(call, context)
             async with publisher as out:
                 if activity.info().attempt > 1:
                     data = {"message_id": call.message_id}
@@ -71,7 +71,7 @@ class ModelActivities:
                     raise self.failure(call, error, out, tag) from error
                 except WorkerError as error:
                     raise ApplicationError(error.line(), type=type(error).__name__, non_retryable=True) from error
-            result.undelivered = publisher.undelivered
+            result.undelivered, result.spooled = publisher.undelivered, publisher.spooled
         runtime.transcripts.leave(call.execution_id, result.message)
         return result
 

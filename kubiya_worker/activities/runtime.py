@@ -12,10 +12,12 @@ from typing import Any, Generic, TypeVar
 
 from temporalio.client import Client
 
+from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.transcripts import Transcripts
 from kubiya_worker.control_plane.client import ControlPlane
+from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.models import Models
-from kubiya_worker.protocol.calls import Context
+from kubiya_worker.protocol.calls import Context, ModelInput, ToolInput
 from kubiya_worker.tools import programs
 from kubiya_worker.tools.base import Toolset
 from kubiya_worker.tools.enforcer import Enforcer
@@ -62,6 +64,7 @@ class Runtime:
     hostname: str = ""
     secrets: Sequence[str] = ()
     longest_call: float | None = None
+    spool: Spool = field(default_factory=Spool)
     transcripts: Transcripts = field(default_factory=Transcripts)
     contexts: Recent[Context] = field(default_factory=Recent)
     toolsets: Recent[Toolset] = field(default_factory=Recent)
@@ -84,6 +87,17 @@ class Runtime:
         await asyncio.gather(*closing)
         # Else the supervisor finds it for a moment after the worker's end, and warns of what was left behind.
         await asyncio.to_thread(programs.close)
+
+    def publisher(self, call: ModelInput | ToolInput, context: Context) -> Publisher:
+        """For the events of one step."""
+        return Publisher(
+            self.control_plane,
+            call.execution_id,
+            hold=call.hold,
+            member=context.member,
+            spool=self.spool,
+            behind=call.behind,
+        )
 
     def redactor_of(self, execution_id: str) -> Redactor:
         """With what the execution's environment hides, once that is known here."""

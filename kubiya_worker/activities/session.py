@@ -17,6 +17,7 @@ from kubiya_worker.activities.tool import tool_environment, workspace_of
 from kubiya_worker.control_plane import writes
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
+from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.errors import ConfigurationError, WorkerError
 from kubiya_worker.protocol import calls, compaction, names, team
@@ -46,6 +47,13 @@ async def as_fault(work: Awaitable[T]) -> T:
         return await work
     except ControlPlaneError as error:
         raise ApplicationError(error.line(), type=type(error).__name__, non_retryable=not error.retryable) from error
+
+
+def require_sent(spool: Spool, stream: str) -> None:
+    """The end of something is told when all before it was: raises, for another try, while that waits on disk."""
+    if spool.holds(stream):
+        spool.hurry()
+        raise ApplicationError("Events of it wait on disk for the control plane", type="EventsWait")
 
 
 async def tell(control_plane: ControlPlane, *stages: list[Write]) -> list[dict[str, Any]]:
@@ -165,8 +173,11 @@ class SessionActivities:
         for part in parts:
             await ask(control_plane.write, part)
         records = [{**record, "turn_id": turn.turn_record.get("turn_id")} for record in turn.tool_records]
+        require_sent(self._runtime.spool, execution_id)
+        if turn.behind:  # in a request of its own, which may have to wait
+            await ask(control_plane.publish, execution_id, turn.events, turn.behind)
         stages = [
-            [writes.events(execution_id, turn.events)] if turn.events else [],
+            [writes.events(execution_id, turn.events)] if turn.events and not turn.behind else [],
             [
                 last,
                 *([writes.tool_calls(records)] if records else []),

@@ -8,7 +8,6 @@ from typing import Final
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.history import context_of, conversation_of
 from kubiya_worker.activities.model import ModelActivities, attempt_tag, heartbeats
 from kubiya_worker.activities.runtime import Runtime
@@ -38,7 +37,7 @@ class SummaryActivities:
             context = await context_of(runtime, call.execution_id)
             conversation = await conversation_of(runtime, call)
             covered = compaction.covered(conversation, asked.keeps_from)
-            publisher = Publisher(runtime.control_plane, call.execution_id, hold=call.hold, member=context.member)
+            publisher = runtime.publisher(call, context)
             async with publisher as out:
                 try:
                     reply = await self._summarise(context, call.execution_id, conversation, covered)
@@ -65,6 +64,7 @@ class SummaryActivities:
             model=reply.model,
             provider=reply.provider,
             undelivered=publisher.undelivered,
+            spooled=publisher.spooled,
         )
 
     async def _summarise(

@@ -12,7 +12,6 @@ from typing import Any, Final
 from temporalio import activity
 
 from kubiya_worker.activities.delegation import Asking, communication
-from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.history import context_of, message_of
 from kubiya_worker.activities.model import heartbeats
 from kubiya_worker.activities.ruling import Ruling, rule
@@ -102,17 +101,13 @@ class ToolActivities:
         outcome: calls.ToolOutcome,
     ) -> calls.ToolOutcome:
         """A call of a team's member may be made: say so to whoever watches. The workflow makes it."""
-        publisher = self._publisher(call, context)
+        publisher = self._runtime.publisher(call, context)
         redactor = await self._redactor(call, context)
         async with publisher as out:
             about = {"delegate": member, "message": f"Asking {member}"}
             out.emit(_started(call, context, redactor.value(arguments), ruling, about))
-        outcome.undelivered = publisher.undelivered
+        outcome.undelivered, outcome.spooled = publisher.undelivered, publisher.spooled
         return outcome
-
-    def _publisher(self, call: calls.ToolInput, context: calls.Context) -> Publisher:
-        control_plane = self._runtime.control_plane
-        return Publisher(control_plane, call.execution_id, hold=call.hold, member=context.member)
 
     async def _toolset(self, call: calls.ToolInput, context: calls.Context) -> Toolset:
         """The execution's tools; those of MCP servers as they were listed at its start."""
@@ -177,7 +172,7 @@ class ToolActivities:
         await asyncio.to_thread(workspace.mkdir, mode=0o700, parents=True, exist_ok=True)
         environment = await self._environment(call, context)
         redactor = await self._redactor(call, context)
-        publisher = self._publisher(call, context)
+        publisher = self._runtime.publisher(call, context)
         async with publisher as out:
             out.emit(_started(call, context, redactor.value(arguments), ruling))
             began, started_at = time.monotonic(), ev.now()
@@ -219,7 +214,13 @@ class ToolActivities:
             "success": status == m.TOOL_SUCCESS,
             "error_message": (error or "")[:500] or None,
         }
-        return calls.ToolOutcome(message=message, record=record, undelivered=publisher.undelivered, taints=tainted)
+        return calls.ToolOutcome(
+            message=message,
+            record=record,
+            undelivered=publisher.undelivered,
+            spooled=publisher.spooled,
+            taints=tainted,
+        )
 
     async def _await_tool(self, tool: Tool, arguments: dict[str, Any], context: ToolContext) -> tuple[str, ToolResult]:
         longest = self._runtime.longest_call
@@ -247,13 +248,13 @@ class ToolActivities:
         """The outcome of a call that was not run: the model reads why, and so does whoever watches."""
         redactor = await self._redactor(call, context)
         text = redactor.text(text)
-        publisher = self._publisher(call, context)
+        publisher = self._runtime.publisher(call, context)
         async with publisher as out:
             out.emit(_started(call, context, redactor.value(arguments), ruling))
             out.emit(_completed(call, context, status, "", text, 0.0, ruling))
         message = _message(call, text, status, text)
         self._runtime.transcripts.leave(call.execution_id, message)
-        return calls.ToolOutcome(message=message, undelivered=publisher.undelivered)
+        return calls.ToolOutcome(message=message, undelivered=publisher.undelivered, spooled=publisher.spooled)
 
 
 def _message(call: calls.ToolInput, content: str, status: str, error: str | None) -> m.Message:

@@ -131,10 +131,13 @@ class ControlPlane:
     def patch_execution(self, execution_id: str, **fields: Any) -> dict[str, Any]:
         return self.write(writes.execution(execution_id, **fields))
 
-    def publish(self, execution_id: str, events: list[Event]) -> None:
-        """Append events in order. The batch route drops those whose event_id it has."""
+    def publish(self, execution_id: str, events: list[Event], after: Sequence[str] = ()) -> None:
+        """Append events in order. The batch route drops those whose event_id it has.
+
+        `after`: ids that have to be there; Unreachable (425) while they are not, with the events stored all the same.
+        """
         try:
-            self.write(writes.events(execution_id, events))
+            self.write(writes.events(execution_id, events, after))
         finally:
             if events:
                 self.event_lag = ev.age(events[0])
@@ -245,7 +248,7 @@ class ControlPlane:
     def write(self, write: Write) -> dict[str, Any]:
         """What the control plane answers; empty for an optional one whose object is not there."""
         try:
-            if write.events and names.FEATURE_EVENTS_BATCH not in self.features:
+            if write.events is not None and names.FEATURE_EVENTS_BATCH not in self.features:
                 for event in write.events:
                     self._call(write.method, write.path.removesuffix("/batch"), event)
                 return {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kubiya_worker.protocol.events import Event
@@ -19,7 +20,7 @@ class Write:
     path: str
     body: dict[str, Any]
     optional: bool = False
-    events: list[Event] = field(default_factory=list)
+    events: list[Event] | None = None
     if_status: str = ""
 
     def request(self) -> dict[str, Any]:
@@ -32,9 +33,10 @@ def execution(execution_id: str, **fields: Any) -> Write:
     return Write("PATCH", f"/executions/{execution_id}", fields)
 
 
-def events(execution_id: str, events: list[Event]) -> Write:
-    """In their order. The server drops those whose event_id it has."""
-    return Write("POST", f"/executions/{execution_id}/events/batch", {"events": events}, events=events)
+def events(execution_id: str, events: list[Event], after: Sequence[str] = ()) -> Write:
+    """In their order. The server drops those whose event_id it has. `after`: ids that have to be there by then."""
+    body = {"events": events, **({"after": list(after)} if after else {})}
+    return Write("POST", f"/executions/{execution_id}/events/batch", body, events=events)
 
 
 def session(

@@ -72,6 +72,7 @@ def daemon_settings(home: Home, settings: Settings) -> Settings:
         ("alive_file", home.folder / "worker-alive"),
         ("ready_file", home.folder / "worker-ready"),
         ("workspace", home.folder / "workspaces"),
+        ("spool", home.queue_folder / "spool"),  # of all instances: one delivers what another has left
         ("status_file", home.status_file),
     ):
         if getattr(settings, name) == _DEFAULTS[name]:

@@ -33,6 +33,7 @@ def plist(made: Service, folder: Path) -> bytes:
         **made.files,
         **{f"{name}_FILE": str(kept / service.credential_of(name)) for name in made.secrets},
         "KUBIYA_WORKSPACE": str(folder / "workspaces"),
+        "KUBIYA_SPOOL": str(folder / "spool"),
         "KUBIYA_ALIVE_FILE": str(folder / "alive"),
         "KUBIYA_READY_FILE": str(folder / "ready"),
         "PYTHONFAULTHANDLER": "1",

@@ -258,6 +258,7 @@ class Stack:
             "KUBIYA_ALIVE_FILE": str(run / "worker-alive"),
             "KUBIYA_READY_FILE": str(run / "worker-ready"),
             "KUBIYA_WORKSPACE": str(self._state.folder / "workspaces"),
+            "KUBIYA_SPOOL": str(self._state.folder / "spool"),
         }
         given = {
             "QUEUE_ID": self._options.queue,

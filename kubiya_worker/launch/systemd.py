@@ -92,6 +92,7 @@ def unit(made: Service, version: int = OLDEST, secrets: Path | None = None, *, n
     own = {
         "HOME": state,
         "KUBIYA_WORKSPACE": f"{state}/workspaces",
+        "KUBIYA_SPOOL": f"{state}/spool",
         "KUBIYA_ALIVE_FILE": f"{run}/alive",
         "KUBIYA_READY_FILE": f"{run}/ready",
         "PYTHONFAULTHANDLER": "1",

@@ -14,6 +14,7 @@ from temporalio.worker import Interceptor, Worker
 from kubiya_worker import activities, extensions
 from kubiya_worker.activities.scrub import Scrub
 from kubiya_worker.control_plane.client import ControlPlane, Registration
+from kubiya_worker.control_plane.spool import Spool, lane_of
 from kubiya_worker.models import Endpoint, Models
 from kubiya_worker.models.prices import Prices
 from kubiya_worker.process import deployment
@@ -67,11 +68,18 @@ def enforcer_of(settings: Settings) -> enforcer.Enforcer | None:
     return enforcer.Enforcer(url, key, settings.enforcer_timeout)
 
 
+def spool_of(settings: Settings, registration: Registration) -> Spool:
+    """Where events wait while the control plane is away; apart for each queue, since each has its own keys."""
+    lane = lane_of(settings.control_plane_url, registration.queue_id or registration.task_queue_name)
+    return Spool(settings.spool_root / lane, settings.spool_max_bytes)
+
+
 def build_worker(
     settings: Settings,
     client: Client,
     registration: Registration,
     control_plane: ControlPlane,
+    spool: Spool,
     secrets: Sequence[str],
     interceptors: Sequence[Interceptor],
 ) -> tuple[Worker, activities.Runtime]:
@@ -87,6 +95,7 @@ def build_worker(
         enforcer=enforcer_of(settings),
         longest_call=settings.activity_timeout,
         secrets=secrets,
+        spool=spool,
     )
     own = activities.build(runtime)
     found = extensions.load(settings.extensions, names.OURS)

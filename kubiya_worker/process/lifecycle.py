@@ -18,10 +18,12 @@ from temporalio.worker import Worker
 
 from kubiya_worker.control_plane.client import ControlPlane, Registration
 from kubiya_worker.control_plane.errors import ControlPlaneError
+from kubiya_worker.control_plane.sender import Sender
+from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, WorkerError
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.process import deployment, parent
-from kubiya_worker.process.assembly import build_worker
+from kubiya_worker.process.assembly import build_worker, spool_of
 from kubiya_worker.process.condition import Condition
 from kubiya_worker.process.counters import Counters
 from kubiya_worker.process.cut import Cut
@@ -151,7 +153,8 @@ async def _serve(
     began: float,
 ) -> int:
     """Heartbeats and the pulse go from here on, also while Temporal is away: this worker lives and says how it does."""
-    counters, cut = Counters(), Cut()
+    counters, cut, spool = Counters(), Cut(), spool_of(settings, registration)
+    sender = Sender(control_plane, spool)
     pulse = Pulse(HealthFile(settings.alive_file, registration.worker_id), notifier)
     condition = Condition(settings, registration, pulse, notifier, began)
     heartbeat = Heartbeat(
@@ -163,22 +166,38 @@ async def _serve(
         health=condition.snapshot,
         logs=recent.take,
     )
-    monitor = Monitor(
-        settings, registration, counters, lambda: {**condition.snapshot(), "event_lag": control_plane.event_lag}
-    )
+
+    def figures() -> dict[str, Any]:
+        waiting = {"event_lag": max(control_plane.event_lag, spool.age()), "spool_bytes": spool.bytes}
+        return {**condition.snapshot(), **waiting, "events_lost": spool.lost}
+
+    monitor = Monitor(settings, registration, counters, figures)
     about = {"slots": settings.max_concurrent_activities, "metrics_url": monitor.url}
     status = StatusFile(settings.status_file, lambda: {**_tasks(counters, cut), **condition.facts(), **about})
     beating = asyncio.create_task(pulse.run())
     heartbeat.start()
     status.start()
+    sender.start()
     try:
         return await _work(
-            settings, registration, control_plane, payloads, hide, stop, notifier, counters, condition, monitor, cut
+            settings,
+            registration,
+            control_plane,
+            payloads,
+            hide,
+            stop,
+            notifier,
+            counters,
+            condition,
+            monitor,
+            cut,
+            spool,
         )
     finally:
         monitor.close()
         beating.cancel()
         await asyncio.wait({beating})
+        await asyncio.to_thread(sender.stop)
         await asyncio.to_thread(heartbeat.stop)
         await asyncio.to_thread(status.stop)
 
@@ -206,6 +225,7 @@ async def _work(
     condition: Condition,
     monitor: Monitor,
     cut: Cut,
+    spool: Spool,
 ) -> int:
     identity = f"{registration.worker_id}@{settings.worker_hostname}"
     notifier.send("STATUS=connecting to Temporal")
@@ -223,7 +243,7 @@ async def _work(
     client = connecting.result()
     await deployment.tell(client, settings)
     worker, runtime = build_worker(
-        settings, client, registration, control_plane, hide.secrets, [cut, counters, monitor.meter]
+        settings, client, registration, control_plane, spool, hide.secrets, [cut, counters, monitor.meter]
     )
     running = asyncio.create_task(worker.run())
     watching = asyncio.create_task(

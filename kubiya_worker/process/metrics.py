@@ -47,7 +47,9 @@ METRICS: Final = (
     Metric("slots_free", GAUGE, "Slots that nothing uses now"),
     Metric("event_loop_lag_seconds", GAUGE, "How late the event loop woke at its last beat"),
     Metric("event_loop_silent_seconds", GAUGE, "Seconds since the event loop's last beat"),
-    Metric("event_lag_seconds", GAUGE, "How old the first event of the last sending was when it had been sent, or not"),
+    Metric("event_lag_seconds", GAUGE, "How old the oldest event is that waits, or was when it had last been sent"),
+    Metric("spool_bytes", GAUGE, "Bytes of events on disk that the control plane has not taken yet"),
+    Metric("events_lost_total", COUNTER, "Events that could be kept nowhere, or that the control plane refused"),
     Metric("step_seconds", HISTOGRAM, "Time of a step by type and outcome", ("type", "outcome")),
     Metric("step_retries_total", COUNTER, "Steps that were tried again", ("type",)),
     Metric("step_delay_seconds", HISTOGRAM, "From when a step could start to its start", ("type",)),
@@ -55,7 +57,7 @@ METRICS: Final = (
     Metric("model_cost_usd_total", COUNTER, "Price of model calls, where it is known", ("model",)),
     Metric("tool_calls_total", COUNTER, "Tool calls by tool and outcome", ("tool", "outcome")),
     Metric("approvals_requested_total", COUNTER, "Calls that had to wait for a person's yes", ("tool",)),
-    Metric("events_held_total", COUNTER, "Events that the control plane did not take at once and a workflow keeps"),
+    Metric("events_held_total", COUNTER, "Events that a workflow keeps, as neither control plane nor disk took them"),
 )
 BY_NAME: Final = {metric.name: metric for metric in METRICS}
 
@@ -212,8 +214,13 @@ def exposition(
         "event_loop_lag_seconds": now.get("event_loop_lag", 0.0),
         "event_loop_silent_seconds": now.get("event_loop_silent", 0.0),
         "event_lag_seconds": round(now.get("event_lag", 0.0), 4),
+        "spool_bytes": now.get("spool_bytes", 0),
     }
-    totals = {"completed_tasks_total": counts.completed, "failed_tasks_total": counts.failed}
+    totals = {
+        "completed_tasks_total": counts.completed,
+        "failed_tasks_total": counts.failed,
+        "events_lost_total": now.get("events_lost", 0),
+    }
     return metrics.text(gauges, totals, (__version__, *info))
 
 

@@ -99,6 +99,9 @@ class ModelInput:
     trimmed: bool = False  # messages before the first one here have been let go
 
 
+    behind: list[str] = field(default_factory=list)  # ids, as on the stream, that come before the first event
+
+
 @dataclass
 class CompactInput:
     """A summary of what comes before the message `keeps_from`. `call` names the conversation, and the summary's id."""
@@ -115,6 +118,7 @@ class ModelResult:
     model: str
     provider: str
     undelivered: list[Event] = field(default_factory=list)
+    spooled: list[str] | None = None  # the ids that later events come after, in place of `behind`; None: the same
 
 
 @dataclass
@@ -136,6 +140,7 @@ class ToolInput:
     arguments: str | None = None  # raw JSON text; None: look it up in the assistant message
     grant: Grant | None = None
     hold: bool = False
+    behind: list[str] = field(default_factory=list)
     tainted: bool = False  # the model has read what others wrote when it asked for this call
 
 
@@ -162,6 +167,7 @@ class ToolOutcome:
     delegate: dict[str, Any] | None = None  # who does it, when it is no member: a member's keys, and the skill's terms
     record: dict[str, Any] = field(default_factory=dict)  # for /analytics/tool-calls
     undelivered: list[Event] = field(default_factory=list)
+    spooled: list[str] | None = None
     taints: bool = False  # the message holds what others wrote
 
 
@@ -173,6 +179,7 @@ class ApprovalInput:
     request: ApprovalRequest
     expires_at: str | None = None
     member: Member | None = None
+    behind: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -213,6 +220,9 @@ class TurnInput:
     first: int = 0
 
 
+    behind: list[str] = field(default_factory=list)
+
+
 @dataclass
 class MemberEnd:
     """The end of a member's run: the last of its events, and its tool calls for the team's record."""
@@ -221,6 +231,7 @@ class MemberEnd:
     member: Member
     events: list[Event] = field(default_factory=list)
     tool_records: list[dict[str, Any]] = field(default_factory=list)
+    behind: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Event types and their data (PROTOCOL C.2). Builders return {event_id, event_type, data, timestamp}.
 
 `event_id` is ours: deterministic, so that an event that is sent again (a retry, another worker) is stored once.
+So is `after`, in few events: ids of the same stream that have to be stored before it.
 """
 
 from __future__ import annotations

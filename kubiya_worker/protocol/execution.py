@@ -120,6 +120,7 @@ class Member:
     priced: bool = False  # whether the team has a limit of cost: a model without a price is refused
     quiet: bool = False  # whether its text is shown only when it is complete
     above: int = 0  # executions that asked one another before the whole team's
+    behind: list[str] = field(default_factory=list)  # events of the stream that come before the run's first
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any] | None) -> "Member | None":

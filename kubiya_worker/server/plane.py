@@ -14,6 +14,7 @@ from kubiya_worker.protocol.events import Event
 from kubiya_worker.server.auth import Keys
 from kubiya_worker.server.locks import Locks
 from kubiya_worker.server.outbox import Sender
+from kubiya_worker.server.precedence import Precedence
 from kubiya_worker.server.schedules import Scheduler
 from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store import outbox, schema
@@ -47,6 +48,7 @@ class Plane:
         self.workers = Workers(self.database)
         self.executions = Executions(self.database)
         self.events = Events(self.database)
+        self.turns = Precedence(self.events.known)
         self.results = Results(self.database)
         self.approvals = Approvals(self.database)
         self.outbox = outbox.Outbox(self.database)

@@ -47,6 +47,8 @@ class Settings:
     metrics_host: str = "127.0.0.1"
     status_file: str | None = None
     workspace: str | None = None
+    spool: str | None = None
+    spool_max_bytes: int = 67_108_864
     extensions: str = ""
     model_override: str | None = None
     default_model: str | None = None
@@ -81,6 +83,10 @@ class Settings:
     @property
     def workspace_root(self) -> Path:
         return Path(self.workspace) if self.workspace else Path.cwd() / ".kubiya" / "workspaces"
+
+    @property
+    def spool_root(self) -> Path:
+        return Path(self.spool).expanduser() if self.spool else Path.cwd() / ".kubiya" / "spool"
 
     @property
     def model_prices_file(self) -> Path | None:

@@ -74,6 +74,7 @@ class Asking(State):
                     asked,
                     deadline.isoformat(),
                     self._member,
+                    self._behind,
                 ),
                 **options.LOCAL,
             )

@@ -32,6 +32,7 @@ class Loop(Asking):
             self._budgets = ex.Budgets.parse(self._input.agent_config)
             self._member = self._input.member
             self._permitted = self._member.permitted if self._member else 0
+            self._behind = list(self._member.behind) if self._member else []
             self._tainted = self._member.tainted if self._member else False
         except (ValueError, TypeError) as error:
             raise ApplicationError(str(error), type="InvalidInput", non_retryable=True) from error
@@ -175,9 +176,10 @@ class Loop(Asking):
         self._steps += 1
         message_id = names.assistant_message_id(self._input.execution_id, self._turn, self._step)
         try:
+            request = self._model_input(message_id)
             result: calls.ModelResult = await workflow.execute_activity(
                 names.CALL_MODEL,
-                self._model_input(message_id),
+                request,
                 result_type=calls.ModelResult,
                 activity_id=f"model-{self._turn}-{self._step}",
                 **options.MODEL,
@@ -189,7 +191,7 @@ class Loop(Asking):
             raise failed(error) from error
         self._tokens = int(result.usage.get("input_tokens") or 0) + int(result.usage.get("output_tokens") or 0)
         self._conversation.append(result.message)
-        self._outbox += result.undelivered
+        self._settle(request, result)
         self._usage = self._usage.plus(ex.Usage.parse(result.usage))
         self._turn_record.update(model=result.model, model_provider=result.provider)
         return result
@@ -208,9 +210,10 @@ class Loop(Asking):
         self._steps += 1
         summary_id = names.summary_message_id(self._input.execution_id, self._turn, self._step)
         try:
+            request = self._model_input(summary_id)
             result: calls.ModelResult = await workflow.execute_activity(
                 names.COMPACT,
-                calls.CompactInput(self._model_input(summary_id), keeps_from),
+                calls.CompactInput(request, keeps_from),
                 result_type=calls.ModelResult,
                 activity_id=f"summary-{self._turn}-{self._step}",
                 **options.MODEL,
@@ -221,7 +224,7 @@ class Loop(Asking):
             workflow.logger.warning("compaction.failed %s", outcomes.cause_of(error))
             return False
         self._conversation.append(result.message)
-        self._outbox += result.undelivered
+        self._settle(request, result)
         self._usage = self._usage.plus(ex.Usage.parse(result.usage))
         return True
 
@@ -237,6 +240,9 @@ class Loop(Asking):
             digest=self._conversation.digest(),
             hold=bool(self._outbox),
             trimmed=bool(self._conversation.stored),
+
+
+            behind=self._before(),
         )
 
     # -- tools
@@ -266,6 +272,7 @@ class Loop(Asking):
             step=self._step,
             arguments=arguments,
             hold=bool(self._outbox),
+            behind=self._before(),
             tainted=self._tainted,
         )
         outcome = await self._run_tool(request, f"tool-{call['id']}")
@@ -276,7 +283,7 @@ class Loop(Asking):
             await workflow.wait_condition(lambda: not self._paused or self._done)
             request.grant = calls.Grant(answer.approval_id, answer.arguments_hash, answer.approver)
             request.arguments = answer.arguments if answer.arguments is not None else request.arguments
-            request.hold = bool(self._outbox)
+            request.hold, request.behind = bool(self._outbox), self._before()
             outcome = await self._run_tool(request, f"tool-{call['id']}-{answer.approval_id[:8]}")
         if outcome.delegation is not None:
             return await self._delegate(request, outcome.delegation, outcome.delegate)
@@ -308,13 +315,13 @@ class Loop(Asking):
                     await workflow.sleep(options.UNREAD_PAUSE)
                     continue
                 return calls.ToolOutcome(message=self._unrun(request, *outcomes.lost(request, error)))
-            self._outbox += outcome.undelivered
+            self._settle(request, outcome)
             return outcome
 
     def _unrun(self, request: calls.ToolInput, status: str, text: str) -> m.Message:
         """A tool message that no worker made; its event goes out with the next report."""
         now = workflow.now().isoformat()
-        self._outbox.append(outcomes.tool_completed(request, text, status, now))
+        self._keep(outcomes.tool_completed(request, text, status, now))
         return outcomes.tool_message(request, text, status, now)
 
     # -- the end of a turn, and of the execution
@@ -366,6 +373,7 @@ class Loop(Asking):
                 force_status=forced,
                 more_input=bool(self._conversation.inbox) and not self._done,
                 kind="dynamic" if self._input.definition else self._input.kind,
+                behind=self._behind,
             ),
             result_type=calls.TurnResult,
             **options.LOCAL,
@@ -382,7 +390,7 @@ class Loop(Asking):
         await self._tell_root()
         sent, self._outbox = self._outbox, []
         records, self._tool_records = self._tool_records, []
-        end = calls.MemberEnd(self._input.execution_id, self._member, sent, records)
+        end = calls.MemberEnd(self._input.execution_id, self._member, sent, records, self._behind)
         try:
             await workflow.execute_local_activity(names.END_MEMBER, end, **options.LOCAL)
         except outcomes.LOCAL_FAILURE as error:

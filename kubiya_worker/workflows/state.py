@@ -76,6 +76,7 @@ class State:
         self._left = ""  # the build that a run before this one was to leave
         self._begun_turn = False  # the turn of this number has begun, though no model was called in it
         self._outbox: list[events.Event] = []  # what the control plane has not got yet, in order
+        self._behind: list[str] = []  # ids, as on the stream, of what waits on workers' disks: newer events come after
         self._turn_record: dict[str, Any] = {}
         self._tool_records: list[dict[str, Any]] = []
         self._member: ex.Member | None = None  # set: a team's leader has asked for this run
@@ -171,6 +172,26 @@ class State:
     def _waited(self) -> float:
         """Seconds for which people were waited for."""
         return self._approvals.waited
+
+    # -- events and their order
+
+    def _keep(self, event: events.Event) -> None:
+        """For the next report. It comes after what waits on workers' disks."""
+        self._outbox.append({**event, "after": list(self._behind)} if self._behind else event)
+
+    def _before(self) -> list[str]:
+        """What a step's events come after, as on the stream."""
+        last = [self._outbox[-1]["event_id"]] if self._outbox else []
+        return [*self._behind, *(f"{self._input.execution_id}:{x}" if self._member else x for x in last)]
+
+    def _settle(
+        self, request: calls.ModelInput | calls.ToolInput, result: calls.ModelResult | calls.ToolOutcome
+    ) -> None:
+        """What became of a step's events."""
+        self._outbox += result.undelivered
+        if result.spooled is not None:
+            kept = [x for x in self._behind if x not in request.behind]
+            self._behind = [*kept, *(x for x in result.spooled if x not in kept)]
 
     # -- any length, and any version: continue as new
 
@@ -271,5 +292,5 @@ def _build() -> str:
 
 _CARRIED = (
     *("status", "error", "turn", "turns_ended", "step", "steps", "worked", "permitted", "left", "begun_turn"),
-    *("outbox", "turn_record", "tool_records", "tainted", "limits", "not_raised", "raises", "tokens"),
+    *("outbox", "behind", "turn_record", "tool_records", "tainted", "limits", "not_raised", "raises", "tokens"),
 )

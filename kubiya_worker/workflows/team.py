@@ -254,7 +254,7 @@ class TeamLoop(Loop):
         now = workflow.now().isoformat()
         seconds = workflow.time() - began
         source = "team_leader" if self._context.members else "agent"
-        self._outbox.append(outcomes.member_completed(request, text, status, now, member["name"], seconds, source))
+        self._keep(outcomes.member_completed(request, text, status, now, member["name"], seconds, source))
         await self._deliver()
         return outcomes.tool_message(request, text, status, now)
 
@@ -293,6 +293,7 @@ class TeamLoop(Loop):
             priced=above.priced if above else self._budgets.max_cost_usd is not None,
             quiet=bool(member.get("quiet")) or (above.quiet if above else False),
             above=above.above if above else team.depth_of(self._context.metadata),
+            behind=self._before(),
         )
         raw = {
             "execution_id": run_id,
@@ -447,7 +448,7 @@ class TeamLoop(Loop):
         }
         self._conversation.append(message)
         shown = {**message, "made_by_team": True}
-        self._outbox.append(events.event(f"message:{message['message_id']}", events.MESSAGE, shown, now))
+        self._keep(events.event(f"message:{message['message_id']}", events.MESSAGE, shown, now))
         return message
 
     # -- continue as new

@@ -26,7 +26,13 @@ PATCH_FIELDS: Final[dict[str, type]] = {
     "usage": dict,
     "execution_metadata": dict,
 }
-EVENT_FIELDS: Final[dict[str, type]] = {"event_id": str, "event_type": str, "data": dict, "timestamp": str}
+EVENT_FIELDS: Final[dict[str, type]] = {
+    "event_id": str,
+    "event_type": str,
+    "data": dict,
+    "timestamp": str,
+    "after": list,
+}
 
 
 def execution_of(call: Call, key: str | None = None) -> Execution:
@@ -158,11 +164,18 @@ async def add_event(call: Call) -> Any:
 
 
 async def add_events(call: Call) -> Any:
-    execution_id, given = execution_id_of(call), call.fields({"events": list})
+    """In order, up to the first that has to come `after` something that is not there yet: then 425.
+
+    What comes before that one is stored, and sending it again does no harm.
+    """
+    execution_id, given = execution_id_of(call), call.fields({"events": list, "after": list})
     if "events" not in given:
         raise invalid("events", "Field required", "missing")
     events = [_event(raw) for raw in given["events"]]
-    new = call.plane.publish(execution_id, events)
+    ready = call.plane.turns.ready(execution_id, [*events, {"after": given.get("after") or []}])
+    new = call.plane.publish(execution_id, events[:ready]) if ready else 0
+    if ready <= len(events):
+        raise ApiError(425, "What comes before these events is not here yet")
     last = call.plane.events.last(execution_id)
     return {"success": True, "accepted": new, "duplicates": len(events) - new, "last_sequence": last}
 

@@ -103,7 +103,7 @@ class Events:
     def append(self, execution_id: str, events: Sequence[Event]) -> int:
         """Number and store; an event whose event_id is there already is dropped. Returns how many are new."""
         sequence = start = self.last(execution_id)
-        known = self._known(execution_id, events)
+        known = self.known(execution_id, [e["event_id"] for e in events if e.get("event_id") is not None])
         micros = time.time_ns() // 1000
         rows = []
         for event in events:
@@ -133,8 +133,8 @@ class Events:
                 self._last[execution_id] = sequence
         return sequence - start
 
-    def _known(self, execution_id: str, events: Sequence[Event]) -> set[str]:
-        ids = [event["event_id"] for event in events if event.get("event_id") is not None]
+    def known(self, execution_id: str, ids: Sequence[str]) -> set[str]:
+        """Those of the ids that are stored."""
         if not ids:
             return set()
         return {row[0] for row in self._db.execute(_KNOWN, {"e": execution_id, "ids": dumps(ids)})}

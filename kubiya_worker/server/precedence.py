@@ -1,0 +1,55 @@
+"""Which events of a request may be stored: those whose turn it is.
+
+Steps of one execution run on several hosts, and while the control plane is away each host keeps what it has to say. So
+an event can name others (`after`) that have to be stored before it. What was on a host that never comes back would
+hold its successors for ever; so after PATIENCE of asking they go on without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence, Set
+from typing import Any, Final
+
+log = logging.getLogger(__name__)
+
+PATIENCE: Final = 60.0  # seconds from when an event was first asked for
+REMEMBERED: Final = 10_000  # events that are waited for
+
+
+class Precedence:
+    """`known(execution_id, ids)`: those of the ids that are stored. In memory: a restart grants the time anew."""
+
+    def __init__(
+        self, known: Callable[[str, Sequence[str]], Set[str]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._known, self._clock = known, clock
+        self._asked: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    def ready(self, execution_id: str, events: Sequence[dict[str, Any]]) -> int:
+        """How many of the events, from the first, may be stored now."""
+        wanted = [str(x) for event in events for x in event.get("after") or ()]
+        if not wanted:
+            return len(events)
+        there = set(self._known(execution_id, wanted))
+        for number, event in enumerate(events):
+            for before in map(str, event.get("after") or ()):
+                if before in there:
+                    self._asked.pop((execution_id, before), None)
+                elif self._waits(execution_id, before):
+                    return number
+            if event.get("event_id") is not None:
+                there.add(event["event_id"])
+        return len(events)
+
+    def _waits(self, execution_id: str, before: str) -> bool:
+        now = self._clock()
+        since = self._asked.setdefault((execution_id, before), now)
+        while len(self._asked) > REMEMBERED:
+            self._asked.popitem(last=False)
+        if now - since < PATIENCE:
+            return True
+        log.warning("events.out_of_order execution_id=%s missing=%s", execution_id, before)
+        return False
