@@ -72,6 +72,8 @@ class Run:
     def check(self) -> list[dict[str, Any]]:
         """Completed, each tool called once, and the stream in the order of what happened."""
         row = self.stack.wait(self.id, timeout=LIMIT)
+        assert self.stack.server is not None
+        assert not any("events.out_of_order" in line for line in self.stack.server.lines)
         assert (row["status"], row["error_message"]) == ("completed", None)
         assert self.log.read_text().split() == [str(step) for step in range(self.steps)]
         events: list[dict[str, Any]] = self.stack.call("GET", f"/executions/{self.id}/events?limit=1000")

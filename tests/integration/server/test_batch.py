@@ -100,3 +100,24 @@ def test_an_entry_can_depend_on_what_the_turn_came_to(plane: ControlPlane) -> No
     again = plane.call("POST", "/batch", {"requests": [turn, *ended]})["answers"]
     assert again[1] is None and again[2]["completed_at"] == answers[2]["completed_at"]
     assert log_of(plane, execution) == log, "the same end twice changes nothing"
+
+
+def test_an_event_waits_for_what_has_to_come_before_it(plane: ControlPlane) -> None:
+    execution = plane.execute()
+    path = f"/executions/{execution}/events/batch"
+    late = {"event_id": "c", "event_type": "message", "data": {"content": "c"}, "after": ["b"]}
+    body = {"events": [*events(execution, "a")["body"]["events"], late]}
+    plane.call("POST", path, body, status=425)
+    plane.call("POST", path, {"events": [], "after": ["b"]}, status=425)
+    assert log_of(plane, execution)[-1] == "a"
+    plane.call("POST", path, events(execution, "b")["body"], status=202)
+    assert plane.call("POST", path, body, status=202)["accepted"] == 1
+    plane.call("POST", path, {"events": [], "after": ["b", "c"]}, status=202)
+    assert log_of(plane, execution)[-3:] == ["a", "b", "c"]
+
+
+def test_what_comes_before_is_a_list(plane: ControlPlane) -> None:
+    path = f"/executions/{plane.execute()}/events/batch"
+    plane.call("POST", path, {"events": [], "after": "b"}, status=422)
+    event = {"event_type": "message", "data": {}, "after": [{"no": ["id"]}, None, 3]}
+    plane.call("POST", path, {"events": [event]}, status=425)
