@@ -8,8 +8,10 @@ it: old files are removed by age (docs/payloads.md).
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import uuid
@@ -27,7 +29,7 @@ from temporalio.converter import (
     StorageDriverStoreContext,
 )
 
-from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.errors import ConfigurationError, WorkerError
 from kubiya_worker.payloads.codec import Undecodable
 
 if TYPE_CHECKING:
@@ -35,9 +37,18 @@ if TYPE_CHECKING:
 
 NAME: Final = "kubiya.folder"  # in every reference: never to be changed
 DIGEST: Final = "sha256"
+INLINE: Final = "inline"  # in a reference: the payload itself, in base64
+INLINE_BYTES: Final = 1_400_000  # in base64, with the rest of a message, below the 2 MB that Temporal takes
 S3: Final = "s3://"
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound"})
+
+
+log = logging.getLogger(__name__)
+
+
+class NotStored(WorkerError):
+    """A payload could neither be stored nor be left in the history."""
 
 
 class FolderDriver(StorageDriver):
@@ -86,6 +97,53 @@ class FolderDriver(StorageDriver):
         return Payload.FromString(data)
 
 
+class Patient(StorageDriver):
+    """A driver whose faults cost nothing that is done: what it cannot store goes into the history, as far as that can.
+
+    The result of a tool call is there when it is stored, and cannot be had a second time.
+    """
+
+    def __init__(self, driver: StorageDriver) -> None:
+        self._driver = driver
+
+    def name(self) -> str:
+        return self._driver.name()
+
+    def type(self) -> str:
+        return self._driver.type()
+
+    async def store(self, context: StorageDriverStoreContext, payloads: Sequence[Payload]) -> list[StorageDriverClaim]:
+        """Raises NotStored for what is too large for a history."""
+        try:
+            return await self._driver.store(context, payloads)
+        except Exception as error:
+            log.error("payload.not_stored error=%s", f"{type(error).__name__}: {error}")
+            return [_inline(payload.SerializeToString(), error) for payload in payloads]
+
+    async def retrieve(
+        self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
+    ) -> list[Payload]:
+        stored = [claim for claim in claims if INLINE not in claim.claim_data]
+        found = iter(await self._driver.retrieve(context, stored) if stored else ())
+        return [_inlined(claim) if INLINE in claim.claim_data else next(found) for claim in claims]
+
+
+def _inline(data: bytes, error: Exception) -> StorageDriverClaim:
+    if len(data) > INLINE_BYTES:
+        raise NotStored(
+            f"A payload of {len(data):,} bytes could not be stored, and is too large for a history: {error}",
+            remedy="Check KUBIYA_PAYLOAD_STORAGE",
+        ) from error
+    return StorageDriverClaim({INLINE: base64.b64encode(data).decode()})
+
+
+def _inlined(claim: StorageDriverClaim) -> Payload:
+    try:
+        return Payload.FromString(base64.b64decode(claim.claim_data[INLINE], validate=True))
+    except Exception as error:  # protobuf's DecodeError, binascii.Error: it comes out of a history
+        raise Undecodable("A payload that was to be stored holds something else than a payload") from error
+
+
 class S3Client(S3StorageDriverClient):
     """boto3 in threads. Credentials, region and `AWS_ENDPOINT_URL` come from where boto3 always takes them."""
 
@@ -119,7 +177,7 @@ def storage_of(options: Options) -> ExternalStorage | None:
     if not options.storage:
         return None
     driver = _s3(options.storage) if options.storage.startswith(S3) else _folder(Path(options.storage))
-    return ExternalStorage(drivers=[driver], payload_size_threshold=options.storage_from)
+    return ExternalStorage(drivers=[Patient(driver)], payload_size_threshold=options.storage_from)
 
 
 def _folder(folder: Path) -> FolderDriver:

@@ -68,6 +68,8 @@ OURS: Final = frozenset(
 
 # How the failure of a process that has not the key of a payload is called (kubiya_worker/payloads).
 UNREADABLE: Final = frozenset({"UnknownKey", "Undecodable"})
+# And of one that has done what it was asked, and could not say so (kubiya_worker/payloads/storage.py).
+NOT_STORED: Final = "NotStored"
 
 RAISE_BUDGET: Final = "raise_budget"  # the tool name of an approval that asks for more budget
 

@@ -54,6 +54,11 @@ def lost(request: calls.ToolInput, error: ActivityError) -> tuple[str, str]:
             f"Outcome unknown: the worker that ran {request.tool_name} was lost while it ran. It may or may not have "
             "taken effect. It was not run again. Check the state before you repeat it."
         )
+    if kind_of(error) == names.NOT_STORED:
+        return m.TOOL_UNKNOWN, (
+            f"Outcome unknown: {request.tool_name} was run, and its result could not be kept: {cause_of(error)}. It "
+            "was not run again. Check the state before you repeat it."
+        )
     return m.TOOL_FAILED, f"{request.tool_name} could not be run: {cause_of(error)}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from temporalio.client import Client
 
 from tests.integration.payloads.test_encryption import CANARY, key, write
-from tests.support.stack import Stack
+from tests.support.stack import Stack, wait_until
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["seq", "echo"], "timeout": 30}}
 ASK = {"name": "ask", "scope_type": "tool", "scope_value": "shell", "argument_pattern": "approve", "action": "ask"}
@@ -74,3 +75,26 @@ def test_a_folder_that_cannot_be_written_is_refused_at_the_start(stack: Stack) -
     worker = stack.worker(ready=False, KUBIYA_PAYLOAD_STORAGE="/proc/nowhere")
     assert worker.wait() == 78
     assert "Payloads cannot be stored in /proc/nowhere" in worker.lines[-1]
+
+
+def test_a_result_that_cannot_be_stored_is_kept_all_the_same(
+    stack: Stack, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tool is not idempotent: it is not run again, and what it said is not lost."""
+    monkeypatch.setenv("KUBIYA_PAYLOAD_STORAGE_FROM", "20000")
+    worker = stack.worker()
+    gate, ran = tmp_path / "gate", tmp_path / "ran"
+    command = f"sh -c 'echo x >> {ran}; until test -e {gate}; do sleep 0.05; done; seq 100000 104000'"
+    moves = [{"text": "", "tools": [{"name": "shell", "arguments": {"command": command}}]}, {"text": "Done."}]
+    shell = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
+    execution = stack.execute(f"demo:script {json.dumps(moves)}", agent=stack.agent("kept", skills=[shell]))
+    wait_until(ran.exists, 30, "the tool runs")
+    shutil.rmtree(store)
+    store.write_text("no folder any more")
+    gate.touch()
+    assert stack.wait(execution)["status"] == "completed"
+    worker.expect("payload.not_stored")
+    [told] = [e["data"] for e in stack.events(execution) if e["event"] == "tool_completed"]
+    assert told["outcome"] == "success"
+    assert "104000" in json.dumps(stack.call("GET", f"/executions/{execution}/session"))
+    assert ran.read_text() == "x\n"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from temporalio.converter import StorageDriverClaim, StorageDriverRetrieveContex
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.payloads.codec import Undecodable
 from kubiya_worker.payloads.converter import STORED_FROM, Options, Payloads
-from kubiya_worker.payloads.storage import FolderDriver, storage_of
+from kubiya_worker.payloads.storage import INLINE_BYTES, FolderDriver, NotStored, Patient, storage_of
+from kubiya_worker.protocol import names
 
 PAYLOAD = Payload(metadata={"encoding": b"json/plain"}, data=b'"large"')
 STORE, RETRIEVE = StorageDriverStoreContext(), StorageDriverRetrieveContext()
@@ -49,6 +51,46 @@ async def test_what_is_not_there_or_was_changed_is_refused(tmp_path: Path) -> No
     path.unlink()
     with pytest.raises(Undecodable, match="No such file"):
         await driver.retrieve(RETRIEVE, [claim])
+
+
+class Broken(FolderDriver):
+    """A disk that is full, until it is mended."""
+
+    mended = False
+
+    async def store(self, context: StorageDriverStoreContext, payloads: Sequence[Payload]) -> list[StorageDriverClaim]:
+        if not self.mended:
+            raise OSError(28, "No space left on device")
+        return await super().store(context, payloads)
+
+
+async def test_what_cannot_be_stored_stays_in_the_history(tmp_path: Path) -> None:
+    inner = Broken(tmp_path)
+    driver = Patient(inner)
+    [kept] = await driver.store(STORE, [PAYLOAD])
+    assert files(tmp_path) == []
+    inner.mended = True
+    other = Payload(metadata={"encoding": b"json/plain"}, data=b'"other"')
+    [stored] = await driver.store(STORE, [other])
+    assert len(files(tmp_path)) == 1
+    assert await driver.retrieve(RETRIEVE, [stored, kept, stored]) == [other, PAYLOAD, other]
+    assert (driver.name(), driver.type()) == (inner.name(), inner.type())
+
+
+async def test_what_is_too_large_for_a_history_is_said_by_name(tmp_path: Path) -> None:
+    with pytest.raises(NotStored, match="No space left on device") as raised:
+        await Patient(Broken(tmp_path)).store(STORE, [Payload(data=b"x" * INLINE_BYTES)])
+    assert type(raised.value).__name__ == names.NOT_STORED  # by which the workflow knows it
+
+
+@pytest.mark.parametrize("text", ["?", "aGVsbG8gd29ybGQ=", ""])
+async def test_a_reference_that_holds_no_payload_is_refused(tmp_path: Path, text: str) -> None:
+    claim = StorageDriverClaim({"inline": text})
+    try:
+        assert await Patient(FolderDriver(tmp_path)).retrieve(RETRIEVE, [claim]) == [Payload()]
+        assert text == ""
+    except Undecodable:
+        assert text
 
 
 @pytest.mark.parametrize("digest", ["", "../../etc/passwd", "/etc/passwd", "0" * 63, "0" * 64 + "\n", "A" * 64])

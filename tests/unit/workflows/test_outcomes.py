@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, TimeoutError, TimeoutType
 
+from kubiya_worker.protocol import calls
+from kubiya_worker.protocol import messages as m
 from kubiya_worker.workflows import outcomes
 
 
@@ -34,3 +36,12 @@ def test_a_failure_means_the_same_wrapped_or_bare(wrap: object) -> None:
     assert outcomes.cause_of(wrap(REFUSED)) == "no such execution"
     assert "longer than it may" in outcomes.cause_of(wrap(SLOW))
     assert all(isinstance(wrap(e), outcomes.LOCAL_FAILURE) for e in (REFUSED, AWAY, SLOW))
+
+
+def test_a_tool_that_was_run_is_never_said_not_to_have_been() -> None:
+    request = calls.ToolInput("e", "c", "shell", message_id="m", step=1)
+    status, text = outcomes.lost(request, wrapped(ApplicationError("no space left", type="NotStored")))
+    assert status == m.TOOL_UNKNOWN
+    assert "shell was run" in text and "no space left" in text and "not run again" in text
+    status, text = outcomes.lost(request, wrapped(ApplicationError("a bug", type="KeyError")))
+    assert (status, text) == (m.TOOL_FAILED, "shell could not be run: a bug")
