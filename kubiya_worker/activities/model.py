@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -28,19 +29,28 @@ HEARTBEAT_EVERY = 1.0  # seconds; the SDK throttles to the worker's limit
 
 
 @contextlib.asynccontextmanager
-async def heartbeats() -> AsyncIterator[None]:
-    """Tell Temporal that this attempt is alive, and learn of cancellation, while the body runs."""
+async def heartbeats(*details: Any) -> AsyncIterator[None]:
+    """Tell Temporal that this attempt is alive, and learn of cancellation, while the body runs.
+
+    `details` are for the next attempt, which gets those of the last heartbeat.
+    """
 
     async def beat() -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_EVERY)  # first: most calls are over by then, and each beat is a request
-            activity.heartbeat()
+            activity.heartbeat(*details)
 
     task = asyncio.create_task(beat())
     try:
         yield
     finally:
         task.cancel()
+
+
+def spent_before() -> Usage:
+    """What earlier attempts of this call have used, as far as they came to say so."""
+    details = activity.info().heartbeat_details
+    return Usage.parse(details[0]) if details and isinstance(details[0], dict) else Usage()
 
 
 def attempt_tag() -> str:
@@ -57,8 +67,8 @@ class ModelActivities:
     async def call_model(self, call: calls.ModelInput) -> calls.ModelResult:
         """Stream one model call. Retryable faults are raised with the provider's own delay, others end the turn."""
         runtime = self._runtime
-        tag = attempt_tag()
-        async with heartbeats():
+        tag, before = attempt_tag(), spent_before()
+        async with heartbeats(before.wire()):
             context = await context_of(runtime, call.execution_id)
             publisher = runtime.publisher(call, context)
             async with publisher as out:
@@ -68,7 +78,7 @@ class ModelActivities:
                 try:
                     result = await self._stream(call, context, out, tag)
                 except ModelError as error:
-                    raise self.failure(call, error, out, tag) from error
+                    raise await self.failure(call, context, error, out, tag, before) from error
                 except WorkerError as error:
                     raise ApplicationError(error.line(), type=type(error).__name__, non_retryable=True) from error
             result.undelivered, result.spooled = publisher.undelivered, publisher.spooled
@@ -101,7 +111,7 @@ class ModelActivities:
         shown.end()
         if reply is None:
             raise ModelError("The model's answer ended without a result", kind="cut_stream", retryable=True)
-        usage = await self.priced(context.model_id, reply)
+        usage = (await self.priced(context.model_id, reply.usage, reply.model)).plus(spent_before())
         message = self._message(call, reply, conversation, redactor)
         out.emit(
             ev.event(
@@ -119,11 +129,12 @@ class ModelActivities:
             provider=reply.provider,
         )
 
-    async def priced(self, model_id: str, reply: ModelReply) -> Usage:
+    async def priced(self, model_id: str, usage: Usage, model: str) -> Usage:
+        """`model` is the provider's name of what has answered."""
         if self._runtime.models.offline(model_id):
-            return reply.usage
-        nanos = await asyncio.to_thread(self._runtime.models.nanos, model_id, reply.usage, reply.model)
-        return replace(reply.usage, cost_nanos=nanos or 0)
+            return usage
+        nanos = await asyncio.to_thread(self._runtime.models.nanos, model_id, usage, model)
+        return replace(usage, cost_nanos=nanos or 0)
 
     def _message(
         self, call: calls.ModelInput, reply: ModelReply, conversation: list[m.Message], redactor: Redactor
@@ -153,8 +164,24 @@ class ModelActivities:
             message["thinking"] = [kept_thought(entry, redactor) for entry in reply.thinking]
         return message
 
-    def failure(self, call: calls.ModelInput, error: ModelError, out: Publisher, tag: str) -> ApplicationError:
-        """The fault as Temporal's retry policy understands it, and a line for whoever watches."""
+    async def failure(
+        self,
+        call: calls.ModelInput,
+        context: calls.Context,
+        error: ModelError,
+        out: Publisher,
+        tag: str,
+        before: Usage,
+    ) -> ApplicationError:
+        """The fault as Temporal's retry policy understands it, and a line for whoever watches.
+
+        What the call has used so far goes to the next attempt with a heartbeat, and to the workflow as a detail.
+        """
+        spent = before
+        if error.usage.total_tokens:
+            spent = before.plus(await self.priced(context.model_id, error.usage, error.model))
+            activity.heartbeat(spent.wire())
+        details = [spent.wire()] if spent.total_tokens else []
         text = self._runtime.redactor_of(call.execution_id).text(error.line())
         if error.retryable:
             wait = f", trying again in {error.retry_after:g} s" if error.retry_after else ", trying again"
@@ -166,7 +193,9 @@ class ModelActivities:
             }
             out.emit(ev.event(f"notice:{call.message_id}:{tag}", ev.NOTICE, data))
         delay = timedelta(seconds=error.retry_after) if error.retry_after else None
-        return ApplicationError(text, type=error.kind, non_retryable=not error.retryable, next_retry_delay=delay)
+        return ApplicationError(
+            text, *details, type=error.kind, non_retryable=not error.retryable, next_retry_delay=delay
+        )
 
     @staticmethod
     def trace(execution_id: str, context: calls.Context) -> dict[str, str]:

@@ -50,6 +50,7 @@ def scrubbed(error: Exception, redactor: Redactor) -> Exception:
     if isinstance(error, ApplicationError):
         return ApplicationError(
             redactor.text(error.message),
+            *redactor.value(list(error.details)),
             type=error.type,
             non_retryable=error.non_retryable,
             next_retry_delay=error.next_retry_delay,

@@ -9,7 +9,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from kubiya_worker.activities.history import context_of, conversation_of
-from kubiya_worker.activities.model import ModelActivities, attempt_tag, heartbeats
+from kubiya_worker.activities.model import ModelActivities, attempt_tag, heartbeats, spent_before
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.models.base import ModelError, ModelReply, ModelRequest
@@ -32,8 +32,8 @@ class SummaryActivities:
     async def compact_conversation(self, asked: calls.CompactInput) -> calls.ModelResult:
         """The summary as a message of the conversation. Nothing of it is streamed; a notice says that it was made."""
         runtime, call = self._runtime, asked.call
-        tag = attempt_tag()
-        async with heartbeats():
+        tag, before = attempt_tag(), spent_before()
+        async with heartbeats(before.wire()):
             context = await context_of(runtime, call.execution_id)
             conversation = await conversation_of(runtime, call)
             covered = compaction.covered(conversation, asked.keeps_from)
@@ -42,7 +42,7 @@ class SummaryActivities:
                 try:
                     reply = await self._summarise(context, call.execution_id, conversation, covered)
                 except ModelError as error:
-                    raise self._model.failure(call, error, out, tag) from error
+                    raise await self._model.failure(call, context, error, out, tag, before) from error
                 except WorkerError as error:
                     raise ApplicationError(error.line(), type=type(error).__name__, non_retryable=True) from error
                 said = f"The first {len(covered)} messages are summarised for the model; all of them are kept."
@@ -56,7 +56,7 @@ class SummaryActivities:
             compaction.KEEPS_FROM: asked.keeps_from,
         }
         runtime.transcripts.leave(call.execution_id, message)
-        usage = await self._model.priced(context.model_id, reply)
+        usage = (await self._model.priced(context.model_id, reply.usage, reply.model)).plus(before)
         return calls.ModelResult(
             message=message,
             usage=usage.wire(),

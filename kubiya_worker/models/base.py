@@ -88,7 +88,10 @@ class ModelReply:
 
 
 class ModelError(Unavailable):
-    """A model call failed. `retryable` tells whether the same call may succeed later, `retry_after` (seconds) when."""
+    """A model call failed. `retryable` tells whether the same call may succeed later, `retry_after` (seconds) when.
+
+    `usage` is what it has cost all the same, by `model`: an answer that is none was paid for.
+    """
 
     def __init__(
         self,
@@ -105,6 +108,8 @@ class ModelError(Unavailable):
         self.status = status
         self.retryable = retryable
         self.retry_after = retry_after
+        self.usage = Usage()
+        self.model = ""
 
 
 class Model(Protocol):

@@ -77,6 +77,8 @@ class Session:
             finish = answer.finish_reason or ""
             wrong = faults.of_answer(finish, details, self._connection.place, [self._connection.api_key])
             if wrong is not None:
+                reply = conversion.to_reply(answer, "".join(texts))
+                wrong.usage, wrong.model = reply.usage, reply.model
                 raise wrong
             yield conversion.to_reply(answer, "".join(texts))
 

@@ -187,6 +187,7 @@ class Loop(Asking):
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
+            self._usage = self._usage.plus(outcomes.spent(error))
             failed = TooLong if outcomes.kind_of(error) == names.CONTEXT_OVERFLOW else ModelFailed
             raise failed(error) from error
         self._tokens = int(result.usage.get("input_tokens") or 0) + int(result.usage.get("output_tokens") or 0)
@@ -221,6 +222,7 @@ class Loop(Asking):
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
+            self._usage = self._usage.plus(outcomes.spent(error))
             workflow.logger.warning("compaction.failed %s", outcomes.cause_of(error))
             return False
         self._conversation.append(result.message)

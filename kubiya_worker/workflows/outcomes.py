@@ -31,6 +31,12 @@ def kind_of(error: FailureError) -> str | None:
     return cause.type if isinstance(cause, ApplicationError) else None
 
 
+def spent(error: FailureError) -> ex.Usage:
+    """What a model call that failed has used all the same."""
+    details = getattr(_cause(error), "details", ())
+    return ex.Usage.parse(details[0]) if details and isinstance(details[0], dict) else ex.Usage()
+
+
 def refused(error: FailureError) -> bool:
     """Whether trying again is of no use: the other side has answered no. Silence and time limits are no answer."""
     cause = _cause(error)

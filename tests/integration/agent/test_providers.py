@@ -133,6 +133,21 @@ def test_a_refusal_ends_the_run_and_says_so(stack: Stack, endpoint: ModelEndpoin
     assert turns[-1]["finish_reason"] == "content_filter"
 
 
+def test_an_answer_that_is_none_is_paid_for_too(stack: Stack, endpoint: ModelEndpoint, queue: str, shape: str) -> None:
+    """A refusal, and answers that cannot be used and are asked for again: each has been paid for."""
+    good = Ran(stack, endpoint, queue, shape, {"text": "Yes."})
+    asked = good.row["usage"]["input_tokens"]
+    assert asked > 0
+    refused = Ran(stack, endpoint, queue, shape, {"refusal": "No."})
+    assert (refused.row["status"], refused.row["usage"]["input_tokens"]) == ("failed", asked)
+    [turn] = stack.call("GET", f"/analytics/executions/{refused.execution}/details")["turns"]
+    assert turn["input_tokens"] == asked
+    if shape == "google":
+        wrong = {"tools": [{"name": "shell", "arguments": '{"command": "echo'}]}
+        again = Ran(stack, endpoint, queue, shape, wrong, wrong, {"text": "Yes."})
+        assert (again.row["status"], again.row["usage"]["input_tokens"]) == ("completed", 3 * asked)
+
+
 def test_a_conversation_beyond_the_window_ends_the_run_and_says_so(
     stack: Stack, endpoint: ModelEndpoint, queue: str, shape: str
 ) -> None:
