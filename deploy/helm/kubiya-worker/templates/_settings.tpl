@@ -25,6 +25,7 @@
   "payloadCompression" "KUBIYA_PAYLOAD_COMPRESSION"
   "payloadStorage" "KUBIYA_PAYLOAD_STORAGE"
   "payloadStorageFrom" "KUBIYA_PAYLOAD_STORAGE_FROM"
+  "spoolMaxBytes" "KUBIYA_SPOOL_MAX_BYTES"
   "extensions" "KUBIYA_EXTENSIONS"
   "modelOverride" "KUBIYA_MODEL_OVERRIDE"
   "defaultModel" "LITELLM_DEFAULT_MODEL"
