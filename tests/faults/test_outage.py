@@ -164,10 +164,10 @@ def test_the_order_holds_when_the_steps_were_on_several_hosts(stack: Stack, tmp_
 
 @pytest.mark.timeout(300)
 def test_past_the_cap_the_run_goes_on_and_the_loss_is_told(stack: Stack, tmp_path: Path) -> None:
-    """A long answer neither fits on disk nor into a history: its pieces are given up, the answer is not."""
+    """A long answer does not fit on disk with its pieces: they are given up, the answer is not."""
     queue, spool, port = stack.queue("small"), tmp_path / "spool", free_port()
-    worker = stack.worker(queue, KUBIYA_SPOOL=str(spool), KUBIYA_SPOOL_MAX_BYTES="60000", KUBIYA_METRICS_PORT=str(port))
-    long, gate = "long " * 40_000, tmp_path / "gate"
+    worker = stack.worker(queue, KUBIYA_SPOOL=str(spool), KUBIYA_SPOOL_MAX_BYTES="5000", KUBIYA_METRICS_PORT=str(port))
+    long, gate = "long " * 600, tmp_path / "gate"
     wait = {"command": f"sh -c 'until test -e {gate}; do sleep 0.05; done'"}
     moves = [
         {"text": "Wait.", "tools": [{"name": "shell", "arguments": wait}]},
