@@ -166,6 +166,7 @@ class SessionActivities:
     async def end_turn(self, turn: calls.TurnInput) -> calls.TurnResult:
         """Persist the session, post the turn, learn the next status; close the execution when it is final."""
         control_plane, execution_id = self._runtime.control_plane, turn.execution_id
+        require_sent(self._runtime.spool, execution_id)
         keeping = session_writes(
             control_plane, execution_id, turn.messages, first=turn.first, user_id=turn.user_id, turn=turn.turn
         )
@@ -173,7 +174,6 @@ class SessionActivities:
         for part in parts:
             await ask(control_plane.write, part)
         records = [{**record, "turn_id": turn.turn_record.get("turn_id")} for record in turn.tool_records]
-        require_sent(self._runtime.spool, execution_id)
         if turn.behind:  # in a request of its own, which may have to wait
             await ask(control_plane.publish, execution_id, turn.events, turn.behind)
         stages = [

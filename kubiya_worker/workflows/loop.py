@@ -242,8 +242,6 @@ class Loop(Asking):
             digest=self._conversation.digest(),
             hold=bool(self._outbox),
             trimmed=bool(self._conversation.stored),
-
-
             behind=self._before(),
         )
 

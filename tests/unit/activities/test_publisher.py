@@ -1,4 +1,4 @@
-"""Where a step's events go that the control plane does not take: to disk, else back to the workflow, else they count."""
+"""Where events of a step go that the control plane does not take: to disk, else to the workflow, else they count."""
 
 from __future__ import annotations
 
