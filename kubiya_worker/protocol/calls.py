@@ -97,7 +97,6 @@ class ModelInput:
     digest: str
     hold: bool = False  # do not publish; hand all events back (the control plane is away, order matters)
     trimmed: bool = False  # messages before the first one here have been let go
-
     behind: list[str] = field(default_factory=list)  # ids, as on the stream, that come before the first event
 
 
@@ -217,7 +216,6 @@ class TurnInput:
     more_input: bool = False  # a message is waiting: go on whatever the control plane decides
     kind: str = "agent"
     first: int = 0
-
     behind: list[str] = field(default_factory=list)
 
 
