@@ -19,9 +19,11 @@ FIGURES = {
     "throughput": "P5",
     "long_run": "D3",
     "wide_team": "Teams",
+    "rolling": "rolling",
+    "scale_out": "scale-out",
     "install": "P6",
 }
-LONG = ("startup", "install")  # starts many workers; installs from a package index
+LONG = ("startup", "rolling", "scale_out", "install")  # start many workers; installs from a package index
 
 
 def run(name: str) -> str:
