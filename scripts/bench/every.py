@@ -10,7 +10,10 @@ from typing import Any
 
 from scripts.bench.report import Row, Spread, facts_line, machine, markdown, say
 
-BENCHES = ("startup", "execution", "step", "first_token", "throughput", "long_run", "wide_team", "install")
+BENCHES = (
+    *("startup", "execution", "step", "first_token", "throughput", "long_run", "wide_team"),
+    *("rolling", "scale_out", "actions", "install"),
+)
 
 
 def row_of(raw: dict[str, Any]) -> Row:

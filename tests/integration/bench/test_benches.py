@@ -21,6 +21,7 @@ FIGURES = {
     "wide_team": "Teams",
     "rolling": "rolling",
     "scale_out": "scale-out",
+    "actions": "actions",
     "install": "P6",
 }
 LONG = ("startup", "rolling", "scale_out", "install")  # start many workers; installs from a package index
