@@ -25,6 +25,7 @@ WORKERS = 2
 RATE = 3.0  # executions a second
 CALM = 30.0  # seconds without a restart
 PATIENCE = 120.0  # seconds after which an execution counts as lost
+READY = 120.0  # seconds that a new worker has
 BAR = "0 failed, 0 lost, 0 repeated tool calls"
 
 
@@ -38,11 +39,12 @@ class Tally:
     lost: int = 0
     repeated: int = 0
     missing: int = 0
-    restarts: int = 0
+    restarts: list[float] = field(default_factory=list)  # seconds of each until the new worker was ready
 
-    def facts(self) -> dict[str, int]:
-        names = ("failed", "lost", "repeated", "missing", "restarts")
-        return {"executions": len(self.tokens), **{name: getattr(self, name) for name in names}}
+    def facts(self) -> dict[str, float]:
+        counted = {name: getattr(self, name) for name in ("failed", "lost", "repeated", "missing")}
+        slowest = round(max(self.restarts, default=0.0), 1)
+        return {"executions": len(self.tokens), **counted, "restarts": len(self.restarts), "slowest_ready": slowest}
 
 
 class Load:
@@ -54,8 +56,8 @@ class Load:
         self._file = bench.workspace / "effects"
         self._file.touch()
 
-    async def during(self, phase: Callable[[], Awaitable[int]]) -> Tally:
-        """Starts executions until `phase` is over, which says how many restarts it made; waits for all of them."""
+    async def during(self, phase: Callable[[], Awaitable[list[float]]]) -> Tally:
+        """Starts executions until `phase` is over, which gives the restarts that it made; waits for all of them."""
         tally = Tally()
         running = asyncio.ensure_future(phase())
         started: list[asyncio.Task[None]] = []
@@ -93,22 +95,28 @@ class Workers:
         self._running = [self._start() for _ in range(number)]
 
     def _start(self) -> Process:
-        return self._bench.stack.worker(self._bench.queue, MAX_CONCURRENT_ACTIVITIES=str(self._bench.slots))
+        slots = str(self._bench.slots)
+        worker = self._bench.stack.worker(self._bench.queue, ready=False, MAX_CONCURRENT_ACTIVITIES=slots)
+        worker.expect("worker.ready", READY)
+        return worker
 
-    async def restart_each(self, number: signal.Signals, rounds: int) -> int:
-        """One after the other; how many."""
+    async def restart_each(self, number: signal.Signals, rounds: int) -> list[float]:
+        """One after the other; seconds from the start of each new one until it was ready."""
+        took = []
         for _ in range(rounds):
             for n, worker in enumerate(self._running):
                 worker.signal(number)
                 code = await asyncio.to_thread(worker.wait, 60)
                 assert code == 0, worker.lines[-20:]
+                began = time.monotonic()
                 self._running[n] = await asyncio.to_thread(self._start)
-        return rounds * len(self._running)
+                took.append(time.monotonic() - began)
+        return took
 
 
-async def _calm(seconds: float) -> int:
+async def _calm(seconds: float) -> list[float]:
     await asyncio.sleep(seconds)
-    return 0
+    return []
 
 
 def _clean(tally: Tally) -> bool:
