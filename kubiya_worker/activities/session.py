@@ -20,7 +20,7 @@ from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.errors import ConfigurationError, WorkerError
-from kubiya_worker.protocol import calls, compaction, names, team
+from kubiya_worker.protocol import calls, compaction, names, taint, team
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
@@ -103,7 +103,8 @@ class SessionActivities:
         runtime.environments.put(execution_id, tool_environment(found.environment))
         earlier = [x for x in map(from_session, found.session) if x["message_id"] != begin.first_message["message_id"]]
         at = compaction.begins(earlier)
-        return calls.BeginResult(context=context, session=earlier[at:], failure=failure, stored=at)
+        tainted = taint.inherited(context.taint, earlier[:at])
+        return calls.BeginResult(context, earlier[at:], failure, stored=at, tainted=tainted)
 
     async def _check_price(self, given: ex.ExecutionInput, context: calls.Context) -> None:
         """A limit of cost that cannot be counted is no limit: refused before anything is spent."""

@@ -71,8 +71,8 @@ class BeginResult:
     context: Context
     session: list[Message] = field(default_factory=list)  # what an earlier run of this execution left
     failure: str | None = None  # why it cannot run: a skill or a model that is not configured right
-    stored: int = 0  # messages, from the first of all, that a summary in `session` stands for
-    kept: int = 0  # of those, how many lead `session` all the same
+    stored: int = 0  # messages before those in `session`, for which a summary in it stands
+    tainted: bool = False  # there was among those what others wrote
 
 
 @dataclass

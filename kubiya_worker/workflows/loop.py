@@ -76,9 +76,10 @@ class Loop(Asking):
         self._context = begun.context
         self._refusal = begun.failure
         mode = begun.context.taint
-        self._tainted |= taint.inherited(mode, begun.session) or taint.prompted(mode, self._input.user_metadata)
+        self._tainted |= begun.tainted or taint.inherited(mode, begun.session)
+        self._tainted |= taint.prompted(mode, self._input.user_metadata)
         waiting, self._conversation = self._conversation.inbox, Conversation(begun.session)
-        self._conversation.stored, self._conversation.kept = begun.stored, begun.kept
+        self._conversation.stored = begun.stored
         for message in [first, *waiting]:
             self._conversation.receive(message)
         self._status = ex.RUNNING

@@ -89,6 +89,7 @@ def test_false_is_no(stack: Stack, endpoint: ModelEndpoint, queue: str) -> None:
     assert row["status"] == "failed" and "compaction is false or" in row["error_message"] and not asked
 
 
+@pytest.mark.timeout(400)
 def test_a_conversation_that_was_let_go_of_is_kept_whole_and_goes_on_elsewhere(
     stack: Stack, endpoint: ModelEndpoint
 ) -> None:
@@ -110,7 +111,7 @@ def test_a_conversation_that_was_let_go_of_is_kept_whole_and_goes_on_elsewhere(
     agent = stack.agent("outgrown", skills=[SHELL], model_id="gpt-test", configuration=configuration)
     chat = {"execution_metadata": {"interactive": True}}
     execution = stack.execute("Find the needle.", agent=agent, queue=queue, **chat)
-    stack.wait_for_turn(execution, 1)
+    stack.wait_for_turn(execution, 1, timeout=240)
     state = stack.call("GET", f"/executions/{execution}/details")["state"]
     session = stack.call("GET", f"/executions/{execution}/session")["messages"]
     assert len(state["messages"]) < len(session) == state["metadata"]["messages_total"]
@@ -137,3 +138,42 @@ def test_a_conversation_that_was_let_go_of_is_kept_whole_and_goes_on_elsewhere(
     assert endpoint.count - before == 12 + 3 + 2
     completed = [e["data"] for e in stack.events(execution) if e["event"] == "tool_completed"]
     assert len(completed) == 144
+
+
+def test_a_session_that_is_taken_up_begins_where_its_summary_does(stack: Stack, endpoint: ModelEndpoint) -> None:
+    """What the summary stands for stays in the session, and taints as it did."""
+    queue = stack.queue("taken-up")
+    agent = stack.agent("takes-up", skills=[SHELL], model_id="gpt-test")
+    execution = stack.execute("And now?", agent=agent, queue=queue)
+    call = {"id": "call_0_0", "name": "shell", "arguments": '{"command": "echo hay"}'}
+    tool = {"role": "tool", "tool_call_id": "call_0_0", "tool_name": "shell", "status": "success", "tainted": True}
+    old: list[dict[str, Any]] = [
+        {"role": "user", "content": "Find the needle.", "message_id": "m1"},
+        {"role": "assistant", "content": "", "message_id": "m2", "tool_calls": [call]},
+        {**tool, "content": "hay", "message_id": "m3"},
+        {"role": "user", "content": "Is it there?", "message_id": "m4"},
+        {"role": "system", "content": "THE SUMMARY", "message_id": "m5", "keeps_from": "m4"},
+        {"role": "assistant", "content": "No.", "message_id": "m6"},
+    ]
+    stack.call("POST", f"/executions/{execution}/session", {"messages": old})
+    endpoint.script = [
+        {"tools": [{"name": "shell", "arguments": {"command": "touch made"}, "id": "call_0_0"}]},
+        {"text": "Here."},
+    ]
+    before = endpoint.count
+    stack.worker(queue, OPENAI_BASE_URL=endpoint.url, OPENAI_API_KEY="sk-test")
+    asked = stack.first(execution, "approval_requested")
+    stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
+    row = stack.wait(execution)
+    assert (row["status"], row["response"]) == ("completed", "Here.")
+    sent = json.dumps(endpoint.requests[before]["body"]["messages"])
+    assert "THE SUMMARY" in sent and "Is it there?" in sent and "No." in sent and "Find the needle" not in sent
+    session = stack.call("GET", f"/executions/{execution}/session")["messages"]
+    assert [x["message_id"] for x in session[:6]] == [x["message_id"] for x in old]
+    assert [(x["role"], x["content"]) for x in session[6:]] == [
+        ("user", "And now?"),
+        ("assistant", ""),
+        ("tool", "[no output]"),
+        ("assistant", "Here."),
+    ]
+    assert session[7]["tool_calls"][0]["id"] != "call_0_0"
