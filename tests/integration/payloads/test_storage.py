@@ -12,6 +12,7 @@ import pytest
 from temporalio.client import Client
 
 from tests.integration.payloads.test_encryption import CANARY, key, write
+from tests.support.bucket import NAME, bucket
 from tests.support.stack import Stack, wait_until
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["seq", "echo"], "timeout": 30}}
@@ -98,3 +99,26 @@ def test_a_result_that_cannot_be_stored_is_kept_all_the_same(
     assert told["outcome"] == "success"
     assert "104000" in json.dumps(stack.call("GET", f"/executions/{execution}/session"))
     assert ran.read_text() == "x\n"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_large_payloads_are_in_a_bucket_and_another_worker_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with bucket() as (environment, client):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("KUBIYA_PAYLOAD_STORAGE", f"s3://{NAME}")
+        monkeypatch.setenv("KUBIYA_PAYLOAD_STORAGE_FROM", "4096")
+        with Stack(tmp_path) as stack:
+            stack.call("POST", "/approval-rules", ASK)
+            first = stack.worker()
+            execution = stack.execute(f"{SCRIPT} {CANARY * 2000}", agent=stack.agent(skills=[SHELL]))
+            asked = stack.first(execution, "approval_requested")
+            first.kill()
+            stack.worker()
+            stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
+            assert stack.wait(execution)["status"] == "completed"
+            assert client.list_objects_v2(Bucket=NAME)["KeyCount"] > 2
+            assert len(raw(stack, execution)) < 60_000
+            assert "104000" in json.dumps(stack.call("GET", f"/executions/{execution}/session"))
