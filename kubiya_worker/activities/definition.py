@@ -168,9 +168,17 @@ def context_for(given: ex.ExecutionInput, found: Definition) -> calls.Context:
         member_timeout=found.member_timeout,
         member=given.member,
         mcp_servers={**_servers(found, "mcp_servers"), **_servers(found, "mcpServers"), **given.mcp_servers},
-        config={k: found.config[k] for k in ("budgets", "max_turns") if k in found.config},
+        config=_budgets(given, found),
         taint=found.taint,
     )
+
+
+def _budgets(given: ex.ExecutionInput, found: Definition) -> dict[str, Any]:
+    """The input's alone where it has any: `max_turns` of an input must not lose against `budgets` of the entity."""
+    names = ("budgets", "max_turns")
+    own = given.member is None and any(name in given.agent_config for name in names)
+    config = given.agent_config if own else found.config
+    return {name: config[name] for name in names if name in config}
 
 
 def _servers(found: Definition, key: str) -> dict[str, Any]:

@@ -112,20 +112,20 @@ def create(
     """
     if bool(agent) == bool(team):
         raise UsageError("A job is for an agent or for a team", remedy="Give --agent NAME or --team NAME")
-    if cron and webhook:
+    if cron is not None and webhook:
         raise UsageError("--cron and --webhook contradict each other", remedy="Make two jobs")
-    if timezone and not cron:
+    if timezone and cron is None:
         raise UsageError("--timezone goes with --cron", remedy="Leave it out")
     api = connect()
     kind = "agent" if agent else "team"
     body = {
         "name": name,
         "prompt_template": prompt,
-        "trigger_type": "cron" if cron else "webhook" if webhook else "manual",
+        "trigger_type": "cron" if cron is not None else "webhook" if webhook else "manual",
         "planning_mode": f"predefined_{kind}",
         "entity_type": kind,
         "entity_id": api.find(kind, str(agent or team))["id"],
-        **({"cron_schedule": cron, "cron_timezone": timezone or "UTC"} if cron else {}),
+        **({"cron_schedule": cron, "cron_timezone": timezone or "UTC"} if cron is not None else {}),
         **({"executor_type": "specific_queue", "worker_queue_name": queue} if queue else {}),
     }
     made = api.create_job(body)

@@ -124,6 +124,9 @@ def test_a_schedule_runs_the_agent_as_it_is_then_in_the_environment_of_the_job(s
     failed = result(stack, tick(stack, made["id"]))
     assert failed["status"] == "failed"
     assert "budget of 1 model call" in failed["error"]
+    stack.call("PATCH", f"/agents/{agent}", {"configuration": {"budgets": {"max_steps": "many"}}})
+    refused = result(stack, tick(stack, made["id"]))
+    assert (refused["status"], "cannot be read" in refused["error"]) == ("failed", True)
 
 
 def test_disable_pauses_and_enable_resumes_and_delete_removes(stack: Stack) -> None:
