@@ -41,9 +41,10 @@ def tick(stack: Stack, job_id: str) -> str:
             return {getattr(a.action, "workflow_id", "") for a in (await handle.describe()).info.recent_actions}
 
         before = await runs()
-        for tried in range(600):
-            if tried % 40 == 0:  # ids end in the second of the run: two in one second are one
-                await handle.trigger(overlap=ScheduleOverlapPolicy.ALLOW_ALL)
+        if before:
+            await asyncio.sleep(1.1)  # ids end in the second of the run: two in one second are one
+        await handle.trigger(overlap=ScheduleOverlapPolicy.ALLOW_ALL)
+        for _ in range(600):
             for workflow_id in await runs() - before:
                 return workflow_id
             await asyncio.sleep(0.05)
