@@ -78,7 +78,7 @@ class Shell:
 
     def until(self, command: str, pattern: str, number: signal.Signals, *codes: int) -> None:
         """A command that goes on until it is stopped, or ends by itself just then."""
-        script = f'. "{self._state}"\nexec {self.filled(command)}'
+        script = f'. "{self._state}"\nexec env {self.filled(command)}'
         running = Process(["bash", "-c", script], self._environment, self.folder)
         try:
             running.expect(pattern, 90)
