@@ -10,6 +10,7 @@ from typing import Any, Final
 from kubiya_worker.cli.terminal import Paint, columns_of, cut, one_line
 from kubiya_worker.cli.worker_status import death_line, size
 from kubiya_worker.launch import report
+from kubiya_worker.launch.containers import Found
 from kubiya_worker.launch.live import Look, total
 
 HELP: Final = "q quits"
@@ -75,6 +76,38 @@ def _status(name: str) -> Callable[[Look, float], str]:
     return lambda look, _: str(look.report.live_status.get(name, ""))
 
 
+@dataclass(frozen=True)
+class ContainerLook:
+    """One look at a worker in a container; `cpu` and `memory` as in `Look`."""
+
+    found: Found
+    cpu: float | None = None
+    memory: int | None = None
+
+
+AnyLook = Look | ContainerLook
+
+
+def _contained(look: ContainerLook, now: float) -> dict[str, str]:
+    """The cells of a container: what the engine and the worker's status file say, by column."""
+    found, own = look.found, look.found.says
+    started = _seconds(found.started_at) if found.status == "running" else None
+    cells = {
+        "QUEUE": f"{found.queue} (docker)",
+        "STATE": found.word,
+        "UP": "" if started is None else short(now - started),
+        "RESTARTS": str(found.restarts),
+        "CPU %": "" if look.cpu is None else f"{look.cpu:.1f}",
+        "MEMORY": "" if look.memory is None else size(look.memory),
+        "POLLS": "" if found.polling is None else "yes" if found.polling else "no",
+    }
+    if own:
+        slots = f"/{own['slots']}" if own.get("slots") else ""
+        cells["SLOTS"] = f"{own.get('active_tasks', 0)}{slots}"
+        cells |= {"DONE": str(own.get("completed_tasks", "")), "FAILED": str(own.get("failed_tasks", ""))}
+    return cells
+
+
 COLUMNS: Final = (
     Column("QUEUE", 0, lambda look, _: look.report.home.label, right=False),
     Column("STATE", 0, lambda look, _: look.report.word.split()[0], right=False),
@@ -107,7 +140,7 @@ class Approvals:
 
 
 def frame(
-    looks: Sequence[Look], approvals: Approvals, host: str, now: float, paint: Paint, width: int, height: int
+    looks: Sequence[AnyLook], approvals: Approvals, host: str, now: float, paint: Paint, width: int, height: int
 ) -> list[str]:
     """At most `height` lines of at most `width` columns."""
     clock = datetime.fromtimestamp(now).strftime("%H:%M:%S")
@@ -125,16 +158,17 @@ def frame(
     return [*lines[: height - 1], _fit(paint.dim(HELP), width)][:height]
 
 
-def plain(looks: Sequence[Look], approvals: Approvals, now: float, paint: Paint) -> list[str]:
+def plain(looks: Sequence[AnyLook], approvals: Approvals, now: float, paint: Paint) -> list[str]:
     """For a pipe: all columns, as wide as they are."""
     return [f"{_summary(looks)}  {approvals}", *rows(looks, now, paint, None)]
 
 
-def rows(looks: Sequence[Look], now: float, paint: Paint, width: int | None) -> list[str]:
+def rows(looks: Sequence[AnyLook], now: float, paint: Paint, width: int | None) -> list[str]:
     """The table; with a width, without the columns that it has no room for."""
     if not looks:
         return ["There are no workers here. Start one: kubiya worker start --queue-id Q -d"]
-    cells = {column.title: [one_line(column.value(look, now), 40) or "-" for look in looks] for column in COLUMNS}
+    values = [_values(look, now) for look in looks]
+    cells = {column.title: [one_line(each.get(column.title, ""), 40) or "-" for each in values] for column in COLUMNS}
     wide = {title: max(len(title), *map(_columns, column)) for title, column in cells.items()}
     shown = list(COLUMNS)
     while width is not None and len(shown) > 2 and sum(wide[c.title] + 2 for c in shown) - 2 > width:
@@ -146,8 +180,16 @@ def rows(looks: Sequence[Look], now: float, paint: Paint, width: int | None) -> 
     return lines
 
 
-def details(look: Look, paint: Paint) -> list[str]:
+def _values(look: AnyLook, now: float) -> dict[str, str]:
+    if isinstance(look, ContainerLook):
+        return _contained(look, now)
+    return {column.title: column.value(look, now) for column in COLUMNS}
+
+
+def details(look: AnyLook, paint: Paint) -> list[str]:
     """What there is to say of a worker beyond its row."""
+    if isinstance(look, ContainerLook):
+        return _of_container(look.found, paint)
     found, own = look.report, look.report.live_status
     said: list[str] = []
     if own.get("current_task"):
@@ -160,6 +202,16 @@ def details(look: Look, paint: Paint) -> list[str]:
     if deaths:
         said.append(f"last death: {death_line(deaths[-1])}")
     return [f"{paint.bold(found.home.label)}  {one_line(text, 300)}" for text in said]
+
+
+def _of_container(found: Found, paint: Paint) -> list[str]:
+    said = [f"container {found.name} of {found.image}"]
+    if found.says.get("current_task"):
+        said.append(f"at {found.says['current_task']}")
+    if not found.alive:
+        memory = ", out of memory" if found.out_of_memory else ""
+        said.append(f"ended with exit code {found.exit_code}{memory}")
+    return [f"{paint.bold(found.queue)}  {one_line(text, 300)}" for text in said]
 
 
 def count(value: float) -> str:
@@ -189,10 +241,18 @@ def moment(seconds: float | None) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s" if seconds < 60 else short(seconds)
 
 
-def _summary(looks: Sequence[Look]) -> str:
-    running = sum(look.report.word == report.RUNNING for look in looks)
-    active = sum(int(look.report.live_status.get("active_tasks") or 0) for look in looks)
+def _summary(looks: Sequence[AnyLook]) -> str:
+    running = sum(_word(look) == report.RUNNING for look in looks)
+    active = sum(int(_says(look).get("active_tasks") or 0) for look in looks)
     return f"{running} of {len(looks)} workers running, {active} step{'s' if active != 1 else ''} active"
+
+
+def _word(look: AnyLook) -> str:
+    return look.found.word if isinstance(look, ContainerLook) else look.report.word
+
+
+def _says(look: AnyLook) -> dict[str, Any]:
+    return look.found.says if isinstance(look, ContainerLook) else look.report.live_status
 
 
 def _row(shown: Sequence[Column], texts: Sequence[str], wide: dict[str, int]) -> str:
@@ -203,11 +263,15 @@ def _row(shown: Sequence[Column], texts: Sequence[str], wide: dict[str, int]) ->
     return "  ".join(cells).rstrip()
 
 
-def _coloured(line: str, look: Look, paint: Paint) -> str:
-    word = look.report.word.split()[0]
-    if look.report.word == report.RUNNING and look.report.live_status.get("polling", True):
-        return line.replace(word, paint.green(word), 1) if word not in look.report.home.label else line
-    return paint.yellow(line) if look.report.alive else paint.dim(line)
+def _coloured(line: str, look: AnyLook, paint: Paint) -> str:
+    if isinstance(look, ContainerLook):
+        label, alive = look.found.queue, look.found.alive
+    else:
+        label, alive = look.report.home.label, look.report.alive
+    word = _word(look).split()[0]
+    if _word(look) == report.RUNNING and _says(look).get("polling", True):
+        return line.replace(word, paint.green(word), 1) if word not in label else line
+    return paint.yellow(line) if alive else paint.dim(line)
 
 
 def _columns(text: str) -> int:

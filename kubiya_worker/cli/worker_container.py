@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.launch import containers
 from kubiya_worker.launch.containers import Found
 from kubiya_worker.launch.home import Home
 from kubiya_worker.launch.report import Report
+
+TASKS: Final = (("active", "active"), ("completed", "done"), ("failed", "failed"))
 
 
 def container_of(home: Home, found: Report) -> Found | None:
@@ -32,6 +36,9 @@ def lines(found: Found, paint: Paint, ago: str) -> list[str]:
     row("image", found.image)
     row("engine says", found.status + (f", {found.health}" if found.health else ""))
     row("polling", "" if found.polling is None else "yes" if found.polling else "no")
+    if found.says:
+        tasks = [f"{found.says.get(f'{name}_tasks')} {word}" for name, word in TASKS]
+        row("tasks", ", ".join(tasks))
     row("restarts", str(found.restarts) if found.restarts else "")
     if not found.alive:
         row("exit code", f"{found.exit_code}{', out of memory' if found.out_of_memory else ''}")

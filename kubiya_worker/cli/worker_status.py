@@ -72,7 +72,7 @@ def list_(as_json: bool) -> None:
         )
     for box in boxes:
         since = ago(box.ended_at or box.started_at, time.time()) or "-"
-        rows.append((box.queue, "docker", box.word, "-", box.name, "-", since))
+        rows.append((box.queue, "docker", box.word, "-", box.name, str(box.says.get("active_tasks", "-")), since))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -14,8 +14,8 @@ import click
 from kubiya_worker.cli.options import config_file, queue_option
 from kubiya_worker.cli.worker_status import size
 from kubiya_worker.errors import WorkerError
+from kubiya_worker.launch import containers, report
 from kubiya_worker.launch import home as homes
-from kubiya_worker.launch import report
 
 
 @click.command("support-bundle")
@@ -51,11 +51,13 @@ def bundle(queue_id: str | None, output: str | None, config: str | None) -> None
     outcome, given = _doctor(queue, config, [os.environ, *filter(None, environs.values())])
     secrets = known.unique([*secrets, *(known.Secret(value, "registration") for value in given)])
     hide = archive.hider(secrets)
-    share = parts.shares(len(found))
+    boxes = containers.find(queue)
+    share = parts.shares(len(found) + len(boxes))
     todo = [
         parts.Part("doctor.json", "what is wrong here (kubiya doctor --json)", lambda: outcome),
         *parts.of_host(homes.workers_folder().parent, {"queue_id": queue}, os.environ, config),
         *(part for one in found for part in parts.of_worker(one, environs[one.home.label], share)),
+        *(part for box in boxes for part in parts.of_container(box, share)),
         *parts.of_stack(stack),
     ]
     packed = archive.members(todo, hide)

@@ -16,11 +16,12 @@ from kubiya_worker.cli import top_view
 from kubiya_worker.cli.options import queue_option
 from kubiya_worker.cli.screen import Screen
 from kubiya_worker.cli.terminal import Paint
-from kubiya_worker.cli.top_view import Approvals
+from kubiya_worker.cli.top_view import AnyLook, Approvals, ContainerLook
 from kubiya_worker.errors import WorkerError
+from kubiya_worker.launch import containers
 from kubiya_worker.launch import home as homes
 from kubiya_worker.launch.home import Home
-from kubiya_worker.launch.live import Look, Watcher
+from kubiya_worker.launch.live import Watcher
 
 ASK_EVERY: Final = 5.0  # seconds between two questions to the control plane
 WITHIN: Final = 3.0  # seconds that --once waits for its answer
@@ -34,7 +35,7 @@ COUNTED: Final = 0.2  # seconds over which --once counts CPU
     "--interval", type=click.FloatRange(0.2, 3600), default=2.0, help="Seconds between two looks.  [default: 2]"
 )
 def top(queue_id: str | None, once: bool, interval: float) -> None:
-    """Watch the workers of this host: state, CPU, memory, slots, steps, tokens, lag. q or Ctrl-C leaves.
+    """Watch the workers of this host, in containers too: state, CPU, memory, slots, steps, tokens, lag. q leaves.
 
     Tokens and lags come from a worker's metrics (KUBIYA_METRICS_PORT); how many approvals wait, from the control
     plane that this shell is prepared for. Both are left out where they cannot be had.
@@ -46,9 +47,10 @@ def top(queue_id: str | None, once: bool, interval: float) -> None:
         found = list(homes.homes())
         if named is None:
             return found
-        return [home for home in found if home.queue_folder == named.queue_folder] or [named]
+        own = [home for home in found if home.queue_folder == named.queue_folder]
+        return own if own or containers.find(queue) else [named]
 
-    sampler = Sampler(wanted)
+    sampler = Sampler(wanted, queue or None)
     if once or not sys.stdout.isatty():
         _once(sampler)
     else:
@@ -58,18 +60,33 @@ def top(queue_id: str | None, once: bool, interval: float) -> None:
 class Sampler:
     """What is true of the workers and of the approvals, by threads of its own: what hangs holds up nothing."""
 
-    def __init__(self, wanted: Callable[[], list[Home]]) -> None:
-        self._wanted = wanted
+    def __init__(self, wanted: Callable[[], list[Home]], queue: str | None = None) -> None:
+        self._wanted, self._queue = wanted, queue
         self._watchers: dict[Home, Watcher] = {}
-        self.looks: list[Look] | None = None
+        self._used: dict[str, tuple[float, float]] = {}  # seconds of CPU of a container, and when that was
+        self.looks: list[AnyLook] | None = None
         self.approvals = Approvals()
         self.fault: WorkerError | None = None
 
-    def look(self, *, figures: bool = True) -> list[Look]:
+    def look(self, *, figures: bool = True) -> list[AnyLook]:
         """One look at each. Raises WorkerError."""
         homes_now = self._wanted()
         self._watchers = {home: self._watchers.get(home) or Watcher(home) for home in homes_now}
-        return [watcher.look(figures=figures) for watcher in self._watchers.values()]
+        own: list[AnyLook] = [watcher.look(figures=figures) for watcher in self._watchers.values()]
+        return own + self._containers()
+
+    def _containers(self) -> list[AnyLook]:
+        """Those of the queue, or all; their CPU is what they used since the last look."""
+        looks: list[AnyLook] = []
+        for found in containers.find(self._queue):
+            used, now = containers.usage(found), time.monotonic()
+            before, at = self._used.get(found.id, (None, now))
+            if used is not None:
+                self._used[found.id] = (used.cpu, now)
+            known = used is not None and before is not None and now > at and used.cpu >= before
+            cpu = 100 * (used.cpu - before) / (now - at) if known and used and before is not None else None
+            looks.append(ContainerLook(found, cpu, used.memory if used else None))
+        return looks
 
     def ask(self) -> Approvals:
         """The control plane. What goes wrong is in the answer."""

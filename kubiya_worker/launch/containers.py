@@ -5,16 +5,17 @@ Where there is no engine, or no SDK, there are no such workers: the commands go 
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from kubiya_worker.errors import Unavailable
-from kubiya_worker.launch.docker import LABEL, QUEUE_LABEL, STOP_SLACK
+from kubiya_worker.launch.docker import LABEL, QUEUE_LABEL, STATUS_FILE, STOP_SLACK
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -44,6 +45,7 @@ class Found:
     health: str
     polling: bool | None
     grace: float
+    says: dict[str, Any] = field(default_factory=dict)  # the worker of itself, as its status file has it
 
     @property
     def alive(self) -> bool:
@@ -72,6 +74,9 @@ class Found:
             "exit_code": self.exit_code,
             "out_of_memory": self.out_of_memory,
             "restarts": self.restarts,
+            "active_tasks": self.says.get("active_tasks"),
+            "completed_tasks": self.says.get("completed_tasks"),
+            "failed_tasks": self.says.get("failed_tasks"),
         }
 
 
@@ -88,6 +93,38 @@ def find(queue: str | None = None) -> list[Found]:
         return []
     finally:
         client.close()
+
+
+@dataclass(frozen=True)
+class Usage:
+    """`cpu` in seconds since it was started, `memory` in bytes without the page cache."""
+
+    cpu: float
+    memory: int
+
+
+def usage(found: Found) -> Usage | None:
+    """None where it does not run, or the engine does not say."""
+    client = _client(ANSWERS_WITHIN) if found.status == "running" else None
+    if client is None:
+        return None
+    from docker.errors import APIError
+
+    try:
+        told = client.api.stats(found.id, stream=False, one_shot=True)
+        cpu, memory = told["cpu_stats"]["cpu_usage"]["total_usage"], told["memory_stats"]
+        cache = (memory.get("stats") or {}).get("inactive_file", 0)
+        return Usage(cpu / 1e9, int(memory["usage"]) - int(cache))
+    except (APIError, OSError, KeyError, TypeError):
+        return None
+    finally:
+        client.close()
+
+
+def inspected(found: Found) -> dict[str, Any]:
+    """What the engine knows of it (`docker inspect`). Raises Unavailable."""
+    with _held(found) as container:
+        return dict(container.attrs)
 
 
 def stop(found: Found, *, force: bool = False) -> tuple[float, int | None]:
@@ -187,7 +224,20 @@ def _facts(container: Container) -> Found:
         health=str((about.get("Health") or {}).get("Status") or ""),
         polling=_polls(container) if running else None,
         grace=_seconds(environ.get("KUBIYA_GRACE_PERIOD")),
+        says=_says(container) if running else {},
     )
+
+
+def _says(container: Container) -> dict[str, Any]:
+    """Empty where the image is older than this file, or nobody can look."""
+    from docker.errors import APIError
+
+    try:
+        output = container.exec_run(["cat", STATUS_FILE], stderr=False).output
+        told = json.loads(output) if isinstance(output, bytes) and output else {}
+    except (APIError, OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _polls(container: Container) -> bool | None:

@@ -35,6 +35,7 @@ QUEUE_LABEL: Final = "kubiya.queue-id"
 CREATOR_LABEL: Final = "kubiya.created-by"
 USER: Final = 1000  # of the image
 SECRETS: Final = "/run/kubiya"  # a volume: the root file system is read-only
+STATUS_FILE: Final = "/tmp/worker-status.json"  # noqa: S108 - inside the container
 STOP_SLACK: Final = 10  # seconds over the worker's grace period before the engine kills
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
@@ -142,6 +143,7 @@ def files_of(settings: Settings) -> dict[str, str]:
 def environment_of(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """What the container's configuration shows: settings that are not the default, secrets as names of files. Pure."""
     found = {name: environ[name] for name in (*PROXIES, "WORKER_HOSTNAME") if environ.get(name)}
+    found["KUBIYA_STATUS_FILE"] = STATUS_FILE
     for option in OPTIONS:
         value = getattr(settings, option.name, None)
         if value in (None, "") or not option.env or option.name == "worker_hostname":  # the container has its own

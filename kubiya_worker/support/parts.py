@@ -26,7 +26,8 @@ import psutil
 
 from kubiya_worker import __version__
 from kubiya_worker.errors import WorkerError
-from kubiya_worker.launch import exposition, logfiles
+from kubiya_worker.launch import containers, exposition, logfiles
+from kubiya_worker.launch.containers import Found
 from kubiya_worker.launch.report import Report
 from kubiya_worker.launch.service import CARRIED
 from kubiya_worker.settings import sources
@@ -34,6 +35,7 @@ from kubiya_worker.settings.table import OPTIONS
 
 LOG_BYTES: Final = 1 << 20  # of one worker's log, the last
 LOGS_BYTES: Final = 8 << 20  # of all of them
+CONTAINER_LINES: Final = 10_000
 STACK_LOG_BYTES: Final = 256 << 10
 FILE_BYTES: Final = 1 << 20  # of any other file
 LIMITS: Final = ("NOFILE", "NPROC", "AS", "CORE", "MEMLOCK", "STACK")
@@ -100,6 +102,29 @@ def of_worker(found: Report, environ: Mapping[str, str] | None, share: int) -> l
         part("packages.txt", "what its venv holds", lambda: "\n".join(packages(home.venv)) + "\n"),
         part("files.txt", "its folder, with rights and sizes", lambda: listing(home.folder)),
     ]
+
+
+def of_container(found: Found, share: int) -> list[Part]:
+    """`share`: the bytes for its log."""
+    folder = f"containers/{found.name}"
+    return [
+        Part(f"{folder}/status.json", "a worker in a container", lambda: _json(found.as_json())),
+        Part(f"{folder}/inspect.json", "what the engine knows of it", lambda: _json(containers.inspected(found))),
+        Part(f"{folder}/worker.log", "its output, the end", lambda: output(found, share)),
+    ]
+
+
+def output(found: Found, share: int) -> str:
+    """The last whole lines of a container's output, at most `share` bytes. Raises Unavailable, Absent."""
+    kept: list[str] = []
+    for line in reversed(list(containers.lines(found, last=CONTAINER_LINES))):
+        share -= len(line) + 1
+        if share < 0:
+            break
+        kept.append(line)
+    if not kept:
+        raise Absent("nothing in it")
+    return "\n".join(reversed(kept)) + "\n"
 
 
 def environ_of(found: Report) -> dict[str, str] | None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def kubiya(host: str, stack: Stack, *arguments: str, **env: str) -> subprocess.C
     return subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_status_list_logs_restart_and_stop_know_a_container(host: str, stack: Stack) -> None:
+def test_what_manages_workers_knows_a_container(host: str, stack: Stack, tmp_path: Path) -> None:
     assert start(host, stack, "-d").wait(60) == 0
 
     def told() -> dict[str, Any]:
@@ -158,6 +159,22 @@ def test_status_list_logs_restart_and_stop_know_a_container(host: str, stack: St
         line.split()[:3] == ["default", "docker", "RUNNING"] and CONTAINER in line
         for line in kubiya(host, stack, "worker", "list").stdout.splitlines()
     )
+    done = kubiya(host, stack, "worker", "top", "--once")
+    (row,) = (line.split() for line in done.stdout.splitlines() if "(docker)" in line)
+    assert row[:3] == ["default", "(docker)", "RUNNING"] and row[-1] == "yes" and "0/10" in row, done
+    assert "1 of 1 workers running" in done.stdout
+    bundle = tmp_path / "bundle.tar.gz"
+    done = kubiya(host, stack, "worker", "support-bundle", "-o", str(bundle))
+    assert done.returncode == 0, done
+    with tarfile.open(bundle) as tar:
+        members = {name.partition("/")[2]: tar.extractfile(name) for name in tar.getnames()}
+        packed = {name: file.read().decode() for name, file in members.items() if file}
+    folder = f"containers/{CONTAINER}"
+    assert "worker.ready" in packed[f"{folder}/worker.log"]
+    assert json.loads(packed[f"{folder}/status.json"])["active_tasks"] == 0
+    assert json.loads(packed[f"{folder}/inspect.json"])["HostConfig"]["ReadonlyRootfs"] is True
+    assert not any(stack.key in text for text in packed.values())
+
     logs = kubiya(host, stack, "worker", "logs", "--queue-id", "default", "--json", "-n", "50").stdout
     assert "worker.ready" in [json.loads(line).get("event") for line in logs.splitlines()]
     assert kubiya(host, stack, "worker", "logs", "--queue-id", "default", "--level", "critical").stdout == ""

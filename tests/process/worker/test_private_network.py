@@ -23,7 +23,7 @@ from tests.support.certificates import Certificates, Terminator
 from tests.support.enforcer import EnforcerService
 from tests.support.model_endpoint import ModelEndpoint
 from tests.support.proxy import Proxy
-from tests.support.stack import BIN, Stack
+from tests.support.stack import BIN, Stack, wait_until
 
 NONE = dict.fromkeys((*trust.VARIABLES, "SSL_CERT_DIR"), "")  # this host's own
 HOSTS = ("cp.test", "temporal.test", "model.test", "policy.test", "mcp.test")
@@ -101,7 +101,8 @@ def test_a_worker_does_its_work(
 def test_without_the_ca_nothing_is_trusted(start: Start, stack: Stack, network: Network) -> None:
     worker = start("https://cp.test", **network.variables, KUBIYA_API_KEY=stack.key)
     assert "certificate" in worker.expect("cannot be reached").lower()
-    assert network.ends["cp.test"].refused and not network.ends["cp.test"].accepted
+    wait_until(lambda: network.ends["cp.test"].refused, 30, "the handshake is over")
+    assert not network.ends["cp.test"].accepted
 
 
 @pytest.mark.parametrize(

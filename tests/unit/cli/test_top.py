@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kubiya_worker.cli.terminal import Paint
-from kubiya_worker.cli.top_view import Approvals, count, frame, moment, plain, short
+from kubiya_worker.cli.top_view import Approvals, ContainerLook, count, frame, moment, plain, short
+from kubiya_worker.launch.containers import Found
 from kubiya_worker.launch.exposition import samples
 from kubiya_worker.launch.home import Home
 from kubiya_worker.launch.live import Look
@@ -95,3 +98,31 @@ def test_figures_are_short() -> None:
     assert [count(n) for n in (0, 999, 9999, 12_345, 1_234_567, 2.5e9)] == ["0", "999", "9999", "12k", "1.2M", "2.5G"]
     assert [short(s) for s in (0, 59, 61, 3_700, 90_000)] == ["0s", "59s", "1m01s", "1h01m", "1d01h"]
     assert [moment(s) for s in (None, 0.0123, 2.34, 75)] == ["", "12 ms", "2.3 s", "1m15s"]
+
+
+def test_a_container_has_a_row_with_what_is_known_of_it() -> None:
+    found = Found(
+        queue="boxed",
+        name="kubiya-worker-boxed",
+        id="c1",
+        image="agent-worker:1",
+        status="running",
+        started_at="2026-11-26T10:00:00Z",
+        ended_at="",
+        exit_code=None,
+        out_of_memory=False,
+        restarts=2,
+        health="",
+        polling=True,
+        grace=30.0,
+        says={"active_tasks": 3, "slots": 10, "completed_tasks": 7, "failed_tasks": 1, "current_task": "step e1"},
+    )
+    now = datetime(2026, 11, 26, 10, 2, 5, tzinfo=UTC).timestamp()
+    shown = plain([ContainerLook(found, 12.34, 50 << 20)], Approvals(0), now, Paint(False))
+    assert shown[0].startswith("1 of 1 workers running, 3 steps active")
+    assert " ".join(shown[2].split()) == "boxed (docker) RUNNING 2m05s 2 12.3 50.0 MiB 3/10 7 1 - - - - yes"
+    framed = frame([ContainerLook(found)], Approvals(0), "h", now, Paint(False), 100, 20)
+    assert any("container kubiya-worker-boxed of agent-worker:1" in line for line in framed)
+    ended = replace(found, status="exited", exit_code=137, out_of_memory=True, polling=None, says={})
+    framed = frame([ContainerLook(ended)], Approvals(0), "h", now, Paint(False), 100, 20)
+    assert any("ended with exit code 137, out of memory" in line for line in framed)

@@ -47,9 +47,10 @@ def test_plain_text_to_temporal_that_was_asked_for_is_plain_text_in_the_containe
 
 def test_defaults_of_this_host_do_not_stand_over_those_of_the_image() -> None:
     shown = docker.environment_of(Settings(queue_id="q", api_key="k"), {})
-    assert set(shown) == {*docker.TOLD.values(), "KUBIYA_API_KEY_FILE"}
+    assert set(shown) == {*docker.TOLD.values(), "KUBIYA_API_KEY_FILE", "KUBIYA_STATUS_FILE"}
     places = {name for o in OPTIONS if o.role in ("place", "launch") for name in o.env}
-    assert not places & set(docker.environment_of(Settings("q", "k", alive_file="/x", python_path="/y"), {}))
+    shown = docker.environment_of(Settings("q", "k", alive_file="/x", python_path="/y"), {})
+    assert places & set(shown) == {"KUBIYA_STATUS_FILE"}  # a place of the container's own
 
 
 def test_files_that_settings_name_go_with_the_container(tmp_path: Path) -> None:
