@@ -74,6 +74,7 @@ def daemon_settings(home: Home, settings: Settings) -> Settings:
         ("workspace", home.folder / "workspaces"),
         ("spool", home.queue_folder / "spool"),  # of all instances: one delivers what another has left
         ("status_file", home.status_file),
+        ("supervisor_state", home.state_file),
     ):
         if getattr(settings, name) == _DEFAULTS[name]:
             own[name] = str(path)

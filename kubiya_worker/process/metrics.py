@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from temporalio import activity
@@ -57,6 +59,7 @@ METRICS: Final = (
     Metric("model_cost_usd_total", COUNTER, "Price of model calls, where it is known", ("model",)),
     Metric("tool_calls_total", COUNTER, "Tool calls by tool and outcome", ("tool", "outcome")),
     Metric("approvals_requested_total", COUNTER, "Calls that had to wait for a person's yes", ("tool",)),
+    Metric("restarts_total", COUNTER, "Restarts of this worker by its supervisor, by reason", ("reason",)),
     Metric("events_held_total", COUNTER, "Events that a workflow keeps, as neither control plane nor disk took them"),
 )
 BY_NAME: Final = {metric.name: metric for metric in METRICS}
@@ -85,6 +88,11 @@ class Metrics:
     def count(self, name: str, *labels: str, by: float = 1) -> None:
         with self._lock:
             self._counters[(_known(name, COUNTER, labels), labels)] += by
+
+    def keep(self, name: str, total: float, *labels: str) -> None:
+        """A counter that somebody else counts."""
+        with self._lock:
+            self._counters[(_known(name, COUNTER, labels), labels)] = total
 
     def observe(self, name: str, seconds: float, *labels: str) -> None:
         with self._lock:
@@ -199,9 +207,19 @@ def _count_result(metrics: Metrics, args: Iterable[Any], result: Any) -> None:
 
 
 def exposition(
-    metrics: Metrics, counters: Counters, condition: Callable[[], Mapping[str, Any]], slots: int, info: tuple[str, str]
+    metrics: Metrics,
+    counters: Counters,
+    condition: Callable[[], Mapping[str, Any]],
+    slots: int,
+    info: tuple[str, str],
+    supervisor_state: str | None = None,
 ) -> str:
-    """The whole page. `condition` is what heartbeats tell, `info` the queue and the worker's id."""
+    """The whole page. `condition` is what heartbeats tell, `info` the queue and the worker's id.
+
+    `supervisor_state` is the file in which a supervisor counts its restarts.
+    """
+    for reason, total in restarts(supervisor_state).items():
+        metrics.keep("restarts_total", total, reason)
     counts, usage, now = counters.counts(), system.own_usage(), condition()
     gauges = {
         "active_tasks": counts.active,
@@ -222,6 +240,18 @@ def exposition(
         "events_lost_total": now.get("events_lost", 0),
     }
     return metrics.text(gauges, totals, (__version__, *info))
+
+
+def restarts(state_file: str | None) -> dict[str, int]:
+    """By reason; empty without a supervisor, or where its file cannot be read."""
+    if not state_file:
+        return {}
+    try:
+        told = json.loads(Path(state_file).read_bytes()).get("restarts")
+    except (OSError, ValueError, AttributeError):
+        return {}
+    found = told if isinstance(told, dict) else {}
+    return {str(reason): total for reason, total in found.items() if isinstance(total, int)}
 
 
 def reference() -> str:

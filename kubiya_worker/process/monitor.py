@@ -39,7 +39,9 @@ class Monitor:
         self.sdk_port = free_port()
         about = (registration.queue_name or settings.queue_id, registration.worker_id)
         slots = settings.max_concurrent_activities
-        own = functools.partial(metrics.exposition, measured, counters, condition, slots, about)
+        own = functools.partial(
+            metrics.exposition, measured, counters, condition, slots, about, settings.supervisor_state
+        )
         sdk = functools.partial(scraped, f"http://127.0.0.1:{self.sdk_port}/metrics")
         self._endpoint = Endpoint(settings.metrics_host, settings.metrics_port, condition, [own, sdk])
 

@@ -227,6 +227,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "status_file", path, "File in which the worker says what it does", None, ("KUBIYA_STATUS_FILE",), role="place"
     ),
+    Option(
+        "supervisor_state",
+        path,
+        "File in which a supervisor says how often it restarted the worker",
+        None,
+        ("KUBIYA_SUPERVISOR_STATE",),
+        role="place",
+    ),
     Option("workspace", path, "Folder for the executions' workspaces", None, ("KUBIYA_WORKSPACE",), role="place"),
     Option(
         "spool",

@@ -46,6 +46,7 @@ class Settings:
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
     status_file: str | None = None
+    supervisor_state: str | None = None
     workspace: str | None = None
     spool: str | None = None
     spool_max_bytes: int = 67_108_864

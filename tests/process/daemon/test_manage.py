@@ -8,6 +8,7 @@ import signal
 
 import psutil
 import pytest
+import requests
 
 from tests.support.daemon import KUBIYA, Daemons
 from tests.support.stack import Process, wait_until
@@ -84,6 +85,21 @@ def test_status_tells_a_death_its_class_and_its_last_lines(daemons: Daemons) -> 
     assert death["uptime"] > 0 and any("worker.ready" in line for line in death["last_lines"])
     text = daemons.run("worker", "status", "--queue-id", "default").stdout
     assert "RUNNING" in text and "SIGKILL (crash)" in text and "worker.ready" in text
+
+
+def test_the_worker_tells_prometheus_how_often_its_supervisor_restarted_it(daemons: Daemons) -> None:
+    daemons.start(KUBIYA_METRICS_PORT="0")
+    os.kill(daemons.worker_pid(), signal.SIGKILL)
+
+    def told() -> bool:
+        status = json.loads((daemons.folder() / "status.json").read_text())
+        try:
+            page = requests.get(status["metrics_url"], timeout=10).text
+        except requests.RequestException:
+            return False  # of the one that was killed
+        return 'kubiya_worker_restarts_total{reason="crash"} 1' in page.splitlines()
+
+    wait_until(told, 60, "the restart is counted")
 
 
 def test_status_shows_running_tasks_and_stop_lets_them_finish(daemons: Daemons) -> None:

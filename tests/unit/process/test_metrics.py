@@ -74,3 +74,15 @@ def test_the_reference_page_is_current() -> None:
     """Regenerate with scripts/docs."""
     page = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
     assert metrics.reference() in page.read_text()
+
+
+def test_restarts_are_those_that_the_supervisor_has_counted(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    state.write_text('{"restarts": {"crash": 2, "hung": 0}}')
+    page = metrics.exposition(metrics.Metrics(), Counters(), dict, 10, ("q", "w"), str(state))
+    assert 'kubiya_worker_restarts_total{reason="crash"} 2' in page.splitlines()
+    assert 'kubiya_worker_restarts_total{reason="hung"} 0' in page.splitlines()
+    for text in ("", "[]", '{"restarts": []}'):
+        state.write_text(text)
+        assert metrics.restarts(str(state)) == {}
+    assert metrics.restarts(None) == metrics.restarts(str(tmp_path / "none")) == {}
