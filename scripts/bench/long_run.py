@@ -36,6 +36,7 @@ MODEL: Final = "gpt-4o"  # its window is known: 128,000 tokens
 SUMMARY: Final = "You summarise a conversation"  # how a request for a summary is known
 MIB: Final = 2**20
 FLAT: Final = 1.15  # times the baseline that count as flat
+FLAT_TIME: Final = 1.3  # the same for time, in which the machine's other work shows
 SHELL: Final = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["cat"], "timeout": 60}}
 
 
@@ -168,7 +169,7 @@ def rows_of(run: Run, steps: int) -> list[Row]:
         last, first = (Spread.of([sum(side) / edge] if mean else side) for side in sides)
         base = f"steps {begin - edge + 1} to {begin}"
         what = f"{what}, {'mean of ' if mean else ''}last {edge} of {steps} steps"
-        return Row("D3", what, unit, last, base, first, "flat", at_most(FLAT))
+        return Row("D3", what, unit, last, base, first, "flat", at_most(FLAT_TIME if unit == "ms" else FLAT))
 
     rows = [
         row("history of a step", "kB", "history_bytes", 1e-3, mean=True),
