@@ -33,7 +33,8 @@ from kubiya_worker.process.hider import Hider
 from kubiya_worker.process.logging import Recent
 from kubiya_worker.process.monitor import Monitor
 from kubiya_worker.process.notify import Notifier
-from kubiya_worker.process.readiness import last_polls, watch
+from kubiya_worker.process.polls import Polls
+from kubiya_worker.process.readiness import watch
 from kubiya_worker.process.registration import Stopped, register
 from kubiya_worker.process.single import SingleExecution
 from kubiya_worker.process.status import StatusFile
@@ -246,9 +247,10 @@ async def _work(
         settings, client, registration, control_plane, spool, hide.secrets, [cut, counters, monitor.meter]
     )
     running = asyncio.create_task(worker.run())
+    polls = Polls(client, registration.task_queue_name, identity)
     watching = asyncio.create_task(
         watch(
-            lambda: asyncio.ensure_future(last_polls(client, registration.task_queue_name, identity)),
+            lambda: asyncio.ensure_future(polls()),
             lambda: counters.counts().active >= settings.max_concurrent_activities,
             condition,
         )

@@ -11,23 +11,20 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import Final, Protocol
 
 import structlog
-from temporalio.client import Client
 from temporalio.service import RPCError
+
+from kubiya_worker.process.polls import ACTIVITY, WORKFLOW
 
 log = structlog.get_logger()
 
 FIRST_EVERY: Final = 0.02  # seconds between questions until it is ready for the first time
 EVERY: Final = 5.0  # seconds between questions after that
 AGAIN_EVERY: Final = 1.0  # seconds between questions while it is not ready
-ANSWER_WITHIN: Final = timedelta(seconds=4)
 STALE: Final = 90.0  # seconds: a long poll takes up to 60, and its answer comes before the next
 STRIKES: Final = 2  # questions in a row without an answer after which Temporal counts as lost
-
-WORKFLOW, ACTIVITY = "workflow", "activity"
 
 
 class Sight:
@@ -55,28 +52,6 @@ class Listener(Protocol):
     def ready(self) -> None: ...
     def lost(self, reason: str, *, stuck: bool) -> None:
         """`stuck`: Temporal answers, and this worker does not ask it for work. A restart helps."""
-
-
-async def last_polls(client: Client, task_queue: str, identity: str) -> dict[str, float]:
-    """When Temporal was last asked by this worker, in seconds, by kind; kinds that it never heard are missing."""
-    from temporalio.api.enums.v1 import TaskQueueType
-    from temporalio.api.taskqueue.v1 import TaskQueue
-    from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-
-    kinds = {
-        WORKFLOW: TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        ACTIVITY: TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
-    }
-    found: dict[str, float] = {}
-    for kind, number in kinds.items():
-        request = DescribeTaskQueueRequest(
-            namespace=client.namespace, task_queue=TaskQueue(name=task_queue), task_queue_type=number
-        )
-        answer = await client.workflow_service.describe_task_queue(request, timeout=ANSWER_WITHIN)
-        times = [p.last_access_time.ToNanoseconds() / 1e9 for p in answer.pollers if p.identity == identity]
-        if times:
-            found[kind] = max(times)
-    return found
 
 
 async def watch(
