@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kubiya_worker.doctor import host, network
-from kubiya_worker.doctor.check import PASS, Check, Finding
+from kubiya_worker.doctor.check import PASS, WARN, Check, Finding
 from kubiya_worker.doctor.temporal import Probe
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.process.assembly import endpoint_of
 from kubiya_worker.settings import Settings
+from kubiya_worker.settings.sources import misspelt
 
 HOST, NETWORK, CONTROL_PLANE, TEMPORAL, MODEL = "host", "network", "control plane", "Temporal", "model"
 
@@ -27,6 +28,10 @@ def checks(
             raise problem
         assert settings is not None
         Payloads.open(settings.payloads)
+        wrong = misspelt(environ)
+        if wrong:
+            told = ", ".join(f"{name} (meant: {near}?)" for name, near in wrong.items())
+            return Finding(WARN, f"nothing reads {told}", f"unset {' '.join(wrong)}")
         return Finding(PASS, f"queue {settings.queue_id!r} at {settings.control_plane_url}")
 
     of_host = [

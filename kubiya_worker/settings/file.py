@@ -38,6 +38,8 @@ def read(path: Path, known: Iterable[str], environ: Mapping[str, str]) -> dict[s
     known = list(known)
     sections = {key.rpartition(".")[0] for key in known} - {""}
 
+    seen: dict[str, int] = {}  # key -> line
+
     def walk(node: Any, prefix: str) -> None:
         if node.tag == "tag:yaml.org,2002:null":  # a section of which every line is commented out
             return
@@ -46,6 +48,11 @@ def read(path: Path, known: Iterable[str], environ: Mapping[str, str]) -> dict[s
         for key_node, value in node.value:
             key = f"{prefix}.{key_node.value}" if prefix else str(key_node.value)
             where = f"{path}:{key_node.start_mark.line + 1}"
+            first = seen.setdefault(key, key_node.start_mark.line + 1)
+            if first != key_node.start_mark.line + 1:
+                raise ConfigurationError(
+                    f"{where}: {key} is there already, in line {first}", remedy="Leave one of them"
+                )
             if key in sections:
                 walk(value, key)
             elif key not in known:

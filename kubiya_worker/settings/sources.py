@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from kubiya_worker.settings.values import Settings
 
 DEFAULT_FILE: Final = Path("~/.kubiya/worker-config.yaml")
 DEFAULT: Final = "default"
+PREFIXES: Final = ("KUBIYA_", "CONTROL_PLANE_", "TEMPORAL_", "ENFORCER_")
+NEAR: Final = 0.9  # how like a known variable a misspelt one is: a letter or two
 _HEADER: Final = re.compile(r"[!-~]+")  # what travels in an HTTP header unchanged
 
 
@@ -48,6 +51,17 @@ def origins(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | 
     path = file_of(config)
     entries = file.read(path, (o.key for o in OPTIONS if o.key), environ) if path else {}
     return [_origin(option, flags, environ, entries) for option in OPTIONS]
+
+
+def misspelt(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that nobody reads, with the one that each was probably meant to be."""
+    known = {name for option in OPTIONS for name in (*option.env, *(f"{n}_FILE" for n in option.env if option.secret))}
+    found: dict[str, str] = {}
+    for name in sorted(set(environ) - known):
+        near = difflib.get_close_matches(name, known, 1, NEAR) if name.startswith(PREFIXES) else []
+        if near:
+            found[name] = near[0]
+    return found
 
 
 def resolve(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | None = None) -> Settings:

@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,50 @@ def test_every_object_fits_the_schema(source: Any, version: str) -> None:
     for found in objects(source()):
         if found["kind"] not in CUSTOM:
             kubernetes_validate.validate(found, version, strict=True)
+
+
+OPERATORS = ("@kubernetes-models/prometheus-operator@6.0.0", "@kubernetes-models/keda@2.0.0")  # their CRDs, as schemas
+VALIDATE = """
+import {ServiceMonitor} from "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1";
+import {ScaledObject} from "@kubernetes-models/keda/keda.sh/v1alpha1";
+import fs from "fs";
+const kinds = {ServiceMonitor, ScaledObject};
+for (const found of JSON.parse(fs.readFileSync(0, "utf8"))) {
+  try { new kinds[found.kind](found).validate(); } catch (error) { console.log(`${found.kind}: ${error.message}`); }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def operators(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[dict[str, Any]]], str]:
+    """What the schemas of the Prometheus operator and of KEDA have against objects; "" is nothing."""
+    npm, node, folder = shutil.which("npm"), shutil.which("node"), tmp_path_factory.mktemp("operators")
+    if npm is None or node is None:
+        pytest.skip("npm is not installed")
+    argv = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), *OPERATORS]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=240)
+    if done.returncode:
+        pytest.skip(f"npm cannot install the schemas: {done.stderr.strip()[-200:]}")
+    program = folder / "validate.mjs"
+    program.write_text(VALIDATE)
+
+    def validate(found: list[dict[str, Any]]) -> str:
+        run = subprocess.run([node, program], input=json.dumps(found), capture_output=True, text=True, timeout=60)
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    return validate
+
+
+def test_objects_of_operators_fit_their_own_schemas(operators: Callable[[list[dict[str, Any]]], str]) -> None:
+    texts = [rendered(COMBINATIONS["everything"]), rendered(COMBINATIONS["keda"]), plain()]
+    found = [o for text in texts for o in objects(text) if o["kind"] in ("ServiceMonitor", "ScaledObject")]
+    assert sorted({o["kind"] for o in found}) == ["ScaledObject", "ServiceMonitor"]
+    assert operators(found) == ""
+    broken = json.loads(json.dumps(found))
+    for each in broken:
+        del each["spec"]["selector" if each["kind"] == "ServiceMonitor" else "scaleTargetRef"]
+    assert len(operators(broken).splitlines()) == len(broken)  # it does look
 
 
 @pytest.mark.parametrize("source", ALL)
