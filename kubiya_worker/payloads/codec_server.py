@@ -1,7 +1,7 @@
 """A codec server: Temporal's page and CLI send payloads, and get them back readable (or encoded).
 
 `POST /decode` and `POST /encode` take and give Temporal's `Payloads` as JSON. Whoever asks reads what is encrypted. So
-it listens on loopback; elsewhere it wants a token. A page in a browser is answered when its origin was named, and what is
+it listens on loopback; elsewhere it wants a token. A page in a browser is answered when its origin was named. What is
 asked by another name than loopback's is refused, since any site can point its own name here.
 """
 
