@@ -35,7 +35,7 @@ def text_of(step: int) -> str:
     return " ".join(f"s{step}w{word}" for word in range(WORDS)) + "."
 
 
-def script(steps: int, log: Path, calls: int) -> str:
+def script(steps: int, log: Path, calls: int, said: str) -> str:
     """Each step says so in a file when it is done, since nobody else hears of it."""
     others = [{"name": "shell", "arguments": {"command": "sleep 0.2"}} for _ in range(calls - 1)]
     moves: list[dict[str, Any]] = [
@@ -43,7 +43,7 @@ def script(steps: int, log: Path, calls: int) -> str:
             "text": text_of(step),
             "delay_ms": 10,
             "tools": [
-                {"name": "shell", "arguments": {"command": f"sh -c 'echo {step} >> {log}; echo out{step}'"}},
+                {"name": "shell", "arguments": {"command": f"sh -c 'echo {step} >> {log}; echo out{step} {said}'"}},
                 *others,
             ],
         }
@@ -58,10 +58,10 @@ def place(event: dict[str, Any]) -> str:
 
 
 class Run:
-    def __init__(self, stack: Stack, tmp_path: Path, steps: int, queue: str, calls: int = 1) -> None:
+    def __init__(self, stack: Stack, tmp_path: Path, steps: int, queue: str, calls: int = 1, said: str = "") -> None:
         self.stack, self.steps, self.calls, self.log = stack, steps, calls, tmp_path / "done"
         agent = stack.agent("steady", skills=[SHELL])
-        self.id = stack.execute(script(steps, self.log, calls), agent=agent, queue=queue)
+        self.id = stack.execute(script(steps, self.log, calls, said), agent=agent, queue=queue)
 
     def done(self) -> int:
         return len(self.log.read_text().split()) if self.log.exists() else 0
@@ -114,12 +114,13 @@ def away(stack: Stack) -> None:
 def test_an_outage_is_kept_on_disk_and_told_in_order_afterwards(stack: Stack, tmp_path: Path) -> None:
     queue, spool = stack.queue("away"), tmp_path / "spool"
     worker = stack.worker(queue, KUBIYA_SPOOL=str(spool))
-    run = Run(stack, tmp_path, 6, queue)
+    run = Run(stack, tmp_path, 6, queue, said=stack.key)
     run.until(1)
     assert spooled(spool) == []  # nothing is written while the control plane takes events
     away(stack)
     run.until(6)  # the run does not wait for it
     wait_until(lambda: text_of(6).split()[-1] in on_disk(spool), LIMIT, "the answer on disk")
+    assert stack.key not in on_disk(spool) and "out5" in on_disk(spool)
     assert {oct(path.stat().st_mode & 0o777) for path in [spool, *spool.rglob("*")]} == {"0o700", "0o600"}
     stack.start_server()
     run.check()
