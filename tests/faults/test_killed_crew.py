@@ -68,7 +68,7 @@ def run_and_kill(stack: Stack, point: str) -> Outcome:
         team = stack.call("POST", "/teams", {"name": f"crew-{mark}", "configuration": _team(agents)})["id"]
         request = {"prompt": "Do three things.", "worker_queue_id": queue}
         execution = stack.call("POST", f"/teams/{team}/execute", request)["execution_id"]
-        wait_until(lambda: any(w.popen.poll() is not None for w in crew), 90, f"a worker is killed at {point}")
+        wait_until(lambda: any(w.popen.poll() is not None for w in crew), 150, f"a worker is killed at {point}")
         row = stack.wait(execution, timeout=120)  # the two others go on
         events = list(stack.events(execution))
         assert sorted(w.popen.poll() for w in crew if w.popen.poll() is not None) == [-9], "one is killed"

@@ -68,13 +68,12 @@ class _Inbound(ActivityInboundInterceptor):
             die()
         watcher = asyncio.create_task(_die_when_started()) if mine and point == "during" else None
         try:
-            result = await super().execute_activity(input)
-        finally:
+            return await super().execute_activity(input)
+        finally:  # with an error too: there is no other nth call
             if watcher:
                 watcher.cancel()
-        if mine and point in ("after", "during"):
-            die()
-        return result
+            if mine and point in ("after", "during"):
+                die()
 
 
 async def _die_when_started() -> None:
