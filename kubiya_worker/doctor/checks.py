@@ -43,6 +43,7 @@ def checks(
         Check("permissions", HOST, functools.partial(host.permissions, home)),
         Check("limits", HOST, host.limits),
         Check("pid files", HOST, functools.partial(host.pid_files, home)),
+        Check("venv", HOST, functools.partial(host.venvs, home)),
         Check("docker", HOST, functools.partial(host.docker, environ)),
         Check("settings", HOST, look_at_settings),
     ]

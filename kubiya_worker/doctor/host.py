@@ -9,6 +9,7 @@ import resource
 import shutil
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ OLDEST: Final = (3, 11)
 PACKAGES: Final = ("temporalio", "click", "requests", "psutil", "structlog", "yaml", "pydantic_ai", "daemon")
 DISK_FAIL, DISK_WARN = 100 * 2**20, 1024 * 2**20  # bytes free
 INODES_WARN: Final = 10_000
+VENV_WITHIN: Final = 20.0  # seconds for a venv's Python to start
 FILES_WARN: Final = 1024  # open files: a worker with ten steps and a hundred connections stays below half of it
 DOCKER_SOCKET: Final = "/var/run/docker.sock"
 
@@ -108,6 +110,27 @@ def pid_files(home: Path) -> Finding:
         return Finding(WARN, text, f"kubiya worker stop {stale[0].flags}")
     running = sum(one.alive for one in found)
     return Finding(PASS, f"no stale PID files, {running} workers of this user run" if running else "no stale PID files")
+
+
+def venvs(home: Path) -> Finding:
+    """Each queue's venv: its Python starts, and has the worker's package."""
+    found = sorted({worker.venv for worker in homes.homes(home / "workers") if worker.venv.is_dir()})
+    for venv in found:
+        argv = [
+            str(venv / "bin" / "python"),
+            "-I",
+            "-c",
+            "import importlib.util as u; assert u.find_spec('kubiya_worker')",
+        ]
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=VENV_WITHIN, check=False)
+            fault = (done.stderr.strip().splitlines() or ["it ends at once"])[-1] if done.returncode else ""
+        except (OSError, subprocess.SubprocessError) as error:
+            fault = getattr(error, "strerror", None) or str(error)
+        if fault:
+            text = f"{venv} cannot run a worker: {fault}"
+            return Finding(FAIL, text, f"rm -rf {venv}; the next kubiya worker start makes it anew")
+    return Finding(PASS, f"{len(found)} work" if found else "none yet; kubiya worker start makes one")
 
 
 def docker(environ: Mapping[str, str]) -> Finding:

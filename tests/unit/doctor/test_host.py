@@ -99,3 +99,18 @@ def test_a_docker_socket_is_connected_to(short_folder: Path) -> None:
         assert host.docker(environ).status == PASS
     assert host.docker(environ).status == WARN  # the socket is there, and nobody listens
     assert host.docker({"DOCKER_HOST": "tcp://10.0.0.1:2375"}).status == SKIP
+
+
+def test_a_venv_whose_python_is_gone_or_empty_is_told_with_what_mends_it(tmp_path: Path) -> None:
+    assert host.venvs(tmp_path).message.startswith("none yet")
+    venv = tmp_path / "workers" / "q" / "venv"
+    (venv / "bin").mkdir(parents=True)
+    python = venv / "bin" / "python"
+    python.symlink_to("/nowhere/python3.11")
+    gone = host.venvs(tmp_path)
+    assert (gone.status, f"rm -rf {venv}" in gone.remedy) == (FAIL, True)
+    for says, wanted in (("exit 1", FAIL), ("exit 0", PASS)):
+        python.unlink()
+        python.write_text(f"#!/bin/sh\n{says}\n")
+        python.chmod(0o755)
+        assert host.venvs(tmp_path).status == wanted
