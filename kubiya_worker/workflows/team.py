@@ -273,6 +273,7 @@ class TeamLoop(Loop):
             if refusal:
                 return m.TOOL_FAILED, f"{member['name']} was not asked. {refusal}"
             self._ledger.grant(run_id, 1)
+        behind = await self._told()
         kind = "team" if member.get("kind") == "team" else "agent"
         apart = "skill" in member  # its own folder, if it has one
         own_id = workflow.info().workflow_id
@@ -293,7 +294,7 @@ class TeamLoop(Loop):
             priced=above.priced if above else self._budgets.max_cost_usd is not None,
             quiet=bool(member.get("quiet")) or (above.quiet if above else False),
             above=above.above if above else team.depth_of(self._context.metadata),
-            behind=self._before(),
+            behind=behind,
         )
         raw = {
             "execution_id": run_id,
@@ -312,6 +313,19 @@ class TeamLoop(Loop):
             return await self._result_of(run, kind, raw, member.get("queue") or None)
         finally:
             self._runs.pop(run.workflow_id, None)
+
+    async def _told(self) -> list[str]:
+        """Tell what was said up to here; what a member's events come after, as on the stream.
+
+        While the control plane is away the telling goes on beside the member's work: the member's end waits for it.
+        """
+        if not self._outbox or not workflow.patched("tell-before-members"):  # 0.1.0 told it when the member was done
+            return list(self._behind)
+        await self._deliver()
+        behind = self._before()
+        if self._outbox:
+            self._later(self._report(patch={}))
+        return behind
 
     async def _result_of(self, run: Run, kind: str, raw: dict[str, Any], queue: str | None) -> tuple[str, str]:
         assert self._context is not None
