@@ -20,6 +20,7 @@ from kubiya_worker.cli.lazy import LazyGroup
 from kubiya_worker.cli.terminal import tolerate
 from kubiya_worker.errors import EX_SOFTWARE, EX_TEMPFAIL, EX_USAGE, WorkerError
 
+TEMPORAL = "temporalio.bridge.temporal_sdk_bridge"
 COMMANDS = {
     "worker": ("kubiya_worker.cli.worker:worker", "Start and manage workers."),
     "dev": ("kubiya_worker.cli.dev:dev", "Run Temporal, a control plane and a worker on this machine."),
@@ -43,7 +44,12 @@ def main(argv: list[str] | None = None) -> NoReturn:
     """Errors that a person meets end in one line on stderr and the exit code that they know."""
     for stream in (sys.stdout, sys.stderr):
         tolerate(stream)
-    sys.exit(call(cli, sys.argv[1:] if argv is None else argv))
+    code = call(cli, sys.argv[1:] if argv is None else argv)
+    if TEMPORAL in sys.modules:  # an interpreter that used it can hang, or die, where it ends
+        from kubiya_worker.process.leaving import leave
+
+        leave(code)
+    sys.exit(code)
 
 
 def call(command: click.Command, argv: list[str], **context: Any) -> int:

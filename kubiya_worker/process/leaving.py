@@ -1,7 +1,7 @@
-"""The way out of the worker's process.
+"""The way out of a process that used Temporal's library: the worker's, and that of commands that ask Temporal.
 
 By `os._exit`: an interpreter that ran a Temporal worker sometimes dies of SIGABRT or SIGSEGV in its own exit
-(sdk-python#300), which would turn a clean stop into a crash.
+(sdk-python#300), which would turn a clean stop into a crash; one that had a client sometimes hangs there for ever.
 """
 
 from __future__ import annotations
