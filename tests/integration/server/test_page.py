@@ -69,6 +69,11 @@ def wait_for_status(page: Any, text: str) -> None:
     page.wait_for_function("text => document.getElementById('status').textContent === text", arg=text)
 
 
+def wait_for_text(page: Any, selector: str, text: str) -> None:
+    """Wait until an element says ``text``: the status comes with an event of its own, before or after the rest."""
+    page.locator(selector, has_text=text).first.wait_for()
+
+
 def test_the_key_is_asked_for_checked_and_kept_in_the_tab_alone(page: Any, stack: Stack) -> None:
     page.goto(stack.url)
     page.fill("#key", "kby_wrong")
@@ -116,6 +121,7 @@ def test_an_execution_is_started_followed_approved_and_answered(page: Any, stack
     wait_for_status(page, "completed")
     assert page.inner_text(".ask .resolved") == "Approved by local user"
     assert page.inner_text(".message.assistant:last-of-type .body") == "Written."
+    wait_for_text(page, "#facts", "took ")  # the page asks for the times when it is told of the end
     assert re.search(r"took .+ s\b", page.inner_text("#facts")) and "tokens" in page.inner_text("#facts")
     assert page.is_hidden("#cancel") and page.is_hidden("#composer")
     execution = page.evaluate("location.hash").split("/")[-1]
@@ -150,12 +156,12 @@ def test_a_chat_takes_messages_and_is_cancelled(page: Any, stack: Stack) -> None
     page.fill("#say", "And another thing")
     page.press("#say", "Enter")
     page.wait_for_function("() => document.querySelectorAll('.message.assistant').length === 2")
-    assert page.inner_text(".message.user:nth-of-type(3) .body") == "And another thing"
-    assert page.input_value("#say") == ""
+    wait_for_text(page, ".message.user:nth-of-type(3) .body", "And another thing")
+    page.wait_for_function("() => document.getElementById('say').value === ''")  # after the POST
     stack.wait_for_turn(execution, 2)
     page.click("#cancel")
     wait_for_status(page, "cancelled")
-    assert "Cancelled by user" in page.inner_text("#timeline")
+    wait_for_text(page, "#timeline", "Cancelled by user")
     assert stack.wait(execution)["status"] == "cancelled"
 
 
@@ -171,7 +177,8 @@ def test_a_failed_run_says_why_and_tells_nothing_as_html(page: Any, stack: Stack
     assert page.eval_on_selector_all("#timeline img, #timeline script, #timeline b", "found => found.length") == 0
     assert page.get_attribute(".tool", "data-state") == "bad"
     error = stack.execution(execution)["error_message"]
-    assert error and error in page.inner_text(".line.error")
+    assert error
+    wait_for_text(page, ".line.error", error)
 
 
 def test_a_restart_of_the_control_plane_loses_and_repeats_nothing_on_the_page(page: Any, stack: Stack) -> None:
