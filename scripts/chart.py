@@ -20,8 +20,9 @@ from kubiya_worker.settings.table import OPTIONS, Option
 CHART: Final = Path(__file__).parents[1] / "deploy" / "helm" / "kubiya-worker"
 VALUES: Final = CHART / "values.yaml"
 MARK: Final = "# Written by scripts/docs from here on: the other settings of the worker"
-# What the chart itself decides for a pod, and what makes no sense in one that is started anew whenever it ends.
-OWN: Final = frozenset({"worker_hostname", "metrics_port", "metrics_host", "single_execution"})
+# What the chart itself decides for a pod, and what makes no sense in one that is started anew whenever it ends, or in
+# several.
+OWN: Final = frozenset({"worker_hostname", "worker_id", "metrics_port", "metrics_host", "single_execution"})
 ANYTHING: Final = frozenset({"resources"})  # objects of Kubernetes that have a default
 
 

@@ -25,7 +25,18 @@ on this host comes from, `kubiya config init` writes a file with every key, `kub
 may instead be given as the name of a file, with `_FILE` behind its name. In the file `${{VAR}}` is a
 variable and `${{file:/path}}` what a file holds; a key that is not known is refused with its line.
 
-{table}"""
+Where no API key is given at all, key and URL are those of the current context of the Kubiya CLI's own configuration,
+`~/.kubiya/config` or what `KUBIYA_CONFIG` names. `KUBIYA_NON_INTERACTIVE=true` keeps `kubiya exec` from asking
+anything, as where there is no terminal.
+
+{table}
+## Not for this worker
+
+What the published Kubiya CLI and worker take and this one has no use for. A flag is refused with exit code 64. A
+variable is *refused* (78) where the worker would be another one than was asked for; otherwise it is *told*: in one line
+when the worker starts, and by `kubiya doctor`. `--no-webui` is taken: a worker has no web page.
+
+{foreign}"""
 
 
 METRICS = """# Metrics
@@ -124,7 +135,7 @@ def pages() -> dict[Path, str]:
     """Every file that is written, by its path."""
     reference = DOCS / "reference"
     return {
-        reference / "settings.md": SETTINGS.format(table=describe.reference()),
+        reference / "settings.md": SETTINGS.format(table=describe.reference(), foreign=describe.foreign_reference()),
         reference / "skills.md": SKILLS.format(table=toolset.reference()),
         reference / "metrics.md": METRICS.format(table=metrics.reference()),
         reference / "cli.md": CLI.format(table=command_line.markdown()),

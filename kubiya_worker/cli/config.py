@@ -15,6 +15,7 @@ from kubiya_worker.cli.options import config_file
 from kubiya_worker.cli.terminal import Paint
 from kubiya_worker.errors import ConfigurationError, UsageError
 from kubiya_worker.settings import describe, sources
+from kubiya_worker.settings.foreign import FOREIGN
 from kubiya_worker.settings.table import OPTIONS, Option
 
 
@@ -66,6 +67,9 @@ def _named(name: str) -> Option:
     for option in OPTIONS:
         if name in (option.name, option.flag, option.key, *option.env):
             return option
+    for entry in FOREIGN:
+        if name in (entry.name, entry.flag, *entry.env):
+            raise UsageError(f"{name} is not for this worker: {entry.says}", remedy=entry.remedy)
     names = [n for o in OPTIONS for n in (o.name, o.flag, o.key, *o.env) if n]
     near = difflib.get_close_matches(name, names, 1)
     remedy = f"Did you mean {near[0]}?" if near else "kubiya config explain lists them"

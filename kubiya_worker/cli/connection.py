@@ -18,7 +18,9 @@ from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.errors import ConfigurationError, NotAllowed, UsageError, WorkerError
 from kubiya_worker.launch.state import default_folder, read_env
 from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL
+from kubiya_worker.settings import context
 from kubiya_worker.settings.kinds import url as parse_url
+from kubiya_worker.settings.table import BY_NAME
 from kubiya_worker.trust import believe_environment
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -26,7 +28,8 @@ QUIET: Final = 45.0  # seconds without a byte after which a stream counts as dea
 
 
 def connect(environ: Mapping[str, str] | None = None) -> Api:
-    """From KUBIYA_API_KEY (or KUBIYA_API_KEY_FILE) and CONTROL_PLANE_GATEWAY_URL, CONTROL_PLANE_URL, or the default.
+    """From KUBIYA_API_KEY (or KUBIYA_API_KEY_FILE) and the variables of the URL, or its default; without a key from
+    the current context of `~/.kubiya/config`.
 
     Raises NotAllowed without a key, ConfigurationError for a URL that is none.
     """
@@ -38,8 +41,11 @@ def connect(environ: Mapping[str, str] | None = None) -> Api:
             key = Path(file).expanduser().read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"The API key file {file} cannot be read: {error}") from error
-    names = ("CONTROL_PLANE_GATEWAY_URL", "CONTROL_PLANE_URL")
-    name, given = next(((n, environ[n]) for n in names if environ.get(n)), ("", DEFAULT_CONTROL_PLANE_URL))
+    names = BY_NAME["control_plane_url"].env
+    known = None if key else context.current(environ)
+    default = (known.api_url if known else None) or DEFAULT_CONTROL_PLANE_URL
+    name, given = next(((n, environ[n]) for n in names if environ.get(n)), ("", default))
+    key = key or (known.api_key if known else "")
     try:
         base = parse_url(given.strip())
     except ValueError as error:

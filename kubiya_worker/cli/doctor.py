@@ -11,8 +11,8 @@ import click
 
 from kubiya_worker.cli.options import config_file, resolved, settings
 from kubiya_worker.cli.terminal import Paint, one_line
-from kubiya_worker.doctor import FAIL, PASS, SKIP, WARN, Report, checks, examine
-from kubiya_worker.doctor.check import Result
+from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Report, Result, examine
+from kubiya_worker.doctor.checks import checks
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.settings import Settings
 

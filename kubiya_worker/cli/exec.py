@@ -16,16 +16,18 @@ Standard output holds the answer alone when it is not a terminal; what happens o
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.watch import ASK, DENY, GRANT, Manner, Watch
-from kubiya_worker.errors import UsageError
-from kubiya_worker.settings.kinds import seconds
+from kubiya_worker.errors import ConfigurationError, UsageError
+from kubiya_worker.settings.kinds import boolean, seconds
 
 PROMPT_BYTES: Final = 1_000_000  # Temporal takes 2 MB in one payload; the workflow's input holds more than the prompt
 
@@ -114,6 +116,15 @@ def read_prompt(argument: str) -> str:
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
+def has_keyboard(environ: Mapping[str, str]) -> bool:
+    """Whether a person can be asked. KUBIYA_NON_INTERACTIVE says that nobody is to be, terminal or not."""
+    quiet = environ.get("KUBIYA_NON_INTERACTIVE", "").strip()
+    try:
+        return not boolean(quiet) and sys.stdin.isatty()
+    except ValueError as error:
+        raise ConfigurationError(f"KUBIYA_NON_INTERACTIVE {quiet!r} is not {error}", remedy="Correct it") from error
+
+
 @click.group(name="exec", context_settings={"help_option_names": ["-h", "--help"]})
 def exec_() -> None:
     """Run an agent or a team on a task and watch it."""
@@ -153,7 +164,7 @@ def _execute(
     kind: str, name_or_id: str, prompt: str, queue: str | None, cwd: str | None, model: str | None, **options: Any
 ) -> int:
     text = read_prompt(prompt)
-    manner = _manner(keyboard=prompt != "-" and sys.stdin.isatty(), **options)
+    manner = _manner(keyboard=prompt != "-" and has_keyboard(os.environ), **options)
     api = connect()
     began = time.monotonic()
     found = api.find(kind, name_or_id)
@@ -174,8 +185,7 @@ def _execute(
 @_watching
 def attach(execution_id: str, **options: Any) -> int:
     """Watch an execution that runs, or read one that is over, from its beginning."""
-    keyboard = sys.stdin.isatty()
-    manner = _manner(keyboard=keyboard, **options)
+    manner = _manner(keyboard=has_keyboard(os.environ), **options)
     api = connect()
     api.execution(execution_id)
     return Watch(api, execution_id, manner).run()

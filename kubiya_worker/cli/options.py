@@ -11,6 +11,7 @@ import click
 from kubiya_worker.cli import completion
 from kubiya_worker.settings import Settings, kinds, sources
 from kubiya_worker.settings.file import text_of
+from kubiya_worker.settings.foreign import FOREIGN
 from kubiya_worker.settings.sources import DEFAULT_FILE
 from kubiya_worker.settings.table import BY_NAME, Option
 from kubiya_worker.trust import believe
@@ -39,6 +40,15 @@ def resolved(flags: Mapping[str, Any], config: str | None) -> Settings:
     found = sources.resolve(flags, os.environ, config)
     believe(found.ca_file, os.environ)
     return found
+
+
+def foreign_flags(command: Command) -> Command:
+    """Flags of others that this worker refuses by name (`settings.foreign`); not in the help, but in the reference."""
+    for entry in FOREIGN:
+        if entry.flag:
+            given: dict[str, Any] = {"is_flag": True} if entry.parse is kinds.boolean else {}
+            command = click.option(entry.flag, entry.name, default=None, hidden=True, help=entry.says, **given)(command)
+    return command
 
 
 def queue_option(help: str) -> Callable[[Command], Command]:

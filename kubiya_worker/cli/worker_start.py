@@ -6,17 +6,19 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from kubiya_worker.cli.options import config_file, resolved, settings
+from kubiya_worker.cli.options import config_file, foreign_flags, resolved, settings
 from kubiya_worker.cli.terminal import clean
+from kubiya_worker.doctor import brief
 from kubiya_worker.errors import EX_TEMPFAIL, ConfigurationError, TemporaryFailure, UsageError, WorkerError
 from kubiya_worker.launch import home as homes
 from kubiya_worker.launch import local
 from kubiya_worker.launch.home import Home
-from kubiya_worker.settings import Settings
+from kubiya_worker.settings import Settings, foreign
 
 if TYPE_CHECKING:
     from kubiya_worker.launch.daemon import Launch
@@ -39,10 +41,19 @@ class _Start(click.Command):
 @click.option("--no-wait", is_flag=True, help="-d: do not wait until it polls.")
 @settings("control_plane_url", "api_key_file")
 @config_file
-@settings("model_override", "heartbeat_interval", "grace_period", "max_concurrent_activities", "log_level")
+@settings(
+    "model_override",
+    "skip_model_validation",
+    "heartbeat_interval",
+    "grace_period",
+    "max_concurrent_activities",
+    "log_level",
+)
 @settings("metrics_port", "max_log_size", "max_log_backups")
 @settings("package_version", "local_wheel", "package_source", "no_cache", "no_update")
 @settings("image", "image_tag", "pull", "memory", "cpus")
+@click.option("--no-webui", is_flag=True, hidden=True, help="Always so: a worker has no web page.")
+@foreign_flags
 @click.option("--api-key", "api_key_on_argv", hidden=True, help="Refused: argv is visible to every user.")
 def start(
     config: str | None,
@@ -50,6 +61,7 @@ def start(
     instance: int,
     wait_timeout: float,
     no_wait: bool,
+    no_webui: bool,
     **flags: Any,
 ) -> int:
     """Run a worker in the foreground until it is stopped, or with -d in the background, supervised."""
@@ -59,10 +71,14 @@ def start(
             remedy="Set KUBIYA_API_KEY, or use --api-key-file; and replace that key",
         )
     found = resolved(flags, config)
+    for told in foreign.told(os.environ):
+        _say(told.line)
     if found.deployment_type == "docker":
         from kubiya_worker.launch import docker
 
         return docker.run(found, detach=found.daemon_mode, say=_say)
+    for fault in brief.faults(Path("~/.kubiya")):
+        _say(fault)
     if found.daemon_mode:
         return daemonize(homes.find(found.queue_id, instance), found, 0.0 if no_wait else wait_timeout)
     try:
@@ -94,9 +110,21 @@ def daemonize(home: Home, settings: Settings, wait: float) -> int:
     logged = _size(home)
     launch = daemon.Launch(home, settings, argv, queue)
     try:
-        return _follow(launch, home, wait, logged)
+        return _follow(launch, home, wait, logged, settings)
     finally:
         launch.close()
+
+
+def _tell_socket(settings: Settings, supervisor: int, home: Home) -> None:
+    if not settings.readiness_socket:
+        return
+    from kubiya_worker import ready_line
+
+    told = ready_line.line(supervisor, settings.queue_id, settings.control_plane_url, str(home.folder))
+    try:
+        ready_line.send(settings.readiness_socket, told)
+    except OSError as error:
+        _say(f"KUBIYA_READINESS_SOCKET {settings.readiness_socket} could not be told: {error.strerror or error}")
 
 
 def _refuse_second(home: Home) -> None:
@@ -128,7 +156,7 @@ def _others_run(home: Home) -> bool:
     return any(report.examine(sibling).alive for sibling in siblings)
 
 
-def _follow(launch: Launch, home: Home, wait: float, logged: int) -> int:
+def _follow(launch: Launch, home: Home, wait: float, logged: int, settings: Settings) -> int:
     """Says what happens until the worker polls, the supervisor gives up, or the time is up.
 
     `logged` is how long the log was before.
@@ -142,6 +170,7 @@ def _follow(launch: Launch, home: Home, wait: float, logged: int) -> int:
             worker = f", worker {event.worker_pid}" if event.worker_pid else ""
             print(f"ready: a worker polls the queue {home.label} (pid {event.pid}{worker})")
             print(f"log: {home.log_file}")
+            _tell_socket(settings, event.pid or 0, home)
             return 0
         if event.ready is False and event.exit_code == TAKEN:
             raise _taken(home, event.pid, "running")

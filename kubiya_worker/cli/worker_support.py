@@ -69,7 +69,8 @@ def bundle(queue_id: str | None, output: str | None, config: str | None) -> None
 
 def _doctor(queue: str | None, config: str | None, environs: list[Mapping[str, str]]) -> tuple[str, list[str]]:
     """The report as JSON, with the first environment that has what it takes; and the keys that a registration gave."""
-    from kubiya_worker.doctor import Report, checks, examine
+    from kubiya_worker.doctor.check import Report, examine
+    from kubiya_worker.doctor.checks import checks
     from kubiya_worker.settings import Settings, resolve
 
     settings: Settings | None = None

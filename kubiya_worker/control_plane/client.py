@@ -85,8 +85,12 @@ class ControlPlane:
 
     # -- worker
 
-    def start_worker(self, queue_id: str, *, sdk_version: str, system_info: dict[str, Any]) -> Registration:
+    def start_worker(
+        self, queue_id: str, *, sdk_version: str, system_info: dict[str, Any], worker_id: str | None = None
+    ) -> Registration:
+        """`worker_id` is asked for; a control plane that gives ids of its own does not look at it."""
         body = {"worker_sdk_version": sdk_version, "control_plane_url": self.base_url, "system_info": system_info}
+        body |= {"worker_id": worker_id} if worker_id else {}
         raw = self._call("POST", f"/worker-queues/{quote(queue_id, safe='')}/start", body)
         try:
             registration = Registration.parse(raw)
@@ -106,6 +110,11 @@ class ControlPlane:
     ) -> None:
         body = {"reason": reason, "exit_code": exit_code, "error_message": error_message}
         self._call("POST", f"/workers/{worker_id}/disconnect", body, timeout=(2.0, 3.0))
+
+    @property
+    def skew(self) -> float | None:
+        """Seconds that this host's clock is ahead of the control plane's; None when that is not known."""
+        return self._wire.skew
 
     def health(self) -> dict[str, Any]:
         return self._object("GET", "/api/health", prefix="")

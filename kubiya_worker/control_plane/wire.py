@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +20,7 @@ from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError
 
 from kubiya_worker import trust
 from kubiya_worker.control_plane import errors
+from kubiya_worker.control_plane.fault_log import FaultLog
 
 POOLS, CONNECTIONS = 4, 32  # hosts, and connections to each of them
 REDIRECTS: Final = (301, 302, 303, 307, 308)
@@ -38,6 +41,8 @@ class Wire:
         self._timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
         self._headers = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", **headers}
         self._manager = _manager(base_url, direct)
+        self._faults = FaultLog.of_environment()
+        self.skew: float | None = None  # seconds that this host's clock is ahead of the server's, by its first answer
 
     def close(self) -> None:
         self._manager.clear()
@@ -59,8 +64,12 @@ class Wire:
         limit = self._timeout if timeout is None else urllib3.Timeout(connect=timeout[0], read=timeout[1])
         reply = self._request(method, url, data, sent, limit, whole=True)
         if reply.status >= 400:
-            text = f"{method} {url} answered {reply.status}: {_detail(reply)}"
-            raise errors.from_status(reply.status, text, _retry_after(reply))
+            detail = _detail(reply)
+            if self._faults is not None:
+                self._faults.add(method, url, reply.status, detail)
+            raise errors.from_status(
+                reply.status, f"{method} {url} answered {reply.status}: {detail}", _retry_after(reply)
+            )
         if reply.status in REDIRECTS:
             raise errors.Refused(
                 f"{method} {url} is redirected to {reply.headers.get('Location', 'nowhere')[:200]}",
@@ -84,7 +93,7 @@ class Wire:
     ) -> urllib3.BaseHTTPResponse:
         try:
             # A redirect would turn a POST into a GET, or carry the request elsewhere.
-            return self._manager.urlopen(
+            reply = self._manager.urlopen(
                 method,
                 url,
                 body=data,
@@ -97,10 +106,15 @@ class Wire:
         except (LocationValueError, UnicodeError) as error:
             raise errors.Refused(f"{self.base_url} is not a URL", remedy="Check CONTROL_PLANE_URL") from error
         except HTTPError as error:
+            if self._faults is not None:
+                self._faults.add(method, url, None, _reason(error))
             raise errors.Unreachable(
                 f"The control plane at {self.base_url} cannot be reached ({_reason(error)})",
                 remedy="Check CONTROL_PLANE_URL and the network",
             ) from error
+        if self.skew is None and reply.status < 500:  # a proxy's own page may come out of a cache
+            self.skew = _skew(reply.headers.get("Date"))
+        return reply
 
 
 def _manager(base_url: str, direct: bool) -> urllib3.PoolManager:
@@ -130,6 +144,14 @@ def _detail(reply: urllib3.BaseHTTPResponse) -> str:
     elif isinstance(detail, list):
         detail = "; ".join(f"{'.'.join(map(str, d.get('loc', ())))}: {d.get('msg')}" for d in detail)
     return str(detail or reply.reason)[:500]
+
+
+def _skew(stamp: str | None) -> float | None:
+    """How far this host's clock is ahead of that of who answered, in seconds; to the second, as a Date header is."""
+    try:
+        return time.time() - parsedate_to_datetime(stamp).timestamp() if stamp else None
+    except ValueError:
+        return None
 
 
 def _retry_after(reply: urllib3.BaseHTTPResponse) -> float | None:

@@ -1,6 +1,5 @@
-"""What can be wrong on this host, looked at one thing at a time; each finding says the command that mends it."""
+"""What can be wrong on this host, looked at one thing at a time; each finding says the command that mends it.
 
-from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Check, Finding, Report, examine
-from kubiya_worker.doctor.checks import checks
-
-__all__ = ["FAIL", "PASS", "SKIP", "WARN", "Check", "Finding", "Report", "checks", "examine"]
+`check` has the words, `checks` the whole list for `kubiya doctor`, `brief` what every start looks at. Nothing is
+imported here: a start must not wait for what only the whole list needs.
+"""

@@ -12,7 +12,7 @@ from kubiya_worker.doctor.temporal import Probe
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.process.assembly import endpoint_of
-from kubiya_worker.settings import Settings
+from kubiya_worker.settings import Settings, foreign
 from kubiya_worker.settings.sources import misspelt
 
 HOST, NETWORK, CONTROL_PLANE, TEMPORAL, MODEL = "host", "network", "control plane", "Temporal", "model"
@@ -32,6 +32,10 @@ def checks(
         if wrong:
             told = ", ".join(f"{name} (meant: {near}?)" for name, near in wrong.items())
             return Finding(WARN, f"nothing reads {told}", f"unset {' '.join(wrong)}")
+        others = list(foreign.told(environ))
+        if others:
+            does_nothing = f"{', '.join(one.variable for one in others)}: {others[0].entry.says}"
+            return Finding(WARN, does_nothing, others[0].entry.remedy)
         return Finding(PASS, f"queue {settings.queue_id!r} at {settings.control_plane_url}")
 
     of_host = [

@@ -17,7 +17,6 @@ from typing import Final
 
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
 from kubiya_worker.launch import home as homes
-from kubiya_worker.launch import report
 
 OLDEST: Final = (3, 11)
 PACKAGES: Final = ("temporalio", "click", "requests", "psutil", "structlog", "yaml", "pydantic_ai", "daemon")
@@ -103,6 +102,8 @@ def limits() -> Finding:
 
 def pid_files(home: Path) -> Finding:
     """PID files whose process is gone, or is another one by now."""
+    from kubiya_worker.launch import report  # takes its time, which not every start has
+
     found = [report.examine(worker) for worker in homes.homes(home / "workers")]
     stale = [one.home for one in found if one.has_pid_file and not one.alive]
     if stale:

@@ -78,7 +78,8 @@ def daemon_settings(home: Home, settings: Settings) -> Settings:
     ):
         if getattr(settings, name) == _DEFAULTS[name]:
             own[name] = str(path)
-    return replace(settings, **own)  # type: ignore[arg-type]
+    # Who started it is told by the one that was started; later starts are the supervisor's own affair.
+    return replace(settings, readiness_socket=None, **own)  # type: ignore[arg-type]
 
 
 def environment(home: Home, settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -26,6 +27,7 @@ class Condition:
         self._worker_id, self._pulse, self._notifier, self._began = registration.worker_id, pulse, notifier, began
         self._state = "connecting"
         self._before = False
+        self.polled = asyncio.Event()  # it was ready once
         self._left: dict[str, int] = {}
 
     def snapshot(self) -> dict[str, Any]:
@@ -50,6 +52,7 @@ class Condition:
             seconds = time.monotonic() - self._began
             log.info("worker.ready", queue=self._queue, worker_id=self._worker_id, seconds=seconds)
         self._before = True
+        self.polled.set()
 
     def lost(self, reason: str, *, stuck: bool) -> None:
         self._state, self._pulse.stuck = "waiting", stuck

@@ -22,7 +22,7 @@ from kubiya_worker.control_plane.sender import Sender
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, WorkerError
 from kubiya_worker.payloads.converter import Payloads
-from kubiya_worker.process import deployment, parent
+from kubiya_worker.process import deployment, first_look, parent
 from kubiya_worker.process.assembly import build_worker, spool_of
 from kubiya_worker.process.condition import Condition
 from kubiya_worker.process.counters import Counters
@@ -176,6 +176,7 @@ async def _serve(
     about = {"slots": settings.max_concurrent_activities, "metrics_url": monitor.url}
     status = StatusFile(settings.status_file, lambda: {**_tasks(counters, cut), **condition.facts(), **about})
     beating = asyncio.create_task(pulse.run())
+    looking = asyncio.create_task(first_look.look(settings, registration, control_plane, condition.polled))
     heartbeat.start()
     status.start()
     sender.start()
@@ -197,7 +198,8 @@ async def _serve(
     finally:
         monitor.close()
         beating.cancel()
-        await asyncio.wait({beating})
+        looking.cancel()
+        await asyncio.wait({beating, looking})
         await asyncio.to_thread(sender.stop)
         await asyncio.to_thread(heartbeat.stop)
         await asyncio.to_thread(status.stop)

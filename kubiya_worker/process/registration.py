@@ -31,8 +31,13 @@ def register(settings: Settings, control_plane: ControlPlane, stopping: threadin
     while not stopping.is_set():
         try:
             registration = control_plane.start_worker(
-                settings.queue_id, sdk_version=__version__, system_info=system.info(settings.worker_hostname)
+                settings.queue_id,
+                sdk_version=__version__,
+                system_info=system.info(settings.worker_hostname),
+                worker_id=settings.worker_id,
             )
+            if settings.worker_id and registration.worker_id != settings.worker_id:
+                log.warning("worker.id_not_given", asked=settings.worker_id, given=registration.worker_id)
             return replace(registration, task_queue_name=settings.task_queue or registration.task_queue_name)
         except Unauthorized as error:
             raise NotAllowed(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Final
 
 DEFAULT_CONTROL_PLANE_URL: Final = "https://control-plane.kubiya.ai"
 DEFAULT_MODEL: Final = "kubiya/claude-sonnet-4"
 DEMO_MODEL: Final = "demo"
+
+WORKER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # ours: what a worker may ask to be called
 
 # Workflow types that a control plane starts on a worker queue.
 AGENT_WORKFLOW: Final = "AgentExecutionWorkflow"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from kubiya_worker.settings.file import text_of
+from kubiya_worker.settings.foreign import FOREIGN
 from kubiya_worker.settings.table import OPTIONS, Option
 
 REFERENCE: Final = "${…}"  # stands for a variable or a file, and so for any kind of value
@@ -61,4 +62,15 @@ def reference() -> str:
         env = ", ".join(f"`{name}`" for name in option.env) + (" or `…_FILE`" if option.secret else "")
         default = "" if option.default is None else f"`{text_of(option.default)}`"
         rows.append(f"| {option.help} | {flag} | {env} | {key} | {default} |")
+    return "\n".join(rows) + "\n"
+
+
+def foreign_reference() -> str:
+    """What others take and this worker does not, as a Markdown table."""
+    rows = ["| flag | environment | | why, and what instead |", "|---|---|---|---|"]
+    for entry in FOREIGN:
+        env = ", ".join(f"`{name}`" for name in entry.env)
+        flag = f"`{entry.flag}`" if entry.flag else ""
+        word = "refused" if entry.refused or not entry.env else "refused, told" if entry.flag else "told"
+        rows.append(f"| {flag} | {env} | {word} | {entry.says}. {entry.remedy} |")
     return "\n".join(rows) + "\n"

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from kubiya_worker.protocol.names import WORKER_ID
+
 QUEUE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?")
@@ -166,6 +168,11 @@ queue_id: Final = Kind(
     "a queue's id or name: letters, digits, '.', '_', '-'; at most 128",
     _matching(QUEUE_ID),
     {"type": "string", "pattern": f"^{QUEUE_ID.pattern}$"},
+)
+worker_id: Final = Kind(
+    "a worker's id: letters, digits, '.', '_', '-'; at most 128",
+    _matching(WORKER_ID),
+    {"type": "string", "pattern": f"^{WORKER_ID.pattern}$"},
 )
 deployment: Final = Kind(  # Temporal puts a dot or a colon between it and the build
     "a deployment's name: letters, digits, '_', '/', '-'; at most 200",

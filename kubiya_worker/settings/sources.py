@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError, NotAllowed, UsageError
-from kubiya_worker.settings import file
+from kubiya_worker.settings import context, file, foreign
 from kubiya_worker.settings.table import OPTIONS, Option
 from kubiya_worker.settings.values import Settings
 
@@ -48,16 +48,32 @@ def origins(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | 
 
     Raises UsageError for a bad flag, ConfigurationError for a bad variable or file.
     """
+    foreign.refuse(flags, environ)
     path = file_of(config)
     entries = file.read(path, (o.key for o in OPTIONS if o.key), environ) if path else {}
-    return [_origin(option, flags, environ, entries) for option in OPTIONS]
+    found = {option.name: _origin(option, flags, environ, entries) for option in OPTIONS}
+    if found["api_key"].value is None and found["api_key_file"].value is None:
+        found |= _of_context(found, environ)
+    return list(found.values())
+
+
+def _of_context(found: Mapping[str, Origin], environ: Mapping[str, str]) -> dict[str, Origin]:
+    """Key and URL of the CLI's current context, where there is one and nothing else says them."""
+    known = context.current(environ)
+    if known is None:
+        return {}
+    url = found["control_plane_url"]
+    if known.api_url and url.source == DEFAULT:
+        url = replace(url, value=known.api_url, source=known.where)
+    return {"api_key": replace(found["api_key"], value=known.api_key, source=known.where), "control_plane_url": url}
 
 
 def misspelt(environ: Mapping[str, str]) -> dict[str, str]:
     """Variables that nobody reads, with the one that each was probably meant to be."""
     known = {name for option in OPTIONS for name in (*option.env, *(f"{n}_FILE" for n in option.env if option.secret))}
+    others = {name for entry in foreign.FOREIGN for name in entry.env} | {context.VARIABLE}
     found: dict[str, str] = {}
-    for name in sorted(set(environ) - known):
+    for name in sorted(set(environ) - known - others):
         near = difflib.get_close_matches(name, known, 1, NEAR) if name.startswith(PREFIXES) else []
         if near:
             found[name] = near[0]

@@ -32,6 +32,7 @@ from kubiya_worker.settings.kinds import (
     size,
     text,
     url,
+    worker_id,
 )
 from kubiya_worker.trust import VARIABLES as CA_VARIABLES
 
@@ -65,7 +66,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         url,
         "Control plane URL",
         "--control-plane-url",
-        ("CONTROL_PLANE_GATEWAY_URL", "CONTROL_PLANE_URL"),
+        ("CONTROL_PLANE_GATEWAY_URL", "CONTROL_PLANE_URL", "KUBIYA_CONTROL_PLANE_BASE_URL"),
         "control_plane.url",
         DEFAULT_CONTROL_PLANE_URL,
     ),
@@ -73,6 +74,13 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("api_key_file", path, "File that holds the API key", "--api-key-file", role="launch"),
     Option("environment_name", text, "Environment", None, ("ENVIRONMENT_NAME",), default="default"),
     Option("worker_hostname", text, "Host name to report", None, ("WORKER_HOSTNAME",)),
+    Option(
+        "worker_id",
+        worker_id,
+        "Id to ask the control plane for, so that it stays over restarts; one worker at a time has it",
+        None,
+        ("WORKER_ID",),
+    ),
     Option(
         "heartbeat_interval",
         seconds(1, 3600),
@@ -235,6 +243,22 @@ OPTIONS: Final[tuple[Option, ...]] = (
         ("KUBIYA_SUPERVISOR_STATE",),
         role="place",
     ),
+    Option(
+        "readiness_socket",
+        path,
+        "Unix socket that is told, as one line of JSON, when the worker polls for the first time",
+        None,
+        ("KUBIYA_READINESS_SOCKET",),
+        role="place",
+    ),
+    Option(
+        "api_log_file",
+        path,
+        "File (0600) of requests that the control plane did not take, one line of JSON each; no bodies, no keys",
+        None,
+        ("KUBIYA_API_LOG_FILE",),
+        role="place",
+    ),
     Option("workspace", path, "Folder for the executions' workspaces", None, ("KUBIYA_WORKSPACE",), role="place"),
     Option(
         "spool",
@@ -263,6 +287,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
         default="",
     ),
     Option("model_override", text, "Model for every agent", "--model", ("KUBIYA_MODEL_OVERRIDE", "KUBIYA_MODEL")),
+    Option(
+        "skip_model_validation",
+        boolean,
+        "Do not compare --model with what the model endpoint lists",
+        "--skip-model-validation",
+        ("KUBIYA_SKIP_MODEL_VALIDATION",),
+        default=False,
+    ),
     Option("default_model", text, "Model for agents without one", None, ("LITELLM_DEFAULT_MODEL",)),
     Option(
         "model_prices",

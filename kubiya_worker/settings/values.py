@@ -19,6 +19,7 @@ class Settings:
     control_plane_url: str = DEFAULT_CONTROL_PLANE_URL
     environment_name: str = "default"
     worker_hostname: str = field(default_factory=socket.gethostname)
+    worker_id: str | None = None
     heartbeat_interval: float = 30.0
     log_level: str = "INFO"
     log_format: str = "text"
@@ -47,11 +48,14 @@ class Settings:
     metrics_host: str = "127.0.0.1"
     status_file: str | None = None
     supervisor_state: str | None = None
+    readiness_socket: str | None = None
+    api_log_file: str | None = None
     workspace: str | None = None
     spool: str | None = None
     spool_max_bytes: int = 67_108_864
     extensions: str = ""
     model_override: str | None = None
+    skip_model_validation: bool = False
     default_model: str | None = None
     litellm_api_base: str | None = None
     litellm_api_key: str | None = field(default=None, repr=False)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from kubiya_worker.settings import context
 from kubiya_worker.settings.file import VARIABLE
 from kubiya_worker.settings.table import OPTIONS
 from kubiya_worker.tools.redact import REDACTED, SECRET_NAME, SHORTEST
@@ -41,6 +42,9 @@ def known(environs: Mapping[str, Mapping[str, str]], config: Path | None, home: 
         found += of_environment(environ, whose)
     if config is not None:
         found += of_config(config, environs.values())
+    named = [environ.get(context.VARIABLE, "").strip() for environ in environs.values()]
+    for path in dict.fromkeys([home / "config", *(Path(name).expanduser() for name in named if name)]):
+        found += of_config(path, environs.values())
     for pattern in PRIVATE_FILES:
         found += (secret for path in _glob(home, pattern) for secret in of_file(path, str(path)))
     found += (secret for path in _glob(Path(OF_SERVICES), "*/*") for secret in of_file(path, str(path)))

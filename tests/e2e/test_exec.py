@@ -234,6 +234,14 @@ def test_an_approval_is_answered_with_the_keyboard(dev: Dev, keys: str, says: st
         assert terminal.wait() == 0
 
 
+def test_nobody_is_asked_where_that_is_said(dev: Dev) -> None:
+    with dev.terminal("exec", "agent", "ops", SAVE, "--no-wait", KUBIYA_NON_INTERACTIVE="true") as terminal:
+        terminal.expect("a person has to answer first")
+        assert terminal.wait() == 75
+        assert "run it?" not in terminal.raw
+    stop(dev, ID.findall(terminal.raw.split("exec attach")[1])[0])
+
+
 def test_an_approval_is_edited_in_the_editor(dev: Dev, tmp_path: Path) -> None:
     editor = tmp_path / "editor"
     editor.write_text('#!/bin/sh\nsed -i \'s/"one"/"edited by hand"/\' "$1"\n')

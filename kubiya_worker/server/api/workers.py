@@ -10,7 +10,7 @@ from kubiya_worker import __version__
 from kubiya_worker.protocol import names
 from kubiya_worker.server.api.environments import name_of
 from kubiya_worker.server.api.queues import queue_of
-from kubiya_worker.server.http import ApiError, Call, not_found, route
+from kubiya_worker.server.http import ApiError, Call, invalid, not_found, route
 
 FEATURES = (
     names.FEATURE_EVENTS_BATCH,
@@ -21,7 +21,7 @@ FEATURES = (
     names.FEATURE_BATCH,
     names.FEATURE_BATCH_IF,
 )
-START_FIELDS = {"worker_sdk_version": str, "control_plane_url": str, "system_info": dict}
+START_FIELDS = {"worker_sdk_version": str, "control_plane_url": str, "system_info": dict, "worker_id": str}
 BEAT_FIELDS = {
     "status": str,
     "tasks_processed": int,
@@ -36,8 +36,11 @@ async def start(call: Call) -> Any:
     queue, plane, given = queue_of(call), call.plane, call.fields(START_FIELDS)
     if queue["status"] != "active":
         raise ApiError(400, f"The queue {queue['name']!r} is {queue['status']}, not active")
+    asked = given.get("worker_id") or None
+    if asked is not None and not names.WORKER_ID.fullmatch(asked):
+        raise invalid("worker_id", "worker_id is letters, digits, '.', '_', '-'; at most 128")
     return {
-        "worker_id": plane.workers.register(call.organization_id, queue["id"], given.get("system_info") or {}),
+        "worker_id": plane.workers.register(call.organization_id, queue["id"], given.get("system_info") or {}, asked),
         "task_queue_name": queue["id"],
         "temporal_namespace": plane.temporal.namespace,
         "temporal_host": plane.temporal.address,

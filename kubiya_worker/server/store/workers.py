@@ -29,8 +29,14 @@ class Workers:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def register(self, organization_id: str, queue_id: str, system_info: dict[str, Any]) -> str:
-        worker_id = str(uuid.uuid4())
+    def register(
+        self, organization_id: str, queue_id: str, system_info: dict[str, Any], worker_id: str | None = None
+    ) -> str:
+        """The worker's id: the one that it asks for, unless it is another organization's; else a new one.
+
+        Of two workers with one id the later has the row.
+        """
+        worker_id = worker_id or str(uuid.uuid4())
         at = time.time()
         row = {
             "id": worker_id,
@@ -43,6 +49,10 @@ class Workers:
         }
         with self._db.transaction():
             self._db.execute(delete(T).where(T.c.heartbeat_at < at - FORGET_SECONDS))
+            mine = (T.c.id == worker_id) & (T.c.organization_id == organization_id)
+            self._db.execute(delete(T).where(mine))
+            if self._db.execute(select(T.c.id).where(T.c.id == worker_id)).first() is not None:
+                row["id"] = worker_id = str(uuid.uuid4())
             self._db.execute(insert(T), row)
         return worker_id
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 
@@ -25,6 +26,23 @@ def test_ready_says_who_and_where_and_a_run_goes_through(daemons: Daemons) -> No
     execution = daemons.stack.execute("What fills the disk under /var/log?")
     daemons.stack.wait(execution, "waiting_for_input", "completed", "failed", "waiting_for_approval")
     assert daemons.stack.execution(execution)["status"] != "failed"
+
+
+def test_who_waits_at_the_readiness_socket_is_told_once_with_the_supervisor(daemons: Daemons) -> None:
+    path = daemons.home / "ready.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        listener.settimeout(30)
+        pid = daemons.start(KUBIYA_READINESS_SOCKET=str(path))
+        connection, _ = listener.accept()
+        with connection:
+            told = json.loads(connection.makefile().read())
+        assert (told["pid"], told["worker_dir"]) == (pid, str(daemons.folder()))
+        daemons.run("worker", "restart", "--queue-id", "default")
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):  # a restart is the supervisor's own affair
+            listener.accept()
 
 
 def test_files_are_private_and_true(daemons: Daemons) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kubiya_worker.doctor import FAIL, PASS, SKIP, WARN, Check, Finding, Report, examine
+from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Check, Finding, Report, examine
 from kubiya_worker.errors import NotAllowed
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from kubiya_worker.doctor import FAIL, PASS, SKIP, WARN, host
+from kubiya_worker.doctor import host
+from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN
 
 
 def test_this_interpreter_and_its_packages_pass() -> None:

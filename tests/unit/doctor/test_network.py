@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from kubiya_worker import trust
-from kubiya_worker.doctor import FAIL, PASS, SKIP, WARN, network
+from kubiya_worker.doctor import network
+from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN
 from kubiya_worker.settings import Settings
 
 

@@ -56,6 +56,12 @@ def test_a_configuration_file_valid_or_not_and_whoever_wins(tmp_path: Path) -> N
     assert _values(tmp_path, config) == {"unparsable-secret"}
 
 
+def test_tokens_of_the_kubiya_cli_s_own_configuration(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("users:\n- name: ann\n  user: {token: default-token}\n")
+    (tmp_path / "other").write_text("users:\n- name: bob\n  user: {token: named-token}\n")
+    assert _values(tmp_path, KUBIYA_CONFIG=str(tmp_path / "other")) == {"default-token", "named-token"}
+
+
 def test_the_local_stacks_key_and_those_of_services(tmp_path: Path) -> None:
     for name in ("dev/key", "services/kubiya-worker-q/api-key"):
         (tmp_path / name).parent.mkdir(parents=True)

@@ -28,6 +28,7 @@
   "spoolMaxBytes" "KUBIYA_SPOOL_MAX_BYTES"
   "extensions" "KUBIYA_EXTENSIONS"
   "modelOverride" "KUBIYA_MODEL_OVERRIDE"
+  "skipModelValidation" "KUBIYA_SKIP_MODEL_VALIDATION"
   "defaultModel" "LITELLM_DEFAULT_MODEL"
   "modelPrices" "KUBIYA_MODEL_PRICES"
   "litellmApiBase" "LITELLM_API_BASE"

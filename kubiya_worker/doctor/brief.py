@@ -1,0 +1,32 @@
+"""The checks of every `kubiya worker start`: those that cost no time.
+
+Key, queue and clock the worker learns of by its registration (`process.first_look`); a folder that cannot be used ends
+the start, or is told, where it is made.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+from kubiya_worker.doctor import host
+from kubiya_worker.doctor.check import FAIL, WARN, Check, Report, examine
+
+
+def faults(folder: Path) -> Iterator[str]:
+    """One line for each thing that is wrong with this host, nothing for what passed; `folder` is ~/.kubiya."""
+    try:
+        home = folder.expanduser()
+    except RuntimeError:  # a user without a home
+        home = Path.cwd()
+    looked_at = [
+        Check("supervisor", "host", host.supervisor_name),
+        Check("disk", "host", functools.partial(host.disk, home)),
+        Check("inodes", "host", functools.partial(host.inodes, home)),
+        Check("limits", "host", host.limits),
+    ]
+    for result in examine(looked_at, Report()):
+        if result.finding.status in (FAIL, WARN):
+            remedy = f". {result.finding.remedy}" if result.finding.remedy else ""
+            yield f"{result.check.name}: {result.finding.message}{remedy}"

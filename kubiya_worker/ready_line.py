@@ -1,0 +1,31 @@
+"""KUBIYA_READINESS_SOCKET: one line of JSON to whoever has started a worker and waits until it polls (PROTOCOL F.4)."""
+
+from __future__ import annotations
+
+import json
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+WITHIN: Final = 5.0  # seconds to connect and to write
+
+
+def line(pid: int, queue_id: str, control_plane_url: str, worker_dir: str, now: datetime | None = None) -> bytes:
+    """`pid` is whom to signal: the worker, or the supervisor over it."""
+    told = {
+        "pid": pid,
+        "queue_id": queue_id,
+        "control_plane_url": control_plane_url,
+        "worker_dir": worker_dir,
+        "start_time": (now or datetime.now(UTC)).isoformat(),
+    }
+    return json.dumps(told).encode() + b"\n"
+
+
+def send(path: str, told: bytes) -> None:
+    """OSError where nobody listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dialled:
+        dialled.settimeout(WITHIN)
+        dialled.connect(str(Path(path).expanduser()))
+        dialled.sendall(told)

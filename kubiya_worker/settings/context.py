@@ -1,0 +1,93 @@
+"""The Kubiya CLI's own configuration, `~/.kubiya/config` (KUBIYA_CONFIG): the key and URL of its current context.
+
+A worker goes by it only when no API key is given in any other way, and then by both: a key must not be sent to the
+control plane of another context. Its form is PROTOCOL F.2's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.settings.kinds import url
+
+VARIABLE: Final = "KUBIYA_CONFIG"
+DEFAULT_FILE: Final = Path("~/.kubiya/config")
+
+
+@dataclass(frozen=True)
+class Context:
+    """`api_url` is None where the context does not say. `where` is for people: the file and the context's name."""
+
+    api_key: str = field(repr=False)
+    api_url: str | None
+    where: str
+
+
+def file_of(environ: Mapping[str, str]) -> Path | None:
+    """The file that counts: the one that the variable names, or the default one when it is there."""
+    named = environ.get(VARIABLE, "").strip()
+    try:
+        path = Path(named or DEFAULT_FILE).expanduser()
+    except RuntimeError:
+        return None  # a user without a home
+    return path if named or path.is_file() else None
+
+
+def current(environ: Mapping[str, str]) -> Context | None:
+    """The current context; None without a file, or where none is current. ConfigurationError for one that is wrong."""
+    path = file_of(environ)
+    if path is None:
+        return None
+    document = _read(path)
+    name = str(document.get("current-context") or "")
+    if not name:
+        return None
+    context = _named(document, "contexts", name, "context")
+    if context is None:
+        raise ConfigurationError(
+            f"{path}: there is no context {name!r}, which is to be the current one", remedy="Correct current-context"
+        )
+    user = str(context.get("user") or "")
+    token = str((_named(document, "users", user, "user") or {}).get("token") or "").strip()
+    if not token:
+        raise ConfigurationError(
+            f"{path}: the context {name!r} has no user with a token", remedy="Set KUBIYA_API_KEY, or correct the file"
+        )
+    where = f"{path}: context {name}"
+    return Context(token, _url(context.get("api-url"), where), where)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml  # a worker that is given its key does not pay for it
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}", remedy=f"Check {VARIABLE}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:  # its own text would quote a token
+        raise ConfigurationError(f"{path} is not valid YAML", remedy="Mend the file, or set KUBIYA_API_KEY") from error
+    if found is not None and not isinstance(found, dict):
+        raise ConfigurationError(f"{path} has to be a mapping", remedy="Mend the file, or set KUBIYA_API_KEY")
+    return found or {}
+
+
+def _named(document: dict[str, Any], section: str, name: str, key: str) -> dict[str, Any] | None:
+    rows = document.get(section)
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict) and str(row.get("name")) == name:
+            found = row.get(key)
+            return found if isinstance(found, dict) else {}
+    return None
+
+
+def _url(given: Any, where: str) -> str | None:
+    if not given:
+        return None
+    try:
+        return str(url(given))
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: api-url {given!r} is not {error}", remedy="Correct it") from error

@@ -1,0 +1,180 @@
+"""What the published Kubiya CLI and worker take and this worker has no use for (PROTOCOL F.1, F.2).
+
+None of it is passed over in silence. A flag is refused. A variable is refused where the worker would be another one
+than was asked for, and told in one line where it would not; `kubiya doctor` and the reference tell all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kubiya_worker.errors import ConfigurationError, UsageError
+from kubiya_worker.settings.kinds import Kind, boolean, text
+
+_AUTO_UPDATE: Final = "Install the new version, then kubiya worker restart; docs/upgrades.md has the whole way"
+_PROXY: Final = "Start it yourself: litellm --config FILE --port 4000, and set LITELLM_API_BASE=http://127.0.0.1:4000"
+_PAGE: Final = "Watch with kubiya worker top, or on the control plane's page; --metrics-port has the figures"
+_EVENTS: Final = "Unset it: events are sent as they come, in order, and wait on disk while the control plane is away"
+_NO_GRAPH: Final = "There is no context graph here, and prompts are not extended out of one"
+_KNOWLEDGE: Final = "Unset it; what an agent is to know goes into its prompt or comes from an MCP server"
+_TIMEOUTS: Final = "Set KUBIYA_ACTIVITY_TIMEOUT: a lost worker is noticed after 12 s, and each step has its own limit"
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """`says` why there is none, `remedy` what to do instead. `refused`: also as a variable."""
+
+    name: str
+    says: str
+    remedy: str
+    flag: str | None = None
+    env: tuple[str, ...] = ()
+    parse: Kind = text
+    refused: bool = False
+
+    def asks(self, value: Any) -> bool:
+        """Whether this value asks for anything: `false` asks for nothing."""
+        if self.parse is not boolean:
+            return bool(str(value).strip())
+        try:
+            return bool(boolean(value))
+        except ValueError:
+            return True
+
+
+FOREIGN: Final = (
+    Foreign(
+        "auto_update",
+        "A worker does not update itself",
+        _AUTO_UPDATE,
+        "--auto-update",
+        ("KUBIYA_WORKER_AUTOUPDATE_ENABLED",),
+        boolean,
+        refused=True,
+    ),
+    Foreign(
+        "update_check_interval",
+        "A worker does not look for updates",
+        _AUTO_UPDATE,
+        "--update-check-interval",
+        ("KUBIYA_WORKER_UPDATE_CHECK_INTERVAL",),
+    ),
+    Foreign(
+        "enable_local_proxy",
+        "It starts no LLM proxy",
+        _PROXY,
+        "--enable-local-proxy",
+        ("KUBIYA_ENABLE_LOCAL_PROXY",),
+        boolean,
+        refused=True,
+    ),
+    Foreign(
+        "proxy_config_file",
+        "It starts no LLM proxy",
+        _PROXY,
+        "--proxy-config-file",
+        ("KUBIYA_PROXY_CONFIG_FILE",),
+    ),
+    Foreign(
+        "proxy_config_json",
+        "It starts no LLM proxy",
+        _PROXY,
+        "--proxy-config-json",
+        ("KUBIYA_PROXY_CONFIG_JSON",),
+    ),
+    Foreign(
+        "webui_port",
+        "A worker has no web page of its own",
+        _PAGE,
+        "--webui-port",
+    ),
+    Foreign(
+        "event_transport",
+        "Events go by HTTP, in batches that need no tuning",
+        _EVENTS,
+        env=(
+            "EVENT_BATCHING_ENABLED",
+            "EVENT_BATCH_TIME_WINDOW_MS",
+            "EVENT_BATCH_SIZE_WINDOW_BYTES",
+            "EVENT_BATCH_MAX_SIZE_BYTES",
+            "EVENT_TRANSPORT_MODE",
+            "EVENT_MAX_CONCURRENT_REQUESTS",
+            "EVENT_REQUEST_TIMEOUT_SECONDS",
+            "EVENT_WEBSOCKET_ENABLED",
+            "EVENT_WS_RENEW_INTERVAL_SECONDS",
+            "EVENT_WS_THRESHOLD_SECONDS",
+        ),
+    ),
+    Foreign(
+        "turn_timeouts",
+        "An execution is no single activity, so these limits have nothing to limit",
+        _TIMEOUTS,
+        env=(
+            "ACTIVITY_EXECUTION_TIMEOUT_SECONDS",
+            "ACTIVITY_HEARTBEAT_TIMEOUT_SECONDS",
+            "TEAM_ACTIVITY_EXECUTION_TIMEOUT_SECONDS",
+            "TEAM_ACTIVITY_HEARTBEAT_TIMEOUT_SECONDS",
+        ),
+    ),
+    Foreign(
+        "context_graph",
+        _NO_GRAPH,
+        _KNOWLEDGE,
+        env=("CONTEXT_GRAPH_API_BASE",),
+    ),
+    Foreign(
+        "skill_context",
+        _NO_GRAPH,
+        _KNOWLEDGE,
+        env=("ENABLE_SKILL_CONTEXT_ENHANCEMENT",),
+        parse=boolean,
+    ),
+    Foreign(
+        "daemon_child",
+        "It marks another program's own child; the supervisor here is a program of its own",
+        "Unset it; kubiya worker start -d runs in the background",
+        env=("KUBIYA_DAEMON_CHILD",),
+        parse=boolean,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A variable that does nothing here, and what is to be said of it."""
+
+    variable: str
+    entry: Foreign
+
+    @property
+    def line(self) -> str:
+        return f"{self.variable} does nothing here. {self.entry.says}. {self.entry.remedy}"
+
+
+def told(environ: Mapping[str, str]) -> Iterator[Told]:
+    """The variables of this environment that ask for what there is not, and are not refused."""
+    return (found for found in _set(environ) if not found.entry.refused)
+
+
+def refuse(flags: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    """UsageError for a flag, ConfigurationError for a variable that asks for another worker than this one."""
+    for entry in FOREIGN:
+        value = flags.get(entry.name)
+        if value is not None and entry.asks(value):
+            raise UsageError(f"{entry.flag} is not for this worker: {_lower(entry.says)}", remedy=entry.remedy)
+    for found in _set(environ):
+        if found.entry.refused:
+            raise ConfigurationError(
+                f"{found.variable} is not for this worker: {_lower(found.entry.says)}", remedy=found.entry.remedy
+            )
+
+
+def _set(environ: Mapping[str, str]) -> Iterator[Told]:
+    for entry in FOREIGN:
+        yield from (Told(name, entry) for name in entry.env if entry.asks(environ.get(name, "").strip() or ""))
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,47 @@
+"""What every start looks at: a line for what is wrong, nothing else, and no time."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubiya_worker.doctor import brief, host
+
+
+def test_a_host_that_is_well_says_nothing(tmp_path: Path) -> None:
+    assert list(brief.faults(tmp_path / "not" / "there" / "yet")) == []
+
+
+@pytest.mark.parametrize(
+    ("free", "says"), [(50 * 2**20, "disk: 0.0 GiB free at"), (512 * 2**20, "disk: 0.5 GiB free at")]
+)
+def test_a_disk_that_is_full_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, says: str) -> None:
+    usage: Any = shutil_usage(free)
+    monkeypatch.setattr(host.shutil, "disk_usage", lambda place: usage)
+    (line,) = brief.faults(tmp_path)
+    assert line.startswith(f"{says} {tmp_path}. ")
+
+
+def shutil_usage(free: int) -> object:
+    return type("usage", (), {"free": free})()
+
+
+def test_few_open_files_are_told(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        (line,) = brief.faults(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert line.startswith("limits: 256 open files allowed. ulimit -n ")
+
+
+def test_it_imports_nothing_that_a_start_would_have_to_wait_for() -> None:
+    heavy = ("temporalio", "requests", "psutil", "structlog", "pydantic_ai", "kubiya_worker.control_plane.client")
+    code = f"import sys, kubiya_worker.cli.worker_start; print([m for m in {heavy!r} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
