@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 TIMEOUT: Final = timedelta(seconds=10)  # of a start, signal, cancel or describe
 CONNECT: Final = 5.0  # seconds
 QUERY: Final = timedelta(seconds=3)  # a query needs a live worker, and there may be none
+LOOK: Final = 1.5  # seconds: what only informs keeps nobody waiting, whatever the SDK's own tries come to
 CATCH_UP: Final = timedelta(seconds=60)  # PROTOCOL B.2: runs that Temporal has missed for longer are left out
 KINDS: Final = {"team": names.TEAM_WORKFLOW, "dynamic": names.DYNAMIC_WORKFLOW}
 
@@ -221,12 +222,29 @@ class Temporal:
     async def next_run(self, job_id: str) -> str | None:
         """When the job runs next; None when it does not, or Temporal does not say."""
         try:
-            handle = (await self.client()).get_schedule_handle(names.schedule_id(job_id))
-            found = await self._ask(handle.describe(rpc_timeout=QUERY))
-        except (LookupError, TemporalDown):
+            async with asyncio.timeout(LOOK):
+                handle = (await self.client()).get_schedule_handle(names.schedule_id(job_id))
+                found = await self._ask(handle.describe(rpc_timeout=QUERY))
+        except (LookupError, TemporalDown, TimeoutError):
             return None
         times = found.info.next_action_times
         return times[0].isoformat() if times and not found.schedule.state.paused else None
+
+    async def next_runs(self) -> dict[str, str]:
+        """The same of all schedules, by their ids, in one question; the answer may be a second behind a change."""
+        from temporalio.service import RPCError
+
+        found: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(LOOK):
+                client = await self.client()
+                async for entry in await client.list_schedules(page_size=1000, rpc_timeout=QUERY):
+                    times = entry.info.next_action_times if entry.info else []
+                    if times and entry.schedule and not entry.schedule.state.paused:
+                        found[entry.id] = times[0].isoformat()
+        except (RPCError, TemporalDown, TimeoutError):
+            return {}
+        return found
 
     async def _ask(self, call: Awaitable[T]) -> T:
         from temporalio.service import RPCError, RPCStatusCode

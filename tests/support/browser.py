@@ -1,4 +1,4 @@
-"""A real Chromium, if this host has one."""
+"""A real Chromium, if this host has one, before the page of the local control plane."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.stack import Stack
+
+TIMEOUT = 60_000  # ms; the machine may be busy
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
 
@@ -25,3 +28,10 @@ def chromium() -> Iterator[Any]:
             yield browser
         finally:
             browser.close()
+
+
+def sign_in(page: Any, stack: Stack, fragment: str = "") -> None:
+    page.goto(f"{stack.url}/{fragment}")
+    page.fill("#key", stack.key)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#app:not([hidden])")

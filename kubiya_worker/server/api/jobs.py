@@ -253,8 +253,16 @@ async def create(call: Call) -> Any:
 
 
 async def list_all(call: Call) -> Any:
-    tallies = call.plane.jobs.tallies(call.organization_id)
-    return [_shown(call, job, tallies.get(job["id"])) for job in call.plane.jobs.list(call.organization_id)]
+    """`due=true`: with the time of the next run, for which Temporal is asked."""
+    tallies, jobs = call.plane.jobs.tallies(call.organization_id), call.plane.jobs.list(call.organization_id)
+    shown = [_shown(call, job, tallies.get(job["id"])) for job in jobs]
+    if call.query("due") != "true":
+        return shown
+    timed = any(job["trigger_type"] == CRON and job["enabled"] for job in jobs)
+    due = await call.plane.temporal.next_runs() if timed else {}
+    return [
+        {**job, "next_execution_at": due.get(job["temporal_schedule_id"]) if job["enabled"] else None} for job in shown
+    ]
 
 
 async def get(call: Call) -> Any:

@@ -3,9 +3,10 @@
 const KEY = "kubiya.key";
 
 export class ApiError extends Error {
-  constructor(status, message) {
+  // `problems`: [{field, message}], where the answer names fields of what was sent.
+  constructor(status, message, problems = []) {
     super(message);
-    this.status = status;
+    Object.assign(this, { status, problems });
   }
 }
 
@@ -22,6 +23,10 @@ export function sentence(body, status) {
   if (Array.isArray(detail) && detail.length) return detail.map((d) => `${(d.loc || []).slice(1).join(".")}: ${d.msg}`).join("; ");
   if (detail && detail.message) return detail.message;
   return `The control plane answers ${status}`;
+}
+
+function problemsOf(body) {
+  return Array.isArray(body?.detail) ? body.detail.map((d) => ({ field: (d.loc || []).slice(1).join("."), message: d.msg })) : [];
 }
 
 export function headers(more = {}) {
@@ -48,7 +53,7 @@ export async function call(method, path, body, more = {}) {
   } catch {
     throw new ApiError(answer.status, `The control plane answers ${answer.status}, and not in JSON`);
   }
-  if (!answer.ok) throw new ApiError(answer.status, sentence(parsed, answer.status));
+  if (!answer.ok) throw new ApiError(answer.status, sentence(parsed, answer.status), problemsOf(parsed));
   return parsed;
 }
 

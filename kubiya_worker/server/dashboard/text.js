@@ -1,5 +1,7 @@
 // Elements and words. Everything is made of nodes and text: nothing that comes from a model or a tool is ever HTML.
 
+export const $ = (id) => document.getElementById(id);
+
 export function el(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {

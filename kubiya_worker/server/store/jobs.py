@@ -91,14 +91,15 @@ class Jobs(Records):
         return [{**json.loads(row.data), **{name: getattr(row, name) for name in columns}} for row in rows]
 
     def tallies(self, organization_id: str) -> dict[str, Object]:
-        """How often each job ran, and when last; nothing for one that never ran."""
+        """How often each job ran, and when and how last; nothing for one that never ran."""
         query = select(R.c.job_id, E.c.status, func.count(), func.max(E.c.created_at))
         query = query.join(E, R.c.execution_id == E.c.id).where(E.c.organization_id == organization_id)
         found: dict[str, Object] = {}
         for job_id, status, count, last in self._db.execute(query.group_by(R.c.job_id, E.c.status)):
             tally = found.setdefault(job_id, no_runs())
             tally["total_executions"] += count
-            tally["last_execution_at"] = max(last, tally["last_execution_at"] or "")
+            if last > (tally["last_execution_at"] or ""):
+                tally.update(last_execution_at=last, last_execution_status=status)
             if ex.is_final(status):
                 tally["successful_executions" if status == ex.COMPLETED else "failed_executions"] += count
         return found
@@ -110,4 +111,5 @@ def no_runs() -> Object:
         "successful_executions": 0,
         "failed_executions": 0,
         "last_execution_at": None,
+        "last_execution_status": None,
     }

@@ -110,6 +110,22 @@ def test_a_cron_job_is_a_schedule_of_temporal_and_its_run_has_a_row(stack: Stack
     assert [(r["execution_id"], r["trigger_type"]) for r in runs] == [(told["execution_id"], "cron")]
 
 
+def test_the_list_says_what_is_next_and_how_it_went_last(stack: Stack) -> None:
+    timed, off, by_hand = job(stack, **YEARLY), job(stack, enabled=False, **YEARLY), job(stack)
+    started = stack.call("POST", f"/jobs/{timed['id']}/trigger", {})["execution_id"]
+    assert stack.wait(started)["status"] == "completed"
+
+    def listed() -> dict[str, dict[str, Any]]:
+        return {each["id"]: each for each in stack.call("GET", "/jobs?due=true")}
+
+    wait_until(lambda: listed()[timed["id"]]["next_execution_at"], 30, "the next run is in the list")
+    found = listed()
+    assert found[timed["id"]]["next_execution_at"].endswith("-12-31T21:30:00+00:00")
+    assert found[timed["id"]]["last_execution_status"] == "completed"
+    assert [found[each["id"]]["next_execution_at"] for each in (off, by_hand)] == [None, None]
+    assert found[by_hand["id"]]["last_execution_status"] is None
+
+
 def test_a_schedule_runs_the_agent_as_it_is_then_in_the_environment_of_the_job(stack: Stack) -> None:
     agent = stack.agent(f"changing-{uuid.uuid4().hex[:6]}", skills=[SHELL])
     steps = ({"tools": [{"name": "shell", "arguments": {"command": "printenv COLOUR"}}]}, {"text": "."})

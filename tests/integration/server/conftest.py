@@ -1,11 +1,13 @@
-"""One control plane for the tests of a module."""
+"""One control plane for the tests of a module; and a browser."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from tests.support.browser import TIMEOUT, chromium
 from tests.support.control_plane import ControlPlane
 
 
@@ -13,3 +15,26 @@ from tests.support.control_plane import ControlPlane
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     with ControlPlane(tmp_path_factory.mktemp("plane")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A tab of its own; whatever the page complains about in its console fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(TIMEOUT)
+    tab = context.new_page()
+    complaints: list[str] = []
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("console", lambda message: message.type in ("error", "warning") and complaints.append(message.text))
+    tab.complaints = complaints
+    yield tab
+    context.close()
+    # The browser itself writes a line for each reply above 399 and each lost connection: those are tested by name.
+    ours = [line for line in complaints if not line.startswith("Failed to load resource")]
+    assert not ours

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import chromium
+from tests.support.browser import TIMEOUT, sign_in
 from tests.support.stack import Stack, wait_until
 
-TIMEOUT = 60_000  # ms; the machine may be busy
 FILES = {"name": "files", "type": "file_system", "configuration": {}}
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
 SAVE = {"name": "save_file", "arguments": {"content": "line one\nline two", "path": "note.txt"}}
@@ -28,36 +27,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         running.worker()
         running.agent("painter", skills=[FILES, SHELL])
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """A tab of its own; whatever the page complains about in its console fails the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(TIMEOUT)
-    tab = context.new_page()
-    complaints: list[str] = []
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.on("console", lambda message: message.type in ("error", "warning") and complaints.append(message.text))
-    tab.complaints = complaints
-    yield tab
-    context.close()
-    # The browser itself writes a line for each reply above 399 and each lost connection: those are tested by name.
-    ours = [line for line in complaints if not line.startswith("Failed to load resource")]
-    assert not ours
-
-
-def sign_in(page: Any, stack: Stack, fragment: str = "") -> None:
-    page.goto(f"{stack.url}/{fragment}")
-    page.fill("#key", stack.key)
-    page.keyboard.press("Enter")
-    page.wait_for_selector("#app:not([hidden])")
 
 
 def open_execution(page: Any, stack: Stack, execution: str) -> None:

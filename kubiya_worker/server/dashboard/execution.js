@@ -1,0 +1,167 @@
+// One execution: what is known of it, its conversation as it happens, and what a person does about it.
+
+import { call, fresh } from "./api.js";
+import { banner, notFound, nothing, say } from "./frame.js";
+import { Follower } from "./stream.js";
+import { $, FINAL, age, duration, el, oneLine, statusText } from "./text.js";
+import { Timeline } from "./timeline.js";
+
+export class Execution {
+  // `refused()`: the key is not known any more. `changed()`: the list is to be asked again. `again(row)`: run it again.
+  constructor({ refused, changed, again }) {
+    Object.assign(this, { refused, changed, row: null, chosen: null });
+    this.timeline = new Timeline($("timeline"), { answer, say });
+    for (const [id, path] of [["pause", "pause"], ["resume", "resume"], ["finish", "mark-done"], ["cancel", "cancel"]]) {
+      $(id).addEventListener("click", () => this.act($(id), path));
+    }
+    $("again").addEventListener("click", () => again(this.row));
+    $("latest").addEventListener("click", () => this.timeline.toEnd());
+    $("timeline").addEventListener("scroll", () => ($("latest").hidden = this.timeline.atEnd()), { passive: true });
+    $("composer").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.send();
+    });
+  }
+
+  leave() {
+    this.follower?.stop();
+    Object.assign(this, { chosen: null, row: null, follower: null });
+    $("execution").hidden = true;
+  }
+
+  async open(id) {
+    this.chosen = id;
+    nothing(el("p", {}, "Loading …"));
+    let row;
+    try {
+      row = await call("GET", path(id));
+    } catch (error) {
+      if (this.chosen !== id) return;
+      if (error.status === 401) return this.refused();
+      return notFound(error.message, "#/", "All executions");
+    }
+    if (this.chosen !== id) return;
+    this.row = row;
+    this.timeline.clear();
+    this.timeline.agent = row.entity_name;
+    nothing();
+    $("execution").hidden = false;
+    $("title").textContent = oneLine(row.prompt, 300);
+    $("say").value = "";
+    document.title = `${oneLine(row.prompt, 60)} · Kubiya`;
+    this.show();
+    $("detail").focus({ preventScroll: true });
+    const mine = () => this.chosen === id;
+    this.follower = new Follower(id, {
+      onEvent: (type, data) => mine() && this.take(type, data),
+      onState: (connected) => mine() && !connected && banner("The connection to the control plane is lost; the execution goes on. Connecting again"),
+      onEnd: (refusal) => mine() && this.ended(refusal),
+    });
+    this.follower.run();
+  }
+
+  ended(refusal) {
+    if (refusal === "401") return this.refused();
+    if (refusal === "404") this.timeline.line("error", "This execution was deleted");
+    this.changed();
+  }
+
+  take(type, data) {
+    const row = this.row;
+    const stick = this.timeline.atEnd();
+    this.timeline.take(type, data);
+    if (stick) this.timeline.toEnd();
+    $("latest").hidden = this.timeline.atEnd();
+    if (type === "run_started" || type === "metadata") {
+      Object.assign(row, { model: data.model || row.model, label: data.model_label || row.label, began: true });
+    }
+    if (type === "status" || type === "done") row.status = String(data.status).toLowerCase();
+    if (type === "status") say(`Execution ${statusText(row.status)}`);
+    if (type === "done") {
+      const error = data.error || "";
+      if (error && error !== row.told) this.timeline.line("error", error);
+      Object.assign(row, { usage: data.usage || {}, completed_at: row.completed_at || new Date().toISOString() });
+      this.updateTimes();
+    }
+    if (!type.startsWith("message") && !type.startsWith("thinking")) this.show();
+  }
+
+  // The row knows when it began and ended better than this page's clock.
+  async updateTimes() {
+    const id = this.chosen;
+    try {
+      const row = await call("GET", path(id));
+      if (this.chosen !== id) return;
+      Object.assign(this.row, { started_at: row.started_at, completed_at: row.completed_at, usage: row.usage });
+      this.show();
+    } catch {
+      // The list says already that nobody answers.
+    }
+  }
+
+  show() {
+    const row = this.row;
+    if (!row) return;
+    const final = FINAL.has(row.status);
+    const asks = !final && this.timeline.asks;
+    $("status").textContent = asks ? "needs approval" : statusText(row.status);
+    $("status").dataset.status = asks ? "approval" : row.status;
+    const id = el("code", { class: "id", title: "Execution id" }, row.id);
+    if (!$("facts").contains(document.activeElement)) $("facts").replaceChildren(...facts(row, final), id); // a link that has the focus stays
+    $("pause").hidden = !["running", "waiting_for_input"].includes(row.status);
+    $("resume").hidden = row.status !== "paused";
+    $("finish").hidden = row.status !== "waiting_for_input" || asks;
+    $("cancel").hidden = final;
+    $("again").hidden = !final;
+    $("composer").hidden = final;
+  }
+
+  async act(button, what) {
+    button.disabled = true;
+    try {
+      const told = await call("POST", `${path(this.chosen)}/${what}`, {});
+      if (told && told.success === false) this.timeline.line("notice", told.error);
+    } catch (error) {
+      this.timeline.line("error", error.message);
+    }
+    button.disabled = false;
+  }
+
+  async send() {
+    const text = $("say").value;
+    const id = this.chosen;
+    if (!text.trim()) return;
+    try {
+      await call("POST", `${path(id)}/message`, { message: text, message_id: `${id}_${fresh()}` });
+      if ($("say").value === text) $("say").value = "";
+      this.timeline.toEnd();
+    } catch (error) {
+      this.timeline.line("error", error.message);
+    }
+  }
+}
+
+function path(id) {
+  return `/executions/${encodeURIComponent(id)}`;
+}
+
+function facts(row, final) {
+  const took = final && row.started_at ? duration((Date.parse(row.completed_at) - Date.parse(row.started_at)) / 1000) : "";
+  const tokens = row.usage?.total_tokens ?? (row.usage?.input_tokens || 0) + (row.usage?.output_tokens || 0);
+  const job = row.execution_metadata?.job_id;
+  const found = [
+    row.entity_name,
+    row.label || row.model,
+    row.runner_name && `queue ${row.runner_name}`,
+    job && el("a", { href: `#/jobs/${encodeURIComponent(job)}` }, `job ${row.execution_metadata.job_name || job}`),
+    age(row.created_at),
+    took && `took ${took}`,
+    tokens ? `${tokens.toLocaleString("en")} tokens` : "",
+  ];
+  return found.filter(Boolean).map((fact) => el("span", {}, fact));
+}
+
+async function answer(id, decision, reason) {
+  const body = decision === "approved" ? { comment: reason || null } : { reason: reason || null };
+  await call("POST", `/approvals/${encodeURIComponent(id)}/${decision === "approved" ? "approve" : "reject"}`, body);
+}

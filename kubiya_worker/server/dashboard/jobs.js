@@ -1,0 +1,35 @@
+// The list of jobs: what starts when, and how it went last.
+
+import { List, set } from "./list.js";
+import { startText, until } from "./schedule.js";
+import { age, el, oneLine, statusText } from "./text.js";
+
+export class Jobs extends List {
+  make(job) {
+    const name = el("span", { class: "row-prompt" });
+    const off = el("span", { class: "status", "data-status": "disabled" }, "disabled");
+    const start = el("span", { class: "row-facts" });
+    const status = el("span", { class: "status" });
+    const last = el("span", { class: "row-facts" });
+    const link = el(
+      "a",
+      { href: `#/jobs/${encodeURIComponent(job.id)}` },
+      el("span", { class: "row-line" }, name, off),
+      el("span", { class: "row-line" }, start),
+      el("span", { class: "row-line" }, status, last),
+    );
+    return { item: el("li", {}, link), link, name, off, start, status, last };
+  }
+
+  update(row, job) {
+    const next = job.next_execution_at ? `next ${until(job.next_execution_at)}` : "";
+    set(row.name, oneLine(job.name));
+    row.off.hidden = job.enabled;
+    set(row.start, [startText(job), next].filter(Boolean).join(" · "));
+    // A schedule that Temporal refuses never starts anything: that comes before how it went.
+    row.status.hidden = !job.error_message && !job.last_execution_status;
+    set(row.status, job.error_message ? "cannot start" : statusText(job.last_execution_status));
+    row.status.dataset.status = job.error_message ? "failed" : job.last_execution_status;
+    set(row.last, job.last_execution_at ? `ran ${age(job.last_execution_at)}` : "has not run yet");
+  }
+}

@@ -1,0 +1,43 @@
+// A list that is asked for again and again. Its rows are kept and changed, so that focus stays where it is.
+
+export class List {
+  // Subclasses make a row, `make(thing)` -> {item, link, …}, and change it, `update(row, thing)`.
+  constructor(rows, empty) {
+    Object.assign(this, { rows, empty });
+    this.known = new Map();
+  }
+
+  show(things, chosen, emptyText) {
+    const seen = new Set();
+    let previous = null;
+    for (const thing of things) {
+      seen.add(thing.id);
+      let row = this.known.get(thing.id);
+      if (!row) this.known.set(thing.id, (row = this.make(thing)));
+      this.update(row, thing);
+      if (thing.id === chosen) row.link.setAttribute("aria-current", "page");
+      else row.link.removeAttribute("aria-current");
+      const place = previous ? previous.nextSibling : this.rows.firstChild;
+      if (row.item !== place) this.rows.insertBefore(row.item, place);
+      previous = row.item;
+    }
+    for (const [id, row] of this.known) {
+      if (!seen.has(id)) {
+        row.item.remove();
+        this.known.delete(id);
+      }
+    }
+    this.empty.hidden = things.length > 0;
+    set(this.empty, emptyText);
+  }
+
+  clear() {
+    this.rows.replaceChildren();
+    this.known.clear();
+  }
+}
+
+// A text that is the same is not set again: what a person has marked stays marked.
+export function set(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
