@@ -28,7 +28,7 @@ Answers are taken from the script in order, one for each request; a script that 
 `default` is "echo" (repeats the last user message, `tokens` words of it), "demo" (the demo model's plan, by the tools
 that were sent; also plays `demo:script`), or an answer. `by_step` (a list of answers) comes before `default` and is
 chosen by the number of assistant messages since the last user message: a repeated request gets the same answer.
-`by_task` has such a list for each text that the last user message can have.
+`by_model` has such a list for each model that can be asked.
 
 Control by HTTP: GET /requests -> {"count": n, "requests": [{path, headers, body, at}]}; DELETE /requests;
 POST /script {"script"?, "by_step"?, "default"?, "tokens"?}; GET /v1/models. The path may have a `/v1` prefix or not.
@@ -70,7 +70,7 @@ class ModelEndpoint:
         script: Sequence[Answer] = (),
         *,
         by_step: Sequence[Answer] = (),
-        by_task: Mapping[str, Sequence[Answer]] | None = None,
+        by_model: Mapping[str, Sequence[Answer]] | None = None,
         default: str | Answer = "echo",
         tokens: int = 20,
         port: int = 0,
@@ -81,7 +81,7 @@ class ModelEndpoint:
         """`watch` is called with each request as it comes, in the endpoint's thread; `kept` of them are remembered."""
         self.script: list[Answer] = list(script)
         self.by_step: list[Answer] = list(by_step)
-        self.by_task = {task: list(steps) for task, steps in (by_task or {}).items()}
+        self.by_model = {model: list(steps) for model, steps in (by_model or {}).items()}
         self.default: str | Answer = default
         self.tokens = tokens
         self.count = 0
@@ -203,13 +203,11 @@ class ModelEndpoint:
         for at, answer in enumerate(self.script):
             if answer.get("when", "") in raw:
                 return answer if answer.get("forever") else self.script.pop(at)
-        if self.by_step or self.by_task:
-            step, task = 0, ""
+        if self.by_step or self.by_model:
+            step = 0
             for message in body.get("messages", []):
-                if message["role"] == "user":
-                    step, task = 0, str(message.get("content"))
-                step += message["role"] == "assistant"
-            steps = self.by_task.get(task, self.by_step)
+                step = 0 if message["role"] == "user" else step + (message["role"] == "assistant")
+            steps = self.by_model.get(str(body.get("model")), self.by_step)
             if step < len(steps):
                 return steps[step]
         if isinstance(self.default, dict):

@@ -2,15 +2,15 @@
 
     MORTAL=call_model:2:during python -P -m tests.support.mortal --queue-id Q
 
-`MORTAL` is `<activity type>:<nth call in this process>:<before|during|after>`:
+`MORTAL` is `<activity type>:<nth call of its type>:<before|during|after>`:
 
     before  the activity was handed to this worker, nothing has been done
     during  a model has sent its first text, or a tool has been started
     after   the activity has its result; Temporal has not heard of it
 
-Several workers that share the file `MORTAL_COUNT` count together, and the one that has the nth call dies. `MORTAL_LAST`
-is a file for what was under way then: [[activity id, execution id], ...] as JSON, those that ended in the last second
-among them, for Temporal may not have heard of it.
+Workers that share `MORTAL_COUNT` count together, and the one that has the nth call dies: `<MORTAL_COUNT>.<type>` has a
+byte for each call. `MORTAL_LAST` is a file for what was under way then: [[activity id, execution id], ...] as JSON, the
+call that was struck first, and those that ended in the last second among them, for Temporal may not have heard of it.
 """
 
 from __future__ import annotations
@@ -28,55 +28,51 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 UNHEARD = 1.0  # seconds
 
-_under_way: list[tuple[str, str]] = []
+Entry = tuple[str, str]  # activity id, execution id
+
+_under_way: list[Entry] = []
 
 
-def die() -> None:
-    if "MORTAL_LAST" in os.environ:
-        Path(os.environ["MORTAL_LAST"]).write_text(json.dumps(_under_way))
+def die(struck: Entry) -> None:
+    others = [entry for entry in _under_way if entry != struck]
+    Path(os.environ["MORTAL_LAST"]).write_text(json.dumps([struck, *others]))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def count(seen: int) -> int:
-    """Which call of its kind this is: in this process, or of all that share a file, whose length is the count."""
-    if "MORTAL_COUNT" not in os.environ:
-        return seen
-    with Path(os.environ["MORTAL_COUNT"]).open("ab", buffering=0) as shared:
+def count(kind: str) -> int:
+    """Which call of its type this is: the length of the file that the workers share."""
+    with Path(f"{os.environ['MORTAL_COUNT']}.{kind}").open("ab", buffering=0) as shared:
         shared.write(b".")  # O_APPEND: afterwards the position is behind this very byte
         return shared.tell()
 
 
 class _Inbound(ActivityInboundInterceptor):
-    seen = 0
-
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info = activity.info()
         entry = (info.activity_id, str(info.workflow_id).partition("-execution-")[2])
         _under_way.append(entry)
         try:
-            return await self._execute(input)
+            return await self._execute(input, entry)
         finally:
             asyncio.get_running_loop().call_later(UNHEARD, _under_way.remove, entry)
 
-    async def _execute(self, input: ExecuteActivityInput) -> Any:
+    async def _execute(self, input: ExecuteActivityInput, entry: Entry) -> Any:
         kind, number, point = os.environ["MORTAL"].split(":")
-        if activity.info().activity_type != kind:
+        called = activity.info().activity_type
+        if count(called) != int(number) or called != kind:
             return await super().execute_activity(input)
-        _Inbound.seen += 1
-        mine = count(_Inbound.seen) == int(number)
-        if mine and point == "before":
-            die()
-        watcher = asyncio.create_task(_die_when_started()) if mine and point == "during" else None
+        if point == "before":
+            die(entry)
+        watcher = asyncio.create_task(_die_when_started(entry)) if point == "during" else None
         try:
             return await super().execute_activity(input)
         finally:  # with an error too: there is no other nth call
             if watcher:
                 watcher.cancel()
-            if mine and point in ("after", "during"):
-                die()
+            die(entry)
 
 
-async def _die_when_started() -> None:
+async def _die_when_started(entry: Entry) -> None:
     """The publisher has handed over its first event: the call is under way for whoever watches."""
     from kubiya_worker.activities import events
 
@@ -91,7 +87,7 @@ async def _die_when_started() -> None:
 
     events.ControlPlane.publish = publish  # type: ignore[method-assign]
     await published.wait()
-    die()
+    die(entry)
 
 
 class _Mortal(Interceptor):
