@@ -55,7 +55,6 @@ FAST = [
     [
         ("leader apart", "call_model:2:during"),
         ("member apart", "call_tool:1:during"),
-        ("member apart", "call_model:2:during"),
         ("one queue", "call_tool:5:during"),
     ],
     [
