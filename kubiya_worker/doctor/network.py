@@ -18,6 +18,7 @@ from requests.auth import _basic_auth_str
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_auth_from_url, get_environ_proxies
 
 from kubiya_worker import trust
+from kubiya_worker.doctor import key
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
 from kubiya_worker.process.assembly import enforcer_url
 from kubiya_worker.settings import Settings
@@ -149,7 +150,7 @@ def api_key(settings: Settings) -> Finding:
     if reply.status_code != 200:
         return Finding(WARN, f"the control plane cannot tell ({reply.status_code})")
     told = reply.json()
-    return Finding(PASS, f"organization {told.get('slug') or told.get('name')}, as {told.get('user_email')}")
+    return key.finding(told if isinstance(told, dict) else {}, key.claims(settings.api_key), datetime.now(UTC))
 
 
 def queue(settings: Settings) -> Finding:
@@ -179,11 +180,11 @@ def policy_service(settings: Settings) -> Finding:
     return Finding(PASS, f"{url} answers in {took}")
 
 
-def model(url: str, key: str) -> Finding:
+def model(url: str, token: str) -> Finding:
     """The model list of the OpenAI-compatible endpoint: reachable, and the key is taken."""
     if not url:
         return Finding(WARN, "no model endpoint: only the offline demo model works", "export OPENAI_API_KEY=…")
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         reply = _get(f"{url}/models", headers=headers)
     except requests.RequestException as error:

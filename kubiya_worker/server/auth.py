@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import insert, select
 
@@ -41,6 +41,12 @@ class Keys:
                 return None
             self._known[digest] = found
         return self._known[digest]
+
+    def about(self, key: str) -> dict[str, Any]:
+        """What a key's holder may know of it. A key is its organization's, and may do all that there is in it."""
+        digest = hashed(key)
+        made = self._db.execute(select(schema.api_keys.c.created_at).where(schema.api_keys.c.hash == digest)).scalar()
+        return {"id": digest[:12], "created_at": made, "expires_at": None, "scopes": ["*"]}
 
     def any(self) -> bool:
         return self._db.execute(select(schema.api_keys.c.hash).limit(1)).first() is not None

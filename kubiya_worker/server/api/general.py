@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
-from kubiya_worker.server.http import Call, not_found, reply, route
+from kubiya_worker.server.http import Call, not_found, reply, route, token_of
 from kubiya_worker.server.metrics import exposition
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ async def validate(call: Call) -> Any:
         "user_id": "local",
         "user_email": "local@localhost",
         "user_name": "local user",
+        "key": call.plane.keys.about(token_of(call.request)),
     }
 
 

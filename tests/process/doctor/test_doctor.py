@@ -38,6 +38,8 @@ def test_a_healthy_stack_passes_and_is_left_as_it_was(stack: Stack) -> None:
     }
     assert stack.call("GET", "/worker-queues/default/workers") == []
     assert stack.key not in said
+    told = found["api key"]["message"]
+    assert told.startswith("organization local, as local@localhost, key ") and "with every right in it, made 20" in told
 
 
 def test_a_wrong_key_is_the_first_thing_that_fails(stack: Stack) -> None:

@@ -1,0 +1,83 @@
+"""What a control plane tells of an API key, in one line. Pure.
+
+PROTOCOL A.1 has the organization and the user; scopes, a name and an end are told by some control planes beside them
+(`scopes`, `permissions`, an object `key`), and by tokens that are JSON web tokens in themselves.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from kubiya_worker.doctor.check import PASS, WARN, Finding
+
+EVERYTHING: Final = "*"
+SCOPES: Final = ("scopes", "scope", "permissions")
+ENDS_SOON: Final = 14 * 86_400  # seconds
+SHOWN: Final = 8  # scopes and groups in the line
+
+
+def claims(key: str) -> dict[str, Any]:
+    """What a JSON web token says of itself, unverified; empty for any other key."""
+    parts = key.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        found = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def finding(told: Mapping[str, Any], claimed: Mapping[str, Any], now: datetime) -> Finding:
+    """`told` is the reply of `/auth/validate`, `claimed` what `claims` found in the key."""
+    key = told.get("key")
+    key = key if isinstance(key, dict) else {}
+    places = (key, told, claimed)
+    parts = [f"organization {told.get('slug') or told.get('name')}, as {told.get('user_email')}"]
+    groups = _words(told.get("user_group_names"))
+    parts += [f"groups {_list(groups)}"] if groups else []
+    name = " ".join(str(key[each]) for each in ("name", "prefix", "id") if key.get(each))
+    parts += [f"key {name}"] if name else []
+    scopes = next((words for place in places for each in SCOPES if (words := _words(place.get(each)))), None)
+    if scopes is None:
+        parts.append("its scope is not told")
+    else:
+        parts.append("with every right in it" if EVERYTHING in scopes else f"scope {_list(scopes)}")
+    if key.get("created_at"):
+        parts.append(f"made {str(key['created_at'])[:10]}")
+    end = next(_ends((key.get("expires_at"), told.get("expires_at"), claimed.get("exp"))), None)
+    parts += [f"good until {end:%Y-%m-%d %H:%M} UTC"] if end else []
+    text = ", ".join(parts)
+    if str(told.get("user_status") or "active").lower() != "active":
+        return Finding(WARN, f"{text}; the user is {told['user_status']}", "Use the key of an active user")
+    if end and (end - now).total_seconds() < ENDS_SOON:
+        return Finding(WARN, text, "Make a new key, and set KUBIYA_API_KEY to it")
+    return Finding(PASS, text)
+
+
+def _words(given: Any) -> list[str]:
+    """A list, or words with blanks between, as tokens have them."""
+    if isinstance(given, str):
+        return given.split()
+    return [str(each) for each in given if each] if isinstance(given, list) else []
+
+
+def _list(words: list[str]) -> str:
+    return " ".join(words[:SHOWN]) + (f" and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
+
+
+def _ends(given: tuple[Any, ...]) -> Iterator[datetime]:
+    for each in given:
+        try:
+            if isinstance(each, int | float) and not isinstance(each, bool):
+                yield datetime.fromtimestamp(each, UTC)
+            elif isinstance(each, str) and each:
+                found = datetime.fromisoformat(each)
+                yield found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        except (ValueError, OverflowError, OSError):
+            continue
