@@ -122,6 +122,12 @@ class ControlPlane:
     def get_queue(self, queue_id: str) -> dict[str, Any]:
         return self._object("GET", f"/worker-queues/{quote(queue_id, safe='')}")
 
+    def approvals_waiting(self, queue_id: str) -> int | None:
+        """Of all executions of the queue; None where the control plane does not count them."""
+        found = self._call("GET", f"/worker-queues/{quote(queue_id, safe='')}/metrics", timeout=(5.0, 10.0))
+        number = found.get("approvals_waiting") if isinstance(found, dict) else None
+        return number if isinstance(number, int) else None
+
     def queue_executions(self, queue_id: str) -> list[dict[str, Any]]:
         """The newest few of the queue, of any status."""
         found = self._call("GET", f"/worker-queues/{quote(queue_id, safe='')}/executions?limit=5&status=all")

@@ -172,7 +172,7 @@ async def _serve(
         waiting = {"event_lag": max(control_plane.event_lag, spool.age()), "spool_bytes": spool.bytes}
         return {**condition.snapshot(), **waiting, "events_lost": spool.lost}
 
-    monitor = Monitor(settings, registration, counters, figures)
+    monitor = Monitor(settings, registration, control_plane, counters, figures)
     about = {"slots": settings.max_concurrent_activities, "metrics_url": monitor.url}
     status = StatusFile(settings.status_file, lambda: {**_tasks(counters, cut), **condition.facts(), **about})
     beating = asyncio.create_task(pulse.run())

@@ -58,6 +58,7 @@ METRICS: Final = (
     Metric("model_tokens_total", COUNTER, "Tokens by model and kind", ("model", "kind")),
     Metric("model_cost_usd_total", COUNTER, "Price of model calls, where it is known", ("model",)),
     Metric("tool_calls_total", COUNTER, "Tool calls by tool and outcome", ("tool", "outcome")),
+    Metric("approvals_waiting", GAUGE, "Calls of the queue's executions that wait for a person's yes now", ("queue",)),
     Metric("approvals_requested_total", COUNTER, "Calls that had to wait for a person's yes", ("tool",)),
     Metric("restarts_total", COUNTER, "Restarts of this worker by its supervisor, by reason", ("reason",)),
     Metric("events_held_total", COUNTER, "Events that a workflow keeps, as neither control plane nor disk took them"),
@@ -83,6 +84,7 @@ class Metrics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counters: dict[Key, float] = defaultdict(float)
+        self._gauges: dict[Key, float] = {}
         self._histograms: dict[Key, _Histogram] = defaultdict(_Histogram)
 
     def count(self, name: str, *labels: str, by: float = 1) -> None:
@@ -93,6 +95,15 @@ class Metrics:
         """A counter that somebody else counts."""
         with self._lock:
             self._counters[(_known(name, COUNTER, labels), labels)] = total
+
+    def show(self, name: str, value: float | None, *labels: str) -> None:
+        """A gauge that somebody else knows; None while nobody does, and then there is no such line."""
+        key = (_known(name, GAUGE, labels), labels)
+        with self._lock:
+            if value is None:
+                self._gauges.pop(key, None)
+            else:
+                self._gauges[key] = value
 
     def observe(self, name: str, seconds: float, *labels: str) -> None:
         with self._lock:
@@ -117,8 +128,8 @@ class Metrics:
             yield f"{name}{_labels(metric, info)} 1"
         elif metric.name in gauges or metric.name in totals:
             yield f"{name} {gauges.get(metric.name, totals.get(metric.name, 0)):g}"
-        elif metric.kind == COUNTER:
-            for (key, labels), value in sorted(self._counters.items()):
+        elif metric.kind in (COUNTER, GAUGE):
+            for (key, labels), value in sorted((self._counters if metric.kind == COUNTER else self._gauges).items()):
                 if key == metric.name:
                     yield f"{name}{_labels(metric, labels)} {value:g}"
             if not metric.labels and (metric.name, ()) not in self._counters:

@@ -6,9 +6,10 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from kubiya_worker.control_plane.client import Registration
+from kubiya_worker.control_plane.client import ControlPlane, Registration
 from kubiya_worker.process import metrics
 from kubiya_worker.process.counters import Counters
+from kubiya_worker.process.waiting import Waiting
 from kubiya_worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Monitor:
         self,
         settings: Settings,
         registration: Registration,
+        control_plane: ControlPlane,
         counters: Counters,
         condition: Callable[[], Mapping[str, Any]],
     ) -> None:
@@ -31,6 +33,7 @@ class Monitor:
         self.meter = metrics.Meter(measured)
         self.sdk_port: int | None = None
         self._endpoint: Endpoint | None = None
+        self._waiting: Waiting | None = None
         self._host = settings.metrics_host
         if settings.metrics_port is None:
             return
@@ -44,6 +47,11 @@ class Monitor:
         )
         sdk = functools.partial(scraped, f"http://127.0.0.1:{self.sdk_port}/metrics")
         self._endpoint = Endpoint(settings.metrics_host, settings.metrics_port, condition, [own, sdk])
+        self._waiting = Waiting(
+            control_plane,
+            registration.queue_id or settings.queue_id,
+            lambda number: measured.show("approvals_waiting", number, about[0]),
+        )
 
     @property
     def url(self) -> str | None:
@@ -54,5 +62,7 @@ class Monitor:
         return f"http://{f'[{host}]' if ':' in host else host}:{self._endpoint.port}/metrics"
 
     def close(self) -> None:
+        if self._waiting is not None:
+            self._waiting.close()
         if self._endpoint is not None:
             self._endpoint.close()

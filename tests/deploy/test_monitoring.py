@@ -66,7 +66,7 @@ def program(name: str) -> str | None:
 
 def test_promtool_takes_the_rules(promtool: Path) -> None:
     run = _run(promtool, "check", "rules", "--lint-fatal", str(ALERTS))
-    assert run.returncode == 0 and "SUCCESS: 8 rules found" in run.stdout, run.stdout + run.stderr
+    assert run.returncode == 0 and "SUCCESS: 9 rules found" in run.stdout, run.stdout + run.stderr
 
 
 def test_each_alert_fires_when_it_has_to_and_only_then(promtool: Path, tmp_path: Path) -> None:
@@ -90,6 +90,8 @@ def test_promtool_finds_nothing_to_say_of_our_pages(promtool: Path, stack: Stack
             filled.observe(metric.name, 0.2, *labels)
         elif metric.kind == metrics.COUNTER:
             filled.count(metric.name, *labels)
+        elif labels and metric.name != "info":
+            filled.show(metric.name, 1, *labels)
     page = metrics.exposition(filled, Counters(), dict, 10, ("q", "w"))
     assert set(KNOWN) <= set(re.findall(r"^# TYPE (\S+)", page, re.MULTILINE))
     of_control_plane = requests.get(f"{stack.url}/metrics", timeout=10).text
@@ -153,6 +155,7 @@ def test_a_real_prometheus_scrapes_a_worker_and_the_control_plane(
     assert value("kubiya_worker_ready") == 1 and value("kubiya_worker_slots_free") == 10
     assert (value("sum(temporal_num_pollers)") or 0) > 0, "the SDK's figures are on the same page"
     assert value("kubiya_control_plane_workers_live") == 1
+    wait_until(lambda: value("kubiya_worker_approvals_waiting") == 0, 60, "nothing waits for a person")
     targets = prometheus("targets")["activeTargets"]
     assert {target["lastError"] for target in targets} == {""}
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
@@ -165,4 +168,4 @@ def test_a_real_prometheus_scrapes_a_worker_and_the_control_plane(
 def _evaluated(data: dict[str, Any]) -> bool:
     rules = [rule for group in data.get("groups", []) for rule in group["rules"]]
     assert all(rule["health"] in ("ok", "unknown") for rule in rules), rules
-    return len(rules) == 8 and all(rule["health"] == "ok" for rule in rules)
+    return len(rules) == 9 and all(rule["health"] == "ok" for rule in rules)

@@ -136,6 +136,7 @@ async def metrics(call: Call) -> Any:
         "last_error_at": None,
         "task_queue_backlog": recent.get(ex.PENDING, 0),
         "task_queue_pollers": len(live),
+        "approvals_waiting": call.plane.approvals.waiting(call.organization_id, queue["id"]),
         "last_activity_at": max((w["last_heartbeat"] for w in live), default=None),
         "updated_at": now(),
     }

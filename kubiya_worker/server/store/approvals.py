@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps, now
@@ -81,6 +81,21 @@ class Approvals:
     def pending_of(self, execution_id: str) -> list[Approval]:
         query = select(T).where(T.c.execution_id == execution_id, T.c.status == PENDING)
         return [self._object(row) for row in self._db.execute(query)]
+
+    def waiting(self, organization_id: str, queue_id: str) -> int:
+        """How many of a queue's executions' requests are open and not overdue."""
+        of = schema.executions
+        query = (
+            select(func.count())
+            .select_from(T.join(of, T.c.execution_id == of.c.id))
+            .where(
+                T.c.status == PENDING,
+                T.c.organization_id == organization_id,
+                of.c.queue_id == queue_id,
+                T.c.data.op("->>")("$.expires_at") > datetime.now(UTC).isoformat(),
+            )
+        )
+        return int(self._db.execute(query).scalar() or 0)
 
     def resolve(self, approval: Approval, status: str, changes: dict[str, Any]) -> Approval:
         at = now()

@@ -63,3 +63,29 @@ def test_health_turns_red_when_the_loop_is_blocked_and_green_with_it(stack: Stac
     assert status == 503 and "blocked" in why
     worker.expect("worker.unblocked")
     wait_until(lambda: get(port, "/healthz")[0] == 200, 10, "/healthz is green again")
+
+
+def test_approvals_that_wait_are_told_also_by_a_worker_that_was_started_since(stack: Stack) -> None:
+    """A queue of its own: what other tests leave waiting does not count."""
+    queue = stack.queue("of-approvals")
+
+    def waiting() -> list[str]:
+        return re.findall(
+            r'^kubiya_worker_approvals_waiting\{queue="of-approvals"\} (\d+)$', get(port, "/metrics")[1], re.M
+        )
+
+    port = free_port()
+    worker = stack.worker(queue, KUBIYA_METRICS_PORT=str(port))
+    wait_until(lambda: waiting() == ["0"], 30, "the first count")
+    call = {"name": "save_file", "arguments": {"path": "x", "content": "y"}}
+    script = json.dumps([{"text": "", "tools": [call]}, {"text": "done"}])
+    execution = stack.execute(f"demo:script {script}", queue=queue)
+    asked = stack.first(execution, "approval_requested")
+    worker.kill()
+    port = free_port()
+    again = stack.worker(queue, KUBIYA_METRICS_PORT=str(port))
+    wait_until(lambda: waiting() == ["1"], 30, "the count of another worker")
+    stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
+    stack.wait(execution)
+    wait_until(lambda: waiting() == ["0"], 30, "the count after the answer")
+    again.kill()

@@ -1,0 +1,44 @@
+"""How many calls of the queue wait for a person's yes: asked of the control plane, which alone knows.
+
+A worker that counted by itself would forget at its restart, and would not hear of answers that others get. So all
+workers of a queue tell the same number, and while the control plane does not say, none.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from kubiya_worker.control_plane.client import ControlPlane
+from kubiya_worker.control_plane.errors import ControlPlaneError
+
+log = structlog.get_logger()
+
+EVERY: Final = 15.0  # seconds
+SELDOM: Final = 300.0  # seconds, while it is a control plane that does not count them
+
+
+class Waiting:
+    """Asks in a thread of its own until it is closed; `tell` gets the number, or None."""
+
+    def __init__(self, control_plane: ControlPlane, queue_id: str, tell: Callable[[int | None], None]) -> None:
+        self._control_plane, self._queue_id, self._tell = control_plane, queue_id, tell
+        self._stop = threading.Event()
+        threading.Thread(target=self._run, name="approvals-waiting", daemon=True).start()
+
+    def close(self) -> None:
+        self._stop.set()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                number = self._control_plane.approvals_waiting(self._queue_id)
+                pause = SELDOM if number is None else EVERY
+            except ControlPlaneError as error:
+                log.debug("approvals.not_counted", error=error.message)
+                number, pause = None, EVERY
+            self._tell(number)
+            self._stop.wait(pause)
