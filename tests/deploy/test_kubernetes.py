@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kubiya_worker.settings import resolve
+from kubiya_worker.settings import Settings, resolve
 from kubiya_worker.settings.table import OPTIONS
 from scripts import chart
 
@@ -65,8 +65,11 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "podLabels": {"team": "ops"},
         "env": [{"name": "AWS_REGION", "value": "eu-central-1"}],
     },
+    "no spool": {**BASE, "spoolMaxBytes": 0},
+    "a spool that stays": {**BASE, "spoolVolume": {"persistentVolumeClaim": {"claimName": "spool"}}},
     "settings": {
         **BASE,
+        "spoolMaxBytes": 5_000_000_001,
         "logFormat": "json",
         "debug": False,
         "payloadStorageFrom": 2_000_000,
@@ -196,7 +199,9 @@ def test_pods_keep_to_the_restricted_pod_security_standard(source: Any) -> None:
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
         assert not any(pod.get(name) for name in ("hostNetwork", "hostPID", "hostIPC"))
-        assert all(set(volume) - {"name"} <= {"emptyDir", "configMap"} for volume in pod["volumes"])
+        assert all(
+            set(volume) - {"name"} <= {"emptyDir", "configMap", "persistentVolumeClaim"} for volume in pod["volumes"]
+        )
         for container in pod["containers"]:
             context = container["securityContext"]
             assert context["capabilities"] == {"drop": ["ALL"]}
@@ -211,6 +216,23 @@ def test_a_pod_has_more_time_to_end_than_its_worker_takes(source: Any) -> None:
     for pod in pods:
         env = {e["name"]: e.get("value") for e in pod["containers"][0]["env"]}
         assert pod["terminationGracePeriodSeconds"] >= float(env["KUBIYA_GRACE_PERIOD"]) + 10
+
+
+@pytest.mark.parametrize("source", ALL)
+def test_a_pod_that_reaches_the_cap_of_its_spool_is_not_evicted(source: Any) -> None:
+    """Kubernetes evicts a pod whose emptyDir is past its limit; the worker keeps to its own cap, which is below it."""
+    for deployment in (each for each in objects(source()) if each["kind"] == "Deployment"):
+        pod = deployment["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        told = {each["name"]: each.get("value") for each in container["env"]}
+        cap = int(told.get("KUBIYA_SPOOL_MAX_BYTES") or Settings("q", "k").spool_max_bytes)
+        volumes = {each["name"]: each for each in pod["volumes"]}
+        mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+        assert ("spool" in volumes) == ("spool" in mounts) == ("KUBIYA_SPOOL" in told) == (cap > 0)
+        if cap and "emptyDir" in volumes["spool"]:
+            assert told["KUBIYA_SPOOL"] == mounts["spool"]
+            limit = volumes["spool"]["emptyDir"]["sizeLimit"]
+            assert limit.endswith("Mi") and 1.2 * cap < int(limit[:-2]) * 2**20 < 4 * cap + 2**25, (limit, cap)
 
 
 @pytest.mark.parametrize("source", ALL)
