@@ -77,6 +77,15 @@ class _Inbound(ActivityInboundInterceptor):
             raise
 
 
+def unfinished(worker: Worker) -> int | None:
+    """Steps that run, or whose end Temporal has not been told; None when the library does not say."""
+    try:
+        inner = worker._activity_worker
+        return len(inner._running_activities) if inner else None
+    except AttributeError:  # private parts of the library, which may change
+        return None
+
+
 def _failure() -> ApplicationError:
     return ApplicationError(TEXT, type=SHUTDOWN, category=ApplicationErrorCategory.BENIGN)  # benign: no traceback
 

@@ -106,8 +106,10 @@ class Process:
 
 
 class Stack:
-    def __init__(self, folder: Path, *, persistent: bool = False) -> None:
+    def __init__(self, folder: Path, *, persistent: bool = False, ends_polls: bool = False) -> None:
+        """`ends_polls`: Temporal itself ends the polls of a worker that leaves, as ours does and a cluster's may."""
         self.folder = folder
+        self.ends_polls = ends_polls
         self.persistent = persistent
         self.temporal_port, self.port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -146,6 +148,8 @@ class Stack:
         argv = [binary, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(self.temporal_port)]
         if self.persistent:
             argv += ["--db-filename", str(self.folder / "temporal.db")]
+        if self.ends_polls:
+            argv += ["--dynamic-config-value", "frontend.enableCancelWorkerPollsOnShutdown=true"]
         self.temporal = self.start([*argv, "--log-level", "error"])
         wait_until(lambda: _listens(self.temporal_port), 30, "Temporal listens")
         return self.temporal

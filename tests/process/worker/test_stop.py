@@ -176,6 +176,16 @@ def test_a_signal_while_temporal_is_away_ends_with_0(start: Start) -> None:
         assert [g.body["exit_code"] for g in plane.expect("/disconnect")] == [0]
 
 
+def test_polls_that_a_hanging_temporal_does_not_end_do_not_hold_the_exit(tmp_path: Path) -> None:
+    with Stack(tmp_path, ends_polls=True) as stack:
+        worker = stack.worker()
+        assert stack.temporal
+        stack.temporal.signal(signal.SIGSTOP)
+        worker.signal(signal.SIGQUIT)
+        assert worker.wait(45) == 0, worker.lines
+        worker.expect("worker.drained_without_temporal")
+
+
 def test_a_namespace_that_is_not_there_is_a_configuration_error(start: Start, plane: ScriptedPlane) -> None:
     worker = start(plane.url, TEMPORAL_NAMESPACE="nowhere")
     assert worker.wait() == 78, worker.lines
