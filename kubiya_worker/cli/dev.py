@@ -13,6 +13,7 @@ from kubiya_worker.cli.terminal import Paint
 from kubiya_worker.errors import UsageError
 from kubiya_worker.launch.stack import NAMES, Facts, Options, Stack
 from kubiya_worker.launch.state import default_folder
+from kubiya_worker.launch.temporal_server import ORIGINS
 from kubiya_worker.settings.kinds import queue_id as parse_queue
 
 PORT = click.IntRange(0, 65535)
@@ -49,6 +50,7 @@ class Screen:
             ("dashboard", facts.control_plane_url + key),
             ("control plane", facts.control_plane_url),
             ("Temporal", facts.temporal_address + (f", page {facts.temporal_ui_url}" if facts.temporal_ui_url else "")),
+            *([("payloads", f"encrypted; its page reads them while `{_codec(facts)}` runs")] if _codec(facts) else []),
             ("logs", f"{str(facts.logs).replace(home + '/', '~/', 1)}/"),
         ]
         for name, value in rows:
@@ -74,6 +76,14 @@ class Screen:
 
     def _say(self, text: str) -> None:
         print(f"kubiya dev: {text}", file=sys.stderr, flush=True)
+
+
+def _codec(facts: Facts) -> str:
+    """What has to run so that Temporal's page can read encrypted payloads; empty when there are none, or no page."""
+    if not facts.encrypted or not facts.temporal_ui_url:
+        return ""
+    known = facts.temporal_ui_url in ORIGINS
+    return "kubiya server codec" + ("" if known else f" --origin {facts.temporal_ui_url}")
 
 
 @click.command()

@@ -11,6 +11,9 @@ import click
 
 from kubiya_worker.errors import ConfigurationError, Unavailable, UsageError
 from kubiya_worker.launch.local import check_server_installed
+from kubiya_worker.launch.temporal_server import CODEC_PORT, ORIGINS
+
+PORT = click.IntRange(0, 65535)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,7 +39,7 @@ def start(arguments: tuple[str, ...]) -> None:
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address to listen on; beyond loopback with a token."
 )
-@click.option("--port", default=8081, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option("--port", default=CODEC_PORT, show_default=True, type=PORT, help="0 takes a free one.")
 @click.option("--origin", "origins", multiple=True, help="Of Temporal's page. [default: http://localhost:8233]")
 @click.option("--token-file", help="File (0600) with the token that must come as Authorization: Bearer.")
 def codec(host: str, port: int, origins: tuple[str, ...], token_file: str | None) -> None:
@@ -63,7 +66,7 @@ def codec(host: str, port: int, origins: tuple[str, ...], token_file: str | None
         raise UsageError(f"Whoever reaches {host} would read what is encrypted", remedy="Give it a --token-file")
     app = codec_server.create_app(
         Codec(payloads.keys, compress=payloads.options.compression == "zlib"),
-        origins or ("http://localhost:8233", "http://127.0.0.1:8233"),
+        origins or ORIGINS,
         token,
     )
     config = uvicorn.Config(

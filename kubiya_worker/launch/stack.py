@@ -37,6 +37,7 @@ from kubiya_worker.launch.guard import Child
 from kubiya_worker.launch.local import check_server_installed, payload_variables, worker_argv
 from kubiya_worker.launch.ports import HOST, claim
 from kubiya_worker.launch.state import State
+from kubiya_worker.payloads.converter import KEYS_VARIABLE, STORAGE_VARIABLE
 
 TEMPORAL, CONTROL_PLANE, WORKER = "temporal", "control-plane", "worker"
 NAMES: Final = {TEMPORAL: "Temporal", CONTROL_PLANE: "The control plane", WORKER: "The worker"}
@@ -77,6 +78,7 @@ class Facts:
     control_plane_url: str
     temporal_address: str
     temporal_ui_url: str | None
+    encrypted: bool  # what Temporal keeps
     queue: str
     api_key: str = field(repr=False)
     env_file: Path
@@ -196,6 +198,7 @@ class Stack:
         options, state = self._options, self._state
         check_server_installed()
         self._payloads = payload_variables(self._environ)
+        self._encrypted = bool(self._payloads.get(KEYS_VARIABLE))
         self._databases = state.databases(ephemeral=options.ephemeral)
         temporal_server.check_database(self._databases / "control-plane.db")
         if not options.temporal_address:
@@ -226,6 +229,7 @@ class Stack:
                 ui_port=self._ui_port,
                 database=database,
                 namespace=self._options.namespace,
+                encrypted=self._encrypted,
             )
             plain = {k: v for k, v in self._environ.items() if k in ("PATH", "HOME", "TMPDIR", "LANG", "TZ")}
             self._spawn(TEMPORAL, argv, plain, umask=0o077)  # its database is nobody else's to read
@@ -300,6 +304,7 @@ class Stack:
             control_plane_url=self._url,
             temporal_address=self._temporal,
             temporal_ui_url=f"http://{HOST}:{self._ui_port}" if self._ui_port else None,
+            encrypted=self._encrypted,
             queue=self._options.queue,
             api_key=self._key,
             env_file=self._state.env_file,
@@ -314,6 +319,8 @@ class Stack:
                 "CONTROL_PLANE_GATEWAY_URL": self._url,  # it would win over the line above if the shell had another
                 "QUEUE_ID": self._options.queue,
                 "TEMPORAL_ADDRESS": self._temporal,
+                # Another worker, or a codec server, has to read what these write.
+                **{name: self._payloads[name] for name in (KEYS_VARIABLE, STORAGE_VARIABLE) if name in self._payloads},
             }
         )
         self._state.announce({"control_plane_url": self._url, "temporal_address": self._temporal})

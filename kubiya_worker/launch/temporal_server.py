@@ -14,6 +14,10 @@ from typing import Final
 from kubiya_worker.errors import ConfigurationError
 
 HOST: Final = "127.0.0.1"
+CODEC_PORT: Final = 8081  # of `kubiya server codec`
+UI_PORT: Final = 8233
+ORIGINS: Final = (f"http://localhost:{UI_PORT}", f"http://{HOST}:{UI_PORT}")  # of its page, by default
+CODEC_ENDPOINT: Final = f"http://{HOST}:{CODEC_PORT}"
 TABLE: Final = "namespaces"  # of the dev server; one that it fills when it has made all
 MAGIC: Final = b"SQLite format 3\0"
 
@@ -50,11 +54,22 @@ def find_program(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def arguments(
-    program: Path, *, port: int, ui_port: int | None, database: Path | None, namespace: str = "default"
+    program: Path,
+    *,
+    port: int,
+    ui_port: int | None,
+    database: Path | None,
+    namespace: str = "default",
+    encrypted: bool = False,
 ) -> list[str]:
-    """The dev server's command line. `database` None keeps everything in memory, `ui_port` None has no web page."""
+    """The dev server's command line. `database` None keeps everything in memory, `ui_port` None has no web page.
+
+    With `encrypted` payloads its page asks the codec server, which whoever has the keys may start or not.
+    """
     argv = [str(program), "server", "start-dev", "--ip", HOST, "--port", str(port), "--log-level", "warn"]
     argv += ["--headless"] if ui_port is None else ["--ui-port", str(ui_port)]
+    if encrypted and ui_port is not None:
+        argv += ["--ui-codec-endpoint", CODEC_ENDPOINT]
     if database is not None:
         argv += ["--db-filename", str(database)]
     if namespace != "default":
