@@ -17,9 +17,9 @@ from typing import Final
 
 from temporalio import activity
 
-from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.spool import Spool, without_pieces
+from kubiya_worker.control_plane.writer import Writer
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol.execution import Member
 
@@ -70,7 +70,7 @@ class Publisher:
 
     def __init__(
         self,
-        control_plane: ControlPlane,
+        writer: Writer,
         execution_id: str,
         *,
         hold: bool = False,
@@ -78,7 +78,7 @@ class Publisher:
         spool: Spool | None = None,
         behind: Sequence[str] = (),
     ) -> None:
-        self._control_plane = control_plane
+        self._writer = writer
         self._execution_id = execution_id
         self._stream = member.stream if member else execution_id
         self._member = member
@@ -160,9 +160,7 @@ class Publisher:
                 self._sending = merge_chunks(self._queue[:BATCH])
                 del self._queue[:BATCH]
             try:
-                await asyncio.to_thread(
-                    self._control_plane.publish, *on_stream(self._execution_id, self._member, self._sending)
-                )
+                await self._writer.publish(*on_stream(self._execution_id, self._member, self._sending))
             except ControlPlaneError as error:
                 if not error.retryable:
                     self._spool.lose(len(self._sending), f"refused: {error}")

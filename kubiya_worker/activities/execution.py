@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 from kubiya_worker.activities.events import on_stream
 from kubiya_worker.activities.keeping import session_writes
 from kubiya_worker.activities.runtime import Runtime
-from kubiya_worker.activities.session import as_fault, ask, require_sent, tell
+from kubiya_worker.activities.session import as_fault, ask, require_sent
 from kubiya_worker.control_plane import writes
 from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import events as ev
@@ -66,7 +66,7 @@ class ExecutionActivities:
         }
         event = ev.event(f"approval_requested:{asked.approval_id}", ev.APPROVAL_REQUESTED, data)
         event |= {"after": asked.behind} if asked.behind else {}
-        await ask(control_plane.publish, *on_stream(asked.execution_id, asked.member, [event]))
+        await as_fault(self._runtime.writer.publish(*on_stream(asked.execution_id, asked.member, [event])))
 
     @activity.defn(name=names.CHECK_APPROVAL)
     async def check_approval(self, approval_id: str) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class ExecutionActivities:
         if report.patch:
             await ask(control_plane.patch_execution, report.execution_id, **report.patch)
         if report.events:
-            await ask(control_plane.publish, *on_stream(report.execution_id, report.member, report.events))
+            await as_fault(self._runtime.writer.publish(*on_stream(report.execution_id, report.member, report.events)))
 
     @activity.defn(name=names.END_EXECUTION)
     async def end_execution(self, report: calls.ReportInput) -> None:
@@ -101,16 +101,16 @@ class ExecutionActivities:
             keeping = session_writes(control_plane, execution_id, report.messages, first=report.first, **about)
             try:
                 for part in await as_fault(keeping):
-                    await ask(control_plane.write, part)
+                    await as_fault(self._runtime.writer.write(part))
             except ApplicationError as error:
                 if not error.non_retryable:
                     raise
                 activity.logger.warning("session.refused %s", error, extra={"execution_id": execution_id})
-        await tell(
-            control_plane,
+        last = [
             [writes.events(execution_id, report.events)] if report.events else [],
             [writes.execution(execution_id, **report.patch)] if report.patch else [],
-        )
+        ]
+        await as_fault(self._runtime.writer.stages(*last))
         self._runtime.forget(execution_id)
 
     @activity.defn(name=names.END_MEMBER)
@@ -120,7 +120,7 @@ class ExecutionActivities:
         require_sent(self._runtime.spool, end.member.stream)
         if end.events or end.behind:
             shown = on_stream(end.execution_id, end.member, end.events)
-            await ask(control_plane.publish, *shown, end.behind)
+            await as_fault(self._runtime.writer.publish(*shown, end.behind))
         if end.tool_records:
             about = {"execution_id": end.member.stream, "metadata": end.member.about()}
             records = [

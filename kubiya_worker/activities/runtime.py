@@ -16,6 +16,7 @@ from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.transcripts import Transcripts
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.spool import Spool
+from kubiya_worker.control_plane.writer import Writer
 from kubiya_worker.models import Models
 from kubiya_worker.protocol.calls import Context, ModelInput, ToolInput
 from kubiya_worker.tools import programs
@@ -76,6 +77,10 @@ class Runtime:
     enforcer: Enforcer | None = None  # the external policy service; None: there is none
 
     @cached_property
+    def writer(self) -> Writer:
+        return Writer(self.control_plane)
+
+    @cached_property
     def redactor(self) -> Redactor:
         return Redactor(self.secrets)
 
@@ -91,7 +96,7 @@ class Runtime:
     def publisher(self, call: ModelInput | ToolInput, context: Context) -> Publisher:
         """For the events of one step."""
         return Publisher(
-            self.control_plane,
+            self.writer,
             call.execution_id,
             hold=call.hold,
             member=context.member,

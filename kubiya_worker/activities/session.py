@@ -15,7 +15,6 @@ from kubiya_worker.activities.keeping import from_session, session_writes
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.activities.tool import tool_environment, workspace_of
 from kubiya_worker.control_plane import writes
-from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.control_plane.writes import Write
@@ -54,16 +53,6 @@ def require_sent(spool: Spool, stream: str) -> None:
     if spool.holds(stream):
         spool.hurry()
         raise ApplicationError("Events of it wait on disk for the control plane", type="EventsWait")
-
-
-async def tell(control_plane: ControlPlane, *stages: list[Write]) -> list[dict[str, Any]]:
-    """Make writes, a stage after the other; the answers in order. In one request where the control plane takes that."""
-    if names.FEATURE_BATCH in control_plane.features and any(stages):
-        return await ask(control_plane.write_batch, [write for stage in stages for write in stage])
-    answers: list[dict[str, Any]] = []
-    for stage in stages:
-        answers += await asyncio.gather(*(ask(control_plane.write, write) for write in stage))
-    return answers
 
 
 class SessionActivities:
@@ -151,32 +140,30 @@ class SessionActivities:
     async def _show_start(
         self, given: ex.ExecutionInput, begin: calls.BeginInput, context: calls.Context, notices: list[str]
     ) -> None:
-        control_plane, execution_id = self._runtime.control_plane, given.execution_id
+        execution_id = given.execution_id
         metadata = {**context.metadata, "model": context.model_id, "model_label": context.model_label}
         first = _first_events(execution_id, begin.first_message, context, notices)
-        await tell(
-            control_plane,
-            [
-                writes.execution(execution_id, status=ex.RUNNING, started_at=ev.now(), execution_metadata=metadata),
-                writes.events(execution_id, first),
-                *_agent_status("dynamic" if given.definition else given.kind, given.agent_id, ex.RUNNING),
-            ],
-        )
+        begun = [
+            writes.execution(execution_id, status=ex.RUNNING, started_at=ev.now(), execution_metadata=metadata),
+            writes.events(execution_id, first),
+            *_agent_status("dynamic" if given.definition else given.kind, given.agent_id, ex.RUNNING),
+        ]
+        await as_fault(self._runtime.writer.stages(begun))
 
     @activity.defn(name=names.END_TURN)
     async def end_turn(self, turn: calls.TurnInput) -> calls.TurnResult:
         """Persist the session, post the turn, learn the next status; close the execution when it is final."""
-        control_plane, execution_id = self._runtime.control_plane, turn.execution_id
+        control_plane, writer, execution_id = self._runtime.control_plane, self._runtime.writer, turn.execution_id
         require_sent(self._runtime.spool, execution_id)
         keeping = session_writes(
             control_plane, execution_id, turn.messages, first=turn.first, user_id=turn.user_id, turn=turn.turn
         )
         *parts, last = await as_fault(keeping)
         for part in parts:
-            await ask(control_plane.write, part)
+            await as_fault(writer.write(part))
         records = [{**record, "turn_id": turn.turn_record.get("turn_id")} for record in turn.tool_records]
         if turn.behind:  # in a request of its own, which may have to wait
-            await ask(control_plane.publish, execution_id, turn.events, turn.behind)
+            await as_fault(writer.publish(execution_id, turn.events, turn.behind))
         stages = [
             [writes.events(execution_id, turn.events)] if turn.events and not turn.behind else [],
             [
@@ -190,13 +177,13 @@ class SessionActivities:
         if at_once and turn.turn_record:
             expected = (ex.COMPLETED, ex.WAITING)
             stages += [[replace(w, if_status=status) for w in _outcome(turn, status)] for status in expected]
-        answers = await tell(control_plane, *stages)
+        answers = await as_fault(writer.stages(*stages))
         decided = answers[decided_at] if turn.turn_record else {}
         status = turn.force_status or await self._next_status(execution_id, decided)
         if turn.more_input and status == ex.COMPLETED:
             status = ex.RUNNING
         if not (at_once and any(answers[decided_at + 1 :])):
-            await tell(control_plane, _outcome(turn, status))
+            await as_fault(writer.stages(_outcome(turn, status)))
         if ex.is_final(status):
             self._runtime.forget(execution_id)
         return calls.TurnResult(status)
@@ -208,7 +195,7 @@ class SessionActivities:
         plane = self._runtime.control_plane
         keeping = session_writes(plane, kept.execution_id, kept.messages, first=kept.first, **about)
         for part in await as_fault(keeping):
-            await ask(plane.write, part)
+            await as_fault(self._runtime.writer.write(part))
 
     async def _next_status(self, execution_id: str, decided: dict[str, Any]) -> str:
         """What the control plane makes of the turn; one that does not say so at once is asked a few times."""

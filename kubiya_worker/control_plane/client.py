@@ -7,14 +7,14 @@ reply announced it (`features`), and composed from the published routes otherwis
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 from urllib.parse import quote
 
 from kubiya_worker import __version__
 from kubiya_worker.control_plane import errors, writes
-from kubiya_worker.control_plane.wire import Wire
+from kubiya_worker.control_plane.wire import Wire, detail_of, encoded
 from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import names
@@ -23,6 +23,12 @@ from kubiya_worker.protocol.events import Event
 log = logging.getLogger(__name__)
 
 API: Final = "/api/v1"
+TOGETHER_BYTES: Final = 1_000_000  # of several groups in one request; a larger group goes alone
+
+
+Outcome = (
+    list[dict[str, Any]] | errors.ControlPlaneError
+)  # of a group of writes: an answer to each, or why there is none
 
 
 @dataclass(frozen=True)
@@ -273,10 +279,42 @@ class ControlPlane:
                 return {}
             raise
 
-    def write_batch(self, batch: Sequence[Write]) -> list[dict[str, Any]]:
-        """All or nothing, in one request; for a control plane with the feature `batch`. Raises for what is refused."""
-        answered = self._object("POST", "/batch", {"requests": [write.request() for write in batch]})
-        return [dict(answer or {}) for answer in answered["answers"]]
+    def write_groups(self, groups: Sequence[Sequence[Write]]) -> list[Outcome]:
+        """Make groups of writes, each of them all or nothing, in order; the outcome of each. Raises nothing.
+
+        A group of several is for a control plane with the feature `batch`, several groups for one with `batch_groups`.
+        """
+        if len(groups) == 1:
+            return [self._write_group(groups[0])]
+        outcomes: list[Outcome] = []
+        for part, body in _packed(groups):
+            outcomes += self._write_together(part, body) if len(part) > 1 else [self._write_group(part[0])]
+        return outcomes
+
+    def _write_group(self, group: Sequence[Write]) -> Outcome:
+        try:
+            if len(group) == 1:
+                return [self.write(group[0])]
+            answered = self._object("POST", "/batch", {"requests": [write.request() for write in group]})
+            return _answers(answered)
+        except errors.ControlPlaneError as error:
+            return error
+
+    def _write_together(self, groups: Sequence[Sequence[Write]], body: bytes) -> list[Outcome]:
+        try:
+            told = self._object("POST", "/batch", body)["groups"]
+        except errors.Refused:  # one of them spoils the whole request: then at least only that one is refused
+            return [self._write_group(group) for group in groups]
+        except errors.ControlPlaneError as error:
+            return [errors.copied(error) for _ in groups]
+        return [self._outcome(group, one) for group, one in zip(groups, told, strict=True)]
+
+    def _outcome(self, group: Sequence[Write], told: dict[str, Any]) -> Outcome:
+        if "answers" in told:
+            return _answers(told)
+        status, first = int(told["status"]), group[0]
+        what = f"{first.method} {self.base_url}{API}{first.path}"
+        return errors.from_status(status, f"{what} answered {status}: {detail_of(told)}", None)
 
     # -- the wire
 
@@ -309,3 +347,27 @@ class ControlPlane:
         headers: dict[str, str] | None = None,
     ) -> Any:
         return self._wire.call(method, f"{self.base_url}{prefix}{path}", body, timeout=timeout, headers=headers)
+
+
+def _answers(told: dict[str, Any]) -> list[dict[str, Any]]:
+    return [dict(answer or {}) for answer in told["answers"]]
+
+
+def _packed(groups: Sequence[Sequence[Write]]) -> Iterator[tuple[list[Sequence[Write]], bytes]]:
+    """Neighbouring groups that fit into one request, and its body."""
+    part: list[Sequence[Write]] = []
+    texts: list[bytes] = []
+    size = 0
+    for group in groups:
+        text = encoded([write.request() for write in group])
+        if part and size + len(text) > TOGETHER_BYTES:
+            yield part, _groups(texts)
+            part, texts, size = [], [], 0
+        part.append(group)
+        texts.append(text)
+        size += len(text)
+    yield part, _groups(texts)
+
+
+def _groups(texts: Sequence[bytes]) -> bytes:
+    return b'{"groups":[' + b",".join(texts) + b"]}"

@@ -53,3 +53,8 @@ def from_status(status: int, message: str, retry_after: float | None) -> Control
     if status in RETRYABLE_STATUS or status >= 500:
         return Unreachable(message, remedy="It is tried again", status=status, retry_after=retry_after)
     return Refused(message, status=status)
+
+
+def copied(error: ControlPlaneError) -> ControlPlaneError:
+    """For somebody else to raise: a traceback is one raiser's own."""
+    return type(error)(error.message, remedy=error.remedy, status=error.status, retry_after=error.retry_after)

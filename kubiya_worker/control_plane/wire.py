@@ -56,8 +56,11 @@ class Wire:
         timeout: tuple[float, float] | None = None,
         headers: dict[str, str] | None = None,
     ) -> Any:
-        """What the answer holds; None when it is empty. `timeout`: seconds to connect, and to wait for bytes."""
-        data = None if body is None else json.dumps(body, separators=(",", ":"), default=str).encode()
+        """What the answer holds; None when it is empty. `timeout`: seconds to connect, and to wait for bytes.
+
+        A `body` of bytes is JSON already.
+        """
+        data = body if body is None or isinstance(body, bytes) else encoded(body)
         sent = {**self._headers, **(headers or {})}
         if data is not None:
             sent["Content-Type"] = "application/json"
@@ -117,6 +120,10 @@ class Wire:
         return reply
 
 
+def encoded(body: Any) -> bytes:
+    return json.dumps(body, separators=(",", ":"), default=str).encode()
+
+
 def _manager(base_url: str, direct: bool) -> urllib3.PoolManager:
     """Proxies and CA bundles are read from the environment once, not at each call."""
     bundle = trust.bundle(os.environ) or DEFAULT_CA_BUNDLE_PATH
@@ -134,16 +141,20 @@ def _manager(base_url: str, direct: bool) -> urllib3.PoolManager:
 
 
 def _detail(reply: urllib3.BaseHTTPResponse) -> str:
-    """What the server says is wrong, in one line (PROTOCOL A.1)."""
     try:
-        detail = json.loads(reply.data).get("detail")
+        return detail_of(json.loads(reply.data)) or reply.reason or "no reason given"
     except (ValueError, AttributeError):
         return reply.reason or "no reason given"
+
+
+def detail_of(told: dict[str, Any]) -> str:
+    """What the server says is wrong, in one line (PROTOCOL A.1)."""
+    detail = told.get("detail")
     if isinstance(detail, dict):
         detail = " ".join(str(detail[k]) for k in ("message", "hint") if detail.get(k))
     elif isinstance(detail, list):
         detail = "; ".join(f"{'.'.join(map(str, d.get('loc', ())))}: {d.get('msg')}" for d in detail)
-    return str(detail or reply.reason)[:500]
+    return str(detail or "")[:500]
 
 
 def _skew(stamp: str | None) -> float | None:

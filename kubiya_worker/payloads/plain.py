@@ -22,8 +22,17 @@ class ShallowEncoder(AdvancedJSONEncoder):
         return super().default(o)
 
 
+_OWN = JSONPlainPayloadConverter(encoder=ShallowEncoder)
+_CONVERTERS = CompositePayloadConverter(
+    *(
+        _OWN if isinstance(one, JSONPlainPayloadConverter) else one
+        for one in DefaultPayloadConverter.default_encoding_payload_converters
+    )
+).converters
+
+
 class PlainConverter(CompositePayloadConverter):
+    """Made anew for every workflow task and activity; what it is made of has no state."""
+
     def __init__(self) -> None:
-        own = JSONPlainPayloadConverter(encoder=ShallowEncoder)
-        defaults = DefaultPayloadConverter.default_encoding_payload_converters
-        super().__init__(*(own if isinstance(one, JSONPlainPayloadConverter) else one for one in defaults))
+        self.converters = _CONVERTERS

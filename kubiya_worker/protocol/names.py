@@ -87,6 +87,7 @@ FEATURE_TURN_STATUS: Final = "turn_status"  # POST /analytics/turns answers with
 FEATURE_APPROVAL_SIGNAL: Final = "approval_signal"  # an answered approval arrives as the signal `resolve_approval`
 FEATURE_SESSION_PARTS: Final = "session_parts"  # POST /executions/{id}/session takes `first`: the rest of a session
 FEATURE_BATCH: Final = "batch"  # POST /batch: several writes in one request, all or nothing
+FEATURE_BATCH_GROUPS: Final = "batch_groups"  # and several of those, of different executions, in one request
 FEATURE_BATCH_IF: Final = "batch_if_status"  # an entry of it can depend on what the turn before it came to
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 RISKS: Final = ("low", "medium", "high", "critical")
@@ -37,7 +37,7 @@ class ToolSpec:
     named: bool = False
 
     def wire(self) -> dict[str, Any]:
-        return {**asdict(self), "effects": list(self.effects)}
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"effects": list(self.effects)}
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> ToolSpec:

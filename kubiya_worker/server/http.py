@@ -46,6 +46,9 @@ class ApiError(Exception):
         self.status, self.detail = status, detail
 
 
+REFUSALS: Final = (ApiError, Taken, TooLarge, DatabaseError)
+
+
 def not_found(what: str, key: str) -> ApiError:
     return ApiError(404, f"{what} {key!r} not found")
 
@@ -205,17 +208,24 @@ async def answered(request: Request, answer: Callable[[], Awaitable[Any]], statu
     try:
         content = await answer()
         return content if isinstance(content, Response) else reply(content, status)
-    except ApiError as error:
-        return reply({"detail": error.detail}, error.status)
-    except Taken as error:
-        return reply({"detail": f"The name {str(error)!r} is taken"}, 409)
-    except TooLarge as error:
-        return reply({"detail": str(error)}, 413)
-    except DatabaseError as error:
-        log.error("database.failed path=%s error=%s", request.url.path, error.orig)
-        return reply({"detail": f"The database cannot be used: {error.orig}. Check the disk"}, 503)
     except ClientDisconnect:
         return Response(status_code=400)  # nobody is there to read it
+    except REFUSALS as error:
+        status, detail = refusal(error, request.url.path)
+        return reply({"detail": detail}, status)
+
+
+def refusal(error: Exception, path: str) -> tuple[int, Any]:
+    """Status and `detail` for one of REFUSALS."""
+    if isinstance(error, ApiError):
+        return error.status, error.detail
+    if isinstance(error, Taken):
+        return 409, f"The name {str(error)!r} is taken"
+    if isinstance(error, TooLarge):
+        return 413, str(error)
+    assert isinstance(error, DatabaseError)
+    log.error("database.failed path=%s error=%s", path, error.orig)
+    return 503, f"The database cannot be used: {error.orig}. Check the disk"
 
 
 async def received(request: Request) -> bytes:

@@ -77,15 +77,14 @@ async def _die_when_started(entry: Entry) -> None:
     from kubiya_worker.activities import events
 
     published = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    original = events.ControlPlane.publish
+    original = events.Writer.publish
 
-    def publish(self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = original(self, *args, **kwargs)
-        loop.call_soon_threadsafe(published.set)
+    async def publish(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = await original(self, *args, **kwargs)
+        published.set()
         return result
 
-    events.ControlPlane.publish = publish  # type: ignore[method-assign]
+    events.Writer.publish = publish  # type: ignore[method-assign]
     await published.wait()
     die(entry)
 

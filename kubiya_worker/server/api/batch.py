@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from starlette.routing import Match, Route
 
-from kubiya_worker.server.http import ApiError, Call, Write, invalid, route
+from kubiya_worker.server.http import REFUSALS, ApiError, Call, Write, invalid, refusal, route
 
 PREFIX: Final = "/api/v1"
 MOST: Final = 20  # requests in a batch
+MOST_GROUPS: Final = 50
 
 
 def routes(single: Iterable[Route]) -> list[Route]:
@@ -24,16 +25,36 @@ def routes(single: Iterable[Route]) -> list[Route]:
         """All or nothing. The first request that is refused is the reply; a 404 of one with `optional` is not.
 
         One with `if_status` is made only when the turn before it came to that `next_status`; null answers it otherwise.
+        `groups` in place of `requests`: several batches, each for itself, with an answer or a refusal of its own.
         """
-        given = call.fields({"requests": list}).get("requests")
-        if given is None:
-            raise invalid("requests", "Field required", "missing")
-        if len(given) > MOST:
-            raise invalid("requests", f"at most {MOST} requests", "too_long")
-        with call.plane.database.transaction():
-            return {"answers": _answers(call, writes, given)}
+        given = call.fields({"requests": list, "groups": list})
+        groups = given.get("groups")
+        if groups is None:
+            return _batch(call, writes, given.get("requests"))
+        if len(groups) > MOST_GROUPS:
+            raise invalid("groups", f"at most {MOST_GROUPS} groups", "too_long")
+        return {"groups": [_group(call, writes, group) for group in groups]}
 
     return [route("POST", "/batch", batch)]
+
+
+def _group(call: Call, writes: list[Write], given: Any) -> dict[str, Any]:
+    try:
+        return _batch(call, writes, given)
+    except REFUSALS as error:
+        status, detail = refusal(error, call.request.url.path)
+        return {"status": status, "detail": detail}
+
+
+def _batch(call: Call, writes: list[Write], given: Any) -> dict[str, Any]:
+    if not isinstance(given, list):
+        raise invalid("requests", "Field required", "missing")
+    if len(given) > MOST:
+        raise invalid("requests", f"at most {MOST} requests", "too_long")
+    if len(given) == 1:  # a refusal may leave something behind, as the request does when it comes alone
+        return {"answers": _answers(call, writes, given)}
+    with call.plane.database.transaction():
+        return {"answers": _answers(call, writes, given)}
 
 
 def _answers(call: Call, writes: list[Write], given: list[Any]) -> list[Any]:

@@ -19,6 +19,7 @@ FEATURES = (
     names.FEATURE_APPROVAL_SIGNAL,
     names.FEATURE_SESSION_PARTS,
     names.FEATURE_BATCH,
+    names.FEATURE_BATCH_GROUPS,
     names.FEATURE_BATCH_IF,
 )
 START_FIELDS = {"worker_sdk_version": str, "control_plane_url": str, "system_info": dict, "worker_id": str}

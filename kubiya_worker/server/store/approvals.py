@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps, now
@@ -19,6 +19,9 @@ PENDING: Final = "pending"
 APPROVED: Final = "approved"
 REJECTED: Final = "rejected"
 EXPIRED: Final = "expired"
+
+# Built once: building a query costs more than running it.
+_PENDING_OF = select(T).where(T.c.execution_id == bindparam("execution_id"), T.c.status == PENDING)
 
 
 def overdue(approval: Approval, at: datetime) -> bool:
@@ -79,8 +82,7 @@ class Approvals:
         return [self._object(row) for row in self._db.execute(query)]
 
     def pending_of(self, execution_id: str) -> list[Approval]:
-        query = select(T).where(T.c.execution_id == execution_id, T.c.status == PENDING)
-        return [self._object(row) for row in self._db.execute(query)]
+        return [self._object(row) for row in self._db.execute(_PENDING_OF, {"execution_id": execution_id})]
 
     def waiting(self, organization_id: str, queue_id: str) -> int:
         """How many of a queue's executions' requests are open and not overdue."""

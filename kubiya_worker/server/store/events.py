@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import insert, text
 
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol.events import Event, now
@@ -18,7 +18,7 @@ from kubiya_worker.server.store.database import Database, dumps
 T = schema.events
 CACHED: Final = 10_000  # executions whose last number is kept in memory
 
-_LAST = select(func.max(T.c.sequence))
+_LAST = text("select max(sequence) from events where execution_id = :e")
 _INSERT = insert(T)
 _KNOWN = text("select event_id from events where execution_id = :e and event_id in (select value from json_each(:ids))")
 _AFTER = "select sequence, event_type, data, timestamp, micros from events where execution_id = :e and sequence > :s"
@@ -96,7 +96,7 @@ class Events:
             self._last.clear()  # what was counted in a transaction that failed is not there
             self._rollbacks = self._db.rollbacks
         if execution_id not in self._last:
-            found = self._db.execute(_LAST.where(T.c.execution_id == execution_id)).scalar()
+            found = self._db.execute(_LAST, {"e": execution_id}).scalar()
             self._last[execution_id] = found or 0
         return self._last[execution_id]
 

@@ -19,6 +19,7 @@ SUMMARY_PROMPT: Final = 200  # characters
 _ALL = select(*(T.c[name] for name in COLUMNS), T.c.data)
 # Built once: building a query costs as much as running it.
 _GET = _ALL.where(T.c.id == bindparam("id"), T.c.organization_id == bindparam("organization"))
+_ENVIRONMENT = select(T.c.environment).where(T.c.id == bindparam("id"))
 _INSERT = insert(T)
 _SAVE = text("update executions set status = :status, updated_at = :updated_at, data = :data where id = :id")
 _PLACE = text("select execution_type, queue_id from executions where id = :id")
@@ -86,7 +87,7 @@ class Executions:
         return self._object(row) if row else None
 
     def environment(self, execution_id: str) -> dict[str, str]:
-        found = self._db.execute(select(T.c.environment).where(T.c.id == execution_id)).scalar()
+        found = self._db.execute(_ENVIRONMENT, {"id": execution_id}).scalar()
         variables: dict[str, str] = json.loads(found) if found else {}
         return variables
 

@@ -6,6 +6,11 @@ from typing import Any
 
 import pytest
 
+from kubiya_worker.control_plane import client as client_module
+from kubiya_worker.control_plane import errors, writes
+from kubiya_worker.control_plane.client import ControlPlane as Client
+from kubiya_worker.protocol import events as ev
+from kubiya_worker.protocol import names
 from tests.support.control_plane import ControlPlane
 
 
@@ -121,3 +126,52 @@ def test_what_comes_before_is_a_list(plane: ControlPlane) -> None:
     plane.call("POST", path, {"events": [], "after": "b"}, status=422)
     event = {"event_type": "message", "data": {}, "after": [{"no": ["id"]}, None, 3]}
     plane.call("POST", path, {"events": [event]}, status=425)
+
+
+def test_groups_are_done_or_refused_each_for_itself(plane: ControlPlane) -> None:
+    one, two = plane.execute(), plane.execute()
+    late = {"event_id": "l", "event_type": "message", "data": {}, "after": ["not there"]}
+    early = events(two, "e")
+    early["body"]["events"].append(late)
+    groups = [
+        [patch(f"/executions/{one}", status="running"), events(one, "a")],
+        [events(two, "b"), patch("/executions/nobody", status="running")],
+        [early],
+        ["nonsense"],
+        "nonsense",
+        [events(two, "c")],
+    ]
+    told = plane.call("POST", "/batch", {"groups": groups})["groups"]
+    assert [group.get("status") for group in told] == [None, 404, 425, 422, 422, None]
+    assert told[1]["detail"] == "Execution 'nobody' not found"
+    assert [answer.get("accepted") for answer in told[0]["answers"]] == [None, 1]
+    assert log_of(plane, one)[-2:] == ["running", "a"]
+    assert log_of(plane, two)[-2:] == ["e", "c"], "all of a group or none; alone, as much as the request alone would do"
+
+
+def test_groups_have_an_end(plane: ControlPlane) -> None:
+    plane.call("POST", "/batch", {"groups": [[]] * 51}, status=422)
+    plane.call("POST", "/batch", {"groups": "many"}, status=422)
+    assert plane.call("POST", "/batch", {"groups": []}) == {"groups": []}
+    plane.call("POST", "/batch", {"groups": [[events("nobody", "a")]]})
+
+
+def test_the_client_tells_each_group_what_became_of_it(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [plane.execute() for _ in range(3)]
+    client = Client(plane.url, plane.key, features=frozenset({names.FEATURE_BATCH, names.FEATURE_EVENTS_BATCH}))
+    said = [[writes.events(i, [ev.event(f"{i}:x", ev.MESSAGE, {"content": "x"})])] for i in [*ids, "nobody"]]
+    *made, refused = client.write_groups(said)
+    assert [one[0]["accepted"] for one in made if isinstance(one, list)] == [1, 1, 1]
+    assert isinstance(refused, errors.Refused) and refused.status == 404 and "nobody" in str(refused)
+    monkeypatch.setattr(client_module, "TOGETHER_BYTES", 1)  # what does not fit together goes one by one
+    *again, refused = client.write_groups(said)
+    assert [one[0]["duplicates"] for one in again if isinstance(one, list)] == [1, 1, 1]
+    assert isinstance(refused, errors.Refused)
+    monkeypatch.undo()
+    too_many = [said[0]] * 51  # a request that is refused as a whole is made again, group by group
+    assert all(isinstance(one, list) for one in client.write_groups(too_many))
+    client.close()
+    nowhere = Client("http://127.0.0.1:9", "kby_none")
+    assert all(isinstance(one, errors.Unreachable) for one in nowhere.write_groups(said))
+    stranger = Client(plane.url, "kby_none")
+    assert all(isinstance(one, errors.Unauthorized) for one in stranger.write_groups(said))

@@ -22,7 +22,7 @@ class Plane:
         self.away = away
         self.got: list[ev.Event] = []
 
-    def publish(self, _: str, events: list[ev.Event]) -> None:
+    async def publish(self, _: str, events: list[ev.Event]) -> None:
         if self.away:
             raise errors.Unreachable("away")
         self.got += events

@@ -1,0 +1,108 @@
+"""Writes of many executions in as few requests as their number allows: what waits together travels together.
+
+A write that comes while none is under way goes at once, as the route it is for. What comes meanwhile goes in one
+request when that is answered, as databases group their commits: the busier a worker is, the fewer requests a write
+costs, here and at the control plane. Groups stay apart: each is done as a whole or not at all, and has its own answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kubiya_worker.control_plane import writes
+from kubiya_worker.control_plane.client import ControlPlane, Outcome
+from kubiya_worker.control_plane.writes import Write
+from kubiya_worker.protocol import events as ev
+from kubiya_worker.protocol import names
+from kubiya_worker.protocol.events import Event
+
+SLOW: Final = 0.05  # seconds that what waits lets a request take before it goes beside it
+UNDER_WAY: Final = 8  # requests at a time, when they are slow
+TOGETHER: Final = 16  # groups in one request
+
+
+@dataclass
+class _Waiting:
+    group: Sequence[Write]
+    outcome: asyncio.Future[Outcome | Exception]
+
+
+class Writer:
+    """Of one event loop. Its methods raise ControlPlaneError."""
+
+    def __init__(self, control_plane: ControlPlane) -> None:
+        self._control_plane = control_plane
+        self._waiting: deque[_Waiting] = deque()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._look: asyncio.TimerHandle | None = None
+
+    async def publish(self, execution_id: str, events: list[Event], after: Sequence[str] = ()) -> None:
+        """Append events in order; see `ControlPlane.publish`."""
+        try:
+            await self.write(writes.events(execution_id, events, after))
+        finally:
+            if events:
+                self._control_plane.event_lag = ev.age(events[0])
+
+    async def stages(self, *stages: Sequence[Write]) -> list[dict[str, Any]]:
+        """Writes, a stage after the other; the answers in order. All or nothing where the control plane can do that."""
+        every = [write for stage in stages for write in stage]
+        if names.FEATURE_BATCH in self._control_plane.features and every:
+            return await self.write(*every)
+        answers: list[dict[str, Any]] = []
+        for stage in stages:
+            answers += [answer for (answer,) in await asyncio.gather(*(self.write(write) for write in stage))]
+        return answers
+
+    async def write(self, *group: Write) -> list[dict[str, Any]]:
+        """Make writes, all or none: several only where the control plane has the feature `batch`."""
+        if names.FEATURE_BATCH_GROUPS not in self._control_plane.features:
+            (outcome,) = await asyncio.to_thread(self._control_plane.write_groups, [group])
+            return _answers(outcome)
+        waiting = _Waiting(group, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        if not self._under_way:
+            self._start()
+        elif self._look is None:
+            self._look = asyncio.get_running_loop().call_later(SLOW, self._start)
+        return _answers(await waiting.outcome)
+
+    def _start(self) -> None:
+        """Send what waits, beside what is under way."""
+        self._look = None
+        if self._waiting and len(self._under_way) < UNDER_WAY:
+            self._under_way.add(asyncio.create_task(self._send()))
+
+    async def _send(self) -> None:
+        """Until nothing waits. Whoever waited may have given up: what it wrote is written all the same."""
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            while self._waiting:
+                await self._request([self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))])
+        finally:  # before anybody else writes
+            self._under_way.discard(task)
+
+    async def _request(self, taken: list[_Waiting]) -> None:
+        outcomes: Sequence[Outcome | Exception]
+        try:
+            outcomes = await asyncio.to_thread(self._control_plane.write_groups, [one.group for one in taken])
+        except Exception as error:  # a bug, or an answer in no shape that we know
+            outcomes = [error] * len(taken)
+        except asyncio.CancelledError:  # the event loop ends
+            for waiting in taken:
+                waiting.outcome.cancel()
+            raise
+        for waiting, outcome in zip(taken, outcomes, strict=True):
+            if not waiting.outcome.done():
+                waiting.outcome.set_result(outcome)
+
+
+def _answers(outcome: Outcome | Exception) -> list[dict[str, Any]]:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome

@@ -1,0 +1,149 @@
+"""Which writes travel together, and that each gets its own answer."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from kubiya_worker.control_plane import errors, writer
+from kubiya_worker.control_plane.client import Outcome
+from kubiya_worker.control_plane.writer import Writer
+from kubiya_worker.control_plane.writes import Write
+from kubiya_worker.protocol import names
+
+ALL = frozenset({names.FEATURE_BATCH, names.FEATURE_BATCH_GROUPS})
+
+
+class Plane:
+    """A control plane whose requests wait until the test lets them go."""
+
+    def __init__(self, features: frozenset[str] = ALL, *, free: bool = False) -> None:
+        self.features, self.event_lag, self.free = features, 0.0, free
+        self.requests: list[list[list[str]]] = []
+        self.begun: asyncio.Queue[int] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._gates: queue.Queue[Exception | None] = queue.Queue()
+
+    def go(self, failure: Exception | None = None) -> None:
+        self._gates.put(failure)
+
+    def write_groups(self, groups: Sequence[Sequence[Write]]) -> list[Outcome]:
+        self.requests.append([[write.path for write in group] for group in groups])
+        self._loop.call_soon_threadsafe(self.begun.put_nowait, len(self.requests))
+        failure = None if self.free else self._gates.get(timeout=30)
+        if failure is not None:
+            raise failure
+        return [self._outcome(group) for group in groups]
+
+    def _outcome(self, group: Sequence[Write]) -> Outcome:
+        if group[0].path == "/bad":
+            return errors.Refused("bad")
+        return [{"made": write.path} for write in group]
+
+
+def at(path: str) -> Write:
+    return Write("POST", path, {})
+
+
+def written(made: Writer, *paths: str) -> asyncio.Task[list[dict[str, Any]]]:
+    return asyncio.create_task(made.write(*map(at, paths)))
+
+
+def writer_of(plane: Plane) -> Writer:
+    return Writer(plane)  # type: ignore[arg-type]
+
+
+async def test_the_first_goes_at_once_and_what_comes_meanwhile_goes_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "SLOW", 60.0)
+    plane = Plane()
+    made = writer_of(plane)
+    first = written(made, "/1")
+    await plane.begun.get()
+    rest = [written(made, "/2"), written(made, "/3a", "/3b"), written(made, "/bad")]
+    await asyncio.sleep(0)  # they run up to where they wait
+    plane.go()
+    assert await first == [{"made": "/1"}]
+    await plane.begun.get()
+    plane.go()
+    assert await rest[0] == [{"made": "/2"}]
+    assert await rest[1] == [{"made": "/3a"}, {"made": "/3b"}]
+    with pytest.raises(errors.Refused):
+        await rest[2]
+    assert plane.requests == [[["/1"]], [["/2"], ["/3a", "/3b"], ["/bad"]]]
+
+
+async def test_nothing_waits_for_a_request_that_is_slow() -> None:
+    plane = Plane()
+    made = writer_of(plane)
+    first = written(made, "/1")
+    await plane.begun.get()
+    second = written(made, "/2")
+    await asyncio.wait_for(plane.begun.get(), 30)  # although nothing has answered the first
+    plane.go()
+    plane.go()
+    assert [await first, await second] == [[{"made": "/1"}], [{"made": "/2"}]]
+
+
+async def test_no_more_than_so_many_travel_together() -> None:
+    plane = Plane()
+    made = writer_of(plane)
+    tasks = [written(made, "/0")]
+    await plane.begun.get()
+    tasks += [written(made, f"/{n}") for n in range(1, writer.TOGETHER + 3)]
+    await asyncio.sleep(0)
+    plane.free = True
+    plane.go()
+    await asyncio.gather(*tasks)
+    assert sum(map(len, plane.requests)) == len(tasks)
+    assert max(map(len, plane.requests)) == writer.TOGETHER
+
+
+async def test_a_fault_of_the_request_is_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "SLOW", 60.0)
+    plane = Plane()
+    made = writer_of(plane)
+    first = written(made, "/1")
+    await plane.begun.get()
+    rest = [written(made, "/2"), written(made, "/3")]
+    await asyncio.sleep(0)
+    plane.go(KeyError("groups"))
+    with pytest.raises(KeyError):
+        await first
+    await plane.begun.get()
+    plane.go(KeyError("groups"))
+    assert [type(fault) for fault in await asyncio.gather(*rest, return_exceptions=True)] == [KeyError, KeyError]
+    plane.go()
+    assert await made.write(at("/4")) == [{"made": "/4"}], "and the next one goes"
+
+
+async def test_who_gives_up_takes_nothing_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "SLOW", 60.0)
+    plane = Plane()
+    made = writer_of(plane)
+    first = written(made, "/1")
+    await plane.begun.get()
+    gone, stays = written(made, "/2"), written(made, "/3")
+    await asyncio.sleep(0)
+    gone.cancel()
+    plane.go()
+    plane.go()
+    assert await stays == [{"made": "/3"}]
+    assert await first == [{"made": "/1"}]
+    assert gone.cancelled() or gone.done()
+    assert plane.requests[1] == [["/2"], ["/3"]], "what was handed over is written"
+
+
+@pytest.mark.parametrize("features", [frozenset(), frozenset({names.FEATURE_BATCH})])
+async def test_a_control_plane_without_groups_gets_each_for_itself(features: frozenset[str]) -> None:
+    plane = Plane(features, free=True)
+    made = writer_of(plane)
+    await asyncio.gather(*(made.write(at(f"/{n}")) for n in range(3)))
+    assert sorted(plane.requests) == [[["/0"]], [["/1"]], [["/2"]]]
+    answers = await made.stages([at("/a"), at("/b")], [], [at("/c")])
+    assert answers == [{"made": path} for path in ("/a", "/b", "/c")]
+    batched = [["/a", "/b", "/c"]]
+    assert (plane.requests[3:] == [batched]) is bool(features)
