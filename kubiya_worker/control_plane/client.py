@@ -312,9 +312,10 @@ class ControlPlane:
     def _outcome(self, group: Sequence[Write], told: dict[str, Any]) -> Outcome:
         if "answers" in told:
             return _answers(told)
-        status, first = int(told["status"]), group[0]
-        what = f"{first.method} {self.base_url}{API}{first.path}"
-        return errors.from_status(status, f"{what} answered {status}: {detail_of(told)}", None)
+        first = group[0]
+        return self._wire.refusal(
+            first.method, f"{self.base_url}{API}{first.path}", int(told["status"]), detail_of(told)
+        )
 
     # -- the wire
 

@@ -67,12 +67,7 @@ class Wire:
         limit = self._timeout if timeout is None else urllib3.Timeout(connect=timeout[0], read=timeout[1])
         reply = self._request(method, url, data, sent, limit, whole=True)
         if reply.status >= 400:
-            detail = _detail(reply)
-            if self._faults is not None:
-                self._faults.add(method, url, reply.status, detail)
-            raise errors.from_status(
-                reply.status, f"{method} {url} answered {reply.status}: {detail}", _retry_after(reply)
-            )
+            raise self.refusal(method, url, reply.status, _detail(reply), _retry_after(reply))
         if reply.status in REDIRECTS:
             raise errors.Refused(
                 f"{method} {url} is redirected to {reply.headers.get('Location', 'nowhere')[:200]}",
@@ -85,6 +80,14 @@ class Wire:
             raise errors.Refused(
                 f"{method} {url} answered something that is not JSON", remedy="Is this URL a Kubiya control plane?"
             ) from error
+
+    def refusal(
+        self, method: str, url: str, status: int, detail: str, retry_after: float | None = None
+    ) -> errors.ControlPlaneError:
+        """What to raise for a request that was answered so, alone or with others."""
+        if self._faults is not None:
+            self._faults.add(method, url, status, detail)
+        return errors.from_status(status, f"{method} {url} answered {status}: {detail}", retry_after)
 
     def open(self, url: str, headers: dict[str, str], *, timeout: tuple[float, float]) -> urllib3.BaseHTTPResponse:
         """A stream that is read piece by piece, whatever its status; the reader closes it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,13 +158,18 @@ def test_groups_have_an_end(plane: ControlPlane) -> None:
     plane.call("POST", "/batch", {"groups": [[events("nobody", "a")]]})
 
 
-def test_the_client_tells_each_group_what_became_of_it(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_tells_each_group_what_became_of_it(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBIYA_API_LOG_FILE", str(tmp_path / "faults"))
     ids = [plane.execute() for _ in range(3)]
     client = Client(plane.url, plane.key, features=frozenset({names.FEATURE_BATCH, names.FEATURE_EVENTS_BATCH}))
     said = [[writes.events(i, [ev.event(f"{i}:x", ev.MESSAGE, {"content": "x"})])] for i in [*ids, "nobody"]]
     *made, refused = client.write_groups(said)
     assert [one[0]["accepted"] for one in made if isinstance(one, list)] == [1, 1, 1]
     assert isinstance(refused, errors.Refused) and refused.status == 404 and "nobody" in str(refused)
+    (told,) = map(json.loads, (tmp_path / "faults").read_text().splitlines())
+    assert (told["status"], told["url"].rpartition("/api/v1")[2]) == (404, "/executions/nobody/events/batch")
     monkeypatch.setattr(client_module, "TOGETHER_BYTES", 1)  # what does not fit together goes one by one
     *again, refused = client.write_groups(said)
     assert [one[0]["duplicates"] for one in again if isinstance(one, list)] == [1, 1, 1]
