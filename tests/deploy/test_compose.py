@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,9 +137,12 @@ def test_the_full_stack_does_work_and_survives_a_killed_worker(up: Up) -> None:
     def status(execution: str) -> str:
         return str(up.call("GET", f"/executions/{execution}")["status"])
 
+    def sleeps(execution: str) -> bool:
+        events = up.call("GET", f"/executions/{execution}/events")
+        return any(event["event_type"] == "tool_started" for event in events)
+
     first = [execute() for _ in range(4)]
-    wait_until(lambda: any(status(each) == "running" for each in first), 60, "one runs")
-    time.sleep(1)  # a tool runs by then
+    wait_until(lambda: all(map(sleeps, first)), 60, "a tool of each runs")
     killed = up.containers("worker")[0]
     engine.docker(up.address, "kill", "-s", "KILL", killed)
     for each in first:

@@ -9,7 +9,7 @@ import { Timeline } from "./timeline.js";
 export class Execution {
   // `refused()`: the key is not known any more. `changed()`: the list is to be asked again. `again(row)`: run it again.
   constructor({ refused, changed, again }) {
-    Object.assign(this, { refused, changed, row: null, chosen: null });
+    Object.assign(this, { refused, changed, row: null, chosen: null, frame: null });
     this.timeline = new Timeline($("timeline"), { answer, say });
     for (const [id, path] of [["pause", "pause"], ["resume", "resume"], ["finish", "mark-done"], ["cancel", "cancel"]]) {
       $(id).addEventListener("click", () => this.act($(id), path));
@@ -68,10 +68,8 @@ export class Execution {
 
   take(type, data) {
     const row = this.row;
-    const stick = this.timeline.atEnd();
+    this.stay();
     this.timeline.take(type, data);
-    if (stick) this.timeline.toEnd();
-    $("latest").hidden = this.timeline.atEnd();
     if (type === "run_started" || type === "metadata") {
       Object.assign(row, { model: data.model || row.model, label: data.model_label || row.label, began: true });
     }
@@ -84,6 +82,17 @@ export class Execution {
       this.updateTimes();
     }
     if (!type.startsWith("message") && !type.startsWith("thinking")) this.show();
+  }
+
+  // Who reads the end goes on reading it. Asked once a frame, before it changes: each time costs a layout of the page.
+  stay() {
+    if (this.frame) return;
+    const stick = this.timeline.atEnd();
+    this.frame = requestAnimationFrame(() => {
+      this.frame = null;
+      if (stick) this.timeline.toEnd();
+      $("latest").hidden = this.timeline.atEnd();
+    });
   }
 
   // The row knows when it began and ended better than this page's clock.

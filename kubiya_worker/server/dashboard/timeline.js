@@ -1,9 +1,11 @@
 // One execution's conversation, out of its events: text as it streams, tools, questions to a person, notices.
 
-import { argumentList, duration, el, oneLine, prose, summary } from "./text.js";
+import { argumentList, el, oneLine, prose, summary } from "./text.js";
+import { Tool } from "./tool.js";
 
 const WHO = { user: "You", assistant: "Agent", system: "Control plane" };
-const OUTCOMES = { denied: "denied", expired: "expired", unknown: "outcome unknown" };
+// What a member of a team does is told as the team's own, beside whose it is.
+const MEMBERS = { member_message_complete: "message", member_message_chunk: "message_chunk", member_tool_started: "tool_started", member_tool_completed: "tool_completed" };
 
 export class Timeline {
   // `answer(approvalId, decision, reason)` sends a person's answer; `say(text)` is read out by screen readers.
@@ -23,37 +25,41 @@ export class Timeline {
 
   take(type, data) {
     const id = String(data.message_id ?? "");
+    type = MEMBERS[type] || type;
     if (type === "message") this.message(id, data);
     else if (type === "message_chunk") this.chunk(id, data);
     else if (type === "reset_chunks") this.reset(id);
     else if (type === "thinking_delta") this.thinking(id, data);
-    else if (type === "tool_started") this.toolStarted(data);
-    else if (type === "tool_completed") this.toolCompleted(data);
+    else if (type === "tool_started") this.tool(data).started(data);
+    else if (type === "tool_completed") this.tool(data).completed(data);
     else if (type === "approval_requested") this.asked(data);
     else if (type === "approval_resolved") this.resolved(data);
-    else if (type === "notice") this.line("notice", data.message || data.text);
-    else if (type === "error") this.line("error", data.details?.error_message || data.error || data.message || "Unknown error");
-    else if (type === "gap_detected" || type === "degraded") this.line("notice", data.message || data.reason);
+    else if (type === "notice") this.line("notice", data.message || data.text, data);
+    else if (type === "error") this.line("error", data.details?.error_message || data.error || data.message || "Unknown error", data);
+    else if (type === "gap_detected" || type === "degraded") this.line("notice", data.message || data.reason, data);
   }
 
-  add(element) {
-    this.root.append(element);
+  // Where `data` belongs: a member's work goes into the call that asked for it.
+  add(element, data = {}) {
+    const call = this.tools.get(String(data.parent_tool_execution_id));
+    (call ? call.inside() : this.root).append(element);
     return element;
   }
 
-  line(kind, text) {
-    if (text) this.add(el("p", { class: `line ${kind}` }, oneLine(text, 2000)));
+  line(kind, text, data) {
+    if (text) this.add(el("p", { class: `line ${kind}` }, oneLine(text, 2000)), data);
     if (kind === "error") this.say(`Error: ${oneLine(text)}`);
   }
 
   // -- text
 
-  bubble(id, role, name) {
+  bubble(id, role, data) {
     let found = this.messages.get(id);
     if (!found) {
       const body = el("div", { class: "body" });
-      const who = name || (role === "assistant" && this.agent) || WHO[role] || role;
-      const element = this.add(el("section", { class: `message ${role}` }, el("h3", { class: "who" }, who), body));
+      const name = role === "user" ? data.user_name : data.member_name || (role === "assistant" && this.agent);
+      const who = [name || WHO[role] || role, role === "user" && data.member && `to ${data.member}`].filter(Boolean).join(" ");
+      const element = this.add(el("section", { class: `message ${role}` }, el("h3", { class: "who" }, who), body), data);
       if (role !== "assistant") body.classList.add("prose"); // as it was typed
       found = { element, body, text: "", complete: false, plain: role !== "assistant" };
       this.messages.set(id, found);
@@ -67,18 +73,18 @@ export class Timeline {
     if (known?.complete) return;
     if (!known && !text.trim()) return; // only tools were asked for: they show themselves
     if (data.role === "tool") return;
-    const bubble = this.bubble(id, data.role || "assistant", data.role === "user" ? data.user_name : "");
+    const bubble = this.bubble(id, data.role || "assistant", data);
     bubble.text = text;
     bubble.complete = true;
     bubble.element.classList.remove("streaming");
     if (!text.trim()) bubble.element.hidden = true;
     this.soon(bubble);
-    if (data.role === "assistant" && text.trim()) this.say(`${this.agent || "Agent"}: ${oneLine(text, 400)}`);
+    if (data.role === "assistant" && text.trim()) this.say(`${data.member_name || this.agent || "Agent"}: ${oneLine(text, 400)}`);
   }
 
   chunk(id, data) {
     if (this.messages.get(id)?.complete) return;
-    const bubble = this.bubble(id, "assistant", data.member_name);
+    const bubble = this.bubble(id, "assistant", data);
     bubble.text += String(data.content ?? "");
     bubble.element.hidden = false;
     bubble.element.classList.add("streaming");
@@ -93,7 +99,7 @@ export class Timeline {
     bubble.complete = false;
     bubble.element.hidden = true;
     this.soon(bubble);
-    this.root.append(bubble.element); // what comes now comes after what was said meanwhile
+    bubble.element.parentNode.append(bubble.element); // what comes now comes after what was said meanwhile
   }
 
   thinking(id, data) {
@@ -101,7 +107,7 @@ export class Timeline {
     let found = this.messages.get(key);
     if (!found) {
       const body = el("pre", { class: "output", tabindex: "0", "aria-label": "Thinking" });
-      this.add(el("details", { class: "thinking" }, el("summary", {}, "Thinking"), body));
+      this.add(el("details", { class: "thinking" }, el("summary", {}, "Thinking"), body), data);
       found = { body, text: "", plain: true };
       this.messages.set(key, found);
     }
@@ -136,42 +142,11 @@ export class Timeline {
     const id = String(data.tool_execution_id);
     let tool = this.tools.get(id);
     if (!tool) {
-      const state = el("span", { class: "tool-state" });
-      const line = el("code", { class: "tool-line" });
-      const body = el("div", { class: "tool-body" });
-      const head = el("summary", {}, el("span", { class: "tool-name" }, String(data.tool_name)), line, state);
-      const element = this.add(el("details", { class: "tool" }, head, body));
-      tool = { element, state, line, body };
+      tool = new Tool(data);
       this.tools.set(id, tool);
+      this.add(tool.element, data);
     }
     return tool;
-  }
-
-  toolStarted(data) {
-    const tool = this.tool(data);
-    const values = data.tool_arguments ?? data.tool_input ?? {};
-    tool.line.textContent = oneLine(summary(values), 300);
-    tool.body.replaceChildren(argumentList(values));
-    this.toolState(tool, "running", "running");
-  }
-
-  toolCompleted(data) {
-    const tool = this.tool(data);
-    const good = ["success", "completed"].includes(String(data.status ?? data.tool_status).toLowerCase());
-    const words = [OUTCOMES[data.outcome] || (good ? "done" : "failed"), duration(data.duration_seconds ?? NaN)];
-    this.toolState(tool, good ? "good" : "bad", words.filter(Boolean).join(", "));
-    const output = typeof data.tool_output === "string" ? data.tool_output : data.tool_output ? JSON.stringify(data.tool_output, null, 2) : "";
-    const parts = [];
-    if (data.tool_error && !output.includes(data.tool_error)) parts.push(el("pre", { class: "output bad", tabindex: "0", "aria-label": "Error" }, String(data.tool_error)));
-    if (output.trim()) parts.push(el("pre", { class: "output", tabindex: "0", "aria-label": "Output" }, output.replace(/\n$/, "")));
-    if (!parts.length) parts.push(el("p", { class: "help" }, "No output"));
-    tool.body.append(...parts);
-    if (!good) tool.element.open = true;
-  }
-
-  toolState(tool, kind, text) {
-    tool.state.textContent = text;
-    tool.element.dataset.state = kind;
   }
 
   // -- questions
@@ -191,6 +166,7 @@ export class Timeline {
       { class: decision === "approved" ? "primary" : "danger", type: "button", onclick: () => this.press(id, decision) },
       decision === "approved" ? "Approve" : "Deny",
     ));
+    const path = (data.member_path || []).join(" → ");
     const title = el("h3", {}, "Approval needed: ", el("code", {}, String(data.tool_name)));
     if (data.risk_level) title.append(el("span", { class: `risk ${data.risk_level}` }, `${data.risk_level} risk`));
     const form = el("div", { class: "ask-form" }, reason, el("div", { class: "actions" }, ...buttons));
@@ -198,13 +174,14 @@ export class Timeline {
       "section",
       { class: "ask", "aria-label": `Approval of ${data.tool_name}` },
       title,
+      path ? el("p", { class: "help asks" }, `Asked by ${path}`) : null,
       data.reason ? el("p", { class: "help" }, String(data.reason)) : null,
       argumentList(data.tool_args ?? {}),
       form,
       failure,
     );
     this.approvals.set(id, { card: this.add(card), form, reason, buttons, failure });
-    this.say(`Approval needed: ${data.tool_name} ${oneLine(summary(data.tool_args))}`);
+    this.say(`Approval needed${path && ` by ${path}`}: ${data.tool_name} ${oneLine(summary(data.tool_args))}`);
   }
 
   async press(id, decision) {

@@ -134,6 +134,57 @@ def test_a_chat_takes_messages_and_is_cancelled(page: Any, stack: Stack) -> None
     assert stack.wait(execution)["status"] == "cancelled"
 
 
+def test_what_a_teams_members_do_stands_in_the_calls_that_asked_for_it(page: Any, stack: Stack) -> None:
+    body = {"prompt": "What is wrong with this host?", "worker_queue_id": "default"}
+    execution = stack.call("POST", "/teams/triage/execute", body)["execution_id"]
+    open_execution(page, stack, execution)
+    wait_for_status(page, "needs approval")
+
+    def call(name: str, task: str = "") -> Any:  # those to one member begin in any order
+        heads = (
+            page.locator("> summary > .tool-name", has_text=name),
+            page.locator("> summary > .tool-line", has_text=task),
+        )
+        return page.locator("#timeline > .tool").filter(has=heads[0]).filter(has=heads[1])
+
+    disk = call("ask_host", "Find what fills the disk")
+    page.wait_for_selector(".ask .asks")
+    assert page.inner_text(".ask .asks") == "Asked by triage → writer"
+    assert call("ask_writer").get_attribute("open") is not None  # it works
+    assert disk.get_attribute("open") is None  # it is done
+    disk.locator("> summary").click()
+    inside = disk.locator(".members")
+    assert "du -ak" in inside.locator(".tool summary").first.inner_text()
+    assert set(inside.locator(".who").all_inner_texts()) == {"host"}
+    page.click(".ask button.primary")
+    wait_for_status(page, "completed")
+    saved = call("ask_writer").locator('.members .tool[data-state="good"]')
+    assert "save_file" in saved.locator("summary").text_content()
+    assert disk.get_attribute("open") is not None  # a person has opened it
+    assert set(page.locator("#timeline > .message.assistant .who").all_inner_texts()) == {"triage"}
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    assert not axe.run(page).response["violations"]
+
+
+def test_a_long_log_is_there_at_once_and_its_end_is_seen(page: Any, stack: Stack) -> None:
+    """2,500 tool calls: a layout of the page for each event would take minutes."""
+    execution = stack.execute("Hold on", agent="painter", execution_metadata={"interactive": True})
+    stack.wait(execution, "waiting_for_input")
+    events = []
+    for number in range(2500):
+        about = {"tool_name": "shell", "tool_execution_id": f"call{number}", "message_id": "m", "source": "agent"}
+        values = {"tool_arguments": {"command": f"ls {number}"}}
+        result = {"status": "success", "tool_output": "line\n" * 50}
+        events.append({"event_id": f"{number}s", "event_type": "tool_started", "data": {**about, **values}})
+        events.append({"event_id": f"{number}c", "event_type": "tool_completed", "data": {**about, **result}})
+    for start in range(0, len(events), 250):
+        stack.call("POST", f"/executions/{execution}/events/batch", {"events": events[start : start + 250]})
+    open_execution(page, stack, execution)
+    page.wait_for_function("() => document.querySelectorAll('.tool[data-state=\"good\"]').length === 2500")
+    left = "(({ scrollHeight, scrollTop, clientHeight }) => scrollHeight - scrollTop - clientHeight)"
+    page.wait_for_function(f"() => {left}(document.getElementById('timeline')) < 80")
+
+
 def test_a_failed_run_says_why_and_tells_nothing_as_html(page: Any, stack: Stack) -> None:
     hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
     steps = {"text": hostile, "tools": [{"name": "shell", "arguments": {"command": "ls '/<b>none</b>'"}}]}
