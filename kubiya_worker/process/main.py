@@ -78,9 +78,10 @@ def _work(settings: Settings, payloads: Payloads, hide: Hider) -> int:
     import resource
 
     from kubiya_worker.control_plane.client import ControlPlane
-    from kubiya_worker.process import lifecycle, logging
+    from kubiya_worker.process import allocator, lifecycle, logging
     from kubiya_worker.tools import rules
 
+    allocator.hold_small()
     if not settings.debug:  # a core file would hold the key
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     rules.read(settings.policy_file)  # a file that is wrong is told before anybody hears of this worker
