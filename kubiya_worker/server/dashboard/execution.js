@@ -6,6 +6,8 @@ import { Follower } from "./stream.js";
 import { $, FINAL, age, duration, el, oneLine, statusText } from "./text.js";
 import { Timeline } from "./timeline.js";
 
+const PATIENCE = 5000; // ms that an execution may wait for a worker before it is said how to start one
+
 export class Execution {
   // `refused()`: the key is not known any more. `changed()`: the list is to be asked again. `again(row)`: run it again.
   constructor({ refused, changed, again }) {
@@ -48,6 +50,9 @@ export class Execution {
     $("execution").hidden = false;
     $("title").textContent = oneLine(row.prompt, 300);
     $("say").value = "";
+    $("say").placeholder = `Message to the ${row.execution_type?.toLowerCase() === "team" ? "team" : "agent"}`;
+    const remedy = el("code", {}, `kubiya worker start --queue-id ${row.runner_name || row.worker_queue_id}`);
+    $("waiting").replaceChildren(`No worker of the queue ${row.runner_name || ""} has begun with it. Is there one? `, remedy, " starts one.");
     document.title = `${oneLine(row.prompt, 60)} · Kubiya`;
     this.show();
     $("detail").focus({ preventScroll: true });
@@ -117,6 +122,7 @@ export class Execution {
     $("status").dataset.status = asks ? "approval" : row.status;
     const id = el("code", { class: "id", title: "Execution id" }, row.id);
     if (!$("facts").contains(document.activeElement)) $("facts").replaceChildren(...facts(row, final), id); // a link that has the focus stays
+    $("waiting").hidden = row.status !== "pending" || Date.now() - Date.parse(row.created_at) < PATIENCE;
     $("pause").hidden = !["running", "waiting_for_input"].includes(row.status);
     $("resume").hidden = row.status !== "paused";
     $("finish").hidden = row.status !== "waiting_for_input" || asks;

@@ -61,7 +61,7 @@ export class Job {
     }
     if (this.chosen !== id) return;
     nothing();
-    $("job-told").textContent = "";
+    this.tell("");
     $("job").hidden = false;
     $("job-body").scrollTop = 0;
     $("detail").focus({ preventScroll: true });
@@ -86,6 +86,7 @@ export class Job {
     const [job, runs] = await Promise.all([call("GET", path(id)), call("GET", `${path(id)}/executions?limit=${this.limit + 1}`)]);
     if (this.chosen !== id) return;
     this.job = job;
+    if (this.lost) this.tell("");
     this.show();
     this.runs.show(runs.slice(0, this.limit).map((run) => ({ ...run, id: run.execution_id })), null, "It has not run yet.");
     $("more-runs").hidden = runs.length <= this.limit || this.limit > PAGE;
@@ -116,7 +117,7 @@ export class Job {
     return [
       job.description ? ["About", job.description] : null,
       ["Starts", startText(job), ...(job.trigger_type === "cron" ? [{ code: job.cron_schedule }] : [])],
-      job.trigger_type === "cron" ? ["Next run", next ? `${moment(next)} (${until(next)})` : job.enabled ? "unknown" : "none while it is disabled"] : null,
+      job.trigger_type === "cron" ? ["Next run", next ? `${moment(next)} (${until(next)})` : job.enabled ? "unknown: Temporal does not say" : "none while it is disabled"] : null,
       [job.entity_type === "team" ? "Team" : "Agent", entity],
       ["Queue", queueText(job)],
       job.webhook_url ? ["Webhook", { code: job.webhook_url }] : null,
@@ -128,13 +129,19 @@ export class Job {
 
   failed(error) {
     if (error.status === 401) return this.refused();
-    $("job-told").textContent = error.message;
+    this.tell(error.message, error.status === 0);
+  }
+
+  // What went wrong; `lost`: nobody answered, which is over as soon as somebody does.
+  tell(message, lost = false) {
+    this.lost = lost;
+    $("job-told").textContent = message;
   }
 
   async toggle() {
     const word = this.job.enabled ? "disable" : "enable";
     $("job-switch").disabled = true;
-    $("job-told").textContent = "";
+    this.tell("");
     try {
       await call("POST", `${path(this.job.id)}/${word}`);
       say(`Job ${word}d`);

@@ -223,10 +223,23 @@ def test_the_list_is_live_and_filters(page: Any, stack: Stack) -> None:
     page.wait_for_selector("#rows li")
     execution = stack.execute("A fresh one", agent="painter")
     page.wait_for_selector(f'#rows a[href="#/executions/{execution}"] [data-status="completed"]')
-    assert page.inner_text("#workers") == "1 worker live"
+    page.wait_for_function("() => /^[12] workers? live$/.test(document.getElementById('workers').textContent)")
     page.select_option("#filter", "running")
     page.wait_for_selector("#empty:not([hidden])")
     assert page.inner_text("#empty") == "No execution is running."
+
+
+def test_an_execution_that_no_worker_takes_says_how_to_start_one(page: Any, stack: Stack) -> None:
+    stack.queue("idle")
+    execution = stack.execute("Nobody is there", agent="painter", queue="idle")
+    open_execution(page, stack, execution)
+    page.wait_for_selector("#waiting:not([hidden])")
+    assert page.inner_text("#waiting code") == "kubiya worker start --queue-id idle"
+    page.select_option("#filter", "pending")
+    page.wait_for_function("() => document.querySelectorAll('#rows li').length === 1")
+    stack.worker("idle")
+    wait_for_status(page, "completed")
+    assert page.is_hidden("#waiting")
 
 
 def test_it_is_used_with_the_keyboard_alone(page: Any, stack: Stack) -> None:
