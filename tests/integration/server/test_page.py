@@ -220,7 +220,7 @@ def test_a_restart_of_the_control_plane_loses_and_repeats_nothing_on_the_page(pa
 
 def test_the_list_is_live_and_filters(page: Any, stack: Stack) -> None:
     sign_in(page, stack)
-    page.wait_for_selector("#rows li")
+    page.wait_for_selector("#rows li, #empty:not([hidden])")
     execution = stack.execute("A fresh one", agent="painter")
     page.wait_for_selector(f'#rows a[href="#/executions/{execution}"] [data-status="completed"]')
     page.wait_for_function("() => /^[12] workers? live$/.test(document.getElementById('workers').textContent)")
