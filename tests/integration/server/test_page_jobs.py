@@ -94,7 +94,7 @@ def test_a_job_is_made_changed_and_deleted(page: Any, stack: Stack) -> None:
     page.click("#delete-go")
     page.wait_for_selector(row, state="detached")
     stack.call("GET", f"/jobs/{name}", status=404)
-    assert page.evaluate("location.hash") == "#/jobs"
+    page.wait_for_function("() => location.hash === '#/jobs'")
 
 
 def test_what_the_control_plane_refuses_stands_beside_the_form(page: Any, stack: Stack) -> None:
@@ -160,7 +160,7 @@ def test_what_a_prompt_leaves_open_is_asked_for(page: Any, stack: Stack) -> None
 def test_a_disabled_job_is_started_by_nothing(page: Any, stack: Stack) -> None:
     job = make(stack, **YEARLY)
     open_job(page, stack, job)
-    page.wait_for_selector("#job-facts >> text=/\\(in \\d+ days\\)/")
+    page.wait_for_selector("#job-facts >> text=/\\(in \\d+ (days|h|min|s)\\)/")
     page.click("#job-switch")
     wait_for_text(page, "job-status", "disabled")
     page.wait_for_selector("#job-facts >> text='none while it is disabled'")
@@ -169,8 +169,8 @@ def test_a_disabled_job_is_started_by_nothing(page: Any, stack: Stack) -> None:
     page.wait_for_selector(f'#job-rows a[href="#/jobs/{job["id"]}"] [data-status="disabled"]:visible')
     page.click("#job-switch")
     wait_for_text(page, "job-status", "enabled")
-    assert page.is_enabled("#job-run")
-    assert page.evaluate("document.activeElement.id") == "job-switch"
+    page.wait_for_selector("#job-run:not([disabled])")
+    page.wait_for_function("() => document.activeElement.id === 'job-switch'")
 
 
 def test_the_secret_of_a_webhook_is_shown_once(page: Any, stack: Stack) -> None:
