@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.kill_grid import Scene, play_all, points, summary
+from tests.support.kill_grid import Outcome, Scene, play_all, points, summary
 from tests.support.stack import Stack
 
 TAKEN_UP_WITHIN = 30.0  # seconds, figure D2
@@ -69,8 +69,7 @@ FAST = [
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("cases", FAST, ids=["agent", "team", "modes"])
 def test_nothing_is_lost_or_repeated_when_a_worker_is_killed(stack: Stack, cases: list[tuple[str, str]]) -> None:
-    outcomes = play_all(stack, [(SCENES[name], point) for name, point in cases], len(cases))
-    assert max(outcome.seconds for outcome in outcomes) < TAKEN_UP_WITHIN, outcomes
+    _taken_up(play_all(stack, [(SCENES[name], point) for name, point in cases], len(cases)))
 
 
 @pytest.mark.slow
@@ -80,4 +79,11 @@ def test_nothing_is_lost_or_repeated_wherever_a_worker_is_killed(stack: Stack, n
     scene = SCENES[name]
     (undisturbed,) = play_all(stack, [(scene, "")], 1)
     outcomes = play_all(stack, [(scene, point) for point in points(undisturbed.steps)], AT_ONCE.get(name, 3))
+    _taken_up(outcomes)
     print(f"{name}: {summary(outcomes)}; load {os.getloadavg()[0]:.0f}")
+
+
+def _taken_up(outcomes: list[Outcome]) -> None:
+    """Of an agent's; what a team has to do after that takes its time on a busy machine."""
+    for outcome in outcomes:
+        assert outcome.scene.teams or outcome.seconds < TAKEN_UP_WITHIN, outcome
