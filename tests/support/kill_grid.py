@@ -264,17 +264,22 @@ def points(steps: Mapping[str, int]) -> list[str]:
 
 
 def play_all(stack: Stack, plays: Iterable[tuple[Scene, str]], at_once: int) -> list[Outcome]:
-    """All are played, so that a failure says what else fails."""
-    with ThreadPoolExecutor(at_once) as pool:
-        outcomes = list(pool.map(lambda x: play(stack, *x), plays))
-    failures = []
-    for outcome in outcomes:
+    """All are played and checked, so that a failure says what else fails."""
+    failures: list[str] = []
+
+    def one(scene: Scene, point: str) -> Outcome | None:
         try:
+            outcome = play(stack, scene, point)
             check(outcome)
         except AssertionError as error:
-            failures.append(f"{outcome.point}: {error}")
+            failures.append(f"{point}: {error}")
+            return None
+        return outcome
+
+    with ThreadPoolExecutor(at_once) as pool:
+        outcomes = list(pool.map(lambda case: one(*case), plays))
     assert not failures, "\n\n".join(failures)
-    return outcomes
+    return [outcome for outcome in outcomes if outcome]
 
 
 def summary(outcomes: Iterable[Outcome]) -> str:
