@@ -29,9 +29,6 @@ DYNAMIC_CONFIG: Final[Mapping[str, str]] = {
     "history.timerProcessorMaxPollRPS": "1000",
     "matching.numTaskqueueReadPartitions": "1",
     "matching.numTaskqueueWritePartitions": "1",
-    # The server ends the polls of a worker that leaves. Without it a task can be sent to a poll that the worker has
-    # just given up, and stands still until it times out: 10 s.
-    "frontend.enableCancelWorkerPollsOnShutdown": "true",
 }
 
 

@@ -107,7 +107,7 @@ class Process:
 
 class Stack:
     def __init__(self, folder: Path, *, persistent: bool = False, ends_polls: bool = False) -> None:
-        """`ends_polls`: Temporal itself ends the polls of a worker that leaves, as ours does and a cluster's may."""
+        """`ends_polls`: Temporal itself ends the polls of a worker that leaves, as a cluster's may."""
         self.folder = folder
         self.ends_polls = ends_polls
         self.persistent = persistent
