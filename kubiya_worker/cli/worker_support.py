@@ -46,12 +46,14 @@ def bundle(queue_id: str | None, output: str | None, config: str | None) -> None
         sources.file_of(config),
         homes.workers_folder().parent,
     )
+    boxes = containers.find(queue)
+    for box in boxes:
+        secrets += known.of_container(*containers.given(box, known.is_secrets), f"container {box.name}")
     secrets += [secret for file in (stack / "key",) for secret in known.of_file(file, str(file))]
     _say("examining this host and its connections (up to a minute when nothing answers)")
     outcome, given = _doctor(queue, config, [os.environ, *filter(None, environs.values())])
     secrets = known.unique([*secrets, *(known.Secret(value, "registration") for value in given)])
     hide = archive.hider(secrets)
-    boxes = containers.find(queue)
     share = parts.shares(len(found) + len(boxes))
     todo = [
         parts.Part("doctor.json", "what is wrong here (kubiya doctor --json)", lambda: outcome),

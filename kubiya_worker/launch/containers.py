@@ -5,10 +5,13 @@ Where there is no engine, or no SDK, there are no such workers: the commands go 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +28,7 @@ ENGINE_TIMEOUT: Final = 60.0
 GRACE: Final = 30.0  # seconds, where the container does not say
 SOCKET: Final = "/var/run/docker.sock"
 READY_FILE: Final = "/tmp/worker-ready"  # noqa: S108 - inside the container
+LARGEST: Final = 65_536  # bytes of a file that is one secret
 LIVING: Final = ("running", "restarting", "paused")
 
 
@@ -125,6 +129,43 @@ def inspected(found: Found) -> dict[str, Any]:
     """What the engine knows of it (`docker inspect`). Raises Unavailable."""
     with _held(found) as container:
         return dict(container.attrs)
+
+
+def given(found: Found, is_secret: Callable[[str], bool]) -> tuple[dict[str, str], dict[str, bytes]]:
+    """Its variables; and, by the variable's name, what is in the files that those of secrets name.
+
+    Also of a container that has ended. What the engine does not hand out is left out.
+    """
+    from docker.errors import APIError
+
+    variables: dict[str, str] = {}
+    files: dict[str, bytes] = {}
+    try:
+        with _held(found) as container:
+            pairs = (str(pair).partition("=") for pair in container.attrs["Config"].get("Env") or [])
+            variables = {name: value for name, _, value in pairs}
+            for name, value in variables.items():
+                if is_secret(name) and value.startswith("/"):
+                    with contextlib.suppress(APIError, tarfile.TarError):
+                        files[name] = _content(container, value)
+    except (Unavailable, OSError):
+        pass  # it is gone, or its engine
+    return variables, files
+
+
+def _content(container: Container, path: str) -> bytes:
+    """Of a regular file, at most LARGEST bytes."""
+    pieces, _ = container.get_archive(path)
+    packed = io.BytesIO()
+    for piece in pieces:
+        packed.write(piece)
+        if packed.tell() > LARGEST + tarfile.RECORDSIZE:
+            return b""
+    packed.seek(0)
+    with tarfile.open(fileobj=packed) as archive:
+        members = [member for member in archive if member.isfile()]
+        file = archive.extractfile(members[0]) if members else None
+        return file.read() if file else b""
 
 
 def stop(found: Found, *, force: bool = False) -> tuple[float, int | None]:

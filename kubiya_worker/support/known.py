@@ -73,6 +73,25 @@ def of_environment(environ: Mapping[str, str], whose: str) -> Iterator[Secret]:
         yield from of_addresses(value, source)
 
 
+def is_secrets(name: str) -> bool:
+    """Whether a variable of this name holds a secret, or, with `_FILE` behind it, names the file of one."""
+    return name.removesuffix("_FILE") in _NAMES or bool(SECRET_NAME.search(name))
+
+
+def of_container(variables: Mapping[str, str], files: Mapping[str, bytes], whose: str) -> Iterator[Secret]:
+    """What a worker elsewhere was given. Paths in its variables are of its own file system: `files` has what is there.
+
+    Whatever it wrote, in its log for one, is then free of them in each form that the redactor knows.
+    """
+    for name, value in variables.items():
+        source = f"{name} ({whose})"
+        if is_secrets(name) and not name.endswith("_FILE") and name not in files:
+            yield Secret(value, source)
+        yield from of_addresses(value, source)
+    for name, content in files.items():
+        yield Secret(content.decode("utf-8", "replace"), f"{name} ({whose})")
+
+
 def of_addresses(text: str, source: str) -> Iterator[Secret]:
     """What stands before the @ of addresses: passwords, and tokens in the place of a user."""
     for match in _ADDRESS.finditer(text):

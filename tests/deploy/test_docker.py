@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from kubiya_worker.support.check import leaks
+from kubiya_worker.tools.redact import _forms
 from tests.deploy import engine
 from tests.support.stack import ROOT, Process, Stack, free_port, wait_until
 
@@ -163,8 +165,12 @@ def test_what_manages_workers_knows_a_container(host: str, stack: Stack, tmp_pat
     (row,) = (line.split() for line in done.stdout.splitlines() if "(docker)" in line)
     assert row[:3] == ["default", "(docker)", "RUNNING"] and row[-1] == "yes" and "0/10" in row, done
     assert "1 of 1 workers running" in done.stdout
+    # It writes its key in every form that there is, and the shell that packs the bundle has another one.
+    forms = "\n".join(sorted(_forms(stack.key)))
+    engine.docker(host, "exec", CONTAINER, "python3", "-c", f"open('/proc/1/fd/1', 'w').write({forms!r} + '\\n')")
+    wait_until(lambda: stack.key in engine.docker(host, "logs", CONTAINER).stdout, 30, "it is in the log")
     bundle = tmp_path / "bundle.tar.gz"
-    done = kubiya(host, stack, "worker", "support-bundle", "-o", str(bundle))
+    done = kubiya(host, stack, "worker", "support-bundle", "-o", str(bundle), KUBIYA_API_KEY="kby_of_another_shell")
     assert done.returncode == 0, done
     with tarfile.open(bundle) as tar:
         members = {name.partition("/")[2]: tar.extractfile(name) for name in tar.getnames()}
@@ -173,7 +179,8 @@ def test_what_manages_workers_knows_a_container(host: str, stack: Stack, tmp_pat
     assert "worker.ready" in packed[f"{folder}/worker.log"]
     assert json.loads(packed[f"{folder}/status.json"])["active_tasks"] == 0
     assert json.loads(packed[f"{folder}/inspect.json"])["HostConfig"]["ReadonlyRootfs"] is True
-    assert not any(stack.key in text for text in packed.values())
+    assert not any(leaks(text.encode(), [stack.key]) for text in packed.values())
+    assert not any(form in text for form in _forms(stack.key) for text in packed.values())
 
     logs = kubiya(host, stack, "worker", "logs", "--queue-id", "default", "--json", "-n", "50").stdout
     assert "worker.ready" in [json.loads(line).get("event") for line in logs.splitlines()]

@@ -56,6 +56,23 @@ def test_a_configuration_file_valid_or_not_and_whoever_wins(tmp_path: Path) -> N
     assert _values(tmp_path, config) == {"unparsable-secret"}
 
 
+def test_what_a_container_was_given(tmp_path: Path) -> None:
+    """Paths in its variables are of its own file system: a file of this host that has the same name is not meant."""
+    here = tmp_path / "api-key"
+    here.write_text("of-this-host")
+    variables = {
+        "OPENAI_API_KEY": "sk-in-the-open",
+        "KUBIYA_API_KEY_FILE": str(here),
+        "TEMPORAL_TLS_KEY": "/run/kubiya/TEMPORAL_TLS_KEY",
+        "HTTPS_PROXY": "http://me:passing@proxy",
+        "PATH": "/usr/bin",
+    }
+    files = {"KUBIYA_API_KEY_FILE": b"kby_from-its-file\n", "TEMPORAL_TLS_KEY": b"private-key"}
+    found = {secret.value.strip() for secret in known.of_container(variables, files, "container c")}
+    assert found == {"sk-in-the-open", "kby_from-its-file", "private-key", "passing"}
+    assert known.is_secrets("KUBIYA_API_KEY_FILE") and known.is_secrets("SOME_TOKEN") and not known.is_secrets("PATH")
+
+
 def test_tokens_of_the_kubiya_cli_s_own_configuration(tmp_path: Path) -> None:
     (tmp_path / "config").write_text("users:\n- name: ann\n  user: {token: default-token}\n")
     (tmp_path / "other").write_text("users:\n- name: bob\n  user: {token: named-token}\n")
