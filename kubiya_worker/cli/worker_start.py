@@ -44,6 +44,9 @@ class _Start(click.Command):
 @settings(
     "model_override",
     "skip_model_validation",
+    "enable_local_proxy",
+    "proxy_config_file",
+    "proxy_config_json",
     "heartbeat_interval",
     "grace_period",
     "max_concurrent_activities",
@@ -70,6 +73,14 @@ def start(
             "An API key on the command line is visible to every user of this host",
             remedy="Set KUBIYA_API_KEY, or use --api-key-file; and replace that key",
         )
+    if flags["proxy_config_json"]:
+        from kubiya_worker.models.routes import literal_keys
+
+        if literal_keys(flags["proxy_config_json"]):
+            raise UsageError(
+                "Keys in --proxy-config-json are visible to every user of this host",
+                remedy="Write os.environ/NAME for them, or use --proxy-config-file; and replace those keys",
+            )
     found = resolved(flags, config)
     for told in foreign.told(os.environ):
         _say(told.line)

@@ -128,6 +128,10 @@ class ControlPlane:
     def get_queue(self, queue_id: str) -> dict[str, Any]:
         return self._object("GET", f"/worker-queues/{quote(queue_id, safe='')}")
 
+    def queue_config(self, queue_id: str) -> dict[str, Any]:
+        found = self._call("GET", f"/worker-queues/{quote(queue_id, safe='')}/config", timeout=(2.0, 5.0))
+        return found if isinstance(found, dict) else {}
+
     def approvals_waiting(self, queue_id: str) -> int | None:
         """Of all executions of the queue; None where the control plane does not count them."""
         found = self._call("GET", f"/worker-queues/{quote(queue_id, safe='')}/metrics", timeout=(5.0, 10.0))

@@ -11,7 +11,7 @@ from kubiya_worker.doctor.check import PASS, WARN, Check, Finding
 from kubiya_worker.doctor.temporal import Probe
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.payloads.converter import Payloads
-from kubiya_worker.process.assembly import endpoint_of
+from kubiya_worker.process.assembly import endpoint_of, routes_of
 from kubiya_worker.settings import Settings, foreign
 from kubiya_worker.settings.sources import misspelt
 
@@ -28,6 +28,7 @@ def checks(
             raise problem
         assert settings is not None
         Payloads.open(settings.payloads)
+        routes_of(settings)
         wrong = misspelt(environ)
         if wrong:
             told = ", ".join(f"{name} (meant: {near}?)" for name, near in wrong.items())
@@ -58,6 +59,14 @@ def checks(
 
     def look_at_model() -> Finding:
         assert probe.registration is not None
+        routes = routes_of(settings)
+        places = {(each.base_url, each.key) for each in routes.values() if each.base_url}
+        if routes:
+            findings = [network.model(*place) for place in sorted(places)]
+            worse = [finding for finding in findings if finding.status != PASS]
+            return (
+                worse[0] if worse else Finding(PASS, f"{len(routes)} models of the proxy's model_list can be reached")
+            )
         endpoint = endpoint_of(settings, probe.registration)
         return network.model(endpoint.base_url, endpoint.api_key)
 

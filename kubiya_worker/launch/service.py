@@ -31,7 +31,7 @@ OWN: Final = frozenset(
 SWITCHES: Final = ("no_cache", "no_update")
 # Handed over as secrets are.
 PRIVATE_FILES: Final = (
-    *("payload_keys_file", "policy_file", "ca_file"),
+    *("payload_keys_file", "policy_file", "ca_file", "proxy_config_file"),
     *("temporal_tls_cert", "temporal_tls_key", "temporal_tls_ca"),
 )
 # Beside the table: variables that libraries of the worker read.

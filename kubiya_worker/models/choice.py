@@ -14,6 +14,7 @@ from kubiya_worker.models.connection import GATEWAY, Connection
 from kubiya_worker.models.demo import DemoModel
 from kubiya_worker.models.hosted import Client, HostedModel
 from kubiya_worker.models.prices import Prices
+from kubiya_worker.models.routes import Route
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.names import DEFAULT_MODEL, DEMO_MODEL
 
@@ -62,9 +63,15 @@ class Models:
     """The models of one worker. Clients are made at first use, shared by all calls, and closed with `close()`."""
 
     def __init__(
-        self, endpoint: Endpoint, environ: Mapping[str, str] | None = None, prices: Prices | None = None
+        self,
+        endpoint: Endpoint,
+        environ: Mapping[str, str] | None = None,
+        prices: Prices | None = None,
+        routes: Mapping[str, Route] | None = None,
     ) -> None:
+        """With `routes` they alone serve models, but for the demo and those with a provider's prefix."""
         self._endpoint = endpoint
+        self._routes = routes or {}
         self._prices = prices or Prices()
         self._environ: Mapping[str, str] = os.environ if environ is None else environ
         self._clients: dict[str, Client] = {}
@@ -86,12 +93,19 @@ class Models:
         if chosen == DEMO_MODEL:
             return 0
         found = self._prices.nanos(chosen, usage)
+        if found is None and chosen in self._routes:
+            found = self._prices.nanos(self._routes[chosen].upstream, usage)
         return self._prices.nanos(reported, usage) if found is None and reported else found
 
     def window(self, model_id: str) -> int | None:
         """The model's context in tokens, where it is known. May load the public table, as `nanos` may."""
         chosen = self.resolve(model_id)
-        return None if chosen == DEMO_MODEL else self._prices.context(chosen)
+        if chosen == DEMO_MODEL:
+            return None
+        found = self._prices.context(chosen)
+        if found is None and chosen in self._routes:
+            found = self._prices.context(self._routes[chosen].upstream)
+        return found
 
     def select(self, model_id: str | None) -> Model:
         """The model that serves `model_id`. ConfigurationError when it has no endpoint, key or package."""
@@ -101,11 +115,29 @@ class Models:
         provider, name = split(chosen)
         if not name:
             raise ConfigurationError(f"The model id {chosen!r} names no model", remedy=f"Write `{provider}:<model>`")
+        if self._routes and provider == GATEWAY:
+            return self._routed(chosen)
         if provider not in self._clients:
             self._clients[provider] = Client(self._connection(provider, chosen))
         return HostedModel(self._clients[provider], name)
 
-    def _connection(self, provider: str, chosen: str) -> Connection:
+    def _routed(self, chosen: str) -> Model:
+        route = self._routes.get(chosen)
+        if route is None:
+            raise ConfigurationError(
+                f"The model {chosen!r} is not in the proxy's model_list",
+                remedy=f"There are: {', '.join(sorted(self._routes))}",
+            )
+        place = f"{route.provider} {route.base_url} {route.key}"
+        if place not in self._clients:
+            if route.provider == GATEWAY:
+                made = Connection(GATEWAY, route.base_url, route.key, self._endpoint.idle_timeout)
+            else:
+                made = self._connection(route.provider, chosen, route.key)
+            self._clients[place] = Client(made)
+        return HostedModel(self._clients[place], route.upstream)
+
+    def _connection(self, provider: str, chosen: str, key: str = "") -> Connection:
         if provider == GATEWAY:
             return self._endpoint_connection(chosen)
         package, variable = NATIVE[provider]
@@ -114,7 +146,7 @@ class Models:
                 f"The model {chosen!r} needs the package {package!r}, which is not installed",
                 remedy=f"Run `pip install 'kubiya-worker[{provider}]'` in the worker's environment",
             )
-        key = self._key(variable) if variable else ""
+        key = key or (self._key(variable) if variable else "")
         if provider == "google" and not key:
             key = self._key("GEMINI_API_KEY")
         if provider == "openai" and not key and self._endpoint.base_url:

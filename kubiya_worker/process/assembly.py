@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Final
@@ -16,7 +17,9 @@ from kubiya_worker.activities.scrub import Scrub
 from kubiya_worker.control_plane.client import ControlPlane, Registration
 from kubiya_worker.control_plane.spool import Spool, lane_of
 from kubiya_worker.models import Endpoint, Models
+from kubiya_worker.models import routes as litellm
 from kubiya_worker.models.prices import Prices
+from kubiya_worker.models.routes import Route
 from kubiya_worker.process import deployment
 from kubiya_worker.process.sandbox import Sandbox
 from kubiya_worker.protocol import names
@@ -52,6 +55,13 @@ def endpoint_of(settings: Settings, registration: Registration) -> Endpoint:
     )
 
 
+def routes_of(settings: Settings) -> dict[str, Route]:
+    """What a local LLM proxy would serve; empty without one. Raises ConfigurationError."""
+    if not settings.enable_local_proxy:
+        return {}
+    return litellm.read(settings.proxy_config_file, settings.proxy_config_json, os.environ)
+
+
 def enforcer_url(settings: Settings) -> str:
     return settings.enforcer_url or f"{settings.control_plane_url}/api/v1/enforcer"
 
@@ -82,12 +92,19 @@ def build_worker(
     spool: Spool,
     secrets: Sequence[str],
     interceptors: Sequence[Interceptor],
+    routes: Mapping[str, Route],
 ) -> tuple[Worker, activities.Runtime]:
-    """`secrets`: values that must not leave the process."""
+    """`secrets`: values that must not leave the process. `routes`: where models are, if not at the one endpoint."""
+    if (settings.proxy_config_file or settings.proxy_config_json) and not settings.enable_local_proxy:
+        log.warning("models.proxy_off", remedy="Add --enable-local-proxy, or leave its configuration out")
     runtime = activities.Runtime(
         control_plane=control_plane,
         temporal=client,
-        models=Models(endpoint_of(settings, registration), prices=Prices.load(settings.model_prices_file)),
+        models=Models(
+            endpoint_of(settings, registration),
+            prices=Prices.load(settings.model_prices_file),
+            routes=routes,
+        ),
         workspace_root=settings.workspace_root,
         worker_id=registration.worker_id,
         hostname=settings.worker_hostname,

@@ -22,7 +22,7 @@ from kubiya_worker.control_plane.client import ControlPlane, Registration
 from kubiya_worker.models import Endpoint
 from kubiya_worker.models.choice import split
 from kubiya_worker.models.connection import GATEWAY
-from kubiya_worker.process.assembly import endpoint_of
+from kubiya_worker.process.assembly import endpoint_of, routes_of
 from kubiya_worker.protocol.names import DEMO_MODEL
 from kubiya_worker.settings import Settings
 
@@ -44,7 +44,11 @@ async def look(
         way = "ahead of" if skew > 0 else "behind"
         log.warning("clock.skewed", by=f"{abs(skew):.0f}s {way} the control plane", remedy="timedatectl set-ntp true")
     if settings.model_override and not settings.skip_model_validation:
-        await asyncio.to_thread(_check_model, endpoint_of(settings, registration), settings.model_override)
+        routes = routes_of(settings)
+        if routes:
+            _compare(settings.model_override, routes)
+        else:
+            await asyncio.to_thread(_ask_for, settings.model_override, endpoint_of(settings, registration))
 
 
 def _tell(path: str, settings: Settings) -> None:
@@ -55,10 +59,9 @@ def _tell(path: str, settings: Settings) -> None:
         log.warning("readiness.not_told", socket=path, error=error.strerror or str(error))
 
 
-def _check_model(endpoint: Endpoint, model: str) -> None:
+def _ask_for(model: str, endpoint: Endpoint) -> None:
     """Whether the endpoint lists the model that is to serve every agent. One without a list says nothing."""
-    provider, name = split(model)
-    if provider != GATEWAY or name == DEMO_MODEL or not endpoint.base_url:
+    if not endpoint.base_url or split(model)[0] != GATEWAY or model == DEMO_MODEL:
         return
     headers = {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
     bundle = trust.bundle(os.environ) or DEFAULT_CA_BUNDLE_PATH
@@ -69,11 +72,16 @@ def _check_model(endpoint: Endpoint, model: str) -> None:
     except (requests.RequestException, ValueError, AttributeError) as error:
         log.debug("model.not_listed", error=type(error).__name__)
         return
-    if not listed(name, known):
-        near = difflib.get_close_matches(name, known, 1)
+    _compare(model, known)
+
+
+def _compare(model: str, known: Iterable[str]) -> None:
+    known = list(known)
+    if split(model)[0] == GATEWAY and model != DEMO_MODEL and not listed(model, known):
+        near = difflib.get_close_matches(model, known, 1)
         log.warning(
             "model.unknown",
-            model=name,
+            model=model,
             near=near[0] if near else "",
             remedy="Check --model, or start with --skip-model-validation",
         )

@@ -22,8 +22,8 @@ from kubiya_worker.control_plane.sender import Sender
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, WorkerError
 from kubiya_worker.payloads.converter import Payloads
-from kubiya_worker.process import deployment, first_look, parent
-from kubiya_worker.process.assembly import build_worker, spool_of
+from kubiya_worker.process import deployment, first_look, parent, queue_settings
+from kubiya_worker.process.assembly import build_worker, routes_of, spool_of
 from kubiya_worker.process.condition import Condition
 from kubiya_worker.process.counters import Counters
 from kubiya_worker.process.cut import Cut, unfinished
@@ -49,6 +49,7 @@ CANCEL_GRACE: Final = 5.0  # seconds that cancelled steps have to end their proc
 TAKE_BACK_WITHIN: Final = 2.0  # seconds that a registration under way is waited for when the worker is stopped
 CLOSE_WITHIN: Final = 1.0
 POLLS_END_WITHIN: Final = 5.0  # seconds from the last step's end, in which a Temporal that is there ends them
+QUEUE_WITHIN: Final = 2.0  # seconds that the queue's own settings are waited for, once Temporal is there
 TELL_EVERY: Final = 1.0  # seconds between looks at what is left of a drain
 
 
@@ -237,18 +238,26 @@ async def _work(
     def say(text: str) -> None:
         notifier.send(f"STATUS={text}")
 
+    queue = registration.queue_id or settings.queue_id
+    reading = asyncio.create_task(asyncio.to_thread(queue_settings.read, control_plane, queue))
     connecting = asyncio.create_task(connect(settings, registration, identity, payloads, monitor.sdk_port, say))
     stopping = asyncio.create_task(stop.asked.wait())
     await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not connecting.done():
         connecting.cancel()
+        reading.cancel()
         log.info("worker.stopped", reason=stop.reason, connected=False)
         return EX_OK
     client = connecting.result()
     await deployment.tell(client, settings)
+    await asyncio.wait({reading, stopping}, timeout=QUEUE_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+    config = reading.result() if reading.done() else {}
+    routes = routes_of(settings) or queue_settings.routes_of(config, settings)
+    hide.add(route.key for route in routes.values())
     worker, runtime = build_worker(
-        settings, client, registration, control_plane, spool, hide.secrets, [cut, counters, monitor.meter]
+        settings, client, registration, control_plane, spool, hide.secrets, [cut, counters, monitor.meter], routes
     )
+    queue_settings.tell_version(config)
     running = asyncio.create_task(worker.run())
     polls = Polls(client, registration.task_queue_name, identity)
     watching = asyncio.create_task(

@@ -79,12 +79,14 @@ def _work(settings: Settings, payloads: Payloads, hide: Hider) -> int:
 
     from kubiya_worker.control_plane.client import ControlPlane
     from kubiya_worker.process import allocator, lifecycle, logging
+    from kubiya_worker.process.assembly import routes_of
     from kubiya_worker.tools import rules
 
     allocator.hold_small()
     if not settings.debug:  # a core file would hold the key
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     rules.read(settings.policy_file)  # a file that is wrong is told before anybody hears of this worker
+    hide.add(route.key for route in routes_of(settings).values())
     recent = logging.configure("DEBUG" if settings.debug else settings.log_level, settings.log_format, hide)
     control_plane = ControlPlane(settings.control_plane_url, settings.api_key)
     return _until_over(lifecycle.run(settings, control_plane, payloads, hide, recent, BEGAN))

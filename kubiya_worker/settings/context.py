@@ -20,11 +20,18 @@ DEFAULT_FILE: Final = Path("~/.kubiya/config")
 
 @dataclass(frozen=True)
 class Context:
-    """`api_url` is None where the context does not say. `where` is for people: the file and the context's name."""
+    """What is None the context does not say. `where` is for people: the file and the context's name.
+
+    `proxy_file`, `proxy_json` and `model` are of an LLM proxy that the context has switched on.
+    """
 
     api_key: str = field(repr=False)
     api_url: str | None
     where: str
+    proxy: bool = False
+    proxy_file: str | None = None
+    proxy_json: str | None = field(default=None, repr=False)
+    model: str | None = None
 
 
 def file_of(environ: Mapping[str, str]) -> Path | None:
@@ -58,7 +65,11 @@ def current(environ: Mapping[str, str]) -> Context | None:
             f"{path}: the context {name!r} has no user with a token", remedy="Set KUBIYA_API_KEY, or correct the file"
         )
     where = f"{path}: context {name}"
-    return Context(token, _url(context.get("api-url"), where), where)
+    proxy = context.get("litellm-proxy")
+    if not isinstance(proxy, dict) or proxy.get("enabled") is not True:
+        return Context(token, _url(context.get("api-url"), where), where)
+    of_proxy = (str(proxy[key]) if proxy.get(key) else None for key in ("config-file", "config-json", "model"))
+    return Context(token, _url(context.get("api-url"), where), where, True, *of_proxy)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from kubiya_worker.errors import ConfigurationError, UsageError
 from kubiya_worker.settings.kinds import Kind, boolean, text
 
 _AUTO_UPDATE: Final = "Install the new version, then kubiya worker restart; docs/upgrades.md has the whole way"
-_PROXY: Final = "Start it yourself: litellm --config FILE --port 4000, and set LITELLM_API_BASE=http://127.0.0.1:4000"
 _PAGE: Final = "Watch with kubiya worker top, or on the control plane's page; --metrics-port has the figures"
 _EVENTS: Final = "Unset it: events are sent as they come, in order, and wait on disk while the control plane is away"
 _NO_GRAPH: Final = "There is no context graph here, and prompts are not extended out of one"
@@ -60,29 +59,6 @@ FOREIGN: Final = (
         _AUTO_UPDATE,
         "--update-check-interval",
         ("KUBIYA_WORKER_UPDATE_CHECK_INTERVAL",),
-    ),
-    Foreign(
-        "enable_local_proxy",
-        "It starts no LLM proxy",
-        _PROXY,
-        "--enable-local-proxy",
-        ("KUBIYA_ENABLE_LOCAL_PROXY",),
-        boolean,
-        refused=True,
-    ),
-    Foreign(
-        "proxy_config_file",
-        "It starts no LLM proxy",
-        _PROXY,
-        "--proxy-config-file",
-        ("KUBIYA_PROXY_CONFIG_FILE",),
-    ),
-    Foreign(
-        "proxy_config_json",
-        "It starts no LLM proxy",
-        _PROXY,
-        "--proxy-config-json",
-        ("KUBIYA_PROXY_CONFIG_JSON",),
     ),
     Foreign(
         "webui_port",

@@ -58,14 +58,23 @@ def origins(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | 
 
 
 def _of_context(found: Mapping[str, Origin], environ: Mapping[str, str]) -> dict[str, Origin]:
-    """Key and URL of the CLI's current context, where there is one and nothing else says them."""
+    """Key, URL and LLM proxy of the CLI's current context, where there is one and nothing else says them."""
     known = context.current(environ)
     if known is None:
         return {}
-    url = found["control_plane_url"]
-    if known.api_url and url.source == DEFAULT:
-        url = replace(url, value=known.api_url, source=known.where)
-    return {"api_key": replace(found["api_key"], value=known.api_key, source=known.where), "control_plane_url": url}
+    told: dict[str, Any] = {"api_key": known.api_key, "control_plane_url": known.api_url}
+    if known.proxy and not found["proxy_config_file"].value and not found["proxy_config_json"].value:
+        told |= {
+            "enable_local_proxy": True,
+            "proxy_config_file": known.proxy_file,
+            "proxy_config_json": known.proxy_json,
+        }
+        told |= {"model_override": known.model}
+    return {
+        name: replace(found[name], value=value, source=known.where)
+        for name, value in told.items()
+        if value and found[name].source == DEFAULT
+    }
 
 
 def misspelt(environ: Mapping[str, str]) -> dict[str, str]:

@@ -59,6 +59,9 @@ class Settings:
     default_model: str | None = None
     litellm_api_base: str | None = None
     litellm_api_key: str | None = field(default=None, repr=False)
+    enable_local_proxy: bool = False
+    proxy_config_file: str | None = None
+    proxy_config_json: str | None = field(default=None, repr=False)
     openai_base_url: str | None = None
     openai_api_key: str | None = field(default=None, repr=False)
     model_idle_timeout: float = 120.0

@@ -21,6 +21,8 @@ from kubiya_worker.tools.redact import REDACTED, SECRET_NAME, SHORTEST
 
 LARGEST: Final = 65_536  # bytes of a file that is one secret
 PRIVATE_FILES: Final = ("dev/key", "services/*/*")  # below ~/.kubiya
+PROXY_FILE: Final = "KUBIYA_PROXY_CONFIG_FILE"  # a LiteLLM configuration, which often has keys in it
+PROXY_JSON: Final = "KUBIYA_PROXY_CONFIG_JSON"
 OF_SERVICES: Final = "/etc/kubiya-worker"
 _ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@]+@[^\s\"']+", re.IGNORECASE)
 _NAMES: Final = frozenset(name for option in OPTIONS if option.secret for name in option.env)
@@ -45,6 +47,10 @@ def known(environs: Mapping[str, Mapping[str, str]], config: Path | None, home: 
     named = [environ.get(context.VARIABLE, "").strip() for environ in environs.values()]
     for path in dict.fromkeys([home / "config", *(Path(name).expanduser() for name in named if name)]):
         found += of_config(path, environs.values())
+    for environ in environs.values():
+        if environ.get(PROXY_FILE, "").strip():
+            found += of_config(Path(environ[PROXY_FILE].strip()).expanduser(), environs.values())
+        found += of_text(environ.get(PROXY_JSON, ""), PROXY_JSON, environs.values())
     for pattern in PRIVATE_FILES:
         found += (secret for path in _glob(home, pattern) for secret in of_file(path, str(path)))
     found += (secret for path in _glob(Path(OF_SERVICES), "*/*") for secret in of_file(path, str(path)))
@@ -119,12 +125,16 @@ def of_file(path: Path, source: str) -> Iterator[Secret]:
 
 def of_config(path: Path, environs: Iterable[Mapping[str, str]]) -> Iterator[Secret]:
     """Of every key that is, or looks like, a secret's; of every `${file:…}`; also when the file is not valid."""
-    import yaml
-
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        yield from of_text(path.read_text(encoding="utf-8", errors="replace"), path, environs)
     except OSError:
         return
+
+
+def of_text(text: str, path: Path | str, environs: Iterable[Mapping[str, str]]) -> Iterator[Secret]:
+    """The same, of YAML that was read from somewhere."""
+    import yaml
+
     yield from of_addresses(text, str(path))
     environs = list(environs)
     for match in VARIABLE.finditer(text):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -104,7 +105,7 @@ async def config(call: Call) -> Any:
         "queue_id": queue["id"],
         "config_version": hashlib.sha256(version.encode()).hexdigest(),
         "config_updated_at": queue["updated_at"],
-        "recommended_package_version": None,
+        "recommended_package_version": os.environ.get("KUBIYA_RECOMMENDED_WORKER_VERSION") or None,
         "environment_name": name_of(call, queue["environment_id"]),
     }
 

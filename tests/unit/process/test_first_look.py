@@ -83,6 +83,16 @@ def test_what_is_listed_or_cannot_be_known_is_not_told(model: str, names: list[s
         assert endpoint.requests("/models")
 
 
+def test_a_proxy_s_list_is_compared_without_asking_anybody() -> None:
+    proxy = (
+        '{"model_list": [{"model_name": "small", "litellm_params": {"model": "x", "api_base": "http://127.0.0.1:1"}}]}'
+    )
+    given = {"enable_local_proxy": True, "proxy_config_json": proxy}
+    assert _look(model_override="small", **given) == []
+    (said,) = _look(model_override="smal", **given)
+    assert (said["event"], said["near"]) == ("model.unknown", "small")
+
+
 def test_nobody_is_asked_for_a_model_that_is_not_the_endpoint_s() -> None:
     with _models("x") as endpoint:
         for model in ("demo", "anthropic:claude-x"):

@@ -49,6 +49,19 @@ def test_its_default_place_is_the_home_folder(config: Path) -> None:
     assert resolve({"queue_id": "q"}, {}).api_key == "kby_token-of-bob"
 
 
+def test_an_llm_proxy_that_the_context_has_switched_on(config: Path) -> None:
+    proxy = "user: bob, litellm-proxy: {enabled: true, config-file: /etc/litellm.yaml, model: small}"
+    config.write_text(FILE.replace("user: bob", proxy))
+    found = resolve({"queue_id": "q"}, {"KUBIYA_CONFIG": str(config)})
+    assert (found.enable_local_proxy, found.proxy_config_file) == (True, "/etc/litellm.yaml")
+    assert (found.model_override, found.proxy_config_json) == ("small", None)
+    environ = {"KUBIYA_CONFIG": str(config), "KUBIYA_PROXY_CONFIG_JSON": "{}", "KUBIYA_MODEL": "large"}
+    found = resolve({"queue_id": "q"}, environ)  # somebody means another one
+    assert (found.enable_local_proxy, found.proxy_config_file, found.model_override) == (False, None, "large")
+    config.write_text(FILE.replace("user: bob", proxy.replace("true", "false")))
+    assert not resolve({"queue_id": "q"}, {"KUBIYA_CONFIG": str(config)}).enable_local_proxy
+
+
 def test_a_key_that_is_given_leaves_the_whole_context_out(config: Path) -> None:
     """A key must not go to the control plane of another context."""
     found = resolve({"queue_id": "q"}, {"KUBIYA_CONFIG": str(config), "KUBIYA_API_KEY": "kby_mine"})

@@ -61,8 +61,8 @@ def test_what_is_switched_off_asks_for_nothing() -> None:
 def test_every_source_of_settings_refuses(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--auto-update is not for this worker"):
         origins({"auto_update": True}, {})
-    with pytest.raises(ConfigurationError, match="KUBIYA_ENABLE_LOCAL_PROXY"):
-        origins({}, {"KUBIYA_ENABLE_LOCAL_PROXY": "true"})
+    with pytest.raises(ConfigurationError, match="KUBIYA_WORKER_AUTOUPDATE_ENABLED"):
+        origins({}, {"KUBIYA_WORKER_AUTOUPDATE_ENABLED": "true"})
 
 
 def test_none_of_them_counts_as_misspelt() -> None:

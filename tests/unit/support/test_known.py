@@ -56,6 +56,14 @@ def test_a_configuration_file_valid_or_not_and_whoever_wins(tmp_path: Path) -> N
     assert _values(tmp_path, config) == {"unparsable-secret"}
 
 
+def test_keys_in_a_configuration_of_litellm_s(tmp_path: Path) -> None:
+    row = "{model_name: m, litellm_params: {model: x, api_key: %s}}"
+    (tmp_path / "litellm.yaml").write_text(f"model_list: [{row % 'sk-filed'}]\n")
+    told = '{"model_list": [{"model_name": "m", "litellm_params": {"api_key": "sk-told"}}]}'
+    found = _values(tmp_path, KUBIYA_PROXY_CONFIG_FILE=str(tmp_path / "litellm.yaml"), KUBIYA_PROXY_CONFIG_JSON=told)
+    assert found == {"sk-filed", "sk-told", told}
+
+
 def test_what_a_container_was_given(tmp_path: Path) -> None:
     """Paths in its variables are of its own file system: a file of this host that has the same name is not meant."""
     here = tmp_path / "api-key"

@@ -32,6 +32,8 @@
   "defaultModel" "LITELLM_DEFAULT_MODEL"
   "modelPrices" "KUBIYA_MODEL_PRICES"
   "litellmApiBase" "LITELLM_API_BASE"
+  "enableLocalProxy" "KUBIYA_ENABLE_LOCAL_PROXY"
+  "proxyConfigFile" "KUBIYA_PROXY_CONFIG_FILE"
   "openaiBaseUrl" "OPENAI_BASE_URL"
   "modelIdleTimeout" "KUBIYA_MODEL_IDLE_TIMEOUT"
   "enforceEnabled" "KUBIYA_ENFORCE_ENABLED"
@@ -60,6 +62,12 @@
     secretKeyRef:
       name: {{ include "worker.secret" . }}
       key: litellm-api-key
+      optional: true
+- name: KUBIYA_PROXY_CONFIG_JSON
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "worker.secret" . }}
+      key: proxy-config-json
       optional: true
 - name: OPENAI_API_KEY
   valueFrom:

@@ -1,0 +1,149 @@
+"""A LiteLLM proxy's configuration, kept to without a proxy: which model name is served where, with which key.
+
+The Kubiya CLI starts a LiteLLM proxy beside its worker for `--enable-local-proxy` (PROTOCOL F.8). This worker speaks to
+the endpoints of the file's `model_list` itself: no second process, no port, nothing to install. What only LiteLLM can
+do (other providers' APIs, fallbacks, limits, callbacks) is refused by name, rather than left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.models.connection import GATEWAY
+
+ITSELF: Final = "Leave it out; or run LiteLLM itself, and set LITELLM_API_BASE to where it listens"
+OPENAI: Final = "https://api.openai.com/v1"
+# The first part of `litellm_params.model`: APIs that are OpenAI's at an address of one's own, and those of others.
+COMPATIBLE: Final = frozenset({"openai", "custom_openai", "openai_like", "hosted_vllm", "litellm_proxy", "lm_studio"})
+NATIVE: Final = {"anthropic": "anthropic", "gemini": "google", "bedrock": "bedrock"}
+TAKEN: Final = ("model", "api_base", "base_url", "api_key")
+# Settings of LiteLLM's that are so here in any case.
+SO_ANYWAY: Final = frozenset({"drop_params", "set_verbose"})
+ENVIRONMENT: Final = "os.environ/"
+
+
+@dataclass(frozen=True)
+class Route:
+    """`upstream` is the provider's own name of the model; `key` is empty where the provider's variable has it."""
+
+    provider: str
+    upstream: str
+    base_url: str = ""
+    key: str = field(default="", repr=False)
+
+
+def read(path: str | None, text: str | None, environ: Mapping[str, str]) -> dict[str, Route]:
+    """From a file, or from what a flag or a variable holds. Raises ConfigurationError."""
+    if path and text:
+        raise ConfigurationError(
+            "--proxy-config-file and --proxy-config-json contradict each other", remedy="Give one of them"
+        )
+    if not path and not text:
+        raise ConfigurationError(
+            "--enable-local-proxy needs to be told of the models",
+            remedy="Give --proxy-config-file FILE, with a model_list as LiteLLM has it",
+        )
+    where = "--proxy-config-json"
+    if path:
+        where = str(Path(path).expanduser())
+        try:
+            text = Path(where).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{where} cannot be read: {error}", remedy="Check the path") from error
+    return parse(_document(text or "", where), where, environ)
+
+
+def literal_keys(text: str) -> bool:
+    """Whether keys stand in it as they are. On a command line every user of the host would see them."""
+    rows = _document(text, "--proxy-config-json").get("model_list")
+    for row in rows if isinstance(rows, list) else ():
+        params = row.get("litellm_params") if isinstance(row, dict) else None
+        key = str(params.get("api_key") or "") if isinstance(params, dict) else ""
+        if key and not key.startswith(ENVIRONMENT):
+            return True
+    return bool(_document(text, "--proxy-config-json").get("environment_variables"))
+
+
+def _document(text: str, where: str) -> dict[str, Any]:
+    import yaml  # JSON is YAML
+
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:  # its own text quotes the line, which may hold a key
+        raise ConfigurationError(f"{where} is not valid YAML or JSON", remedy="Mend it") from error
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"{where} has to be a mapping with a model_list", remedy="Mend it")
+    return found
+
+
+def parse(document: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> dict[str, Route]:
+    """Model name -> route. Pure. ConfigurationError names what is wrong, or what only LiteLLM can do."""
+    own = document.get("environment_variables") or {}
+    settings = document.get("litellm_settings") or {}
+    if not isinstance(own, dict) or not isinstance(settings, dict):
+        raise ConfigurationError(f"{where}: environment_variables and litellm_settings are mappings", remedy="Mend it")
+    for section in document.keys() - {"model_list", "environment_variables", "litellm_settings"}:
+        raise ConfigurationError(f"{where}: {section} is for LiteLLM's own proxy", remedy=ITSELF)
+    for name in settings.keys() - SO_ANYWAY:
+        raise ConfigurationError(f"{where}: litellm_settings.{name} is for LiteLLM's own proxy", remedy=ITSELF)
+    rows = document.get("model_list")
+    if not isinstance(rows, list) or not rows:
+        raise ConfigurationError(f"{where} has no model_list", remedy="List each model_name with its litellm_params")
+    known = {**environ, **{str(name): str(value) for name, value in own.items()}}
+    found: dict[str, Route] = {}
+    for number, row in enumerate(rows):
+        name, route = _route(row, f"{where}: model_list[{number}]", known)
+        if name in found:
+            raise ConfigurationError(
+                f"{where}: model_list[{number}]: there are two of {name}, between which LiteLLM's proxy would choose",
+                remedy=ITSELF,
+            )
+        found[name] = route
+    return found
+
+
+def _route(row: Any, where: str, environ: Mapping[str, str]) -> tuple[str, Route]:
+    row = row if isinstance(row, dict) else {}
+    name, params = row.get("model_name"), row.get("litellm_params")
+    if not isinstance(name, str) or not name or not isinstance(params, dict) or not params.get("model"):
+        raise ConfigurationError(f"{where} needs a model_name and litellm_params with a model", remedy="Mend it")
+    if "*" in name:
+        raise ConfigurationError(f"{where}: {name} stands for any number of models", remedy=ITSELF)
+    for param in params.keys() - set(TAKEN):
+        raise ConfigurationError(f"{where}: litellm_params.{param} of {name} is for LiteLLM's own proxy", remedy=ITSELF)
+
+    def value(key: str) -> str:
+        return _expanded(params.get(key), f"{where}: {key} of {name}", environ)
+
+    base = value("api_base") or value("base_url")
+    return name, _reached(value("model"), base.rstrip("/"), value("api_key"), f"{where}: {name}")
+
+
+def _reached(model: str, base: str, key: str, where: str) -> Route:
+    if base and (urlsplit(base).scheme not in ("http", "https") or not urlsplit(base).hostname):
+        raise ConfigurationError(f"{where}: api_base is no URL", remedy="Begin it with https:// or http://")
+    provider, slash, rest = model.partition("/")
+    if slash and provider in COMPATIBLE:
+        return Route(GATEWAY, rest, base or OPENAI, key)
+    if slash and provider in NATIVE and not base:
+        return Route(NATIVE[provider], rest, "", key)
+    if not slash:
+        return Route(GATEWAY, model, base or OPENAI, key)
+    about = f"{provider} at an address of its own" if provider in NATIVE else f"the provider {provider}"
+    raise ConfigurationError(f"{where}: {about} is spoken to by LiteLLM only", remedy=ITSELF)
+
+
+def _expanded(given: Any, where: str, environ: Mapping[str, str]) -> str:
+    """`os.environ/NAME` is the variable; ConfigurationError when it is not set."""
+    text = "" if given is None else str(given).strip()
+    if not text.startswith(ENVIRONMENT):
+        return text
+    name = text.removeprefix(ENVIRONMENT)
+    if not environ.get(name):
+        raise ConfigurationError(f"{where}: the variable {name} is not set", remedy=f"export {name}=…")
+    return environ[name]

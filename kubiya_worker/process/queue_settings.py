@@ -1,0 +1,65 @@
+"""What a queue itself says of its workers (PROTOCOL A.3): models of its own, and which version is wanted.
+
+Read while the worker connects to Temporal. A control plane that does not say, or says nonsense, holds no start up: the
+worker then has the gateway of its registration.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import structlog
+
+from kubiya_worker import __version__
+from kubiya_worker.control_plane.client import ControlPlane
+from kubiya_worker.control_plane.errors import ControlPlaneError
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.models import routes
+from kubiya_worker.models.routes import Route
+from kubiya_worker.settings import Settings
+
+log = structlog.get_logger()
+
+WHERE: Final = "the queue's litellm_config"
+
+
+def read(control_plane: ControlPlane, queue_id: str) -> dict[str, Any]:
+    """The queue's configuration; empty where the control plane does not say."""
+    try:
+        return control_plane.queue_config(queue_id)
+    except ControlPlaneError as error:
+        log.debug("queue.not_read", error=error.message)
+        return {}
+
+
+def routes_of(config: dict[str, Any], settings: Settings) -> dict[str, Route]:
+    """The models of `enable_local_litellm_proxy`, unless this host has an endpoint or a list of its own.
+
+    Variables are the list's own: whoever may edit a queue must not have this host's sent to an address of theirs.
+    """
+    told = config.get("settings")
+    own = (
+        settings.enable_local_proxy or settings.litellm_api_base or settings.openai_base_url or settings.openai_api_key
+    )
+    if own or not isinstance(told, dict) or told.get("enable_local_litellm_proxy") is not True:
+        return {}
+    document = told.get("litellm_config")
+    try:
+        return routes.parse(document if isinstance(document, dict) else {}, WHERE, {})
+    except ConfigurationError as error:
+        log.warning("queue.models_refused", error=error.line())
+        return {}
+
+
+def tell_version(config: dict[str, Any]) -> None:
+    """A worker does not update itself; who runs it should know that another version is wanted."""
+    wanted = config.get("recommended_package_version")
+    if isinstance(wanted, str) and wanted and _numbers(wanted) > _numbers(__version__):
+        log.warning("worker.outdated", runs=__version__, recommended=wanted, remedy="docs/upgrades.md")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The release's numbers; what comes behind them does not count."""
+    release = re.match(r"\d+(\.\d+)*", version)
+    return tuple(map(int, release[0].split("."))) if release else ()
