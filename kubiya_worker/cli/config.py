@@ -69,7 +69,7 @@ def _named(name: str) -> Option:
             return option
     for entry in FOREIGN:
         if name in (entry.name, entry.flag, *entry.env):
-            raise UsageError(f"{name} is not for this worker: {entry.says}", remedy=entry.remedy)
+            raise UsageError(f"{name} is not for this worker: {entry.why}", remedy=entry.remedy)
     names = [n for o in OPTIONS for n in (o.name, o.flag, o.key, *o.env) if n]
     near = difflib.get_close_matches(name, names, 1)
     remedy = f"Did you mean {near[0]}?" if near else "kubiya config explain lists them"

@@ -54,7 +54,8 @@ def read(path: str | None, text: str | None, environ: Mapping[str, str]) -> dict
         try:
             text = Path(where).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{where} cannot be read: {error}", remedy="Check the path") from error
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigurationError(f"{where} cannot be read: {reason}", remedy="Check the path") from error
     return parse(_document(text or "", where), where, environ)
 
 

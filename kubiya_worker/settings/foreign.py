@@ -33,6 +33,11 @@ class Foreign:
     parse: Kind = text
     refused: bool = False
 
+    @property
+    def why(self) -> str:
+        """`says` within a sentence."""
+        return f"{self.says[:1].lower()}{self.says[1:]}"
+
     def asks(self, value: Any) -> bool:
         """Whether this value asks for anything: `false` asks for nothing."""
         if self.parse is not boolean:
@@ -139,18 +144,13 @@ def refuse(flags: Mapping[str, Any], environ: Mapping[str, str]) -> None:
     for entry in FOREIGN:
         value = flags.get(entry.name)
         if value is not None and entry.asks(value):
-            raise UsageError(f"{entry.flag} is not for this worker: {_lower(entry.says)}", remedy=entry.remedy)
+            raise UsageError(f"{entry.flag} is not for this worker: {entry.why}", remedy=entry.remedy)
     for found in _set(environ):
         if found.entry.refused:
-            raise ConfigurationError(
-                f"{found.variable} is not for this worker: {_lower(found.entry.says)}", remedy=found.entry.remedy
-            )
+            entry = found.entry
+            raise ConfigurationError(f"{found.variable} is not for this worker: {entry.why}", remedy=entry.remedy)
 
 
 def _set(environ: Mapping[str, str]) -> Iterator[Told]:
     for entry in FOREIGN:
         yield from (Told(name, entry) for name in entry.env if entry.asks(environ.get(name, "").strip() or ""))
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
