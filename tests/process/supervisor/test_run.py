@@ -32,7 +32,7 @@ def test_ready_is_told_only_when_the_child_says_so(tmp_path: Path) -> None:
 
 
 def test_a_stop_leaves_the_state_and_the_log_only(tmp_path: Path) -> None:
-    with Supervised(tmp_path, "ready", "slowly:0.3", "wait", pid_fields={"queue_id": "q1"}) as supervised:
+    with Supervised(tmp_path, "slowly:0.3", "ready", "wait", pid_fields={"queue_id": "q1"}) as supervised:
         ready = supervised.ready()
         content = json.loads(supervised.pid_file.read_text())
         assert content["queue_id"] == "q1" and content["pid_file"] == str(supervised.pid_file)
@@ -181,7 +181,7 @@ def test_a_crashed_child_is_back_within_100_ms_of_the_delays_end(tmp_path: Path)
 
 
 def test_sighup_replaces_the_child_and_nothing_else(tmp_path: Path) -> None:
-    with Supervised(tmp_path, "ready", "slowly:0.1", "wait") as supervised:
+    with Supervised(tmp_path, "slowly:0.1", "ready", "wait") as supervised:
         first = supervised.ready()
         supervised.signal(signal.SIGHUP)
         state = until(lambda: (s := supervised.state())["state"] == "running" and s["restarts"]["asked"] == 1 and s)
