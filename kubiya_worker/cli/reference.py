@@ -15,6 +15,11 @@ from kubiya_worker.errors import EXIT_CODES
 from kubiya_worker.settings.table import OPTIONS
 
 NAME = "kubiya"
+# Variables that are no settings of a worker.
+OF_COMMANDS = (
+    ("KUBIYA_CONFIG", "The Kubiya CLI's own configuration (~/.kubiya/config): key and URL where none is given"),
+    ("KUBIYA_NON_INTERACTIVE", "true: kubiya exec asks nothing, as where there is no terminal"),
+)
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,8 @@ def man(version: str) -> str:
     for option in OPTIONS:
         if option.env:
             lines += [".TP", f".B {_roff(', '.join(option.env))}", _roff(option.help)]
+    for name, text in OF_COMMANDS:
+        lines += [".TP", f".B {name}", _roff(text)]
     lines += [
         ".SH FILES",
         ".TP\n.I ~/.kubiya/worker\\-config.yaml\nThe configuration file; kubiya config init writes one with every key.",
