@@ -91,13 +91,13 @@ def test_a_release_is_whole_and_says_what_is_in_it(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for name in (
         "kubiya_worker/py.typed",
-        "kubiya_worker/cli/kubiya.1",
         "kubiya_worker/server/dashboard/index.html",
         "kubiya_worker/server/migrations/script.py.mako",
         "supervisor/guard.py",
     ):
         assert name in names
-    assert any(name.endswith("licenses/LICENSE") for name in names)
+    for name in ("licenses/LICENSE", "data/share/man/man1/kubiya.1"):
+        assert any(found.endswith(name) for found in names), name
     assert not any(name.startswith(("tests", "scripts")) for name in names)
     with tarfile.open(sdist) as tar:
         entries = tar.getmembers()
