@@ -18,6 +18,7 @@ import requests
 
 from scripts.chaos.evidence import Event, Execution, Request
 from tests.support.model_endpoint import Answer, ModelEndpoint
+from tests.support.model_shapes import Shape
 from tests.support.stack import Stack
 
 SHELL: Final = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
@@ -83,13 +84,18 @@ class Model(ModelEndpoint):
         return answers(token, variant, self._file)[step]
 
     async def _answer(
-        self, answer: Answer, body: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        answer: Answer,
+        shape: Shape,
+        body: dict[str, Any],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> bool:
         token, _, step = step_of(body)
         port = writer.get_extra_info("peername")[1]
         request = Request(token, step, self._pids.get(port), time.monotonic())
         self.asked.append(request)
-        kept = await super()._answer(answer, body, reader, writer)
+        kept = await super()._answer(answer, shape, body, reader, writer)
         request.done = time.monotonic()
         return kept
 
