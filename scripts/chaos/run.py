@@ -36,7 +36,7 @@ WARM_UP: Final = 5  # executions before the first fault: what one takes when nob
 # What may be in a worker's folder when it is stopped.
 STAYS: Final = (
     *(".venv.lock", "logs", "requirements.txt", "state.json", "status.json", "venv", "worker.py"),
-    *("workspaces", "instances", "__pycache__"),
+    *("workspaces", "instances", "__pycache__", "spool"),
 )
 START: Final = ("--max-log-size", "262144", "--max-log-backups", "1000", "--wait-timeout", "150")
 
@@ -232,6 +232,9 @@ class Chaos:
         watch.reap(known)
         left = watch.within(10, lambda: watch.strangers(known, 0, 0, idle=True), time.sleep)
         left += sorted(path.name for path in folder.iterdir() if path.name not in STAYS)
+        left += [
+            str(path.relative_to(folder)) for path in (folder / "spool").rglob("*") if path.is_file()
+        ]  # undelivered
         state = watch.read_json(folder / "state.json")
         self._note_files(
             "after the stop", "" if state.get("state") == "stopped" else f"state.json: {state.get('state')}"
