@@ -25,10 +25,8 @@ log = logging.getLogger(__name__)
 API: Final = "/api/v1"
 TOGETHER_BYTES: Final = 1_000_000  # of several groups in one request; a larger group goes alone
 
-
-Outcome = (
-    list[dict[str, Any]] | errors.ControlPlaneError
-)  # of a group of writes: an answer to each, or why there is none
+# Of a group of writes: the answer to each, or why there is none.
+Outcome = list[dict[str, Any]] | errors.ControlPlaneError
 
 
 @dataclass(frozen=True)

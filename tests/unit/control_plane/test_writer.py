@@ -57,12 +57,18 @@ def writer_of(plane: Plane) -> Writer:
     return Writer(plane)  # type: ignore[arg-type]
 
 
-async def test_the_first_goes_at_once_and_what_comes_meanwhile_goes_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "SLOW", 60.0)
-    plane = Plane()
+async def busy(plane: Plane) -> tuple[Writer, asyncio.Task[list[dict[str, Any]]]]:
+    """A writer, and its first write, which is under way."""
     made = writer_of(plane)
     first = written(made, "/1")
     await plane.begun.get()
+    return made, first
+
+
+async def test_the_first_goes_at_once_and_what_comes_meanwhile_goes_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "SLOW", 60.0)
+    plane = Plane()
+    made, first = await busy(plane)
     rest = [written(made, "/2"), written(made, "/3a", "/3b"), written(made, "/bad")]
     await asyncio.sleep(0)  # they run up to where they wait
     plane.go()
@@ -78,9 +84,7 @@ async def test_the_first_goes_at_once_and_what_comes_meanwhile_goes_together(mon
 
 async def test_nothing_waits_for_a_request_that_is_slow() -> None:
     plane = Plane()
-    made = writer_of(plane)
-    first = written(made, "/1")
-    await plane.begun.get()
+    made, first = await busy(plane)
     second = written(made, "/2")
     await asyncio.wait_for(plane.begun.get(), 30)  # although nothing has answered the first
     plane.go()
@@ -105,9 +109,7 @@ async def test_no_more_than_so_many_travel_together() -> None:
 async def test_a_fault_of_the_request_is_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "SLOW", 60.0)
     plane = Plane()
-    made = writer_of(plane)
-    first = written(made, "/1")
-    await plane.begun.get()
+    made, first = await busy(plane)
     rest = [written(made, "/2"), written(made, "/3")]
     await asyncio.sleep(0)
     plane.go(KeyError("groups"))
@@ -123,9 +125,7 @@ async def test_a_fault_of_the_request_is_everybodys(monkeypatch: pytest.MonkeyPa
 async def test_who_gives_up_takes_nothing_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "SLOW", 60.0)
     plane = Plane()
-    made = writer_of(plane)
-    first = written(made, "/1")
-    await plane.begun.get()
+    made, first = await busy(plane)
     gone, stays = written(made, "/2"), written(made, "/3")
     await asyncio.sleep(0)
     gone.cancel()
