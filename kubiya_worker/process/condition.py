@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -28,6 +29,7 @@ class Condition:
         self._state = "connecting"
         self._before = False
         self.polled = asyncio.Event()  # it was ready once
+        self.changed: Callable[[], None] = lambda: None  # called before anybody is told
         self._left: dict[str, int] = {}
 
     def snapshot(self) -> dict[str, Any]:
@@ -45,6 +47,7 @@ class Condition:
     def ready(self) -> None:
         self._state, self._pulse.stuck = "polling", False
         self._file.write()
+        self.changed()
         self._notifier.send("READY=1", f"STATUS=polling queue {self._queue}")
         if self._before:
             log.info("worker.ready_again", queue=self._queue, worker_id=self._worker_id)
@@ -57,6 +60,7 @@ class Condition:
     def lost(self, reason: str, *, stuck: bool) -> None:
         self._state, self._pulse.stuck = "waiting", stuck
         self._file.remove()
+        self.changed()
         self._notifier.send(f"STATUS=not ready: {reason}")
         log.warning("worker.not_ready", queue=self._queue, reason=reason)
 
@@ -65,6 +69,7 @@ class Condition:
         if self._state != "draining":
             self._state = "draining"
             self._file.remove()
+            self.changed()
         self._notifier.send("STOPPING=1" if hurried else "DRAINING=1", f"STATUS=draining {tasks} tasks")
 
     def leaves(self, finished: int, executions: int | None) -> None:

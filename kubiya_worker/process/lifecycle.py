@@ -177,6 +177,7 @@ async def _serve(
     monitor = Monitor(settings, registration, control_plane, counters, figures)
     about = {"slots": settings.max_concurrent_activities, "metrics_url": monitor.url}
     status = StatusFile(settings.status_file, lambda: {**_tasks(counters, cut), **condition.facts(), **about})
+    condition.changed = status.update
     beating = asyncio.create_task(pulse.run())
     looking = asyncio.create_task(first_look.look(settings, registration, control_plane, condition.polled))
     heartbeat.start()

@@ -1,7 +1,7 @@
 """What `kubiya worker status` reads: a small file in which the worker says what it does. Private to its user.
 
 Written from a thread when something has changed, and every few seconds anyhow, so that its time tells a worker that
-hangs as a whole from one that is idle.
+hangs as a whole from one that is idle; and at once, before anybody else is told, when it is ready or no longer so.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ WRITE_EVERY: Final = 10.0
 
 
 class StatusFile:
-    """`facts` is called from the thread. Without a path nothing is done."""
+    """`facts` is called from any thread. Without a path nothing is done."""
 
     def __init__(self, path: str | None, facts: Callable[[], dict[str, Any]]) -> None:
         self._path = Path(path) if path else None
         self._facts = facts
         self._said: dict[str, Any] = {}
         self._wrote_at = 0.0
+        self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="status", daemon=True)
 
@@ -44,12 +45,19 @@ class StatusFile:
         if self._thread.is_alive():
             self._thread.join(LOOK_EVERY)
 
-    def _run(self) -> None:
-        while True:
-            last = self._ended.is_set()  # once more after the end: what was true then is read most
+    def update(self) -> None:
+        """Afterwards the file says what is true, as far as the disk takes it."""
+        if self._path is None:
+            return
+        with self._lock:
             facts = self._facts()
             if facts != self._said or time.monotonic() - self._wrote_at > WRITE_EVERY:
                 self._write(facts)
+
+    def _run(self) -> None:
+        while True:
+            last = self._ended.is_set()  # once more after the end: what was true then is read most
+            self.update()
             if last:
                 return
             self._ended.wait(LOOK_EVERY)

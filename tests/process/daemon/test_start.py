@@ -28,6 +28,12 @@ def test_ready_says_who_and_where_and_a_run_goes_through(daemons: Daemons) -> No
     assert daemons.stack.execution(execution)["status"] != "failed"
 
 
+def test_the_status_says_so_too_as_soon_as_it_is_ready(daemons: Daemons) -> None:
+    daemons.start()
+    told = json.loads((daemons.folder() / "status.json").read_text())
+    assert (told["state"], told["polling"]) == ("polling", True)
+
+
 def test_who_waits_at_the_readiness_socket_is_told_once_with_the_supervisor(daemons: Daemons) -> None:
     path = daemons.home / "ready.sock"
     with socket.socket(socket.AF_UNIX) as listener:
