@@ -97,7 +97,7 @@ def test_a_control_plane_that_stands_still_and_goes_on(stack: Stack, seconds: fl
     with ModelEndpoint() as endpoint:
         run = Run(stack, endpoint)
         assert stack.server is not None
-        stack.server.signal(signal.SIGSTOP)
+        stack.server.freeze()
         time.sleep(seconds)
         stack.server.signal(signal.SIGCONT)
         run.check(180)

@@ -91,6 +91,12 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
 
+    def freeze(self) -> None:
+        """All its threads stand still when this returns: a signal alone is on its way, and a reply may pass it."""
+        self.signal(signal.SIGSTOP)
+        _, status = os.waitpid(self.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status), status
+
     def wait(self, timeout: float = 30.0) -> int:
         code = self.popen.wait(timeout)
         self._reader.join(5)

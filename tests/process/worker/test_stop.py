@@ -180,7 +180,7 @@ def test_polls_that_a_hanging_temporal_does_not_end_do_not_hold_the_exit(tmp_pat
     with Stack(tmp_path, ends_polls=True) as stack:
         worker = stack.worker()
         assert stack.temporal
-        stack.temporal.signal(signal.SIGSTOP)
+        stack.temporal.freeze()
         worker.signal(signal.SIGQUIT)
         assert worker.wait(45) == 0, worker.lines
         worker.expect("worker.drained_without_temporal")
