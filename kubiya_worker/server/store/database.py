@@ -50,12 +50,21 @@ class Database:
         self._lock: int | None = None
         self._engine = create_engine(f"sqlite:///{path}", poolclass=StaticPool, connect_args={"timeout": 10})
         event.listen(self._engine, "connect", _pragmas)
+        self.connection: Connection
+        try:
+            self._open(exclusive)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, exclusive: bool) -> None:
+        path = self.path
         try:
             if path != MEMORY:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._lock = _locked(path) if exclusive else None
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            self.connection: Connection = self._engine.connect()
+            self.connection = self._engine.connect()
             self._migrate()
         except OperationalError as error:
             raise Unavailable(
@@ -146,10 +155,12 @@ class Database:
             self._depth -= 1
 
     def close(self) -> None:
-        self.connection.close()
+        if hasattr(self, "connection"):  # not when it could not be opened
+            self.connection.close()
         self._engine.dispose()
         if self._lock is not None:
             os.close(self._lock)
+            self._lock = None
 
 
 def _locked(path: Path) -> int:
@@ -171,5 +182,9 @@ def _locked(path: Path) -> int:
 
 
 def _pragmas(connection: Any, _: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):
-        connection.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:  # not a database: the pool never had it, and so will not close it
+        connection.close()
+        raise
