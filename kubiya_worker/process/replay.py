@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
@@ -21,6 +21,8 @@ from kubiya_worker.process import temporal
 from kubiya_worker.workflows import registry
 
 REASON: Final = 300  # characters
+STARVED: Final = "TMPRL1101"  # the SDK's mark of 2 s without a result: a loop, or a host that had no CPU time
+ATTEMPTS: Final = 3  # one of which does it where the host is only busy
 
 
 class _Faults(logging.Handler):
@@ -85,7 +87,16 @@ async def replay(client: Client, task_queue: str, custom: list[type], more: str 
             if error.status == RPCStatusCode.NOT_FOUND:
                 continue
             raise
+        yield Replayed(found.id, found.workflow_type, len(history.events), await fault_of(replayer, history))
+
+
+async def fault_of(replayer: Replayer, history: WorkflowHistory) -> str | None:
+    """Why the history does not replay; None when it does."""
+    fault: str | None = None
+    for _ in range(ATTEMPTS):
         with _faults() as faults:
             result = await replayer.replay_workflow(history, raise_on_replay_failure=False)
         fault = _short(result.replay_failure) if result.replay_failure is not None else faults.first
-        yield Replayed(found.id, found.workflow_type, len(history.events), fault)
+        if fault is None or STARVED not in fault:
+            break
+    return fault

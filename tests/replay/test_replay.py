@@ -7,6 +7,7 @@ A history that does not replay is an execution that hangs after an upgrade. When
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
+from kubiya_worker.process.replay import fault_of
 from kubiya_worker.protocol import names
 from kubiya_worker.workflows.agent import AgentExecutionWorkflow
 from kubiya_worker.workflows.registry import WORKFLOWS
@@ -64,12 +66,34 @@ def test_every_shape_of_a_run_was_recorded() -> None:
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 async def test_recorded_history_replays(path: Path) -> None:
-    await Replayer(workflows=WORKFLOWS).replay_workflow(load(path))
+    assert await fault_of(Replayer(workflows=WORKFLOWS), load(path)) is None
 
 
 def test_no_history_holds_a_secret() -> None:
     for path in HISTORIES:
         assert "kby_" not in path.read_text(), path
+
+
+@workflow.defn(name=names.AGENT_WORKFLOW)
+class Starved(AgentExecutionWorkflow):
+    """The same workflow on a host that gives it no CPU time for a while."""
+
+    times = 0
+
+    @workflow.run
+    async def run(self, raw: dict[str, Any]) -> dict[str, Any]:
+        if Starved.times > 0:
+            Starved.times -= 1
+            time.sleep(2.5)
+        return await super().run(raw)
+
+
+@pytest.mark.parametrize(("times", "fault"), [(1, False), (9, True)])
+async def test_a_busy_host_is_no_fault_of_a_history(times: int, fault: bool) -> None:
+    path = next(path for path in HISTORIES if path.stem == "plain")
+    Starved.times = times
+    found = await fault_of(Replayer(workflows=[Starved], workflow_runner=UnsandboxedWorkflowRunner()), load(path))
+    assert ("deadlock" in found if found else False) == fault
 
 
 @workflow.defn(name=names.AGENT_WORKFLOW)
