@@ -40,7 +40,7 @@ BARE = [
     "kubiya dev --port 70000",
     "kubiya dev --prot 1",
     "kubiya dev --temporal-address nonsense",
-    "kubiya dev --temporal-address 127.0.0.1:1",
+    "kubiya dev --port 0 --temporal-address 127.0.0.1:1",
     "kubiya dev --queue-id 'a b'",
     "kubiya dev --state-dir /proc/nowhere",
     "kubiya wroker start",

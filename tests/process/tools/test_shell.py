@@ -44,14 +44,15 @@ def script(workspace: Path, text: str) -> str:
 
 
 @pytest.fixture
-def alive() -> Iterator[Callable[[str], list[int]]]:
-    """Processes that run `sleep <number>`; each test has numbers of its own."""
+def alive(tmp_path: Path) -> Iterator[Callable[[str], list[int]]]:
+    """Processes of this test that run `sleep <number>`: their folder is its own, or below."""
 
     def find(number: str) -> list[int]:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.cmdline() == ["sleep", number] and process.status() != psutil.STATUS_ZOMBIE:
+                ours = process.cmdline() == ["sleep", number] and Path(process.cwd()).is_relative_to(tmp_path)
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process.pid)
             except psutil.Error:
                 continue
