@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from scripts.bench.report import Row, Spread, main
-from scripts.bench.rig import BARE_QUEUE, NOTE_STEP, Rig, rig, script
+from scripts.bench.rig import BARE_QUEUE, NOTE_STEP, Rig, Step, rig, script
 from tests.support.stack import free_port, wait_until
 
 UNSEEN = ("RecordActivityTaskHeartbeat", "QueryWorkflow")  # requests of the worker that no history shows
@@ -47,18 +47,20 @@ def measure(quick: bool) -> list[Row]:
     port = free_port()
     with rig() as bench:
         bench.start(KUBIYA_METRICS_PORT=str(port))
-        slow = {"text": "Done.", "delay_ms": 200 if quick else SLOW}
+        delay = 200 if quick else SLOW
+        done: Step = {"text": "Done."}
+        slow: Step = {**done, "delay_ms": delay}
         shapes = (
-            ("one model call", [{"text": "Done."}], "LRL"),
-            ("two model calls and a tool call", [NOTE_STEP, {"text": "Done."}], "LRRRL"),
-            ("eleven model calls and ten tool calls", [NOTE_STEP] * 10 + [{"text": "Done."}], "L" + "R" * 21 + "L"),
-            (f"one model call of {slow['delay_ms'] / 1000:g} s", [slow], "LRL"),  # type: ignore[operator]
+            ("one model call", [done], "LRL"),
+            ("two model calls and a tool call", [NOTE_STEP, done], "LRRRL"),
+            ("eleven model calls and ten tool calls", [NOTE_STEP] * 10 + [done], "L" + "R" * 21 + "L"),
+            (f"one model call of {delay / 1000:g} s", [slow], "LRL"),
         )
-        bench.run(bench.execute(script({"text": "Done."})))
+        bench.run(bench.execute(script(done)))
         return [_row(bench, port, what, steps, bare) for what, steps, bare in shapes]
 
 
-def _row(bench: Rig, port: int, what: str, steps: list[dict[str, Any]], bare: str) -> Row:
+def _row(bench: Rig, port: int, what: str, steps: list[Step], bare: str) -> Row:
     before = _requests(port)
     execution = bench.run(_execute(bench, script(*steps)))
     ours = billable(bench.run(_history(bench, f"agent-execution-{execution}")))

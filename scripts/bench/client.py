@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 
@@ -44,7 +44,7 @@ class ApiClient:
         answer = await self.post(f"/agents/{agent}/execute", body)
         return str(answer["execution_id"])
 
-    async def events(self, execution: str) -> AsyncIterator[tuple[str, str]]:
+    async def events(self, execution: str) -> AsyncGenerator[tuple[str, str], None]:
         """(type, data as it came) of each event of the stream, from the first on."""
         reader, writer = await asyncio.open_connection(self._host, self._port, limit=2**20)
         try:

@@ -18,14 +18,16 @@ from temporalio.client import Client
 from scripts.bench.client import ApiClient
 from tests.support.stack import Process, Stack
 
+Step = dict[str, Any]  # what the demo model answers: a text, tools
+
 FILES = {"name": "files", "type": "file_system", "configuration": {}}
 BARE_QUEUE = "bare"
-NOTE_STEP = {"tools": [{"name": "read_file", "arguments": {"path": "note"}}]}  # asks for a small, real tool call
+NOTE_STEP: Step = {"tools": [{"name": "read_file", "arguments": {"path": "note"}}]}  # asks for a small, real tool call
 
 T = TypeVar("T")
 
 
-def script(*steps: dict[str, Any]) -> str:
+def script(*steps: Step) -> str:
     """A prompt that the demo model plays word for word: an instant model."""
     return "demo:script " + json.dumps(list(steps))
 
@@ -50,7 +52,7 @@ class Rig:
         return self.loop.run_until_complete(work)
 
     def start(self, **env: str) -> Rig:
-        self.worker = self.stack.worker(self.queue, MAX_CONCURRENT_ACTIVITIES=str(self.slots), **env)
+        self.worker = self.stack.worker(self.queue, ready=True, MAX_CONCURRENT_ACTIVITIES=str(self.slots), **env)
         self.bare = self.start_bare()
         self.bare.expect("bare.started")
         return self

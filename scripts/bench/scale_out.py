@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import psutil
@@ -94,7 +95,7 @@ async def _steps(bench: Rig, executions: list[str]) -> Counter[str]:
 
 def _busy(bench: Rig, workers: list[Process]) -> dict[str, float]:
     """Seconds of CPU time so far, by part."""
-    parts = {
+    parts: dict[str, Sequence[Process | None]] = {
         "temporal": [bench.stack.temporal],
         "control_plane": [bench.stack.server],
         "workers": workers,

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from scripts.bench.report import Row, Spread, main
 from scripts.bench.rig import Rig, rig
-from tests.support.model_endpoint import ModelEndpoint
+from tests.support.model_endpoint import Answer, ModelEndpoint
 
 MEMBERS: Final = 20
 WORKERS: Final = 2
@@ -31,17 +31,21 @@ class Bench:
     def __init__(self, bench: Rig, members: int) -> None:
         self.bench, self.members = bench, members
         work = {"name": "shell", "arguments": {"command": "true"}}
-        steps = [{"text": "Working.", "tools": [work], "usage": COST}, {"text": "ok", "usage": COST}]
+        steps: list[Answer] = [{"text": "Working.", "tools": [work], "usage": COST}, {"text": "ok", "usage": COST}]
         ask = [{"name": f"ask_m{n}", "arguments": {"task": "Work."}} for n in range(members)]
-        lead = [
+        lead: list[Answer] = [
             {"when": "Lead them.", "text": "", "tools": ask, "usage": COST},
             {"when": "Lead them.", "text": "All are back.", "usage": COST},
         ]
         self._lead = lead
         self.endpoint = ModelEndpoint(by_step=steps, kept=0).start()
         for _ in range(WORKERS):
-            environment = {"OPENAI_BASE_URL": self.endpoint.url, "OPENAI_API_KEY": "sk-bench"}
-            bench.stack.worker(bench.queue, MAX_CONCURRENT_ACTIVITIES=str(SLOTS), **environment)
+            bench.stack.worker(
+                bench.queue,
+                MAX_CONCURRENT_ACTIVITIES=str(SLOTS),
+                OPENAI_BASE_URL=self.endpoint.url,
+                OPENAI_API_KEY="sk-bench",
+            )
         self.agents = [bench.stack.agent(f"m{n}", skills=[SHELL], model_id=MODEL) for n in range(members)]
         configuration = {
             "member_ids": self.agents,
@@ -100,7 +104,8 @@ def measure(quick: bool) -> list[Row]:
             for take in (bench.alone, bench.as_a_team):  # loads the model's packages on both workers
                 take()
             bench.slowest = {"team": [], "alone": []}
-            team, alone = [], []
+            team: list[float] = []
+            alone: list[float] = []
             for n in range(rounds):
                 for take, kept in [(bench.as_a_team, team), (bench.alone, alone)][:: 1 if n % 2 else -1]:
                     kept.append(take() / members * 1000)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -173,13 +174,14 @@ class Faults:
         for offset, seconds in ((fault.step, fault.seconds), (0.0, 0.5)):
             self._clock.step(offset)
             time.sleep(seconds)
-            seen = within(10, lambda offset=offset: not self._log_says(time.time() + offset), time.sleep)
+            wrong_time = within(10, partial(self._log_is_off, offset), time.sleep)
             tried, wrong = self._seen.clock
-            self._seen.clock = (tried + 1, [*wrong, f"fault {fault.number}: {offset:+.0f} s"] if seen else wrong)
+            self._seen.clock = (tried + 1, [*wrong, f"fault {fault.number}: {offset:+.0f} s"] if wrong_time else wrong)
 
-    def _log_says(self, at: float) -> bool:
+    def _log_is_off(self, offset: float) -> bool:
+        """Its latest line has not the time of a clock that is `offset` seconds ahead of ours."""
         assert self.watch is not None
-        return abs(self.watch.last_time - at) < NOW
+        return abs(self.watch.last_time - (time.time() + offset)) >= NOW
 
 
 def _runs(pid: int) -> bool:

@@ -213,13 +213,13 @@ class Chaos:
 
     def _note_left(self, when: str, stack: Stack, faults: Faults, *, idle: bool) -> None:
         known = {process.pid for process in stack.processes}
-        watch.reap(known)
         worker, supervisor = faults.worker(), faults.supervisor()
-        left = watch.within(
-            10,
-            lambda: watch.strangers(known, supervisor, worker, idle=idle),
-            lambda s: (time.sleep(s), watch.reap(known)),
-        )
+
+        def strangers() -> list[str]:
+            watch.reap(known)
+            return watch.strangers(known, supervisor, worker, idle=idle)
+
+        left = watch.within(10, strangers, time.sleep)
         tried, found = self.seen.left
         self.seen.left = (tried + 1, [*found, *(f"{when}: {each}" for each in left)])
 

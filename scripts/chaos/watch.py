@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psutil
 
@@ -24,6 +24,8 @@ A_LINE: Final = re.compile(rf"{TIME} (debug|info|warning|error|critical) \S.*")
 RAW: Final = "kubiya worker: "  # said where there is no logger any more
 LOST: Final = re.compile(r" supervisor\.log_lost .*\blines=(\d+)")
 BACKOFF: Final = re.compile(r" supervisor\.backing_off .*\bseconds=([\d.]+)")
+
+T = TypeVar("T")
 
 
 def is_whole(line: str) -> bool:
@@ -185,7 +187,7 @@ def reap(known: set[int]) -> None:
                 os.waitpid(process.pid, os.WNOHANG)
 
 
-def within(seconds: float, ask: Callable[[], Any], sleep: Callable[[float], Any]) -> Any:
+def within(seconds: float, ask: Callable[[], T], sleep: Callable[[float], None]) -> T:
     """The first answer that is empty, or the last one when the time is up."""
     for _ in range(max(1, int(seconds / 0.1))):
         answer = ask()

@@ -92,7 +92,7 @@ def test_ctrl_c_in_mid_run_stops_all(environment: dict[str, str], tmp_path: Path
         terminal.expect("kubiya exec agent ops", 90)
         running = of(tmp_path)
         assert len(running) > 5
-        terminal.type(CONTROL_C)
+        terminal.send(CONTROL_C)
         code = terminal.wait(60)
         assert code in (0, 130), terminal.text  # 0: it had its answer before the key was felt
         if code:

@@ -228,7 +228,7 @@ def test_an_approval_is_answered_with_the_keyboard(dev: Dev, keys: str, says: st
         terminal.expect("approval needed: save_file")
         terminal.expect("path: note.txt")
         terminal.expect("run it? [y]es, [n]o, [e]dit, or say why not:")
-        terminal.type(keys)
+        terminal.send(keys)
         terminal.expect(says)
         terminal.expect("It is saved.")
         assert terminal.wait() == 0
@@ -248,7 +248,7 @@ def test_an_approval_is_edited_in_the_editor(dev: Dev, tmp_path: Path) -> None:
     editor.chmod(0o755)
     with dev.terminal("exec", "agent", "ops", SAVE, EDITOR=str(editor), VISUAL="") as terminal:
         terminal.expect("[e]dit")
-        terminal.type("e\n")
+        terminal.send("e\n")
         terminal.expect("approved by")
         terminal.expect("Saved 14 bytes")
         assert terminal.wait() == 0
@@ -267,9 +267,9 @@ def test_somebody_elses_answer_takes_the_question_away(dev: Dev) -> None:
 def test_ctrl_c_asks_and_cancels(dev: Dev) -> None:
     with dev.terminal("exec", "agent", "ops", SLOW) as terminal:
         terminal.expect("slowly slowly")
-        terminal.type(CONTROL_C)
+        terminal.send(CONTROL_C)
         terminal.expect("[c]ancel it (or Ctrl-C again), [d]etach and let it go on, Enter to stay:")
-        terminal.type("c\n")
+        terminal.send("c\n")
         terminal.expect("cancelling")
         terminal.expect("cancelled")
         assert terminal.wait() == 130
@@ -278,9 +278,9 @@ def test_ctrl_c_asks_and_cancels(dev: Dev) -> None:
 def test_ctrl_c_twice_cancels(dev: Dev) -> None:
     with dev.terminal("exec", "agent", "ops", SLOW) as terminal:
         terminal.expect("slowly slowly")
-        terminal.type(CONTROL_C)
+        terminal.send(CONTROL_C)
         terminal.expect("[c]ancel it")
-        terminal.type(CONTROL_C)
+        terminal.send(CONTROL_C)
         terminal.expect("cancelled")
         assert terminal.wait() == 130
 
@@ -288,21 +288,21 @@ def test_ctrl_c_twice_cancels(dev: Dev) -> None:
 def test_ctrl_c_detaches_and_attach_comes_back(dev: Dev) -> None:
     with dev.terminal("exec", "agent", "ops", SLOW) as terminal:
         terminal.expect("slowly slowly")
-        terminal.type(CONTROL_C)
+        terminal.send(CONTROL_C)
         terminal.expect("[d]etach")
-        terminal.type("\n")
+        terminal.send("\n")
         terminal.expect("slowly")  # it stays
-        terminal.type(CONTROL_C)
+        terminal.send(CONTROL_C)
         terminal.expect("[d]etach")
-        terminal.type("d\n")
+        terminal.send("d\n")
         terminal.expect("detached; the execution goes on. Watch it again: kubiya exec attach")
         assert terminal.wait() == 75
         execution = ID.findall(terminal.text)[-1]
     with dev.terminal("exec", "attach", execution) as terminal:
         terminal.expect("slowly slowly")
-        terminal.type(CONTROL_C)
+        terminal.send(CONTROL_C)
         terminal.expect("[c]ancel it")
-        terminal.type("c\n")
+        terminal.send("c\n")
         assert terminal.wait() == 130
     assert status_of(dev, execution) == "cancelled"
 
@@ -310,7 +310,7 @@ def test_ctrl_c_detaches_and_attach_comes_back(dev: Dev) -> None:
 def test_a_keyboard_that_ends_at_a_question_detaches(dev: Dev) -> None:
     with dev.terminal("exec", "agent", "ops", SAVE) as terminal:
         terminal.expect("run it?")
-        terminal.type(CONTROL_D)
+        terminal.send(CONTROL_D)
         terminal.expect("the keyboard is gone; the execution goes on")
         assert terminal.wait() == 75
 
@@ -343,10 +343,10 @@ def test_talking_on(dev: Dev) -> None:
     with dev.terminal("exec", "agent", "ops", "-i", script({"text": "first answer"})) as terminal:
         terminal.expect("first answer")
         terminal.expect("> ")
-        terminal.type(script({"text": "second answer"}) + "\n")
+        terminal.send(script({"text": "second answer"}) + "\n")
         terminal.expect("second answer")
         terminal.expect("> ")
-        terminal.type("/done\n")
+        terminal.send("/done\n")
         terminal.expect("completed")
         assert terminal.wait() == 0
 

@@ -21,9 +21,9 @@ def block() -> None:
 def install() -> None:
     original = lifecycle._serve
 
-    async def serve(*args: Any) -> int:
+    async def serve(*args: Any, **kwargs: Any) -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, block)
-        return await original(*args)
+        return await original(*args, **kwargs)
 
     lifecycle._serve = serve
     health.Pulse.__init__.__defaults__ = (float(os.environ.get("SILENT_AFTER", "1")),)

@@ -75,7 +75,7 @@ class Daemons:
 
     def start(self, queue: str = "default", *args: str, **env: str) -> int:
         """A daemon that polls; its supervisor's pid."""
-        done = self.run("worker", "start", "--queue-id", queue, "-d", *args, **env)
+        done = self.run("worker", "start", "--queue-id", queue, "-d", *args, check=True, timeout=120, **env)
         assert done.stdout.startswith("ready: "), (done.stdout, done.stderr)
         number = int(args[args.index("--instance") + 1]) if "--instance" in args else 1
         return int(self.pid_file(queue, number)["pid"])

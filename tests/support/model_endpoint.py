@@ -49,7 +49,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from kubiya_worker.models.demo import plan
 from kubiya_worker.protocol.tools import ToolSpec
@@ -112,7 +112,7 @@ class ModelEndpoint:
         """Chat completion requests so far: {path, headers (lower case), body, at (seconds, monotonic)}."""
         return list(self._kept)
 
-    def start(self) -> ModelEndpoint:
+    def start(self) -> Self:
         self._thread = threading.Thread(target=lambda: asyncio.run(self.serve()), name="model-endpoint", daemon=True)
         self._thread.start()
         if not self._ready.wait(10):
@@ -126,7 +126,7 @@ class ModelEndpoint:
         if self._thread is not None:
             self._thread.join(10)
 
-    def __enter__(self) -> ModelEndpoint:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

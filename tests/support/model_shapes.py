@@ -85,12 +85,14 @@ def tool_calls(answer: Answer, request: int) -> list[dict[str, Any]]:
 
 
 def finish_of(answer: Answer) -> str | None:
-    return answer.get("finish_reason", "tool_calls" if answer.get("tools") else "stop")
+    reason: str | None = answer.get("finish_reason", "tool_calls" if answer.get("tools") else "stop")
+    return reason
 
 
 def usage_of(answer: Answer, body: dict[str, Any]) -> dict[str, Any] | None:
     if "usage" in answer:
-        return answer["usage"]
+        given: dict[str, Any] | None = answer["usage"]
+        return given
     prompt = sum(len(str(message.get("content") or "")) for message in body.get("messages", [])) // 4 + 1
     out = len(str(answer.get("text") or "")) // 4 + 1
     return {"prompt_tokens": prompt, "completion_tokens": out, "total_tokens": prompt + out}

@@ -74,17 +74,16 @@ class _Inbound(ActivityInboundInterceptor):
 
 async def _die_when_started(entry: Entry) -> None:
     """The publisher has handed over its first event: the call is under way for whoever watches."""
-    from kubiya_worker.activities import events
+    from kubiya_worker.control_plane.writer import Writer
 
     published = asyncio.Event()
-    original = events.Writer.publish
+    original = Writer.publish
 
-    async def publish(self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = await original(self, *args, **kwargs)
+    async def publish(self: Writer, *args: Any, **kwargs: Any) -> None:
+        await original(self, *args, **kwargs)
         published.set()
-        return result
 
-    events.Writer.publish = publish  # type: ignore[method-assign]
+    Writer.publish = publish  # type: ignore[method-assign]
     await published.wait()
     die(entry)
 

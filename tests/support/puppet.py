@@ -50,7 +50,7 @@ def notify(text: str) -> None:
 def spawn(what: str) -> None:
     program = STUBBORN if what == "stubborn" else SLEEP
     argv = [sys.executable, "-I", "-S", "-c", program]
-    env = {} if what == "naked" else None
+    env: dict[str, str] | None = {} if what == "naked" else None
     if what in ("lost", "naked"):
         middle = f"import subprocess; print(subprocess.Popen({argv!r}, start_new_session=True, stdout=2).pid)"
         done = subprocess.run([sys.executable, "-I", "-S", "-c", middle], env=env, stdout=subprocess.PIPE, check=True)

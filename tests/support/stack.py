@@ -141,7 +141,7 @@ class Stack:
             process.kill()
         if error is not None:
             for process in self.processes:
-                print(f"--- {process.popen.args}", *process.lines[-60:], sep="\n")
+                print(f"--- {process.popen.args!r}", *process.lines[-60:], sep="\n")
 
     def start(self, argv: list[str], env: dict[str, str] | None = None) -> Process:
         process = Process(argv, env or {}, self.folder)

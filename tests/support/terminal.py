@@ -11,7 +11,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -66,7 +66,7 @@ class Terminal:
         self.raw += data.decode(errors="replace")
         return bool(data)
 
-    def type(self, keys: str) -> None:
+    def send(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
     def wait(self, timeout: float = 60.0) -> int:
@@ -85,7 +85,7 @@ class Terminal:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     @property
-    def modes(self) -> list[object]:
+    def modes(self) -> Sequence[object]:
         """How the terminal is set, for comparing."""
         return termios.tcgetattr(self._master)
 

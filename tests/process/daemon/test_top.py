@@ -55,8 +55,8 @@ def test_rows_follow_the_workers_and_the_terminal_is_left_as_it_was(daemons: Dae
         terminal.resize(40)
         frame = _until(terminal, r"^QUEUE +STATE +SLOTS +FAILED +POLLS$")
         assert all(len(line) <= 40 for line in frame.splitlines()), frame
-        terminal.type("x")  # nothing
-        terminal.type("q")
+        terminal.send("x")  # nothing
+        terminal.send("q")
         assert terminal.wait() == 0
         assert terminal.modes == before
         assert terminal.raw.endswith("\x1b[?25h\x1b[?1049l")
@@ -71,7 +71,7 @@ def test_every_way_out_leaves_the_terminal_clean(end: str, daemons: Daemons) -> 
         if end == "SIGTERM":
             terminal.process.send_signal(signal.SIGTERM)
         else:
-            terminal.type(CONTROL_C)
+            terminal.send(CONTROL_C)
         assert terminal.wait() == 0
         assert terminal.modes == before
         assert terminal.raw.endswith("\x1b[?25h\x1b[?1049l")
@@ -83,11 +83,11 @@ def test_control_z_gives_the_shell_its_terminal_and_fg_takes_it_again(daemons: D
         before = terminal.modes
         terminal.expect("There are no workers here", 60)
         assert terminal.modes != before
-        terminal.type("\x1a")
+        terminal.send("\x1a")
         terminal.expect("suspended", 60)
         terminal.expect(" icanon ", 60)
         terminal.expect("There are no workers here", 60)
-        terminal.type("q")
+        terminal.send("q")
         terminal.expect("code 0", 60)
         assert terminal.wait() == 0
         assert terminal.modes == before

@@ -168,7 +168,7 @@ def test_on_a_terminal_it_says_what_to_type_next_and_ctrl_c_ends_it(tmp_path: Pa
             assert text in terminal.text, terminal.text
         root = psutil.Process(terminal.process.pid)
         everything = [root, *root.children(recursive=True)]
-        terminal.type(CONTROL_C)  # to the foreground process group, as a keyboard does
+        terminal.send(CONTROL_C)  # to the foreground process group, as a keyboard does
         terminal.expect("stopping Temporal")
         assert terminal.wait() == 0
         all_gone(everything, 5)
