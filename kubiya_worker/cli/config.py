@@ -68,7 +68,7 @@ def _named(name: str) -> Option:
         if name in (option.name, option.flag, option.key, *option.env):
             return option
     for entry in FOREIGN:
-        if name in (entry.name, entry.flag, *entry.env):
+        if name in (entry.name, entry.flag) or entry.has(name):
             raise UsageError(f"{name} is not for this worker: {entry.why}", remedy=entry.remedy)
     names = [n for o in OPTIONS for n in (o.name, o.flag, o.key, *o.env) if n]
     near = difflib.get_close_matches(name, names, 1)
@@ -85,8 +85,7 @@ def validate(file: str | None) -> None:
         raise ConfigurationError(
             f"There is no {sources.DEFAULT_FILE}", remedy="Name a file, or make one with kubiya config init"
         )
-    found = sources.origins({}, os.environ, str(path))
-    count = sum(1 for o in found if o.source.startswith(f"{path}:"))
+    count = sources.validate(path, os.environ)
     print(f"{path}: valid, {count} setting{'s' if count != 1 else ''}")
 
 

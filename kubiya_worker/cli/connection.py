@@ -19,7 +19,9 @@ from kubiya_worker.errors import ConfigurationError, NotAllowed, UsageError, Wor
 from kubiya_worker.launch.state import default_folder, read_env
 from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL
 from kubiya_worker.settings import context
+from kubiya_worker.settings.file import read_secret
 from kubiya_worker.settings.kinds import url as parse_url
+from kubiya_worker.settings.kinds import without_credentials
 from kubiya_worker.settings.table import BY_NAME
 from kubiya_worker.trust import believe_environment
 
@@ -37,10 +39,7 @@ def connect(environ: Mapping[str, str] | None = None) -> Api:
     key = environ.get("KUBIYA_API_KEY", "").strip()
     file = environ.get("KUBIYA_API_KEY_FILE", "").strip()
     if not key and file:
-        try:
-            key = Path(file).expanduser().read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"The API key file {file} cannot be read: {error}") from error
+        key = read_secret(Path(file).expanduser(), "The API key file")
     names = BY_NAME["control_plane_url"].env
     known = None if key else context.current(environ)
     default = (known.api_url if known else None) or DEFAULT_CONTROL_PLANE_URL
@@ -49,7 +48,8 @@ def connect(environ: Mapping[str, str] | None = None) -> Api:
     try:
         base = parse_url(given.strip())
     except ValueError as error:
-        raise ConfigurationError(f"{name} {given!r} is not {error}", remedy="Correct it") from error
+        shown = without_credentials(given)
+        raise ConfigurationError(f"{name} {shown!r} is not {error}", remedy="Correct it") from error
     if not key:
         raise NotAllowed("No API key is given", remedy=local_stack(environ) or "Set KUBIYA_API_KEY, or run kubiya dev")
     if not key.isascii() or not key.isprintable() or " " in key:

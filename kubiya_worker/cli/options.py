@@ -61,9 +61,9 @@ def _option(option: Option) -> Callable[[Command], Command]:
     assert option.flag, option.name
     given: dict[str, Any] = {"metavar": option.parse.word, "shell_complete": _complete(option)}
     if option.parse is kinds.boolean:
-        # One that is on has to be switched off: `--pull=false`. Nothing typed is None for all, and so counts for less
-        # than the environment and the file.
-        given = {"is_flag": False, "flag_value": "true", "metavar": "BOOLEAN"} if option.default else {"is_flag": True}
+        # Whatever the environment or the file says can be switched off: `--pull=false`. Nothing typed is None, and so
+        # counts for less than both.
+        given = {"is_flag": False, "flag_value": "true", "metavar": "BOOLEAN" if option.default else "[BOOLEAN]"}
     names = (option.short, option.flag) if option.short else (option.flag,)
     return click.option(*names, option.name, default=None, help=told(option), **given)
 

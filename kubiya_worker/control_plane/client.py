@@ -96,13 +96,13 @@ class ControlPlane:
         body = {"worker_sdk_version": sdk_version, "control_plane_url": self.base_url, "system_info": system_info}
         body |= {"worker_id": worker_id} if worker_id else {}
         raw = self._call("POST", f"/worker-queues/{quote(queue_id, safe='')}/start", body)
+        whose = "Is this URL a Kubiya control plane?"
+        if not isinstance(raw, dict):
+            raise errors.Refused(f"{self.base_url} answered the registration with no JSON object", remedy=whose)
         try:
             registration = Registration.parse(raw)
         except (KeyError, TypeError, AttributeError) as error:
-            raise errors.Refused(
-                f"{self.base_url} answered the registration without {error}",
-                remedy="Is this URL a Kubiya control plane?",
-            ) from error
+            raise errors.Refused(f"{self.base_url} answered the registration without {error}", remedy=whose) from error
         self.features = frozenset(registration.features)
         return registration
 

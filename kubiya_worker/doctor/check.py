@@ -100,3 +100,5 @@ def _look(check: Check) -> Finding:
         return Finding(FAIL, error.message, error.remedy)
     except OSError as error:
         return Finding(FAIL, f"{error.strerror or error}")
+    except Exception as error:  # a strange reply, or a fault of a check's own, costs its line and not the report
+        return Finding(FAIL, f"it could not be looked at: {type(error).__name__}: {error}", "Please report this")

@@ -29,14 +29,14 @@ def checks(
         assert settings is not None
         Payloads.open(settings.payloads)
         routes_of(settings)
-        wrong = misspelt(environ)
-        if wrong:
-            told = ", ".join(f"{name} (meant: {near}?)" for name, near in wrong.items())
-            return Finding(WARN, f"nothing reads {told}", f"unset {' '.join(wrong)}")
-        others = list(foreign.told(environ))
-        if others:
-            does_nothing = f"{', '.join(one.variable for one in others)}: {others[0].entry.says}"
-            return Finding(WARN, does_nothing, others[0].entry.remedy)
+        wrong, others = misspelt(environ), list(foreign.told(environ))
+        if wrong or others:
+            said = [f"nothing reads {name} (meant: {near}?)" for name, near in wrong.items()]
+            for entry in dict.fromkeys(one.entry for one in others):
+                said.append(f"{', '.join(one.variable for one in others if one.entry is entry)}: {entry.says}")
+            remedies = [f'export {near}="${name}"; unset {name}' for name, near in wrong.items()]
+            remedies += dict.fromkeys(one.entry.remedy for one in others)
+            return Finding(WARN, "; ".join(said), "; ".join(remedies))
         return Finding(PASS, f"queue {settings.queue_id!r} at {settings.control_plane_url}")
 
     of_host = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import re
 import resource
 import shutil
 import socket
@@ -24,7 +25,10 @@ DISK_FAIL, DISK_WARN = 100 * 2**20, 1024 * 2**20  # bytes free
 INODES_WARN: Final = 10_000
 VENV_WITHIN: Final = 20.0  # seconds for a venv's Python to start
 FILES_WARN: Final = 1024  # open files: a worker with ten steps and a hundred connections stays below half of it
+MORE_FILES: Final = "LimitNOFILE=4096 in the unit, docker run --ulimit, or /etc/security/limits.conf"
 DOCKER_SOCKET: Final = "/var/run/docker.sock"
+DOCKER_WITHIN: Final = 2.0  # seconds for its answer
+PLAIN_KEY: Final = re.compile(r"""^\s*api_key:\s*["']?(?!\$\{)[^\s"'#]""", re.MULTILINE)
 
 
 def python() -> Finding:
@@ -87,7 +91,9 @@ def permissions(home: Path) -> Finding:
     about = home.stat()
     if not os.access(home, os.W_OK | os.X_OK):
         return Finding(FAIL, f"{home} is not writable", f"chown -R {os.getuid()} {home}")
-    open_to = [p for p in (home, home / "config", home / "dev" / "key") if p.exists() and _open_to_others(p)]
+    private = [home, home / "config", home / "dev" / "key"]
+    private += [p for p in (home / "worker-config.yaml",) if _has_plain_key(p)]
+    open_to = [p for p in private if p.exists() and _open_to_others(p)]
     if open_to:
         return Finding(WARN, f"{open_to[0]} can be read by other users", f"chmod -R go-rwx {open_to[0]}")
     return Finding(PASS, f"{home} is {stat.filemode(about.st_mode)}")
@@ -96,7 +102,10 @@ def permissions(home: Path) -> Finding:
 def limits() -> Finding:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < FILES_WARN:
-        return Finding(WARN, f"{soft} open files allowed", f"ulimit -n {min(hard, 4096) if hard > 0 else 4096}")
+        text = f"{soft} open files allowed"
+        if hard != resource.RLIM_INFINITY and hard < FILES_WARN:  # which this user cannot raise
+            return Finding(WARN, text, MORE_FILES)
+        return Finding(WARN, text, f"ulimit -n {min(hard, 4096) if hard != resource.RLIM_INFINITY else 4096}")
     return Finding(PASS, f"{soft if soft != resource.RLIM_INFINITY else 'unlimited'} open files")
 
 
@@ -144,18 +153,32 @@ def docker(environ: Mapping[str, str]) -> Finding:
         return Finding(SKIP, f"no Docker engine at {path}; only --type=docker needs one")
     try:
         with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(2)
+            probe.settimeout(DOCKER_WITHIN)
             probe.connect(path)
+            probe.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+            answer = probe.recv(64)
+    except TimeoutError:
+        return Finding(WARN, f"{path} does not answer within {DOCKER_WITHIN:g} s", "sudo systemctl restart docker")
     except PermissionError:
         return Finding(WARN, f"{path}: permission denied", "sudo usermod -aG docker $USER, and log in again")
     except OSError as error:
         return Finding(WARN, f"{path}: {error.strerror or error}", "sudo systemctl start docker")
+    if b" 200 " not in answer:
+        return Finding(WARN, f"{path} is not a Docker engine's", "Check DOCKER_HOST")
     return Finding(PASS, f"an engine answers at {path}")
 
 
 def _existing(path: Path) -> Path:
     """The path, or the nearest folder above it that is there."""
     return path if path.exists() else _existing(path.parent)
+
+
+def _has_plain_key(path: Path) -> bool:
+    """Whether a configuration file holds a key itself, and not the name of a variable or file."""
+    try:
+        return bool(PLAIN_KEY.search(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _open_to_others(path: Path) -> bool:

@@ -38,7 +38,8 @@ def finding(told: Mapping[str, Any], claimed: Mapping[str, Any], now: datetime) 
     key = told.get("key")
     key = key if isinstance(key, dict) else {}
     places = (key, told, claimed)
-    parts = [f"organization {told.get('slug') or told.get('name')}, as {told.get('user_email')}"]
+    parts = [f"organization {told.get('slug') or told.get('name') or told.get('id') or 'not told'}"]
+    parts += [f"as {told['user_email']}"] if told.get("user_email") else []
     groups = _words(told.get("user_group_names"))
     parts += [f"groups {_list(groups)}"] if groups else []
     name = " ".join(str(key[each]) for each in ("name", "prefix", "id") if key.get(each))

@@ -15,17 +15,26 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.auth import _basic_auth_str
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_auth_from_url, get_environ_proxies
+from requests.utils import (
+    DEFAULT_CA_BUNDLE_PATH,
+    get_auth_from_url,
+    get_environ_proxies,
+    prepend_scheme_if_needed,
+    select_proxy,
+)
 
 from kubiya_worker import trust
 from kubiya_worker.doctor import key
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
+from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.process.assembly import enforcer_url
 from kubiya_worker.settings import Settings
 
 SECONDS: Final = 5.0  # for one answer
 SKEW_WARN, SKEW_FAIL = 5.0, 60.0  # seconds: tokens and certificates stop being valid somewhere in between
 EXPIRY_WARN: Final = 14 * 86400  # seconds until a certificate ends
+PROXY_VARIABLES: Final = "echo $HTTP_PROXY $HTTPS_PROXY $ALL_PROXY $NO_PROXY"
+WHOSE: Final = "Is this URL a Kubiya control plane?"
 
 
 def _get(url: str, **options: Any) -> requests.Response:
@@ -38,12 +47,30 @@ def _address(url: str) -> tuple[str, int]:
 
 
 def proxy_of(url: str) -> str | None:
-    """The proxy that requests to `url` go through, without its password."""
-    found = get_environ_proxies(url).get(urlsplit(url).scheme)
+    """The proxy that requests to `url` go through, without its password. ConfigurationError for what is none."""
+    found = _proxy_for(url)
     if not found:
         return None
     parts = urlsplit(found)
     return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
+
+
+def _proxy_for(url: str) -> str | None:
+    """As requests finds it: with a scheme, which a variable may leave out; ALL_PROXY counts too."""
+    given = select_proxy(url, get_environ_proxies(url))
+    if not given:
+        return None
+    try:
+        found = str(prepend_scheme_if_needed(given, "http"))  # type: ignore[no-untyped-call]
+        parts = urlsplit(found)
+        assert parts.port != 0
+    except (ValueError, AssertionError):
+        parts, found = urlsplit(""), ""
+    if not parts.hostname:
+        raise ConfigurationError(
+            f"The proxy of {url} is no URL", remedy=f"Write it as http://HOST:PORT; {PROXY_VARIABLES}"
+        )
+    return found
 
 
 def dns(url: str) -> Finding:
@@ -65,7 +92,7 @@ def proxy(url: str) -> Finding:
     try:
         socket.create_connection((host, port), SECONDS).close()
     except OSError as error:
-        return Finding(FAIL, f"{found}: {error.strerror or error}", "echo $HTTP_PROXY $HTTPS_PROXY $NO_PROXY")
+        return Finding(FAIL, f"{found}: {error.strerror or error}", PROXY_VARIABLES)
     return Finding(PASS, f"{found} answers")
 
 
@@ -99,10 +126,10 @@ def tls(url: str) -> Finding:
 
 def _connection(url: str, context: ssl.SSLContext) -> http.client.HTTPSConnection:
     host, port = _address(url)
-    given = get_environ_proxies(url).get("https")
+    given = _proxy_for(url)
     if not given:
         return http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)
-    parts = urlsplit(given if "//" in given else f"//{given}")
+    parts = urlsplit(given)
     connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=SECONDS, context=context)
     connection.set_tunnel(host, port, headers=_auth_of(given))
     return connection
@@ -124,7 +151,7 @@ def control_plane(url: str) -> Finding:
     except requests.RequestException as error:
         return Finding(FAIL, f"{url} cannot be reached ({type(error).__name__})", f"curl -v {url}/api/health")
     if reply.status_code != 200:
-        return Finding(FAIL, f"{url}/api/health answers {reply.status_code}", "Is this URL a Kubiya control plane?")
+        return Finding(FAIL, f"{url}/api/health answers {reply.status_code}", WHOSE)
     return Finding(PASS, f"{url} answers in {reply.elapsed.total_seconds() * 1000:.0f} ms")
 
 
@@ -133,7 +160,11 @@ def clock(url: str) -> Finding:
     stamp = _get(f"{url}/api/health").headers.get("Date")
     if not stamp:
         return Finding(SKIP, "the control plane does not tell the time")
-    skew = (datetime.now(UTC) - parsedate_to_datetime(stamp)).total_seconds()
+    try:
+        told = parsedate_to_datetime(stamp)
+    except ValueError:
+        return Finding(SKIP, "the control plane tells a time that is none")
+    skew = (datetime.now(UTC) - (told if told.tzinfo else told.replace(tzinfo=UTC))).total_seconds()
     text = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the control plane"
     if abs(skew) > SKEW_FAIL:
         return Finding(FAIL, text, "timedatectl set-ntp true")
@@ -149,8 +180,7 @@ def api_key(settings: Settings) -> Finding:
         )
     if reply.status_code != 200:
         return Finding(WARN, f"the control plane cannot tell ({reply.status_code})")
-    told = reply.json()
-    return key.finding(told if isinstance(told, dict) else {}, key.claims(settings.api_key), datetime.now(UTC))
+    return key.finding(_object(reply), key.claims(settings.api_key), datetime.now(UTC))
 
 
 def queue(settings: Settings) -> Finding:
@@ -159,12 +189,23 @@ def queue(settings: Settings) -> Finding:
     if reply.status_code == 404:
         return Finding(FAIL, f"there is no queue {settings.queue_id!r}", "Check --queue-id, or create the queue")
     if reply.status_code != 200:
-        return Finding(FAIL, f"the queue cannot be read ({reply.status_code})")
-    told = reply.json()
+        return Finding(FAIL, f"the queue cannot be read ({reply.status_code})", f"Try again, or ask who runs {url}")
+    told = _object(reply)
     text = f"{told.get('name')}: {told.get('status')}, {told.get('active_workers')} workers"
     if told.get("status") != "active":
         return Finding(FAIL, text, "Activate the queue on the control plane")
     return Finding(PASS, text)
+
+
+def _object(reply: requests.Response) -> dict[str, Any]:
+    """Of a reply of the control plane. ConfigurationError for another one's."""
+    try:
+        told = reply.json()
+    except requests.JSONDecodeError:
+        told = None
+    if not isinstance(told, dict):
+        raise ConfigurationError(f"{reply.url} answers something that is not a JSON object", remedy=WHOSE)
+    return told
 
 
 def policy_service(settings: Settings) -> Finding:

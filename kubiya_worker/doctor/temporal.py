@@ -41,14 +41,16 @@ class Probe:
 
     def temporal(self) -> Finding:
         assert self.registration is not None
-        address = self._settings.temporal_host or self.registration.temporal_host
+        from kubiya_worker.process.temporal import address_of, innermost
+
+        address = address_of(self._settings.temporal_host or self.registration.temporal_host)
         host, _, port = address.rpartition(":")
         try:
             return asyncio.run(asyncio.wait_for(self._poll(address, self.registration), SECONDS))
         except TimeoutError:
             return Finding(FAIL, f"{address} does not answer within {SECONDS:g} s", f"nc -vz {host} {port}")
         except RuntimeError as error:  # the SDK's core reports a failed connection this way
-            return Finding(FAIL, f"{address} cannot be reached: {str(error)[:200]}", f"nc -vz {host} {port}")
+            return Finding(FAIL, f"{address} cannot be reached: {innermost(str(error))}", f"nc -vz {host} {port}")
 
     async def _poll(self, address: str, registration: Registration) -> Finding:
         """A poll of a queue that nobody else has, so that no work is taken."""

@@ -65,6 +65,8 @@ Say = Callable[[str], None]
 
 def run(settings: Settings, *, detach: bool, say: Say) -> int:
     """The worker's exit code; with `detach` 0 once the container runs. Raises WorkerError with the remedy."""
+    for line in of_this_host(settings):
+        say(line)
     files = {**secrets_of(settings), **files_of(settings)}
     client = connect()
     try:
@@ -156,6 +158,22 @@ def environment_of(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
         elif option.role == "worker" and (option.name in TOLD or value != option.default):
             found[name] = text_of(value)
     return found
+
+
+def of_this_host(settings: Settings) -> Iterator[str]:
+    """A line for each place of this host that was asked for and that the container has its own of. Pure.
+
+    ConfigurationError for KUBIYA_READINESS_SOCKET: whoever waits there would wait for ever.
+    """
+    if settings.readiness_socket:
+        raise ConfigurationError(
+            "KUBIYA_READINESS_SOCKET is not for --type=docker: a container cannot reach a socket of this host",
+            remedy="Unset it; kubiya worker status says when the worker polls",
+        )
+    for option in OPTIONS:
+        value = getattr(settings, option.name, None)
+        if option.role == "place" and value not in (None, option.default):
+            yield f"{option.env[0]} does nothing with --type=docker. The container has a place of its own for it"
 
 
 def network_of(settings: Settings, system: str) -> dict[str, Any]:

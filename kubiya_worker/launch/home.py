@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kubiya_worker.errors import ConfigurationError, UsageError
+from kubiya_worker.errors import ConfigurationError, TemporaryFailure, UsageError
 from kubiya_worker.settings.kinds import QUEUE_ID
 
 MOST_INSTANCES: Final = 99
@@ -107,16 +107,25 @@ class Home:
             )
 
     def write(self, path: Path, text: str) -> None:
-        """0600 from the first byte, all or nothing; not touched when it is so already."""
+        """0600 from the first byte, all or nothing; not touched when it is so already.
+
+        TemporaryFailure when it cannot be written, as on a full disk.
+        """
         try:
             if path.read_text(encoding="utf-8") == text:
                 return
         except (OSError, UnicodeDecodeError):
             pass  # not there, or not ours: written anew
         draft = path.with_name(f".{path.name}.{os.getpid()}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-        draft.replace(path)
+        try:
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+                file.write(text)
+            draft.replace(path)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise TemporaryFailure(
+                f"{path} cannot be written: {error.strerror}", remedy=f"df -h {path.parent}; df -i {path.parent}"
+            ) from error
 
     def link(self, other: str) -> None:
         """The queue's other name leads here too, unless it is a folder of its own."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.errors import ConfigurationError, TemporaryFailure
 from kubiya_worker.launch import init, venv
 from kubiya_worker.launch.home import Home
 from kubiya_worker.payloads.converter import Options, Payloads
@@ -107,10 +107,10 @@ def exec_worker(settings: Settings, home: Home | None, say: venv.Say) -> NoRetur
     if home is not None and not _is_image(settings, home):
         try:
             argv = prepare(home, settings, say)
-        except ConfigurationError:
+        except (ConfigurationError, TemporaryFailure) as error:
             if asks_for_another(settings):
                 raise
-            say(f"{home.folder} cannot be used; running without a venv of its own")
+            say(f"{error.message}; running without a venv of its own")
     environment = keep_files(worker_environment(settings, os.environ), os.environ)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -172,7 +172,7 @@ async def connect(
         except RuntimeError as error:  # the SDK's core reports a failed connection this way
             reason = str(error)
         delay = backoff.next()
-        say(f"failed to connect to Temporal at {address}: {_short(reason)}")
+        say(f"failed to connect to Temporal at {address}: {innermost(reason)}")
         sure = key or settings.temporal_tls_ca or settings.temporal_tls_cert
         hint = {"hint": "a server without TLS needs TEMPORAL_TLS=false"} if tls and not sure else {}
         log.warning(
@@ -180,7 +180,7 @@ async def connect(
             address=address,
             tls=bool(tls),
             **({"proxy": proxy.target_host} if proxy else {}),
-            error=_short(reason),
+            error=innermost(reason),
             retry_in=f"{delay:.1f}s",
             **hint,
         )
@@ -203,7 +203,7 @@ async def open_executions(client: Client, task_queue: str) -> int | None:
         return None
 
 
-def _short(reason: str) -> str:
+def innermost(reason: str) -> str:
     """The library nests its reasons; the innermost says what happened."""
     inner = re.findall(r'(?:message|error): "([^"]+)"', reason)
     return (inner[-1] if inner else reason)[:200]

@@ -30,7 +30,9 @@ def json_schema() -> dict[str, Any]:
 
 
 def _object(title: str | None) -> dict[str, Any]:
-    return {**({"title": title} if title else {}), "type": "object", "additionalProperties": False, "properties": {}}
+    """A section of which every line is commented out, as `kubiya config init` writes it, is null."""
+    kind = "object" if title else ["object", "null"]
+    return {**({"title": title} if title else {}), "type": kind, "additionalProperties": False, "properties": {}}
 
 
 def example() -> str:

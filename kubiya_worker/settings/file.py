@@ -14,18 +14,25 @@ VARIABLE = re.compile(r"\$\{(?:file:([^}]+)|([A-Za-z_][A-Za-z0-9_]*))\}")
 
 
 class Entry(NamedTuple):
-    value: Any
+    text: str  # as it is written
     where: str  # file:line
 
+    def value(self, environ: Mapping[str, str]) -> str:
+        """Filled in. ConfigurationError for a variable that is not set, or a file that cannot be read."""
+        return _expand(self.text, self.where, environ)
 
-def read(path: Path, known: Iterable[str], environ: Mapping[str, str]) -> dict[str, Entry]:
-    """Dotted key -> entry. ConfigurationError for what cannot be read, is not known, or names an unset variable."""
+
+def read(path: Path, known: Iterable[str]) -> dict[str, Entry]:
+    """Dotted key -> entry. ConfigurationError for what cannot be read or is not known."""
     import yaml  # a worker without a file does not pay for it
 
     try:
         document = yaml.compose(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+        raise ConfigurationError(
+            f"{path} cannot be read: {error.strerror}",
+            remedy="Name another, or make one with kubiya config init",
+        ) from error
     except yaml.YAMLError as error:  # its own text quotes the line, which may hold a key
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -34,6 +41,8 @@ def read(path: Path, known: Iterable[str], environ: Mapping[str, str]) -> dict[s
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path} is not valid YAML: it is not UTF-8", remedy="Mend the file") from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{path} is nested too deeply", remedy="Mend the file") from error
     found: dict[str, Entry] = {}
     known = list(known)
     sections = {key.rpartition(".")[0] for key in known} - {""}
@@ -62,7 +71,7 @@ def read(path: Path, known: Iterable[str], environ: Mapping[str, str]) -> dict[s
             elif not isinstance(value, yaml.ScalarNode):
                 raise ConfigurationError(f"{where}: {key} has to be a single value")
             elif value.tag != "tag:yaml.org,2002:null":
-                found[key] = Entry(_expand(value.value, where, environ), where)
+                found[key] = Entry(str(value.value), where)
 
     if document is not None:
         walk(document, "")
@@ -74,9 +83,10 @@ def read_secret(path: Path, what: str) -> str:
     try:
         secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{what} {path} cannot be read: {error}") from error
+        why = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigurationError(f"{what} {path} cannot be read: {why}", remedy="Check its path and rights") from error
     if not secret:
-        raise ConfigurationError(f"{what} {path} is empty")
+        raise ConfigurationError(f"{what} {path} is empty", remedy="Write the value into it")
     return secret
 
 

@@ -6,6 +6,7 @@ than was asked for, and told in one line where it would not; `kubiya doctor` and
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,7 +24,10 @@ _TIMEOUTS: Final = "Set KUBIYA_ACTIVITY_TIMEOUT: a lost worker is noticed after 
 
 @dataclass(frozen=True)
 class Foreign:
-    """`says` why there is none, `remedy` what to do instead. `refused`: also as a variable."""
+    """`says` why there is none, `remedy` what to do instead. `refused`: also as a variable.
+
+    A variable of `env` that ends with `*` is all that begin like it.
+    """
 
     name: str
     says: str
@@ -37,6 +41,9 @@ class Foreign:
     def why(self) -> str:
         """`says` within a sentence."""
         return f"{self.says[:1].lower()}{self.says[1:]}"
+
+    def has(self, variable: str) -> bool:
+        return any(fnmatch.fnmatchcase(variable, name) for name in self.env)
 
     def asks(self, value: Any) -> bool:
         """Whether this value asks for anything: `false` asks for nothing."""
@@ -86,6 +93,7 @@ FOREIGN: Final = (
             "EVENT_WEBSOCKET_ENABLED",
             "EVENT_WS_RENEW_INTERVAL_SECONDS",
             "EVENT_WS_THRESHOLD_SECONDS",
+            "CHUNK_BATCHING_*",
         ),
     ),
     Foreign(
@@ -111,6 +119,31 @@ FOREIGN: Final = (
         _KNOWLEDGE,
         env=("ENABLE_SKILL_CONTEXT_ENHANCEMENT",),
         parse=boolean,
+    ),
+    Foreign(
+        "claude_code",
+        "Every agent runs in the worker's own loop, one whose runtime is claude_code too",
+        'Unset it; policies say which tool calls run, and "thinking" in an agent\'s llm_config how much it thinks',
+        env=(
+            "CLAUDE_CODE_PERMISSION_MODE",
+            "CLAUDE_CODE_MAX_THINKING_TOKENS",
+            "CLAUDE_CODE_MAX_POOL_SIZE",
+            "CLAUDE_CODE_CLIENT_TTL",
+            "CLAUDE_CODE_CLEANUP_INTERVAL",
+        ),  # not all of CLAUDE_CODE_*: some of them mark a shell in which another program runs
+    ),
+    Foreign(
+        "agent_runtime",
+        "Every agent runs in the worker's own loop; there is no other program beside it",
+        "Unset it",
+        env=("USE_AGENT_RUNTIME",),
+        parse=boolean,
+    ),
+    Foreign(
+        "agent_runtime_server",
+        "Every agent runs in the worker's own loop; there is no other program beside it",
+        "Unset it",
+        env=("AGENT_RUNTIME_*",),
     ),
     Foreign(
         "daemon_child",
@@ -153,4 +186,6 @@ def refuse(flags: Mapping[str, Any], environ: Mapping[str, str]) -> None:
 
 def _set(environ: Mapping[str, str]) -> Iterator[Told]:
     for entry in FOREIGN:
-        yield from (Told(name, entry) for name in entry.env if entry.asks(environ.get(name, "").strip() or ""))
+        yield from (
+            Told(name, entry) for name in sorted(environ) if entry.has(name) and entry.asks(environ[name].strip())
+        )

@@ -16,6 +16,8 @@ LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?")
 DEPLOYMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_/-]{0,199}")
 BUILD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+ADDRESS: Final = re.compile(r"(?:[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
+CREDENTIALS: Final = re.compile(r"//[^/]*@")
 UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 SIZE: Final = re.compile(r"(\d+)([bkmg]?)", re.IGNORECASE)
 SHIFTS: Final = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30}
@@ -64,6 +66,11 @@ def _boolean(value: str) -> bool:
         raise ValueError from None
 
 
+def without_credentials(value: str) -> str:
+    """A URL for a line that people read."""
+    return CREDENTIALS.sub("//…@", value)
+
+
 def _url(value: str) -> str:
     parts = urlsplit(value)
     if (
@@ -74,7 +81,16 @@ def _url(value: str) -> str:
         or parts.password
     ):
         raise ValueError
+    parts.hostname.encode("idna")  # a UnicodeError, which is a ValueError, for a name that can be none: `a..b`
     return value.rstrip("/")
+
+
+def _address(value: str) -> str:
+    """Of a host, with a port or without one."""
+    found = ADDRESS.fullmatch(value)
+    if not found or not int(found["port"] or 1) or int(found["port"] or 1) > 65535:
+        raise ValueError
+    return value
 
 
 def choice(*words: str, upper: bool = False) -> Kind:
@@ -189,6 +205,12 @@ url: Final = Kind(
     _url,
     {"type": "string", "format": "uri"},
     "URL",
+)
+address: Final = Kind(
+    "an address, host:port",
+    _address,
+    {"type": "string", "pattern": r"^[A-Za-z0-9\[][A-Za-z0-9._:\]-]*$"},
+    "HOST:PORT",
 )
 level: Final = choice(*LEVELS, upper=True)
 boolean: Final = Kind("true or false", _boolean, {"type": "boolean"}, "BOOLEAN")

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError, NotAllowed, UsageError
 from kubiya_worker.settings import context, file, foreign
+from kubiya_worker.settings.kinds import without_credentials
 from kubiya_worker.settings.table import OPTIONS, Option
 from kubiya_worker.settings.values import Settings
 
@@ -50,11 +51,22 @@ def origins(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | 
     """
     foreign.refuse(flags, environ)
     path = file_of(config)
-    entries = file.read(path, (o.key for o in OPTIONS if o.key), environ) if path else {}
+    entries = file.read(path, (o.key for o in OPTIONS if o.key)) if path else {}
     found = {option.name: _origin(option, flags, environ, entries) for option in OPTIONS}
     if found["api_key"].value is None and found["api_key_file"].value is None:
         found |= _of_context(found, environ)
     return list(found.values())
+
+
+def validate(path: Path, environ: Mapping[str, str]) -> int:
+    """How many settings of the file count here. Raises as `origins` does, for one that something overrides too."""
+    found = origins({}, environ, str(path))
+    entries = file.read(path, (o.key for o in OPTIONS if o.key))
+    for option in OPTIONS:
+        entry = entries.get(option.key or "")
+        if entry and not file.VARIABLE.search(entry.text):  # what it refers to is looked for where it counts
+            _parsed(option, entry.text, f"{entry.where}: {option.key}")
+    return sum(1 for o in found if o.source.startswith(f"{path}:"))
 
 
 def _of_context(found: Mapping[str, Origin], environ: Mapping[str, str]) -> dict[str, Origin]:
@@ -80,9 +92,10 @@ def _of_context(found: Mapping[str, Origin], environ: Mapping[str, str]) -> dict
 def misspelt(environ: Mapping[str, str]) -> dict[str, str]:
     """Variables that nobody reads, with the one that each was probably meant to be."""
     known = {name for option in OPTIONS for name in (*option.env, *(f"{n}_FILE" for n in option.env if option.secret))}
-    others = {name for entry in foreign.FOREIGN for name in entry.env} | {context.VARIABLE}
     found: dict[str, str] = {}
-    for name in sorted(set(environ) - known - others):
+    for name in sorted(set(environ) - known - {context.VARIABLE}):
+        if any(entry.has(name) for entry in foreign.FOREIGN):
+            continue
         near = difflib.get_close_matches(name, known, 1, NEAR) if name.startswith(PREFIXES) else []
         if near:
             found[name] = near[0]
@@ -113,7 +126,8 @@ def _origin(
         try:
             return Origin(option, option.parse(flags[option.name]), option.flag or option.name)
         except ValueError as error:
-            raise UsageError(f"{option.flag} {flags[option.name]!r} is not {error}") from error
+            shown = f"{option.flag}{_shown(option, flags[option.name])}"
+            raise UsageError(f"{shown} is not {error}") from error
     for name in option.env:
         if environ.get(name, "").strip():
             return Origin(option, _parsed(option, environ[name].strip(), name), name)
@@ -123,7 +137,7 @@ def _origin(
             return Origin(option, file.read_secret(path, f"{name}_FILE: the file"), f"{name}_FILE")
     if option.key and option.key in entries:
         entry = entries[option.key]
-        return Origin(option, _parsed(option, entry.value, f"{entry.where}: {option.key}"), entry.where)
+        return Origin(option, _parsed(option, entry.value(environ), f"{entry.where}: {option.key}"), entry.where)
     return Origin(option, option.default, DEFAULT)
 
 
@@ -131,5 +145,9 @@ def _parsed(option: Option, value: Any, where: str) -> Any:
     try:
         return option.parse(value)
     except ValueError as error:
-        shown = "" if option.secret else f" {value!r}"
-        raise ConfigurationError(f"{where}{shown} is not {error}", remedy="Correct it") from error
+        raise ConfigurationError(f"{where}{_shown(option, value)} is not {error}", remedy="Correct it") from error
+
+
+def _shown(option: Option, value: Any) -> str:
+    """A value that is refused, for its line: nothing of a secret, and no password of a URL's."""
+    return "" if option.secret else f" {without_credentials(str(value))!r}"

@@ -18,6 +18,7 @@ from kubiya_worker.payloads.converter import (
 from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL
 from kubiya_worker.settings.kinds import (
     Kind,
+    address,
     boolean,
     build,
     choice,
@@ -130,7 +131,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "network.ca_file",
         role="file",
     ),
-    Option("temporal_host", text, "Temporal address, host:port", None, ("TEMPORAL_HOST",), "temporal.host"),
+    Option("temporal_host", address, "Temporal address, host:port", None, ("TEMPORAL_HOST",), "temporal.host"),
     Option("temporal_namespace", text, "Temporal namespace", None, ("TEMPORAL_NAMESPACE",), "temporal.namespace"),
     Option("task_queue", text, "Temporal task queue", None, ("TEMPORAL_TASK_QUEUE",), "temporal.task_queue"),
     # The names that Temporal's Worker Controller for Kubernetes gives to its pods.

@@ -51,6 +51,14 @@ def test_docker_flags(flags: list[str], image: str, pull: bool, detach: bool, as
     assert (settings.queue_id, settings.image_reference, settings.pull, detached) == ("q", image, pull, detach)
 
 
+def test_a_flag_switches_off_what_the_file_switches_on(asked: list[Asked], tmp_path: Any) -> None:
+    file = tmp_path / "worker-config.yaml"
+    file.write_text("queue_id: q\ndeployment_type: docker\ndaemon_mode: true\n")
+    for flags, detach in (([], True), (["--daemon=false"], False), (["-d"], True), (["--daemon"], True)):
+        assert call(cli, ["worker", "start", "--config", str(file), *flags]) == 0
+        assert asked.pop()[1] is detach, flags
+
+
 def test_what_docker_is_told_can_stand_in_the_file(asked: list[Asked], tmp_path: Any) -> None:
     file = tmp_path / "worker-config.yaml"
     file.write_text(

@@ -33,6 +33,15 @@ def test_an_error_of_ours_is_a_failure_with_its_remedy() -> None:
     assert report.results[0].finding == Finding(FAIL, "The key is wrong", "Check KUBIYA_API_KEY")
 
 
+def test_a_fault_of_a_check_costs_its_line_and_not_the_report() -> None:
+    def look() -> Finding:
+        raise UnicodeError("label empty or too long")
+
+    found = [r.finding for r in examine([Check("odd", "test", look), _check("b", PASS)], Report())]
+    assert [f.status for f in found] == [FAIL, PASS]
+    assert "UnicodeError: label empty" in found[0].message and found[0].remedy
+
+
 def test_the_report_counts_and_has_the_published_shape() -> None:
     report = Report()
     list(examine([_check("a", PASS), _check("b", WARN), _check("c", SKIP)], report))

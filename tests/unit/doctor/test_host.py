@@ -8,6 +8,7 @@ import resource
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,17 @@ def test_a_key_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
     assert (found.status, found.remedy) == (WARN, f"chmod -R go-rwx {home}/dev/key")
 
 
+def test_a_configuration_file_with_a_key_in_it_is_this_users_alone(tmp_path: Path) -> None:
+    home = tmp_path / ".kubiya"
+    home.mkdir(mode=0o700)
+    file = home / "worker-config.yaml"
+    for text, status in (("api_key: ${KUBIYA_API_KEY}", PASS), ("api_key:", PASS), ("api_key: 'kby_x'", WARN)):
+        file.write_text(f"control_plane:\n  {text}\n")
+        file.chmod(0o644)
+        assert host.permissions(home).status == status, text
+    assert host.permissions(home).remedy == f"chmod -R go-rwx {file}"
+
+
 def test_a_pid_file_is_stale_when_its_process_is_gone_or_another_one(tmp_path: Path) -> None:
     assert host.pid_files(tmp_path).status == PASS
     file = tmp_path / "workers" / "q1" / "worker.pid"
@@ -74,11 +86,15 @@ def test_free_space_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert host.disk(tmp_path).status == FAIL
 
 
-def test_few_open_files_are_a_warning() -> None:
+def test_few_open_files_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-        assert host.limits().status == WARN
+        found = host.limits()
+        assert found.status == WARN and found.remedy.startswith("ulimit -n ")
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
+        found = host.limits()
+        assert found.status == WARN and "LimitNOFILE" in found.remedy  # `ulimit -n 256` would mend nothing
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -90,14 +106,31 @@ def short_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_a_docker_socket_is_connected_to(short_folder: Path) -> None:
+def _answer(listening: socket.socket, said: bytes) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(256)
+        connection.sendall(said)
+
+
+def test_a_docker_engine_is_asked_and_has_to_answer(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = short_folder / "docker.sock"
     environ = {"DOCKER_HOST": f"unix://{path}"}
     assert host.docker(environ).status == SKIP
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
         listening.listen()
+        answering = threading.Thread(target=_answer, args=(listening, b"HTTP/1.0 200 OK\r\n\r\nOK"))
+        answering.start()
         assert host.docker(environ).status == PASS
+        answering.join()
+        answering = threading.Thread(target=_answer, args=(listening, b"220 mail\r\n"))
+        answering.start()
+        assert "is not a Docker engine's" in host.docker(environ).message
+        answering.join()
+        monkeypatch.setattr(host, "DOCKER_WITHIN", 0.05)
+        found = host.docker(environ)  # connected, and then nothing
+        assert (found.status, "does not answer within 0.05 s" in found.message) == (WARN, True)
     assert host.docker(environ).status == WARN  # the socket is there, and nobody listens
     assert host.docker({"DOCKER_HOST": "tcp://10.0.0.1:2375"}).status == SKIP
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -16,19 +17,22 @@ import pytest
 
 from kubiya_worker import trust
 from kubiya_worker.doctor import network
-from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN
+from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Check, Report, examine
+from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.settings import Settings
 
 
 class _Server(BaseHTTPRequestHandler):
     date = ""
     status = 200
+    body = b""
 
     def do_GET(self) -> None:
         self.send_response_only(self.status)
         self.send_header("Date", self.date or format_datetime(datetime.now(UTC), usegmt=True))
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(self.body)))
         self.end_headers()
+        self.wfile.write(self.body)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -101,6 +105,24 @@ def test_a_certificate_that_this_host_does_not_trust_fails(
     assert network.tls(_url(server, "https")).status == PASS
 
 
+@pytest.mark.parametrize("body", [b"[]", b'"a"', b"null", b"<html>", b""])
+def test_what_is_no_control_planes_answer_is_a_failure_with_its_remedy(
+    server: ThreadingHTTPServer, body: bytes
+) -> None:
+    server.RequestHandlerClass.body = body  # type: ignore[attr-defined]
+    settings = Settings(queue_id="q", api_key="kby_x", control_plane_url=_url(server))
+    for check in (network.api_key, network.queue):
+        (found,) = (result.finding for result in examine([Check("it", "test", partial(check, settings))], Report()))
+        assert (found.status, found.remedy) == (FAIL, "Is this URL a Kubiya control plane?")
+        assert "is not a JSON object" in found.message
+
+
+@pytest.mark.parametrize("date", ["yesterday", "Thu, 99 Nov 2026 10:00:00 GMT"])
+def test_a_time_that_is_none_is_not_compared(server: ThreadingHTTPServer, date: str) -> None:
+    server.RequestHandlerClass.date = date  # type: ignore[attr-defined]
+    assert network.clock(_url(server)).status == SKIP
+
+
 def test_plain_http_has_no_certificate() -> None:
     assert network.tls("http://127.0.0.1:1").status == SKIP
 
@@ -108,13 +130,23 @@ def test_plain_http_has_no_certificate() -> None:
 def test_a_proxy_is_tried_and_its_password_not_shown(
     server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("NO_PROXY", "no_proxy"):
+    for name in ("NO_PROXY", "no_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     assert network.proxy("http://127.0.0.1").status == PASS
-    monkeypatch.setenv("HTTP_PROXY", f"http://user:secret@127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("http_proxy", f"http://user:secret@127.0.0.1:{server.server_port}")
-    found = network.proxy("http://control-plane.invalid")
-    assert (found.status, found.message) == (PASS, f"http://127.0.0.1:{server.server_port} answers")
+    address = f"127.0.0.1:{server.server_port}"
+    for variable in ("http_proxy", "all_proxy"):
+        for given in (f"http://user:secret@{address}", address):  # a scheme may be left out
+            monkeypatch.setenv(variable, given)
+            found = network.proxy("http://control-plane.invalid")
+            assert (found.status, found.message) == (PASS, f"http://{address} answers"), (variable, given)
+        for wrong in ("http://proxy:notaport", "proxy:3128"):  # of which requests takes `proxy:` for the scheme
+            monkeypatch.setenv(variable, wrong)
+            with pytest.raises(ConfigurationError, match=r"is no URL"):
+                network.proxy("http://control-plane.invalid")
+        monkeypatch.setenv(variable, address)
+        assert network.dns("http://control-plane.invalid").status == SKIP
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("HTTP_PROXY", address)
     assert network.dns("http://control-plane.invalid").status == SKIP
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,15 @@ def test_the_worker_in_the_container_resolves_to_the_same_settings(tmp_path: Pat
     for option in OPTIONS:
         if option.env and option.role == "worker":
             assert getattr(there, option.name) == getattr(given, option.name), option.name
+
+
+def test_places_of_this_host_are_refused_or_told_by_name(tmp_path: Path) -> None:
+    given = Settings(queue_id="q", api_key="k")
+    assert list(docker.of_this_host(given)) == []
+    (line,) = docker.of_this_host(replace(given, workspace=str(tmp_path)))
+    assert line.startswith("KUBIYA_WORKSPACE does nothing with --type=docker.")
+    with pytest.raises(ConfigurationError, match="KUBIYA_READINESS_SOCKET is not for --type=docker"):
+        list(docker.of_this_host(replace(given, readiness_socket=str(tmp_path / "socket"))))
 
 
 def test_plain_text_to_temporal_that_was_asked_for_is_plain_text_in_the_container() -> None:

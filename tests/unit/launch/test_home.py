@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kubiya_worker.errors import ConfigurationError, UsageError
+from kubiya_worker.errors import ConfigurationError, TemporaryFailure, UsageError
 from kubiya_worker.launch.home import Home, find, homes
 
 
@@ -35,6 +35,25 @@ def test_instances_share_the_venv_and_nothing_else(tmp_path: Path) -> None:
     assert one.venv == two.venv and one.requirements == two.requirements
     own = ("pid_file", "info_file", "state_file", "status_file", "log_file", "script")
     assert not {getattr(one, name) for name in own} & {getattr(two, name) for name in own}
+
+
+def test_a_file_that_cannot_be_written_is_one_line_with_a_remedy_and_leaves_no_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = find("q", root=tmp_path)
+    home.make()
+    home.write(home.script, "before")
+
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(TemporaryFailure) as caught:
+        home.write(home.script, "after")
+    assert caught.value.line() == (
+        f"{home.script} cannot be written: No space left on device. df -h {home.folder}; df -i {home.folder}"
+    )
+    assert home.script.read_text() == "before" and not list(home.folder.glob(".*"))
 
 
 def test_folders_are_private_and_files_are_too(tmp_path: Path) -> None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+import yaml
+
 from kubiya_worker.settings import describe, origins
 from kubiya_worker.settings.table import OPTIONS
 
@@ -33,6 +37,15 @@ def test_the_example_file_is_valid_as_it_is_and_with_its_comments_taken_off(tmp_
     found = [o for o in origins({}, {"KUBIYA_API_KEY": "kby_x"}, str(path)) if o.source.startswith(str(path))]
     assert {o.option.key for o in found} == {o.key for o in OPTIONS if o.key and o.default is not None}
     assert all(o.value == o.option.default for o in found)
+
+
+def test_the_example_file_is_what_the_schema_allows(tmp_path: Path) -> None:
+    """An editor must not underline what `kubiya config init` has just written."""
+    schema = describe.json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(yaml.safe_load(describe.example()), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"control_plane": {"ulr": "x"}}, schema)
 
 
 def _uncommented(text: str) -> str:

@@ -15,7 +15,7 @@ from kubiya_worker.settings.sources import misspelt
 from kubiya_worker.settings.table import OPTIONS
 
 FLAGS = [entry for entry in FOREIGN if entry.flag]
-VARIABLES = [(entry, name) for entry in FOREIGN for name in entry.env]
+VARIABLES = [(entry, name.replace("*", "ANYTHING")) for entry in FOREIGN for name in entry.env]
 
 
 def test_nothing_is_both_taken_and_not() -> None:

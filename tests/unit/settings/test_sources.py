@@ -9,7 +9,7 @@ import pytest
 
 from kubiya_worker.errors import ConfigurationError, NotAllowed, UsageError
 from kubiya_worker.settings import Settings, origins, resolve
-from kubiya_worker.settings.sources import misspelt
+from kubiya_worker.settings.sources import misspelt, validate
 from kubiya_worker.settings.table import OPTIONS
 
 KEY = {"KUBIYA_API_KEY": "kby_secret-of-the-test", "QUEUE_ID": "q1"}
@@ -76,6 +76,22 @@ def test_the_file_of_the_guide_is_read_as_it_stands(write: Any) -> None:
     assert (settings.daemon_mode, settings.activity_timeout, settings.max_log_size) == (True, 300.0, 104_857_600)
 
 
+def test_a_variable_of_the_file_is_needed_only_where_the_file_counts(write: Any, tmp_path: Path) -> None:
+    """The guide's file names KUBIYA_API_KEY; a key that comes as a file does without it."""
+    (tmp_path / "key").write_text("kby_from-a-file\n")
+    environ = {"KUBIYA_API_KEY_FILE": str(tmp_path / "key")}
+    assert resolve({}, environ, write(GUIDE_FILE)).api_key == "kby_from-a-file"
+    with pytest.raises(ConfigurationError, match="the variable KUBIYA_API_KEY is not set"):
+        resolve({}, {}, write(GUIDE_FILE))
+
+
+def test_validate_looks_at_what_something_else_overrides_too(write: Any) -> None:
+    config = Path(write("logging:\n  level: LOUD\n"))
+    with pytest.raises(ConfigurationError, match=r"logging\.level 'LOUD'"):
+        validate(config, {"LOG_LEVEL": "INFO"})
+    assert validate(Path(write(GUIDE_FILE)), {"KUBIYA_API_KEY": "kby_x"}) == 13
+
+
 def test_a_value_can_come_from_a_file_that_the_configuration_names(write: Any, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("kby_from-a-file\n")
     config = write(f"control_plane:\n  api_key: ${{file:{tmp_path}/key}}\n")
@@ -92,8 +108,12 @@ def test_a_value_can_come_from_a_file_that_the_configuration_names(write: Any, t
         ("queue_id: a\nqueue_id: b\n", ":2: queue_id is there already, in line 1. Leave one of them"),
         ("logging:\n  level: INFO\nlogging:\n  max_backups: 3\n", ":3: logging is there already, in line 1"),
         ("queue_id: [a]\n", ":1: queue_id has to be a single value"),
-        ("queue_id: ${NOT_SET}\n", ":1: the variable NOT_SET is not set. export NOT_SET=…"),
-        ("queue_id: ${file:/nowhere/key}\n", ":1: the file /nowhere/key cannot be read"),
+        ("logging:\n  level: ${NOT_SET}\n", ":2: the variable NOT_SET is not set. export NOT_SET=…"),
+        ("logging:\n  level: ${file:/nowhere/key}\n", ":2: the file /nowhere/key cannot be read: No such file"),
+        ("temporal:\n  host: http://x\n", ":2: temporal.host 'http://x' is not an address, host:port"),
+        ("control_plane:\n  url: http://me:pw@h\n", ":2: control_plane.url 'http://…@h' is not a URL"),
+        ("control_plane:\n  url: http://a..b\n", ":2: control_plane.url 'http://a..b' is not a URL"),
+        ("[" * 4000, "is nested too deeply. Mend the file"),
         ("queue_id: 'a\n", "is not valid YAML"),
         ("resources:\n  activity_timeout: 5 minutes\n", "is not a time from 1 s to 86400 s, such as 90, 300s or 5m"),
     ],
