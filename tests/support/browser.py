@@ -30,6 +30,13 @@ def chromium() -> Iterator[Any]:
             browser.close()
 
 
+def wait_for_words(page: Any, selector: str, words: str) -> None:
+    """Until the first element says exactly this. Streamed text is drawn once a frame, so later than its event comes."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(selector).first).to_have_text(words, timeout=TIMEOUT)
+
+
 def sign_in(page: Any, stack: Stack, fragment: str = "") -> None:
     page.goto(f"{stack.url}/{fragment}")
     page.fill("#key", stack.key)

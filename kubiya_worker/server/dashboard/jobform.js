@@ -45,6 +45,8 @@ export class JobForm {
     $("job-trigger").value = job?.trigger_type || "cron";
     $("job-cron").value = job?.cron_schedule || "";
     $("job-zone").value = job?.cron_timezone || Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+    for (const id of ["job-entity", "job-queue"]) $(id).replaceChildren(); // no choice that what is asked for now would undo
+    this.entities = [];
     this.show();
     $("job-dialog").showModal();
     $("job-title").focus();

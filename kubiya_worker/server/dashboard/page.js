@@ -94,6 +94,7 @@ async function showExecutions() {
   const filter = $("filter").value;
   const query = `summary=true&limit=${state.limit + 1}${filter ? `&status_filter=${filter}` : ""}`;
   const [found, pending] = await Promise.all([call("GET", `/executions?${query}`), call("GET", "/approvals/pending")]);
+  if (filter !== $("filter").value) return; // another choice was made meanwhile, and is being asked for
   const waiting = new Set(pending.map((approval) => approval.execution_id));
   const none = filter
     ? `No execution is ${statusText(filter)}.`

@@ -26,6 +26,7 @@ export class Start {
   // `like`: an execution to run again.
   async open(like = null) {
     $("start-error").textContent = "";
+    for (const id of ["agent", "queue"]) $(id).replaceChildren(); // no choice that what is asked for now would undo
     $("start").showModal();
     try {
       const [found, queues] = await Promise.all([entities(), call("GET", "/worker-queues")]);

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import TIMEOUT, sign_in
+from tests.support.browser import TIMEOUT, sign_in, wait_for_words
 from tests.support.stack import Stack, wait_until
 
 FILES = {"name": "files", "type": "file_system", "configuration": {}}
@@ -78,7 +78,7 @@ def test_an_execution_is_started_followed_approved_and_answered(page: Any, stack
     page.fill("#prompt", prompt)
     page.keyboard.press("Control+Enter")
     wait_for_status(page, "needs approval")
-    assert page.inner_text(".message.assistant strong") == "look"
+    wait_for_words(page, ".message.assistant strong", "look")
     assert "echo seen" in page.inner_text(".tool summary")
     page.click(".tool summary")
     assert "seen" in page.inner_text(".tool .output")
@@ -89,7 +89,7 @@ def test_an_execution_is_started_followed_approved_and_answered(page: Any, stack
     page.click(".ask button.primary")
     wait_for_status(page, "completed")
     assert page.inner_text(".ask .resolved") == "Approved by local user"
-    assert page.inner_text(".message.assistant:last-of-type .body") == "Written."
+    wait_for_words(page, ".message.assistant:last-of-type .body", "Written.")
     wait_for_text(page, "#facts", "took ")  # the page asks for the times when it is told of the end
     assert re.search(r"took .+ s\b", page.inner_text("#facts")) and "tokens" in page.inner_text("#facts")
     assert page.is_hidden("#cancel") and page.is_hidden("#composer")
@@ -193,7 +193,7 @@ def test_a_failed_run_says_why_and_tells_nothing_as_html(page: Any, stack: Stack
     execution = stack.execute(script(steps, {"text": "never"}), agent=agent)
     open_execution(page, stack, execution)
     wait_for_status(page, "failed")
-    assert page.inner_text(".message.assistant .body") == hostile
+    wait_for_words(page, ".message.assistant .body", hostile)
     assert page.eval_on_selector_all("#timeline img, #timeline script, #timeline b", "found => found.length") == 0
     assert page.get_attribute(".tool", "data-state") == "bad"
     error = stack.execution(execution)["error_message"]
@@ -213,7 +213,7 @@ def test_a_restart_of_the_control_plane_loses_and_repeats_nothing_on_the_page(pa
     page.wait_for_selector("#banner:not([hidden])")
     stack.start_server()
     wait_for_status(page, "completed")
-    assert page.inner_text(".message.assistant .body").strip() == words
+    wait_for_words(page, ".message.assistant .body", words)
     assert page.eval_on_selector_all(".message.assistant", "found => found.length") == 1
     page.wait_for_selector("#banner", state="hidden")
 
@@ -226,7 +226,7 @@ def test_the_list_is_live_and_filters(page: Any, stack: Stack) -> None:
     page.wait_for_function("() => /^[12] workers? live$/.test(document.getElementById('workers').textContent)")
     page.select_option("#filter", "running")
     page.wait_for_selector("#empty:not([hidden])")
-    assert page.inner_text("#empty") == "No execution is running."
+    wait_for_words(page, "#empty", "No execution is running.")
 
 
 def test_an_execution_that_no_worker_takes_says_how_to_start_one(page: Any, stack: Stack) -> None:
@@ -310,20 +310,20 @@ def test_it_is_readable_for_everybody(browser: Any, stack: Stack, scheme: str, w
 def test_the_page_is_locked_down(stack: Stack) -> None:
     """No key is needed for it, for it holds nothing; and nothing foreign is loaded into it."""
     for path in ("/", "/static/page.js", "/static/timeline.js", "/static/page.css", "/static/icon.svg"):
-        answer = stack.http.get(stack.url + path, headers={"Authorization": None}, timeout=10)
+        answer = stack.http.get(stack.url + path, headers={"Authorization": None}, timeout=60)
         assert answer.status_code == 200
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy
         assert not re.findall(r"https?://(?!www\.w3\.org)", answer.text)
     for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/static/nothing.js", "/static/page.py"):
-        assert stack.http.get(stack.url + path, timeout=10).status_code == 404
+        assert stack.http.get(stack.url + path, timeout=60).status_code == 404
 
 
 def test_a_page_that_was_left_open_lets_go_of_its_stream(page: Any, stack: Stack) -> None:
     execution = stack.execute("Hold on", agent="painter", execution_metadata={"interactive": True})
 
     def streams() -> int:
-        text = stack.http.get(f"{stack.url}/metrics", timeout=10).text
+        text = stack.http.get(f"{stack.url}/metrics", timeout=60).text
         return int(re.findall(r"^kubiya_control_plane_streams_open (\d+)", text, re.M)[0])
 
     wait_until(lambda: streams() == 0, 30, "no stream of an earlier test")
