@@ -29,7 +29,7 @@ LONG = ("startup", "rolling", "scale_out", "install")  # start many workers; ins
 
 def run(name: str) -> str:
     argv = [sys.executable, "-m", "scripts.bench.every", "--quick", "--json", name]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -35,7 +35,7 @@ def url(tmp_path: Path) -> Iterator[str]:
 
 def http(method: str, url: str, body: Any = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(url, data, method=method), timeout=10) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, data, method=method), timeout=60) as answer:
         return json.load(answer)
 
 

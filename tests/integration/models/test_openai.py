@@ -26,20 +26,17 @@ def test_text_streams_in_pieces_and_ends_with_the_whole(talk: Any) -> None:
 
 
 def test_first_piece_arrives_while_the_model_still_writes(talk: Any) -> None:
-    async def seconds_to_first() -> tuple[float, float]:
+    async def first() -> Delta:
         models = setup.models()
-        model = models.select(None)
-        loop = asyncio.get_running_loop()
-        [_ async for _ in model.stream(ModelRequest("m", "", [user("warm up")]))]
-        started, first = loop.time(), 0.0
-        async for _ in model.stream(ModelRequest("m", "", [user("hi")])):
-            first = first or loop.time() - started
+        async with aclosing(models.select(None).stream(ModelRequest("m", "", [user("hi")]))) as items:
+            piece = await anext(items)
         await models.close()
-        return first, loop.time() - started
+        assert isinstance(piece, Delta)
+        return piece
 
-    setup = talk({"text": "warm"}, {"text": "one two three four", "chunk_delay": 0.2})
-    first, whole = asyncio.run(seconds_to_first())
-    assert first < whole / 2
+    # What is not handed on at once would be seen only when the model has said no more for too long: a failure.
+    setup = talk({"text": "one two three four", "silence": {"after": 2, "seconds": 120}})
+    assert asyncio.run(first()).content == "one"
 
 
 def test_parallel_tool_calls_keep_order_ids_and_raw_arguments(talk: Any) -> None:
@@ -225,8 +222,8 @@ def test_cancelling_a_silent_call_returns_at_once(talk: Any) -> None:
         await models.close()
         return asyncio.get_running_loop().time() - started
 
-    setup = talk({"text": "one two", "silence": {"after": 2, "seconds": 60}})
-    assert asyncio.run(scenario()) < 2
+    setup = talk({"text": "one two", "silence": {"after": 2, "seconds": 120}})
+    assert asyncio.run(scenario()) < 20
 
 
 def test_fifty_calls_at_once_share_one_client(talk: Any, endpoint: Any) -> None:

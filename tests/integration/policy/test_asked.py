@@ -89,7 +89,8 @@ def test_what_is_left_to_a_person_waits_and_the_service_is_asked_again(stack: St
 def test_a_service_that_goes_away_stops_the_tools_and_not_the_run(stack: Stack) -> None:
     with EnforcerService() as own:
         queue = stack.queue("own")
-        worker = stack.worker(queue, KUBIYA_ENFORCE_ENABLED="true", ENFORCER_SERVICE_URL=own.url)
+        told = {"KUBIYA_ENFORCE_ENABLED": "true", "ENFORCER_SERVICE_URL": own.url, "KUBIYA_ENFORCE_TIMEOUT": "10"}
+        worker = stack.worker(queue, **told)
         agent = stack.agent("away", skills=[FILES])
         call = {"tools": [{"name": "list_files", "arguments": {}}]}
         script = "demo:script " + json.dumps([call, {"text": "Done."}])

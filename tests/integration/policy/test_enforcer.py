@@ -19,7 +19,7 @@ from kubiya_worker.tools.enforcer import Enforcer, Verdict
 from tests.support.enforcer import ALLOW, HANGS, Answer, EnforcerService, Raw, self_signed
 
 SHELL = ToolSpec("shell", "", risk="high", category="command_execution", effects=("exec",))
-LIMIT = 5.0  # seconds that an answer may take in these tests: the machine may be busy
+LIMIT = 15.0  # seconds that an answer may take in these tests: the machine may be busy
 
 
 async def ask(service: EnforcerService, *, timeout: float = LIMIT, key: str = "") -> Verdict:

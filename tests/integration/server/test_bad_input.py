@@ -161,7 +161,7 @@ def things(plane: ControlPlane) -> dict[str, str]:
     }
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, suppress_health_check=list(HealthCheck))
 @given(
     route=st.sampled_from(ROUTES),
     body=BODIES,

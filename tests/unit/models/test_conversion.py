@@ -78,13 +78,13 @@ def back(converted: list[pai.ModelMessage]) -> list[Message]:
     return messages
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(conversations())
 def test_a_conversation_comes_back_as_it_went(messages: list[Message]) -> None:
     assert back(conversion.to_messages("", messages)) == messages
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(conversations(), st.randoms(use_true_random=False))
 def test_whatever_is_missing_each_call_has_one_result_right_after_it(messages: list[Message], random: Any) -> None:
     kept = [message for message in messages if random.random() < 0.7]

@@ -31,7 +31,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
     return ring(tmp_path_factory.mktemp("keys") / "keys", f"new {ONE}", f"old {TWO}")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.lists(st.binary(max_size=2000), max_size=4), compress=st.booleans(), encrypt=st.booleans())
 async def test_what_was_encoded_is_decoded(keys: KeyRing, data: list[bytes], compress: bool, encrypt: bool) -> None:
     codec = Codec(keys if encrypt else None, compress=compress)

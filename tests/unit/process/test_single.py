@@ -84,7 +84,6 @@ async def watched(plane: Plane, *, ephemeral: bool = True) -> tuple[Stop, Single
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FIRST", "EVERY", "SETTLE"):
         monkeypatch.setattr(single, name, 0.01)
-    monkeypatch.setattr(single, "LONGEST", 0.5)
 
 
 async def test_the_worker_is_asked_to_end_and_an_ephemeral_queue_goes_with_it() -> None:
@@ -104,8 +103,11 @@ async def test_a_queue_that_is_not_ephemeral_stays() -> None:
 
 
 @pytest.mark.parametrize(("rows", "deleted"), [([], 1), ([row("waiting_for_input")], 0)])
-async def test_after_the_longest_time_it_ends_all_the_same(rows: list[Any], deleted: int) -> None:
+async def test_after_the_longest_time_it_ends_all_the_same(
+    rows: list[Any], deleted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A queue on which something waits for a person is not deleted under it."""
+    monkeypatch.setattr(single, "LONGEST", 0.5)
     plane = Plane(rows)
     stop, watcher = await watched(plane)
     assert (stop.reason, stop.hurried.is_set()) == (single.TIME_UP, True)

@@ -25,7 +25,7 @@ async def test_the_level_goes_up_and_comes_back(root: logging.Logger) -> None:
     verbosity.up()
     assert root.level == logging.DEBUG
     verbosity.up()  # a second signal does not make DEBUG the level to go back to
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while root.level != logging.WARNING:
             await asyncio.sleep(0.01)
 
@@ -36,6 +36,6 @@ async def test_a_further_signal_counts_anew(root: logging.Logger) -> None:
     verbosity.up()
     verbosity._seconds = 0.01
     verbosity.up()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while root.level != logging.WARNING:
             await asyncio.sleep(0.01)

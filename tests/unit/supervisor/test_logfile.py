@@ -100,7 +100,7 @@ def test_the_end_of_the_child_finishes_its_last_line(tmp_path: Path) -> None:
     assert log.last_lines() == ["no end"]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.binary(max_size=6000), st.integers())
 def test_any_bytes_come_out_as_they_went_in(tmp_path_factory: pytest.TempPathFactory, data: bytes, seed: int) -> None:
     folder = tmp_path_factory.mktemp("log")

@@ -13,7 +13,7 @@ PATTERNS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(PATTERNS), st.text("abcABC1 .\n", max_size=12))
 def test_it_finds_what_re_finds(source: str, text: str) -> None:
     expected = re.search(source, text) is not None

@@ -62,7 +62,7 @@ def test_values_are_redacted_through_keys_lists_and_numbers() -> None:
     }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(secrets, st.lists(st.text('ab/"\\+é ', max_size=8), max_size=12), st.data())
 def test_a_stream_gives_what_the_whole_text_gives(words: list[str], texts: list[str], data: st.DataObject) -> None:
     redactor = Redactor(words)
@@ -73,7 +73,7 @@ def test_a_stream_gives_what_the_whole_text_gives(words: list[str], texts: list[
     assert "".join([*shown, stream.flush()]) == redactor.text(text)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(min_size=6, max_size=30).filter(lambda text: len(text.strip()) >= 6 and "[redacted]" not in text))
 def test_no_secret_survives_a_character_at_a_time(secret: str) -> None:
     stream = Redactor([secret]).stream()
