@@ -115,7 +115,7 @@ class ModelEndpoint:
     def start(self) -> Self:
         self._thread = threading.Thread(target=lambda: asyncio.run(self.serve()), name="model-endpoint", daemon=True)
         self._thread.start()
-        if not self._ready.wait(10):
+        if not self._ready.wait(60):
             raise RuntimeError("the model endpoint did not start")
         return self
 
@@ -124,7 +124,7 @@ class ModelEndpoint:
             with contextlib.suppress(RuntimeError):  # its loop has ended already
                 self._loop.call_soon_threadsafe(self._stopping.set)
         if self._thread is not None:
-            self._thread.join(10)
+            self._thread.join(30)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -105,7 +105,7 @@ class Process:
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
-        self.popen.wait(10)
+        self.popen.wait(30)
         self._reader.join(5)
         if self.popen.stdout:
             self.popen.stdout.close()
@@ -215,7 +215,19 @@ class Stack:
         found: dict[str, Any] = self.call("GET", f"/executions/{execution_id}")
         return found
 
-    def wait(self, execution_id: str, *statuses: str, timeout: float = 60.0) -> dict[str, Any]:
+    def state(self, execution_id: str) -> dict[str, Any]:
+        """What the workflow tells of itself. A query takes a worker, which may be busy or just be starting."""
+        found: list[dict[str, Any]] = []
+
+        def told() -> bool:
+            state = self.call("GET", f"/executions/{execution_id}/details")["state"]
+            found.extend([state] if state else [])
+            return bool(found)
+
+        wait_until(told, 60, f"the workflow of {execution_id} tells its state")
+        return found[0]
+
+    def wait(self, execution_id: str, *statuses: str, timeout: float = 120.0) -> dict[str, Any]:
         """The execution once it has one of the statuses (default: any final one), by its event stream."""
         wanted = statuses or FINAL
         deadline = time.monotonic() + timeout
@@ -226,7 +238,7 @@ class Stack:
         return self.execution(execution_id)
 
     def events(
-        self, execution_id: str, *, after: str = "0", timeout: float = 60.0, until: str = "done"
+        self, execution_id: str, *, after: str = "0", timeout: float = 120.0, until: str = "done"
     ) -> Iterator[dict[str, Any]]:
         """Events from the stream, {id, event, data (unwrapped)}, until one of type `until`. Reconnects by itself."""
         deadline = time.monotonic() + timeout
@@ -257,20 +269,21 @@ class Stack:
                                 return
                             event = {}
             except requests.RequestException:
-                time.sleep(0.1)  # the server is being restarted
+                pass  # the server is being restarted
+            time.sleep(0.05)  # an execution that is over ends its stream at once
 
-    def wait_for_turn(self, execution_id: str, turn: int, timeout: float = 60.0) -> None:
+    def wait_for_turn(self, execution_id: str, turn: int, timeout: float = 120.0) -> None:
         """Until the turn with this number was posted and the execution waits for the next message."""
         deadline = time.monotonic() + timeout
         while True:
-            row = self.execution(execution_id)
             turns = self.call("GET", f"/analytics/executions/{execution_id}/details")["turns"]
+            row = self.execution(execution_id)  # looked at second: before the turn was posted it was waiting too
             if len(turns) >= turn and row["status"] == "waiting_for_input":
                 return
             assert row["status"] not in FINAL and time.monotonic() < deadline, row
             time.sleep(0.02)
 
-    def first(self, execution_id: str, kind: str, timeout: float = 60.0) -> dict[str, Any]:
+    def first(self, execution_id: str, kind: str, timeout: float = 120.0) -> dict[str, Any]:
         """The data of the first event of a type."""
         for event in self.events(execution_id, timeout=timeout, until=kind):
             if event["event"] == kind:
