@@ -112,7 +112,7 @@ def test_a_conversation_that_was_let_go_of_is_kept_whole_and_goes_on_elsewhere(
     chat = {"execution_metadata": {"interactive": True}}
     execution = stack.execute("Find the needle.", agent=agent, queue=queue, **chat)
     stack.wait_for_turn(execution, 1, timeout=240)
-    state = stack.call("GET", f"/executions/{execution}/details")["state"]
+    state = stack.state(execution)
     session = stack.call("GET", f"/executions/{execution}/session")["messages"]
     assert len(state["messages"]) < len(session) == state["metadata"]["messages_total"]
     first.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client
@@ -25,6 +26,11 @@ def shell(*commands: str, text: str = "") -> dict[str, Any]:
 
 def agent(stack: Stack, *skills: dict[str, Any], **fields: Any) -> str:
     return stack.agent(f"agent-{uuid.uuid4().hex[:8]}", skills=list(skills), **fields)
+
+
+def until(gate: Path) -> str:
+    """A command that runs until the test makes the file."""
+    return f"sh -c 'until test -e {gate}; do sleep 0.05; done'"
 
 
 def kinds(events: list[dict[str, Any]]) -> list[str]:
@@ -89,7 +95,7 @@ def test_a_chat_waits_for_messages_and_hears_each_once(stack: Stack) -> None:
     stack.wait(execution, "waiting_for_input")
     message = {"message": script({"text": "second answer"}), "message_id": "m1"}
     stack.call("POST", f"/executions/{execution}/message", message)
-    for event in stack.events(execution, until="nothing", timeout=20):
+    for event in stack.events(execution, until="nothing"):
         if event["event"] == "message" and event["data"]["content"] == "second answer":
             break
     stack.call("POST", f"/executions/{execution}/message", message)
@@ -101,9 +107,14 @@ def test_a_chat_waits_for_messages_and_hears_each_once(stack: Stack) -> None:
 
 
 def test_a_message_while_it_runs_reaches_the_next_model_call(stack: Stack) -> None:
-    execution = stack.execute(script(shell("sleep 2"), {"text": "first"}, {"text": "x"}), agent=agent(stack, SHELL))
+    gate = stack.folder / f"gate-{uuid.uuid4().hex}"
+    execution = stack.execute(script(shell(until(gate)), {"text": "first"}, {"text": "x"}), agent=agent(stack, SHELL))
     stack.first(execution, "tool_started")
-    stack.call("POST", f"/executions/{execution}/message", {"message": script({"text": "heard you"})})
+    said = script({"text": "heard you"})
+    stack.call("POST", f"/executions/{execution}/message", {"message": said})
+    # The reply does not wait for Temporal: the workflow has to have it before the tool ends.
+    wait_until(lambda: said in [m["content"] for m in stack.state(execution)["messages"]], 60, "it has the message")
+    gate.touch()
     assert stack.wait(execution)["response"] == "heard you"
 
 
@@ -115,7 +126,7 @@ def test_cancel_stops_a_running_tool_and_the_status_stays(stack: Stack) -> None:
     stack.first(execution, "tool_started")
     stack.call("POST", f"/executions/{execution}/cancel")
     assert stack.wait(execution)["status"] == "cancelled"
-    for event in stack.events(execution, until="tool_completed", timeout=15):
+    for event in stack.events(execution, until="tool_completed"):
         if event["event"] == "tool_completed":
             assert event["data"]["status"] == "failed"
             break
@@ -127,13 +138,15 @@ def test_cancel_stops_a_running_tool_and_the_status_stays(stack: Stack) -> None:
 
 
 def test_pause_holds_the_next_step_until_resume(stack: Stack) -> None:
-    execution = stack.execute(script(shell("sleep 1"), {"text": "after"}), agent=agent(stack, SHELL))
+    gate = stack.folder / f"gate-{uuid.uuid4().hex}"
+    execution = stack.execute(script(shell(until(gate)), {"text": "after"}), agent=agent(stack, SHELL))
     stack.first(execution, "tool_started")
     assert stack.call("POST", f"/executions/{execution}/pause")["success"]
+    wait_until(lambda: stack.state(execution)["is_paused"], 60, "the workflow has heard it")
+    gate.touch()
     for event in stack.events(execution, until="tool_completed"):
         assert event["event"] != "done"
-    details = stack.call("GET", f"/executions/{execution}/details")
-    assert details["state"]["is_paused"] and details["state"]["status"] == "paused"
+    assert stack.state(execution)["status"] == "paused"
     assert stack.call("POST", f"/executions/{execution}/resume")["success"]
     assert stack.wait(execution)["response"] == "after"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from temporalio.client import Client
 
-from tests.support.stack import ROOT, Stack
+from tests.support.stack import ROOT, Stack, wait_until
 
 CHAT = {"execution_metadata": {"interactive": True}}
 
@@ -32,6 +32,12 @@ def test_what_is_open_is_replayed_and_what_does_not_suit_is_named(stack: Stack) 
     execution = stack.execute("hello", agent=agent, queue=queue, **CHAT)
     stack.wait_for_turn(execution, 1)
 
+    async def listed(count: int) -> bool:
+        """Temporal's lists come a moment after what they tell of."""
+        client = await Client.connect(stack.temporal_address)
+        return len([x async for x in client.list_workflows(f"TaskQueue = '{queue}'")]) == count
+
+    wait_until(lambda: asyncio.run(listed(1)), 60, "the execution is in Temporal's list")
     good = replay(stack, queue)
     assert good.returncode == 0, good.stderr
     assert f"ok    agent-execution-{execution}" in good.stdout
@@ -44,6 +50,7 @@ def test_what_is_open_is_replayed_and_what_does_not_suit_is_named(stack: Stack) 
         return workflow_id
 
     workflow_id = asyncio.run(stranger())
+    wait_until(lambda: asyncio.run(listed(2)), 60, "the stranger is there too")
     bad = replay(stack, queue, "--json")
     assert bad.returncode == 1, bad.stderr
     assert all(line.startswith("{") for line in bad.stdout.splitlines()), bad.stdout

@@ -31,8 +31,11 @@ def key(n: int) -> str:
 
 
 def write(path: Path, *lines: str) -> Path:
-    path.write_text("".join(f"{line}\n" for line in lines))
-    path.chmod(0o600)
+    """At once: whoever looks meanwhile reads the old file or the new one."""
+    draft = path.with_name(f"{path.name}.draft")
+    draft.write_text("".join(f"{line}\n" for line in lines))
+    draft.chmod(0o600)
+    draft.replace(path)
     return path
 
 
@@ -163,7 +166,10 @@ def test_a_tool_call_that_a_worker_cannot_read_runs_on_the_next(stack: Stack) ->
     agent = stack.agent(skills=[SHELL])
     execution = stack.execute(script(shell("echo approve"), {"text": "Done."}), agent=agent)
     asked = stack.first(execution, "approval_requested")
-    busy = stack.execute(script(shell("sleep 5"), {"text": "Done."}), agent=agent)
+    gate = stack.folder / "gate"
+    free = {"name": "free", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 300}}
+    waits = shell(f"sh -c 'until test -e {gate}; do sleep 0.1; done'")
+    busy = stack.execute(script(waits, {"text": "Done."}), agent=stack.agent("busy", skills=[free]))
     stack.first(busy, "tool_started")  # so the approved call comes to the worker without a key
     queue = stack.call("GET", "/worker-queues/default")["id"]
     keyless = stack.start([sys.executable, "-m", "tests.support.keyless", stack.temporal_address, queue])
@@ -172,6 +178,7 @@ def test_a_tool_call_that_a_worker_cannot_read_runs_on_the_next(stack: Stack) ->
     keyless.expect("payload.unreadable A payload is encrypted with the key 'old', and this process has no keys")
     wait_until(lambda: failed_activities(stack, execution), 30, "its failure is in the history")
     keyless.kill()
+    gate.touch()
     assert stack.wait(execution)["status"] == "completed"
     outcomes = [e["data"]["outcome"] for e in stack.events(execution) if e["event"] == "tool_completed"]
     assert outcomes == ["success"]

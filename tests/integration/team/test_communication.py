@@ -131,11 +131,11 @@ def test_no_more_work_at_the_same_time_than_the_terms_say(stack: Stack) -> None:
     tools = [ask(name, script(shell("sleep 0.3"), {"text": "done"})) for name in names]
     events = agents.run({"tools": tools}, {"text": "A"})
     at_work: set[str] = set()
-    for event in events:
-        if event["event"] == "member_message_complete" and event["data"].get("tool_calls"):
-            at_work.add(event["data"]["member_name"])
-        elif event["event"] == "tool_completed":
-            at_work.discard(event["data"]["delegate"])
+    for message in of(events, "member_message_complete"):  # of one's last word the asking agent tells a moment later
+        if message.get("tool_calls"):
+            at_work.add(message["member_name"])
+        else:
+            at_work.discard(message["member_name"])
         assert len(at_work) <= 1
     assert [e["status"] for e in of(events, "tool_completed")] == ["success"] * 3
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.client import Client
 
-from tests.support.stack import Stack
+from tests.support.stack import Stack, wait_until
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
 FILES = {"name": "files", "type": "file_system", "configuration": {}}
@@ -53,6 +54,26 @@ class Team:
         return str(self.stack.call("POST", f"/teams/{self.id}/execute", request)["execution_id"])
 
 
+def until(gate: Path) -> str:
+    """A command that runs until the test makes the file."""
+    return f"sh -c 'until test -e {gate}; do sleep 0.05; done'"
+
+
+def members(stack: Stack, execution: str) -> list[dict[str, Any]]:
+    """What the workflows of the members tell of themselves, in the order in which they were asked."""
+
+    async def ask() -> list[dict[str, Any]]:
+        client = await Client.connect(stack.temporal_address)
+        ids = [run["workflow_id"] for run in stack.state(execution)["metadata"]["working"]]
+        return [await client.get_workflow_handle(each).query("get_state") for each in ids]
+
+    return asyncio.run(ask())
+
+
+def said(state: dict[str, Any]) -> list[str]:
+    return [message["content"] for message in state["messages"]]
+
+
 def numbered(events: list[dict[str, Any]]) -> bool:
     return [int(e["id"].split("_")[-2]) for e in events] == list(range(1, len(events) + 1))
 
@@ -93,7 +114,7 @@ def test_an_approval_inside_a_member_shows_its_path_and_is_answered_as_any_other
     asked = stack.first(execution, "approval_requested")
     assert asked["member_path"] == [f"team-{team.mark}", team.name("writer")]
     stack.wait(execution, "waiting_for_input")
-    state = stack.call("GET", f"/executions/{execution}/details")["state"]
+    state = stack.state(execution)
     (open_request,) = state["metadata"]["pending_approvals"]
     assert open_request["member_path"] == [team.name("writer")]
     assert [run["member_name"] for run in state["metadata"]["working"]] == [team.name("writer")]
@@ -144,11 +165,11 @@ def test_a_member_that_takes_too_long_is_stopped_and_the_leader_is_told(stack: S
 
 
 def test_waiting_for_a_person_does_not_count_as_a_members_time(stack: Stack) -> None:
-    team = Team(stack, "writer", member_timeout=3)
+    team = Team(stack, "writer", member_timeout=10)
     call = {"name": "save_file", "arguments": {"path": "a.md", "content": "x"}}
     execution = team.execute(script(team.ask(writer=script({"tools": [call]}, {"text": "Saved."})), {"text": "Done."}))
     asked = stack.first(execution, "approval_requested")
-    other = stack.execute(script(shell("sleep 5"), {"text": "five seconds"}), agent=team.ids["writer"])
+    other = stack.execute(script(shell("sleep 11"), {"text": "eleven seconds"}), agent=team.ids["writer"])
     stack.wait(other)
     stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
     assert stack.wait(execution)["response"] == "Done."
@@ -158,13 +179,16 @@ def test_waiting_for_a_person_does_not_count_as_a_members_time(stack: Stack) -> 
 
 def test_a_message_to_one_member_is_heard_by_it_alone(stack: Stack) -> None:
     team = Team(stack, "first", "second")
-    tasks = {name: script(shell("sleep 4"), {"text": "unheard"}) for name in ("first", "second")}
+    gate, message = stack.folder / f"gate-{team.mark}", script({"text": "heard"})
+    tasks = {name: script(shell(until(gate)), {"text": "unheard"}) for name in ("first", "second")}
     execution = team.execute(script(team.ask(**tasks), {"text": "Both are back."}))
     for event in stack.events(execution, until="nothing"):
         if event["event"] == "member_tool_started" and event["data"]["member_name"] == team.name("first"):
             break
-    said = f"@{team.name('first')} {script({'text': 'heard'})}"
-    stack.call("POST", f"/executions/{execution}/message", {"message": said})
+    stack.call("POST", f"/executions/{execution}/message", {"message": f"@{team.name('first')} {message}"})
+    heard = lambda: any(message in said(state) for state in members(stack, execution))  # noqa: E731
+    wait_until(heard, 60, "the member has it before its tool ends")
+    gate.touch()
     assert stack.wait(execution)["response"] == "Both are back."
     told = {d["delegate"]: d["tool_output"] for d in of(list(stack.events(execution)), "tool_completed")}
     assert told == {team.name("first"): "heard", team.name("second"): "unheard"}
@@ -172,11 +196,14 @@ def test_a_message_to_one_member_is_heard_by_it_alone(stack: Stack) -> None:
 
 def test_pause_and_resume_reach_the_members(stack: Stack) -> None:
     team = Team(stack, "worker")
-    execution = team.execute(script(team.ask(worker=script(shell("sleep 1"), {"text": "w"})), {"text": "after"}))
+    gate = stack.folder / f"gate-{team.mark}"
+    execution = team.execute(script(team.ask(worker=script(shell(until(gate)), {"text": "w"})), {"text": "after"}))
     stack.first(execution, "member_tool_started")
     assert stack.call("POST", f"/executions/{execution}/pause")["success"]
+    wait_until(lambda: members(stack, execution)[0]["is_paused"], 60, "the member has heard it")
+    gate.touch()
     stack.first(execution, "member_tool_completed")
-    state = stack.call("GET", f"/executions/{execution}/details")["state"]
+    state = stack.state(execution)
     assert state["is_paused"]
     (run,) = state["metadata"]["working"]
     assert run["member_name"] == team.name("worker")
@@ -198,7 +225,7 @@ def test_cancel_reaches_the_members_and_their_tools(stack: Stack) -> None:
     stack.call("POST", f"/executions/{execution}/cancel")
     assert stack.wait(execution)["status"] == "cancelled"
     ended = set()
-    for event in stack.events(execution, until="nothing", timeout=30):
+    for event in stack.events(execution, until="nothing"):
         if event["event"] == "member_tool_completed":
             assert event["data"]["status"] == "failed"
             ended.add(event["data"]["member_name"])
@@ -314,7 +341,7 @@ def test_a_member_that_continues_as_new_stays_in_the_budget_and_on_the_stream(st
     events = list(stack.events(execution))
     assert numbered(events)
     assert len(of(events, "member_tool_completed")) == 60
-    state = stack.call("GET", f"/executions/{execution}/details")["state"]
+    state = stack.state(execution)
     assert state["metadata"]["team_steps"] == 63
 
     async def runs() -> tuple[str | None, str | None]:
