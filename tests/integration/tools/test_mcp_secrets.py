@@ -33,6 +33,7 @@ def test_what_a_server_was_given_is_in_no_event_and_no_result(tmp_path: Path) ->
             "command": sys.executable,
             "args": [str(tmp_path / "chatty.py")],
             "env": {"SITE_CODE": "{{.secret.SITE}}", "PASSPHRASE": PASSPHRASE},
+            "timeout": 45,
         }
     }
     calls = [

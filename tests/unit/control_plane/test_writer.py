@@ -92,7 +92,8 @@ async def test_nothing_waits_for_a_request_that_is_slow() -> None:
     assert [await first, await second] == [[{"made": "/1"}], [{"made": "/2"}]]
 
 
-async def test_no_more_than_so_many_travel_together() -> None:
+async def test_no_more_than_so_many_travel_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "SLOW", 60.0)
     plane = Plane()
     made = writer_of(plane)
     tasks = [written(made, "/0")]

@@ -186,12 +186,20 @@ def test_the_kernels_file_systems_are_out_of_reach_of_a_base_above_them() -> Non
             read(Folder(Path("/")), path)
 
 
+def open_files() -> Iterator[str]:
+    """Of this process. Other tests' threads open and close theirs meanwhile: what there is counts, not how many."""
+    for entry in Path("/dev/fd").iterdir():
+        try:
+            yield str(entry.readlink())
+        except OSError:
+            pass  # closed by now
+
+
 def test_no_descriptor_is_left_open(base: Path) -> None:
     folder = Folder(base)
-    before = len(list(Path("/dev/fd").iterdir()))
     for case in ATTACKS + BENIGN:
         try:
             read(folder, decoded(case, base))
         except Outside:
             pass
-    assert len(list(Path("/dev/fd").iterdir())) == before
+    assert not [target for target in open_files() if target == "/" or target.startswith((str(base.parent), "/etc"))]
