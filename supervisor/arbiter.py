@@ -70,6 +70,7 @@ class Arbiter:
         self._intent = ""  # "", "restart", "drain", "stop"
         self._asked_at = self._started_at = 0.0
         self._ready_at: float | None = None
+        self._early: list[dict[str, str]] = []  # notifications of a child of which its guard has not spoken yet
         self._hung = self._killed = False
         self._orphans_until = 0.0
         self._orphan_end: End | None = None
@@ -206,6 +207,7 @@ class Arbiter:
         self._timers.drop("start")
         self._state.next_start = None
         self._intent, self._hung, self._killed, self._ready_at = "", False, False, None
+        self._early = []
         self._log.forget()
         self._started_at = self._clock()
         try:
@@ -249,10 +251,14 @@ class Arbiter:
         self._write_state()
         if not self._spec.notify:
             self._is_ready(child)
+        early, self._early = self._early, []
+        for variables in early:
+            self._is_notified(child, variables)
 
     def _is_ready(self, child: Child) -> None:
         if self._ready_at is not None or self._intent:
             return
+        self._on_output()  # what it has said before is in the log when others hear of it
         self._ready_at = self._clock()
         self._timers.drop("ready")
         self._feed_watchdog()
@@ -271,18 +277,24 @@ class Arbiter:
             child = self._child
             if child is None or child.end is not None or not self._is_ours(sender, child):
                 continue
-            if variables.get("READY") == "1":
-                self._is_ready(child)
-            if "WATCHDOG" in variables and self._ready_at is not None and self._watches and not self._hung:
-                self._feed_watchdog()
-            if "STATUS" in variables:
-                self._has_status(variables["STATUS"])
-            if variables.get("DRAINING") == "1" and not self._intent:
-                self._drains("the child drains by itself")
-            if variables.get("STOPPING") == "1" and self._watches:
-                self._timers.drop("watchdog")  # it ends by itself: it gets as long as if it had been asked to
-                self._timers.set("force", self._spec.grace_period, lambda: self._force(self._spec.kill_after))
-                self._become("stopping", self._state.why if self._intent else "the child stops by itself")
+            if child.pid:
+                self._is_notified(child, variables)
+            else:
+                self._early.append(variables)
+
+    def _is_notified(self, child: Child, variables: dict[str, str]) -> None:
+        if variables.get("READY") == "1":
+            self._is_ready(child)
+        if "WATCHDOG" in variables and self._ready_at is not None and self._watches and not self._hung:
+            self._feed_watchdog()
+        if "STATUS" in variables:
+            self._has_status(variables["STATUS"])
+        if variables.get("DRAINING") == "1" and not self._intent:
+            self._drains("the child drains by itself")
+        if variables.get("STOPPING") == "1" and self._watches:
+            self._timers.drop("watchdog")  # it ends by itself: it gets as long as if it had been asked to
+            self._timers.set("force", self._spec.grace_period, lambda: self._force(self._spec.kill_after))
+            self._become("stopping", self._state.why if self._intent else "the child stops by itself")
 
     @property
     def _watches(self) -> bool:
@@ -496,7 +508,6 @@ class Arbiter:
             self._say("warning", "predecessor_killed", pid=(before.get("supervisor") or {}).get("pid"))
         if not run:
             return
-        deadline = self._clock() + ORPHAN_GRACE
         for number in (signal.SIGTERM, signal.SIGKILL):
             every = self._table.all()
             left = [every[pid] for pid in self._table.marked(run) if pid in every and pid != os.getpid()]
@@ -504,7 +515,8 @@ class Arbiter:
                 return
             self._say("warning", "cleared_away", pids=",".join(str(each.pid) for each in left))
             processes.signal_all(self._table, left, number)
-            while number == signal.SIGTERM and self._clock() < deadline and self._table.marked(run):
+            deadline = self._clock() + ORPHAN_GRACE  # for SIGKILL, too: a busy machine takes its time to end them
+            while self._clock() < deadline and {*self._table.marked(run)} - {os.getpid()}:
                 time.sleep(ORPHANS_EVERY)
 
     def _own_watchdog(self) -> None:

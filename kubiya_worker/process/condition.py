@@ -48,13 +48,14 @@ class Condition:
         self._state, self._pulse.stuck = "polling", False
         self._file.write()
         self.changed()
-        self._notifier.send("READY=1", f"STATUS=polling queue {self._queue}")
         if self._before:
             log.info("worker.ready_again", queue=self._queue, worker_id=self._worker_id)
         else:
             seconds = time.monotonic() - self._began
             log.info("worker.ready", queue=self._queue, worker_id=self._worker_id, seconds=seconds)
         self._before = True
+        # Last: who is told by this looks at once, and finds all of the above.
+        self._notifier.send("READY=1", f"STATUS=polling queue {self._queue}")
         self.polled.set()
 
     def lost(self, reason: str, *, stuck: bool) -> None:
