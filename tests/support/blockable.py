@@ -1,4 +1,4 @@
-"""The real worker program with one hook: SIGUSR1 blocks its event loop for BLOCK seconds, in Python code."""
+"""The real worker program with one hook: SIGUSR1 blocks its event loop, in Python, until the file BLOCK is there."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from kubiya_worker.process import health, lifecycle
 
 
 def block() -> None:
-    seconds = float(os.environ["BLOCK"])
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    gate = Path(os.environ["BLOCK"])
+    while not gate.exists():
         time.sleep(0.05)
 
 

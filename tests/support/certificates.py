@@ -85,6 +85,9 @@ class Terminator:
     def _serve(self, plain: socket.socket) -> None:
         try:
             inside = self._context.wrap_socket(plain, server_side=True)
+        except (ssl.SSLEOFError, ConnectionError):  # it was given up, which says nothing of certificates
+            plain.close()
+            return
         except OSError as error:
             self.refused.append(str(error))
             plain.close()

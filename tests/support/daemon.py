@@ -32,8 +32,9 @@ class Daemons:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for path in self.workers.rglob("worker.pid"):
-            self.run("worker", "stop", "-f", *self.flags(path.parent), check=False)
+        for folder, _, files in os.walk(self.workers):  # which does not mind what vanishes meanwhile
+            if "worker.pid" in files:
+                self.run("worker", "stop", "-f", *self.flags(Path(folder)), check=False)
         left = self.processes()
         for process in left:
             process.kill()
@@ -110,7 +111,17 @@ class Daemons:
                 continue
         return [process for process in found if process.pid != os.getpid()]
 
-    def wait_until_gone(self, timeout: float = 30.0) -> float:
+    def command_lines(self) -> list[str]:
+        """Of those that run with this home."""
+        lines = []
+        for process in self.processes():
+            try:
+                lines.append(" ".join(process.cmdline()))
+            except psutil.NoSuchProcess:
+                continue  # it has ended meanwhile
+        return lines
+
+    def wait_until_gone(self, timeout: float = 60.0) -> float:
         """Seconds until nothing of this home runs."""
         began = time.monotonic()
         wait_until(lambda: not self.processes(), timeout, f"all processes of {self.home} are gone")

@@ -34,19 +34,18 @@ class Dev:
 
     def tree(self) -> dict[str, psutil.Process]:
         """The processes that do the work, by name; without their guards."""
-        found = {}
+        found: dict[str, psutil.Process] = {}
         for process in psutil.Process(self.process.pid).children(recursive=True):
-            argv = process.cmdline()
-            if any(part.endswith("guard.py") for part in argv):
+            text = command_line(process)
+            if "guard.py" in text:
                 continue
-            text = " ".join(argv)
             for name, mark in {
                 "temporal": "start-dev",
                 "control-plane": "kubiya_worker.server",
                 "worker": "worker.py",
             }.items():
-                if mark in text:
-                    found[name] = process
+                if mark in text:  # a child of it may not have called exec yet
+                    found.setdefault(name, process)
         return found
 
     def everything(self) -> list[psutil.Process]:
@@ -98,6 +97,13 @@ class Dev:
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         self.process.signal(number)
         return self.process.wait(60)
+
+
+def command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""  # it has ended meanwhile
 
 
 def all_gone(processes: list[psutil.Process], within: float) -> None:

@@ -88,7 +88,7 @@ def play(stack: Stack, scene: Scene, point: str = "") -> Outcome:
         crew = [stack.worker(queues[scene.struck], ready=False, **armed, **env) for _ in range(scene.workers)]
         others = [stack.worker(q, ready=False, **env) for label, q in queues.items() if label != scene.struck]
         for worker in [*crew, *others]:
-            worker.expect("worker.ready", 60)
+            worker.expect("worker.ready", 120)
         path = f"/{'teams' if scene.teams else 'agents'}/{_create(stack, scene, mark)}/execute"
         request = {"prompt": "Do your parts.", "worker_queue_id": queues[MAIN]}
         execution = stack.call("POST", path, request)["execution_id"]

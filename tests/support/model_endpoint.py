@@ -18,7 +18,7 @@ Answers are taken from the script in order, one for each request; a script that 
     finish_reason   str, or null for a stream that ends without one; by default what fits
     usage           object, or null for none; by default an estimate
     first_delay     seconds before the first chunk;  chunk_delay: seconds between chunks
-    silence         {"after": chunks, "seconds": s}: a pause in the middle
+    silence         {"after": chunks, "seconds": s}: a pause in the middle; "until": file: as long as there is none
     cut_after       chunks after which the connection is dropped
     error           object: sent inside the stream as {"error": ...} after `text`
     status, headers, body (object or text): an answer without a stream
@@ -240,7 +240,9 @@ class ModelEndpoint:
                 return False
             if sent == silence.get("after"):
                 await writer.drain()
-                await asyncio.sleep(silence["seconds"])
+                await asyncio.sleep(silence.get("seconds", 0))
+                while "until" in silence and not Path(silence["until"]).exists():
+                    await asyncio.sleep(0.02)
             payload = data.encode() + b"\n\n"
             if sent == 1:  # the head comes before it; set first, or a reader can be faster than this thread
                 self.first_token_at = time.monotonic()

@@ -7,6 +7,7 @@ write:TEXT          without an end of line      env:NAME          the variable, 
 ready               READY=1                     status:TEXT       STATUS=TEXT
 notify:LINE         that line                   exit:CODE         leave at once
 kill:NUMBER         this signal to itself       sleep:SECONDS     sleep
+await:FILE          go on when it is there      hush              on SIGQUIT, beat no more
 beat:SECONDS        from now on WATCHDOG=1 every so often
 spawn:WHAT          a child in its own session: `sleeper`, or `stubborn`, which ignores SIGTERM, or `lost`, whose
                     parent is gone, or `naked`, lost and without an environment; says `spawned PID`
@@ -14,7 +15,7 @@ spam:COUNT:SIZE     so many numbered lines of that many bytes
 once:FILE           go on only when FILE does not exist, and make it; else skip the next step
 stubborn            ignore SIGTERM              slowly:SECONDS    on SIGTERM, take that long, then exit 0
 abort               on SIGTERM, die of SIGABRT  echo              say each signal, exit on SIGTERM with 0
-finish:SECONDS      on SIGQUIT, take that long, then exit 0
+finish:SECONDS      on SIGQUIT, take that long, then exit 0; finish:FILE: until it is there
 drain               exit 0 when the supervisor is gone
 wait                until killed
 """
@@ -75,13 +76,20 @@ def spam(count: int, size: int) -> None:
             block.clear()
 
 
+hushed = threading.Event()
+
+
 def beat(every: float) -> None:
     def run() -> None:
-        while True:
+        while not hushed.wait(every):
             notify("WATCHDOG=1")
-            time.sleep(every)
 
     threading.Thread(target=run, daemon=True).start()
+
+
+def wait_for(file: str) -> None:
+    while not Path(file).exists():
+        time.sleep(0.02)
 
 
 def slowly(seconds: float) -> None:
@@ -93,9 +101,12 @@ def slowly(seconds: float) -> None:
     signal.signal(signal.SIGTERM, handler)
 
 
-def finish(seconds: float) -> None:
+def finish(what: str) -> None:
     def end() -> None:
-        time.sleep(seconds)
+        if what.startswith("/"):
+            wait_for(what)
+        else:
+            time.sleep(float(what))
         say("finished")
         os._exit(0)
 
@@ -171,7 +182,11 @@ def main(steps: list[str]) -> None:
             case "slowly":
                 slowly(float(value))
             case "finish":
-                finish(float(value))
+                finish(value)
+            case "await":
+                wait_for(value)
+            case "hush":
+                signal.signal(signal.SIGQUIT, lambda *_: hushed.set())
             case "abort":
                 signal.signal(signal.SIGTERM, lambda *_: os.abort())
             case "echo":

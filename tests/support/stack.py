@@ -32,15 +32,27 @@ ROOT = Path(__file__).parents[2]
 FINAL = ("completed", "failed", "cancelled", "interrupted")
 
 
+LANES = 8  # workers of a test run that never look at the same ports
+LANE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % LANES
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """Below those of outgoing connections, one of which could take it before its server does."""
+    """Below those of outgoing connections, one of which could take it before its server does.
+
+    No port is given twice, here or by another worker of the test run: it is free only until its server listens.
+    """
     while True:
+        port = random.randrange(10_000 + LANE, 30_000, LANES)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
-                probe.bind(("127.0.0.1", random.randrange(10_000, 20_000)))
+                probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
+        _given.add(port)
+        return port
 
 
 class Process:
@@ -75,7 +87,7 @@ class Process:
         with self._more:
             self._more.notify_all()
 
-    def expect(self, pattern: str, timeout: float = 30.0) -> str:
+    def expect(self, pattern: str, timeout: float = 60.0) -> str:
         """The first line that matches, waited for; fails with the whole output when none comes."""
         deadline = time.monotonic() + timeout
         with self._more:
@@ -97,7 +109,7 @@ class Process:
         _, status = os.waitpid(self.pid, os.WUNTRACED)
         assert os.WIFSTOPPED(status), status
 
-    def wait(self, timeout: float = 30.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         code = self.popen.wait(timeout)
         self._reader.join(5)
         return code
@@ -157,7 +169,7 @@ class Stack:
         if self.ends_polls:
             argv += ["--dynamic-config-value", "frontend.enableCancelWorkerPollsOnShutdown=true"]
         self.temporal = self.start([*argv, "--log-level", "error"])
-        wait_until(lambda: _listens(self.temporal_port), 30, "Temporal listens")
+        wait_until(lambda: _listens(self.temporal_port), 60, "Temporal listens")
         return self.temporal
 
     def start_server(self) -> Process:

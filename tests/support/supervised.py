@@ -86,14 +86,17 @@ class Supervised:
     def __exit__(self, *_: object) -> None:
         state = self.state()
         pid = self.pid
-        for each in [pid, *self._pids]:
-            if each and runs(each):
-                family = psutil.Process(each).children(recursive=True)
-                for process in [psutil.Process(each), *family]:
-                    try:
-                        process.kill()
-                    except psutil.NoSuchProcess:
-                        pass
+        for each in filter(None, [pid, *self._pids]):
+            try:
+                process = psutil.Process(each)
+                family = [process, *process.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                continue  # also one that an earlier SIGKILL reaches just now
+            for process in family:
+                try:
+                    process.kill()
+                except psutil.NoSuchProcess:
+                    pass
         run = (state.get("child") or {}).get("run")
         if run:
             for each in marked(run):

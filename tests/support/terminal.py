@@ -27,6 +27,7 @@ class Terminal:
     def __init__(self, argv: list[str], env: Mapping[str, str], cwd: Path, *, columns: int = 100) -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        self.modes_before = self.modes
         environment = {"TERM": "xterm-256color", **env}
         self.process = subprocess.Popen(
             argv,

@@ -131,7 +131,7 @@ def typed(line: str, home: Path, environment: dict[str, str]) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
     )
     text = (run.stdout + run.stderr).replace(str(home), "~")
     text = re.sub(r"127\.0\.0\.1:(?!1\b)\d+", "127.0.0.1:PORT", text)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.supervised import Supervised, runs, until
+from tests.support.supervised import PATIENCE, Supervised, runs, until
 
 ALL_WAYS = pytest.mark.parametrize("portable", [False, True], ids=["kernel", "portable"])
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only a subreaper finds these")
@@ -32,7 +32,7 @@ def test_a_killed_supervisor_leaves_nobody(tmp_path: Path, kind: str, worker: st
         supervisor.kill()
         began = time.monotonic()
         until(lambda: not any(map(runs, family)))
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 20  # 5 s, and what a busy machine adds
 
 
 @LINUX
@@ -42,7 +42,7 @@ def test_what_hides_from_every_mark_dies_with_the_supervisor(tmp_path: Path) -> 
         os.kill(pid, signal.SIGKILL)
         began = time.monotonic()
         until(lambda: not runs(tool))
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 20  # 5 s, and what a busy machine adds
 
 
 @ALL_WAYS
@@ -89,7 +89,7 @@ def test_a_start_after_a_double_kill_clears_away_what_was_left(tmp_path: Path, p
             process.suspend()  # neither may act before the other is gone
         for process in (guard, psutil.Process(ready["pid"])):
             process.kill()
-        it.process.wait(20)
+        it.process.wait(PATIENCE)
         assert runs(tool)
         before = it.state()["deaths"]
         os.close(it.reader)
@@ -105,7 +105,7 @@ def test_a_start_right_after_a_kill_waits_for_the_old_processes_to_end(tmp_path:
     with Supervised(tmp_path, "stubborn", "ready", "wait") as it:
         ready = it.ready()
         os.kill(ready["pid"], signal.SIGKILL)
-        it.process.wait(20)
+        it.process.wait(PATIENCE)
         assert runs(ready["worker_pid"]), "its guard gives it time"
         os.close(it.reader)
         assert it.process.stderr is not None

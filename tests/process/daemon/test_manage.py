@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 import psutil
 import pytest
@@ -14,7 +15,6 @@ from tests.support.daemon import KUBIYA, Daemons
 from tests.support.stack import Process, wait_until
 
 pytestmark = pytest.mark.timeout(240)
-SLEEP = 'demo:script [{"tools": [{"name": "sleep", "arguments": {"seconds": %s}}]}, {"text": "slept"}]'
 
 
 def test_stop_leaves_nothing_and_says_what_it_did(daemons: Daemons) -> None:
@@ -67,7 +67,7 @@ def test_a_pid_file_that_is_none_is_stale(content: str, daemons: Daemons) -> Non
 def test_status_after_the_supervisor_was_killed(daemons: Daemons) -> None:
     pid = daemons.start()
     os.kill(pid, signal.SIGKILL)
-    assert daemons.wait_until_gone() < 15  # S1 says 5 s on an idle machine
+    assert daemons.wait_until_gone() < 30  # S1 says 5 s on an idle machine
     found = daemons.run("worker", "status", "--queue-id", "default", check=False)
     assert found.returncode == 3 and "STOPPED (stale PID file)" in found.stdout
     assert daemons.status("--queue-id", "default")["worker_pid"] is None
@@ -102,13 +102,23 @@ def test_the_worker_tells_prometheus_how_often_its_supervisor_restarted_it(daemo
     wait_until(told, 60, "the restart is counted")
 
 
-def test_status_shows_running_tasks_and_stop_lets_them_finish(daemons: Daemons) -> None:
+def test_status_shows_running_tasks_and_stop_lets_them_finish(daemons: Daemons, tmp_path: Path) -> None:
     daemons.start()
-    agent = daemons.stack.agent("sleeper", skills=[{"type": "sleep", "name": "sleep"}])
-    execution = daemons.stack.execute(SLEEP % 4, agent=agent)
-    wait_until(lambda: daemons.status("--queue-id", "default")["worker"].get("active_tasks"), 30, "a task runs")
-    said = daemons.run("worker", "stop", "--queue-id", "default")
-    assert "running task has time to finish" in said.stderr and "exit code 0" in said.stdout
+    began, gate = tmp_path / "began", tmp_path / "gate"
+    skill = {"type": "shell", "name": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 200}}
+    command = f"sh -c 'touch {began}; until [ -e {gate} ]; do sleep 0.05; done'"
+    steps = [{"tools": [{"name": "shell", "arguments": {"command": command}}]}, {"text": "over"}]
+    agent = daemons.stack.agent("waiter", skills=[skill])
+    execution = daemons.stack.execute("demo:script " + json.dumps(steps), agent=agent)
+    wait_until(began.exists, 60, "the tool runs")
+    wait_until(lambda: daemons.status("--queue-id", "default")["worker"].get("active_tasks"), 60, "a task is told")
+    stop = Process([KUBIYA, "worker", "stop", "--queue-id", "default"], daemons.environment(), daemons.home)
+    try:
+        stop.expect("1 running task has time to finish")
+        gate.touch()
+        assert stop.wait() == 0 and "exit code 0" in stop.lines[-1], stop.lines
+    finally:
+        stop.kill()
     assert not daemons.processes()
     daemons.start()
     assert daemons.stack.wait(execution, "completed", "waiting_for_input")["status"] != "failed"
@@ -140,7 +150,7 @@ def test_restart_is_graceful_and_keeps_the_supervisor(daemons: Daemons) -> None:
     assert str(daemons.worker_pid()) in done.stdout
     assert daemons.state()["deaths"][-1]["class"] == "asked"
     log = (daemons.folder() / "logs" / "worker.log").read_text()
-    assert "worker.drained" in log and log.count("worker.ready") == 2
+    assert "worker.drained" in log and log.count("worker.ready ") == 2
 
 
 def test_a_worker_that_ran_programs_leaves_nothing_behind(daemons: Daemons) -> None:
@@ -172,9 +182,9 @@ def test_logs_follow_through_rotations_without_losing_or_doubling(daemons: Daemo
         for _ in range(3):
             daemons.run("worker", "restart", "--queue-id", "default")
         daemons.run("worker", "stop", "--queue-id", "default")
-        follower.expect("supervisor.stopped|supervisor.ended|supervisor.exit", 30)
+        follower.expect("supervisor.stopped|supervisor.ended|supervisor.exit", 60)
         everything = daemons.run("worker", "logs", "--queue-id", "default", "-n", "100000").stdout.splitlines()
-        wait_until(lambda: len(follower.lines) >= len(everything), 30, "the follower has read it all")
+        wait_until(lambda: len(follower.lines) >= len(everything), 60, "the follower has read it all")
         assert follower.lines == everything
         assert len(list((daemons.folder() / "logs").glob("worker.log.*"))) >= 1
         assert sum("worker.ready " in line for line in everything) == 4

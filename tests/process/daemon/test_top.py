@@ -42,7 +42,7 @@ def test_rows_follow_the_workers_and_the_terminal_is_left_as_it_was(daemons: Dae
     daemons.start("top-other")
     agent = stack.agent("top", skills=[{"type": "sleep", "name": "sleep"}])
     with _open(daemons, "--interval", "0.3") as terminal:
-        before = terminal.modes
+        before = terminal.modes_before
         _until(terminal, r"  2 of 2 workers running, 0 steps active  approvals waiting: 0")
         execution = stack.execute(SLEEP, agent=agent, queue=other)
         _until(terminal, r"^top-other +RUNNING +\S+ +0 .* \d+\.\d MiB +1/10 +")
@@ -66,8 +66,8 @@ def test_rows_follow_the_workers_and_the_terminal_is_left_as_it_was(daemons: Dae
 @pytest.mark.parametrize("end", ["control-c", "SIGTERM"])
 def test_every_way_out_leaves_the_terminal_clean(end: str, daemons: Daemons) -> None:
     with _open(daemons, "--interval", "0.3") as terminal:
-        before = terminal.modes
-        terminal.expect("There are no workers here", 60)
+        before = terminal.modes_before
+        terminal.expect("There are no workers here", 90)
         if end == "SIGTERM":
             terminal.process.send_signal(signal.SIGTERM)
         else:
@@ -80,13 +80,13 @@ def test_every_way_out_leaves_the_terminal_clean(end: str, daemons: Daemons) -> 
 def test_control_z_gives_the_shell_its_terminal_and_fg_takes_it_again(daemons: Daemons) -> None:
     script = f"set -m; {KUBIYA} worker top --interval 0.3; echo suspended; stty -a; fg; echo code $?"
     with Terminal(["bash", "-c", script], daemons.environment(), daemons.home) as terminal:
-        before = terminal.modes
-        terminal.expect("There are no workers here", 60)
+        before = terminal.modes_before
+        terminal.expect("There are no workers here", 90)
         assert terminal.modes != before
         terminal.send("\x1a")
         terminal.expect("suspended", 60)
         terminal.expect(" icanon ", 60)
-        terminal.expect("There are no workers here", 60)
+        terminal.expect("There are no workers here", 90)
         terminal.send("q")
         terminal.expect("code 0", 60)
         assert terminal.wait() == 0

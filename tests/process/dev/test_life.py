@@ -13,11 +13,11 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.dev import PORTS, Dev, all_gone
+from tests.support.dev import PORTS, Dev, all_gone, command_line
 from tests.support.stack import BIN, free_port, wait_until
 from tests.support.terminal import CONTROL_C, Terminal
 
-GONE_WITHIN = 15.0  # seconds: a guard's grace of 3, and a machine that is busy
+GONE_WITHIN = 60.0  # seconds: a guard's grace of 3, and a machine that is busy
 
 
 def test_it_prepares_a_shell_keeps_executions_and_ctrl_c_stops_all(tmp_path: Path, started: list[Dev]) -> None:
@@ -41,19 +41,19 @@ def test_it_prepares_a_shell_keeps_executions_and_ctrl_c_stops_all(tmp_path: Pat
     (execution,) = set(re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", first.stderr))
 
     everything = dev.everything()
-    text = "\n".join(" ".join(p.cmdline()) for p in everything) + "\n".join(dev.process.lines)
+    text = "\n".join(map(command_line, everything)) + "\n".join(dev.process.lines)
     assert environment["KUBIYA_API_KEY"] not in text
     assert set(dev.tree()) == {"temporal", "control-plane", "worker"}
 
     second = Dev(tmp_path)
     started.append(second)
-    assert second.process.wait(30) == 75
+    assert second.process.wait() == 75
     (line,) = second.process.lines
     assert f"A local stack runs already in {dev.state} (pid {dev.process.pid}" in line
     assert f". {dev.state / 'env'}" in line and f"kill {dev.process.pid}" in line
 
     assert dev.stop(signal.SIGINT) == 0, dev.process.lines
-    all_gone(everything, 5)
+    all_gone(everything, GONE_WITHIN)
     said = [line for line in dev.process.lines if "stopping" in line]
     assert said[0] == "kubiya dev: stopping; again to force"
     for log in (dev.state / "logs").iterdir():
@@ -96,7 +96,7 @@ def test_a_killed_worker_is_started_again_and_it_is_said(tmp_path: Path, started
     before = dev.tree()["worker"]
     before.kill()
     dev.process.expect("kubiya dev: the worker ended with exit code 137 and is started again in 1 s")
-    wait_until(lambda: dev.tree().get("worker") not in (None, before), 30, "another worker")
+    wait_until(lambda: dev.tree().get("worker") not in (None, before), 60, "another worker")
     run = dev.kubiya("exec", "agent", "ops", 'demo:script [{"text": "again"}]')
     assert run.stdout == "again\n", run.stderr
     assert dev.stop() == 0
@@ -171,7 +171,7 @@ def test_on_a_terminal_it_says_what_to_type_next_and_ctrl_c_ends_it(tmp_path: Pa
         terminal.send(CONTROL_C)  # to the foreground process group, as a keyboard does
         terminal.expect("stopping Temporal")
         assert terminal.wait() == 0
-        all_gone(everything, 5)
+        all_gone(everything, GONE_WITHIN)
 
 
 def test_the_default_ports_are_the_published_ones(tmp_path: Path, started: list[Dev]) -> None:

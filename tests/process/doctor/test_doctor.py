@@ -24,7 +24,7 @@ def _doctor(stack: Stack, *arguments: str, **changes: str) -> tuple[int, dict[st
     environment = {"PATH": "/usr/bin:/bin", **stack.worker_environment(), **changes}
     argv = [sys.executable, "-m", "kubiya_worker.cli.main", "doctor", "--json", *arguments]
     run = subprocess.run(
-        argv, env=environment, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[3]
+        argv, env=environment, capture_output=True, text=True, timeout=110, cwd=Path(__file__).parents[3]
     )
     told = json.loads(run.stdout)
     return run.returncode, {check["name"]: check for check in told["checks"]}, run.stdout + run.stderr

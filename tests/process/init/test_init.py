@@ -51,11 +51,11 @@ def _line(process: subprocess.Popen[str]) -> str:
 
 
 def test_the_exit_code_is_the_childs(start: Start) -> None:
-    assert start("raise SystemExit(77)").wait(20) == 77
+    assert start("raise SystemExit(77)").wait(60) == 77
 
 
 def test_a_child_that_a_signal_ended_gives_128_and_the_signal(start: Start) -> None:
-    assert start("import os; os.kill(os.getpid(), 9)").wait(20) == 137
+    assert start("import os; os.kill(os.getpid(), 9)").wait(60) == 137
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2])
@@ -69,7 +69,7 @@ def test_signals_reach_the_child(start: Start, number: signal.Signals) -> None:
     inner = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
     subprocess.run(["kill", f"-{number.value}", *inner], check=True)
     assert _line(process) == number.name
-    assert process.wait(20) == 3
+    assert process.wait(60) == 3
 
 
 def test_orphans_are_reaped(start: Start) -> None:
@@ -85,9 +85,9 @@ def test_orphans_are_reaped(start: Start) -> None:
         "def left():\n"
         "    stats = [p.read_text() for p in pathlib.Path('/proc').glob('[0-9]*/stat')]\n"
         "    return sum(s.rpartition(')')[2].split()[1] == '1' for s in stats)\n"
-        "deadline = time.monotonic() + 10\n"
+        "deadline = time.monotonic() + 60\n"
         "while left() > 1 and time.monotonic() < deadline: time.sleep(0.01)\n"
         "print(left())\n"
     )
     assert _line(process) == "1"  # the child itself
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0

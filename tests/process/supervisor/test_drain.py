@@ -13,13 +13,17 @@ LONG = "finish:600"
 
 
 def test_a_drain_outlasts_the_grace_period_and_ends_both(tmp_path: Path) -> None:
-    with Supervised(tmp_path, "finish:1.5", "ready", "wait", **DRAINS) as supervised:
+    gate = tmp_path / "gate"
+    with Supervised(tmp_path, f"finish:{gate}", "ready", "wait", **DRAINS) as supervised:
         worker = supervised.ready()["worker_pid"]
         assert "SIGQUIT" in supervised.info_file.read_text()
         supervised.signal(signal.SIGQUIT)
         until(lambda: supervised.state()["state"] == "draining")
         supervised.signal(signal.SIGQUIT)
         supervised.signal(signal.SIGHUP)
+        time.sleep(1)  # more than the grace period of a stop, and what follows it
+        assert runs(worker)
+        gate.touch()
         assert supervised.ended() == 0
         assert supervised.text().count("finishing") == supervised.text().count("finished") == 1
         state = supervised.state()
@@ -59,7 +63,7 @@ def test_a_child_that_dies_while_it_drains_is_not_started_again(tmp_path: Path) 
 
 
 def test_a_child_that_hangs_while_it_drains_is_noticed(tmp_path: Path) -> None:
-    with Supervised(tmp_path, LONG, "ready", "wait", **DRAINS, watchdog=1.0) as supervised:
+    with Supervised(tmp_path, "hush", "beat:0.1", "ready", "wait", **DRAINS, watchdog=1.5) as supervised:
         supervised.ready()
         supervised.signal(signal.SIGQUIT)
         assert supervised.ended() == 128 + signal.SIGABRT
@@ -67,10 +71,13 @@ def test_a_child_that_hangs_while_it_drains_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_child_may_drain_by_itself(tmp_path: Path) -> None:
-    steps = ("ready", "notify:DRAINING=1", "sleep:1", "notify:STOPPING=1", "exit:0")
-    with Supervised(tmp_path, *steps, **DRAINS) as supervised:
+    gate = tmp_path / "gate"
+    steps = ("ready", "notify:DRAINING=1", f"await:{gate}", "notify:STOPPING=1", "exit:0")
+    with Supervised(tmp_path, *steps, **{**DRAINS, "grace_period": 1}) as supervised:
         supervised.ready()
         until(lambda: supervised.state()["state"] == "draining")
+        time.sleep(1.5)  # more than the grace period of a stop, and what follows it
+        gate.touch()
         assert supervised.ended() == 0
         assert supervised.state()["state"] == "stopped" and not supervised.lines("forced")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ def test_a_child_without_a_sign_of_life_shows_where_it_hangs_and_is_replaced(tmp
     steps = ["ready", f"once:{flag}", "sleep:1000", "beat:0.1", "wait"]
     with Supervised(tmp_path, *steps, watchdog=1.5, portable=portable) as supervised:
         first = supervised.ready()["worker_pid"]
-        state = until(lambda: (s := supervised.state())["state"] == "running" and s["restarts"]["hung"] == 1 and s)
-        assert (state["deaths"][-1]["class"], state["deaths"][-1]["signal"]) == ("hung", "SIGABRT")
+        state = until(lambda: (s := supervised.state())["state"] == "running" and s["restarts"]["hung"] and s)
+        assert (state["deaths"][0]["class"], state["deaths"][0]["signal"]) == ("hung", "SIGABRT")
         assert not runs(first)
         assert "most recent call first" in supervised.text(), "the stack is in the log"
         assert state["child"]["pid"] != first
@@ -28,7 +29,7 @@ def test_a_child_without_a_sign_of_life_shows_where_it_hangs_and_is_replaced(tmp
 def test_a_child_that_was_stopped_is_replaced(tmp_path: Path) -> None:
     with Supervised(tmp_path, "ready", "beat:0.1", "wait", watchdog=1.5) as supervised:
         os.kill(supervised.ready()["worker_pid"], signal.SIGSTOP)
-        until(lambda: supervised.state()["restarts"]["hung"] == 1)
+        until(lambda: supervised.state()["restarts"]["hung"])
 
 
 def test_a_child_that_is_never_ready_is_replaced(tmp_path: Path) -> None:
@@ -40,11 +41,15 @@ def test_a_child_that_is_never_ready_is_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(socket, "SO_PASSCRED"), reason="the kernel does not tell who sent a message")
 def test_a_stranger_who_finds_the_socket_is_not_believed(tmp_path: Path) -> None:
-    with Supervised(tmp_path, "env:NOTIFY_SOCKET", "sleep:1", "ready", "status:mine", "wait") as supervised:
+    gate = tmp_path / "gate"
+    with Supervised(tmp_path, "env:NOTIFY_SOCKET", f"await:{gate}", "ready", "status:mine", "wait") as supervised:
         until(lambda: supervised.lines("NOTIFY_SOCKET="))
         address = supervised.lines("NOTIFY_SOCKET=")[0].partition("=")[2]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
             stranger.sendto(b"READY=1\nSTATUS=forged", address)
+        time.sleep(0.5)  # nothing may come of it
+        assert supervised.state()["state"] == "starting"
+        gate.touch()
         supervised.ready()
         assert "forged" not in supervised.state_file.read_text()
         until(lambda: supervised.state()["child"]["status"] == "mine")
@@ -57,14 +62,14 @@ def test_readiness_is_passed_on_to_who_supervises_the_supervisor(tmp_path: Path)
         above.settimeout(30)
         environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "400000"}
         with Supervised(tmp_path, "ready", "status:polling", "echo", "wait", environ=environ) as supervised:
-            supervised.ready()
             heard: list[str] = []
 
             def hears(word: str) -> bool:
                 heard.append(above.recv(4096).decode())
                 return word in heard[-1]
 
-            until(lambda: hears("READY=1"))
+            until(lambda: hears("READY=1"))  # from the start on: the kernel keeps ten messages, and nobody waits
+            supervised.ready()
             until(lambda: hears("STATUS=polling"))
             until(lambda: hears("WATCHDOG=1"))
             supervised.signal(signal.SIGTERM)

@@ -13,6 +13,7 @@ import tarfile
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from kubiya_worker.support.check import leaks
 from tests.support.daemon import Daemons
 from tests.support.stack import Stack, wait_until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 IN_ENV, IN_CONFIG, IN_FILE, IN_TOOL, IN_PROXY = (f"canary-{n}-Zq7/x+w=" for n in ("env", "cfg", "file", "tool", "pxy"))
 UNKNOWN = "kby_unknownCanary0123456789"  # nobody here knows it: its make tells
 
@@ -35,6 +36,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def daemons(stack: Stack, tmp_path: Path) -> Iterator[Daemons]:
     with Daemons(stack, tmp_path) as made:
         yield made
+
+
+def _next(state: dict[str, Any], worker: int) -> bool:
+    """Whether another worker than this one is ready: the state names one that was killed until that is noticed."""
+    child = state["child"] or {}
+    return child.get("pid") != worker and bool(child.get("ready_at"))
 
 
 def _texts(path: Path) -> dict[str, str]:
@@ -71,7 +78,7 @@ def test_x1_no_secret_of_any_place_is_in_it_and_all_the_rest_is(daemons: Daemons
     stack.wait(stack.execute("demo:script " + json.dumps(script), agent=agent), "completed", "waiting_for_input")
     worker = daemons.worker_pid()
     os.kill(worker, signal.SIGKILL)
-    wait_until(lambda: (daemons.state()["child"] or {}).get("ready_at"), 60, "the next worker is ready")
+    wait_until(lambda: _next(daemons.state(), worker), 60, "the next worker is ready")
     wait_until(lambda: daemons.status()["worker"].get("polling"), 30, "and says so")
     secrets = [stack.key, IN_ENV, IN_CONFIG, IN_FILE, IN_TOOL, IN_PROXY]
     with (daemons.folder() / "logs" / "worker.log").open("a") as log:
@@ -117,7 +124,7 @@ def test_a_host_with_nothing_but_broken_files(tmp_path: Path) -> None:
 
     def run(*flags: str) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-m", "kubiya_worker.cli.main", "worker", "support-bundle", *flags]
-        return subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=90)
+        return subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=200)
 
     done = run()
     assert done.returncode == 0, done.stderr
@@ -147,7 +154,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_left(tmp_path: Path) -> None:
         (disk / "filler").write_bytes(b"x" * 4096)
         env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[3])}
         argv = [sys.executable, "-m", "kubiya_worker.cli.main", "worker", "support-bundle", "-o", str(disk)]
-        done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=90)
+        done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=200)
         assert done.returncode == 75
         assert "No space left on device" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
         assert [path.name for path in disk.iterdir()] == ["filler"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ async def test_a_cancelled_search_has_stopped_when_it_returns(tmp_path: Path, mo
         file.writelines("line\n" for _ in range(2_000_000))
     tool = build_toolset([{"name": "files", "type": "file"}], workspace=tmp_path).get("search_files")
     assert tool is not None
-    begun, ended = asyncio.Event(), asyncio.Event()
+    begun, ended = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
     original = files.SearchFiles.work
 
@@ -124,7 +125,7 @@ async def test_a_cancelled_search_has_stopped_when_it_returns(tmp_path: Path, mo
         try:
             return original(self, *arguments)
         finally:
-            loop.call_soon_threadsafe(ended.set)
+            ended.set()
 
     monkeypatch.setattr(files.SearchFiles, "work", watched)
     task = asyncio.create_task(tool.run({"text": "nowhere"}, ToolContext("e1", "t1", tmp_path)))
@@ -132,7 +133,7 @@ async def test_a_cancelled_search_has_stopped_when_it_returns(tmp_path: Path, mo
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.wait_for(ended.wait(), 1)
+    assert ended.is_set()
 
 
 async def test_sleep_waits_and_can_be_cancelled(tmp_path: Path) -> None:

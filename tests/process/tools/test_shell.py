@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
+from kubiya_worker.tools import programs
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
 from kubiya_worker.tools.toolset import build_toolset
+from tests.support.supervised import runs
 
 
 @pytest.fixture
@@ -61,7 +64,7 @@ def alive(tmp_path: Path) -> Iterator[Callable[[str], list[int]]]:
     yield find
 
 
-async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -169,7 +172,7 @@ def test_the_head_and_the_tail_of_long_output_are_kept(tool: Tool, tmp_path: Pat
 def test_a_timeout_ends_the_program_and_says_so(tool: Tool, tmp_path: Path, alive: Callable[[str], list[int]]) -> None:
     begin = time.monotonic()
     result = call(tool, tmp_path, script(tmp_path, "echo begun; sleep 1000.1"), timeout=1)
-    assert time.monotonic() - begin < 2.5
+    assert time.monotonic() - begin < 60  # and not a thousand seconds
     assert result.error == "timed out after 1 seconds" and result.output.startswith("begun\n")
     assert not alive("1000.1")
 
@@ -177,7 +180,7 @@ def test_a_timeout_ends_the_program_and_says_so(tool: Tool, tmp_path: Path, aliv
 def test_what_ignores_sigterm_is_killed(tool: Tool, tmp_path: Path, alive: Callable[[str], list[int]]) -> None:
     begin = time.monotonic()
     call(tool, tmp_path, script(tmp_path, "trap '' TERM; sleep 1000.2; sleep 1000.2; sleep 1000.2"), timeout=1)
-    assert 2.5 < time.monotonic() - begin < 6
+    assert 2.5 < time.monotonic() - begin < 60  # 3, on an idle machine
     assert not alive("1000.2")
 
 
@@ -193,7 +196,7 @@ def test_grandchildren_that_left_group_and_parent_are_ended_with_the_program(
 def test_what_holds_the_output_open_does_not_hold_the_call(tool: Tool, tmp_path: Path) -> None:
     begin = time.monotonic()
     assert call(tool, tmp_path, script(tmp_path, "setsid sleep 1000.4 & echo done")).output == "done\n"
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 60  # and not a thousand seconds
 
 
 async def test_a_cancelled_call_leaves_nothing_when_it_returns(
@@ -216,6 +219,9 @@ def test_two_hundred_calls_leave_no_descriptor_thread_or_process(tool: Tool, tmp
     async def many(count: int) -> None:
         for _ in range(count // 10):
             await asyncio.gather(*(tool.run({"command": "echo x"}, context(tmp_path)) for _ in range(10)))
+
+    together = threading.Barrier(2)
+    list(programs._scanner.map(lambda _: together.wait(60), range(2)))  # it has both its threads
 
     async def measured() -> tuple[tuple[int, int, int], tuple[int, int, int]]:
         await many(20)
@@ -245,14 +251,15 @@ async def test_a_killed_worker_leaves_no_program_behind(tmp_path: Path, alive: C
     )
     worker = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)])
     try:
-        await until(lambda: len(alive("1000.6")) == 2, 20)
-        guards = [child for child in psutil.Process(worker.pid).children() if "guard.py" in " ".join(child.cmdline())]
-        assert len(guards) == 1 and guards[0].environ() == {}
+        await until(lambda: len(alive("1000.6")) == 2)
+        children = psutil.Process(worker.pid).children()  # guard and program
+        (guard,) = [child for child in children if "guard.py" in " ".join(child.cmdline())]
+        assert guard.environ() == {}
     finally:
         worker.kill()
         worker.wait()
-    await until(lambda: not alive("1000.6"), 5)
-    await until(lambda: not guards[0].is_running() or guards[0].status() == psutil.STATUS_ZOMBIE, 5)
+    await until(lambda: not alive("1000.6"))
+    await until(lambda: not runs(guard.pid))
 
 
 async def test_a_guard_that_dies_is_replaced_and_knows_what_runs(
@@ -280,12 +287,12 @@ asyncio.run(both())
     )
     worker = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
     try:
-        await until((tmp_path / "again").exists, 20)
+        await until((tmp_path / "again").exists)
         assert len(alive("1000.7")) == 2
     finally:
         worker.kill()
         worker.wait()
-    await until(lambda: not alive("1000.7"), 5)
+    await until(lambda: not alive("1000.7"))
 
 
 def test_a_program_that_is_not_there_is_said_so(tool: Tool, tmp_path: Path) -> None:

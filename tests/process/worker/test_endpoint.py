@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+from pathlib import Path
 
 import requests
 
@@ -51,18 +52,21 @@ def test_without_a_port_nothing_listens(stack: Stack) -> None:
     worker.kill()
 
 
-def test_health_turns_red_when_the_loop_is_blocked_and_green_with_it(stack: Stack, start: Start) -> None:
-    port = free_port()
+def test_health_turns_red_when_the_loop_is_blocked_and_green_with_it(
+    stack: Stack, start: Start, tmp_path: Path
+) -> None:
+    port, gate = free_port(), tmp_path / "gate"
     known = {"KUBIYA_API_KEY": stack.key, "KUBIYA_METRICS_PORT": str(port)}
-    worker = start(stack.url, module="tests.support.blockable", BLOCK="4", **known)
+    worker = start(stack.url, module="tests.support.blockable", BLOCK=str(gate), **known)
     worker.expect("worker.ready")
-    assert get(port, "/healthz")[0] == 200
+    wait_until(lambda: get(port, "/healthz")[0] == 200, 30, "/healthz is green")  # it calls 1 s late blocked
     worker.signal(signal.SIGUSR1)
-    wait_until(lambda: get(port, "/healthz")[0] == 503, 10, "/healthz is red")
+    wait_until(lambda: get(port, "/healthz")[0] == 503, 30, "/healthz is red")
     status, why = get(port, "/readyz")
     assert status == 503 and "blocked" in why
+    gate.touch()
     worker.expect("worker.unblocked")
-    wait_until(lambda: get(port, "/healthz")[0] == 200, 10, "/healthz is green again")
+    wait_until(lambda: get(port, "/healthz")[0] == 200, 30, "/healthz is green again")
 
 
 def test_approvals_that_wait_are_told_also_by_a_worker_that_was_started_since(stack: Stack) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.process.worker.conftest import Start
-from tests.support.scripted_plane import Reply, ScriptedPlane
+from tests.support.scripted_plane import Reply, ScriptedPlane, Seen
 from tests.support.stack import Process, Stack, wait_until
 
 BEAT = "/workers/worker-1/heartbeat"
@@ -40,7 +40,7 @@ def test_the_first_beat_is_full_and_the_others_light(start: Start, plane: Script
         assert 10_000_000 < about["memory_bytes"] < 1_000_000_000
         assert about["uptime_seconds"] >= 0 and about["cpu_percent"] >= 0
     assert "system_info" not in second.body and "logs" not in third.body
-    assert 0.9 < third.at - second.at < 3
+    assert 0.9 < third.at - second.at < 15  # not the 30 s that are the default
     assert third.body["worker_metadata"]["uptime_seconds"] > second.body["worker_metadata"]["uptime_seconds"]
     end(worker)
     beats = len(plane.requests(BEAT))
@@ -94,18 +94,27 @@ def test_counts_are_those_of_the_work(stack: Stack, tmp_path: Path) -> None:
     reported(lambda d: d["worker_metadata"].get("active_tasks") == 1 and d["current_task_id"] == task)
     gate.touch()
     stack.wait(execution)
-    idle = reported(lambda d: d["worker_metadata"].get("active_tasks") == 0)
-    assert idle["tasks_processed"] == idle["worker_metadata"]["completed_tasks"] >= 3
+    # Between two tasks there is a moment without any: a heartbeat of then tells of fewer that are completed.
+    idle = reported(lambda d: d["worker_metadata"].get("active_tasks") == 0 and d["tasks_processed"] >= 3)
+    assert idle["tasks_processed"] == idle["worker_metadata"]["completed_tasks"]
     assert idle["worker_metadata"]["failed_tasks"] == 0 and idle["current_task_id"] is None
     end(worker)
 
 
-def test_a_blocked_event_loop_is_said_by_the_beats_that_go_on(start: Start, plane: ScriptedPlane) -> None:
-    worker = start(plane.url, module="tests.support.blockable", HEARTBEAT_INTERVAL="1", BLOCK="6")
+def test_a_blocked_event_loop_is_said_by_the_beats_that_go_on(
+    start: Start, plane: ScriptedPlane, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    worker = start(plane.url, module="tests.support.blockable", HEARTBEAT_INTERVAL="1", BLOCK=str(gate))
     worker.expect("worker.ready")
-    seen = len(plane.expect(BEAT, 1))
     worker.signal(signal.SIGUSR1)
-    beats = plane.expect(BEAT, seen + 4)[seen + 2 : seen + 4]
-    assert any(b.body["worker_metadata"]["event_loop_blocked"] for b in beats), [b.body for b in beats]
+    wait_until(lambda: _blocked(plane.requests(BEAT)), 60, "a beat that says it")
+    gate.touch()
     worker.expect("worker.unblocked")
+    wait_until(lambda: not _blocked(plane.requests(BEAT)), 60, "a beat that says that it is over")
     end(worker)
+
+
+def _blocked(beats: list[Seen]) -> bool:
+    """What the last two say, so that a loop that was only late is not taken for it."""
+    return len(beats) >= 2 and all(b.body["worker_metadata"]["event_loop_blocked"] for b in beats[-2:])

@@ -88,7 +88,7 @@ def test_a_reader_that_goes_away_does_not_end_the_worker(tmp_path: Path) -> None
             worker.stderr.close()
             plane.expect("/heartbeat")
             worker.terminate()
-            assert worker.wait(20) == 0
+            assert worker.wait(60) == 0
             assert plane.expect("/disconnect")[0].body["exit_code"] == 0
         finally:
             worker.kill()

@@ -50,7 +50,7 @@ def test_a_worker_whose_supervisor_is_gone_stops_within_seconds(real: Stack) -> 
         real.first(execution, "tool_started")
         os.close(writer)
         writer = -1
-        assert process.wait(30) == 75  # cut off with work that runs: 4 s on an idle machine
+        assert process.wait(60) == 75  # cut off with work that runs: 4 s on an idle machine
         text = log.read_text()
         assert "its supervisor is gone" in text and "worker.disconnected" in text
     finally:
@@ -84,10 +84,13 @@ def test_the_status_file_follows_the_work_and_is_private(real: Stack, tmp_path: 
 
     wait_until(lambda: says(polling=True, active_tasks=0, pid=worker.pid), 30, "it says that it polls")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    agent = real.agent("status", skills=[{"type": "sleep", "name": "sleep"}])
-    script = [{"tools": [{"name": "sleep", "arguments": {"seconds": 3}}]}, {"text": "slept"}]
+    gate = tmp_path / "gate"
+    agent = real.agent("status", skills=[{"type": "shell", "configuration": {"allowed_commands": ["*"]}}])
+    wait = {"name": "shell", "arguments": {"command": f"sh -c 'until [ -e {gate} ]; do sleep 0.05; done'"}}
+    script = [{"tools": [wait]}, {"text": "over"}]
     execution = real.execute("demo:script " + json.dumps(script), agent=agent, queue=queue)
     wait_until(lambda: says(active_tasks=1, polling=True), 30, "it says that a task runs")
+    gate.touch()
     real.wait(execution, "completed", "waiting_for_input")
     wait_until(lambda: says(active_tasks=0, failed_tasks=0), 30, "it says that the task is done")
     worker.signal(signal.SIGTERM)
