@@ -58,7 +58,7 @@ def engine() -> Iterator[str]:
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(argv, stdout=log, stderr=log, env={**os.environ, "PATH": PATH})
         try:
-            wait_until(lambda: _answers(address) or process.poll() is not None, 30, "the engine answers")
+            wait_until(lambda: _answers(address) or process.poll() is not None, 60, "the engine answers")
             if process.poll() is not None:
                 pytest.skip(f"no Docker engine can run here: {(folder / 'log').read_text()[-300:]}")
             yield address

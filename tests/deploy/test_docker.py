@@ -168,7 +168,7 @@ def test_what_manages_workers_knows_a_container(host: str, stack: Stack, tmp_pat
     # It writes its key in every form that there is, and the shell that packs the bundle has another one.
     forms = "\n".join(sorted(_forms(stack.key)))
     engine.docker(host, "exec", CONTAINER, "python3", "-c", f"open('/proc/1/fd/1', 'w').write({forms!r} + '\\n')")
-    wait_until(lambda: stack.key in engine.docker(host, "logs", CONTAINER).stdout, 30, "it is in the log")
+    wait_until(lambda: stack.key in engine.docker(host, "logs", CONTAINER).stdout, 60, "it is in the log")
     bundle = tmp_path / "bundle.tar.gz"
     done = kubiya(host, stack, "worker", "support-bundle", "-o", str(bundle), KUBIYA_API_KEY="kby_of_another_shell")
     assert done.returncode == 0, done

@@ -121,7 +121,7 @@ def prometheus(stack: Stack, tmp_path: Path) -> Iterator[Callable[[str], dict[st
     assert url
     jobs = {"kubiya-worker": url[1], "kubiya-control-plane": f"127.0.0.1:{stack.port}"}
     config = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "global": {"scrape_interval": "2s", "evaluation_interval": "2s"},
         "rule_files": [str(ALERTS)],
         "scrape_configs": [{"job_name": n, "static_configs": [{"targets": [t]}]} for n, t in jobs.items()],
     }

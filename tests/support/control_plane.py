@@ -44,7 +44,8 @@ class ControlPlane:
 
     def argv(self, *more: str) -> list[str]:
         files = ["--database", str(self.database), "--key-file", str(self.folder / "key")]
-        return [*MODULE, "--port", str(self.port), *files, "--temporal-address", f"127.0.0.1:{free_port()}", *more]
+        # A port that no other test ever takes.
+        return [*MODULE, "--port", str(self.port), *files, "--temporal-address", "127.0.0.1:1", *more]
 
     def start(self) -> Process:
         if self.process is not None:

@@ -90,7 +90,7 @@ def test_the_same_idempotency_key_starts_a_job_once(stack: Stack) -> None:
 def test_a_cron_job_is_a_schedule_of_temporal_and_its_run_has_a_row(stack: Stack) -> None:
     agent = stack.agent(f"nightly-{uuid.uuid4().hex[:6]}")
     made = job(stack, entity_id=agent, **YEARLY)
-    wait_until(lambda: due(stack, made["id"]), 30, "the schedule is there")
+    wait_until(lambda: due(stack, made["id"]), 60, "the schedule is there")
     found = schedule(stack, made["id"])
     assert found is not None
     assert made["temporal_schedule_id"] == f"job-{made['id']}"
@@ -136,7 +136,7 @@ def test_a_schedule_runs_the_agent_as_it_is_then_in_the_environment_of_the_job(s
     steps = ({"tools": [{"name": "shell", "arguments": {"command": "printenv COLOUR"}}]}, {"text": "."})
     environment = {"env_vars": {"COLOUR": "teal"}}
     made = job(stack, entity_id=agent, prompt_template=script(*steps), execution_environment=environment, **YEARLY)
-    wait_until(lambda: schedule(stack, made["id"]), 30, "the schedule is there")
+    wait_until(lambda: schedule(stack, made["id"]), 60, "the schedule is there")
     told = result(stack, tick(stack, made["id"]))
     assert told["status"] == "completed"
     outputs = [e["data"] for e in stack.events(told["execution_id"]) if e["event"] == "tool_completed"]
@@ -154,14 +154,14 @@ def test_disable_pauses_and_enable_resumes_and_delete_removes(stack: Stack) -> N
     made = job(stack, **YEARLY)
     disabled = stack.call("POST", f"/jobs/{made['id']}/disable")
     assert (disabled["enabled"], disabled["status"]) == (False, "disabled")
-    wait_until(lambda: paused(stack, made["id"]) is True, 30, "the schedule is paused")
+    wait_until(lambda: paused(stack, made["id"]) is True, 60, "the schedule is paused")
     assert stack.call("GET", f"/jobs/{made['id']}")["next_execution_at"] is None
     refused = stack.call("POST", f"/jobs/{made['id']}/trigger", {}, 409)
     assert "is disabled" in refused["detail"]
     assert stack.call("POST", f"/jobs/{made['id']}/enable")["status"] == "active"
-    wait_until(lambda: paused(stack, made["id"]) is False, 30, "the schedule goes on")
+    wait_until(lambda: paused(stack, made["id"]) is False, 60, "the schedule goes on")
     stack.call("DELETE", f"/jobs/{made['id']}", status=204)
-    wait_until(lambda: paused(stack, made["id"]) is None, 30, "the schedule is gone")
+    wait_until(lambda: paused(stack, made["id"]) is None, 60, "the schedule is gone")
     stack.call("GET", f"/jobs/{made['id']}", status=404)
 
 
@@ -178,18 +178,18 @@ def test_a_change_reaches_the_schedule_and_another_trigger_ends_it(stack: Stack)
         at = due(stack, made["id"])
         return at is not None and (at.month, at.day, at.hour) == (12, 24, 12)
 
-    wait_until(noon, 30, "the schedule is the new one")
+    wait_until(noon, 60, "the schedule is the new one")
     changed = stack.call("PATCH", f"/jobs/{made['id']}", {"trigger_type": "webhook"})
     assert changed["webhook_secret"]
     assert changed["temporal_schedule_id"] is None
-    wait_until(lambda: schedule(stack, made["id"]) is None, 30, "the schedule is gone")
+    wait_until(lambda: schedule(stack, made["id"]) is None, 60, "the schedule is gone")
 
 
 def test_schedules_reach_temporal_when_it_is_back_even_if_it_has_forgotten_them(tmp_path: Path) -> None:
     with Stack(tmp_path) as stack:
         assert stack.temporal is not None and stack.server is not None
         kept, gone = job(stack, **YEARLY), job(stack, **YEARLY)
-        wait_until(lambda: schedule(stack, gone["id"]), 30, "the schedule is there")
+        wait_until(lambda: schedule(stack, gone["id"]), 60, "the schedule is there")
         stack.temporal.kill()
         stack.call("DELETE", f"/jobs/{gone['id']}")
         made = job(stack, **YEARLY)
@@ -203,7 +203,7 @@ def test_schedules_reach_temporal_when_it_is_back_even_if_it_has_forgotten_them(
 
 def test_a_deleted_job_that_still_runs_is_cancelled(stack: Stack) -> None:
     made = job(stack, **YEARLY)
-    wait_until(lambda: schedule(stack, made["id"]), 30, "the schedule is there")
+    wait_until(lambda: schedule(stack, made["id"]), 60, "the schedule is there")
     argument = {"execution_id": None, "agent_id": "ops", "organization_id": "local", "prompt": "hello"}
     about = {"job_id": made["id"], "job_name": made["name"], "trigger_type": "cron"}
     stack.call("DELETE", f"/jobs/{made['id']}")
@@ -231,7 +231,7 @@ def test_a_team_has_jobs_too(stack: Stack) -> None:
     assert started["workflow_id"] == f"team-execution-{started['execution_id']}"
     row = stack.wait(started["execution_id"])
     assert row["status"] == "completed", row["error_message"]
-    wait_until(lambda: schedule(stack, made["id"]), 30, "the schedule is there")
+    wait_until(lambda: schedule(stack, made["id"]), 60, "the schedule is there")
     assert result(stack, tick(stack, made["id"]))["status"] == "completed"
 
 

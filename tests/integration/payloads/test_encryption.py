@@ -152,7 +152,7 @@ def test_a_worker_that_meets_an_unknown_key_says_so_and_loses_no_execution(
     stack.start_server()
     execution = stack.execute(script({"text": "Done."}), agent=stack.agent())
     worker.expect(f"payload.unreadable A payload is encrypted with the key 'new', which is not in {own}")
-    wait_until(lambda: failed_tasks(stack, execution), 30, "a workflow task has failed")
+    wait_until(lambda: failed_tasks(stack, execution), 60, "a workflow task has failed")
     assert stack.execution(execution)["status"] in ("pending", "running")
     write(own, f"old {key(1)}", f"new {key(2)}")  # read without a restart
     assert stack.wait(execution)["status"] == "completed"
@@ -176,7 +176,7 @@ def test_a_tool_call_that_a_worker_cannot_read_runs_on_the_next(stack: Stack) ->
     keyless.expect("polls")
     stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
     keyless.expect("payload.unreadable A payload is encrypted with the key 'old', and this process has no keys")
-    wait_until(lambda: failed_activities(stack, execution), 30, "its failure is in the history")
+    wait_until(lambda: failed_activities(stack, execution), 60, "its failure is in the history")
     keyless.kill()
     gate.touch()
     assert stack.wait(execution)["status"] == "completed"

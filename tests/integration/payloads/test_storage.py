@@ -89,7 +89,7 @@ def test_a_result_that_cannot_be_stored_is_kept_all_the_same(
     moves = [{"text": "", "tools": [{"name": "shell", "arguments": {"command": command}}]}, {"text": "Done."}]
     shell = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
     execution = stack.execute(f"demo:script {json.dumps(moves)}", agent=stack.agent("kept", skills=[shell]))
-    wait_until(ran.exists, 30, "the tool runs")
+    wait_until(ran.exists, 60, "the tool runs")
     shutil.rmtree(store)
     store.write_text("no folder any more")
     gate.touch()

@@ -326,9 +326,9 @@ def test_a_page_that_was_left_open_lets_go_of_its_stream(page: Any, stack: Stack
         text = stack.http.get(f"{stack.url}/metrics", timeout=60).text
         return int(re.findall(r"^kubiya_control_plane_streams_open (\d+)", text, re.M)[0])
 
-    wait_until(lambda: streams() == 0, 30, "no stream of an earlier test")
+    wait_until(lambda: streams() == 0, 60, "no stream of an earlier test")
     open_execution(page, stack, execution)
     wait_for_status(page, "waiting for input")
-    wait_until(lambda: streams() == 1, 30, "the page follows the execution")  # its status may come before its stream
+    wait_until(lambda: streams() == 1, 60, "the page follows the execution")  # its status may come before its stream
     page.goto(f"{stack.url}/#/")
-    wait_until(lambda: streams() == 0, 30, "no stream")
+    wait_until(lambda: streams() == 0, 60, "no stream")

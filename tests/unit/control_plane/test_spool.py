@@ -203,7 +203,7 @@ def test_the_sender_delivers_by_itself_and_sleeps_when_there_is_nothing(tmp_path
     spool.add("a", [_event("1")])
     from tests.support.stack import wait_until
 
-    wait_until(lambda: plane.got == [("a", "1")], 30, "delivered")
+    wait_until(lambda: plane.got == [("a", "1")], 60, "delivered")
     plane.away = errors.Unreachable("away")
     spool.add("a", [_event("2")])
     running.stop()

@@ -107,7 +107,7 @@ async def test_after_the_longest_time_it_ends_all_the_same(
     rows: list[Any], deleted: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A queue on which something waits for a person is not deleted under it."""
-    monkeypatch.setattr(single, "LONGEST", 0.5)
+    monkeypatch.setattr(single, "LONGEST", 1.5)
     plane = Plane(rows)
     stop, watcher = await watched(plane)
     assert (stop.reason, stop.hurried.is_set()) == (single.TIME_UP, True)
