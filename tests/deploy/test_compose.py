@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,11 @@ def _compose(*arguments: str, timeout: float = 60, **env: str) -> subprocess.Com
 )
 def test_compose_takes_the_file_and_says_what_it_needs(path: Path, needed: list[str]) -> None:
     engine.compose()  # fetched
-    run = _compose("-f", str(path), "config", "--quiet", **dict.fromkeys(needed, "x"))
+    run = _compose("-f", str(path), "config", "--quiet", timeout=60, **dict.fromkeys(needed, "x"))
     assert (run.returncode, run.stderr) == (0, "")
     for name in needed:
-        run = _compose("-f", str(path), "config", "--quiet", **{n: "x" for n in needed if n != name})
+        others = {n: "x" for n in needed if n != name}
+        run = _compose("-f", str(path), "config", "--quiet", timeout=60, **others)
         assert run.returncode != 0 and f"set {name}" in run.stderr
 
 
@@ -137,6 +139,9 @@ def test_the_full_stack_does_work_and_survives_a_killed_worker(up: Up) -> None:
     def status(execution: str) -> str:
         return str(up.call("GET", f"/executions/{execution}")["status"])
 
+    def done(execution: str) -> bool:
+        return status(execution) in ("completed", "waiting_for_input")
+
     def sleeps(execution: str) -> bool:
         events = up.call("GET", f"/executions/{execution}/events")
         return any(event["event_type"] == "tool_started" for event in events)
@@ -146,7 +151,7 @@ def test_the_full_stack_does_work_and_survives_a_killed_worker(up: Up) -> None:
     killed = up.containers("worker")[0]
     engine.docker(up.address, "kill", "-s", "KILL", killed)
     for each in first:
-        wait_until(lambda each=each: status(each) in ("completed", "waiting_for_input"), 120, "it is done all the same")
+        wait_until(partial(done, each), 120, "it is done all the same")
     inspected = engine.docker(up.address, "inspect", *up.containers("worker"), *up.containers("control-plane")).stdout
     assert up.key.startswith("kby_") and up.key not in inspected
 

@@ -86,7 +86,8 @@ def test_a_release_is_whole_and_says_what_is_in_it(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr[-3000:]
     out = tmp_path / "out"
     (wheel,), (sdist,), (bom,) = (sorted(out.glob(kind)) for kind in ("*.whl", "*.tar.gz", "*.cdx.json"))
-    sums = dict(reversed(line.split("  ")) for line in (out / "SHA256SUMS").read_text().splitlines())
+    lines = (line.split("  ") for line in (out / "SHA256SUMS").read_text().splitlines())
+    sums = {name: digest for digest, name in lines}
     assert sums == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (wheel, sdist, bom)}
     names = zipfile.ZipFile(wheel).namelist()
     for name in (

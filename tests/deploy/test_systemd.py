@@ -55,7 +55,7 @@ def variables(stack: Stack, **env: str) -> dict[str, str]:
 def install(machine: Machine, stack: Stack, *flags: str, **env: str) -> str:
     """What it says."""
     argv = [KUBIYA, "worker", "install-service", "--system", "--queue-id", "default", *flags]
-    done = machine.run(*argv, **variables(stack, **env))
+    done = machine.run(*argv, env=variables(stack, **env))
     return done.stdout + done.stderr
 
 
@@ -196,7 +196,7 @@ def test_a_wrong_key_is_tried_once(machine: Machine, stack: Stack) -> None:
     wrong = machine.run(
         *(KUBIYA, "worker", "install-service", "--system", "--queue-id", "default"),
         check=False,
-        **variables(stack, KUBIYA_API_KEY="kby_wrong"),
+        env=variables(stack, KUBIYA_API_KEY="kby_wrong"),
     )
     assert wrong.returncode == 77 and "KUBIYA_API_KEY" in wrong.stderr
     assert machine.show(UNIT, "LoadState") == "not-found"  # found out before anything was written
@@ -254,7 +254,9 @@ def test_what_the_unit_closes(machine: Machine, stack: Stack) -> None:
     prepare(machine)
     install(machine, stack)
     bare = json.loads(
-        machine.run(*PROGRAM, stack.url, user="nobody", STATE_DIRECTORY="/var/open").stdout.removeprefix("PROBE ")
+        machine.run(*PROGRAM, stack.url, user="nobody", env={"STATE_DIRECTORY": "/var/open"}).stdout.removeprefix(
+            "PROBE "
+        )
     )
     private = {"write /srv/data", "read the key's file", "packets", "AWS_ACCESS_KEY_ID"}
     assert {name for name, error in bare.items() if error} == private, bare  # what any other program of the host can
@@ -303,7 +305,7 @@ def test_a_users_unit_sees_no_secrets_of_its_user(machine: Machine, stack: Stack
     )
 
     def ada(*argv: str) -> str:
-        done = machine.run(*argv, user="ada", **own, **variables(stack))
+        done = machine.run(*argv, user="ada", env={**own, **variables(stack)})
         return done.stdout + done.stderr
 
     said = ada(KUBIYA, "worker", "install-service", "--queue-id", "default")

@@ -206,8 +206,9 @@ def test_any_locale_shows_what_it_can(dev: Dev, env: dict[str, str]) -> None:
 
 
 def test_text_streams_and_colours_follow_no_color(dev: Dev) -> None:
-    for env, coloured in (({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)):
-        with dev.terminal("exec", "agent", "ops", script({"text": "hello there"}), **env) as terminal:
+    cases: list[tuple[dict[str, str], bool]] = [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+    for env, coloured in cases:
+        with dev.terminal("exec", "agent", "ops", script({"text": "hello there"}), columns=100, **env) as terminal:
             terminal.expect("hello there")
             terminal.expect("completed")
             assert terminal.wait() == 0

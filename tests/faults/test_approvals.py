@@ -61,8 +61,8 @@ def test_a_waiting_approval_holds_no_slot_and_asks_nobody_and_its_answer_is_hear
     queue = stack.queue("waits")
     files = ["one", "two", "three", "four"]
     with ModelEndpoint(by_step=save(*files)) as endpoint, Gateway(stack.port) as gateway:
-        env = {"OPENAI_BASE_URL": endpoint.url, "OPENAI_API_KEY": "sk-test"}
-        stack.worker(queue, CONTROL_PLANE_GATEWAY_URL=gateway.url, **env)
+        model = {"OPENAI_BASE_URL": endpoint.url, "OPENAI_API_KEY": "sk-test"}
+        stack.worker(queue, ready=True, CONTROL_PLANE_GATEWAY_URL=gateway.url, **model)
         execution = begin(stack, endpoint, queue)
         delays: list[float] = []
         asked: list[str] = []
@@ -99,7 +99,7 @@ def test_approvals_survive_restarts_of_worker_control_plane_and_temporal(stack: 
     queue = stack.queue("restarts")
     with ModelEndpoint(by_step=save("note.txt")) as endpoint:
         env = {"OPENAI_BASE_URL": endpoint.url, "OPENAI_API_KEY": "sk-test"}
-        worker = stack.worker(queue, **env)
+        worker = stack.worker(queue, ready=True, **env)
         runs = {name: begin(stack, endpoint, queue) for name in ("approved", "edited", "denied", "later")}
         asked = {name: stack.first(run, "approval_requested")["approval_id"] for name, run in runs.items()}
         for run in runs.values():
@@ -114,7 +114,7 @@ def test_approvals_survive_restarts_of_worker_control_plane_and_temporal(stack: 
         edited = {"path": "other.txt", "content": "bye"}
         stack.call("POST", f"/approvals/{asked['edited']}/approve", {"arguments": edited})
         stack.call("POST", f"/approvals/{asked['denied']}/reject", {"reason": "not now"})
-        stack.worker(queue, **env)
+        stack.worker(queue, ready=True, **env)
         rows = {name: stack.wait(runs[name], timeout=90) for name in ("approved", "edited", "denied")}
         stack.call("POST", f"/approvals/{asked['later']}/approve", {})
         rows["later"] = stack.wait(runs["later"], timeout=90)

@@ -6,11 +6,8 @@ on several hosts; disks are full or too small. No run is held up by any of it.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.small_disk import small_disk
 from tests.support.stack import Process, Stack, free_port, wait_until
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
@@ -191,21 +189,10 @@ def test_past_the_cap_the_run_goes_on_and_the_loss_is_told(stack: Stack, tmp_pat
     assert [text.strip() for text in whole] == ["Wait.", long.strip()]
 
 
-@contextlib.contextmanager
-def tiny_disk(folder: Path) -> Iterator[None]:
-    folder.mkdir()
-    if os.getuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "none", str(folder)]).returncode:
-        pytest.skip("needs the right to mount")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=False)
-
-
 @pytest.mark.timeout(300)
 def test_a_full_disk_holds_no_run_up_and_loses_nothing(stack: Stack, tmp_path: Path) -> None:
-    queue, disk = stack.queue("full"), tmp_path / "disk"
-    with tiny_disk(disk):
+    queue = stack.queue("full")
+    with small_disk(tmp_path / "disk", "8k") as disk:
         worker: Process = stack.worker(queue, KUBIYA_SPOOL=str(disk / "spool"))
         run = Run(stack, tmp_path, 8, queue)
         run.until(1)

@@ -22,7 +22,7 @@ from tests.support.stack import Stack, wait_until
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 300}}
 FILES = {"name": "files", "type": "file_system", "configuration": {}}
 SAVE = {"name": "save_file", "arguments": {"path": "note.txt", "content": "hello"}}
-CHAT = {"execution_metadata": {"interactive": True}}
+CHAT: dict[str, Any] = {"execution_metadata": {"interactive": True}}
 SOON = 60.0  # seconds: a few, and a machine may be busy
 FOREVER = 600.0
 

@@ -44,8 +44,7 @@ def test_twenty_members_on_two_narrow_workers_while_the_control_plane_is_killed(
         team = stack.call("POST", "/teams", {"name": "wide", "configuration": configuration})["id"]
         stack.worker(leaders, OPENAI_BASE_URL=leading.url, OPENAI_API_KEY="sk-test")
         for _ in range(2):
-            narrow = {"MAX_CONCURRENT_ACTIVITIES": "2", "OPENAI_BASE_URL": working.url, "OPENAI_API_KEY": "sk-test"}
-            stack.worker(**narrow)
+            stack.worker(MAX_CONCURRENT_ACTIVITIES="2", OPENAI_BASE_URL=working.url, OPENAI_API_KEY="sk-test")
         request = {"prompt": "Have all of them work.", "worker_queue_id": leaders}
         execution = stack.call("POST", f"/teams/{team}/execute", request)["execution_id"]
         stack.first(execution, "member_tool_started")

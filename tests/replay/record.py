@@ -15,7 +15,7 @@ from tests.support.stack import Stack, wait_until
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
 FILES = {"name": "files", "type": "file_system", "configuration": {}}
-CHAT = {"execution_metadata": {"interactive": True}}
+CHAT: dict[str, Any] = {"execution_metadata": {"interactive": True}}
 
 
 def script(*steps: dict[str, Any]) -> str:
@@ -141,7 +141,7 @@ def _teams(stack: Stack) -> Iterator[tuple[str, str]]:
     ):
         configuration = {"member_ids": [one, two], "mode": mode, "llm": {"model": "demo"}}
         team = stack.call("POST", "/teams", {"name": mode, "configuration": configuration})["id"]
-        request = {"prompt": prompt, "worker_queue_id": "default"}
+        request: dict[str, Any] = {"prompt": prompt, "worker_queue_id": "default"}
         execution = stack.call("POST", f"/teams/{team}/execute", request)["execution_id"]
         if mode == "coordinate":
             asked = stack.first(execution, "approval_requested")

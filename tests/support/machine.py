@@ -7,6 +7,7 @@ with Machine(address, image) as machine:
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from types import TracebackType
 
 import pytest
@@ -58,11 +59,16 @@ class Machine:
         return self.run("systemctl", "is-system-running", check=False).stdout.strip() or "starting"
 
     def run(
-        self, *argv: str, check: bool = True, user: str = "root", timeout: float = 120, **env: str
+        self,
+        *argv: str,
+        check: bool = True,
+        user: str = "root",
+        timeout: float = 120,
+        env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """A command there, with these variables and no others."""
         variables = [
-            f"{name}={value}" for name, value in {"PATH": "/usr/bin:/usr/sbin", "HOME": "/root", **env}.items()
+            f"{name}={value}" for name, value in {"PATH": "/usr/bin:/usr/sbin", "HOME": "/root", **(env or {})}.items()
         ]
         command = ["exec", "--user", user, "--workdir", "/", NAME, "env", "-i", *variables, *argv]
         done = engine.docker(self.address, *command, check=False, timeout=timeout)

@@ -6,31 +6,24 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support.small_disk import small_disk
 from tests.support.supervised import Supervised, until
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(disk)]
-    if sys.platform != "linux" or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("no tmpfs may be mounted here")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", "512k") as folder:
+        yield folder
 
 
-def test_a_full_disk_never_makes_the_child_wait_and_the_loss_is_told(tmp_path: Path, small_disk: Path) -> None:
-    log = small_disk / "worker.log"
+def test_a_full_disk_never_makes_the_child_wait_and_the_loss_is_told(tmp_path: Path, disk: Path) -> None:
+    log = disk / "worker.log"
     steps = ["ready", "spam:30000:100", "status:done", "echo", "wait"]
     with Supervised(tmp_path, *steps, log_file=str(log)) as supervised:
         supervised.ready()
@@ -54,7 +47,8 @@ def test_a_full_disk_never_makes_the_child_wait_and_the_loss_is_told(tmp_path: P
 
 
 def test_many_rotations_under_load_lose_nothing(tmp_path: Path) -> None:
-    count, fields = 20_000, {"max_size": 40_000, "max_backups": 1000}
+    count = 20_000
+    fields: dict[str, Any] = {"max_size": 40_000, "max_backups": 1000}
     with Supervised(tmp_path, "ready", f"spam:{count}:100", "exit:0", **fields) as supervised:
         assert supervised.ended() == 0
         assert supervised.state()["log"]["rotations"] >= 50
@@ -66,9 +60,9 @@ def test_many_rotations_under_load_lose_nothing(tmp_path: Path) -> None:
         assert sorted(numbers) == list(range(count))
 
 
-def test_what_people_read_is_put_right_when_the_disk_has_room_again(tmp_path: Path, small_disk: Path) -> None:
+def test_what_people_read_is_put_right_when_the_disk_has_room_again(tmp_path: Path, disk: Path) -> None:
     """The child was started anew while nothing could be written: daemon_info.txt still named the old one."""
-    info, filler = small_disk / "daemon_info.txt", small_disk / "filler"
+    info, filler = disk / "daemon_info.txt", disk / "filler"
 
     def names(pid: int) -> bool:
         return re.search(rf"\b{pid}\b", info.read_text()) is not None

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -68,7 +69,7 @@ def test_a_killed_guard_is_made_up_for(tmp_path: Path, portable: bool) -> None:
 
 @ALL_WAYS
 def test_a_guard_that_does_not_answer_does_not_stop_a_stop(tmp_path: Path, portable: bool) -> None:
-    fields = {"grace_period": 0.2, "kill_after": 0.2, "portable": portable}
+    fields: dict[str, Any] = {"grace_period": 0.2, "kill_after": 0.2, "portable": portable}
     with Supervised(tmp_path, "stubborn", "spawn:stubborn", "ready", "wait", **fields) as it:
         ready, tool = it.ready(), it.spawned()
         guard = psutil.Process(ready["worker_pid"]).parent()

@@ -96,7 +96,7 @@ def test_a_conversation_that_was_let_go_of_is_kept_whole_and_goes_on_elsewhere(
     """At 600 events a run continues as new, without what a summary stands for. Another worker takes it up there."""
     queue = stack.queue("outgrown")
     environment = {"OPENAI_BASE_URL": endpoint.url, "OPENAI_API_KEY": "sk-test", "MAX_CONCURRENT_ACTIVITIES": "10"}
-    first = stack.worker(queue, **environment)
+    first = stack.worker(queue, ready=True, **environment)
     many = [{"name": "shell", "arguments": {"command": f"echo tool-{n}"}} for n in range(12)]
     small, large = ({"total_tokens": n, "prompt_tokens": n, "completion_tokens": 0} for n in (10, 200))
     rounds = [{"tools": many, "usage": large if n % 4 == 3 else small} for n in range(12)]
@@ -116,7 +116,7 @@ def test_a_conversation_that_was_let_go_of_is_kept_whole_and_goes_on_elsewhere(
     session = stack.call("GET", f"/executions/{execution}/session")["messages"]
     assert len(state["messages"]) < len(session) == state["metadata"]["messages_total"]
     first.kill()
-    stack.worker(queue, **environment)
+    stack.worker(queue, ready=True, **environment)
     stack.call("POST", f"/executions/{execution}/message", {"message": "And now?"})
     stack.wait_for_turn(execution, 2)
     stack.call("POST", f"/executions/{execution}/mark-done")

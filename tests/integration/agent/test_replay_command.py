@@ -9,12 +9,13 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import Client
 
 from tests.support.stack import ROOT, Stack, wait_until
 
-CHAT = {"execution_metadata": {"interactive": True}}
+CHAT: dict[str, Any] = {"execution_metadata": {"interactive": True}}
 
 
 def replay(stack: Stack, queue: str, *more: str, **env: str) -> subprocess.CompletedProcess[str]:

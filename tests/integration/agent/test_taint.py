@@ -73,7 +73,7 @@ def test_after_a_page_an_address_asks_where_any_host_may_be_reached(stack: Stack
 
 
 def test_files_and_commands_do_not_taint_unless_it_is_said(stack: Stack) -> None:
-    reads = (("shell", {"command": "echo text of others"}), ("list_files", {}))
+    reads: tuple[tuple[str, dict[str, Any]], ...] = (("shell", {"command": "echo text of others"}), ("list_files", {}))
     assert asked(stack, run(stack, *reads, TOUCH)) == []
     assert asked(stack, run(stack, *reads, TOUCH, taint="ask")) == [TOUCH[1]]
 

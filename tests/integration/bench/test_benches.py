@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from scripts.bench import every
+from scripts.bench import every, report
 from tests.support.stack import ROOT
 
 FIGURES = {
@@ -46,4 +46,4 @@ def test_a_bench_prints_its_figure_beside_its_baseline_as_one_line_of_json(name:
         assert row["figure"] == FIGURES[name]
         assert {"median", "min", "max", "p95", "count"} == set(row["ours"]) == set(row["baseline"])
         assert row["baseline_is"]
-    assert "| " + FIGURES[name] in every.markdown([every.row_of(raw) for raw in said["rows"]])
+    assert "| " + FIGURES[name] in report.markdown([every.row_of(raw) for raw in said["rows"]])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from tests.support.schedules import due, schedule, tick
 from tests.support.stack import Stack, wait_until
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
-YEARLY = {"trigger_type": "cron", "cron_schedule": "30 6 1 1 *", "cron_timezone": "Asia/Tokyo"}
+YEARLY: dict[str, Any] = {"trigger_type": "cron", "cron_schedule": "30 6 1 1 *", "cron_timezone": "Asia/Tokyo"}
 
 
 def script(*steps: dict[str, Any]) -> str:
@@ -95,7 +97,7 @@ def test_a_cron_job_is_a_schedule_of_temporal_and_its_run_has_a_row(stack: Stack
     assert found is not None
     assert made["temporal_schedule_id"] == f"job-{made['id']}"
     assert found.schedule.policy.overlap == ScheduleOverlapPolicy.ALLOW_ALL
-    assert found.schedule.policy.catchup_window.total_seconds() == 60
+    assert found.schedule.policy.catchup_window == timedelta(seconds=60)
     # 06:30 in Tokyo is 21:30 of the day before in UTC.
     at = found.info.next_action_times[0]
     assert (at.month, at.day, at.hour, at.minute) == (12, 31, 21, 30)
@@ -197,7 +199,7 @@ def test_schedules_reach_temporal_when_it_is_back_even_if_it_has_forgotten_them(
         stack.start_temporal()  # without a file: an empty one
         stack.start_server()
         for one in (kept, made):
-            wait_until(lambda one=one: schedule(stack, one["id"]), 60, "Temporal was told")  # type: ignore[misc]
+            wait_until(partial(schedule, stack, one["id"]), 60, "Temporal was told")
         assert schedule(stack, gone["id"]) is None
 
 

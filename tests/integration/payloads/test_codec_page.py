@@ -18,8 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_temporals_page_reads_a_history_while_a_codec_server_runs(tmp_path: Path) -> None:
-    keys = {"KUBIYA_PAYLOAD_KEYS_FILE": str(write(tmp_path / "payload-keys", f"one {key(1)}"))}
-    dev = Dev(tmp_path, **keys)
+    dev = Dev(tmp_path, KUBIYA_PAYLOAD_KEYS_FILE=str(write(tmp_path / "payload-keys", f"one {key(1)}")))
     processes = [dev.process]
     try:
         dev.ready()

@@ -90,7 +90,7 @@ def test_a_service_that_goes_away_stops_the_tools_and_not_the_run(stack: Stack) 
     with EnforcerService() as own:
         queue = stack.queue("own")
         told = {"KUBIYA_ENFORCE_ENABLED": "true", "ENFORCER_SERVICE_URL": own.url, "KUBIYA_ENFORCE_TIMEOUT": "10"}
-        worker = stack.worker(queue, **told)
+        worker = stack.worker(queue, ready=True, **told)
         agent = stack.agent("away", skills=[FILES])
         call = {"tools": [{"name": "list_files", "arguments": {}}]}
         script = "demo:script " + json.dumps([call, {"text": "Done."}])

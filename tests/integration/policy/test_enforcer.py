@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -130,7 +130,7 @@ async def test_a_service_that_is_down_refuses_and_one_that_comes_back_allows() -
 
 
 async def test_a_kept_connection_that_the_service_has_closed_is_no_refusal(service: EnforcerService) -> None:
-    answers = iter([ALLOW, Raw(drop=True), ALLOW])
+    answers: Iterator[Answer] = iter([ALLOW, Raw(drop=True), ALLOW])
     service.answer = lambda _: next(answers)
     client = Enforcer(service.url, timeout=LIMIT)
     assert [(await client.ask({})).kind for _ in range(2)] == ["allow", "allow"]

@@ -90,8 +90,7 @@ class Bench:
     async def call(self, spec: ToolSpec, grant: calls.Grant | None = None, **about: Any) -> calls.ToolOutcome:
         text = m.canonical({**_arguments(spec), **about.pop("arguments", {})})
         asked = calls.ToolInput("e-1", f"t-{spec.name}", spec.name, "m-1", 1, arguments=text, grant=grant, **about)
-        outcome = await ActivityEnvironment().run(ToolActivities(self.runtime).call_tool, asked)
-        return cast(calls.ToolOutcome, outcome)
+        return await ActivityEnvironment().run(ToolActivities(self.runtime).call_tool, asked)
 
     async def all(self, **about: Any) -> dict[str, calls.ToolOutcome]:
         outcomes = await asyncio.gather(*(self.call(spec, **about) for spec in SPECS))

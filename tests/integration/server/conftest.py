@@ -31,7 +31,12 @@ def page(browser: Any) -> Iterator[Any]:
     tab = context.new_page()
     complaints: list[str] = []
     tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.on("console", lambda message: message.type in ("error", "warning") and complaints.append(message.text))
+
+    def note(message: Any) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(message.text)
+
+    tab.on("console", note)
     tab.complaints = complaints
     yield tab
     context.close()

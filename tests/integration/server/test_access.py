@@ -149,7 +149,7 @@ def test_no_route_shows_or_changes_another_organizations_things(plane: ControlPl
             assert answer.status_code in (200, 201, 404), (method, path, answer.text)
             shown = [s for s in (*things.values(), "secret prompt") if len(s) > 9 and s in answer.text]
             if shown and answer.status_code != 404:  # a 404 says the id that was asked for
-                wrong.append((method, path, answer.text))
+                wrong.append((method, path, answer.status_code, answer.text))
         elif answer.status_code not in (404, 409):
             wrong.append((method, path, answer.status_code, answer.text))
     assert not wrong

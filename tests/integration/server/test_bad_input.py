@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.integration.server.test_access import path_of, routes
 from tests.support.control_plane import ControlPlane
+from tests.support.small_disk import small_disk
 from tests.support.stack import Process, free_port
 
 FIELDS = [
@@ -299,31 +299,17 @@ def test_a_file_that_holds_no_key_is_not_taken_for_one(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_and_what_was_acknowledged_is_kept(tmp_path: Path) -> None:
     """On a small tmpfs. When there is room again, the same server goes on."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = (
-        os.geteuid() == 0
-        and subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], check=False, capture_output=True
-        ).returncode
-        == 0
-    )
-    if not mounted:
-        pytest.skip("a small tmpfs cannot be mounted here (it takes root)")
-    try:
-        with ControlPlane(tmp_path, database=disk / "cp.db") as plane:
-            execution, taken, failed = plane.execute(), 0, None
-            while failed is None and taken < 400:
-                event = {"event_id": f"e{taken}", "event_type": "message", "data": {"content": "x" * 20_000}}
-                answer = plane.ask("POST", f"/executions/{execution}/events", event)
-                taken, failed = (taken + 1, None) if answer.status_code == 202 else (taken, answer)
-            assert failed is not None and failed.status_code == 503, failed
-            assert "Check the disk" in failed.json()["detail"]
-            assert plane.ask("GET", "//health").status_code == 200
-            subprocess.run(["mount", "-o", "remount,size=30m", str(disk)], check=True)
-            last = {"event_id": "last", "event_type": "message", "data": {}}
-            plane.call("POST", f"/executions/{execution}/events", last, 202)
-            log = plane.call("GET", f"/executions/{execution}/events?limit=1000")
-            assert [event["sequence"] for event in log] == list(range(1, taken + 2))
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+    with small_disk(tmp_path / "disk", "3m") as disk, ControlPlane(tmp_path, database=disk / "cp.db") as plane:
+        execution, taken, failed = plane.execute(), 0, None
+        while failed is None and taken < 400:
+            event = {"event_id": f"e{taken}", "event_type": "message", "data": {"content": "x" * 20_000}}
+            answer = plane.ask("POST", f"/executions/{execution}/events", event)
+            taken, failed = (taken + 1, None) if answer.status_code == 202 else (taken, answer)
+        assert failed is not None and failed.status_code == 503, failed
+        assert "Check the disk" in failed.json()["detail"]
+        assert plane.ask("GET", "//health").status_code == 200
+        subprocess.run(["mount", "-o", "remount,size=30m", str(disk)], check=True)
+        last = {"event_id": "last", "event_type": "message", "data": {}}
+        plane.call("POST", f"/executions/{execution}/events", last, 202)
+        log = plane.call("GET", f"/executions/{execution}/events?limit=1000")
+        assert [event["sequence"] for event in log] == list(range(1, taken + 2))

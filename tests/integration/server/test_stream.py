@@ -142,7 +142,8 @@ def test_an_event_that_is_sent_again_is_stored_once(plane: ControlPlane, executi
 
 
 def test_a_batch_with_one_bad_event_is_refused_as_a_whole(plane: ControlPlane, execution: str) -> None:
-    for bad in ({"data": {}}, {"event_type": "a\nb"}, "text", {"event_type": "x", "data": []}):
+    wrong: list[Any] = [{"data": {}}, {"event_type": "a\nb"}, "text", {"event_type": "x", "data": []}]
+    for bad in wrong:
         plane.call("POST", f"/executions/{execution}/events/batch", {"events": [event(1), bad]}, 422)
     assert plane.call("GET", f"/executions/{execution}/events") == []
 

@@ -160,7 +160,10 @@ def test_an_execution_that_nobody_waits_for_is_followed_by_its_id(stack: Stack) 
     start = {"tools": [ask(agents.name("other"), script({"text": "I did it."}))]}
     first = agents.execute({"text": "Ready."}, execution_metadata={"interactive": True})
     stack.wait_for_turn(first, 1)
-    say = lambda *steps: stack.call("POST", f"/executions/{first}/message", {"message": script(*steps)})  # noqa: E731
+
+    def say(*steps: dict[str, Any]) -> None:
+        stack.call("POST", f"/executions/{first}/message", {"message": script(*steps)})
+
     say(start, {"text": "Begun."})
     stack.wait_for_turn(first, 2)
     begun = stack.first(first, "tool_completed")

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import Client
 
 from tests.support.stack import ROOT, Process, Stack
 
-CHAT = {"execution_metadata": {"interactive": True}}
+CHAT: dict[str, Any] = {"execution_metadata": {"interactive": True}}
 
 
 class Fleet:
@@ -27,7 +28,7 @@ class Fleet:
     def worker(self, build: str = "", code: Path = ROOT, **env: str) -> Process:
         """A worker of this build of the deployment, or without a version, loaded from the folder `code`."""
         versioned = {"TEMPORAL_DEPLOYMENT_NAME": self.name, "TEMPORAL_WORKER_BUILD_ID": build} if build else {}
-        process = self.stack.worker(self.queue, PYTHONPATH=str(code), **versioned, **env)
+        process = self.stack.worker(self.queue, ready=True, PYTHONPATH=str(code), **versioned, **env)
         self._workers.append(process)
         return process
 

@@ -60,7 +60,7 @@ class Container:
     def until(self, state: str, restarts: int = 0) -> None:
         def reached() -> bool:
             found = self.daemons.state()
-            return found["state"] == state and sum(found["restarts"].values()) == restarts
+            return bool(found["state"] == state and sum(found["restarts"].values()) == restarts)
 
         wait_until(lambda: (self.daemons.folder() / "state.json").exists(), PATIENCE, "a supervisor runs")
         wait_until(reached, PATIENCE, state)

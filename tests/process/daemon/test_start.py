@@ -131,7 +131,7 @@ def test_instances_run_side_by_side(daemons: Daemons) -> None:
 def test_what_is_wrong_shows_before_anything_is_started(
     args: list[str], env: dict[str, str], code: int, words: str, daemons: Daemons
 ) -> None:
-    done = daemons.run("worker", "start", "--queue-id", "default", "-d", *args, check=False, **env)
+    done = daemons.run("worker", "start", "--queue-id", "default", "-d", *args, check=False, timeout=120, **env)
     assert done.returncode == code
     assert words in done.stderr.splitlines()[-1] and done.stdout == ""
     assert not daemons.processes() and not list(daemons.workers.rglob("worker.pid"))

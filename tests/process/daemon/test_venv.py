@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,22 +57,36 @@ def test_it_is_made_offline_from_the_running_installation(home: Home, monkeypatc
     assert again == python and said == []  # warm: nothing to say, no process started
 
 
+def _another_python(venv: Path) -> None:
+    (venv / "bin" / "python").unlink()
+    (venv / "bin" / "python").symlink_to("/nowhere/python")
+
+
+def _a_file(venv: Path) -> None:
+    shutil.rmtree(venv)
+    venv.write_text("a file")
+
+
+def _a_dangling_link(venv: Path) -> None:
+    shutil.rmtree(venv)
+    venv.symlink_to("/nowhere")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda v: shutil.rmtree(v),
+        shutil.rmtree,
         lambda v: (v / "bin" / "python").unlink(),
         lambda v: (v / ".kubiya.json").write_text("{"),
         lambda v: next(v.rglob("kubiya-worker.pth")).unlink(),
         lambda v: shutil.rmtree(v / "lib"),
-        lambda v: ((v / "bin" / "python").unlink(), (v / "bin" / "python").symlink_to("/nowhere/python")),
-        lambda v: (shutil.rmtree(v), v.write_text("a file")),
-        lambda v: (shutil.rmtree(v), v.symlink_to("/nowhere")),
+        _another_python,
+        _a_file,
+        _a_dangling_link,
     ],
 )
-def test_what_is_broken_is_healed(damage: object, home: Home) -> None:
+def test_what_is_broken_is_healed(damage: Callable[[Path], object], home: Home) -> None:
     ensure(home)
-    assert callable(damage)
     damage(home.venv)
     python, _ = ensure(home)
     assert worker_version(python)

@@ -116,7 +116,8 @@ def test_a_killed_server_ends_it_with_one_line_and_nothing_left(tmp_path: Path, 
 @pytest.mark.slow
 def test_a_temporal_that_runs_already_is_used(tmp_path: Path, started: list[Dev]) -> None:
     first_home, second_home = tmp_path / "one", tmp_path / "two"
-    first_home.mkdir(), second_home.mkdir()
+    first_home.mkdir()
+    second_home.mkdir()
     first = Dev(first_home, "--ephemeral", "--queue-id", "mine").ready()
     started.append(first)
     second = Dev(second_home, "--temporal-address", first.facts["temporal_address"], "--ephemeral").ready()

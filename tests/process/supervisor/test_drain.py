@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.support.supervised import Supervised, runs, until
 
-DRAINS = {"drains": "SIGQUIT", "grace_period": 0.2, "kill_after": 0.2}
+DRAINS: dict[str, Any] = {"drains": "SIGQUIT", "grace_period": 0.2, "kill_after": 0.2}
 LONG = "finish:600"
 
 
@@ -83,7 +84,7 @@ def test_a_child_may_drain_by_itself(tmp_path: Path) -> None:
 
 
 def test_a_drain_between_two_starts_is_the_end(tmp_path: Path) -> None:
-    waits = {"backoff_first": 10_000, "backoff_longest": 10_000}
+    waits: dict[str, Any] = {"backoff_first": 10_000, "backoff_longest": 10_000}
     with Supervised(tmp_path, "exit:1", **DRAINS, **waits) as supervised:
         until(lambda: supervised.state().get("state") == "backing_off")
         supervised.signal(signal.SIGQUIT)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -156,7 +157,7 @@ def test_a_crash_of_the_interpreter_after_a_stop_is_no_crash(tmp_path: Path) -> 
 
 
 def test_the_restart_comes_when_the_delay_is_over(tmp_path: Path) -> None:
-    fields = {"backoff_first": 3.0, "backoff_longest": 3.0}
+    fields: dict[str, Any] = {"backoff_first": 3.0, "backoff_longest": 3.0}
     with Supervised(tmp_path, f"once:{tmp_path}/flag", "exit:1", "ready", "wait", **fields) as it:
         promised = until(lambda: it.state().get("next_start"))
         it.ready()
@@ -167,7 +168,7 @@ def test_the_restart_comes_when_the_delay_is_over(tmp_path: Path) -> None:
 
 def test_a_crashed_child_is_back_within_100_ms_of_the_delays_end(tmp_path: Path) -> None:
     """S7. Of a dozen crashes some have to: a busy machine may hold most up, a supervisor that sleeps too long all."""
-    fields = {"backoff_first": 0.3, "backoff_longest": 0.3, "give_up_after": 12}
+    fields: dict[str, Any] = {"backoff_first": 0.3, "backoff_longest": 0.3, "give_up_after": 12}
     with Supervised(tmp_path, "exit:1", **fields) as it:
         assert it.ended() == 1
         delays = [
@@ -195,7 +196,7 @@ def test_sighup_replaces_the_child_and_nothing_else(tmp_path: Path) -> None:
 
 def test_sighup_ends_the_wait_for_the_next_start(tmp_path: Path) -> None:
     flag = tmp_path / "flag"
-    waits = {"backoff_first": 10_000, "backoff_longest": 10_000}
+    waits: dict[str, Any] = {"backoff_first": 10_000, "backoff_longest": 10_000}
     with Supervised(tmp_path, f"once:{flag}", "exit:1", "ready", "wait", **waits) as supervised:
         until(lambda: supervised.state().get("state") == "backing_off")
         supervised.signal(signal.SIGHUP)
@@ -221,7 +222,7 @@ def test_sigusr1_reopens_the_log(tmp_path: Path) -> None:
 
 @ALL_WAYS
 def test_a_second_sigterm_forces_before_the_grace_period_is_over(tmp_path: Path, portable: bool) -> None:
-    fields = {"grace_period": 60, "portable": portable}
+    fields: dict[str, Any] = {"grace_period": 60, "portable": portable}
     with Supervised(tmp_path, "stubborn", "spawn:stubborn", "ready", "wait", **fields) as supervised:
         worker, tool = supervised.ready()["worker_pid"], supervised.spawned()
         supervised.signal(signal.SIGTERM)
@@ -240,7 +241,7 @@ def test_a_second_sigterm_forces_before_the_grace_period_is_over(tmp_path: Path,
 
 @ALL_WAYS
 def test_a_stop_escalates_when_the_grace_period_is_over(tmp_path: Path, portable: bool) -> None:
-    fields = {"grace_period": 0.2, "kill_after": 0.3, "portable": portable}
+    fields: dict[str, Any] = {"grace_period": 0.2, "kill_after": 0.3, "portable": portable}
     with Supervised(tmp_path, "stubborn", "ready", "wait", **fields) as supervised:
         supervised.ready()
         supervised.signal(signal.SIGINT)
@@ -276,8 +277,8 @@ def test_the_environment_is_inherited_and_added_to(tmp_path: Path) -> None:
         tmp_path, *steps, "ready", "wait", environ=environ, env={"ADDED": "y"}, unset=["TAKEN"], watchdog=7
     ) as supervised:
         pid = supervised.ready()["pid"]
-        for line in ("SECRET=hunter2", "ADDED=y", "TAKEN=None", "WATCHDOG_USEC=7000000", "SUPERVISOR_DEATH_FD=3"):
-            until(lambda line=line: line in supervised.text().splitlines())
+        seen = {"SECRET=hunter2", "ADDED=y", "TAKEN=None", "WATCHDOG_USEC=7000000", "SUPERVISOR_DEATH_FD=3"}
+        until(lambda: seen <= set(supervised.text().splitlines()))
         assert "hunter2" not in " ".join(psutil.Process(pid).cmdline()) + supervised.state_file.read_text()
 
 

@@ -19,6 +19,7 @@ import pytest
 
 from kubiya_worker.support.check import leaks
 from tests.support.daemon import Daemons
+from tests.support.small_disk import small_disk
 from tests.support.stack import Stack, wait_until
 
 pytestmark = pytest.mark.timeout(400)
@@ -145,12 +146,7 @@ def test_a_host_with_nothing_but_broken_files(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_line_and_nothing_is_left(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4k", "none", str(disk)]
-    if sys.platform != "linux" or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("no tmpfs may be mounted here")
-    try:
+    with small_disk(tmp_path / "disk", "4k") as disk:
         (disk / "filler").write_bytes(b"x" * 4096)
         env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[3])}
         argv = [sys.executable, "-m", "kubiya_worker.cli.main", "worker", "support-bundle", "-o", str(disk)]
@@ -158,5 +154,3 @@ def test_a_full_disk_is_one_line_and_nothing_is_left(tmp_path: Path) -> None:
         assert done.returncode == 75
         assert "No space left on device" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
         assert [path.name for path in disk.iterdir()] == ["filler"]
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -76,7 +76,11 @@ def test_the_configuration_is_honoured(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.md").write_text("text")
     (tmp_path / "data" / "a.key").write_text("text")
-    only = {"base_dir": str(tmp_path / "data"), "allowed_extensions": ["md", ".TXT"], "max_file_size": 10}
+    only: dict[str, Any] = {
+        "base_dir": str(tmp_path / "data"),
+        "allowed_extensions": ["md", ".TXT"],
+        "max_file_size": 10,
+    }
     assert call(tmp_path, "read_file", {"path": "a.md"}, **only).output == "text"
     assert "only files with" in str(call(tmp_path, "read_file", {"path": "a.key"}, **only).error)
     assert call(tmp_path, "search_files", {"text": "text"}, **only).output == "a.md:1: text"

@@ -97,12 +97,13 @@ def test_a_local_proxy_s_models_are_served_where_its_file_says(stack: Stack, tmp
 """
         )
         queue = stack.queue("of-a-proxy")
-        told = {
-            "KUBIYA_ENABLE_LOCAL_PROXY": "true",
-            "KUBIYA_PROXY_CONFIG_FILE": str(path),
-            "KEY_OF_ONE": "sk-key-of-one",
-        }
-        worker = stack.worker(queue, OPENAI_BASE_URL="http://127.0.0.1:1", **told)
+        worker = stack.worker(
+            queue,
+            OPENAI_BASE_URL="http://127.0.0.1:1",
+            KUBIYA_ENABLE_LOCAL_PROXY="true",
+            KUBIYA_PROXY_CONFIG_FILE=str(path),
+            KEY_OF_ONE="sk-key-of-one",
+        )
         for model, endpoint, upstream, key in (
             ("small", one, "gpt-4o-mini", "sk-key-of-one"),
             ("own", two, "llama-3", "sk-key-of-two"),

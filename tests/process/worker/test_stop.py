@@ -27,7 +27,7 @@ class Running:
         name = f"q-{uuid.uuid4().hex[:8]}"
         self.stack, self.gate, self.pid_file = stack, folder / f"{name}-gate", folder / f"{name}-pid"
         self.queue = stack.queue(name)
-        self.worker = stack.worker(self.queue, **env)
+        self.worker = stack.worker(self.queue, ready=True, **env)
         command = f"sh -c 'echo $$ > {self.pid_file}; until [ -e {self.gate} ]; do sleep 0.05; done; echo finished'"
         steps = [{"tools": [{"name": "shell", "arguments": {"command": command}}]}, {"text": "all done"}]
         agent = stack.agent(f"agent-{name}", skills=[SHELL])

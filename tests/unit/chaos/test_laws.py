@@ -46,14 +46,30 @@ def again(seen: Evidence, step: int = 1, at: float = 4.0, pid: int | None = 8) -
     seen.requests.insert(step + 1, Request("t1", step, pid, at, at + 0.5))
 
 
-def unknown(seen: Evidence, ran: bool = True) -> None:
+def unknown(seen: Evidence) -> None:
     seen.executions[0].log[2].outcome = "unknown"
-    if not ran:
-        del seen.runs[0]
+
+
+def never_ran(seen: Evidence) -> None:
+    """Unknown, and it was not begun."""
+    unknown(seen)
+    del seen.runs[0]
 
 
 def hit(kind: str = "killed", pid: int = 7, at: float = 3.2, until: float = 3.2) -> Hit:
     return Hit(1, kind, pid, at, until)
+
+
+def hits(kind: str = "killed", pid: int = 7, at: float = 3.2, until: float = 3.2) -> Change:
+    return lambda seen: seen.hits.append(hit(kind, pid, at, until))
+
+
+def all_of(*changes: Change) -> Change:
+    def change(seen: Evidence) -> None:
+        for each in changes:
+            each(seen)
+
+    return change
 
 
 def standing_still(seen: Evidence, seconds: float, kind: str = "stopped") -> None:
@@ -79,30 +95,30 @@ BREACHES: list[tuple[str, str, Change]] = [
     ("all_end", "another answer", lambda s: setattr(s.executions[0], "response", "Done. Done.")),
     ("finished_models_stay", "an earlier step", lambda s: s.requests.append(Request("t1", 0, 7, 5.8, 5.9))),
     ("finished_models_stay", "after the end", lambda s: s.requests.append(Request("t1", 2, 7, 6.5, 6.9))),
-    ("models_repeat_for_a_reason", "no fault", lambda s: again(s)),
-    ("models_repeat_for_a_reason", "another worker was hit", lambda s: (again(s), s.hits.append(hit(pid=9)))),
+    ("models_repeat_for_a_reason", "no fault", again),
+    ("models_repeat_for_a_reason", "another worker was hit", all_of(again, hits(pid=9))),
     (
         "models_repeat_for_a_reason",
         "hit before it had the call",
-        lambda s: (again(s), s.hits.append(hit(at=1.0, until=1.0))),
+        all_of(again, hits(at=1.0, until=1.0)),
     ),
-    ("models_repeat_for_a_reason", "hit after it", lambda s: (again(s), s.hits.append(hit(at=4.1, until=4.1)))),
+    ("models_repeat_for_a_reason", "hit after it", all_of(again, hits(at=4.1, until=4.1))),
     (
         "models_repeat_for_a_reason",
         "one fault for two",
-        lambda s: (again(s, pid=7), again(s, at=4.2), s.hits.append(hit(until=4.1))),
+        all_of(lambda s: again(s, pid=7), lambda s: again(s, at=4.2), hits(until=4.1)),
     ),
     ("models_repeat_for_a_reason", "stopped too shortly", lambda s: standing_still(s, 5.0)),
     ("models_repeat_for_a_reason", "Temporal away too shortly", lambda s: standing_still(s, 5.0, "temporal")),
     (
         "tools_repeat_for_a_reason",
         "a look again when it was over",
-        lambda s: (s.runs.append(Run("t1", LOOK, "look", 8, 3.4)), s.hits.append(hit())),
+        all_of(lambda s: s.runs.append(Run("t1", LOOK, "look", 8, 3.4)), hits()),
     ),
     (
         "tools_repeat_for_a_reason",
         "unknown, it ran, Temporal away too shortly",
-        lambda s: (unknown(s), s.hits.append(hit("temporal", 0, 2.0, 2.5))),
+        all_of(unknown, hits("temporal", 0, 2.0, 2.5)),
     ),
     ("tools_run_once", "twice", lambda s: s.runs.append(s.runs[0])),
     ("tools_run_once", "never, and said to have succeeded", lambda s: s.runs.pop(0)),
@@ -111,12 +127,12 @@ BREACHES: list[tuple[str, str, Change]] = [
     ("tools_repeat_for_a_reason", "a look again", lambda s: s.runs.append(Run("t1", LOOK, "look", 8, 2.5))),
     ("tools_repeat_for_a_reason", "a look that failed", lambda s: setattr(s.executions[0].log[3], "outcome", "failed")),
     ("tools_repeat_for_a_reason", "a look never made", lambda s: s.runs.pop(1)),
-    ("tools_repeat_for_a_reason", "unknown, no fault", lambda s: unknown(s)),
-    ("tools_repeat_for_a_reason", "unknown, no fault, no run", lambda s: unknown(s, ran=False)),
+    ("tools_repeat_for_a_reason", "unknown, no fault", unknown),
+    ("tools_repeat_for_a_reason", "unknown, no fault, no run", never_ran),
     (
         "tools_repeat_for_a_reason",
         "unknown, another worker",
-        lambda s: (unknown(s), s.hits.append(hit(pid=9, at=2.0, until=2.0))),
+        all_of(unknown, hits(pid=9, at=2.0, until=2.0)),
     ),
     ("approvals_hold", "before the yes", lambda s: setattr(s.runs[2], "at", 3.9)),
     ("approvals_hold", "nobody was asked", lambda s: s.executions[0].approved.clear()),
@@ -134,7 +150,11 @@ BREACHES: list[tuple[str, str, Change]] = [
     ("losses_are_told", "the last line", lambda s: s.log.numbers[7].remove(3)),
     ("losses_are_told", "all lines", lambda s: s.log.numbers.clear()),
     ("losses_are_told", "a line twice", lambda s: s.log.numbers[7].append(3)),
-    ("losses_are_told", "more than was told", lambda s: (s.log.numbers.clear(), setattr(s.log, "told", 2))),
+    (
+        "losses_are_told",
+        "more than was told",
+        all_of(lambda s: s.log.numbers.clear(), lambda s: setattr(s.log, "told", 2)),
+    ),
     ("files_agree", "a file", lambda s: s.files[1].append("worker.pid says 1")),
     ("nothing_is_left", "a process", lambda s: s.left[1].append("41 sleep")),
     ("the_clock_was_stepped", "not seen", lambda s: s.clock[1].append("fault 3")),
@@ -151,32 +171,35 @@ def test_a_breach_is_seen(law: str, change: Change) -> None:
 
 
 ALLOWED: list[tuple[str, Change]] = [
-    ("its worker was killed", lambda s: (again(s), s.hits.append(hit()))),
+    ("its worker was killed", all_of(again, hits())),
     (
         "its worker was killed; the kernel had forgotten the connection",
-        lambda s: (again(s), setattr(s.requests[1], "pid", None), s.hits.append(hit())),
+        all_of(again, lambda s: setattr(s.requests[1], "pid", None), hits()),
     ),
     ("Temporal was away for long", lambda s: standing_still(s, 12.0, "temporal")),
     (
         "unknown, lost on its way to the worker while Temporal was away",
-        lambda s: (unknown(s, ran=False), s.hits.append(hit("temporal", 0, 2.0, 2.5))),
+        all_of(never_ran, hits("temporal", 0, 2.0, 2.5)),
     ),
     ("its worker stood still for long", lambda s: standing_still(s, 12.0)),
     (
         "a look, its worker was killed",
-        lambda s: (s.runs.append(Run("t1", LOOK, "look", 8, 2.5)), s.hits.append(hit(at=2.2, until=2.2))),
+        all_of(lambda s: s.runs.append(Run("t1", LOOK, "look", 8, 2.5)), hits(at=2.2, until=2.2)),
     ),
-    ("unknown, its worker was killed", lambda s: (unknown(s), s.hits.append(hit(at=2.0, until=2.0)))),
+    ("unknown, its worker was killed", all_of(unknown, hits(at=2.0, until=2.0))),
     (
         "unknown and never begun, the worker was killed",
-        lambda s: (unknown(s, ran=False), s.hits.append(hit(at=2.0, until=2.0))),
+        all_of(never_ran, hits(at=2.0, until=2.0)),
     ),
     (
         "failed, its process was killed",
-        lambda s: (setattr(s.executions[0].log[2], "outcome", "failed"), s.killed_calls.add(SHELL)),
+        all_of(lambda s: setattr(s.executions[0].log[2], "outcome", "failed"), lambda s: s.killed_calls.add(SHELL)),
     ),
-    ("a loss that is told", lambda s: (s.log.numbers[7].remove(2), setattr(s.log, "told", 1))),
-    ("the last lines when nobody was there to read", lambda s: (s.log.numbers[7].remove(3), s.unread.add(7))),
+    ("a loss that is told", all_of(lambda s: s.log.numbers[7].remove(2), lambda s: setattr(s.log, "told", 1))),
+    (
+        "the last lines when nobody was there to read",
+        all_of(lambda s: s.log.numbers[7].remove(3), lambda s: s.unread.add(7)),
+    ),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kubiya_worker.doctor import brief, host
+from kubiya_worker.doctor import brief
 
 
 def test_a_host_that_is_well_says_nothing(tmp_path: Path) -> None:
@@ -22,7 +23,7 @@ def test_a_host_that_is_well_says_nothing(tmp_path: Path) -> None:
 )
 def test_a_disk_that_is_full_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, says: str) -> None:
     usage: Any = shutil_usage(free)
-    monkeypatch.setattr(host.shutil, "disk_usage", lambda place: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage)
     (line,) = brief.faults(tmp_path)
     assert line.startswith(f"{says} {tmp_path}. ")
 

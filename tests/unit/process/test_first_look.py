@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,7 +51,7 @@ def test_a_clock_that_is_right_is_not(skew: float | None) -> None:
 
 
 def test_the_first_answer_tells_the_time() -> None:
-    assert wire._skew("Thu, 01 Jan 1970 00:00:00 GMT") == pytest.approx(wire.time.time(), abs=5)
+    assert wire._skew("Thu, 01 Jan 1970 00:00:00 GMT") == pytest.approx(time.time(), abs=5)
     assert wire._skew(None) is None and wire._skew("yesterday") is None
 
 
@@ -69,7 +70,11 @@ def test_a_model_that_the_endpoint_does_not_list_is_told_with_the_nearest() -> N
 
 def test_the_check_can_be_skipped() -> None:
     with _models("gpt-4o") as endpoint:
-        given = {"model_override": "other", "openai_base_url": endpoint.url, "skip_model_validation": True}
+        given: dict[str, Any] = {
+            "model_override": "other",
+            "openai_base_url": endpoint.url,
+            "skip_model_validation": True,
+        }
         assert _look(**given) == [] and not endpoint.seen
 
 
@@ -87,7 +92,7 @@ def test_a_proxy_s_list_is_compared_without_asking_anybody() -> None:
     proxy = (
         '{"model_list": [{"model_name": "small", "litellm_params": {"model": "x", "api_base": "http://127.0.0.1:1"}}]}'
     )
-    given = {"enable_local_proxy": True, "proxy_config_json": proxy}
+    given: dict[str, Any] = {"enable_local_proxy": True, "proxy_config_json": proxy}
     assert _look(model_override="small", **given) == []
     (said,) = _look(model_override="smal", **given)
     assert (said["event"], said["near"]) == ("model.unknown", "small")

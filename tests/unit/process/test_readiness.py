@@ -10,7 +10,8 @@ import pytest
 from temporalio.service import RPCError, RPCStatusCode
 
 from kubiya_worker.process import readiness
-from kubiya_worker.process.readiness import ACTIVITY, STALE, WORKFLOW, Sight, watch
+from kubiya_worker.process.polls import ACTIVITY, WORKFLOW
+from kubiya_worker.process.readiness import STALE, Sight, watch
 
 BOTH = {WORKFLOW: 1000.0, ACTIVITY: 1000.0}
 

@@ -171,7 +171,7 @@ class FullDisk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room = 0
         self._write = os.write
-        monkeypatch.setattr(logfile.os, "write", self)
+        monkeypatch.setattr(os, "write", self)
 
     def __call__(self, descriptor: int, data: bytes) -> int:
         if not self.room:

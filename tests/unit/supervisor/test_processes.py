@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,8 @@ def test_both_tables_know_this_process(table: Table) -> None:
 def test_each_part_alone_tells_a_stranger(table: Table, part: str) -> None:
     mine = me(table)
     prefix = getattr(mine, part).partition(":")[0]
-    assert processes.mismatch(replace(mine, **{part: f"{prefix}:1"}), table) != ""
+    change: dict[str, Any] = {part: f"{prefix}:1"}
+    assert processes.mismatch(replace(mine, **change), table) != ""
 
 
 def test_a_file_from_a_portable_run_is_read_the_portable_way() -> None:

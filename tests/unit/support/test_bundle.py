@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import tarfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_a_disk_that_is_full_is_one_line_and_nothing_is_left(tmp_path: Path, mon
     def full(_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(bundle.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(TemporaryFailure, match="does not fit"):
         bundle.write(tmp_path / "out.tar.gz", _packed(str, Part("a", "a", lambda: "a")), [])
     assert list(tmp_path.iterdir()) == []
@@ -113,7 +114,7 @@ def test_a_log_is_its_last_whole_lines_across_rotations(tmp_path: Path) -> None:
 def test_what_is_no_regular_file_is_never_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "worker.log")
     (tmp_path / "folder").mkdir()
-    for make in (lambda: parts.last(tmp_path / "worker.log", 99), lambda: parts.content(tmp_path / "worker.log")):
+    for make in (partial(parts.last, tmp_path / "worker.log", 99), partial(parts.content, tmp_path / "worker.log")):
         with pytest.raises(parts.Absent, match="not a file"):
             make()
     with pytest.raises(parts.Absent, match="not a file"):

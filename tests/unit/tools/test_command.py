@@ -33,7 +33,7 @@ def test_quoting_is_that_of_a_shell(line: str, argv: list[str]) -> None:
     assert list(command.split(line).argv) == argv
 
 
-@given(st.lists(st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",))), min_size=1))
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1))
 def test_quoted_words_come_back_as_they_were(words: list[str]) -> None:
     assert list(command.split("x " + shlex.join(words)).argv) == ["x", *words]
 

@@ -378,7 +378,8 @@ def test_images_that_a_pattern_allows(pattern: str, image: str) -> None:
     ],
 )
 def test_what_reaches_the_host_is_seen(change: dict[str, Any], reason: str) -> None:
-    volumes = {"data": {"Options": None}, "sly": {"Options": {"type": "none", "o": "bind", "device": "/etc"}}}
+    bound = {"type": "none", "o": "bind", "device": "/etc"}
+    volumes: dict[str, dict[str, Any]] = {"data": {"Options": None}, "sly": {"Options": bound}}
     assert docker_policy.reach(Limits(), WEB, volumes) == []
     (said,) = docker_policy.reach(Limits(local=False), {**WEB, **change}, volumes)
     assert reason in said

@@ -34,7 +34,7 @@ def base(tmp_path: Path) -> Iterator[Path]:
     for name in ("sub/same.txt", "sub/deep/same.txt", "sub/deep/deeper/same.txt", ".kubiya/dev/env", "sub/.kubiya/key"):
         (base / name).parent.mkdir(parents=True, exist_ok=True)
         (base / name).write_text(SECRET if ".kubiya" in name else INSIDE)
-    links = {
+    links: dict[str, str | Path] = {
         "link_to_secret": outside / "secret.txt",
         "link_to_outside": "../outside",
         "link_to_root": "/",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from temporalio import workflow
 
 from kubiya_worker.protocol import names
 from kubiya_worker.workflows import team, wires
@@ -31,7 +32,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, Any]]:
         pass
 
     monkeypatch.setattr(wires, "signal", signal)
-    monkeypatch.setattr(team.workflow, "time", lambda: 0.0)
+    monkeypatch.setattr(workflow, "time", lambda: 0.0)
     monkeypatch.setattr(team.TeamLoop, "_later", run)
     monkeypatch.setattr(team.TeamLoop, "_show_waiting", nothing)
     return told
@@ -41,7 +42,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, Any]]:
 def test_the_answer_reaches_the_member_that_asked(sent: list[tuple[str, str, Any]], answer_first: bool) -> None:
     """An inner team passes the question up by a signal of its own, so a fast person can be first."""
     loop = team.TeamLoop()
-    steps = [lambda: loop.member_waits(QUESTION), lambda: loop.resolve_approval(ANSWER)]
+    steps: list[Callable[[], None]] = [lambda: loop.member_waits(QUESTION), lambda: loop.resolve_approval(ANSWER)]
     for step in reversed(steps) if answer_first else steps:
         step()
     assert sent == [("member-1", names.RESOLVE_APPROVAL, ANSWER)]
