@@ -40,7 +40,7 @@ def lines(found: Found, paint: Paint, ago: str) -> list[str]:
         tasks = [f"{found.says.get(f'{name}_tasks')} {word}" for name, word in TASKS]
         row("tasks", ", ".join(tasks))
     row("restarts", str(found.restarts) if found.restarts else "")
-    if not found.alive:
+    if found.exit_code is not None:
         row("exit code", f"{found.exit_code}{', out of memory' if found.out_of_memory else ''}")
     row("log", f"kubiya worker logs --queue-id {found.queue} -f, or: docker logs -f {found.name}")
     return shown

@@ -87,7 +87,7 @@ def start(
     if found.deployment_type == "docker":
         from kubiya_worker.launch import docker
 
-        return docker.run(found, detach=found.daemon_mode, say=_say)
+        return docker.run(found, detach=found.daemon_mode, wait=0.0 if no_wait else wait_timeout, say=_say)
     for fault in brief.faults(Path("~/.kubiya")):
         _say(fault)
     if found.daemon_mode:

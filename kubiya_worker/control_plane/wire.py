@@ -154,7 +154,7 @@ def detail_of(told: dict[str, Any]) -> str:
     """What the server says is wrong, in one line (PROTOCOL A.1)."""
     detail = told.get("detail")
     if isinstance(detail, dict):
-        detail = " ".join(str(detail[k]) for k in ("message", "hint") if detail.get(k))
+        detail = ". ".join(str(detail[k]).removesuffix(".") for k in ("message", "hint") if detail.get(k))
     elif isinstance(detail, list):
         detail = "; ".join(f"{'.'.join(map(str, d.get('loc', ())))}: {d.get('msg')}" for d in detail)
     return str(detail or "")[:500]

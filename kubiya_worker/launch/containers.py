@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from kubiya_worker.errors import Unavailable
-from kubiya_worker.launch.docker import LABEL, QUEUE_LABEL, STATUS_FILE, STOP_SLACK
+from kubiya_worker.launch.docker import LABEL, QUEUE_LABEL, STATUS_FILE, STOP_SLACK, polls
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -27,7 +27,6 @@ ANSWERS_WITHIN: Final = 5.0  # seconds: a list must not wait for an engine that 
 ENGINE_TIMEOUT: Final = 60.0
 GRACE: Final = 30.0  # seconds, where the container does not say
 SOCKET: Final = "/var/run/docker.sock"
-READY_FILE: Final = "/tmp/worker-ready"  # noqa: S108 - inside the container
 LARGEST: Final = 65_536  # bytes of a file that is one secret
 LIVING: Final = ("running", "restarting", "paused")
 
@@ -194,7 +193,7 @@ def restart(found: Found, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             container.reload()
-            if container.status == "running" and _polls(container):
+            if container.status == "running" and polls(container):
                 return True
             time.sleep(0.2)
         return False
@@ -263,7 +262,7 @@ def _facts(container: Container) -> Found:
         out_of_memory=bool(about.get("OOMKilled")),
         restarts=int(container.attrs.get("RestartCount") or 0),
         health=str((about.get("Health") or {}).get("Status") or ""),
-        polling=_polls(container) if running else None,
+        polling=polls(container) if running else None,
         grace=_seconds(environ.get("KUBIYA_GRACE_PERIOD")),
         says=_says(container) if running else {},
     )
@@ -279,16 +278,6 @@ def _says(container: Container) -> dict[str, Any]:
     except (APIError, OSError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}
-
-
-def _polls(container: Container) -> bool | None:
-    """The ready file is there only while Temporal says that it polls. None when nobody can look."""
-    from docker.errors import APIError
-
-    try:
-        return bool(container.exec_run(["cat", READY_FILE]).exit_code == 0)
-    except (APIError, OSError):
-        return None
 
 
 def _stamp(text: object) -> str:

@@ -19,7 +19,15 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from kubiya_worker.errors import ConfigurationError, NotAllowed, TemporaryFailure, Unavailable, WorkerError
+from kubiya_worker.errors import (
+    ConfigurationError,
+    NotAllowed,
+    TemporaryFailure,
+    Unavailable,
+    UsageError,
+    WorkerError,
+)
+from kubiya_worker.launch.container_start import Watch, until_it_polls
 from kubiya_worker.payloads.converter import KEYS_VARIABLE
 from kubiya_worker.payloads.keys import KeyRing
 from kubiya_worker.settings import Settings
@@ -36,6 +44,7 @@ CREATOR_LABEL: Final = "kubiya.created-by"
 USER: Final = 1000  # of the image
 SECRETS: Final = "/run/kubiya"  # a volume: the root file system is read-only
 STATUS_FILE: Final = "/tmp/worker-status.json"  # noqa: S108 - inside the container
+READY_FILE: Final = "/tmp/worker-ready"  # noqa: S108 - the same
 STOP_SLACK: Final = 10  # seconds over the worker's grace period before the engine kills
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
@@ -63,8 +72,10 @@ TOLD: Final = {
 Say = Callable[[str], None]
 
 
-def run(settings: Settings, *, detach: bool, say: Say) -> int:
-    """The worker's exit code; with `detach` 0 once the container runs. Raises WorkerError with the remedy."""
+def run(settings: Settings, *, detach: bool, wait: float, say: Say) -> int:
+    """The worker's exit code. With `detach` 0 once it polls, or runs where `wait` is 0 (seconds); what the worker ended
+    with for good is raised. Raises WorkerError with the remedy.
+    """
     for line in of_this_host(settings):
         say(line)
     files = {**secrets_of(settings), **files_of(settings)}
@@ -73,12 +84,16 @@ def run(settings: Settings, *, detach: bool, say: Say) -> int:
         _have_image(client, settings, say)
         _refuse_second(client, settings.queue_id)
         container = _create(client, settings, detach=detach)
+        watch = Watch(container, wait) if detach and wait else None
         try:
             container.put_archive(SECRETS, _archive(files))
             container.start()
         except BaseException:
             container.remove(force=True, v=True)
             raise
+        if watch:
+            until_it_polls(container, watch, wait, polls, say)
+            say(f"ready: it polls the queue {settings.queue_id} (container {container.name})")
         if detach:
             say(f"container {container.name} runs; follow it with: docker logs -f {container.name}")
             return 0
@@ -112,6 +127,16 @@ def connect() -> DockerClient:
             f"No Docker engine answers at {address}", remedy="Start one (systemctl start docker), or set DOCKER_HOST"
         ) from error
     return client
+
+
+def polls(container: Container) -> bool | None:
+    """The ready file is there only while Temporal says that it polls. None when nobody can look."""
+    from docker.errors import APIError
+
+    try:
+        return bool(container.exec_run(["cat", READY_FILE]).exit_code == 0)
+    except (APIError, OSError):
+        return None
 
 
 def containers(client: DockerClient, queue_id: str | None = None) -> list[Container]:
@@ -267,7 +292,7 @@ def _refuse_second(client: DockerClient, queue_id: str) -> None:
         if container.status in ("running", "restarting", "paused"):
             raise TemporaryFailure(
                 f"A worker for queue {queue_id!r} runs already in the container {container.name}",
-                remedy=f"Use it, or stop it: docker rm -f {container.name}",
+                remedy=f"Use it, or stop it: kubiya worker stop --queue-id {queue_id}",
             )
         container.remove(v=True)
 
@@ -307,7 +332,11 @@ def _explained(error: Exception, settings: Settings) -> WorkerError:
             f"The image {settings.image_reference} is for another processor than this one ({platform.machine()})",
             remedy="Use an image that is built for it",
         )
-    return Unavailable(f"The Docker engine says: {text}")
+    if "invalid reference format" in text:
+        return UsageError(
+            f"{settings.image_reference!r} is not an image's name and tag", remedy="Check --image and --image-tag"
+        )
+    return Unavailable(f"The Docker engine says: {text}", remedy="docker info, and the engine's own log, say more")
 
 
 def _api_error() -> type[Exception]:

@@ -138,6 +138,40 @@ def test_detached_it_stays_and_a_second_one_is_refused(host: str, stack: Stack) 
     assert state(host)["State"]["Running"]
 
 
+def test_detached_it_is_ready_when_the_command_is_over(host: str, stack: Stack) -> None:
+    first = start(host, stack, "-d")
+    assert first.wait(90) == 0, first.lines
+    assert any("ready: it polls the queue default" in line for line in first.lines), first.lines
+    assert json.loads(kubiya(host, stack, "worker", "status", "--json").stdout)["polling"] is True
+
+
+def test_what_no_restart_mends_is_told_and_leaves_no_container(host: str, stack: Stack) -> None:
+    """The engine would start it again for ever; `-d` ends as it does without Docker."""
+    argv = [
+        "worker",
+        "start",
+        "--type=docker",
+        "--image",
+        engine.IMAGE,
+        "--image-tag",
+        engine.TAG,
+        "--pull=false",
+        "-d",
+    ]
+    for queue, key, code, said in (
+        ("default", "kby_wrong", 77, "refuses the API key"),
+        ("nowhere", stack.key, 78, "The queue 'nowhere' is not known"),
+    ):
+        done = kubiya(host, stack, *argv, "--queue-id", queue, KUBIYA_API_KEY=key)
+        assert done.returncode == code and said in done.stderr.splitlines()[-1], done
+        assert engine.docker(host, "ps", "-aq").stdout == ""
+
+
+def test_an_image_that_can_be_none_is_a_wrong_command_line(host: str, stack: Stack) -> None:
+    done = kubiya(host, stack, "worker", "start", "--queue-id=default", "--type=docker", "--image", "Bad Image")
+    assert done.returncode == 64 and "is not an image's name and tag. Check --image" in done.stderr, done
+
+
 def kubiya(host: str, stack: Stack, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **stack.worker_environment(), "DOCKER_HOST": host, **env}
     argv = [sys.executable, "-m", "kubiya_worker.cli.main", *arguments]

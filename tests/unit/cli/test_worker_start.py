@@ -24,7 +24,7 @@ Asked = tuple[Settings, bool]
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> list[Asked]:
     found: list[Asked] = []
 
-    def run(settings: Settings, *, detach: bool, say: Any) -> int:
+    def run(settings: Settings, *, detach: bool, wait: float, say: Any) -> int:
         found.append((settings, detach))
         return 0
 

@@ -1,0 +1,86 @@
+"""A container that has just been started in the background: until its worker polls, or has ended for good.
+
+The engine starts a container again whatever it ended with. A wrong key, queue or setting is not mended by that, so such
+a container is removed, and `kubiya worker start -d` ends as it would without Docker.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Final
+
+from kubiya_worker.errors import EX_OK, EXIT_CODES, TemporaryFailure, WorkerError
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+WORKER_SAYS: Final = "kubiya worker: "  # how its last word begins (process/main.py)
+FOR_GOOD: Final = frozenset(each.code for each in EXIT_CODES if each.again == "no" and each.code != EX_OK)
+LOOK_EVERY: Final = 0.25  # seconds
+LAST_LINES: Final = 20
+
+
+class Watch:
+    """Tells of each end of a container, from before it is started on."""
+
+    def __init__(self, container: Container, timeout: float) -> None:
+        self._container, self._timeout = container, timeout
+        self._ends: SimpleQueue[int] = SimpleQueue()
+        self._begin()
+
+    def _begin(self) -> None:
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        from docker.errors import APIError
+
+        try:
+            told = self._container.wait(timeout=self._timeout, condition="next-exit")
+            self._ends.put(int(told["StatusCode"]))
+        except (APIError, OSError):  # the time is up, or the container is gone
+            pass
+
+    def next(self, timeout: float) -> int | None:
+        """The exit code, or None when it has not ended within `timeout` seconds."""
+        try:
+            code = self._ends.get(timeout=timeout)
+        except Empty:
+            return None
+        self._begin()
+        return code
+
+
+def until_it_polls(
+    container: Container,
+    watch: Watch,
+    wait: float,
+    polls: Callable[[Container], bool | None],
+    say: Callable[[str], None],
+) -> None:
+    """Raises WorkerError with the exit code of a worker that ended for good, TemporaryFailure when the time is up."""
+    deadline = time.monotonic() + wait
+    while time.monotonic() < deadline:
+        code = watch.next(LOOK_EVERY)
+        if code in FOR_GOOD:
+            error = failed(code, container.logs(tail=LAST_LINES).decode(errors="replace").splitlines())
+            container.remove(force=True, v=True)
+            raise error
+        if code is not None:
+            say(f"the worker ended with exit code {code}; the engine starts it again")
+        elif polls(container):
+            return
+    raise TemporaryFailure(
+        f"The worker in the container {container.name} does not poll after {wait:g} s; it goes on trying",
+        remedy=f"docker logs {container.name}; docker rm -f {container.name} ends it",
+    )
+
+
+def failed(code: int, lines: Sequence[str]) -> WorkerError:
+    """With the worker's own last word, which has its remedy. Pure."""
+    last = next((line for line in reversed(lines) if line.startswith(WORKER_SAYS)), lines[-1] if lines else "")
+    error = WorkerError(last.removeprefix(WORKER_SAYS) or f"The worker ended with exit code {code}")
+    error.exit_code = code
+    return error

@@ -1,0 +1,69 @@
+"""What `start -d --type=docker` makes of what a container does. The engine is a puppet; tests/deploy has a real one."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from kubiya_worker.errors import TemporaryFailure, WorkerError
+from kubiya_worker.launch.container_start import Watch, until_it_polls
+
+pytest.importorskip("docker")
+
+
+class Puppet:
+    """Ends with these codes, one after the other, then goes on."""
+
+    name = "kubiya-worker-q"
+
+    def __init__(self, *codes: int) -> None:
+        self._codes = list(codes)
+        self.removed = False
+        self.over = threading.Event()
+
+    def wait(self, timeout: float, condition: str) -> dict[str, Any]:
+        assert condition == "next-exit"
+        if self._codes:
+            return {"StatusCode": self._codes.pop(0)}
+        self.over.wait()
+        raise OSError("the time is up")
+
+    def logs(self, tail: int) -> bytes:
+        return b"2026 info worker.starting\nkubiya worker: No such queue. Check --queue-id\n"
+
+    def remove(self, **_: Any) -> None:
+        self.removed = True
+
+
+def _follow(puppet: Any, polls: bool, wait: float) -> list[str]:
+    said: list[str] = []
+    try:
+        until_it_polls(puppet, Watch(puppet, wait), wait, lambda _: polls, said.append)
+    finally:
+        puppet.over.set()
+    return said
+
+
+@pytest.mark.parametrize("code", [64, 77, 78])
+def test_what_no_restart_mends_is_the_workers_own_word_and_code_and_leaves_nothing(code: int) -> None:
+    puppet = Puppet(code)
+    with pytest.raises(WorkerError) as caught:
+        _follow(puppet, polls=False, wait=30)
+    assert (caught.value.exit_code, caught.value.line()) == (code, "No such queue. Check --queue-id")
+    assert puppet.removed
+
+
+def test_what_a_restart_may_mend_is_told_and_waited_for() -> None:
+    puppet = Puppet(69, 75)
+    said = _follow(puppet, polls=True, wait=30)
+    assert said == [f"the worker ended with exit code {code}; the engine starts it again" for code in (69, 75)]
+    assert not puppet.removed
+
+
+def test_one_that_does_not_poll_in_time_is_left_and_told() -> None:
+    puppet = Puppet()
+    with pytest.raises(TemporaryFailure, match=r"does not poll after 0\.3 s; it goes on trying"):
+        _follow(puppet, polls=False, wait=0.3)
+    assert not puppet.removed
