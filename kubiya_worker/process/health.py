@@ -29,13 +29,14 @@ SILENT_AFTER: Final = 20.0  # seconds without a beat after which the loop counts
 class HealthFile:
     """A probe file: its content says whose it is, so that only the owner removes it."""
 
-    def __init__(self, path: str, worker_id: str) -> None:
-        self._path, self._worker_id = Path(path), worker_id
+    def __init__(self, path: str, worker_id: str = "") -> None:
+        """`worker_id` is empty until the control plane has given one."""
+        self._path, self.worker_id = Path(path), worker_id
         self._since = datetime.now(UTC).isoformat()
         self._warned = False
 
     def write(self) -> None:
-        content = {"worker_id": self._worker_id, "pid": os.getpid(), "since": self._since, "at": time.time()}
+        content = {"worker_id": self.worker_id, "pid": os.getpid(), "since": self._since, "at": time.time()}
         draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         try:
             draft.write_text(json.dumps(content) + "\n")

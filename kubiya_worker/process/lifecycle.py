@@ -65,10 +65,51 @@ async def run(
     parent.watch(lambda: stop.cut("its supervisor is gone"))
     notifier = Notifier()
     notifier.send(f"STATUS=registering with {settings.control_plane_url}")
-    registration = await _register(settings, control_plane, stop)
-    if registration is None:
-        log.info("worker.stopped", reason=stop.reason, registered=False)
-        return EX_OK
+    counters, alive = Counters(), HealthFile(settings.alive_file)
+    pulse = Pulse(alive, notifier)
+    monitor = Monitor(settings, counters, lambda: {"state": "registering", "polling": False, **pulse.snapshot()})
+    beating = asyncio.create_task(pulse.run())
+    try:
+        registration = await _register(settings, control_plane, stop)
+        if registration is None:
+            log.info("worker.stopped", reason=stop.reason, registered=False)
+            return EX_OK
+        alive.worker_id = registration.worker_id
+        return await _registered(
+            settings,
+            registration,
+            control_plane,
+            payloads,
+            hide,
+            stop,
+            notifier,
+            recent,
+            began,
+            counters,
+            pulse,
+            monitor,
+        )
+    finally:
+        monitor.close()
+        beating.cancel()
+        await asyncio.wait({beating})
+
+
+async def _registered(
+    settings: Settings,
+    registration: Registration,
+    control_plane: ControlPlane,
+    payloads: Payloads,
+    hide: Hider,
+    stop: Stop,
+    notifier: Notifier,
+    recent: Recent,
+    began: float,
+    counters: Counters,
+    pulse: Pulse,
+    monitor: Monitor,
+) -> int:
+    """Until the disconnection, which says how it ended."""
     hide.add((registration.temporal_api_key, registration.litellm_api_key))
     log.info(
         "worker.registered",
@@ -86,7 +127,20 @@ async def run(
     code, error_message = EX_OK, None
     try:
         payloads.require(registration.payload_key_id)
-        code = await _serve(settings, registration, control_plane, payloads, hide, stop, notifier, recent, began)
+        code = await _serve(
+            settings,
+            registration,
+            control_plane,
+            payloads,
+            hide,
+            stop,
+            notifier,
+            recent,
+            began,
+            counters,
+            pulse,
+            monitor,
+        )
     except WorkerError as error:
         code, error_message = error.exit_code, error.line()
         raise
@@ -154,11 +208,13 @@ async def _serve(
     notifier: Notifier,
     recent: Recent,
     began: float,
+    counters: Counters,
+    pulse: Pulse,
+    monitor: Monitor,
 ) -> int:
-    """Heartbeats and the pulse go from here on, also while Temporal is away: this worker lives and says how it does."""
-    counters, cut, spool = Counters(), Cut(), spool_of(settings, registration)
+    """Heartbeats go from here on, also while Temporal is away: this worker lives and says how it does."""
+    cut, spool = Cut(), spool_of(settings, registration)
     sender = Sender(control_plane, spool)
-    pulse = Pulse(HealthFile(settings.alive_file, registration.worker_id), notifier)
     condition = Condition(settings, registration, pulse, notifier, began)
     heartbeat = Heartbeat(
         control_plane,
@@ -174,11 +230,10 @@ async def _serve(
         waiting = {"event_lag": max(control_plane.event_lag, spool.age()), "spool_bytes": spool.bytes}
         return {**condition.snapshot(), **waiting, "events_lost": spool.lost}
 
-    monitor = Monitor(settings, registration, control_plane, counters, figures)
+    monitor.registered(registration, control_plane, figures)
     about = {"slots": settings.max_concurrent_activities, "metrics_url": monitor.url}
     status = StatusFile(settings.status_file, lambda: {**_tasks(counters, cut), **condition.facts(), **about})
     condition.changed = status.update
-    beating = asyncio.create_task(pulse.run())
     looking = asyncio.create_task(first_look.look(settings, registration, control_plane, condition.polled))
     heartbeat.start()
     status.start()
@@ -199,10 +254,8 @@ async def _serve(
             spool,
         )
     finally:
-        monitor.close()
-        beating.cancel()
         looking.cancel()
-        await asyncio.wait({beating, looking})
+        await asyncio.wait({looking})
         await asyncio.to_thread(sender.stop)
         await asyncio.to_thread(heartbeat.stop)
         await asyncio.to_thread(status.stop)

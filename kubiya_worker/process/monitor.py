@@ -19,17 +19,15 @@ EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where 
 
 
 class Monitor:
-    """`meter` is the interceptor that measures steps; `sdk_port` the loopback port for Temporal's own figures."""
+    """`meter` is the interceptor that measures steps; `sdk_port` the loopback port for Temporal's own figures.
 
-    def __init__(
-        self,
-        settings: Settings,
-        registration: Registration,
-        control_plane: ControlPlane,
-        counters: Counters,
-        condition: Callable[[], Mapping[str, Any]],
-    ) -> None:
-        measured = metrics.Metrics()
+    It listens from its making on: a worker lives while the control plane is away, and says that it is not ready.
+    """
+
+    def __init__(self, settings: Settings, counters: Counters, condition: Callable[[], Mapping[str, Any]]) -> None:
+        """`condition` is what is true before the registration. ConfigurationError where the port cannot be had."""
+        self._measured = measured = metrics.Metrics()
+        self._condition, self._about = condition, (settings.queue_id, "")
         self.meter = metrics.Meter(measured)
         self.sdk_port: int | None = None
         self._endpoint: Endpoint | None = None
@@ -40,18 +38,29 @@ class Monitor:
         from kubiya_worker.process.endpoint import Endpoint, free_port, scraped  # who has no port does not pay for it
 
         self.sdk_port = free_port()
-        about = (registration.queue_name or settings.queue_id, registration.worker_id)
         slots = settings.max_concurrent_activities
-        own = functools.partial(
-            metrics.exposition, measured, counters, condition, slots, about, settings.supervisor_state
-        )
+
+        def own() -> str:
+            return metrics.exposition(measured, counters, self._now, slots, self._about, settings.supervisor_state)
+
         sdk = functools.partial(scraped, f"http://127.0.0.1:{self.sdk_port}/metrics")
-        self._endpoint = Endpoint(settings.metrics_host, settings.metrics_port, condition, [own, sdk])
-        self._waiting = Waiting(
-            control_plane,
-            registration.queue_id or settings.queue_id,
-            lambda number: measured.show("approvals_waiting", number, about[0]),
-        )
+        self._endpoint = Endpoint(settings.metrics_host, settings.metrics_port, self._now, [own, sdk])
+
+    def registered(
+        self, registration: Registration, control_plane: ControlPlane, condition: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        """From here on `condition` is what is true."""
+        queue = registration.queue_name or self._about[0]
+        self._condition, self._about = condition, (queue, registration.worker_id)
+        if self._endpoint is not None:
+            self._waiting = Waiting(
+                control_plane,
+                registration.queue_id or queue,
+                lambda number: self._measured.show("approvals_waiting", number, queue),
+            )
+
+    def _now(self) -> Mapping[str, Any]:
+        return self._condition()
 
     @property
     def url(self) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import requests
 
 from tests.process.worker.conftest import Start
+from tests.support.scripted_plane import ScriptedPlane
 from tests.support.stack import Stack, free_port, wait_until
 
 
@@ -44,6 +45,29 @@ def test_a_taken_port_is_told_with_its_remedy(stack: Stack) -> None:
     worker = stack.worker(ready=False, KUBIYA_METRICS_PORT=str(stack.port))
     assert worker.wait() == 78
     assert f"127.0.0.1:{stack.port} cannot be used" in worker.lines[-1] and "KUBIYA_METRICS_PORT" in worker.lines[-1]
+
+
+def test_it_lives_and_is_not_ready_while_the_control_plane_is_away_at_its_start(start: Start, tmp_path: Path) -> None:
+    """A restart would not help, so no probe asks for one; every place says the same."""
+    port, plane_port, alive, ready = free_port(), free_port(), tmp_path / "alive", tmp_path / "ready"
+    files = {"KUBIYA_ALIVE_FILE": str(alive), "KUBIYA_READY_FILE": str(ready)}
+    worker = start(f"http://127.0.0.1:{plane_port}", KUBIYA_METRICS_PORT=str(port), **files)
+    worker.expect("worker.registration_failed")
+    wait_until(alive.exists, 30, "the alive file is there")
+    told = json.loads(alive.read_text())
+    assert (told["worker_id"], told["pid"]) == ("", worker.pid)
+    assert (get(port, "/healthz"), get(port, "/readyz")) == ((200, "ok\n"), (503, "registering\n"))
+    assert re.search(r"^kubiya_worker_ready 0$", get(port, "/metrics")[1], re.M)
+    assert not ready.exists()
+    with ScriptedPlane(port=plane_port):
+        worker.expect("worker.registered queue=default worker_id=worker-1")
+        wait_until(lambda: get(port, "/readyz") == (503, "connecting\n"), 30, "it is a step further")
+        page = get(port, "/metrics")[1]
+        assert 'worker_id="worker-1"' in page and page.count("kubiya_worker_info{") == 1
+        wait_until(lambda: json.loads(alive.read_text())["worker_id"] == "worker-1", 30, "the file says whose it is")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    assert not alive.exists()
 
 
 def test_without_a_port_nothing_listens(stack: Stack) -> None:
