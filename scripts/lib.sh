@@ -58,6 +58,8 @@ ensure_venv() {
         die "the packages could not be installed: ${reason:-$(tail -n 1 "$log")}." \
             "Is a package index reachable? All that was said is in $log"
     fi
+    mkdir -p .venv/share/man/man1 # for `man kubiya`, which an editable installation does not bring
+    ln -sf ../../../../kubiya_worker/cli/kubiya.1 .venv/share/man/man1/kubiya.1
     fingerprint "$extra" >"$stamp"
 }
 

@@ -1,7 +1,8 @@
 """Heartbeats to the control plane, from a thread of their own: a busy event loop must not make a live worker look dead.
 
-The first beat is full (system information, recent log lines) and goes at once; light ones follow each interval; every
-300 s one is full again (PROTOCOL A.4). A beat that fails is not repeated: the next one goes on.
+The first beat is full (system information, recent log lines) and goes at once; light ones follow each interval, and
+when what they tell has changed; every 300 s one is full again (PROTOCOL A.4). A beat that fails is not repeated: the
+next one goes on.
 """
 
 from __future__ import annotations
@@ -73,26 +74,33 @@ class Heartbeat:
         self._control_plane, self._worker_id, self._counters = control_plane, worker_id, counters
         self._interval, self._hostname, self._health, self._logs = interval, hostname, health, logs
         self._clock, self._schedule = clock, Schedule()
-        self._stop = threading.Event()
+        self._stop, self._wake = threading.Event(), threading.Event()
         self._failing = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
+    def soon(self) -> None:
+        """The next beat goes at once: what is true has changed, and nobody should wait an interval to learn it."""
+        self._wake.set()
+
     def stop(self) -> None:
         """No beat follows; one that is under way is not waited for longer than 1 s."""
         self._stop.set()
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join(1.0)
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            self._wake.clear()  # what changes from here on is in this beat, or in one that follows it
             try:
                 self.beat()
             except Exception as error:  # whatever it is, it must not end the heartbeats
                 log.error("heartbeat.fault", error=f"{type(error).__name__}: {error}")
-            self._stop.wait(self._interval)
+            if not self._stop.is_set():
+                self._wake.wait(self._interval)
 
     def beat(self) -> None:
         """One heartbeat."""

@@ -233,7 +233,12 @@ async def _serve(
     monitor.registered(registration, control_plane, figures)
     about = {"slots": settings.max_concurrent_activities, "metrics_url": monitor.url}
     status = StatusFile(settings.status_file, lambda: {**_tasks(counters, cut), **condition.facts(), **about})
-    condition.changed = status.update
+
+    def changed() -> None:
+        status.update()
+        heartbeat.soon()
+
+    condition.changed = changed
     looking = asyncio.create_task(first_look.look(settings, registration, control_plane, condition.polled))
     heartbeat.start()
     status.start()

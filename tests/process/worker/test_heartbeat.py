@@ -49,6 +49,15 @@ def test_the_first_beat_is_full_and_the_others_light(start: Start, plane: Script
     assert plane.seen[-1] is goodbye[0] and len(plane.requests(BEAT)) == beats
 
 
+def test_a_beat_says_at_once_that_it_polls(start: Start, plane: ScriptedPlane) -> None:
+    """Who asks the control plane right after `start -d` must not be told for half a minute that nobody polls."""
+    worker = start(plane.url, HEARTBEAT_INTERVAL="3600")
+    worker.expect("worker.ready")
+    told = [beat.body["worker_metadata"] for beat in plane.expect(BEAT, 2)]
+    assert told[1]["state"] == "polling" and told[1]["polling"] is True
+    end(worker)
+
+
 def test_beats_go_on_and_say_so_while_temporal_is_away(start: Start) -> None:
     with ScriptedPlane(temporal="127.0.0.1:1") as plane:
         worker = start(plane.url, HEARTBEAT_INTERVAL="1")
