@@ -66,7 +66,8 @@ def load(control_plane: ControlPlane, given: ex.ExecutionInput) -> Definition:
         elif (subagents := _subagents(config)) and given.definition is not None:
             _members(found, [_subagent(given, key, raw, found) for key, raw in subagents.items()])
     except ValueError as error:
-        found.failure = ConfigurationError(str(error).capitalize(), remedy="Change the team's configuration")
+        text = str(error)  # `capitalize` would put the names in it into lower case
+        found.failure = ConfigurationError(text[:1].upper() + text[1:], remedy="Change the team's configuration")
     return found
 
 

@@ -259,9 +259,11 @@ def _first_events(execution_id: str, first: m.Message, context: calls.Context, n
 
 
 def _check_budgets(context: calls.Context) -> None:
-    """The input's own were read by the workflow; those of a definition come from elsewhere."""
+    """A limit that cannot be read is no limit: refused before anything is spent."""
     try:
         ex.Budgets.parse(context.config)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         context.config = {}
-        raise ConfigurationError(f"The budgets of {context.agent_name!r} cannot be read: {error}") from error
+        raise ConfigurationError(
+            f"The configuration of {context.agent_name!r} is wrong: {error}", remedy="Correct it; see docs/budgets.md"
+        ) from error

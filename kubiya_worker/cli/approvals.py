@@ -30,6 +30,8 @@ def _waiting(approval: dict[str, Any]) -> dict[str, Any]:
     """UsageError for one that was answered: the second answer would change nothing."""
     status = str(approval.get("status"))
     if status != "pending":
+        if status == "expired":
+            raise UsageError("This request has expired", remedy="If the agent still wants it, it asks again")
         who = approval.get("approved_by_name") or approval.get("approved_by_email")
         raise UsageError(
             f"This request was {one_line(status, 20)} already{f' by {one_line(str(who), 60)}' if who else ''}"

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import sys
+import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,9 +26,9 @@ from kubiya_worker.cli.connection import Api
 from kubiya_worker.cli.progress import Progress
 from kubiya_worker.cli.render import Renderer
 from kubiya_worker.cli.stream import END, FAILED, Follower, Frame
-from kubiya_worker.cli.terminal import Paint
+from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.control_plane.errors import ControlPlaneError, Unreachable
-from kubiya_worker.errors import EX_OK, EX_TEMPFAIL, WorkerError
+from kubiya_worker.errors import EX_OK, EX_TEMPFAIL, UsageError, WorkerError
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
@@ -75,6 +76,11 @@ class Watch:
             output_lines=manner.output_lines,
         )
         self._question: Callable[[str], None] | None = None
+        self._asked = ""  # the prompt that the cursor stands behind
+        self._held = ""  # what comes meanwhile, up to the end of its line
+        self._asks_about = ""  # the approval that `_question` is about, if any
+        self._seen: set[str] = set()  # approvals whose arguments are on the screen
+        self._asked_once: set[str] = set()
         self._typed = b""
         self._mine: list[str] = []  # what was typed here, and is on the screen already
         self._keyboard_open = manner.keyboard
@@ -108,6 +114,7 @@ class Watch:
                 self._clock()
             return self._leave
         finally:
+            self._close_question()
             signal.signal(signal.SIGINT, before)
             follower.close()
             bell, self._bell = self._bell, -1
@@ -123,17 +130,22 @@ class Watch:
             self._over()
             return
         self._progress.take(frame)
+        approval_id = str(frame.data.get("approval_id"))
+        answered = frame.event_type == ev.APPROVAL_RESOLVED and self._asks_about == approval_id
+        if answered or (self._question == self._said and not self._progress.wants_input):
+            self._close_question()
         if frame.event_type == ev.MESSAGE and frame.data.get("content") in self._mine:
             self._mine.remove(str(frame.data["content"]))
+        elif frame.event_type == ev.APPROVAL_REQUESTED and self._question is not None:
+            pass  # its arguments under another one's question would have that answer given to them
         else:
             self._show(frame)
+            self._seen.add(approval_id)
         match frame.event_type:
             case ev.APPROVAL_REQUESTED:
-                self._approval(str(frame.data.get("approval_id")), frame.data)
+                self._approval(approval_id, frame.data)
             case ev.APPROVAL_RESOLVED:
-                self._question = None
-                for approval_id, data in list(self._progress.pending.items())[:1]:
-                    self._approval(approval_id, data)
+                self._next_approval()
             case ev.ERROR:
                 self._error_at = time.monotonic()
             case ev.STATUS | ev.MESSAGE:
@@ -148,6 +160,13 @@ class Watch:
         self._write(self._renderer.feed(frame, self._progress))
 
     def _write(self, text: str) -> None:
+        """Under an open question whole lines go on lines of their own, and the question is asked again below them."""
+        if self._asked:
+            self._held += text
+            if self._held.endswith("\n"):
+                text, self._held = f"\n{self._held}{self._asked}", ""
+            else:
+                return
         if text:
             self._screen.write(text)
             self._screen.flush()
@@ -158,6 +177,7 @@ class Watch:
 
     def _over(self) -> None:
         """The last event has been shown: the answer, the footer, the exit code."""
+        self._close_question()
         progress, took = self._progress, None
         incomplete = (
             not progress.answer or not progress.usage or (progress.status != ex.COMPLETED and not progress.error)
@@ -216,6 +236,25 @@ class Watch:
 
     # -- approvals
 
+    def _next_approval(self) -> None:
+        """The first that nobody has answered, with its arguments if they were held back."""
+        for approval_id, data in list(self._progress.pending.items())[:1]:
+            if self._question is None and approval_id not in self._seen and not self._manner.as_json:
+                self._seen.add(approval_id)
+                self._write(self._renderer.approval(data))
+            self._approval(approval_id, data)
+
+    def _close_question(self) -> None:
+        """Nobody need answer it any more; what comes begins a line."""
+        self._question, self._asks_about = None, ""
+        self._end_prompt("\n")
+
+    def _end_prompt(self, end: str) -> None:
+        """`end` is what the terminal has not shown of the line's end."""
+        if self._asked:
+            held, self._held, self._asked = self._held, "", ""
+            self._write(end + held)
+
     def _approval(self, approval_id: str, data: dict[str, Any]) -> None:
         manner = self._manner
         if self._question is not None:
@@ -245,7 +284,11 @@ class Watch:
             return True  # the answer itself will tell
 
     def _ask_approval(self, approval_id: str, data: dict[str, Any]) -> None:
-        self._prompt("  run it? [y]es, [n]o, [e]dit, or say why not: ")
+        if approval_id not in self._asked_once:
+            self._asked_once.add(approval_id)
+            self._forget_typed()  # before the question was there: that is no answer to it
+        tool = one_line(str(data.get("tool_name")), 60)
+        self._prompt(f"  run {tool}? [y]es, [n]o, [e]dit, or say why not: ")
 
         def answered(line: str) -> None:
             word = line.strip()
@@ -254,9 +297,12 @@ class Watch:
             elif word.lower() in ("n", "no"):
                 self._answer(lambda: self._api.reject(approval_id))
             elif word.lower() in ("e", "edit"):
-                edited = edit_arguments(data.get("tool_args") or {})
+                try:
+                    edited, why = edit_arguments(data.get("tool_args") or {}), "nothing was changed"
+                except UsageError as error:
+                    edited, why = None, error.line()
                 if edited is None:
-                    self._note("nothing was changed")
+                    self._note(why)
                     self._ask_approval(approval_id, data)
                 else:
                     self._answer(lambda: self._api.approve(approval_id, arguments=edited))
@@ -265,10 +311,17 @@ class Watch:
             else:
                 self._ask_approval(approval_id, data)
 
-        self._question = answered
+        self._question, self._asks_about = answered, approval_id
+
+    def _forget_typed(self) -> None:
+        self._typed = b""
+        try:
+            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+        except (termios.error, OSError, ValueError):
+            pass  # no terminal
 
     def _answer(self, send: Callable[[], object]) -> None:
-        self._question = None
+        self._question, self._asks_about = None, ""
         try:
             send()
         except ControlPlaneError as error:
@@ -278,6 +331,7 @@ class Watch:
 
     def _prompt(self, text: str) -> None:
         self._write(self._renderer.end_text() + self._paint.bold(text))
+        self._asked = self._paint.bold(text.lstrip("\n"))
 
     def _read_keyboard(self) -> None:
         data = os.read(sys.stdin.fileno(), 65536)
@@ -291,7 +345,8 @@ class Watch:
         self._typed += data
         while b"\n" in self._typed and self._question is not None:
             line, _, self._typed = self._typed.partition(b"\n")
-            question, self._question = self._question, None
+            question, self._question, self._asks_about = self._question, None, ""
+            self._end_prompt("")
             question(line.decode(errors="replace"))
 
     def _input_wanted(self) -> None:
@@ -337,8 +392,9 @@ class Watch:
         elif self._interrupts >= 2 or not self._keyboard_open or self._manner.as_json:
             self._cancel()
         else:
+            question, self._asks_about = self._question, ""
+            self._end_prompt("")
             self._prompt("\n  [c]ancel it (or Ctrl-C again), [d]etach and let it go on, Enter to stay: ")
-            question = self._question
 
             def answered(line: str) -> None:
                 self._interrupts = 0
@@ -348,20 +404,19 @@ class Watch:
                 elif word in ("d", "detach"):
                     self._detach("detached; the execution goes on")
                 else:
-                    self._question = question
-                    for approval_id, data in list(self._progress.pending.items())[:1]:
-                        self._question = None
-                        self._approval(approval_id, data)
+                    self._question = None if self._progress.pending else question
+                    self._next_approval()
 
             self._question = answered
 
     def _cancel(self) -> None:
-        self._question = None
+        self._close_question()
         self._cancelling = time.monotonic()
         self._note("cancelling")
         self._api.cancel(self._id)
 
     def _detach(self, why: str) -> None:
+        self._close_question()
         if self._manner.as_json:
             result = {"execution_id": self._id, "status": self._progress.status, "detached": why}
             print(json.dumps(result, separators=(",", ":")), flush=True)
@@ -371,10 +426,17 @@ class Watch:
 
 
 def edit_arguments(arguments: dict[str, Any]) -> dict[str, Any] | None:
-    """The arguments after a person has edited them in $EDITOR; None when they were left as they are."""
+    """The arguments after a person has edited them in $EDITOR; None when they were left as they are.
+
+    UsageError when there is no editor, or it fails.
+    """
     text = json.dumps(arguments, ensure_ascii=False, indent=2)
     while True:
-        edited = click.edit(text + "\n", extension=".json")
+        try:
+            edited = click.edit(text + "\n", extension=".json")
+        except (click.ClickException, OSError) as error:
+            said = error.format_message() if isinstance(error, click.ClickException) else str(error)
+            raise UsageError(f"The editor did not work: {said}", remedy="Set EDITOR to one that is there") from error
         if edited is None or edited.strip() == json.dumps(arguments, ensure_ascii=False, indent=2):
             return None
         try:

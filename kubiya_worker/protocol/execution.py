@@ -3,6 +3,7 @@
 # No postponed annotations here: Temporal's converter resolves the types of a dataclass anew for
 # each payload, and text costs it five times as much as types.
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -81,23 +82,67 @@ class Budgets:
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> "Budgets":
-        """From agent_config: `budgets{max_steps, …}`, or the published `max_turns`. ValueError for what is neither."""
+        """From agent_config: `budgets{max_steps, …}`, or the published `max_turns`. ValueError names what is wrong.
+
+        Nothing that was meant as a limit is passed over; null stands for the default.
+        """
+        budgets = raw.get("budgets")
+        if not isinstance(budgets, Mapping | None):
+            raise ValueError(f'budgets is an object, such as {{"max_steps": 40}}, not {_shown(budgets)}')
+        given = {name: value for name, value in (budgets or {}).items() if value is not None}
+        for name in given:
+            if name not in cls.__dataclass_fields__:
+                raise ValueError(f"budgets has no {_shown(name)}; it has {', '.join(cls.__dataclass_fields__)}")
+        limits: dict[str, Any] = {
+            name: _limit(f"budgets.{name}", given[name], whole=name not in ("max_seconds", "max_cost_usd"))
+            for name in given
+            if name != "on_limit"
+        }
+        if "max_steps" not in limits and raw.get("max_turns") is not None:
+            limits["max_steps"] = _limit("max_turns", raw["max_turns"], whole=True)
+        return cls(**limits, on_limit=_on_limit(given.get("on_limit")))
+
+    @classmethod
+    def carried(cls, raw: Mapping[str, Any]) -> "Budgets":
+        """For workflow code, which must read a history as it was written: no refusal.
+
+        What `parse` refuses has been refused by then, but for executions from before it did.
+        """
         budgets = raw.get("budgets") if isinstance(raw.get("budgets"), Mapping) else {}
         assert isinstance(budgets, Mapping)
         steps = budgets.get("max_steps", raw.get("max_turns"))
-        return cls(
-            max_steps=int(steps) if steps else cls.max_steps,
-            max_tokens=int(budgets["max_tokens"]) if budgets.get("max_tokens") else None,
-            max_seconds=float(budgets["max_seconds"]) if budgets.get("max_seconds") else None,
-            max_depth=int(budgets["max_depth"]) if budgets.get("max_depth") else cls.max_depth,
-            max_cost_usd=float(budgets["max_cost_usd"]) if budgets.get("max_cost_usd") else None,
-            on_limit=_on_limit(budgets.get("on_limit")),
-        )
+        try:
+            return cls(
+                max_steps=int(steps) if steps else cls.max_steps,
+                max_tokens=int(budgets["max_tokens"]) if budgets.get("max_tokens") else None,
+                max_seconds=float(budgets["max_seconds"]) if budgets.get("max_seconds") else None,
+                max_depth=int(budgets["max_depth"]) if budgets.get("max_depth") else cls.max_depth,
+                max_cost_usd=float(budgets["max_cost_usd"]) if budgets.get("max_cost_usd") else None,
+                on_limit=_on_limit(budgets.get("on_limit")),
+            )
+        except (ValueError, TypeError, OverflowError):
+            return cls()
+
+
+def _limit(name: str, given: Any, *, whole: bool) -> int | float:
+    """A number above 0, also as text (`"40"`)."""
+    try:
+        number = math.nan if isinstance(given, bool) else float(given)
+    except (ValueError, TypeError, OverflowError):
+        number = math.nan
+    if not 0 < number < math.inf or (whole and number != int(number)):
+        raise ValueError(f"{name} is a {'whole ' if whole else ''}number above 0, not {_shown(given)}")
+    return int(number) if whole else number
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _on_limit(given: Any) -> str:
     if given not in (None, "end", "ask"):
-        raise ValueError(f"budgets.on_limit is end or ask, not {given!r}")
+        raise ValueError(f"budgets.on_limit is end or ask, not {_shown(given)}")
     return str(given or "end")
 
 

@@ -323,7 +323,8 @@ class SaveFile(_FileTool):
         self._limits.check_extension(path)
         check()
         place = self._limits.folder.write(path, data, overwrite=bool(arguments.get("overwrite", True)))
-        return ToolResult(f"Saved {len(data)} bytes to {place}.", metadata={"bytes": len(data), "path": place})
+        size = f"{len(data)} byte{'' if len(data) == 1 else 's'}"
+        return ToolResult(f"Saved {size} to {place}.", metadata={"bytes": len(data), "path": place})
 
 
 @dataclass(frozen=True)

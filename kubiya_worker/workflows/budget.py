@@ -11,11 +11,11 @@ from kubiya_worker.protocol.execution import Budgets, Usage
 from kubiya_worker.protocol.names import RAISE_BUDGET
 
 NANO: Final = 1_000_000_000
-WHAT: Final = {
-    "max_steps": "model calls",
-    "max_tokens": "tokens",
-    "max_cost_usd": "USD",
-    "max_seconds": "seconds of work",
+WHAT: Final = {  # of one, of several
+    "max_steps": ("model call", "model calls"),
+    "max_tokens": ("token", "tokens"),
+    "max_cost_usd": ("USD", "USD"),
+    "max_seconds": ("second of work", "seconds of work"),
 }
 
 
@@ -42,7 +42,7 @@ def reached(budgets: Budgets, *, steps: int, usage: Usage, seconds: float) -> Re
         limit = getattr(budgets, name)
         if limit is not None and amount >= limit:
             over = "" if amount == limit or name in ("max_steps", "max_seconds") else f" ({_figure(amount)} used)"
-            text = f"The budget of {_figure(limit)} {WHAT[name]} is used up{over}."
+            text = f"The budget of {_figure(limit)} {WHAT[name][limit != 1]} is used up{over}."
             return Reached(name, f"{text} Raise budgets.{name} of the agent to go on.")
     return None
 

@@ -29,7 +29,7 @@ class Loop(Asking):
     async def execute(self, raw: dict[str, Any]) -> dict[str, Any]:
         try:
             self._input = ex.ExecutionInput.parse(raw)
-            self._budgets = ex.Budgets.parse(self._input.agent_config)
+            self._budgets = ex.Budgets.carried(self._input.agent_config)
             self._member = self._input.member
             self._permitted = self._member.permitted if self._member else 0
             self._behind = list(self._member.behind) if self._member else []
@@ -44,7 +44,7 @@ class Loop(Asking):
             else:
                 await self._begin()
             if self._context and self._context.config:
-                self._budgets = ex.Budgets.parse(self._context.config)
+                self._budgets = ex.Budgets.carried(self._context.config)
             self._initial, self._budgets = self._budgets, budget.raised(self._budgets, self._limits)
             return await self._converse()
         except asyncio.CancelledError:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.dev import Dev
-from tests.support.stack import BIN
+from tests.support.stack import BIN, wait_until
 from tests.support.terminal import CONTROL_C, CONTROL_D
 
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -42,6 +42,10 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def status_of(dev: Dev, execution: str) -> str:
     shown = dev.kubiya("exec", "attach", execution, "-o", "json", "--timeout", "20s")
     return str(json.loads(shown.stdout)["status"])
+
+
+def asked_of(dev: Dev, execution: str) -> list[dict[str, Any]]:
+    return list(dev.call("GET", f"/approvals?execution_id={execution}"))
 
 
 # -- in a pipe and in a script
@@ -228,9 +232,53 @@ def test_an_approval_is_answered_with_the_keyboard(dev: Dev, keys: str, says: st
     with dev.terminal("exec", "agent", "ops", SAVE) as terminal:
         terminal.expect("approval needed: save_file")
         terminal.expect("path: note.txt")
-        terminal.expect("run it? [y]es, [n]o, [e]dit, or say why not:")
+        terminal.expect("run save_file? [y]es, [n]o, [e]dit, or say why not:")
         terminal.send(keys)
         terminal.expect(says)
+        terminal.expect("It is saved.")
+        assert terminal.wait() == 0
+
+
+def test_of_two_questions_the_answer_is_to_the_one_on_the_screen(dev: Dev) -> None:
+    saves = [tool("save_file", path=f"{name}.txt", content=name)["tools"][0] for name in ("one", "two")]
+    with dev.terminal("exec", "agent", "ops", script({"tools": saves}, {"text": "Both were asked."})) as terminal:
+        terminal.expect("? [y]es")
+        first, second = ("one", "two") if "path: one.txt" in terminal.text else ("two", "one")
+        execution = dev.newest()["id"]
+        wait_until(lambda: len(asked_of(dev, execution)) == 2, 30, "both are asked")
+        terminal.send("no, not that\n")
+        terminal.expect(f"path: {second}.txt")
+        terminal.expect("? [y]es")
+        terminal.send("y\n")
+        terminal.expect("Both were asked.")
+        assert terminal.wait() == 0
+    # Its arguments, under the question about the other one, would have been what "no" was said to.
+    assert terminal.text.index("rejected by") < terminal.text.index(f"path: {second}.txt")
+    answers = {asked["tool_args"]["path"]: asked["status"] for asked in asked_of(dev, execution)}
+    assert answers == {f"{first}.txt": "rejected", f"{second}.txt": "approved"}
+
+
+def test_what_was_typed_before_a_question_does_not_answer_it(dev: Dev) -> None:
+    skills = [{"type": "sleep", "name": "sleep"}, {"type": "file_system", "name": "files"}]
+    dev.call("POST", "/agents", {"name": "hasty", "model_id": "demo", "skills": skills})
+    steps = (tool("sleep", seconds=2), tool("save_file", path="early.txt", content="x"), {"text": "Done."})
+    with dev.terminal("exec", "agent", "hasty", script(*steps)) as terminal:
+        terminal.expect("▸ sleep")
+        terminal.send("y\n")
+        terminal.expect("? [y]es")
+        terminal.send("not yet\n")
+        terminal.expect("rejected by local user: not yet")
+        assert terminal.wait() == 0
+
+
+def test_an_editor_that_does_not_work_leaves_the_question(dev: Dev) -> None:
+    with dev.terminal("exec", "agent", "ops", SAVE, EDITOR="/nonexistent/editor", VISUAL="") as terminal:
+        terminal.expect("[e]dit")
+        terminal.send("e\n")
+        terminal.expect("The editor did not work")
+        terminal.expect("Set EDITOR")
+        terminal.expect("? [y]es")
+        terminal.send("y\n")
         terminal.expect("It is saved.")
         assert terminal.wait() == 0
 
@@ -239,7 +287,7 @@ def test_nobody_is_asked_where_that_is_said(dev: Dev) -> None:
     with dev.terminal("exec", "agent", "ops", SAVE, "--no-wait", KUBIYA_NON_INTERACTIVE="true") as terminal:
         terminal.expect("a person has to answer first")
         assert terminal.wait() == 75
-        assert "run it?" not in terminal.raw
+        assert "? [y]es" not in terminal.raw
     stop(dev, ID.findall(terminal.raw.split("exec attach")[1])[0])
 
 
@@ -257,7 +305,7 @@ def test_an_approval_is_edited_in_the_editor(dev: Dev, tmp_path: Path) -> None:
 
 def test_somebody_elses_answer_takes_the_question_away(dev: Dev) -> None:
     with dev.terminal("exec", "agent", "ops", SAVE) as terminal:
-        terminal.expect("run it?")
+        terminal.expect("run save_file?")
         mine = dev.newest()["id"]  # an approval of a run that another test has cancelled may go a moment later
         listed = [json.loads(x) for x in dev.kubiya("approvals", "ls", "--json").stdout.splitlines()]
         (waiting,) = [approval for approval in listed if approval["execution_id"] == mine]
@@ -312,7 +360,7 @@ def test_ctrl_c_detaches_and_attach_comes_back(dev: Dev) -> None:
 
 def test_a_keyboard_that_ends_at_a_question_detaches(dev: Dev) -> None:
     with dev.terminal("exec", "agent", "ops", SAVE) as terminal:
-        terminal.expect("run it?")
+        terminal.expect("run save_file?")
         terminal.send(CONTROL_D)
         terminal.expect("the keyboard is gone; the execution goes on")
         assert terminal.wait() == 75

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from starlette.routing import Route
 
+from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.api.environments import check_environment
 from kubiya_worker.server.http import Call, invalid, not_found, route
 from kubiya_worker.server.store import definitions
@@ -42,12 +43,21 @@ def _fields(call: Call, kind: str) -> Object:
     if "name" in given:
         given["name"] = call.name()
     check_environment(given)
+    check_budgets(given.get("configuration") or {}, "configuration")
     try:
         if "skills" in given:
             given["skills"] = [definitions.skill(s) for s in given["skills"]]
     except ValueError as error:
         raise invalid("skills", str(error)) from error
     return given
+
+
+def check_budgets(configuration: Object, where: str) -> None:
+    """422 for limits with which no execution would begin."""
+    try:
+        ex.Budgets.parse(configuration)
+    except ValueError as error:
+        raise invalid(where, str(error)) from error
 
 
 def _shown(call: Call, kind: str, entity: Object) -> Object:

@@ -115,7 +115,8 @@ def _answer(call: Call, decision: str, given: dict[str, Any], *, reason: str) ->
     if ap.overdue(approval, datetime.now(UTC)):
         approval = _resolve(call, approval, ap.EXPIRED, {})
     if approval["status"] != ap.PENDING:
-        raise ApiError(409, f"The request was {approval['status']} already")
+        said = "has expired" if approval["status"] == ap.EXPIRED else f"was {approval['status']} already"
+        raise ApiError(409, f"The request {said}")
     execution = plane.executions.get(call.organization_id, approval["execution_id"])
     if execution is None or ex.is_final(execution["status"]):
         raise ApiError(409, "The execution that asked does not run any more")

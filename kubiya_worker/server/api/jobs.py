@@ -7,11 +7,10 @@ from typing import Any, Final
 
 from starlette.routing import Route
 
-from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
 from kubiya_worker.server import cron, template
 from kubiya_worker.server.api import execute
-from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of, store_of
+from kubiya_worker.server.api.agents import AGENT, TEAM, check_budgets, entity_of, store_of
 from kubiya_worker.server.api.environments import check_environment, environment_of
 from kubiya_worker.server.api.queues import hidden, queue_of
 from kubiya_worker.server.http import MAX_PROMPT, ApiError, Call, invalid, not_found, route
@@ -66,7 +65,8 @@ def _checked(call: Call, job: Object) -> Object:
         raise invalid("executor_type", f"executor_type is one of {', '.join(EXECUTORS)}", "enum")
     for executor, field in (("specific_queue", "worker_queue_name"), ("environment", "environment_name")):
         if job["executor_type"] == executor and not job[field]:
-            raise invalid(field, f"executor_type {executor} needs a {field}", "missing")
+            article = "an" if executor == "environment" else "a"
+            raise invalid(field, f"executor_type {executor} needs {article} {field}", "missing")
     if job["executor_type"] == "specific_queue":
         queue_of(call, job["worker_queue_name"])
     elif job["executor_type"] == "environment":
@@ -115,10 +115,7 @@ def _check_times(job: Object) -> None:
 def _check_config(config: Object, where: str) -> None:
     if not isinstance(config.get("model_id") or "", str):
         raise invalid(where, "model_id is a string", "string_type")
-    try:
-        ex.Budgets.parse(config)
-    except (ValueError, TypeError) as error:
-        raise invalid(where, f"the budgets cannot be read: {error}") from error
+    check_budgets(config, where)
 
 
 def queue_for(call: Call, job: Object) -> Object:

@@ -57,12 +57,20 @@ def test_a_person_who_does_not_raise_it_ends_the_run(stack: Stack) -> None:
     stack.call("POST", f"/approvals/{asked['approval_id']}/reject", {"reason": "enough"})
     row = stack.wait(execution)
     assert row["status"] == "failed"
-    assert "budget of 1 model calls is used up" in row["error_message"] and "enough" in row["error_message"]
+    assert "budget of 1 model call is used up" in row["error_message"] and "enough" in row["error_message"]
 
 
-def test_a_word_that_on_limit_does_not_know_is_refused(stack: Stack) -> None:
-    row = stack.wait(stack.execute(demo({"text": "x"}), agent=agent(stack, on_limit="explode")))
-    assert row["status"] == "failed" and "budgets.on_limit is end or ask" in row["error_message"]
+def test_limits_that_cannot_be_read_are_refused_with_the_definition_and_by_the_worker(stack: Stack) -> None:
+    wrong = {"budgets": {"max_steps": 0}}
+    told = stack.call("POST", "/agents", {"name": "unlimited", "configuration": wrong}, 422)
+    assert "budgets.max_steps is a whole number above 0, not 0" in told["detail"][0]["msg"]
+    stack.call("PATCH", f"/agents/{agent(stack)}", {"configuration": {"budgets": "lots"}}, 422)
+    # A control plane that takes everything: here by way of a definition that is only in the request.
+    entity = {"name": "loose", "model_id": "demo", "configuration": {"budgets": {"max_stepz": 5}}}
+    request = {"prompt": demo({"text": "x"}), "entity": entity, "worker_queue_id": "default"}
+    row = stack.wait(stack.call("POST", "/dynamic-executions/execute", request)["execution_id"])
+    assert row["status"] == "failed"
+    assert "budgets has no 'max_stepz'" in row["error_message"] and "docs/budgets.md" in row["error_message"]
 
 
 @pytest.fixture(scope="module")

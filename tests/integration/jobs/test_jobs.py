@@ -147,9 +147,6 @@ def test_a_schedule_runs_the_agent_as_it_is_then_in_the_environment_of_the_job(s
     failed = result(stack, tick(stack, made["id"]))
     assert failed["status"] == "failed"
     assert "budget of 1 model call" in failed["error"]
-    stack.call("PATCH", f"/agents/{agent}", {"configuration": {"budgets": {"max_steps": "many"}}})
-    refused = result(stack, tick(stack, made["id"]))
-    assert (refused["status"], "cannot be read" in refused["error"]) == ("failed", True)
 
 
 def test_disable_pauses_and_enable_resumes_and_delete_removes(stack: Stack) -> None:
@@ -262,10 +259,10 @@ def test_a_queue_with_a_scheduled_job_stays(stack: Stack) -> None:
         ({"entity_type": "workflow"}, 422, "entity_type is agent or team"),
         ({"executor_type": "cloud"}, 422, "executor_type is one of"),
         ({"worker_queue_name": "nowhere"}, 404, "Worker queue 'nowhere' not found"),
-        ({"executor_type": "environment"}, 422, "needs a environment_name"),
+        ({"executor_type": "environment"}, 422, "needs an environment_name"),
         ({"executor_type": "environment", "environment_name": "moon"}, 404, "Environment 'moon' not found"),
         ({"execution_environment": {"secrets": ["x"]}}, 422, "secrets is not taken here"),
-        ({"config": {"budgets": {"max_steps": "many"}}}, 422, "the budgets cannot be read"),
+        ({"config": {"budgets": {"max_steps": "many"}}}, 422, "budgets.max_steps is a whole number above 0"),
         ({"webhook_secret": "s3cret"}, 422, "goes with the trigger_type webhook"),
         ({"prompt_template": " "}, 422, "must not be empty"),
     ],

@@ -329,6 +329,8 @@ def test_a_team_that_is_set_up_wrong_fails_with_one_line(stack: Stack) -> None:
     row = stack.wait(team.execute("hello"))
     assert row["status"] == "failed"
     assert "'anarchy' is not one of coordinate, route, collaborate, sequential" in row["error_message"]
+    row = stack.wait(Team(stack, "a", leader_id="Nobody-Here").execute("hello"))
+    assert row["error_message"].startswith("The team's leader 'Nobody-Here' is not there.")
 
 
 @pytest.mark.slow
