@@ -1,4 +1,4 @@
-"""`AgentExecutionWorkflow`: an agent without members; whom its skills let it ask works as a member does (team.py)."""
+"""`AgentExecutionWorkflow`: an agent without members; whom its skills let it ask works as a member does (leader.py)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from temporalio import workflow
 
 from kubiya_worker.protocol import names
-from kubiya_worker.workflows.team import TeamLoop
+from kubiya_worker.workflows.leader import Leader
 
 
 @workflow.defn(name=names.AGENT_WORKFLOW)
-class AgentExecutionWorkflow(TeamLoop):
+class AgentExecutionWorkflow(Leader):
     @workflow.run
     async def run(self, raw: dict[str, Any]) -> dict[str, Any]:
         return await self.execute(raw)

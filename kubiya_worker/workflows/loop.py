@@ -160,7 +160,7 @@ class Loop(Asking):
             elif not self._conversation.inbox:
                 return reply.finish_reason
 
-    # -- what a team has beyond an agent (team.py)
+    # -- what who leads others adds to (leader.py, team.py)
 
     def _answered(self, results: list[m.Message]) -> bool:
         """Whether the results of tools are the answer, and the model is not asked again."""

@@ -156,7 +156,7 @@ class State:
     def get_transcript(self, start: int) -> dict[str, Any]:
         return self._conversation.page(start)
 
-    # -- what a team adds to (team.py)
+    # -- what who leads others adds to (leader.py)
 
     def _total(self) -> ex.Usage:
         """The tokens that count as this execution's."""

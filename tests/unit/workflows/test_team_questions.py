@@ -9,7 +9,7 @@ import pytest
 from temporalio import workflow
 
 from kubiya_worker.protocol import names
-from kubiya_worker.workflows import team, wires
+from kubiya_worker.workflows import leader, wires
 
 QUESTION = {"approval_id": "a-1", "workflow_id": "member-1", "request": {"approval_id": "a-1"}}
 ANSWER = {"approval_id": "a-1", "decision": "approved", "approver": {"name": "ada"}}
@@ -24,7 +24,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, Any]]:
         told.append((workflow_id, name, argument))
         return True
 
-    def run(_: team.TeamLoop, work: Coroutine[Any, Any, None]) -> None:
+    def run(_: leader.Leader, work: Coroutine[Any, Any, None]) -> None:
         with pytest.raises(StopIteration):
             work.send(None)
 
@@ -33,15 +33,15 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, Any]]:
 
     monkeypatch.setattr(wires, "signal", signal)
     monkeypatch.setattr(workflow, "time", lambda: 0.0)
-    monkeypatch.setattr(team.TeamLoop, "_later", run)
-    monkeypatch.setattr(team.TeamLoop, "_show_waiting", nothing)
+    monkeypatch.setattr(leader.Leader, "_later", run)
+    monkeypatch.setattr(leader.Leader, "_show_waiting", nothing)
     return told
 
 
 @pytest.mark.parametrize("answer_first", [False, True])
 def test_the_answer_reaches_the_member_that_asked(sent: list[tuple[str, str, Any]], answer_first: bool) -> None:
     """An inner team passes the question up by a signal of its own, so a fast person can be first."""
-    loop = team.TeamLoop()
+    loop = leader.Leader()
     steps: list[Callable[[], None]] = [lambda: loop.member_waits(QUESTION), lambda: loop.resolve_approval(ANSWER)]
     for step in reversed(steps) if answer_first else steps:
         step()
