@@ -118,7 +118,7 @@ def _killed(stack: Stack, execution: str, crew: list[Process]) -> bool:
             assert over, f"no worker is killed: {stack.execution(execution)}"
             return False
         if not over and stack.execution(execution)["status"] in FINAL:
-            over, deadline = True, time.monotonic() + 5
+            over, deadline = True, time.monotonic() + 15
         time.sleep(0.1)
     return True
 

@@ -108,7 +108,7 @@ class ScriptedPlane:
         with self._more:
             return [s for s in self.seen if s.path.endswith(end)]
 
-    def expect(self, end: str, count: int = 1, timeout: float = 30.0) -> list[Seen]:
+    def expect(self, end: str, count: int = 1, timeout: float = 60.0) -> list[Seen]:
         """The requests to paths that end so, once there are `count` of them."""
         deadline = time.monotonic() + timeout
         with self._more:

@@ -171,7 +171,7 @@ def test_of_many_that_start_at_once_one_wins(tmp_path: Path) -> None:
         assert json.loads(it.pid_file.read_text())["pid"] == winner.pid
         assert final["ready"] is (winner is it.process)
         winner.terminate()
-        assert winner.wait(30) == 0
+        assert winner.wait(PATIENCE) == 0
         for each in others:
             assert each.stderr
             each.stderr.close()

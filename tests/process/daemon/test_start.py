@@ -231,5 +231,5 @@ def test_a_person_who_interrupts_the_wait_leaves_the_worker_running(daemons: Dae
     )
     wait_until((daemons.folder() / "worker.pid").exists, 60, "the supervisor runs")
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
+    assert process.wait(60) == 130
     assert daemons.status("--queue-id", "default")["state"] == "starting"

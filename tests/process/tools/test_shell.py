@@ -171,16 +171,16 @@ def test_the_head_and_the_tail_of_long_output_are_kept(tool: Tool, tmp_path: Pat
 
 def test_a_timeout_ends_the_program_and_says_so(tool: Tool, tmp_path: Path, alive: Callable[[str], list[int]]) -> None:
     begin = time.monotonic()
-    result = call(tool, tmp_path, script(tmp_path, "echo begun; sleep 1000.1"), timeout=1)
+    result = call(tool, tmp_path, script(tmp_path, "echo begun; sleep 1000.1"), timeout=3)
     assert time.monotonic() - begin < 60  # and not a thousand seconds
-    assert result.error == "timed out after 1 seconds" and result.output.startswith("begun\n")
+    assert result.error == "timed out after 3 seconds" and result.output.startswith("begun\n")
     assert not alive("1000.1")
 
 
 def test_what_ignores_sigterm_is_killed(tool: Tool, tmp_path: Path, alive: Callable[[str], list[int]]) -> None:
     begin = time.monotonic()
-    call(tool, tmp_path, script(tmp_path, "trap '' TERM; sleep 1000.2; sleep 1000.2; sleep 1000.2"), timeout=1)
-    assert 2.5 < time.monotonic() - begin < 60  # 3, on an idle machine
+    call(tool, tmp_path, script(tmp_path, "trap '' TERM; sleep 1000.2; sleep 1000.2; sleep 1000.2"), timeout=3)
+    assert 4.5 < time.monotonic() - begin < 60  # 5, on an idle machine
     assert not alive("1000.2")
 
 

@@ -17,7 +17,7 @@ from tests.support.stack import Stack, free_port, wait_until
 def get(port: int, page: str) -> tuple[int, str]:
     with requests.Session() as session:
         session.trust_env = False
-        answer = session.get(f"http://127.0.0.1:{port}{page}", timeout=10)
+        answer = session.get(f"http://127.0.0.1:{port}{page}", timeout=30)
         return answer.status_code, answer.text
 
 
