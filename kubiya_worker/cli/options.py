@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from kubiya_worker.cli import completion
+from kubiya_worker.proxies import spare_loopback
 from kubiya_worker.settings import Settings, kinds, sources
 from kubiya_worker.settings.file import text_of
 from kubiya_worker.settings.foreign import FOREIGN
@@ -39,6 +40,7 @@ def resolved(flags: Mapping[str, Any], config: str | None) -> Settings:
     """The settings of this command; its own connections go by them too. Raises as `sources.resolve` does."""
     found = sources.resolve(flags, os.environ, config)
     believe(found.ca_file, os.environ)
+    spare_loopback(os.environ)
     return found
 
 

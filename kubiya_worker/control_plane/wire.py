@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, prepend_scheme_if_needed, select_proxy
-from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError, TimeoutError
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError, ProxyError, TimeoutError
 
-from kubiya_worker import trust
+from kubiya_worker import proxies, trust
 from kubiya_worker.control_plane import errors
 from kubiya_worker.control_plane.fault_log import FaultLog
 
@@ -134,10 +134,9 @@ def _manager(base_url: str, direct: bool) -> urllib3.PoolManager:
         "ca_cert_dir" if Path(bundle).is_dir() else "ca_certs": bundle,
         "cert_reqs": "CERT_REQUIRED",
     }
-    proxy = None if direct else select_proxy(base_url, get_environ_proxies(base_url))
+    proxy = None if direct else proxies.proxy_for(base_url)
     if proxy:
         adapter = HTTPAdapter(pool_connections=POOLS, pool_maxsize=CONNECTIONS)
-        proxy = prepend_scheme_if_needed(proxy, "http")  # type: ignore[no-untyped-call]
         manager: urllib3.PoolManager = adapter.proxy_manager_for(proxy, **trusted)
         return manager
     return urllib3.PoolManager(POOLS, maxsize=CONNECTIONS, **trusted)
@@ -181,6 +180,6 @@ def _reason(error: HTTPError) -> str:
         return "no answer in time"
     text = str(error)
     text = text.rpartition("] ")[2] if "] " in text else text.rpartition(": ")[2]
-    while text.endswith(")") and text.count("(") < text.count(")"):
+    while text.endswith(('"', "'")) or (text.endswith(")") and text.count("(") < text.count(")")):
         text = text[:-1]
-    return text[:200]
+    return f"through its proxy: {text[:200]}" if isinstance(error, ProxyError) else text[:200]

@@ -15,19 +15,14 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.auth import _basic_auth_str
-from requests.utils import (
-    DEFAULT_CA_BUNDLE_PATH,
-    get_auth_from_url,
-    get_environ_proxies,
-    prepend_scheme_if_needed,
-    select_proxy,
-)
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_auth_from_url
 
 from kubiya_worker import trust
 from kubiya_worker.doctor import key
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.process.assembly import enforcer_url
+from kubiya_worker.proxies import proxy_for
 from kubiya_worker.settings import Settings
 
 SECONDS: Final = 5.0  # for one answer
@@ -38,7 +33,9 @@ WHOSE: Final = "Is this URL a Kubiya control plane?"
 
 
 def _get(url: str, **options: Any) -> requests.Response:
-    return requests.get(url, timeout=SECONDS, verify=_ca(), **options)
+    proxy = proxy_for(url)
+    proxies = {urlsplit(url).scheme: proxy} if proxy else None  # as the worker's own clients understand the variable
+    return requests.get(url, timeout=SECONDS, verify=_ca(), proxies=proxies, **options)
 
 
 def _address(url: str) -> tuple[str, int]:
@@ -48,29 +45,11 @@ def _address(url: str) -> tuple[str, int]:
 
 def proxy_of(url: str) -> str | None:
     """The proxy that requests to `url` go through, without its password. ConfigurationError for what is none."""
-    found = _proxy_for(url)
+    found = proxy_for(url)
     if not found:
         return None
     parts = urlsplit(found)
     return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
-
-
-def _proxy_for(url: str) -> str | None:
-    """As requests finds it: with a scheme, which a variable may leave out; ALL_PROXY counts too."""
-    given = select_proxy(url, get_environ_proxies(url))
-    if not given:
-        return None
-    try:
-        found = str(prepend_scheme_if_needed(given, "http"))  # type: ignore[no-untyped-call]
-        parts = urlsplit(found)
-        assert parts.port != 0
-    except (ValueError, AssertionError):
-        parts, found = urlsplit(""), ""
-    if not parts.hostname:
-        raise ConfigurationError(
-            f"The proxy of {url} is no URL", remedy=f"Write it as http://HOST:PORT; {PROXY_VARIABLES}"
-        )
-    return found
 
 
 def dns(url: str) -> Finding:
@@ -126,7 +105,7 @@ def tls(url: str) -> Finding:
 
 def _connection(url: str, context: ssl.SSLContext) -> http.client.HTTPSConnection:
     host, port = _address(url)
-    given = _proxy_for(url)
+    given = proxy_for(url)
     if not given:
         return http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)
     parts = urlsplit(given)

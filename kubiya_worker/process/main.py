@@ -39,6 +39,7 @@ def run(argv: Sequence[str]) -> int:
     from kubiya_worker.errors import EX_SOFTWARE, WorkerError
     from kubiya_worker.payloads.converter import Payloads
     from kubiya_worker.process.hider import Hider, of_environment
+    from kubiya_worker.proxies import spare_loopback
     from kubiya_worker.settings import resolve
     from kubiya_worker.trust import believe
 
@@ -48,6 +49,7 @@ def run(argv: Sequence[str]) -> int:
         settings = resolve(_flags(argv), os.environ)
         hide.add(settings.secrets)
         believe(settings.ca_file, os.environ)
+        spare_loopback(os.environ)
         payloads = Payloads.open(settings.payloads)
         hide.add(payloads.secrets)
         return _work(settings, payloads, hide)

@@ -30,6 +30,7 @@ from kubiya_worker.errors import ConfigurationError, NotAllowed
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.process.backoff import Backoff
 from kubiya_worker.process.logging import CORE
+from kubiya_worker.proxies import normal
 from kubiya_worker.settings import Settings
 
 log = structlog.get_logger()
@@ -109,8 +110,8 @@ def proxy_of(address: str, *, tls: bool) -> HttpConnectProxyConfig | None:
     given = found.get(scheme) or found.get("all")
     if not given:
         return None
-    parts = urlsplit(given if "//" in given else f"//{given}")
-    if not parts.hostname or parts.scheme not in ("", "http"):
+    parts = urlsplit(normal(given, f"{scheme}://{address}"))
+    if parts.scheme != "http":
         raise ConfigurationError(
             f"The proxy {parts.scheme}://{parts.hostname or ''} cannot carry the connection to Temporal",
             remedy=f"Set {scheme.upper()}_PROXY to an http:// proxy, or list {address} in NO_PROXY",

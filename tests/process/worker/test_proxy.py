@@ -50,9 +50,13 @@ def test_no_proxy_counts(start: Start, stack: Stack, proxy: Proxy) -> None:
     assert proxy.asked == []
 
 
-def test_a_local_temporal_is_never_asked_through_a_proxy(start: Start, stack: Stack, proxy: Proxy) -> None:
-    address = f"http://127.0.0.1:{proxy.port}"
-    worker = start(stack.url, KUBIYA_API_KEY=stack.key, HTTPS_PROXY=address, NO_PROXY="", no_proxy="")
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"])
+def test_nothing_on_this_machine_is_asked_through_a_proxy(
+    start: Start, stack: Stack, proxy: Proxy, variable: str
+) -> None:
+    """Neither Temporal nor the control plane: the shell of a company has such a variable, and no NO_PROXY."""
+    given = {variable: f"http://127.0.0.1:{proxy.port}", "NO_PROXY": "", "no_proxy": ""}
+    worker = start(stack.url, KUBIYA_API_KEY=stack.key, **given)
     worker.expect("worker.ready")
     assert proxy.asked == []
 

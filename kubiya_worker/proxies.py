@@ -1,0 +1,57 @@
+"""The proxy that the environment names for an address: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, unless NO_PROXY has it.
+
+`proxy:3128`, without a scheme, is meant as curl and httpx mean it; requests takes `proxy` for the scheme.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from kubiya_worker.errors import ConfigurationError
+
+SCHEMES: Final = ("http", "https")
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy")
+
+
+def spare_loopback(environ: MutableMapping[str, str]) -> None:
+    """From here on no client of the process asks for an address of this machine through a proxy, where one is set."""
+    if not any(environ.get(name) or environ.get(name.upper()) for name in PROXIES):
+        return
+    given = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    listed = [name.strip() for name in given.split(",") if name.strip()]
+    if "*" in listed:
+        return
+    spared = ",".join(dict.fromkeys((*listed, *LOOPBACK)))
+    environ.update({"no_proxy": spared, "NO_PROXY": spared})
+
+
+def proxy_for(url: str) -> str | None:
+    """With its scheme, and with user and password if it has them. ConfigurationError for one that is of no use."""
+    from requests.utils import get_environ_proxies, select_proxy  # not everything that starts a worker asks
+
+    given = select_proxy(url, get_environ_proxies(url))
+    return normal(given, url) if given else None
+
+
+def normal(given: str, url: str) -> str:
+    """A proxy as a URL; `url` is what it is for. Raises ConfigurationError."""
+    found = given if "://" in given else f"http://{given}"
+    try:
+        parts = urlsplit(found)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or port == 0:
+        raise ConfigurationError(
+            f"The proxy that the environment names for {url} is no URL",
+            remedy="Write it as http://HOST:PORT in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or unset it",
+        )
+    if parts.scheme not in SCHEMES:
+        raise ConfigurationError(
+            f"The proxy {parts.scheme}://{host} is of no use for {url}: only http:// and https:// proxies are",
+            remedy=f"Set HTTPS_PROXY or HTTP_PROXY to such a one, or list {urlsplit(url).hostname} in NO_PROXY",
+        )
+    return found
