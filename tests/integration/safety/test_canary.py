@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 from temporalio.client import Client
 
 from kubiya_worker.support.check import leaks
@@ -92,7 +91,6 @@ def said(stack: Stack, *executions: str) -> dict[str, bytes]:
     return found
 
 
-@pytest.mark.timeout(180)
 def test_a_secret_appears_nowhere(tmp_path: Path) -> None:
     (tmp_path / "breaking.py").write_text(BREAKING)
     workspace = tmp_path / "work"
