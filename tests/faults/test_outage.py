@@ -6,6 +6,7 @@ on several hosts; disks are full or too small. No run is held up by any of it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import urllib.request
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.client import Client, WorkflowExecutionDescription
 
+from kubiya_worker.protocol import names
 from tests.support.small_disk import small_disk
 from tests.support.stack import Process, Stack, free_port, wait_until
 
@@ -63,6 +66,16 @@ class Run:
 
     def done(self) -> int:
         return len(self.log.read_text().split()) if self.log.exists() else 0
+
+    def asks(self) -> bool:
+        """Whether a call of the model is under way, as far as Temporal knows."""
+
+        async def described() -> WorkflowExecutionDescription:
+            client = await Client.connect(self.stack.temporal_address)
+            return await client.get_workflow_handle(f"agent-execution-{self.id}").describe()
+
+        pending = asyncio.run(described()).raw_description.pending_activities
+        return any(activity.activity_type.name == names.CALL_MODEL for activity in pending)
 
     def until(self, steps: int) -> None:
         wait_until(lambda: self.done() >= steps, LIMIT, f"{steps} steps")
@@ -135,6 +148,7 @@ def test_a_worker_that_is_killed_meanwhile_loses_nothing(stack: Stack, tmp_path:
     away(stack)
     run.until(6)
     wait_until(lambda: text_of(6).split()[-1] in on_disk(spool), LIMIT, "the answer on disk")
+    wait_until(lambda: not run.asks(), LIMIT, "Temporal has heard of the answer: it is not asked for again")
     first.kill()
     assert spooled(spool)
     stack.start_server()
