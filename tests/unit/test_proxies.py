@@ -8,7 +8,6 @@ from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import Unreachable
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.proxies import proxy_for, spare_loopback
-from tests.support.stack import free_port
 
 URL = "http://control-plane.example"
 
@@ -65,7 +64,7 @@ def test_what_is_no_proxy_for_us_is_a_wrong_setting(given: str, said: str, monke
 
 
 def test_a_proxy_that_is_not_there_is_named_as_what_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", f"127.0.0.1:{free_port()}")
+    monkeypatch.setenv("HTTP_PROXY", "127.0.0.1:1")
     plane = ControlPlane(URL, "kby_x")
     with pytest.raises(Unreachable) as caught:
         plane.start_worker("q", sdk_version="1", system_info={})

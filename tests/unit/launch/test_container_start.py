@@ -37,10 +37,11 @@ class Puppet:
         self.removed = True
 
 
-def _follow(puppet: Any, polls: bool, wait: float) -> list[str]:
+def _follow(puppet: Any, wait: float, polls_after: int | None = None) -> list[str]:
+    """What is said of a container that polls once so many of its ends were told, or never."""
     said: list[str] = []
     try:
-        until_it_polls(puppet, Watch(puppet, wait), wait, lambda _: polls, said.append)
+        until_it_polls(puppet, Watch(puppet, wait), wait, lambda _: len(said) == polls_after, said.append)
     finally:
         puppet.over.set()
     return said
@@ -50,14 +51,14 @@ def _follow(puppet: Any, polls: bool, wait: float) -> list[str]:
 def test_what_no_restart_mends_is_the_workers_own_word_and_code_and_leaves_nothing(code: int) -> None:
     puppet = Puppet(code)
     with pytest.raises(WorkerError) as caught:
-        _follow(puppet, polls=False, wait=30)
+        _follow(puppet, wait=60)
     assert (caught.value.exit_code, caught.value.line()) == (code, "No such queue. Check --queue-id")
     assert puppet.removed
 
 
 def test_what_a_restart_may_mend_is_told_and_waited_for() -> None:
     puppet = Puppet(69, 75)
-    said = _follow(puppet, polls=True, wait=30)
+    said = _follow(puppet, wait=60, polls_after=2)
     assert said == [f"the worker ended with exit code {code}; the engine starts it again" for code in (69, 75)]
     assert not puppet.removed
 
@@ -65,5 +66,5 @@ def test_what_a_restart_may_mend_is_told_and_waited_for() -> None:
 def test_one_that_does_not_poll_in_time_is_left_and_told() -> None:
     puppet = Puppet()
     with pytest.raises(TemporaryFailure, match=r"does not poll after 0\.3 s; it goes on trying"):
-        _follow(puppet, polls=False, wait=0.3)
+        _follow(puppet, wait=0.3)
     assert not puppet.removed
