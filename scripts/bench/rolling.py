@@ -15,6 +15,7 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from scripts.bench.report import Row, Spread, main, say
 from scripts.bench.rig import Rig, rig, script
@@ -132,7 +133,7 @@ def measure(quick: bool) -> list[Row]:
         say(f"undisturbed: {json.dumps(calm.facts())}")
         rows = []
         for name, number in (("SIGTERM", signal.SIGTERM), ("SIGQUIT (drain)", signal.SIGQUIT)):
-            tally = bench.run(load.during(lambda n=number: workers.restart_each(n, rounds)))  # type: ignore[misc]
+            tally = bench.run(load.during(partial(workers.restart_each, number, rounds)))
             say(f"{name}: {json.dumps(tally.facts())}")
             good = _clean(tally) and _clean(calm)
             what = f"one execution while {WORKERS} workers are restarted by {name}"

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -149,7 +150,10 @@ def test_a_real_prometheus_scrapes_a_worker_and_the_control_plane(
         found = prometheus(f"query?query={quote(expression)}").get("result")
         return float(found[0]["value"][1]) if found else None
 
-    wait_until(lambda: value("sum(up)") == 2, 60, "both are scraped")
+    def shows(expression: str, wanted: float) -> bool:
+        return value(expression) == wanted
+
+    wait_until(partial(shows, "sum(up)", 2), 60, "both are scraped")
     stack.wait(stack.execute("hello", agent=stack.agent("scraped")), "completed", "waiting_for_input")
     wait_until(lambda: (value("sum(kubiya_worker_model_tokens_total)") or 0) > 0, 60, "the run's tokens are there")
     for expression, wanted in {  # each as of a scrape, which may be older than the run, or have taken too long
@@ -159,7 +163,7 @@ def test_a_real_prometheus_scrapes_a_worker_and_the_control_plane(
         "kubiya_control_plane_workers_live": 1,
         "kubiya_worker_approvals_waiting": 0,
     }.items():
-        wait_until(lambda e=expression, w=wanted: value(e) == w, 60, f"{expression} is {wanted}")  # type: ignore[misc]
+        wait_until(partial(shows, expression, wanted), 60, f"{expression} is {wanted}")
 
     def scraped() -> bool:
         return {target["lastError"] for target in prometheus("targets").get("activeTargets", [])} == {""}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from temporalio.client import Client
@@ -187,7 +188,7 @@ def _scheduled(stack: Stack) -> Iterator[tuple[str, str]]:
         ("scheduled-gone", "agent", stack.agent("gone")),
     ):
         made = stack.call("POST", "/jobs", {**job, "name": shape, "entity_type": kind, "entity_id": entity})["id"]
-        wait_until(lambda made=made: due(stack, made), 30, "the schedule is there")  # type: ignore[misc]
+        wait_until(partial(due, stack, made), 30, "the schedule is there")
         if shape == "scheduled-gone":
             stack.call("DELETE", f"/agents/{entity}")
         yield shape, tick(stack, made)
