@@ -88,7 +88,7 @@ def start(
         from kubiya_worker.launch import docker
 
         return docker.run(found, detach=found.daemon_mode, wait=0.0 if no_wait else wait_timeout, say=_say)
-    for fault in brief.faults(Path("~/.kubiya")):
+    for fault in brief.faults(Path("~/.kubiya"), found.places(here=not found.daemon_mode)):
         _say(fault)
     if found.daemon_mode:
         return daemonize(homes.find(found.queue_id, instance), found, 0.0 if no_wait else wait_timeout)

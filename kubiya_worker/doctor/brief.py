@@ -7,15 +7,18 @@ the start, or is told, where it is made.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kubiya_worker.doctor import host
 from kubiya_worker.doctor.check import FAIL, WARN, Check, Report, examine
 
 
-def faults(folder: Path) -> Iterator[str]:
-    """One line for each thing that is wrong with this host, nothing for what passed; `folder` is ~/.kubiya."""
+def faults(folder: Path, places: Mapping[str, Path]) -> Iterator[str]:
+    """One line for each thing that is wrong with this host, nothing for what passed; `folder` is ~/.kubiya.
+
+    `places` are the other folders that the worker will write to, by the variable that names each.
+    """
     try:
         home = folder.expanduser()
     except RuntimeError:  # a user without a home
@@ -25,6 +28,7 @@ def faults(folder: Path) -> Iterator[str]:
         Check("disk", "host", functools.partial(host.disk, home)),
         Check("inodes", "host", functools.partial(host.inodes, home)),
         Check("limits", "host", host.limits),
+        Check("folders", "host", functools.partial(host.places, places)),
     ]
     for result in examine(looked_at, Report()):
         if result.finding.status in (FAIL, WARN):

@@ -54,6 +54,7 @@ def checks(
     ]
     if settings is None:
         return of_host, None
+    of_host.append(Check("folders", HOST, functools.partial(host.places, settings.places(here=False))))
     url = settings.control_plane_url
     probe = Probe(settings)
 

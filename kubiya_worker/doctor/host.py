@@ -12,6 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -97,6 +98,24 @@ def permissions(home: Path) -> Finding:
     if open_to:
         return Finding(WARN, f"{open_to[0]} can be read by other users", f"chmod -R go-rwx {open_to[0]}")
     return Finding(PASS, f"{home} is {stat.filemode(about.st_mode)}")
+
+
+def places(folders: Mapping[str, Path]) -> Finding:
+    """Folders outside of ~/.kubiya that a worker is told to write to, by the variable that names each: one byte is
+    written where it will be, and none stays.
+    """
+    for variable, folder in folders.items():
+        if variable.endswith("_FILE") and not folder.is_dir():  # nobody makes it
+            return Finding(FAIL, f"{folder} is no folder", f"mkdir -p {folder}, or set {variable} to another place")
+        place = _existing(folder)
+        try:
+            with tempfile.TemporaryFile(dir=place) as file:
+                file.write(b"x")
+        except OSError as error:
+            text = f"nothing can be written to {place}: {error.strerror}"
+            looks = f"ls -ld {place}; df -h {place}; df -i {place}"
+            return Finding(FAIL, text, f"Set {variable} to another place, or: {looks}")
+    return Finding(PASS, f"{', '.join(map(str, dict.fromkeys(folders.values())))}" if folders else "no others")
 
 
 def limits() -> Finding:

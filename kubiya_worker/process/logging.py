@@ -7,12 +7,13 @@ stays a line; only `pretty` breaks it up.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -44,6 +45,26 @@ class Recent(logging.Handler):
         return found
 
 
+class Output(logging.StreamHandler[TextIO]):
+    """Where lines go. Whoever read them may leave, or the disk below be full: that costs lines, and is said once.
+
+    The standard library would write a traceback for each, with what the line was before secrets were taken out.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)  # a fault of ours
+        elif not self._told:
+            self._told = True
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(f"kubiya worker: the log cannot be written ({error.strerror}); lines are lost\n")
+
+
 def configure(level: str, form: str, hide: Callable[[str], str]) -> Recent:
     """Route everything to stdout. `form` is text, pretty or json; `hide` takes secrets out of a text."""
     shared: list[Any] = [
@@ -53,7 +74,7 @@ def configure(level: str, form: str, hide: Callable[[str], str]) -> Recent:
     ]
     text = _pretty if form == "pretty" else _line
     renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False) if form == "json" else text
-    output, recent = logging.StreamHandler(sys.stdout), Recent()
+    output, recent = Output(sys.stdout), Recent()
     for handler, render in ((output, renderer), (recent, _line)):
         handler.setFormatter(
             structlog.stdlib.ProcessorFormatter(

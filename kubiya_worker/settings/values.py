@@ -96,6 +96,17 @@ class Settings:
     def spool_root(self) -> Path:
         return Path(self.spool).expanduser() if self.spool else Path.cwd() / ".kubiya" / "spool"
 
+    def places(self, *, here: bool) -> dict[str, Path]:
+        """Folders that the worker writes to, by the variable that names each. `here`: it will run in this folder, so
+        that those which are not set count too.
+        """
+        found = {"KUBIYA_ALIVE_FILE": Path(self.alive_file).parent, "KUBIYA_READY_FILE": Path(self.ready_file).parent}
+        if here or self.workspace:
+            found["KUBIYA_WORKSPACE"] = self.workspace_root
+        if (here or self.spool) and self.spool_max_bytes:
+            found["KUBIYA_SPOOL"] = self.spool_root
+        return found
+
     @property
     def model_prices_file(self) -> Path | None:
         return Path(self.model_prices).expanduser() if self.model_prices else None

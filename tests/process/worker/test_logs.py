@@ -92,3 +92,20 @@ def test_a_reader_that_goes_away_does_not_end_the_worker(tmp_path: Path) -> None
             assert plane.expect("/disconnect")[0].body["exit_code"] == 0
         finally:
             worker.kill()
+
+
+def test_a_log_that_cannot_be_written_costs_lines_and_is_said_once() -> None:
+    """Not a traceback for each line, which would have the line as it was before secrets were taken out."""
+    code = """
+import structlog
+from kubiya_worker.process.logging import configure
+recent = configure("INFO", "text", lambda text: text.replace("sk-canary", "[hidden]"))
+for number in range(3):
+    structlog.get_logger().info("an.event", number=number, key="sk-canary")
+assert len(recent.take()) == 3
+import os; os._exit(0)  # as a worker ends: what is buffered for a full disk is not tried again
+"""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    said = "kubiya worker: the log cannot be written (No space left on device); lines are lost\n"
+    assert (done.returncode, done.stderr) == (0, said)
