@@ -11,6 +11,7 @@ from kubiya_worker.protocol import calls, taint
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools import enforcer, policy
 
+QUESTION: Final = policy.Decision("ask", "the agent asks a person", timeout_minutes=policy.LONGEST_TIMEOUT_MINUTES)
 _WORDS: Final[Mapping[policy.Kind, str]] = {"allow": "allowed", "ask": "needs_approval", "deny": "denied"}
 
 
@@ -38,6 +39,7 @@ async def rule(
     redactor = runtime.redactor_of(call.execution_id)
     grant = vars(call.grant) if call.grant else None
     others = [policy.decide(spec, arguments, runtime.rules)] if runtime.rules else []
+    others += [QUESTION] if spec.asks else []
     decision, verdict = policy.decide(spec, arguments, context.rules, grant, tainted=guarded, others=others), None
     if runtime.enforcer is not None and decision.kind != "deny":
         asked = enforcer.question(
@@ -52,7 +54,7 @@ async def rule(
         verdict = await runtime.enforcer.ask(asked)
         others.append(verdict.decision(decision.risk))
         decision = policy.decide(spec, arguments, context.rules, grant, tainted=guarded, others=others)
-    told = _told(decision, verdict, call.grant)
+    told = _told(decision, verdict, call.grant) | ({"question": True} if spec.asks else {})
     return Ruling(decision, verdict, redactor.value(told))
 
 

@@ -22,7 +22,7 @@ from kubiya_worker.protocol import calls, names, taint, team
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import hidden, mcp
+from kubiya_worker.tools import ask_person, hidden, mcp
 from kubiya_worker.tools.arguments import parse_arguments
 from kubiya_worker.tools.base import Tool, ToolArgumentsError, ToolContext, ToolResult, Toolset
 from kubiya_worker.tools.redact import AT_WORK, Redactor
@@ -65,7 +65,8 @@ class ToolActivities:
                 return await self._without_running(call, context, text, {})
             raw = call.arguments if call.arguments is not None else await self._look_up(call)
             try:
-                arguments = parse_arguments(spec, raw)
+                taken = ask_person.answered(spec) if spec.asks and call.grant is not None else spec
+                arguments = parse_arguments(taken, raw)
             except ToolArgumentsError as error:
                 return await self._without_running(call, context, str(error), {})
             hashed = m.arguments_hash(call.tool_name, arguments)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from kubiya_worker.cli.connection import connect
-from kubiya_worker.cli.render import arguments_block, arguments_text, duration
+from kubiya_worker.cli.render import arguments_block, arguments_text, duration, is_question
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.cli.watch import edit_arguments
 from kubiya_worker.errors import UsageError
@@ -89,8 +89,26 @@ def approve(id: str, comment: str, remember: bool) -> None:
     """Let it run."""
     api = connect()
     approval = _waiting(api.find_approval(id))
+    if is_question(approval):
+        raise UsageError("The agent asks for an answer", remedy=f'kubiya approvals answer {approval["id"]} "…"')
     api.approve(str(approval["id"]), comment=comment, remember=remember)
     print(f"approved: {one_line(str(approval.get('tool_name')), 60)}, execution {approval.get('execution_id')}")
+
+
+@approvals.command()
+@click.argument("id")
+@click.argument("text")
+def answer(id: str, text: str) -> None:
+    """Answer what an agent asks (TEXT `-`: read it from standard input)."""
+    text = sys.stdin.read() if text == "-" else text
+    if not text.strip():
+        raise UsageError("The answer is empty", remedy="kubiya approvals deny leaves the question unanswered")
+    api = connect()
+    approval = _waiting(api.find_approval(id))
+    if not is_question(approval):
+        raise UsageError("The agent asks for approval, not for an answer", remedy="kubiya approvals approve, or deny")
+    api.approve(str(approval["id"]), answer=text)
+    print(f"answered: execution {approval.get('execution_id')}")
 
 
 @approvals.command()

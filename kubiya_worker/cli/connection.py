@@ -204,8 +204,9 @@ class Api(ControlPlane):
         comment: str = "",
         arguments: dict[str, Any] | None = None,
         remember: bool = False,
+        answer: str | None = None,
     ) -> dict[str, Any]:
-        body: dict[str, Any] = {"comment": comment}
+        body: dict[str, Any] = {"comment": comment, **({"answer": answer} if answer is not None else {})}
         body |= {"arguments": arguments} if arguments is not None else {}
         body |= {"remember": True} if remember else {}
         return self._object("POST", f"/approvals/{approval_id}/approve", body)

@@ -61,6 +61,19 @@ def arguments_block(arguments: Any, paint: Paint, indent: str) -> str:
     return "\n".join(out)
 
 
+def is_question(data: dict[str, Any]) -> bool:
+    """Whether an agent asks for an answer, not for approval. Of a request, or of the event that tells of it."""
+    told = data.get("enforcement") or data.get("enforcement_context")
+    return isinstance(told, dict) and bool(told.get("question"))
+
+
+def options_of(data: dict[str, Any]) -> list[str]:
+    """The answers that an agent's question offers."""
+    arguments = data.get("tool_args")
+    options = arguments.get("options") if isinstance(arguments, dict) else None
+    return [str(option) for option in options] if isinstance(options, list) else []
+
+
 def duration(seconds: float) -> str:
     """30 ms, 1.3 s, 42 s, 3 min 5 s, 2 h 10 min."""
     if seconds < 0.9995:
@@ -162,10 +175,17 @@ class Renderer:
         out = self._flush_held() + self.end_text()
         tool = one_line(str(data.get("tool_name")), 100)
         risk = f" ({one_line(str(data['risk_level']), 20)} risk)" if data.get("risk_level") else ""
-        out += f"{paint.yellow(paint.bold(f'  ? approval needed: {tool}'))}{paint.yellow(risk)}\n"
+        if is_question(data):
+            out += f"{paint.yellow(paint.bold('  ? the agent asks'))}\n"
+        else:
+            out += f"{paint.yellow(paint.bold(f'  ? approval needed: {tool}'))}{paint.yellow(risk)}\n"
         if data.get("member_path"):
             path = paint.symbol(" → ", " -> ").join(one_line(str(name), 60) for name in data["member_path"])
             out += f"    {paint.dim('for:')} {path}\n"
+        if is_question(data):
+            asked = str((data.get("tool_args") or {}).get("question") or "")
+            out += "".join(f"    {line}\n" for line in clean(asked).split("\n"))
+            return out + "".join(f"    {n}. {one_line(x, 300)}\n" for n, x in enumerate(options_of(data), start=1))
         if data.get("reason"):
             out += f"    {paint.dim('why:')} {one_line(str(data['reason']), 500)}\n"
         block = arguments_block(data.get("tool_args") or {}, paint, "    ")

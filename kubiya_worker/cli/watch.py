@@ -24,7 +24,7 @@ import click
 from kubiya_worker.cli import ndjson
 from kubiya_worker.cli.connection import Api
 from kubiya_worker.cli.progress import Progress
-from kubiya_worker.cli.render import Renderer
+from kubiya_worker.cli.render import Renderer, is_question, options_of
 from kubiya_worker.cli.stream import END, FAILED, Follower, Frame
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.control_plane.errors import ControlPlaneError, Unreachable
@@ -264,6 +264,9 @@ class Watch:
         if manner.approvals == GRANT and data.get("tool_name") == names.RAISE_BUDGET:
             self._note("not granted: --approve is for tools, not for more budget")
             self._answer(lambda: self._api.reject(approval_id, "kubiya exec --approve does not raise budgets"))
+        elif manner.approvals == GRANT and is_question(data):
+            self._note("not answered: --approve is for tools, not for questions")
+            self._answer(lambda: self._api.reject(approval_id, "nobody is there to answer (kubiya exec --approve)"))
         elif manner.approvals == GRANT:
             self._note("granted, as --approve says")
             self._answer(lambda: self._api.approve(approval_id, comment="kubiya exec --approve"))
@@ -272,9 +275,9 @@ class Watch:
         elif self._keyboard_open and not manner.as_json:
             self._ask_approval(approval_id, data)
         elif manner.wait_for_approval:
-            self._note(f"waiting for a person: kubiya approvals approve {approval_id}   (or deny, edit)")
+            self._note(f"waiting for a person: {_command(approval_id, data)}")
         else:
-            self._detach(f"a person has to answer first: kubiya approvals approve {approval_id}")
+            self._detach(f"a person has to answer first: {_command(approval_id, data)}")
 
     def _still_open(self, approval_id: str) -> bool:
         """A stream that is read from its beginning holds questions that were answered long ago."""
@@ -287,6 +290,10 @@ class Watch:
         if approval_id not in self._asked_once:
             self._asked_once.add(approval_id)
             self._forget_typed()  # before the question was there: that is no answer to it
+        if is_question(data):
+            self._prompt("  your answer: ")
+            self._question, self._asks_about = lambda line: self._answer_question(approval_id, data, line), approval_id
+            return
         tool = one_line(str(data.get("tool_name")), 60)
         self._prompt(f"  run {tool}? [y]es, [n]o, [e]dit, or say why not: ")
 
@@ -312,6 +319,15 @@ class Watch:
                 self._ask_approval(approval_id, data)
 
         self._question, self._asks_about = answered, approval_id
+
+    def _answer_question(self, approval_id: str, data: dict[str, Any], line: str) -> None:
+        """The number of an option stands for it."""
+        options, text = options_of(data), line.strip()
+        if not text:
+            self._ask_approval(approval_id, data)
+            return
+        chosen = options[int(text) - 1] if text.isdecimal() and 1 <= int(text) <= len(options) else text
+        self._answer(lambda: self._api.approve(approval_id, answer=chosen))
 
     def _forget_typed(self) -> None:
         self._typed = b""
@@ -423,6 +439,13 @@ class Watch:
         else:
             self._note(f"{why}. Watch it again: kubiya exec attach {self._id}")
         self._leave = EX_TEMPFAIL
+
+
+def _command(approval_id: str, data: dict[str, Any]) -> str:
+    """What answers a request from another terminal."""
+    if is_question(data):
+        return f'kubiya approvals answer {approval_id} "…"   (or deny)'
+    return f"kubiya approvals approve {approval_id}   (or deny, edit)"
 
 
 def edit_arguments(arguments: dict[str, Any]) -> dict[str, Any] | None:

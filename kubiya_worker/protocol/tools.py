@@ -19,6 +19,7 @@ class ToolSpec:
     `remote`: those others are outside this host (the web, an MCP server).
     `effects` are those of EFFECTS that a call can have: it changes something, runs code, or sends data out.
     `named`: it sends only to receivers that its configuration names.
+    `asks`: what is called is a person, who is asked whatever the rules allow and whose answer is the result.
     `origin` says where a tool of another program comes from ("server/tool" for MCP).
     """
 
@@ -35,6 +36,7 @@ class ToolSpec:
     origin: str = ""
     remote: bool = False
     named: bool = False
+    asks: bool = False
 
     def wire(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"effects": list(self.effects)}

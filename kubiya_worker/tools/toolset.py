@@ -13,6 +13,7 @@ from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools import (
     agent_communication,
+    ask_person,
     custom,
     data_visualization,
     docker,
@@ -31,7 +32,7 @@ NAME_LIMIT: Final = 64  # characters of a tool's name that model providers take 
 
 MODULES: Final = (
     *(shell, files, python, http, docker, file_generation, data_visualization, agent_communication),
-    *(custom, sleep),
+    *(ask_person, custom, sleep),
 )
 _BUILDERS: Final = {kind: module for module in MODULES for kind in module.TYPES}
 

@@ -32,6 +32,7 @@ FIELDS: Final[dict[str, type]] = {
     "requester_id": str,
 }
 ANSWER_FIELDS: Final[dict[str, type]] = {
+    "answer": str,
     "comment": str,
     "reason": str,
     "arguments": dict,
@@ -41,6 +42,7 @@ ANSWER_FIELDS: Final[dict[str, type]] = {
     "approver_id": str,
 }
 # A local control plane has keys and no accounts: whoever holds a key is this person, unless the answer names another.
+LONGEST_ANSWER: Final = 20_000  # characters
 LOCAL_USER: Final = {"email": "local@localhost", "name": "local user"}
 
 
@@ -124,7 +126,7 @@ def _answer(call: Call, decision: str, given: dict[str, Any], *, reason: str) ->
         **LOCAL_USER,
         **{k: given[f"approver_{k}"] for k in ("email", "name", "id") if f"approver_{k}" in given},
     }
-    edited = given.get("arguments") if decision == ap.APPROVED else None
+    edited = _arguments(approval, given) if decision == ap.APPROVED else None
     answer = {
         "approval_id": approval["id"],
         "decision": decision,
@@ -145,6 +147,20 @@ def _answer(call: Call, decision: str, given: dict[str, Any], *, reason: str) ->
         approval = _resolve(call, approval, decision, changes)
         plane.signal(execution, names.RESOLVE_APPROVAL, answer)
     return approval
+
+
+def _arguments(approval: Approval, given: dict[str, Any]) -> dict[str, Any] | None:
+    """Those that a person has edited. The answer to an agent's question is one of them; a comment is an answer too."""
+    question = bool((approval.get("enforcement_context") or {}).get("question"))
+    if given.get("answer") is not None and not question:
+        raise invalid("answer", "The agent asks for approval, not for an answer: approve or reject")
+    answer = str(given.get("answer") or given.get("comment") or "").strip() if question else ""
+    if given.get("answer") is not None and not answer:
+        raise invalid("answer", "answer must not be empty", "string_too_short")
+    if len(answer) > LONGEST_ANSWER:
+        raise invalid("answer", f"answer has at most {LONGEST_ANSWER:,} characters", "string_too_long")
+    edited: dict[str, Any] | None = given.get("arguments")
+    return {**(edited or approval.get("tool_args") or {}), "answer": answer} if answer else edited
 
 
 def _resolve(call: Call, approval: Approval, status: str, changes: dict[str, Any]) -> Approval:

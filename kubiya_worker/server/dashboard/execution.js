@@ -176,7 +176,7 @@ function facts(row, final) {
   return found.filter(Boolean).map((fact) => el("span", {}, fact));
 }
 
-async function answer(id, decision, reason) {
-  const body = decision === "approved" ? { comment: reason || null } : { reason: reason || null };
+async function answer(id, decision, reason, question) {
+  const body = decision !== "approved" ? { reason: reason || null } : question ? { answer: reason } : { comment: reason || null };
   await call("POST", `/approvals/${encodeURIComponent(id)}/${decision === "approved" ? "approve" : "reject"}`, body);
 }

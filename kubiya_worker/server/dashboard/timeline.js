@@ -159,29 +159,31 @@ export class Timeline {
   asked(data) {
     const id = String(data.approval_id);
     if (this.approvals.has(id)) return;
-    const reason = el("input", { type: "text", class: "reason", placeholder: "Reason (optional)", "aria-label": "Reason" });
+    const question = Boolean(data.enforcement?.question);
+    const label = question ? "Your answer" : "Reason";
+    const reason = el("input", { type: "text", class: "reason", placeholder: question ? label : "Reason (optional)", "aria-label": label });
     const failure = el("p", { class: "error", role: "alert" });
     const buttons = ["approved", "rejected"].map((decision) => el(
       "button",
       { class: decision === "approved" ? "primary" : "danger", type: "button", onclick: () => this.press(id, decision) },
-      decision === "approved" ? "Approve" : "Deny",
+      decision === "approved" ? (question ? "Answer" : "Approve") : question ? "Do not answer" : "Deny",
     ));
     const path = (data.member_path || []).join(" → ");
-    const title = el("h3", {}, "Approval needed: ", el("code", {}, String(data.tool_name)));
-    if (data.risk_level) title.append(el("span", { class: `risk ${data.risk_level}` }, `${data.risk_level} risk`));
+    const title = question ? el("h3", {}, "The agent asks") : el("h3", {}, "Approval needed: ", el("code", {}, String(data.tool_name)));
+    if (data.risk_level && !question) title.append(el("span", { class: `risk ${data.risk_level}` }, `${data.risk_level} risk`));
     const form = el("div", { class: "ask-form" }, reason, el("div", { class: "actions" }, ...buttons));
     const card = el(
       "section",
-      { class: "ask", "aria-label": `Approval of ${data.tool_name}` },
+      { class: "ask", "aria-label": question ? "A question" : `Approval of ${data.tool_name}` },
       title,
       path ? el("p", { class: "help asks" }, `Asked by ${path}`) : null,
-      data.reason ? el("p", { class: "help" }, String(data.reason)) : null,
+      data.reason && !question ? el("p", { class: "help" }, String(data.reason)) : null,
       argumentList(data.tool_args ?? {}),
       form,
       failure,
     );
-    this.approvals.set(id, { card: this.add(card), form, reason, buttons, failure });
-    this.say(`Approval needed${path && ` by ${path}`}: ${data.tool_name} ${oneLine(summary(data.tool_args))}`);
+    this.approvals.set(id, { card: this.add(card), form, reason, buttons, failure, question });
+    this.say(`${question ? "A question" : "Approval needed"}${path && ` by ${path}`}: ${data.tool_name} ${oneLine(summary(data.tool_args))}`);
   }
 
   async press(id, decision) {
@@ -189,7 +191,7 @@ export class Timeline {
     question.failure.textContent = "";
     for (const button of question.buttons) button.disabled = true;
     try {
-      await this.answer(id, decision, question.reason.value.trim());
+      await this.answer(id, decision, question.reason.value.trim(), question.question);
     } catch (error) {
       question.failure.textContent = error.message;
       for (const button of question.buttons) button.disabled = false;
@@ -201,7 +203,7 @@ export class Timeline {
     if (!question) return;
     const held = question.form.contains(document.activeElement);
     const who = data.approved_by_name || data.approved_by_email;
-    const words = { approved: "Approved", rejected: "Denied", expired: "Expired: nobody answered" }[data.status] || data.status;
+    const words = { approved: question.question ? "Answered" : "Approved", rejected: question.question ? "Not answered" : "Denied", expired: "Expired: nobody answered" }[data.status] || data.status;
     const why = data.status === "expired" ? "" : data.rejection_reason ? `: ${data.rejection_reason}` : "";
     const by = who && data.status !== "expired" ? ` by ${who}` : "";
     question.card.dataset.status = data.status;
