@@ -107,6 +107,7 @@ class Renderer:
         self._running: dict[str, str] = {}  # tools that run, by call id
         self._thinking = False
         self._named = False
+        self._questions: set[str] = set()  # requests that want an answer, by approval id
 
     def feed(self, frame: Frame, progress: Progress) -> str:
         """The text that this event adds. `progress` has taken the event already."""
@@ -176,6 +177,7 @@ class Renderer:
         tool = one_line(str(data.get("tool_name")), 100)
         risk = f" ({one_line(str(data['risk_level']), 20)} risk)" if data.get("risk_level") else ""
         if is_question(data):
+            self._questions.add(str(data.get("approval_id")))
             out += f"{paint.yellow(paint.bold('  ? the agent asks'))}\n"
         else:
             out += f"{paint.yellow(paint.bold(f'  ? approval needed: {tool}'))}{paint.yellow(risk)}\n"
@@ -351,9 +353,12 @@ class Renderer:
         who = data.get("approved_by_name") or data.get("approved_by_email")
         by = f" by {one_line(str(who), 80)}" if who else ""
         why = f": {one_line(str(data['rejection_reason']), 300)}" if data.get("rejection_reason") else ""
+        question = str(data.get("approval_id")) in self._questions
         if status == "approved":
-            return self._line(f"    {paint.green(paint.symbol('✓', 'ok'))} approved{by}")
-        word = "expired, nobody answered" if status == "expired" else f"{one_line(status, 20)}{by}"
+            word = "answered" if question else "approved"
+            return self._line(f"    {paint.green(paint.symbol('✓', 'ok'))} {word}{by}")
+        turned_down = "not answered" if question and status == "rejected" else one_line(status, 20)
+        word = "expired, nobody answered" if status == "expired" else f"{turned_down}{by}"
         return self._line(f"    {paint.red(paint.symbol('✗', '!!'))} {word}{why}")
 
     def _status(self, data: dict[str, Any]) -> str:

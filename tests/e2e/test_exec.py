@@ -271,6 +271,34 @@ def test_what_was_typed_before_a_question_does_not_answer_it(dev: Dev) -> None:
         assert terminal.wait() == 0
 
 
+def test_a_question_is_answered_with_the_keyboard_and_with_a_command(dev: Dev) -> None:
+    dev.call(
+        "POST", "/agents", {"name": "curious", "model_id": "demo", "skills": [{"type": "ask_person", "name": "ask"}]}
+    )
+    question = script(tool("ask_person", question="Which host?", options=["web-1", "web-2"]), {"text": "I see."})
+    with dev.terminal("exec", "agent", "curious", question) as terminal:
+        terminal.expect("? the agent asks")
+        terminal.expect("Which host?")
+        terminal.expect("2. web-2")
+        terminal.expect("your answer: ")
+        terminal.send("\n2\n")
+        terminal.expect("answered by local user")
+        terminal.expect("web-2")
+        terminal.expect("I see.")
+        assert terminal.wait() == 0
+    left = dev.kubiya("exec", "agent", "curious", question, "--no-wait")
+    assert left.returncode == 75 and "kubiya approvals answer" in left.stderr
+    (asked,) = asked_of(dev, dev.newest()["id"])
+    refused = dev.kubiya("approvals", "approve", asked["id"])
+    assert refused.returncode == 64 and f"kubiya approvals answer {asked['id']}" in refused.stderr
+    assert dev.kubiya("approvals", "answer", asked["id"], " ").returncode == 64
+    assert dev.kubiya("approvals", "answer", asked["id"], "web-9").returncode == 0
+    told = dev.kubiya("exec", "attach", asked["execution_id"], "-v")
+    assert told.returncode == 0 and "web-9" in told.stderr
+    granted = dev.kubiya("exec", "agent", "curious", question, "--approve")
+    assert granted.returncode == 0 and "--approve is for tools, not for questions" in granted.stderr
+
+
 def test_an_editor_that_does_not_work_leaves_the_question(dev: Dev) -> None:
     with dev.terminal("exec", "agent", "ops", SAVE, EDITOR="/nonexistent/editor", VISUAL="") as terminal:
         terminal.expect("[e]dit")
