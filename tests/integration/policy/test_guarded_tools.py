@@ -38,6 +38,7 @@ SKILLS: list[dict[str, Any]] = [
     {"name": "engine", "type": "docker", "configuration": {}},
     {"name": "others", "type": "agent_communication", "configuration": {"allowed_agents": "*"}},
     {"name": "sleep", "type": "sleep", "configuration": {}},
+    {"name": "ask", "type": "ask_person", "configuration": {}},
 ]
 FURTHER = [
     ToolSpec("mcp__tracker__list", "", source="mcp", taints=True, effects=EFFECTS, origin="tracker/list"),
@@ -148,7 +149,8 @@ async def test_a_yes_lets_every_tool_run_and_each_was_asked_about(make: Make, se
     bench = make()
     bench.context()
     outcomes = await bench.all()
-    assert bench.ran() == set(bench.tools)
+    assert bench.ran() == set(bench.tools) - {"ask_person"}
+    assert outcomes["ask_person"].approval is not None  # a question is a person's, whatever is allowed
     assert outcomes["ask_logs"].delegation is not None
     assert sorted(q["tool"]["name"] for q in service.questions) == sorted(spec.name for spec in SPECS)
     for event in bench.events():
@@ -263,7 +265,7 @@ async def test_the_hosts_own_rules_and_those_of_the_control_plane_do_not_lift_ea
     bench.runtime.rules = [denies]
     bench.context(rules=[{"id": "r-1", "scope_type": "all", "action": "allow", "priority": 99}])
     outcomes = await bench.all()
-    assert bench.ran() == set(bench.tools) - {"shell"}
+    assert bench.ran() == set(bench.tools) - {"shell", "ask_person"}
     message = outcomes["shell"].message
     assert message is not None and message["content"] == "Denied by policy: denied by the rule host"
     shell = next(spec for spec in SPECS if spec.name == "shell")

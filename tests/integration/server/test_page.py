@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,6 +96,21 @@ def test_an_execution_is_started_followed_approved_and_answered(page: Any, stack
     assert page.is_hidden("#cancel") and page.is_hidden("#composer")
     execution = page.evaluate("location.hash").split("/")[-1]
     assert (stack.folder / "workspaces" / execution / "note.txt").read_text() == "line one\nline two"
+
+
+def test_a_question_of_an_agent_is_answered(page: Any, stack: Stack) -> None:
+    agent = stack.agent(f"asking-{uuid.uuid4().hex[:6]}", skills=[{"name": "ask", "type": "ask_person"}])
+    asking = {"tools": [{"name": "ask_person", "arguments": {"question": "Which host?"}}]}
+    execution = stack.execute(script(asking, {"text": "Thanks."}), agent=agent)
+    open_execution(page, stack, execution)
+    page.wait_for_selector(".ask input.reason")
+    assert page.inner_text(".ask h3") == "The agent asks"
+    page.fill(".ask input.reason", "web-9")
+    page.click(".ask button.primary")
+    wait_for_status(page, "completed")
+    assert page.inner_text(".ask .resolved") == "Answered by local user"
+    (done,) = [e["data"] for e in stack.events(execution) if e["event"] == "tool_completed"]
+    assert done["tool_output"] == "web-9"
 
 
 def test_a_denial_gives_its_reason(page: Any, stack: Stack) -> None:
