@@ -8,7 +8,7 @@ import click
 
 from kubiya_worker.cli.which import home_of, which
 from kubiya_worker.cli.worker_container import container_of
-from kubiya_worker.errors import TemporaryFailure
+from kubiya_worker.errors import TemporaryFailure, UsageError
 from kubiya_worker.launch import containers, control, report
 from kubiya_worker.launch import drain as drains
 from kubiya_worker.launch.containers import Found
@@ -77,6 +77,12 @@ def drain(queue_id: str | None, instance: int, timeout: float | None) -> None:
     hold no step: the next worker of the queue goes on with them. Ctrl-C ends the waiting, not the drain.
     """
     home = home_of(queue_id, instance)
+    box = container_of(home, report.examine(home))
+    if box is not None and box.alive:
+        raise UsageError(
+            f"The worker of {box.queue} runs in the container {box.name}, which the engine drains",
+            remedy=f"docker update --restart=no {box.name}; docker kill --signal QUIT {box.name}",
+        )
     done = drains.drain(home, _say, timeout)
     ran = f"{done.tasks} {'task' if done.tasks == 1 else 'tasks'} finished, none was cut off"
     print(f"{home.label} drained in {done.seconds:.1f} s: {ran if done.tasks else 'nothing ran'} (pid {done.pid})")

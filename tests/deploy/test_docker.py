@@ -143,6 +143,12 @@ def test_detached_it_is_ready_when_the_command_is_over(host: str, stack: Stack) 
     assert first.wait(90) == 0, first.lines
     assert any("ready: it polls the queue default" in line for line in first.lines), first.lines
     assert json.loads(kubiya(host, stack, "worker", "status", "--json").stdout)["polling"] is True
+    done = kubiya(host, stack, "worker", "drain")
+    assert done.returncode == 64 and "docker kill --signal QUIT" in done.stderr, done
+    for command in done.stderr.partition("drains. ")[2].split("; "):  # what it says is what works
+        engine.docker(host, *command.split()[1:])
+    wait_until(lambda: state(host)["State"]["Status"] == "exited", 60, "it has drained")
+    assert state(host)["State"]["ExitCode"] == 0
 
 
 def test_what_no_restart_mends_is_told_and_leaves_no_container(host: str, stack: Stack) -> None:
