@@ -8,6 +8,7 @@ with Stack(tmp_path) as stack:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -26,6 +27,7 @@ from types import TracebackType
 from typing import Any
 
 import requests
+from temporalio.client import Client
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
@@ -169,7 +171,7 @@ class Stack:
         if self.ends_polls:
             argv += ["--dynamic-config-value", "frontend.enableCancelWorkerPollsOnShutdown=true"]
         self.temporal = self.start([*argv, "--log-level", "error"])
-        wait_until(lambda: _listens(self.temporal_port), 60, "Temporal listens")
+        wait_until(lambda: _listens(self.temporal_port) and _serves(self.temporal_address), 60, "Temporal serves")
         return self.temporal
 
     def start_server(self) -> Process:
@@ -308,6 +310,15 @@ def _listens(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
         return True
     return False
+
+
+def _serves(address: str) -> bool:
+    """Whether Temporal's frontend answers: its port is open before it does."""
+    try:
+        asyncio.run(Client.connect(address))
+    except RuntimeError:
+        return False
+    return True
 
 
 def wait_until(condition: Callable[[], Any], timeout: float, what: str) -> None:
