@@ -1,15 +1,9 @@
 // The list of executions: newest first.
 
-import { List, set } from "./list.js";
-import { age, el, oneLine, statusText } from "./text.js";
+import { List, set, setStatus } from "./list.js";
+import { age, el, oneLine } from "./text.js";
 
 export class Executions extends List {
-  // `waiting`: ids of those that ask a person something.
-  show(executions, chosen, emptyText, waiting) {
-    this.waiting = waiting;
-    super.show(executions, chosen, emptyText);
-  }
-
   make(execution) {
     const prompt = el("span", { class: "row-prompt" }, oneLine(execution.prompt));
     const status = el("span", { class: "status" });
@@ -20,9 +14,7 @@ export class Executions extends List {
   }
 
   update(row, execution) {
-    const asks = this.waiting.has(execution.id);
-    set(row.status, asks ? "needs approval" : statusText(execution.status));
-    row.status.dataset.status = asks ? "approval" : execution.status;
+    setStatus(row.status, execution.status, this.waiting.has(execution.id));
     set(row.facts, [execution.entity_name, age(execution.created_at)].filter(Boolean).join(" · "));
   }
 }

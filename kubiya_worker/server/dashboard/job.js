@@ -3,9 +3,9 @@
 import { call } from "./api.js";
 import { notFound, nothing, say } from "./frame.js";
 import { JobRun } from "./jobrun.js";
-import { List, set } from "./list.js";
+import { List, set, setStatus } from "./list.js";
 import { moment, startText, until } from "./schedule.js";
-import { $, age, duration, el, oneLine, statusText } from "./text.js";
+import { $, age, duration, el, oneLine } from "./text.js";
 
 const PAGE = 20;
 const TRIGGERS = { cron: "by its schedule", webhook: "by its webhook", manual: "by hand" };
@@ -83,12 +83,14 @@ export class Job {
   }
 
   async look(id) {
-    const [job, runs] = await Promise.all([call("GET", path(id)), call("GET", `${path(id)}/executions?limit=${this.limit + 1}`)]);
+    const asked = [path(id), `${path(id)}/executions?limit=${this.limit + 1}`, "/approvals/pending"];
+    const [job, runs, pending] = await Promise.all(asked.map((each) => call("GET", each)));
     if (this.chosen !== id) return;
     this.job = job;
     if (this.lost) this.tell("");
     this.show();
-    this.runs.show(runs.slice(0, this.limit).map((run) => ({ ...run, id: run.execution_id })), null, "It has not run yet.");
+    const shown = runs.slice(0, this.limit).map((run) => ({ ...run, id: run.execution_id }));
+    this.runs.show(shown, null, "It has not run yet.", new Set(pending.map((approval) => approval.execution_id)));
     $("more-runs").hidden = runs.length <= this.limit || this.limit > PAGE;
   }
 
@@ -187,8 +189,7 @@ class Runs extends List {
 
   update(row, run) {
     const took = run.started_at && run.completed_at ? duration((Date.parse(run.completed_at) - Date.parse(run.started_at)) / 1000) : "";
-    set(row.status, statusText(run.status));
-    row.status.dataset.status = run.status;
+    setStatus(row.status, run.status, this.waiting.has(run.id));
     set(row.facts, [age(run.created_at), TRIGGERS[run.trigger_type], took && `took ${took}`].filter(Boolean).join(" · "));
     row.link.title = moment(run.created_at);
     set(row.error, oneLine(run.error_message, 200));

@@ -1,8 +1,8 @@
 // The list of jobs: what starts when, and how it went last.
 
-import { List, set } from "./list.js";
+import { List, set, setStatus } from "./list.js";
 import { startText, until } from "./schedule.js";
-import { age, el, oneLine, statusText } from "./text.js";
+import { age, el, oneLine } from "./text.js";
 
 export class Jobs extends List {
   make(job) {
@@ -28,8 +28,10 @@ export class Jobs extends List {
     set(row.start, [startText(job), next].filter(Boolean).join(" · "));
     // A schedule that Temporal refuses never starts anything: that comes before how it went.
     row.status.hidden = !job.error_message && !job.last_execution_status;
-    set(row.status, job.error_message ? "cannot start" : statusText(job.last_execution_status));
-    row.status.dataset.status = job.error_message ? "failed" : job.last_execution_status;
+    if (job.error_message) {
+      set(row.status, "cannot start");
+      row.status.dataset.status = "failed";
+    } else setStatus(row.status, job.last_execution_status, this.waiting.has(job.last_execution_id));
     set(row.last, job.last_execution_at ? `ran ${age(job.last_execution_at)}` : "has not run yet");
   }
 }

@@ -1,5 +1,7 @@
 // A list that is asked for again and again. Its rows are kept and changed, so that focus stays where it is.
 
+import { statusText } from "./text.js";
+
 export class List {
   // Subclasses make a row, `make(thing)` -> {item, link, …}, and change it, `update(row, thing)`.
   constructor(rows, empty) {
@@ -7,7 +9,9 @@ export class List {
     this.known = new Map();
   }
 
-  show(things, chosen, emptyText) {
+  // `waiting`: ids of executions that ask a person something.
+  show(things, chosen, emptyText, waiting = new Set()) {
+    this.waiting = waiting;
     const seen = new Set();
     let previous = null;
     for (const thing of things) {
@@ -35,6 +39,12 @@ export class List {
     this.rows.replaceChildren();
     this.known.clear();
   }
+}
+
+// The status of an execution; one that asks a person something says so.
+export function setStatus(element, status, asks) {
+  set(element, asks ? "needs approval" : statusText(status));
+  element.dataset.status = asks ? "approval" : status;
 }
 
 // A text that is the same is not set again: what a person has marked stays marked.

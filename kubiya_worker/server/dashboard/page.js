@@ -105,9 +105,10 @@ async function showExecutions() {
 }
 
 async function showJobs() {
-  const [found] = await Promise.all([call("GET", "/jobs?due=true"), views.jobs.refresh()]);
+  const [found, pending] = await Promise.all([call("GET", "/jobs?due=true"), call("GET", "/approvals/pending"), views.jobs.refresh()]);
+  const waiting = new Set(pending.map((approval) => approval.execution_id));
   found.sort((a, b) => a.name.localeCompare(b.name));
-  lists.jobs.show(found, views.jobs.chosen, "There is no job yet. A job starts an agent or a team by a schedule, by a webhook, or by hand.");
+  lists.jobs.show(found, views.jobs.chosen, "There is no job yet. A job starts an agent or a team by a schedule, by a webhook, or by hand.", waiting);
 }
 
 function showWorkers(workers) {

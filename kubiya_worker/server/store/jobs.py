@@ -92,14 +92,15 @@ class Jobs(Records):
 
     def tallies(self, organization_id: str) -> dict[str, Object]:
         """How often each job ran, and when and how last; nothing for one that never ran."""
-        query = select(R.c.job_id, E.c.status, func.count(), func.max(E.c.created_at))
+        # SQLite: a plain column beside one max() is that of the row which has it.
+        query = select(R.c.job_id, E.c.status, func.count(), func.max(E.c.created_at), E.c.id)
         query = query.join(E, R.c.execution_id == E.c.id).where(E.c.organization_id == organization_id)
         found: dict[str, Object] = {}
-        for job_id, status, count, last in self._db.execute(query.group_by(R.c.job_id, E.c.status)):
+        for job_id, status, count, last, execution_id in self._db.execute(query.group_by(R.c.job_id, E.c.status)):
             tally = found.setdefault(job_id, no_runs())
             tally["total_executions"] += count
             if last > (tally["last_execution_at"] or ""):
-                tally.update(last_execution_at=last, last_execution_status=status)
+                tally.update(last_execution_at=last, last_execution_status=status, last_execution_id=execution_id)
             if ex.is_final(status):
                 tally["successful_executions" if status == ex.COMPLETED else "failed_executions"] += count
         return found
@@ -112,4 +113,5 @@ def no_runs() -> Object:
         "failed_executions": 0,
         "last_execution_at": None,
         "last_execution_status": None,
+        "last_execution_id": None,
     }

@@ -157,6 +157,19 @@ def test_a_job_is_run_by_hand_and_its_run_leads_back(page: Any, stack: Stack) ->
     assert page.is_hidden("#job")
 
 
+def test_a_run_that_asks_a_person_says_so_as_the_executions_do(page: Any, stack: Stack) -> None:
+    save = {"tools": [{"name": "save_file", "arguments": {"path": "a.txt", "content": "a"}}]}
+    made = make(stack, prompt_template="demo:script " + json.dumps([save, {"text": "Done."}]))
+    execution = stack.call("POST", f"/jobs/{made['id']}/trigger", {})["execution_id"]
+    stack.first(execution, "approval_requested")
+    assert stack.call("GET", f"/jobs/{made['id']}")["last_execution_id"] == execution
+    open_job(page, stack, made)
+    page.wait_for_selector('#runs .status[data-status="approval"]')
+    page.wait_for_selector('[aria-current="page"] .status[data-status="approval"]')
+    assert set(page.locator('.status[data-status="approval"]').all_inner_texts()) == {"needs approval"}
+    stack.call("POST", f"/executions/{execution}/cancel")
+
+
 def test_what_a_prompt_leaves_open_is_asked_for(page: Any, stack: Stack) -> None:
     prompt = 'demo:script [{"text": "{{who.name}} and {{ other }} and {{who.name}}"}]'
     job = make(stack, prompt_template=prompt)
