@@ -87,7 +87,8 @@ class Starved(AgentExecutionWorkflow):
     async def run(self, raw: dict[str, Any]) -> dict[str, Any]:
         if Starved.times > 0:
             Starved.times -= 1
-            time.sleep(2.5)
+            for _ in range(6_000):  # until the watch for deadlocks interrupts it, which may be late itself
+                time.sleep(0.01)
         return await super().run(raw)
 
 
