@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -314,11 +315,9 @@ def _listens(port: int) -> bool:
 
 def _serves(address: str) -> bool:
     """Whether Temporal's frontend answers: its port is open before it does."""
-    try:
-        asyncio.run(Client.connect(address))
-    except RuntimeError:
-        return False
-    return True
+    with ThreadPoolExecutor(1) as elsewhere:  # here a loop may run already: a browser's, for one
+        connecting = elsewhere.submit(lambda: asyncio.run(Client.connect(address)))
+    return connecting.exception() is None
 
 
 def wait_until(condition: Callable[[], Any], timeout: float, what: str) -> None:
