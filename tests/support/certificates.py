@@ -13,9 +13,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+USAGES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
+
 
 class Certificates:
-    """A CA with a server's and a client's certificate, as files; they are for `hosts` and this machine."""
+    """A CA with a server's and a client's certificate, as files; they are for `hosts` and this machine.
+
+    With all that RFC 5280 asks for: Python 3.13 and later insist on it.
+    """
 
     def __init__(self, folder: Path, *hosts: str) -> None:
         now = datetime.datetime.now(datetime.UTC)
@@ -27,6 +35,7 @@ class Certificates:
         def make(name: str, *, authority: bool = False) -> Path:
             key = ca_key if authority else ec.generate_private_key(ec.SECP256R1())
             subject = ca_name if authority else x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+            usage = dict.fromkeys(USAGES, False) | {"digital_signature": not authority, "key_cert_sign": authority}
             names = [x509.DNSName(host) for host in ("localhost", *hosts)]
             addresses = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), *names]
             certificate = (
@@ -38,6 +47,9 @@ class Certificates:
                 .not_valid_before(now - day)
                 .not_valid_after(now + day)
                 .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+                .add_extension(x509.KeyUsage(**usage), critical=True)
+                .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+                .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
                 .add_extension(x509.SubjectAlternativeName(addresses), critical=False)
                 .sign(ca_key, hashes.SHA256())
             )
