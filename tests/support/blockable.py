@@ -19,13 +19,13 @@ def block() -> None:
 
 
 def install() -> None:
-    original = lifecycle._serve
+    original = lifecycle.Life._serve
 
     async def serve(*args: Any, **kwargs: Any) -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, block)
         return await original(*args, **kwargs)
 
-    lifecycle._serve = serve
+    lifecycle.Life._serve = serve  # type: ignore[method-assign]
     health.Pulse.__init__.__defaults__ = (float(os.environ.get("SILENT_AFTER", "1")),)
     health.ALIVE_EVERY = 0.25  # type: ignore[misc]
 

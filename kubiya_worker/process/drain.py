@@ -1,0 +1,91 @@
+"""How polling ends: what runs has all the time it needs, or the grace period, or none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import structlog
+from temporalio.worker import Worker
+
+from kubiya_worker.errors import EX_OK, EX_TEMPFAIL
+from kubiya_worker.process.condition import Condition
+from kubiya_worker.process.counters import Counters
+from kubiya_worker.process.cut import Cut, unfinished
+from kubiya_worker.process.stop import Stop
+
+log = structlog.get_logger()
+
+CANCEL_GRACE: Final = 5.0  # seconds that cancelled steps have to end their processes
+POLLS_END_WITHIN: Final = 5.0  # seconds from the last step's end, in which a Temporal that is there ends them
+TELL_EVERY: Final = 1.0  # seconds between looks at what is left of a drain
+
+
+async def finish(
+    worker: Worker,
+    running: asyncio.Task[None],
+    stop: Stop,
+    counters: Counters,
+    cut: Cut,
+    condition: Condition,
+    grace: float,
+) -> int:
+    """No more polling, then until it is over. The exit code: 0, or 75 when it was forced."""
+    began = time.monotonic()
+    shutdown = asyncio.create_task(worker.shutdown())
+    hurried, forced = (asyncio.create_task(event.wait()) for event in (stop.hurried, stop.forced))
+    telling = asyncio.create_task(_tell(stop, counters, condition))
+    only_polls = asyncio.create_task(_only_polls(worker))
+    try:
+        if stop.drains:
+            await asyncio.wait({shutdown, hurried, only_polls}, return_when=asyncio.FIRST_COMPLETED)
+            if not shutdown.done() and not only_polls.done():
+                active = counters.counts().active
+                log.info("worker.drain_limited", reason=stop.reason, active=active, grace=f"{grace:g}s")
+        over = {shutdown, forced, only_polls}
+        done, _ = await asyncio.wait(over, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            cut.make(worker)
+            log.warning("worker.cut_off", steps=cut.number, active=counters.counts().active)
+            await asyncio.wait(over, timeout=CANCEL_GRACE, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (hurried, forced, telling, only_polls):
+            task.cancel()
+    seconds = time.monotonic() - began
+    if shutdown.done():
+        shutdown.result()
+        await asyncio.wait({running}, timeout=CANCEL_GRACE)
+        log.info("worker.drained", cut=cut.number, seconds=seconds)
+        return EX_OK
+    if only_polls.done() and not stop.forced.is_set():
+        log.warning("worker.drained_without_temporal", cut=cut.number, seconds=seconds)
+        return EX_OK
+    active = counters.counts().active
+    cut.number = max(cut.number, active)
+    log.warning("worker.forced", active=active, seconds=seconds)
+    return EX_TEMPFAIL
+
+
+async def _only_polls(worker: Worker) -> None:
+    """Until no step has been there for POLLS_END_WITHIN.
+
+    A server can end the polls of a worker that leaves (its capability `worker_poll_complete_on_shutdown`), so that no
+    task is lost in them. The library waits for that however long the server is away, and a drain would never end.
+    """
+    since = time.monotonic()
+    while time.monotonic() - since < POLLS_END_WITHIN:
+        await asyncio.sleep(0.5)
+        if unfinished(worker) != 0:
+            since = time.monotonic()
+
+
+async def _tell(stop: Stop, counters: Counters, condition: Condition) -> None:
+    """For ever: how many steps are left, and that a stop has taken a drain over."""
+    said = (stop.hurried.is_set(), counters.counts().active)
+    while True:
+        await asyncio.sleep(TELL_EVERY)
+        now = (stop.hurried.is_set(), counters.counts().active)
+        if now != said:
+            condition.draining(now[1], hurried=now[0])
+            said = now
