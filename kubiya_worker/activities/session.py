@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -26,11 +26,12 @@ from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools import hidden, mcp
 from kubiya_worker.tools.redact import Redactor
-from kubiya_worker.tools.toolset import build_toolset
+from kubiya_worker.tools.toolset import MissingSkill, assemble
 
 T = TypeVar("T")
 
 APPROVAL_POLL: Final = 15.0  # seconds, for a control plane that does not signal
+ON_UNSUPPORTED_SKILL: Final = "on_unsupported_skill"  # of an agent's configuration: "skip" (default) or "fail"
 MCP_KEYS: Final = ("mcp_servers", "mcpServers")  # of an agent's configuration
 STATUS_POLLS: Final = 3  # PROTOCOL B.6: the published server decides within seconds after a turn was posted
 STATUS_POLL_EVERY: Final = 2.0
@@ -80,7 +81,8 @@ class SessionActivities:
             await self._check_price(given, context)
             await self._set_threshold(context, found.config.get("compaction"))
             context.model_label = runtime.models.select(context.model_id).label
-            toolset = build_toolset(context.skills, workspace=workspace_of(runtime, execution_id, context))
+            toolset, missing = assemble(context.skills, workspace=workspace_of(runtime, execution_id, context))
+            leave_out(missing, found.config, context, notices)
             members = [team.spec_of(member) for member in context.members]
             offered = await self._mcp_tools(execution_id, context, found.environment, toolset.specs, notices)
             context.tools = [spec.wire() for spec in (*members, *toolset.specs, *offered)]
@@ -252,10 +254,37 @@ def _first_events(execution_id: str, first: m.Message, context: calls.Context, n
         ev.event(f"message:{first['message_id']}", ev.MESSAGE, first),
         ev.event(f"run_started:{execution_id}", ev.RUN_STARTED, {**run, **model}),
         *(
-            ev.event(f"notice:{execution_id}:mcp:{n}", ev.NOTICE, {"message": text, "execution_id": execution_id})
+            ev.event(f"notice:{execution_id}:start:{n}", ev.NOTICE, {"message": text, "execution_id": execution_id})
             for n, text in enumerate(notices)
         ),
     ]
+
+
+def leave_out(
+    missing: list[MissingSkill], config: Mapping[str, Any], context: calls.Context, notices: list[str]
+) -> None:
+    """Go on without the skills that cannot start, and say so to the model, the stream and the log.
+
+    The agent's `on_unsupported_skill` decides: "skip" (the default, as the published worker does) or "fail". Raises
+    ConfigurationError for "fail", and for any other word.
+    """
+    wanted = config.get(ON_UNSUPPORTED_SKILL, "skip")
+    if wanted not in ("skip", "fail"):
+        raise ConfigurationError(
+            f"`{ON_UNSUPPORTED_SKILL}` is {wanted!r} in the configuration of {context.agent_name!r}",
+            remedy='Set it to "skip" or "fail"',
+        )
+    if not missing:
+        return
+    if wanted == "fail":
+        raise missing[0].error
+    lines = [skill.line() for skill in missing]
+    for line in lines:
+        activity.logger.warning("skill.unavailable %s", line)
+    notices += lines
+    told = "\n".join(f"- {line}" for line in lines)
+    note = f"Some skills of this agent are not available in this run. Say so where the task needs one of them:\n{told}"
+    context.system_prompt = "\n\n".join(filter(None, (context.system_prompt, note)))
 
 
 def _check_budgets(context: calls.Context) -> None:

@@ -26,7 +26,7 @@ from kubiya_worker.tools import ask_person, hidden, mcp
 from kubiya_worker.tools.arguments import parse_arguments
 from kubiya_worker.tools.base import Tool, ToolArgumentsError, ToolContext, ToolResult, Toolset
 from kubiya_worker.tools.redact import AT_WORK, Redactor
-from kubiya_worker.tools.toolset import build_toolset
+from kubiya_worker.tools.toolset import assemble
 
 EVENT_OUTPUT: Final = 10_000  # characters of a tool's output in its event; the conversation has all of it
 
@@ -115,7 +115,7 @@ class ToolActivities:
         runtime, execution_id = self._runtime, call.execution_id
         known = runtime.toolsets.get(execution_id)
         if known is None:
-            known = build_toolset(context.skills, workspace=workspace_of(runtime, execution_id, context))
+            known, _ = assemble(context.skills, workspace=workspace_of(runtime, execution_id, context))
             offered = [spec for spec in map(ToolSpec.parse, context.tools) if spec.source == "mcp"]
             if offered:
                 if runtime.servers.get(execution_id) is None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol import team
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, refusal
@@ -78,13 +77,12 @@ def build(skill: Skill, workspace: Path) -> list[Tool]:
         concurrent=_whole(skill, "max_concurrent_calls", 3, 1, 100),
         streaming=skill.flag("streaming_enabled", True),
     )
-    if not terms.agents and not terms.teams:
-        raise ConfigurationError(
-            f"skill {skill.name!r} ({skill.type}): neither `allowed_agents` nor `allowed_teams` names anybody",
-            remedy='List who may be asked, by name or id, or "*" for every one of the organization',
-        )
+    # Empty lists are what the published server hands out by default: what can work then is offered, and no more.
     possible = {EXECUTE_AGENT: bool(terms.agents), EXECUTE_TEAM: bool(terms.teams)}
-    possible |= {FOLLOW_UP: not terms.wait and skill.flag("allow_session_continuation", True), STATUS: not terms.wait}
+    possible |= {
+        FOLLOW_UP: not terms.wait and skill.flag("allow_session_continuation", True),
+        STATUS: not terms.wait or not (terms.agents or terms.teams),
+    }
     wanted = skill.strings("allowed_operations", OPERATIONS) or ()
     for name in wanted:
         if name not in OPERATIONS:

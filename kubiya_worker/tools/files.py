@@ -22,7 +22,8 @@ from kubiya_worker.tools.output import Output
 
 TYPES: Final = ("file_system", "file", "files")
 KEYS: Final = {
-    "base_dir": "The folder that paths cannot leave (the workspace)",
+    "base_dir": "The folder that paths cannot leave (the workspace). Where it is not on the host, a folder of its name "
+    "in the workspace, if files may be saved",
     "base_directory": "The same",
     "enable_save_file": "Whether files may be saved (true)",
     "enable_read_file": "Whether files may be read (true)",
@@ -63,11 +64,7 @@ def build(skill: Skill, workspace: Path) -> list[Tool]:
     base = Path(configured or workspace).expanduser()
     if not base.is_absolute():
         base = workspace / base
-    if configured and Path(configured).expanduser().is_absolute() and not base.is_dir():
-        raise ConfigurationError(
-            f"skill {skill.name!r} ({skill.type}): the base folder {base} does not exist on this host",
-            remedy="Create it, or set `base_dir` to a folder that exists",
-        )
+    base = _existing(skill, base, workspace)
     extensions = skill.strings("allowed_extensions", None)
     limits = Limits(
         folder=Folder(base),
@@ -83,6 +80,21 @@ def build(skill: Skill, workspace: Path) -> list[Tool]:
         ("enable_save_file", SaveFile, not read_only),
     ]
     return [kind(limits) for key, kind, possible in kinds if skill.flag(key, True) and possible]
+
+
+def _existing(skill: Skill, base: Path, workspace: Path) -> Path:
+    """Return `base`, or a folder of its name inside the workspace where it is not on this host and files may be saved.
+
+    Raises ConfigurationError where files may only be read: an empty folder would tell the model that there are none.
+    """
+    if base.is_relative_to(workspace) or base.is_dir():
+        return base
+    if skill.flag("read_only", False) or not skill.flag("enable_save_file", True):
+        raise ConfigurationError(
+            f"skill {skill.name!r} ({skill.type}): the base folder {base} does not exist on this host",
+            remedy="Create it, or set `base_dir` to a folder that exists",
+        )
+    return workspace / base.relative_to(base.anchor)
 
 
 class _Stopped(Exception):

@@ -19,7 +19,8 @@ from kubiya_worker.tools.configuration import Skill
 
 TYPES: Final = ("shell", "bash")
 KEYS: Final = {
-    "allowed_commands": "Programs that may be run; `*` for any (ls cat grep find ps top pwd echo head tail)",
+    "allowed_commands": "Programs that may be run; `*` for any (any; in a skill without any key: ls cat grep find ps "
+    "top pwd echo head tail)",
     "blocked_commands": "Programs that may not, whatever is allowed (none)",
     "timeout": "Seconds until a program is ended, 1 to 600 (30); when set, also the most that the model may ask for",
     "working_directory": "Where programs run (the workspace)",
@@ -30,6 +31,7 @@ KEYS: Final = {
     "pass_environment": "Ours: variables that programs may see although they look like the worker's own (none)",
 }
 DEFAULT_ALLOWED: Final = ("ls", "cat", "grep", "find", "ps", "top", "pwd", "echo", "head", "tail")
+ANY: Final = "*"  # in `allowed_commands`: every program
 DEFAULT_TIMEOUT: Final = 30.0  # seconds
 LONGEST_TIMEOUT: Final = 600.0
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -59,9 +61,12 @@ class Shell:
     """The tool `shell`: `{command, working_directory?, timeout?}`."""
 
     def __init__(self, skill: Skill, workspace: Path) -> None:
-        allowed = _commands(skill, "allowed_commands", DEFAULT_ALLOWED)
+        # `{}` is attached by a server to every agent, and nobody chose it. In a configuration that somebody wrote, no
+        # list means every program (PROTOCOL D.3: shell_full_access is `{"timeout": 300}`).
+        chosen = any(value is not None for value in skill.configuration.values())
+        allowed = _commands(skill, "allowed_commands", (ANY,) if chosen else DEFAULT_ALLOWED)
         blocked = _commands(skill, "blocked_commands", ())
-        if "*" in blocked:
+        if ANY in blocked:
             raise skill.wrong("blocked_commands", "a list of program names; switch the skill off to block all")
         for key in ("shell_binary", "shell_args"):
             if not isinstance(skill.configuration.get(key), (str, list, type(None))):
@@ -120,7 +125,7 @@ class Shell:
 
     def _describe(self, skill: Skill) -> ToolSpec:
         allowed = sorted(self._allowance.allowed)
-        everything = "*" in allowed
+        everything = ANY in allowed
         lines = [
             "Run one program on the host of the worker and read its output (stdout and stderr in order).",
             "There is no shell: no pipes, redirections, lists, variables, substitutions or * patterns.",
@@ -175,7 +180,7 @@ def tool_environment(env: Mapping[str, str], passed: frozenset[str] = frozenset(
 def _commands(skill: Skill, key: str, default: tuple[str, ...]) -> frozenset[str]:
     names = skill.strings(key, default) or ()
     for name in names:
-        if name != "*" and not re.fullmatch(r"[A-Za-z0-9_.+@\[-]+|/[^\s*?]+", name):
+        if name != ANY and not re.fullmatch(r"[A-Za-z0-9_.+@\[-]+|/[^\s*?]+", name):
             raise skill.wrong(key, f"a list of program names or absolute paths, one each; {name!r} is neither")
     return frozenset(names)
 

@@ -53,28 +53,62 @@ _ABSENT: Final = dict.fromkeys(
 )
 
 
-def build_toolset(skills: Sequence[Mapping[str, Any]], *, workspace: Path) -> Toolset:
-    """The tools of all enabled skills. Raises ConfigurationError for what is not known, before any tool has run.
+@dataclass(frozen=True)
+class MissingSkill:
+    """A skill that this worker cannot offer, and the error that says why."""
+
+    name: str
+    type: str
+    error: ConfigurationError
+
+    def line(self) -> str:
+        """Return one line for a person: the skill, the reason, the remedy."""
+        return f"The skill {self.name!r} ({self.type}) is not available in this run: {self.error.line()}"
+
+
+def assemble(skills: Sequence[Mapping[str, Any]], *, workspace: Path) -> tuple[Toolset, list[MissingSkill]]:
+    """Return the tools of all enabled skills that can start, and the skills that cannot.
 
     `skills` is the resolved list of PROTOCOL A.8. The first skill that has a tool of a name gives it that name; each
-    further tool of the name gets the name of its skill before it.
+    further tool of the name gets the name of its skill before it. A skill is taken whole or not at all: one with a
+    configuration key that nobody reads would run without the restriction that the key was meant to be.
     """
     tools: list[Tool] = []
+    missing: list[MissingSkill] = []
     names: set[str] = set()
     for raw in skills:
-        skill = Skill.parse(raw)
-        if skill is None:
+        try:
+            skill, built = _build(raw, workspace)
+        except ConfigurationError as error:
+            name = str(raw.get("name") or raw.get("id") or "unnamed")
+            missing.append(MissingSkill(name, str(raw.get("type") or name), error))
             continue
-        module = _BUILDERS.get(skill.type)
-        if module is None:
-            raise _unknown(skill)
-        skill.check_keys(module.KEYS)
-        for tool in module.build(skill, workspace):
-            name = _free_name(tool.spec.name, skill.name, names)
+        for tool in built:
+            name = _free_name(tool.spec.name, skill, names)
             names.add(name)
             tools.append(tool if name == tool.spec.name else _Renamed(replace(tool.spec, name=name), tool))
     tools += [tool for tool in custom.offered() if tool.spec.name not in names]
-    return Toolset(tools)
+    return Toolset(tools), missing
+
+
+def build_toolset(skills: Sequence[Mapping[str, Any]], *, workspace: Path) -> Toolset:
+    """Return the tools of all enabled skills. Raises ConfigurationError for the first skill that cannot start."""
+    toolset, missing = assemble(skills, workspace=workspace)
+    for skill in missing:
+        raise skill.error
+    return toolset
+
+
+def _build(raw: Mapping[str, Any], workspace: Path) -> tuple[str, list[Tool]]:
+    """Return the skill's name and its tools; none for a skill that is switched off."""
+    skill = Skill.parse(raw)
+    if skill is None:
+        return "", []
+    module = _BUILDERS.get(skill.type)
+    if module is None:
+        raise _unknown(skill)
+    skill.check_keys(module.KEYS)
+    return skill.name, module.build(skill, workspace)
 
 
 def reference() -> str:
@@ -87,7 +121,8 @@ def reference() -> str:
     parts.append(f"## MCP servers\n\nOf each server in `mcp_servers`.\n\n{_table(mcp.KEYS)}")
     absent = ", ".join(f"`{name}`" for name in _ABSENT)
     parts.append(
-        f"## Not here\n\n{absent}: refused when an execution starts. Attach an MCP server that offers the same.\n"
+        f"## Not here\n\n{absent}: an execution runs without them and says so, or is refused where the agent's "
+        'configuration has `"on_unsupported_skill": "fail"`. Attach an MCP server that offers the same.\n'
     )
     return "\n".join(parts)
 

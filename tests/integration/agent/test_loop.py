@@ -159,11 +159,25 @@ def test_a_model_that_never_stops_calling_tools_meets_its_budget(stack: Stack) -
     assert "budget of 5 model calls" in row["error_message"]
 
 
-def test_an_unknown_skill_type_fails_the_execution_with_one_line(stack: Stack) -> None:
-    wrong = agent(stack, {"name": "web", "type": "shel", "configuration": {}})
-    row = stack.wait(stack.execute("hello", agent=wrong))
+def test_a_run_goes_on_without_the_skills_that_the_worker_has_not(stack: Stack) -> None:
+    slack = {"name": "chat", "type": "slack", "configuration": {"timeout": 30}}
+    prompt = script(shell("echo here"), {"text": "done"})
+    execution = stack.execute(prompt, agent=agent(stack, SHELL, slack))
+    events = list(stack.events(execution))
+    told = [event["data"]["message"] for event in events if event["event"] == "notice"]
+    assert len(told) == 1 and "'chat' (slack) is not available" in told[0] and "MCP server" in told[0]
+    assert stack.execution(execution)["response"] == "done"
+
+
+def test_an_agent_may_refuse_to_run_without_one_of_its_skills(stack: Stack) -> None:
+    wrong = {"name": "web", "type": "shel", "configuration": {}}
+    strict = agent(stack, wrong, configuration={"on_unsupported_skill": "fail"})
+    row = stack.wait(stack.execute("hello", agent=strict))
     assert row["status"] == "failed"
     assert "Did you mean 'shell'?" in row["error_message"]
+    misspelt = agent(stack, wrong, configuration={"on_unsupported_skill": "stop"})
+    row = stack.wait(stack.execute("hello", agent=misspelt))
+    assert row["status"] == "failed" and '"skip" or "fail"' in row["error_message"]
 
 
 def test_malformed_tool_arguments_and_unknown_tools_are_told_to_the_model(stack: Stack) -> None:

@@ -45,7 +45,6 @@ def test_the_terms_say_which_tools_there_are(terms: dict[str, Any], tools: list[
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
-        ({}, "neither `allowed_agents` nor `allowed_teams` names anybody"),
         ({**SOMEBODY, "allowed_operations": ["call_agent"]}, "'call_agent' is none of them"),
         ({**SOMEBODY, "max_execution_depth": 1.5}, "a whole number from 0 to 10"),
         ({**SOMEBODY, "max_execution_depth": 11}, "from 0 to 10"),

@@ -1,3 +1,5 @@
+import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -5,7 +7,12 @@ import pytest
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.tools import toolset
-from kubiya_worker.tools.toolset import build_toolset
+from kubiya_worker.tools.base import ToolContext
+from kubiya_worker.tools.toolset import assemble, build_toolset
+
+CASES = Path(__file__).parents[2] / "cases" / "skills"
+VARIANTS: list[dict[str, Any]] = json.loads((CASES / "variants.json").read_text())
+STORED = frozenset((CASES / "stored_keys.txt").read_text().split())
 
 
 def skill(kind: str, name: str = "mine", enabled: Any = True, **configuration: Any) -> dict[str, Any]:
@@ -70,7 +77,7 @@ def test_a_name_that_is_taken_gets_the_skills_name_before_it(tmp_path: Path) -> 
         (skill("shell", timeout=True), "from 1 to 600"),
         (skill("shell", working_directory=5), "a string"),
         (skill("file_system", read_only="yes"), "true or false"),
-        (skill("file_system", base_dir="/does/not/exist"), "does not exist on this host"),
+        (skill("file_system", base_dir="/does/not/exist", read_only=True), "does not exist on this host"),
         (skill("file_system", max_file_size="ten"), "10MB"),
         (skill("file_system", max_file_size=0), "10MB"),
         (skill("sleep", seconds=5), "unknown configuration key `seconds`"),
@@ -81,6 +88,48 @@ def test_what_is_not_understood_is_refused_by_name(broken: dict[str, Any], messa
         build_toolset([broken], workspace=tmp_path)
     assert message in caught.value.line()
     assert repr(broken["name"]) in caught.value.line()
+
+
+def test_a_skill_that_cannot_start_is_left_out_and_named(tmp_path: Path) -> None:
+    skills = [skill("slack", "team chat"), skill("shell"), skill("shell", "ops", allowed_comands=["ls"])]
+    tools, missing = assemble(skills, workspace=tmp_path)
+    assert [spec.name for spec in tools.specs] == ["shell"]
+    assert [(each.name, each.type) for each in missing] == [("team chat", "slack"), ("ops", "shell")]
+    assert "MCP server" in missing[0].line() and "`allowed_commands`" in missing[1].line()
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["as defined", "as stored"])
+@pytest.mark.parametrize("case", VARIANTS, ids=lambda case: f"{case['definition']}-{case['variant'] or 'default'}")
+def test_each_variant_that_the_published_server_hands_out(case: dict[str, Any], stored: bool, tmp_path: Path) -> None:
+    """A server that stores a skill keeps only some of its keys (PROTOCOL A.8)."""
+    configuration = case["configuration"]
+    if stored:
+        configuration = {key: value for key, value in configuration.items() if key in STORED}
+    tools, missing = assemble([skill(case["definition"], **configuration)], workspace=tmp_path)
+    offered = [spec.name for spec in tools.specs]
+    expected = case["tools_when_stored"] if stored and "tools_when_stored" in case else case["tools"]
+    if expected is None:
+        assert offered == [] and [each.type for each in missing] == [case["definition"]]
+    else:
+        assert missing == []
+        assert offered == expected
+
+
+def test_no_list_of_commands_means_every_command_unless_nobody_chose_the_skill(tmp_path: Path) -> None:
+    def description(**configuration: Any) -> str:
+        return build_toolset([skill("shell", **configuration)], workspace=tmp_path).specs[0].description
+
+    assert "Any command may be used." in description(timeout=300)
+    assert "Any command may be used." in description(timeout=60)
+    assert "Commands that may be used: cat, echo," in description()
+    assert "Commands that may be used: ls." in description(timeout=300, allowed_commands=["ls"])
+
+
+def test_a_base_folder_that_is_not_on_the_host_is_made_inside_the_workspace(tmp_path: Path) -> None:
+    tool = build_toolset([skill("file_system", base_dir="/sandbox-of-nobody")], workspace=tmp_path).get("save_file")
+    assert tool is not None
+    result = asyncio.run(tool.run({"path": "a", "content": "x"}, ToolContext("e", "t", tmp_path)))
+    assert result.error is None and (tmp_path / "sandbox-of-nobody" / "a").read_text() == "x"
 
 
 def test_null_is_the_default(tmp_path: Path) -> None:
