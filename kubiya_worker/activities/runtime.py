@@ -22,7 +22,7 @@ from kubiya_worker.protocol.calls import Context, ModelInput, ToolInput
 from kubiya_worker.tools import programs
 from kubiya_worker.tools.base import Toolset
 from kubiya_worker.tools.enforcer import Enforcer
-from kubiya_worker.tools.mcp_pool import Pool
+from kubiya_worker.tools.mcp.pool import Pool
 from kubiya_worker.tools.redact import Redactor
 
 V = TypeVar("V")

@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from kubiya_worker.tools import templates
-from kubiya_worker.tools.mcp import Server
+from kubiya_worker.tools.mcp.config import Server
 from kubiya_worker.tools.redact import SECRET_NAME, SHORTEST
 
 LONG_ENOUGH: Final = 8  # characters, of a value whose name does not say that it is a secret

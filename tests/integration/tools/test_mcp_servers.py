@@ -22,7 +22,7 @@ import pytest
 
 from kubiya_worker.tools import mcp
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
-from kubiya_worker.tools.mcp_pool import Pool
+from kubiya_worker.tools.mcp.pool import Pool
 from tests.support.stack import Process, Stack, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -17,7 +17,7 @@ import pytest
 
 from kubiya_worker import trust
 from kubiya_worker.tools import mcp
-from kubiya_worker.tools.mcp_pool import Pool
+from kubiya_worker.tools.mcp.pool import Pool
 from tests.process.worker.conftest import Start
 from tests.support.certificates import Certificates, Terminator
 from tests.support.enforcer import EnforcerService

@@ -94,7 +94,7 @@ def test_a_servers_hints_do_not_make_a_tool_trusted() -> None:
     def spec(**hints: bool) -> ToolSpec:
         annotations = Object(**{"read_only_hint": None, "destructive_hint": None, **hints})
         about: dict[str, Any] = {"name": "t", "title": None, "description": None, "input_schema": {}}
-        return mcp._spec(server, Object(**about, annotations=annotations))
+        return mcp.spec_of(server, Object(**about, annotations=annotations))
 
     assert spec(read_only_hint=True).risk == "medium" and spec(read_only_hint=True).taints
     assert spec(destructive_hint=True).risk == "high" and not spec().idempotent

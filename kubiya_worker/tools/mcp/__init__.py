@@ -1,0 +1,27 @@
+"""MCP servers as tools (PROTOCOL D.4): configuration in, tools out.
+
+A server's tools are asked for once, when the execution begins, and stay what they were: the specs are part of the
+execution's context, `origin` says which tool of which server each is.
+"""
+
+from kubiya_worker.tools.mcp.config import KEYS, Server, merged, parse
+from kubiya_worker.tools.mcp.discover import discover
+from kubiya_worker.tools.mcp.names import provider_name
+from kubiya_worker.tools.mcp.pool import Pool
+from kubiya_worker.tools.mcp.render import render
+from kubiya_worker.tools.mcp.schema import spec_of
+from kubiya_worker.tools.mcp.tool import McpTool, tools_of
+
+__all__ = [
+    "KEYS",
+    "McpTool",
+    "Pool",
+    "Server",
+    "discover",
+    "merged",
+    "parse",
+    "provider_name",
+    "render",
+    "spec_of",
+    "tools_of",
+]
