@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import requests
 from temporalio.client import Client
@@ -144,7 +144,7 @@ class Stack:
         self.http.trust_env = False
         self._number = 0
 
-    def __enter__(self) -> Stack:
+    def __enter__(self) -> Self:
         self.start_temporal()
         self.start_server()
         self.key = (self.folder / "key").read_text().strip()
