@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kubiya_worker.activities.runtime import Runtime
@@ -38,7 +38,8 @@ async def rule(
     guarded = taint.guarded(context.taint, spec) if call.tainted else ()
     redactor = runtime.redactor_of(call.execution_id)
     grant = vars(call.grant) if call.grant else None
-    others = [policy.decide(spec, arguments, runtime.rules)] if runtime.rules else []
+    # The host's rules only add to what the control plane's say: a tool's own default is asked for once, below.
+    others = [policy.decide(replace(spec, confirms=False), arguments, runtime.rules)] if runtime.rules else []
     others += [QUESTION] if spec.asks else []
     decision, verdict = policy.decide(spec, arguments, context.rules, grant, tainted=guarded, others=others), None
     if runtime.enforcer is not None and decision.kind != "deny":

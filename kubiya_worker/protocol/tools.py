@@ -20,6 +20,8 @@ class ToolSpec:
     `effects` are those of EFFECTS that a call can have: it changes something, runs code, or sends data out.
     `named`: it sends only to receivers that its configuration names.
     `asks`: what is called is a person, who is asked whatever the rules allow and whose answer is the result.
+    `confirms`: a person is asked before each call, unless a rule allows it.
+    `ruled_as`: a rule that asks for, or denies, the tool of this name holds for this tool too.
     `origin` says where a tool of another program comes from ("server/tool" for MCP).
     """
 
@@ -37,6 +39,8 @@ class ToolSpec:
     remote: bool = False
     named: bool = False
     asks: bool = False
+    confirms: bool = False
+    ruled_as: str = ""
 
     def wire(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"effects": list(self.effects)}

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import fnmatch
 import os
 import stat
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools import text_change
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
 from kubiya_worker.tools.configuration import Skill
+from kubiya_worker.tools.file_edits import EDITS, DeleteFile
+from kubiya_worker.tools.file_tool import TIMEOUT, FileTool, Limits
 from kubiya_worker.tools.folder import Folder, Outside
 from kubiya_worker.tools.output import Output
 
@@ -25,7 +26,9 @@ KEYS: Final = {
     "base_dir": "The folder that paths cannot leave (the workspace). Where it is not on the host, a folder of its name "
     "in the workspace, if files may be saved",
     "base_directory": "The same",
-    "enable_save_file": "Whether files may be saved (true)",
+    "enable_save_file": "Whether files may be saved, changed and moved (true)",
+    "enable_delete_file": "Ours: whether files that may be changed may be deleted too (true)",
+    "approve_delete": "Ours: whether a person is asked before each deletion that no rule allows (true)",
     "enable_read_file": "Whether files may be read (true)",
     "enable_list_files": "Whether folders may be listed (true)",
     "enable_search_files": "Whether files may be searched (true)",
@@ -34,29 +37,14 @@ KEYS: Final = {
     "max_file_size": 'Bytes, or a string such as "10MB", of a file that is read or saved (any; 10MB to save)',
 }
 MAX_SAVE: Final = 10 << 20  # bytes of a saved file, unless configured
+MAX_COMPARED: Final = 256 << 10  # bytes of a file whose old and new text are compared for a diff
 MAX_ENTRIES: Final = 1_000  # listed or found in one call
 MAX_VISITED: Final = 100_000  # entries that one call looks at
 MAX_SEARCHED: Final = 256 << 20  # bytes that one search reads
 MAX_LINES: Final = 2_000  # read in one call unless the model asks for another number
 LINE: Final = 65_536  # bytes of a line that are read at once
-TIMEOUT: Final = 60.0  # seconds
 
 _PATH: Final = {"type": "string", "description": "Relative to the base folder; default: the base folder itself"}
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the skill's configuration allows. `extensions` with their dot, in lower case; None is any."""
-
-    folder: Folder
-    create_base: bool
-    extensions: frozenset[str] | None
-    max_size: int | None
-
-    def check_extension(self, path: str) -> None:
-        suffix = Path(path).suffix.lower()
-        if self.extensions is not None and suffix not in self.extensions:
-            raise Outside(f"{path}: only files with {', '.join(sorted(self.extensions))} are allowed")
 
 
 def build(skill: Skill, workspace: Path) -> list[Tool]:
@@ -73,13 +61,16 @@ def build(skill: Skill, workspace: Path) -> list[Tool]:
         max_size=skill.size("max_file_size", None),
     )
     read_only = skill.flag("read_only", False)
-    kinds: list[tuple[str, type[_FileTool], bool]] = [
+    kinds: list[tuple[str, type[FileTool], bool]] = [
         ("enable_list_files", ListFiles, True),
         ("enable_read_file", ReadFile, True),
         ("enable_search_files", SearchFiles, True),
         ("enable_save_file", SaveFile, not read_only),
+        *(("enable_save_file", kind, not read_only) for kind in EDITS),
     ]
-    return [kind(limits) for key, kind, possible in kinds if skill.flag(key, True) and possible]
+    tools: list[Tool] = [kind(limits) for key, kind, possible in kinds if skill.flag(key, True) and possible]
+    may_delete = not read_only and skill.flag("enable_save_file", True) and skill.flag("enable_delete_file", True)
+    return [*tools, DeleteFile(limits, confirms=skill.flag("approve_delete", True))] if may_delete else tools
 
 
 def _existing(skill: Skill, base: Path, workspace: Path) -> Path:
@@ -97,55 +88,7 @@ def _existing(skill: Skill, base: Path, workspace: Path) -> Path:
     return workspace / base.relative_to(base.anchor)
 
 
-class _Stopped(Exception):
-    """The call was cancelled while its thread was at work."""
-
-
-class _FileTool:
-    """Runs `work` in a thread, since a disk can take its time; a cancelled call ends the thread before it goes."""
-
-    spec: ClassVar[ToolSpec]
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-
-    def work(self, arguments: dict[str, Any], context: ToolContext, check: Callable[[], None]) -> ToolResult:
-        """Does the call; raises Outside for what is refused. `check` raises when the call has been cancelled."""
-        raise NotImplementedError
-
-    async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
-        stop = threading.Event()
-
-        def check() -> None:
-            if stop.is_set():
-                raise _Stopped
-
-        def work() -> ToolResult:
-            try:
-                if self._limits.create_base:
-                    self._limits.folder.base.mkdir(parents=True, exist_ok=True)
-                return self.work(arguments, context, check)
-            except Outside as refused:
-                return ToolResult(f"{refused}.", error=str(refused))
-            except OSError as error:
-                reason = error.strerror or str(error)
-                return ToolResult(f"The file system says: {reason}.", error=reason)
-
-        task = asyncio.get_running_loop().run_in_executor(None, work)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            stop.set()
-            while not task.done():
-                try:
-                    await asyncio.wait([task])
-                except asyncio.CancelledError:
-                    continue  # once more: the thread has been told and will not be long
-            task.exception()  # taken note of: it was _Stopped, or the work was done a moment earlier
-            raise
-
-
-class ListFiles(_FileTool):
+class ListFiles(FileTool):
     spec = ToolSpec(
         name="list_files",
         description="List a folder: kind, size in bytes, time of change (UTC) and name of each entry.",
@@ -180,7 +123,7 @@ class ListFiles(_FileTool):
         return ToolResult("\n".join(lines) or "[empty]", metadata={"entries": len(lines)})
 
 
-class ReadFile(_FileTool):
+class ReadFile(FileTool):
     spec = ToolSpec(
         name="read_file",
         description="Read a text file, or some lines of it.",
@@ -190,6 +133,7 @@ class ReadFile(_FileTool):
                 "path": {"type": "string", "minLength": 1, "description": "Relative to the base folder"},
                 "offset": {"type": "integer", "minimum": 1, "description": "First line to read; default 1"},
                 "limit": {"type": "integer", "minimum": 1, "description": f"Lines to read; default {MAX_LINES}"},
+                "tail": {"type": "integer", "minimum": 1, "description": "Read this many lines from the file's end"},
             },
             "required": ["path"],
             "additionalProperties": False,
@@ -204,13 +148,13 @@ class ReadFile(_FileTool):
         path = str(arguments["path"])
         first = int(arguments.get("offset") or 1)
         limit = int(arguments.get("limit") or MAX_LINES)
+        if arguments.get("tail") and (arguments.get("offset") or arguments.get("limit")):
+            raise Outside("Give either `tail`, or `offset` and `limit`")
         self._limits.check_extension(path)
         with self._limits.folder.file(path) as handle:
-            size = os.fstat(handle).st_size
-            if self._limits.max_size is not None and size > self._limits.max_size:
-                raise Outside(f"{path}: has {size} bytes; {self._limits.max_size} are the most that may be read")
-            if b"\0" in os.pread(handle, 8192, 0):
-                raise Outside(f"{path}: is a binary file of {size} bytes")
+            size = self._check_text(handle, path)
+            if arguments.get("tail"):
+                return _tail(handle, size, int(arguments["tail"]), context.output_limit)
             output = Output(context.output_limit)
             number = 1
             more = False
@@ -234,7 +178,30 @@ class ReadFile(_FileTool):
         )
 
 
-class SearchFiles(_FileTool):
+def _tail(handle: int, size: int, lines: int, limit: int) -> ToolResult:
+    """Return the last lines of a file, read from its end: what stands before them costs nothing."""
+    wanted, at, data = lines, size, b""
+    while at > 0 and len(data) <= 4 * limit:  # a character has at most four bytes
+        step = min(LINE, at)
+        at -= step
+        data = os.pread(handle, step, at) + data
+        if data.count(b"\n", 0, len(data) - 1) >= wanted:
+            break
+    begin = len(data)
+    for _ in range(wanted):
+        begin = data.rfind(b"\n", 0, max(begin - 1, 0))
+        if begin < 0:
+            break
+        begin += 1
+    text = data[max(begin, 0) :].decode(errors="replace")
+    complete = at == 0 or begin > 0
+    left_out = len(text) > limit or not complete
+    if left_out:
+        text = f"[the beginning of these lines is left out: more than {limit} characters]\n{text[-limit:]}"
+    return ToolResult(text or "[the file is empty]", metadata={"bytes": size})
+
+
+class SearchFiles(FileTool):
     spec = ToolSpec(
         name="search_files",
         description="Find files by name, by a text in them, or by both. A text gives the lines that hold it.",
@@ -242,7 +209,10 @@ class SearchFiles(_FileTool):
             "type": "object",
             "properties": {
                 "pattern": {"type": "string", "description": "Of the name or path, with * and ?: *.log, etc/*.conf"},
-                "text": {"type": "string", "description": "Plain text to look for, upper and lower case alike"},
+                "text": {
+                    "type": "string",
+                    "description": "Plain text to look for, upper and lower case alike; it is not a regular expression",
+                },
                 "path": _PATH,
             },
             "additionalProperties": False,
@@ -278,7 +248,10 @@ class SearchFiles(_FileTool):
             found.append("[there may be more: search a smaller folder, or for something rarer]")
         output = Output(context.output_limit)
         output.feed("\n".join(found).encode(errors="replace"))
-        return ToolResult(output.text() or "[nothing found]", metadata={"found": len(found)})
+        nothing = "[nothing found]"
+        if set(text) & set("*[|^$\\"):
+            nothing = "[nothing found; `text` was looked for as it is written, it is not a regular expression]"
+        return ToolResult(output.text() or nothing, metadata={"found": len(found)})
 
     def _lines(self, path: str, text: str, check: Callable[[], None], most: int) -> list[str]:
         try:
@@ -302,7 +275,7 @@ class SearchFiles(_FileTool):
             return []  # not ours to read, or gone meanwhile
 
 
-class SaveFile(_FileTool):
+class SaveFile(FileTool):
     spec = ToolSpec(
         name="save_file",
         description="Write a text file, whole: it is created with its folders, or replaced.",
@@ -333,10 +306,23 @@ class SaveFile(_FileTool):
         if len(data) > limit:
             raise Outside(f"{path}: the content has {len(data)} bytes; {limit} are the most that may be saved")
         self._limits.check_extension(path)
-        check()
-        place = self._limits.folder.write(path, data, overwrite=bool(arguments.get("overwrite", True)))
+        with self._alone(path, check):
+            before = self._before(path)
+            place = self._limits.folder.write(path, data, overwrite=bool(arguments.get("overwrite", True)))
         size = f"{len(data)} byte{'' if len(data) == 1 else 's'}"
-        return ToolResult(f"Saved {size} to {place}.", metadata={"bytes": len(data), "path": place})
+        about = {} if before is None else {"diff": text_change.diff(place, before, data)}
+        return ToolResult(f"Saved {size} to {place}.", metadata={"bytes": len(data), "path": place, **about})
+
+    def _before(self, path: str) -> bytes | None:
+        """Return what the file holds, to show the change; None where it is binary or too large to compare."""
+        try:
+            with self._limits.folder.file(path) as handle:
+                if os.fstat(handle).st_size > MAX_COMPARED:
+                    return None
+                data = os.pread(handle, MAX_COMPARED, 0)
+                return None if b"\0" in data else data
+        except Outside:
+            return b""  # not there yet; what else is wrong is told by the write
 
 
 @dataclass(frozen=True)

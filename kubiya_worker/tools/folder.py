@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -63,27 +63,78 @@ class Folder:
                 os.close(handle)
 
     def write(self, path: str, data: bytes, *, overwrite: bool = True) -> str:
-        """Puts `data` in place of the file at once (a new file, renamed); returns its path below the base."""
-        if any(ord(char) < 32 for char in path):
-            raise Outside("A file's name must not hold control characters")
+        """Put `data` in place of the file at once (a new file, renamed). Return its path below the base."""
         with self._parent(path, create=True) as (parent, name, inside):
-            if not name:
-                raise Outside(f"{path}: is a folder")
-            if ".git" in (part.casefold() for part in (*inside, name)):
-                raise Outside(f"{path}: files of .git can make git run programs and are not written")
-            try:
-                old: os.stat_result | None = os.stat(name, dir_fd=parent, follow_symlinks=False)
-            except FileNotFoundError:
-                old = None
-            if old is not None and not stat.S_ISREG(old.st_mode):
-                raise Outside(f"{path}: is {_kind(old.st_mode)}, not a file")
+            _check_written(path, name, inside)
+            old = _regular(parent, name, path)
             if old is not None and not overwrite:
                 raise Outside(f"{path}: exists already")
+            _replace_file(parent, name, path, (data,), old)
+            return "/".join((*inside, name))
+
+    def rewrite(self, path: str, change: Callable[[int], Iterable[bytes]]) -> str:
+        """Put what `change` makes of the file (it gets a descriptor for reading) in its place at once.
+
+        The pieces are written as they come, so a file may be larger than memory. Return its path below the base.
+        """
+        with self._parent(path) as (parent, name, inside):
+            _check_written(path, name, inside)
+            handle = _open_file(parent, name, path)
             try:
-                _replace(parent, name, data, old)
+                _replace_file(parent, name, path, change(handle), os.fstat(handle))
+            finally:
+                os.close(handle)
+            return "/".join((*inside, name))
+
+    def append(self, path: str, data: bytes) -> tuple[str, int]:
+        """Write `data` to the file's end; one that is not there is made. Return its path and its size before."""
+        with self._parent(path, create=True) as (parent, name, inside):
+            _check_written(path, name, inside)
+            _regular(parent, name, path)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            try:
+                handle = os.open(name, flags, 0o666, dir_fd=parent)
             except OSError as error:
                 raise Outside(f"{path}: {_reason(error)}") from None
-            return "/".join((*inside, name))
+            with os.fdopen(handle, "wb", closefd=True) as file:
+                before = os.fstat(handle)
+                if not stat.S_ISREG(before.st_mode):
+                    raise Outside(f"{path}: is {_kind(before.st_mode)}, not a file")
+                file.write(data)
+                file.flush()
+                os.fsync(handle)
+            return "/".join((*inside, name)), before.st_size
+
+    def move(self, path: str, target: str, *, overwrite: bool = False) -> tuple[str, str]:
+        """Rename a file, a folder or a link (not what it points to). Return both paths below the base."""
+        with (
+            self._parent(path, follow=False) as (parent, name, inside),
+            self._parent(target, create=True, follow=False) as (there, new, into),
+        ):
+            _check_written(path, name, inside)
+            _check_written(target, new, into)
+            _status(parent, name, path)
+            old = _entry(there, new)
+            if old is not None and not overwrite:
+                raise Outside(f"{target}: exists already")
+            if old is not None and not stat.S_ISREG(old.st_mode):
+                raise Outside(f"{target}: is {_kind(old.st_mode)}, which is not replaced")
+            try:
+                os.rename(name, new, src_dir_fd=parent, dst_dir_fd=there)
+            except OSError as error:
+                raise Outside(f"{path}: {_reason(error)}") from None
+            return "/".join((*inside, name)), "/".join((*into, new))
+
+    def delete(self, path: str) -> tuple[str, int]:
+        """Remove a file, a link (not what it points to) or an empty folder. Return its path and its size in bytes."""
+        with self._parent(path, follow=False) as (parent, name, inside):
+            _check_written(path, name, inside)
+            status = _status(parent, name, path)
+            try:
+                (os.rmdir if stat.S_ISDIR(status.st_mode) else os.unlink)(name, dir_fd=parent)
+            except OSError as error:
+                raise Outside(f"{path}: {_reason(error)}") from None
+            return "/".join((*inside, name)), status.st_size
 
     def parts(self, path: str) -> list[str]:
         """The components of a path relative to the base. Raises Outside for what cannot be one."""
@@ -110,10 +161,13 @@ class Folder:
         return parts
 
     @contextmanager
-    def _parent(self, path: str, *, create: bool = False) -> Iterator[tuple[int, str, tuple[str, ...]]]:
-        """(descriptor of the folder that holds the path's last name, that name, the names before it), links followed.
+    def _parent(
+        self, path: str, *, create: bool = False, follow: bool = True
+    ) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+        """Yield a descriptor of the folder that holds the path's last name, that name, and the names before it.
 
-        The name is "" for the base itself. `create` makes folders that are missing.
+        Links are followed, the last one only with `follow`. The name is "" for the base itself. `create` makes folders
+        that are missing.
         """
         pending = self.parts(path)[::-1]
         try:
@@ -133,7 +187,7 @@ class Folder:
                     continue
                 self._check_name(path, [name for name, _ in stack[1:]], part)
                 here = stack[-1][1]
-                target = _link(here, part)
+                target = _link(here, part) if pending or follow else None
                 if target is not None:
                     links += 1
                     if links > MAX_LINKS:
@@ -169,6 +223,39 @@ class Folder:
             raise Outside(f"{path}: is part of the kernel's own file systems")
         if name.casefold() == _OURS:
             raise Outside(f"{path}: belongs to the worker")
+
+
+def _check_written(path: str, name: str, inside: tuple[str, ...]) -> None:
+    """Refuse a name that must not be made, changed or removed. Raises Outside."""
+    if any(ord(char) < 32 for char in path):
+        raise Outside("A file's name must not hold control characters")
+    if not name:
+        raise Outside(f"{path}: is a folder")
+    if ".git" in (part.casefold() for part in (*inside, name)):
+        raise Outside(f"{path}: files of .git can make git run programs and are not written")
+
+
+def _entry(parent: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _status(parent: int, name: str, path: str) -> os.stat_result:
+    """Return what is there under a name. Raises Outside when nothing is."""
+    found = _entry(parent, name)
+    if found is None:
+        raise Outside(f"{path}: does not exist")
+    return found
+
+
+def _regular(parent: int, name: str, path: str) -> os.stat_result | None:
+    """Return the file of a name, None when there is none. Raises Outside for a folder, a link or a device."""
+    found = _entry(parent, name)
+    if found is not None and not stat.S_ISREG(found.st_mode):
+        raise Outside(f"{path}: is {_kind(found.st_mode)}, not a file")
+    return found
 
 
 def _link(parent: int, name: str) -> str | None:
@@ -215,7 +302,15 @@ def _open_file(parent: int, name: str, path: str) -> int:
     return handle
 
 
-def _replace(parent: int, name: str, data: bytes, old: os.stat_result | None) -> None:
+def _replace_file(parent: int, name: str, path: str, pieces: Iterable[bytes], old: os.stat_result | None) -> None:
+    """Write a new file and rename it. Raises Outside where the file system refuses."""
+    try:
+        _replace(parent, name, pieces, old)
+    except OSError as error:
+        raise Outside(f"{path}: {_reason(error)}") from None
+
+
+def _replace(parent: int, name: str, pieces: Iterable[bytes], old: os.stat_result | None) -> None:
     """A reader sees the old file or the new one, whole, also after a power cut."""
     temporary = f".{secrets.token_hex(8)}.tmp"
     handle = os.open(
@@ -223,7 +318,7 @@ def _replace(parent: int, name: str, data: bytes, old: os.stat_result | None) ->
     )
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             if old is not None:
                 os.fchmod(handle, stat.S_IMODE(old.st_mode) & 0o777)

@@ -26,6 +26,7 @@ SCOPES: Final = ("tool", "risk_level", "category", "all")
 DEFAULT_TIMEOUT_MINUTES: Final = 1_440
 LONGEST_TIMEOUT_MINUTES: Final = 43_200
 NO_RULE: Final = "no rule asks for approval"
+CONFIRMS: Final = "a person decides each call of this tool that no rule allows"
 _EFFECTS: Final[Mapping[str, str]] = {"write": "write", "exec": "run code", "egress": "send data out"}
 
 
@@ -78,7 +79,7 @@ def decide(
     text = messages.canonical(arguments)
     faulty = [rule for rule in enabled if rule.fault]
     matching = [rule for rule in enabled if not rule.fault and _matches(rule, spec, risk, text)]
-    decision = Decision("allow", NO_RULE, risk=risk)
+    decision = Decision("ask", CONFIRMS, risk=risk) if spec.confirms else Decision("allow", NO_RULE, risk=risk)
     if matching:
         first = max(matching, key=lambda rule: (rule.priority, STRICTNESS[rule.action]))
         decision = _by(first, risk, f"{_verb(first.action)} by {first.name}")
@@ -193,8 +194,11 @@ def _is_number(value: Any) -> bool:
 
 def _matches(rule: _Rule, spec: ToolSpec, risk: str, text: str) -> bool:
     strict = rule.action != "allow"
-    if rule.scope == "tool" and not _names(rule.value, spec.name, strict):
-        return False
+    if rule.scope == "tool":
+        # A rule against saving was written before files could be edited: it must not be passed by the newer tools.
+        names = (spec.name, spec.ruled_as) if strict and spec.ruled_as else (spec.name,)
+        if not any(_names(rule.value, name, strict) for name in names):
+            return False
     if rule.scope == "risk_level":
         # A rule for a risk asks for greater ones too, and allows smaller ones too.
         here, there = RISKS.index(risk), RISKS.index(rule.value.lower())

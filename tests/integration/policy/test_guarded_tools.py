@@ -149,7 +149,8 @@ async def test_a_yes_lets_every_tool_run_and_each_was_asked_about(make: Make, se
     bench = make()
     bench.context()
     outcomes = await bench.all()
-    assert bench.ran() == set(bench.tools) - {"ask_person"}
+    assert bench.ran() == set(bench.tools) - {"ask_person", "delete_file"}
+    assert outcomes["delete_file"].approval is not None  # a person decides where no rule of the plane allows it
     assert outcomes["ask_person"].approval is not None  # a question is a person's, whatever is allowed
     assert outcomes["ask_logs"].delegation is not None
     assert sorted(q["tool"]["name"] for q in service.questions) == sorted(spec.name for spec in SPECS)
