@@ -1,0 +1,468 @@
+"""JSON schemas of tools in the form that every provider takes, and the way back from its names to the tool's own.
+
+Providers refuse a whole request for one schema that they do not like, each for other reasons: a union at the top, a
+`$ref`, an array without `items`, a property whose name holds a blank. The form made here uses only:
+
+    type (one), description, properties, required, items, additionalProperties, anyOf (never at the top),
+    enum (of strings), minimum, maximum, minLength, maxLength, minItems, maxItems
+
+It accepts everything that the tool's own schema accepts, so a call that the tool would take is never refused here;
+what a keyword outside of this list demands is said in the description where that is short, and the tool itself has
+the last word. Property names which providers refuse get other ones; `own_names` turns them back for the tool.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeGuard
+from urllib.parse import unquote
+
+Schema = dict[str, Any]
+Names = dict[str, dict[str, str]]  # path of an object in the arguments -> name as sent -> the tool's own name
+
+NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+NAME_LIMIT: Final = 64
+MAX_DEPTH: Final = 12  # of nested objects and arrays; what is deeper may be anything
+MAX_NODES: Final = 3_000  # of one tool; `$ref`s of `$ref`s grow without bound when they are written out
+MAX_ENUM: Final = 500
+TEXT: Final = 2_000  # characters of a description
+NOTE: Final = 200  # characters of what is said of one keyword
+
+_BOUNDS: Final = {
+    "string": ("minLength", "maxLength"),
+    "number": ("minimum", "maximum"),
+    "integer": ("minimum", "maximum"),
+    "array": ("minItems", "maxItems"),
+}
+_TYPES: Final = ("string", "number", "integer", "boolean", "object", "array", "null")
+_HINTS: Final = {  # which type a schema without one means
+    "object": ("properties", "required", "additionalProperties", "patternProperties", "minProperties", "maxProperties"),
+    "array": ("items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains"),
+    "string": ("minLength", "maxLength", "pattern", "format", "contentEncoding"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+}
+_DROPPED: Final = ("not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies", "contains")
+_SAID: Final = {
+    "pattern": "matches {}",
+    "format": "format {}",
+    "default": "default {}",
+    "exclusiveMinimum": "more than {}",
+    "exclusiveMaximum": "less than {}",
+    "multipleOf": "a multiple of {}",
+    "uniqueItems": "no item twice",
+}
+
+
+@dataclass(frozen=True)
+class Normalized:
+    """`names` is what `own_names` needs; `notes` say what of the tool's schema could not be sent."""
+
+    schema: Schema
+    names: Names = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def normalized(raw: Any) -> Normalized:
+    """Return the schema of a tool's arguments in the form of this module. Never raises, whatever `raw` is."""
+    return _Work(raw if isinstance(raw, Mapping) else {}).top()
+
+
+def own_names(arguments: Any, names: Names) -> Any:
+    """Return `arguments` with the tool's own names in place of those that the provider was given."""
+    if not names:
+        return arguments
+    inner = {path[:at] for path in names for at in range(len(path) + 1) if at == len(path) or path[at] == "/"}
+    return _own(arguments, names, inner, "")
+
+
+def _own(value: Any, names: Names, inner: set[str], path: str) -> Any:
+    if path not in inner:
+        return value
+    if isinstance(value, list):
+        return [_own(item, names, inner, f"{path}/*") for item in value]
+    if not isinstance(value, dict):
+        return value
+    changed: dict[str, Any] = {}
+    mapping = names.get(path, {})
+    for key, member in value.items():
+        below = f"{path}/{key}"
+        changed[mapping.get(key) or key] = _own(member, names, inner, below if below in inner else f"{path}/+")
+    return changed
+
+
+def size_of(schema: Any) -> int:
+    """Return the bytes that a schema takes on the wire."""
+    return len(json.dumps(schema, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def shortened(schema: Any, characters: int) -> Any:
+    """Return the schema with each description cut to `characters`; 0 leaves them out."""
+    if isinstance(schema, list):
+        return [shortened(item, characters) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    short: Schema = {}
+    for key, value in schema.items():
+        if key == "properties" and isinstance(value, dict):  # a property may be called `description`
+            short[key] = {name: shortened(member, characters) for name, member in value.items()}
+        elif key == "description" and isinstance(value, str):
+            if characters:
+                short[key] = cut(value, characters)
+        else:
+            short[key] = shortened(value, characters)
+    return short
+
+
+def cut(text: str, limit: int) -> str:
+    """Return at most `limit` characters of `text`, the last of them an ellipsis where something is missing."""
+    return text if len(text) <= limit else f"{text[: max(limit - 1, 0)].rstrip()}…"
+
+
+def clean(text: Any) -> str:
+    """Return text that JSON and UTF-8 can carry: no half surrogates, no NUL."""
+    raw = text if isinstance(text, str) else str(text)
+    return raw.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+class _Work:
+    """The normalization of one tool's schema."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._nodes = 0
+        self._taken = set(_keys(root))
+        self._given: dict[str, dict[str, str]] = {}  # path -> own name -> name as sent
+        self._notes: dict[str, None] = {}
+
+    def top(self) -> Normalized:
+        flat = self._flat(self._root, ())
+        kind = flat.get("type")
+        if kind not in (None, "object") and not (isinstance(kind, list) and "object" in kind):
+            self._notes["its arguments are declared as something else than an object"] = None
+            flat = {key: flat[key] for key in ("description",) if key in flat}
+        flat = self._without_union({**flat, "type": "object"}, ())
+        schema = self._object(flat, "", 0, ())
+        names = {path: {sent: own for own, sent in given.items() if sent != own} for path, given in self._given.items()}
+        return Normalized(schema, {path: given for path, given in names.items() if given}, tuple(self._notes))
+
+    def _node(self, raw: Any, path: str, depth: int, refs: tuple[str, ...]) -> Schema | None:
+        """Return the schema of a value; {} for one that may be anything, None for one that cannot be (`false`)."""
+        if raw is False:
+            return None
+        if not isinstance(raw, Mapping):
+            return {}
+        self._nodes += 1
+        if self._nodes > MAX_NODES or depth > MAX_DEPTH:
+            self._notes["parts that are nested too deeply are not described"] = None
+            return {}
+        refs = (*refs, *self._references(raw))
+        flat = self._flat(raw, refs)
+        options = self._options(flat)
+        if options is not None and self._is_object(flat):
+            flat, options = self._without_union(flat, refs), None
+        kinds = self._kinds(flat)
+        if options is not None:
+            return self._said(flat, self._union(options, path, depth, refs, kinds))
+        if not kinds:
+            return self._said(flat, {})
+        if len(kinds) == 1:
+            return self._typed(kinds[0], flat, path, depth, refs)
+        bare = {key: value for key, value in flat.items() if key not in ("description", "title", *_SAID)}
+        return self._said(flat, _any_of([self._typed(kind, bare, path, depth, refs) for kind in kinds]))
+
+    def _typed(self, kind: str, flat: Schema, path: str, depth: int, refs: tuple[str, ...]) -> Schema:
+        if kind == "object":
+            return self._object(flat, path, depth, refs)
+        schema: Schema = {"type": kind}
+        if kind == "array":
+            schema["items"] = _some(self._items(flat, path, depth, refs))
+        if kind == "string":
+            words = [clean(word) for word in _listed(flat) or () if isinstance(word, str)]
+            if words and len(words) <= MAX_ENUM:
+                schema["enum"] = list(dict.fromkeys(words))
+        for name in _BOUNDS.get(kind, ()):
+            value = flat.get(name)
+            if _is_number(value) and (kind in ("number", "integer") or (value >= 0 and float(value).is_integer())):
+                schema[name] = value if kind in ("number", "integer") else int(value)
+        return self._said(flat, schema)
+
+    def _object(self, flat: Schema, path: str, depth: int, refs: tuple[str, ...]) -> Schema:
+        declared = flat.get("properties")
+        members: dict[str, Any] = dict(declared) if isinstance(declared, Mapping) else {}
+        needed = flat.get("required")
+        required = [name for name in needed if isinstance(name, str)] if isinstance(needed, list) else []
+        for name in required:
+            members.setdefault(name, {})
+        properties: Schema = {}
+        for own, raw in members.items():
+            sent = self._sent(str(own), path)
+            schema = self._node(raw, f"{path}/{sent}", depth + 1, refs)
+            if schema is not None:
+                properties[sent] = self._titled(_some(schema), str(own), sent)
+        made: Schema = {"type": "object", "properties": properties}
+        known = [self._sent(name, path) for name in dict.fromkeys(required)]
+        if known := [name for name in known if name in properties]:
+            made["required"] = known
+        others = flat.get("additionalProperties")
+        if isinstance(flat.get("patternProperties"), Mapping):
+            others = True
+        if others is False:
+            made["additionalProperties"] = False
+        elif isinstance(others, Mapping) and others:
+            inner = self._node(others, f"{path}/+", depth + 1, refs)
+            made["additionalProperties"] = inner or True
+        return self._said(flat, made)
+
+    def _items(self, flat: Schema, path: str, depth: int, refs: tuple[str, ...]) -> Schema:
+        """Return what the items of an array are; of a tuple, any of its members' types."""
+        listed = flat.get("prefixItems")
+        if not isinstance(listed, list):
+            listed = flat.get("items")
+        if isinstance(listed, list):
+            made = [self._node(item, f"{path}/*", depth + 1, refs) for item in listed]
+            return _any_of([item for item in made if item is not None])
+        return self._node(listed, f"{path}/*", depth + 1, refs) or {}
+
+    def _union(self, options: list[Any], path: str, depth: int, refs: tuple[str, ...], kinds: list[str]) -> Schema:
+        made = [self._node(option, path, depth + 1, refs) for option in options]
+        chosen = [option for option in made if option is not None]
+        if kinds:  # what is said beside a union holds for each part of it, mostly its type
+            chosen = [option or {"type": kind} for option in chosen for kind in kinds[:1]]
+        return _any_of(chosen)
+
+    def _kinds(self, flat: Schema) -> list[str]:
+        given = flat.get("type")
+        listed = given if isinstance(given, list) else [given]
+        kinds = [kind for kind in listed if isinstance(kind, str) and kind in _TYPES]
+        values = _listed(flat)
+        if not kinds and values:
+            kinds = list(dict.fromkeys(_type_of(value) for value in values))
+        if not kinds:
+            kinds = [kind for kind, hints in _HINTS.items() if any(hint in flat for hint in hints)][:1]
+        if kinds and flat.get("nullable") is True and "null" not in kinds:
+            kinds.append("null")
+        return kinds
+
+    def _is_object(self, flat: Schema) -> bool:
+        return "object" in self._kinds(flat)
+
+    @staticmethod
+    def _options(flat: Schema) -> list[Any] | None:
+        for name in ("anyOf", "oneOf"):
+            if isinstance(flat.get(name), list) and flat[name]:
+                return list(flat[name])
+        return None
+
+    def _without_union(self, flat: Schema, refs: tuple[str, ...]) -> Schema:
+        """Return an object's schema with the members of all its alternatives; those that all demand are required."""
+        for _ in range(MAX_DEPTH):
+            options = self._options(flat)
+            if options is None:
+                return flat
+            branches = [self._flat(option, refs) for option in options if isinstance(option, Mapping)]
+            branches = [branch for branch in branches if branch.get("type") != "null"]
+            flat = {key: value for key, value in flat.items() if key not in ("anyOf", "oneOf")}
+            flat = self._either(flat, branches)
+        return {key: value for key, value in flat.items() if key not in ("anyOf", "oneOf")}
+
+    def _either(self, base: Schema, branches: list[Schema]) -> Schema:
+        members = dict(base["properties"]) if isinstance(base.get("properties"), Mapping) else {}
+        found: dict[str, list[Any]] = {}
+        for branch in branches:
+            inner = branch.get("properties")
+            for name, raw in inner.items() if isinstance(inner, Mapping) else ():
+                if raw not in found.setdefault(str(name), []):
+                    found[str(name)].append(raw)
+        for name, raws in found.items():
+            together = raws[0] if len(raws) == 1 else {"anyOf": raws}
+            members[name] = {"allOf": [members[name], together]} if name in members else together
+        demanded = [[x for x in branch.get("required") or () if isinstance(x, str)] for branch in branches]
+        always = [name for name in demanded[0] if all(name in other for other in demanded)] if demanded else []
+        own = base.get("required")
+        base = {**base, "properties": members, "required": [*(own if isinstance(own, list) else ()), *always]}
+        if any(names != demanded[0] for names in demanded):
+            words = " or ".join(", ".join(names) or "nothing more" for names in demanded[:8])
+            base["description"] = f"{clean(base.get('description') or '')} Needs {words}.".strip()
+        if any(isinstance(branch.get("additionalProperties"), Mapping) for branch in branches):
+            base["additionalProperties"] = True
+        nested = [option for branch in branches for option in self._options(branch) or ()]
+        return {**base, "anyOf": nested} if nested else base
+
+    def _flat(self, raw: Mapping[str, Any], refs: tuple[str, ...], depth: int = 0) -> Schema:
+        """Return `raw` with what its `$ref` and its `allOf` say in it, so that neither is left."""
+        flat: Schema = {str(key): value for key, value in raw.items() if key not in ("$ref", "allOf")}
+        for name in _DROPPED:
+            if name in flat:
+                self._notes[f"`{name}` is left out"] = None
+        parts = raw.get("allOf")
+        more = [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
+        reference = raw.get("$ref", raw.get("$dynamicRef"))
+        if isinstance(reference, str):
+            target = self._target(reference)
+            if target is None:
+                self._notes[f"`{cut(clean(reference), 80)}` cannot be looked up"] = None
+            elif refs.count(reference) > 1:
+                self._notes["a part that holds itself is not described again"] = None
+            else:
+                more.insert(0, target)
+        for part in more:
+            inner = () if depth > MAX_DEPTH else tuple(self._references(part))
+            if depth > MAX_DEPTH or any(name in refs[-MAX_DEPTH:] and refs.count(name) > 1 for name in inner):
+                continue
+            flat = _both(self._flat(part, (*refs, *inner), depth + 1), flat)
+        return flat
+
+    @staticmethod
+    def _references(raw: Mapping[str, Any]) -> list[str]:
+        reference = raw.get("$ref", raw.get("$dynamicRef"))
+        return [reference] if isinstance(reference, str) else []
+
+    def _target(self, reference: str) -> Mapping[str, Any] | None:
+        """Return what a reference within the schema names: `#`, `#/a/pointer` or `#anchor`."""
+        head, hash_, pointer = reference.partition("#")
+        if not hash_ or (head and head != self._root.get("$id")):
+            return None
+        if pointer and not pointer.startswith("/"):
+            places = (self._root.get("$defs"), self._root.get("definitions"))
+            found = [m for place in places if isinstance(place, Mapping) for m in place.values()]
+            marked = (m for m in found if isinstance(m, Mapping))
+            return next((m for m in marked if pointer in (m.get("$anchor"), m.get("$dynamicAnchor"))), None)
+        here: Any = self._root
+        for part in pointer.split("/")[1:]:
+            name = unquote(part).replace("~1", "/").replace("~0", "~")
+            if isinstance(here, Mapping) and name in here:
+                here = here[name]
+            elif isinstance(here, list) and name.isdigit() and int(name) < len(here):
+                here = here[int(name)]
+            else:
+                return None
+        return {} if here is True else here if isinstance(here, Mapping) else None
+
+    def _sent(self, own: str, path: str) -> str:
+        """Return the name under which a property is sent; the same for the same property in each alternative."""
+        given = self._given.setdefault(path, {})
+        if own not in given:
+            given[own] = own if NAME.fullmatch(own) else self._new_name(own)
+        return given[own]
+
+    def _new_name(self, own: str) -> str:
+        base = re.sub(r"[^A-Za-z0-9_.-]+", "_", own).strip("_")[:NAME_LIMIT] or "field"
+        name, number = base, 1
+        while name in self._taken:
+            number += 1
+            name = f"{base[: NAME_LIMIT - 6]}_{number}"
+        self._taken.add(name)
+        return name
+
+    @staticmethod
+    def _titled(schema: Schema, own: str, sent: str) -> Schema:
+        """Say the tool's own name of a property that is sent under another."""
+        if own == sent:
+            return schema
+        about = schema.get("description")
+        return {**schema, "description": f"{cut(clean(own), NOTE)}{': ' if about else ''}{about or ''}"}
+
+    def _said(self, flat: Schema, schema: Schema) -> Schema:
+        """Add the description, and in words what some keywords demand that are not sent."""
+        about = flat.get("description")
+        words = clean(about).strip() if isinstance(about, str) else ""
+        if not words and isinstance(flat.get("title"), str) and schema.get("type") != "object":
+            words = clean(flat["title"]).strip()
+        notes = [
+            text.format(cut(_shown(flat[name]), NOTE))
+            for name, text in _SAID.items()
+            if name in flat and flat[name] not in (None, False, "", [], {})
+        ]
+        values = _listed(flat)
+        told = "enum" in schema or "anyOf" in schema or schema.get("type") == "null"
+        if values and not told and len(values) <= MAX_ENUM:
+            notes.append(f"one of {cut(', '.join(map(_shown, values)), NOTE * 5)}")
+        if notes and schema.get("type") not in ("object",):
+            words = f"{words} ({'; '.join(notes)})".strip()
+        inner = schema.get("description")
+        together = words if not inner or inner == words else f"{words} {inner}".strip()
+        return {**schema, "description": cut(together, TEXT)} if together else schema
+
+
+def _some(schema: Schema) -> Schema:
+    """Return a schema with a type also for what may be anything: some providers refuse one without."""
+    if "type" in schema or "anyOf" in schema:
+        return schema
+    simple: list[Schema] = [{"type": kind} for kind in ("string", "number", "boolean", "null")]
+    return {**schema, "anyOf": [*simple, {"type": "object"}, {"type": "array", "items": {"type": "string"}}]}
+
+
+def _any_of(options: list[Schema]) -> Schema:
+    """Return the union of schemas in the shortest form; {} when it takes anything."""
+    flat: list[Schema] = []
+    for option in options:
+        inner = option.get("anyOf")
+        flat += inner if isinstance(inner, list) and set(option) == {"anyOf"} else [option]
+    if not flat or any("type" not in option and "anyOf" not in option for option in flat):
+        return {}
+    kinds = {option.get("type") for option in flat}
+    if kinds == {"string"} and all("enum" in option for option in flat):
+        words = list(dict.fromkeys(word for option in flat for word in option["enum"]))
+        return {"type": "string", "enum": words}
+    unlike = [option for at, option in enumerate(flat) if option not in flat[:at]]
+    return unlike[0] if len(unlike) == 1 else {"anyOf": unlike}
+
+
+def _both(first: Schema, second: Schema) -> Schema:
+    """Return what demands both: properties and required ones of each; for the rest the second has the word."""
+    together = {**first, **second}
+    inner = [schema["properties"] for schema in (first, second) if isinstance(schema.get("properties"), Mapping)]
+    if len(inner) == 2:
+        a, b = inner
+        shared = {name: {"allOf": [a[name], b[name]]} for name in a if name in b and a[name] != b[name]}
+        together["properties"] = {**a, **b, **shared}
+    needed = [schema["required"] for schema in (first, second) if isinstance(schema.get("required"), list)]
+    if len(needed) == 2:
+        together["required"] = [*needed[0], *needed[1]]
+    if first.get("additionalProperties") is False or second.get("additionalProperties") is False:
+        together.pop("additionalProperties", None)  # each knows its own members only
+    return together
+
+
+def _listed(flat: Mapping[str, Any]) -> list[Any] | None:
+    if "const" in flat:
+        return [flat["const"]]
+    values = flat.get("enum")
+    return values if isinstance(values, list) and values else None
+
+
+def _type_of(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    for kind, python in (("string", str), ("integer", int), ("number", float), ("array", list), ("object", Mapping)):
+        if isinstance(value, python):
+            return kind
+    return "null"
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
+    except (ValueError, RecursionError):
+        return "…"
+
+
+def _keys(root: Any) -> Iterator[str]:
+    """Yield every name in a schema, wherever it is: none of them is given to another property."""
+    pending: list[Any] = [root]
+    while pending:
+        here = pending.pop()
+        if isinstance(here, Mapping):
+            yield from (str(key) for key in here)
+            pending += here.values()
+        elif isinstance(here, list):
+            yield from (word for word in here if isinstance(word, str))
+            pending += here
