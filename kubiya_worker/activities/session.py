@@ -133,7 +133,7 @@ class SessionActivities:
         variables = tool_environment(environment)
         taken = [spec.name for spec in others]
         specs, faults = await mcp.discover(servers, self._runtime.mcp, variables, workspace, taken)
-        redactor = Redactor([*self._runtime.secrets, *variables.values(), *hidden.values(variables, servers)])
+        redactor = Redactor([*self._runtime.secrets, *hidden.values(variables, servers)])
         for fault in map(redactor.text, faults):
             activity.logger.warning("mcp.unavailable %s", fault)
             notices.append(fault)

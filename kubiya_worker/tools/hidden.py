@@ -1,67 +1,195 @@
 """What of an execution's environment and MCP servers must not be shown: values for the redactor.
 
-A variable of the environment is hidden when its name says so. Of an MCP server's `env` and `headers` every value is,
-and so is what fills in `{{…}}` in its settings: they are there to be credentials, whatever their names. Excepted is
-what is none and would make results unreadable: short values, names such as AWS_REGION or LOG_LEVEL, folders, URLs.
+A value is a secret because of where it comes from, never because it is there:
+
+    a secret reference        what `{{.secret.NAME}}` stands for
+    a credential-like name    API_TOKEN, dbPassword, `--api-key`, the header Authorization
+    a credential-like shape   the tokens of known services, JWTs, private keys, long mixed text without words
+    a password in a DSN       of `scheme://user:password@host/db` the password only; host and database stay readable
+
+All else (a namespace, a cluster, a database's name) stays readable in every result. The same rule holds for the
+environment of all tools, and for `command`, `args`, `env`, `url` and `headers` of MCP servers.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from kubiya_worker.tools import templates
-from kubiya_worker.tools.mcp.config import Server
-from kubiya_worker.tools.redact import SECRET_NAME, SHORTEST
+from kubiya_worker.tools.redact import SHORTEST
 
-LONG_ENOUGH: Final = 8  # characters, of a value whose name does not say that it is a secret
-_HEADER: Final = re.compile("AUTHORIZATION|COOKIE", re.IGNORECASE)
-_PLAIN: Final = re.compile(
-    r"(.*_)?(REGION|ZONE|ENV|ENVIRONMENT|LEVEL|MODE|FORMAT|LANG|LOCALE|TZ|TIMEZONE|PATH|DIR|ROOT|HOME|HOST|PORT|VERSION"
-    r"|PROFILE|PROJECT|ORG|NAME|USER)|ACCEPT(-.*)?|CONTENT-TYPE|USER-AGENT",
-    re.IGNORECASE,
+if TYPE_CHECKING:
+    from kubiya_worker.tools.mcp.config import Server
+
+_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_SECRET_WORDS: Final = re.compile(
+    r"[A-Z0-9]*(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|PASSCODE|CREDENTIAL)S?|PASS|PWD|PW|PAT|JWT|BEARER|CREDS?"
+    r"|(?:API|ACCESS|AUTH|SSH|PRIVATE|ENCRYPTION|MASTER|SIGNING|LICEN[SC]E|ACCOUNT|SECRET|SHARED)?KEYS?"
+    r"|AUTH(?:ORIZATION|ENTICATION)?|COOKIES?"
 )
+# As a name's last word these say something about a credential, and are none.
+_ABOUT: Final = re.compile(
+    "PATH|FILE|DIR|FOLDER|HOST|PORT|LIMIT|COUNT|SIZE|TTL|TYPE|NAME|NAMESPACE|LENGTH|EXPIRY|EXPIRES|TIMEOUT|ALGORITHM"
+    "|HEADER|REGION|MODE|ENABLED|DISABLED|REQUIRED|FORMAT|VERSION|ISSUER|AUDIENCE|METHOD|SCHEME|USER|USERNAME"
+)
+_PLAIN_VALUE: Final = re.compile(
+    r"true|false|yes|no|on|off|none|null|enabled|disabled|required|optional", re.IGNORECASE
+)
+_COUNTED: Final = re.compile(r"[0-9.]+")
+
+_SHAPES: Final = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]+?-----END [A-Z ]*PRIVATE KEY-----"
+    r"|\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*"  # a JWT
+    r"|\b(?:sk|pk|rk|ak)[-_][A-Za-z0-9_-]{16,}"
+    r"|\bgh[pousr]_[A-Za-z0-9]{16,}|\bgithub_pat_[A-Za-z0-9_]{16,}|\bglpat-[A-Za-z0-9_-]{16,}"
+    r"|\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bxapp-[A-Za-z0-9-]{10,}"
+    r"|\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b|\bAIza[A-Za-z0-9_-]{30,}|\bya29\.[A-Za-z0-9_-]{16,}"
+    r"|\b(?:hf|npm|pypi|dop_v1|shpat|shpss|lin_api|ntn|secret|hvs|hvb|kby|figd|sntrys|tvly|gsk|xai)[_.-][A-Za-z0-9_-]{16,}"
+)
+_MIXED: Final = re.compile(r"[A-Za-z0-9+_=]{24,}|[A-Za-z0-9+/_=]{36,}")  # long, of one piece
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
+_PAIR: Final = re.compile(
+    r"(?:^|[\s;&?,])(?:ssl)?(?:password|passwd|pwd|pass)\s*=\s*(?:'([^']*)'|\"([^\"]*)\"|([^\s;&,]+))", re.IGNORECASE
+)
+_GO: Final = re.compile(r"^[^\s:/@]+:(\S+)@(?:tcp|udp|unix)\(")  # user:password@tcp(host:3306)/db
+_HEADER: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]*)\s*:\s+(\S.*)")
 
 
 def values(environment: Mapping[str, str], servers: Iterable[Server] = ()) -> set[str]:
-    """All that is hidden; templates of `servers` are filled in here, from `environment`."""
-    found = {value for name, value in environment.items() if SECRET_NAME.search(name)}
+    """Return all that is hidden; templates of `servers` are filled in here, from `environment`."""
+    found: set[str] = set()
+    for name, value in environment.items():
+        found.update(_of_pair(name, value))
     for server in servers:
-        found |= set(_of_server(server, environment))
-    return found
+        found.update(_of_server(server, environment))
+    return {value for value in found if len(value) >= SHORTEST}
+
+
+def names_a_secret(name: str) -> bool:
+    """Return True for the name of a variable, key, flag or header whose value is a credential."""
+    words = [word.upper() for word in _WORD.findall(name)]
+    if not words or words in (["PWD"], ["OLDPWD"]) or _ABOUT.fullmatch(words[-1]):
+        return False
+    joined = [*words, *(a + b for a, b in itertools.pairwise(words))]
+    return any(_SECRET_WORDS.fullmatch(word) for word in joined)
 
 
 def _of_server(server: Server, environment: Mapping[str, str]) -> Iterator[str]:
     written: list[Any] = [server.command, server.args, server.env, server.url, server.headers]
     for kind, name in templates.names(written):
         value = environment.get(name, "")
-        if value and (kind == "secret" or _may_be_secret(name, value)):
+        if kind == "secret" and value:
             yield value
+            yield from _passwords(value)
+    filled = [templates.fill(argument, environment) for argument in server.args]
+    yield from _of_arguments(filled)
+    yield from _of_text(templates.fill(server.command, environment))
     for name, value in (*server.env.items(), *server.headers.items()):
-        filled = templates.fill(value, environment)
-        if any(templates.names(filled)):  # a secret that is not there: the server is not used
-            continue
-        if _may_be_secret(name, filled):
-            yield filled
-            yield from (part for part in filled.split() if len(part) >= LONG_ENOUGH)  # behind `Bearer`
-    url = urlsplit(templates.fill(server.url, environment))
-    if url.password:
-        yield url.password
-    yield from (value for name, value in parse_qsl(url.query) if _may_be_secret(name, value))
+        text = templates.fill(value, environment)
+        if not any(templates.names(text)):  # else it is a secret that is not there: the server is not used
+            yield from _of_pair(name, text)
+    yield from _of_text(templates.fill(server.url, environment))
 
 
-def _may_be_secret(name: str, value: str) -> bool:
-    if SECRET_NAME.search(name) or _HEADER.search(name):
-        return len(value) >= SHORTEST
-    return len(value) >= LONG_ENOUGH and not _PLAIN.fullmatch(name) and not _is_place(value)
+def _of_arguments(arguments: list[str]) -> Iterator[str]:
+    """Yield the secrets of a command line: `--token X`, `--token=X`, `-e TOKEN=X`, `--header "X-Api-Key: X"`."""
+    for at, argument in enumerate(arguments):
+        yield from _of_text(argument)
+        name, equals, value = argument.partition("=")
+        if equals and value and "://" not in name:
+            yield from _of_pair(name, value)
+        elif argument.startswith("-") and not equals and at + 1 < len(arguments):
+            following = arguments[at + 1]
+            if not following.startswith("-"):
+                yield from _of_pair(argument, following)
+        header = _HEADER.fullmatch(value if equals and argument.startswith("-") else argument)
+        if header:
+            yield from _of_pair(header[1], header[2])
 
 
-def _is_place(value: str) -> bool:
-    """A folder of this host, or a URL without anything that could let somebody in."""
+def _of_pair(name: str, value: str) -> Iterator[str]:
+    """Yield what is secret of a named value."""
+    if names_a_secret(name) and not _is_plain(name, value):
+        inner = set(_passwords(value))
+        if not (inner and _URL.fullmatch(value)):
+            yield value
+            scheme, blank, rest = value.partition(" ")
+            if blank and scheme.isalpha():  # Bearer, Basic, token
+                yield rest.strip()
+    yield from _of_text(value)
+
+
+def _of_text(text: str) -> Iterator[str]:
+    """Yield what is secret of any text by its shape, and passwords in DSNs in it."""
+    yield from (match[0] for match in _SHAPES.finditer(text))
+    yield from _passwords(text)
+    for match in _URL.finditer(text):
+        yield from _of_url(match[0])
+    if "://" not in text and not text.startswith("/"):
+        yield from (match[0] for match in _MIXED.finditer(text) if _is_mixed(match[0]))
+
+
+def _of_url(url: str) -> Iterator[str]:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return
+    for name, value in parse_qsl(parts.query):
+        if (names_a_secret(name) and not _is_plain(name, value)) or _is_mixed(value):
+            yield value
+    yield from (part for part in parts.path.split("/") if _is_mixed(part))
+
+
+def _passwords(text: str) -> Iterator[str]:
+    """Yield the passwords of connection strings in `text`, as they are written and decoded.
+
+    One that is also the name of the user, the host or the database is left to the redactor, which knows the places
+    where a password stands in a URL: else that word would be hidden in every result.
+    """
+    for match in _URL.finditer(text):
+        scheme, _, rest = match[0].partition("://")
+        head = re.split(r"[/?#]", rest, maxsplit=1)[0]
+        if "@" not in head and not re.search(r":[^:]*[^0-9:][^:]*$", head):
+            continue  # no user, or a host and its port: an `@` further on is part of the path
+        told, at, place = rest.rpartition("@") if "@" not in head else _split_last(rest, head)
+        user, colon, password = told.partition(":")
+        if at and colon and password and not any(templates.names(password)):
+            others = {user, *re.split(r"[/?#:.,&=]", place), scheme}
+            yield from (form for form in (password, unquote(password)) if form not in others)
+    for match in (*_PAIR.finditer(text), *_GO.finditer(text)):
+        yield from (group for group in match.groups() if group)
+
+
+def _split_last(rest: str, head: str) -> tuple[str, str, str]:
+    told, at, host = head.rpartition("@")
+    return told, at, host + rest[len(head) :]
+
+
+def _is_mixed(text: str) -> bool:
+    """Return True for text that only a random generator writes: long, with digits and letters of both cases."""
+    if len(text) < 24 or not _MIXED.fullmatch(text.replace("-", "_")):
+        return False
+    kinds = ["digit" if char.isdigit() else "upper" if char.isupper() else "lower" for char in text]
+    changes = [pair for pair in itertools.pairwise(kinds) if pair[0] != pair[1]]
+    return sum("digit" in pair for pair in changes) >= 2 and len(changes) >= 0.3 * len(text) and len(set(kinds)) == 3
+
+
+def _is_plain(name: str, value: str) -> bool:
+    """Return True for what a credential-like name can hold without being one: a switch, a count, a place."""
+    if _PLAIN_VALUE.fullmatch(value):
+        return True
+    words = [word.upper() for word in _WORD.findall(name)]
+    if _COUNTED.fullmatch(value) and words and words[-1] in ("TOKENS", "KEYS", "SECRETS"):
+        return True  # MAX_TOKENS
     if value.startswith("/"):  # base64 can begin so too, but does not go on with what is there
-        return value.count("/") == 1 or Path("/", value.split("/")[1]).exists()
-    parts = urlsplit(value)
-    return bool(parts.scheme and parts.netloc) and "@" not in parts.netloc and not parts.query
+        return value.count("/") > 1 and Path("/", value.split("/")[1]).exists()
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return False
+    return bool(parts.scheme and parts.netloc) and "@" not in parts.netloc
