@@ -22,9 +22,9 @@ from kubiya_worker.protocol import calls, names, taint, team
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import ask_person, hidden, mcp
+from kubiya_worker.tools import ask_person, contained, hidden, mcp, results
 from kubiya_worker.tools.arguments import parse_arguments
-from kubiya_worker.tools.base import Tool, ToolArgumentsError, ToolContext, ToolResult, Toolset
+from kubiya_worker.tools.base import KEEP_LIMIT, Tool, ToolArgumentsError, ToolContext, ToolResult, Toolset
 from kubiya_worker.tools.redact import AT_WORK, Redactor
 from kubiya_worker.tools.toolset import assemble
 
@@ -177,7 +177,9 @@ class ToolActivities:
         async with publisher as out:
             out.emit(_started(call, context, redactor.value(arguments), ruling))
             began, started_at = time.monotonic(), ev.now()
-            tool_context = ToolContext(call.execution_id, call.tool_execution_id, workspace, environment)
+            tool_context = ToolContext(
+                call.execution_id, call.tool_execution_id, workspace, environment, keep_limit=KEEP_LIMIT
+            )
             try:
                 status, result = await self._await_tool(tool, arguments, tool_context)
             except asyncio.CancelledError:
@@ -194,12 +196,21 @@ class ToolActivities:
                 text = f"Outcome unknown: the worker stopped while {call.tool_name} ran, and ended it."
                 status, result = m.TOOL_UNKNOWN, ToolResult(text, text)
             seconds = time.monotonic() - began
-            output, error = redactor.text(result.output), redactor.text(result.error) if result.error else None
-            about = redactor.value(result.metadata)
+            # Off the event loop: a result can be of megabytes, and the worker's heartbeats must not wait for it.
+            whole = await asyncio.to_thread(redactor.text, result.output)
+            error = redactor.text(result.error) if result.error else None
+            output, kept = await results.fitted(whole, tool_context.output_limit, workspace, call.tool_execution_id)
+            lines, files = await results.stored(result.files, workspace, call.tool_execution_id)
+            output = "\n".join((*([output] if output else ()), *map(redactor.text, lines)))
+            about = redactor.value(result.metadata) | ({"output_file": kept} if kept else {})
+            about |= {"files": files} if files else {}
             out.emit(_completed(call, context, status, output, error, seconds, ruling, about))
         message = _message(
             call, output if not error or error in output else f"{output}\n{error}".strip(), status, error
         )
+        images = [file for file in files if file["type"] in m.IMAGE_TYPES]
+        if images:
+            message = {**message, "images": images}
         tainted = taint.tainted_by(context.taint, tool.spec, result.taints, result.remote)
         if tainted:
             message = {**message, "tainted": True}
@@ -211,7 +222,7 @@ class ToolActivities:
             "started_at": started_at,
             "completed_at": ev.now(),
             "duration_ms": round(seconds * 1000),
-            "tool_output_size": len(output),
+            "tool_output_size": len(whole),
             "success": status == m.TOOL_SUCCESS,
             "error_message": (error or "")[:500] or None,
         }
@@ -224,16 +235,18 @@ class ToolActivities:
         )
 
     async def _await_tool(self, tool: Tool, arguments: dict[str, Any], context: ToolContext) -> tuple[str, ToolResult]:
+        """Run the tool within its time. Whatever it raises or returns is this call's result, and nothing else's."""
         longest = self._runtime.longest_call
         patience = tool.spec.timeout + 10 if longest is None else min(longest, tool.spec.timeout + 10)
+        name = tool.spec.name
         try:
-            result = await asyncio.wait_for(tool.run(arguments, context), patience)
+            result = results.cleaned(await contained.contained(lambda: tool.run(arguments, context), patience))
         except TimeoutError:
-            text = f"{tool.spec.name} did not end within {min(patience, tool.spec.timeout):g} s and was stopped."
+            text = f"{name} did not end within {min(patience, tool.spec.timeout):g} s and was stopped."
             return m.TOOL_FAILED, ToolResult(text, text)
-        except Exception as error:  # a bug in a tool must not end the execution; the model and the log hear of it
-            activity.logger.exception("tool.broke")
-            text = f"{tool.spec.name} broke: {type(error).__name__}: {error}"
+        except contained.Broke as error:  # a bug in a tool: the model and the log hear of it, the execution goes on
+            activity.logger.error("tool.broke tool=%s error=%s at=%s", name, error, error.where)
+            text = f"{name} broke: {error}"
             return m.TOOL_FAILED, ToolResult(text, text)
         return (m.TOOL_FAILED if result.error else m.TOOL_SUCCESS), result
 

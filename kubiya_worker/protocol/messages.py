@@ -4,10 +4,11 @@ A message is a dict so that it travels unchanged through Temporal, HTTP and the 
 
     user       {role, content, message_id, timestamp, user_id?, user_name?, user_email?, user_avatar?}
     assistant  {role, content, message_id, timestamp, tool_calls?: [{id, name, arguments}], thinking?: [...], model?}
-    tool       {role, content, message_id, timestamp, tool_call_id, tool_name, status, tool_error?}
+    tool       {role, content, message_id, timestamp, tool_call_id, tool_name, status, tool_error?, images?}
 
 `arguments` is the raw JSON text as the model wrote it (it can be malformed). `status` of a tool message is one of
-TOOL_STATUSES. `thinking` entries are opaque to all but the model layer.
+TOOL_STATUSES. `thinking` entries are opaque to all but the model layer. `images` are [{path, type}]: files of the
+workspace, since an image is too large for a history; the model call reads them (activities/pictures.py).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ TOOL_DENIED: Final = "denied"
 TOOL_EXPIRED: Final = "expired"  # nobody answered the approval in time: not a denial
 TOOL_UNKNOWN: Final = "unknown"  # the worker died while a tool ran that must not run twice
 TOOL_STATUSES: Final = (TOOL_SUCCESS, TOOL_FAILED, TOOL_DENIED, TOOL_EXPIRED, TOOL_UNKNOWN)
+
+IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/gif", "image/webp")  # that models take
 
 EMPTY_DIGEST: Final = "0" * 16
 

@@ -14,17 +14,32 @@ from typing import Any, Final, Protocol
 from kubiya_worker.protocol.tools import ToolSpec
 
 OUTPUT_LIMIT: Final = 50_000  # characters of output that a model is shown of one call
+KEEP_LIMIT: Final = 8_000_000  # characters of output that are kept of one call, in a file when a model is shown less
 
 
 @dataclass(frozen=True)
 class ToolContext:
-    """Where a call runs: `env` is the environment for tools (an agent's variables), never the worker's own secrets."""
+    """Where a call runs: `env` is the environment for tools (an agent's variables), never the worker's own secrets.
+
+    A tool whose output can be had again in parts (a file) gives `output_limit` characters. One whose output cannot
+    (a program's, a server's answer) gives up to `keep_limit`; what is above `output_limit` goes to a file.
+    """
 
     execution_id: str
     tool_call_id: str
     workspace: Path
     env: Mapping[str, str] = field(default_factory=dict)
     output_limit: int = OUTPUT_LIMIT
+    keep_limit: int = OUTPUT_LIMIT
+
+
+@dataclass(frozen=True)
+class ToolFile:
+    """A part of a result that is no text: an image, a sound. `type` is its media type."""
+
+    data: bytes = field(repr=False)
+    type: str = "application/octet-stream"
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,7 @@ class ToolResult:
     metadata: dict[str, Any] = field(default_factory=dict)
     taints: bool | None = None
     remote: bool | None = None
+    files: tuple[ToolFile, ...] = ()
 
 
 def refusal(message: str) -> ToolResult:

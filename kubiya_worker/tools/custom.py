@@ -26,6 +26,8 @@ from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol.tools import EFFECTS, RISKS, ToolSpec
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
 from kubiya_worker.tools.configuration import Skill
+from kubiya_worker.tools.contained import described
+from kubiya_worker.tools.schemas import cut
 
 TYPES: Final = ("custom",)
 KEYS: Final = {
@@ -141,15 +143,23 @@ class FunctionTool:
             if inspect.iscoroutinefunction(self.function):
                 value = await self.function(**given)
             else:
-                value = await asyncio.to_thread(self.function, **given)
+                value = await asyncio.to_thread(_called, self.function, given)
         except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            return ToolResult(text, error=" ".join(text.split())[:300])
+            text = described(error)
+            return ToolResult(text, error=cut(text, 300))
         if isinstance(value, ToolResult):
             return value
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-        left_out = max(len(text) - context.output_limit, 0)
-        return ToolResult(text[: context.output_limit] + (f"\n… {left_out} characters left out …" if left_out else ""))
+        left_out = max(len(text) - context.keep_limit, 0)
+        return ToolResult(text[: context.keep_limit] + (f"\n… {left_out} characters left out …" if left_out else ""))
+
+
+def _called(function: Callable[..., Any], given: dict[str, Any]) -> Any:
+    """Call it in a thread. A StopIteration cannot leave one: the future of the call would never be done."""
+    try:
+        return function(**given)
+    except StopIteration as error:
+        raise RuntimeError(f"it raised {described(error)}") from None
 
 
 def offered() -> list[Tool]:

@@ -94,7 +94,7 @@ async def logs(engine: Engine, limits: policy.Limits, arguments: dict[str, Any],
         "tail": str(int(arguments.get("lines") or LOG_LINES)),
         "timestamps": bool(arguments.get("timestamps", False)),
     }
-    output = Output(context.output_limit)
+    output = Output(context.keep_limit)
     async with engine.chunks("GET", f"/containers/{found['Id']}/logs", query) as chunks:
         terminal = (found.get("Config") or {}).get("Tty")
         async for piece in chunks if terminal else frames(chunks):

@@ -59,7 +59,7 @@ async def run_container(
 
 async def _follow(engine: Engine, identity: str, timeout: float, context: ToolContext) -> ToolResult:
     """Attached before it starts: an engine that follows the logs of a container that ends can lose the last of them."""
-    output = Output(context.output_limit)
+    output = Output(context.keep_limit)
     began, timed_out = time.monotonic(), False
     query = {"stdout": True, "stderr": True, "stream": True}
     try:
@@ -101,7 +101,7 @@ async def exec_in_container(
     }
     given = {key: value for key, value in body.items() if value is not None}
     made = await engine.call("POST", f"/containers/{found['Id']}/exec", body=given)
-    output, error = Output(context.output_limit), None
+    output, error = Output(context.keep_limit), None
     began = time.monotonic()
     try:
         async with (

@@ -115,7 +115,7 @@ class HttpRequest:
             return _failure(f"the server cannot be reached ({error.strerror or type(error).__name__})")
         except _http_errors() as error:
             return _failure(f"the exchange with the server failed ({str(error)[:200] or type(error).__name__})")
-        return _result(answer, context.output_limit)
+        return _result(answer, context.keep_limit)
 
     async def _fetch(
         self, method: str, url: str, headers: dict[str, str], own: dict[str, str], data: bytes | None

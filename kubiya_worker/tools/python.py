@@ -77,7 +77,7 @@ class Python:
                     cwd=context.workspace,
                     env=_environment(context),
                     timeout=self._timeout,
-                    output_limit=context.output_limit,
+                    output_limit=context.keep_limit,
                     call_id=context.tool_call_id,
                 )
             except OSError as error:

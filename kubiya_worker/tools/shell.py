@@ -106,7 +106,7 @@ class Shell:
                 cwd=folder,
                 env=self.environment(context),
                 timeout=min(max(timeout, 0.1), self._longest),
-                output_limit=context.output_limit,
+                output_limit=context.keep_limit,
                 call_id=context.tool_call_id,
             )
         except (OSError, ValueError) as error:

@@ -1,0 +1,96 @@
+"""Running a tool's code so that whatever it raises, or does not end, costs its own call and nothing else.
+
+asyncio hands SystemExit and KeyboardInterrupt of a task on to the event loop, which ends the worker; a CancelledError
+that a tool raises by itself looks like Temporal's. So a tool runs in a task of its own whose outcome is always a value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from kubiya_worker.tools.schemas import clean, cut
+
+T = TypeVar("T")
+
+END_TIMEOUT: Final = 15.0  # seconds that a cancelled tool has to end what it started
+TEXT: Final = 2_000  # characters of an exception's own text
+WHERE: Final = 3  # frames of the traceback in the log
+
+log = logging.getLogger(__name__)
+
+
+class Broke(Exception):
+    """A tool raised what it must not. The message is written for the model and the log."""
+
+    def __init__(self, message: str, where: str) -> None:
+        super().__init__(message)
+        self.where = where
+
+
+async def contained(run: Callable[[], Awaitable[T]], patience: float, end_timeout: float = END_TIMEOUT) -> T:
+    """Return what `run()` returns. Raises Broke, TimeoutError after `patience` seconds, and nothing else of the tool's.
+
+    CancelledError leaves here only when the caller was cancelled; the tool is ended before that.
+    """
+    task = asyncio.create_task(_outcome(run))
+    try:
+        done, _ = await asyncio.wait({task}, timeout=patience)
+        if not done:
+            await _end(task, end_timeout)
+    except asyncio.CancelledError:
+        await _end(task, end_timeout)
+        raise
+    if not task.done() or task.cancelled():
+        raise TimeoutError
+    result, error = task.result()
+    if error is None:
+        return result[0]
+    if not done:
+        raise TimeoutError  # it was told to stop, and said so in its own way
+    raise Broke(described(error), _where(error))
+
+
+async def _outcome(run: Callable[[], Awaitable[T]]) -> tuple[list[T], BaseException | None]:
+    try:
+        return [await run()], None
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return [], error
+    except BaseException as error:  # SystemExit, KeyboardInterrupt and GeneratorExit too: see the module's docstring
+        return [], error
+
+
+async def _end(task: asyncio.Task[tuple[list[T], BaseException | None]], seconds: float) -> None:
+    """Cancel the task and wait for its end; one that goes on regardless is left to itself."""
+    task.cancel()
+    await asyncio.wait({task}, timeout=seconds)
+    if not task.done():
+        log.warning("tool.stuck it was cancelled and did not end within %g seconds", seconds)
+
+
+def described(error: BaseException) -> str:
+    """Return type and text of an exception in one bounded line, whatever its text is or does."""
+    try:
+        name = cut(clean(type(error).__name__), 100)
+    except BaseException:
+        name = "an exception"
+    try:
+        text = cut(clean(" ".join(str(error).split())), TEXT)
+    except BaseException:
+        text = "(its text cannot be shown)"
+    return f"{name}: {text}" if text else name
+
+
+def _where(error: BaseException) -> str:
+    """Return the last lines of code that the exception passed, for the log."""
+    try:
+        frames = traceback.extract_tb(error.__traceback__)[-WHERE:]
+        return clean(" < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames)))
+    except BaseException:
+        return ""
