@@ -148,8 +148,8 @@ def _of_url(url: str) -> Iterator[str]:
 def _passwords(text: str) -> Iterator[str]:
     """Yield the passwords of connection strings in `text`, as they are written and decoded.
 
-    One that is also the name of the user, the host or the database is left to the redactor, which knows the places
-    where a password stands in a URL: else that word would be hidden in every result.
+    One that is also the name of the user, the host or the database, or that is short, is hidden only where it stands
+    behind its user: else an ordinary word would be hidden in every result.
     """
     for match in _URL.finditer(text):
         scheme, _, rest = match[0].partition("://")
@@ -160,7 +160,12 @@ def _passwords(text: str) -> Iterator[str]:
         user, colon, password = told.partition(":")
         if at and colon and password and not any(templates.names(password)):
             others = {user, *re.split(r"[/?#:.,&=]", place), scheme}
-            yield from (form for form in (password, unquote(password)) if form not in others)
+            for form in (password, unquote(password)):
+                if form in others or len(form) < SHORTEST:
+                    behind = f"{user}:{form}@"
+                    yield behind if len(behind) >= SHORTEST else f"://{behind}"
+                else:
+                    yield form
     for match in (*_PAIR.finditer(text), *_GO.finditer(text)):
         yield from (group for group in match.groups() if group)
 

@@ -4,8 +4,6 @@ A secret is looked for as it is and in the forms that tools and protocols give i
 string of JSON inside JSON), as Python, shells and HTML quote it, URL-encoded, hex, and base64 at each of the three
 offsets, in both alphabets. The lines of a secret of several lines (a private key) are secrets too. What is not found: a
 secret that was encoded in other ways, such as base64 broken into lines or single characters escaped at will.
-
-The password of a URL (`scheme://user:password@host`) is taken out wherever it stands, also when nobody has named it.
 """
 
 from __future__ import annotations
@@ -22,10 +20,6 @@ from urllib.parse import quote, quote_plus
 SHORTEST: Final = 6  # characters; anything shorter would hit innocent text
 LINE: Final = 16  # characters from which a line of a secret of several lines is a secret itself
 REDACTED: Final = "[redacted]"
-_IN_URL: Final = re.compile(r"""://[^\s/?#@:"'<>`]{0,100}:([^\s/"'<>`]{1,200})@""")
-_URL_END: Final = re.compile(r"""[\s/"'<>`]""")
-_URL_LENGTH: Final = 400  # characters in which a URL's password ends, for certain
-_STANDS_FOR: Final = ("{{", "${", REDACTED)  # beginnings of what is written in place of a password
 SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE", re.IGNORECASE)  # of a variable or key
 
 
@@ -70,8 +64,6 @@ class Redactor:
                 while at >= 0:
                     found.append((at, at + len(form)))
                     at = text.find(form, at + 1)
-        if "://" in text and "@" in text:
-            found += [match.span(1) for match in _IN_URL.finditer(text) if not match[1].startswith(_STANDS_FOR)]
         merged: list[tuple[int, int]] = []
         for start, end in sorted(found):
             if merged and start < merged[-1][1]:
@@ -82,13 +74,6 @@ class Redactor:
 
     def _open_end(self, text: str) -> int:
         """Where the first secret begins that `text` may end inside of; its length if there is none."""
-        url = text.rfind("://")
-        if url >= 0 and len(text) - url <= _URL_LENGTH and not _URL_END.search(text, url + 3):
-            return min(url, self._open_form(text))
-        begun = 2 if text.endswith(":/") else 1 if text.endswith(":") else 0
-        return min(len(text) - begun, self._open_form(text))
-
-    def _open_form(self, text: str) -> int:
         for at in range(max(0, len(text) - self._longest + 1), len(text)):
             if text[at : at + SHORTEST] in self._beginnings:
                 rest = text[at:]

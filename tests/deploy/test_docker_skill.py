@@ -91,7 +91,7 @@ async def test_a_program_is_run_to_its_end_and_its_container_removed(agent: Agen
 
 async def test_long_output_is_capped_and_the_whole_of_it_is_counted(agent: Agent, host: str) -> None:
     done = await agent("run_container", image=IMAGE, command=["seq", "1", "30000"])
-    assert len(done.output) < agent.context.output_limit + 200
+    assert len(done.output) < agent.context.keep_limit + 200
     assert done.output.startswith("1\n2\n") and done.output.endswith("30000\n") and "left out" in done.output
     assert done.metadata["output_bytes"] == 168_894
 

@@ -26,7 +26,7 @@ def converse(prompt: str, workspace: Path, commands: list[str] | None, output_li
     async def run(name: str, arguments: dict[str, Any], identity: str) -> tuple[str, str]:
         tool = toolset.get(name)
         assert tool is not None
-        result = await tool.run(arguments, ToolContext("e1", identity, workspace, output_limit=output_limit))
+        result = await tool.run(arguments, ToolContext("e1", identity, workspace, keep_limit=output_limit))
         return (TOOL_FAILED if result.error else TOOL_SUCCESS), result.output
 
     async def talk() -> list[Message]:

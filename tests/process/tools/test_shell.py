@@ -163,7 +163,7 @@ def test_a_gigabyte_of_output_takes_little_memory(tool: Tool, tmp_path: Path) ->
 
 
 def test_the_head_and_the_tail_of_long_output_are_kept(tool: Tool, tmp_path: Path) -> None:
-    result = asyncio.run(tool.run({"command": "seq 1 10000"}, context(tmp_path, output_limit=100)))
+    result = asyncio.run(tool.run({"command": "seq 1 10000"}, context(tmp_path, keep_limit=100)))
     head, gap, tail = result.output.partition("\n… 48794 characters left out …\n")
     assert gap and len(head) == len(tail) == 50
     assert head.startswith("1\n2\n") and tail.endswith("9999\n10000\n")

@@ -10,7 +10,7 @@ from kubiya_worker.tools import custom
 from kubiya_worker.tools.base import ToolContext, ToolResult
 from kubiya_worker.tools.toolset import build_toolset
 
-CONTEXT = ToolContext("e1", "c1", Path("/tmp"), output_limit=20)
+CONTEXT = ToolContext("e1", "c1", Path("/tmp"), keep_limit=20)
 
 
 @pytest.fixture(autouse=True)

@@ -101,10 +101,17 @@ def test_of_a_dsn_the_password_is_hidden_and_the_rest_stays(text: str, secret: s
         assert Redactor(found).text(text) == left
 
 
-def test_a_password_that_is_also_a_name_does_not_hide_the_name() -> None:
-    text = "postgresql://postgres:postgres@postgres:5432/postgres"
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://postgres:postgres@postgres:5432/postgres", "postgresql://[redacted]postgres:5432/postgres"),
+        ("postgresql://app:pw@db.test/x", "postgresql://[redacted]db.test/x"),
+        ("redis://:pw@h/0", "redis[redacted]h/0"),
+    ],
+)
+def test_a_password_that_is_short_or_also_a_name_does_not_hide_other_words(text: str, shown: str) -> None:
     redactor = Redactor(of(args=[text]))
-    assert redactor.text(f"{text} postgres") == "postgresql://postgres:[redacted]@postgres:5432/postgres postgres"
+    assert redactor.text(f"{text} of postgres, pw") == f"{shown} of postgres, pw"
 
 
 @pytest.mark.parametrize(
