@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from kubiya_worker.tools import allowed_options, reach
 from kubiya_worker.tools.command import Refused
 from kubiya_worker.tools.hazards import hazard
 
@@ -42,19 +43,6 @@ _INTERPRETERS: Final = re.compile(
     r"|script|strace|ltrace|gdb|parallel|at|batch|crontab|screen|tmux|vim?|vim\..*|nano|emacs.*|ed|make|ld(-linux.*)?\.so.*"
 )
 
-# Below /proc/<process>: environments, memory, and ways around the folder that a program was given.
-_PROC_SECRETS: Final = re.compile(
-    r"/proc/(?:[^/]+/)(?:task/[^/]+/)?(?:environ|mem|auxv|stack|syscall|maps|smaps|fd|map_files|root|cwd)(?:/|$)|/proc/k(?:core|msg)$"
-)
-_CONTENT_READERS: Final = frozenset("grep egrep fgrep rgrep zgrep rg ag ack tar cp rsync zip cpio scp diff".split())  # noqa: SIM905
-_SEARCHERS: Final = frozenset({"grep", "egrep", "fgrep", "rgrep", "zgrep", "rg", "ag", "ack"})
-_ALWAYS_RECURSIVE: Final = frozenset({"rg", "ag", "ack", "rgrep", "tar", "rsync"})
-# Variables that name a file with a key in it.
-_KEY_FILE: Final = re.compile(
-    r"(?:KEYS?|TOKEN|SECRET|PASSWORD|PASSWD)_FILE$|^TEMPORAL_TLS_KEY$|^GOOGLE_APPLICATION_CREDENTIALS$"
-)
-_MOST_PATHS: Final = 256  # in one argument; each costs a look at the file system
-
 
 @dataclass(frozen=True)
 class Allowance:
@@ -64,6 +52,7 @@ class Allowance:
     blocked: frozenset[str] = frozenset()
     search_path: tuple[str, ...] = ()
     private: tuple[Path, ...] = field(default=())  # folders and files of the worker itself, which no argument may name
+    roots: tuple[Path, ...] = ()  # folders that git may work in, besides the one that it is started in
 
     def check(self, argv: Sequence[str], cwd: Path, depth: int = 0) -> str:
         """The path of the program that may be run as `argv` in `cwd`. Raises Refused with the reason."""
@@ -77,7 +66,8 @@ class Allowance:
             raise Refused(
                 f"The command {names[0]} is not allowed. Allowed commands: {', '.join(sorted(self.allowed)) or 'none'}"
             )
-        self._check_secrets(names[0], argv[1:], cwd)
+        for name in names:
+            reach.check(name, argv[1:], cwd, self.private)
         if not self.blocked and "*" in self.allowed:
             return str(path)  # whoever allows everything has nothing left that arguments could get around
         if not listed and any(_INTERPRETERS.fullmatch(name) for name in names):
@@ -86,6 +76,9 @@ class Allowance:
             )
         for name in names:
             reason = hazard(name, argv[1:])
+            if not reason and name == "git":
+                outside = allowed_options.git_places(argv[1:], cwd, (cwd, *self.roots))
+                reason = f"git is not run with {outside}" if outside else None
             if reason:
                 raise Refused(f"The arguments are not allowed: {reason}")
             if name in _LAUNCHERS:
@@ -119,36 +112,6 @@ class Allowance:
         raise Refused(
             f"The command {program} is not allowed. Allowed commands: {', '.join(sorted(self.allowed)) or 'none'}"
         )
-
-    def _check_secrets(self, name: str, arguments: Sequence[str], cwd: Path) -> None:
-        """No argument may lead to other processes' environments and memory, or to the worker's own files."""
-        targets = [path for argument in arguments for path in _paths(argument, cwd)]
-        for path in targets:
-            if _PROC_SECRETS.search(path):
-                raise Refused(f"The path {path} shows the inside of a process and is not read")
-            for folder in self.private:
-                if path == str(folder) or path.startswith(f"{folder}/"):
-                    if cwd.is_relative_to(folder) and Path(path).is_relative_to(cwd):
-                        continue  # the workspace lies in there
-                    raise Refused(f"The path {path} belongs to the worker and is not read")
-        if name in _CONTENT_READERS:
-            for path in _read_whole(name, arguments, cwd):
-                if path in ("/", "/proc") or (path.startswith("/proc/") and Path(path).is_dir()):
-                    raise Refused(f"{name} over {path} would read the inside of all processes. Name other folders")
-                if any(folder.is_relative_to(path) for folder in self.private):
-                    raise Refused(f"{name} over {path} would read the worker's own files. Name other folders")
-
-
-def private_places(environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    """Where the worker's own keys are: its folder, systemd's folder of credentials, each file that a variable names.
-
-    A service and a container get their keys as files (`KUBIYA_API_KEY_FILE=%d/api-key`), which the worker's user can
-    read, and so could what it starts.
-    """
-    named = [environ[name] for name in environ if _KEY_FILE.search(name)]
-    given = [str(home / ".kubiya"), environ.get("CREDENTIALS_DIRECTORY", ""), *named]
-    places = [Path(place).expanduser().absolute() for place in given if place.strip()]
-    return tuple(dict.fromkeys(each for place in places for each in (place, place.resolve())))
 
 
 def trusted_path(value: str, *, outside: Path) -> tuple[str, ...]:
@@ -205,39 +168,11 @@ def _inner(name: str, arguments: Sequence[str]) -> list[str]:
         index += 2 if len(letters) == 1 else 1
     if name in ("env", "sudo"):
         while index < len(arguments) and re.match(r"[A-Za-z_]\w*=", arguments[index]):
-            if re.match(r"(LD_|DYLD_|PATH=|BASH_ENV=|ENV=|IFS=)", arguments[index]):
-                raise Refused(f"{name} must not set {arguments[index].split('=')[0]}")
+            variable = arguments[index].split("=")[0]
+            if not allowed_options.VARIABLES.fullmatch(variable):
+                raise Refused(
+                    f"{name} must not set {variable}: programs may run others, or read other files, because of it. "
+                    "Variables for output (LANG, LC_ALL, TZ, COLUMNS and the like) may be set"
+                )
             index += 1
     return list(arguments[index + operands :])
-
-
-def _read_whole(name: str, arguments: Sequence[str], cwd: Path) -> set[str]:
-    """The folders that a call reads with all that is below them; the current one always, since it is the default."""
-    letters = "rRa" if name in ("cp", "rsync", "diff") else "rR"
-    options = [argument for argument in arguments if argument.startswith("-")]
-    operands = [argument for argument in arguments if not argument.startswith("-")]
-    if name not in _ALWAYS_RECURSIVE and not any(
-        re.match(rf"-[A-Za-z0-9]*[{letters}]|--(rec|deref|arch)|--dir|-[A-Za-z]*d", option) for option in options
-    ):
-        return set()
-    if name in _SEARCHERS and not any(re.match(r"-[A-Za-z0-9]*[ef]|--(re|fi)", option) for option in options):
-        operands = operands[1:]  # the first one is what to look for
-    return {os.path.realpath(cwd)}.union(*(_paths(operand, cwd) for operand in operands))
-
-
-def _paths(argument: str, cwd: Path) -> list[str]:
-    """What an argument may name: itself, the value of an option, what follows : or @, with links resolved."""
-    parts = {argument, argument[2:] if argument.startswith("-") else argument}
-    for mark in ("=", "@", "file://", ":", ","):
-        parts.update(part for part in argument.split(mark)[1:] if "/" in part)
-    if len(parts) > _MOST_PATHS:
-        raise Refused("An argument names too many paths")
-    found = []
-    for part in parts:
-        if part and len(part) < 4096:
-            found.append(os.path.normpath(cwd / part))
-            try:
-                found.append(os.path.realpath(cwd / part))
-            except (OSError, ValueError):
-                continue  # a link of /proc that we may not read; the path as it is written has been taken
-    return found

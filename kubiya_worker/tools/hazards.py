@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kubiya_worker.tools import languages
+from kubiya_worker.tools import allowed_options, languages
 
 Arguments = Sequence[str]
 
@@ -94,22 +94,6 @@ OPTIONS: Final[Mapping[str, tuple[Options, ...]]] = {
     "rg": (Options(_RUNS, long=("--pre", "--hostname-bin"), harmless=("--pretty",)),),
     "ag": (Options(_RUNS, long=("--pager",)),),
     "split": (Options(_RUNS, long=("--filter",)),),
-    "tar": (
-        Options(
-            _RUNS,
-            short="IF",
-            valued="fCTXbgHVLNK",
-            long=(
-                "--checkpoint-action",
-                "--to-command",
-                "--use-compress-program",
-                "--info-script",
-                "--new-volume-script",
-                "--rsh-command",
-                "--rmt-command",
-            ),
-        ),
-    ),
     "cpio": (Options(_RUNS, long=("--rsh-command", "--to-command")),),
     "zip": (
         Options(_RUNS, words=("-TT", "--unzip-command"), short="T", valued="bnti", long=("--unzip-command", "--test")),
@@ -120,7 +104,6 @@ OPTIONS: Final[Mapping[str, tuple[Options, ...]]] = {
         ),
     ),
     "hg": (Options(_RUNS, long=("--config", "--config-file", "--debugger")),),
-    "ssh": (Options(_RUNS, short="oFESDLRwW", valued="bcIiJlmpQ"),),
     "scp": (Options(_RUNS, short="oFSDJ", valued="ciPlX"),),
     "sftp": (Options(_RUNS, short="oFSDb", valued="BciJlPRsX"),),
     "curl": (
@@ -263,6 +246,15 @@ def _holds(pattern: str) -> Callable[[Arguments], str | None]:
     return check
 
 
+def _first(*checks: Callable[[Arguments], str | None]) -> Callable[[Arguments], str | None]:
+    """Return a check that says what the first of `checks` says that finds anything."""
+
+    def check(arguments: Arguments) -> str | None:
+        return next((found for each in checks if (found := each(arguments))), None)
+
+    return check
+
+
 CHECKS: Final[Mapping[str, Callable[[Arguments], str | None]]] = {
     "uniq": _uniq,
     "ps": _ps,
@@ -279,7 +271,10 @@ CHECKS: Final[Mapping[str, Callable[[Arguments], str | None]]] = {
     "psql": _holds(r"\\!|\\[go]x?\b|\bprogram\b|pg_read|lo_import|lo_export"),
     "mysql": _holds(r"\\!|^\s*system\b|\binto\s+(outfile|dumpfile)\b|\bload_file\s*\("),
     "git": _git,
-    "tar": _holds(r"^[A-Za-z0-9_.@-]+:"),
+    "tar": _first(_holds(r"^(--file=|-[A-Za-z]*f)?[A-Za-z0-9_.@-]+:"), allowed_options.tar),
+    "bsdtar": lambda arguments: "anything: use tar",
+    "ssh": allowed_options.ssh,
+    "curl": allowed_options.curl,
 }
 
 

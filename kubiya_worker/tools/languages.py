@@ -63,6 +63,8 @@ def sed(arguments: Arguments) -> str | None:
 # After these a slash begins a regular expression; after a name, a number or a bracket it divides; else awks differ.
 _AWK_EXPRESSION: Final = frozenset("\n;{}(,!~&|")
 _AWK_KEYWORDS: Final = frozenset({"print", "printf", "return", "in", "else", "do", "case", "exit", "delete", "length"})
+# A line end that ends no statement: what stands before it is no end of an expression, or a word that wants more.
+_AWK_CONTINUED: Final = re.compile(r"(?:(?<![\w)\]+\-$\s])|(?<=\bdo)|(?<=\belse))[ \t\r]*(?:\n\s*)+")
 _AWK_STRING: Final = re.compile(r'(?:[^"\\\n]|\\.)*"')
 _AWK_REGEX: Final = re.compile(r"(?:[^/\\\n\[]|\\.|\[(?!\^?\])(?:[^\]\n/\[\\]|\[:[a-z]+:\])*\])*/")
 _AWK_WORDS: Final = re.compile(r"\b(system|getline|ARGV|ENVIRON|PROCINFO)\b|@|/proc|/inet")
@@ -90,7 +92,7 @@ def awk(arguments: Arguments) -> str | None:
         return "a program that is not clear"
     if "|" in code.replace("||", ""):
         return "a pipe in its program"
-    if re.search(r"\bprintf?\b[^;}\n]*>", code):
+    if re.search(r"\bprintf?\b[^;}\n]*>", _AWK_CONTINUED.sub(" ", code)):
         return "a redirection in its program"
     return None
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import allowance, command, programs
+from kubiya_worker.tools import allowance, command, programs, reach
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, refusal
 from kubiya_worker.tools.configuration import Skill
 
@@ -83,7 +83,8 @@ class Shell:
             allowed=allowed,
             blocked=blocked,
             search_path=allowance.trusted_path(os.environ.get("PATH") or DEFAULT_PATH, outside=workspace),
-            private=allowance.private_places(os.environ, Path.home()),
+            private=reach.private_places(os.environ, Path.home()),
+            roots=(workspace, self._folder),
         )
         self.spec = self._describe(skill)
 
@@ -121,6 +122,8 @@ class Shell:
         base = {"LANG": "C.UTF-8", "HOME": str(context.workspace), **home, "TERM": "dumb", "PAGER": "cat"}
         base["PATH"] = os.pathsep.join(self._allowance.search_path)
         base["GIT_TERMINAL_PROMPT"] = "0"  # nobody is there to answer
+        if ANY not in self._allowance.allowed:
+            base |= _git_settings()
         return {**base, **tool_environment(context.env, self._passed)}
 
     def _describe(self, skill: Skill) -> ToolSpec:
@@ -166,6 +169,24 @@ class Shell:
             taints=True,
             effects=("exec",) if not harmless else (),
         )
+
+
+def _git_settings() -> dict[str, str]:
+    """Return variables that win over a repository's own configuration, by which git would run programs of a clone."""
+    settings = {
+        "safe.bareRepository": "explicit",
+        "core.fsmonitor": "false",
+        "core.hooksPath": os.devnull,
+        "protocol.ext.allow": "never",
+        "core.pager": "cat",
+    }
+    numbered = enumerate(settings.items())
+    variables = {
+        f"GIT_CONFIG_{part}_{n}": text
+        for n, pair in numbered
+        for part, text in zip(("KEY", "VALUE"), pair, strict=True)
+    }
+    return {"GIT_CONFIG_COUNT": str(len(settings)), **variables}
 
 
 def tool_environment(env: Mapping[str, str], passed: frozenset[str] = frozenset()) -> dict[str, str]:

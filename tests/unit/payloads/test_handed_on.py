@@ -12,7 +12,7 @@ from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.launch import docker, local, preflight, service
 from kubiya_worker.settings import Settings, resolve
 from kubiya_worker.settings.sources import origins
-from kubiya_worker.tools.allowance import private_places
+from kubiya_worker.tools.reach import private_places
 
 LINE = f"one {base64.b64encode(bytes(range(32))).decode()}\n"
 

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from kubiya_worker.tools.allowance import Allowance, private_places, trusted_path
+from kubiya_worker.tools.allowance import Allowance, trusted_path
 from kubiya_worker.tools.command import Refused, split
+from kubiya_worker.tools.reach import private_places
 from tests.unit.tools.cases import cases
 
 ATTACKS = cases("argument_injection.txt")
