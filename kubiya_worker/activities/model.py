@@ -12,11 +12,14 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from kubiya_worker.activities.cache_watch import TEXT as UNREAD
+from kubiya_worker.activities.cache_watch import CacheWatch
 from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.history import context_of, conversation_of
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.activities.shown import Shown, kept_thought
 from kubiya_worker.errors import WorkerError
+from kubiya_worker.models import caching
 from kubiya_worker.models.base import Delta, ModelError, ModelReply, ModelRequest
 from kubiya_worker.protocol import calls, compaction, names
 from kubiya_worker.protocol import events as ev
@@ -62,6 +65,7 @@ def attempt_tag() -> str:
 class ModelActivities:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._cache = CacheWatch()
 
     @activity.defn(name=names.CALL_MODEL)
     async def call_model(self, call: calls.ModelInput) -> calls.ModelResult:
@@ -98,6 +102,7 @@ class ModelActivities:
             tools=[ToolSpec.parse(tool) for tool in context.tools],
             settings=context.model_config,
             metadata=self.trace(call.execution_id, context),
+            cache_key=caching.key(context.agent_id, context.system_prompt, context.tools),
         )
         redactor = runtime.redactor_of(call.execution_id)
         shown = Shown(out, call.message_id, tag, redactor)
@@ -111,14 +116,24 @@ class ModelActivities:
         shown.end()
         if reply is None:
             raise ModelError("The model's answer ended without a result", kind="cut_stream", retryable=True)
-        usage = (await self.priced(context.model_id, reply.usage, reply.model)).plus(spent_before())
+        kept = runtime.models.cached_for(context.model_id, context.model_config)
+        usage = await self.priced(context.model_id, reply.usage, reply.model, kept)
+        if kept and self._cache.note(call.execution_id, usage):
+            data = {"severity": "warning", "message": UNREAD, "kind": "caching", "message_id": call.message_id}
+            out.emit(ev.event(f"notice:{call.execution_id}:caching", ev.NOTICE, data))
+        usage = usage.plus(spent_before())
         message = self._message(call, reply, conversation, redactor)
         out.emit(
             ev.event(
                 f"message:{call.message_id}:{tag}",
                 ev.MESSAGE,
                 {k: v for k, v in message.items() if k != "thinking"}
-                | {"model": reply.model, "model_provider": reply.provider, "model_label": context.model_label},
+                | {
+                    "model": reply.model,
+                    "model_provider": reply.provider,
+                    "model_label": context.model_label,
+                    "usage": usage.wire(),
+                },
             )
         )
         return calls.ModelResult(
@@ -129,12 +144,18 @@ class ModelActivities:
             provider=reply.provider,
         )
 
-    async def priced(self, model_id: str, usage: Usage, model: str) -> Usage:
-        """`model` is the provider's name of what has answered."""
-        if self._runtime.models.offline(model_id):
+    async def priced(self, model_id: str, usage: Usage, model: str, kept: str = "") -> Usage:
+        """Return `usage` with its price, where that is known, and with what the prompt cache has saved of it.
+
+        `model` is the provider's name of what has answered, `kept` how long what it wrote to the cache stays there.
+        """
+        models = self._runtime.models
+        if models.offline(model_id):
             return usage
-        nanos = await asyncio.to_thread(self._runtime.models.nanos, model_id, usage, model)
-        return replace(usage, cost_nanos=nanos or 0)
+        nanos = await asyncio.to_thread(models.nanos, model_id, usage, model, kept)
+        if nanos is None:
+            return replace(usage, cost_nanos=0)
+        return replace(usage, cost_nanos=nanos, saved_nanos=models.saved(model_id, usage, nanos, model))
 
     def _message(
         self, call: calls.ModelInput, reply: ModelReply, conversation: list[m.Message], redactor: Redactor

@@ -77,6 +77,7 @@ class SessionActivities:
                 raise found.failure
             mcp.merged(*(found.config.get(key) for key in MCP_KEYS))  # refuses what is no map of servers
             _check_budgets(context)
+            runtime.models.check(context.model_config)
             context.model_id = runtime.models.resolve(found.model_id)
             await self._check_price(given, context)
             await self._set_threshold(context, found.config.get("compaction"))
@@ -228,7 +229,8 @@ def _outcome(turn: calls.TurnInput, status: str) -> list[Write]:
 def _to_turn(record: dict[str, Any]) -> dict[str, Any]:
     """As the control plane has it (PROTOCOL A.6)."""
     cost = record.get("cost_usd")
-    return {k: v for k, v in record.items() if k != "cost_usd"} | ({} if cost is None else {"total_cost": cost})
+    rest = {k: v for k, v in record.items() if k not in ("cost_usd", "saved_usd")}
+    return rest if cost is None else {**rest, "total_cost": cost}
 
 
 def _agent_status(kind: str, agent_id: str, status: str) -> list[Write]:

@@ -160,8 +160,12 @@ class Renderer:
         counts.append(f"{progress.tool_calls} tool call{'s' * (progress.tool_calls != 1)}")
         if progress.tokens:
             counts.append(f"{progress.tokens:,} tokens")
+        cached = int(progress.usage.get("cache_read_tokens") or 0)
+        if progress.tokens and cached:
+            counts[-1] += f" ({cached:,} cached)"
         if progress.usage.get("cost_usd"):
-            counts.append(f"${progress.usage['cost_usd']:.4f}")
+            saved = float(progress.usage.get("saved_usd") or 0)
+            counts.append(f"${progress.usage['cost_usd']:.4f}" + (f" (${saved:.4f} saved)" if saved > 0 else ""))
         counts += [duration(seconds), execution_id]
         out = self.end_text()
         if progress.error and not good:

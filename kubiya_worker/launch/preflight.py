@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import Refused, Unauthorized, Unreachable
 from kubiya_worker.errors import ConfigurationError, NotAllowed, Unavailable
-from kubiya_worker.models import routes
+from kubiya_worker.models import compatibility, routes
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.settings import Settings
 from kubiya_worker.tools import rules
@@ -34,6 +34,7 @@ def check(settings: Settings) -> Queue:
     rules.read(settings.policy_file)
     if settings.enable_local_proxy:
         routes.read(settings.proxy_config_file, settings.proxy_config_json, os.environ)
+    compatibility.load(settings.model_compatibility, os.environ)
     control_plane = ControlPlane(settings.control_plane_url, settings.api_key, read_timeout=10.0)
     try:
         return _read(control_plane.get_queue(settings.queue_id), settings)

@@ -48,8 +48,9 @@ class ModelRequest:
 
     `settings` is the agent's model_config: temperature, max_tokens, top_p, top_k, stop, frequency_penalty,
     presence_penalty, seed, parallel_tool_calls, thinking (true, false or a level), timeout (seconds for the whole
-    call); others are ignored.
-    `metadata` are trace keys for a gateway (PROTOCOL D.1); they are not shown to the model.
+    call), caching (models/caching.py) and compatibility (models/compatibility.py); others are ignored.
+    `metadata` are trace keys for a gateway (PROTOCOL D.1); they are not shown to the model. `cache_key` is the same for
+    all requests that begin alike.
     """
 
     model_id: str
@@ -58,6 +59,7 @@ class ModelRequest:
     tools: list[ToolSpec] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
+    cache_key: str = ""
 
 
 @dataclass(frozen=True)

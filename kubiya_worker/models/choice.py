@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.models import caching, compatibility
 from kubiya_worker.models.base import Endpoint, Model
-from kubiya_worker.models.connection import GATEWAY, Connection
+from kubiya_worker.models.compatibility import NOTHING, Compatibility, Endpoints, for_headers
+from kubiya_worker.models.connection import GATEWAY, OPENAI_HOST, Connection
 from kubiya_worker.models.demo import DemoModel
 from kubiya_worker.models.hosted import Client, HostedModel
 from kubiya_worker.models.prices import Prices
@@ -68,12 +72,18 @@ class Models:
         environ: Mapping[str, str] | None = None,
         prices: Prices | None = None,
         routes: Mapping[str, Route] | None = None,
+        endpoints: Endpoints | None = None,
     ) -> None:
-        """With `routes` they alone serve models, but for the demo and those with a provider's prefix."""
+        """With `routes` they alone serve models, but for the demo and those with a provider's prefix.
+
+        `endpoints` are the worker's compatibility settings.
+        """
         self._endpoint = endpoint
         self._routes = routes or {}
         self._prices = prices or Prices()
         self._environ: Mapping[str, str] = os.environ if environ is None else environ
+        self._endpoints = endpoints or Endpoints()
+        self._variables = for_headers(self._environ)
         self._clients: dict[str, Client] = {}
 
     def resolve(self, model_id: str | None) -> str:
@@ -84,18 +94,44 @@ class Models:
         """Whether it is the demo model, which costs nothing and has no window."""
         return self.resolve(model_id) == DEMO_MODEL
 
-    def nanos(self, model_id: str, usage: Usage, reported: str = "") -> int | None:
-        """The price of a call in 1e-9 USD; None when nobody knows it. `reported` is the provider's name of the model.
+    def check(self, model_config: Mapping[str, Any]) -> None:
+        """Refuse what a model call could not be made with. ConfigurationError."""
+        caching.setting(model_config)
+        compatibility.of_agent(model_config, self._variables)
+
+    def cached_for(self, model_id: str, model_config: Mapping[str, Any]) -> str:
+        """Return how long the marked prefix of a request is kept at the provider; empty where nothing is marked."""
+        chosen = self.resolve(model_id)
+        if chosen == DEMO_MODEL:
+            return ""
+        provider, name = split(chosen)
+        if provider == GATEWAY and chosen in self._routes:
+            provider, name = self._routes[chosen].provider, self._routes[chosen].upstream
+        if provider == GATEWAY and urlsplit(self._endpoint.base_url).hostname == OPENAI_HOST and not self._routes:
+            return ""
+        return caching.kept(model_config, provider, name)
+
+    def nanos(self, model_id: str, usage: Usage, reported: str = "", kept: str = "") -> int | None:
+        """Return the price of a call in 1e-9 USD; None when nobody knows it.
+
+        `reported` is the provider's name of the model, `kept` how long what it wrote to the prompt cache stays there.
 
         The first call loads the public table, which takes a moment: not for the event loop.
         """
         chosen = self.resolve(model_id)
         if chosen == DEMO_MODEL:
             return 0
-        found = self._prices.nanos(chosen, usage)
+        found = self._prices.nanos(chosen, usage, kept)
         if found is None and chosen in self._routes:
-            found = self._prices.nanos(self._routes[chosen].upstream, usage)
-        return self._prices.nanos(reported, usage) if found is None and reported else found
+            found = self._prices.nanos(self._routes[chosen].upstream, usage, kept)
+        return self._prices.nanos(reported, usage, kept) if found is None and reported else found
+
+    def saved(self, model_id: str, usage: Usage, nanos: int, reported: str = "") -> int:
+        """Return how much more, in 1e-9 USD, a call of this price would have cost without the prompt cache."""
+        if not usage.cache_read_tokens and not usage.cache_creation_tokens:
+            return 0
+        plain = self.nanos(model_id, replace(usage, cache_read_tokens=0, cache_creation_tokens=0), reported)
+        return (plain or 0) - nanos
 
     def window(self, model_id: str) -> int | None:
         """The model's context in tokens, where it is known. May load the public table, as `nanos` may."""
@@ -128,10 +164,12 @@ class Models:
                 f"The model {chosen!r} is not in the proxy's model_list",
                 remedy=f"There are: {', '.join(sorted(self._routes))}",
             )
-        place = f"{route.provider} {route.base_url} {route.key}"
+        place = f"{route.provider} {route.base_url} {route.key} {route.compatibility.wire()}"
         if place not in self._clients:
             if route.provider == GATEWAY:
-                made = Connection(GATEWAY, route.base_url, route.key, self._endpoint.idle_timeout)
+                made = self._adapted(
+                    Connection(GATEWAY, route.base_url, route.key, self._endpoint.idle_timeout), route.compatibility
+                )
             else:
                 made = self._connection(route.provider, chosen, route.key)
             self._clients[place] = Client(made)
@@ -153,13 +191,18 @@ class Models:
             return self._endpoint_connection(chosen)  # the endpoint may be OpenAI with a key from the settings
         if variable and not key:
             raise ConfigurationError(f"The model {chosen!r} needs a key", remedy=f"Set {variable}")
-        return Connection(
+        made = Connection(
             provider=provider,
             base_url=self._environ.get("OPENAI_BASE_URL", "").rstrip("/") or OPENAI_URL if provider == "openai" else "",
             api_key=key,
             idle_timeout=self._endpoint.idle_timeout,
             region=self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION") or "",
         )
+        return self._adapted(made) if made.chat else made
+
+    def _adapted(self, connection: Connection, route: Compatibility = NOTHING) -> Connection:
+        settings = self._endpoints.of(connection.base_url).with_(route)
+        return replace(connection, compatibility=settings, variables=self._variables)
 
     def _key(self, variable: str) -> str:
         """From the variable, or from the file that NAME_FILE names."""
@@ -180,13 +223,14 @@ class Models:
                 f"The model endpoint's address {endpoint.base_url!r} is no URL",
                 remedy="Begin it with https:// or http://",
             )
-        return Connection(
+        made = Connection(
             provider=GATEWAY,
             base_url=endpoint.base_url.rstrip("/"),
             api_key=endpoint.api_key,
             idle_timeout=endpoint.idle_timeout,
             metadata=endpoint.takes_metadata,
         )
+        return self._adapted(made)
 
     async def close(self) -> None:
         """Close the connections; a call that comes later opens new ones."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from kubiya_worker.models.base import IDLE_TIMEOUT
+from kubiya_worker.models.compatibility import NOTHING, Compatibility
 
 if TYPE_CHECKING:
     from pydantic_ai.models import Model as ProviderModel
@@ -31,6 +32,8 @@ class Connection:
     idle_timeout: float = IDLE_TIMEOUT
     metadata: bool = False
     region: str = ""  # Bedrock only
+    compatibility: Compatibility = NOTHING
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)  # that an agent's headers may refer to
 
     @property
     def chat(self) -> bool:
@@ -41,6 +44,12 @@ class Connection:
     def official(self) -> bool:
         """Whether it is OpenAI's own server, which refuses fields that it does not know."""
         return urlsplit(self.base_url).hostname == OPENAI_HOST
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Values that no message repeats: the key, and those of headers."""
+        headers = tuple(value for value in self.variables.values() if value)
+        return (self.api_key, *self.compatibility.secrets, *headers)
 
     @property
     def place(self) -> str:

@@ -27,7 +27,7 @@ NO_RESULT: Final = "(no result: this call was not finished)"
 _NUMBERS: Final = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 _COUNTS: Final = ("max_tokens", "seed")
 _EFFORTS: Final = ("minimal", "low", "medium", "high", "xhigh", "max")
-_ELSEWHERE: Final = ("timeout",)  # the session keeps it
+_ELSEWHERE: Final = ("timeout", "caching", "compatibility")  # session.py keeps the first, adaptation.py the others
 _FINISH: Final = {"tool_call": base.TOOL_CALLS}
 
 
@@ -148,12 +148,13 @@ def _effort(value: Any) -> bool | str:
 
 
 def to_usage(usage: RequestUsage) -> Usage:
-    """`input_tokens` includes what was read from and written to a cache, as the providers bill it."""
+    """Return the counts; `input_tokens` includes what was read from and written to a cache, as providers bill it."""
+    beside = usage.details or {}  # LiteLLM names what was written to a cache at the top only
     return Usage(
         input_tokens=usage.input_tokens or 0,
         output_tokens=usage.output_tokens or 0,
-        cache_read_tokens=usage.cache_read_tokens or 0,
-        cache_creation_tokens=usage.cache_write_tokens or 0,
+        cache_read_tokens=usage.cache_read_tokens or beside.get("cache_read_input_tokens") or 0,
+        cache_creation_tokens=usage.cache_write_tokens or beside.get("cache_creation_input_tokens") or 0,
     )
 
 

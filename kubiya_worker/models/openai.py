@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import httpx2
 from openai import AsyncOpenAI
-from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
+from kubiya_worker.models.adapted import AdaptedChatModel
 from kubiya_worker.models.connection import CONNECT_TIMEOUT, READ_SLACK, Connection
 from kubiya_worker.models.conversion import is_object
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NO_KEY: Final = "none"  # the client wants some key; local servers want none
 
 
-class ChatModel(OpenAIChatModel):
+class ChatModel(AdaptedChatModel):
     """Sends tool calls back byte for byte as the model wrote them, so that its prompt cache still fits.
 
     Arguments that are no JSON object go back wrapped, as pydantic-ai does it ({"INVALID_JSON": "<raw>"}): a gateway
@@ -32,7 +32,7 @@ class ChatModel(OpenAIChatModel):
 
     @staticmethod
     def _map_tool_call(t: ToolCallPart) -> ChatCompletionMessageFunctionToolCallParam:
-        mapped = OpenAIChatModel._map_tool_call(t)
+        mapped = AdaptedChatModel._map_tool_call(t)
         if isinstance(t.args, str) and is_object(t.args):
             mapped["function"]["arguments"] = t.args
         return mapped
@@ -58,7 +58,7 @@ def connect(connection: Connection) -> tuple[Make, Shut]:
     if not connection.official:
         profile["openai_chat_supports_max_completion_tokens"] = False  # `max_tokens` is what all of them know
 
-    def make(name: str) -> OpenAIChatModel:
+    def make(name: str) -> ChatModel:
         return ChatModel(name, provider=provider, profile=profile)
 
     return make, client.close

@@ -3,7 +3,7 @@
 The table is a YAML file, USD per million tokens:
 
     models:
-      claude-sonnet-4: {input: 3, output: 15, cache_read: 0.3, cache_creation: 3.75}
+      claude-sonnet-4: {input: 3, output: 15, cache_read: 0.3, cache_creation: 3.75, cache_creation_1h: 6}
       our-own-model: {input: 0, output: 0, context: 128000}
 
 A model is looked up by its whole id, then by what comes after the last `/` or `:`. `context` is its window in tokens.
@@ -15,12 +15,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol.execution import Usage
+
+HOUR: Final = "1h"
+HOUR_TO_MINUTES: Final = 1.6  # Anthropic's prices of a write: 2 times the input's for an hour, 1.25 for 5 minutes
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,19 @@ class Price:
     output: float
     cache_read: float | None = None
     cache_creation: float | None = None
+    cache_creation_1h: float | None = None
     context: int | None = None
 
-    def nanos(self, usage: Usage) -> int:
-        """1e-9 USD. `usage.input_tokens` counts those from a cache too."""
+    def nanos(self, usage: Usage, kept: str = "") -> int:
+        """Return 1e-9 USD. `usage.input_tokens` counts those from a cache too; `kept` is how long a write stays."""
         read, created = usage.cache_read_tokens, usage.cache_creation_tokens
         plain = max(0, usage.input_tokens - read - created)
         of_read = self.input if self.cache_read is None else self.cache_read
         of_created = self.input if self.cache_creation is None else self.cache_creation
+        if kept == HOUR and self.cache_creation_1h is not None:
+            of_created = self.cache_creation_1h
+        elif kept == HOUR and self.cache_creation is not None:
+            of_created = self.cache_creation * HOUR_TO_MINUTES
         dollars = plain * self.input + read * of_read + created * of_created + usage.output_tokens * self.output
         return round(dollars * 1000)
 
@@ -66,13 +74,16 @@ class Prices:
             )
         return cls({str(name): _price(path, str(name), entry) for name, entry in models.items()})
 
-    def nanos(self, model: str, usage: Usage) -> int | None:
-        """The price of a call in 1e-9 USD; None when nobody knows the model's. May take a while the first time."""
+    def nanos(self, model: str, usage: Usage, kept: str = "") -> int | None:
+        """Return the price of a call in 1e-9 USD; None when nobody knows the model's. The first call may take a while.
+
+        `kept` is how long what is written to the prompt cache stays there: an hour costs more than five minutes.
+        """
         own = self._price_of(model)
         if own is not None:
-            return own.nanos(usage)
+            return own.nanos(usage, kept)
         found = _public(model)
-        return None if found is None else _public_nanos(found, usage)
+        return None if found is None else _public_nanos(found, usage, kept)
 
     def context(self, model: str) -> int | None:
         """The model's window in tokens, where it is known."""
@@ -102,7 +113,7 @@ def _price(path: Path, name: str, entry: Any) -> Price:
     if wrong:
         raise ConfigurationError(
             f"{path}: the price of {name} is wrong at {wrong[0]}",
-            remedy="Write `input` and `output`, and if need be `cache_read`, `cache_creation`, `context`, as numbers",
+            remedy="Write `input` and `output`, and if need be the others of docs/budgets.md, as numbers",
         )
     return Price(**entry)
 
@@ -129,7 +140,7 @@ def _public(model: str) -> _Public | None:
     return None
 
 
-def _public_nanos(model: _Public, usage: Usage) -> int:
+def _public_nanos(model: _Public, usage: Usage, kept: str) -> int:
     from genai_prices import Usage as Tokens
     from genai_prices import calc_price
 
@@ -138,6 +149,7 @@ def _public_nanos(model: _Public, usage: Usage) -> int:
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cache_read_tokens,
         cache_write_tokens=usage.cache_creation_tokens,
+        **({"cache_write_1h_tokens": usage.cache_creation_tokens} if kept == HOUR else {}),
     )
     found = calc_price(tokens, model_ref=model.reference, provider_id=model.provider)
     return round(found.total_price * 1_000_000_000)

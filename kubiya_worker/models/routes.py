@@ -8,12 +8,14 @@ do (other providers' APIs, fallbacks, limits, callbacks) is refused by name, rat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.models.compatibility import NOTHING, Compatibility
+from kubiya_worker.models.compatibility import parse as parse_compatibility
 from kubiya_worker.models.connection import GATEWAY
 
 ITSELF: Final = "Leave it out; or run LiteLLM itself, and set LITELLM_API_BASE to where it listens"
@@ -21,7 +23,7 @@ OPENAI: Final = "https://api.openai.com/v1"
 # The first part of `litellm_params.model`: APIs that are OpenAI's at an address of one's own, and those of others.
 COMPATIBLE: Final = frozenset({"openai", "custom_openai", "openai_like", "hosted_vllm", "litellm_proxy", "lm_studio"})
 NATIVE: Final = {"anthropic": "anthropic", "gemini": "google", "bedrock": "bedrock"}
-TAKEN: Final = ("model", "api_base", "base_url", "api_key")
+TAKEN: Final = ("model", "api_base", "base_url", "api_key", "extra_body", "extra_headers")
 # Settings of LiteLLM's that are so here in any case.
 SO_ANYWAY: Final = frozenset({"drop_params", "set_verbose"})
 ENVIRONMENT: Final = "os.environ/"
@@ -35,6 +37,7 @@ class Route:
     upstream: str
     base_url: str = ""
     key: str = field(default="", repr=False)
+    compatibility: Compatibility = NOTHING
 
 
 def read(path: str | None, text: str | None, environ: Mapping[str, str]) -> dict[str, Route]:
@@ -122,7 +125,17 @@ def _route(row: Any, where: str, environ: Mapping[str, str]) -> tuple[str, Route
         return _expanded(params.get(key), f"{where}: {key} of {name}", environ)
 
     base = value("api_base") or value("base_url")
-    return name, _reached(value("model"), base.rstrip("/"), value("api_key"), f"{where}: {name}")
+    reached = _reached(value("model"), base.rstrip("/"), value("api_key"), f"{where}: {name}")
+    # LiteLLM has two of the settings among its own; the others stand beside them.
+    extra = {key: params[key] for key in ("extra_body", "extra_headers") if params.get(key) is not None}
+    own = parse_compatibility(row.get("compatibility"), f"{where}: compatibility of {name}", environ)
+    settings = parse_compatibility(extra, f"{where}: litellm_params of {name}", environ).with_(own)
+    if settings != NOTHING and reached.provider != GATEWAY:
+        raise ConfigurationError(
+            f"{where}: {name}: compatibility settings are for OpenAI-compatible endpoints, not {reached.provider}",
+            remedy="Leave them out",
+        )
+    return name, replace(reached, compatibility=settings)
 
 
 def _reached(model: str, base: str, key: str, where: str) -> Route:

@@ -13,7 +13,7 @@ from pydantic_ai.direct import model_request_stream
 from pydantic_ai.models import Model as ProviderModel
 from pydantic_ai.models import StreamedResponse
 
-from kubiya_worker.models import conversion, faults
+from kubiya_worker.models import adaptation, conversion, faults
 from kubiya_worker.models.base import TEXT, THINKING, THOUGHT, Delta, ModelError, ModelReply, ModelRequest
 from kubiya_worker.models.connection import Connection
 
@@ -75,7 +75,7 @@ class Session:
             for delta in thoughts.end():
                 yield delta
             finish = answer.finish_reason or ""
-            wrong = faults.of_answer(finish, details, self._connection.place, [self._connection.api_key])
+            wrong = faults.of_answer(finish, details, self._connection.place, self._connection.secrets)
             if wrong is not None:
                 reply = conversion.to_reply(answer, "".join(texts))
                 wrong.usage, wrong.model = reply.usage, reply.model
@@ -85,7 +85,7 @@ class Session:
     def _open(self, name: str, request: ModelRequest) -> Any:
         if name not in self._models:
             self._models[name] = self._make(name)
-        settings = conversion.to_settings(request.settings, request.metadata, self._connection)
+        settings = adaptation.settings_of(name, request, self._connection)
         return model_request_stream(
             self._models[name],
             conversion.to_messages(request.system_prompt, request.messages),
@@ -96,7 +96,7 @@ class Session:
     def _fault(self, error: Exception, *, streaming: bool) -> Exception:
         if isinstance(error, ModelError):
             return error
-        secrets = [self._connection.api_key]
+        secrets = self._connection.secrets
         return faults.fault(error, self._connection.place, streaming=streaming, secrets=secrets) or error
 
 

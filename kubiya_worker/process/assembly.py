@@ -16,8 +16,9 @@ from kubiya_worker import activities, extensions
 from kubiya_worker.activities.scrub import Scrub
 from kubiya_worker.control_plane.client import ControlPlane, Registration
 from kubiya_worker.control_plane.spool import Spool, lane_of
-from kubiya_worker.models import Endpoint, Models
+from kubiya_worker.models import Endpoint, Models, compatibility
 from kubiya_worker.models import routes as litellm
+from kubiya_worker.models.compatibility import Endpoints
 from kubiya_worker.models.prices import Prices
 from kubiya_worker.models.routes import Route
 from kubiya_worker.process import deployment
@@ -62,6 +63,11 @@ def routes_of(settings: Settings) -> dict[str, Route]:
     return litellm.read(settings.proxy_config_file, settings.proxy_config_json, os.environ)
 
 
+def endpoints_of(settings: Settings) -> Endpoints:
+    """Return the compatibility settings of the worker's endpoints. Raises ConfigurationError."""
+    return compatibility.load(settings.model_compatibility, os.environ)
+
+
 def enforcer_url(settings: Settings) -> str:
     return settings.enforcer_url or f"{settings.control_plane_url}/api/v1/enforcer"
 
@@ -104,6 +110,7 @@ def build_worker(
             endpoint_of(settings, registration),
             prices=Prices.load(settings.model_prices_file),
             routes=routes,
+            endpoints=endpoints_of(settings),
         ),
         workspace_root=settings.workspace_root,
         worker_id=registration.worker_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
+from kubiya_worker.models.compatibility import HEADER_VARIABLES
 from kubiya_worker.tools.redact import AT_WORK, SECRET_NAME, Redactor
 
 
@@ -34,5 +35,7 @@ def of_environment(environ: Mapping[str, str]) -> set[str]:
     return {
         value
         for name, value in environ.items()
-        if SECRET_NAME.search(name) and not name.endswith(("_FILE", "_PATH", "_DIR")) and not os.path.exists(value)  # noqa: PTH110 - any text
+        if (SECRET_NAME.search(name) or name.startswith(HEADER_VARIABLES))
+        and not name.endswith(("_FILE", "_PATH", "_DIR"))
+        and not os.path.exists(value)  # noqa: PTH110 - any text
     }

@@ -22,7 +22,7 @@ from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, WorkerError
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.process import deployment, first_look, parent, queue_settings
-from kubiya_worker.process.assembly import build_worker, routes_of, spool_of
+from kubiya_worker.process.assembly import build_worker, endpoints_of, routes_of, spool_of
 from kubiya_worker.process.condition import Condition
 from kubiya_worker.process.counters import Counters
 from kubiya_worker.process.cut import Cut
@@ -255,6 +255,8 @@ class Life:
         config = reading.result() if reading.done() else {}
         routes = routes_of(settings) or queue_settings.routes_of(config, settings)
         self._hide.add(route.key for route in routes.values())
+        self._hide.add(secret for route in routes.values() for secret in route.compatibility.secrets)
+        self._hide.add(endpoints_of(settings).secrets)
         interceptors = [cut, counters, self._monitor.meter]
         worker, runtime = build_worker(
             settings, client, registration, self._control_plane, spool, self._hide.secrets, interceptors, routes

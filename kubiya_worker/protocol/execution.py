@@ -33,6 +33,7 @@ class Usage:
     """Of one or many model calls: counts of tokens (`input_tokens` with those from a cache), and their price.
 
     `cost_nanos`, in 1e-9 USD, adds up exactly; on the wire it is `cost_usd`, which is left out where no price is known.
+    `saved_nanos` is how much more it would have cost without the prompt cache; below zero while it was only written.
     """
 
     input_tokens: int = 0
@@ -40,6 +41,7 @@ class Usage:
     cache_read_tokens: int = 0
     cache_creation_tokens: int = 0
     cost_nanos: int = 0
+    saved_nanos: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -52,21 +54,24 @@ class Usage:
             self.cache_read_tokens + other.cache_read_tokens,
             self.cache_creation_tokens + other.cache_creation_tokens,
             self.cost_nanos + other.cost_nanos,
+            self.saved_nanos + other.saved_nanos,
         )
 
     def minus(self, earlier: "Usage") -> "Usage":
         return Usage(*(getattr(self, name) - getattr(earlier, name) for name in self.__dataclass_fields__))
 
     def wire(self) -> dict[str, Any]:
-        counts = {name: value for name, value in asdict(self).items() if name != "cost_nanos"}
+        counts = {name: value for name, value in asdict(self).items() if not name.endswith("_nanos")}
         cost = {"cost_usd": self.cost_nanos / 1e9} if self.cost_nanos else {}
-        return {**counts, "total_tokens": self.total_tokens, **cost}
+        saved = {"saved_usd": self.saved_nanos / 1e9} if self.saved_nanos else {}
+        return {**counts, "total_tokens": self.total_tokens, **cost, **saved}
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any] | None) -> "Usage":
         raw = raw or {}
-        counts = {name: int(raw.get(name) or 0) for name in cls.__dataclass_fields__ if name != "cost_nanos"}
-        return cls(**counts, cost_nanos=round(float(raw.get("cost_usd") or 0) * 1e9))
+        counts = {name: int(raw.get(name) or 0) for name in cls.__dataclass_fields__ if not name.endswith("_nanos")}
+        dollars = {name: round(float(raw.get(f"{name}_usd") or 0) * 1e9) for name in ("cost", "saved")}
+        return cls(**counts, cost_nanos=dollars["cost"], saved_nanos=dollars["saved"])
 
 
 @dataclass(frozen=True)

@@ -337,6 +337,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("openai_base_url", url, "OpenAI-compatible endpoint", None, ("OPENAI_BASE_URL",)),
     Option("openai_api_key", text, "Its key", None, ("OPENAI_API_KEY",), secret=True),
     Option(
+        "model_compatibility",
+        path,
+        "What OpenAI-compatible endpoints are sent otherwise than usual, a YAML file (docs/models.md)",
+        None,
+        ("KUBIYA_MODEL_COMPATIBILITY",),
+        "models.compatibility",
+        role="file",
+    ),
+    Option(
         "model_idle_timeout",
         seconds(1, 3600),
         "Silence of a model after which the call is tried again",

@@ -64,6 +64,7 @@ class Settings:
     proxy_config_json: str | None = field(default=None, repr=False)
     openai_base_url: str | None = None
     openai_api_key: str | None = field(default=None, repr=False)
+    model_compatibility: str | None = None
     model_idle_timeout: float = 120.0
     enforce_enabled: bool = False
     enforcer_url: str | None = None

@@ -75,6 +75,9 @@ class Shell:
         self._folder = Path(skill.text("working_directory") or workspace).expanduser()
         if not self._folder.is_absolute():
             self._folder = workspace / self._folder
+        # No path of the execution: tools come first in a request, and what differs between two executions of an agent
+        # keeps the second from reading what the first has put into the provider's prompt cache.
+        self._shown = skill.text("working_directory") or "the execution's own folder"
         self._timeout = skill.number("timeout", DEFAULT_TIMEOUT, 1, LONGEST_TIMEOUT)
         # A timeout that was configured is a limit; the default is only where a model begins.
         self._longest = self._timeout if skill.configuration.get("timeout") is not None else LONGEST_TIMEOUT
@@ -152,7 +155,7 @@ class Shell:
                         "minLength": 1,
                         "description": "Program and arguments: du -h -d 1 /var",
                     },
-                    "working_directory": {"type": "string", "description": f"Default: {self._folder}"},
+                    "working_directory": {"type": "string", "description": f"Default: {self._shown}"},
                     "timeout": {
                         "type": "number",
                         "minimum": 1,

@@ -172,6 +172,7 @@ def signature_of(thinking: str, place: int) -> str:
 
 def anthropic_stream(answer: Answer, body: dict[str, Any]) -> list[str]:
     prompt, out = tokens_of(answer, body.get("messages"))
+    out = (answer.get("usage") or {}).get("output_tokens", out)
     message = {
         "id": "msg_scripted",
         "type": "message",
@@ -180,7 +181,7 @@ def anthropic_stream(answer: Answer, body: dict[str, Any]) -> list[str]:
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": {"input_tokens": prompt, "output_tokens": 1},
+        "usage": {**(answer.get("usage") or {"input_tokens": prompt}), "output_tokens": 1},
     }
     lines = [_event("message_start", {"message": message})]
     place = 0

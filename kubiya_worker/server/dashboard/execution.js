@@ -163,6 +163,8 @@ function path(id) {
 function facts(row, final) {
   const took = final && row.started_at ? duration((Date.parse(row.completed_at) - Date.parse(row.started_at)) / 1000) : "";
   const tokens = row.usage?.total_tokens ?? (row.usage?.input_tokens || 0) + (row.usage?.output_tokens || 0);
+  const cached = row.usage?.cache_read_tokens || 0;
+  const saved = row.usage?.saved_usd || 0;
   const job = row.execution_metadata?.job_id;
   const found = [
     row.entity_name,
@@ -171,7 +173,8 @@ function facts(row, final) {
     job && el("a", { href: `#/jobs/${encodeURIComponent(job)}` }, `job ${row.execution_metadata.job_name || job}`),
     age(row.created_at),
     took && `took ${took}`,
-    tokens ? `${tokens.toLocaleString("en")} tokens` : "",
+    tokens ? `${tokens.toLocaleString("en")} tokens${cached ? ` (${cached.toLocaleString("en")} cached)` : ""}` : "",
+    saved > 0 ? `$${saved.toFixed(4)} saved by the cache` : "",
   ];
   return found.filter(Boolean).map((fact) => el("span", {}, fact));
 }

@@ -87,6 +87,7 @@ def test_the_conversation_goes_out_as_it_is_kept(talk: Any, endpoint: Any) -> No
         user("thanks"),
         system_prompt="You are ops.",
         tools=[SHELL],
+        settings={"caching": "off"},  # whose marks test_prompt_cache.py looks at
     )
     body = endpoint.requests[0]["body"]
     assert body["messages"] == [
@@ -110,7 +111,7 @@ def test_the_conversation_goes_out_as_it_is_kept(talk: Any, endpoint: Any) -> No
 
 def test_a_call_without_a_result_is_answered_so_that_the_provider_takes_it(talk: Any, endpoint: Any) -> None:
     cancelled = {"role": "assistant", "content": "", "tool_calls": [{"id": "t1", "name": "shell", "arguments": "{}"}]}
-    talk({"text": "ok"}).ask(user("go"), cancelled, user("never mind"), tools=[SHELL])
+    talk({"text": "ok"}).ask(user("go"), cancelled, user("never mind"), tools=[SHELL], settings={"caching": "off"})
     messages = endpoint.requests[0]["body"]["messages"]
     assert messages[2] == {"role": "tool", "tool_call_id": "t1", "content": NO_RESULT}
     assert messages[3] == {"role": "user", "content": "never mind"}

@@ -1,0 +1,59 @@
+"""The settings of one request: the agent's, those of the prompt cache, and what the endpoint needs. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from pydantic_ai.settings import ModelSettings
+
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.models import caching, compatibility, conversion
+from kubiya_worker.models.adapted import COMPATIBILITY
+from kubiya_worker.models.base import ModelRequest
+from kubiya_worker.models.compatibility import NOTHING, Compatibility
+from kubiya_worker.models.connection import Connection
+
+
+def settings_of(name: str, request: ModelRequest, connection: Connection) -> ModelSettings:
+    """Return what a request of the model `name` is made with. ConfigurationError for what the endpoint cannot have."""
+    chosen = cast(dict[str, Any], conversion.to_settings(request.settings, request.metadata, connection))
+    chosen |= cache_settings(name, request, connection)
+    given = compatibility.of_agent(request.settings, connection.variables)
+    wanted = connection.compatibility.with_(given)
+    if wanted != NOTHING:
+        _adapt(chosen, wanted, connection)
+    return cast(ModelSettings, chosen)
+
+
+def cache_settings(name: str, request: ModelRequest, connection: Connection) -> dict[str, Any]:
+    """Return the settings by which the provider's client, or ours, marks a request for the prompt cache."""
+    time = caching.kept(request.settings, connection.provider, name)
+    if connection.chat and connection.official:
+        off = caching.setting(request.settings) == caching.OFF
+        return {"openai_prompt_cache_key": request.cache_key} if request.cache_key and not off else {}
+    if not time or not caching.pays(request.messages, request.tools):
+        return {}
+    if connection.provider == "anthropic":
+        # Part by part: what stands between us and Anthropic (ANTHROPIC_BASE_URL) may not know the mark of a request.
+        return {f"anthropic_cache_{part}": time for part in ("instructions", "tool_definitions", "messages")}
+    if connection.provider == "bedrock":
+        return {"cache": time}  # nothing where the model has no cache
+    return {caching.SETTING: time}
+
+
+def _adapt(chosen: dict[str, Any], wanted: Compatibility, connection: Connection) -> None:
+    if not connection.chat:
+        raise ConfigurationError(
+            f"`compatibility` is for OpenAI-compatible endpoints, not for {connection.provider}",
+            remedy="Leave it out of the agent's llm_config",
+        )
+    chosen[COMPATIBILITY] = wanted
+    body = {**chosen.get("extra_body", {}), **wanted.extra_body}
+    limit = chosen.get("max_tokens")
+    if wanted.max_tokens_field and limit is not None:
+        del chosen["max_tokens"]
+        body[wanted.max_tokens_field] = limit
+    if body:
+        chosen["extra_body"] = body
+    if wanted.extra_headers:
+        chosen["extra_headers"] = dict(wanted.extra_headers)

@@ -1,0 +1,106 @@
+"""Prompt caching: which parts of a request are marked, for how long, and under which key. Pure.
+
+Anthropic and Bedrock keep only what is marked with `cache_control` (a `cachePoint` on Bedrock). The prefix is tools,
+then system text, then messages. Up to four marks go out with each request: the last tool, the last system text, the
+end of the request before this one, and the end of this one. The third keeps the older prefix in reach when many
+parallel calls lie between the two: a provider looks back about 20 blocks from a mark.
+
+OpenAI and Gemini cache by themselves. OpenAI gets a key that steers requests with the same beginning to one machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any, Final
+
+from kubiya_worker.errors import ConfigurationError
+
+OFF: Final = "off"
+TIMES: Final = ("5m", "1h")
+LEAST_TOKENS: Final = 1024  # a shorter prefix is not kept by most models (512 to 4,096)
+
+SETTING: Final = "kubiya_caching"  # of pydantic-ai's settings: how long the marks of this request are to be kept
+
+
+def setting(model_config: Mapping[str, Any]) -> str | None:
+    """Return the agent's `caching`: `off`, `5m`, `1h`, or None where it says nothing. ConfigurationError otherwise."""
+    given = model_config.get("caching")
+    if given is None:
+        return None
+    word = {False: OFF, True: TIMES[0]}[given] if isinstance(given, bool) else str(given).strip().lower()
+    if word not in (OFF, *TIMES):  # YAML reads a plain `off` as false
+        raise ConfigurationError(
+            f"`caching` of the agent's model_config is {given!r}", remedy=f"Write one of {', '.join((OFF, *TIMES))}"
+        )
+    return word
+
+
+def is_claude(name: str) -> bool:
+    """Tell by its name whether a model behind a gateway is a Claude: only these are known to want marks."""
+    return "claude" in name.lower()
+
+
+def kept(model_config: Mapping[str, Any], provider: str, name: str) -> str:
+    """Return how long what is marked is to be kept; empty where nothing is marked.
+
+    A model behind a gateway is marked when its name says Claude, or when the agent says `caching` itself: then the
+    name is an alias, and whoever wrote it knows what is behind it.
+    """
+    word = setting(model_config)
+    if word == OFF or provider in ("google", "openai"):
+        return ""
+    marks = word is not None or provider in ("anthropic", "bedrock") or is_claude(name)
+    return (word or TIMES[0]) if marks else ""
+
+
+def pays(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any]) -> bool:
+    """Tell whether a further request with this beginning is likely: writing to the cache costs more than not."""
+    return bool(tools) or any(message.get("role") == "assistant" for message in messages)
+
+
+def key(agent_id: str, system_prompt: str, tools: Sequence[Mapping[str, Any]]) -> str:
+    """Return the key of an agent's version: all its executions share it, and it changes with prompt and tools."""
+    text = json.dumps([agent_id, system_prompt, list(tools)], sort_keys=True, default=str)
+    return f"kubiya-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:40]}"
+
+
+def marked(time: str) -> dict[str, str]:
+    """Return the value of `cache_control`. Five minutes is what it means without `ttl`, which not all gateways take."""
+    return {"type": "ephemeral"} if time == TIMES[0] else {"type": "ephemeral", "ttl": time}
+
+
+def mark_messages(messages: Sequence[MutableMapping[str, Any]], time: str) -> None:
+    """Mark messages of OpenAI's shape in place. Texts of people, tools and the system become lists of parts.
+
+    All of them do, marked or not: the bytes of a message stay the same when the mark moves on.
+    """
+    for message in messages:
+        if message.get("role") == "assistant":
+            continue
+        content = message.get("content")
+        if isinstance(content, str) and content:
+            message["content"] = [{"type": "text", "text": content}]
+    systems = [at for at, message in enumerate(messages) if message.get("role") in ("system", "developer")]
+    leading = [at for count, at in enumerate(systems) if at == count]
+    ends = [len(messages) - 1, _end_before(messages)]
+    for at in {*leading[-1:], *(end for end in ends if end >= len(leading))}:
+        _mark(messages[at], time)
+
+
+def mark_tools(tools: Sequence[MutableMapping[str, Any]], time: str) -> None:
+    """Mark the last tool in place; the mark covers all of them."""
+    if tools:
+        tools[-1]["cache_control"] = marked(time)
+
+
+def _end_before(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Return the place where the previous request ended: before the latest assistant message. -1: there was none."""
+    return next((at for at in range(len(messages) - 1, -1, -1) if messages[at].get("role") == "assistant"), 0) - 1
+
+
+def _mark(message: Mapping[str, Any], time: str) -> None:
+    content = message.get("content")
+    if message.get("role") != "assistant" and isinstance(content, list) and content:
+        content[-1] = {**content[-1], "cache_control": marked(time)}
