@@ -102,10 +102,14 @@ class ModelInput:
 
 @dataclass
 class CompactInput:
-    """A summary of what comes before the message `keeps_from`. `call` names the conversation, and the summary's id."""
+    """A summary of what comes before the message `keeps_from`. `call` names the conversation, and the summary's id.
+
+    `fits` says that the conversation has not been refused as too long: it can be sent once more, as it is.
+    """
 
     call: ModelInput
     keeps_from: str
+    fits: bool = False
 
 
 @dataclass

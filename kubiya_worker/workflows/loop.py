@@ -139,7 +139,7 @@ class Loop(Asking):
                 raise TurnFailed(over)
             began = workflow.now()
             assert self._context is not None
-            if 0 < self._context.compact_at <= self._tokens and await self._compact():
+            if 0 < self._context.compact_at <= self._tokens and await self._compact(fits=True):
                 self._worked += (workflow.now() - began).total_seconds()
                 continue
             try:
@@ -198,7 +198,7 @@ class Loop(Asking):
         self._turn_record.update(model=result.model, model_provider=result.provider)
         return result
 
-    async def _compact(self) -> bool:
+    async def _compact(self, *, fits: bool = False) -> bool:
         """Have the beginning of the conversation summed up for the model; False where that gains nothing or fails.
 
         It counts as a model call. Whether it is over is asked again before the call for which it was done.
@@ -215,7 +215,7 @@ class Loop(Asking):
             request = self._model_input(summary_id)
             result: calls.ModelResult = await workflow.execute_activity(
                 names.COMPACT,
-                calls.CompactInput(request, keeps_from),
+                calls.CompactInput(request, keeps_from, fits),
                 result_type=calls.ModelResult,
                 activity_id=f"summary-{self._turn}-{self._step}",
                 **options.MODEL,

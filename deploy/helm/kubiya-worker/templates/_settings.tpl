@@ -35,6 +35,7 @@
   "enableLocalProxy" "KUBIYA_ENABLE_LOCAL_PROXY"
   "proxyConfigFile" "KUBIYA_PROXY_CONFIG_FILE"
   "openaiBaseUrl" "OPENAI_BASE_URL"
+  "modelCompatibility" "KUBIYA_MODEL_COMPATIBILITY"
   "modelIdleTimeout" "KUBIYA_MODEL_IDLE_TIMEOUT"
   "enforceEnabled" "KUBIYA_ENFORCE_ENABLED"
   "enforcerUrl" "ENFORCER_SERVICE_URL"
