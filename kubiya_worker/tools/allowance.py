@@ -22,6 +22,17 @@ from kubiya_worker.tools.hazards import hazard
 # One file with many names: its own name says nothing about what it does.
 _MULTICALL: Final = frozenset({"busybox", "toybox", "coreutils", "uutils"})
 
+ANY: Final = "*"  # in a list of allowed programs: every one
+# What these read is data to them, whatever it holds.
+PLAIN_READERS: Final = frozenset(
+    (  # noqa: SIM905
+        "cat head tail grep egrep fgrep zgrep rg wc sort uniq cut tr awk gawk mawk nawk sed gsed jq nl tac rev "
+        "column paste fold fmt expand unexpand comm join diff cmp od xxd hexdump base64 base32 md5sum sha1sum "
+        "sha256sum sha512sum b2sum cksum gzip gunzip zcat bzip2 bunzip2 bzcat xz unxz xzcat zstd unzstd zstdcat "
+        "shuf strings iconv numfmt tsort ts"
+    ).split()
+)
+
 # Programs that run the program in their operands: letters of options without and with a value, operands before it.
 _LAUNCHERS: Final[Mapping[str, tuple[str, str, int]]] = {
     "env": ("i", "u", 0),
@@ -62,13 +73,13 @@ class Allowance:
             if name in self.blocked:
                 raise Refused(f"The command {name} is blocked by the configuration of this tool")
         listed = bool(self.allowed & {names[0], str(path)})
-        if not listed and "*" not in self.allowed:
+        if not listed and ANY not in self.allowed:
             raise Refused(
                 f"The command {names[0]} is not allowed. Allowed commands: {', '.join(sorted(self.allowed)) or 'none'}"
             )
         for name in names:
             reach.check(name, argv[1:], cwd, self.private)
-        if not self.blocked and "*" in self.allowed:
+        if not self.blocked and ANY in self.allowed:
             return str(path)  # whoever allows everything has nothing left that arguments could get around
         if not listed and any(_INTERPRETERS.fullmatch(name) for name in names):
             raise Refused(
@@ -89,6 +100,24 @@ class Allowance:
                     raise Refused(f"The command {name} is nested too deeply")
         return str(path)
 
+    def check_input(self, argv: Sequence[str], further: frozenset[str]) -> None:
+        """Refuse a program that may take its input for a program, or for names of files. Raises Refused.
+
+        `further` are names that the configuration adds. Whoever allows every program allows this too.
+        """
+        if ANY in self.allowed and not self.blocked:
+            return
+        name = Path(argv[0]).name
+        if name in _LAUNCHERS:
+            inner = _inner(name, argv[1:])
+            if inner and name != "xargs":
+                return self.check_input(inner, further)
+        if name not in PLAIN_READERS | further:
+            raise Refused(
+                f"{name} must not be given an input here: it could take it for a program, or for names of files. These "
+                f"may: {', '.join(sorted((PLAIN_READERS | further) & self.allowed)) or 'none of the allowed ones'}"
+            )
+
     def _resolve(self, program: str, cwd: Path) -> Path:
         """The file that is run. Symbolic links stay: a program with many names acts by the name it is called."""
         if "/" in program:
@@ -107,7 +136,7 @@ class Allowance:
             path = Path(folder, program)
             if _is_program(path):
                 return path
-        if program in self.allowed or "*" in self.allowed:
+        if program in self.allowed or ANY in self.allowed:
             raise Refused(f"The command {program} is not installed on this host")
         raise Refused(
             f"The command {program} is not allowed. Allowed commands: {', '.join(sorted(self.allowed)) or 'none'}"

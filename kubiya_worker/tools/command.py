@@ -1,7 +1,7 @@
-"""One command line to one program: quoting as a shell has it, and nothing else of a shell.
+"""A command line as programs: quoting and pipes as a shell has them, and nothing else of a shell.
 
-`split` refuses what only a shell could do (pipes, lists, redirections, substitutions, variables) instead of passing it
-on as text, so that a model learns at once what this tool is. Patterns (`*.log`) stay as they are written.
+`parse` refuses what only a shell could do (lists, redirections, substitutions, variables) instead of passing it on as
+text, so that a model learns at once what this tool is. Patterns (`*.log`) stay as they are written.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 
 LONGEST: Final = 32_768  # characters of one command line
-_ONE_PROGRAM: Final = "One call runs one program with its arguments, without a shell"
+MOST_PROGRAMS: Final = 10  # in one pipe
+_ONE_PROGRAM: Final = "One call runs one program with its arguments, or several with | between them, without a shell"
 
 _OPERATORS: Final = {
-    "|": "pipes and ||",
     "&": "& and &&",
     ";": "lists with ;",
     "<": "redirections and here-documents",
@@ -22,6 +22,31 @@ _OPERATORS: Final = {
     "(": "subshells",
     ")": "subshells",
     "\n": "several lines",
+}
+PIPE: Final = "|"
+# What a shell does by itself, and the way that works here. No program stands behind these names.
+BUILTINS: Final = {
+    **dict.fromkeys(
+        ("cd", "pushd", "popd"),
+        "there is no shell whose folder it could change. Give `working_directory` with the call",
+    ),
+    **dict.fromkeys(
+        ("export", "set", "unset", "declare", "local", "typeset", "readonly", "let"),
+        "no variable outlasts a call. Write the value into the command, or start the program with `env NAME=value "
+        "program`, where `env` is allowed",
+    ),
+    **dict.fromkeys((".", "source", "eval", "exec"), "it would need a shell. Run the program itself"),
+    **dict.fromkeys(("alias", "unalias", "shopt", "bind", "enable"), "it sets up a shell, and there is none"),
+    **dict.fromkeys(("jobs", "fg", "bg", "wait", "disown"), "each call waits for what it starts, and ends the rest"),
+    **dict.fromkeys(("ulimit", "umask"), "it would hold for a shell only, and there is none"),
+    **dict.fromkeys(("type", "hash", "command", "builtin"), "there is no shell to ask. Try the program, or `which`"),
+    **dict.fromkeys(
+        ("history", "fc", "read", "trap", "return", "exit", "logout", "times", "getopts"), "there is no shell"
+    ),
+    **dict.fromkeys(
+        ("if", "for", "while", "until", "case", "select", "function", "[[", "(("),
+        "it is a shell's language. Make one call for each program and decide between them",
+    ),
 }
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 
@@ -36,34 +61,65 @@ class CommandLine:
     patterns: tuple[str, ...]  # words in which a shell would have expanded something: * ? [ { or a leading ~
 
 
-def split(command: str) -> CommandLine:
-    """The words of a command line. Raises Refused."""
+def parse(command: str) -> tuple[CommandLine, ...]:
+    """Return the programs of a command line, each with its arguments; the output of one is the input of the next.
+
+    Raises Refused.
+    """
     if "\0" in command:
         raise Refused("The command holds a NUL character, which no argument can")
     if len(command) > LONGEST:
         raise Refused(f"The command is {len(command)} characters long; {LONGEST} are the most")
-    words = _words(command.strip())
-    if not words:
-        raise Refused("The command is empty. Name a program, such as: ls -la")
-    argv = tuple(text for text, _ in words)
-    if _ASSIGNMENT.match(argv[0]):
-        raise Refused(f"{_ONE_PROGRAM}: a variable before the command ({argv[0].split('=')[0]}=) is not set")
-    return CommandLine(argv, tuple(text for text, is_pattern in words if is_pattern))
+    try:
+        stages = _stages(command.strip())
+    except Refused:
+        _refuse_builtin(command.split(maxsplit=1)[0] if command.split() else "")  # `cd /x && ls` says more of `cd`
+        raise
+    if len(stages) > MOST_PROGRAMS:
+        raise Refused(f"The command has {len(stages)} programs; {MOST_PROGRAMS} are the most in one pipe")
+    lines = []
+    for words in stages:
+        if not words:
+            raise Refused(
+                "The command is empty. Name a program, such as: ls -la"
+                if len(stages) == 1
+                else "A pipe needs a program on each side"
+            )
+        argv = tuple(text for text, _ in words)
+        if _ASSIGNMENT.match(argv[0]):
+            raise Refused(
+                f"{_ONE_PROGRAM}: a variable before the command ({argv[0].split('=')[0]}=) is not set. "
+                "Start it with `env NAME=value program`, where `env` is allowed"
+            )
+        _refuse_builtin(argv[0])
+        lines.append(CommandLine(argv, tuple(text for text, is_pattern in words if is_pattern)))
+    return tuple(lines)
 
 
-def _words(command: str) -> list[tuple[str, bool]]:
-    """(word, whether a shell would expand a pattern in it) for each word, after POSIX quoting."""
-    words: list[tuple[str, bool]] = []
+def _refuse_builtin(name: str) -> None:
+    if name in BUILTINS:
+        raise Refused(f"`{name}` is part of a shell, not a program: {BUILTINS[name]}")
+
+
+def _stages(command: str) -> list[list[tuple[str, bool]]]:
+    """Return (word, whether a shell would expand a pattern in it) of each program, after POSIX quoting."""
+    stages: list[list[tuple[str, bool]]] = [[]]
     word: list[str] | None = None  # None between words; a word can be empty: ''
     pattern = False
     at = 0
     while at < len(command):
         char = command[at]
         at += 1
-        if char in " \t\r":
+        if char in " \t\r|":
             if word is not None:
-                words.append(("".join(word), pattern))
+                stages[-1].append(("".join(word), pattern))
             word, pattern = None, False
+            if char == PIPE:
+                if command[at : at + 1] in ("|", "&"):
+                    raise Refused(
+                        f"{_ONE_PROGRAM}: || and |& cannot be used. Both outputs of a program are read anyway"
+                    )
+                stages.append([])
             continue
         if char in _OPERATORS:
             raise Refused(
@@ -93,8 +149,8 @@ def _words(command: str) -> list[tuple[str, bool]]:
             pattern = pattern or char in "*?[{"
             word.append(char)
     if word is not None:
-        words.append(("".join(word), pattern))
-    return words
+        stages[-1].append(("".join(word), pattern))
+    return stages
 
 
 def _double_quoted(command: str, at: int) -> tuple[str, int]:

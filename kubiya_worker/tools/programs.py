@@ -16,18 +16,21 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final, TypeVar
 
 import psutil
 
 from kubiya_worker.tools.guard import MARKER, Guard, marked
 from kubiya_worker.tools.output import Output
+
+T = TypeVar("T")
 
 SUPERVISOR_RUN: Final = "SUPERVISOR_RUN"  # supervisor/spec.py
 GRACE: Final = 2.0  # seconds from SIGTERM to SIGKILL
@@ -43,7 +46,11 @@ _scanner = ThreadPoolExecutor(2, "tool-processes")  # not the loop's own: ending
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended: `code` is negative for a signal, `seconds` is wall time, `timed_out` says who ended it."""
+    """How a program ended: `code` is negative for a signal, `seconds` is wall time, `timed_out` says who ended it.
+
+    Of a pipe, `codes` are those of all programs, and `code` is the last one's. `left` names the processes that the
+    call had started, that still ran when its programs had exited, and that were ended with it.
+    """
 
     code: int
     output: str
@@ -51,6 +58,16 @@ class Ended:
     total_bytes: int
     seconds: float
     timed_out: bool
+    codes: tuple[int, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program to start: its path, and the arguments that it sees, its own name first."""
+
+    executable: str
+    argv: tuple[str, ...]
 
 
 def close() -> None:
@@ -80,41 +97,111 @@ async def run(
     output_limit: int,
     call_id: str,
 ) -> Ended:
-    """Runs a program to its end. Raises OSError if it cannot be started; a cancellation first ends all of it."""
+    """Run one program without input to its end. See `run_pipe`."""
+    program = Program(executable, tuple(argv))
+    return await run_pipe([program], cwd=cwd, env=env, timeout=timeout, output_limit=output_limit, call_id=call_id)
+
+
+async def run_pipe(
+    programs: Sequence[Program],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    timeout: float,
+    output_limit: int,
+    call_id: str,
+    given: str | None = None,
+) -> Ended:
+    """Run programs to their ends, each reading what the one before it writes; the first reads `given`, or nothing.
+
+    Raises OSError if one cannot be started; whatever stops the call (a cancellation too) first ends all of it.
+    """
     started = time.monotonic()
     mark = marks(call_id)
     output = Output(output_limit)
     reader, writer = os.pipe()
     pipe = _Pipe(reader, output)
-    try:
-        # Popen, not asyncio's subprocess: its wait() ends with the pipes in some versions, with the process in others.
-        process = subprocess.Popen(  # noqa: ASYNC220  (vfork and exec: about 1 ms)
-            argv,
-            executable=executable,
-            cwd=cwd,
-            env={**env, **mark},
-            stdin=subprocess.DEVNULL,
-            stdout=writer,
-            stderr=writer,
-            start_new_session=True,
-        )
-    except BaseException:
-        pipe.close()
-        raise
-    finally:
-        os.close(writer)
-    _guard.watch(process.pid)
+    processes: list[subprocess.Popen[bytes]] = []
+    marker = f"{MARKER}={mark[MARKER]}".encode()
     timed_out = False
+    left: tuple[str, ...] = ()
     try:
-        timed_out = not await _exited(process, timeout)
+        try:
+            _start(programs, processes, cwd, {**env, **mark}, given, writer)
+        finally:
+            os.close(writer)
+        deadline = started + timeout
+        for process in processes:
+            if not await _exited(process, max(deadline - time.monotonic(), 0.0)):
+                timed_out = True
+                break
     finally:
         try:
-            await _to_its_end(_end(process, f"{MARKER}={mark[MARKER]}".encode(), pipe))
+            left = await _to_its_end(_end(processes, marker, pipe))
         finally:
             pipe.close()
-            _guard.forget(process.pid)
-    text = output.text()
-    return Ended(process.returncode, text, output.left_out, output.total_bytes, time.monotonic() - started, timed_out)
+            for process in processes:
+                _guard.forget(process.pid)
+    return Ended(
+        code=processes[-1].returncode,
+        output=output.text(),
+        left_out=output.left_out,
+        total_bytes=output.total_bytes,
+        seconds=time.monotonic() - started,
+        timed_out=timed_out,
+        codes=tuple(process.returncode for process in processes),
+        left=() if timed_out else left,
+    )
+
+
+def _start(
+    programs: Sequence[Program],
+    processes: list[subprocess.Popen[bytes]],
+    cwd: Path,
+    env: Mapping[str, str],
+    given: str | None,
+    writer: int,
+) -> None:
+    """Start the programs of a pipe; what was started before one fails is in `processes` all the same."""
+    source: int | IO[bytes] = subprocess.DEVNULL
+    if given is not None:
+        source = tempfile.TemporaryFile()  # noqa: SIM115  (closed below; a pipe could fill up and stop us)
+        source.write(given.encode(errors="replace"))
+        source.seek(0)
+    try:
+        for number, program in enumerate(programs):
+            last = number == len(programs) - 1
+            following, sink = (0, writer) if last else os.pipe()
+            try:
+                # Popen, not asyncio's subprocess: its wait() ends with the pipes in some versions, with the process in
+                # others.
+                process = subprocess.Popen(
+                    program.argv,
+                    executable=program.executable,
+                    cwd=cwd,
+                    env=env,
+                    stdin=source,
+                    stdout=sink,
+                    stderr=writer,
+                    start_new_session=True,
+                )
+                processes.append(process)
+                _guard.watch(process.pid)
+            finally:
+                _close(source)
+                source = subprocess.DEVNULL if last else following
+                if not last:
+                    os.close(sink)
+    finally:
+        _close(source)
+
+
+def _close(source: int | IO[bytes]) -> None:
+    """Close what a program was given to read: it has its own copy."""
+    if not isinstance(source, int):
+        source.close()
+    elif source >= 0:
+        os.close(source)
 
 
 class _Pipe:
@@ -183,46 +270,64 @@ def _is_over(process: subprocess.Popen[bytes]) -> bool:
         return process.poll() is not None
 
 
-async def _end(process: subprocess.Popen[bytes], marker: bytes, pipe: _Pipe) -> None:
-    """Ends whatever is left of the call, reaps the program, and takes up the rest of its output."""
+async def _end(processes: Sequence[subprocess.Popen[bytes]], marker: bytes, pipe: _Pipe) -> tuple[str, ...]:
+    """End whatever is left of the call, reap the programs, and take up the rest of their output.
+
+    Returns names of the processes that were still there beside the programs.
+    """
     loop = asyncio.get_running_loop()
-    left = await loop.run_in_executor(_scanner, _members, process.pid, marker)
+    leaders = [process.pid for process in processes]
+    left = await loop.run_in_executor(_scanner, _members, leaders, marker)
+    names = tuple(_name(process) for process in left if process.pid not in leaders)
     if left:
-        _send(process, left, signal.SIGTERM)
+        _send(processes, left, signal.SIGTERM)
         deadline = time.monotonic() + GRACE
         pause = 0.005
-        while _alive(process, left) and time.monotonic() < deadline:
+        while _alive(processes, left) and time.monotonic() < deadline:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.05)
         for _ in range(KILL_ROUNDS):
-            left = await loop.run_in_executor(_scanner, _members, process.pid, marker)
+            left = await loop.run_in_executor(_scanner, _members, leaders, marker)
             if not left:
                 break
-            _send(process, left, signal.SIGKILL)
+            _send(processes, left, signal.SIGKILL)
             await asyncio.sleep(0.025)
-    try:
-        await asyncio.wait_for(pipe.at_end.wait(), DRAIN)
-    except TimeoutError:
-        pass  # somebody else holds the pipe: a process of another user, which we may neither see nor end
-    process.poll()
-    while process.returncode is None:  # SIGKILL was sent; a process in an uninterruptible read ends when it can
-        await asyncio.sleep(0.01)
+    if processes:
+        try:
+            await asyncio.wait_for(pipe.at_end.wait(), DRAIN)
+        except TimeoutError:
+            pass  # somebody else holds the pipe: a process of another user, which we may neither see nor end
+    for process in processes:
         process.poll()
+        while process.returncode is None:  # SIGKILL was sent; one in an uninterruptible read ends when it can
+            await asyncio.sleep(0.01)
+            process.poll()
+    return names
 
 
-def _members(leader: int, marker: bytes) -> list[psutil.Process]:
+def _name(process: psutil.Process) -> str:
+    """Return a process as a person would look for it: its command's beginning and its number."""
+    try:
+        words = " ".join(process.cmdline()) or process.name()
+    except psutil.Error:
+        words = "a process"
+    return f"{words[:80]} ({process.pid})"
+
+
+def _members(leaders: Sequence[int], marker: bytes) -> list[psutil.Process]:
     """Living processes of the call. Zombies do not count: they hold nothing and go when their parent reaps them."""
     found: dict[int, psutil.Process] = {}
-    try:
-        top = psutil.Process(leader)
-        for process in [top, *top.children(recursive=True)]:
-            found[process.pid] = process
-    except psutil.Error:
-        pass  # it has been reaped
+    for leader in leaders:
+        try:
+            top = psutil.Process(leader)
+            for process in [top, *top.children(recursive=True)]:
+                found[process.pid] = process
+        except psutil.Error:
+            continue  # it has been reaped
     if sys.platform == "linux":
         pids = marked(marker)
     else:
-        pids = [pid for pid in psutil.pids() if _group_of(pid) == leader]
+        pids = [pid for pid in psutil.pids() if _group_of(pid) in leaders]
     for pid in pids:
         try:
             found.setdefault(pid, psutil.Process(pid))
@@ -245,17 +350,20 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def _alive(process: subprocess.Popen[bytes], members: Sequence[psutil.Process]) -> bool:
-    return not _is_over(process) or any(_runs(member) for member in members)
+def _alive(processes: Sequence[subprocess.Popen[bytes]], members: Sequence[psutil.Process]) -> bool:
+    return not all(map(_is_over, processes)) or any(_runs(member) for member in members)
 
 
-def _send(process: subprocess.Popen[bytes], members: Sequence[psutil.Process], number: signal.Signals) -> None:
-    """Signals the group while its leader is not reaped (so the number is ours), and each process by its identity."""
-    if process.returncode is None:
-        try:
-            os.killpg(process.pid, number)
-        except OSError:
-            pass  # no member is left, or only zombies (macOS says EPERM)
+def _send(
+    processes: Sequence[subprocess.Popen[bytes]], members: Sequence[psutil.Process], number: signal.Signals
+) -> None:
+    """Signal each group while its leader is not reaped (so the number is ours), and each process by its identity."""
+    for process in processes:
+        if process.returncode is None:
+            try:
+                os.killpg(process.pid, number)
+            except OSError:
+                continue  # no member is left, or only zombies (macOS says EPERM)
     for member in members:
         try:
             member.send_signal(number)  # compares the start time, so a reused number is not hit
@@ -263,8 +371,8 @@ def _send(process: subprocess.Popen[bytes], members: Sequence[psutil.Process], n
             pass
 
 
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Awaits `work` even if we are cancelled meanwhile, again and again; then passes the cancellation on."""
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work` even if we are cancelled meanwhile, again and again; then pass the cancellation on."""
     task = asyncio.ensure_future(work)
     cancelled = False
     while not task.done():
@@ -274,6 +382,7 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
             cancelled = True
         except Exception:  # noqa: S112  (task.result() raises it below)
             continue
-    task.result()
+    result = task.result()
     if cancelled:
         raise asyncio.CancelledError
+    return result

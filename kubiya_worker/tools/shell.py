@@ -1,4 +1,4 @@
-"""Skill `shell`: programs of this host, one at a time, without a shell.
+"""Skill `shell`: programs of this host, alone or as a pipe, without a shell.
 
 What may run is `allowance`, what its arguments may not do is `hazards`, how it runs and ends is `programs`.
 """
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools import allowance, command, programs, reach
+from kubiya_worker.tools.allowance import ANY
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, refusal
 from kubiya_worker.tools.configuration import Skill
 
@@ -28,10 +29,11 @@ KEYS: Final = {
     "environment_context": "Text for the model, 2,000 characters (none)",
     "shell_binary": "Taken and not used: there is no shell",
     "shell_args": "Taken and not used: there is no shell",
+    "input_commands": "Ours: further allowed programs that may read an input, or what a pipe gives them, beside those "
+    "that take it for plain data (none)",
     "pass_environment": "Ours: variables that programs may see although they look like the worker's own (none)",
 }
 DEFAULT_ALLOWED: Final = ("ls", "cat", "grep", "find", "ps", "top", "pwd", "echo", "head", "tail")
-ANY: Final = "*"  # in `allowed_commands`: every program
 DEFAULT_TIMEOUT: Final = 30.0  # seconds
 LONGEST_TIMEOUT: Final = 600.0
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -44,6 +46,7 @@ _RUNNING_OTHERS: Final = re.compile(
     r"a?sh|bash|busybox|dash|doas|env|find|flock|ionice|ksh|nice|nohup|parallel|setsid|stdbuf|sudo|time|timeout|watch"
     r"|xargs|zsh"
 )
+LEFT_NAMED: Final = 5  # processes that were left over and are named
 _GUIDELINES: Final = 2_000  # characters of guidelines that the model is told
 
 # Names that belong to the worker, and variables by which an execution could turn an allowed program into another.
@@ -81,6 +84,7 @@ class Shell:
         self._timeout = skill.number("timeout", DEFAULT_TIMEOUT, 1, LONGEST_TIMEOUT)
         # A timeout that was configured is a limit; the default is only where a model begins.
         self._longest = self._timeout if skill.configuration.get("timeout") is not None else LONGEST_TIMEOUT
+        self._input_commands = _commands(skill, "input_commands", ())
         self._passed = frozenset(skill.strings("pass_environment", ()) or ())
         self._allowance = allowance.Allowance(
             allowed=allowed,
@@ -99,23 +103,34 @@ class Shell:
         if not folder.is_dir():
             return refusal(f"The working directory {folder} does not exist")
         try:
-            line = command.split(str(arguments["command"]))
-            executable = self._allowance.check(line.argv, folder.resolve())
+            lines = command.parse(str(arguments["command"]))
+            found = self._check(lines, folder.resolve(), reads=arguments.get("input") is not None)
         except command.Refused as refused:
             return refusal(str(refused))
+        limit = min(max(timeout, 0.1), self._longest)
         try:
-            ended = await programs.run(
-                (Path(executable).name, *line.argv[1:]),
-                executable=executable,
+            ended = await programs.run_pipe(
+                found,
                 cwd=folder,
                 env=self.environment(context),
-                timeout=min(max(timeout, 0.1), self._longest),
+                timeout=limit,
                 output_limit=context.keep_limit,
                 call_id=context.tool_call_id,
+                given=None if arguments.get("input") is None else str(arguments["input"]),
             )
         except (OSError, ValueError) as error:
-            return refusal(f"{line.argv[0]} could not be started: {error}")
-        return _result(ended, line, min(timeout, self._longest), remote=fetches(line.argv))
+            return refusal(f"{lines[0].argv[0]} could not be started: {error}")
+        return _result(ended, lines, limit, remote=any(fetches(line.argv) for line in lines))
+
+    def _check(self, lines: Sequence[command.CommandLine], folder: Path, *, reads: bool) -> list[programs.Program]:
+        """Return the programs of a pipe once each may run. `reads` says that the first one is given an input."""
+        found = []
+        for number, line in enumerate(lines):
+            executable = self._allowance.check(line.argv, folder)
+            if number or reads:
+                self._allowance.check_input(line.argv, self._input_commands)
+            found.append(programs.Program(executable, (Path(executable).name, *line.argv[1:])))
+        return found
 
     def environment(self, context: ToolContext) -> dict[str, str]:
         """Built from nothing: what programs need of the host, then the tools' own variables, never the worker's."""
@@ -134,7 +149,8 @@ class Shell:
         everything = ANY in allowed
         lines = [
             "Run one program on the host of the worker and read its output (stdout and stderr in order).",
-            "There is no shell: no pipes, redirections, lists, variables, substitutions or * patterns.",
+            "Programs with | between them run as a pipe. There is no shell otherwise: no redirections, lists, "
+            "variables, substitutions or * patterns.",
             "Any command may be used." if everything else f"Commands that may be used: {', '.join(allowed)}.",
         ]
         if self._allowance.blocked:
@@ -153,8 +169,9 @@ class Shell:
                     "command": {
                         "type": "string",
                         "minLength": 1,
-                        "description": "Program and arguments: du -h -d 1 /var",
+                        "description": "Program and arguments: du -h -d 1 /var | sort -h",
                     },
+                    "input": {"type": "string", "description": "What the (first) program reads from standard input"},
                     "working_directory": {"type": "string", "description": f"Default: {self._shown}"},
                     "timeout": {
                         "type": "number",
@@ -217,18 +234,19 @@ def fetches(argv: Sequence[str]) -> bool:
     return _FETCHING.fullmatch(program) is not None
 
 
-def _result(ended: programs.Ended, line: command.CommandLine, timeout: float, *, remote: bool) -> ToolResult:
-    """Output first, then what became of the program, each on a line of its own in brackets."""
-    error = None
-    if ended.timed_out:
-        error = f"timed out after {timeout:g} seconds"
-    elif ended.code < 0:
-        error = f"ended by {_signal(-ended.code)}"
-    elif ended.code:
-        error = f"exit code {ended.code}"
+def _result(ended: programs.Ended, lines: Sequence[command.CommandLine], timeout: float, *, remote: bool) -> ToolResult:
+    """Return the output, then what became of the programs, each on a line of its own in brackets."""
+    error = f"timed out after {timeout:g} seconds" if ended.timed_out else _how(ended.code)
     notes = [error] if error else []
-    if error and line.patterns:
-        notes.append(f"no shell: {' '.join(line.patterns[:3])[:200]} was passed on as it is written")
+    for line, code in zip(lines[:-1], ended.codes[:-1], strict=True):
+        if code and code != -signal.SIGPIPE and not ended.timed_out:  # the next program read enough
+            notes.append(f"{line.argv[0]}: {_how(code)}")
+    patterns = [pattern for line in lines for pattern in line.patterns]
+    if error and patterns:
+        notes.append(f"no shell: {' '.join(patterns[:3])[:200]} was passed on as it is written")
+    if ended.left:
+        more = f" and {len(ended.left) - LEFT_NAMED} more" if len(ended.left) > LEFT_NAMED else ""
+        notes.append(f"still running and ended with the call: {', '.join(ended.left[:LEFT_NAMED])}{more}")
     output = ended.output
     if notes and output and not output.endswith("\n"):
         output += "\n"
@@ -244,6 +262,11 @@ def _result(ended: programs.Ended, line: command.CommandLine, timeout: float, *,
         },
         remote=remote,
     )
+
+
+def _how(code: int) -> str | None:
+    """Return how a program failed; None for one that did not."""
+    return f"ended by {_signal(-code)}" if code < 0 else f"exit code {code}" if code else None
 
 
 def _signal(number: int) -> str:

@@ -106,7 +106,7 @@ def test_patterns_are_not_expanded_and_a_failure_says_so(tool: Tool, tmp_path: P
 
 def test_refusals_are_results_that_the_model_can_read(tmp_path: Path) -> None:
     default = shell(tmp_path, allowed_commands=None)
-    for command in ("id", "ls | head", "find . -delete", "./ls", "cat /proc/self/environ"):
+    for command in ("id", "ls && head", "find . -delete", "./ls", "cat /proc/self/environ"):
         result = call(default, tmp_path, command)
         assert result.error and result.metadata["refused"]
 
@@ -189,13 +189,13 @@ def test_grandchildren_that_left_group_and_parent_are_ended_with_the_program(
 ) -> None:
     text = "(setsid sh -c 'sleep 1000.3 & sleep 1000.3' >/dev/null 2>&1 &) ; sleep 1000.3 & sleep 0.2; echo done"
     result = call(tool, tmp_path, script(tmp_path, text))
-    assert (result.output, result.error) == ("done\n", None)
+    assert result.output.startswith("done\n[still running and ended with the call: ") and result.error is None
     assert not alive("1000.3")
 
 
 def test_what_holds_the_output_open_does_not_hold_the_call(tool: Tool, tmp_path: Path) -> None:
     begin = time.monotonic()
-    assert call(tool, tmp_path, script(tmp_path, "setsid sleep 1000.4 & echo done")).output == "done\n"
+    assert call(tool, tmp_path, script(tmp_path, "setsid sleep 1000.4 & echo done")).output.startswith("done\n[still")
     assert time.monotonic() - begin < 60  # and not a thousand seconds
 
 
@@ -307,3 +307,48 @@ def test_a_program_that_is_not_there_is_said_so(tool: Tool, tmp_path: Path) -> N
         assert "could not be started" in str(call(elsewhere, tmp_path / "workspace", "broken").error)
     finally:
         os.environ["PATH"] = os.environ["PATH"].removesuffix(os.pathsep + str(broken.parent))
+
+
+def test_a_pipe_gives_each_program_what_the_one_before_it_wrote(tool: Tool, tmp_path: Path) -> None:
+    (tmp_path / "names").write_text("b\na\nb\n")
+    assert call(tool, tmp_path, "cat names | sort | uniq -c").output.split() == ["1", "a", "2", "b"]
+    endless = call(tool, tmp_path, "yes | head -n 2")
+    assert (endless.output, endless.error) == ("y\ny\n", None)
+
+
+def test_the_last_program_decides_and_the_others_are_named(tool: Tool, tmp_path: Path) -> None:
+    result = call(tool, tmp_path, "cat missing | wc -l")
+    assert result.error is None
+    assert "No such file" in result.output and "[cat: exit code 1]" in result.output
+    assert call(tool, tmp_path, "echo x | grep y").error == "exit code 1"
+
+
+def test_a_program_that_is_not_allowed_is_so_in_a_pipe_too(tmp_path: Path) -> None:
+    few = shell(tmp_path, allowed_commands=["cat", "xargs", "wc", "tar", "python3"])
+    assert "not allowed" in call(few, tmp_path, "cat a | id").output
+    for command in ("cat a | xargs cat", "cat a | tar -cf - -T -", "cat a | python3"):
+        result = call(few, tmp_path, command)
+        assert result.metadata.get("refused") and "must not" in result.output
+    reading = shell(tmp_path, allowed_commands=["cat", "python3"], input_commands=["python3"])
+    assert call(reading, tmp_path, "python3", input="print(6 * 7)").output == "42\n"
+
+
+def test_a_program_reads_the_input_that_the_call_gives(tool: Tool, tmp_path: Path) -> None:
+    large = "line\n" * 200_000  # more than a pipe holds
+    assert call(tool, tmp_path, "wc -l", input=large).output.strip() == "200000"
+    assert call(tool, tmp_path, "tr a-z A-Z | rev", input="abc\n").output == "CBA\n"
+    assert call(tool, tmp_path, "cat").output == "[no output]"
+
+
+def test_a_pipe_that_takes_too_long_is_ended_whole(
+    tool: Tool, tmp_path: Path, alive: Callable[[str], list[int]]
+) -> None:
+    result = call(tool, tmp_path, "sleep 4711 | sleep 4712", timeout=1)
+    assert result.error == "timed out after 1 seconds"
+    assert alive("4711") == alive("4712") == []
+
+
+def test_processes_that_are_ended_with_the_call_are_named(tool: Tool, tmp_path: Path) -> None:
+    result = call(tool, tmp_path, script(tmp_path, "sleep 4713 & echo started"))
+    assert result.error is None
+    assert result.output.startswith("started\n[still running and ended with the call: ")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from kubiya_worker.tools.allowance import Allowance, trusted_path
-from kubiya_worker.tools.command import Refused, split
+from kubiya_worker.tools.command import Refused, parse
 from kubiya_worker.tools.reach import private_places
 from tests.unit.tools.cases import cases
 
@@ -40,12 +40,12 @@ def test_the_lists_are_long_enough_and_of_one_size() -> None:
 @pytest.mark.parametrize("line", ATTACKS)
 def test_dangerous_arguments_of_allowed_programs_are_refused(line: str, allowance: Allowance, tmp_path: Path) -> None:
     with pytest.raises(Refused):
-        allowance.check(split(line).argv, tmp_path / "desk")
+        allowance.check(parse(line)[0].argv, tmp_path / "desk")
 
 
 @pytest.mark.parametrize("line", BENIGN)
 def test_ordinary_arguments_are_allowed(line: str, allowance: Allowance, tmp_path: Path, bin_folder: Path) -> None:
-    assert allowance.check(split(line).argv, tmp_path / "desk") == str(bin_folder / line.split()[0])
+    assert allowance.check(parse(line)[0].argv, tmp_path / "desk") == str(bin_folder / line.split()[0])
 
 
 @pytest.mark.parametrize("name", ["id", "sh", "./ls", "desk/ls", "../desk/ls", "nothing", "ls ", "LS", "", "."])
