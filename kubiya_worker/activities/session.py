@@ -85,8 +85,9 @@ class SessionActivities:
             toolset, missing = assemble(context.skills, workspace=workspace_of(runtime, execution_id, context))
             leave_out(missing, found.config, context, notices)
             members = [team.spec_of(member) for member in context.members]
-            offered = await self._mcp_tools(execution_id, context, found.environment, toolset.specs, notices)
-            context.tools = [spec.wire() for spec in (*members, *toolset.specs, *offered)]
+            own = _carried([*members, *toolset.specs], notices)
+            offered = await self._mcp_tools(execution_id, context, found.environment, own, notices)
+            context.tools = [spec.wire() for spec in (*own, *offered)]
         except WorkerError as error:
             failure = error.line()
         if given.member is None:
@@ -133,12 +134,15 @@ class SessionActivities:
         workspace = workspace_of(self._runtime, execution_id, context)
         variables = tool_environment(environment)
         taken = [spec.name for spec in others]
-        specs, faults = await mcp.discover(servers, self._runtime.mcp, variables, workspace, taken)
+        found = await mcp.discover(servers, self._runtime.mcp, variables, workspace, taken)
         redactor = Redactor([*self._runtime.secrets, *hidden.values(variables, servers)])
-        for fault in map(redactor.text, faults):
+        for fault in map(redactor.text, found.faults):
             activity.logger.warning("mcp.unavailable %s", fault)
             notices.append(fault)
-        return specs
+        notices += map(redactor.text, found.notices)
+        briefing = redactor.text(found.briefing)
+        context.system_prompt = "\n\n".join(filter(None, (context.system_prompt, briefing)))
+        return found.specs
 
     async def _show_start(
         self, given: ex.ExecutionInput, begin: calls.BeginInput, context: calls.Context, notices: list[str]
@@ -287,6 +291,18 @@ def leave_out(
     told = "\n".join(f"- {line}" for line in lines)
     note = f"Some skills of this agent are not available in this run. Say so where the task needs one of them:\n{told}"
     context.system_prompt = "\n\n".join(filter(None, (context.system_prompt, note)))
+
+
+def _carried(specs: list[ToolSpec], notices: list[str]) -> list[ToolSpec]:
+    """Return the tools of members and skills that a request to a model can carry; the rest is told."""
+    rest = specs[mcp.MOST_TOOLS :]
+    if rest:
+        names = ", ".join(spec.name for spec in rest[:5])
+        notices.append(
+            f"{len(rest)} tools of skills and members are left out ({names}{' …' if len(rest) > 5 else ''}): "
+            f"a request to a model carries at most {mcp.MOST_TOOLS} tools"
+        )
+    return specs[: mcp.MOST_TOOLS]
 
 
 def _check_budgets(context: calls.Context) -> None:

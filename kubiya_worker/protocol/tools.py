@@ -22,7 +22,9 @@ class ToolSpec:
     `asks`: what is called is a person, who is asked whatever the rules allow and whose answer is the result.
     `confirms`: a person is asked before each call, unless a rule allows it.
     `ruled_as`: a rule that asks for, or denies, the tool of this name holds for this tool too.
-    `origin` says where a tool of another program comes from ("server/tool" for MCP).
+    `origin` says where a tool of another program comes from ("server/tool" for MCP), `server` which part of it is the
+    server's name: both names may hold a "/".
+    `names` turns property names as they are sent to a model back into the tool's own (tools/schemas.py).
     """
 
     name: str
@@ -41,6 +43,8 @@ class ToolSpec:
     asks: bool = False
     confirms: bool = False
     ruled_as: str = ""
+    server: str = ""
+    names: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def wire(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"effects": list(self.effects)}

@@ -350,7 +350,7 @@ class _Work:
         return given[own]
 
     def _new_name(self, own: str) -> str:
-        base = re.sub(r"[^A-Za-z0-9_.-]+", "_", own).strip("_")[:NAME_LIMIT] or "field"
+        base = re.sub(r"[^A-Za-z0-9_.-]", "_", own)[:NAME_LIMIT] or "field"
         name, number = base, 1
         while name in self._taken:
             number += 1

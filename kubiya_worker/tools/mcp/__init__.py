@@ -5,8 +5,9 @@ execution's context, `origin` says which tool of which server each is.
 """
 
 from kubiya_worker.tools.mcp.config import KEYS, Server, merged, parse
-from kubiya_worker.tools.mcp.discover import discover
+from kubiya_worker.tools.mcp.discover import Found, discover
 from kubiya_worker.tools.mcp.names import provider_name
+from kubiya_worker.tools.mcp.offer import MOST_TOOLS
 from kubiya_worker.tools.mcp.pool import Pool
 from kubiya_worker.tools.mcp.render import render
 from kubiya_worker.tools.mcp.schema import spec_of
@@ -14,6 +15,8 @@ from kubiya_worker.tools.mcp.tool import McpTool, tools_of
 
 __all__ = [
     "KEYS",
+    "MOST_TOOLS",
+    "Found",
     "McpTool",
     "Pool",
     "Server",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -12,47 +13,127 @@ from kubiya_worker.errors import ConfigurationError, WorkerError
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools.mcp.config import Server
 from kubiya_worker.tools.mcp.names import provider_name
+from kubiya_worker.tools.mcp.offer import offered
 from kubiya_worker.tools.mcp.pool import Pool
-from kubiya_worker.tools.mcp.schema import spec_of
+from kubiya_worker.tools.mcp.raw import Listing
+from kubiya_worker.tools.mcp.schema import Unusable, spec_of
+from kubiya_worker.tools.schemas import clean, cut
 
-MAX_TOOLS: Final = 200  # of one server
+TOOLS_READ: Final = 2_000  # of one server; what comes after is not looked at
+INSTRUCTIONS: Final = 4_000  # characters of one server's
+ALL_INSTRUCTIONS: Final = 16_000  # of all servers
+NOTES_NAMED: Final = 5  # tools that a notice names
+
+
+@dataclass
+class Found:
+    """What servers offer. `faults` are of servers that cannot be used, `notices` of what is left out of the others."""
+
+    specs: list[ToolSpec] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    instructions: dict[str, str] = field(default_factory=dict)  # server -> what it says of its use
+
+    @property
+    def briefing(self) -> str:
+        """What the model is told of the servers, for the end of its system prompt."""
+        parts: list[str] = []
+        room = ALL_INSTRUCTIONS
+        for name, words in self.instructions.items():
+            words = cut(words, min(INSTRUCTIONS, room))
+            room -= len(words)
+            if words:
+                parts.append(f"# Instructions of the MCP server {name!r} for its tools\n{words}")
+        return "\n\n".join(parts)
+
+
+@dataclass
+class Offer:
+    """What one server offers, each tool under the server's own name."""
+
+    specs: list[ToolSpec]
+    notices: list[str]
+    instructions: str = ""
 
 
 async def discover(
     servers: Iterable[Server], pool: Pool, environment: Mapping[str, str], workspace: Path, taken: Iterable[str]
-) -> tuple[list[ToolSpec], list[str]]:
-    """The tools of all servers, and a line for each server that the execution has to do without.
+) -> Found:
+    """Ask all servers at once; `taken` are the names of the tools that the execution has besides.
 
-    All are asked at once. A server that is `required` and cannot be used raises ConfigurationError.
+    A server that is `required` and cannot be used raises ConfigurationError.
     """
     servers = list(servers)
     answers = await asyncio.gather(*(_list(server, pool, environment, workspace) for server in servers))
-    specs: list[ToolSpec] = []
-    faults: list[str] = []
-    names = set(taken)
+    found = Found()
+    offers: dict[str, Offer] = {}
     for server, answer in zip(servers, answers, strict=True):
         if isinstance(answer, str):
             line = f"MCP server {server.name!r} cannot be used: {answer}"
             if server.required:
                 raise ConfigurationError(line, remedy="It is `required`; mend it, or set `required` to false")
-            faults.append(line)
+            found.faults.append(line)
             continue
-        for spec in answer:
-            name = provider_name(server.name, spec.name, names)
-            names.add(name)
-            specs.append(ToolSpec(**{**vars(spec), "name": name}))
-    return specs, faults
+        offers[server.name] = answer
+        found.notices += answer.notices
+        if answer.instructions:
+            found.instructions[server.name] = answer.instructions
+    names = set(taken)
+    chosen, notices = offered({name: offer.specs for name, offer in offers.items()}, len(names))
+    found.notices += notices
+    for server_name, specs in chosen.items():
+        found.specs += named(server_name, specs, names)
+    return found
 
 
-async def _list(server: Server, pool: Pool, environment: Mapping[str, str], workspace: Path) -> list[ToolSpec] | str:
+def named(server: str, specs: Iterable[ToolSpec], taken: set[str]) -> list[ToolSpec]:
+    """Return the tools under the names that models are given; these are added to `taken`."""
+    renamed: list[ToolSpec] = []
+    for spec in specs:
+        name = provider_name(server, spec.name, taken)
+        taken.add(name)
+        renamed.append(replace(spec, name=name))
+    return renamed
+
+
+def offer_of(server: Server, listing: Listing) -> Offer:
+    """Return what can be offered of a server's list. A tool that is malformed costs itself only."""
+    offer = Offer([], [], clean(listing.instructions).strip())
+    broken: list[str] = []
+    changed: list[str] = []
+    for tool in listing.tools[:TOOLS_READ]:
+        try:
+            spec, notes = spec_of(server, tool)
+        except Unusable as reason:
+            name = tool.get("name") if isinstance(tool, Mapping) else None
+            broken.append(f"{cut(clean(name or 'a tool without a name'), 80)} ({reason})")
+            continue
+        if any(fnmatch.fnmatchcase(spec.name, wanted) for wanted in server.tools):
+            offer.specs.append(spec)
+            changed += [f"{spec.name} ({'; '.join(notes[:3])})"] if notes else []
+    if broken:
+        offer.notices.append(f"MCP server {server.name!r}: left out, since they are malformed: {_some(broken)}")
+    if changed:
+        offer.notices.append(f"MCP server {server.name!r}: not all of the schema could be sent of {_some(changed)}")
+    if len(listing.tools) > TOOLS_READ:
+        offer.notices.append(f"MCP server {server.name!r}: only the first {TOOLS_READ} of its tools were read")
+    return offer
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - NOTES_NAMED
+    return ", ".join(names[:NOTES_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+async def _list(server: Server, pool: Pool, environment: Mapping[str, str], workspace: Path) -> Offer | str:
     try:
         async with asyncio.timeout(server.timeout):
-            tools = await pool.tools(server.resolved(environment), workspace)
+            listing = await pool.tools(server.resolved(environment), workspace)
     except TimeoutError:
         return f"it did not list its tools within {server.timeout:g} seconds"
     except WorkerError as error:
         return error.line()
     except Exception as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    offered = [tool for tool in tools if any(fnmatch.fnmatchcase(tool.name, wanted) for wanted in server.tools)]
-    return [spec_of(server, tool) for tool in offered[:MAX_TOOLS]]
+    # Off the event loop: a list can be of megabytes, and its schemas are walked several times.
+    return await asyncio.to_thread(offer_of, server, listing)

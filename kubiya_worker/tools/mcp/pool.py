@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from kubiya_worker.tools.mcp.config import Server
+from kubiya_worker.tools.mcp.raw import Listing, listing
 from kubiya_worker.tools.mcp.session import Session
 
 IDLE: Final = 300.0  # seconds without a call after which a session is closed
-PAGES: Final = 20  # of a server's list of tools
 
 
 class Pool:
@@ -20,14 +20,14 @@ class Pool:
         self._idle = idle
         self._sessions: dict[str, Session] = {}
 
-    async def tools(self, server: Server, workspace: Path) -> list[Any]:
-        """The SDK's `Tool`s. Raises ConfigurationError, Unavailable, or what the SDK raises."""
+    async def tools(self, server: Server, workspace: Path) -> Listing:
+        """Return what the server offers. Raises ConfigurationError, Unavailable, or what the SDK raises."""
         session = await self._open(server, workspace)
-        tools: list[Any] = await session.use(_list_tools)
-        return tools
+        found: Listing = await session.use(listing)
+        return found
 
     async def call(self, server: Server, name: str, arguments: dict[str, Any], workspace: Path) -> Any:
-        """The SDK's `CallToolResult`."""
+        """Return the SDK's `CallToolResult`, with the server's own answer in it (raw.py)."""
         session = await self._open(server, workspace)
         return await session.use(lambda client: client.call_tool(name, arguments))
 
@@ -52,17 +52,3 @@ class Pool:
                 await session.close()
             raise
         return session
-
-
-async def _list_tools(client: Any) -> list[Any]:
-    from mcp.types import PaginatedRequestParams
-
-    tools: list[Any] = []
-    cursor = None
-    for _ in range(PAGES):
-        page = await client.list_tools(params=PaginatedRequestParams(cursor=cursor) if cursor else None)
-        tools += page.tools
-        cursor = page.next_cursor
-        if not cursor:
-            break
-    return tools

@@ -1,34 +1,175 @@
-"""What a call of an MCP tool returned, as text for the model."""
+"""What a call of an MCP tool returned, for the model: what can be read is given, what cannot is named.
+
+The call has taken effect, so nothing odd about its result makes it a failed one: only `isError` does.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-from kubiya_worker.tools.base import ToolResult
+from kubiya_worker.tools.base import ToolFile, ToolResult
+from kubiya_worker.tools.schemas import clean, cut
+
+ODD: Final = 500  # characters that are shown of a block of an unknown type
+FIELD: Final = 2_000  # characters of a link's name, address or description
+FILE: Final = 32_000_000  # bytes of an image or another file that is kept
+FILES: Final = 20  # of one result
 
 
-def render(result: Any, limit: int) -> ToolResult:
-    """Content blocks as text; what is no text is named. At most `limit` characters."""
-    pieces = []
-    for block in result.content:
-        kind = block.type
-        if kind == "text":
-            pieces.append(block.text)
-        elif kind in ("image", "audio"):
-            pieces.append(f"[{kind}, {block.mime_type}, {len(block.data) * 3 // 4} bytes, not shown]")
-        elif kind == "resource_link":
-            pieces.append(f"[resource {block.uri}]")
-        elif kind == "resource":
-            inner = block.resource
-            pieces.append(getattr(inner, "text", None) or f"[resource {inner.uri}, not text]")
-    if not pieces and result.structured_content is not None:
-        pieces.append(json.dumps(result.structured_content, ensure_ascii=False))
-    text = "\n".join(pieces).replace("\0", "\N{REPLACEMENT CHARACTER}")
+def render(result: Mapping[str, Any], limit: int) -> ToolResult:
+    """Return the text and the files of a result. At most `limit` characters."""
+    files: list[ToolFile] = []
+    pieces = [piece for block in _blocks(result) for piece in _piece(block, files) if piece]
+    data = result.get("structuredContent")
+    if data is not None and not _is_told(data, pieces):
+        pieces.append(_json(data))
+    if not pieces and not files:
+        rest = {key: value for key, value in result.items() if key not in _KNOWN}
+        pieces = [_json(rest)] if rest else []
+    text = clean("\n".join(pieces))
     left_out = max(len(text) - limit, 0)
     if left_out:
         text = f"{text[:limit]}\n… {left_out} characters left out …"
     error = None
-    if result.is_error:
-        error = " ".join(text.split())[:300] or "the server reported an error"
-    return ToolResult(text or "[no output]", error=error, metadata={"characters_left_out": left_out})
+    if result.get("isError") is True:
+        error = cut(" ".join(text.split()), 300) or "the server reported an error"
+    if not text and not files:
+        text = "[no output]"
+    return ToolResult(text, error=error, metadata={"characters_left_out": left_out}, files=tuple(files[:FILES]))
+
+
+_KNOWN: Final = ("content", "structuredContent", "isError", "_meta", "resultType")
+
+
+def _blocks(result: Mapping[str, Any]) -> list[Any]:
+    content = result.get("content")
+    if content is None:
+        return []
+    return content if isinstance(content, list) else [content]
+
+
+def _piece(block: Any, files: list[ToolFile]) -> list[str]:
+    if not isinstance(block, Mapping):
+        return [block if isinstance(block, str) else _json(block)]
+    known = _KINDS.get(str(block.get("type")))
+    if known is not None:
+        piece = known(block, files)
+        if piece is not None:
+            return [piece]
+    kind = cut(clean(block.get("type") or "no type"), 100)
+    return [f"[a block of type {kind}, which cannot be shown: {cut(_json(dict(block)), ODD)}]"]
+
+
+def _text(block: Mapping[str, Any], files: list[ToolFile]) -> str | None:
+    words = block.get("text")
+    return None if words is None else words if isinstance(words, str) else _json(words)
+
+
+def _file(block: Mapping[str, Any], files: list[ToolFile]) -> str | None:
+    return _kept(block.get("data"), block.get("mimeType"), "", files, str(block["type"]))
+
+
+def _link(block: Mapping[str, Any], files: list[ToolFile]) -> str | None:
+    named = block.get("title") or block.get("name")
+    size = block.get("size")
+    told = [
+        _field(named),
+        _field(block.get("mimeType")),
+        f"{size} bytes" if isinstance(size, int) else "",
+        _field(block.get("uri")),
+        _field(block.get("description")),
+    ]
+    if block.get("title") and block.get("name") != block.get("title"):
+        told.insert(1, _field(block.get("name")))
+    parts = [part for part in told if part]
+    return f"[link: {', '.join(parts)}]" if parts else None
+
+
+def _resource(block: Mapping[str, Any], files: list[ToolFile]) -> str | None:
+    inner = block.get("resource")
+    if not isinstance(inner, Mapping):
+        return None
+    where = ", ".join(part for part in (_field(inner.get("uri")), _field(inner.get("mimeType"))) if part)
+    words = inner.get("text")
+    if words is not None:
+        return f"[resource {where}]\n{words if isinstance(words, str) else _json(words)}"
+    if inner.get("blob") is None:
+        return f"[resource {where}, without content]"
+    return _kept(inner.get("blob"), inner.get("mimeType"), _field(inner.get("uri")), files, "resource")
+
+
+_KINDS: Final[Mapping[str, Callable[[Mapping[str, Any], list[ToolFile]], str | None]]] = {
+    "text": _text,
+    "image": _file,
+    "audio": _file,
+    "video": _file,
+    "resource_link": _link,
+    "resource": _resource,
+}
+
+
+def _kept(data: Any, media_type: Any, name: str, files: list[ToolFile], kind: str) -> str:
+    """Put a file aside and return nothing to read, or the line that says why it is not there."""
+    about = ", ".join(part for part in (f"{kind} {_field(media_type)}".strip(), name) if part)
+    if len(files) >= FILES:
+        return f"[{about}: there are more than {FILES} files in the result]"
+    if not isinstance(data, str):
+        return f"[{about}: its data are missing]"
+    packed = "".join(data.rpartition(",")[2].split()).translate(_URL_SAFE).rstrip("=")  # of a data URL what is behind
+    if len(packed) * 3 // 4 > FILE:
+        return f"[{about}: it has more than {FILE} bytes]"
+    try:
+        raw = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return f"[{about}: its data cannot be decoded]"
+    files.append(ToolFile(raw, _media_type(media_type, raw), name))
+    return ""
+
+
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+_MAGIC: Final = (
+    (b"\x89PNG", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"%PDF", "application/pdf"),
+)
+
+
+def _media_type(told: Any, raw: bytes) -> str:
+    """Return the type that the data show where they do, else the one that is told: providers refuse a wrong one."""
+    for magic, kind in _MAGIC:
+        if raw.startswith(magic):
+            return kind
+    if raw[:4] == b"RIFF" and raw[8:12] == b"WEBP":
+        return "image/webp"
+    kind = told.partition(";")[0].strip().lower() if isinstance(told, str) else ""
+    if kind in ("image/png", "image/jpeg", "image/gif", "image/webp"):
+        return "application/octet-stream"  # it says that it is an image, and is none
+    return cut(clean(kind), 100) or "application/octet-stream"
+
+
+def _is_told(data: Any, pieces: list[str]) -> bool:
+    """Return True when the text of a result says the same as its data, as most servers do it."""
+    for piece in pieces:
+        try:
+            said = json.loads(piece)
+        except (ValueError, RecursionError):
+            said = piece
+        if data == said or data in ({"result": said}, {"result": piece}):
+            return True
+    return len(pieces) > 1 and isinstance(data, Mapping) and data.get("result") == pieces
+
+
+def _field(value: Any) -> str:
+    return cut(" ".join(clean(value).split()), FIELD) if isinstance(value, str) else ""
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (ValueError, RecursionError):
+        return "(data that cannot be shown)"

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools import schemas
 from kubiya_worker.tools.mcp.config import Server
 
 DESCRIPTION: Final = 4_000  # characters of a tool's description that the model is told
+NAME: Final = 200  # characters of a tool's own name
 
 
-def spec_of(server: Server, tool: Any) -> ToolSpec:
-    """What a server says of its tool. Its hints can make a call stricter, never more trusted."""
-    hints = tool.annotations
-    reads = bool(hints and hints.read_only_hint)
-    schema = dict(tool.input_schema or {})
-    schema.setdefault("type", "object")
-    schema.setdefault("properties", {})
-    return ToolSpec(
-        name=tool.name,
-        description=(tool.description or tool.title or f"{tool.name} of the MCP server {server.name}")[:DESCRIPTION],
-        parameters=schema,
+class Unusable(ValueError):
+    """A tool that cannot be offered. The message says why."""
+
+
+def spec_of(server: Server, tool: Any) -> tuple[ToolSpec, tuple[str, ...]]:
+    """Return the tool as a spec, under the server's own name for it, and what of its schema could not be sent.
+
+    Its hints can make a call stricter, never more trusted. Raises Unusable.
+    """
+    if not isinstance(tool, Mapping):
+        raise Unusable("it is not an object")
+    name = tool.get("name")
+    if not isinstance(name, str) or not name.strip() or len(name) > NAME or schemas.clean(name) != name:
+        raise Unusable("it has no name that can be used")
+    schema = tool.get("inputSchema")
+    if not isinstance(schema, Mapping):
+        raise Unusable("it has no inputSchema" if schema is None else "its inputSchema is not an object")
+    hints = tool.get("annotations")
+    hints = hints if isinstance(hints, Mapping) else {}
+    reads, destroys = hints.get("readOnlyHint") is True, hints.get("destructiveHint") is True
+    made = schemas.normalized(schema)
+    spec = ToolSpec(
+        name=name,
+        description=schemas.cut(_described(server, tool, name), DESCRIPTION),
+        parameters=made.schema,
         idempotent=reads,
-        risk="high" if hints and hints.destructive_hint and not reads else "medium",
+        risk="high" if destroys and not reads else "medium",
         category="network" if server.url else "general",
         source="mcp",
         timeout=server.call_timeout + 10,
@@ -30,5 +47,15 @@ def spec_of(server: Server, tool: Any) -> ToolSpec:
         remote=True,
         named=True,
         effects=("egress",) if reads else ("egress", "write", "exec"),
-        origin=f"{server.name}/{tool.name}",
+        origin=f"{server.name}/{name}",
+        server=server.name,
+        names=made.names,
     )
+    return spec, made.notes
+
+
+def _described(server: Server, tool: Mapping[str, Any], name: str) -> str:
+    for words in (tool.get("description"), tool.get("title")):
+        if isinstance(words, str) and words.strip():
+            return schemas.clean(words).strip()
+    return f"{name} of the MCP server {server.name}"

@@ -11,8 +11,11 @@ from kubiya_worker.errors import WorkerError
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
 from kubiya_worker.tools.mcp.config import Server
+from kubiya_worker.tools.mcp.names import own_name, server_of
 from kubiya_worker.tools.mcp.pool import Pool
+from kubiya_worker.tools.mcp.raw import answer_of
 from kubiya_worker.tools.mcp.render import render
+from kubiya_worker.tools.schemas import own_names
 
 
 @dataclass(frozen=True)
@@ -24,28 +27,26 @@ class McpTool:
     pool: Pool
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
-        name = self.spec.origin.partition("/")[2]
+        name = own_name(self.spec, self.server.name)
         try:
             server = self.server.resolved(context.env)
             async with asyncio.timeout(server.call_timeout):
-                result = await self.pool.call(server, name, arguments, context.workspace)
+                given = own_names(arguments, self.spec.names)
+                result = await self.pool.call(server, name, given, context.workspace)
         except TimeoutError:
             return _failed(f"{name} did not answer within {self.server.call_timeout:g} seconds")
         except WorkerError as error:
             return _failed(error.line())
         except Exception as error:
             return _failed(f"{self.server.name}: {' '.join(str(error).split())[:500] or type(error).__name__}")
-        return render(result, context.output_limit)
+        return await asyncio.to_thread(render, answer_of(result), context.keep_limit)
 
 
 def tools_of(specs: Iterable[ToolSpec], servers: Iterable[Server], pool: Pool) -> list[Tool]:
     """The tools that an execution was given at its start; those of a server that is configured no more are left out."""
     by_name = {server.name: server for server in servers}
-    return [
-        McpTool(spec, by_name[spec.origin.partition("/")[0]], pool)
-        for spec in specs
-        if spec.source == "mcp" and spec.origin.partition("/")[0] in by_name
-    ]
+    found = ((spec, server_of(spec, by_name)) for spec in specs if spec.source == "mcp")
+    return [McpTool(spec, by_name[name], pool) for spec, name in found if name is not None]
 
 
 def _failed(message: str) -> ToolResult:

@@ -26,7 +26,7 @@ INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "TMPDIR")
 async def connected(server: Server, workspace: Path) -> AsyncIterator[Any]:
     """An initialized session of the SDK."""
     try:
-        from mcp.client.session import ClientSession
+        from kubiya_worker.tools.mcp.client import Client
     except ImportError:
         raise ConfigurationError(
             "this worker has no MCP client", remedy="Install it with: pip install 'kubiya-worker[mcp]'"
@@ -36,7 +36,7 @@ async def connected(server: Server, workspace: Path) -> AsyncIterator[Any]:
             streams = await stack.enter_async_context(_process(server, workspace))
         else:
             streams = await stack.enter_async_context(_remote(server))
-        client = await stack.enter_async_context(ClientSession(*streams))
+        client = await stack.enter_async_context(Client(*streams))
         await client.initialize()
         yield client
 

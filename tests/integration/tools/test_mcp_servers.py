@@ -69,8 +69,8 @@ async def tools_of(
     pool: Pool, servers: dict[str, Any], workspace: Path, **env: str
 ) -> tuple[dict[str, Tool], list[str]]:
     parsed = mcp.parse(servers)
-    specs, faults = await mcp.discover(parsed, pool, env, workspace, [])
-    return {tool.spec.name: tool for tool in mcp.tools_of(specs, parsed, pool)}, faults
+    found = await mcp.discover(parsed, pool, env, workspace, [])
+    return {tool.spec.name: tool for tool in mcp.tools_of(found.specs, parsed, pool)}, found.faults
 
 
 def context(workspace: Path, **env: str) -> ToolContext:
@@ -140,7 +140,7 @@ async def test_servers_of_npm_work_on_files_and_see_a_clean_environment(
     seen = (await tools["mcp__all__get-env"].run({}, context(tmp_path, **env))).output
     assert "s3cret" in seen and "kby_of_the_worker" not in seen
     image = await tools["mcp__all__get-tiny-image"].run({}, context(tmp_path, **env))
-    assert "[image, image/png" in image.output
+    assert [file.type for file in image.files] == ["image/png"]
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_mcp_goes_the_same_way(network: Network, monkeypatch: pytest.MonkeyPatch
         pool = Pool()
         try:
             parsed = mcp.parse({"far": {"transport_type": "http", "url": "https://mcp.test/mcp"}})
-            return (await mcp.discover(parsed, pool, {}, tmp_path, []))[1]
+            return (await mcp.discover(parsed, pool, {}, tmp_path, [])).faults
         finally:
             await pool.close()
 

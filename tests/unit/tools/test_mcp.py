@@ -1,10 +1,8 @@
-from types import SimpleNamespace as Object
 from typing import Any
 
 import pytest
 
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools import mcp, templates
 
 
@@ -86,30 +84,3 @@ def test_names_fit_what_providers_take_and_stay_apart() -> None:
         assert all(char.isascii() and (char.isalnum() or char in "_-") for char in name)
         taken.add(name)
     assert "mcp__s__read" in taken
-
-
-def test_a_servers_hints_do_not_make_a_tool_trusted() -> None:
-    server = mcp.parse({"s": {"command": "x"}})[0]
-
-    def spec(**hints: bool) -> ToolSpec:
-        annotations = Object(**{"read_only_hint": None, "destructive_hint": None, **hints})
-        about: dict[str, Any] = {"name": "t", "title": None, "description": None, "input_schema": {}}
-        return mcp.spec_of(server, Object(**about, annotations=annotations))
-
-    assert spec(read_only_hint=True).risk == "medium" and spec(read_only_hint=True).taints
-    assert spec(destructive_hint=True).risk == "high" and not spec().idempotent
-    assert spec().parameters == {"type": "object", "properties": {}} and spec().origin == "s/t"
-
-
-def test_results_become_text_and_are_cut() -> None:
-    blocks = [
-        Object(type="text", text="a" * 100),
-        Object(type="image", mime_type="image/png", data="AAAA"),
-        Object(type="resource_link", uri="file:///x"),
-    ]
-    result = mcp.render(Object(content=blocks, structured_content=None, is_error=False), 50)
-    assert result.output.startswith("a" * 50 + "\n… ") and result.metadata["characters_left_out"] > 0
-    whole = mcp.render(Object(content=blocks[1:], structured_content=None, is_error=True), 500)
-    assert whole.output == "[image, image/png, 3 bytes, not shown]\n[resource file:///x]" and whole.error
-    structured = mcp.render(Object(content=[], structured_content={"a": 1}, is_error=False), 500)
-    assert structured.output == '{"a": 1}'

@@ -1,0 +1,61 @@
+"""The SDK's session, with the server's lists and results handed on as they came.
+
+The SDK holds each answer against its models and raises when one does not fit: a single odd tool loses all of a
+server's tools, and a call that took effect is told as failed because its result has a block of a new type, or data that
+its output schema does not allow. Here such answers pass the SDK unread, below `_meta`, and are read by `listing` and
+`render`, which take what they can and name the rest. This module needs the package `mcp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mcp.client.session import ClientSession
+from mcp.shared.dispatcher import CallOptions
+from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
+from mcp.types import CallToolResult
+
+from kubiya_worker.tools.mcp.raw import RAW
+
+_PASSED: Final[Mapping[str, dict[str, Any]]] = {"tools/list": {"tools": []}, "tools/call": {"content": []}}
+
+
+class _Dispatcher(JSONRPCDispatcher[Any]):
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None, **more: Any
+    ) -> dict[str, Any]:
+        result = await super().send_raw_request(method, params, opts, **more)
+        if method == "initialize":
+            return _initialized(result)
+        return {**_PASSED[method], "_meta": {RAW: result}} if method in _PASSED else result
+
+
+class Client(ClientSession):
+    """A session over a transport's two streams; other arguments are those of the SDK's `ClientSession`."""
+
+    def __init__(self, read_stream: Any, write_stream: Any, **more: Any) -> None:
+        super().__init__(dispatcher=_Dispatcher(read_stream, write_stream), **more)
+
+    async def validate_tool_result(self, name: str, result: CallToolResult) -> None:
+        """Let every result pass: the call has taken effect, whatever its data look like."""
+
+
+def _initialized(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer to `initialize` with what the SDK cannot do without."""
+    about = result.get("serverInfo")
+    named = about if isinstance(about, dict) else {}
+    made = {key: value for key, value in result.items() if key in ("protocolVersion", "_meta")}
+    capabilities = result.get("capabilities")
+    kept = (
+        {key: value for key, value in (capabilities or {}).items() if isinstance(value, dict)}
+        if isinstance(capabilities, dict)
+        else {}
+    )
+    words = result.get("instructions")
+    return {
+        **made,
+        "capabilities": kept,
+        "serverInfo": {"name": str(named.get("name") or "unknown"), "version": str(named.get("version") or "unknown")},
+        **({"instructions": words} if isinstance(words, str) else {}),
+    }
