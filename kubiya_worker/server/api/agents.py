@@ -15,6 +15,7 @@ from kubiya_worker.server.store.records import Object, Records
 AGENT: Final = "agent"
 TEAM: Final = "team"
 FIELDS: Final = {AGENT: definitions.AGENT_FIELDS, TEAM: definitions.TEAM_FIELDS}
+TEAM_STATUSES: Final = ("active", "inactive", "archived", "idle")  # a team has no status of a run
 _MEMBER = ("id", "name", "status", "capabilities", "description")
 
 
@@ -42,6 +43,8 @@ def _fields(call: Call, kind: str) -> Object:
     given = call.fields(FIELDS[kind])
     if "name" in given:
         given["name"] = call.name()
+    if kind == TEAM and given.get("status", TEAM_STATUSES[0]) not in TEAM_STATUSES:
+        raise invalid("status", f"status of a team is one of {', '.join(TEAM_STATUSES)}", "enum")
     check_environment(given)
     check_budgets(given.get("configuration") or {}, "configuration")
     try:

@@ -8,8 +8,9 @@ from typing import Any, Final
 from starlette.routing import Route
 
 from kubiya_worker.protocol import execution as ex
+from kubiya_worker.server.api import bodies
 from kubiya_worker.server.api.executions import execution_id_of, execution_of
-from kubiya_worker.server.http import Call, invalid, route
+from kubiya_worker.server.http import Call, read, route
 
 FAILURES: Final = ("error", "content_filter")
 
@@ -27,6 +28,7 @@ def decide(execution: Mapping[str, Any], turn: Mapping[str, Any]) -> str:
 
 async def add_turn(call: Call) -> Any:
     """The same turn_id counts once. A final execution stays what it is, whatever its last turn says."""
+    read(bodies.Turn, call.body)
     execution = execution_of(call, call.text("execution_id"))
     turn_id = call.plane.results.add_turn(execution["id"], call.body)
     status = execution["status"] if ex.is_final(execution["status"]) else decide(execution, call.body)
@@ -34,17 +36,17 @@ async def add_turn(call: Call) -> Any:
 
 
 async def add_tool_call(call: Call) -> Any:
+    read(bodies.ToolCall, call.body)
     call.text("tool_name")
     call.plane.results.add_tool_calls(execution_id_of(call, call.text("execution_id")), [call.body])
     return {"success": True}
 
 
 async def add_batch(call: Call) -> Any:
+    """Store all, or nothing when one entry does not fit."""
     execution_id = execution_id_of(call, call.text("execution_id"))
+    read(bodies.Batch, call.body)
     given = call.fields({"turns": list, "tool_calls": list, "tasks": list})
-    for name, entries in given.items():
-        if not all(isinstance(entry, dict) for entry in entries):
-            raise invalid(name, "each entry is an object", "dict_type")
     with call.plane.database.transaction():
         for turn in given.get("turns", ()):
             call.plane.results.add_turn(execution_id, turn)

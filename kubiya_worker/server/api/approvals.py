@@ -11,26 +11,17 @@ from starlette.routing import Route
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
+from kubiya_worker.server.api import bodies
 from kubiya_worker.server.api.executions import execution_id_of
 from kubiya_worker.server.http import ApiError, Call, invalid, not_found, reply, route
 from kubiya_worker.server.plane import resolved
 from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store.approvals import Approval
-from kubiya_worker.server.store.definitions import LONGEST_TIMEOUT
 
-FIELDS: Final[dict[str, type]] = {
-    "tool_name": str,
-    "tool_execution_id": str,
-    "tool_args": dict,
-    "arguments_hash": str,
-    "risk_level": str,
-    "rule_id": str,
-    "reason": str,
-    "approver_emails": list,
-    "enforcement_context": dict,
-    "requester_email": str,
-    "requester_id": str,
-}
+FIELDS: Final = (
+    *("tool_name", "tool_execution_id", "tool_args", "arguments_hash", "risk_level", "rule_id", "reason"),
+    *("approver_emails", "enforcement_context", "requester_email", "requester_id"),
+)
 ANSWER_FIELDS: Final[dict[str, type]] = {
     "answer": str,
     "comment": str,
@@ -55,16 +46,14 @@ def approval_of(call: Call) -> Approval:
 
 async def create(call: Call) -> Any:
     """The same id asks once: a worker that is not sure may ask again."""
+    given = call.given(bodies.Approval)
     call.text("tool_name")
     execution_id = execution_id_of(call, call.text("execution_id"))
-    given = call.fields({"id": str, "timeout_minutes": float, **FIELDS})
     key = given.get("id") or str(uuid.uuid4())
     existing = call.plane.approvals.get(call.organization_id, key)
     if existing is not None:
         return reply(existing)
     minutes = float(given.get("timeout_minutes", 1440))
-    if not 0 < minutes <= LONGEST_TIMEOUT:
-        raise invalid("timeout_minutes", f"timeout_minutes is above 0 and at most {LONGEST_TIMEOUT}")
     if call.plane.approvals.exists(key):
         raise ApiError(409, f"The approval {key!r} exists already")
     data = {name: given.get(name) for name in FIELDS}

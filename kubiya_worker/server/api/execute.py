@@ -10,9 +10,9 @@ from starlette.routing import Route
 
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
+from kubiya_worker.server.api import bodies
 from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of
 from kubiya_worker.server.api.environments import check_environment
-from kubiya_worker.server.api.executions import execution_of
 from kubiya_worker.server.api.queues import hidden, queue_of
 from kubiya_worker.server.http import ApiError, Call, fields_of, invalid, not_found, route
 from kubiya_worker.server.store import outbox
@@ -158,10 +158,8 @@ def _execute(kind: str) -> Route:
 
 async def create(call: Call) -> Any:
     """The row of a scheduled run. Its workflow runs already and makes the id: the same id is created once."""
-    execution_id, kind = call.text("execution_id"), call.text("entity_type").lower()
-    if kind not in (AGENT, TEAM):
-        raise invalid("entity_type", "entity_type is agent or team", "enum")
-    given = call.fields({"job_id": str, "trigger_type": str, "trigger_metadata": dict, "worker_queue_id": str})
+    given = call.given(bodies.JobExecution)
+    execution_id, kind = call.text("execution_id"), given["entity_type"]
     made = {"execution_id": execution_id, "status": "created"}
     if call.plane.executions.owner(execution_id) == call.organization_id:
         return made
@@ -186,13 +184,18 @@ async def create(call: Call) -> Any:
 
 
 async def job_status(call: Call) -> Any:
-    """How a scheduled run ended, for its job. The execution has its own status."""
-    execution, status = execution_of(call), call.text("status")
-    given = call.fields({"duration_ms": int, "error_message": str})
-    told = {"job_id": call.path("job"), "status": status, **given}
-    metadata = {**(execution.get("execution_metadata") or {}), "job": told}
-    call.plane.change(execution, {"execution_metadata": metadata})
-    return {"job_id": told["job_id"], "execution_id": execution["id"], "status": status}
+    """Note how a scheduled run ended, for its job. The execution has its own status.
+
+    The answer says `updated`, or `not_found` for a run that is not the job's.
+    """
+    given, pair = call.given(bodies.JobStatus), {"job_id": call.path("job"), "execution_id": call.path("execution")}
+    execution = call.plane.executions.get(call.organization_id, pair["execution_id"])
+    if execution is None or not call.plane.jobs.has_run(pair["job_id"], execution["id"]):
+        return {**pair, "status": "not_found"}
+    told = {"job_id": pair["job_id"], **given}
+    metadata = execution.get("execution_metadata") or {}
+    call.plane.change(execution, {"execution_metadata": {**metadata, "job": told}})
+    return {**pair, "status": "updated"}
 
 
 async def execute_dynamic(call: Call) -> Any:

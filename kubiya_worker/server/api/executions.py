@@ -9,6 +9,7 @@ from starlette.routing import Route
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
+from kubiya_worker.server.api import bodies
 from kubiya_worker.server.api.agents import AGENT, TEAM, resolved_environment, resolved_skills, store_of
 from kubiya_worker.server.http import ApiError, Call, fields_of, invalid, not_found, route
 from kubiya_worker.server.plane import workflow_of
@@ -17,15 +18,6 @@ from kubiya_worker.server.store.executions import Execution, summary
 from kubiya_worker.server.stream import stream
 from kubiya_worker.server.temporal import TemporalDown
 
-PATCH_FIELDS: Final[dict[str, type]] = {
-    "status": str,
-    "started_at": str,
-    "completed_at": str,
-    "response": str,
-    "error_message": str,
-    "usage": dict,
-    "execution_metadata": dict,
-}
 EVENT_FIELDS: Final[dict[str, type]] = {
     "event_id": str,
     "event_type": str,
@@ -77,7 +69,7 @@ async def delete(call: Call) -> Any:
 
 
 async def patch(call: Call) -> Any:
-    changes = call.fields(PATCH_FIELDS)
+    changes = call.given(bodies.ExecutionPatch)
     status = str(changes.get("status") or ex.RUNNING).lower()
     if status not in ex.STATUSES | {ex.TERMINATED}:
         raise invalid("status", f"unknown status {status!r}", "enum")
@@ -127,6 +119,8 @@ async def save_session(call: Call) -> Any:
     given = call.fields({"session_id": str, "user_id": str, "messages": list, "metadata": dict, "first": int})
     if "messages" not in given:
         raise invalid("messages", "Field required", "missing")
+    if problem := next(filter(None, map(bodies.check_message, given["messages"])), ""):
+        raise invalid("messages", problem)
     session = {
         "session_id": given.get("session_id") or execution_id,
         "execution_id": execution_id,
@@ -152,6 +146,8 @@ def _event(raw: Any) -> ev.Event:
     event = fields_of(raw, EVENT_FIELDS)
     if not event.get("event_type"):
         raise invalid("event_type", "Field required", "missing")
+    if "data" not in event:
+        raise invalid("data", "Field required", "missing")
     if "\n" in event["event_type"] or "\r" in event["event_type"]:
         raise invalid("event_type", "event_type is one line")
     return event

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from kubiya_worker import __version__
 from kubiya_worker.protocol import names
+from kubiya_worker.server.api import bodies
 from kubiya_worker.server.api.environments import name_of
 from kubiya_worker.server.api.queues import queue_of
 from kubiya_worker.server.http import ApiError, Call, invalid, not_found, route
@@ -22,19 +23,10 @@ FEATURES = (
     names.FEATURE_BATCH_GROUPS,
     names.FEATURE_BATCH_IF,
 )
-START_FIELDS = {"worker_sdk_version": str, "control_plane_url": str, "system_info": dict, "worker_id": str}
-BEAT_FIELDS = {
-    "status": str,
-    "tasks_processed": int,
-    "current_task_id": str,
-    "worker_metadata": dict,
-    "system_info": dict,
-    "logs": list,
-}
 
 
 async def start(call: Call) -> Any:
-    queue, plane, given = queue_of(call), call.plane, call.fields(START_FIELDS)
+    queue, plane, given = queue_of(call), call.plane, call.given(bodies.Start)
     if queue["status"] != "active":
         raise ApiError(400, f"The queue {queue['name']!r} is {queue['status']}, not active")
     asked = given.get("worker_id") or None
@@ -86,11 +78,11 @@ async def health(call: Call) -> Any:
 
 async def heartbeat(call: Call) -> Any:
     """204 also for a worker that is not known, as published: its next registration makes it known."""
-    call.plane.workers.beat(call.organization_id, call.path("worker"), call.fields(BEAT_FIELDS))
+    call.plane.workers.beat(call.organization_id, call.path("worker"), call.given(bodies.Beat))
 
 
 async def disconnect(call: Call) -> Any:
-    about = call.fields({"reason": str, "exit_code": int, "error_message": str})
+    about = call.given(bodies.Disconnect)
     if not call.plane.workers.disconnect(call.organization_id, call.path("worker"), about):
         raise not_found("Worker", call.path("worker"))
 

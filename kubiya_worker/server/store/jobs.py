@@ -82,6 +82,10 @@ class Jobs(Records):
         with self._db.transaction():
             self._db.execute(insert(R), row)
 
+    def has_run(self, job_id: str, execution_id: str) -> bool:
+        query = select(R.c.job_id).where(R.c.job_id == job_id, R.c.execution_id == execution_id)
+        return self._db.execute(query).first() is not None
+
     def runs(self, job_id: str, skip: int, limit: int) -> list[Object]:
         """Newest first."""
         query = select(E.c.id, E.c.execution_type, E.c.status, E.c.created_at, E.c.data, R.c.trigger_type)

@@ -160,14 +160,28 @@ def read(world: World, raw: bytes, entry: Entry) -> tuple[Object, Any]:
         body = _json(raw) if raw else {}
         return (body if isinstance(body, dict) else {}), None
     if not raw:
-        if entry.body_optional:
+        if entry.body_optional or (entry.path.startswith("/approvals/") and not world.holds("approvals.body-required")):
             return {}, entry.body()
         raise Refusal(422, [{"type": "missing", "loc": ["body"], "msg": "Field required", "input": None}])
     body = _json(raw)
     if entry.stored and world.holds("values.nul") and unstorable(body):
         raise broken("invalid byte sequence for encoding: a NUL or half a surrogate pair")
+    _mutate(world, entry, body)
     given = validated(world, entry.body, body)
     return (body if isinstance(body, dict) else {}), given
+
+
+def _mutate(world: World, entry: Entry, body: Any) -> None:
+    """What is let pass when a rule is off that the models keep."""
+    if not isinstance(body, dict) or entry.body is None:
+        return
+    if not world.holds("types.unknown-fields") and set(body) - set(entry.body.model_fields):
+        raise Refusal(422, [{"type": "extra_forbidden", "loc": ["body"], "msg": "Extra inputs are not permitted"}])
+    if not world.holds("batch.execution-id") and entry.path == "/analytics/batch":
+        for item in [*body.get("turns", []), *body.get("tool_calls", [])]:
+            item.setdefault("execution_id", body.get("execution_id"))
+    if not world.holds("execute.queue-required") and entry.path.endswith("/execute"):
+        body.setdefault("worker_queue_id", "")
 
 
 def validated(world: World, model: type[BaseModel], body: Any, where: tuple[str | int, ...] = ()) -> Any:
@@ -178,17 +192,17 @@ def validated(world: World, model: type[BaseModel], body: Any, where: tuple[str 
             {"type": one["type"], "loc": ["body", *where, *one["loc"]], "msg": one["msg"]}
             for one in error.errors(include_url=False, include_input=False, include_context=False)
         ]
+        if not isinstance(body, dict):
+            raise Refusal(422, problems) from error
         wanted = [one for one in problems if _counts(world, one, _at(body, one["loc"][1 + len(where) :]))]
-        if wanted or not isinstance(body, dict):
-            raise Refusal(422, wanted or problems) from error
+        if wanted:
+            raise Refusal(422, wanted) from error
         return model.model_construct(**{k: v for k, v in body.items() if k in model.model_fields})
 
 
 def _counts(world: World, problem: Object, value: Any) -> bool:
     if problem["type"] == "missing":
         return world.holds("types.required")
-    if problem["type"] == "extra_forbidden":
-        return not world.holds("types.unknown-fields")
     if problem["type"] == "int_from_float":
         return world.holds("types.fraction")
     if value is None:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 HISTORY: Final = 200  # messages
 SAME_TEXT: Final = 200  # characters
 SAME_TIME: Final = 5.0  # seconds
-QUERY: Final = 3.0  # seconds
 TOOL_DATA: Final = ("tool_name", "tool_input", "tool_output", "tool_error")
 FIELDS: Final = [
     "role",
@@ -157,7 +156,7 @@ class _Stream:
 
     async def _query(self) -> Object | None:
         try:
-            async with asyncio.timeout(QUERY):
+            async with asyncio.timeout(self.world.query_time):
                 told = await (await self._handle()).query("get_state")
         except (TimeoutError, RPCError, RuntimeError, WorkflowQueryFailedError, WorkflowQueryRejectedError):
             return None

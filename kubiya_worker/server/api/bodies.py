@@ -1,0 +1,198 @@
+"""The bodies of a worker's writes, as PROTOCOL A.11 types them. A wrong type is refused with 422, as published."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from kubiya_worker.server.store.definitions import LONGEST_TIMEOUT
+
+Json = dict[str, Any]
+NAME = 255  # characters of a tool's name
+RISK = 50  # characters
+
+
+def _time(text: str) -> str:
+    datetime.fromisoformat(text)  # ValueError says what is wrong with it
+    return text
+
+
+Time = Annotated[str, AfterValidator(_time)]
+
+
+class SystemInfo(BaseModel):
+    """Fields that are not named here are kept as they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    hostname: str | None = None
+    platform: str | None = None
+    os_name: str | None = None
+    os_version: str | None = None
+    python_version: str | None = None
+    cli_version: str | None = None
+    sdk_version: str | None = None
+    pid: int | None = None
+    cwd: str | None = None
+    supported_runtimes: list[str] | None = None
+    llm_gateway_url: str | None = None
+    docker_available: bool | None = None
+    docker_version: str | None = None
+    cpu_count: int | None = None
+    cpu_percent: float | None = None
+    memory_total: int | None = None
+    memory_used: int | None = None
+    memory_percent: float | None = None
+    disk_total: int | None = None
+    disk_used: int | None = None
+    disk_percent: float | None = None
+    uptime_seconds: float | None = None
+
+
+class Start(BaseModel):
+    """`worker_id` is ours: the id that the worker asks for."""
+
+    worker_sdk_version: str | None = None
+    control_plane_url: str | None = None
+    system_info: SystemInfo | None = None
+    worker_id: str | None = None
+
+
+class Beat(BaseModel):
+    status: str = "active"
+    tasks_processed: int = 0
+    current_task_id: str | None = None
+    worker_metadata: Json = {}
+    system_info: SystemInfo | None = None
+    logs: list[str] | None = None
+
+
+class Disconnect(BaseModel):
+    reason: str | None = None
+    exit_code: int | None = None
+    error_message: str | None = None
+
+
+class ExecutionPatch(BaseModel):
+    """Null leaves a field as it is."""
+
+    status: str | None = None
+    started_at: Time | None = None
+    completed_at: Time | None = None
+    response: str | None = None
+    error_message: str | None = None
+    usage: Json | None = None
+    execution_metadata: Json | None = None
+
+
+class Turn(BaseModel):
+    """A field with a default does not take null."""
+
+    execution_id: str
+    turn_number: int
+    model: str
+    started_at: Time
+    turn_id: str | None = None
+    model_provider: str | None = None
+    completed_at: Time | None = None
+    finish_reason: str | None = None
+    response_preview: str | None = None
+    error_message: str | None = None
+    duration_ms: int | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_creation_tokens: int = 0
+    total_tokens: int = 0
+    tools_called_count: int = 0
+    input_cost: float = 0
+    output_cost: float = 0
+    cache_read_cost: float = 0
+    cache_creation_cost: float = 0
+    total_cost: float = 0
+    runtime_minutes: float = 0
+    aem_value: float = 0
+    aem_cost: float = 0
+    model_weight: float = 1
+    tool_calls_weight: float = 1
+    tools_called_names: list[str] = []
+    metrics: Json = {}
+
+
+class ToolCall(BaseModel):
+    execution_id: str
+    tool_name: str
+    started_at: Time
+    turn_id: str | None = None
+    tool_use_id: str | None = None
+    completed_at: Time | None = None
+    error_message: str | None = None
+    error_type: str | None = None
+    duration_ms: int | None = None
+    tool_output_size: int | None = None
+    tool_input: Json | None = None
+    tool_output: str | None = None
+    success: bool = True
+    metadata: Json = {}
+
+
+class Batch(BaseModel):
+    """Each item names its execution, though the batch does too."""
+
+    execution_id: str
+    turns: list[Turn] = []
+    tool_calls: list[ToolCall] = []
+    tasks: list[Json] = []
+
+
+def check_message(message: Any) -> str:
+    """Return what is wrong with a session's message; empty when nothing is.
+
+    An assistant's content is text: of anything else the published server stores nothing.
+    """
+    if not isinstance(message, dict):
+        return "Each message is an object"
+    if message.get("role") == "assistant" and not isinstance(message.get("content"), str):
+        return "The content of an assistant's message is text"
+    return ""
+
+
+class Approval(BaseModel):
+    """`id`, `tool_execution_id`, `arguments_hash`, `reason` and the requester's fields are ours."""
+
+    execution_id: str
+    tool_name: Annotated[str, Field(max_length=NAME)]
+    rule_id: str | None = None
+    tool_args: Json | None = None
+    risk_level: Annotated[str, Field(max_length=RISK)] | None = None
+    enforcement_context: Json | None = None
+    approver_emails: list[str] | None = None
+    timeout_minutes: Annotated[int, Field(ge=1, le=LONGEST_TIMEOUT)] = 1440
+    id: str | None = None
+    tool_execution_id: str | None = None
+    arguments_hash: str | None = None
+    reason: str | None = None
+    requester_email: str | None = None
+    requester_id: str | None = None
+
+
+class JobExecution(BaseModel):
+    """`worker_queue_id` is ours: the queue on which the run takes place."""
+
+    execution_id: str
+    organization_id: str
+    entity_type: Literal["agent", "team"]
+    prompt: str
+    trigger_type: str
+    trigger_metadata: Json
+    job_id: str | None = None
+    entity_id: str | None = None
+    worker_queue_id: str | None = None
+
+
+class JobStatus(BaseModel):
+    status: str
+    duration_ms: int | None = None
+    error_message: str | None = None

@@ -1,0 +1,19 @@
+"""One contract for every control plane: the local one, and the double of the published one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contract.checks import CHECKS
+from tests.contract.planes import Tried
+from tests.support.published_plane.rules import RULES
+
+
+def test_each_rule_has_a_check() -> None:
+    assert set(CHECKS) == set(RULES)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", ["published", "ours"])
+def test_control_plane_keeps(planes: dict[str, Tried], name: str, rule: str) -> None:
+    CHECKS[rule](planes[name])
