@@ -20,7 +20,7 @@ def planes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Tried
         program = [sys.executable, "-m", "tests.support.scripted_workflows", "--address", stack.temporal_address]
         stack.start([*program, *queues]).expect("scripted.ready")
         world = double.world
-        world.judge_delay, world.look, world.row_look, world.query_time, world.longest = 0.0, 0.05, 0.05, 0.3, 1.5
+        world.judge_delay, world.look, world.row_look, world.query_time = 0.0, 0.05, 0.05, 1.0
         yield {
             "ours": Tried("ours", stack.url, stack.key, ours, stack.temporal_address),
             "published": Tried("published", double.url, double.key, double.queue_id, stack.temporal_address, world),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.contract.checks import CHECKS
-from tests.contract.planes import Tried
+from tests.contract.planes import SHORT, Tried
 from tests.support.published_plane.rules import RULES
 
 
@@ -13,7 +13,7 @@ from tests.support.published_plane.rules import RULES
 def test_check_fails_without_its_rule(planes: dict[str, Tried], rule: str) -> None:
     plane = planes["published"]
     assert plane.world is not None
-    plane.world.broken = {rule}
+    plane.world.broken, plane.world.longest = {rule}, SHORT
     try:
         with pytest.raises((AssertionError, KeyError, ValueError, IndexError)):
             CHECKS[rule](plane)

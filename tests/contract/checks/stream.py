@@ -89,6 +89,7 @@ def end_of_the_history(plane: Tried) -> None:
 
 @checks("stream.chunks-replayed")
 def chunks(plane: Tried) -> None:
+    plane.short()
     execution_id = plane.run()
     key = f"{execution_id}_assistant_1"
     plane.event(execution_id, "message_chunk", role="assistant", content="All is well.", message_id=key, is_chunk=True)
@@ -103,6 +104,7 @@ def chunks(plane: Tried) -> None:
 
 @checks("stream.message-once")
 def live_messages(plane: Tried) -> None:
+    plane.short()
     execution_id = plane.run()
     key = f"{execution_id}_assistant_1"
     plane.say_as_worker(execution_id, said("assistant", "All is well.", key))
@@ -113,6 +115,7 @@ def live_messages(plane: Tried) -> None:
 
 @checks("stream.cap")
 def cap(plane: Tried) -> None:
+    plane.short()
     if plane.world is None:
         return  # ours gives all, tests/integration/server has that
     execution_id = plane.run()
@@ -129,6 +132,7 @@ def cap(plane: Tried) -> None:
 
 @checks("stream.state-messages")
 def messages_of_the_state(plane: Tried) -> None:
+    plane.short()
     user = said("user", "q", "m1")
     execution_id = plane.run({"state": {"messages": []}})
     if not plane.published:
@@ -177,6 +181,7 @@ def failed(plane: Tried) -> None:
 
 @checks("stream.cancelled")
 def cancelled(plane: Tried) -> None:
+    plane.short()
     execution_id = plane.run()
     plane.call("PATCH", f"/executions/{execution_id}", {"status": "running"})
     assert plane.call("POST", f"/executions/{execution_id}/cancel")["success"] is True

@@ -95,7 +95,7 @@ def body_of(path: str, things: dict[str, str]) -> dict[str, Any]:
         "prompt": "p",
         "message": "m",
         "reason": "r",
-        "status": "active" if path.endswith("{queue}") else "running",
+        "status": "active" if path.endswith(("{queue}", "/teams")) else "running",
         "tool_name": "shell",
         "scope_type": "all",
         "entity_type": "agent",
@@ -109,6 +109,12 @@ def body_of(path: str, things: dict[str, str]) -> dict[str, Any]:
         "messages": [],
         "event_type": "message",
         "events": [{"event_type": "message", "data": {}}],
+        "data": {},
+        "turn_number": 1,
+        "model": "demo",
+        "started_at": "2026-11-28T12:00:00Z",
+        "organization_id": "other",
+        "trigger_metadata": {},
     }
 
 
@@ -141,6 +147,8 @@ def test_no_route_shows_or_changes_another_organizations_things(plane: ControlPl
         bare = path.removeprefix("/api/v1")
         if bare == "/executions/batch/terminate":
             assert answer.json()["terminated"] == 0
+        elif bare == "/executions/{execution}/job/{job}/status":
+            assert (answer.status_code, answer.json()["status"]) == (202, "not_found")  # as published
         elif bare == "/workers/{worker}/heartbeat":
             assert answer.status_code == 204  # always, as published; the snapshot says that nothing was taken
         elif bare == "/jobs/webhook/{path}":

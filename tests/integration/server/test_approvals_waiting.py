@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import uuid
 
 from tests.support.control_plane import ControlPlane
@@ -16,9 +18,16 @@ def _execution(plane: ControlPlane, queue: str) -> str:
     return plane.execute(worker_queue_id=queue)
 
 
-def _ask(plane: ControlPlane, execution: str, minutes: float = 60) -> str:
+def _ask(plane: ControlPlane, execution: str, minutes: int = 60) -> str:
     body = {"tool_name": "shell", "execution_id": execution, "timeout_minutes": minutes}
     return str(plane.call("POST", "/approvals", body, 201)["id"])
+
+
+def _let_expire(plane: ControlPlane, approval: str) -> None:
+    """Put the end of its time into the past: a minute is the shortest that can be asked for."""
+    past = "json_set(data, '$.expires_at', '2020-01-01T00:00:00+00:00')"
+    with contextlib.closing(sqlite3.connect(plane.database, timeout=30)) as database, database:
+        database.execute(f"update approvals set data = {past} where id = ?", [approval])
 
 
 def _waiting(plane: ControlPlane, queue: str) -> int:
@@ -47,5 +56,7 @@ def test_each_way_in_which_a_request_ends_ends_the_waiting(plane: ControlPlane) 
 
 def test_one_that_nobody_answered_in_time_does_not_wait(plane: ControlPlane) -> None:
     queue = _queue(plane)
-    _ask(plane, _execution(plane, queue), minutes=1e-9)
+    approval = _ask(plane, _execution(plane, queue), minutes=1)
+    assert _waiting(plane, queue) == 1
+    _let_expire(plane, approval)
     assert _waiting(plane, queue) == 0

@@ -15,6 +15,8 @@ from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import names
 from tests.support.control_plane import ControlPlane
 
+TURN = {"turn_number": 1, "model": "demo", "started_at": "2026-11-28T12:00:00Z"}
+
 
 def patch(path: str, optional: bool = False, **body: Any) -> dict[str, Any]:
     return {"method": "PATCH", "path": path, "body": body, "optional": optional}
@@ -34,7 +36,7 @@ def test_writes_are_made_in_their_order(plane: ControlPlane) -> None:
     execution = plane.execute()
     path = f"/executions/{execution}"
     before = log_of(plane, execution)
-    turn = {"execution_id": execution, "turn_id": "t1", "finish_reason": "stop"}
+    turn = {"execution_id": execution, "turn_id": "t1", "finish_reason": "stop", **TURN}
     requests = [
         patch(path, status="running"),
         events(execution, "a", "b"),
@@ -89,7 +91,7 @@ def test_a_batch_has_an_end(plane: ControlPlane) -> None:
 
 def test_an_entry_can_depend_on_what_the_turn_came_to(plane: ControlPlane) -> None:
     execution = plane.execute()
-    turn = {"method": "POST", "path": "/analytics/turns", "body": {"execution_id": execution, "turn_id": "t1"}}
+    turn = {"method": "POST", "path": "/analytics/turns", "body": {"execution_id": execution, "turn_id": "t1", **TURN}}
     ended = [
         {
             "method": "PATCH",
