@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from kubiya_worker.tools import allowed_options, reach
+from kubiya_worker.tools import allowed_options, git_rules, reach
 from kubiya_worker.tools.command import Refused
 from kubiya_worker.tools.hazards import hazard
 
@@ -88,7 +88,7 @@ class Allowance:
         for name in names:
             reason = hazard(name, argv[1:])
             if not reason and name == "git":
-                outside = allowed_options.git_places(argv[1:], cwd, (cwd, *self.roots))
+                outside = git_rules.outside(str(path), argv[1:], cwd, (cwd, *self.roots))
                 reason = f"git is not run with {outside}" if outside else None
             if reason:
                 raise Refused(f"The arguments are not allowed: {reason}")

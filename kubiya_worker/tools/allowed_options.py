@@ -1,15 +1,13 @@
-"""Programs of which only known options are let through: tar, ssh, curl, git; and the variables that `env` may set.
+"""Programs of which only known options are let through: tar, ssh, curl; and the variables that `env` may set.
 
 A list of what is dangerous ages with each new version of a program. Here what is not known is refused, by its name.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 Arguments = Sequence[str]
@@ -153,59 +151,6 @@ def _curl_addresses(arguments: Arguments) -> Iterator[str]:
             index += at == len(letters) and at > 0
         else:
             yield argument
-
-
-def git_places(arguments: Arguments, cwd: Path, roots: Sequence[Path]) -> str | None:
-    """Return what leads git out of `roots`, or into a repository that lies inside another one as plain files.
-
-    Such a repository comes with a clone, its configuration too, and that names programs which git runs.
-    """
-    folder = cwd
-    index = 0
-    while index + 1 < len(arguments) and arguments[index].startswith("-"):
-        if arguments[index] == "-C":
-            index += 1
-            folder = folder / arguments[index]
-        index += 1
-    if not _inside(folder, roots):
-        return f"the folder {folder}, which is outside of the workspace"
-    bare = _bare(Path(os.path.realpath(folder)))
-    if bare is not None:
-        return f"the bare repository {bare}, whose configuration could name programs"
-    for argument in arguments[index:]:
-        for part in _git_paths(argument):
-            if part != "/dev/null" and not _inside(folder / part, roots):
-                return f"{part[:80]}, which is outside of the workspace"
-    return None
-
-
-def _git_paths(argument: str) -> Iterator[str]:
-    """Yield what an argument may name in the file system; addresses of other hosts are none."""
-    values = [argument.partition("=")[2]] if argument.startswith("--") else [argument, argument[2:]]
-    for value in values:
-        if value.lower().startswith("file:"):
-            yield "/" + value.partition(":")[2].lstrip("/").removeprefix("localhost/")
-        elif re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|[^/:]+@?[^/:]*:(?!/)", value):
-            continue  # https://…, git@host:path, HEAD:file
-        elif value.startswith(("/", "~")) or ".." in value.split("/"):
-            yield str(Path(value).expanduser())
-        elif value and not value.startswith("-"):
-            yield value  # relative, through a link perhaps
-
-
-def _inside(path: Path, roots: Sequence[Path]) -> bool:
-    real = Path(os.path.realpath(path))
-    return any(real.is_relative_to(os.path.realpath(root)) for root in roots)
-
-
-def _bare(folder: Path) -> Path | None:
-    """Return the bare repository that git would take for its own from this folder; None for an ordinary one."""
-    for place in (folder, *folder.parents):
-        if (place / ".git").exists():
-            return None
-        if all((place / name).exists() for name in ("HEAD", "objects", "refs")):
-            return place
-    return None
 
 
 def _unabbreviated(arguments: Arguments, known: Known) -> list[str]:

@@ -57,3 +57,17 @@ def test_the_allow_list_holds(case: dict[str, Any], places: dict[str, str]) -> N
     assert not any(path.name == "PWN" for path in Path(places["ws"]).parent.rglob("*"))
     left = {path.name for path in Path(places["outside"]).iterdir()} - {"src"}
     assert not left, (case["why"], left)
+
+
+@pytest.mark.parametrize(
+    "setting", ["core.fsmonitor", "diff.external", "core.sshCommand", "filter.x.clean", "include.path"]
+)
+def test_a_repository_whose_configuration_names_programs_is_refused(setting: str, places: dict[str, str]) -> None:
+    """It can come out of an archive, whole; the file tools do not write into `.git`."""
+    workspace = Path(places["ws"])
+    subprocess.run(["git", "config", setting, "touch PWN"], cwd=workspace, check=True)
+    skill = {"name": "ops", "type": "shell", "configuration": {"allowed_commands": ["git"]}}
+    tool = build_toolset([skill], workspace=workspace).get("shell")
+    assert tool is not None
+    result = asyncio.run(tool.run({"command": "git status"}, ToolContext("e", "t", workspace)))
+    assert result.metadata.get("refused") and setting.lower() in result.output.lower()
