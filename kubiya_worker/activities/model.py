@@ -12,14 +12,15 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from kubiya_worker.activities import pictures
 from kubiya_worker.activities.cache_watch import TEXT as UNREAD
 from kubiya_worker.activities.cache_watch import CacheWatch
 from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.history import context_of, conversation_of
-from kubiya_worker.activities.runtime import Runtime
+from kubiya_worker.activities.runtime import Runtime, workspace_of
 from kubiya_worker.activities.shown import Shown, kept_thought
 from kubiya_worker.errors import WorkerError
-from kubiya_worker.models import caching
+from kubiya_worker.models import caching, vision
 from kubiya_worker.models.base import Delta, ModelError, ModelReply, ModelRequest
 from kubiya_worker.protocol import calls, compaction, names
 from kubiya_worker.protocol import events as ev
@@ -95,10 +96,14 @@ class ModelActivities:
         runtime = self._runtime
         conversation = await conversation_of(runtime, call)
         model = runtime.models.select(context.model_id)
+        messages = compaction.for_model(conversation)
+        if pictures.any_images(messages) and vision.takes_images(context.model_id, context.model_config):
+            workspace = workspace_of(runtime, call.execution_id, context)
+            messages = await asyncio.to_thread(pictures.with_images, messages, workspace)
         request = ModelRequest(
             model_id=context.model_id,
             system_prompt=context.system_prompt,
-            messages=compaction.for_model(conversation),
+            messages=messages,
             tools=[ToolSpec.parse(tool) for tool in context.tools],
             settings=context.model_config,
             metadata=self.trace(call.execution_id, context),

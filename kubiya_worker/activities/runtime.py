@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -112,3 +113,11 @@ class Runtime:
         """Drop what is kept of an execution that is over."""
         for kept in (self.transcripts, self.contexts, self.toolsets, self.environments, self.servers, self.redactors):
             kept.forget(execution_id)
+
+
+def workspace_of(runtime: Runtime, execution_id: str, context: Context) -> Path:
+    """Return an execution's folder: the agent's `cwd`, or one below the worker's root; a team shares one."""
+    if context.workspace:
+        return Path(context.workspace).expanduser()
+    execution_id = context.member.stream if context.member else execution_id
+    return runtime.workspace_root / re.sub(r"[^A-Za-z0-9._-]", "_", execution_id)[:200]

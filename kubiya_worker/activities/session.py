@@ -12,8 +12,8 @@ from temporalio.exceptions import ApplicationError
 
 from kubiya_worker.activities.definition import context_for, load
 from kubiya_worker.activities.keeping import from_session, session_writes
-from kubiya_worker.activities.runtime import Runtime
-from kubiya_worker.activities.tool import tool_environment, workspace_of
+from kubiya_worker.activities.runtime import Runtime, workspace_of
+from kubiya_worker.activities.tool import tool_environment
 from kubiya_worker.control_plane import writes
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.spool import Spool

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from temporalio import activity
@@ -15,7 +13,7 @@ from kubiya_worker.activities.delegation import Asking, communication
 from kubiya_worker.activities.history import context_of, message_of
 from kubiya_worker.activities.model import heartbeats
 from kubiya_worker.activities.ruling import Ruling, rule
-from kubiya_worker.activities.runtime import Runtime
+from kubiya_worker.activities.runtime import Runtime, workspace_of
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol import calls, names, taint, team
@@ -29,14 +27,6 @@ from kubiya_worker.tools.redact import AT_WORK, Redactor
 from kubiya_worker.tools.toolset import assemble
 
 EVENT_OUTPUT: Final = 10_000  # characters of a tool's output in its event; the conversation has all of it
-
-
-def workspace_of(runtime: Runtime, execution_id: str, context: calls.Context) -> Path:
-    """The folder that an execution works in: the agent's `cwd`, or one below the worker's root; a team shares one."""
-    if context.workspace:
-        return Path(context.workspace).expanduser()
-    execution_id = context.member.stream if context.member else execution_id
-    return runtime.workspace_root / re.sub(r"[^A-Za-z0-9._-]", "_", execution_id)[:200]
 
 
 def tool_environment(environment: Mapping[str, Any]) -> dict[str, str]:

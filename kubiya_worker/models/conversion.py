@@ -27,7 +27,7 @@ NO_RESULT: Final = "(no result: this call was not finished)"
 _NUMBERS: Final = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 _COUNTS: Final = ("max_tokens", "seed")
 _EFFORTS: Final = ("minimal", "low", "medium", "high", "xhigh", "max")
-_ELSEWHERE: Final = ("timeout", "caching", "compatibility")  # session.py keeps the first, adaptation.py the others
+_ELSEWHERE: Final = ("timeout", "caching", "compatibility", "vision")  # session.py, adaptation.py, vision.py keep them
 _FINISH: Final = {"tool_call": base.TOOL_CALLS}
 
 
@@ -79,9 +79,10 @@ def to_messages(system_prompt: str, messages: Sequence[Message]) -> list[pai.Mod
 def _request_part(message: Message) -> pai.ModelRequestPart:
     content = str(message.get("content") or "")
     if message["role"] == "tool":
+        images = [pai.BinaryContent(data=data, media_type=kind) for kind, data in message.get("image_data") or ()]
         return pai.ToolReturnPart(
             tool_name=str(message.get("tool_name") or "tool"),
-            content=content,
+            content=[content, *images] if images else content,
             tool_call_id=str(message["tool_call_id"]),
         )
     if message["role"] == "system":

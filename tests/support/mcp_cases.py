@@ -48,6 +48,7 @@ class Case:
     times: int = 1
     cancel: int = 0
     body: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)  # of the agent
 
 
 @dataclass
@@ -143,7 +144,7 @@ class Runner:
         log = self.folder / f"{case.id.strip('/').replace('/', '_').replace('=', '-')}.log"
         servers = json.loads(json.dumps(case.servers).replace("{log}", str(log)).replace("{http}", self.url))
         environment = {"mcp_servers": servers, "env_vars": case.variables}
-        agent = self.stack.agent(case.id, model_id=MODEL + case.id, execution_environment=environment)
+        agent = self.stack.agent(case.id, model_id=MODEL + case.id, execution_environment=environment, **case.settings)
         ran, began = Ran(), time.monotonic()
         for _ in range(case.times):
             execution = self.stack.execute("Do the work.", agent=agent, **case.body)

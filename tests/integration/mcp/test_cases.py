@@ -319,6 +319,13 @@ def image(ran: Ran) -> None:
     assert base64.b64encode(b"\x89PNG").decode()[:6] not in ran.results[0], "no base64 in the text"
 
 
+@case("image-seen", one("image"), call("screenshot"), settings={"llm_config": {"vision": True}})
+def image_for_a_model_that_takes_some(ran: Ran) -> None:
+    image(ran)
+    sent = [json.dumps(request["messages"]) for request in ran.requests]
+    assert "data:image/png;base64,iVBORw0KGgo" in sent[1] and "data:image/png" not in json.dumps(ran.messages)
+
+
 @case("link", one("link"), call("attachments"))
 def link(ran: Ran) -> None:
     for part in ("incident-report.pdf", "application/pdf", "https://files.test/9f2c"):

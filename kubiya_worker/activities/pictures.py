@@ -1,0 +1,47 @@
+"""Images of tool results, put back into the conversation for the length of one model call.
+
+An image is too large for a history. A tool message names files of the execution's workspace (`images`), and its text
+says that there are some; a model that takes images gets the latest of them. One that is gone, or on another host, is
+not missed: the text is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from kubiya_worker.protocol import messages as m
+from kubiya_worker.tools import results
+
+MOST: Final = 8  # images in one request, the latest ones
+BYTES: Final = 3_750_000  # of one image: 5 MB in base64, the least that a provider takes
+ALL_BYTES: Final = 12_000_000  # of all images in a request
+DATA: Final = "image_data"  # of a message, for the model layer alone: [(media type, bytes)]
+
+
+def with_images(messages: Sequence[m.Message], workspace: Path) -> list[m.Message]:
+    """Return the conversation with the latest images in it. Reads files: not for the event loop."""
+    shown: list[m.Message] = []
+    left, room = MOST, ALL_BYTES
+    for message in reversed(messages):
+        found: list[tuple[str, bytes]] = []
+        for image in _named(message):
+            data = results.read(workspace, image["path"], min(BYTES, room)) if left > 0 else None
+            if data:
+                found.append((image["type"], data))
+                left, room = left - 1, room - len(data)
+        shown.append({**message, DATA: found} if found else message)
+    return shown[::-1]
+
+
+def any_images(messages: Sequence[m.Message]) -> bool:
+    """Return True when some message names images."""
+    return any("images" in message for message in messages)
+
+
+def _named(message: m.Message) -> list[dict[str, str]]:
+    named: Any = message.get("images")
+    listed = named if isinstance(named, list) and message.get("role") == "tool" else []
+    found = [image for image in listed if isinstance(image, dict) and isinstance(image.get("path"), str)]
+    return [image for image in found if image.get("type") in m.IMAGE_TYPES]

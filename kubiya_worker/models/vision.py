@@ -1,0 +1,31 @@
+"""Which models take images. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+SETTING: Final = "vision"  # of an agent's llm_config: true or false; absent: what is known of the model
+
+# Families whose models take images, from their providers' pages; matched within the id's last part. What is not here
+# is not sent any: an endpoint refuses the whole request for an image that its model does not take.
+_FAMILIES: Final = re.compile(
+    r"claude-(?:3|[a-z]+-[4-9]|[4-9])|claude-(?:opus|sonnet|haiku|fable)"
+    r"|gpt-4o|gpt-4\.1|gpt-4-turbo|gpt-4\.5|gpt-[5-9]|chatgpt-4o|(?:^|[^a-z0-9])o[1345](?:-pro)?(?:$|[^a-z])"
+    r"|gemini|gemma-?3|llama-?3\.2-(?:11|90)b|llama-?4|pixtral|mistral-(?:small-3|medium-3|large-3)|llava|bakllava|moondream"
+    r"|qwen[0-9.]*-?(?:vl|omni)|internvl|minicpm-v|phi-?(?:3(?:\.5)?-vision|4-multimodal)|grok-(?:2-vision|[4-9])"
+    r"|nova-(?:lite|pro|premier)|(?:^|[-_/.])vl(?:$|[-_/.:])|vision"
+)
+_NOT: Final = re.compile(
+    r"o1-mini|o1-preview|o3-mini|claude-3-5-haiku|gpt-[5-9][a-z.0-9-]*-codex-spark|embed|whisper|tts"
+)
+
+
+def takes_images(model_id: str, settings: Mapping[str, Any]) -> bool:
+    """Return True when an image may be sent to the model."""
+    told = settings.get(SETTING)
+    if isinstance(told, bool):
+        return told
+    name = model_id.lower()
+    return bool(_FAMILIES.search(name)) and not _NOT.search(name)
