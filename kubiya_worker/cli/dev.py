@@ -5,31 +5,44 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import click
 
-from kubiya_worker.cli.terminal import Paint
+from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.errors import UsageError
 from kubiya_worker.launch.stack import NAMES, Facts, Options, Stack
 from kubiya_worker.launch.state import default_folder
 from kubiya_worker.launch.temporal_server import ORIGINS
+from kubiya_worker.models import listing
+from kubiya_worker.models.choice import split
+from kubiya_worker.models.connection import GATEWAY
+from kubiya_worker.protocol.names import DEMO_MODEL
 from kubiya_worker.settings.kinds import queue_id as parse_queue
 
 PORT = click.IntRange(0, 65535)
+ENDPOINTS = (
+    *("LITELLM_API_BASE", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_API_KEY_FILE"),
+    *("KUBIYA_ENABLE_LOCAL_PROXY", "KUBIYA_MODEL_OVERRIDE", "KUBIYA_MODEL"),
+)
 
 
 class Screen:
     """What a person reads: on stderr what happens, on stdout what there is; one line when ready with `as_json`."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, local: Callable[[], Sequence[listing.Answer]] = tuple) -> None:
+        """`local` gives the model servers of this host; it is asked once, when all is ready."""
         self._json = as_json
+        self._local = local
         self._paint = Paint.for_stream(sys.stdout)
         self._stopping = False
 
     def ready(self, facts: Facts) -> None:
         if self._json:
-            shown = {
+            shown: dict[str, Any] = {
                 "event": "ready",
                 "control_plane_url": facts.control_plane_url,
                 "temporal_address": facts.temporal_address,
@@ -40,6 +53,8 @@ class Screen:
                 "pid": facts.pid,
                 "seconds": round(facts.seconds, 2),
             }
+            if servers := self._local():
+                shown["local_models"] = {a.endpoint.url: [listed.name for listed in a.models] for a in servers}
             print(json.dumps(shown), flush=True)
             return
         # The key in the address signs the browser in. Only a person's terminal gets it: output that is kept must not.
@@ -53,8 +68,13 @@ class Screen:
             *([("payloads", f"encrypted; its page reads them while `{_codec(facts)}` runs")] if _codec(facts) else []),
             ("logs", f"{str(facts.logs).replace(home + '/', '~/', 1)}/"),
         ]
+        servers = self._local()
+        rows += [("local models", one_line(listing.told(server), 160)) for server in servers]
         for name, value in rows:
             print(f"  {self._paint.dim(f'{name:14}')}{value}")
+        if servers:
+            model = one_line(servers[0].models[0].name, 60)
+            print(self._paint.dim(f"  Agents use the demo model. With a local one: kubiya dev --model {model}"))
         print(self._paint.bold(f"ready in {facts.seconds:.1f} s: a worker polls the queue {facts.queue!r}"))
         print("In another terminal:")
         print(f"  . {env_file}")
@@ -95,7 +115,7 @@ def _codec(facts: Facts) -> str:
 @click.option("--temporal-namespace", default="default", show_default=True, help="Its namespace.")
 @click.option("--ephemeral", is_flag=True, help="Keep no data: Temporal in memory, a fresh control plane.")
 @click.option("--queue-id", default="default", show_default=True, help="The worker's queue, by id or name.")
-@click.option("--model", help="Model of the sample agent and of this worker, such as demo or gpt-5-mini.")
+@click.option("--model", help="Model of the sample agent and of this worker, such as demo, or one of a local server.")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Default: ~/.kubiya/dev (or KUBIYA_DEV_DIR).")
 @click.option("--json", "as_json", is_flag=True, help="When ready, print one line of JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the logs of all three.")
@@ -132,4 +152,26 @@ def dev(
         model=model,
         follow=verbose,
     )
-    return Stack(options, Screen(as_json=as_json)).run()
+    environ = dict(os.environ)
+    served = is_configured(environ)
+    if model and not served:
+        environ |= local_endpoint(model)
+    offered = ThreadPoolExecutor(1, "local-models").submit(listing.local_servers) if not model and not served else None
+    screen = Screen(as_json=as_json, local=offered.result if offered else tuple)
+    return Stack(options, screen, environ).run()
+
+
+def is_configured(environ: Mapping[str, str]) -> bool:
+    """Tell whether the environment says where models are: then nothing is looked for."""
+    return any(environ.get(name, "").strip() for name in ENDPOINTS)
+
+
+def local_endpoint(model: str) -> dict[str, str]:
+    """Return the variables with which the worker uses the local server that has `model`; empty where none has it."""
+    if model == DEMO_MODEL or split(model)[0] != GATEWAY:
+        return {}
+    place = listing.first_with(model, listing.local_servers())
+    if place is None:
+        return {}
+    print(f"kubiya dev: {one_line(model, 60)} is served by {place.label} at {place.url}", file=sys.stderr, flush=True)
+    return {"OPENAI_BASE_URL": place.url}

@@ -58,4 +58,5 @@ def _show(result: Result, paint: Paint) -> None:
     message = one_line(result.finding.message, 160)
     print(f"{marks[result.finding.status]} {result.check.name:13} {message}  {milliseconds}", flush=True)
     if result.finding.remedy:
-        print(f"{'':16}{paint.bold('mend:')} {one_line(result.finding.remedy, 160)}", flush=True)
+        word = "mend:" if result.finding.status in (FAIL, WARN) else "try:"
+        print(f"{'':16}{paint.bold(word)} {one_line(result.finding.remedy, 160)}", flush=True)

@@ -27,6 +27,7 @@ COMMANDS = {
     "exec": ("kubiya_worker.cli.exec:exec_", "Run an agent or a team on a task and watch it."),
     "approvals": ("kubiya_worker.cli.approvals:approvals", "List and answer requests for approval."),
     "jobs": ("kubiya_worker.cli.jobs:jobs", "List, make and start jobs."),
+    "models": ("kubiya_worker.cli.models:models", "List models, and try what one can do."),
     "config": ("kubiya_worker.cli.config:config", "Show, explain and check the settings."),
     "doctor": ("kubiya_worker.cli.doctor:doctor", "Examine this host and its connections, and say what mends them."),
     "server": ("kubiya_worker.cli.server:server", "Run the local control plane alone."),

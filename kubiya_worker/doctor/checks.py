@@ -7,15 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kubiya_worker.doctor import host, network
-from kubiya_worker.doctor.check import PASS, WARN, Check, Finding
+from kubiya_worker.doctor.check import PASS, SKIP, WARN, Check, Finding
 from kubiya_worker.doctor.temporal import Probe
 from kubiya_worker.errors import WorkerError
+from kubiya_worker.models import listing
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.process.assembly import endpoint_of, routes_of
 from kubiya_worker.settings import Settings, foreign
 from kubiya_worker.settings.sources import misspelt
 
 HOST, NETWORK, CONTROL_PLANE, TEMPORAL, MODEL = "host", "network", "control plane", "Temporal", "model"
+
+
+def local_models() -> Finding:
+    """Say which model servers run on this host: models that need no account."""
+    found = listing.local_servers()
+    if not found:
+        return Finding(SKIP, f"no model server on the usual ports of {', '.join(listing.PORTS)}")
+    first = found[0].models[0].name
+    return Finding(PASS, "; ".join(map(listing.told, found)), f"To use one: kubiya dev --model {first}")
 
 
 def checks(
@@ -82,6 +92,7 @@ def checks(
         Check("registration", CONTROL_PLANE, probe.register, ("queue",)),
         Check("poll", TEMPORAL, probe.temporal, ("registration",)),
         Check("endpoint", MODEL, look_at_model, ("registration",)),
+        Check("local models", MODEL, local_models),
     ]
     if settings.enforce_enabled:
         of_network.append(Check("policy service", NETWORK, functools.partial(network.policy_service, settings)))

@@ -203,7 +203,8 @@ def policy_service(settings: Settings) -> Finding:
 def model(url: str, token: str) -> Finding:
     """The model list of the OpenAI-compatible endpoint: reachable, and the key is taken."""
     if not url:
-        return Finding(WARN, "no model endpoint: only the offline demo model works", "export OPENAI_API_KEY=…")
+        remedy = "export OPENAI_API_KEY=…, or start a local server, such as `ollama serve`"
+        return Finding(WARN, "no model endpoint: only the offline demo model works", remedy)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         reply = _get(f"{url}/models", headers=headers)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 from pathlib import Path
 
 import pytest
 
 from kubiya_worker.cli.dev import Screen
+from kubiya_worker.doctor import checks
+from kubiya_worker.doctor.check import PASS, SKIP
 from kubiya_worker.launch.stack import Facts
 from kubiya_worker.launch.temporal_server import arguments
+from kubiya_worker.models import listing
+
+dev = importlib.import_module("kubiya_worker.cli.dev")
 
 
 @pytest.mark.parametrize(
@@ -48,3 +55,58 @@ def test_temporals_page_is_told_of_the_codec_server_where_there_is_something_to_
 ) -> None:
     argv = arguments(Path("temporal"), port=7233, ui_port=ui_port, database=None, encrypted=encrypted)
     assert ("--ui-codec-endpoint" in argv) == told
+
+
+def _facts() -> Facts:
+    return Facts(
+        control_plane_url="http://127.0.0.1:7777",
+        temporal_address="127.0.0.1:7233",
+        temporal_ui_url=None,
+        encrypted=False,
+        queue="default",
+        api_key="kby_x",
+        env_file=Path("env"),
+        logs=Path("logs"),
+        pid=1,
+        seconds=1.0,
+    )
+
+
+OLLAMA = listing.Answer(
+    listing.Endpoint("Ollama", "http://127.0.0.1:11434/v1"), (listing.Listed("qwen3:8b"), listing.Listed("gemma3"))
+)
+
+
+def test_local_models_are_offered_and_the_default_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen(as_json=False, local=lambda: [OLLAMA]).ready(_facts())
+    told = capsys.readouterr().out
+    assert "Ollama at http://127.0.0.1:11434/v1: qwen3:8b, gemma3" in told
+    assert "Agents use the demo model. With a local one: kubiya dev --model qwen3:8b" in told
+    Screen(as_json=True, local=lambda: [OLLAMA]).ready(_facts())
+    assert json.loads(capsys.readouterr().out)["local_models"] == {"http://127.0.0.1:11434/v1": ["qwen3:8b", "gemma3"]}
+    Screen(as_json=True).ready(_facts())
+    assert "local_models" not in capsys.readouterr().out
+
+
+def test_a_local_models_name_leads_to_its_server(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(listing, "local_servers", lambda: [OLLAMA])
+    assert dev.local_endpoint("gemma3") == {"OPENAI_BASE_URL": "http://127.0.0.1:11434/v1"}
+    assert "gemma3 is served by Ollama" in capsys.readouterr().err
+    for other in ("gpt-5", "demo", "anthropic:claude-sonnet-5", "gemma"):
+        assert dev.local_endpoint(other) == {}
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "OPENAI_BASE_URL", "LITELLM_API_BASE", "KUBIYA_MODEL_OVERRIDE"])
+def test_nothing_is_looked_for_where_an_endpoint_is_configured(name: str) -> None:
+    assert dev.is_configured({name: "x"}) and not dev.is_configured({name: " "}) and not dev.is_configured({})
+
+
+def test_the_doctor_says_which_local_models_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "local_servers", list)
+    assert checks.local_models().status == SKIP
+    monkeypatch.setattr(listing, "local_servers", lambda: [OLLAMA])
+    found = checks.local_models()
+    assert (found.status, found.remedy) == (PASS, "To use one: kubiya dev --model qwen3:8b")
+    assert "qwen3:8b, gemma3" in found.message

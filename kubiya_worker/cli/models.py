@@ -1,0 +1,252 @@
+"""`kubiya models`: what the endpoints of this host offer, and what a model can do.
+
+Exit codes:
+
+      0  ls: at least one model was listed; test: the model called the tool
+      1  test: the model answered, and called no tool
+     64  the command line is wrong
+     69  no endpoint can be reached
+     75  the endpoint wants fewer requests
+     77  the key is wrong or missing
+     78  there is no endpoint; the endpoint does not have the model; a setting is wrong
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from typing import Any, Final
+
+import click
+
+from kubiya_worker import trust
+from kubiya_worker.cli.options import config_file
+from kubiya_worker.cli.terminal import Paint, one_line
+from kubiya_worker.control_plane.client import Registration
+from kubiya_worker.errors import ConfigurationError, UsageError, WorkerError
+from kubiya_worker.models import listing
+from kubiya_worker.models.base import Endpoint
+from kubiya_worker.models.choice import NATIVE, Models, split
+from kubiya_worker.models.connection import GATEWAY
+from kubiya_worker.models.listing import Answer
+from kubiya_worker.models.prices import Prices
+from kubiya_worker.process.assembly import endpoint_of, endpoints_of, routes_of
+from kubiya_worker.protocol.execution import Usage
+from kubiya_worker.protocol.names import DEMO_MODEL
+from kubiya_worker.proxies import spare_loopback
+from kubiya_worker.settings import Settings, sources
+
+NO_ENDPOINT: Final = (
+    "Set OPENAI_API_KEY, OPENAI_BASE_URL or LITELLM_API_BASE, give --base-url URL, or start a local server: "
+    "`ollama serve`, LM Studio, `llama-server` or `vllm serve`"
+)
+
+output: Final = click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How it is shown."
+)
+base_url: Final = click.option("--base-url", metavar="URL", help="Ask this endpoint, with the key of OPENAI_API_KEY.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def models() -> None:
+    """List models, and try what one can do."""
+
+
+def settings_here(config: str | None) -> Settings:
+    """The settings that concern models; a queue and a key are not needed for these."""
+    found = {o.option.name: o.value for o in sources.origins({}, os.environ, config) if o.value is not None}
+    found.pop("api_key_file", None)
+    trust.believe(found.get("ca_file"), os.environ)
+    spare_loopback(os.environ)
+    return Settings(**{"queue_id": "none", "api_key": "", **found})
+
+
+def endpoint_here(settings: Settings, base_url: str | None) -> Endpoint:
+    """The endpoint that is configured on this host, or the one that was typed; its URL is empty where there is none."""
+    if base_url:
+        if not base_url.startswith(("http://", "https://")):
+            raise UsageError(f"--base-url {base_url!r} is no URL", remedy="Begin it with http:// or https://")
+        return Endpoint(base_url.rstrip("/"), settings.openai_api_key or "", gateway=False)
+    # A command registers no worker, so the gateway that the control plane would hand out is not known.
+    return endpoint_of(settings, Registration(worker_id="", task_queue_name=""))
+
+
+def places(settings: Settings, configured: Endpoint) -> list[listing.Endpoint]:
+    """Every OpenAI-compatible endpoint that the settings name, once."""
+    headers = endpoints_of(settings)
+    found = [(configured.base_url, configured.api_key)] if configured.base_url else []
+    found += [(r.base_url, r.key) for r in routes_of(settings).values() if r.provider == GATEWAY]
+    return [
+        listing.Endpoint("", url.rstrip("/"), key, headers.of(url).extra_headers)
+        for url, key in dict.fromkeys(found)
+        if url
+    ]
+
+
+@models.command(short_help="List what the endpoints of this host offer.")
+@base_url
+@config_file
+@output
+def ls(base_url: str | None, config: str | None, output: str) -> int:
+    """List the models of the endpoint that is configured, and of local servers: Ollama, LM Studio, llama.cpp, vLLM."""
+    settings = settings_here(config)
+    prices = Prices.load(settings.model_prices_file)
+    named = places(settings, endpoint_here(settings, base_url))
+    answers = listing.ask_all(named, verify=trust.bundle(os.environ) or True)
+    if not base_url:
+        answers += listing.local_servers(known=[place.url for place in named])
+    if not answers:
+        raise ConfigurationError("There is no model endpoint here", remedy=NO_ENDPOINT)
+    rows = [_row(answer, listed, prices) for answer in answers for listed in answer.models]
+    faults = [answer for answer in answers if answer.fault is not None]
+    if output == "json":
+        failed = [{"endpoint": a.endpoint.url, "error": a.fault.line()} for a in faults if a.fault]
+        print(json.dumps({"models": rows, "faults": failed}, ensure_ascii=False))
+    else:
+        _table(rows)
+        for answer in faults:
+            assert answer.fault is not None
+            click.echo(f"kubiya: {answer.fault.line()}", err=True)
+    if rows or not faults:
+        return 0
+    assert faults[0].fault is not None
+    return faults[0].fault.exit_code
+
+
+def _row(answer: Answer, listed: listing.Listed, prices: Prices) -> dict[str, Any]:
+    local = listing.is_loopback(answer.endpoint.url)
+    return {
+        "model": listed.name,
+        "endpoint": answer.endpoint.url,
+        "server": answer.endpoint.label or None,
+        "context_window": listed.window or (None if local else prices.context(listed.name)),
+        "price": None if local else _price(prices, listed.name),
+    }
+
+
+def _price(prices: Prices, model: str) -> dict[str, float] | None:
+    """Return the price of a short request in USD per million tokens, where it is known."""
+    read, written = prices.nanos(model, Usage(1000, 0)), prices.nanos(model, Usage(0, 1000))
+    return None if read is None or written is None else {"input": read / 1e6, "output": written / 1e6}
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    paint = Paint.for_stream(sys.stdout)
+    shown = [
+        (
+            one_line(row["model"], 60),
+            f"{row['context_window']:,}" if row["context_window"] else "",
+            f"${row['price']['input']:g} / ${row['price']['output']:g}" if row["price"] else "",
+            one_line(f"{row['server']}, {row['endpoint']}" if row["server"] else row["endpoint"], 80),
+        )
+        for row in rows
+    ]
+    head = ("MODEL", "WINDOW", "PRICE IN / OUT", "ENDPOINT")
+    widths = [max(len(line[at]) for line in [head, *shown]) for at in range(3)]
+    for number, line in enumerate([head, *shown] if shown else []):
+        text = "  ".join([*(part.ljust(width) for part, width in zip(line, widths, strict=False)), line[3]])
+        print(paint.dim(text) if number == 0 else text)
+
+
+@models.command(short_help="Try a model: what can it do at its endpoint?")
+@click.argument("model")
+@base_url
+@config_file
+@click.option("--timeout", type=click.FloatRange(1, 3600), default=120.0, show_default=True, help="Seconds for a call.")
+@output
+def test(model: str, base_url: str | None, config: str | None, timeout: float, output: str) -> int:
+    """Make a few small calls to MODEL, a real streamed tool call among them, and say what its endpoint can do.
+
+    MODEL is written as for an agent: a name of the endpoint's, or provider:name (anthropic, openai, google, bedrock).
+    """
+    from kubiya_worker.models import trial
+
+    if model == DEMO_MODEL:
+        raise UsageError("The demo model is a script; there is nothing to try", remedy="Name a model of an endpoint")
+    settings = settings_here(config)
+    configured = _serving(settings, model, base_url)
+    known = Models(
+        configured,
+        prices=Prices.load(settings.model_prices_file),
+        routes={} if base_url else routes_of(settings),
+        endpoints=endpoints_of(settings),
+    )
+    chosen: dict[str, Any] = {"timeout": timeout}
+    marked = bool(known.cached_for(model, chosen)) or "api.openai.com" in configured.base_url
+    began = time.monotonic()
+
+    async def go() -> tuple[str, trial.Trial]:
+        try:
+            selected = known.select(model)
+            return selected.label, await trial.run(
+                selected, model, chosen, marked=marked, chat=split(model)[0] in (GATEWAY, "openai")
+            )
+        finally:
+            await known.close()
+
+    label, found = asyncio.run(go())
+    seconds = time.monotonic() - began
+    cost = known.nanos(model, found.usage, found.model)
+    if output == "json":
+        print(json.dumps(_wire(model, label, found, seconds, cost), ensure_ascii=False))
+    else:
+        _show(label, found, seconds, cost)
+    if found.fault is not None:
+        fault: WorkerError = trial.as_worker_error(found.fault)
+        if output == "json":
+            return fault.exit_code
+        raise fault
+    return 0 if found.passed else 1
+
+
+def _serving(settings: Settings, model: str, base_url: str | None) -> Endpoint:
+    """The endpoint that is configured; where there is none, the local server that lists the model."""
+    configured = endpoint_here(settings, base_url)
+    configured = Endpoint(
+        configured.base_url, configured.api_key, idle_timeout=settings.model_idle_timeout, gateway=configured.gateway
+    )
+    if configured.base_url or split(model)[0] in NATIVE or routes_of(settings):
+        return configured
+    servers = listing.local_servers()
+    place = listing.first_with(model, servers)
+    if place is None:
+        names = [listed.name for answer in servers for listed in answer.models]
+        here = f"Local servers have: {one_line(', '.join(names), 200)}" if names else NO_ENDPOINT
+        raise ConfigurationError(f"There is no endpoint for the model {model!r}", remedy=here)
+    return Endpoint(place.url, "", idle_timeout=settings.model_idle_timeout, gateway=False)
+
+
+def _wire(model: str, label: str, found: Any, seconds: float, nanos: int | None) -> dict[str, Any]:
+    from kubiya_worker.models.trial import CHECKS
+
+    checks = {name: found.check(name) for name in CHECKS}
+    return {
+        "model": model,
+        "at": label,
+        "ok": found.passed,
+        "checks": {name.replace(" ", "_"): vars(check) for name, check in checks.items()},
+        "error": found.fault.line() if found.fault else None,
+        "calls": found.calls,
+        "usage": found.usage.wire(),
+        "cost_usd": None if nanos is None else nanos / 1e9,
+        "seconds": round(seconds, 2),
+    }
+
+
+def _show(label: str, found: Any, seconds: float, nanos: int | None) -> None:
+    from kubiya_worker.models.trial import CHECKS, NO, YES
+
+    paint = Paint.for_stream(sys.stdout)
+    if found.fault is not None:
+        return
+    print(paint.bold(one_line(label, 100)))
+    marks = {YES: paint.green(paint.symbol("✓", "ok")), NO: paint.red(paint.symbol("✗", "!!"))}
+    for name in CHECKS:
+        check = found.check(name)
+        print(f"  {marks.get(check.status, paint.dim('-'))} {name:20} {paint.dim(one_line(check.detail, 140))}")
+    price = f", ${nanos / 1e9:.4f}" if nanos else ""
+    spent = f"{found.calls} calls, {found.usage.total_tokens:,} tokens{price}, {seconds:.1f} s"
+    print(f"  {spent}{'' if found.passed else ': an agent with this model can use no tool'}")

@@ -1,0 +1,257 @@
+"""A trial of a model: a few small calls through the worker's own client that show what the endpoint can do.
+
+1  two tool calls are asked for at once         tools, parallel tools, usage
+2  their results go back, the answer is a text  streaming, the way back of results, caching
+3  an answer after a JSON schema                structured output (OpenAI-compatible endpoints only)
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from kubiya_worker.errors import ConfigurationError, NotAllowed, TemporaryFailure, Unavailable, WorkerError
+from kubiya_worker.models.base import (
+    AUTH,
+    BAD_REQUEST,
+    RATE_LIMITED,
+    SILENT,
+    THINKING,
+    UNAVAILABLE,
+    Delta,
+    Model,
+    ModelError,
+    ModelReply,
+    ModelRequest,
+)
+from kubiya_worker.protocol.execution import Usage
+from kubiya_worker.protocol.messages import Message
+from kubiya_worker.protocol.tools import ToolSpec
+
+YES: Final = "yes"
+NO: Final = "no"
+UNKNOWN: Final = "unknown"
+
+CHECKS: Final = (
+    *("tools", "parallel tools", "streaming", "usage in the stream", "reasoning", "structured output", "caching"),
+)
+CITIES: Final = ("Oslo", "Rome")
+TOOL: Final = ToolSpec(
+    "get_temperature",
+    "Tell the temperature in a city, in degrees Celsius.",
+    {
+        "type": "object",
+        "properties": {"city": {"type": "string", "description": "Name of the city"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+)
+TASK: Final = (
+    f"How warm is it in {CITIES[0]} and in {CITIES[1]}? Call the tool once for each city, both in the same answer. "
+    "Then say in one sentence where it is warmer."
+)
+PROMPT: Final = "You answer questions with the help of tools. Be brief."
+# Long enough for a provider to keep: most start at 1,024 tokens. Sent only where the beginning of a request is marked.
+FILLER: Final = " ".join(f"Rule {n}: tell numbers as the tool gives them, without guessing." for n in range(1, 141))
+SCHEMA: Final = {
+    "type": "object",
+    "properties": {"warmer": {"type": "string"}, "degrees": {"type": "integer"}},
+    "required": ["warmer", "degrees"],
+    "additionalProperties": False,
+}
+FORMAT: Final = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": SCHEMA}}
+
+
+@dataclass(frozen=True)
+class Check:
+    """`status` is YES, NO or UNKNOWN (not tried, or nothing was seen); `detail` says what was seen."""
+
+    status: str
+    detail: str = ""
+
+
+@dataclass
+class Trial:
+    """What became of it. `fault` is why it ended early."""
+
+    checks: dict[str, Check] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
+    calls: int = 0
+    model: str = ""  # as the provider calls it
+    fault: ModelError | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the model called the tool: without that an agent can do nothing."""
+        return self.fault is None and self.checks["tools"].status == YES
+
+    def check(self, name: str) -> Check:
+        return self.checks.get(name, Check(UNKNOWN, "not tried"))
+
+
+@dataclass
+class _Seen:
+    reply: ModelReply
+    pieces: int
+    thought: int  # pieces of thoughts
+    first: float  # seconds until the first piece
+    seconds: float
+
+
+async def run(model: Model, model_id: str, settings: dict[str, Any], *, marked: bool, chat: bool) -> Trial:
+    """Make the calls. `marked`: the model's prompt cache is used; `chat`: it speaks OpenAI's chat completions."""
+    trial = Trial()
+    prompt = f"{PROMPT}\n{FILLER}" if marked else PROMPT
+
+    async def ask(messages: list[Message], **changes: Any) -> _Seen:
+        fields: dict[str, Any] = {"tools": [TOOL], "settings": settings, **changes}
+        request = ModelRequest(model_id, prompt, messages, cache_key="kubiya-models-test", **fields)
+        trial.calls += 1
+        try:
+            seen = await _seen(model.stream(request))
+        except ModelError as error:
+            trial.usage = trial.usage.plus(error.usage)
+            raise
+        trial.usage, trial.model = trial.usage.plus(seen.reply.usage), seen.reply.model
+        return seen
+
+    messages: list[Message] = [{"role": "user", "content": TASK}]
+    try:
+        called = await _tools(trial, ask, messages)
+    except ModelError as error:
+        trial.fault = error
+        return trial
+    try:
+        answered = await ask(messages)
+    except ModelError as error:
+        trial.checks["tools"] = Check(NO, f"the results of the calls cannot go back: {error.message}")
+        return trial
+    _text(trial, called, answered, marked=marked)
+    if chat:
+        await _structured(trial, ask, settings)
+    return trial
+
+
+async def _tools(trial: Trial, ask: Callable[..., Any], messages: list[Message]) -> _Seen:
+    """The first call; `messages` then hold what the second one needs."""
+    try:
+        seen: _Seen = await ask(messages)
+    except ModelError as error:
+        if error.kind in (AUTH, RATE_LIMITED, SILENT) or (error.status is None and error.kind == UNAVAILABLE):
+            raise
+        plain: _Seen = await ask(messages, tools=[])  # raises where it is not the tools that are wrong
+        trial.checks["tools"] = Check(NO, f"a request with tools is refused: {error.message}")
+        return plain
+    calls = seen.reply.tool_calls
+    good = [call for call in calls if call["name"] == TOOL.name and _city(call["arguments"])]
+    if good:
+        trial.checks["tools"] = Check(YES, f"{good[0]['name']} {good[0]['arguments']}")
+    elif calls:
+        wrong = f"{calls[0]['name']} {calls[0]['arguments']}"
+        trial.checks["tools"] = Check(NO, f"the call cannot be used: {wrong}")
+    else:
+        trial.checks["tools"] = Check(NO, "it answered with a text instead of a call")
+    if good:
+        several = len(good) > 1
+        detail = f"{len(good)} calls in one answer" if several else "one call where two were asked for"
+        trial.checks["parallel tools"] = Check(YES if several else NO, detail)
+    said: Message = {"role": "assistant", "content": seen.reply.content}
+    if calls:
+        said["tool_calls"] = calls
+    if seen.reply.thinking:
+        said["thinking"] = seen.reply.thinking
+    messages.append(said)
+    for number, call in enumerate(calls):
+        result = {"city": _city(call["arguments"]), "celsius": 4 + 15 * number}
+        messages.append(
+            {"role": "tool", "content": json.dumps(result), "tool_call_id": call["id"], "tool_name": call["name"]}
+        )
+    if not calls:
+        messages.append({"role": "user", "content": "Count from one to twenty in words."})
+    return seen
+
+
+def _text(trial: Trial, called: _Seen, answered: _Seen, *, marked: bool) -> None:
+    pieces = max(called.pieces, answered.pieces)
+    whole = answered.reply.content
+    status = YES if pieces > 1 else NO if len(whole) > 40 else UNKNOWN
+    detail = f"first piece after {answered.first:.2f} s, {pieces} pieces" if pieces > 1 else "all came at once"
+    trial.checks["streaming"] = Check(status, detail)
+    used = called.reply.usage
+    counted = f"{used.input_tokens:,} in, {used.output_tokens:,} out"
+    trial.checks["usage in the stream"] = Check(YES, counted) if used.total_tokens else Check(NO, "no count came")
+    thought = called.thought + answered.thought
+    thinks = thought or called.reply.thinking or answered.reply.thinking
+    trial.checks["reasoning"] = Check(YES, f"{thought} pieces of thought") if thinks else Check(UNKNOWN, "none seen")
+    read = answered.reply.usage.cache_read_tokens
+    if read:
+        trial.checks["caching"] = Check(YES, f"{read:,} tokens of the second call were read from the cache")
+    else:
+        seen = "marked, but nothing was read" if marked else "not marked for this model, and nothing was read"
+        trial.checks["caching"] = Check(NO if marked else UNKNOWN, seen)
+
+
+async def _structured(trial: Trial, ask: Callable[..., Any], settings: dict[str, Any]) -> None:
+    compatible = dict(settings.get("compatibility") or {})
+    body = {**(compatible.get("extra_body") or {}), "response_format": FORMAT}
+    changed = {**settings, "compatibility": {**compatible, "extra_body": body}}
+    question: list[Message] = [{"role": "user", "content": "It is 4 degrees in Oslo, 19 in Rome. Where is it warmer?"}]
+    try:
+        seen: _Seen = await ask(question, tools=[], settings=changed)
+    except ModelError as error:
+        trial.checks["structured output"] = Check(NO, error.message)
+        return
+    fits = _fits(seen.reply.content)
+    detail = "an answer after a JSON schema" if fits else "the answer does not fit the schema"
+    trial.checks["structured output"] = Check(YES if fits else NO, detail)
+
+
+async def _seen(stream: AsyncGenerator[Delta | ModelReply, None]) -> _Seen:
+    began, first, pieces, thought = time.monotonic(), 0.0, 0, 0
+    reply: ModelReply | None = None
+    async with aclosing(stream) as items:
+        async for item in items:
+            if isinstance(item, ModelReply):
+                reply = item
+                continue
+            first = first or time.monotonic() - began
+            thought += item.kind == THINKING
+            pieces += item.kind != THINKING and bool(item.content)
+    assert reply is not None  # a stream ends with one, or raises
+    return _Seen(reply, pieces, thought, first, time.monotonic() - began)
+
+
+def _city(arguments: str) -> str:
+    try:
+        found = json.loads(arguments)
+    except ValueError:
+        return ""
+    city = found.get("city") if isinstance(found, dict) else None
+    return city if isinstance(city, str) else ""
+
+
+def _fits(text: str) -> bool:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return False
+    return (
+        isinstance(found, dict)
+        and found.keys() == SCHEMA["properties"].keys()  # type: ignore[attr-defined]
+        and isinstance(found["warmer"], str)
+        and isinstance(found["degrees"], int)
+    )
+
+
+def as_worker_error(error: ModelError) -> WorkerError:
+    """Return the fault as the class whose exit code says what a person has to do about it."""
+    kinds: dict[str, type[WorkerError]] = {
+        **dict.fromkeys((AUTH, "quota"), NotAllowed),
+        **dict.fromkeys((BAD_REQUEST, "unknown_model", "moved"), ConfigurationError),
+        RATE_LIMITED: TemporaryFailure,
+    }
+    return kinds.get(error.kind, Unavailable)(error.message, remedy=error.remedy or "Try again in a moment")
