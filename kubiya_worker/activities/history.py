@@ -17,8 +17,16 @@ def _workflow(runtime: Runtime) -> Any:
     return runtime.temporal.get_workflow_handle(info.workflow_id, run_id=info.workflow_run_id)
 
 
+def remember(runtime: Runtime, execution_id: str) -> None:
+    """Keep whose workflow it is, so that it can be asked later whether the execution is over."""
+    workflow_id = activity.info().workflow_id
+    if workflow_id is not None:
+        runtime.workflows.put(execution_id, workflow_id)
+
+
 async def context_of(runtime: Runtime, execution_id: str) -> calls.Context:
     """What the execution runs with; fixed at its start, so what is in memory is right."""
+    remember(runtime, execution_id)
     known = runtime.contexts.get(execution_id)
     if known is None:
         known = await _workflow(runtime).query(names.GET_CONTEXT, result_type=calls.Context)

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.transcripts import Transcripts
@@ -23,7 +23,7 @@ from kubiya_worker.protocol.calls import Context, ModelInput, ToolInput
 from kubiya_worker.tools import programs
 from kubiya_worker.tools.base import Toolset
 from kubiya_worker.tools.enforcer import Enforcer
-from kubiya_worker.tools.mcp.pool import Pool
+from kubiya_worker.tools.mcp.pool import LIMIT, Pool
 from kubiya_worker.tools.redact import Redactor
 
 V = TypeVar("V")
@@ -73,9 +73,22 @@ class Runtime:
     environments: Recent[Mapping[str, str]] = field(default_factory=Recent)  # for tools only; never in the history
     servers: Recent[Mapping[str, Any]] = field(default_factory=Recent)  # the environments' MCP servers, the same
     redactors: Recent[Redactor] = field(default_factory=Recent)  # with what an execution's environment hides
-    mcp: Pool = field(default_factory=Pool)
+    workflows: Recent[str] = field(default_factory=lambda: Recent(4096))  # whose steps have run here: its workflow's id
+    mcp_max_sessions: int = LIMIT
     rules: Sequence[Mapping[str, Any]] = ()  # of this host's own, beside those of the control plane
     enforcer: Enforcer | None = None  # the external policy service; None: there is none
+
+    @cached_property
+    def mcp(self) -> Pool:
+        return Pool(limit=self.mcp_max_sessions, over=self.is_over)
+
+    async def is_over(self, execution_id: str) -> bool:
+        """Ask Temporal whether an execution has ended: one that was terminated, or ended elsewhere, says nothing."""
+        workflow_id = self.workflows.get(execution_id)
+        if workflow_id is None:
+            return False
+        found = await self.temporal.get_workflow_handle(workflow_id).describe()
+        return found.status is not WorkflowExecutionStatus.RUNNING
 
     @cached_property
     def writer(self) -> Writer:
@@ -113,6 +126,7 @@ class Runtime:
         """Drop what is kept of an execution that is over."""
         for kept in (self.transcripts, self.contexts, self.toolsets, self.environments, self.servers, self.redactors):
             kept.forget(execution_id)
+        self.mcp.release(execution_id)
 
 
 def workspace_of(runtime: Runtime, execution_id: str, context: Context) -> Path:

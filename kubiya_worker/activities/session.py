@@ -11,6 +11,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from kubiya_worker.activities.definition import context_for, load
+from kubiya_worker.activities.history import remember
 from kubiya_worker.activities.keeping import from_session, session_writes
 from kubiya_worker.activities.runtime import Runtime, workspace_of
 from kubiya_worker.activities.tool import tool_environment
@@ -65,6 +66,7 @@ class SessionActivities:
         """Load what the execution runs with, mark it as running, publish its first events."""
         runtime, given = self._runtime, ex.ExecutionInput.parse(begin.raw)
         control_plane, execution_id = runtime.control_plane, given.execution_id
+        remember(runtime, execution_id)
         found = await ask(load, control_plane, given)
         context = context_for(given, found)
         metadata = dict(found.execution.get("execution_metadata") or {})
@@ -134,7 +136,9 @@ class SessionActivities:
         workspace = workspace_of(self._runtime, execution_id, context)
         variables = tool_environment(environment)
         taken = [spec.name for spec in others]
-        found = await mcp.discover(servers, self._runtime.mcp, variables, workspace, taken)
+        found = await mcp.discover(
+            servers, self._runtime.mcp, variables, workspace, taken, owner=execution_id, patience=45
+        )
         redactor = Redactor([*self._runtime.secrets, *hidden.values(variables, servers)])
         for fault in map(redactor.text, found.faults):
             activity.logger.warning("mcp.unavailable %s", fault)

@@ -12,6 +12,7 @@ from temporalio import activity
 from kubiya_worker.activities.delegation import Asking, communication
 from kubiya_worker.activities.history import context_of, message_of
 from kubiya_worker.activities.model import heartbeats
+from kubiya_worker.activities.progress import Progress
 from kubiya_worker.activities.ruling import Ruling, rule
 from kubiya_worker.activities.runtime import Runtime, workspace_of
 from kubiya_worker.control_plane.errors import ControlPlaneError
@@ -167,8 +168,14 @@ class ToolActivities:
         async with publisher as out:
             out.emit(_started(call, context, redactor.value(arguments), ruling))
             began, started_at = time.monotonic(), ev.now()
+            progress = Progress(call, out, redactor)
             tool_context = ToolContext(
-                call.execution_id, call.tool_execution_id, workspace, environment, keep_limit=KEEP_LIMIT
+                call.execution_id,
+                call.tool_execution_id,
+                workspace,
+                environment,
+                keep_limit=KEEP_LIMIT,
+                tell=progress.tell,
             )
             try:
                 status, result = await self._await_tool(tool, arguments, tool_context)

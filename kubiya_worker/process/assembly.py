@@ -120,6 +120,7 @@ def build_worker(
         longest_call=settings.activity_timeout,
         secrets=secrets,
         spool=spool,
+        mcp_max_sessions=settings.mcp_max_sessions,
     )
     own = activities.build(runtime)
     found = extensions.load(settings.extensions, names.OURS)

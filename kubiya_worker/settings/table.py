@@ -390,6 +390,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
         role="file",
     ),
     Option(
+        "mcp_max_sessions",
+        integer(1, 1000),
+        "Sessions with MCP servers that are open at the same time; each one with a `command` is a process",
+        None,
+        ("KUBIYA_MCP_MAX_SESSIONS",),
+        "resources.mcp_max_sessions",
+        64,
+    ),
+    Option(
         "activity_timeout",
         seconds(1, 86400),
         "Longest time of one tool call (default: each tool's own)",

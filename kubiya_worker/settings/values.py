@@ -77,6 +77,7 @@ class Settings:
     max_log_backups: int = 5
     model_prices: str | None = None
     activity_timeout: float | None = None
+    mcp_max_sessions: int = 64
     python_path: str | None = None
     package_version: str | None = None
     local_wheel: str | None = None

@@ -6,7 +6,7 @@ program that fails, a file that is not there, a refusal are all `ToolResult`s wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -17,9 +17,14 @@ OUTPUT_LIMIT: Final = 50_000  # characters of output that a model is shown of on
 KEEP_LIMIT: Final = 8_000_000  # characters of output that are kept of one call, in a file when a model is shown less
 
 
+def _nobody_watches(line: str) -> None:
+    """Take a line about a call that is shown to nobody."""
+
+
 @dataclass(frozen=True)
 class ToolContext:
     """Where a call runs: `env` is the environment for tools (an agent's variables), never the worker's own secrets.
+    `tell` shows whoever watches one line about how far the call is.
 
     A tool whose output can be had again in parts (a file) gives `output_limit` characters. One whose output cannot
     (a program's, a server's answer) gives up to `keep_limit`; what is above `output_limit` goes to a file.
@@ -31,6 +36,7 @@ class ToolContext:
     env: Mapping[str, str] = field(default_factory=dict)
     output_limit: int = OUTPUT_LIMIT
     keep_limit: int = OUTPUT_LIMIT
+    tell: Callable[[str], None] = field(default=_nobody_watches, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

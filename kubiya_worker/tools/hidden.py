@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from kubiya_worker.tools import templates
+from kubiya_worker.tools import templates, variables
 from kubiya_worker.tools.redact import SHORTEST
 
 if TYPE_CHECKING:
@@ -80,20 +80,32 @@ def names_a_secret(name: str) -> bool:
 
 
 def _of_server(server: Server, environment: Mapping[str, str]) -> Iterator[str]:
-    written: list[Any] = [server.command, server.args, server.env, server.url, server.headers]
+    written: list[Any] = [server.command, server.args, server.env, server.url, server.headers, server.oauth]
     for kind, name in templates.names(written):
         value = environment.get(name, "")
         if kind == "secret" and value:
             yield value
             yield from _passwords(value)
-    filled = [templates.fill(argument, environment) for argument in server.args]
-    yield from _of_arguments(filled)
-    yield from _of_text(templates.fill(server.command, environment))
-    for name, value in (*server.env.items(), *server.headers.items()):
-        text = templates.fill(value, environment)
+
+    def fill(text: str) -> str:
+        return variables.fill(templates.fill(text, environment), environment)
+
+    yield from _of_arguments([fill(argument) for argument in server.args])
+    yield from _of_text(fill(server.command))
+    own = {**_of_file(fill(server.env_file)), **server.env}
+    for name, value in (*own.items(), *server.headers.items(), *server.oauth.items()):
+        text = fill(value)
         if not any(templates.names(text)):  # else it is a secret that is not there: the server is not used
             yield from _of_pair(name, text)
-    yield from _of_text(templates.fill(server.url, environment))
+    yield from _of_text(fill(server.url))
+
+
+def _of_file(path: str) -> dict[str, str]:
+    """Return the variables of a server's `envFile`; none where it cannot be read, since then the server is not used."""
+    try:
+        return variables.of_file(Path(path).expanduser().read_text("utf-8", "replace")) if path else {}
+    except OSError:
+        return {}
 
 
 def _of_arguments(arguments: list[str]) -> Iterator[str]:

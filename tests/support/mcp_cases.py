@@ -144,7 +144,13 @@ class Runner:
         log = self.folder / f"{case.id.strip('/').replace('/', '_').replace('=', '-')}.log"
         servers = json.loads(json.dumps(case.servers).replace("{log}", str(log)).replace("{http}", self.url))
         environment = {"mcp_servers": servers, "env_vars": case.variables}
-        agent = self.stack.agent(case.id, model_id=MODEL + case.id, execution_environment=environment, **case.settings)
+        agent = self.stack.agent(
+            case.id,
+            model_id=MODEL + case.id,
+            execution_environment=environment,
+            configuration={"taint": "off"},  # else a person is asked before each call after the first
+            **case.settings,
+        )
         ran, began = Ran(), time.monotonic()
         for _ in range(case.times):
             execution = self.stack.execute("Do the work.", agent=agent, **case.body)
@@ -224,7 +230,7 @@ def running(folder: Path) -> Iterator[Runner]:
         runner.worker = stack.worker(
             LITELLM_API_BASE=endpoint.url,
             LITELLM_API_KEY="sk-case-0123456789abcdef",
-            KUBIYA_MAX_CONCURRENT_ACTIVITIES="100",
+            MAX_CONCURRENT_ACTIVITIES="100",
         )
         yield runner
         for line in (line for log in folder.glob("*.log") for line in _lines(log)):

@@ -1,75 +1,129 @@
-"""The settings of MCP servers (PROTOCOL D.4): parsed, checked, with the templates in them filled in when needed."""
+"""The settings of MCP servers (PROTOCOL D.4): parsed, checked, with the templates in them filled in when needed.
+
+Files of other clients are taken as they are: the spellings that these use for the same thing stand in ALIASES.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.tools import templates
+from kubiya_worker.tools import templates, variables
 
+START_LIMIT: Final = 300.0  # seconds, the most that `timeout` can be
+CALL_LIMIT: Final = 3600.0  # seconds, the most that a call can take
 KEYS: Final = {
     "command": "A program to start; the server speaks over its input and output (stdio)",
     "args": "Its arguments",
-    "env": "Its variables; it has no others but PATH, HOME, LANG and USER",
-    "url": "Where the server is (streamable HTTP or SSE)",
-    "type": "stdio, http (streamable HTTP) or sse; told from `command` and `url` when absent",
-    "transport_type": "The same",
+    "env": "Its variables; it has no others but PATH, HOME, LANG and USER. Numbers, true and false are as in JSON",
+    "envFile": "The absolute path of a file of `NAME=VALUE` lines, for more variables; `env` wins",
+    "cwd": "The folder that it starts in (the workspace)",
+    "url": "Where the server is (streamable HTTP or SSE); also `httpUrl`, `serverUrl`",
+    "type": "stdio, http (streamable HTTP) or sse; told from `command` and `url` when absent; also `transport_type`, "
+    "`transport`",
     "headers": "Headers of each request",
-    "enabled": "Whether the server is used at all (true)",
-    "timeout": "Ours: seconds that the server has to start and to list its tools, 1 to 45 (20)",
-    "call_timeout": "Ours: seconds of one call, 1 to 3600 (120)",
+    "oauth": "Ours: `{token_url, client_id, client_secret, scope, audience}`: a bearer token is fetched with these "
+    "client credentials, kept, and renewed before it expires or when the server answers 401",
+    "enabled": "Whether the server is used at all (true); `disabled` is the opposite",
+    "timeout": f"Seconds that the server has to start and to list its tools, 1 to {START_LIMIT:g} (30)",
+    "call_timeout": f"Ours: seconds of one call, 1 to {CALL_LIMIT:g} (120); each report of progress begins them anew",
+    "max_call_timeout": f"Ours: seconds of one call with all its reports of progress, 1 to {CALL_LIMIT:g} "
+    f"({CALL_LIMIT:g})",
     "required": "Ours: whether the execution is refused when the server cannot be used (false: it runs without)",
-    "tools": "Ours: the tools that are offered, with `*` as a wildcard (all)",
+    "shared": "Ours: whether executions of the worker use one session together (false: each has its own, which ends "
+    "with it). Only for servers that keep nothing between calls",
+    "tools": "Ours: the tools that are offered, with `*` as a wildcard (all); also `includeTools`",
+    "excludeTools": "Tools that are not offered, with `*` as a wildcard (none); also `disabledTools`",
+    "description": "For people, not used; also `name`, `title`, `icon`, `note`",
+    "autoApprove": "Not used, and said so: approval rules decide here; also `alwaysAllow`, `trust`",
+}
+ALIASES: Final = {
+    "httpUrl": "url",
+    "serverUrl": "url",
+    "server_url": "url",
+    "transport_type": "type",
+    "transport": "type",
+    "env_file": "envFile",
+    "includeTools": "tools",
+    "disabledTools": "excludeTools",
+    "alwaysAllow": "autoApprove",
+    "trust": "autoApprove",
+    **dict.fromkeys(("name", "title", "icon", "note"), "description"),
 }
 TRANSPORTS: Final = {
     "stdio": "stdio",
+    "local": "stdio",
     "http": "http",
     "streamable_http": "http",
     "streamable-http": "http",
     "streamablehttp": "http",
     "sse": "sse",
 }
+OAUTH_KEYS: Final = ("token_url", "client_id", "client_secret", "scope", "audience")
+
+Wrong = Callable[[str], ConfigurationError]
 
 
 @dataclass(frozen=True)
 class Server:
-    """One configured server; strings may hold `{{…}}` still."""
+    """One configured server; strings may hold `{{…}}` and `${…}` still."""
 
     name: str
     transport: str  # stdio | http | sse
     command: str = ""
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    env_file: str = ""
+    cwd: str = ""
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    timeout: float = 20.0
+    oauth: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout: float = 30.0
     call_timeout: float = 120.0
+    max_call_timeout: float = CALL_LIMIT
     required: bool = False
+    shared: bool = False
     tools: tuple[str, ...] = ("*",)
+    excluded: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()  # keys that other clients read and we do not
 
-    def resolved(self, environment: Mapping[str, str]) -> Server:
-        """With all templates filled in. Raises ConfigurationError."""
+    def resolved(self, environment: Mapping[str, str], workspace: Path | None = None) -> Server:
+        """Return the server with all templates and variables filled in. Raises ConfigurationError."""
         where = f"MCP server {self.name!r}"
-        values = {
-            key: templates.resolve(getattr(self, key), environment, where)
-            for key in ("command", "args", "env", "url", "headers")
-        }
-        return Server(**{**vars(self), **values, "args": tuple(values["args"])})
+        keys = ("command", "args", "env", "env_file", "cwd", "url", "headers", "oauth")
+        values = {key: templates.resolve(getattr(self, key), environment, where) for key in keys}
+        values = {key: variables.resolve(value, environment, workspace) for key, value in values.items()}
+        for key in keys[2:]:  # a program may read ${…} in its arguments itself
+            variables.require(values[key], where)
+        if values["env_file"]:
+            values["env"] = {**_file(values["env_file"], where), **values["env"]}
+        return replace(self, **{**values, "args": tuple(values["args"])})
 
     @property
     def key(self) -> str:
         """The same for servers that can share a session: everything that they are started or reached with."""
-        parts = [self.transport, self.command, list(self.args), dict(self.env), self.url, dict(self.headers)]
+        parts = [self.transport, self.command, list(self.args), dict(self.env), self.cwd, self.url]
+        parts += [dict(self.headers), dict(self.oauth)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def _file(path: str, where: str) -> dict[str, str]:
+    try:
+        return variables.of_file(Path(path).expanduser().read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{where}: `envFile` {path} cannot be read: {error.strerror}", remedy="Correct the path, or leave it out"
+        ) from error
+
+
 def parse(raw: Any) -> list[Server]:
-    """The enabled servers of a map name -> server. Raises ConfigurationError that names the server and the key."""
+    """Return the enabled servers of a map name -> server. Raises ConfigurationError that names server and key."""
     if raw is None:
         return []
     if not isinstance(raw, Mapping):
@@ -79,7 +133,7 @@ def parse(raw: Any) -> list[Server]:
 
 
 def merged(*maps: Any) -> dict[str, Any]:
-    """Later maps win, by the server's name; null counts as none."""
+    """Return one map of servers; later ones win, by the server's name; null counts as none."""
     together: dict[str, Any] = {}
     for servers in maps:
         if servers is not None and not isinstance(servers, Mapping):
@@ -94,53 +148,114 @@ def _server(name: str, raw: Any) -> Server | None:
 
     if not isinstance(raw, Mapping):
         raise wrong("its settings are not an object")
-    for key in raw:
-        if key not in KEYS:
-            raise wrong(f"unknown key `{key}`. Known keys: {', '.join(KEYS)}")
-    given = {key: value for key, value in raw.items() if value is not None}
-    for key in ("enabled", "required"):
+    given, ignored = _given(raw, wrong)
+    for key in ("enabled", "disabled", "required", "shared"):
         if not isinstance(given.get(key, True), bool):
             raise wrong(f"`{key}` has to be true or false")
-    if given.get("enabled") is False:
+    if given.get("enabled") is False or given.get("disabled") is True:
         return None
     if bool(given.get("command")) == bool(given.get("url")):
         raise wrong("exactly one of `command` and `url` is needed")
-    kind = str(given.get("type") or given.get("transport_type") or ("stdio" if given.get("command") else "http"))
-    transport = TRANSPORTS.get(kind.lower())
-    if transport is None or (transport == "stdio") != bool(given.get("command")):
-        raise wrong(f"`type` {kind!r} does not fit; it is stdio with a `command`, http or sse with a `url`")
-    args = given.get("args", [])
-    if not isinstance(args, (list, tuple)) or not all(isinstance(item, (str, int, float)) for item in args):
-        raise wrong("`args` is not a list of strings")
-    tools = given.get("tools", ["*"])
-    if not isinstance(tools, (list, tuple)) or not all(isinstance(item, str) for item in tools):
-        raise wrong("`tools` is not a list of names")
+    if given.get("oauth") and given.get("command"):
+        raise wrong("`oauth` is for a server with a `url`; give one with a `command` its credentials in `env`")
     url = str(given.get("url") or "")
-    if url and "{{" not in url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+    written = bool(url) and "{{" not in url and "${" not in url
+    if written and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
         raise wrong("`url` is not an http(s) URL")
+    env_file = str(given.get("envFile") or "")
+    if env_file and not env_file.startswith(("/", "~", "{{", "${")):
+        raise wrong("`envFile` is not an absolute path")
+    call_timeout = _seconds(given, "call_timeout", 120.0, CALL_LIMIT, wrong)
     return Server(
         name=name,
-        transport=transport,
+        transport=_transport(given, wrong),
         command=str(given.get("command") or ""),
-        args=tuple(map(str, args)),
+        args=_args(given, wrong),
         env=_strings(given, "env", wrong),
+        env_file=env_file,
+        cwd=str(given.get("cwd") or ""),
         url=url,
         headers=_strings(given, "headers", wrong),
-        timeout=_seconds(given, "timeout", 20.0, 45.0, wrong),
-        call_timeout=_seconds(given, "call_timeout", 120.0, 3600.0, wrong),
+        oauth=_oauth(given, wrong),
+        timeout=_seconds(given, "timeout", 30.0, START_LIMIT, wrong),
+        call_timeout=call_timeout,
+        max_call_timeout=max(call_timeout, _seconds(given, "max_call_timeout", CALL_LIMIT, CALL_LIMIT, wrong)),
         required=given.get("required") is True,
-        tools=tuple(tools),
+        shared=given.get("shared") is True,
+        tools=_names(given, "tools", ("*",), wrong),
+        excluded=_names(given, "excludeTools", (), wrong),
+        ignored=tuple(ignored),
     )
 
 
-def _strings(given: Mapping[str, Any], key: str, wrong: Any) -> dict[str, str]:
+def _given(raw: Mapping[str, Any], wrong: Wrong) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings that are set, by our own spelling, and the keys that decide nothing here."""
+    given: dict[str, Any] = {}
+    ignored = []
+    for written, value in raw.items():
+        key = ALIASES.get(str(written), str(written))
+        if key not in KEYS and key != "disabled":
+            raise wrong(f"unknown key `{written}`. Known keys: {', '.join(KEYS)}")
+        if key == "autoApprove" and value:
+            ignored.append(str(written))
+        if value is None or key in ("description", "autoApprove"):
+            continue
+        if given.setdefault(key, value) != value:
+            raise wrong(f"`{written}` says something else than another key for `{key}`")
+    return given, ignored
+
+
+def _transport(given: Mapping[str, Any], wrong: Wrong) -> str:
+    kind = str(given.get("type") or ("stdio" if given.get("command") else "http"))
+    transport = TRANSPORTS.get(kind.lower())
+    if transport is None or (transport == "stdio") != bool(given.get("command")):
+        raise wrong(f"`type` {kind!r} does not fit; it is stdio with a `command`, http or sse with a `url`")
+    return transport
+
+
+def _args(given: Mapping[str, Any], wrong: Wrong) -> tuple[str, ...]:
+    args = given.get("args", [])
+    if not isinstance(args, (list, tuple)) or not all(isinstance(item, (str, int, float)) for item in args):
+        raise wrong("`args` is not a list of strings")
+    return tuple(map(_text, args))
+
+
+def _names(given: Mapping[str, Any], key: str, default: tuple[str, ...], wrong: Wrong) -> tuple[str, ...]:
+    names = given.get(key, default)
+    if not isinstance(names, (list, tuple)) or not all(isinstance(item, str) for item in names):
+        raise wrong(f"`{key}` is not a list of names")
+    return tuple(names)
+
+
+def _strings(given: Mapping[str, Any], key: str, wrong: Wrong) -> dict[str, str]:
     value = given.get(key, {})
     if not isinstance(value, Mapping):
         raise wrong(f"`{key}` is not an object")
-    return {str(name): str(member) for name, member in value.items() if member is not None}
+    for name, member in value.items():
+        if not isinstance(member, (str, int, float, type(None))):
+            raise wrong(f"`{key}`: {name} is no text, number, true or false")
+    return {str(name): _text(member) for name, member in value.items() if member is not None}
 
 
-def _seconds(given: Mapping[str, Any], key: str, default: float, most: float, wrong: Any) -> float:
+def _text(value: str | float) -> str:
+    """Return a value as JSON writes it: programs read `true`, not Python's `True`."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _oauth(given: Mapping[str, Any], wrong: Wrong) -> dict[str, str]:
+    oauth = _strings(given, "oauth", wrong)
+    if not oauth:
+        return {}
+    for key in oauth:
+        if key not in OAUTH_KEYS:
+            raise wrong(f"`oauth`: unknown key `{key}`. Known keys: {', '.join(OAUTH_KEYS)}")
+    for key in ("token_url", "client_id", "client_secret"):
+        if not oauth.get(key):
+            raise wrong(f"`oauth`: `{key}` is missing")
+    return oauth
+
+
+def _seconds(given: Mapping[str, Any], key: str, default: float, most: float, wrong: Wrong) -> float:
     value = given.get(key, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= most:
         raise wrong(f"`{key}` is not a number of seconds from 1 to {most:g}")

@@ -33,6 +33,8 @@ class Found:
     faults: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     instructions: dict[str, str] = field(default_factory=dict)  # server -> what it says of its use
+    missing: dict[str, str] = field(default_factory=dict)  # server -> why it cannot be used
+    starting: list[str] = field(default_factory=list)  # servers that have not answered yet, and may still
 
     @property
     def briefing(self) -> str:
@@ -57,22 +59,47 @@ class Offer:
 
 
 async def discover(
-    servers: Iterable[Server], pool: Pool, environment: Mapping[str, str], workspace: Path, taken: Iterable[str]
+    servers: Iterable[Server],
+    pool: Pool,
+    environment: Mapping[str, str],
+    workspace: Path,
+    taken: Iterable[str],
+    *,
+    owner: str = "",
+    patience: float | None = None,
 ) -> Found:
     """Ask all servers at once; `taken` are the names of the tools that the execution has besides.
 
-    A server that is `required` and cannot be used raises ConfigurationError.
+    `owner` is the execution whose sessions these are. After `patience` seconds the servers that have not answered are
+    `starting`, and go on doing so. A server that is `required` and cannot be used raises ConfigurationError.
     """
     servers = list(servers)
-    answers = await asyncio.gather(*(_list(server, pool, environment, workspace) for server in servers))
     found = Found()
+    if not servers:
+        return found
+    asked = [asyncio.create_task(_list(server, pool, environment, workspace, owner)) for server in servers]
+    try:
+        await asyncio.wait(asked, timeout=patience)
+    finally:
+        for task in asked:
+            task.cancel()  # nothing to one that is done; the session of another one goes on starting
     offers: dict[str, Offer] = {}
-    for server, answer in zip(servers, answers, strict=True):
+    for server, task in zip(servers, asked, strict=True):
+        if server.ignored:
+            found.notices.append(
+                f"MCP server {server.name!r}: {', '.join(f'`{key}`' for key in server.ignored)} decides nothing here: "
+                "approval rules do"
+            )
+        if not task.done() or task.cancelled():
+            found.starting.append(server.name)
+            continue
+        answer = task.result()
         if isinstance(answer, str):
             line = f"MCP server {server.name!r} cannot be used: {answer}"
             if server.required:
                 raise ConfigurationError(line, remedy="It is `required`; mend it, or set `required` to false")
             found.faults.append(line)
+            found.missing[server.name] = answer
             continue
         offers[server.name] = answer
         found.notices += answer.notices
@@ -108,7 +135,7 @@ def offer_of(server: Server, listing: Listing) -> Offer:
             name = tool.get("name") if isinstance(tool, Mapping) else None
             broken.append(f"{cut(clean(name or 'a tool without a name'), 80)} ({reason})")
             continue
-        if any(fnmatch.fnmatchcase(spec.name, wanted) for wanted in server.tools):
+        if _matches(spec.name, server.tools) and not _matches(spec.name, server.excluded):
             offer.specs.append(spec)
             changed += [f"{spec.name} ({'; '.join(notes[:3])})"] if notes else []
     if broken:
@@ -125,12 +152,16 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:NOTES_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-async def _list(server: Server, pool: Pool, environment: Mapping[str, str], workspace: Path) -> Offer | str:
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+async def _list(server: Server, pool: Pool, environment: Mapping[str, str], workspace: Path, owner: str) -> Offer | str:
     try:
-        async with asyncio.timeout(server.timeout):
-            listing = await pool.tools(server.resolved(environment), workspace)
+        resolved = await asyncio.to_thread(server.resolved, environment, workspace)  # `envFile` is read there
+        listing = await pool.tools(resolved, workspace, owner)
     except TimeoutError:
-        return f"it did not list its tools within {server.timeout:g} seconds"
+        return "it did not list its tools in time"
     except WorkerError as error:
         return error.line()
     except Exception as error:

@@ -42,7 +42,7 @@ def spec_of(server: Server, tool: Any) -> tuple[ToolSpec, tuple[str, ...]]:
         risk="high" if destroys and not reads else "medium",
         category="network" if server.url else "general",
         source="mcp",
-        timeout=server.call_timeout + 10,
+        timeout=server.max_call_timeout + 10,
         taints=True,
         remote=True,
         named=True,

@@ -1,7 +1,8 @@
 """One session with an MCP server.
 
 It lives in a task of its own, since the SDK's contexts have to be left by the task that entered them; callers talk to
-it from theirs. A call that is under way when the session dies is told so and not repeated.
+it from theirs. It starts within the server's `timeout` and goes on starting when who waited for it goes away. It ends
+when the server is gone, when it was idle for long, or when it is closed; never for an error that the server answers.
 """
 
 from __future__ import annotations
@@ -13,87 +14,255 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from kubiya_worker.errors import Unavailable
+from kubiya_worker.errors import Unavailable, WorkerError
 from kubiya_worker.tools.mcp.config import Server
-from kubiya_worker.tools.mcp.transport import connected, plain
+from kubiya_worker.tools.mcp.faults import TRY_AGAIN, HttpFault, Lost
+from kubiya_worker.tools.mcp.oauth import Tokens
+from kubiya_worker.tools.mcp.raw import Listing, listing
+from kubiya_worker.tools.mcp.transport import Link, connected, kill_marked, plain
 
-CLOSE_TIMEOUT: Final = 10.0  # seconds that a session has to close
+CLOSE_TIMEOUT: Final = 6.0  # seconds that a session has to close: the SDK asks, sends SIGTERM, and SIGKILL after 4 s
+PING_TIMEOUT: Final = 5.0
+RELIST_TIMEOUT: Final = 10.0  # seconds to read a list of tools that has changed
+REACH: Final = 3.0  # seconds for which a server that cannot be reached at all is tried again
+PAUSES: Final = (0.3, 0.7, 1.5, 3.0)  # seconds between tries to start; the last one over and over
+
+Report = Callable[[float, float | None, str | None], Any]  # progress, total, message
 
 
 class Session:
-    def __init__(self, server: Server, workspace: Path, idle: float) -> None:
-        self._server, self._workspace, self._idle = server, workspace, idle
-        self._client: Any = None
+    """`over`: it takes no more calls. `listing`: what the server offers, once it is ready."""
+
+    def __init__(
+        self,
+        server: Server,
+        workspace: Path,
+        idle: float,
+        tokens: Tokens | None = None,
+        ended: Callable[[], None] | None = None,
+    ) -> None:
+        self._server, self._workspace, self._idle, self._tokens = server, workspace, idle, tokens
+        self._link: Link | None = None
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._closing = asyncio.Event()
         self._last = time.monotonic()
         self._under_way = 0
-        self.used = False
+        self._changed = False
+        self.listing = Listing()
         self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(lambda _: ended and ended())
+        self._until = time.monotonic() + server.timeout
+        self._alarm = asyncio.get_running_loop().call_later(server.timeout, self._too_late)
 
     @property
     def over(self) -> bool:
-        return self._task.done() or self._closing.is_set()
+        return self._task.done() or self._closing.is_set() or (self._link is not None and self._link.ended.is_set())
+
+    @property
+    def starting(self) -> bool:
+        return not self._ready.done()
+
+    @property
+    def idle_for(self) -> float:
+        """Seconds since the last call; 0 while it starts or a call is under way."""
+        return 0.0 if self._under_way or self.starting else time.monotonic() - self._last
+
+    @property
+    def changed(self) -> bool:
+        """Whether the server has said that its list of tools is another one."""
+        return self._changed and not self.over
 
     async def ready(self) -> None:
+        """Wait until it can be used. Raises what has kept it from starting."""
         await asyncio.shield(self._ready)
 
-    async def use(self, call: Callable[[Any], Any]) -> Any:
-        """Awaits `call(client)`, or raises Unavailable as soon as the session is over."""
-        self.used = True
+    async def call(self, name: str, arguments: dict[str, Any], report: Report | None = None) -> Any:
+        """Return the SDK's result. Raises Lost, HttpFault, or the SDK's MCPError with the server's own words."""
+
+        async def progress(done: float, total: float | None, message: str | None) -> None:
+            if report is not None:
+                report(done, total, message)
+
+        return await self._use(lambda client: client.call_tool(name, arguments, progress_callback=progress))
+
+    async def relist(self) -> Listing:
+        """Return the list of tools, read again if the server has said that it changed."""
+        if self.changed:
+            self._changed = False
+            async with asyncio.timeout(RELIST_TIMEOUT):
+                self.listing = await self._use(listing)
+        return self.listing
+
+    async def is_forgotten(self) -> bool:
+        """Whether the server does not know this session any more, which it says by the status of a ping."""
+        try:
+            async with asyncio.timeout(PING_TIMEOUT):
+                await self._use(lambda client: client.send_ping())
+        except HttpFault as fault:
+            return fault.may_have_forgotten
+        except Exception:  # it answers, if not to a ping
+            return False
+        return False
+
+    async def _use(self, call: Callable[[Any], Any]) -> Any:
+        if self._link is None:
+            raise Lost(self._server.name)
         self._under_way += 1
         self._last = time.monotonic()
-        work = asyncio.ensure_future(call(self._client))
+        work = asyncio.ensure_future(call(self._link.client))
         try:
             await asyncio.wait({work, self._task}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                raise Unavailable(f"The MCP server {self._server.name!r} ended while it worked; the outcome is unknown")
+                raise Lost(self._server.name)
             try:
                 return work.result()
             except Exception as error:
-                if _is_closed(error):
-                    self._closing.set()
-                    raise Unavailable(
-                        f"The MCP server {self._server.name!r} ended while it worked; the outcome is unknown"
-                    ) from error
-                raise
+                told = self._told(error)
+                if told is error:
+                    raise
+                raise told from error
         finally:
             if not work.done():
                 work.cancel()
             self._under_way -= 1
             self._last = time.monotonic()
 
-    async def close(self) -> None:
+    def _told(self, error: Exception) -> Exception:
+        """Return what an error of the SDK means."""
+        from kubiya_worker.tools.mcp.remote import fault_in
+
+        fault = fault_in(getattr(error, "data", None))
+        if fault is not None:
+            return fault
+        return Lost(self._server.name) if self._link is not None and self._link.ended.is_set() else error
+
+    def retire(self) -> None:
+        """Take no more calls; those that are under way go on to their end."""
+        if self._under_way:
+            self._idle = 0.0
+        else:
+            self._closing.set()
+
+    async def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
+        """End it within `timeout`, and then at once."""
         self._closing.set()
-        done, _ = await asyncio.wait({self._task}, timeout=CLOSE_TIMEOUT)
+        done, _ = await asyncio.wait({self._task}, timeout=timeout)
+        if not done and self._link is not None:
+            await self._link.kill()
+            done, _ = await asyncio.wait({self._task}, timeout=1.0)
         if not done:
             self._task.cancel()
-            await asyncio.wait({self._task}, timeout=CLOSE_TIMEOUT)
+            await asyncio.wait({self._task}, timeout=1.0)
+
+    # -- its life
+
+    def _too_late(self) -> None:
+        if self.starting:
+            self._fail(Unavailable(f"it did not start within {self._server.timeout:g} seconds"))
+            self._closing.set()
+
+    def _fail(self, error: Exception) -> None:
+        if self.starting:
+            self._ready.set_exception(error)
+            self._ready.exception()  # somebody may have stopped waiting for it
 
     async def _run(self) -> None:
-        try:
-            async with connected(self._server, self._workspace) as client:
-                self._client = client
-                self._last = time.monotonic()
-                self._ready.set_result(None)
-                await self._until_idle()
-        except BaseException as error:
-            if not self._ready.done():
-                self._ready.set_exception(plain(error, self._server))
-                self._ready.exception()  # somebody may have stopped waiting for it
-            if not isinstance(error, Exception):
-                raise
-
-    async def _until_idle(self) -> None:
-        while not self._closing.is_set():
-            left = self._last + self._idle - time.monotonic()
-            if left <= 0 and not self._under_way:
-                self._closing.set()  # from here on a call opens a session of its own
-                return
+        tries = 0
+        began = time.monotonic()
+        while True:
+            fault: Exception | None
+            try:
+                fault = await self._connect()
+            except BaseException as error:
+                fault = plain(error, self._server)
+                if not isinstance(error, Exception):
+                    self._fail(fault)
+                    raise
+            if not self.starting or fault is None:
+                break
+            pause = self._pause(fault, tries, time.monotonic() - began)
+            if pause is None:
+                self._fail(fault)
+                break
+            tries += 1
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), max(left, 0.05))
+                await asyncio.wait_for(self._closing.wait(), pause)
+                break
+        self._alarm.cancel()
+        self._fail(Unavailable(f"the session with {self._server.name!r} was ended"))
+
+    def _pause(self, fault: Exception, tries: int, spent: float) -> float | None:
+        """Return the seconds to wait before the next try to start; None where there is none."""
+        if not isinstance(fault, HttpFault):
+            return None
+        if fault.status not in TRY_AGAIN and (fault.sent or spent > REACH):
+            return None
+        pause = max(PAUSES[min(tries, len(PAUSES) - 1)], fault.retry_after or 0.0)
+        return pause if time.monotonic() + pause < self._until else None
+
+    async def _connect(self) -> Exception | None:
+        """Open it, and stay until its end. Returns why it could not be initialized."""
+        marker = ""
+        try:
+            async with connected(self._server, self._workspace, self._tokens, self._notified) as link:
+                marker = link.marker
+                fault = await self._open(link)
+                if fault is None:
+                    await self._until_over(link)
+                else:
+                    self._link = None
+        finally:
+            if marker:  # what the server has started and left behind
+                await asyncio.to_thread(kill_marked, marker)
+        return fault
+
+    async def _open(self, link: Link) -> Exception | None:
+        self._link = link
+        opening = asyncio.ensure_future(_opened(link.client))
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._closing, link.ended)]
+        try:
+            await asyncio.wait({opening, *waits}, return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done() and link.ended.is_set():
+                await asyncio.wait({opening}, timeout=1.0)  # the SDK is about to say so
+            if not opening.done():
+                return Unavailable(f"the session with {self._server.name!r} was ended")
+            error = opening.exception()
+            if error is None:
+                self.listing = opening.result()
+                self._last = time.monotonic()
+                self._changed = False
+                if self.starting:
+                    self._ready.set_result(None)
+                return None
+            if link.ended.is_set():
+                raise Unavailable("it ended before it answered")
+            told = self._told(error) if isinstance(error, Exception) else Unavailable(str(error))
+            return told if isinstance(told, WorkerError) else Unavailable(" ".join(str(told).split())[:300])
+        finally:
+            for task in (opening, *waits):
+                task.cancel()
+
+    async def _until_over(self, link: Link) -> None:
+        ended = asyncio.ensure_future(link.ended.wait())
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            while not self._closing.is_set() and not link.ended.is_set():
+                left = self._last + self._idle - time.monotonic()
+                if left <= 0 and not self._under_way:
+                    self._closing.set()  # from here on a call opens a session of its own
+                    return
+                waits = min(max(left, 0.05), 5.0)  # one that is retired has no idle time left
+                await asyncio.wait({ended, closing}, timeout=waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended.cancel()
+            closing.cancel()
+
+    def _notified(self, message: Any) -> None:
+        from mcp.types import ToolListChangedNotification
+
+        self._changed = self._changed or isinstance(message, ToolListChangedNotification)
 
 
-def _is_closed(error: Exception) -> bool:
-    text = f"{type(error).__name__} {error}".lower()
-    return "closed" in text or "broken" in text
+async def _opened(client: Any) -> Listing:
+    await client.initialize()
+    return await listing(client)

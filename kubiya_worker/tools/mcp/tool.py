@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kubiya_worker.errors import WorkerError
@@ -15,6 +15,7 @@ from kubiya_worker.tools.mcp.names import own_name, server_of
 from kubiya_worker.tools.mcp.pool import Pool
 from kubiya_worker.tools.mcp.raw import answer_of
 from kubiya_worker.tools.mcp.render import render
+from kubiya_worker.tools.redact import Redactor
 from kubiya_worker.tools.schemas import own_names
 
 
@@ -27,27 +28,63 @@ class McpTool:
     pool: Pool
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
+        """Call the tool. Each report of progress gives the call its time anew, up to `max_call_timeout`."""
         name = own_name(self.spec, self.server.name)
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + self.server.max_call_timeout
         try:
-            server = self.server.resolved(context.env)
-            async with asyncio.timeout(server.call_timeout):
-                given = own_names(arguments, self.spec.names)
-                result = await self.pool.call(server, name, given, context.workspace)
+            server = self.server.resolved(context.env, context.workspace)
+            async with asyncio.timeout(server.call_timeout) as limit:
+
+                def report(done: float, total: float | None, message: str | None) -> None:
+                    if not limit.expired():
+                        limit.reschedule(min(loop.time() + server.call_timeout, latest))
+                    context.tell(_progress(done, total, message))
+
+                result = await self.pool.call(
+                    server,
+                    name,
+                    own_names(arguments, self.spec.names),
+                    context.workspace,
+                    context.execution_id,
+                    idempotent=self.spec.idempotent,
+                    report=report,
+                )
         except TimeoutError:
-            return _failed(f"{name} did not answer within {self.server.call_timeout:g} seconds")
+            return self._failed(f"{name} did not answer within {self._waited(loop.time(), latest)} seconds")
         except WorkerError as error:
-            return _failed(error.line())
+            return self._failed(error.line())
         except Exception as error:
-            return _failed(f"{self.server.name}: {' '.join(str(error).split())[:500] or type(error).__name__}")
-        return await asyncio.to_thread(render, answer_of(result), context.keep_limit)
+            return self._failed(" ".join(str(error).split())[:500] or type(error).__name__)
+        rendered = await asyncio.to_thread(render, answer_of(result), context.keep_limit)
+        return _without(rendered, self.pool.token(server))
+
+    def _waited(self, now: float, latest: float) -> str:
+        return f"{self.server.max_call_timeout if now >= latest else self.server.call_timeout:g}"
+
+    def _failed(self, message: str) -> ToolResult:
+        known = repr(self.server.name) in message
+        text = message if known else f"MCP server {self.server.name!r}: {message}"
+        return ToolResult(f"{text.removesuffix('.')}.", error=text)
+
+
+def _progress(done: float, total: float | None, message: str | None) -> str:
+    """Return a report as one line: how far it is, and what the server says."""
+    far = f"{done:g} of {total:g}" if total else f"{done:g}"
+    return f"{' '.join(message.split())[:200]} ({far})" if message else far
+
+
+def _without(result: ToolResult, token: str) -> ToolResult:
+    """Return the result without the token that was fetched for the server, should it have said it back."""
+    if not token:
+        return result
+    redactor = Redactor([token])
+    error = redactor.text(result.error) if result.error else None
+    return replace(result, output=redactor.text(result.output), error=error, metadata=redactor.value(result.metadata))
 
 
 def tools_of(specs: Iterable[ToolSpec], servers: Iterable[Server], pool: Pool) -> list[Tool]:
-    """The tools that an execution was given at its start; those of a server that is configured no more are left out."""
+    """Return the tools that an execution was given; those of a server that is configured no more are left out."""
     by_name = {server.name: server for server in servers}
     found = ((spec, server_of(spec, by_name)) for spec in specs if spec.source == "mcp")
     return [McpTool(spec, by_name[name], pool) for spec, name in found if name is not None]
-
-
-def _failed(message: str) -> ToolResult:
-    return ToolResult(f"{message}.", error=message)

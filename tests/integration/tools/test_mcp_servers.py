@@ -69,7 +69,7 @@ async def tools_of(
     pool: Pool, servers: dict[str, Any], workspace: Path, **env: str
 ) -> tuple[dict[str, Tool], list[str]]:
     parsed = mcp.parse(servers)
-    found = await mcp.discover(parsed, pool, env, workspace, [])
+    found = await mcp.discover(parsed, pool, env, workspace, [], owner="e1")
     return {tool.spec.name: tool for tool in mcp.tools_of(found.specs, parsed, pool)}, found.faults
 
 

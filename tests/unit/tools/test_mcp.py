@@ -36,7 +36,7 @@ def test_a_server_that_is_switched_off_is_none() -> None:
         ({"command": "x", "arguments": []}, "unknown key `arguments`"),
         ({"command": "x", "args": "a b"}, "`args` is not a list"),
         ({"command": "x", "env": ["A=1"]}, "`env` is not an object"),
-        ({"command": "x", "timeout": 46}, "from 1 to 45"),
+        ({"command": "x", "timeout": 301}, "from 1 to 300"),
         ({"command": "x", "required": "yes"}, "true or false"),
         ("x", "not an object"),
     ],

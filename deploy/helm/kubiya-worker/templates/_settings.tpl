@@ -41,6 +41,7 @@
   "enforcerUrl" "ENFORCER_SERVICE_URL"
   "enforcerTimeout" "KUBIYA_ENFORCE_TIMEOUT"
   "policyFile" "KUBIYA_POLICY_FILE"
+  "mcpMaxSessions" "KUBIYA_MCP_MAX_SESSIONS"
   "activityTimeout" "KUBIYA_ACTIVITY_TIMEOUT"
 -}}
 {{- range $value, $variable := $variables }}

@@ -1,0 +1,103 @@
+"""What can go wrong between the worker and an MCP server, told by type and status, never by a server's words."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from time import time
+from typing import Any, Final
+
+from kubiya_worker.errors import Unavailable
+
+REASON: Final = 300  # characters of a server's reason
+_WORDS: Final = ("error_description", "message", "detail", "error", "title", "reason", "msg")
+TRY_AGAIN: Final = frozenset({408, 425, 429, 502, 503, 504})  # while a server starts, these pass
+
+
+class Lost(Unavailable):
+    """The session ended while a call was under way: nobody knows whether the server has run it."""
+
+    def __init__(self, server: str) -> None:
+        super().__init__(f"The MCP server {server!r} ended while it worked; the outcome is unknown")
+
+
+class HttpFault(Unavailable):
+    """A message was answered with an HTTP status that is an error, or could not be sent (`status` 0).
+
+    `sent` is False when the server certainly has not got it. `in_session`: it named a session.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        status: int = 0,
+        retry_after: float | None = None,
+        sent: bool = True,
+        in_session: bool = False,
+    ) -> None:
+        self.reason, self.status, self.retry_after, self.sent, self.in_session = (
+            reason,
+            status,
+            retry_after,
+            sent,
+            in_session,
+        )
+        text = f"it answered {status} {_phrase(status)}".rstrip() if status else "it cannot be reached"
+        text += f": {reason}" if reason else ""
+        if retry_after:
+            text += f" (it asks to wait {retry_after:g} s before the next try)"
+        super().__init__(text)
+
+    @property
+    def may_have_forgotten(self) -> bool:
+        """Whether this is how a server that does not know a session may answer (it has not run the call then)."""
+        return self.in_session and self.status in (400, 404)
+
+    def wire(self) -> dict[str, Any]:
+        """Return it as JSON; `HttpFault(**wire)` is the same again."""
+        names = ("reason", "status", "retry_after", "sent", "in_session")
+        return {name: getattr(self, name) for name in names}
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def reason_of(body: bytes, kind: str) -> str:
+    """Return what an error's body says, in one bounded line."""
+    text = body[:65_536].decode("utf-8", "replace")
+    try:
+        said = _said(json.loads(text))
+    except ValueError:
+        said = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.S | re.I) if "html" in kind else text
+    return " ".join(said.split())[:REASON]
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        found = (_said(value[key]) for key in _WORDS if value.get(key))
+        return next(filter(None, found), "") or json.dumps(value)[:REASON]
+    return json.dumps(value)[:REASON] if value else ""
+
+
+def seconds_of(retry_after: str | None) -> float | None:
+    """Return the seconds of a `Retry-After`: a number, or a date."""
+    if not retry_after:
+        return None
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, round(parsedate_to_datetime(retry_after).timestamp() - time(), 1))
+    except (TypeError, ValueError):
+        return None
