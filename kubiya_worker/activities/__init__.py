@@ -9,6 +9,7 @@ from kubiya_worker.activities.execution import ExecutionActivities
 from kubiya_worker.activities.job import JobActivities
 from kubiya_worker.activities.model import ModelActivities
 from kubiya_worker.activities.runtime import Runtime
+from kubiya_worker.activities.servers import ServerActivities
 from kubiya_worker.activities.session import SessionActivities
 from kubiya_worker.activities.summary import SummaryActivities
 from kubiya_worker.activities.tool import ToolActivities
@@ -23,6 +24,7 @@ def build(runtime: Runtime) -> list[Callable[..., Any]]:
         model.call_model,
         SummaryActivities(runtime, model).compact_conversation,
         tool.call_tool,
+        ServerActivities(runtime).start_server,
         session.begin_execution,
         session.store_session,
         session.end_turn,

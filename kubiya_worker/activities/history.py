@@ -24,11 +24,11 @@ def remember(runtime: Runtime, execution_id: str) -> None:
         runtime.workflows.put(execution_id, workflow_id)
 
 
-async def context_of(runtime: Runtime, execution_id: str) -> calls.Context:
-    """What the execution runs with; fixed at its start, so what is in memory is right."""
+async def context_of(runtime: Runtime, execution_id: str, version: int = 0) -> calls.Context:
+    """Return what the execution runs with: what is in memory, unless its tools are of an older `version`."""
     remember(runtime, execution_id)
     known = runtime.contexts.get(execution_id)
-    if known is None:
+    if known is None or known.tools_version < version:
         known = await _workflow(runtime).query(names.GET_CONTEXT, result_type=calls.Context)
         runtime.contexts.put(execution_id, known)
     assert known is not None

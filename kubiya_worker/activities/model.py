@@ -17,12 +17,13 @@ from kubiya_worker.activities.cache_watch import TEXT as UNREAD
 from kubiya_worker.activities.cache_watch import CacheWatch
 from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.history import context_of, conversation_of
+from kubiya_worker.activities.listing import relisted
 from kubiya_worker.activities.runtime import Runtime, workspace_of
 from kubiya_worker.activities.shown import Shown, kept_thought
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.models import caching, vision
 from kubiya_worker.models.base import Delta, ModelError, ModelReply, ModelRequest
-from kubiya_worker.protocol import calls, compaction, names
+from kubiya_worker.protocol import calls, compaction, names, servers
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.execution import Usage
@@ -74,7 +75,10 @@ class ModelActivities:
         runtime = self._runtime
         tag, before = attempt_tag(), spent_before()
         async with heartbeats(before.wire()):
-            context = await context_of(runtime, call.execution_id)
+            context = await context_of(runtime, call.execution_id, call.tools_version)
+            fresh = await relisted(runtime, call.execution_id, context)
+            if fresh:
+                context = replace(context, tools=servers.replaced(context.tools, fresh))
             publisher = runtime.publisher(call, context)
             async with publisher as out:
                 if activity.info().attempt > 1:
@@ -87,6 +91,7 @@ class ModelActivities:
                 except WorkerError as error:
                     raise ApplicationError(error.line(), type=type(error).__name__, non_retryable=True) from error
             result.undelivered, result.spooled = publisher.undelivered, publisher.spooled
+            result.relisted = fresh
         runtime.transcripts.leave(call.execution_id, result.message)
         return result
 

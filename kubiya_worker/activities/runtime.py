@@ -19,7 +19,7 @@ from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.control_plane.writer import Writer
 from kubiya_worker.models import Models
-from kubiya_worker.protocol.calls import Context, ModelInput, ToolInput
+from kubiya_worker.protocol.calls import Context, ModelInput, ServerInput, ToolInput
 from kubiya_worker.tools import programs
 from kubiya_worker.tools.base import Toolset
 from kubiya_worker.tools.enforcer import Enforcer
@@ -69,7 +69,7 @@ class Runtime:
     spool: Spool = field(default_factory=Spool)
     transcripts: Transcripts = field(default_factory=Transcripts)
     contexts: Recent[Context] = field(default_factory=Recent)
-    toolsets: Recent[Toolset] = field(default_factory=Recent)
+    toolsets: Recent[tuple[int, Toolset]] = field(default_factory=Recent)  # with the version of the tools
     environments: Recent[Mapping[str, str]] = field(default_factory=Recent)  # for tools only; never in the history
     servers: Recent[Mapping[str, Any]] = field(default_factory=Recent)  # the environments' MCP servers, the same
     redactors: Recent[Redactor] = field(default_factory=Recent)  # with what an execution's environment hides
@@ -107,7 +107,7 @@ class Runtime:
         # Else the supervisor finds it for a moment after the worker's end, and warns of what was left behind.
         await asyncio.to_thread(programs.close)
 
-    def publisher(self, call: ModelInput | ToolInput, context: Context) -> Publisher:
+    def publisher(self, call: ModelInput | ToolInput | ServerInput, context: Context) -> Publisher:
         """For the events of one step."""
         return Publisher(
             self.writer,

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from kubiya_worker.activities.definition import context_for, load
+from kubiya_worker.activities.equipment import tool_environment
 from kubiya_worker.activities.history import remember
 from kubiya_worker.activities.keeping import from_session, session_writes
 from kubiya_worker.activities.runtime import Runtime, workspace_of
-from kubiya_worker.activities.tool import tool_environment
 from kubiya_worker.control_plane import writes
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.errors import ConfigurationError, WorkerError
-from kubiya_worker.protocol import calls, compaction, names, taint, team
+from kubiya_worker.protocol import calls, compaction, names, servers, taint, team
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 APPROVAL_POLL: Final = 15.0  # seconds, for a control plane that does not signal
 ON_UNSUPPORTED_SKILL: Final = "on_unsupported_skill"  # of an agent's configuration: "skip" (default) or "fail"
+BEGIN_PATIENCE: Final = 4.0  # seconds that MCP servers have before a step of its own waits for them
 MCP_KEYS: Final = ("mcp_servers", "mcpServers")  # of an agent's configuration
 STATUS_POLLS: Final = 3  # PROTOCOL B.6: the published server decides within seconds after a turn was posted
 STATUS_POLL_EVERY: Final = 2.0
@@ -57,6 +58,15 @@ def require_sent(spool: Spool, stream: str) -> None:
         raise ApplicationError("Events of it wait on disk for the control plane", type="EventsWait")
 
 
+@dataclass
+class Offered:
+    """What MCP servers offer. Those that are `starting` may still; the execution does not begin without `awaited`."""
+
+    specs: list[ToolSpec] = field(default_factory=list)
+    starting: list[str] = field(default_factory=list)
+    awaited: list[str] = field(default_factory=list)
+
+
 class SessionActivities:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -73,7 +83,7 @@ class SessionActivities:
         context.metadata = {**metadata, "workflow_started": True, "has_mcp_servers": bool(given.mcp_servers)}
         if names.FEATURE_APPROVAL_SIGNAL not in control_plane.features:
             context.approval_poll_seconds = APPROVAL_POLL
-        failure, notices = None, list[str]()
+        failure, notices, offered = None, list[str](), Offered()
         try:
             if found.failure is not None:
                 raise found.failure
@@ -89,7 +99,7 @@ class SessionActivities:
             members = [team.spec_of(member) for member in context.members]
             own = _carried([*members, *toolset.specs], notices)
             offered = await self._mcp_tools(execution_id, context, found.environment, own, notices)
-            context.tools = [spec.wire() for spec in (*own, *offered)]
+            context.tools = [spec.wire() for spec in (*own, *offered.specs)]
         except WorkerError as error:
             failure = error.line()
         if given.member is None:
@@ -99,7 +109,15 @@ class SessionActivities:
         earlier = [x for x in map(from_session, found.session) if x["message_id"] != begin.first_message["message_id"]]
         at = compaction.begins(earlier)
         tainted = taint.inherited(context.taint, earlier[:at])
-        return calls.BeginResult(context, earlier[at:], failure, stored=at, tainted=tainted)
+        return calls.BeginResult(
+            context,
+            earlier[at:],
+            failure,
+            stored=at,
+            tainted=tainted,
+            starting=offered.starting,
+            awaited=offered.awaited,
+        )
 
     async def _check_price(self, given: ex.ExecutionInput, context: calls.Context) -> None:
         """A limit of cost that cannot be counted is no limit: refused before anything is spent."""
@@ -127,26 +145,28 @@ class SessionActivities:
         environment: dict[str, Any],
         others: list[ToolSpec],
         notices: list[str],
-    ) -> list[ToolSpec]:
-        """What the execution's MCP servers offer. A server that cannot be used is a notice, not a failure."""
+    ) -> Offered:
+        """Ask the execution's MCP servers for their tools. One that cannot be used is a notice, not a failure."""
         self._runtime.servers.put(execution_id, environment.get("mcp_servers") or {})
-        servers = mcp.parse(mcp.merged(environment.get("mcp_servers"), context.mcp_servers))
-        if not servers:
-            return []
+        configured = mcp.parse(mcp.merged(environment.get("mcp_servers"), context.mcp_servers))
+        if not configured:
+            return Offered()
         workspace = workspace_of(self._runtime, execution_id, context)
         variables = tool_environment(environment)
         taken = [spec.name for spec in others]
         found = await mcp.discover(
-            servers, self._runtime.mcp, variables, workspace, taken, owner=execution_id, patience=45
+            configured, self._runtime.mcp, variables, workspace, taken, owner=execution_id, patience=BEGIN_PATIENCE
         )
-        redactor = Redactor([*self._runtime.secrets, *hidden.values(variables, servers)])
-        for fault in map(redactor.text, found.faults):
-            activity.logger.warning("mcp.unavailable %s", fault)
-            notices.append(fault)
+        redactor = Redactor([*self._runtime.secrets, *hidden.values(variables, configured)])
+        context.system_prompt = servers.with_note(context.system_prompt, redactor.text(found.briefing))
+        for name, reason in found.missing.items():
+            notices.append(lack(context, name, redactor.text(reason)))
+            activity.logger.warning("mcp.unavailable %s", notices[-1])
         notices += map(redactor.text, found.notices)
-        briefing = redactor.text(found.briefing)
-        context.system_prompt = "\n\n".join(filter(None, (context.system_prompt, briefing)))
-        return found.specs
+        slow = {server.name: server for server in configured if server.name in found.starting}
+        for name, server in slow.items():
+            notices.append(f"MCP server {name!r} is starting; it has {server.timeout:g} seconds for it")
+        return Offered(found.specs, list(slow), [name for name, server in slow.items() if server.required])
 
     async def _show_start(
         self, given: ex.ExecutionInput, begin: calls.BeginInput, context: calls.Context, notices: list[str]
@@ -248,6 +268,7 @@ def _agent_status(kind: str, agent_id: str, status: str) -> list[Write]:
 
 def _first_events(execution_id: str, first: m.Message, context: calls.Context, notices: list[str]) -> list[ev.Event]:
     model = {"model": context.model_id, "model_label": context.model_label}
+    lacking = {servers.message_of(entry): entry for entry in context.metadata.get(servers.DEGRADED) or ()}
     run = {"run_id": activity.info().workflow_run_id, "execution_id": execution_id, "cancellable": True}
     return [
         ev.event(
@@ -258,16 +279,24 @@ def _first_events(execution_id: str, first: m.Message, context: calls.Context, n
                 "agent_name": context.agent_name,
                 **({"members": [member["name"] for member in context.members]} if context.members else {}),
                 **({"mode": context.mode} if context.mode else {}),
+                **({servers.DEGRADED: list(lacking.values())} if lacking else {}),
                 **model,
             },
         ),
         ev.event(f"message:{first['message_id']}", ev.MESSAGE, first),
         ev.event(f"run_started:{execution_id}", ev.RUN_STARTED, {**run, **model}),
         *(
-            ev.event(f"notice:{execution_id}:start:{n}", ev.NOTICE, {"message": text, "execution_id": execution_id})
+            servers.notice(f"notice:{execution_id}:start:{n}", execution_id, text, lacking.get(text))
             for n, text in enumerate(notices)
         ),
     ]
+
+
+def lack(context: calls.Context, name: str, reason: str) -> str:
+    """Go on without an MCP server: note it for the model and in the metadata, and return the line for a person."""
+    entry = servers.degrade(context.metadata, servers.SERVER, name, reason)
+    context.system_prompt = servers.with_note(context.system_prompt, servers.missing_note(name, entry["reason"]))
+    return servers.message_of(entry)
 
 
 def leave_out(
@@ -289,8 +318,9 @@ def leave_out(
     if wanted == "fail":
         raise missing[0].error
     lines = [skill.line() for skill in missing]
-    for line in lines:
+    for skill, line in zip(missing, lines, strict=True):
         activity.logger.warning("skill.unavailable %s", line)
+        servers.degrade(context.metadata, servers.SKILL, skill.name, line)
     notices += lines
     told = "\n".join(f"- {line}" for line in lines)
     note = f"Some skills of this agent are not available in this run. Say so where the task needs one of them:\n{told}"

@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from typing import Any, Final
 
 from temporalio import activity
 
 from kubiya_worker.activities.delegation import Asking, communication
+from kubiya_worker.activities.equipment import redactor_for, toolset_of, variables_of
 from kubiya_worker.activities.history import context_of, message_of
+from kubiya_worker.activities.listing import relisted
 from kubiya_worker.activities.model import heartbeats
 from kubiya_worker.activities.progress import Progress
 from kubiya_worker.activities.ruling import Ruling, rule
 from kubiya_worker.activities.runtime import Runtime, workspace_of
-from kubiya_worker.control_plane.errors import ControlPlaneError
-from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol import calls, names, taint, team
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import messages as m
-from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import ask_person, contained, hidden, mcp, results
+from kubiya_worker.tools import ask_person, contained, results
 from kubiya_worker.tools.arguments import parse_arguments
-from kubiya_worker.tools.base import KEEP_LIMIT, Tool, ToolArgumentsError, ToolContext, ToolResult, Toolset
-from kubiya_worker.tools.redact import AT_WORK, Redactor
-from kubiya_worker.tools.toolset import assemble
+from kubiya_worker.tools.base import KEEP_LIMIT, Tool, ToolArgumentsError, ToolContext, ToolResult
 
 EVENT_OUTPUT: Final = 10_000  # characters of a tool's output in its event; the conversation has all of it
-
-
-def tool_environment(environment: Mapping[str, Any]) -> dict[str, str]:
-    """Variables for tools out of `resolved/full`; the worker's own key, which the server adds, is not for them."""
-    variables = environment.get("env_vars") or {}
-    return {str(k): str(v) for k, v in variables.items() if v is not None and not str(k).startswith("KUBIYA_API_")}
 
 
 class ToolActivities:
@@ -45,8 +35,8 @@ class ToolActivities:
         """Run the call, or say what a person has to decide first. What a tool cannot do is its result, not an error."""
         runtime = self._runtime
         async with heartbeats():
-            context = await context_of(runtime, call.execution_id)
-            toolset = await self._toolset(call, context)
+            context = await context_of(runtime, call.execution_id, call.tools_version)
+            toolset = await toolset_of(runtime, call.execution_id, context)
             tool = toolset.get(call.tool_name)
             member = team.member_of(context.members, call.tool_name)
             spec = team.spec_of(member) if member else tool.spec if tool else None
@@ -94,67 +84,16 @@ class ToolActivities:
     ) -> calls.ToolOutcome:
         """A call of a team's member may be made: say so to whoever watches. The workflow makes it."""
         publisher = self._runtime.publisher(call, context)
-        redactor = await self._redactor(call, context)
+        redactor = await redactor_for(self._runtime, call.execution_id, context)
         async with publisher as out:
             about = {"delegate": member, "message": f"Asking {member}"}
             out.emit(_started(call, context, redactor.value(arguments), ruling, about))
         outcome.undelivered, outcome.spooled = publisher.undelivered, publisher.spooled
         return outcome
 
-    async def _toolset(self, call: calls.ToolInput, context: calls.Context) -> Toolset:
-        """The execution's tools; those of MCP servers as they were listed at its start."""
-        runtime, execution_id = self._runtime, call.execution_id
-        known = runtime.toolsets.get(execution_id)
-        if known is None:
-            known, _ = assemble(context.skills, workspace=workspace_of(runtime, execution_id, context))
-            offered = [spec for spec in map(ToolSpec.parse, context.tools) if spec.source == "mcp"]
-            if offered:
-                if runtime.servers.get(execution_id) is None:
-                    runtime.environments.forget(execution_id)
-                    await self._environment(call, context)
-                servers = self._servers(execution_id, context)
-                own = (tool for tool in map(known.get, (spec.name for spec in known.specs)) if tool is not None)
-                known = Toolset([*own, *mcp.tools_of(offered, servers, runtime.mcp)])
-            runtime.toolsets.put(execution_id, known)
-        return known
-
-    def _servers(self, execution_id: str, context: calls.Context) -> list[mcp.Server]:
-        return mcp.parse(mcp.merged(self._runtime.servers.get(execution_id), context.mcp_servers))
-
-    async def _redactor(self, call: calls.ToolInput, context: calls.Context) -> Redactor:
-        """Knows the worker's secrets, and what the execution's environment and MCP servers hide."""
-        runtime = self._runtime
-        known = runtime.redactors.get(call.execution_id)
-        if known is None:
-            environment = await self._environment(call, context)
-            try:
-                servers = self._servers(call.execution_id, context)
-            except ConfigurationError:  # the execution was refused for it when it began
-                servers = []
-            known = Redactor([*runtime.secrets, *hidden.values(environment, servers)])
-            if runtime.environments.get(call.execution_id) is not None:  # not while it cannot be had
-                runtime.redactors.put(call.execution_id, known)
-        AT_WORK.set(known)
-        return known
-
     async def _look_up(self, call: calls.ToolInput) -> str:
         message = await message_of(self._runtime, call.execution_id, call.message_id)
         return next(str(c["arguments"]) for c in message["tool_calls"] if c["id"] == call.tool_execution_id)
-
-    async def _environment(self, call: calls.ToolInput, context: calls.Context) -> Mapping[str, str]:
-        known = self._runtime.environments.get(call.execution_id)
-        if known is None:
-            try:
-                stream = context.member.stream if context.member else call.execution_id
-                load = self._runtime.control_plane.environment
-                raw = await asyncio.to_thread(load, context.kind, context.agent_id, stream)
-            except ControlPlaneError as error:  # not fatal (PROTOCOL A.8): the tool runs without
-                activity.logger.warning("environment.unavailable %s", error)
-                return {}
-            known = tool_environment(raw)
-            self._runtime.environments.put(call.execution_id, known)
-            self._runtime.servers.put(call.execution_id, raw.get("mcp_servers") or {})
-        return known
 
     async def _run(
         self, call: calls.ToolInput, tool: Tool, arguments: dict[str, Any], context: calls.Context, ruling: Ruling
@@ -162,8 +101,8 @@ class ToolActivities:
         runtime = self._runtime
         workspace = workspace_of(runtime, call.execution_id, context)
         await asyncio.to_thread(workspace.mkdir, mode=0o700, parents=True, exist_ok=True)
-        environment = await self._environment(call, context)
-        redactor = await self._redactor(call, context)
+        environment = await variables_of(runtime, call.execution_id, context)
+        redactor = await redactor_for(self._runtime, call.execution_id, context)
         publisher = self._runtime.publisher(call, context)
         async with publisher as out:
             out.emit(_started(call, context, redactor.value(arguments), ruling))
@@ -212,6 +151,7 @@ class ToolActivities:
         if tainted:
             message = {**message, "tainted": True}
         runtime.transcripts.leave(call.execution_id, message)
+        fresh = await relisted(runtime, call.execution_id, context) if tool.spec.source == "mcp" else {}
         record = {
             "execution_id": call.execution_id,
             "tool_name": call.tool_name,
@@ -229,6 +169,7 @@ class ToolActivities:
             undelivered=publisher.undelivered,
             spooled=publisher.spooled,
             taints=tainted,
+            relisted=fresh,
         )
 
     async def _await_tool(self, tool: Tool, arguments: dict[str, Any], context: ToolContext) -> tuple[str, ToolResult]:
@@ -257,7 +198,7 @@ class ToolActivities:
         ruling: Ruling | None = None,
     ) -> calls.ToolOutcome:
         """The outcome of a call that was not run: the model reads why, and so does whoever watches."""
-        redactor = await self._redactor(call, context)
+        redactor = await redactor_for(self._runtime, call.execution_id, context)
         text = redactor.text(text)
         publisher = self._runtime.publisher(call, context)
         async with publisher as out:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from kubiya_worker.cli.progress import error_text
 from kubiya_worker.cli.stream import BACK, LOST, Frame
 from kubiya_worker.protocol import events as ev
+from kubiya_worker.protocol.servers import DEGRADED
 
 PLAIN: Final = {member: plain for plain, member in ev.MEMBER_TYPES.items()}  # the same lines, with the member's name
 
@@ -55,12 +56,17 @@ def line_of(frame: Frame, execution_id: str, *, verbose: bool = False) -> dict[s
         case ev.APPROVAL_REQUESTED | ev.APPROVAL_RESOLVED:
             about = {k: v for k, v in data.items() if k != "execution_id" and v is not None}
             return {"type": "progress", **base, "progress": {"stage": frame.event_type}, "metadata": about}
+        case ev.NOTICE if data.get("kind") == DEGRADED:
+            told = {"stage": DEGRADED, "message": data.get("message")}
+            return {"type": "progress", **base, "progress": told, "metadata": {DEGRADED: data.get(DEGRADED)}}
         case ev.NOTICE:
             return {"type": "progress", **base, "progress": {"stage": "notice", "message": data.get("message")}}
         case ev.ERROR:
             return {"type": "error", **base, "error": {"message": error_text(data)}}
         case ev.DONE:
-            return {"type": "done", **base, "status": {"state": data.get("status")}}
+            lacking = (data.get("metadata") or {}).get(DEGRADED)
+            more = {"metadata": {DEGRADED: lacking}} if lacking else {}
+            return {"type": "done", **base, "status": {"state": data.get("status")}, **more}
         case _ if frame.event_type in (LOST, BACK):
             stage = "reconnecting" if frame.event_type == LOST else "reconnected"
             return {"type": "progress", **base, "progress": {"stage": stage}}

@@ -49,6 +49,7 @@ class Context:
     config: dict[str, Any] = field(default_factory=dict)  # budgets, out of the definition with the input over it
     taint: str = "off"  # whose text taints (taint.py): then a person is asked before it writes, runs code or sends data
 
+    tools_version: int = 0  # how often `tools` and the prompt have changed since the start (servers.py)
     compact_at: int = 0  # tokens of a model call after which the conversation is summarised; see compaction.py
 
     @classmethod
@@ -73,6 +74,8 @@ class BeginResult:
     failure: str | None = None  # why it cannot run: a skill or a model that is not configured right
     stored: int = 0  # messages before those in `session`, for which a summary in it stands
     tainted: bool = False  # there was among those what others wrote
+    starting: list[str] = field(default_factory=list)  # MCP servers that may still come: START_SERVER waits for them
+    awaited: list[str] = field(default_factory=list)  # those of them without which it must not begin
 
 
 @dataclass
@@ -98,6 +101,7 @@ class ModelInput:
     hold: bool = False  # do not publish; hand all events back (the control plane is away, order matters)
     trimmed: bool = False  # messages before the first one here have been let go
     behind: list[str] = field(default_factory=list)  # ids, as on the stream, that come before the first event
+    tools_version: int = 0  # of the context that it needs
 
 
 @dataclass
@@ -121,6 +125,7 @@ class ModelResult:
     provider: str
     undelivered: list[Event] = field(default_factory=list)
     spooled: list[str] | None = None  # the ids that later events come after, in place of `behind`; None: the same
+    relisted: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # MCP server -> its tools by now
 
 
 @dataclass
@@ -144,6 +149,7 @@ class ToolInput:
     hold: bool = False
     behind: list[str] = field(default_factory=list)
     tainted: bool = False  # the model has read what others wrote when it asked for this call
+    tools_version: int = 0
 
 
 @dataclass
@@ -171,6 +177,31 @@ class ToolOutcome:
     undelivered: list[Event] = field(default_factory=list)
     spooled: list[str] | None = None
     taints: bool = False  # the message holds what others wrote
+    relisted: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # MCP server -> its tools by now
+
+
+@dataclass
+class ServerInput:
+    """An MCP server that was still starting when the execution began."""
+
+    execution_id: str
+    server: str
+    required: bool = False
+    hold: bool = False
+    behind: list[str] = field(default_factory=list)
+    tools_version: int = 0
+
+
+@dataclass
+class ServerResult:
+    """What it offers, or why it is `missing`. `refused`: the execution must not go on without it."""
+
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    briefing: str = ""
+    missing: str = ""
+    refused: bool = False
+    undelivered: list[Event] = field(default_factory=list)
+    spooled: list[str] | None = None
 
 
 @dataclass

@@ -35,6 +35,7 @@ GET_TRANSCRIPT: Final = "get_transcript"  # ours: one page of the conversation
 BEGIN_EXECUTION: Final = "begin_execution"
 CALL_MODEL: Final = "call_model"
 CALL_TOOL: Final = "call_tool"
+START_SERVER: Final = "start_server"
 COMPACT: Final = "compact_conversation"
 REQUEST_APPROVAL: Final = "request_approval"
 CHECK_APPROVAL: Final = "check_approval"
@@ -56,6 +57,7 @@ OURS: Final = frozenset(
         BEGIN_EXECUTION,
         CALL_MODEL,
         CALL_TOOL,
+        START_SERVER,
         COMPACT,
         REQUEST_APPROVAL,
         CHECK_APPROVAL,

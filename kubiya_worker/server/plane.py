@@ -11,6 +11,7 @@ from typing import Any
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol.events import Event
+from kubiya_worker.protocol.servers import DEGRADED
 from kubiya_worker.server.auth import Keys
 from kubiya_worker.server.locks import Locks
 from kubiya_worker.server.outbox import Sender
@@ -124,6 +125,9 @@ class Plane:
                     done = {**about, "response": execution.get("response"), "usage": execution.get("usage") or {}}
                     if execution.get("error_message"):
                         done["error"] = execution["error_message"]
+                    lacking = (execution.get("execution_metadata") or {}).get(DEGRADED)
+                    if lacking:  # what the execution had to do without
+                        done["metadata"] = {DEGRADED: lacking}
                     events.append({"event_id": f"done:{execution['id']}", "event_type": ev.DONE, "data": done})
             self.executions.save(execution)
             if events:

@@ -18,12 +18,12 @@ from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.workflows import budget, options, outcomes
-from kubiya_worker.workflows.asking import Asking
 from kubiya_worker.workflows.conversation import Conversation
+from kubiya_worker.workflows.servers import Servers
 from kubiya_worker.workflows.state import ModelFailed, TooLong, TurnFailed
 
 
-class Loop(Asking):
+class Loop(Servers):
     """What every execution does; a workflow type adds `run`, which Temporal wants in the class itself."""
 
     async def execute(self, raw: dict[str, Any]) -> dict[str, Any]:
@@ -83,6 +83,8 @@ class Loop(Asking):
         for message in [first, *waiting]:
             self._conversation.receive(message)
         self._status = ex.RUNNING
+        if begun.starting:  # none in a history of a version that waited for them in `begin_execution`
+            await self._start_servers(begun)
 
     async def _converse(self) -> dict[str, Any]:
         """Turns, until the execution is final."""
@@ -194,6 +196,7 @@ class Loop(Asking):
         self._tokens = int(result.usage.get("input_tokens") or 0) + int(result.usage.get("output_tokens") or 0)
         self._conversation.append(result.message)
         self._settle(request, result)
+        self._relist(result.relisted)
         self._usage = self._usage.plus(ex.Usage.parse(result.usage))
         self._turn_record.update(model=result.model, model_provider=result.provider)
         return result
@@ -244,12 +247,14 @@ class Loop(Asking):
             hold=bool(self._outbox),
             trimmed=bool(self._conversation.stored),
             behind=self._before(),
+            tools_version=self._context.tools_version if self._context else 0,
         )
 
     # -- tools
 
     async def _call_tools(self, tool_calls: list[m.ToolCall], asked_by: m.Message) -> list[m.Message]:
         """All at the same time; their messages join the conversation in the order of the calls."""
+        await self._joined(tool_calls)
         began, waited = workflow.now(), self._waited()
         self._busy_since = (workflow.time(), waited)
         results = await asyncio.gather(*(self._call_tool(call, asked_by) for call in tool_calls))
@@ -275,6 +280,7 @@ class Loop(Asking):
             hold=bool(self._outbox),
             behind=self._before(),
             tainted=self._tainted,
+            tools_version=self._context.tools_version if self._context else 0,
         )
         outcome = await self._run_tool(request, f"tool-{call['id']}")
         while outcome.approval is not None:
@@ -317,6 +323,7 @@ class Loop(Asking):
                     continue
                 return calls.ToolOutcome(message=self._unrun(request, *outcomes.lost(request, error)))
             self._settle(request, outcome)
+            self._relist(outcome.relisted)
             return outcome
 
     def _unrun(self, request: calls.ToolInput, status: str, text: str) -> m.Message:

@@ -43,6 +43,14 @@ MODEL: Final[dict[str, Any]] = {
 }
 
 
+# The wait for an MCP server that takes long to start: its own limit is 300 s at most. Twice, for a worker that is lost.
+SERVER: Final[dict[str, Any]] = {
+    "start_to_close_timeout": timedelta(seconds=330),
+    "heartbeat_timeout": HEARTBEAT_TIMEOUT,
+    "retry_policy": RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=2),
+}
+
+
 def tool(timeout: float, *, idempotent: bool) -> dict[str, Any]:
     """Options of one tool call. A tool that is not idempotent gets one attempt: never a silent second run (D5)."""
     return {

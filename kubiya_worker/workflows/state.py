@@ -140,6 +140,7 @@ class State:
                 "messages_total": self._conversation.total + len(self._conversation.inbox),
                 "pending_approvals": self._open_requests(),
                 "undelivered_events": len(self._outbox),
+                **({"degraded": context.metadata["degraded"]} if context.metadata.get("degraded") else {}),
                 **self._about_members(),
             },
             is_waiting_for_input=self._status == ex.WAITING,
@@ -185,7 +186,9 @@ class State:
         return [*self._behind, *(f"{self._input.execution_id}:{x}" if self._member else x for x in last)]
 
     def _settle(
-        self, request: calls.ModelInput | calls.ToolInput, result: calls.ModelResult | calls.ToolOutcome
+        self,
+        request: calls.ModelInput | calls.ToolInput | calls.ServerInput,
+        result: calls.ModelResult | calls.ToolOutcome | calls.ServerResult,
     ) -> None:
         """What became of a step's events."""
         self._outbox += result.undelivered

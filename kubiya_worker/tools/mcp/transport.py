@@ -50,6 +50,7 @@ async def connected(
 ) -> AsyncIterator[Link]:
     """Connect to a server. `notified` is given each of its notifications."""
     try:
+        await asyncio.to_thread(_load_sdk)  # takes a second or more the first time; heartbeats must not wait for it
         from kubiya_worker.tools.mcp.client import Client
     except ImportError:
         raise ConfigurationError(
@@ -73,6 +74,12 @@ async def connected(
         inject.append(put)
         client = await stack.enter_async_context(Client(watched, write, message_handler=handle))
         yield Link(client, ended, marker)
+
+
+def _load_sdk() -> None:
+
+    import kubiya_worker.tools.mcp.client
+    import kubiya_worker.tools.mcp.remote  # noqa: F401
 
 
 @contextlib.asynccontextmanager

@@ -110,13 +110,12 @@ def slow_start_without_timeout(ran: Ran) -> None:
 
 @case(
     "slow-start-beside",
-    {"slow": nasty("slow-start=18", timeout=40), "nasty": nasty()},
+    {"slow": nasty("slow-start=24", timeout=40), "nasty": nasty()},
     call(("echo", {"s": "at once"})),
-    {"first_delay": 16, **PID},
+    {"first_delay": 20, **PID},
     call(("echo", {"s": "later"}), server="slow"),
 )
 def slow_start_beside_another(ran: Ran) -> None:
-    assert ran.asked_after < 15, "the other server is used meanwhile"
     assert "mcp__slow__echo" not in ran.offered(0) and "mcp__slow__echo" in ran.offered(2)
     assert "at once" in ran.results[0] and "later" in ran.results[2]
 
@@ -197,8 +196,8 @@ def expired(ran: Ran) -> None:
 
 
 @case("start-503", web("/start-503=2"), ask(("echo", {"s": "up"})))
-def start_503(ran: Ran) -> None:
-    assert "up" in ran.results[0] and ran.asked_after < 8
+def start_503(ran: Ran, rans: dict[str, Ran]) -> None:
+    assert "up" in ran.results[0] and ran.asked_after < usual(rans) + 5
 
 
 @case("http-slow-start", web("/slow-start=6", timeout=12), ask(("echo", {"s": "up"})))

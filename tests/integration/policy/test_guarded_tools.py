@@ -80,7 +80,7 @@ class Bench:
             secrets=(CANARY,),
             enforcer=Enforcer(url, timeout=timeout),
         )
-        self.runtime.toolsets.put("e-1", Toolset(self.tools.values()))
+        self.runtime.toolsets.put("e-1", (0, Toolset(self.tools.values())))
         self.runtime.environments.put("e-1", {})
 
     def context(self, **fields: Any) -> None:

@@ -1,0 +1,34 @@
+"""What MCP servers of an execution offer by now, after it has begun."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubiya_worker.activities.equipment import servers_of, variables_of
+from kubiya_worker.activities.runtime import Runtime, workspace_of
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.protocol import calls
+from kubiya_worker.tools import mcp
+from kubiya_worker.tools.mcp.discover import Found
+
+
+async def look(runtime: Runtime, execution_id: str, context: calls.Context, wanted: list[str]) -> Found:
+    """Ask some servers of an execution for their tools, beside those that it has of others and of skills."""
+    variables = await variables_of(runtime, execution_id, context)
+    asked = [server for server in await servers_of(runtime, execution_id, context) if server.name in wanted]
+    others = [str(tool["name"]) for tool in context.tools if tool.get("server") not in wanted]
+    workspace = workspace_of(runtime, execution_id, context)
+    try:
+        return await mcp.discover(asked, runtime.mcp, variables, workspace, others, owner=execution_id)
+    except ConfigurationError as error:  # it is `required`
+        return Found(missing=dict.fromkeys(wanted, error.line()))
+
+
+async def relisted(runtime: Runtime, execution_id: str, context: calls.Context) -> dict[str, list[dict[str, Any]]]:
+    """Return the tools of those servers that have said since that their list is another one: server -> its tools."""
+    changed = runtime.mcp.changed(execution_id)
+    if not changed:
+        return {}
+    found = await look(runtime, execution_id, context, changed)
+    fresh = [spec.wire() for spec in found.specs]
+    return {name: [tool for tool in fresh if tool["server"] == name] for name in changed if name not in found.missing}
