@@ -1,19 +1,12 @@
-"""Writes guide.json: everything that the worker guide names. The guide itself is not part of this repository.
-
-python -m tests.e2e.guide.extract GUIDE.md
-"""
+"""Finds everything that the worker guide (docs/guide.md) names: commands, flags, variables, paths, endpoints."""
 
 from __future__ import annotations
 
-import json
 import re
-import sys
-from pathlib import Path
 from typing import Any
 
 from tests.support.markdown import Block, blocks
 
-DATA = Path(__file__).with_name("guide.json")
 FLAG = re.compile(r"^(?:-(\w), )?(--[\w-]+)(?: (string|int))?\s{2,}.*?(?:\(default (.+)\))?$")
 ROW = re.compile(r"^\| `([A-Z_]+)` \| (.+?) \| (.+?) \|$", re.MULTILINE)
 
@@ -69,8 +62,3 @@ def _variables(guide: str, rows: list[tuple[str, str, str]]) -> list[dict[str, s
     names |= set(re.findall(r"^\s*- name: ([A-Z_]+)$", guide, re.MULTILINE))
     names |= set(re.findall(r"^echo \$([A-Z_]+)$", guide, re.MULTILINE))
     return [{"name": name, "default": defaults.get(name)} for name in sorted(names)]
-
-
-if __name__ == "__main__":
-    text = json.dumps(extract(Path(sys.argv[1]).read_text()), indent=1, ensure_ascii=False)
-    DATA.write_text(text + "\n")

@@ -1,6 +1,6 @@
 """U2: everything that the worker guide names is there: commands, flags, variables, paths, endpoints, files, metrics.
 
-`guide.json` says what it names; extract.py writes it from the guide. Commands are run, against one stack, or it is said
+extract.py finds in docs/guide.md what it names. Commands are run, against one stack, or it is said
 where they are run or why they are not.
 """
 
@@ -23,11 +23,12 @@ from kubiya_worker.cli.worker_start import start as start_command
 from kubiya_worker.process.metrics import METRICS, PREFIX
 from kubiya_worker.settings import sources
 from kubiya_worker.settings.table import OPTIONS
+from tests.e2e.guide.extract import extract
 from tests.support.daemon import KUBIYA, Daemons
 from tests.support.stack import ROOT, Process, Stack
 
 pytestmark = pytest.mark.timeout(300)
-GUIDE: dict[str, Any] = json.loads(Path(__file__).with_name("guide.json").read_text())
+GUIDE: dict[str, Any] = extract((ROOT / "docs" / "guide.md").read_text())
 QUEUE = "my-queue"
 TROUBLESHOOTING = "tests/process/daemon/test_guide_troubleshooting.py"
 DOCKER = "tests/deploy/test_docker.py"

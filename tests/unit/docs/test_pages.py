@@ -14,6 +14,8 @@ from kubiya_worker.cli import reference
 from scripts import docs, error_lines
 
 ROOT = Path(__file__).parents[3]
+SOURCES = ("kubiya_worker", "supervisor", "scripts", "tests", "docs")
+SUFFIXES = (".py", ".md", ".js", ".json")
 
 
 def test_every_page_is_as_scripts_docs_writes_it() -> None:
@@ -82,3 +84,10 @@ def test_the_man_page_is_read_without_a_warning() -> None:
     shown = re.sub(r"\x1b\[[0-9;]*m|.\x08", "", run.stdout.decode())
     for wanted in ("--queue-id", "KUBIYA_API_KEY", "kubiya worker start", "EXIT STATUS"):
         assert wanted in shown
+
+
+def test_every_reference_to_the_protocol_leads_to_a_section() -> None:
+    anchors = set(re.findall(r'<a id="(\w+)"></a>', (ROOT / "docs" / "protocol.md").read_text()))
+    for path in (path for folder in SOURCES for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES):
+        for name in re.findall(r"protocol\.md#(\w+)", path.read_text()):
+            assert name in anchors, f"{path.relative_to(ROOT)} names protocol.md#{name}, which is not there"
