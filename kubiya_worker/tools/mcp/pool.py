@@ -129,9 +129,8 @@ class Pool:
     # -- opening and ending
 
     def _key(self, server: Server, workspace: Path, owner: str) -> str:
-        own = "" if server.shared else owner
-        place = str(workspace) if server.transport == "stdio" and not server.shared else ""
-        return f"{own}:{place}:{server.key}"
+        own = "" if server.shared else f"{owner}:{server.name}:{workspace}"
+        return f"{own}:{server.key}"
 
     async def _open(self, server: Server, workspace: Path, owner: str) -> Session:
         key = self._key(server, workspace, owner)
