@@ -206,7 +206,8 @@ class ModelEndpoint:
         if self.by_step or self.by_model:
             step = 0
             for message in body.get("messages", []):
-                step = 0 if message["role"] == "user" else step + (message["role"] == "assistant")
+                said = message["role"] == "user" and not _only_shown(message)
+                step = 0 if said else step + (message["role"] == "assistant")
             steps = self.by_model.get(str(body.get("model")), self.by_step)
             if step < len(steps):
                 return steps[step]
@@ -255,6 +256,12 @@ class ModelEndpoint:
         writer.write(b"0\r\n\r\n")
         await writer.drain()
         return True
+
+
+def _only_shown(message: dict[str, Any]) -> bool:
+    """Whether a user's message is the image of a tool's result, which some APIs take from a user only."""
+    parts = message.get("content")
+    return isinstance(parts, list) and any(part.get("type") == "image_url" for part in parts)
 
 
 def _send(writer: asyncio.StreamWriter, status: int, body: Any, headers: dict[str, str] | None = None) -> None:

@@ -19,7 +19,7 @@ from kubiya_worker.tools.mcp.config import Server
 from kubiya_worker.tools.mcp.faults import HttpFault, Lost
 from kubiya_worker.tools.mcp.oauth import Tokens
 from kubiya_worker.tools.mcp.raw import Listing
-from kubiya_worker.tools.mcp.session import Report, Session
+from kubiya_worker.tools.mcp.session import KILLED, Report, Session
 
 IDLE: Final = 300.0  # seconds without a call after which a session is closed
 LIMIT: Final = 64  # sessions of a worker
@@ -120,7 +120,9 @@ class Pool:
         sessions = [held.session for held in self._held.values()]
         self._held.clear()
         closing = [asyncio.create_task(session.close(STOP_TIMEOUT)) for session in sessions]
-        await asyncio.wait([*closing, *self._closing], timeout=STOP_TIMEOUT + 2) if closing or self._closing else None
+        await asyncio.wait(
+            [*closing, *self._closing], timeout=STOP_TIMEOUT + KILLED
+        ) if closing or self._closing else None
 
     @property
     def open_count(self) -> int:

@@ -22,6 +22,7 @@ from kubiya_worker.tools.mcp.raw import Listing, listing
 from kubiya_worker.tools.mcp.transport import Link, connected, kill_marked, plain
 
 CLOSE_TIMEOUT: Final = 6.0  # seconds that a session has to close: the SDK asks, sends SIGTERM, and SIGKILL after 4 s
+KILLED: Final = 3.0  # seconds until the SDK has noticed that its process is gone; a cancellation would leak its pipes
 PING_TIMEOUT: Final = 5.0
 RELIST_TIMEOUT: Final = 10.0  # seconds to read a list of tools that has changed
 REACH: Final = 3.0  # seconds for which a server that cannot be reached at all is tried again
@@ -149,7 +150,7 @@ class Session:
         done, _ = await asyncio.wait({self._task}, timeout=timeout)
         if not done and self._link is not None:
             await self._link.kill()
-            done, _ = await asyncio.wait({self._task}, timeout=1.0)
+            done, _ = await asyncio.wait({self._task}, timeout=KILLED)
         if not done:
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=1.0)
