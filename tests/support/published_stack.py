@@ -57,8 +57,9 @@ class PublishedStack(Stack):
 
     def execute(self, prompt: str, *, agent: str = "", queue: str = "", **body: Any) -> str:
         """By an agent of this id; without one, by one that has no skills of its own."""
-        key = agent or self._agents.setdefault("", "") or self.agent("ops")
-        self._agents[""] = self._agents[""] or ("" if agent else key)
+        key = agent or self._agents.get("") or self.agent("ops")
+        if not agent:
+            self._agents[""] = key
         return super().execute(prompt, agent=key, queue=queue or self.plane.queue_id, **body)
 
     def chat(self, prompt: str, **body: Any) -> str:
@@ -69,7 +70,7 @@ class PublishedStack(Stack):
         """The row once it has one of the statuses (default: any final one)."""
         wanted = statuses or FINAL
         row = self.world.executions[execution_id]
-        wait_until(lambda: row["status"] in wanted, timeout, f"{execution_id} is {' or '.join(wanted)}: {row}")
+        wait_until(lambda: row["status"] in wanted, timeout, f"{execution_id} is {' or '.join(wanted)}")
         return row
 
     def end(self, execution_id: str, timeout: float = 60.0) -> dict[str, Any]:
@@ -86,7 +87,7 @@ class PublishedStack(Stack):
             found.extend([status] if status != "RUNNING" else [])
             return bool(found)
 
-        wait_until(is_closed, timeout, f"the workflow of {execution_id} closes: {self.world.executions[execution_id]}")
+        wait_until(is_closed, timeout, f"the workflow of {execution_id} closes")
         return found[0]
 
     def close_status(self, execution_id: str) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -90,7 +91,7 @@ class PublishedPlane:
         listener.bind(("127.0.0.1", self.port))
         self.port = listener.getsockname()[1]
         app = Starlette(routes=[*(self._route(entry) for entry in ENTRIES), *self._others()])
-        config = uvicorn.Config(app, log_level="error", lifespan="off", ws="none", access_log=False)
+        config = uvicorn.Config(app, log_level="critical", lifespan="off", ws="none", access_log=False)
         config.timeout_graceful_shutdown = 1
         server = self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=server.run, args=([listener],), name="published-plane", daemon=True)
@@ -200,6 +201,7 @@ class PublishedPlane:
                 if fault == "hang":
                     await self._hang()
                 raise Refusal(int(fault), "Internal Server Error", plain=fault == "500")
+            body = _loosely(raw)
             body, given = read(self.world, raw, entry)
             content = await entry.handler(Call(request, self.world, body, given, key))
             response = content if isinstance(content, Response) else _reply(content, entry.status)
@@ -234,6 +236,14 @@ class PublishedPlane:
         with self._more:
             self.world.seen.append(Seen(request.method, path, body, query, scheme, time.monotonic(), status))
             self._more.notify_all()
+
+
+def _loosely(raw: bytes) -> Any:
+    """The body for the record, whatever it is."""
+    try:
+        return json.loads(raw) if raw else None
+    except ValueError:
+        return raw.decode("utf-8", "replace")
 
 
 def _reply(content: Any, status: int) -> Response:

@@ -28,7 +28,7 @@ async def create(call: Call) -> Any:
                 return known
     if not world.holds("approvals.context-kept"):
         values["enforcement_context"] = None
-    expires = datetime.now(UTC) + timedelta(minutes=minutes)
+    expires = datetime.now(UTC) + timedelta(seconds=minutes * world.minute)
     row = world.row(
         **values,
         status="pending",

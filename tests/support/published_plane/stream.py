@@ -99,11 +99,12 @@ class _Stream:
             yield text
         ends = time.monotonic() + self.world.longest
         beat = time.monotonic()
-        warned = False
+        warned, watched = False, False
         while time.monotonic() < ends:
             status = await self._workflow_status()
-            for text in await self._live() if self._runs(status) else ():
-                yield text
+            for text in await self._live() if self._runs(status) else self._events() if watched else ():
+                yield text  # a client that has watched the run gets what came before its end, too
+            watched = watched or status == "RUNNING"
             if status == "CANCELED" and self.status != "cancelled":
                 self.status = "cancelled"
                 yield self.frame("status", {"status": "cancelled", "execution_id": self.id})

@@ -56,6 +56,7 @@ class World:
         self.look = 0.25  # seconds between two looks at the workflow; 1
         self.row_look = 0.4  # seconds between two looks at the row when no worker answers; 2
         self.query_time = 3.0  # seconds for an answer of get_state
+        self.minute = 60.0  # seconds of a minute until an approval expires
         self.longest = 30.0  # seconds of a stream; 270
         self.seen: list[Seen] = []
         self.gateway_url, self.gateway_key = "http://127.0.0.1:9/v1", "sk-gateway"
