@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from pydantic_ai.settings import ModelSettings
 
@@ -38,7 +39,8 @@ def cache_settings(name: str, request: ModelRequest, connection: Connection) -> 
         return {f"anthropic_cache_{part}": time for part in ("instructions", "tool_definitions", "messages")}
     if connection.provider == "bedrock":
         return {"cache": time}  # nothing where the model has no cache
-    return {caching.SETTING: time}
+    host = urlsplit(connection.base_url).hostname or ""
+    return {caching.SETTING: time, caching.PARTS_ONLY: caching.parts_only(host)}
 
 
 def _adapt(chosen: dict[str, Any], wanted: Compatibility, connection: Connection) -> None:

@@ -49,9 +49,11 @@ class AdaptedChatModel(OpenAIChatModel):
         model_settings: ModelSettings | None = None,
     ) -> list[chat.ChatCompletionMessageParam]:
         mapped = await super()._map_messages(messages, model_request_parameters, model_settings=model_settings)
-        time = str(cast("dict[str, Any]", model_settings or {}).get(caching.SETTING) or "")
+        settings = cast("dict[str, Any]", model_settings or {})
+        time = str(settings.get(caching.SETTING) or "")
         if time:
-            caching.mark_messages(cast("list[dict[str, Any]]", mapped), time)
+            parts_only = bool(settings.get(caching.PARTS_ONLY))
+            caching.mark_messages(cast("list[dict[str, Any]]", mapped), time, parts_only=parts_only)
         return mapped
 
 

@@ -22,6 +22,8 @@ TIMES: Final = ("5m", "1h")
 LEAST_TOKENS: Final = 1024  # a shorter prefix is not kept by most models (512 to 4,096)
 
 SETTING: Final = "kubiya_caching"  # of pydantic-ai's settings: how long the marks of this request are to be kept
+PARTS_ONLY: Final = "kubiya_caching_parts_only"  # of pydantic-ai's settings: see mark_messages
+PARTS_ONLY_AT: Final = ("openrouter.ai",)
 
 
 def setting(model_config: Mapping[str, Any]) -> str | None:
@@ -55,6 +57,11 @@ def kept(model_config: Mapping[str, Any], provider: str, name: str) -> str:
     return (word or TIMES[0]) if marks else ""
 
 
+def parts_only(host: str) -> bool:
+    """Tell whether a gateway takes marks on parts of a message alone."""
+    return any(host == name or host.endswith(f".{name}") for name in PARTS_ONLY_AT)
+
+
 def pays(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any]) -> bool:
     """Tell whether a further request with this beginning is likely: writing to the cache costs more than not."""
     return bool(tools) or any(message.get("role") == "assistant" for message in messages)
@@ -71,13 +78,15 @@ def marked(time: str) -> dict[str, str]:
     return {"type": "ephemeral"} if time == TIMES[0] else {"type": "ephemeral", "ttl": time}
 
 
-def mark_messages(messages: Sequence[MutableMapping[str, Any]], time: str) -> None:
-    """Mark messages of OpenAI's shape in place. Texts of people, tools and the system become lists of parts.
+def mark_messages(messages: Sequence[MutableMapping[str, Any]], time: str, *, parts_only: bool = False) -> None:
+    """Mark messages of OpenAI's shape in place. Texts of people and of the system become lists of parts.
 
-    All of them do, marked or not: the bytes of a message stay the same when the mark moves on.
+    All of them do, marked or not: the bytes of a message stay the same when the mark moves on. A result of a tool is
+    marked as a message: LiteLLM hands the mark of a part on inside of the result, where Anthropic does not look for it.
+    `parts_only` is for gateways that know marks of parts alone.
     """
     for message in messages:
-        if message.get("role") == "assistant":
+        if message.get("role") == "assistant" or (message.get("role") == "tool" and not parts_only):
             continue
         content = message.get("content")
         if isinstance(content, str) and content:
@@ -86,7 +95,7 @@ def mark_messages(messages: Sequence[MutableMapping[str, Any]], time: str) -> No
     leading = [at for count, at in enumerate(systems) if at == count]
     ends = [len(messages) - 1, _end_before(messages)]
     for at in {*leading[-1:], *(end for end in ends if end >= len(leading))}:
-        _mark(messages[at], time)
+        _mark(messages[at], time, parts_only=parts_only)
 
 
 def mark_tools(tools: Sequence[MutableMapping[str, Any]], time: str) -> None:
@@ -100,7 +109,10 @@ def _end_before(messages: Sequence[Mapping[str, Any]]) -> int:
     return next((at for at in range(len(messages) - 1, -1, -1) if messages[at].get("role") == "assistant"), 0) - 1
 
 
-def _mark(message: Mapping[str, Any], time: str) -> None:
+def _mark(message: MutableMapping[str, Any], time: str, *, parts_only: bool) -> None:
     content = message.get("content")
-    if message.get("role") != "assistant" and isinstance(content, list) and content:
+    if message.get("role") == "tool" and not parts_only:
+        if content:
+            message["cache_control"] = marked(time)
+    elif message.get("role") != "assistant" and isinstance(content, list) and content:
         content[-1] = {**content[-1], "cache_control": marked(time)}

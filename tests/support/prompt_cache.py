@@ -112,7 +112,13 @@ def blocks_of(body: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
     for message in body.get("messages") or ():
         content = message.get("content")
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content or ())
+        if message.get("cache_control") and parts:  # of a tool's result, in OpenAI's shape
+            parts[-1] = {**parts[-1], "cache_control": message["cache_control"]}
         for part in parts:
+            if message["role"] == "tool" and isinstance(content, list) and part.get("cache_control"):
+                raise Refused("a mark on a part of a tool's message is lost on its way through LiteLLM")
+            if any("cache_control" in inner for inner in part.get("content") or () if isinstance(inner, dict)):
+                raise Refused("cache_control inside of a tool_result: mark the result itself")
             yield _block(part, (message["role"], message.get("tool_call_id")))
         for call in message.get("tool_calls") or ():
             yield _block(call, ("call",))

@@ -55,7 +55,7 @@ def test_four_marks_at_most_and_none_on_what_the_model_said() -> None:
     caching.mark_messages(messages, "5m")
     tools: list[dict[str, Any]] = [{"type": "function"}, {"type": "function"}]
     caching.mark_tools(tools, "5m")
-    marked = [at for at, m in enumerate(messages) if "cache_control" in str(m["content"])]
+    marked = [at for at, m in enumerate(messages) if "cache_control" in str(m)]
     assert marked == [0, len(messages) - 14, len(messages) - 1]  # system, the previous request's end, this one's
     assert [("cache_control" in tool) for tool in tools] == [False, True]
 
@@ -70,8 +70,16 @@ def test_a_message_keeps_its_bytes_when_the_mark_moves_on() -> None:
     caching.mark_messages(first, "1h")
     caching.mark_messages(second, "1h")
     assert second[:2] == first  # here even with the marks: the end of the request before keeps its own
-    assert second[-1]["content"] == [{"type": "text", "text": "r", "cache_control": {**MARK, "ttl": "1h"}}]
+    assert (second[-1]["content"], second[-1]["cache_control"]) == ("r", {**MARK, "ttl": "1h"})
     assert second[2] == more[0]
+
+
+def test_a_gateway_that_knows_parts_alone_gets_parts() -> None:
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "u"}, {"role": "tool", "content": "r"}]
+    caching.mark_messages(messages, "5m", parts_only=True)
+    assert messages[1] == {"role": "tool", "content": [{"type": "text", "text": "r", "cache_control": MARK}]}
+    assert caching.parts_only("openrouter.ai") and caching.parts_only("eu.openrouter.ai")
+    assert not caching.parts_only("notopenrouter.ai") and not caching.parts_only("127.0.0.1")
 
 
 @pytest.mark.parametrize("empty", ["", None])
