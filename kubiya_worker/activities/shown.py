@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kubiya_worker.activities.events import Publisher
-from kubiya_worker.models.base import TEXT, THINKING, THOUGHT, Delta
+from kubiya_worker.models.base import RESET, TEXT, THINKING, THOUGHT, Delta
+from kubiya_worker.models.wire import outgoing
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.tools.redact import RedactedStream, Redactor
 
@@ -21,7 +22,10 @@ class Shown:
         self._count = 0
 
     def add(self, delta: Delta) -> None:
-        if delta.kind == TEXT:
+        if delta.kind == RESET:
+            self._text = self._redactor.stream()
+            self._emit("reset", ev.RESET_CHUNKS, {"message_id": self._message_id})
+        elif delta.kind == TEXT:
             self._chunk(self._text.feed(delta.content))
         elif delta.kind == THINKING:
             if self._thought is None:
@@ -54,6 +58,11 @@ class Shown:
 
 
 def kept_thought(entry: dict[str, Any], redactor: Redactor) -> dict[str, Any]:
-    """An entry of a message's `thinking` as it may be kept; one that held a secret is not what was signed any more."""
+    """Return an entry of a message's `thinking` as it may be kept: without secrets, and without what they were in.
+
+    What was signed goes back as it was, or not at all.
+    """
+    if outgoing.ORIGIN in entry:
+        return outgoing.kept(entry, redactor.value)
     clean: dict[str, Any] = redactor.value(entry)
     return entry if clean == entry else {k: v for k, v in clean.items() if k not in ("signature", "details")}

@@ -22,6 +22,7 @@ from kubiya_worker.protocol.tools import ToolSpec
 TEXT: Final = "text"
 THINKING: Final = "thinking"
 THOUGHT: Final = "thought"  # the end of a thought; its content is the provider's signature, or ""
+RESET: Final = "reset"  # the text so far was a thought: it is taken back, and comes again as one
 
 # Why a model call failed.
 RATE_LIMITED: Final = "rate_limited"  # 429: the provider wants fewer calls
@@ -38,6 +39,10 @@ STOP: Final = "stop"
 TOOL_CALLS: Final = "tool_calls"
 LENGTH: Final = "length"
 CONTENT_FILTER: Final = "content_filter"
+
+# Characters of one answer. Temporal takes 2 MB for a message with all that belongs to it, and a model that repeats
+# itself without end would be paid for until its own limit.
+LARGEST_ANSWER: Final = 1_000_000
 
 IDLE_TIMEOUT: Final = 120.0  # seconds without a chunk; reasoning models can think for a minute before the first one
 
@@ -64,7 +69,7 @@ class ModelRequest:
 
 @dataclass(frozen=True)
 class Delta:
-    """A piece of the answer as it comes; `kind` is TEXT, THINKING or THOUGHT. `index` counts the answer's thoughts."""
+    """A piece of the answer as it comes; `kind` is TEXT, THINKING, THOUGHT or RESET. `index` counts the thoughts."""
 
     kind: str
     content: str
@@ -73,11 +78,14 @@ class Delta:
 
 @dataclass(frozen=True)
 class ModelReply:
-    """The whole answer. `content` is the sum of the text deltas; `tool_calls` are {id, name, arguments: raw JSON text}.
+    """The whole answer. `content` is the sum of the text deltas since the last RESET.
+
+    `tool_calls` are {id, name, arguments: raw JSON text, cut?}; one that was cut, by whatever limit, is not to be run.
 
     `thinking` holds opaque entries which belong into the assistant message, so that a provider that signs its thoughts
     sees them again. `finish_reason` is STOP, TOOL_CALLS, LENGTH, or a word of the provider's own; an answer that a
-    content filter stopped, or that the model refused, is no reply but a ModelError (REFUSED).
+    content filter stopped, or that the model refused, is no reply but a ModelError (REFUSED). `cost_nanos` is what a
+    gateway says that the call cost, in 1e-9 USD; `too_large` says that it was stopped at LARGEST_ANSWER.
     """
 
     content: str
@@ -87,6 +95,8 @@ class ModelReply:
     finish_reason: str
     model: str
     provider: str
+    cost_nanos: int | None = None
+    too_large: bool = False
 
 
 class ModelError(Unavailable):
@@ -111,6 +121,7 @@ class ModelError(Unavailable):
         self.retryable = retryable
         self.retry_after = retry_after
         self.usage = Usage()
+        self.cost_nanos: int | None = None
         self.model = ""
 
 

@@ -22,6 +22,12 @@ from kubiya_worker.protocol.tools import ToolSpec
 
 log = logging.getLogger(__name__)
 
+MESSAGE: Final = "kubiya_message"  # in a response's metadata: the message as it is kept, for models that send it
+# What a model reads before the message that follows its cut answer, since it cannot tell by itself.
+_CUT: Final = {
+    "length": "(Your answer before this was cut at the token limit.)",
+    "size": "(Your answer before this was too large; its end was left out.)",
+}
 NO_RESULT: Final = "(no result: this call was not finished)"
 
 _NUMBERS: Final = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
@@ -29,14 +35,6 @@ _COUNTS: Final = ("max_tokens", "seed")
 _EFFORTS: Final = ("minimal", "low", "medium", "high", "xhigh", "max")
 _ELSEWHERE: Final = ("timeout", "caching", "compatibility", "vision")  # session.py, adaptation.py, vision.py keep them
 _FINISH: Final = {"tool_call": base.TOOL_CALLS}
-
-
-def is_object(arguments: str) -> bool:
-    """Whether a tool call's raw arguments are a JSON object, as providers want it."""
-    try:
-        return isinstance(json.loads(arguments), dict)
-    except ValueError:
-        return False
 
 
 def paired(messages: Sequence[Message]) -> list[Message]:
@@ -61,16 +59,22 @@ def to_messages(system_prompt: str, messages: Sequence[Message]) -> list[pai.Mod
     """The conversation as pydantic-ai's alternation of requests (system, user, tool results) and responses."""
     converted: list[pai.ModelMessage] = []
     parts: list[pai.ModelRequestPart] = []
+    cut = ""
     if system_prompt:
         parts.append(pai.SystemPromptPart(content=system_prompt))
     for message in paired(messages):
+        if cut and message["role"] == "user":
+            message = {**message, "content": f"{cut}\n\n{message.get('content') or ''}"}
         if message["role"] == "assistant":
             if parts:
                 converted.append(pai.ModelRequest(parts=parts))
                 parts = []
-            converted.append(pai.ModelResponse(parts=parts_of.restored(message), model_name=message.get("model")))
+            parts_of_it, name = parts_of.restored(message), message.get("model")
+            converted.append(pai.ModelResponse(parts=parts_of_it, model_name=name, metadata={MESSAGE: message}))
+            cut = "" if message.get("tool_calls") else _CUT.get(str(message.get("cut") or ""), "")
         else:
             parts.append(_request_part(message))
+            cut = ""
     if parts:
         converted.append(pai.ModelRequest(parts=parts))
     return converted

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx2
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, AsyncStream
+from pydantic_ai.exceptions import ModelRequestRejectedError
 from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
 from kubiya_worker.models.adapted import AdaptedChatModel
 from kubiya_worker.models.connection import CONNECT_TIMEOUT, READ_SLACK, Connection
-from kubiya_worker.models.conversion import is_object
+from kubiya_worker.models.conversion import MESSAGE
+from kubiya_worker.models.wire.outgoing import assistant, origin_of
 
 if TYPE_CHECKING:
-    from openai.types.chat import ChatCompletionMessageFunctionToolCallParam
-    from pydantic_ai.messages import ToolCallPart
+    from pydantic_ai import messages as pai
+    from pydantic_ai.models import ModelRequestParameters
+    from pydantic_ai.models.openai import OpenAIChatModelSettings
+    from pydantic_ai.settings import ModelSettings
 
     from kubiya_worker.models.connection import Make, Shut
 
@@ -24,18 +30,32 @@ NO_KEY: Final = "none"  # the client wants some key; local servers want none
 
 
 class ChatModel(AdaptedChatModel):
-    """Sends tool calls back byte for byte as the model wrote them, so that its prompt cache still fits.
+    """Opens an answer without reading it (wire/ does), and sends messages back as their endpoint wants them.
 
-    Arguments that are no JSON object go back wrapped, as pydantic-ai does it ({"INVALID_JSON": "<raw>"}): a gateway
-    that translates for another provider parses them and would answer 500 to raw ones, for ever.
+    Tool calls go back byte for byte as the model wrote them, so that its prompt cache still fits.
     """
 
-    @staticmethod
-    def _map_tool_call(t: ToolCallPart) -> ChatCompletionMessageFunctionToolCallParam:
-        mapped = AdaptedChatModel._map_tool_call(t)
-        if isinstance(t.args, str) and is_object(t.args):
-            mapped["function"]["arguments"] = t.args
-        return mapped
+    def __init__(self, name: str, origin: str, **options: Any) -> None:
+        super().__init__(name, **options)
+        self._origin = origin
+
+    @asynccontextmanager
+    async def opened(
+        self, messages: list[pai.ModelMessage], settings: ModelSettings, parameters: ModelRequestParameters
+    ) -> AsyncIterator[httpx2.Response]:
+        """The response to a request, open. Raises pydantic-ai's exceptions."""
+        prepared, parameters = self.prepare_request(settings, parameters)
+        chosen = cast("OpenAIChatModelSettings", prepared or {})
+        stream = await self._completions_create(messages, True, chosen, parameters)
+        if not isinstance(stream, AsyncStream):  # Azure's content filter has refused the request
+            details = stream.provider_details or {}
+            raise ModelRequestRejectedError(self.model_name, str(details.get("finish_reason") or "content_filter"))
+        async with stream:
+            yield stream.response
+
+    def _map_model_response(self, message: pai.ModelResponse) -> Any:
+        kept = (message.metadata or {}).get(MESSAGE)
+        return assistant(kept, self._origin, self.system) if kept is not None else super()._map_model_response(message)
 
 
 def connect(connection: Connection) -> tuple[Make, Shut]:
@@ -52,13 +72,12 @@ def connect(connection: Connection) -> tuple[Make, Shut]:
         name = "litellm" if connection.metadata else "openai-compatible"
         provider = OpenAICompatibleProvider(name, openai_client=client)
     profile = OpenAIModelProfile(
-        openai_chat_streaming_requires_finish_reason=True,
         json_schema_transformer=None,  # a tool's schema goes out as its author wrote it
     )
     if not connection.official:
         profile["openai_chat_supports_max_completion_tokens"] = False  # `max_tokens` is what all of them know
 
     def make(name: str) -> ChatModel:
-        return ChatModel(name, provider=provider, profile=profile)
+        return ChatModel(name, origin_of(connection.place, name), provider=provider, profile=profile)
 
     return make, client.close

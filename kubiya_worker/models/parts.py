@@ -41,7 +41,8 @@ def entries(parts: Sequence[pai.ModelResponsePart]) -> list[Entry]:
 
 def restored(message: Message) -> list[pai.ModelResponsePart]:
     """The parts of an assistant message. An order that does not fit the message (it was redacted) is the plain one."""
-    kept: list[Entry] = list(message.get("thinking") or ())
+    # What an OpenAI-compatible endpoint sent (wire/outgoing.py) is for that endpoint only.
+    kept: list[Entry] = [entry for entry in message.get("thinking") or () if "origin" not in entry]
     text = str(message.get("content") or "")
     calls = list(message.get("tool_calls") or ())
     lengths = [int(entry["text"]) for entry in kept if "text" in entry]

@@ -114,11 +114,20 @@ def test_an_error_inside_the_stream(talk: Any) -> None:
     assert (error.kind, error.retryable) == ("unavailable", True)
 
 
-@pytest.mark.parametrize("body", ["<html>a login page</html>", {"error": {"message": "odd"}}, {}])
-def test_an_answer_that_is_no_stream(talk: Any, body: Any) -> None:
+@pytest.mark.parametrize("body", ["<html>a login page</html>", "words", {}, {"hello": "you"}, "", "{"])
+def test_an_answer_that_is_none(talk: Any, body: Any) -> None:
     error = talk({"body": body}).fail()
-    assert (error.kind, error.retryable) == ("cut_stream", True)
+    assert (error.kind, error.retryable) == ("bad_answer", True)
     assert "address" in error.remedy
+    assert "<html>" not in error.line()
+
+
+def test_an_error_with_status_200(talk: Any) -> None:
+    error = talk({"body": {"error": {"message": f"odd {KEY}"}}}).fail()
+    assert (error.kind, error.retryable) == ("bad_answer", True)
+    assert "odd" in error.line() and KEY not in error.line()
+    assert talk({"body": {"error": {"message": "no", "code": 400}}}).fail().kind == "bad_request"
+    assert talk({"body": {"error": {"message": "no", "type": "rate_limit_error"}}}).fail().kind == "rate_limited"
 
 
 def test_silence_before_the_first_word(talk: Any) -> None:

@@ -1,0 +1,254 @@
+"""One answer, put together from the chunks of a stream or out of one JSON object. Pure.
+
+Whatever the server does with indexes, ids, names, usage and reasons, an `Answer` holds: the text, the thoughts, the
+calls, the counts, the reason, and the fields that have to go back as they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from kubiya_worker.models.base import RESET, TEXT, THINKING, THOUGHT, Delta
+from kubiya_worker.models.wire import opaque, tags
+from kubiya_worker.models.wire.counts import Counts
+from kubiya_worker.models.wire.toolcalls import Calls
+from kubiya_worker.protocol.characters import Halves, whole
+
+# Fields that hold a thought as text; the first that speaks is shown, since servers fill several with the same.
+THOUGHT_FIELDS: Final = ("reasoning_content", "reasoning", "thinking", "thought", "reasoning_text")
+# Fields of an answer that no request takes, or that are read here.
+KNOWN: Final = frozenset(
+    {
+        "role",
+        "content",
+        "tool_calls",
+        "function_call",
+        "refusal",
+        "annotations",
+        "citations",
+        "audio",
+        "images",
+        "name",
+        "index",
+        "usage",
+        "obfuscation",
+        "logprobs",
+        "finish_reason",
+        "stop_reason",
+        "error",
+        "token_ids",
+        *THOUGHT_FIELDS,
+    }
+)
+_REASONS: Final = ("finish_reason", "finishReason", "done_reason")
+
+
+class Answer:
+    """What has come of an answer so far. `feed` takes a chunk and says what of it a person is to see."""
+
+    def __init__(self, tools: Collection[str] = ()) -> None:
+        self.counts = Counts()
+        self.calls = Calls(tools)
+        self.reason = ""  # why it ended, in the server's word
+        self.refusal = ""
+        self.model = ""
+        self.size = 0  # characters of text, thoughts and calls
+        self.told_end = False  # the end mark, or usage after everything else, came
+        self.went_on = False  # more came after a reason: this server's reason is no end
+        self.fields: opaque.Fields = {}
+        self._thoughts: dict[str, list[str]] = {}  # by field
+        self._texts: list[str] = []
+        self._halves = Halves(), Halves()  # of the text, of the thoughts
+        self._splitter = tags.Splitter()
+        self._source = ""  # the field whose thoughts are shown
+        self._thinking = False
+        self._count = 0
+        self._chosen: int | None = None
+        self._spare: Answer | None = None  # a choice that only counts when the first one never comes
+
+    @property
+    def text(self) -> str:
+        return "".join(self._texts)
+
+    @property
+    def prefix(self) -> str:
+        """What stood before the answer in its own text: a thought in tags."""
+        return whole(self._splitter.prefix)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the server has said that nothing more comes, in whichever way it does so."""
+        return bool(self.reason) or self.told_end
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.text.strip() and not self.calls.all() and not self.refusal
+
+    def feed(self, chunk: Mapping[str, Any]) -> list[Delta]:
+        model = chunk.get("model")
+        if isinstance(model, str) and model:
+            self.model = model
+        counted = self.counts.add(chunk)
+        before, had_reason = self.size, bool(self.reason)
+        deltas: list[Delta] = []
+        for number, choice in enumerate(_list(chunk.get("choices"))):
+            if isinstance(choice, Mapping):
+                deltas += self._choice(choice, number)
+        grew = self.size > before
+        self.went_on = self.went_on or (grew and had_reason)
+        # Usage beside a choice is a sum so far; alone, and behind all that was said, it is the end.
+        self.told_end = not grew and (self.told_end or (counted and before > 0 and not chunk.get("choices")))
+        return deltas
+
+    def end(self) -> list[Delta]:
+        """What was held back, once nothing more comes."""
+        if self._spare is not None and self.is_empty and not self.reason:
+            self._take_spare(self._spare)
+        deltas = self._split(self._splitter.feed(self._halves[0].flush()) + self._splitter.flush())
+        deltas += self._think(self._halves[1].flush())
+        self.fields = opaque.finished({**{k: "".join(v) for k, v in self._thoughts.items() if any(v)}, **self.fields})
+        return deltas + self._end_thought()
+
+    def _choice(self, choice: Mapping[str, Any], number: int) -> list[Delta]:
+        index = choice.get("index")
+        index = index if isinstance(index, int) and not isinstance(index, bool) else number
+        if index and self._chosen is None:
+            # Not the first one. It is kept apart: the first one may come later, or never.
+            self._spare = self._spare or Answer()
+            self._spare._chosen = self._spare._chosen if self._spare._chosen is not None else index
+            return [] if index != self._spare._chosen else self._drop(self._spare._message(choice))
+        if self._chosen is None:
+            self._chosen = index
+        return self._message(choice) if index == self._chosen else []
+
+    @staticmethod
+    def _drop(_: list[Delta]) -> list[Delta]:
+        return []
+
+    def _take_spare(self, spare: Answer) -> None:
+        spare.end()
+        self.calls, self.fields, self.reason = spare.calls, spare.fields, spare.reason
+        self.refusal, self._texts = spare.refusal, [spare.text]
+
+    def _message(self, choice: Mapping[str, Any]) -> list[Delta]:
+        for name in _REASONS:
+            if isinstance(choice.get(name), str) and choice[name].strip():
+                self.reason = choice[name].strip()
+        delta = choice.get("delta")
+        if isinstance(delta, Mapping):
+            return self._said(delta)
+        message = choice.get("message")
+        if isinstance(message, Mapping):
+            return self._said(message, complete=True)
+        return self._content(choice.get("text"), complete=True)
+
+    def _said(self, said: Mapping[str, Any], *, complete: bool = False) -> list[Delta]:
+        """`complete`: not a piece but the message as a whole, which may say again what came in pieces."""
+        self.size += len(str(said.get("refusal") or ""))
+        if isinstance(said.get("refusal"), str):
+            self.refusal += whole(said["refusal"])
+        deltas: list[Delta] = []
+        if not (complete and self.size):
+            deltas += self._reasoning(said)
+            opaque.merge(self.fields, said, KNOWN)
+        deltas += self._content(said.get("content"), complete=complete)
+        calls = [*_list(said.get("tool_calls"))]
+        if isinstance(said.get("function_call"), Mapping):
+            calls.append({"function": said["function_call"]})
+        if calls:
+            self.size += self.calls.add(calls, numbered=complete or _unnumbered(calls))
+            deltas += self._end_thought()
+        return deltas
+
+    def _reasoning(self, said: Mapping[str, Any]) -> list[Delta]:
+        shown = ""
+        for name in THOUGHT_FIELDS:
+            value = said.get(name)
+            if isinstance(value, str):
+                self._thoughts.setdefault(name, []).append(value)
+                self.size += len(value)
+                if value and self._source in ("", name):
+                    self._source, shown = name, shown or value
+            elif value is not None:
+                opaque.merge(self.fields, {name: value})
+        for name in (opaque.BLOCKS, opaque.DETAILS):
+            text = "".join(_text_of(item) for item in _list(said.get(name)))
+            if text and self._source in ("", name):
+                self._source, shown = name, shown or text
+        self._splitter.elsewhere = self._splitter.elsewhere or bool(self._source)
+        return self._think(self._halves[1].feed(shown))
+
+    def _content(self, content: Any, *, complete: bool = False) -> list[Delta]:
+        if isinstance(content, list):  # in parts, some of which may be thoughts
+            deltas: list[Delta] = []
+            for part in content:
+                if isinstance(part, Mapping) and str(part.get("type")) in ("thinking", "reasoning"):
+                    text = _text_of(part)
+                    self.size += len(text)
+                    deltas += self._think(self._halves[1].feed(text))
+                else:
+                    deltas += self._content(part if isinstance(part, str) else _mapping(part).get("text"))
+            return deltas
+        if not isinstance(content, str) or not content:
+            return []
+        if complete and self.text and content.startswith(self.text):
+            content = content[len(self.text) :]
+        self.size += len(content)
+        return self._split(self._splitter.feed(self._halves[0].feed(content)))
+
+    def _split(self, pieces: list[tags.Piece]) -> list[Delta]:
+        deltas: list[Delta] = []
+        for piece in pieces:
+            if piece.undo:
+                self._texts.clear()
+                deltas.append(Delta(RESET, ""))
+            elif piece.thought:
+                deltas += self._think(piece.text)
+            elif piece.text:
+                self._texts.append(piece.text)
+                deltas += [*self._end_thought(), Delta(TEXT, piece.text)]
+        return deltas
+
+    def _think(self, text: str) -> list[Delta]:
+        if not text:
+            return []
+        self._thinking = True
+        return [Delta(THINKING, text, self._count)]
+
+    def _end_thought(self) -> list[Delta]:
+        if not self._thinking:
+            return []
+        self._thinking = False
+        self._count += 1
+        blocks = self.fields.get(opaque.BLOCKS) or [{}]
+        signature = blocks[-1].get("signature") if isinstance(blocks[-1], dict) else ""
+        return [Delta(THOUGHT, whole(str(signature or "")), self._count - 1)]
+
+
+def _text_of(item: Any) -> str:
+    """The words of a block, a detail or a part, which may hold parts itself."""
+    if isinstance(item, str):
+        return item
+    if not isinstance(item, Mapping):
+        return ""
+    for name in ("thinking", "text", "summary", "content"):
+        value = item.get(name)
+        if isinstance(value, str):
+            return value
+        if isinstance(value, list):
+            return "".join(map(_text_of, value))
+    return ""
+
+
+def _unnumbered(calls: list[Any]) -> bool:
+    """Whether several calls come at once, without an index or an id that tells them apart."""
+    return len(calls) > 1 and all(_mapping(c).get("index") is None and not _mapping(c).get("id") for c in calls)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

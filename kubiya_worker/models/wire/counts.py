@@ -1,0 +1,177 @@
+"""How many tokens an answer took, and what the gateway says that it cost: the names and places of all servers. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from kubiya_worker.protocol.execution import Usage
+
+_IN: Final = ("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokenCount", "prompt_token_count")
+_OUT: Final = ("completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokenCount", "generated_tokens")
+_TOTAL: Final = ("total_tokens", "totalTokenCount", "total_token_count")
+_READ: Final = (
+    "cached_tokens",
+    "prompt_cache_hit_tokens",
+    "cache_read_input_tokens",
+    "cache_read_tokens",
+    "cacheReadInputTokens",
+    "cacheReadInputTokenCount",
+    "cachedContentTokenCount",
+    "cached_content_token_count",
+    "num_cached_tokens",
+    "cached_prompt_tokens",
+)
+_WRITTEN: Final = (
+    "cache_creation_input_tokens",
+    "cache_creation_tokens",
+    "cache_write_input_tokens",
+    "cache_write_tokens",
+    "cacheWriteInputTokens",
+    "cacheWriteInputTokenCount",
+)
+_PER_TERM: Final = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")  # of Anthropic's `cache_creation`
+_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "promptTokensDetails", "inputTokensDetails")
+_OUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details")
+_PLACES: Final = ("usage", "usageMetadata", "usage_metadata", "token_usage", "amazon-bedrock-invocationMetrics")
+
+_COSTS: Final = ("cost", "total_cost", "estimated_cost", "cost_usd", "response_cost")
+_COST_PLACES: Final = ("response_cost", "cost", "x-litellm-response-cost")
+_TICKS: Final = "cost_in_usd_ticks"  # 1e-10 USD
+_COST_HEADERS: Final = ("x-litellm-response-cost", "x-response-cost", "x-cost-usd")
+
+
+@dataclass
+class Counts:
+    """The sums so far: the last number that a stream names counts, since those before it were part of it."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+    cost: float | None = None  # USD
+    apart: bool = False  # what a cache was read for is not part of the input's number
+
+    @property
+    def known(self) -> bool:
+        return bool(self.numbers)
+
+    def add(self, chunk: Mapping[str, Any]) -> bool:
+        """Take what a chunk says; whether it said anything."""
+        said = False
+        for raw in _usages(chunk):
+            numbers = {name: count for name, count in _numbers(raw).items() if count is not None}
+            if any(numbers.values()) or (numbers and not self.numbers):
+                self.numbers.update(numbers)
+                self.apart = _first(raw, _IN[:1]) is None and "cache_read_input_tokens" in raw
+                said = True
+            self._charge(cost_of(raw))
+        self._charge(_dollars(chunk, _COST_PLACES))
+        self._charge(_dollars(_mapping(chunk.get("_hidden_params")), _COST_PLACES))
+        return said
+
+    def add_headers(self, headers: Mapping[str, str]) -> None:
+        self._charge(_dollars(headers, _COST_HEADERS))
+
+    def _charge(self, dollars: float | None) -> None:
+        if dollars is not None:
+            self.cost = dollars
+
+    @property
+    def nanos(self) -> int | None:
+        """The cost in 1e-9 USD; None where the gateway has not told it."""
+        return None if self.cost is None else round(self.cost * 1e9)
+
+    def usage(self) -> Usage:
+        """The counts, `input_tokens` with those from a cache, as the providers bill them."""
+        read, written = self.numbers.get("read", 0), self.numbers.get("written", 0)
+        taken, given = self.numbers.get("in"), self.numbers.get("out")
+        total, thought = self.numbers.get("total"), self.numbers.get("thought", 0)
+        if taken is None:
+            taken = max(0, (total or 0) - (given or 0))
+        elif self.apart or read + written > taken:
+            taken += read + written
+        if given is None:
+            given = max(0, (total or 0) - taken)
+        elif thought and total == taken + given + thought:
+            given += thought  # a server that counts thoughts beside the answer
+        return Usage(taken, given, read, written)
+
+
+def cost_of(usage: Mapping[str, Any]) -> float | None:
+    """Return the USD that a usage object names."""
+    ticks = _number(usage.get(_TICKS))
+    if ticks is not None:
+        return ticks / 1e10
+    found = _dollars(usage, _COSTS)
+    details = _mapping(usage.get("cost_details"))
+    upstream = _number(details.get("upstream_inference_cost"))
+    if found is not None and upstream is not None and usage.get("is_byok") is True:
+        return found + upstream  # the router's fee, and what the provider bills to the user's own key
+    return found
+
+
+def _usages(chunk: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """All usage objects of a chunk, the vendors' own places first: the usual one has the last word."""
+    for name, value in chunk.items():
+        if isinstance(value, Mapping) and name not in _PLACES:
+            yield from (value[place] for place in _PLACES if isinstance(value.get(place), Mapping))
+    choices = chunk.get("choices")
+    for choice in choices[:1] if isinstance(choices, list) else ():
+        for holder in (choice, _mapping(choice).get("delta"), _mapping(choice).get("message")):
+            inner = _mapping(holder).get("usage")
+            if isinstance(inner, Mapping):
+                yield inner
+    yield from (chunk[place] for place in _PLACES if isinstance(chunk.get(place), Mapping))
+
+
+def _numbers(raw: Mapping[str, Any]) -> dict[str, int | None]:
+    details = [raw, *(_mapping(raw.get(name)) for name in _DETAILS)]
+    outs = [raw, *(_mapping(raw.get(name)) for name in _OUT_DETAILS)]
+    per_term = [_count(_mapping(raw.get("cache_creation")).get(name)) or 0 for name in _PER_TERM]
+    return {
+        "in": _first(raw, _IN),
+        "out": _first(raw, _OUT),
+        "total": _first(raw, _TOTAL),
+        "read": _most(details, _READ),
+        "written": _most(details, _WRITTEN) or sum(per_term) or None,
+        "thought": _most(outs, ("reasoning_tokens", "thoughtsTokenCount")),
+    }
+
+
+def _first(raw: Mapping[str, Any], names: Iterable[str]) -> int | None:
+    return next((count for name in names if (count := _count(raw.get(name))) is not None), None)
+
+
+def _most(places: Iterable[Mapping[str, Any]], names: Iterable[str]) -> int | None:
+    """The same number stands under several names: the largest is the one that is not left at zero."""
+    found = [count for place in places for name in names if (count := _count(place.get(name))) is not None]
+    return max(found, default=None)
+
+
+def _count(value: Any) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def _dollars(raw: Mapping[str, Any], names: Iterable[str]) -> float | None:
+    for name in names:
+        value = raw.get(name)
+        value = value.get("total_cost") if isinstance(value, Mapping) else value
+        number = _number(value)
+        if number is not None:
+            return number
+    return None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,138 @@
+"""The body of an answer as events: an event stream as its standard has it, or what some servers send in its place."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx2
+
+EVENTS: Final = "events"
+JSON: Final = "json"
+PAGE: Final = "page"
+TEXT: Final = "text"
+NOTHING: Final = "nothing"
+
+LARGEST: Final = 16 * 1024 * 1024  # bytes of one event, and of a body that is no stream
+
+_BOM: Final = b"\xef\xbb\xbf"
+_ENOUGH: Final = 16  # bytes by which the beginning of a body tells what it is
+_FIELD: Final = re.compile(rb"(data|event|id|retry)?[ \t]*:")
+_END: Final = "[DONE]"
+
+Wait = Callable[[Awaitable[bytes]], Awaitable[bytes]]  # how long to wait for the next bytes
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event. `value` is its JSON, or None where its `text` is none; `end` is the mark after the last one."""
+
+    name: str
+    text: str
+    value: Any = None
+    end: bool = False
+
+
+class Body:
+    """The body of a response. `kind` is known after `open()`; `wait` bounds how long each piece may take."""
+
+    def __init__(self, response: httpx2.Response, wait: Wait) -> None:
+        self._response = response
+        self._wait = wait
+        self._source = aiter(response.aiter_bytes())
+        self._first = b""
+        self.kind = NOTHING
+
+    async def open(self) -> None:
+        """Read as much as it takes to know what comes. The bytes decide: a header says what a proxy believes."""
+        while True:
+            piece = await self._next()
+            self._first += piece
+            start = self._first.removeprefix(_BOM).lstrip()
+            if not piece or len(start) >= _ENOUGH or b"\n" in start:
+                break
+        declared = str(self._response.headers.get("content-type") or "").lower()
+        self.kind = kind_of(start, declared)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """The events of a stream. Fields, line ends and comments are read as the standard says.
+
+        An event that the end of the body leaves open counts: servers forget the last empty line.
+        """
+        headers = {"content-type": "text/event-stream; charset=utf-8"}
+        stream = httpx2.Response(200, headers=headers, stream=_Pieces(self._lines()), request=self._response.request)
+        async for event in httpx2.EventSource(stream, max_event_size=LARGEST):
+            read = event_of(event.event, event.data)
+            if read is not None:
+                yield read
+
+    async def text(self) -> str:
+        """The whole body, up to the largest size."""
+        read = bytearray(self._first)
+        while len(read) < LARGEST and (piece := await self._next()):
+            read += piece
+        return bytes(read).removeprefix(_BOM).decode("utf-8", "replace")
+
+    async def _lines(self) -> AsyncIterator[bytes]:
+        yield self._first.removeprefix(_BOM)
+        while piece := await self._next():
+            yield piece
+        yield b"\n\n"
+
+    async def _next(self) -> bytes:
+        return await self._wait(anext(self._source, b""))
+
+
+class _Pieces(httpx2.AsyncByteStream):
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._pieces:
+            yield piece
+
+
+def kind_of(start: bytes, declared: str) -> str:
+    """Return what a body is, by its first bytes and, where these do not tell, by its declared type."""
+    if not start:
+        return NOTHING
+    if _FIELD.match(start):
+        return EVENTS
+    if start[:1] in (b"{", b"["):
+        return JSON
+    if start[:1] == b"<":
+        return PAGE
+    return EVENTS if "event-stream" in declared else TEXT
+
+
+def event_of(name: str, text: str) -> Event | None:
+    """Return the event, or None for one that says nothing (no data, or a name that only keeps a line alive)."""
+    text = text.strip()
+    while text.startswith("data:"):  # a proxy has framed it twice
+        text = text[5:].strip()
+    if not text:
+        return None
+    if text.upper() == _END:
+        return Event(name, text, end=True)
+    try:
+        return Event(name, text, json.loads(text, strict=False))
+    except (ValueError, RecursionError):
+        # Only of events that are known to carry answers or errors does it matter that they cannot be read.
+        return Event(name, text) if name in ("", "message", "error") else None
+
+
+def documents(text: str) -> list[Any] | None:
+    """Return the JSON of a body that is no stream: one value, or one in each line. None when it is no JSON."""
+    try:
+        value = json.loads(text, strict=False)
+        return value if isinstance(value, list) else [value]
+    except (ValueError, RecursionError):
+        pass
+    lines = [line.strip() for line in text.splitlines() if line.strip() and line.strip().upper() != _END]
+    try:
+        return [json.loads(line, strict=False) for line in lines]
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,121 @@
+"""An assistant message as the next request holds it: what its endpoint sent beside text and calls goes with it. Pure.
+
+What only a provider understands is kept in a message's `thinking` as one entry:
+
+    {origin: "host/model", fields: {...}, calls: {"0": {...}}, prefix: "..."}
+
+`fields` are the message's, `calls` those of its calls by number, `prefix` what stood before the answer in its text. It
+goes back to the endpoint and the model that it came from, and to no other.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from kubiya_worker.models.wire.answer import Answer
+from kubiya_worker.models.wire.toolcalls import FUNCTION, Call
+from kubiya_worker.protocol.messages import Message
+
+Entry = dict[str, Any]
+
+ORIGIN: Final = "origin"
+LARGEST: Final = 400_000  # characters of what is kept of one answer beside its text and calls
+_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
+_LONGEST_NAME: Final = 64
+_EARLIER: Final = ("reasoning_content", "reasoning")  # ids of thoughts as they were kept before there were entries
+
+
+def origin_of(place: str, model: str) -> str:
+    return f"{place}/{model}"
+
+
+def entry_of(answer: Answer, calls: list[Call], origin: str) -> Entry | None:
+    """Return what has to be kept of an answer, or None when there is nothing."""
+    found: Entry = {ORIGIN: origin}
+    if answer.fields:
+        found["fields"] = answer.fields
+    extras = {str(number): call.extra for number, call in enumerate(calls) if call.extra}
+    if extras:
+        found["calls"] = extras
+    if answer.prefix:
+        found["prefix"] = answer.prefix
+    return found if len(found) > 1 and len(json.dumps(found)) <= LARGEST else None
+
+
+def kept(entry: Entry, clean: Callable[[Any], Any]) -> Entry:
+    """Return an entry without what `clean` would change: a field goes back as it was signed, or not at all."""
+    found: Entry = {ORIGIN: entry[ORIGIN]}
+    for group in ("fields", "calls"):
+        same = {
+            name: value for name, value in (entry.get(group) or {}).items() if clean({name: value}) == {name: value}
+        }
+        if same:
+            found[group] = same
+    if entry.get("prefix") and clean(entry["prefix"]) == entry["prefix"]:
+        found["prefix"] = entry["prefix"]
+    return found
+
+
+def assistant(message: Message, origin: str, provider: str = "") -> dict[str, Any]:
+    """Return the message for a request to `origin`. `provider` is how pydantic-ai calls the endpoint."""
+    entries: list[Entry] = [entry for entry in message.get("thinking") or () if isinstance(entry, dict)]
+    entry = next((entry for entry in entries if entry.get(ORIGIN) == origin), {})
+    text = str(entry.get("prefix") or "") + str(message.get("content") or "")
+    sent: dict[str, Any] = {"role": "assistant", "content": text or None}
+    extras: Mapping[str, Any] = entry.get("calls") or {}
+    calls = [_call(call, extras.get(str(number)) or {}) for number, call in enumerate(message.get("tool_calls") or ())]
+    if calls:
+        sent["tool_calls"] = calls
+    for name, value in {**_earlier(entries, calls, provider), **(entry.get("fields") or {})}.items():
+        sent.setdefault(name, value)
+    if not text and not calls:
+        sent["content"] = ""  # null needs calls beside it
+    return sent
+
+
+def _call(call: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = str(call.get("arguments") or "{}")
+    function = {
+        "name": sendable_name(str(call["name"])),
+        "arguments": arguments if _is_object(arguments) else _wrapped(arguments),
+    }
+    return {
+        **{name: value for name, value in extra.items() if name != FUNCTION},
+        "id": call["id"],
+        "type": "function",
+        "function": {**(extra.get(FUNCTION) or {}), **function},
+    }
+
+
+def sendable_name(name: str) -> str:
+    """Return a name that every server takes: what a model made up may be refused at each further request."""
+    return _NAME.sub("_", name.strip())[:_LONGEST_NAME] or "unnamed"
+
+
+def _wrapped(arguments: str) -> str:
+    """A gateway that translates for another provider parses arguments, and would answer 500 to broken ones for ever."""
+    return json.dumps({"INVALID_JSON": arguments})
+
+
+def _is_object(arguments: str) -> bool:
+    try:
+        return isinstance(json.loads(arguments), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _earlier(entries: list[Entry], calls: list[dict[str, Any]], provider: str) -> dict[str, Any]:
+    """Return the fields of a message that an earlier version kept part by part; its calls get theirs here."""
+    fields: dict[str, Any] = {}
+    for entry in entries:
+        if entry.get("provider") != provider or not provider:
+            continue
+        if entry.get("id") in _EARLIER and "content" in entry:
+            fields[str(entry["id"])] = str(fields.get(str(entry["id"]), "")) + str(entry["content"])
+        extra = (entry.get("details") or {}).get("extra_content")
+        if extra and int(entry.get("call", -1)) in range(len(calls)):
+            calls[int(entry["call"])]["extra_content"] = extra
+    return fields

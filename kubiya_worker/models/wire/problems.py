@@ -1,0 +1,61 @@
+"""Errors that come with status 200: in an event, in a choice, or in a body that should have been an answer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+_WORDS: Final = ("message", "detail", "msg", "errors", "error_message", "status_msg")
+# Types and codes of errors that say which status the same error has as an answer of its own.
+_STATUS: Final = {
+    400: "invalid_request_error bad_request badrequesterror bad_request_error invalid_request",
+    401: "authentication_error invalid_api_key unauthorized unauthenticated authenticationerror",
+    402: "insufficient_credits payment_required billing_error",
+    403: "permission_error permission_denied forbidden permissiondeniederror",
+    404: "not_found_error model_not_found not_found notfounderror",
+    408: "timeout timeout_error request_timeout",
+    413: "request_too_large",
+    429: "rate_limit_error rate_limit_exceeded rate_limited too_many_requests ratelimiterror resource_exhausted "
+    "insufficient_quota",
+    500: "server_error api_error internal_error internal_server_error internalservererror internal",
+    503: "overloaded_error service_unavailable unavailable overloaded service_unavailable_error engine_overloaded",
+    504: "deadline_exceeded gateway_timeout",
+}
+_BY_WORD: Final = {word: status for status, words in _STATUS.items() for word in words.split()}
+
+
+def error_in(value: Any, name: str = "") -> Any:
+    """Return the error that a value is or holds, as the body of a failed answer has it; None when there is none.
+
+    `name` is the event's.
+    """
+    if isinstance(value, str):
+        return {"error": {"message": value}} if name == "error" and value.strip() else None
+    if not isinstance(value, Mapping):
+        return None
+    if value.get("error") or name == "error" or value.get("object") == "error" or value.get("type") == "error":
+        return dict(value)
+    for choice in value.get("choices") or () if isinstance(value.get("choices"), list) else ():
+        if isinstance(choice, Mapping) and choice.get("error"):
+            return {"error": choice["error"]}
+    base = value.get("base_resp")
+    if isinstance(base, Mapping) and base.get("status_code"):
+        return {"error": {"message": base.get("status_msg") or "no explanation", "code": base["status_code"]}}
+    if "choices" not in value and any(value.get(word) for word in _WORDS):
+        return dict(value)
+    return None
+
+
+def status_of(body: Any) -> int | None:
+    """Return the HTTP status that the error names, by its number or by its type; None when it names none."""
+    holders = [body, body.get("error")] if isinstance(body, Mapping) else []
+    for holder in holders:
+        if not isinstance(holder, Mapping):
+            continue
+        for field in ("status_code", "status", "code", "type"):
+            said = str(holder.get(field) or "").strip()
+            if said.isdecimal() and 400 <= int(said) <= 599:
+                return int(said)
+            if said.lower() in _BY_WORD:
+                return _BY_WORD[said.lower()]
+    return None

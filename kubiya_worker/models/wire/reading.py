@@ -1,0 +1,227 @@
+"""One answer of an OpenAI-compatible server: bytes in, deltas out, then the reply, or why there is none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from typing import Any, Final
+
+import httpx2
+from pydantic_ai import exceptions as pai
+
+from kubiya_worker.models import base, faults
+from kubiya_worker.models.base import Delta, ModelError, ModelReply
+from kubiya_worker.models.connection import Connection
+from kubiya_worker.models.wire import framing, outgoing, problems, reasons
+from kubiya_worker.models.wire.answer import Answer
+from kubiya_worker.models.wire.framing import Body, Event
+from kubiya_worker.models.wire.toolcalls import is_object
+from kubiya_worker.protocol.characters import whole
+
+Pace = Callable[[Awaitable[bytes]], Awaitable[bytes]]
+
+AFTER_END: Final = 0.3  # seconds to wait, after the end mark, for the connection to be ready for the next request
+AFTER_REASON: Final = 5.0  # seconds to wait for what may follow a reason: the usage, the end mark
+_SHOWN: Final = 200  # characters of a body that is neither an answer nor an error
+
+
+class Reading:
+    """Reads the answer to one request. `pace` bounds how long each piece may take."""
+
+    def __init__(
+        self,
+        response: httpx2.Response,
+        connection: Connection,
+        model: str,
+        provider: str,
+        tools: Collection[str],
+        pace: Pace,
+    ) -> None:
+        self._response = response
+        self._provider = provider
+        self._connection = connection
+        self._model = model
+        self._pace = pace
+        self._ended = False
+        self._too_large = False
+        self._odd = ""  # what came that is no part of an answer
+        self.answer = Answer(tools)
+        self.answer.counts.add_headers(response.headers)
+
+    @property
+    def complete(self) -> bool:
+        return self.answer.is_whole or self._too_large
+
+    async def deltas(self) -> AsyncIterator[Delta]:
+        """What a person is to see, as it comes. ModelError when the answer is none."""
+        try:
+            body = Body(self._response, self._wait)
+            await body.open()
+            async for event in self._events(body):
+                for delta in self._take(event):
+                    yield delta
+                if self._too_large:
+                    break
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            if not self.complete:
+                raise self._broke_off(error) from None
+        except ModelError:
+            if not self.complete:
+                raise
+        for delta in self.answer.end():
+            yield delta
+
+    async def _events(self, body: Body) -> AsyncIterator[Event]:
+        if body.kind == framing.EVENTS:
+            async for event in body.events():
+                yield event
+        elif body.kind == framing.PAGE:
+            raise self._unusable("is a web page, not a model's answer", address=True)
+        elif body.kind == framing.NOTHING:
+            return
+        else:
+            text = await body.text()
+            values = framing.documents(text) if body.kind == framing.JSON else None
+            if values is None:
+                raise self._unusable(f"is no model's answer: {self._quoted(text)}", address=True)
+            for value in values:
+                yield Event("", "", value)
+            self.answer.told_end = self.answer.told_end or not self.answer.is_empty
+
+    def _take(self, event: Event) -> list[Delta]:
+        if self._ended:
+            return []
+        if event.end:
+            self._ended = self.answer.told_end = True
+            return []
+        wrong = problems.error_in(event.text if event.value is None else event.value, event.name)
+        if wrong is not None:
+            raise self._failed(wrong)
+        if event.value is None:
+            raise self._unusable("holds an event that is no JSON")
+        if not isinstance(event.value, Mapping):
+            return []
+        if not event.value.get("choices") and not self._odd:
+            self._odd = "" if "choices" in event.value else event.text
+        deltas = self.answer.feed(event.value)
+        if self.answer.size > base.LARGEST_ANSWER:
+            self._too_large = True
+        return deltas
+
+    async def _wait(self, awaitable: Awaitable[bytes]) -> bytes:
+        """The next bytes; none when what follows a complete answer does not come soon."""
+        if not self._ended and (not self.answer.reason or self.answer.went_on):
+            return await self._pace(awaitable)
+        try:
+            async with asyncio.timeout(AFTER_END if self._ended else AFTER_REASON):
+                return await awaitable
+        except TimeoutError:
+            return b""
+
+    def reply(self) -> ModelReply:
+        """The whole answer. ModelError, with what it cost, when it is none."""
+        answer = self.answer
+        if not self.complete:
+            raise self._paid(self._unfinished())
+        kind = base.LENGTH if self._too_large else reasons.kind_of(answer.reason)
+        wrong = self._wrong(kind)
+        if wrong is not None:
+            raise self._paid(wrong)
+        calls = answer.calls.all()
+        tool_calls = [
+            {"id": whole(call.id), "name": whole(call.name), "arguments": call.arguments() or "{}"} for call in calls
+        ]
+        if kind == base.LENGTH and calls and not is_object(calls[-1].arguments()):
+            tool_calls[-1]["cut"] = base.LENGTH
+        entry = outgoing.entry_of(answer, calls, outgoing.origin_of(self._connection.place, self._model))
+        return ModelReply(
+            content=answer.text,
+            tool_calls=tool_calls,
+            thinking=[entry] if entry else [],
+            usage=answer.counts.usage(),
+            finish_reason=self._finish(kind, bool(calls)),
+            model=answer.model or self._model,
+            provider=self._provider,
+            cost_nanos=answer.counts.nanos,
+            too_large=self._too_large,
+        )
+
+    def _finish(self, kind: str, calls: bool) -> str:
+        if kind in (base.STOP, base.TOOL_CALLS, reasons.UNKNOWN) and calls:
+            return base.TOOL_CALLS  # some servers say "stop", or nothing, although they ask for tools
+        if kind == base.TOOL_CALLS or not self.answer.reason:
+            return base.STOP
+        return kind if kind == base.LENGTH else self.answer.reason
+
+    def _wrong(self, kind: str) -> ModelError | None:
+        answer, place = self.answer, self._connection.place
+        details = {"finish_reason": answer.reason, "refusal": answer.refusal}
+        if kind == reasons.GIVEN_UP:
+            return ModelError(
+                f"The server at {place} gave up its answer ({answer.reason})",
+                kind=base.UNAVAILABLE,
+                retryable=True,
+                remedy="Try again",
+            )
+        finish = {base.CONTENT_FILTER: base.CONTENT_FILTER, reasons.ERROR: "error"}.get(kind, "")
+        wrong = faults.of_answer(finish, details, place, self._secrets)
+        if wrong is None and answer.is_empty and not answer.counts.known and not answer.reason:
+            return self._unusable(f"is empty: {self._what_came()}", address=True)
+        return wrong
+
+    def _what_came(self) -> str:
+        return f"it holds no choice but {self._quoted(self._odd)}" if self._odd else "nothing but its end came"
+
+    # -- faults
+
+    @property
+    def _secrets(self) -> Collection[str]:
+        return self._connection.secrets
+
+    def _unfinished(self) -> ModelError:
+        if self.answer.is_empty and not self.answer.size:
+            return self._unusable(f"is empty: {self._what_came() if self._odd else 'nothing came'}", address=True)
+        return faults.unfinished(self._connection.place)
+
+    def _unusable(self, what: str, *, address: bool = False) -> ModelError:
+        return self._paid(
+            ModelError(
+                f"The answer of {self._connection.place} {what}",
+                kind=base.BAD_ANSWER,
+                retryable=True,
+                remedy="Check the endpoint's address (LITELLM_API_BASE or OPENAI_BASE_URL), and its path"
+                if address
+                else "",
+            )
+        )
+
+    def _broke_off(self, error: Exception) -> ModelError:
+        said = pai.ModelAPIError(self._model, str(error) or type(error).__name__)
+        found = faults.fault(said, self._connection.place, streaming=True, secrets=self._secrets)
+        assert found is not None
+        return self._paid(found)
+
+    def _failed(self, body: Any) -> ModelError:
+        """An error that came with status 200, as the same error with a status of its own is told."""
+        status = problems.status_of(body)
+        as_status = pai.ModelHTTPError(status or 400, self._model, body=body)
+        found = faults.fault(as_status, self._connection.place, streaming=True, secrets=self._secrets)
+        assert found is not None
+        if status is None and found.kind == base.BAD_REQUEST:
+            # Nothing says whose fault it is: a few more tries do no harm.
+            said = str(found).partition(f"answered {status or 400}: ")[2] or str(found)
+            found = ModelError(
+                f"The model endpoint {self._connection.place} failed: {said}", kind=base.BAD_ANSWER, retryable=True
+            )
+        return self._paid(found)
+
+    def _paid(self, error: ModelError) -> ModelError:
+        error.usage, error.model = self.answer.counts.usage(), self.answer.model or self._model
+        error.cost_nanos = self.answer.counts.nanos
+        return error
+
+    def _quoted(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***") if secret else text
+        text = " ".join(whole(text).split())
+        return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")

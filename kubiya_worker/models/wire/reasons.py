@@ -1,0 +1,32 @@
+"""Why an answer ended, in the words of all servers. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kubiya_worker.models import base
+
+GIVEN_UP: Final = "given_up"  # the server could not finish; the same call may work later
+ERROR: Final = "error"  # what was written cannot be used
+UNKNOWN: Final = ""
+
+_WORDS: Final = {
+    base.STOP: "stop end_turn eos eos_token stop_sequence stop_token end end_of_text complete completed finish "
+    "finished done normal natural success null none finish_reason_unspecified",
+    base.TOOL_CALLS: "tool_calls tool_call tool_use function_call function_calls tool",
+    base.LENGTH: "length max_tokens max_token max_output_tokens max_completion_tokens max_new_tokens model_length "
+    "max_length token_limit token_limit_reached length_limit length_capped incomplete truncated max_tokens_reached",
+    base.CONTENT_FILTER: "content_filter content_filtered contentfilter filtered sensitive safety refusal recitation "
+    "prohibited_content blocklist spii guardrail_intervened moderation blocked image_safety",
+    GIVEN_UP: "insufficient_system_resource network_error abort aborted cancel cancelled canceled timeout timed_out "
+    "overloaded server_error internal_error internal_server_error engine_error unavailable preempted interrupted "
+    "stream_error connection_error",
+    ERROR: "error failed failure malformed_function_call unexpected_tool_call too_many_tool_calls malformed_response "
+    "invalid",
+}
+_KINDS: Final = {word: kind for kind, words in _WORDS.items() for word in words.split()}
+
+
+def kind_of(word: str) -> str:
+    """Return STOP, TOOL_CALLS, LENGTH or CONTENT_FILTER of base.py, GIVEN_UP, ERROR, or UNKNOWN for any other word."""
+    return _KINDS.get(word.strip().lower().replace("-", "_").replace(" ", "_"), UNKNOWN)

@@ -1,0 +1,171 @@
+"""Thoughts that a server leaves in the answer's text, between tags before the answer. Pure.
+
+A tag can be cut anywhere: what may be the beginning of one is held back until it is known. Only at the beginning of an
+answer is an opening tag one. A closing tag alone ends a thought that the server's template has opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+# Opening tag -> closing tag, in lower case.
+TAGS: Final = {
+    "<think>": "</think>",
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "<thoughts>": "</thoughts>",
+    "<reasoning>": "</reasoning>",
+    "<reason>": "</reason>",
+    "<seed:think>": "</seed:think>",
+    "[think]": "[/think]",
+    "◁think▷": "◁/think▷",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|start_thinking|>": "<|end_thinking|>",
+    "<|think|>": "<|/think|>",
+    "<|channel|>analysis<|message|>": "<|end|>",
+    "<|start|>assistant<|channel|>analysis<|message|>": "<|end|>",
+}
+# What a template puts before the answer itself.
+MARKS: Final = (
+    "<|start|>assistant<|channel|>final<|message|>",
+    "<|channel|>final<|message|>",
+    "<|begin_of_solution|>",
+    "<|start_response|>",
+)
+# What it puts behind the answer, when it was seen to put something before it.
+ENDS: Final = ("<|return|>", "<|end|>", "<|end_of_solution|>", "<|end_response|>")
+_ALONE: Final = tuple(close for close in TAGS.values() if close != "<|end|>")  # which end a thought without a beginning
+
+START, THOUGHT, BETWEEN, ANSWER = "start", "thought", "between", "answer"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a thought or of the answer. `undo`: all that was given as the answer so far was a thought."""
+
+    text: str
+    thought: bool = False
+    undo: bool = False
+
+
+class Splitter:
+    """Tells thoughts and answer apart, piece by piece. `prefix` is all before the answer, as the model wrote it."""
+
+    def __init__(self) -> None:
+        self._state = START
+        self._held = ""
+        self._close = ""
+        self._marked = False
+        self._answer = ""
+        self.prefix = ""
+        self.elsewhere = False  # thoughts came in a field of their own: then no text before a closing tag is one
+
+    def feed(self, text: str) -> list[Piece]:
+        self._held += text
+        return self._pieces(last=False)
+
+    def flush(self) -> list[Piece]:
+        """Return what was held back: nothing more comes that could make a tag of it."""
+        return self._pieces(last=True)
+
+    def _pieces(self, *, last: bool) -> list[Piece]:
+        found: list[Piece] = []
+        while True:
+            state, held = self._state, self._held
+            found += {START: self._start, THOUGHT: self._thought, BETWEEN: self._between, ANSWER: self._say}[state](
+                last
+            )
+            if (state, held) == (self._state, self._held):
+                return [piece for piece in found if piece.text or piece.undo]
+
+    def _start(self, last: bool) -> list[Piece]:
+        """At the beginning, or after a thought, where another one may follow."""
+        said = self._held.lstrip()
+        low = said.lower()
+        blanks = self._held[: len(self._held) - len(said)]
+        opening = next((tag for tag in sorted(TAGS, key=len, reverse=True) if low.startswith(tag)), None)
+        mark = next((mark for mark in MARKS if low.startswith(mark)), None)
+        tags = (*TAGS, *MARKS)
+        if not last and any(tag.startswith(low) and tag != low for tag in tags):
+            return []  # blanks only, or the beginning of a tag, perhaps of a longer one
+        if opening:
+            self._take(len(blanks) + len(opening))
+            self._close, self._state = TAGS[opening], THOUGHT
+            self._marked = self._marked or opening.startswith("<|")
+        elif mark:
+            self._take(len(blanks) + len(mark))
+            self._state, self._marked = BETWEEN, True
+        else:
+            self._state = ANSWER
+        return []
+
+    def _thought(self, last: bool) -> list[Piece]:
+        at = self._held.lower().find(self._close)
+        if at >= 0:
+            said = self._held[:at]
+            self._take(at + len(self._close))
+            self._state = BETWEEN
+            return [Piece(said, thought=True)]
+        return [
+            Piece(self._take(len(self._held) - (0 if last else _open_end(self._held, (self._close,)))), thought=True)
+        ]
+
+    def _between(self, last: bool) -> list[Piece]:
+        """Blanks between a thought and the answer belong to neither."""
+        said = self._held.lstrip()
+        if not said:
+            self._take(len(self._held))
+            return []
+        self._start(last)
+        if self._state == ANSWER:
+            self._take(len(self._held) - len(said))
+        return []
+
+    def _say(self, last: bool) -> list[Piece]:
+        if not self.prefix:
+            alone = self._end_alone()
+            if alone is not None:
+                return alone
+        watched = ENDS if self._marked else () if self.prefix else _ALONE
+        keep = 0 if last else _open_end(self._held, watched)
+        said, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        if self._marked:
+            for end in ENDS:
+                said = said.replace(end, "")
+        if not self.prefix:
+            self._answer += said
+        return [Piece(said)]
+
+    def _end_alone(self) -> list[Piece] | None:
+        """The end of a thought that had no beginning. Not within code, nor where the opening tag was spoken of."""
+        low = self._held.lower()
+        found = [(low.find(close), close) for close in _ALONE if close in low]
+        if not found:
+            return None
+        at, close = min(found)
+        before = self._answer + self._held[:at]
+        opening = next(tag for tag, end in TAGS.items() if end == close)
+        if before.count("`") % 2 or opening in before.lower():
+            return None
+        if self.elsewhere and before.strip():
+            return None
+        self.prefix, self._answer = self._answer, ""
+        self._take(at + len(close))
+        self._state = BETWEEN
+        return [Piece("", undo=True), Piece(before, thought=True)]
+
+    def _take(self, length: int) -> str:
+        """Let go of so much of the text as no answer; it is kept as what stood before it."""
+        taken, self._held = self._held[:length], self._held[length:]
+        self.prefix += taken
+        return taken
+
+
+def _open_end(text: str, tags: tuple[str, ...]) -> int:
+    """Return how many characters at the end of `text` may be the beginning of one of the tags."""
+    low = text[-64:].lower()
+    for length in range(min(len(low), max((len(tag) for tag in tags), default=1) - 1), 0, -1):
+        if any(tag.startswith(low[-length:]) for tag in tags):
+            return length
+    return 0

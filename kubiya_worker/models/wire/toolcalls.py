@@ -1,0 +1,199 @@
+"""Tool calls out of their pieces. Servers tell pieces apart by index, by id, by name, or by none of them. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from kubiya_worker.models.wire import opaque
+from kubiya_worker.protocol.characters import whole
+
+_KNOWN: Final = frozenset({"index", "id", "type", "function"})
+_KNOWN_OF_FUNCTION: Final = frozenset({"name", "arguments", "description", "parameters", "strict"})
+FUNCTION: Final = "function"
+
+
+@dataclass(frozen=True)
+class Piece:
+    index: int | None
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass
+class Call:
+    """One call. `extra` are fields beside the known ones, those of its `function` under that name."""
+
+    index: int | None = None
+    id: str = ""
+    name: str = ""
+    pieces: list[str] = field(default_factory=list)
+    extra: opaque.Fields = field(default_factory=dict)
+
+    @property
+    def joined(self) -> str:
+        return "".join(self.pieces)
+
+    def arguments(self) -> str:
+        """The raw text of the arguments. Of servers that send all so far again with each piece, the last one."""
+        joined = whole(self.joined)
+        if len(self.pieces) > 1 and not is_object(joined):
+            last, rest = self.pieces[-1], self.pieces[:-1]
+            grown = all(later.startswith(earlier) for earlier, later in zip(rest, self.pieces[1:], strict=True))
+            if is_object(last) and (grown or "".join(rest) == last):
+                return whole(last)
+            if self.pieces[0].strip() == "{}" and is_object("".join(self.pieces[1:])):
+                return whole("".join(self.pieces[1:]))  # an empty object stood for what was to come
+        return joined
+
+    def is_whole(self) -> bool:
+        return is_object(self.joined)
+
+
+class Calls:
+    """All calls of an answer, in their order. `tools` are the names that the model can ask for."""
+
+    def __init__(self, tools: Collection[str] = ()) -> None:
+        self._tools = frozenset(tools)
+        self._calls: list[Call] = []
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def add(self, given: Iterable[Any], *, numbered: bool = False) -> int:
+        """Take the pieces of one event; returns their size. `numbered`: each is a call of its own, by its place."""
+        size = 0
+        for number, raw in enumerate(given):
+            if isinstance(raw, Mapping):
+                size += self._add(raw, number if numbered else None)
+        return size
+
+    def all(self) -> list[Call]:
+        """The calls that were asked for; what has neither name nor arguments is none."""
+        found = [call for call in self._calls if call.name.strip() or call.joined.strip()]
+        if len(found) > 1 and _echoes(found[-1], found[-2]):
+            found.pop()
+        return found
+
+    def _add(self, raw: Mapping[str, Any], place: int | None) -> int:
+        function = raw.get("function") if isinstance(raw.get("function"), Mapping) else {}
+        assert isinstance(function, Mapping)
+        index = raw.get("index")
+        piece = Piece(
+            index=index if isinstance(index, int) and not isinstance(index, bool) else place,
+            id="" if raw.get("id") is None else str(raw["id"]),
+            name="" if function.get("name") is None else str(function["name"]),
+            arguments=_text(function.get("arguments")),
+        )
+        call = self._find(piece)
+        if call is None:
+            call = Call(index=piece.index)
+            self._calls.append(call)
+        self._take(call, piece)
+        opaque.merge(call.extra, raw, _KNOWN)
+        beside: opaque.Fields = call.extra.get(FUNCTION, {})
+        opaque.merge(beside, function, _KNOWN_OF_FUNCTION)
+        if beside:
+            call.extra[FUNCTION] = beside
+        return len(piece.arguments) + len(piece.name)
+
+    def _find(self, piece: Piece) -> Call | None:
+        """The call that the piece goes on with; None when it begins another one."""
+        if piece.id:
+            known = [call for call in self._calls if call.id == piece.id]
+            here = [call for call in known if None in (call.index, piece.index) or call.index == piece.index]
+            if here:
+                return None if self._differs(here[-1], piece) else here[-1]
+            if known and not piece.name:
+                return known[-1]
+            if known:
+                return None
+        last = next((call for call in reversed(self._calls) if piece.index in (None, call.index)), None)
+        if last is None:
+            return None
+        if piece.id and last.id:
+            # Another id: another call, but for servers that make up an id for each piece.
+            goes_on = not last.is_whole() and (
+                not piece.name or (piece.name == last.name and _is_inside(last, piece.arguments))
+            )
+            return last if goes_on else None
+        return None if piece.name and self._begins(last, piece) else last
+
+    def _differs(self, call: Call, piece: Piece) -> bool:
+        """Whether the same id was given to two calls."""
+        if not piece.name or not call.is_whole() or call.joined.strip() == "{}":
+            return False
+        return is_object(piece.arguments) and not _same(call.joined, piece.arguments)
+
+    def _begins(self, last: Call, piece: Piece) -> bool:
+        """Whether a piece with a name, and without a new id, begins another call than the last one at its place."""
+        arguments = last.joined
+        if last.is_whole():
+            if not piece.arguments.strip():
+                return arguments.strip() != "{}"  # the head of the next one
+            return piece.arguments.lstrip()[:1] == "{" and not _same(arguments, piece.arguments)
+        other = piece.name != last.name and piece.name in self._tools and last.name in self._tools
+        if not arguments:
+            return other
+        return other and piece.arguments.lstrip()[:1] in ("", "{")
+
+    def _take(self, call: Call, piece: Piece) -> None:
+        call.id = call.id or piece.id
+        if call.index is None:
+            call.index = piece.index
+        self._name(call, piece.name)
+        if not piece.arguments:
+            return
+        if call.is_whole():
+            if _same(call.joined, piece.arguments):
+                return  # the whole call once more
+            if call.joined.strip() == "{}" and is_object(piece.arguments):
+                call.pieces.clear()
+        call.pieces.append(piece.arguments)
+
+    def _name(self, call: Call, name: str) -> None:
+        if not name or (name == call.name and call.name + name not in self._tools):
+            return
+        if not call.name or (name.startswith(call.name) and call.name + name not in self._tools):
+            call.name = name  # the first piece of it, or all of it so far
+        elif not call.joined:
+            call.name += name
+
+
+def is_object(text: str) -> bool:
+    """Whether a text is one JSON object."""
+    text = text.strip()
+    if not (text.startswith("{") and text.endswith("}")):
+        return False
+    try:
+        return isinstance(json.loads(text, strict=False), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _same(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    try:
+        return bool(json.loads(one, strict=False) == json.loads(other, strict=False))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_inside(call: Call, arguments: str) -> bool:
+    """Whether arguments can only be the middle or end of those that have begun."""
+    return bool(call.joined) and arguments.lstrip()[:1] != "{"
+
+
+def _echoes(last: Call, before: Call) -> bool:
+    """Whether the last call is only the name of the one before it, said once more at the end of the stream."""
+    return not last.id and not last.joined.strip() and last.name == before.name and last.index == before.index
+
+
+def _text(arguments: Any) -> str:
+    if arguments is None:
+        return ""
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)

@@ -1,0 +1,47 @@
+"""Broken characters of a model's text: halves of a character are joined, and what stays half becomes U+FFFD. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+REPLACEMENT = "\ufffd"
+
+
+def whole(text: str) -> str:
+    """Return `text` without half surrogates, which have no UTF-8 and so can neither be hashed, stored nor sent."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def cleaned(value: Any) -> Any:
+    """Return a JSON value with each of its texts, keys too, made whole."""
+    if isinstance(value, str):
+        return whole(value)
+    if isinstance(value, dict):
+        return {whole(str(name)): cleaned(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [cleaned(item) for item in value]
+    return value
+
+
+class Halves:
+    """Text that comes in pieces, one of which may end in the middle of a character."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, piece: str) -> str:
+        """Return what is whole by now; the first half of a character is held until its second one can have come."""
+        if not piece:
+            return ""
+        text = self._held + piece
+        self._held = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
+        return whole(text[:-1] if self._held else text)
+
+    def flush(self) -> str:
+        """Return what is left at the end: nothing, or the replacement of a half."""
+        left, self._held = self._held, ""
+        return REPLACEMENT if left else ""

@@ -1,0 +1,354 @@
+"""What is made of chunks, whatever a server does with indexes, ids, names and places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kubiya_worker.models.base import RESET, TEXT, THINKING, THOUGHT
+from kubiya_worker.models.wire.answer import Answer
+from kubiya_worker.protocol.execution import Usage
+
+
+def said(*deltas: dict[str, Any], tools: tuple[str, ...] = ("shell",), finish: str = "stop") -> Answer:
+    """The answer that comes in these pieces."""
+    answer = Answer(tools)
+    for delta in deltas:
+        answer.feed({"choices": [{"index": 0, "delta": delta}]})
+    answer.feed({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+    answer.end()
+    return answer
+
+
+def call(arguments: Any = None, name: str | None = None, **fields: Any) -> dict[str, Any]:
+    """A piece of one tool call."""
+    function = {"name": name, "arguments": arguments}
+    return {"tool_calls": [{**fields, "function": {k: v for k, v in function.items() if v is not None}}]}
+
+
+def calls(answer: Answer) -> list[tuple[str, str]]:
+    return [(found.name, found.arguments()) for found in answer.calls.all()]
+
+
+ONE, TWO = '{"command": "one"}', '{"command": "two"}'
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [call(ONE, "shell", index=0, id="a"), call(TWO, "shell", index=1, id="b")],
+        [call(ONE, "shell", index=0, id="a"), call(TWO, "shell", index=0, id="b")],
+        [call(ONE, "shell", id="a"), call(TWO, "shell", id="b")],
+        [call(ONE, "shell", index=0), call(TWO, "shell", index=0)],
+        [call(ONE, "shell"), call(TWO, "shell")],
+        [call(ONE, "shell", index=0, id="a"), call(TWO, "shell", index=1, id="a")],
+        [call(ONE, "shell", index=0, id=0), call(TWO, "shell", index=0, id=1)],
+        [call(ONE, "shell", index=0, id="a"), call(TWO, "shell", index=0, id="a")],
+        [call("", "shell", index=0), call(ONE, index=0), call("", "shell", index=0), call(TWO, index=0)],
+        [
+            call(ONE[:5], "shell", index=0, id="a"),
+            call(TWO[:5], "shell", index=0, id="b"),
+            call(ONE[5:], index=0, id="a"),
+            call(TWO[5:], index=0, id="b"),
+        ],
+        [
+            call(ONE[:5], "shell", index=0),
+            call(TWO[:5], "shell", index=1),
+            call(ONE[5:], index=0),
+            call(TWO[5:], index=1),
+        ],
+        [{"tool_calls": [{"function": {"name": "shell", "arguments": text}} for text in (ONE, TWO)]}],
+        [{"tool_calls": [{"id": text, "function": {"name": "shell", "arguments": text}} for text in (ONE, TWO)]}],
+    ],
+)
+def test_two_calls_stay_two(pieces: list[dict[str, Any]]) -> None:
+    assert calls(said(*pieces)) == [("shell", ONE), ("shell", TWO)]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [call(ONE, "shell", index=0, id="a")],
+        [call(ONE[:4], "shell", index=0, id="a"), call(ONE[4:9], "shell", index=0, id="a"), call(ONE[9:], id="a")],
+        [call(ONE[:4], "shell", index=0, id="a"), call(ONE[4:], "shell", index=0)],
+        [call(ONE[:4], "shell", index=0, id="a"), call(ONE[4:], "shell", index=0, id="changes")],
+        [call(ONE[:4], "shell", index=0, id="a"), call(ONE[4:], index=0, id="changes")],
+        [call("", "sh", index=0, id="a"), call("", "ell", index=0), call(ONE, index=0)],
+        [call("", "sh", index=0, id="a"), call("", "shell", index=0), call(ONE, index=0)],
+        [call(ONE, "shell", index=0, id="a"), call(ONE, "shell", index=0, id="a")],
+        [call(ONE, "shell", index=0, id="a"), call('{"command":"one"}', "shell", index=0, id="a")],
+        [call(ONE, "shell"), call(ONE, "shell")],
+        [call(ONE, "shell", index=0, id="a"), call("", "shell", index=0, id="a")],
+        [call({"command": "one"}, "shell", index=0, id="a")],
+        [call({"command": "one"}, "shell", index=0, id="a"), call({"command": "one"}, "shell", index=0, id="a")],
+        [call("{}", "shell", index=0, id="a"), call(ONE, index=0)],
+        [call({}, "shell", index=0, id="a"), call(ONE, "shell", index=0, id="a")],
+        [call(ONE[:4], "shell", index=0, id="a"), call(ONE[:9], index=0), call(ONE, index=0)],
+        [call(ONE[:4], "shell", index=0, id="a"), call(ONE[4:], index=0), call(ONE, index=0)],
+        [call(None, "shell", index=0, id="a"), call(ONE, index=0)],
+        [{"function_call": {"name": "shell", "arguments": ONE[:3]}}, {"function_call": {"arguments": ONE[3:]}}],
+    ],
+)
+def test_one_call_stays_one(pieces: list[dict[str, Any]]) -> None:
+    answer = said(*pieces)
+    assert [(name, arguments.replace('":"', '": "')) for name, arguments in calls(answer)] == [("shell", ONE)]
+
+
+def test_an_object_within_an_object_of_the_same_name_is_no_repetition() -> None:
+    pieces = [call('{"a": ', "shell", index=0, id="x"), call('{"a": 1}', index=0), call("}", index=0)]
+    assert calls(said(*pieces)) == [("shell", '{"a": {"a": 1}}')]
+
+
+def test_two_names_at_one_place_are_two_calls_when_both_are_tools() -> None:
+    pieces = [call("", "now", index=0), call("", "shell", index=0), call(ONE, index=0)]
+    assert calls(said(*pieces, tools=("now", "shell"))) == [("now", ""), ("shell", ONE)]
+
+
+def test_an_integer_becomes_a_text_and_no_id_stays_empty() -> None:
+    assert [c.id for c in said(call(ONE, "shell", id=7), call(TWO, "shell", id=None, index=1)).calls.all()] == ["7", ""]
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_tags_are_found_wherever_they_are_cut(cut: int) -> None:
+    text = "<think>secret plan</think>\n\nThe answer is 42."
+    pieces = [text[at : at + cut] for at in range(0, len(text), cut)]
+    assert said(*({"content": piece} for piece in pieces)).text == "The answer is 42."
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<thinking>a</thinking>b", "b"),
+        ("\n <THINK>a</THINK>\nb", "b"),
+        ("<think>a</think><think>c</think>b", "b"),
+        ("[THINK]a[/THINK]b", "b"),
+        ("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b<|return|>", "b"),
+        ("<|channel|>final<|message|>b", "b"),
+        ("a</think>b", "b"),
+        ("</think>b", "b"),
+        ("<think>a", ""),
+        ("Write <think>x</think> around it.", "Write <think>x</think> around it."),
+        ("`</think>` ends it.", "`</think>` ends it."),
+        ("1 < 2 <thin air", "1 < 2 <thin air"),
+        ("  indented", "  indented"),
+        ("<", "<"),
+    ],
+)
+@pytest.mark.parametrize("cut", [1, 3, 1000])
+def test_only_a_thought_before_the_answer_is_taken_out(text: str, answer: str, cut: int) -> None:
+    found = said(*({"content": text[at : at + cut]} for at in range(0, len(text), cut)))
+    assert found.text == answer
+    if answer != text:
+        assert found.prefix + found.text in (text, text.removesuffix("<|return|>"))
+
+
+def test_what_was_shown_as_the_answer_is_taken_back_when_it_was_a_thought() -> None:
+    answer = Answer()
+    deltas = [
+        d for text in ("plan", "</think>", "yes") for d in answer.feed({"choices": [{"delta": {"content": text}}]})
+    ]
+    deltas += answer.end()
+    assert [(d.kind, d.content) for d in deltas] == [
+        (TEXT, "plan"),
+        (RESET, ""),
+        (THINKING, "plan"),
+        (THOUGHT, ""),
+        (TEXT, "yes"),
+    ]
+
+
+def test_a_closing_tag_ends_no_text_when_thoughts_have_a_field_of_their_own() -> None:
+    answer = said({"reasoning_content": "plan"}, {"content": "It is </think> that ends it."})
+    assert answer.text == "It is </think> that ends it."
+
+
+def test_halves_of_a_character_meet_across_pieces_and_what_stays_alone_is_replaced() -> None:
+    pieces = ["\ud83c", "\udf89", " \ud83c", "x", "\udf89", "\ud83c"]
+    assert said(*({"content": piece} for piece in pieces)).text == "🎉 \ufffdx\ufffd\ufffd"
+    thought = said({"reasoning": "\ud83c"}, {"reasoning": "\udf89"})
+    assert thought.fields == {"reasoning": "🎉"}
+    assert calls(said(call('{"a": "\ud83c', "shell", index=0), call('\udf89"}', index=0))) == [("shell", '{"a": "🎉"}')]
+
+
+def test_only_the_first_choice_counts_in_whichever_order_they_come() -> None:
+    answer = Answer()
+    for index, text in ((1, "OTHER"), (0, "this"), (1, "WORDS"), (0, " one")):
+        answer.feed({"choices": [{"index": index, "delta": {"content": text}}]})
+    answer.end()
+    assert answer.text == "this one"
+    both = Answer()
+    both.feed({"choices": [{"delta": {"content": "first"}}, {"delta": {"content": "second"}}]})
+    both.end()
+    assert both.text == "first"
+
+
+def test_a_choice_that_is_the_only_one_counts_whatever_its_number() -> None:
+    answer = Answer()
+    answer.feed({"choices": [{"index": 1, "delta": {"content": "only"}, "finish_reason": "stop"}]})
+    answer.end()
+    assert (answer.text, answer.reason) == ("only", "stop")
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"prompt_tokens": 1000, "completion_tokens": 50}, Usage(1000, 50)),
+        ({"prompt_tokens": 1000, "completion_tokens": None, "total_tokens": 1000}, Usage(1000, 0)),
+        ({"prompt_tokens": None, "completion_tokens": 50, "total_tokens": 1050}, Usage(1000, 50)),
+        ({"prompt_tokens": 1000, "completion_tokens": 50, "cached_tokens": 800}, Usage(1000, 50, 800)),
+        ({"prompt_tokens": 1000, "completion_tokens": 5, "prompt_cache_hit_tokens": 800}, Usage(1000, 5, 800)),
+        (
+            {
+                "prompt_tokens": 1000,
+                "completion_tokens": 5,
+                "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 200},
+                "cache_read_input_tokens": 700,
+            },
+            Usage(1000, 5, 700, 200),
+        ),
+        (
+            {
+                "input_tokens": 100,
+                "output_tokens": 5,
+                "cache_read_input_tokens": 700,
+                "cache_creation_input_tokens": 200,
+            },
+            Usage(1000, 5, 700, 200),
+        ),
+        (
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 5,
+                "total_tokens": 115,
+                "completion_tokens_details": {"reasoning_tokens": 100},
+            },
+            Usage(10, 105),
+        ),
+        ({"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}, Usage(10, 5)),
+        ({"prompt_tokens": "10", "completion_tokens": 5.0, "prompt_tokens_details": None}, Usage(10, 5)),
+    ],
+)
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda usage: {"choices": [], "usage": usage},
+        lambda usage: {"choices": [], "usage": None, "x_groq": {"usage": usage}},
+        lambda usage: {"choices": [{"index": 0, "delta": {}, "usage": usage}]},
+    ],
+)
+def test_usage_is_found_in_every_place_and_under_every_name(usage: Any, expected: Usage, place: Any) -> None:
+    answer = Answer()
+    answer.feed(place(usage))
+    assert answer.counts.usage() == expected
+
+
+def test_the_last_usage_counts_and_one_without_numbers_is_none() -> None:
+    answer = Answer()
+    for out in (10, 20, 50):
+        answer.feed(
+            {"choices": [{"delta": {"content": "x"}}], "usage": {"prompt_tokens": 100, "completion_tokens": out}}
+        )
+    answer.feed({"choices": [], "usage": {"prompt_tokens": None, "completion_tokens": None}})
+    answer.feed({"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0}})
+    assert answer.counts.usage() == Usage(100, 50)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "nanos"),
+    [
+        ({"usage": {"prompt_tokens": 1, "cost": 0.0025}}, 2_500_000),
+        ({"usage": {"prompt_tokens": 1, "cost": {"total_cost": 0.5, "input_tokens_cost": 0.1}}}, 500_000_000),
+        ({"usage": {"prompt_tokens": 1, "estimated_cost": "0.001"}}, 1_000_000),
+        ({"usage": {"prompt_tokens": 1, "cost_in_usd_ticks": 10_000_000}}, 1_000_000),
+        (
+            {"usage": {"cost": 0.1, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.4}}},
+            500_000_000,
+        ),
+        ({"_hidden_params": {"response_cost": 0.25}}, 250_000_000),
+        ({"usage": {"prompt_tokens": 1, "cost": None}}, None),
+    ],
+)
+def test_what_a_gateway_says_it_cost(chunk: dict[str, Any], nanos: int | None) -> None:
+    answer = Answer()
+    answer.feed({"choices": [], **chunk})
+    assert answer.counts.nanos == nanos
+
+
+def test_usage_beside_a_choice_is_not_the_end_and_alone_it_is() -> None:
+    answer = Answer()
+    answer.feed({"choices": [{"delta": {"role": "assistant"}}], "usage": {"prompt_tokens": 9, "completion_tokens": 0}})
+    answer.feed({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 0}})
+    assert not answer.is_whole  # nothing has been said yet
+    answer.feed({"choices": [{"delta": {"content": "half"}}], "usage": {"prompt_tokens": 9, "completion_tokens": 1}})
+    assert not answer.is_whole
+    answer.feed({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 1}})
+    assert answer.is_whole
+    answer.feed({"choices": [{"delta": {"content": " more"}}]})
+    assert not answer.is_whole
+
+
+def test_thoughts_and_seals_are_put_together_as_whole_blocks() -> None:
+    pieces = [
+        {"type": "thinking", "thinking": "weigh "},
+        {"type": "thinking", "thinking": "it"},
+        {"type": "thinking", "thinking": "", "signature": "sig-1"},
+        {"type": "redacted_thinking", "data": "SEALED"},
+        {"type": "thinking", "thinking": "again"},
+        {"type": "thinking", "signature": "sig-"},
+        {"type": "thinking", "signature": "2"},
+    ]
+    answer = said(
+        *({"thinking_blocks": [piece], "provider_specific_fields": {"thinking_blocks": [piece]}} for piece in pieces)
+    )
+    assert answer.fields == {
+        "thinking_blocks": [
+            {"type": "thinking", "thinking": "weigh it", "signature": "sig-1"},
+            {"type": "redacted_thinking", "data": "SEALED"},
+            {"type": "thinking", "thinking": "again", "signature": "sig-2"},
+        ]
+    }
+
+
+def test_details_are_joined_by_place_and_sealed_ones_are_kept_apart() -> None:
+    pieces = [
+        {"type": "reasoning.summary", "summary": "think", "index": 0, "id": "a"},
+        {"type": "reasoning.summary", "summary": "ing", "index": 0},
+        {"type": "reasoning.encrypted", "data": "ONE", "index": 1, "id": "b"},
+        {"type": "reasoning.encrypted", "data": "TWO", "index": 1, "id": "c"},
+        {"type": "reasoning.encrypted", "data": "TWO", "index": 1, "id": "c"},
+    ]
+    answer = said(*({"reasoning_details": [piece]} for piece in pieces))
+    assert answer.fields["reasoning_details"] == [
+        {"type": "reasoning.summary", "summary": "thinking", "index": 0, "id": "a"},
+        {"type": "reasoning.encrypted", "data": "ONE", "index": 1, "id": "b"},
+        {"type": "reasoning.encrypted", "data": "TWO", "index": 1, "id": "c"},
+    ]
+
+
+def test_what_nobody_here_knows_is_kept_in_its_place() -> None:
+    answer = said(
+        {"reasoning_opaque": "abc"},
+        {"reasoning_opaque": "def", "vendor": {"a": [1]}},
+        call(ONE, "shell", id="a", thought_signature="sig", function_note="x"),
+        {"vendor": {"a": [2], "b": None}},
+    )
+    assert answer.fields == {"reasoning_opaque": "abcdef", "vendor": {"a": [1, 2]}}
+    assert answer.calls.all()[0].extra == {"thought_signature": "sig", "function_note": "x"}
+
+
+def test_a_message_that_repeats_what_came_in_pieces_adds_nothing() -> None:
+    answer = Answer(("shell",))
+    answer.feed({"choices": [{"delta": {"content": "Hello ", "reasoning_content": "hm"}}]})
+    answer.feed({"choices": [{"delta": call(ONE, "shell", id="a", index=0)}]})
+    whole = {"content": "Hello you", "reasoning_content": "hm", **call(ONE, "shell", id="a")}
+    answer.feed({"choices": [{"message": whole, "finish_reason": "stop"}]})
+    answer.end()
+    assert (answer.text, answer.fields, calls(answer)) == ("Hello you", {"reasoning_content": "hm"}, [("shell", ONE)])
+
+
+def test_content_in_parts_has_its_thoughts_taken_out() -> None:
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "plan"}]}, {"type": "text", "text": "yes"}]
+    answer = Answer()
+    deltas = answer.feed({"choices": [{"delta": {"content": parts}}]}) + answer.end()
+    assert [(d.kind, d.content) for d in deltas] == [(THINKING, "plan"), (THOUGHT, ""), (TEXT, "yes")]

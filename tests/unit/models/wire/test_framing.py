@@ -1,0 +1,99 @@
+"""Bodies as events: the standard's event streams, cut anywhere, and what comes in their place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+
+import httpx2
+import pytest
+
+from kubiya_worker.models.wire import framing
+from kubiya_worker.models.wire.framing import Body, Event
+
+
+class Pieces(httpx2.AsyncByteStream):
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            yield piece
+
+
+def read(body: bytes, cut: int = 1000, declared: str = "text/event-stream") -> tuple[str, list[Event]]:
+    """What kind of body it is, and the events in it, when it comes in pieces of so many bytes."""
+
+    async def soon(awaitable: Awaitable[bytes]) -> bytes:
+        return await awaitable
+
+    async def scenario() -> tuple[str, list[Event]]:
+        pieces = Pieces([body[at : at + cut] for at in range(0, len(body), cut)])
+        request = httpx2.Request("POST", "http://model")
+        response = httpx2.Response(200, headers={"content-type": declared}, stream=pieces, request=request)
+        opened = Body(response, soon)
+        await opened.open()
+        if opened.kind != framing.EVENTS:
+            return opened.kind, [Event("", await opened.text())]
+        return opened.kind, [event async for event in opened.events()]
+
+    return asyncio.run(scenario())
+
+
+STREAMS = [
+    b'data: {"a": "x\xc3\xb6y"}\n\ndata: [DONE]\n\n',
+    b'\xef\xbb\xbfdata: {"a": "x\xc3\xb6y"}\n\ndata: [DONE]\n\n',
+    b'data: {"a": "x\xc3\xb6y"}\r\n\r\ndata: [DONE]\r\n\r\n',
+    b'data: {"a": "x\xc3\xb6y"}\r\rdata: [DONE]\r\r',
+    b'data:{"a": "x\xc3\xb6y"}\n\ndata:[DONE]\n\n',
+    b': keep-alive\n\n\n\ndata: {"a": "x\xc3\xb6y"}\n\n: again\n\ndata: [DONE]',
+    b'id: 1\nretry: 10\nevent: message\ndata: {"a":\ndata: "x\xc3\xb6y"}\n\ndata: [DONE]\n',
+    b'data: \n\ndata: {"a": "x\xc3\xb6y"}\n\nevent: ping\ndata: hello\n\ndata: [DONE]\n\n',
+    b'data: data: {"a": "x\xc3\xb6y"}\n\ndata: data: [DONE]\n\n',
+    b'\n\ndata: {"a": "x\xc3\xb6y"}\n\ndata: [done]\n\n',
+]
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("cut", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("declared", ["text/event-stream", "application/json", "text/plain", ""])
+def test_streams_are_read_by_the_standard_wherever_they_are_cut(stream: bytes, cut: int, declared: str) -> None:
+    kind, events = read(stream, cut, declared)
+    assert kind == framing.EVENTS
+    assert [event.value for event in events if not event.end] == [{"a": "xöy"}]
+    assert events[-1].end
+
+
+def test_an_event_that_is_no_json_is_told() -> None:
+    _, events = read(b'data: {"a"\n\nevent: error\ndata: out of memory\n\n')
+    assert [(event.name, event.text, event.value) for event in events] == [
+        ("message", '{"a"', None),
+        ("error", "out of memory", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"a": 1}', framing.JSON),
+        (b'\xef\xbb\xbf \n[{"a": 1}]', framing.JSON),
+        (b"<!DOCTYPE html><html></html>", framing.PAGE),
+        (b"  <html>", framing.PAGE),
+        (b"", framing.NOTHING),
+        (b" \n", framing.NOTHING),
+    ],
+)
+@pytest.mark.parametrize("declared", ["text/event-stream", "application/json", "text/html"])
+def test_the_bytes_say_what_a_body_is(body: bytes, kind: str, declared: str) -> None:
+    assert read(body, 1, declared)[0] == kind
+
+
+def test_words_are_no_stream() -> None:
+    assert read(b"upstream request failed", declared="text/plain")[0] == framing.TEXT
+
+
+def test_json_may_come_in_lines() -> None:
+    assert framing.documents('{"a": 1}') == [{"a": 1}]
+    assert framing.documents('{"a": 1}\n\n{"a": 2}\n[DONE]\n') == [{"a": 1}, {"a": 2}]
+    assert framing.documents('[{"a": 1}]') == [{"a": 1}]
+    assert framing.documents('{"a": ') is None
