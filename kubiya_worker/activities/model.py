@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from kubiya_worker.activities import pictures
+from kubiya_worker.activities import measured, pictures
 from kubiya_worker.activities.cache_watch import TEXT as UNREAD
 from kubiya_worker.activities.cache_watch import CacheWatch
 from kubiya_worker.activities.events import Publisher
@@ -22,12 +22,13 @@ from kubiya_worker.activities.runtime import Runtime, workspace_of
 from kubiya_worker.activities.shown import Shown, kept_thought
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.models import caching, vision
-from kubiya_worker.models.base import Delta, ModelError, ModelReply, ModelRequest
+from kubiya_worker.models.base import LENGTH, Delta, ModelError, ModelReply, ModelRequest
 from kubiya_worker.protocol import calls, compaction, names, servers
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools.mending import mended_arguments, mended_name
 from kubiya_worker.tools.redact import Redactor
 
 HEARTBEAT_EVERY = 1.0  # seconds; the SDK throttles to the worker's limit
@@ -62,6 +63,33 @@ def attempt_tag() -> str:
     """Names this attempt in event ids: text differs between attempts, so its events must not be taken for repeats."""
     info = activity.info()
     return f"{info.current_attempt_scheduled_time.timestamp():.6f}".replace(".", "")
+
+
+def mended(reply: ModelReply, tools: Sequence[str]) -> tuple[ModelReply, list[str]]:
+    """Return the reply with the calls that the model meant, and what was mended, in words for a person."""
+    slips: list[str] = []
+    tool_calls = []
+    for call in reply.tool_calls:
+        name = mended_name(call["name"], tools)
+        if name is not None:
+            slips.append(f"The model asked for {call['name']!r}; the tool {name} is meant.")
+            call = {**call, "name": name}
+        arguments = None if "cut" in call else mended_arguments(call["arguments"])
+        if arguments is not None:
+            slips.append(f"The arguments of {call['name']} were mended before it runs: {arguments.what}.")
+            call = {**call, "arguments": arguments.text}
+        tool_calls.append(call)
+    return replace(reply, tool_calls=tool_calls), slips
+
+
+def how_it_ended(reply: ModelReply, message: m.Message) -> list[str]:
+    """Return what a person has to know about how the answer ended, and about what of it is kept."""
+    cut = [call["name"] for call in message.get("tool_calls") or () if call.get("cut") == measured.SIZE]
+    if cut or message.get("cut") == measured.SIZE:
+        of_what = f"the arguments of {', '.join(cut)}, which is not run" if cut else "its end"
+        return [f"The answer is too large to be kept: {of_what} was left out."]
+    ended = measured.told(reply)
+    return [ended] if ended else []
 
 
 class ModelActivities:
@@ -126,13 +154,21 @@ class ModelActivities:
         shown.end()
         if reply is None:
             raise ModelError("The model's answer ended without a result", kind="cut_stream", retryable=True)
+        wrong = measured.empty(reply, conversation[-1] if conversation else None)
+        if wrong is not None:
+            raise wrong
         kept = runtime.models.cached_for(context.model_id, context.model_config)
-        usage = await self.priced(context.model_id, reply.usage, reply.model, kept)
+        usage = await self.priced(context.model_id, reply.usage, reply.model, kept, told=reply.cost_nanos)
         if kept and self._cache.note(call.execution_id, usage):
             data = {"severity": "warning", "message": UNREAD, "kind": "caching", "message_id": call.message_id}
             out.emit(ev.event(f"notice:{call.execution_id}:caching", ev.NOTICE, data))
         usage = usage.plus(spent_before())
-        message = self._message(call, reply, conversation, redactor)
+        reply, slips = mended(reply, [str(tool["name"]) for tool in context.tools])
+        message = measured.fitted(self._message(call, reply, conversation, redactor))
+        for number, text in enumerate([*slips, *how_it_ended(reply, message)]):
+            data = {"severity": "warning", "message": redactor.text(text), "kind": "answer"}
+            notice = f"notice:{call.message_id}:{tag}:{number}"
+            out.emit(ev.event(notice, ev.NOTICE, {**data, "message_id": call.message_id}))
         out.emit(
             ev.event(
                 f"message:{call.message_id}:{tag}",
@@ -154,17 +190,20 @@ class ModelActivities:
             provider=reply.provider,
         )
 
-    async def priced(self, model_id: str, usage: Usage, model: str, kept: str = "") -> Usage:
+    async def priced(
+        self, model_id: str, usage: Usage, model: str, kept: str = "", *, told: int | None = None
+    ) -> Usage:
         """Return `usage` with its price, where that is known, and with what the prompt cache has saved of it.
 
         `model` is the provider's name of what has answered, `kept` how long what it wrote to the cache stays there.
+        `told` is what the gateway says that the call cost, in 1e-9 USD: it counts where no price is known.
         """
         models = self._runtime.models
         if models.offline(model_id):
             return usage
         nanos = await asyncio.to_thread(models.nanos, model_id, usage, model, kept)
         if nanos is None:
-            return replace(usage, cost_nanos=0)
+            return replace(usage, cost_nanos=told or 0)
         return replace(usage, cost_nanos=nanos, saved_nanos=models.saved(model_id, usage, nanos, model))
 
     def _message(
@@ -193,6 +232,8 @@ class ModelActivities:
             message["tool_calls"] = tool_calls
         if reply.thinking:
             message["thinking"] = [kept_thought(entry, redactor) for entry in reply.thinking]
+        if reply.finish_reason == LENGTH:
+            message["cut"] = LENGTH
         return message
 
     async def failure(
@@ -210,7 +251,8 @@ class ModelActivities:
         """
         spent = before
         if error.usage.total_tokens:
-            spent = before.plus(await self.priced(context.model_id, error.usage, error.model))
+            paid = await self.priced(context.model_id, error.usage, error.model, told=error.cost_nanos)
+            spent = before.plus(paid)
             activity.heartbeat(spent.wire())
         details = [spent.wire()] if spent.total_tokens else []
         text = self._runtime.redactor_of(call.execution_id).text(error.line())

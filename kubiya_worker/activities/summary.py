@@ -61,7 +61,8 @@ class SummaryActivities:
         }
         runtime.transcripts.leave(call.execution_id, message)
         kept = runtime.models.cached_for(context.model_id, context.model_config)
-        usage = (await self._model.priced(context.model_id, reply.usage, reply.model, kept)).plus(before)
+        told = reply.cost_nanos
+        usage = (await self._model.priced(context.model_id, reply.usage, reply.model, kept, told=told)).plus(before)
         return calls.ModelResult(
             message=message,
             usage=usage.wire(),

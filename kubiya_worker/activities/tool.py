@@ -23,6 +23,13 @@ from kubiya_worker.tools import ask_person, contained, results
 from kubiya_worker.tools.arguments import parse_arguments
 from kubiya_worker.tools.base import KEEP_LIMIT, Tool, ToolArgumentsError, ToolContext, ToolResult
 
+# What the model reads when its call did not come as a whole. What is missing is not known, so nothing is run.
+_CUT: Final = {
+    "length": "Your answer was cut at the token limit within the arguments of {tool}; nothing was run. Call it again "
+    "with shorter arguments, if need be in several calls.",
+    "size": "The arguments of {tool} are too large to be kept; nothing was run. Call it again with shorter arguments, "
+    "if need be in several calls.",
+}
 EVENT_OUTPUT: Final = 10_000  # characters of a tool's output in its event; the conversation has all of it
 
 
@@ -44,6 +51,8 @@ class ToolActivities:
                 known = ", ".join(str(tool["name"]) for tool in context.tools) or "none"
                 text = f"There is no tool {call.tool_name!r}. Tools: {known}."
                 return await self._without_running(call, context, text, {})
+            if call.cut:
+                return await self._without_running(call, context, _CUT[call.cut].format(tool=call.tool_name), {})
             raw = call.arguments if call.arguments is not None else await self._look_up(call)
             try:
                 taken = ask_person.answered(spec) if spec.asks and call.grant is not None else spec

@@ -150,6 +150,7 @@ class ToolInput:
     behind: list[str] = field(default_factory=list)
     tainted: bool = False  # the model has read what others wrote when it asked for this call
     tools_version: int = 0
+    cut: str = ""  # why the arguments are not all there: "length" (the model's limit) or "size"; it is not to be run
 
 
 @dataclass

@@ -3,7 +3,8 @@
 A message is a dict so that it travels unchanged through Temporal, HTTP and the session store:
 
     user       {role, content, message_id, timestamp, user_id?, user_name?, user_email?, user_avatar?}
-    assistant  {role, content, message_id, timestamp, tool_calls?: [{id, name, arguments}], thinking?: [...], model?}
+    assistant  {role, content, message_id, timestamp, tool_calls?: [{id, name, arguments, cut?}], thinking?: [...],
+                model?, cut?}
     tool       {role, content, message_id, timestamp, tool_call_id, tool_name, status, tool_error?, images?}
 
 `arguments` is the raw JSON text as the model wrote it (it can be malformed). `status` of a tool message is one of

@@ -281,6 +281,7 @@ class Loop(Servers):
             behind=self._before(),
             tainted=self._tainted,
             tools_version=self._context.tools_version if self._context else 0,
+            cut=call.get("cut", ""),
         )
         outcome = await self._run_tool(request, f"tool-{call['id']}")
         while outcome.approval is not None:

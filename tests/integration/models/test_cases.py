@@ -110,7 +110,8 @@ def _read(stack: Stack, execution: str, requests: list[dict[str, Any]]) -> Ran:
 
 
 def _of(case: Case) -> Any:
-    marks = [pytest.mark.xfail(strict=True, reason="does not hold yet")] if case["id"] in OPEN else []
+    strict = "wait_s" not in case["expect"]  # a busy machine waits long enough by itself
+    marks = [pytest.mark.xfail(strict=strict, reason="does not hold yet")] if case["id"] in OPEN else []
     return pytest.param(case, id=case["id"], marks=marks)
 
 

@@ -276,16 +276,19 @@ def test_what_a_gateway_says_it_cost(chunk: dict[str, Any], nanos: int | None) -
 
 
 def test_usage_beside_a_choice_is_not_the_end_and_alone_it_is() -> None:
+    usage = {"usage": {"prompt_tokens": 9, "completion_tokens": 1}}
     answer = Answer()
-    answer.feed({"choices": [{"delta": {"role": "assistant"}}], "usage": {"prompt_tokens": 9, "completion_tokens": 0}})
-    answer.feed({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 0}})
-    assert not answer.is_whole  # nothing has been said yet
-    answer.feed({"choices": [{"delta": {"content": "half"}}], "usage": {"prompt_tokens": 9, "completion_tokens": 1}})
-    assert not answer.is_whole
-    answer.feed({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 1}})
-    assert answer.is_whole
-    answer.feed({"choices": [{"delta": {"content": " more"}}]})
-    assert not answer.is_whole
+    ends = []
+    for chunk in (
+        {"choices": [{"delta": {"role": "assistant"}}], **usage},
+        {"choices": [], **usage},  # nothing has been said yet
+        {"choices": [{"delta": {"content": "half"}}], **usage},
+        {"choices": [], **usage},
+        {"choices": [{"delta": {"content": " more"}}]},
+    ):
+        answer.feed(chunk)
+        ends.append(answer.is_whole)
+    assert ends == [False, False, False, True, False]
 
 
 def test_thoughts_and_seals_are_put_together_as_whole_blocks() -> None:
