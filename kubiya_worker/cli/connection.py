@@ -132,6 +132,15 @@ class Api(ControlPlane):
             f"There is no {kind} {name!r}", remedy=f"There are: {known}" if known else "There are none yet"
         )
 
+    def agents(self) -> list[dict[str, Any]]:
+        """Return all agents."""
+        return self._list("/agents")
+
+    def full_environment(self, kind: str, entity_id: str) -> dict[str, Any]:
+        """Return the variables and MCP servers of an agent or a team."""
+        found = self._call("GET", f"/execution-environment/{kind}s/{quote(entity_id, safe='')}/resolved/full")
+        return dict(found) if isinstance(found, dict) else {}
+
     def execute(self, kind: str, entity_id: str, body: dict[str, Any]) -> str:
         """Start an execution of an agent or a team; its id."""
         try:

@@ -28,6 +28,7 @@ COMMANDS = {
     "approvals": ("kubiya_worker.cli.approvals:approvals", "List and answer requests for approval."),
     "jobs": ("kubiya_worker.cli.jobs:jobs", "List, make and start jobs."),
     "models": ("kubiya_worker.cli.models:models", "List models, and try what one can do."),
+    "mcp": ("kubiya_worker.cli.mcp:mcp_", "List MCP servers and try them without a run."),
     "config": ("kubiya_worker.cli.config:config", "Show, explain and check the settings."),
     "doctor": ("kubiya_worker.cli.doctor:doctor", "Examine this host and its connections, and say what mends them."),
     "server": ("kubiya_worker.cli.server:server", "Run the local control plane alone."),

@@ -159,9 +159,10 @@ def _is_told(data: Any, pieces: list[str]) -> bool:
             said = json.loads(piece)
         except (ValueError, RecursionError):
             said = piece
-        if data == said or data in ({"result": said}, {"result": piece}):
+        inner = next(iter(data.values())) if isinstance(data, Mapping) and len(data) == 1 else data
+        if said in (data, inner) or piece == inner:
             return True
-    return len(pieces) > 1 and isinstance(data, Mapping) and data.get("result") == pieces
+    return len(pieces) > 1 and isinstance(data, Mapping) and [pieces] == [*data.values()]
 
 
 def _field(value: Any) -> str:

@@ -1,0 +1,242 @@
+"""`kubiya mcp`: which MCP servers agents have, and whether one works, without a run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from kubiya_worker.cli import completion
+from kubiya_worker.cli.connection import Api, connect
+from kubiya_worker.cli.terminal import Paint, one_line
+from kubiya_worker.errors import EX_CONFIG, EX_UNAVAILABLE, ConfigurationError, UsageError
+from kubiya_worker.tools import hidden, mcp
+from kubiya_worker.tools.mcp.trial import Trial, tried
+from kubiya_worker.tools.redact import Redactor
+
+KEYS: Final = ("mcpServers", "mcp_servers", "servers")  # of a file: other clients' names for the map of servers
+FILES: Final = (".json", ".yaml", ".yml")
+FORMATS: Final = click.Choice(["text", "json"])
+
+
+@dataclass
+class Configured:
+    """A server as an agent, or a file, has it. `environment` fills in its templates."""
+
+    name: str
+    raw: Any
+    owners: list[str] = field(default_factory=list)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def parsed(self) -> mcp.Server | None:
+        """Return it as it would be used; None when it is switched off. Raises ConfigurationError."""
+        return next(iter(mcp.parse({self.name: self.raw})), None)
+
+
+@click.group(name="mcp", context_settings={"help_option_names": ["-h", "--help"]})
+def mcp_() -> None:
+    """List MCP servers and try them without a run."""
+
+
+@mcp_.command()
+@click.argument("file", required=False, shell_complete=completion.files)
+@click.option("-o", "--output", type=FORMATS, default="text", help="What to print.  [default: text]")
+def ls(file: str | None, output: str) -> None:
+    """List the servers of all agents, or those of FILE ({"mcpServers": {...}})."""
+    found = _of_file(file, {}) if file else _of_agents(connect())
+    if output == "json":
+        for each in found:
+            print(json.dumps(_row(each), ensure_ascii=False))
+        return
+    if not found:
+        print("There are no MCP servers.", file=sys.stderr)
+        return
+    paint = Paint.for_stream(sys.stdout)
+    for each in found:
+        row = _row(each)
+        state = paint.dim(row["transport"]) if row["state"] == "on" else one_line(row["state"], 160)
+        print(f"{paint.bold(one_line(each.name, 60))}  {state}")
+        print(f"    {one_line(row['where'] or '-', 400)}  {paint.dim(one_line(', '.join(each.owners), 100))}")
+
+
+@mcp_.command(name="test")
+@click.argument("name", shell_complete=completion.files)
+@click.option("--agent", help="The agent whose server of this name is meant.")
+@click.option("--server", "only", help="Of a FILE with several servers: the one to try.  [default: all]")
+@click.option(
+    "--env",
+    "variables",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="A variable for `{{NAME}}`; without a value, this shell's.",
+)
+@click.option("--call", "tool", help="A tool to call, for real.")
+@click.option("--arguments", default="{}", metavar="JSON", help="Its arguments.  [default: {}]")
+@click.option("-o", "--output", type=FORMATS, default="text", help="What to print.  [default: text]")
+def test(
+    name: str,
+    agent: str | None,
+    only: str | None,
+    variables: tuple[str, ...],
+    tool: str | None,
+    arguments: str,
+    output: str,
+) -> int:
+    """Start the server NAME of an agent, or those of FILE, here; show tools, notices and time.
+
+    Exit code 69 when one fails, 78 when its settings are wrong.
+    """
+    given = _variables(variables)
+    is_file = Path(name).expanduser().is_file() or name.endswith(FILES)
+    found = _of_file(name, given) if is_file else _named(_of_agents(connect(), agent), name, given)
+    if only:
+        found = [each for each in found if each.name == only]
+        if not found:
+            raise UsageError(f"{name} has no server {only!r}", remedy="See 'kubiya mcp ls FILE'")
+    if not found:
+        raise UsageError(f"{name} has no MCP servers", remedy='Write {"mcpServers": {"NAME": {"command": "..."}}}')
+    codes: set[int] = set()
+    for each in found:
+        trial, redactor = _try(each, tool or "", arguments)
+        told = redactor.value(trial.wire())
+        codes.add(0 if told["ok"] else EX_UNAVAILABLE if trial.transport else EX_CONFIG)
+        if output == "json":
+            print(json.dumps(told, ensure_ascii=False), flush=True)
+        else:
+            _show(told)
+    return max(codes)
+
+
+def _try(each: Configured, tool: str, arguments: str) -> tuple[Trial, Redactor]:
+    try:
+        server = each.parsed()
+        if server is None:
+            return Trial(each.name, "", error=f"MCP server {each.name!r} is switched off"), Redactor(())
+        redactor = Redactor(hidden.values(each.environment, [server]))
+        return asyncio.run(tried(server, each.environment, tool, arguments)), redactor
+    except ConfigurationError as error:
+        return Trial(each.name, "", error=error.line()), Redactor(hidden.values(each.environment))
+
+
+def _show(told: Mapping[str, Any]) -> None:
+    paint = Paint.for_stream(sys.stdout)
+    mark = paint.green(paint.symbol("✓", "ok")) if told["ok"] else paint.red(paint.symbol("✗", "FAIL"))
+    tools = told["tools"]
+    about = f"{len(tools)} tool{'' if len(tools) == 1 else 's'} in {told['seconds']:.1f} s" if not told["error"] else ""
+    print(f"{mark} {paint.bold(one_line(told['server'], 60))} {told['transport']}  {about}".rstrip())
+    if told["error"]:
+        print(f"    {one_line(told['error'], 600)}")
+    for each in tools:
+        schema = each["parameters"]
+        needed = schema.get("required") or []
+        names = [f"{name}{'*' if name in needed else ''}" for name in schema.get("properties") or {}]
+        print(f"    {one_line(each['name'], 60)}({one_line(', '.join(names), 100)})")
+        print(f"        {paint.dim(one_line(each['description'], 110))}")
+    for notice in told["notices"]:
+        print(f"  {paint.yellow('!')} {one_line(notice, 600)}")
+    if told["instructions"]:
+        print(f"    instructions: {one_line(told['instructions'], 200)}")
+    if "call" in told:
+        call = told["call"]
+        print(f"  {one_line(call['tool'], 60)}: {call['error'] or 'done'}")
+        for line in str(call["output"]).splitlines()[:40]:
+            print(f"    {one_line(line, 200)}")
+        for file in call["files"]:
+            print(f"    [{file['type']}, {file['bytes']} bytes]")
+
+
+def _row(each: Configured) -> dict[str, Any]:
+    """Return what a list says of a server: nothing of its secrets."""
+    raw = each.raw if isinstance(each.raw, Mapping) else {}
+    row: dict[str, Any] = {"server": each.name, "transport": None, "where": None, "owners": each.owners, "state": "on"}
+    try:
+        server = each.parsed()
+    except ConfigurationError as error:
+        return {**row, "state": f"wrong: {error.line()}"}
+    if server is None:
+        return {**row, "state": "off", "where": str(raw.get("command") or raw.get("url") or "")}
+    where = server.url or " ".join((server.command, *server.args))
+    return {
+        **row,
+        "transport": server.transport,
+        "where": Redactor(hidden.values(each.environment, [server])).text(where),
+    }
+
+
+def _of_file(file: str, environment: Mapping[str, str]) -> list[Configured]:
+    path = Path(file).expanduser()
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"{file} cannot be read: {reason}", remedy="Name a file, or a server of an agent") from None
+    try:
+        raw = json.loads(text) if path.suffix == ".json" else _yaml(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{file} is not {'JSON' if path.suffix == '.json' else 'YAML'}: {one_line(str(error), 200)}"
+        ) from None
+    if not isinstance(raw, Mapping):
+        raise ConfigurationError(f"{file} holds no object", remedy='Write {"mcpServers": {...}}')
+    servers = next((raw[key] for key in KEYS if isinstance(raw.get(key), Mapping)), raw)
+    return [Configured(str(name), value, [str(path)], environment) for name, value in servers.items()]
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+
+
+def _of_agents(api: Api, only: str | None = None) -> list[Configured]:
+    """Return the servers of all agents, each definition once. Raises as the control plane's client does."""
+    agents = [api.find("agent", only)] if only else api.agents()
+    found: dict[str, Configured] = {}
+    for agent in agents:
+        environment = api.full_environment("agent", str(agent["id"]))
+        variables = {str(k): str(v) for k, v in (environment.get("env_vars") or {}).items() if v is not None}
+        config = agent.get("configuration") or {}
+        servers = mcp.merged(environment.get("mcp_servers"), config.get("mcp_servers"), config.get("mcpServers"))
+        for name, raw in servers.items():
+            key = json.dumps([name, raw], sort_keys=True, default=str)
+            known = found.setdefault(key, Configured(str(name), raw, [], variables))
+            known.owners.append(str(agent.get("name") or agent["id"]))
+    return sorted(found.values(), key=lambda each: each.name)
+
+
+def _named(servers: Iterable[Configured], name: str, given: Mapping[str, str]) -> list[Configured]:
+    """Return the one server that is meant. UsageError when there is none, or several that differ."""
+    servers = list(servers)
+    found = [each for each in servers if each.name == name]
+    if not found:
+        known = ", ".join(sorted({each.name for each in servers})[:20]) or "none"
+        raise UsageError(
+            f"No agent has an MCP server {name!r}, and there is no such file", remedy=f"There are: {known}"
+        )
+    if len(found) > 1:
+        owners = ", ".join(each.owners[0] for each in found[:10])
+        raise UsageError(f"Agents have different servers {name!r}: {owners}", remedy="Choose with --agent")
+    found[0].environment = {**found[0].environment, **given}
+    return found
+
+
+def _variables(given: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not name or (not equals and name not in os.environ):
+            raise UsageError(
+                f"--env {one_line(name, 60)!r}: this shell has no such variable", remedy="Set it, or write NAME=VALUE"
+            )
+        found[name] = value if equals else os.environ[name]
+    return found

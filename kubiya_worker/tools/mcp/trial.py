@@ -1,0 +1,102 @@
+"""Trying an MCP server without a run: start it, list its tools, perhaps call one, and say how that went."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools.arguments import parse_arguments
+from kubiya_worker.tools.base import Tool, ToolArgumentsError, ToolContext, ToolResult
+from kubiya_worker.tools.mcp.config import Server
+from kubiya_worker.tools.mcp.discover import Found, discover
+from kubiya_worker.tools.mcp.pool import Pool
+from kubiya_worker.tools.mcp.tool import tools_of
+
+
+@dataclass
+class Trial:
+    """`error`: why the server cannot be used; empty when it can. `seconds` until its tools were listed."""
+
+    server: str
+    transport: str
+    seconds: float = 0.0
+    error: str = ""
+    specs: list[ToolSpec] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    instructions: str = ""
+    called: str = ""
+    result: ToolResult | None = None
+
+    def wire(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        told: dict[str, Any] = {
+            "server": self.server,
+            "transport": self.transport,
+            "ok": not self.error and (self.result is None or not self.result.error),
+            "seconds": round(self.seconds, 3),
+            "error": self.error or None,
+            "tools": [
+                {
+                    "name": spec.origin[len(spec.server) + 1 :],
+                    "offered_as": spec.name,
+                    "description": spec.description,
+                    "parameters": spec.parameters,
+                    "renamed": spec.names,
+                }
+                for spec in self.specs
+            ],
+            "notices": self.notices,
+            "instructions": self.instructions or None,
+        }
+        if self.result is not None:
+            files = [{"type": file.type, "bytes": len(file.data)} for file in self.result.files]
+            told["call"] = {
+                "tool": self.called,
+                "output": self.result.output,
+                "error": self.result.error,
+                "files": files,
+            }
+        return told
+
+
+async def tried(server: Server, environment: Mapping[str, str], tool: str = "", arguments: str = "{}") -> Trial:
+    """Try a server in a folder of its own; with `tool` (its own name or the one that models get) call that too."""
+    trial = Trial(server.name, server.transport)
+    pool = Pool()
+    with tempfile.TemporaryDirectory(prefix="kubiya-mcp-") as folder:
+        workspace = Path(folder)
+        try:
+            with suppress(ImportError):  # not the server's time; that it is missing is told below
+                await asyncio.to_thread(importlib.import_module, "kubiya_worker.tools.mcp.client")
+            began = time.monotonic()
+            found: Found = await discover([replace(server, required=False)], pool, environment, workspace, [])
+            trial.seconds = time.monotonic() - began
+            trial.error = "; ".join(found.faults)
+            trial.specs, trial.notices = found.specs, found.notices
+            trial.instructions = found.instructions.get(server.name, "")
+            if tool and not trial.error:
+                context = ToolContext("mcp-test", "mcp-test", workspace, environment)
+                trial.called = tool
+                trial.result = await _call(tools_of(found.specs, [server], pool), tool, arguments, context)
+        finally:
+            await pool.close()
+    return trial
+
+
+async def _call(tools: list[Tool], name: str, arguments: str, context: ToolContext) -> ToolResult:
+    for tool in tools:
+        if name in (tool.spec.name, tool.spec.origin[len(tool.spec.server) + 1 :]):
+            try:
+                return await tool.run(parse_arguments(tool.spec, arguments), context)
+            except ToolArgumentsError as error:
+                return ToolResult("", error=str(error))
+    known = ", ".join(tool.spec.origin[len(tool.spec.server) + 1 :] for tool in tools[:20]) or "none"
+    return ToolResult("", error=f"it has no tool {name!r}; its tools: {known}")
