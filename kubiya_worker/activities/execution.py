@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
 
+from kubiya_worker.activities import ending
 from kubiya_worker.activities.events import on_stream
 from kubiya_worker.activities.keeping import session_writes
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.activities.session import as_fault, ask, require_sent
-from kubiya_worker.control_plane import writes
+from kubiya_worker.control_plane import records, writes
 from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
@@ -88,7 +88,8 @@ class ExecutionActivities:
         if report.expire_approval:
             await ask(control_plane.expire_approval, report.expire_approval)
         if report.patch:
-            await ask(control_plane.patch_execution, report.execution_id, **report.patch)
+            patch = writes.execution(report.execution_id, **report.patch)
+            await as_fault(self._runtime.delivery.required(patch))
         if report.events:
             await as_fault(self._runtime.writer.publish(*on_stream(report.execution_id, report.member, report.events)))
 
@@ -96,36 +97,35 @@ class ExecutionActivities:
     async def end_execution(self, report: calls.ReportInput) -> None:
         """The last word on an execution that ends outside a turn; then nothing of it is kept here."""
         control_plane, execution_id = self._runtime.control_plane, report.execution_id
+        delivery = self._runtime.delivery
         if report.messages:
             about = {"user_id": report.user_id, "turn": report.turn}
             keeping = session_writes(control_plane, execution_id, report.messages, first=report.first, **about)
-            try:
-                for part in await as_fault(keeping):
-                    await as_fault(self._runtime.writer.write(part))
-            except ApplicationError as error:
-                if not error.non_retryable:
-                    raise
-                activity.logger.warning("session.refused %s", error, extra={"execution_id": execution_id})
+            for part in await as_fault(keeping):
+                await as_fault(delivery.required(part))
         last = [
             [writes.events(execution_id, report.events)] if report.events else [],
             [writes.execution(execution_id, **report.patch)] if report.patch else [],
         ]
-        await as_fault(self._runtime.writer.stages(*last))
+        await as_fault(delivery.together(*last))
+        status = str(report.patch.get("status") or "")
+        if ex.is_final(status) and names.FEATURE_TURN_STATUS not in control_plane.features:
+            await as_fault(ending.confirm(control_plane, delivery, execution_id, status))
         self._runtime.forget(execution_id)
 
     @activity.defn(name=names.END_MEMBER)
     async def end_member(self, end: calls.MemberEnd) -> None:
         """The last of a member's events, its tool calls into the team's record; then nothing of it is kept here."""
-        control_plane = self._runtime.control_plane
         require_sent(self._runtime.spool, end.member.stream)
         if end.events or end.behind:
             shown = on_stream(end.execution_id, end.member, end.events)
             await as_fault(self._runtime.writer.publish(*shown, end.behind))
         if end.tool_records:
             about = {"execution_id": end.member.stream, "metadata": end.member.about()}
-            records = [
-                {**record, **about, "tool_use_id": f"{end.execution_id}:{record['tool_use_id']}"}
-                for record in end.tool_records
+            redactor = self._runtime.redactor_of(end.execution_id)
+            made = [
+                records.tool_call({**record, **about, "tool_use_id": f"{end.execution_id}:{record['tool_use_id']}"})
+                for record in ending.told(end.tool_records, end.messages, redactor)
             ]
-            await ask(control_plane.post_tool_calls, records)
+            await ending.post_calls(self._runtime.delivery, made)
         self._runtime.forget(end.execution_id)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from kubiya_worker.activities.runtime import Runtime
-from kubiya_worker.activities.session import ask
-from kubiya_worker.control_plane.errors import Refused
+from kubiya_worker.activities.session import as_fault
+from kubiya_worker.control_plane import writes
+from kubiya_worker.control_plane.errors import ControlPlaneError, Refused
 from kubiya_worker.protocol import calls, names
 
 GONE = (404, 410)  # the job, or the agent or team that it is for
@@ -31,27 +33,21 @@ class JobActivities:
             "worker_queue_id": job.queue_id,
         }
 
-        def create() -> str:
-            try:
-                self._runtime.control_plane.create_job_execution(body)
-            except Refused as error:
-                if error.status in GONE:
-                    return error.message
-                raise
-            return ""
-
-        return calls.JobExecutionResult(gone=await ask(create))
+        try:
+            await as_fault(self._runtime.delivery.required(writes.job_row(body), must=True))
+        except ApplicationError as error:
+            cause = error.__cause__
+            if isinstance(cause, Refused) and cause.status in GONE:
+                return calls.JobExecutionResult(gone=cause.message)
+            if isinstance(cause, ControlPlaneError) and not cause.outage:
+                raise ApplicationError(error.message, type="Refused", non_retryable=True) from cause
+            raise
+        return calls.JobExecutionResult()
 
     @activity.defn(name=names.END_JOB_EXECUTION)
     async def end_job_execution(self, end: calls.JobEnd) -> None:
-        """A job that was deleted meanwhile needs no word."""
-        body = {"status": end.status, "duration_ms": end.duration_ms, "error_message": end.error}
-
-        def tell() -> None:
-            try:
-                self._runtime.control_plane.end_job_execution(end.execution_id, end.job_id, body)
-            except Refused as error:
-                if error.status not in GONE:
-                    raise
-
-        await ask(tell)
+        """Say how a job's run went. A job that was deleted meanwhile needs no word."""
+        told = {"status": end.status, "duration_ms": end.duration_ms, "error_message": end.error}
+        body = {name: value for name, value in told.items() if value is not None}
+        status = writes.job_status(end.execution_id, end.job_id, **body)
+        await as_fault(self._runtime.delivery.required(status))

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from typing import Any, Final
 
 from kubiya_worker.control_plane import writes
 from kubiya_worker.control_plane.client import ControlPlane
+from kubiya_worker.control_plane.errors import ControlPlaneError, Unauthorized
 from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol import names
 
+log = logging.getLogger(__name__)
+
+CONTENT: Final = "content_parts"  # ours: content that is no text, as it was
 PART_BYTES: Final = 1_000_000  # of messages in one request; each tool's output is in it twice (PROTOCOL A.5)
 
 
@@ -19,13 +25,20 @@ async def session_writes(
 ) -> list[Write]:
     """Writes, to be made in this order, that replace the session from the message with the number `first` on.
 
-    A control plane without the feature knows only whole sessions: what comes before is read from it.
+    A control plane without the feature knows only whole sessions: what comes before is read from it. None where it is
+    there and cannot be read: a session without its beginning would replace it.
     """
     stored = [to_session(message) for message in messages]
     if names.FEATURE_SESSION_PARTS not in control_plane.features:
         if first:
             again = {str(message["message_id"]) for message in messages}
-            earlier = await asyncio.to_thread(control_plane.session_messages, execution_id)
+            try:
+                earlier = await asyncio.to_thread(control_plane.session_messages, execution_id)
+            except ControlPlaneError as error:
+                if error.outage or isinstance(error, Unauthorized):
+                    raise
+                log.error("session.unreadable %s remedy=What was stored last stays", error)
+                return []
             stored = [x for x in earlier if str(x.get("message_id")) not in again] + stored
         return [writes.session(execution_id, stored, **about)]
     made: list[Write] = []
@@ -38,20 +51,44 @@ async def session_writes(
 
 
 def to_session(message: m.Message) -> dict[str, Any]:
-    """As PROTOCOL A.5 has it; our own keys ride along so that nothing is lost on the way back."""
+    """Return the message as PROTOCOL A.5 has it; our own keys ride along so that nothing is lost on the way back.
+
+    Content is text: the published server stores nothing of a session that has anything else there.
+    """
+    content = message.get("content")
+    stored = message if isinstance(content, str) else {**message, "content": text_of(content), CONTENT: content}
     if message["role"] != "tool":
-        return message
+        return stored
     failed = message["status"] != m.TOOL_SUCCESS
     return {
-        **message,
+        **stored,
         "tool_execution_id": message["tool_call_id"],
-        "tool_output": message["content"],
-        "tool_error": message.get("tool_error") or (message["content"] if failed else None),
+        "tool_output": stored["content"],
+        "tool_error": message.get("tool_error") or (stored["content"] if failed else None),
     }
+
+
+def text_of(content: Any) -> str:
+    """Return content of any shape as text: that of parts a line each, empty for none."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(filter(None, map(_part, content)))
+    return json.dumps(content, ensure_ascii=False, default=str)
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, dict):
+        text = part.get("text")
+        return text if isinstance(text, str) else f"[{part.get('type') or 'content'}]"
+    return text_of(part)
 
 
 def from_session(stored: dict[str, Any]) -> m.Message:
-    drop = ("tool_output", "tool_execution_id") if stored.get("role") == "tool" else ()
-    return {k: v for k, v in stored.items() if k not in drop and v is not None} | {
-        "message_id": str(stored.get("message_id"))
-    }
+    drop = {"tool_output", "tool_execution_id"} if stored.get("role") == "tool" else set()
+    message = {k: v for k, v in stored.items() if k not in drop and k != CONTENT and v is not None}
+    if stored.get(CONTENT) is not None:
+        message["content"] = stored[CONTENT]
+    return message | {"message_id": str(stored.get("message_id"))}

@@ -13,9 +13,11 @@ from typing import Any, Generic, TypeVar
 
 from temporalio.client import Client, WorkflowExecutionStatus
 
+from kubiya_worker.activities.ending import Posted
 from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.transcripts import Transcripts
 from kubiya_worker.control_plane.client import ControlPlane
+from kubiya_worker.control_plane.delivery import Delivery
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.control_plane.writer import Writer
 from kubiya_worker.models import Models
@@ -72,6 +74,7 @@ class Runtime:
     toolsets: Recent[tuple[int, Toolset]] = field(default_factory=Recent)  # with the version of the tools
     environments: Recent[Mapping[str, str]] = field(default_factory=Recent)  # for tools only; never in the history
     servers: Recent[Mapping[str, Any]] = field(default_factory=Recent)  # the environments' MCP servers, the same
+    turns: Recent[Posted] = field(default_factory=Recent)  # that were posted last; outlives `forget`
     redactors: Recent[Redactor] = field(default_factory=Recent)  # with what an execution's environment hides
     workflows: Recent[str] = field(default_factory=lambda: Recent(4096))  # whose steps have run here: its workflow's id
     mcp_max_sessions: int = LIMIT
@@ -93,6 +96,10 @@ class Runtime:
     @cached_property
     def writer(self) -> Writer:
         return Writer(self.control_plane)
+
+    @cached_property
+    def delivery(self) -> Delivery:
+        return Delivery(self.control_plane, self.writer)
 
     @cached_property
     def redactor(self) -> Redactor:

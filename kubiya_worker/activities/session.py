@@ -10,12 +10,13 @@ from typing import Any, Final, TypeVar
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from kubiya_worker.activities import ending
 from kubiya_worker.activities.definition import context_for, load
 from kubiya_worker.activities.equipment import tool_environment
 from kubiya_worker.activities.history import remember
 from kubiya_worker.activities.keeping import from_session, session_writes
 from kubiya_worker.activities.runtime import Runtime, workspace_of
-from kubiya_worker.control_plane import writes
+from kubiya_worker.control_plane import records, writes
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.control_plane.writes import Write
@@ -35,8 +36,6 @@ APPROVAL_POLL: Final = 15.0  # seconds, for a control plane that does not signal
 ON_UNSUPPORTED_SKILL: Final = "on_unsupported_skill"  # of an agent's configuration: "skip" (default) or "fail"
 BEGIN_PATIENCE: Final = 4.0  # seconds that MCP servers have before a step of its own waits for them
 MCP_KEYS: Final = ("mcp_servers", "mcpServers")  # of an agent's configuration
-STATUS_POLLS: Final = 3  # PROTOCOL B.6: the published server decides within seconds after a turn was posted
-STATUS_POLL_EVERY: Final = 2.0
 
 
 async def ask(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -179,67 +178,89 @@ class SessionActivities:
             writes.events(execution_id, first),
             *_agent_status("dynamic" if given.definition else given.kind, given.agent_id, ex.RUNNING),
         ]
-        await as_fault(self._runtime.writer.stages(begun))
+        await as_fault(self._runtime.delivery.together(begun, must=True))
 
     @activity.defn(name=names.END_TURN)
     async def end_turn(self, turn: calls.TurnInput) -> calls.TurnResult:
         """Persist the session, post the turn, learn the next status; close the execution when it is final."""
-        control_plane, writer, execution_id = self._runtime.control_plane, self._runtime.writer, turn.execution_id
-        require_sent(self._runtime.spool, execution_id)
-        keeping = session_writes(
-            control_plane, execution_id, turn.messages, first=turn.first, user_id=turn.user_id, turn=turn.turn
+        runtime, delivery, execution_id = self._runtime, self._runtime.delivery, turn.execution_id
+        require_sent(runtime.spool, execution_id)
+        parts = await as_fault(
+            session_writes(
+                runtime.control_plane,
+                execution_id,
+                turn.messages,
+                first=turn.first,
+                user_id=turn.user_id,
+                turn=turn.turn,
+            )
         )
-        *parts, last = await as_fault(keeping)
+        last = parts.pop() if parts else None
         for part in parts:
-            await as_fault(writer.write(part))
-        records = [{**record, "turn_id": turn.turn_record.get("turn_id")} for record in turn.tool_records]
+            await as_fault(delivery.required(part))
         if turn.behind:  # in a request of its own, which may have to wait
-            await as_fault(writer.publish(execution_id, turn.events, turn.behind))
-        stages = [
-            [writes.events(execution_id, turn.events)] if turn.events and not turn.behind else [],
-            [
-                last,
-                *([writes.tool_calls(records)] if records else []),
-            ],
-            [writes.turn(_to_turn(turn.turn_record))] if turn.turn_record else [],
+            await as_fault(runtime.writer.publish(execution_id, turn.events, turn.behind))
+        at_once = names.FEATURE_BATCH in runtime.control_plane.features
+        status = await as_fault(self._end_at_once(turn, last) if at_once else self._end_by_steps(turn, last))
+        if ex.is_final(status):
+            runtime.forget(execution_id)
+        return calls.TurnResult(status)
+
+    async def _end_at_once(self, turn: calls.TurnInput, session: Write | None) -> str:
+        """In one request, which answers with the decision."""
+        delivery, features = self._runtime.delivery, self._runtime.control_plane.features
+        about = {"turn_number": turn.turn}
+        made = [
+            records.tool_call({**x, "metadata": {**(x.get("metadata") or {}), **about}}) for x in self._calls_of(turn)
+        ]
+        stages: list[list[Write]] = [
+            [writes.events(turn.execution_id, turn.events)] if turn.events and not turn.behind else [],
+            [*([session] if session else []), *([writes.tool_calls(made)] if made else [])],
+            [writes.turn(records.turn(turn.turn_record))] if turn.turn_record else [],
         ]
         decided_at = sum(map(len, stages)) - 1
-        at_once = names.FEATURE_BATCH_IF in control_plane.features and not turn.force_status and not turn.more_input
-        if at_once and turn.turn_record:
-            expected = (ex.COMPLETED, ex.WAITING)
-            stages += [[replace(w, if_status=status) for w in _outcome(turn, status)] for status in expected]
-        answers = await as_fault(writer.stages(*stages))
-        decided = answers[decided_at] if turn.turn_record else {}
-        status = turn.force_status or await self._next_status(execution_id, decided)
+        conditional = names.FEATURE_BATCH_IF in features and not turn.force_status and not turn.more_input
+        if conditional and turn.turn_record:
+            for expected in (ex.COMPLETED, ex.WAITING):
+                stages.append([replace(write, if_status=expected) for write in _outcome(turn, expected)])
+        answers = await delivery.together(*stages)
+        decided = answers[decided_at].get("next_status") if turn.turn_record else None
+        status = turn.force_status or str(decided or ending.decide(turn)).lower()
         if turn.more_input and status == ex.COMPLETED:
             status = ex.RUNNING
-        if not (at_once and any(answers[decided_at + 1 :])):
-            await as_fault(writer.stages(_outcome(turn, status)))
-        if ex.is_final(status):
-            self._runtime.forget(execution_id)
-        return calls.TurnResult(status)
+        if not (conditional and any(answers[decided_at + 1 :])):
+            await delivery.together(_outcome(turn, status))
+        return status
+
+    def _calls_of(self, turn: calls.TurnInput) -> list[dict[str, Any]]:
+        return ending.told(turn.tool_records, turn.messages, self._runtime.redactor_of(turn.execution_id))
+
+    async def _end_by_steps(self, turn: calls.TurnInput, session: Write | None) -> str:
+        runtime, execution_id = self._runtime, turn.execution_id
+        seen = runtime.contexts.get(execution_id) is not None
+        turn = replace(turn, tool_records=self._calls_of(turn))
+        posted = runtime.turns.get(execution_id)
+        steps = ending.Ending(runtime.control_plane, runtime.delivery, turn, posted, seen=seen)
+        decided = await steps.run(session, lambda posted: runtime.turns.put(execution_id, posted))
+        status = ex.RUNNING if turn.more_input and decided == ex.COMPLETED else decided
+        outcome = _outcome(turn, status)
+        if status != decided:  # what the control plane decided is on the row
+            outcome = [writes.execution(execution_id, status=status)]
+        await steps.settle(status, outcome)
+        return status
 
     @activity.defn(name=names.STORE_SESSION)
     async def store_session(self, kept: calls.SessionInput) -> None:
-        """Messages that the workflow is about to let go of; may be repeated."""
+        """Store messages that the workflow is about to let go of; may be repeated.
+
+        Fails for good where they are not taken: then the workflow keeps them.
+        """
         about = {"user_id": kept.user_id, "turn": kept.turn}
         plane = self._runtime.control_plane
         keeping = session_writes(plane, kept.execution_id, kept.messages, first=kept.first, **about)
         for part in await as_fault(keeping):
-            await as_fault(self._runtime.writer.write(part))
-
-    async def _next_status(self, execution_id: str, decided: dict[str, Any]) -> str:
-        """What the control plane makes of the turn; one that does not say so at once is asked a few times."""
-        if decided.get("next_status"):
-            return str(decided["next_status"]).lower()
-        for attempt in range(STATUS_POLLS):
-            found = await ask(self._runtime.control_plane.get_execution, execution_id)
-            status = str(found.get("status") or "").lower()
-            if status not in (ex.RUNNING, ex.PENDING, ex.QUEUED, ""):
-                return status
-            if attempt + 1 < STATUS_POLLS:
-                await asyncio.sleep(STATUS_POLL_EVERY)
-        return ex.WAITING
+            if await as_fault(self._runtime.delivery.required(part)) is None:
+                raise ApplicationError("The session is not taken", type="Refused", non_retryable=True)
 
 
 def _outcome(turn: calls.TurnInput, status: str) -> list[Write]:
@@ -252,13 +273,6 @@ def _outcome(turn: calls.TurnInput, status: str) -> list[Write]:
         fields = {key: turn.final_fields[key] for key in ("response", "usage")}
         return [writes.execution(turn.execution_id, status=ex.WAITING, **fields)]
     return []
-
-
-def _to_turn(record: dict[str, Any]) -> dict[str, Any]:
-    """As the control plane has it (PROTOCOL A.6)."""
-    cost = record.get("cost_usd")
-    rest = {k: v for k, v in record.items() if k not in ("cost_usd", "saved_usd")}
-    return rest if cost is None else {**rest, "total_cost": cost}
 
 
 def _agent_status(kind: str, agent_id: str, status: str) -> list[Write]:

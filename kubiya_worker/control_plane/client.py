@@ -7,6 +7,7 @@ reply announced it (`features`), and composed from the published routes otherwis
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
@@ -14,7 +15,8 @@ from urllib.parse import quote
 
 from kubiya_worker import __version__
 from kubiya_worker.control_plane import errors, writes
-from kubiya_worker.control_plane.wire import Wire, detail_of, encoded
+from kubiya_worker.control_plane.values import encoded
+from kubiya_worker.control_plane.wire import Wire, detail_of, one_line
 from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import names
@@ -24,6 +26,12 @@ log = logging.getLogger(__name__)
 
 API: Final = "/api/v1"
 TOGETHER_BYTES: Final = 1_000_000  # of several groups in one request; a larger group goes alone
+# Seconds to connect, and to wait for bytes, where an execution goes on without the answer.
+OPTIONAL_TIMEOUT: Final = (2.0, 4.0)
+TURN_TIMEOUT: Final = (2.0, 8.0)  # the judge takes up to 5 s
+READ_TIMEOUT: Final = (3.0, 10.0)  # of what need not be had
+PROBE_TIMEOUT: Final = (1.0, 1.5)
+EVENTS_REMEMBERED: Final = 20_000  # ids of events that a control plane without deduplication has taken
 
 # Of a group of writes: the answer to each, or why there is none.
 Outcome = list[dict[str, Any]] | errors.ControlPlaneError
@@ -79,6 +87,7 @@ class ControlPlane:
         self.base_url = base_url.rstrip("/")
         self.features = features
         self.event_lag = 0.0  # seconds: how old the first event of the last sending was when that was over
+        self._taken: OrderedDict[tuple[str, str], None] = OrderedDict()  # events that were sent singly, and taken
         headers = {"Authorization": f"Bearer {api_key}", "User-Agent": user_agent}
         self._wire = Wire(
             self.base_url, headers, connect_timeout=connect_timeout, read_timeout=read_timeout, direct=direct
@@ -113,6 +122,7 @@ class ControlPlane:
         self, worker_id: str, *, reason: str, exit_code: int | None = None, error_message: str | None = None
     ) -> None:
         body = {"reason": reason, "exit_code": exit_code, "error_message": error_message}
+        body = {name: value for name, value in body.items() if value is not None}
         self._call("POST", f"/workers/{worker_id}/disconnect", body, timeout=(2.0, 3.0))
 
     @property
@@ -148,8 +158,26 @@ class ControlPlane:
 
     # -- executions
 
-    def get_execution(self, execution_id: str) -> dict[str, Any]:
-        return self._object("GET", f"/executions/{execution_id}")
+    def get_execution(self, execution_id: str, timeout: tuple[float, float] | None = None) -> dict[str, Any]:
+        return self._object("GET", f"/executions/{execution_id}", timeout=timeout)
+
+    def is_there(self, execution_id: str, timeout: tuple[float, float] = PROBE_TIMEOUT) -> bool:
+        """Return whether the control plane is there: it reads the execution's row, or says that there is none.
+
+        Not asked of /api/health, which is well while the database behind it is not.
+        """
+        try:
+            self.get_execution(execution_id, timeout)
+        except errors.ControlPlaneError as error:
+            return not error.retryable and error.status is not None  # without one: a page, not this API
+        return True
+
+    def turns_posted(self, execution_id: str) -> dict[str, Any]:
+        """Return {turns, tool_calls} that the control plane has of an execution; empty where it does not say."""
+        try:
+            return self._object("GET", f"/analytics/executions/{execution_id}/details", timeout=OPTIONAL_TIMEOUT)
+        except errors.ControlPlaneError:
+            return {}
 
     def patch_execution(self, execution_id: str, **fields: Any) -> dict[str, Any]:
         return self.write(writes.execution(execution_id, **fields))
@@ -183,7 +211,7 @@ class ControlPlane:
         """{agent or team, skills, environment, approval_rules} of one that works in `execution_id`."""
         return {
             kind: self._optional(f"/{kind}s/{quote(entity_id, safe='')}", {}),
-            "skills": self._optional(f"/skills/associations/{kind}s/{entity_id}/skills/resolved", []),
+            "skills": self._spared(f"/skills/associations/{kind}s/{entity_id}/skills/resolved", [], execution_id),
             "environment": self.environment(kind, entity_id, execution_id),
             "approval_rules": self._optional("/approval-rules", []),
         }
@@ -200,17 +228,6 @@ class ControlPlane:
     def load_session(self, execution_id: str) -> dict[str, Any] | None:
         loaded: dict[str, Any] | None = self._optional(f"/executions/{execution_id}/session", None)
         return loaded
-
-    def post_tool_calls(self, calls: list[dict[str, Any]]) -> None:
-        self.write(writes.tool_calls(calls))
-
-    # -- scheduled jobs
-
-    def create_job_execution(self, body: dict[str, Any]) -> None:
-        self._call("POST", "/executions/job-executions", body)
-
-    def end_job_execution(self, execution_id: str, job_id: str, body: dict[str, Any]) -> None:
-        self._call("POST", f"/executions/{execution_id}/job/{quote(job_id, safe='')}/status", body)
 
     # -- agents
 
@@ -250,7 +267,7 @@ class ControlPlane:
     def environment(self, kind: str, entity_id: str, execution_id: str) -> dict[str, Any]:
         """Variables, servers and prompt of an agent or team, with the execution's own variables over them."""
         path = f"/execution-environment/{kind}s/{entity_id}/resolved/full?execution_id={execution_id}"
-        return dict(self._optional(path, {}))
+        return dict(self._spared(path, {}, execution_id))
 
     # -- approvals
 
@@ -269,17 +286,33 @@ class ControlPlane:
     # -- writes
 
     def write(self, write: Write) -> dict[str, Any]:
-        """What the control plane answers; empty for an optional one whose object is not there."""
-        try:
-            if write.events is not None and names.FEATURE_EVENTS_BATCH not in self.features:
-                for event in write.events:
-                    self._call(write.method, write.path.removesuffix("/batch"), event)
-                return {}
-            return self._object(write.method, write.path, write.body)
-        except errors.Refused as error:
-            if write.optional and error.status == 404:
-                return {}
-            raise
+        """Return what the control plane answers. NotStored: it is a 2xx and says that nothing was stored."""
+        if write.events is not None and names.FEATURE_EVENTS_BATCH not in self.features:
+            return self._write_singly(write.path.removesuffix("/batch"), write.events)
+        answer = self._object(write.method, write.path, write.body, timeout=_timeout(write))
+        if answer.get("success") is False:
+            said = one_line(str(answer.get("error") or "it does not say why"))
+            raise errors.NotStored(
+                f"{write.method} {self.base_url}{API}{write.path} stored nothing: {said}", status=500
+            )
+        return answer
+
+    def _write_singly(self, path: str, events: Sequence[Event]) -> dict[str, Any]:
+        """Post events one by one. Those that were taken are not sent again when the rest is."""
+        for event in events:
+            key = (path, str(event.get("event_id")))
+            if key in self._taken:
+                continue
+            try:
+                self._call("POST", path, event)
+            except errors.Refused as error:
+                if error.status not in (400, 413, 422):
+                    raise
+                log.error("events.lost count=1 reason=refused: %s", error)  # the others are not lost with it
+            self._taken[key] = None
+            while len(self._taken) > EVENTS_REMEMBERED:
+                self._taken.popitem(last=False)
+        return {}
 
     def write_groups(self, groups: Sequence[Sequence[Write]]) -> list[Outcome]:
         """Make groups of writes, each of them all or nothing, in order; the outcome of each. Raises nothing.
@@ -305,9 +338,10 @@ class ControlPlane:
     def _write_together(self, groups: Sequence[Sequence[Write]], body: bytes) -> list[Outcome]:
         try:
             told = self._object("POST", "/batch", body)["groups"]
-        except errors.Refused:  # one of them spoils the whole request: then at least only that one is refused
-            return [self._write_group(group) for group in groups]
         except errors.ControlPlaneError as error:
+            if not error.outage and not isinstance(error, errors.Unauthorized):
+                # One of them spoils the whole request: then at least only that one is refused.
+                return [self._write_group(group) for group in groups]
             return [errors.copied(error) for _ in groups]
         return [self._outcome(group, one) for group, one in zip(groups, told, strict=True)]
 
@@ -321,19 +355,36 @@ class ControlPlane:
 
     # -- the wire
 
-    def _object(self, method: str, path: str, body: Any = None, *, prefix: str = API) -> dict[str, Any]:
-        answer = self._call(method, path, body, prefix=prefix)
+    def _object(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        prefix: str = API,
+        timeout: tuple[float, float] | None = None,
+    ) -> dict[str, Any]:
+        answer = self._call(method, path, body, prefix=prefix, timeout=timeout)
         return answer if isinstance(answer, dict) else {}
 
     def _optional(self, path: str, default: Any) -> Any:
         try:
             found = self._call("GET", path)
-        except errors.Unreachable as error:
-            if error.status is None:  # nobody is there: not the same as "there is none"
-                raise
-            log.warning("control_plane.missing %s", error)
-            return default
         except errors.ControlPlaneError as error:
+            if error.outage:  # nobody is there: not the same as "there is none"
+                raise
+            if error.status != 404:
+                log.warning("control_plane.missing %s", error)
+            return default
+        return default if found is None else found
+
+    def _spared(self, path: str, default: Any, execution_id: str) -> Any:
+        """Return what an execution can do without (PROTOCOL A.8): the default while only this route does not answer."""
+        try:
+            found = self._call("GET", path, timeout=READ_TIMEOUT)
+        except errors.ControlPlaneError as error:
+            if error.outage and not self.is_there(execution_id, OPTIONAL_TIMEOUT):
+                raise
             if error.status != 404:
                 log.warning("control_plane.missing %s", error)
             return default
@@ -350,6 +401,13 @@ class ControlPlane:
         headers: dict[str, str] | None = None,
     ) -> Any:
         return self._wire.call(method, f"{self.base_url}{prefix}{path}", body, timeout=timeout, headers=headers)
+
+
+def _timeout(write: Write) -> tuple[float, float] | None:
+    """What an execution goes on without is not waited for as long."""
+    if not write.optional:
+        return None
+    return TURN_TIMEOUT if write.path == "/analytics/turns" else OPTIONAL_TIMEOUT
 
 
 def _answers(told: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 ControlPlaneError          no better class
 ├── Unreachable       69   network, timeout, 408, 425, 429, 5xx: worth another try
+│   └── NotStored     69   a 2xx that says `success: false`: nothing was stored
 ├── Unauthorized      77   401, 403: the key is wrong or has not the right
 └── Refused           78   any other 4xx: the same request fails again
 """
@@ -11,6 +12,9 @@ from __future__ import annotations
 from kubiya_worker.errors import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE, WorkerError
 
 RETRYABLE_STATUS = frozenset({408, 425, 429})
+# Said by what stands before a server that is away (a proxy, a load balancer), or by a server that has no time now.
+# Any other 5xx of the published server mostly means that it broke on a value of the request (PROTOCOL A.11).
+OUTAGE_STATUS = RETRYABLE_STATUS | {502, 503, 504} | frozenset(range(520, 528)) | {529, 530}
 
 
 class ControlPlaneError(WorkerError):
@@ -27,11 +31,20 @@ class ControlPlaneError(WorkerError):
     def retryable(self) -> bool:
         return isinstance(self, Unreachable)
 
+    @property
+    def outage(self) -> bool:
+        """Whether it says nothing about the request: nobody answered, or only what stands before the server."""
+        return self.retryable and (self.status is None or self.status in OUTAGE_STATUS)
+
 
 class Unreachable(ControlPlaneError):
     """No answer, or one that says: later."""
 
     exit_code = EX_UNAVAILABLE
+
+
+class NotStored(Unreachable):
+    """The request was answered as done, and nothing of it was stored (PROTOCOL A.5)."""
 
 
 class Unauthorized(ControlPlaneError):

@@ -6,8 +6,10 @@ halves what one costs the worker.
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -21,9 +23,13 @@ from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError
 from kubiya_worker import proxies, trust
 from kubiya_worker.control_plane import errors
 from kubiya_worker.control_plane.fault_log import FaultLog
+from kubiya_worker.control_plane.values import encoded
 
 POOLS, CONNECTIONS = 4, 32  # hosts, and connections to each of them
 REDIRECTS: Final = (301, 302, 303, 307, 308)
+READ: Final = 20_000  # of an error's body: what is behind that is not looked at
+SAID: Final = 300  # characters of it in a message
+FAULTS: Final = 5  # of a list of what is wrong
 
 
 class Wire:
@@ -123,10 +129,6 @@ class Wire:
         return reply
 
 
-def encoded(body: Any) -> bytes:
-    return json.dumps(body, separators=(",", ":"), default=str).encode()
-
-
 def _manager(base_url: str, direct: bool) -> urllib3.PoolManager:
     """Proxies and CA bundles are read from the environment once, not at each call."""
     bundle = trust.bundle(os.environ) or DEFAULT_CA_BUNDLE_PATH
@@ -143,20 +145,50 @@ def _manager(base_url: str, direct: bool) -> urllib3.PoolManager:
 
 
 def _detail(reply: urllib3.BaseHTTPResponse) -> str:
+    """Return why the server refuses, in one line: of JSON, of plain text, or of a proxy's HTML page."""
     try:
-        return detail_of(json.loads(reply.data)) or reply.reason or "no reason given"
-    except (ValueError, AttributeError):
-        return reply.reason or "no reason given"
+        told = json.loads(reply.data)
+    except ValueError:
+        told = None
+    text = reply.data[:READ].decode("utf-8", "replace")
+    said = detail_of(told) if isinstance(told, dict) else one_line(_words(text))
+    return said or reply.reason or "no reason given"
+
+
+def _words(text: str) -> str:
+    """The text itself; of an HTML page its title, or what it says without its tags."""
+    if not text.lstrip().startswith("<"):
+        return text
+    title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+    return html.unescape(title[1] if title else re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL))
+
+
+def one_line(text: str) -> str:
+    """Return the text without line breaks and control characters, and no longer than `SAID`."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= SAID else f"{line[: SAID - 1]}…"
 
 
 def detail_of(told: dict[str, Any]) -> str:
-    """What the server says is wrong, in one line (PROTOCOL A.1)."""
+    """Return what the server says is wrong, in one line (PROTOCOL A.1)."""
     detail = told.get("detail")
+    if detail is None:
+        detail = told.get("error") or told.get("message")
     if isinstance(detail, dict):
-        detail = ". ".join(str(detail[k]).removesuffix(".") for k in ("message", "hint") if detail.get(k))
+        parts = [str(detail[k]).removesuffix(".") for k in ("message", "hint") if detail.get(k)]
+        detail = ". ".join(parts) or str(detail.get("error") or "")
     elif isinstance(detail, list):
-        detail = "; ".join(f"{'.'.join(map(str, d.get('loc', ())))}: {d.get('msg')}" for d in detail)
-    return str(detail or "")[:500]
+        detail = "; ".join(map(_fault_of, detail[:FAULTS]))
+    return one_line(str(detail or "")[:READ])
+
+
+def _fault_of(entry: Any) -> str:
+    """One entry of a 422: where, and what."""
+    if not isinstance(entry, dict):
+        return str(entry)
+    where = entry.get("loc")
+    place = ".".join(map(str, where)) if isinstance(where, list | tuple) else str(where or "")
+    return f"{place}: {entry.get('msg')}"
 
 
 def _skew(stamp: str | None) -> float | None:

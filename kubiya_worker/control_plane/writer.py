@@ -48,16 +48,6 @@ class Writer:
             if events:
                 self._control_plane.event_lag = ev.age(events[0])
 
-    async def stages(self, *stages: Sequence[Write]) -> list[dict[str, Any]]:
-        """Writes, a stage after the other; the answers in order. All or nothing where the control plane can do that."""
-        every = [write for stage in stages for write in stage]
-        if names.FEATURE_BATCH in self._control_plane.features and every:
-            return await self.write(*every)
-        answers: list[dict[str, Any]] = []
-        for stage in stages:
-            answers += [answer for (answer,) in await asyncio.gather(*(self.write(write) for write in stage))]
-        return answers
-
     async def write(self, *group: Write) -> list[dict[str, Any]]:
         """Make writes, all or none: several only where the control plane has the feature `batch`."""
         if names.FEATURE_BATCH_GROUPS not in self._control_plane.features:

@@ -1,17 +1,67 @@
-"""What a worker writes to the control plane, as requests that can be made one by one or several at once."""
+"""Writes of a worker to the control plane: the list of them, and those that an execution makes, as requests.
+
+`KINDS` is the one list that says which writes an execution depends on. A required one waits for a control plane that is
+away; an optional one is tried once, and whatever comes of it, the execution goes on (delivery.py does both).
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 from kubiya_worker.protocol.events import Event
 
 
+class Kind(NamedTuple):
+    """A sort of write: its route, whether something depends on it, and what that is, or why nothing does."""
+
+    name: str
+    method: str
+    route: str
+    required: bool
+    why: str
+
+
+KINDS: Final = (
+    Kind("registration", "POST", "/worker-queues/{}/start", True, "without it there is no worker"),
+    Kind("status", "PATCH", "/executions/{}", True, "clients read the row"),
+    Kind("session", "POST", "/executions/{}/session", True, "the next turn, and who comes late, reads it"),
+    Kind("event", "POST", "/executions/{}/events", True, "clients watch them; the spool keeps them meanwhile"),
+    Kind("events", "POST", "/executions/{}/events/batch", True, "as `event`"),
+    Kind("approval", "POST", "/approvals", True, "a person has to see the question"),
+    Kind("job_row", "POST", "/executions/job-executions", True, "a scheduled run without a row cannot be shown"),
+    Kind("job_status", "POST", "/executions/{}/job/{}/status", True, "a job shows how its runs went"),
+    Kind("execute", "POST", "/{}/{}/execute", True, "it is what a tool was asked to do"),
+    Kind("message", "POST", "/executions/{}/message", True, "it is what a tool was asked to do"),
+    Kind("together", "POST", "/batch", True, "it holds required ones"),
+    Kind("turn", "POST", "/analytics/turns", False, "where it fails the worker decides the next status itself"),
+    Kind("tool_calls", "POST", "/analytics/batch", False, "figures"),
+    Kind("tool_call", "POST", "/analytics/tool-calls", False, "figures"),
+    Kind("task", "POST", "/analytics/tasks", False, "figures"),
+    Kind("task_status", "PATCH", "/analytics/tasks/{}", False, "figures"),
+    Kind("agent_status", "PATCH", "/agents/{}", False, "an agent can be deleted while it works"),
+    Kind("approval_expiry", "POST", "/approvals/{}/expire", False, "the published control plane has no such route"),
+    Kind("heartbeat", "POST", "/workers/{}/heartbeat", False, "the next one follows"),
+    Kind("disconnect", "POST", "/workers/{}/disconnect", False, "missing heartbeats say the same, later"),
+    Kind("queue_deletion", "DELETE", "/worker-queues/{}", False, "the control plane removes what is not used"),
+)
+
+_ROUTES: Final = [
+    (kind, re.compile(kind.method + " " + kind.route.replace("{}", "[^/]+") + r"(\?.*)?")) for kind in KINDS
+]
+
+
+def kind_of(method: str, path: str) -> Kind | None:
+    """Return the kind of a request by its path below /api/v1; None for one that is not in the list."""
+    return next((kind for kind, route in _ROUTES if route.fullmatch(f"{method} {path}")), None)
+
+
 @dataclass(frozen=True)
 class Write:
-    """One request. `optional`: a 404 is no error. `events`: those of the body, for a server that takes them singly.
+    """One request. `events`: those of the body, for a server that takes them singly.
 
     `if_status`: made only when the turn before it in the batch came to this next status.
     """
@@ -19,12 +69,20 @@ class Write:
     method: str
     path: str
     body: dict[str, Any]
-    optional: bool = False
     events: list[Event] | None = None
     if_status: str = ""
 
+    @property
+    def kind(self) -> Kind | None:
+        return kind_of(self.method, self.path)
+
+    @property
+    def optional(self) -> bool:
+        """Whether an execution goes on without it. What is not in the list is required."""
+        return self.kind is not None and not self.kind.required
+
     def request(self) -> dict[str, Any]:
-        """As an entry of a batch."""
+        """Return it as an entry of a batch."""
         entry = {"method": self.method, "path": self.path, "body": self.body, "optional": self.optional}
         return {**entry, "if_status": self.if_status} if self.if_status else entry
 
@@ -55,10 +113,22 @@ def turn(record: dict[str, Any]) -> Write:
 
 
 def tool_calls(records: list[dict[str, Any]]) -> Write:
-    """Records of one execution."""
+    """Records of one execution, all or nothing."""
     return Write("POST", "/analytics/batch", {"execution_id": records[0]["execution_id"], "tool_calls": records})
 
 
+def tool_call(record: dict[str, Any]) -> Write:
+    return Write("POST", "/analytics/tool-calls", record)
+
+
+def job_row(fields: dict[str, Any]) -> Write:
+    """The row of a scheduled run; the same execution_id is the same row."""
+    return Write("POST", "/executions/job-executions", fields)
+
+
+def job_status(execution_id: str, job_id: str, **fields: Any) -> Write:
+    return Write("POST", f"/executions/{execution_id}/job/{quote(job_id, safe='')}/status", fields)
+
+
 def agent(agent_id: str, **fields: Any) -> Write:
-    """An agent can be deleted while it works."""
-    return Write("PATCH", f"/agents/{agent_id}", fields, optional=True)
+    return Write("PATCH", f"/agents/{agent_id}", fields)

@@ -261,7 +261,7 @@ class Life:
         worker, runtime = build_worker(
             settings, client, registration, self._control_plane, spool, self._hide.secrets, interceptors, routes
         )
-        queue_settings.tell_version(config)
+        queue_settings.tell_version(config, self._control_plane.features)
         running = asyncio.create_task(worker.run())
         polls = Polls(client, registration.task_queue_name, identity)
         watching = asyncio.create_task(

@@ -52,8 +52,13 @@ def routes_of(config: dict[str, Any], settings: Settings) -> dict[str, Route]:
         return {}
 
 
-def tell_version(config: dict[str, Any]) -> None:
-    """A worker does not update itself; who runs it should know that another version is wanted."""
+def tell_version(config: dict[str, Any], features: frozenset[str]) -> None:
+    """Log that another version is wanted: a worker does not update itself.
+
+    `features`: of the registration. Without any it is another product's control plane, and means that one's worker.
+    """
+    if not features:
+        return
     wanted = config.get("recommended_package_version")
     if isinstance(wanted, str) and wanted and _numbers(wanted) > _numbers(__version__):
         log.warning("worker.outdated", runs=__version__, recommended=wanted, remedy="docs/upgrades.md")

@@ -264,6 +264,7 @@ class MemberEnd:
     events: list[Event] = field(default_factory=list)
     tool_records: list[dict[str, Any]] = field(default_factory=list)
     behind: list[str] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
 
 
 @dataclass

@@ -399,7 +399,8 @@ class Loop(Servers):
         await self._tell_root()
         sent, self._outbox = self._outbox, []
         records, self._tool_records = self._tool_records, []
-        end = calls.MemberEnd(self._input.execution_id, self._member, sent, records, self._behind)
+        messages = self._conversation.rest() if records else []
+        end = calls.MemberEnd(self._input.execution_id, self._member, sent, records, self._behind, messages)
         try:
             await workflow.execute_local_activity(names.END_MEMBER, end, **options.LOCAL)
         except outcomes.LOCAL_FAILURE as error:

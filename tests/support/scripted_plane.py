@@ -36,7 +36,7 @@ class ScriptedPlane:
     """`starts` are the replies to registrations in order; after them, and if there are none, one that succeeds."""
 
     def __init__(self, *starts: Reply, temporal: str = "127.0.0.1:1", port: int = 0, temporal_key: str = "") -> None:
-        self.registration = {
+        self.registration: dict[str, Any] = {
             "worker_id": "worker-1",
             "task_queue_name": "queue-1",
             "temporal_host": temporal,

@@ -163,8 +163,11 @@ def test_a_queue_s_own_models_are_served_unless_the_host_has_an_endpoint(stack: 
 
 
 def test_a_version_that_the_control_plane_recommends_is_told(stack: Stack, start: Start) -> None:
-    for version, told in (("999.1", True), (__version__, False), ("0.0.1", False), ("newest", False)):
+    ours = ["turn_status"]  # the published control plane, which tells no features, means another product's version
+    versions = (("999.1", ours, True), (__version__, ours, False), ("0.0.1", ours, False), ("newest", ours, False))
+    for version, features, told in (*versions, ("999.2", [], False)):
         plane = ScriptedPlane(temporal=stack.temporal_address)
+        plane.registration["features"] = features
         plane.registration["recommended_package_version"] = version  # which answers for the queue's configuration, too
         with plane:
             worker = start(plane.url)

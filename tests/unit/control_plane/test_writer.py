@@ -144,7 +144,3 @@ async def test_a_control_plane_without_groups_gets_each_for_itself(features: fro
     made = writer_of(plane)
     await asyncio.gather(*(made.write(at(f"/{n}")) for n in range(3)))
     assert sorted(plane.requests) == [[["/0"]], [["/1"]], [["/2"]]]
-    answers = await made.stages([at("/a"), at("/b")], [], [at("/c")])
-    assert answers == [{"made": path} for path in ("/a", "/b", "/c")]
-    batched = [["/a", "/b", "/c"]]
-    assert (plane.requests[3:] == [batched]) is bool(features)

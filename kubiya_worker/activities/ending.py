@@ -1,0 +1,228 @@
+"""The end of a turn at a control plane that takes single requests (PROTOCOL A.6, B.6): their order, and who decides.
+
+The session, the response and the usage are there before the turn is posted, as posting it lets the control plane judge
+and close the execution. Its tool calls name the row that the control plane made of it. Where there is no decision the
+worker takes it. Nothing of it is posted twice: what this process has posted it remembers, and a process that has not
+seen the execution before looks at what the control plane has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kubiya_worker.activities.keeping import text_of
+from kubiya_worker.control_plane import records, writes
+from kubiya_worker.control_plane.client import ControlPlane
+from kubiya_worker.control_plane.delivery import Delivery
+from kubiya_worker.control_plane.errors import ControlPlaneError
+from kubiya_worker.control_plane.writes import Write
+from kubiya_worker.protocol import calls
+from kubiya_worker.protocol import events as ev
+from kubiya_worker.protocol import execution as ex
+from kubiya_worker.protocol import messages as m
+from kubiya_worker.tools.redact import Redactor
+
+DECIDES_WITHIN: Final = 5.0  # seconds that the control plane has for its decision, after a turn was posted
+LOOKS: Final = (0.2, 0.5, 1.0, 1.5, 2.0)  # seconds between looks at the row meanwhile
+CONFIRMATIONS: Final = 2  # times that a final status is written once more, where a late decision wrote another
+MOST_SINGLY: Final = 20  # tool calls that are each tried although the first of them was not taken
+UNDECIDED: Final = frozenset({ex.RUNNING, ex.PENDING, ex.QUEUED, ""})
+
+
+@dataclass
+class Posted:
+    """A turn that was posted. `row`: the id that the control plane gave it, where it is one that a tool call can name.
+
+    `taken`: it was stored. `calls`: so were its tool calls.
+    """
+
+    turn: int
+    row: str | None = None
+    taken: bool = False
+    calls: bool = False
+
+
+class Ending:
+    """The end of one turn. `seen`: this process has worked on the execution before."""
+
+    def __init__(
+        self,
+        control_plane: ControlPlane,
+        delivery: Delivery,
+        turn: calls.TurnInput,
+        posted: Posted | None,
+        *,
+        seen: bool,
+    ) -> None:
+        self._control_plane, self._delivery, self._turn, self._seen = control_plane, delivery, turn, seen
+        self.posted = posted if posted and posted.turn == turn.turn else Posted(turn.turn)
+        self._known = posted is not None and posted.turn == turn.turn
+
+    async def run(self, session: Write | None, keep: Callable[[Posted], None]) -> str:
+        """Make the writes in their order and return the execution's next status. `keep` remembers what was posted."""
+        turn, delivery = self._turn, self._delivery
+        if turn.events and not turn.behind:
+            await delivery.required(writes.events(turn.execution_id, turn.events))
+        if session is None or await delivery.required(session) is None:
+            await delivery.required(writes.events(turn.execution_id, [_not_stored(turn)]))
+        status = turn.force_status
+        if turn.turn_record:
+            told = {name: turn.final_fields.get(name) for name in ("response", "usage", "error_message")}
+            fields = {name: value for name, value in told.items() if value is not None}
+            if fields:
+                await delivery.required(writes.execution(turn.execution_id, **fields))
+            await self._post()
+            keep(self.posted)
+            _, decided = await asyncio.gather(self._post_calls(), self._decision())
+            keep(self.posted)
+            status = status or decided
+        return status or decide(turn)
+
+    async def settle(self, status: str, outcome: list[Write]) -> None:
+        """Write what came of the turn: the last word on its status, also over a decision that came late."""
+        for write in outcome:
+            await self._delivery.make(write)
+        if ex.is_final(status) and self._turn.force_status:
+            await confirm(self._control_plane, self._delivery, self._turn.execution_id, status)
+
+    # -- the turn and its calls
+
+    async def _post(self) -> None:
+        if self._known:
+            return
+        if not self._seen:
+            await self._look()
+        if not self.posted.taken:
+            answer = await self._delivery.optional(writes.turn(records.turn(self._turn.turn_record)))
+            self.posted.taken, self.posted.row = answer is not None, _row((answer or {}).get("turn_id"))
+
+    async def _look(self) -> None:
+        """Whether a worker that is gone has posted it."""
+        found = await asyncio.to_thread(self._control_plane.turns_posted, self._turn.execution_id)
+        turns = found.get("turns")
+        for row in turns if isinstance(turns, list) else ():
+            if isinstance(row, dict) and row.get("turn_number") == self._turn.turn:
+                self.posted.taken, self.posted.row = True, _row(row.get("id") or row.get("turn_id"))
+        stored = found.get("tool_calls")
+        mine = {str(record.get("tool_use_id")) for record in self._turn.tool_records}
+        self.posted.calls = any(
+            isinstance(row, dict) and str(row.get("tool_use_id")) in mine
+            for row in (stored if isinstance(stored, list) else ())
+        )
+
+    async def _post_calls(self) -> None:
+        """In one request; each for itself where one of them spoils that."""
+        if not self._turn.tool_records or self.posted.calls:
+            return
+        made = [records.tool_call(record, self.posted.row) for record in self._turn.tool_records]
+        await post_calls(self._delivery, made)
+        self.posted.calls = True
+
+    # -- the decision
+
+    async def _decision(self) -> str:
+        """The status that the control plane decided on; the worker's own choice where it does not."""
+        if not self.posted.taken:
+            return decide(self._turn)
+        ends = time.monotonic() + DECIDES_WITHIN
+        for pause in LOOKS:
+            try:
+                found = await asyncio.to_thread(self._control_plane.get_execution, self._turn.execution_id, (3.0, 5.0))
+            except ControlPlaneError:
+                found = {}
+            status = str(found.get("status") or "").lower()
+            if status in ex.STATUSES and status not in UNDECIDED:
+                return status
+            if time.monotonic() + pause > ends:
+                break
+            await asyncio.sleep(pause)
+        return decide(self._turn)
+
+
+def told(tool_records: list[dict[str, Any]], messages: list[m.Message], redactor: Redactor) -> list[dict[str, Any]]:
+    """Return the records with what each tool was given and has answered, as the conversation has it.
+
+    The history holds that once, in the conversation. What a summary has replaced is not there any more.
+    """
+    given: dict[str, Any] = {}
+    answered: dict[str, m.Message] = {}
+    for message in messages:
+        for call in message.get("tool_calls") or ():
+            given[str(call.get("id"))] = call.get("arguments")
+        if message.get("role") == "tool":
+            answered[str(message.get("tool_call_id"))] = message
+    made: list[dict[str, Any]] = []
+    for record in tool_records:
+        key, record = str(record.get("tool_use_id")), dict(record)
+        if key in given:
+            record["tool_input"] = redactor.value(_arguments(given[key]))
+        if key in answered:
+            record["tool_output"] = redactor.text(text_of(answered[key].get("content")))
+            if not record.get("success", True):
+                record["error_type"] = answered[key].get("status")
+        made.append(record)
+    return made
+
+
+def _arguments(text: Any) -> dict[str, Any]:
+    """The arguments of a call as an object; those that are none under the key `raw`."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        found = text
+    return found if isinstance(found, dict) else {"raw": found}
+
+
+async def post_calls(delivery: Delivery, made: list[dict[str, Any]]) -> None:
+    """Post records of tool calls of one execution: together, and each for itself where one of them spoils that."""
+    if len(made) > 1 and await delivery.optional(writes.tool_calls(made)) is not None:
+        return
+    for record in made:
+        if await delivery.optional(writes.tool_call(record)) is None and len(made) > MOST_SINGLY:
+            return  # not one of them, it seems
+
+
+async def confirm(control_plane: ControlPlane, delivery: Delivery, execution_id: str, status: str) -> None:
+    """Write a final status once more where the row shows another: a decision on a turn may come after it."""
+    for _ in range(CONFIRMATIONS):
+        try:
+            found = await asyncio.to_thread(control_plane.get_execution, execution_id, (3.0, 5.0))
+        except ControlPlaneError:
+            return
+        if str(found.get("status") or status).lower() == status:
+            return
+        await delivery.required(writes.execution(execution_id, status=status))
+
+
+def decide(turn: calls.TurnInput) -> str:
+    """Return the next status where the control plane decides none. Pure.
+
+    A chat waits for what the person says next. A job, or a run that nobody chats with, is over.
+    """
+    if turn.force_status:
+        return turn.force_status
+    record = turn.turn_record
+    if record.get("error_message") or str(record.get("finish_reason") or "").lower() in ("error", "content_filter"):
+        return ex.FAILED
+    metadata = turn.final_fields.get("execution_metadata") or {}
+    return ex.WAITING if metadata.get("interactive") else ex.COMPLETED
+
+
+def _row(given: Any) -> str | None:
+    """The id of a row, which is a UUID; anything else breaks a tool call that names it."""
+    try:
+        return str(uuid.UUID(str(given)))
+    except ValueError:
+        return None
+
+
+def _not_stored(turn: calls.TurnInput) -> ev.Event:
+    text = "The control plane did not store this conversation. What was said so far may be missing from it later."
+    data = {"message": text, "execution_id": turn.execution_id}
+    return ev.event(f"notice:{turn.execution_id}:session:{turn.turn}", ev.NOTICE, data)

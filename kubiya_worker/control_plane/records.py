@@ -1,0 +1,129 @@
+"""Analytics records as PROTOCOL A.11 types them. One value of a wrong type costs the whole record, so each is made fit.
+
+Null does not mean "absent" to the published server: a field without a value is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+LARGEST: Final = 2**31 - 1
+OUTPUT: Final = 10_000  # characters of a tool's output that the server keeps
+PREVIEW: Final = 500  # characters of a response
+ERROR: Final = 2_000  # characters of an error message
+NAME: Final = 255  # characters of a name
+INPUT_TEXT: Final = 10_000  # characters of one text in a tool's input
+UNKNOWN: Final = "unknown"
+FINISHES: Final = ("stop", "length", "tool_use", "error")  # what the server's judge knows
+
+TURN_COUNTS: Final = (
+    *("input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens", "total_tokens"),
+    "tools_called_count",
+)
+
+
+def turn(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of POST /analytics/turns. `cost_usd` of our records is the server's `total_cost`."""
+    failed = bool(record.get("error_message"))
+    finish = str(record.get("finish_reason") or "stop")
+    names = record.get("tools_called_names")
+    made = {
+        "execution_id": str(record["execution_id"]),
+        "turn_number": _whole(record.get("turn_number")) or 0,
+        "turn_id": _text(record.get("turn_id"), NAME),
+        "model": _text(record.get("model"), NAME) or UNKNOWN,
+        "model_provider": _text(record.get("model_provider"), NAME),
+        "started_at": _time(record.get("started_at")) or _time(record.get("completed_at")) or _EPOCH,
+        "completed_at": _time(record.get("completed_at")),
+        "duration_ms": _duration(record),
+        "finish_reason": "error" if failed or finish == "content_filter" else finish if finish in FINISHES else "stop",
+        "response_preview": _text(record.get("response_preview"), PREVIEW),
+        "error_message": _text(record.get("error_message"), ERROR),
+        "total_cost": _number(record.get("total_cost", record.get("cost_usd"))),
+        "tools_called_names": [str(name) for name in names] if isinstance(names, list | tuple) else None,
+        **{name: _whole(record.get(name)) for name in TURN_COUNTS},
+    }
+    return _present(made)
+
+
+def tool_call(record: Mapping[str, Any], turn_id: str | None = None) -> dict[str, Any]:
+    """Return the body of POST /analytics/tool-calls. `turn_id`: of the stored turn, as its POST answered it."""
+    given = record.get("tool_input")
+    about = record.get("metadata")
+    output = _text(record.get("tool_output"), OUTPUT)
+    size = _whole(record.get("tool_output_size"))
+    made = {
+        "execution_id": str(record["execution_id"]),
+        "turn_id": turn_id,
+        "tool_name": _text(record.get("tool_name"), NAME) or UNKNOWN,
+        "tool_use_id": _text(record.get("tool_use_id"), NAME),
+        "started_at": _time(record.get("started_at")) or _time(record.get("completed_at")) or _EPOCH,
+        "completed_at": _time(record.get("completed_at")),
+        "duration_ms": _duration(record),
+        "tool_input": _cut(dict(given)) if isinstance(given, Mapping) else None,
+        "tool_output": output,
+        "tool_output_size": len(output) if size is None and output is not None else size,
+        "success": bool(record.get("success", True)),
+        "error_message": _text(record.get("error_message"), ERROR),
+        "error_type": _text(record.get("error_type"), NAME),
+        "metadata": dict(about) if isinstance(about, Mapping) and about else None,
+    }
+    return _present(made)
+
+
+_EPOCH: Final = "1970-01-01T00:00:00+00:00"  # for a required time that nobody knows
+
+
+def _present(made: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def _text(value: Any, longest: int) -> str | None:
+    return None if value is None else str(value)[:longest]
+
+
+def _whole(value: Any) -> int | None:
+    """An integer that the database takes: at least 0, below 2^31; None for what is no number."""
+    number = _number(value)
+    return None if number is None else max(0, min(int(number), LARGEST))
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _time(value: Any) -> str | None:
+    """ISO-8601 text, or None: a number is refused, and any other text breaks the request."""
+    try:
+        datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return str(value)
+
+
+def _duration(record: Mapping[str, Any]) -> int | None:
+    """Milliseconds, as told or between both times."""
+    told = _whole(record.get("duration_ms"))
+    began, ended = _time(record.get("started_at")), _time(record.get("completed_at"))
+    if told is not None or began is None or ended is None:
+        return told
+    try:
+        return _whole((datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds() * 1000)
+    except TypeError:  # one with a zone, one without
+        return None
+
+
+def _cut(value: Any) -> Any:
+    """A tool's input with its long texts cut: a file that was written belongs into no figure."""
+    if isinstance(value, str):
+        return value if len(value) <= INPUT_TEXT else f"{value[:INPUT_TEXT]}[{len(value) - INPUT_TEXT} characters more]"
+    if isinstance(value, Mapping):
+        return {str(key): _cut(item) for key, item in value.items()}
+    return [_cut(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,39 @@
+"""JSON as a control plane's database takes it: no NUL, no half of a surrogate pair, no number that is none.
+
+The published server answers such a value with 500, or stores nothing of the whole request (PROTOCOL A.11).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Final
+
+REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+_UNFIT: Final = re.compile("[\x00\ud800-\udfff]")
+# In JSON of ASCII: every value that may be unfit, and some that are not, such as an emoji's pair of surrogates.
+_SUSPECT: Final = re.compile(rb"\\u(0000|[dD][89a-fA-F])|NaN|Infinity")
+
+
+def encoded(body: Any) -> bytes:
+    """Return the body as JSON that can be stored."""
+    data = _dumped(body)
+    return _dumped(storable(body)) if _SUSPECT.search(data) else data
+
+
+def _dumped(body: Any) -> bytes:
+    return json.dumps(body, separators=(",", ":"), default=str).encode()
+
+
+def storable(value: Any) -> Any:
+    """Return the value with each character that cannot be stored replaced, and null for a number that is none."""
+    if isinstance(value, str):
+        return _UNFIT.sub(REPLACEMENT, value)
+    if isinstance(value, dict):
+        return {storable(str(key)): storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, int | float) else storable(str(value))

@@ -1,0 +1,63 @@
+"""A required write that the control plane does not take, with less in it: what matters gets there. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any, Final
+
+from kubiya_worker.control_plane.writes import Write
+
+# Of a PATCH of an execution, from all to the least.
+STATUS_FIELDS: Final[tuple[tuple[str, ...], ...]] = (
+    ("status", "started_at", "completed_at", "response", "error_message"),
+    ("status", "started_at", "completed_at", "error_message"),
+    ("status",),
+)
+# Of a message in a session (PROTOCOL A.5): all of them text.
+MESSAGE_FIELDS: Final = (
+    *("role", "content", "timestamp", "message_id", "user_id", "user_name", "user_email"),
+    *("tool_name", "tool_execution_id", "tool_output", "tool_error"),
+)
+_EXECUTION: Final = re.compile(r"/executions/([^/?]+)(/.*)?")
+
+
+def than(write: Write) -> list[Write]:
+    """Return the same write with ever less in it; none where nothing can be left out."""
+    kind = write.kind.name if write.kind else ""
+    if kind == "status":
+        return _patches(write)
+    if kind == "session":
+        return [replace(write, body={**write.body, "messages": [_plain(x) for x in write.body["messages"]]})]
+    if kind == "job_status" and len(write.body) > 1:
+        return [replace(write, body={"status": write.body["status"]})]
+    return []
+
+
+def execution_of(write: Write) -> str | None:
+    """Return the id of the execution that a write is about, where its path or its body names one."""
+    found = _EXECUTION.fullmatch(write.path)
+    if found and found[1] != "job-executions":
+        return found[1]
+    named = write.body.get("execution_id")
+    return str(named) if named else None
+
+
+def _patches(write: Write) -> list[Write]:
+    made: list[Write] = []
+    size = len(write.body)
+    for names in STATUS_FIELDS:
+        body: dict[str, Any] = {name: write.body[name] for name in names if name in write.body}
+        if body and len(body) < size:
+            made.append(replace(write, body=body))
+            size = len(body)
+    return made
+
+
+def _plain(message: dict[str, Any]) -> dict[str, Any]:
+    """A message as plain text: nothing of ours rides along, so that what was odd in it does not either."""
+    return {
+        name: value if isinstance(value, str) else str(value)
+        for name, value in message.items()
+        if name in MESSAGE_FIELDS and value is not None
+    }
