@@ -8,6 +8,7 @@ from typing import Any
 from kubiya_worker.activities.execution import ExecutionActivities
 from kubiya_worker.activities.job import JobActivities
 from kubiya_worker.activities.model import ModelActivities
+from kubiya_worker.activities.outage import OutageActivities
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.activities.servers import ServerActivities
 from kubiya_worker.activities.session import SessionActivities
@@ -33,6 +34,7 @@ def build(runtime: Runtime) -> list[Callable[..., Any]]:
         execution.report,
         execution.end_execution,
         execution.end_member,
+        OutageActivities(lambda: runtime.waiting).await_control_plane,
         job.create_job_execution,
         job.end_job_execution,
     ]

@@ -15,6 +15,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from kubiya_worker.activities.ending import Posted
 from kubiya_worker.activities.events import Publisher
+from kubiya_worker.activities.outage import Waiting
 from kubiya_worker.activities.transcripts import Transcripts
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.delivery import Delivery
@@ -102,12 +103,16 @@ class Runtime:
         return Delivery(self.control_plane, self.writer)
 
     @cached_property
+    def waiting(self) -> Waiting:
+        return Waiting(self.control_plane, self.spool, self.temporal)
+
+    @cached_property
     def redactor(self) -> Redactor:
         return Redactor(self.secrets)
 
     async def close(self) -> None:
         """Connections to models, MCP servers and the policy service; in the end the guard of tools' programs."""
-        closing = [self.models.close(), self.mcp.close()]
+        closing = [self.models.close(), self.mcp.close(), self.waiting.close()]
         if self.enforcer is not None:
             closing.append(self.enforcer.close())
         await asyncio.gather(*closing)

@@ -9,17 +9,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from kubiya_worker.control_plane import errors
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.spool import Spool
+from kubiya_worker.protocol.events import Event
 
 log = logging.getLogger(__name__)
 
 FIRST_DELAY: Final = 0.2  # seconds to the next try; doubles up to LONGEST_DELAY
 LONGEST_DELAY: Final = 5.0
 ADOPT_EVERY: Final = 30.0  # seconds between looks for what workers that are gone have left
+BROKEN: Final = 4  # times, after which events are given up one by one
+TOGETHER: Final = 4  # executions whose events are sent at the same time
 CLOSE_WITHIN: Final = 3.0  # seconds that the end of the worker waits for a last try
 
 
@@ -28,6 +32,8 @@ class Sender:
         self._control_plane, self._spool = control_plane, spool
         self._stopping = False
         self._adopted = 0.0
+        self._away = False  # nobody answers: this round need not go on
+        self._broken: dict[str, int] = {}  # executions on whose next events the control plane broke: how often
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
 
     def start(self) -> None:
@@ -58,30 +64,60 @@ class Sender:
             self._spool.wait(delay if waits else ADOPT_EVERY, hurried=waits)
 
     def _round(self) -> tuple[bool, bool]:
-        """One try for each execution: (something went, something waits)."""
-        moved = 0
-        for execution_id in self._spool.executions():
-            while True:
-                entries, events = self._spool.first(execution_id)
-                if not entries:
-                    break
-                try:
-                    self._control_plane.publish(execution_id, events)
-                except errors.Unreachable as error:
-                    if error.status is not None:  # not now, or not yet: the others may go
-                        break
-                    return self._went(moved), True
-                except errors.Unauthorized as error:
-                    log.error("spool.unauthorized %s", error)
-                    return self._went(moved), True
-                except errors.ControlPlaneError as error:
-                    self._spool.lose(len(events), str(error))
-                else:
-                    moved += len(events)
-                self._spool.delivered(entries)
-        return self._went(moved), not self._spool.empty
+        """One try for each execution, some at the same time: (something went, something waits)."""
+        executions = self._spool.executions()
+        self._away = False
+        if len(executions) > 1:
+            with ThreadPoolExecutor(min(TOGETHER, len(executions)), "spool") as pool:
+                moved = sum(pool.map(self._deliver, executions))
+        else:
+            moved = sum(map(self._deliver, executions))
+        if moved:
+            log.info("spool.delivered events=%d left=%d", moved, self._spool.bytes)
+        return moved > 0, not self._spool.empty
 
-    def _went(self, events: int) -> bool:
-        if events:
-            log.info("spool.delivered events=%d left=%d", events, self._spool.bytes)
-        return events > 0
+    def _deliver(self, execution_id: str) -> int:
+        """Send what waits of one execution, in order; how many events went."""
+        moved = 0
+        while not self._away:
+            entries, events = self._spool.first(execution_id)
+            if not entries:
+                break
+            try:
+                self._control_plane.publish(execution_id, events)
+                moved += len(events)
+            except errors.Unreachable as error:
+                if error.status is None:
+                    self._away = True
+                    break
+                if not self._breaks(execution_id, error):  # not now, or not yet: the others may go
+                    break
+                moved += self._singly(execution_id, events)
+            except errors.Unauthorized as error:
+                log.error("spool.unauthorized %s", error)
+                self._away = True
+                break
+            except errors.ControlPlaneError as error:
+                self._spool.lose(len(events), str(error))
+            self._spool.delivered(entries)
+        return moved
+
+    def _breaks(self, execution_id: str, error: errors.Unreachable) -> bool:
+        """Whether it is these events on which the control plane breaks, several times in a row while it is there."""
+        if error.outage or not self._control_plane.is_there(execution_id):
+            self._broken.pop(execution_id, None)
+            return False
+        self._broken[execution_id] = self._broken.get(execution_id, 0) + 1
+        return self._broken[execution_id] >= BROKEN
+
+    def _singly(self, execution_id: str, events: list[Event]) -> int:
+        """Send each for itself, so that only those are lost that are at fault: what follows must not wait for ever."""
+        self._broken.pop(execution_id, None)
+        lost = 0
+        for event in events:
+            try:
+                self._control_plane.publish(execution_id, [event])
+            except errors.ControlPlaneError as error:
+                self._spool.lose(1, str(error))
+                lost += 1
+        return len(events) - lost

@@ -10,6 +10,8 @@ from typing import Any
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from kubiya_worker.protocol import names
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -56,6 +58,8 @@ class _Counting(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info = activity.info()
+        if info.activity_type == names.AWAIT_CONTROL_PLANE:  # no work: it only waits, and not even here
+            return await super().execute_activity(input)
         self._counters.begin(info.task_token, f"{info.workflow_id}/{info.activity_type}")
         failed: bool | None = True
         try:

@@ -19,7 +19,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from kubiya_worker import __version__
 from kubiya_worker.process import system
 from kubiya_worker.process.counters import Counters
-from kubiya_worker.protocol import calls
+from kubiya_worker.protocol import calls, names
 
 GAUGE, COUNTER, HISTOGRAM = "gauge", "counter", "histogram"
 PREFIX: Final = "kubiya_worker_"
@@ -183,6 +183,8 @@ class _Metering(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info, began, outcome = activity.info(), time.monotonic(), "failed"
         kind = info.activity_type
+        if kind == names.AWAIT_CONTROL_PLANE:  # no step: it is completed from outside, whenever that may be
+            return await super().execute_activity(input)
         delay = info.started_time - info.current_attempt_scheduled_time
         self._metrics.observe("step_delay_seconds", max(0.0, delay.total_seconds()), kind)
         if info.attempt > 1:

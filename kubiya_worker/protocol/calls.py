@@ -268,6 +268,15 @@ class MemberEnd:
 
 
 @dataclass
+class Outage:
+    """A write about an execution that has failed `failures` times in a row. `stream`: whose events come before it."""
+
+    execution_id: str
+    stream: str = ""
+    failures: int = 1
+
+
+@dataclass
 class JobExecution:
     """One run of a scheduled job, whose row the worker makes."""
 

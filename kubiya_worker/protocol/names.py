@@ -44,6 +44,7 @@ STORE_SESSION: Final = "store_session"
 END_TURN: Final = "end_turn"
 END_EXECUTION: Final = "end_execution"
 END_MEMBER: Final = "end_member"
+AWAIT_CONTROL_PLANE: Final = "await_control_plane"
 CREATE_JOB_EXECUTION: Final = "create_job_execution"
 END_JOB_EXECUTION: Final = "end_job_execution"
 
@@ -66,6 +67,7 @@ OURS: Final = frozenset(
         END_TURN,
         END_EXECUTION,
         END_MEMBER,
+        AWAIT_CONTROL_PLANE,
         CREATE_JOB_EXECUTION,
         END_JOB_EXECUTION,
     }

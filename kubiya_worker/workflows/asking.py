@@ -43,7 +43,7 @@ class Asking(State):
         sent, self._outbox = self._outbox, []
         request = calls.ReportInput(self._input.execution_id, sent, patch, expire_approval, self._member)
         try:
-            await workflow.execute_local_activity(names.REPORT, request, **options.LOCAL)
+            await self._lasting(names.REPORT, request)
         except outcomes.LOCAL_FAILURE as error:
             if is_cancelled_exception(error):
                 self._outbox = sent + self._outbox

@@ -67,11 +67,10 @@ class Loop(Servers):
             "timestamp": self._input.initial_message_timestamp or workflow.now().isoformat(),
             **{k: v for k, v in self._input.user_metadata.items() if k.startswith("user_") and v},
         }
-        begun = await workflow.execute_local_activity(
+        begun = await self._lasting(
             names.BEGIN_EXECUTION,
             calls.BeginInput(raw=self._raw, first_message=first),
             result_type=calls.BeginResult,
-            **options.LOCAL,
         )
         self._context = begun.context
         self._refusal = begun.failure
@@ -357,7 +356,7 @@ class Loop(Servers):
             "error_message": failure,
         }
         sent, self._outbox = self._outbox, []
-        result: calls.TurnResult = await workflow.execute_local_activity(
+        result: calls.TurnResult = await self._lasting(
             names.END_TURN,
             calls.TurnInput(
                 execution_id=self._input.execution_id,
@@ -385,7 +384,6 @@ class Loop(Servers):
                 behind=self._behind,
             ),
             result_type=calls.TurnResult,
-            **options.LOCAL,
         )
         self._turns_ended += bool(self._step)
         self._step, self._begun_turn = 0, False
@@ -402,7 +400,7 @@ class Loop(Servers):
         messages = self._conversation.rest() if records else []
         end = calls.MemberEnd(self._input.execution_id, self._member, sent, records, self._behind, messages)
         try:
-            await workflow.execute_local_activity(names.END_MEMBER, end, **options.LOCAL)
+            await self._lasting(names.END_MEMBER, end)
         except outcomes.LOCAL_FAILURE as error:
             if is_cancelled_exception(error):
                 raise
@@ -430,7 +428,7 @@ class Loop(Servers):
             turn=self._turn,
         )
         try:
-            await workflow.execute_local_activity(names.END_EXECUTION, report, **options.LOCAL)
+            await self._lasting(names.END_EXECUTION, report)
         except outcomes.LOCAL_FAILURE as error:  # refused: the workflow's own end says it too
             workflow.logger.warning("end.refused %s", outcomes.cause_of(error))
 

@@ -27,6 +27,19 @@ LOCAL: Final[dict[str, Any]] = {
     ),
     "local_retry_threshold": timedelta(seconds=5),
 }
+# The same, a few times in quick succession: then `lasting.call` waits for the control plane.
+LOCAL_BRIEF: Final[dict[str, Any]] = {
+    **LOCAL,
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(milliseconds=250), backoff_coefficient=2.0, maximum_attempts=3
+    ),
+}
+# The wait itself. It takes no slot; a worker that is lost meanwhile is noticed by its heartbeats.
+AWAIT: Final[dict[str, Any]] = {
+    "start_to_close_timeout": timedelta(days=10),
+    "heartbeat_timeout": HEARTBEAT_TIMEOUT,
+    "retry_policy": RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5)),
+}
 # The same, once: the caller keeps what could not be delivered and goes on.
 LOCAL_ONCE: Final[dict[str, Any]] = {**LOCAL, "retry_policy": RetryPolicy(maximum_attempts=1)}
 

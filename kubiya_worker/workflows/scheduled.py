@@ -12,7 +12,7 @@ from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import execution as ex
-from kubiya_worker.workflows import options, outcomes
+from kubiya_worker.workflows import lasting, outcomes
 
 # Without its row the run cannot be shown, so the control plane is waited for.
 CREATE: Final[dict[str, Any]] = {
@@ -71,4 +71,4 @@ class ScheduledJobWrapperWorkflow:
         if job_id:
             duration = round((workflow.now() - began).total_seconds() * 1000)
             end = calls.JobEnd(job_id, execution_id, status, duration, error)
-            await workflow.execute_local_activity(names.END_JOB_EXECUTION, end, **options.LOCAL)
+            await lasting.call(names.END_JOB_EXECUTION, end, execution_id)

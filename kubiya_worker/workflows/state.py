@@ -12,7 +12,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 from kubiya_worker.protocol import calls, events, names
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
-from kubiya_worker.workflows import conversation, options, outcomes
+from kubiya_worker.workflows import conversation, lasting, outcomes
 from kubiya_worker.workflows.approvals import Approvals
 from kubiya_worker.workflows.conversation import Conversation
 
@@ -174,6 +174,14 @@ class State:
         """Seconds for which people were waited for."""
         return self._approvals.waited
 
+    # -- the control plane
+
+    async def _lasting(self, name: str, argument: Any, *, result_type: type | None = None) -> Any:
+        """Call an activity that asks or tells the control plane something, until it succeeds or is refused."""
+        execution_id = self._input.execution_id
+        stream = self._input.member.stream if self._input.member else execution_id
+        return await lasting.call(name, argument, execution_id, stream=stream, result_type=result_type)
+
     # -- events and their order
 
     def _keep(self, event: events.Event) -> None:
@@ -243,7 +251,7 @@ class State:
                 self._input.user_metadata.get("user_id"),
             )
             try:
-                await workflow.execute_local_activity(names.STORE_SESSION, stored, **options.LOCAL)
+                await self._lasting(names.STORE_SESSION, stored)
             except outcomes.LOCAL_FAILURE as error:
                 if is_cancelled_exception(error):
                     raise
