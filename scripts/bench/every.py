@@ -12,7 +12,7 @@ from scripts.bench.report import Row, Spread, facts_line, machine, markdown, say
 
 BENCHES = (
     *("startup", "execution", "step", "first_token", "throughput", "long_run", "wide_team"),
-    *("rolling", "scale_out", "actions", "install", "caching", "mcp"),
+    *("rolling", "scale_out", "actions", "install", "caching", "mcp", "recovery"),
 )
 
 

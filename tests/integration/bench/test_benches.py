@@ -23,6 +23,7 @@ FIGURES = {
     "scale_out": "scale-out",
     "actions": "actions",
     "install": "P6",
+    "recovery": "recovery",
     "caching": "W5",
 }
 LONG = ("startup", "rolling", "scale_out", "install")  # start many workers; installs from a package index
