@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, Final
+
+from temporalio import activity
 
 from kubiya_worker.activities.equipment import servers_of, variables_of
 from kubiya_worker.activities.runtime import Runtime, workspace_of
@@ -10,6 +13,8 @@ from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol import calls
 from kubiya_worker.tools import mcp
 from kubiya_worker.tools.mcp.discover import Found
+
+RELIST: Final = 12.0  # seconds that a step waits for a server's new list
 
 
 async def look(runtime: Runtime, execution_id: str, context: calls.Context, wanted: list[str]) -> Found:
@@ -29,6 +34,11 @@ async def relisted(runtime: Runtime, execution_id: str, context: calls.Context) 
     changed = runtime.mcp.changed(execution_id)
     if not changed:
         return {}
-    found = await look(runtime, execution_id, context, changed)
+    try:
+        async with asyncio.timeout(RELIST):
+            found = await look(runtime, execution_id, context, changed)
+    except Exception as error:  # the step that is under way goes on with the tools that are known
+        activity.logger.warning("mcp.not_listed %s: %s: %s", ", ".join(changed), type(error).__name__, error)
+        return {}
     fresh = [spec.wire() for spec in found.specs]
     return {name: [tool for tool in fresh if tool["server"] == name] for name in changed if name not in found.missing}

@@ -29,8 +29,14 @@ def memory():
     return me.memory_info().rss / 2**20
 
 def children():
-    found = [p for p in me.children(recursive=True) if any("nasty.py" in word for word in p.cmdline())]
-    return len(found), sum(p.memory_info().rss for p in found) / 2**20
+    count = size = 0
+    for process in me.children(recursive=True):
+        try:
+            if any("nasty.py" in word for word in process.cmdline()):
+                count, size = count + 1, size + process.memory_info().rss
+        except psutil.Error:
+            continue  # it has just ended
+    return count, size / 2**20
 """
 OURS = """
 from kubiya_worker.tools import mcp

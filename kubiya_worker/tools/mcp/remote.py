@@ -34,10 +34,7 @@ def fault_in(data: Any) -> HttpFault | None:
 
 
 class Http(httpx2.AsyncClient):
-    """`inject` is for a transport that reads its answers elsewhere (SSE): it is given the error's JSON-RPC message.
-
-    `limit` says when silence within an answer counts as a failure, in seconds.
-    """
+    """`inject` is for a transport that reads its answers elsewhere (SSE): it is given the error's JSON-RPC message."""
 
     def __init__(self, *, tokens: Tokens | None = None, inject: Inject | None = None, **more: Any) -> None:
         more["timeout"] = httpx2.Timeout(CONNECT_TIMEOUT, read=None)  # each call has a limit of its own

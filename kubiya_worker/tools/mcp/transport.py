@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -80,6 +81,13 @@ def _load_sdk() -> None:
 
     import kubiya_worker.tools.mcp.client
     import kubiya_worker.tools.mcp.remote  # noqa: F401
+
+    for name in (
+        "mcp",
+        "client",
+        "httpx2",
+    ):  # they log what a server has sent, and addresses, with what is secret in it
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextlib.asynccontextmanager

@@ -199,6 +199,21 @@ async def test_a_lost_call_is_repeated_only_where_that_is_safe(pool: mcp.Pool, t
     assert (await Client(pool, servers, tmp_path).call("read")).output == "read again"
 
 
+async def test_what_a_server_prints_beside_the_protocol_does_no_harm_and_is_not_logged(
+    pool: mcp.Pool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = tmp_path / "talks.py"
+    program.write_text(TALKS + (FOLDER / "nasty.py").read_text())
+    client = Client(pool, {"s": {"command": sys.executable, "args": [str(program)]}}, tmp_path)
+    assert (await client.call("echo", s="x")).output == '{"s": "x"}'
+    assert "hunter2-canary" not in caplog.text
+
+
+TALKS = """
+import sys
+print("Starting with password=hunter2-canary", flush=True)
+sys.stdout.buffer.write(bytes([0xff, 0x0a]))
+"""
 DIES = """
 import json, pathlib, sys
 mark = pathlib.Path(sys.argv[1])
