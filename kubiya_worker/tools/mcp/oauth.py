@@ -62,11 +62,12 @@ class Tokens:
             raise HttpFault(f"no token from the `token_url`: {type(error).__name__}", sent=False) from error
         if answer.status_code != 200:
             reason = reason_of(answer.content, answer.headers.get("content-type", ""))
-            raise HttpFault(f"no token from the `token_url`, which answered {answer.status_code}: {reason}", sent=False)
+            # As if it had been sent: wrong credentials are not tried again at once.
+            raise HttpFault(f"no token from the `token_url`, which answered {answer.status_code}: {reason}")
         try:
             found = answer.json()
             self._token = str(found["access_token"])
             lifetime = float(found.get("expires_in") or LIFETIME)
         except (ValueError, KeyError, TypeError) as error:
-            raise HttpFault("the `token_url` answered without an access_token", sent=False) from error
+            raise HttpFault("the `token_url` answered without an access_token") from error
         self._until = time.monotonic() + max(lifetime - EARLY, lifetime / 2)
