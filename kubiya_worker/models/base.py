@@ -27,7 +27,10 @@ RESET: Final = "reset"  # the text so far was a thought: it is taken back, and c
 # Why a model call failed.
 RATE_LIMITED: Final = "rate_limited"  # 429: the provider wants fewer calls
 UNAVAILABLE: Final = "unavailable"  # connection refused or lost, 408, 409, 5xx
+QUOTA: Final = "quota"  # the account, or the budget of its key, is used up: waiting does not help
 AUTH: Final = "auth"  # 401, 403
+UNKNOWN_MODEL: Final = "unknown_model"  # the endpoint does not have the model, or not for this key
+MOVED: Final = "moved"  # the endpoint's address has changed
 BAD_REQUEST: Final = "bad_request"  # any other 4xx: the same request fails again
 CONTEXT_OVERFLOW: Final = names.CONTEXT_OVERFLOW  # the conversation is longer than the model's window
 REFUSED: Final = names.REFUSED  # the model declines, or a content filter stopped the request or the answer
@@ -43,6 +46,11 @@ CONTENT_FILTER: Final = "content_filter"
 # Characters of one answer. Temporal takes 2 MB for a message with all that belongs to it, and a model that repeats
 # itself without end would be paid for until its own limit.
 LARGEST_ANSWER: Final = 1_000_000
+
+# How often a call is made, at most, before its fault is final.
+ONCE: Final = 1  # it would fail again
+FEW: Final = 3  # what came is no answer: asking again helps sometimes, and each time is paid for
+MANY: Final = 12  # the provider is away or busy: with back-off, about four minutes
 
 IDLE_TIMEOUT: Final = 120.0  # seconds without a chunk; reasoning models can think for a minute before the first one
 
@@ -102,7 +110,10 @@ class ModelReply:
 class ModelError(Unavailable):
     """A model call failed. `retryable` tells whether the same call may succeed later, `retry_after` (seconds) when.
 
-    `usage` is what it has cost all the same, by `model`: an answer that is none was paid for.
+    `tries` bounds how often such a fault is met before it is final: ONCE, FEW or MANY. `window` is the model's context
+    in tokens where the provider named it. `unclear`: nothing says why the request was refused; where the conversation
+    is long, that may be the reason. `usage` is what it has cost all the same, by `model`: an answer that is none was
+    paid for.
     """
 
     def __init__(
@@ -114,15 +125,26 @@ class ModelError(Unavailable):
         status: int | None = None,
         retryable: bool = False,
         retry_after: float | None = None,
+        tries: int | None = None,
+        window: int | None = None,
+        unclear: bool = False,
     ) -> None:
         super().__init__(message, remedy=remedy)
+        if tries is None:
+            tries = ONCE if not retryable else FEW if kind == BAD_ANSWER else MANY
         self.kind = kind
         self.status = status
-        self.retryable = retryable
+        self.tries = tries
         self.retry_after = retry_after
+        self.window = window
+        self.unclear = unclear
         self.usage = Usage()
         self.cost_nanos: int | None = None
         self.model = ""
+
+    @property
+    def retryable(self) -> bool:
+        return self.tries > ONCE
 
 
 class Model(Protocol):

@@ -1,64 +1,68 @@
-"""What went wrong in a model call, in our words: pydantic-ai's exceptions and HTTP statuses as ModelError. Pure."""
+"""What went wrong in a model call, in our words: exceptions of the clients, and what providers report, as ModelError.
+
+A report is classified by its status, codes, types and fields, and by its words only where these do not tell. Pure.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pydantic_ai import exceptions as pai
 
-from kubiya_worker.models import base
-from kubiya_worker.models.base import ModelError
+from kubiya_worker.models import base, keys, kinds, overflow, waits
+from kubiya_worker.models.base import FEW, MANY, ModelError
+from kubiya_worker.models.report import Report
 
-# How servers word it that do not send OpenAI's code `context_length_exceeded`.
-_TOO_LONG: Final = (
-    "context_length_exceeded",
-    "maximum context length",
-    "context window",
-    "contextwindowexceeded",
-    "prompt is too long",
-    "input is too long",
-    "exceed context limit",
-    "exceeds the maximum number of tokens",
-)
+SHOWN: Final = 300  # characters of a provider's message that a person gets to see
+
 _WINDOW: Final = "model_context_window_exceeded"  # Anthropic's reason for an answer that the window cut
-_REFUSED: Final = ("content_filter", "content_policy_violation", "contentpolicyviolation")
-_MESSAGES: Final = ("error", "message", "detail", "Error", "Message")  # where servers put it; the last two are AWS's
-_RETRYABLE: Final = frozenset({408, 409, 425, 429})
 # Of boto3 and google-auth, which look for credentials at the first call. By name, since they may not be installed.
 _NO_CREDENTIALS: Final = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "DefaultCredentialsError"}
 )
-_LONGEST: Final = 300  # characters of a provider's message that a person gets to see
 
 _TOO_LONG_REMEDY: Final = "Shorten the conversation or choose a model with a larger context window"
+_ADDRESS_REMEDY: Final = "Check the endpoint's address (LITELLM_API_BASE or OPENAI_BASE_URL)"
+_KEY_REMEDY: Final = "Check LITELLM_API_KEY, or the provider's own key or credentials, in the worker's environment"
+_LET_IN: Final = {
+    kinds.REGION: "The provider does not serve the region that the worker calls from: use another endpoint or model",
+    kinds.ADDRESS: "Have the worker's network address put on the provider's allow-list, or use another endpoint",
+    kinds.MODEL: "Let the key use this model, or give the agent a model that it may use",
+    kinds.PAGE: f"Something before the endpoint refuses the worker, such as a proxy or a sign-in. {_ADDRESS_REMEDY}",
+    kinds.KEY: _KEY_REMEDY,
+}
+
+
+class Moved(Exception):
+    """The endpoint answered that it is elsewhere; the client does not follow there."""
+
+    def __init__(self, status: int, location: str) -> None:
+        super().__init__(f"{status} to {location}")
+        self.status, self.location = status, location
 
 
 def fault(error: Exception, place: str, *, streaming: bool, secrets: Iterable[str] = ()) -> ModelError | None:
-    """The ModelError for an exception out of pydantic-ai; None when it is none of its own (a bug of ours).
+    """Return the ModelError for an exception of a client; None when it is none of its own (a bug of ours).
 
-    `streaming` tells whether the answer had begun. `secrets` never appear in the message.
+    `streaming` tells whether the answer had begun. No part of `secrets` appears in the message.
     """
-    said = _clean(_words(error), secrets)
-    if isinstance(error, pai.ModelHTTPError):
-        return _of_status(error, place, said)
-    if isinstance(error, pai.ModelContextWindowExceededError):
-        return _error(place, said, base.CONTEXT_OVERFLOW, remedy=_TOO_LONG_REMEDY)
-    if isinstance(error, pai.ModelQuotaExceededError):
-        return _error(place, said, base.RATE_LIMITED, remedy="Raise the account's quota or use another key")
-    if isinstance(error, pai.ModelRateLimitError):
-        return _error(place, said, base.RATE_LIMITED, retryable=True, retry_after=error.retry_after)
-    if isinstance(error, pai.ModelAuthenticationError):
-        return _auth(place, None)
-    if isinstance(error, pai.ModelRequestRejectedError):
-        kind = base.REFUSED if _mentions(said, error.provider_error_code, _REFUSED) else base.BAD_REQUEST
-        return _error(place, said, kind)
+    secrets = list(secrets)
+    for cause in _causes(error):
+        if isinstance(cause, Moved):
+            return moved(cause, place, secrets)
+    if isinstance(error, pai.ModelAPIError) and not isinstance(error, pai.ModelConnectionError):
+        report = _report_of(error)
+        if report.status is not None or report.codes or report.body is not None or _told_kind(error):
+            return reported(report, place, secrets, told=_told_kind(error))
+    said = clean(_words(error), secrets)
     if isinstance(error, (pai.ModelAPIError, pai.UnexpectedModelBehavior)):
         if streaming or not isinstance(error, pai.ModelConnectionError):
             return ModelError(
                 f"The answer of {place} broke off: {said}",
                 kind=base.CUT_STREAM,
-                retryable=True,
+                tries=MANY if isinstance(error, pai.ModelConnectionError) else FEW,
                 remedy="Try again" if streaming else "Try again; if it stays, check the endpoint's address",
             )
         return ModelError(
@@ -68,10 +72,73 @@ def fault(error: Exception, place: str, *, streaming: bool, secrets: Iterable[st
             remedy="Check that it runs and that its address (LITELLM_API_BASE or OPENAI_BASE_URL) is right",
         )
     if type(error).__name__ in _NO_CREDENTIALS:
-        return _auth(place, None)
+        return ModelError(f"There is no valid key for {place}", kind=base.AUTH, remedy=_KEY_REMEDY)
     if isinstance(error, pai.UserError):
-        return _error(place, said, base.BAD_REQUEST)
+        return ModelError(f"The model endpoint {place} failed: {said}", kind=base.BAD_REQUEST)
     return None
+
+
+def reported(report: Report, place: str, secrets: Iterable[str] = (), told: str | None = None) -> ModelError:
+    """Return the ModelError for what a provider reported. `told` is the kind where a client's own exception says it."""
+    status, said = report.status, clean(report.said, secrets)
+    answered = f"answered {status}" if status and not report.in_stream else "failed"
+    happened = f"The model endpoint {place} {answered}: {said}"
+    wait = waits.asked(report)
+    kind = told or kinds.kind_of(report, wait)
+
+    def error(kind: str, remedy: str, message: str = happened, **more: Any) -> ModelError:
+        return ModelError(message, kind=kind, status=status, remedy=remedy, **more)
+
+    if kind == base.MOVED:
+        return moved(Moved(status or 0, report.headers.get("location", "")), place, secrets)
+    if kind == base.CONTEXT_OVERFLOW:
+        return error(kind, _TOO_LONG_REMEDY, window=overflow.window_of(report))
+    if kind == base.QUOTA:
+        used_up = f"The account or budget behind {place} is used up ({answered}): {said}"
+        return error(kind, "Raise the account's quota, credit or budget, or use another key", used_up)
+    if kind == base.AUTH:
+        return _auth(report, place, said)
+    if kind == base.REFUSED:
+        return error(kind, "Reword the task, or give the agent another model")
+    if kind == base.UNKNOWN_MODEL:
+        return error(kind, "Check the agent's model id and the endpoint's address")
+    if kind in (base.RATE_LIMITED, base.UNAVAILABLE):
+        if wait is not None and wait > kinds.LONGEST_WAIT:
+            asks = f"The model endpoint {place} {answered} and asks to wait {_duration(wait)}, so it is not tried again"
+            remedy = "Start it again then, raise the account's quota, or use another key or model"
+            return error(kind, remedy, f"{asks}: {said}")
+        unclear = status == 500 and not report.page and not kinds.away(report)
+        return error(kind, "", retryable=True, retry_after=wait, unclear=unclear)
+    if kind == base.BAD_ANSWER:
+        return error(kind, "Try again; if it stays, check the endpoint and the model that it serves", retryable=True)
+    if report.page or status in (404, 405):
+        return error(base.BAD_REQUEST, f"{_ADDRESS_REMEDY} and the agent's model id")
+    unclear = status in (400, 413, 422, None)
+    return error(base.BAD_REQUEST, "Check the agent's model and model_config", unclear=unclear)
+
+
+def _auth(report: Report, place: str, said: str) -> ModelError:
+    """401 and 403 have more reasons than the key; the server's code and words are shown with each."""
+    status = report.status
+    code = f" ({report.code})" if report.code and report.code not in said.lower() else ""
+    answered = f"answered {status}" if status else "failed"
+    happened = f"The model endpoint {place} {answered}: {said}{code}"
+    reason = kinds.why_not_let_in(report)
+    if reason == kinds.KEY:
+        happened = f"The model endpoint {place} refused the key ({status}): {said}{code}"
+    remedy = _LET_IN[reason]
+    return ModelError(happened, kind=base.AUTH, status=status, remedy=remedy)
+
+
+def moved(error: Moved, place: str, secrets: Iterable[str] = ()) -> ModelError:
+    """Return the fault of an endpoint that answers with a redirect."""
+    to = clean(error.location.partition("?")[0], secrets)
+    return ModelError(
+        f"The model endpoint {place} answered {error.status}: its address has moved{f' to {to}' if to else ''}",
+        kind=base.MOVED,
+        status=error.status,
+        remedy="Set LITELLM_API_BASE or OPENAI_BASE_URL to the endpoint's own address",
+    )
 
 
 def silence(place: str, seconds: float) -> ModelError:
@@ -87,20 +154,20 @@ def unfinished(place: str) -> ModelError:
     return ModelError(
         f"The answer of {place} ended before the model said why it stopped",
         kind=base.CUT_STREAM,
-        retryable=True,
+        tries=FEW,
         remedy="Try again",
     )
 
 
 def of_answer(finish: str, details: Mapping[str, Any], place: str, secrets: Iterable[str] = ()) -> ModelError | None:
-    """Why a complete answer is none: refused, cut by the end of the context window, or unusable. None: it is one.
+    """Return why a complete answer is none: refused, cut by the end of the window, or unusable. None: it is one.
 
     `finish` is pydantic-ai's finish reason, `details` what the provider said beside it.
     """
     own = str(details.get("finish_reason") or details.get("block_reason") or finish)
     said = details.get("refusal") or details.get("block_reason_message")
     if finish == base.CONTENT_FILTER or details.get("refusal"):
-        words = f": {_clean(str(said), secrets)}" if said else ""
+        words = f": {clean(str(said), secrets)}" if said else ""
         return ModelError(
             f"The model at {place} refused to answer ({own}){words}",
             kind=base.REFUSED,
@@ -126,77 +193,56 @@ def overtime(place: str, seconds: float) -> ModelError:
     )
 
 
-def _of_status(error: pai.ModelHTTPError, place: str, said: str) -> ModelError:
-    status = error.status_code
-    code = error.provider_error_code
-    if status == 413 or isinstance(error, pai.ModelContextWindowExceededError) or _mentions(said, code, _TOO_LONG):
-        return _error(place, said, base.CONTEXT_OVERFLOW, status=status, remedy=_TOO_LONG_REMEDY)
-    if status in (401, 403) or isinstance(error, pai.ModelAuthenticationError):
-        return _auth(place, status)
+def clean(text: str, secrets: Iterable[str]) -> str:
+    """Return a provider's words on one short line: no key, no half characters, no control characters."""
+    text = keys.masked(text, secrets).encode("utf-8", "replace").decode()
+    text = "".join(character if character.isprintable() else " " for character in text)
+    text = " ".join(text.split()).rstrip(". ")
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
+def _told_kind(error: pai.ModelAPIError) -> str | None:
+    """The kind where pydantic-ai knows the provider's own codes better; None leaves it to the report."""
+    if isinstance(error, pai.ModelContextWindowExceededError):
+        return base.CONTEXT_OVERFLOW
     if isinstance(error, pai.ModelQuotaExceededError):
-        remedy = "Raise the account's quota or use another key"  # also a 429 at OpenAI, but waiting does not help
-        return _error(place, said, base.RATE_LIMITED, status=status, remedy=remedy)
-    if status == 429:
-        return _error(place, said, base.RATE_LIMITED, status=status, retryable=True, retry_after=error.retry_after)
-    if status >= 500 or status in _RETRYABLE:
-        return _error(place, said, base.UNAVAILABLE, status=status, retryable=True, retry_after=error.retry_after)
-    if _mentions(said, code, _REFUSED):
-        return _error(place, said, base.REFUSED, status=status, remedy="Reword the task")
-    if status == 404:
-        remedy = "Check the agent's model id and the endpoint's address"
-        return _error(place, said, base.BAD_REQUEST, status=status, remedy=remedy)
-    return _error(place, said, base.BAD_REQUEST, status=status, remedy="Check the agent's model and model_config")
+        return base.QUOTA
+    return None
 
 
-def _auth(place: str, status: int | None) -> ModelError:
-    # What the provider says is left out: it likes to repeat parts of the key.
-    return ModelError(
-        f"The model endpoint {place} refused the key ({status})" if status else f"There is no valid key for {place}",
-        kind=base.AUTH,
-        status=status,
-        remedy="Check LITELLM_API_KEY, or the provider's own key or credentials, in the worker's environment",
-    )
+def _report_of(error: pai.ModelAPIError) -> Report:
+    """The report that an exception of a client stands for; the raw body where the client still has it."""
+    status = error.status_code if isinstance(error, pai.ModelHTTPError) else None
+    headers = (error.headers if isinstance(error, pai.ModelHTTPError) else None) or {}
+    body = error.body
+    if not error.in_stream:
+        for cause in _causes(error):
+            response = getattr(cause, "response", None)
+            with contextlib.suppress(Exception):  # each SDK has its own for a body that was not read
+                if response is not None and isinstance(response.text, str):
+                    body = response.text or body
+                    break
+    if isinstance(body, str) and not body.strip():
+        body = None
+    words = "" if isinstance(error, pai.ModelHTTPError) else _words(error)
+    codes = {"code": error.provider_error_code, "type": error.provider_error_type}
+    if not isinstance(body, (dict, list, str)) and any(codes.values()):
+        body = {**codes, "message": words} if words else codes
+    return Report(status, body, headers, words, in_stream=error.in_stream)
 
 
-def _error(
-    place: str,
-    said: str,
-    kind: str,
-    *,
-    status: int | None = None,
-    remedy: str = "",
-    retryable: bool = False,
-    retry_after: float | None = None,
-) -> ModelError:
-    answered = f"answered {status}" if status else "failed"
-    return ModelError(
-        f"The model endpoint {place} {answered}: {said}",
-        kind=kind,
-        status=status,
-        remedy=remedy,
-        retryable=retryable,
-        retry_after=retry_after,
-    )
-
-
-def _mentions(said: str, code: str | None, phrases: Iterable[str]) -> bool:
-    text = f"{said} {code or ''}".lower()
-    return any(phrase in text for phrase in phrases)
+def _causes(error: BaseException) -> Iterable[BaseException]:
+    """An exception and all that it came of, the latest first."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
 
 
 def _words(error: Exception) -> str:
-    """The provider's own message, out of whatever shape its body has."""
-    body: Any = error.body if isinstance(error, pai.ModelHTTPError) else None
-    for _ in range(2):  # {"error": {"message": ...}} comes with and without its wrapper
-        if isinstance(body, dict):
-            named = (body[key] for key in _MESSAGES if body.get(key))
-            body = next(named, None if "Error" in body or "Message" in body else body)
-    if isinstance(body, str) and body.strip():
-        return body
-    if isinstance(body, (dict, list)) and body:
-        return str(body)
-    if isinstance(error, pai.ModelHTTPError):
-        return "no explanation"
+    """An exception's own message, with that of what it came of."""
     message = getattr(error, "message", "") or str(error)
     cause = error.__cause__
     while cause is not None and cause.__cause__ is not None:
@@ -204,9 +250,8 @@ def _words(error: Exception) -> str:
     return f"{message} ({cause})" if cause is not None and str(cause) and str(cause) not in message else message
 
 
-def _clean(text: str, secrets: Iterable[str]) -> str:
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
-    text = " ".join(text.split()).rstrip(". ")
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    days, hours = divmod(hours, 24)
+    parts = ((days, "d"), (hours, "h"), (minutes, "min"))
+    return " ".join(f"{amount} {unit}" for amount, unit in parts if amount)

@@ -196,7 +196,7 @@ class Reading:
         )
 
     def _broke_off(self, error: Exception) -> ModelError:
-        said = pai.ModelAPIError(self._model, str(error) or type(error).__name__)
+        said = pai.ModelConnectionError(self._model, str(error) or type(error).__name__)
         found = faults.fault(said, self._connection.place, streaming=True, secrets=self._secrets)
         assert found is not None
         return self._paid(found)

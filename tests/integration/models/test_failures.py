@@ -31,7 +31,7 @@ def test_retry_after_as_a_date(talk: Any) -> None:
 
 def test_an_exhausted_quota_is_not_worth_a_retry(talk: Any) -> None:
     error = talk({"status": 429, "body": {"error": {"message": "no credit", "code": "insufficient_quota"}}}).fail()
-    assert (error.kind, error.retryable) == ("rate_limited", False)
+    assert (error.kind, error.retryable) == ("quota", False)
     assert "quota" in error.remedy
 
 
@@ -79,7 +79,7 @@ def test_a_refused_request(talk: Any) -> None:
 
 @pytest.mark.parametrize("status", [400, 404, 422])
 def test_a_request_that_will_fail_again(talk: Any, status: int) -> None:
-    error = talk({"status": status, "body": {"error": {"message": "no such model"}}}).fail()
+    error = talk({"status": status, "body": {"error": {"message": "no such thing"}}}).fail()
     assert (error.kind, error.status, error.retryable) == ("bad_request", status, False)
     assert error.remedy
 

@@ -1,0 +1,63 @@
+"""Keys in the words of a provider: it likes to repeat them, whole, cut or with stars in their middle. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+MASK: Final = "***"
+PIECE: Final = 6  # characters of a key in a row that no other word is likely to have
+END: Final = 4  # characters of a key's end that a provider shows
+
+_WORD: Final = re.compile(r"[^\s\"'`,;()<>\[\]{}=|]+")
+_SHAPE: Final = re.compile(  # how keys of providers begin
+    r"^(?:Bearer:?)?(?:(?:sk|pk|rk|key|gsk|xai|hf|r8|pplx|nvapi|csk|fw|tgp|api|tok|ghp|gho|glpat)[-_]|AIza|AKIA|ASIA|eyJ)",
+    re.IGNORECASE,
+)
+_CUT: Final = re.compile(r"\*{2,}|\.{2,}|…|•+|[xX]{4,}|#{3,}")
+_HASH: Final = re.compile(r"\b[0-9a-fA-F]{32,}\b")
+_PART_OF: Final = re.compile(  # "your key ending in cdef"
+    r"(\b(?:end(?:s|ing)?|start(?:s|ing)?|begin(?:s|ning)?|prefix(?:ed)?|suffix(?:ed)?|last \w+ (?:characters|digits))"
+    r"\s*(?:in|with|is|are|of|by)?\s*[:=]?\s*)([\"'`]?)([^\s\"'`,;.()]+)",
+    re.IGNORECASE,
+)
+
+
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` with each part of one of `secrets`, and each word that looks like a key, masked."""
+    known = [secret for secret in secrets if len(secret) >= END]  # a shorter one is in half of all words
+    for secret in sorted(known, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    if "key" in text.lower() or "token" in text.lower():
+        text = _PART_OF.sub(
+            lambda found: f"{found.group(1)}{MASK}" if _ends_it(found.group(3), known) else found[0], text
+        )
+    text = _HASH.sub(MASK, text)
+    return _WORD.sub(lambda found: MASK if _is_part(found[0], known) else found[0], text)
+
+
+def _is_part(word: str, secrets: list[str]) -> bool:
+    bare = word.strip(".:!?/\\-*…•#")
+    if _SHAPE.match(bare) and len(bare) >= 8 and re.search(r"[\d*.…•#]|[a-z][A-Z]", bare):
+        return True
+    cut = _CUT.search(word)
+    if cut and _SHAPE.match(bare):
+        return True
+    for secret in secrets:
+        if len(secret) >= PIECE and any(secret[at : at + PIECE] in word for at in range(len(secret) - PIECE + 1)):
+            return True
+        if len(secret) >= 2 * END and bare in (secret[-END:], secret[:END], secret[-END - 1 :], secret[: END + 1]):
+            return True
+        if cut and len(secret) >= 2 * END:
+            head, tail = word[: cut.start()], word[cut.end() :].rstrip(".:!?")
+            shown = [part for part in (head, tail) if len(part) >= 2]
+            if any(secret.startswith(part) or secret.endswith(part) for part in shown):
+                return True
+    return False
+
+
+def _ends_it(word: str, secrets: list[str]) -> bool:
+    """Return whether a word is what a key begins or ends with: of ours surely, of others where it holds a digit."""
+    ours = any(secret.endswith(word) or secret.startswith(word) for secret in secrets)
+    return ours or (2 < len(word) <= 12 and any(character.isdigit() for character in word))

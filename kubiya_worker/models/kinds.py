@@ -1,0 +1,168 @@
+"""Which kind of fault a provider's report stands for. Codes, types, fields and the status decide before words. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from kubiya_worker.models import base, overflow
+from kubiya_worker.models.report import Report
+
+LONGEST_WAIT: Final = 3600.0  # seconds; who asks for more is told to the person at once
+
+# Why somebody is not let in, with 401 or 403.
+REGION: Final = "region"
+ADDRESS: Final = "address"
+MODEL: Final = "model"
+PAGE: Final = "page"
+KEY: Final = "key"
+
+_RETRYABLE: Final = frozenset({408, 409, 423, 425, 429})
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+# Codes and types, without their separators.
+_QUOTA_CODE: Final = re.compile(
+    r"(insufficient|exhausted|exceeded|outof|lacking|notenough|nomore)(current)?(quota|balance|credits?|funds|budget)"
+    r"|(quota|balance|credits?|budget|spend(ing)?limit|usagelimit|hardlimit)(has)?(been)?(exceeded|exhausted|reached"
+    r"|insufficient|toolow|depleted)|billing|paymentrequired|arrear|exceededcurrentquota|freetieronly|accountsuspended"
+)
+_REFUSED_CODE: Final = re.compile(
+    r"content_?(filter|policy|moderation)|moderation|responsibleai|data_?inspection_?failed|safety|prompt_?blocked"
+    r"|sensitive"
+)
+_REGION_CODE: Final = re.compile(
+    r"(country|region|territory|location).*(unsupported|restrict|block|notsupported|denied)"
+    r"|unsupported.*(country|region|territory|location)"
+)
+_MODEL_CODE: Final = re.compile(
+    r"model_?not_?found|unknown_?model|invalid_?model|model_?(is_)?not_?(exist|support)|"
+    r"model_?does_?not_?exist|not_found_error|model_?unavailable|no_?such_?model"
+)
+_ACCESS_CODE: Final = re.compile(
+    r"model_?access_?denied|(model|project|team|key|user).*access_denied|model_not_allowed"
+)
+_AWAY_CODE: Final = re.compile(r"overload|unavailable|throttl|timeout|timed_?out|server_is_|service_?busy|engine_?busy")
+_BUSY_CODE: Final = re.compile(
+    r"rate_?limit|too_?many_?requests|resource_?exhausted|throttl|requests_limit|tokens_limit"
+)
+_SERVER_CODE: Final = re.compile(
+    r"^(server_error|internal_?(server_?)?error|internal|api_error|internalserverexception)$"
+)
+_BROKEN_KEY_CODE: Final = re.compile(r"invalid_?api_?key|authentication|unauthenticated|unauthorized|expired_?token")
+
+_PER_MINUTE: Final = re.compile(r"per[ _-]?(second|min(ute)?|hour)\b|perminute|persecond|perhour")
+_PER_DAY: Final = re.compile(r"per[ _-]?(day|month)|daily|monthly")
+_QUOTA_WORDS: Final = re.compile(
+    r"credit balance|insufficient[ _](?:account )?(?:balance|credit|fund|quota)|exceeded your current quota|billing"
+    r"|(?:out of|no|not enough|run out of|more|used all|exhausted)\b.{0,30}\bcredits?\b"
+    r"|budget (?:has been |was |is )?exceed"
+    r"|exceed\w* .{0,30}(?:budget|spending limit|spend limit|usage limit|monthly limit)|over budget|payment required"
+    r"|account .{0,30}(?:suspended|overdue|arrear|in debt)|top[ -]?up your|recharge|quota (?:has been |is |was )?"
+    r"(?:exceeded|exhausted|used up|reached)|exceed\w* .{0,30}quota"
+    r"|(?:usage|spend(?:ing)?) limit .{0,20}(?:reached|exceed)"
+    r"|余额不足|欠费|额度"
+)
+_REFUSED_WORDS: Final = re.compile(
+    r"content[_ ]?(?:filter|policy)|contentpolicyviolation|flagged|moderation"
+    r"|violat\w+ .{0,40}(?:policy|policies|terms)|responsible ai|safety system"
+)
+_REGION_WORDS: Final = re.compile(
+    r"(?:country|region|territory|location|jurisdiction).{0,60}(?:not (?:be )?(?:supported|available|allowed|served)"
+    r"|unsupported|blocked|restricted)|(?:unsupported|restricted|blocked) (?:country|region|territory|location)"
+    r"|not (?:supported|available) in your (?:country|region|territory|location)"
+)
+_ADDRESS_WORDS: Final = re.compile(
+    r"\bip\b.{0,40}(?:not (?:allowed|authorized|whitelisted|permitted)|blocked|denied)|"
+    r"(?:ip|network) ?(?:allow|white)-?list"
+)
+_ACCESS_WORDS: Final = re.compile(
+    r"(?:not (?:allowed|authorized|permitted|entitled|enabled)|(?:no|not have|lacks?|without|denied) .{0,20}(?:access"
+    r"|permission)|access .{0,20}denied|can only access).{0,120}\bmodels?\b"
+    r"|\bmodels?\b.{0,120}(?:not (?:allowed|authorized|permitted|enabled)|no access|access .{0,20}denied"
+    r"|not have access)"
+)
+_MODEL_WORDS: Final = re.compile(
+    r"\bmodel\b.{0,120}(?:not (?:be )?(?:found|exist|available|supported|loaded|recognized)|unknown|does not exist"
+    r"|doesn't exist|no longer|deprecated|decommissioned|is invalid)"
+    r"|(?:unknown|no such|invalid|unsupported|not a valid|unrecognized) model|invalid model (?:name|id)"
+)
+
+
+def kind_of(report: Report, wait: float | None) -> str:
+    """Return the kind of ModelError that a report stands for. `wait` is the seconds that it asks to wait."""
+    status, text = report.status, report.text
+    if status in _REDIRECTS:
+        return base.MOVED
+    if overflow.found_in(report):
+        return base.CONTEXT_OVERFLOW
+    if _used_up(report, wait):
+        return base.QUOTA
+    codes = report.codes
+    if status in (400, 403, None) and (_any(_REFUSED_CODE, codes) or _flagged(report) or _REFUSED_WORDS.search(text)):
+        return base.REFUSED
+    if status in (401, 403):
+        if status == 403 and _any(_BUSY_CODE, codes):
+            return base.RATE_LIMITED
+        return base.AUTH
+    if status == 429:
+        return base.RATE_LIMITED
+    if status is not None and (status >= 500 or status in _RETRYABLE):
+        return base.UNAVAILABLE
+    if _any(_BUSY_CODE, codes):
+        return base.RATE_LIMITED
+    if _any(_AWAY_CODE, codes) or (status is None and _any(_SERVER_CODE, codes)):
+        return base.UNAVAILABLE
+    if _any(_BROKEN_KEY_CODE, codes) or "api_key_invalid" in codes:
+        return base.AUTH
+    if _any(_REGION_CODE, codes) or _REGION_WORDS.search(text):
+        return base.AUTH
+    if not report.page and (_any(_MODEL_CODE, codes) or (status in (400, 404, None) and _MODEL_WORDS.search(text))):
+        return base.UNKNOWN_MODEL
+    if _REFUSED_WORDS.search(text):
+        return base.REFUSED
+    return base.BAD_ANSWER if status is None or status < 400 else base.BAD_REQUEST
+
+
+def _used_up(report: Report, wait: float | None) -> bool:
+    """Return whether an account has nothing left, whatever the status: then waiting does not help."""
+    if report.status == 402:
+        return True
+    limits = " ".join(code for code in report.codes if "per" in code)  # google.rpc.QuotaFailure names each that is hit
+    if _PER_DAY.search(limits):
+        return True
+    if _PER_MINUTE.search(limits):
+        return False
+    if any(_QUOTA_CODE.search(re.sub(r"[^a-z]", "", code)) for code in report.codes):
+        return not _PER_MINUTE.search(report.text)
+    if report.status == 429 and wait is None and _PER_DAY.search(report.text):
+        return True
+    if report.status not in (400, 401, 403, 429, None) or (wait is not None and wait <= LONGEST_WAIT):
+        return False
+    return _QUOTA_WORDS.search(report.text) is not None and not _PER_MINUTE.search(report.text)
+
+
+def why_not_let_in(report: Report) -> str:
+    """Return REGION, ADDRESS, MODEL, PAGE or KEY for a 401 or 403: another key helps with the last only."""
+    if _any(_REGION_CODE, report.codes) or _REGION_WORDS.search(report.text):
+        return REGION
+    if _ADDRESS_WORDS.search(report.text):
+        return ADDRESS
+    if _any(_ACCESS_CODE, report.codes) or _any(_MODEL_CODE, report.codes) or _ACCESS_WORDS.search(report.text):
+        return MODEL
+    return PAGE if report.page else KEY
+
+
+def away(report: Report) -> bool:
+    """Return whether a report says itself that the server is away or busy."""
+    return _any(_AWAY_CODE, report.codes)
+
+
+def _any(pattern: re.Pattern[str], codes: Iterable[str]) -> bool:
+    return any(pattern.search(code) for code in codes)
+
+
+def _flagged(report: Report) -> bool:
+    """Return whether a moderation's result is there, as OpenRouter sends it with 403."""
+    metadata = report.fields.get("metadata")
+    return isinstance(metadata, Mapping) and ("flagged_input" in metadata or "reasons" in metadata)

@@ -1,0 +1,139 @@
+"""Whether a request was longer than the model's window, and how large the window is. Pure.
+
+Codes, types and fields of an error decide first; words only where it has none that tell. All errors that speak of
+tokens look alike, so the words have to name what is too long (the input, the context), and not a rate or the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from kubiya_worker.models.report import Report
+
+SMALLEST, LARGEST = 512, 20_000_000  # tokens; a number beyond them is no window
+
+# What is left of a code or type without its separators.
+_CODES: Final = re.compile(
+    r"context(length|window|size|limit)s?exceeded|exceed(ed|s)?(max(imum)?)?context(length|window|size)"
+    r"|contextoverflow|contexttoolong|(prompt|input|request)tool(ong|arge)$|max(prompt|input|context)tokensexceeded"
+    r"|tokenslimitreached|(input|prompt)tokenlimit|tokenlimitexceeded|contextlengtherror|toomanytokens$"
+)
+_EXACT: Final = frozenset({"3051", "1261"})  # Mistral, Zhipu
+_OUTGROWN: Final = ("string_above_max_length", "array_above_max_length")  # OpenAI's; of what, `param` says
+_WINDOWS: Final = (
+    *("n_ctx", "max_model_len", "max_context_length", "context_length", "context_window", "context_size"),
+    *("max_prompt_tokens", "max_input_tokens", "max_context_tokens", "max_seq_len", "max_total_tokens", "token_limit"),
+)
+_USED: Final = (
+    *("n_prompt_tokens", "prompt_tokens", "input_tokens", "num_tokens", "n_tokens", "requested_tokens"),
+    *("token_count", "prompt_token_count", "input_token_count", "total_tokens", "num_prompt_tokens"),
+)
+
+_ANSWER: Final = re.compile(r"`?'?\"?\bmax_?(completion_|new_|output_)?tokens\b`?'?\"?|\bmaxoutputtokens\b")
+_RATE: Final = re.compile(
+    r"\bper[ -_]?(second|minute|min|hour|day|week|month)\b|\b(hourly|daily|weekly|monthly)\b|\b[tr]p[msdh]\b"
+    r"|rate[ _-]?limit|quota|billing|credit|balance|budget|too many requests|throttl"
+)
+_TOO_MUCH_AT_ONCE: Final = re.compile(r"request(?: body)? too large.*?limit:? (\d+).*?requested:? (\d+)")
+_CONTEXT: Final = r"context[ _-]?(?:length|window|size|limit|capacity|budget)"
+_MORE: Final = (
+    r"(?:exceed\w*|too (?:long|large|big|many|small)|(?:longer|larger|greater|bigger|more) than|over the|beyond"
+    r"|only|not enough|insufficient|(?:does not|doesn't|do not|cannot|can't) fit|overflow\w*|out of|surpass\w*"
+    r"|reached|is full|> ?\d)"
+)
+_INPUT: Final = (
+    r"(?:prompt|inputs?|requests?|requested|messages?|conversation|history|sequence|query|text|context|payload"
+    r"|total tokens?|number of tokens|token count)"
+)
+_BOUND: Final = r"(?:(?:must|should|can|may)(?:not)? (?:be|have) (?:<|less|fewer|at most|no more|shorter|below|\[\d))"
+_WORDS: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"{_CONTEXT}.*{_MORE}|{_MORE}.*{_CONTEXT}",
+        r"max(?:imum)?[ _](?:context|prompt|input|model|sequence)[ _](?:length|size|tokens|len)\b[^.]{0,30}?\d",
+        rf"\b{_INPUT}\b.{{0,80}}?\b(?:{_MORE}|{_BOUND}).{{0,80}}?(?:token|length|context|window)",
+        rf"(?:token|length).{{0,60}}?\b{_INPUT}\b.{{0,60}}?(?:{_MORE}|{_BOUND})",
+        rf"\b(?:input|prompt)s?`? (?:length|tokens?|size)\b.{{0,60}}?(?:{_MORE}|{_BOUND})",
+        rf"`?inputs`? tokens? \+ .{{0,20}}?{_BOUND}",
+        r"\b(?:prompt|input|conversation|context|history|sequence) (?:is|are|was|were)? ?too (?:long|large|big)",
+        r"\btoo many (?:input |prompt )?tokens\b",
+        r"reduce (?:the )?(?:length|size|number of tokens) (?:of|in) (?:the |your )?(?:messages|prompt|input|conv)",
+        r"context_?length_?exceeded|context_?window_?exceeded|exceed_context_size|contextwindowexceeded",
+        r"(?:上下文|输入|提示词|prompt).{0,20}(?:超过|超出|超长|过长)",
+    )
+)
+_MEDIA: Final = re.compile(r"\b(images?|audio|video|file|attachment|pdf)\b")
+_TOO_LARGE_ANSWER: Final = re.compile(r"too large: (\d+)\b.*?context length is (\d+)")
+
+_NO_WINDOW: Final = re.compile(r"\bby \d+|max_?(?:completion_|new_|output_)?tokens\W{0,3} is too large: \d+")
+_NUMBER: Final = r"(\d[\d,_]*)(?: ?(k)\b)?"
+_NAMED: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"> ?{_NUMBER}",
+        rf"\[\d+, ?{_NUMBER}\]",
+        rf"(?:maximum|max_?\w*|limit\w*|only|available|allowed|less than|fewer than|at most|<=|longer than|larger than"
+        rf"|cannot exceed|exceed(?:s|ed)?)[^\d>]{{0,60}}?{_NUMBER}",
+        rf"{_NUMBER} (?:tokens? )?(?:maximum|max|limit)",
+        rf"context[ _-]?(?:length|window|size)[^\d]{{0,30}}?{_NUMBER}",
+    )
+)
+
+
+def found_in(report: Report) -> bool:
+    """Return whether the error says that the conversation does not fit."""
+    if any(_CODES.search(re.sub(r"[^a-z]", "", code)) for code in report.codes) or report.codes & _EXACT:
+        return True
+    if report.codes & set(_OUTGROWN):
+        return any(param.startswith(("messages", "input", "prompt")) for param in report.params)
+    window, used = _first(report, _WINDOWS), _first(report, _USED)
+    if window and used and used > window:
+        return True
+    if report.status == 413 and not _MEDIA.search(report.text):
+        return True
+    if report.status == 429:  # its words speak of tokens, too
+        return _more_than_the_rate(report.text)
+    return told(report.text) if report.status not in (401, 402, 403, 404) else False
+
+
+def told(text: str) -> bool:
+    """Return whether words say it. `text` is in lower case, on one line."""
+    if _more_than_the_rate(text):
+        return True
+    answer = _TOO_LARGE_ANSWER.search(text)
+    if answer:
+        return int(answer.group(1)) < int(answer.group(2))
+    if _RATE.search(text):
+        return False
+    text = _ANSWER.sub("", text)
+    if _MEDIA.search(text) and "token" not in text:
+        return False
+    return any(pattern.search(text) for pattern in _WORDS)
+
+
+def _more_than_the_rate(text: str) -> bool:
+    """Return whether one request alone is more than the rate allows at any time: only a shorter one can pass."""
+    found = _TOO_MUCH_AT_ONCE.search(text)
+    return found is not None and int(found.group(2)) > int(found.group(1))
+
+
+def window_of(report: Report) -> int | None:
+    """Return the window in tokens that an error about it names: in a field, or else in words."""
+    named = _first(report, _WINDOWS)
+    if named is not None and SMALLEST <= named <= LARGEST:
+        return int(named)
+    text = report.text
+    if _RATE.search(text):
+        return None
+    text = _NO_WINDOW.sub(" ", text)
+    for pattern in _NAMED:
+        found = pattern.search(text)
+        if found:
+            tokens = int(re.sub(r"\D", "", found.group(1))) * (1000 if found.group(2) else 1)
+            return tokens if SMALLEST <= tokens <= LARGEST else None
+    return None
+
+
+def _first(report: Report, names: tuple[str, ...]) -> float | None:
+    return next((report.numbers[name] for name in names if name in report.numbers), None)

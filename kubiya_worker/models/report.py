@@ -1,0 +1,182 @@
+"""What a provider reported about a call that failed: status, headers, and the codes and words of a body of any shape.
+
+Servers wrap each other's errors: a gateway's body holds the provider's as an object, or as JSON in a text. So a body is
+searched in depth, for fields that are known to hold a code, words, or a number. Pure.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+DEEPEST: Final = 8  # levels of a body that are searched
+LARGEST: Final = 100_000  # characters of one text that are looked at
+MOST: Final = 500  # values of a body that are looked at
+
+_CODES: Final = (
+    *("code", "type", "status", "error_type", "errortype", "error_code", "errorcode", "err_code", "reason", "name"),
+    *("status_code", "__type", "quotaid", "quota_id", "provider_code"),
+)
+_WORDS: Final = (
+    *("message", "detail", "error", "msg", "error_message", "errormessage", "error_msg", "status_msg"),
+    *("description", "title", "errors", "raw", "error_description", "localizedmessage"),
+)
+_MARKUP: Final = re.compile(r"<\s*(?:!doctype|html|head|body|title|h1|center|div|meta)\b", re.IGNORECASE)
+_TITLE: Final = re.compile(r"<(title|h1)\b[^>]*>(.*?)</\1\s*>", re.IGNORECASE | re.DOTALL)
+_UNSHOWN: Final = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|$)|<!--.*?(?:-->|$)", re.IGNORECASE | re.DOTALL)
+_TAG: Final = re.compile(r"<[^<>]*(?:>|$)")
+_PAGE_WORDS: Final = 120  # characters of a page without a title
+
+
+@dataclass(frozen=True)
+class Report:
+    """`body` is JSON or text as it came; `words` is what an exception says where there is no body.
+
+    `in_stream`: it came inside an answer that had begun with status 200.
+    """
+
+    status: int | None
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    words: str = ""
+    in_stream: bool = False
+    codes: frozenset[str] = field(init=False)  # in lower case
+    params: frozenset[str] = field(init=False)
+    texts: tuple[str, ...] = field(init=False)
+    numbers: Mapping[str, float] = field(init=False)  # by the field's name, in lower case; the first of each
+    fields: Mapping[str, Any] = field(init=False)  # texts and objects by the field's name, the same way
+    page: bool = field(init=False)  # the body is a web page
+
+    def __post_init__(self) -> None:
+        search = _Search()
+        body = _read(self.body)
+        page = isinstance(body, str) and is_page(body)
+        if isinstance(body, str):
+            search.say(body)
+        else:
+            search.look(body, "", 0)
+        if not search.texts and self.words:
+            search.say(self.words)
+        headers = {str(name).lower(): str(value) for name, value in self.headers.items()}
+        for name, value in (
+            ("headers", headers),
+            ("codes", frozenset(search.codes)),
+            ("params", frozenset(search.params)),
+            ("texts", tuple(search.texts)),
+            ("numbers", search.numbers),
+            ("fields", search.fields),
+            ("page", page),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def said(self) -> str:
+        """The words for a person: the first two texts that differ, else the body itself."""
+        chosen: list[str] = []
+        for text in self.texts:
+            if len(chosen) < 2 and not any(text in other or other in text for other in chosen):
+                chosen.append(text)
+        if chosen:
+            return ": ".join(chosen)
+        body = _read(self.body)
+        if not body or isinstance(body, str):
+            return "no explanation"
+        try:
+            return json.dumps(body, ensure_ascii=False, default=str)[:LARGEST]
+        except (ValueError, RecursionError):
+            return "no explanation that can be read"
+
+    @property
+    def code(self) -> str:
+        """A code that says more than the status does; empty when there is none."""
+        return next(
+            (code for code in sorted(self.codes, key=len, reverse=True) if not code.isdecimal() and "_" in code), ""
+        )
+
+    @property
+    def text(self) -> str:
+        """All words in lower case, on one line, for those who have to go by words."""
+        return " ".join(" ".join(self.texts).lower().split())
+
+
+class _Search:
+    def __init__(self) -> None:
+        self.codes: set[str] = set()
+        self.params: set[str] = set()
+        self.texts: list[str] = []
+        self.numbers: dict[str, float] = {}
+        self.fields: dict[str, Any] = {}
+        self._left = MOST
+
+    def look(self, value: Any, name: str, depth: int) -> None:
+        self._left -= 1
+        if depth > DEEPEST or self._left < 0:
+            return
+        if isinstance(value, Mapping):
+            # What is said here comes before what is said further in.
+            for key, inner in sorted(value.items(), key=lambda item: isinstance(item[1], (Mapping, list))):
+                self.look(inner, str(key).lower(), depth + 1)
+            self.fields.setdefault(name, value)
+        elif isinstance(value, list):
+            for inner in value:
+                self.look(inner, name, depth + 1)
+        elif isinstance(value, bool) or value is None:
+            return
+        elif isinstance(value, (int, float)):
+            self.numbers.setdefault(name, float(value))
+            if name in _CODES:
+                self.codes.add(str(value))
+        elif isinstance(value, str):
+            self._text(value, name, depth)
+
+    def _text(self, value: str, name: str, depth: int) -> None:
+        self.fields.setdefault(name, value)
+        if name in _CODES and len(value) <= 200:
+            self.codes.add(value.strip().lower())
+        elif name == "param":
+            self.params.add(value.strip().lower())
+        elif name in _WORDS:
+            inner = _read(value)
+            if isinstance(inner, str):
+                self.say(value)
+            else:
+                self.look(inner, name, depth + 1)
+
+    def say(self, text: str) -> None:
+        text = words_of(text[:LARGEST])
+        if text and text not in self.texts:
+            self.texts.append(text)
+
+
+def _read(body: Any) -> Any:
+    """Return the JSON that a text holds; anything else as it is."""
+    if isinstance(body, bytes):
+        body = body.decode("utf-8", "replace")
+    if isinstance(body, str) and body.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(body, strict=False)
+        except (ValueError, RecursionError):
+            return body
+    return body
+
+
+def is_page(text: str) -> bool:
+    """Return whether a text is a web page's markup."""
+    return text.lstrip()[:1] == "<" and _MARKUP.search(text[:2000]) is not None
+
+
+def words_of(text: str) -> str:
+    """Return a text on one line, without markup: of a web page its title, or else its first words."""
+    found = _MARKUP.search(text[:5000])
+    if found is not None:
+        before, page = text[: found.start()], text[found.start() :]
+        titled = _TITLE.search(page)
+        shown = titled.group(2) if titled else _UNSHOWN.sub(" ", page)
+        shown = " ".join(html.unescape(_TAG.sub(" ", shown)).split())
+        shown = shown if len(shown) <= _PAGE_WORDS else f"{shown[:_PAGE_WORDS]}…"
+        text = f"{before} a web page: {shown}" if shown else f"{before} a web page"
+    return " ".join(text.split())

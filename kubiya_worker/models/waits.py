@@ -1,0 +1,151 @@
+"""How long a provider asks to wait, in every form that servers use: headers, details of the body, words. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+from kubiya_worker.models.report import Report
+
+_UNITS: Final = {
+    **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds"), 0.001),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
+    **dict.fromkeys(("us", "µs", "ns"), 0.0),
+}
+_NAMES: Final = "|".join(sorted(_UNITS, key=len, reverse=True))
+_PART: Final = re.compile(rf"(\d+(?:\.\d+)?)\s*({_NAMES})(?![a-zµ])", re.IGNORECASE)
+_DURATION: Final = rf"(?:\d+(?:\.\d+)?\s*(?:{_NAMES})(?![a-zµ])[\s,]*(?:and\s+)?)+"
+_WHOLE: Final = re.compile(_DURATION, re.IGNORECASE)
+_ISO: Final = re.compile(r"P(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?", re.IGNORECASE)
+_ISO_UNITS: Final = (86400.0, 3600.0, 60.0, 1.0)
+# "Please try again in 3.2s", "retry after 20 seconds", "resets in 1 minute", "wait 30 s before", "retry after 20".
+_ASKS: Final = r"(?:try(?:ing)?(?:\s+\w+)?\s+again|retry(?:ing)?|retried|wait(?:ing)?|resets?|available(?:\s+again)?)\b"
+_WORDS: Final = re.compile(
+    rf"{_ASKS}(?:[^.;\d]|\.(?!\s)){{0,60}}?(?<![\w.])(?:({_DURATION})|(?<=in )(\d+(?:\.\d+)?)(?![\w:-])"
+    r"|(?<=after )(\d+(?:\.\d+)?)(?![\w:-]))",
+    re.IGNORECASE,
+)
+_RESET: Final = re.compile(r"^(.*rate-?limit)-?(.*?)-?reset(?:-(?!after)(.+))?(?:-after)?$")
+_SHORT: Final = re.compile(r"\br\s*=\s*(\d+).*?\bt\s*=\s*(\d+)", re.DOTALL)  # RateLimit: "minute";r=0;t=30
+
+_MILLISECONDS: Final = ("retry-after-ms", "x-ms-retry-after-ms", "x-retry-after-ms")
+_SECONDS: Final = ("retry-after", "x-retry-after", "x-ratelimit-reset-after", "ratelimit-reset-after")
+_FIELDS: Final = ("retrydelay", "retry_delay", "retry_after", "retryafter", "retry-after", "retry_after_seconds")
+_FIELDS_MS: Final = ("retry_after_ms", "retryafterms", "retry-after-ms")
+
+
+def asked(report: Report, now: datetime | None = None) -> float | None:
+    """Return the seconds that a failed answer asks to wait; None when it does not say.
+
+    What is meant for retries comes first, then the limit that is used up, then words, then any limit's reset.
+    """
+    now = now or datetime.now(UTC)
+    headers = {**_inner_headers(report), **report.headers}
+    resets = list(_resets(headers, report, now))
+    used_up = [seconds for seconds, exhausted in resets if exhausted]
+    found = (
+        *(_scaled(headers.get(name), 0.001, now) for name in _MILLISECONDS),
+        *(seconds_of(headers.get(name), now) for name in _SECONDS),
+        *(_scaled(_field(report, name), 0.001, now) for name in _FIELDS_MS),
+        *(seconds_of(_field(report, name), now) for name in _FIELDS),
+        max(used_up, default=None),
+        in_words(" ".join(report.texts)),
+        min((seconds for seconds, exhausted in resets if exhausted is None), default=None),
+    )
+    return next((seconds for seconds in found if seconds is not None), None)
+
+
+def seconds_of(value: Any, now: datetime) -> float | None:
+    """Return what a wait's value comes to: seconds, a duration with units, a date, or a moment since 1970."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, Mapping):  # a protobuf Duration
+        return seconds_of((_number(value.get("seconds")) or 0) + (_number(value.get("nanos")) or 0) / 1e9, now)
+    number = _number(value)
+    if number is not None:
+        if number >= 1e11:
+            number = number / 1000 - now.timestamp()
+        elif number >= 1e9:
+            number -= now.timestamp()
+        return max(0.0, number)
+    text = str(value).strip().strip('"')
+    if _WHOLE.fullmatch(text):
+        return _duration(text)
+    iso = _ISO.fullmatch(text)
+    if iso and any(iso.groups()):
+        return sum(float(part or 0) * unit for part, unit in zip(iso.groups(), _ISO_UNITS, strict=True))
+    return _until(text, now)
+
+
+def in_words(text: str) -> float | None:
+    """Return the wait that a sentence asks for, such as "Please try again in 1m30s"."""
+    found = _WORDS.search(text)
+    if found is None:
+        return None
+    return _duration(found.group(1)) if found.group(1) else float(found.group(2) or found.group(3))
+
+
+def _duration(text: str) -> float:
+    return sum(float(amount) * _UNITS[unit.lower()] for amount, unit in _PART.findall(text))
+
+
+def _until(text: str, now: datetime) -> float | None:
+    for read in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            moment = read(text)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            continue
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # asctime has no zone: RFC 9110 means UTC
+        return max(0.0, (moment - now).total_seconds())
+    return None
+
+
+def _resets(headers: Mapping[str, str], report: Report, now: datetime) -> Iterator[tuple[float, bool | None]]:
+    """Each limit's reset, and whether that limit is used up; None where nothing tells."""
+    for name, value in headers.items():
+        if name in ("ratelimit", "x-ratelimit"):
+            yield from ((float(reset), int(left) == 0) for left, reset in _SHORT.findall(value))
+            continue
+        found = _RESET.match(name)
+        seconds = seconds_of(value, now) if found and not name.endswith("-after") else None
+        if found is None or seconds is None:
+            continue
+        limit = found.group(2) or found.group(3) or ""
+        names = (f"{found.group(1)}-remaining-{limit}", f"{found.group(1)}-{limit}-remaining")
+        remaining = next((_number(headers[x.rstrip("-")]) for x in names if x.rstrip("-") in headers), None)
+        if limit and limit in report.codes:  # OpenAI's `type` names the limit
+            yield seconds, True
+        else:
+            yield seconds, None if remaining is None else remaining <= 0
+
+
+def _inner_headers(report: Report) -> dict[str, str]:
+    """The headers of a provider that a gateway reports in its body."""
+    inner = report.fields.get("headers")
+    return {str(k).lower(): str(v) for k, v in inner.items()} if isinstance(inner, Mapping) else {}
+
+
+def _field(report: Report, name: str) -> Any:
+    return report.numbers.get(name, report.fields.get(name))
+
+
+def _scaled(value: Any, factor: float, now: datetime) -> float | None:
+    number = _number(value)
+    return seconds_of(value, now) if number is None else max(0.0, number * factor)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,396 @@
+# ruff: noqa: E501 (what servers send stays on one line)
+"""What providers report when a call fails: each kind in the words, codes and fields of many servers."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from kubiya_worker.models import base, faults, keys, overflow, waits
+from kubiya_worker.models.report import Report, words_of
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+KEY = "sk-proj-Zk81mQv7TtY2wXcB94Rn"
+
+
+def report(body: Any, status: int | None = 400, headers: dict[str, str] | None = None) -> Report:
+    return Report(status, body, headers or {}, in_stream=status is None)
+
+
+def kind(body: Any, status: int | None = 400, headers: dict[str, str] | None = None) -> str:
+    return faults.reported(report(body, status, headers), "models.example").kind
+
+
+def openai(message: str, **fields: Any) -> dict[str, Any]:
+    return {"error": {"message": message, **fields}}
+
+
+# (status, body, the window that it names)
+TOO_LONG: list[tuple[int | None, Any, int | None]] = [
+    (400, openai("too much", code="context_length_exceeded"), None),
+    (400, openai("no", type="exceed_context_size_error", n_prompt_tokens=9000, n_ctx=4096), 4096),
+    (400, openai("no", type="invalid_request_error", num_tokens=9000, max_model_len=8192), 8192),
+    (500, openai("the request exceeds the available context size. try increasing the context size"), None),
+    (400, openai("request (9000 tokens) exceeds the available context size (4096 tokens), try increasing it"), 4096),
+    (400, {"error": "the model is loaded with context length of only 4096 tokens, which is not enough"}, 4096),
+    (None, openai("Trying to keep the first 5012 tokens when context overflows. However, it has only 4096"), 4096),
+    (400, {"error": "Context size has been exceeded"}, None),
+    (400, openai("the input length exceeds the context length", type="api_error"), None),
+    (400, openai("prompt too long; exceeded max context length by 1043 tokens"), None),
+    (422, openai("`inputs` tokens + `max_new_tokens` must be <= 8193", param="max_tokens"), 8193),
+    (422, {"error": "Input validation error: `inputs` must have less than 4096 tokens. Given: 5000"}, 4096),
+    (400, {"code": "invalid argument", "error": "maximum prompt length is 131072 but it contains 150000 tokens"}, 131072),
+    (400, openai("Invalid request: Your request exceeded model token limit: 8192"), 8192),
+    (400, {"object": "error", "message": "The input (5000 tokens) is longer than the context length (4096 tokens)"}, 4096),
+    (400, openai("Requested token count exceeds the model's maximum context length of 4096 tokens."), 4096),
+    (400, openai("Input length (5012 tokens) exceeds the maximum allowed length (4090 tokens)."), 4090),
+    (400, openai("The decoder prompt (length 5012) is longer than the maximum model length of 4096."), 4096),
+    (400, openai("This model's maximum context length is 8192 tokens. However, you requested 9100 tokens"), 8192),
+    (400, openai("'max_tokens' is too large: 1024. This model's maximum context length is 4096 tokens"), 4096),
+    (400, {"code": 20015, "message": "number of input tokens (9000) has exceeded max_prompt_tokens (8192) limit"}, 8192),
+    (400, openai("Range of input length should be [1, 30720]", code="invalid_parameter_error"), 30720),
+    (400, openai("Prompt contains 40000 tokens, too large for model with 32768 maximum context length"), 32768),
+    (400, {"object": "error", "message": "no", "type": "invalid_request_error", "code": "3051"}, None),
+    (400, {"error": {"code": "1261", "message": "Prompt exceeds max length"}}, None),
+    (400, {"type": "error", "error": {"message": "prompt is too long: 210000 tokens > 200000 maximum"}}, 200000),
+    (400, openai("input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000"), 200000),
+    (413, {"type": "error", "error": {"type": "request_too_large", "message": "Request exceeds the maximum size"}}, None),
+    (413, "<html><head><title>413 Request Entity Too Large</title></head></html>", None),
+    (413, openai("Request body too large for gpt-4o model. Max size: 8000 tokens.", code="tokens_limit_reached"), 8000),
+    (400, openai("prompt token count of 140000 exceeds 128000", code="model_max_prompt_tokens_exceeded"), 128000),
+    (400, {"error": {"code": 400, "message": "The input token count (9) exceeds the maximum number of tokens allowed (1048576).", "status": "INVALID_ARGUMENT"}}, 1048576),
+    (400, {"Error": {"Code": "ValidationException", "Message": "Input is too long for requested model."}}, None),
+    (400, openai("litellm.ContextWindowExceededError: litellm.BadRequestError: AnthropicException"), None),
+    (400, openai("Provider returned error", code=400, metadata={"raw": json.dumps(openai("maximum context length is 32768 tokens"))}), 32768),
+    (400, openai("Please reduce the length of the messages or completion. Current length is 9000 while limit is 8192"), 8192),
+    (400, {"message": "too many tokens: total number of tokens in the prompt exceeds the limit of 4081"}, 4081),
+    (400, {"error_code": "BAD_REQUEST", "message": "prompt token count (10000) cannot exceed 8192."}, 8192),
+    (400, {"errors": [{"code": "invalid_input_argument", "message": "the number of input tokens 9000 cannot exceed the total tokens limit 8191 for this model"}]}, 8191),
+    (400, openai("Invalid 'messages[2].content': string too long.", code="string_above_max_length", param="messages[2].content"), None),
+    (400, {"base_resp": {"status_code": 2013, "status_msg": "invalid params, context window exceeds limit"}}, None),
+    (429, openai("Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 45000."), None),
+    (400, {"error": {"message": "输入长度超过模型上下文"}}, None),
+]  # fmt: skip
+
+NOT_TOO_LONG: list[tuple[int | None, Any]] = [
+    (429, openai("Rate limit reached for gpt-4o on tokens per min (TPM): Limit 30000, Used 29000, Requested 1500.")),
+    (429, openai("This request would exceed your organization's rate limit of 40,000 input tokens per minute")),
+    (429, openai("Too many tokens, please wait before trying again.", type="throttling")),
+    (429, openai("You exceeded your current quota. Quota exceeded for metric: input_token_count, limit: 0")),
+    (400, openai("max_tokens is too large: 100000. This model supports at most 16384 completion tokens")),
+    (400, openai("max_tokens must be less than or equal to `8192`, the maximum value for `max_tokens`")),
+    (400, {"error": {"message": "max_tokens: 100000 > 64000, which is the maximum allowed number of output tokens"}}),
+    (400, openai("'max_tokens' is too large: 9000. This model's maximum context length is 4096 tokens")),
+    (400, openai("Input should be less than or equal to 2", param="temperature")),
+    (400, openai("string too long", code="string_above_max_length", param="tools[0].function.name")),
+    (400, openai("tools: too many tools: 140 > 128 maximum")),
+    (400, openai("messages.1.content.0.image.source: image exceeds 5 MB maximum")),
+    (400, openai("Unrecognized request argument supplied: context_length")),
+    (400, openai("messages: text content blocks must be non-empty")),
+    (400, openai("temperature must be between 0 and 2")),
+    (401, openai("Your token is too long or malformed; the input was rejected")),
+    (404, openai("The model `gpt-9` does not exist")),
+    (402, openai("This request requires more credits, or fewer max_tokens. You requested up to 65536 tokens")),
+    (413, openai("The audio file is too large")),
+    (400, openai("monthly token limit of this account exceeded by the request")),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "window"), TOO_LONG)
+def test_a_request_beyond_the_window(status: int | None, body: Any, window: int | None) -> None:
+    error = faults.reported(report(body, status), "models.example")
+    assert error.kind == base.CONTEXT_OVERFLOW, error
+    assert (error.retryable, error.window) == (False, window)
+
+
+@pytest.mark.parametrize(("status", "body"), NOT_TOO_LONG)
+def test_other_words_about_tokens_are_no_overflow(status: int | None, body: Any) -> None:
+    assert not overflow.found_in(report(body, status))
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (429, openai("x", type="insufficient_quota", code="insufficient_quota")),
+        (429, openai("account suspended", type="exceeded_current_quota_error")),
+        (429, openai("Budget has been exceeded! Current cost: 1.2, Max budget: 1.0", type="budget_exceeded")),
+        (400, openai("ExceededBudget: User=x over budget. Spend=2, Budget=1", type="budget_exceeded", code="400")),
+        (429, openai("x", code="billing_hard_limit_reached")),
+        (429, [{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "quota", "details": [
+            {"violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]},
+            {"retryDelay": "20s"}]}}]),
+        (400, openai("Your credit balance is too low to access the API. Go to Plans & Billing", type="invalid_request_error")),
+        (402, openai("Insufficient Balance")),
+        (402, openai("This request requires more credits, or fewer max_tokens. You requested up to 65536 tokens")),
+        (403, openai("Your account balance is insufficient, please recharge", code="insufficient_balance")),
+        (403, {"code": "Arrearage", "message": "Access denied, please make sure your account is in good standing."}),
+        (429, {"error": {"code": "1113", "message": "余额不足或无可用资源包,请充值。"}}),
+        (400, {"Error": {"Code": "ServiceQuotaExceededException", "Message": "Too many"}}),
+        (None, openai("You exceeded your current quota, please check your plan", type="insufficient_quota")),
+        (429, openai("Rate limit exceeded: free-models-per-day")),
+        (403, openai("You have used all available credits for this month")),
+    ],
+)  # fmt: skip
+def test_a_used_up_account_is_told_at_once_and_not_as_a_wrong_setting(status: int | None, body: Any) -> None:
+    error = faults.reported(report(body, status), "models.example")
+    assert (error.kind, error.tries) == (base.QUOTA, 1), error
+    assert "account" in error.line() and "model_config" not in error.line() and "LITELLM_API_KEY" not in error.line()
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (openai("slow down"), {}),
+        (openai("Rate limit reached on requests per day (RPD): Limit 200. Please try again in 7m12s. Add billing"), {}),
+        ([{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "You exceeded your current quota, please "
+           "check your plan and billing details.", "details": [
+               {"violations": [{"quotaId": "GenerateRequestsPerMinutePerProjectPerModel"}]}]}}], {}),
+        (openai("quota exceeded, check billing"), {"Retry-After": "12"}),
+        (openai("Requests to the API have exceeded the call rate limit of your pricing tier.", code="429"), {}),
+    ],
+)  # fmt: skip
+def test_a_limit_of_calls_is_no_used_up_account(body: Any, headers: dict[str, str]) -> None:
+    error = faults.reported(report(body, 429, headers), "models.example")
+    assert (error.kind, error.tries) == (base.RATE_LIMITED, base.MANY)
+
+
+def test_a_wait_of_hours_is_told_and_not_waited_for() -> None:
+    error = faults.reported(report(openai("slow down"), 429, {"Retry-After": "31421"}), "models.example")
+    assert (error.tries, error.retry_after) == (base.ONCE, None)
+    assert "8 h 44 min" in error.line()
+
+
+def test_a_reset_that_a_gateway_reports_in_its_body_is_kept_to() -> None:
+    reset = str(int((datetime.now(UTC) + timedelta(seconds=90)).timestamp() * 1000))
+    body = openai("Rate limit exceeded", code=429, metadata={"headers": {"X-RateLimit-Reset": reset}})
+    wait = faults.reported(report(body, 429), "models.example").retry_after
+    assert wait is not None and 80 < wait < 91
+
+
+def http_date(seconds: float) -> str:
+    return format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "seconds"),
+    [
+        ({"Retry-After": "7"}, {}, 7),
+        ({"retry-after": "3.5"}, {}, 3.5),
+        ({"Retry-After": http_date(30)}, {}, 30),
+        ({"Retry-After": http_date(-30)}, {}, 0),
+        ({"Retry-After": "1m30s"}, {}, 90),
+        ({"Retry-After": "250ms"}, {}, 0.25),
+        ({"Retry-After": "6.5s"}, {}, 6.5),
+        ({"Retry-After": "PT1M30S"}, {}, 90),
+        ({"Retry-After": "2026-03-01T12:00:20Z"}, {}, 20),
+        ({"Retry-After": str(int(NOW.timestamp()) + 12)}, {}, 12),
+        ({"Retry-After": str(int(NOW.timestamp() + 12) * 1000)}, {}, 12),
+        ({"Retry-After": "-5"}, {}, 0),
+        ({"Retry-After": "soon"}, {}, None),
+        ({"Retry-After": "nan"}, {}, None),
+        ({"retry-after-ms": "1500", "retry-after": "2"}, {}, 1.5),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "3.5s", "x-ratelimit-reset-requests": "9s",
+          "x-ratelimit-remaining-requests": "99"}, {}, 3.5),
+        ({"x-ratelimit-reset-tokens": "6m0s", "x-ratelimit-reset-requests": "17ms", "x-ratelimit-remaining-tokens": "3",
+          "x-ratelimit-remaining-requests": "8"}, openai("x", type="tokens"), 360),
+        ({"x-ratelimit-reset-requests": "17s"}, {}, 17),
+        ({"anthropic-ratelimit-input-tokens-remaining": "0",
+          "anthropic-ratelimit-input-tokens-reset": "2026-03-01T12:00:09Z",
+          "anthropic-ratelimit-requests-remaining": "5",
+          "anthropic-ratelimit-requests-reset": "2026-03-01T12:00:50Z"}, {}, 9),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(NOW.timestamp()) + 44)}, {}, 44),
+        ({"RateLimit-Remaining": "0", "RateLimit-Reset": "44"}, {}, 44),
+        ({"RateLimit": '"minute";r=0;t=31'}, {}, 31),
+        ({}, [{"error": {"details": [{"@type": "x/google.rpc.RetryInfo", "retryDelay": "3.5s"}]}}], 3.5),
+        ({}, {"error": {"details": [{"retryDelay": {"seconds": 3, "nanos": 500_000_000}}]}}, 3.5),
+        ({}, openai("x", retry_after=12), 12),
+        ({}, openai("x", metadata={"retry_after_ms": 1200}), 1.2),
+        ({}, {"retry_after": "12.5"}, 12.5),
+        ({}, openai("Please try again in 3.5s."), 3.5),
+        ({}, openai("Rate limit reached. Please try again in 7m12s. Visit https://x"), 432),
+        ({}, openai("Please retry after 20 seconds."), 20),
+        ({}, openai("Please retry after 20."), 20),
+        ({}, openai("Please retry in 20.584157s."), 20.584157),
+        ({}, openai("Try again in 1 minute and 5 seconds"), 65),
+        ({}, openai("Please wait 30 s before the next request"), 30),
+        ({}, openai("The limit resets in 250ms"), 0.25),
+        ({}, openai("Retry the call after 2 minutes"), 120),
+        ({}, openai("try again later"), None),
+        ({}, openai("try again after 2026-05-01"), None),
+        ({}, openai("you have made 30 requests in 20 seconds"), None),
+    ],
+)  # fmt: skip
+def test_the_wait_in_every_form(headers: dict[str, str], body: Any, seconds: float | None) -> None:
+    asked = waits.asked(report(body, 429, headers), NOW)
+    assert asked == (None if seconds is None else pytest.approx(seconds, abs=0.01))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words", "remedy"),
+    [
+        (403, openai("region not supported", code="unsupported_country_region_territory"), "region not", "region"),
+        (403, openai("Country, region, or territory not supported"), "Country", "region"),
+        (400, {"error": {"status": "FAILED_PRECONDITION", "message": "User location is not supported for the API"}},
+         "location", "region"),
+        (401, openai("key not allowed to access model", type="key_model_access_denied"), "not allowed", "use this model"),
+        (403, openai("Project `p` does not have access to model `m`", code="model_not_found"), "access", "use this model"),
+        (403, openai("You are not authorized: IP address 10.1.2.3 is not allowed"), "IP address", "allow-list"),
+        (403, "<html><head><title>Attention Required! | Cloudflare</title></head></html>", "Cloudflare", "proxy"),
+        (401, openai("Incorrect API key provided", code="invalid_api_key"), "refused the key", "LITELLM_API_KEY"),
+        (401, openai("Missing bearer"), "Missing bearer", "LITELLM_API_KEY"),
+    ],
+)  # fmt: skip
+def test_who_is_not_let_in_reads_why(status: int, body: Any, words: str, remedy: str) -> None:
+    error = faults.reported(report(body, status), "models.example")
+    assert (error.kind, error.tries) == (base.AUTH, 1)
+    assert words in str(error) and remedy in error.remedy
+    assert ("LITELLM_API_KEY" in error.line()) == (remedy == "LITELLM_API_KEY") or remedy == "proxy"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (403, openai("input was flagged", code=403, metadata={"reasons": ["violence"]})),
+        (400, openai("litellm.ContentPolicyViolationError: filtered", code="400")),
+        (400, openai("The response was filtered", code="content_filter")),
+        (400, {"code": "data_inspection_failed", "message": "Input data may contain inappropriate content."}),
+        (403, openai("Request rejected by moderation")),
+    ],
+)
+def test_a_refused_text_is_no_matter_of_the_key(status: int, body: Any) -> None:
+    error = faults.reported(report(body, status), "models.example")
+    assert error.kind == base.REFUSED and "KEY" not in error.line()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (404, openai("The model `m` does not exist", code="model_not_found"), base.UNKNOWN_MODEL),
+        (400, openai("Invalid model name passed in model=m. Call `/v1/models`"), base.UNKNOWN_MODEL),
+        (404, {"detail": "Not Found"}, base.BAD_REQUEST),
+        (400, openai("temperature must be between 0 and 2"), base.BAD_REQUEST),
+        (500, openai("oops"), base.UNAVAILABLE),
+        (529, openai("overloaded", type="overloaded_error"), base.UNAVAILABLE),
+        (503, "<html>down</html>", base.UNAVAILABLE),
+        (None, openai("busy", type="overloaded_error"), base.UNAVAILABLE),
+        (None, openai("slow", code="rate_limit_exceeded"), base.RATE_LIMITED),
+        (None, openai("model crashed"), base.BAD_ANSWER),
+        (301, None, base.MOVED),
+        (308, None, base.MOVED),
+    ],
+)
+def test_the_other_kinds(status: int | None, body: Any, expected: str) -> None:
+    assert kind(body, status) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "unclear"),
+    [
+        (400, openai("bad"), True),
+        (422, {"detail": [{"loc": ["body"], "msg": "no", "type": "value_error"}]}, True),
+        (500, openai("oops"), True),
+        (500, openai("x", type="overloaded_error"), False),
+        (503, openai("x"), False),
+        (502, "<html>x</html>", False),
+        (401, openai("x"), False),
+        (404, openai("x"), False),
+    ],
+)
+def test_what_may_be_the_length_is_marked(status: int, body: Any, unclear: bool) -> None:
+    assert faults.reported(report(body, status), "models.example").unclear is unclear
+
+
+def test_a_redirect_names_the_new_address() -> None:
+    error = faults.reported(report(None, 301, {"location": "https://new.example/v1/x?token=1"}), "models.example")
+    assert "301" in str(error) and "moved to https://new.example/v1/x" in str(error) and "token" not in str(error)
+    assert "LITELLM_API_BASE" in error.remedy and error.tries == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("<!DOCTYPE html><html><head><title>404</title></head><body>not here</body></html>", "a web page: 404"),
+        ("<html><body><script>var a='<b>'</script><p>Please sign&nbsp;in</p></body></html>", "a web page: Please sign in"),
+        ("<html>\r\n<h1>502 Bad Gateway</h1>\r\n<hr>nginx</html>", "a web page: 502 Bad Gateway"),
+        ("upstream said: <html><title>Oops", "upstream said: a web page: Oops"),
+        ("<html></html>", "a web page"),
+        ("a < b and c > d", "a < b and c > d"),
+    ],
+)  # fmt: skip
+def test_markup_is_no_message(text: str, shown: str) -> None:
+    assert words_of(text) == shown
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 500, 502])
+def test_an_error_page_is_told_by_its_status_and_title(status: int) -> None:
+    error = faults.reported(
+        report("<html><head><title>Nope</title></head><body><b>x</b></body></html>", status), "m.example"
+    )
+    assert f"{status}" in str(error) and "Nope" in str(error) and "<" not in error.line()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"Incorrect API key provided: {KEY}. Find yours",
+        f"Incorrect API key provided: {KEY[:8]}{'*' * 20}{KEY[-4:]}.",
+        f"Incorrect API key provided: sk-...{KEY[-4:]}",
+        f"Received API Key = sk-...{KEY[-4:]}, Key Hash (Token) =88dc28d0f030c55ed4ab77ed8faf098196cb1c05df778539",
+        f"the key ending in {KEY[-4:]} is not known",
+        f"the key ending with: '{KEY[-4:]}'",
+        f"key starts with {KEY[:12]}",
+        f"Bearer {KEY[3:]} refused",
+        f"no key {KEY[-5:]} here",
+        f"key {KEY[:4]}…{KEY[-4:]} is expired",
+    ],
+)
+def test_no_part_of_a_key_is_shown(said: str) -> None:
+    shown = keys.masked(said, [KEY])
+    assert not any(KEY[at : at + 4] in shown.replace("key", "") for at in range(4, len(KEY) - 3)), shown
+    assert keys.MASK in shown
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Received sk-or-v1-9f8e7d6c5b4a which is not valid",
+        "Invalid key gsk_a1b2c3d4e5f6",
+        "API key AIzaSyD1234567890abcdef not valid",
+        "key sk-ant-...9xYz refused",
+    ],
+)
+def test_another_key_is_not_shown_either(said: str) -> None:
+    assert keys.masked(said, []).count(keys.MASK) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "the model gpt-4o-mini-2024-07-18 does not exist",
+        "task-runner is not allowed to access model claude-sonnet-4",
+        "unsupported_country_region_territory",
+        "prompt is too long: 210000 tokens > 200000 maximum",
+        "key-value pairs are wanted",
+    ],
+)
+def test_other_words_stay(said: str) -> None:
+    assert keys.masked(said, [KEY]) == said
+
+
+def test_a_message_is_bounded_and_clean() -> None:
+    error = faults.reported(report(openai("a\ud83c\x00\x07b " + "x" * 2_000_000)), "models.example")
+    line = error.line()
+    assert len(line) < 600 and "\x00" not in line
+    line.encode()
+
+
+def test_a_body_that_is_deep_or_wide_is_searched_in_bounds() -> None:
+    deep: Any = openai("inner")
+    for _ in range(2000):
+        deep = {"error": deep}
+    assert Report(400, deep).said
+    assert Report(400, {f"k{n}": {"message": str(n)} for n in range(100_000)}).said
