@@ -8,13 +8,16 @@ its output schema does not allow. Here such answers pass the SDK unread, below `
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from mcp.client.session import ClientSession
 from mcp.shared.dispatcher import CallOptions
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
-from mcp.types import CallToolResult
+from mcp.shared.message import SessionMessage
+from mcp.types import CallToolResult, JSONRPCError, JSONRPCResponse
+from pydantic import ValidationError
 
 from kubiya_worker.tools.mcp.raw import RAW
 
@@ -29,6 +32,32 @@ class _Dispatcher(JSONRPCDispatcher[Any]):
         if method == "initialize":
             return _initialized(result)
         return {**_PASSED[method], "_meta": {RAW: result}} if method in _PASSED else result
+
+
+def mended(item: Any) -> Any:
+    """Return a message that the SDK could not read in a form that it can: else its call would wait for ever.
+
+    That is an answer whose result is no object, or whose error is not one of JSON-RPC's.
+    """
+    if not isinstance(item, ValidationError):
+        return item
+    told = (error.get("input") for error in item.errors(include_url=False, include_context=False))
+    message = next((one for one in told if isinstance(one, Mapping) and one.get("id") is not None), None)
+    if message is None or "method" in message or not isinstance(message["id"], (int, str)):
+        return item
+    number = message["id"]
+    if message.get("error") is not None:
+        about = message["error"]
+        words = about.get("message") if isinstance(about, Mapping) else about
+        text = words if isinstance(words, str) else json.dumps(about, ensure_ascii=False, default=str)
+        fault = {"code": -32000, "message": text}
+        return SessionMessage(JSONRPCError.model_validate({"jsonrpc": "2.0", "id": number, "error": fault}))
+    if "result" not in message:
+        return item
+    result = message["result"]
+    text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=str)
+    content = {"content": [] if result is None else [{"type": "text", "text": text}]}
+    return SessionMessage(JSONRPCResponse.model_validate({"jsonrpc": "2.0", "id": number, "result": content}))
 
 
 class Client(ClientSession):

@@ -97,12 +97,14 @@ async def _watched(read: Any, ended: asyncio.Event) -> AsyncIterator[tuple[Any, 
     from mcp.shared.message import SessionMessage
     from mcp.types import JSONRPCError
 
+    from kubiya_worker.tools.mcp.client import mended
+
     send, receive = anyio.create_memory_object_stream[Any](1000)
 
     async def pump() -> None:
         try:
             async for item in read:
-                await send.send(item)
+                await send.send(mended(item))
         except (anyio.ClosedResourceError, anyio.BrokenResourceError):
             pass  # either side has been closed
         finally:
