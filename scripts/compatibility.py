@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -131,9 +131,18 @@ def published() -> str:
         return ""
     found = json.loads(path.read_text(encoding="utf-8"))
     rows = found.get("servers", []) if isinstance(found, dict) else found
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [tuple(plain(row.get(column)) for column in columns) for row in rows]
-    return f"{PUBLISHED_HEAD}\n{markdown(tuple(column.replace('_', ' ') for column in columns), cells)}"
+    cells = [
+        (f"`{row['package']}`", plain(row["version"]), row["registry"], plain(row["tools"]), tried(row)) for row in rows
+    ]
+    return f"{PUBLISHED_HEAD}\n{markdown(('server', 'version', 'from', 'tools', 'how it was tried'), cells)}"
+
+
+def tried(row: Mapping[str, Any]) -> str:
+    """Return how a published server was tried."""
+    sdk = f" (installed with `{row['sdk']}`)" if row.get("sdk") else ""
+    if "call" in row:
+        return f"started, listed, `{row['call']}` called: it answers{sdk}"
+    return f"started and listed; a call needs {row['needs']}{sdk}"
 
 
 def plain(value: Any) -> str:
