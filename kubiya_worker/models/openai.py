@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx2
 from openai import AsyncOpenAI, AsyncStream
-from pydantic_ai.exceptions import ModelRequestRejectedError
+from pydantic_ai.exceptions import ModelHTTPError, ModelRequestRejectedError
 from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
@@ -16,7 +16,7 @@ from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 from kubiya_worker.models.adapted import AdaptedChatModel
 from kubiya_worker.models.connection import CONNECT_TIMEOUT, READ_SLACK, Connection
 from kubiya_worker.models.conversion import MESSAGE
-from kubiya_worker.models.wire.outgoing import assistant, origin_of
+from kubiya_worker.models.wire.outgoing import KNOWN, assistant, origin_of, refused_fields
 
 if TYPE_CHECKING:
     from pydantic_ai import messages as pai
@@ -38,6 +38,8 @@ class ChatModel(AdaptedChatModel):
     def __init__(self, name: str, origin: str, **options: Any) -> None:
         super().__init__(name, **options)
         self._origin = origin
+        self._sent: set[str] = set()  # fields beside the known ones that went back with messages
+        self._refused: frozenset[str] = frozenset()  # those of them that the endpoint does not take
 
     @asynccontextmanager
     async def opened(
@@ -46,7 +48,19 @@ class ChatModel(AdaptedChatModel):
         """The response to a request, open. Raises pydantic-ai's exceptions."""
         prepared, parameters = self.prepare_request(settings, parameters)
         chosen = cast("OpenAIChatModelSettings", prepared or {})
-        stream = await self._completions_create(messages, True, chosen, parameters)
+        try:
+            stream = await self._completions_create(messages, True, chosen, parameters)
+        except ModelHTTPError as error:
+            refused = refused_fields(error, self._sent - self._refused)
+            if not refused:
+                raise
+            # The endpoint sends a field that it does not take back: the conversation would fail for ever.
+            before, self._refused = self._refused, self._refused | refused
+            try:
+                stream = await self._completions_create(messages, True, chosen, parameters)
+            except ModelHTTPError:
+                self._refused = before
+                raise error from None
         if not isinstance(stream, AsyncStream):  # Azure's content filter has refused the request
             details = stream.provider_details or {}
             raise ModelRequestRejectedError(self.model_name, str(details.get("finish_reason") or "content_filter"))
@@ -55,7 +69,11 @@ class ChatModel(AdaptedChatModel):
 
     def _map_model_response(self, message: pai.ModelResponse) -> Any:
         kept = (message.metadata or {}).get(MESSAGE)
-        return assistant(kept, self._origin, self.system) if kept is not None else super()._map_model_response(message)
+        if kept is None:
+            return super()._map_model_response(message)
+        sent = assistant(kept, self._origin, self.system, self._refused)
+        self._sent |= sent.keys() - KNOWN
+        return sent
 
 
 def connect(connection: Connection) -> tuple[Make, Shut]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from kubiya_worker.models.wire.answer import Answer
@@ -23,6 +23,11 @@ Entry = dict[str, Any]
 
 ORIGIN: Final = "origin"
 LARGEST: Final = 400_000  # characters of what is kept of one answer beside its text and calls
+KNOWN: Final = frozenset({"role", "content", "tool_calls"})
+_NOT_TAKEN: Final = re.compile(
+    r"unsupported|not supported|not permitted|not allowed|unknown|unrecogni[sz]ed|unexpected|additional propert|extra",
+    re.IGNORECASE,
+)
 _NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME: Final = 64
 _EARLIER: Final = ("reasoning_content", "reasoning")  # ids of thoughts as they were kept before there were entries
@@ -59,8 +64,13 @@ def kept(entry: Entry, clean: Callable[[Any], Any]) -> Entry:
     return found
 
 
-def assistant(message: Message, origin: str, provider: str = "") -> dict[str, Any]:
-    """Return the message for a request to `origin`. `provider` is how pydantic-ai calls the endpoint."""
+def assistant(
+    message: Message, origin: str, provider: str = "", without: Collection[str] = frozenset()
+) -> dict[str, Any]:
+    """Return the message for a request to `origin`, without the fields that it does not take.
+
+    `provider` is how pydantic-ai calls the endpoint.
+    """
     entries: list[Entry] = [entry for entry in message.get("thinking") or () if isinstance(entry, dict)]
     entry = next((entry for entry in entries if entry.get(ORIGIN) == origin), {})
     text = str(entry.get("prefix") or "") + str(message.get("content") or "")
@@ -70,10 +80,21 @@ def assistant(message: Message, origin: str, provider: str = "") -> dict[str, An
     if calls:
         sent["tool_calls"] = calls
     for name, value in {**_earlier(entries, calls, provider), **(entry.get("fields") or {})}.items():
-        sent.setdefault(name, value)
+        if name not in without:
+            sent.setdefault(name, value)
     if not text and not calls:
         sent["content"] = ""  # null needs calls beside it
     return sent
+
+
+def refused_fields(error: Any, sent: Collection[str]) -> frozenset[str]:
+    """Return which of the fields that were sent back the endpoint says, in its refusal, that it does not take."""
+    if error.status_code not in (400, 422):
+        return frozenset()
+    said = str(error.body)
+    if not _NOT_TAKEN.search(said):
+        return frozenset()
+    return frozenset(name for name in sent if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", said))
 
 
 def _call(call: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:

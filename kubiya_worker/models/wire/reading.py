@@ -65,9 +65,9 @@ class Reading:
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             if not self.complete:
                 raise self._broke_off(error) from None
-        except ModelError:
+        except ModelError as error:
             if not self.complete:
-                raise
+                raise self._paid(error) from None
         for delta in self.answer.end():
             yield delta
 

@@ -178,6 +178,20 @@ def test_thoughts_stream_apart_and_go_back_to_the_provider(talk: Any, endpoint: 
     assert endpoint.requests[1]["body"]["messages"][1]["reasoning_content"] == "let me see"
 
 
+def test_a_field_that_an_endpoint_sends_and_does_not_take_is_left_out(talk: Any, endpoint: Any) -> None:
+    refusal = {"error": {"message": "messages.1: property 'reasoning_content' is unsupported", "code": "bad"}}
+    thinks = {"thinking": "let me see", "text": "Four."}
+    setup = talk(thinks, {"status": 400, "body": refusal}, {"text": "ok"}, {"status": 400, "body": refusal})
+    kept = setup.ask(user("2+2")).reply.thinking
+    said = {"role": "assistant", "content": "Four.", "thinking": kept}
+    assert setup.ask(user("2+2"), said, user("sure?")).reply.content == "ok"
+    sent = [request["body"]["messages"][1:2] for request in endpoint.requests]
+    assert sent[1][0]["reasoning_content"] == "let me see"
+    assert "reasoning_content" not in sent[2][0]
+    assert setup.fail(user("2+2")).kind == "bad_request"  # nothing was sent back that could be left out
+    assert len(endpoint.requests) == 4
+
+
 def test_an_answer_that_the_limit_cut_is_told(talk: Any) -> None:
     assert talk({"text": "half", "finish_reason": "length"}).ask().reply.finish_reason == "length"
 
