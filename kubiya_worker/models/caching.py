@@ -53,7 +53,8 @@ def kept(model_config: Mapping[str, Any], provider: str, name: str) -> str:
     word = setting(model_config)
     if word == OFF or provider in ("google", "openai"):
         return ""
-    marks = word is not None or provider in ("anthropic", "bedrock") or is_claude(name)
+    marks = word is not None or provider == "anthropic" or is_claude(name)
+    marks = marks or (provider == "bedrock" and "nova" in name.lower())  # the other family there with a cache
     return (word or TIMES[0]) if marks else ""
 
 

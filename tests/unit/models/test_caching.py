@@ -20,6 +20,8 @@ MARK = {"type": "ephemeral"}
     [
         ({}, "anthropic", "claude-sonnet-5", "5m"),
         ({}, "bedrock", "us.anthropic.claude-sonnet-4", "5m"),
+        ({}, "bedrock", "amazon.nova-pro-v1:0", "5m"),
+        ({}, "bedrock", "meta.llama3-70b-instruct-v1:0", ""),
         ({}, "gateway", "kubiya/claude-sonnet-4", "5m"),
         ({}, "gateway", "Anthropic/CLAUDE-opus", "5m"),
         ({}, "gateway", "gpt-5", ""),
