@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
-from typing import Any
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
 
 from kubiya_worker.activities import measured, pictures
+from kubiya_worker.activities.attempts import LONG, Attempts, attempt_tag, heartbeats
 from kubiya_worker.activities.cache_watch import TEXT as UNREAD
 from kubiya_worker.activities.cache_watch import CacheWatch
 from kubiya_worker.activities.events import Publisher
+from kubiya_worker.activities.fallback import Fallback
 from kubiya_worker.activities.history import context_of, conversation_of
 from kubiya_worker.activities.listing import relisted
 from kubiya_worker.activities.runtime import Runtime, workspace_of
 from kubiya_worker.activities.shown import Shown, kept_thought
-from kubiya_worker.errors import WorkerError
 from kubiya_worker.models import caching, vision
 from kubiya_worker.models.base import LENGTH, Delta, ModelError, ModelReply, ModelRequest
 from kubiya_worker.protocol import calls, compaction, names, servers
@@ -30,39 +28,6 @@ from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools.mending import mended_arguments, mended_name
 from kubiya_worker.tools.redact import Redactor
-
-HEARTBEAT_EVERY = 1.0  # seconds; the SDK throttles to the worker's limit
-
-
-@contextlib.asynccontextmanager
-async def heartbeats(*details: Any) -> AsyncIterator[None]:
-    """Tell Temporal that this attempt is alive, and learn of cancellation, while the body runs.
-
-    `details` are for the next attempt, which gets those of the last heartbeat.
-    """
-
-    async def beat() -> None:
-        while True:
-            await asyncio.sleep(HEARTBEAT_EVERY)  # first: most calls are over by then, and each beat is a request
-            activity.heartbeat(*details)
-
-    task = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        task.cancel()
-
-
-def spent_before() -> Usage:
-    """What earlier attempts of this call have used, as far as they came to say so."""
-    details = activity.info().heartbeat_details
-    return Usage.parse(details[0]) if details and isinstance(details[0], dict) else Usage()
-
-
-def attempt_tag() -> str:
-    """Names this attempt in event ids: text differs between attempts, so its events must not be taken for repeats."""
-    info = activity.info()
-    return f"{info.current_attempt_scheduled_time.timestamp():.6f}".replace(".", "")
 
 
 def mended(reply: ModelReply, tools: Sequence[str]) -> tuple[ModelReply, list[str]]:
@@ -96,50 +61,60 @@ class ModelActivities:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._cache = CacheWatch()
+        self.fallback = Fallback(runtime, self._price_of)
 
     @activity.defn(name=names.CALL_MODEL)
     async def call_model(self, call: calls.ModelInput) -> calls.ModelResult:
         """Stream one model call. Retryable faults are raised with the provider's own delay, others end the turn."""
         runtime = self._runtime
-        tag, before = attempt_tag(), spent_before()
-        async with heartbeats(before.wire()):
+        tag, attempts = attempt_tag(), Attempts.before()
+        async with heartbeats(attempts.details):
             context = await context_of(runtime, call.execution_id, call.tools_version)
             fresh = await relisted(runtime, call.execution_id, context)
             if fresh:
                 context = replace(context, tools=servers.replaced(context.tools, fresh))
+            conversation = await conversation_of(runtime, call)
+            given = compaction.for_model(conversation)
+            attempts.long = not call.shortened and sum(map(m.size_of, given)) >= LONG
             publisher = runtime.publisher(call, context)
             async with publisher as out:
                 if activity.info().attempt > 1:
                     data = {"message_id": call.message_id}
                     out.emit(ev.event(f"reset:{call.message_id}:{tag}", ev.RESET_CHUNKS, data))
-                try:
-                    result = await self._stream(call, context, out, tag)
-                except ModelError as error:
-                    raise await self.failure(call, context, error, out, tag, before) from error
-                except WorkerError as error:
-                    raise ApplicationError(error.line(), type=type(error).__name__, non_retryable=True) from error
+
+                async def ask(model_id: str, tag: str) -> calls.ModelResult:
+                    return await self._stream(call, context, model_id, conversation, out, tag, attempts)
+
+                result = await self.fallback.ask(call, context, out, tag, attempts, ask)
             result.undelivered, result.spooled = publisher.undelivered, publisher.spooled
             result.relisted = fresh
         runtime.transcripts.leave(call.execution_id, result.message)
         return result
 
     async def _stream(
-        self, call: calls.ModelInput, context: calls.Context, out: Publisher, tag: str
+        self,
+        call: calls.ModelInput,
+        context: calls.Context,
+        model_id: str,
+        conversation: list[m.Message],
+        out: Publisher,
+        tag: str,
+        attempts: Attempts,
     ) -> calls.ModelResult:
         runtime = self._runtime
-        conversation = await conversation_of(runtime, call)
-        model = runtime.models.select(context.model_id)
+        model = runtime.models.select(model_id)
+        runtime.models.look_up(model_id)
         messages = compaction.for_model(conversation)
-        if pictures.any_images(messages) and vision.takes_images(context.model_id, context.model_config):
+        if pictures.any_images(messages) and vision.takes_images(model_id, context.model_config):
             workspace = workspace_of(runtime, call.execution_id, context)
             messages = await asyncio.to_thread(pictures.with_images, messages, workspace)
         request = ModelRequest(
-            model_id=context.model_id,
+            model_id=model_id,
             system_prompt=context.system_prompt,
             messages=messages,
             tools=[ToolSpec.parse(tool) for tool in context.tools],
             settings=context.model_config,
-            metadata=self.trace(call.execution_id, context),
+            metadata=self.trace(call.execution_id, context, model_id),
             cache_key=caching.key(context.agent_id, context.system_prompt, context.tools),
         )
         redactor = runtime.redactor_of(call.execution_id)
@@ -157,12 +132,12 @@ class ModelActivities:
         wrong = measured.empty(reply, conversation[-1] if conversation else None)
         if wrong is not None:
             raise wrong
-        kept = runtime.models.cached_for(context.model_id, context.model_config)
-        usage = await self.priced(context.model_id, reply.usage, reply.model, kept, told=reply.cost_nanos)
+        kept = runtime.models.cached_for(model_id, context.model_config)
+        usage = await self.priced(model_id, reply.usage, reply.model, kept, told=reply.cost_nanos)
         if kept and self._cache.note(call.execution_id, usage):
             data = {"severity": "warning", "message": UNREAD, "kind": "caching", "message_id": call.message_id}
             out.emit(ev.event(f"notice:{call.execution_id}:caching", ev.NOTICE, data))
-        usage = usage.plus(spent_before())
+        usage = usage.plus(attempts.spent)
         reply, slips = mended(reply, [str(tool["name"]) for tool in context.tools])
         message = measured.fitted(self._message(call, reply, conversation, redactor))
         for number, text in enumerate([*slips, *how_it_ended(reply, message)]):
@@ -177,7 +152,7 @@ class ModelActivities:
                 | {
                     "model": reply.model,
                     "model_provider": reply.provider,
-                    "model_label": context.model_label,
+                    "model_label": context.model_label if model_id == context.model_id else model.label,
                     "usage": usage.wire(),
                 },
             )
@@ -188,7 +163,11 @@ class ModelActivities:
             finish_reason=reply.finish_reason,
             model=reply.model,
             provider=reply.provider,
+            window=runtime.models.told_window(model_id),
         )
+
+    async def _price_of(self, model_id: str, error: ModelError) -> Usage:
+        return await self.priced(model_id, error.usage, error.model, told=error.cost_nanos)
 
     async def priced(
         self, model_id: str, usage: Usage, model: str, kept: str = "", *, told: int | None = None
@@ -236,42 +215,8 @@ class ModelActivities:
             message["cut"] = LENGTH
         return message
 
-    async def failure(
-        self,
-        call: calls.ModelInput,
-        context: calls.Context,
-        error: ModelError,
-        out: Publisher,
-        tag: str,
-        before: Usage,
-    ) -> ApplicationError:
-        """The fault as Temporal's retry policy understands it, and a line for whoever watches.
-
-        What the call has used so far goes to the next attempt with a heartbeat, and to the workflow as a detail.
-        """
-        spent = before
-        if error.usage.total_tokens:
-            paid = await self.priced(context.model_id, error.usage, error.model, told=error.cost_nanos)
-            spent = before.plus(paid)
-            activity.heartbeat(spent.wire())
-        details = [spent.wire()] if spent.total_tokens else []
-        text = self._runtime.redactor_of(call.execution_id).text(error.line())
-        if error.retryable:
-            wait = f", trying again in {error.retry_after:g} s" if error.retry_after else ", trying again"
-            data = {
-                "severity": "warning",
-                "message": f"{text}{wait}",
-                "kind": error.kind,
-                "message_id": call.message_id,
-            }
-            out.emit(ev.event(f"notice:{call.message_id}:{tag}", ev.NOTICE, data))
-        delay = timedelta(seconds=error.retry_after) if error.retry_after else None
-        return ApplicationError(
-            text, *details, type=error.kind, non_retryable=not error.retryable, next_retry_delay=delay
-        )
-
     @staticmethod
-    def trace(execution_id: str, context: calls.Context) -> dict[str, str]:
+    def trace(execution_id: str, context: calls.Context, model_id: str) -> dict[str, str]:
         """Trace keys for a gateway (PROTOCOL D.1)."""
         email = str(context.user.get("user_email") or "")
         return {
@@ -284,5 +229,5 @@ class ModelActivities:
             "organization_id": context.organization_id,
             "agent_id": context.agent_id,
             "agent_name": context.agent_name,
-            "model": context.model_id,
+            "model": model_id,
         }

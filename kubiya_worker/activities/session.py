@@ -11,7 +11,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from kubiya_worker.activities import ending
-from kubiya_worker.activities.definition import context_for, load
+from kubiya_worker.activities.definition import Definition, context_for, load
 from kubiya_worker.activities.equipment import tool_environment
 from kubiya_worker.activities.history import remember
 from kubiya_worker.activities.keeping import from_session, session_writes
@@ -35,6 +35,8 @@ T = TypeVar("T")
 APPROVAL_POLL: Final = 15.0  # seconds, for a control plane that does not signal
 ON_UNSUPPORTED_SKILL: Final = "on_unsupported_skill"  # of an agent's configuration: "skip" (default) or "fail"
 BEGIN_PATIENCE: Final = 4.0  # seconds that MCP servers have before a step of its own waits for them
+FALLBACKS: Final = "fallback_models"  # of an agent's llm_config, or of its configuration
+MOST_FALLBACKS: Final = 8
 MCP_KEYS: Final = ("mcp_servers", "mcpServers")  # of an agent's configuration
 
 
@@ -90,6 +92,7 @@ class SessionActivities:
             _check_budgets(context)
             runtime.models.check(context.model_config)
             context.model_id = runtime.models.resolve(found.model_id)
+            context.fallback_models = self._fallbacks(found, context.model_id)
             await self._check_price(given, context)
             await self._set_threshold(context, found.config.get("compaction"))
             context.model_label = runtime.models.select(context.model_id).label
@@ -118,15 +121,34 @@ class SessionActivities:
             awaited=offered.awaited,
         )
 
+    def _fallbacks(self, found: Definition, own: str) -> list[str]:
+        """Return the ids of the agent's other models, in their order. ConfigurationError for one that cannot be used.
+
+        Where the worker overrides what model is used, there is no other one.
+        """
+        given = found.model_config.get(FALLBACKS) or found.config.get(FALLBACKS) or []
+        given = [given] if isinstance(given, str) else given
+        if not isinstance(given, list) or not all(isinstance(x, str) and x.strip() for x in given):
+            raise ConfigurationError(
+                f"{FALLBACKS} is a list of model ids, not {str(given)[:60]!r}", remedy="Change the agent's llm_config"
+            )
+        models = self._runtime.models
+        others = dict.fromkeys(models.resolve(x) for x in given)
+        chosen = [x for x in others if x != own][:MOST_FALLBACKS]
+        for model in chosen:
+            models.select(model)
+        return chosen
+
     async def _check_price(self, given: ex.ExecutionInput, context: calls.Context) -> None:
         """A limit of cost that cannot be counted is no limit: refused before anything is spent."""
         budgets = ex.Budgets.parse(context.config or given.agent_config)
         wanted = budgets.max_cost_usd is not None or (given.member is not None and given.member.priced)
-        if wanted and await asyncio.to_thread(self._runtime.models.nanos, context.model_id, ex.Usage(1, 1)) is None:
-            raise ConfigurationError(
-                f"The model {context.model_id!r} has no known price, and budgets.max_cost_usd needs one",
-                remedy="Write it into the table that KUBIYA_MODEL_PRICES names, on the worker",
-            )
+        for model in (context.model_id, *context.fallback_models) if wanted else ():
+            if await asyncio.to_thread(self._runtime.models.nanos, model, ex.Usage(1, 1)) is None:
+                raise ConfigurationError(
+                    f"The model {model!r} has no known price, and budgets.max_cost_usd needs one",
+                    remedy="Write it into the table that KUBIYA_MODEL_PRICES names, on the worker",
+                )
 
     async def _set_threshold(self, context: calls.Context, configured: Any) -> None:
         models = self._runtime.models

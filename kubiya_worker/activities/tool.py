@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from temporalio import activity
 
+from kubiya_worker.activities.attempts import heartbeats
 from kubiya_worker.activities.delegation import Asking, communication
 from kubiya_worker.activities.equipment import redactor_for, toolset_of, variables_of
 from kubiya_worker.activities.history import context_of, message_of
 from kubiya_worker.activities.listing import relisted
-from kubiya_worker.activities.model import heartbeats
 from kubiya_worker.activities.progress import Progress
 from kubiya_worker.activities.ruling import Ruling, rule
 from kubiya_worker.activities.runtime import Runtime, workspace_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.models import caching, compatibility
+from kubiya_worker.models import caching, compatibility, listing
 from kubiya_worker.models.base import Endpoint, Model
 from kubiya_worker.models.compatibility import NOTHING, Compatibility, Endpoints, for_headers
 from kubiya_worker.models.connection import GATEWAY, OPENAI_HOST, Connection
@@ -22,6 +23,8 @@ from kubiya_worker.models.routes import Route
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.names import DEFAULT_MODEL, DEMO_MODEL
 
+SMALLEST: Final = 512  # tokens; a smaller number is no window
+LEARNED: Final = 1000  # models whose windows are remembered
 OPENAI_URL: Final = "https://api.openai.com/v1"
 
 # `provider:model` ids that do not go to the gateway: the package which the provider needs, and the variable with its
@@ -63,6 +66,11 @@ def installed(package: str) -> bool:
         return False
 
 
+def _place(route: Route) -> str:
+    """Return the name of the client that a route shares with those that are reached in the same way."""
+    return f"{route.provider} {route.base_url} {route.key} {route.compatibility.wire()}"
+
+
 class Models:
     """The models of one worker. Clients are made at first use, shared by all calls, and closed with `close()`."""
 
@@ -85,6 +93,9 @@ class Models:
         self._endpoints = endpoints or Endpoints()
         self._variables = for_headers(self._environ)
         self._clients: dict[str, Client] = {}
+        self._told: dict[str, int] = {}  # windows that errors have named, by the model's id
+        self._listed: dict[str, dict[str, int]] = {}  # windows that servers list, by the client's place
+        self._listing: set[asyncio.Task[None]] = set()
 
     def resolve(self, model_id: str | None) -> str:
         """The id that will be used for an execution that asks for `model_id`."""
@@ -134,14 +145,57 @@ class Models:
         return (plain or 0) - nanos
 
     def window(self, model_id: str) -> int | None:
-        """The model's context in tokens, where it is known. May load the public table, as `nanos` may."""
+        """The model's context in tokens, where it is known. May load the public table, as `nanos` may.
+
+        The worker's own table counts most, then what the endpoint has told.
+        """
         chosen = self.resolve(model_id)
         if chosen == DEMO_MODEL:
             return None
+        own = self._prices.own_context(chosen) or self.told_window(model_id)
+        if own is not None:
+            return own
         found = self._prices.context(chosen)
         if found is None and chosen in self._routes:
             found = self._prices.context(self._routes[chosen].upstream)
         return found
+
+    def learn(self, model_id: str, window: int) -> None:
+        """Remember the window that an error of the model's endpoint has named."""
+        chosen = self.resolve(model_id)
+        if len(self._told) < LEARNED or chosen in self._told:
+            self._told[chosen] = window
+
+    def told_window(self, model_id: str) -> int | None:
+        """Return the window that the model's endpoint has told, in an error or in its list of models."""
+        chosen = self.resolve(model_id)
+        if chosen in self._told:
+            return self._told[chosen]
+        provider, name = split(chosen)
+        if provider == GATEWAY and chosen in self._routes:
+            name = self._routes[chosen].upstream
+            provider = _place(self._routes[chosen])
+        return self._listed.get(provider, {}).get(name)
+
+    def look_up(self, model_id: str) -> None:
+        """Ask the model's server for its list, once, while the caller goes on: for the windows in it."""
+        chosen = self.resolve(model_id)
+        place = _place(self._routes[chosen]) if chosen in self._routes else split(chosen)[0]
+        client = self._clients.get(place)
+        if client is None or place in self._listed or not client.connection.chat or client.connection.official:
+            return
+        self._listed[place] = {}
+
+        async def look() -> None:
+            connection = client.connection
+            headers = dict(connection.compatibility.extra_headers)
+            endpoint = listing.Endpoint(connection.place, connection.base_url, connection.api_key, headers)
+            answer = await asyncio.to_thread(listing.ask, endpoint)
+            self._listed[place] = {x.name: x.window for x in answer.models if x.window and x.window >= SMALLEST}
+
+        task = asyncio.create_task(look())
+        self._listing.add(task)
+        task.add_done_callback(self._listing.discard)
 
     def select(self, model_id: str | None) -> Model:
         """The model that serves `model_id`. ConfigurationError when it has no endpoint, key or package."""
@@ -164,7 +218,7 @@ class Models:
                 f"The model {chosen!r} is not in the proxy's model_list",
                 remedy=f"There are: {', '.join(sorted(self._routes))}",
             )
-        place = f"{route.provider} {route.base_url} {route.key} {route.compatibility.wire()}"
+        place = _place(route)
         if place not in self._clients:
             if route.provider == GATEWAY:
                 made = self._adapted(
@@ -234,6 +288,8 @@ class Models:
 
     async def close(self) -> None:
         """Close the connections; a call that comes later opens new ones."""
+        for task in self._listing:
+            task.cancel()
         clients, self._clients = list(self._clients.values()), {}
         for client in clients:
             await client.close()

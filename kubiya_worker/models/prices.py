@@ -93,6 +93,11 @@ class Prices:
         found = _public(model)
         return None if found is None else found.window
 
+    def own_context(self, model: str) -> int | None:
+        """Return the window that the worker's own table gives the model."""
+        own = self._price_of(model)
+        return own.context if own is not None else None
+
     def _price_of(self, model: str) -> Price | None:
         return next((self._own[name] for name in _names(model) if name in self._own), None)
 

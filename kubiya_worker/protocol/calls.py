@@ -50,6 +50,7 @@ class Context:
     taint: str = "off"  # whose text taints (taint.py): then a person is asked before it writes, runs code or sends data
 
     tools_version: int = 0  # how often `tools` and the prompt have changed since the start (servers.py)
+    fallback_models: list[str] = field(default_factory=list)  # asked in this order where `model_id` fails
     compact_at: int = 0  # tokens of a model call after which the conversation is summarised; see compaction.py
 
     @classmethod
@@ -102,6 +103,7 @@ class ModelInput:
     trimmed: bool = False  # messages before the first one here have been let go
     behind: list[str] = field(default_factory=list)  # ids, as on the stream, that come before the first event
     tools_version: int = 0  # of the context that it needs
+    shortened: bool = False  # it has been shortened in case its length was why it was refused: that is tried once
 
 
 @dataclass
@@ -126,6 +128,7 @@ class ModelResult:
     undelivered: list[Event] = field(default_factory=list)
     spooled: list[str] | None = None  # the ids that later events come after, in place of `behind`; None: the same
     relisted: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # MCP server -> its tools by now
+    window: int | None = None  # the model's context in tokens, where its endpoint has told it
 
 
 @dataclass

@@ -145,9 +145,10 @@ class Loop(Servers):
                 continue
             try:
                 reply = await self._call_model()
-            except TooLong:
+            except TooLong as error:
                 if not self._context.compact_at or not await self._compact():
                     raise
+                self._shortened = error.guessed
                 self._worked += (workflow.now() - began).total_seconds()
                 continue
             tool_calls: list[m.ToolCall] = reply.message.get("tool_calls") or []
@@ -190,8 +191,15 @@ class Loop(Servers):
             if is_cancelled_exception(error):
                 raise
             self._usage = self._usage.plus(outcomes.spent(error))
-            failed = TooLong if outcomes.kind_of(error) == names.CONTEXT_OVERFLOW else ModelFailed
-            raise failed(error) from error
+            told = outcomes.told(error)
+            self._learn(told.get("window"))
+            if outcomes.kind_of(error) == names.CONTEXT_OVERFLOW:
+                raise TooLong(error) from error
+            if told.get("shorten"):
+                raise TooLong(error, guessed=True) from error
+            raise ModelFailed(error) from error
+        self._shortened = False
+        self._learn(result.window)
         self._tokens = int(result.usage.get("input_tokens") or 0) + int(result.usage.get("output_tokens") or 0)
         self._conversation.append(result.message)
         self._settle(request, result)
@@ -199,6 +207,18 @@ class Loop(Servers):
         self._usage = self._usage.plus(ex.Usage.parse(result.usage))
         self._turn_record.update(model=result.model, model_provider=result.provider)
         return result
+
+    def _learn(self, window: int | None) -> None:
+        """Have the conversation summed up before it reaches a window that the endpoint told, unless that is off.
+
+        It is in the history, as a detail of a failure or in a result; so a replay learns the same.
+        """
+        assert self._context is not None
+        if not window or not self._context.compact_at:
+            return
+        told = compaction.threshold(None, window)
+        known = self._context.compact_at
+        self._context.compact_at = told if known == compaction.OVERFLOW_ONLY else min(known, told)
 
     async def _compact(self, *, fits: bool = False) -> bool:
         """Have the beginning of the conversation summed up for the model; False where that gains nothing or fails.
@@ -247,6 +267,7 @@ class Loop(Servers):
             trimmed=bool(self._conversation.stored),
             behind=self._before(),
             tools_version=self._context.tools_version if self._context else 0,
+            shortened=self._shortened,
         )
 
     # -- tools

@@ -37,6 +37,12 @@ def spent(error: FailureError) -> ex.Usage:
     return ex.Usage.parse(details[0]) if details and isinstance(details[0], dict) else ex.Usage()
 
 
+def told(error: FailureError) -> dict[str, Any]:
+    """Return what the workflow can do about a model call that failed: {window?: tokens, shorten?: true}."""
+    details: Any = getattr(_cause(error), "details", ())
+    return details[1] if len(details) > 1 and isinstance(details[1], dict) else {}
+
+
 def refused(error: FailureError) -> bool:
     """Whether trying again is of no use: the other side has answered no. Silence and time limits are no answer."""
     cause = _cause(error)

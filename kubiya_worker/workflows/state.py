@@ -40,7 +40,11 @@ class ModelFailed(TurnFailed):
 
 
 class TooLong(ModelFailed):
-    """The conversation does not fit into the model's window."""
+    """The conversation does not fit into the model's window, or that may be why it was refused (`guessed`)."""
+
+    def __init__(self, error: ActivityError, *, guessed: bool = False) -> None:
+        super().__init__(error)
+        self.guessed = guessed
 
 
 class State:
@@ -65,6 +69,7 @@ class State:
         self._turns_ended = 0
         self._step = 0  # model calls in this turn
         self._steps = 0  # model calls in all
+        self._shortened = False  # the conversation, for a guess, since the last model call that succeeded
         self._tokens = 0  # of the last model call: what the conversation comes to by now
         self._worked = 0.0  # seconds, waiting for people excluded
         self._initial = ex.Budgets()  # as the agent has them
@@ -304,4 +309,5 @@ def _build() -> str:
 _CARRIED = (
     *("status", "error", "turn", "turns_ended", "step", "steps", "worked", "permitted", "left", "begun_turn"),
     *("outbox", "behind", "turn_record", "tool_records", "tainted", "limits", "not_raised", "raises", "tokens"),
+    "shortened",
 )

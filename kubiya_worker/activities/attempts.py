@@ -1,0 +1,110 @@
+"""What a model call has come to over its attempts, which the heartbeats of each hand on to the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any, Final
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from kubiya_worker.models.base import FEW, MANY, ModelError
+from kubiya_worker.protocol.execution import Usage
+
+HEARTBEAT_EVERY: Final = 1.0  # seconds; the SDK throttles to the worker's limit
+LONG: Final = 16_000  # characters of a conversation from which on its length may be why it is refused: 4k tokens
+
+
+@contextlib.asynccontextmanager
+async def heartbeats(details: Callable[[], tuple[Any, ...]] = tuple) -> AsyncIterator[None]:
+    """Tell Temporal that this attempt is alive, and learn of cancellation, while the body runs.
+
+    `details()` are for the next attempt, which gets those of the last heartbeat.
+    """
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_EVERY)  # first: most calls are over by then, and each beat is a request
+            activity.heartbeat(*details())
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def attempt_tag() -> str:
+    """Name this attempt in event ids: text differs between attempts, so its events must not be taken for repeats."""
+    info = activity.info()
+    return f"{info.current_attempt_scheduled_time.timestamp():.6f}".replace(".", "")
+
+
+class Attempts:
+    """The tokens that all attempts have used, how often what came was no answer, and which model's turn it is.
+
+    `place` counts the models of the agent: 0 is its own, then come its fallbacks. `failed` are the faults of that one,
+    `back` is the place of one that was left although it had tries left.
+    """
+
+    def __init__(
+        self, spent: Usage | None = None, unusable: int = 0, place: int = 0, failed: int = 0, back: int = -1
+    ) -> None:
+        self.spent = spent or Usage()
+        self.unusable = unusable
+        self.place = place
+        self.failed = failed
+        self.back = back
+        self.long = False  # whether the conversation is, so that its length may be the reason for a fault
+
+    @classmethod
+    def before(cls) -> Attempts:
+        """Return what earlier attempts of this call came to, as far as they came to say so."""
+        details = [x for x in activity.info().heartbeat_details if isinstance(x, dict)]
+        counts = details[1] if len(details) > 1 else {}
+        numbers = {name: int(counts.get(name) or 0) for name in ("unusable", "place", "failed")}
+        numbers["back"] = int(counts.get("back", -1))
+        return cls(Usage.parse(details[0]) if details else None, **numbers)
+
+    def details(self) -> tuple[dict[str, Any], ...]:
+        """Return what a heartbeat carries."""
+        return self.spent.wire(), {
+            "unusable": self.unusable,
+            "place": self.place,
+            "failed": self.failed,
+            "back": self.back,
+        }
+
+    def meet(self, error: ModelError) -> bool:
+        """Count a fault; return whether the same model may be asked again."""
+        self.failed += 1
+        tries = error.tries
+        if error.unclear and self.long:
+            tries = min(tries, FEW)  # a shorter conversation is the better thing to try then
+        if tries <= FEW:
+            self.unusable += 1
+        return tries > 1 and (tries > FEW or self.unusable < tries) and activity.info().attempt < MANY
+
+    def turn(self, place: int) -> None:
+        """Go on with another model."""
+        self.place, self.unusable, self.failed = place, 0, 0
+
+    def fault(self, text: str, error: ModelError, *, again: bool) -> ApplicationError:
+        """Return the fault as Temporal's retry policy, and the workflow, understand it.
+
+        Its details are what the call has used, and what a workflow can do about the fault.
+        """
+        activity.heartbeat(*self.details())
+        told: dict[str, Any] = {}
+        if error.window:
+            told["window"] = error.window
+        if error.unclear and self.long and not again:
+            told["shorten"] = True
+        details = [self.spent.wire()] if self.spent.total_tokens or told else []
+        delay = timedelta(seconds=error.retry_after) if error.retry_after and again else None
+        return ApplicationError(
+            text, *details, *([told] if told else []), type=error.kind, non_retryable=not again, next_retry_delay=delay
+        )

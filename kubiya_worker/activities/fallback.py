@@ -1,0 +1,120 @@
+"""A model call over an agent's models and over its attempts: who is asked next, what is said of it, what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from kubiya_worker.activities.attempts import Attempts
+from kubiya_worker.activities.events import Publisher
+from kubiya_worker.activities.runtime import Runtime
+from kubiya_worker.errors import WorkerError
+from kubiya_worker.models import fallback
+from kubiya_worker.models.base import CONTEXT_OVERFLOW, MANY, ModelError
+from kubiya_worker.protocol import calls
+from kubiya_worker.protocol import events as ev
+from kubiya_worker.protocol.execution import Usage
+
+T = TypeVar("T")
+SHOWN: Final = 2000  # characters of a fault: Temporal refuses a failure of more than some hundred kilobytes
+
+Ask = Callable[[str, str], Awaitable[T]]  # (model, tag of its events) -> what it answers
+Price = Callable[[str, ModelError], Awaitable[Usage]]
+
+
+class Fallback:
+    """Asks an agent's own model, and its fallbacks where that one fails (models/fallback.py says when)."""
+
+    def __init__(self, runtime: Runtime, price: Price) -> None:
+        self._runtime = runtime
+        self._price = price
+        self._resting = fallback.Resting()
+
+    async def ask(
+        self, call: calls.ModelInput, context: calls.Context, out: Publisher, tag: str, attempts: Attempts, ask: Ask[T]
+    ) -> T:
+        """Return what the first model answers that can. ApplicationError: for another attempt, or for good."""
+        models = [context.model_id, *context.fallback_models]
+        if activity.info().attempt == 1:
+            attempts.place = self._resting.first(models)
+        attempts.place = min(attempts.place, len(models) - 1)
+        if attempts.place and activity.info().attempt == 1:
+            self._tell(out, call, tag, f"{models[0]} has just failed: {models[attempts.place]} is asked first")
+        switches = 0
+        while True:
+            model = models[attempts.place]
+            try:
+                return await ask(model, f"{tag}.{switches}" if switches else tag)
+            except ModelError as error:
+                await self._charge(error, model, attempts)
+                if error.window:
+                    self._runtime.models.learn(model, error.window)
+                again = attempts.meet(error)
+                place = await self._next(error, models, attempts, again=again)
+                if place is None and not again and attempts.back >= 0 and activity.info().attempt < MANY:
+                    attempts.turn(attempts.back)  # it was away only: without the others it would be waited for
+                    attempts.back, again = -1, True
+                if place is None:
+                    raise self._failure(call, error, out, tag, attempts, again=again, switches=switches) from error
+                self._resting.rest(model, error)
+                text = self._words(call, error)
+                self._tell(out, call, f"{tag}.{switches}", f"{text}. Going on with the model {models[place]}")
+                if again and attempts.back < 0:
+                    attempts.back = attempts.place
+                attempts.turn(place)
+                activity.heartbeat(*attempts.details())
+                switches += 1
+                data = {"message_id": call.message_id}
+                out.emit(ev.event(f"reset:{call.message_id}:{tag}.{switches}", ev.RESET_CHUNKS, data))
+            except WorkerError as error:
+                raise ApplicationError(error.line(), type=type(error).__name__, non_retryable=True) from error
+
+    async def _next(self, error: ModelError, models: Sequence[str], attempts: Attempts, *, again: bool) -> int | None:
+        """The place of the model to go on with at once; None where the fault is this call's, or this attempt's, end."""
+        after = attempts.place + 1
+        if error.kind == CONTEXT_OVERFLOW:
+            known = self._runtime.models.window
+            size = error.window or await asyncio.to_thread(known, models[attempts.place]) or 0
+            for place in range(after, len(models)):
+                if size and (await asyncio.to_thread(known, models[place]) or 0) > size:
+                    return place
+            return None
+        if after < len(models) and fallback.gives_way(error, attempts.failed, again=again):
+            return after
+        return None
+
+    async def _charge(self, error: ModelError, model: str, attempts: Attempts) -> None:
+        if error.usage.total_tokens:
+            attempts.spent = attempts.spent.plus(await self._price(model, error))
+
+    def _failure(
+        self,
+        call: calls.ModelInput,
+        error: ModelError,
+        out: Publisher,
+        tag: str,
+        attempts: Attempts,
+        *,
+        again: bool,
+        switches: int,
+    ) -> ApplicationError:
+        text = self._words(call, error)
+        if again:
+            wait = f" in {error.retry_after:g} s" if error.retry_after else ""
+            self._tell(out, call, f"{tag}.{switches}" if switches else tag, f"{text}, trying again{wait}", error.kind)
+        elif activity.info().attempt > 1:
+            text = f"{text} (tried {activity.info().attempt} times)"
+        return attempts.fault(text, error, again=again)
+
+    def _words(self, call: calls.ModelInput, error: ModelError) -> str:
+        text = self._runtime.redactor_of(call.execution_id).text(error.line())
+        text = text.replace("\0", " ").encode("utf-8", "replace").decode()
+        return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+    def _tell(self, out: Publisher, call: calls.ModelInput, tag: str, text: str, kind: str = "fallback") -> None:
+        data = {"severity": "warning", "message": text, "kind": kind, "message_id": call.message_id}
+        out.emit(ev.event(f"notice:{call.message_id}:{tag}", ev.NOTICE, data))
