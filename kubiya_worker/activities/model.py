@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from temporalio import activity
 
@@ -19,8 +20,8 @@ from kubiya_worker.activities.history import context_of, conversation_of
 from kubiya_worker.activities.listing import relisted
 from kubiya_worker.activities.runtime import Runtime, workspace_of
 from kubiya_worker.activities.shown import Shown, kept_thought
-from kubiya_worker.models import caching, vision
-from kubiya_worker.models.base import LENGTH, Delta, ModelError, ModelReply, ModelRequest
+from kubiya_worker.models import caching, structured, vision
+from kubiya_worker.models.base import BAD_REQUEST, LENGTH, Delta, ModelError, ModelReply, ModelRequest
 from kubiya_worker.protocol import calls, compaction, names, servers
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import messages as m
@@ -57,10 +58,15 @@ def how_it_ended(reply: ModelReply, message: m.Message) -> list[str]:
     return [ended] if ended else []
 
 
+def _misfits(misfit: str) -> list[str]:
+    return [f"The answer does not fit the response_format: {misfit}"] if misfit else []
+
+
 class ModelActivities:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._cache = CacheWatch()
+        self._unformatted: set[str] = set()  # models whose endpoint takes no response_format
         self.fallback = Fallback(runtime, self._price_of)
 
     @activity.defn(name=names.CALL_MODEL)
@@ -83,7 +89,12 @@ class ModelActivities:
                     out.emit(ev.event(f"reset:{call.message_id}:{tag}", ev.RESET_CHUNKS, data))
 
                 async def ask(model_id: str, tag: str) -> calls.ModelResult:
-                    return await self._stream(call, context, model_id, conversation, out, tag, attempts)
+                    try:
+                        return await self._stream(call, context, model_id, conversation, out, tag, attempts)
+                    except ModelError as error:
+                        if not self._refuses_format(context, model_id, error):
+                            raise
+                        return await self._stream(call, context, model_id, conversation, out, tag, attempts)
 
                 result = await self.fallback.ask(call, context, out, tag, attempts, ask)
             result.undelivered, result.spooled = publisher.undelivered, publisher.spooled
@@ -113,7 +124,7 @@ class ModelActivities:
             system_prompt=context.system_prompt,
             messages=messages,
             tools=[ToolSpec.parse(tool) for tool in context.tools],
-            settings=context.model_config,
+            settings=self._settings(context, model_id),
             metadata=self.trace(call.execution_id, context, model_id),
             cache_key=caching.key(context.agent_id, context.system_prompt, context.tools),
         )
@@ -138,9 +149,13 @@ class ModelActivities:
             data = {"severity": "warning", "message": UNREAD, "kind": "caching", "message_id": call.message_id}
             out.emit(ev.event(f"notice:{call.execution_id}:caching", ev.NOTICE, data))
         usage = usage.plus(attempts.spent)
+        misfit = ""
+        if context.response_format is not None and not reply.tool_calls:
+            text, misfit = structured.read(reply.content, context.response_format)
+            reply = reply if misfit else replace(reply, content=text)
         reply, slips = mended(reply, [str(tool["name"]) for tool in context.tools])
         message = measured.fitted(self._message(call, reply, conversation, redactor))
-        for number, text in enumerate([*slips, *how_it_ended(reply, message)]):
+        for number, text in enumerate([*slips, *how_it_ended(reply, message), *_misfits(misfit)]):
             data = {"severity": "warning", "message": redactor.text(text), "kind": "answer"}
             notice = f"notice:{call.message_id}:{tag}:{number}"
             out.emit(ev.event(notice, ev.NOTICE, {**data, "message_id": call.message_id}))
@@ -164,7 +179,25 @@ class ModelActivities:
             model=reply.model,
             provider=reply.provider,
             window=runtime.models.told_window(model_id),
+            misfit=redactor.text(misfit),
         )
+
+    def _settings(self, context: calls.Context, model_id: str) -> dict[str, Any]:
+        """Return the agent's settings; the endpoint is told of the format only where there are no tools.
+
+        Servers that write by a grammar would otherwise write no tool call. The model is told in any case.
+        """
+        settings = {k: v for k, v in context.model_config.items() if k not in structured.KEYS}
+        if context.response_format is not None and not context.tools and model_id not in self._unformatted:
+            settings["response_format"] = context.response_format
+        return settings
+
+    def _refuses_format(self, context: calls.Context, model_id: str, error: ModelError) -> bool:
+        """Return whether the endpoint may have refused the response_format; it is not sent there again then."""
+        sent = "response_format" in self._settings(context, model_id)
+        if sent and error.kind == BAD_REQUEST:
+            self._unformatted.add(model_id)
+        return sent and error.kind == BAD_REQUEST
 
     async def _price_of(self, model_id: str, error: ModelError) -> Usage:
         return await self.priced(model_id, error.usage, error.model, told=error.cost_nanos)

@@ -21,6 +21,7 @@ from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.errors import ConfigurationError, WorkerError
+from kubiya_worker.models import structured
 from kubiya_worker.protocol import calls, compaction, names, servers, taint, team
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
@@ -68,6 +69,17 @@ class Offered:
     awaited: list[str] = field(default_factory=list)
 
 
+def _set_format(context: calls.Context, found: Definition) -> None:
+    """Have the final answer be JSON where the agent's llm_config, or a team's configuration, asks for it."""
+    try:
+        context.response_format = structured.wanted(found.model_config, found.config)
+    except ValueError as error:
+        raise ConfigurationError(str(error), remedy="See docs/models.md, Structured answers") from error
+    if context.response_format is not None:
+        told = structured.instruction(context.response_format)
+        context.system_prompt = "\n\n".join(filter(None, (context.system_prompt, told)))
+
+
 class SessionActivities:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -93,6 +105,7 @@ class SessionActivities:
             runtime.models.check(context.model_config)
             context.model_id = runtime.models.resolve(found.model_id)
             context.fallback_models = self._fallbacks(found, context.model_id)
+            _set_format(context, found)
             await self._check_price(given, context)
             await self._set_threshold(context, found.config.get("compaction"))
             context.model_label = runtime.models.select(context.model_id).label

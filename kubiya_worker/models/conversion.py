@@ -123,6 +123,8 @@ def to_settings(settings: Mapping[str, Any], metadata: Mapping[str, str], connec
                 body["top_k"] = int(value)  # OpenAI has no such thing; its likes take it beside the rest
             elif name == "top_k" and not connection.chat:
                 chosen["top_k"] = int(value)
+            elif name == "response_format" and isinstance(value, dict) and connection.chat:
+                body["response_format"] = value
             elif name in ("stop", "stop_sequences"):
                 chosen["stop_sequences"] = [value] if isinstance(value, str) else [str(item) for item in value]
             elif name == "parallel_tool_calls":

@@ -50,6 +50,7 @@ class Context:
     taint: str = "off"  # whose text taints (taint.py): then a person is asked before it writes, runs code or sends data
 
     tools_version: int = 0  # how often `tools` and the prompt have changed since the start (servers.py)
+    response_format: dict[str, Any] | None = None  # of the final answer, as OpenAI has it (models/structured.py)
     fallback_models: list[str] = field(default_factory=list)  # asked in this order where `model_id` fails
     compact_at: int = 0  # tokens of a model call after which the conversation is summarised; see compaction.py
 
@@ -128,6 +129,7 @@ class ModelResult:
     undelivered: list[Event] = field(default_factory=list)
     spooled: list[str] | None = None  # the ids that later events come after, in place of `behind`; None: the same
     relisted: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # MCP server -> its tools by now
+    misfit: str = ""  # what of a final answer does not fit the response_format
     window: int | None = None  # the model's context in tokens, where its endpoint has told it
 
 

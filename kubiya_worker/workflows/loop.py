@@ -22,6 +22,8 @@ from kubiya_worker.workflows.conversation import Conversation
 from kubiya_worker.workflows.servers import Servers
 from kubiya_worker.workflows.state import ModelFailed, TooLong, TurnFailed
 
+MENDED = 2  # times in a turn that a model may mend an answer that does not fit
+
 
 class Loop(Servers):
     """What every execution does; a workflow type adds `run`, which Temporal wants in the class itself."""
@@ -115,6 +117,7 @@ class Loop(Servers):
 
     def _start_turn(self) -> None:
         self._turn += 1
+        self._repairs = 0
         self._begun_turn = True
         self._tool_records = []
         self._turn_record = {
@@ -159,8 +162,26 @@ class Loop(Servers):
                 results = await self._call_tools(tool_calls, reply.message)
                 if self._answered(results):
                     return "stop"
+            elif reply.misfit and not self._conversation.inbox:
+                self._ask_to_mend(reply.misfit)
             elif not self._conversation.inbox:
                 return reply.finish_reason
+
+    def _ask_to_mend(self, misfit: str) -> None:
+        """Tell the model what of its answer does not fit the response_format; TurnFailed when it was told before."""
+        if self._repairs >= MENDED:
+            raise TurnFailed(f"The answer does not fit the response_format, after {MENDED} more tries: {misfit}")
+        self._repairs += 1
+        self._conversation.append(
+            {
+                "role": "user",
+                "content": f"Your answer does not fit the format that it has to have: {misfit}. Answer again, with the "
+                "JSON only.",
+                "message_id": f"{self._input.execution_id}_format_{self._turn}_{self._step}",
+                "timestamp": workflow.now().isoformat(),
+                "user_name": "Kubiya Worker",
+            }
+        )
 
     # -- what who leads others adds to (leader.py, team.py)
 

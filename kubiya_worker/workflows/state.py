@@ -70,6 +70,7 @@ class State:
         self._step = 0  # model calls in this turn
         self._steps = 0  # model calls in all
         self._shortened = False  # the conversation, for a guess, since the last model call that succeeded
+        self._repairs = 0  # times in this turn that the model was told what of its answer does not fit
         self._tokens = 0  # of the last model call: what the conversation comes to by now
         self._worked = 0.0  # seconds, waiting for people excluded
         self._initial = ex.Budgets()  # as the agent has them
@@ -309,5 +310,5 @@ def _build() -> str:
 _CARRIED = (
     *("status", "error", "turn", "turns_ended", "step", "steps", "worked", "permitted", "left", "begun_turn"),
     *("outbox", "behind", "turn_record", "tool_records", "tainted", "limits", "not_raised", "raises", "tokens"),
-    "shortened",
+    *("shortened", "repairs"),
 )

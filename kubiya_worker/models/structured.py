@@ -1,0 +1,103 @@
+"""Answers that have to be JSON of a given form: what an agent asks for, and whether an answer fits.
+
+Ways to ask: OpenAI's {"type": "json_schema", "json_schema": {name, schema}}, {"type": "json_object"}, a JSON schema
+by itself, or `structured_outputs: true` beside one of them (or alone: any JSON object). Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kubiya_worker.models import json_schema
+
+KEYS: Final = ("response_format", "structured_outputs", "response_model")
+SHOWN: Final = 8  # problems of one answer that are told
+ANY: Final[dict[str, Any]] = {"type": "json_object"}
+_FENCE: Final = re.compile(r"^\s*```[a-zA-Z0-9_-]*[ \t]*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+_SCHEMA_WORDS: Final = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "items"})
+
+
+def wanted(*places: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the response_format, as OpenAI has it, that the first of some configurations asks for; None for none.
+
+    ValueError names what cannot be honoured.
+    """
+    for place in places:
+        for key in KEYS:
+            given = place.get(key)
+            if given in (None, False, "", "text") or given == {}:
+                continue
+            if given is True:
+                if key == "structured_outputs" and not any(one.get(k) for one in places for k in KEYS if k != key):
+                    return dict(ANY)
+                continue
+            return _format(given, key)
+    return None
+
+
+def _format(given: Any, key: str) -> dict[str, Any] | None:
+    if isinstance(given, str) and given.lstrip()[:1] == "{":
+        try:
+            given = json.loads(given)
+        except ValueError as error:
+            raise ValueError(f"{key} is no JSON: {error}") from None
+    if given in ("json", "json_object"):
+        return dict(ANY)
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{key} is a JSON schema or OpenAI's response_format, not {str(given)[:60]!r}")
+    kind = given.get("type")
+    if kind == "text":
+        return None
+    if kind == "json_object" and "properties" not in given:
+        return dict(ANY)
+    about = given.get("json_schema") if kind == "json_schema" else None
+    schema: Any = given
+    if isinstance(about, Mapping):
+        schema = about.get("schema", about if _SCHEMA_WORDS & set(about) else None)
+    elif kind == "json_schema":
+        schema = given.get("schema")
+    elif isinstance(given.get("schema"), Mapping):
+        about, schema = given, given["schema"]
+    if schema is None or not (isinstance(schema, Mapping) and (_SCHEMA_WORDS & set(schema) or not schema)):
+        raise ValueError(f"{key} has no JSON schema")
+    try:
+        json_schema.check(schema)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
+    about = about if isinstance(about, Mapping) else {}
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", str(about.get("name") or schema.get("title") or "answer"))[:64]
+    inner: dict[str, Any] = {"name": name or "answer", "schema": dict(schema)}
+    if isinstance(about.get("strict"), bool):
+        inner["strict"] = about["strict"]
+    return {"type": "json_schema", "json_schema": inner}
+
+
+def instruction(response_format: Mapping[str, Any]) -> str:
+    """Return what the model is told, for endpoints that do not take a response_format as well."""
+    if response_format["type"] == "json_object":
+        return "Your final answer is one JSON object and nothing else: no other text, no code fence."
+    schema = json.dumps(response_format["json_schema"]["schema"], ensure_ascii=False, sort_keys=True)
+    return (
+        "Your final answer is JSON that fits the following JSON schema, and nothing else: no other text, no code "
+        f"fence. Use tools as usual before it.\n{schema}"
+    )
+
+
+def read(text: str, response_format: Mapping[str, Any]) -> tuple[str, str]:
+    """Return (the JSON of an answer, what of it does not fit): the second is empty where all does."""
+    fenced = _FENCE.match(text)
+    text = (fenced.group(1) if fenced else text).strip()
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        return text, f"it is no JSON: {error}" if text else "it is empty"
+    except RecursionError:
+        return text, "it is nested too deep"
+    if response_format["type"] == "json_object":
+        return text, "" if isinstance(value, dict) else "it is no JSON object"
+    found = json_schema.problems(value, response_format["json_schema"]["schema"])
+    told = [problem for _, problem in zip(range(SHOWN), found, strict=False)]
+    return text, "; ".join(told)[:1500]
