@@ -26,6 +26,8 @@ PLAIN_VALUES = {"K8S_NAMESPACE": "kube-system", "CLUSTER": "production", "PGDATA
 TOKEN = "tok-abcdef-123456"
 PID = call("pid")
 
+SLACK = 8.0  # seconds: three that a limit may be passed by, and what a busy machine adds
+
 CASES: dict[str, Case] = {}
 CHECKS: dict[str, Callable[..., None]] = {}
 
@@ -92,7 +94,7 @@ def latin1(ran: Ran) -> None:
 
 @case("hang-start", one("hang-start", timeout=4), {"text": "no tools"})
 def hang_start(ran: Ran, rans: dict[str, Ran]) -> None:
-    assert ran.asked_after < usual(rans) + 4 + 3 and ran.row["status"] == "completed"
+    assert ran.asked_after < usual(rans) + 4 + SLACK and ran.row["status"] == "completed"
     assert "nasty" in ran.notices
     assert not ran.alive
 
@@ -133,7 +135,7 @@ def command_not_there(ran: Ran) -> None:
 @case("progress", one("progress=7", call_timeout=4), call("work"))
 def progress(ran: Ran) -> None:
     assert "work done, token given" in ran.results[0] and ran.outcomes() == ["success"]
-    assert "step 5 of 7" in json.dumps(ran.events)
+    assert len(set(re.findall("step . of 7", ran.notices))) >= 3, "a person sees how far it is"
 
 
 @case("env-booleans", one(env={"A": True, "B": False, "C": 1, "D": 1.5}), call("env"))
@@ -197,7 +199,7 @@ def expired(ran: Ran) -> None:
 
 @case("start-503", web("/start-503=2"), ask(("echo", {"s": "up"})))
 def start_503(ran: Ran, rans: dict[str, Ran]) -> None:
-    assert "up" in ran.results[0] and ran.asked_after < usual(rans) + 5
+    assert "up" in ran.results[0] and ran.asked_after < usual(rans) + 3 + SLACK
 
 
 @case("http-slow-start", web("/slow-start=6", timeout=12), ask(("echo", {"s": "up"})))
@@ -207,7 +209,7 @@ def http_slow_start(ran: Ran) -> None:
 
 @case("http-slow-start-30", web("/slow-start=30", timeout=3), {"text": "no tools"})
 def http_too_slow(ran: Ran, rans: dict[str, Ran]) -> None:
-    assert ran.asked_after < usual(rans) + 3 + 3 and "far" in ran.notices and ran.row["status"] == "completed"
+    assert ran.asked_after < usual(rans) + 3 + SLACK and "far" in ran.notices and ran.row["status"] == "completed"
 
 
 @case("close-hangs", web("/close-hangs"), ask("session"))
