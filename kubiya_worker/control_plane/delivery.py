@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from kubiya_worker.control_plane import errors, weaker
-from kubiya_worker.control_plane.client import ControlPlane
+from kubiya_worker.control_plane.client import OPTIONAL_TIMEOUT, ControlPlane
 from kubiya_worker.control_plane.complaints import Complaints
 from kubiya_worker.control_plane.writer import Writer
 from kubiya_worker.control_plane.writes import Write
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 PAUSES: Final = (0.2, 0.6, 1.8)  # seconds before the next try of a request that the control plane breaks on
 GONE: Final = ("agent_status",)  # what they are about can be deleted at any time
+SILENT: Final = 3.0  # seconds without an answer, after which it is asked whether the control plane is there
 SLOW: Final = 2.0  # seconds: routes without an answer for so long rest
 REST: Final = 5.0  # seconds, doubling up to LONGEST_REST
 LONGEST_REST: Final = 600.0
@@ -48,7 +49,7 @@ class Delivery:
         every = [write for stage in stages for write in stage]
         if names.FEATURE_BATCH in self._control_plane.features and len(every) > 1:
             try:
-                return await self._writer.write(*every)
+                return await self._answered(*every)
             except errors.Unauthorized:
                 raise
             except errors.ControlPlaneError as error:
@@ -92,7 +93,7 @@ class Delivery:
         """The answer, or why there is none although the control plane is there."""
         for pause in (*pauses, None):
             try:
-                (answer,) = await self._writer.write(write)
+                (answer,) = await self._answered(write)
                 return answer
             except errors.Unauthorized:
                 raise
@@ -108,10 +109,26 @@ class Delivery:
             await asyncio.sleep(pause)
         raise AssertionError
 
+    async def _answered(self, *group: Write) -> list[dict[str, Any]]:
+        """The answers to writes. One that is silent is given up once the control plane does not answer at all.
+
+        Else a network that swallows packets holds it for half a minute, also when the control plane is back by then. It
+        may have arrived: it is made again, and says the same.
+        """
+        task = asyncio.ensure_future(self._writer.write(*group))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # else asyncio logs what nobody asks
+        while not task.done():
+            await asyncio.wait({task}, timeout=SILENT)
+            if not task.done() and not await self._there(group[0]) and not task.done():
+                raise errors.Unreachable("The control plane does not answer", remedy="It is tried again")
+        return task.result()
+
     async def _there(self, write: Write) -> bool:
         """Whether the control plane reads the row that a write is about: then it is the write that it breaks on."""
         execution_id = weaker.execution_of(write)
-        return execution_id is None or await asyncio.to_thread(self._control_plane.is_there, execution_id, (3.0, 5.0))
+        return execution_id is None or await asyncio.to_thread(
+            self._control_plane.is_there, execution_id, OPTIONAL_TIMEOUT
+        )
 
     async def optional(self, write: Write) -> dict[str, Any] | None:
         """Try a write that nothing depends on, once; None: it was not taken. Raises nothing.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -96,6 +97,20 @@ def test_a_session_that_was_answered_201_and_not_stored_is_made_plain(plane: Scr
 
     assert delivered(plane, answer, session) == {"success": True}
     assert delivered(plane, lambda s: Reply(201, {"success": False}) if s.body else Reply(404), session) is None
+
+
+def test_a_silent_write_is_given_up_when_nothing_else_is_answered_either(
+    plane: ScriptedPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "SILENT", 0.2)
+    monkeypatch.setattr(delivery, "OPTIONAL_TIMEOUT", (0.5, 0.5))
+    began = time.monotonic()
+    with pytest.raises(errors.Unreachable, match="does not answer"):
+        delivered(plane, lambda seen: Reply(200, {}, delay=3.0), DONE)
+    slow = on_write(Reply(200, {"ok": True}, delay=1.0))
+    assert delivered(plane, slow, DONE) == {"ok": True}, "a slow one is waited for while the control plane is there"
+    assert [method for method, _ in sent(plane)].count("PATCH") == 2
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("reply", [Reply(500, "x"), Reply(404, {}), Reply(422, {"detail": []}), Reply(200, "no json")])
