@@ -43,7 +43,10 @@ class Fallback:
             attempts.place = self._resting.first(models)
         attempts.place = min(attempts.place, len(models) - 1)
         if attempts.place and activity.info().attempt == 1:
-            self._tell(out, call, tag, f"{models[0]} has just failed: {models[attempts.place]} is asked first")
+            # Once for an execution: its id is the same in each step, and who watches drops repeats.
+            text = f"{models[0]} has just failed: {models[attempts.place]} is asked first"
+            data = {"severity": "warning", "message": text, "kind": "fallback", "message_id": call.message_id}
+            out.emit(ev.event(f"notice:{call.execution_id}:fallback:{attempts.place}", ev.NOTICE, data))
         switches = 0
         while True:
             model = models[attempts.place]
