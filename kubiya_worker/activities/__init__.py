@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kubiya_worker.activities.approval import ApprovalActivities
 from kubiya_worker.activities.execution import ExecutionActivities
 from kubiya_worker.activities.job import JobActivities
 from kubiya_worker.activities.model import ModelActivities
@@ -20,7 +21,7 @@ def build(runtime: Runtime) -> list[Callable[..., Any]]:
     """All activities of a worker, ready for `temporalio.worker.Worker(activities=…)`."""
     model, tool = ModelActivities(runtime), ToolActivities(runtime)
     session, execution = SessionActivities(runtime), ExecutionActivities(runtime)
-    job = JobActivities(runtime)
+    job, approval = JobActivities(runtime), ApprovalActivities(runtime)
     return [
         model.call_model,
         SummaryActivities(runtime, model).compact_conversation,
@@ -29,8 +30,9 @@ def build(runtime: Runtime) -> list[Callable[..., Any]]:
         session.begin_execution,
         session.store_session,
         session.end_turn,
-        execution.request_approval,
-        execution.check_approval,
+        approval.request_approval,
+        approval.check_approval,
+        approval.await_approval,
         execution.report,
         execution.end_execution,
         execution.end_member,

@@ -17,6 +17,7 @@ from typing import Final
 
 from temporalio import activity
 
+from kubiya_worker.activities.pace import Pace
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.spool import Spool, without_pieces
 from kubiya_worker.control_plane.writer import Writer
@@ -77,7 +78,10 @@ class Publisher:
         member: Member | None = None,
         spool: Spool | None = None,
         behind: Sequence[str] = (),
+        pace: Pace | None = None,
     ) -> None:
+        """`pace`: how sparing to be with events; None where they cost nothing."""
+        self.pace = pace
         self._writer = writer
         self._execution_id = execution_id
         self._stream = member.stream if member else execution_id
@@ -94,6 +98,11 @@ class Publisher:
         self.undelivered: list[ev.Event] = []
         self.spooled: list[str] | None = None
 
+    @property
+    def sent(self) -> int:
+        """Events that this attempt has sent or kept, where their number is limited."""
+        return self.pace.count if self.pace is not None else 0
+
     async def __aenter__(self) -> Publisher:
         if not self._hold:
             self._task = asyncio.create_task(self._run())
@@ -101,6 +110,8 @@ class Publisher:
 
     def emit(self, event: ev.Event) -> None:
         if self._member is not None and self._member.quiet and event["event_type"] in ev.PIECES:
+            return
+        if self.pace is not None and not self.pace.wants(event):
             return
         if not self._emitted and self._behind:
             event = {**event, "after": self._behind}
@@ -118,7 +129,7 @@ class Publisher:
             if not done:
                 self._task.cancel()
                 await asyncio.wait({self._task})
-        left = self._sending + merge_chunks(self._queue)
+        left = self._sending + (merge_chunks(self._queue) if self.pace is None else self.pace.take(self._queue))
         # What an attempt that failed has streamed is streamed anew by the next one, perhaps from elsewhere.
         await self._keep(left if kind is None else without_pieces(left))
 
@@ -157,14 +168,26 @@ class Publisher:
                     self._wake.clear()
                     await self._wake.wait()
                     continue
-                self._sending = merge_chunks(self._queue[:BATCH])
-                del self._queue[:BATCH]
+                if self.pace is not None and not self._closing.is_set():
+                    longer = self.pace.wait(self._queue)
+                    if longer > 0:
+                        await self._more(longer)
+                        continue
+                if self.pace is None:
+                    self._sending = merge_chunks(self._queue[:BATCH])
+                    del self._queue[:BATCH]
+                else:
+                    self._sending, self._queue = self.pace.take(self._queue), []
+                if not self._sending:
+                    continue
+            # One by one where each is a request: a second try must not repeat those that were taken.
+            portion = self._sending if self.pace is None else self._sending[:1]
             try:
-                await self._writer.publish(*on_stream(self._execution_id, self._member, self._sending))
+                await self._writer.publish(*on_stream(self._execution_id, self._member, portion))
             except ControlPlaneError as error:
                 if not error.retryable:
-                    self._spool.lose(len(self._sending), f"refused: {error}")
-                    self._sending = []
+                    self._spool.lose(len(portion), f"refused: {error}")
+                    self._sending = self._sending[len(portion) :]
                     continue
                 if self._closing.is_set():
                     return  # better than to hold a slot while nobody listens
@@ -172,9 +195,18 @@ class Publisher:
                 delay = min(delay * 2, 5.0)
                 continue
             delay = 0.1
-            self._sending = []
+            self._sending = self._sending[len(portion) :]
             self._spool.hurry()
-            await self._pause(WINDOW)
+            if not self._sending:
+                await self._pause(WINDOW)
+
+    async def _more(self, seconds: float) -> None:
+        """Let text gather; anything else that is emitted, and the end of the activity, cut it short."""
+        self._wake.clear()
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            pass  # it is time
 
     async def _pause(self, seconds: float) -> None:
         """Let events gather; the end of the activity cuts it short."""

@@ -1,4 +1,4 @@
-"""Small calls about one execution: approvals, reports, the end after a cancellation."""
+"""Small calls about one execution: reports, the end after a cancellation."""
 
 from __future__ import annotations
 
@@ -21,71 +21,11 @@ class ExecutionActivities:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    @activity.defn(name=names.REQUEST_APPROVAL)
-    async def request_approval(self, asked: calls.ApprovalInput) -> None:
-        """Create the approval (the same id creates it once), tell whoever watches, mark the execution as waiting."""
-        control_plane, request = self._runtime.control_plane, asked.request
-        arguments = self._runtime.redactor.value(request.arguments)
-        approval = {
-            "id": asked.approval_id,
-            "execution_id": asked.execution_id,
-            "tool_name": request.tool_name,
-            "tool_execution_id": asked.tool_execution_id,
-            "tool_args": arguments,
-            "arguments_hash": request.arguments_hash,
-            "risk_level": request.risk_level,
-            "rule_id": request.rule_id,
-            "reason": request.reason,
-            "approver_emails": request.approver_emails,
-            "timeout_minutes": request.timeout_minutes,
-            **({"enforcement_context": request.enforcement} if request.enforcement else {}),
-        }
-        if asked.member is not None:  # the team's: there it is seen, and answered
-            approval |= {
-                "execution_id": asked.member.stream,
-                "tool_execution_id": f"{asked.execution_id}:{asked.tool_execution_id}",
-                "enforcement_context": {
-                    **request.enforcement,
-                    "member_name": asked.member.name,
-                    "member_path": asked.member.path,
-                },
-            }
-        await ask(control_plane.create_approval, approval)
-        if asked.member is None:
-            await ask(control_plane.patch_execution, asked.execution_id, status=ex.WAITING)
-        data = {
-            **{key: approval[key] for key in ("execution_id", "tool_name", "tool_args")},
-            "tool_execution_id": asked.tool_execution_id,
-            "approval_id": asked.approval_id,
-            "status": "pending",
-            "risk_level": request.risk_level,
-            "reason": request.reason,
-            "arguments_hash": request.arguments_hash,
-            "expires_at": asked.expires_at,
-            **({"enforcement": request.enforcement} if request.enforcement else {}),
-        }
-        event = ev.event(f"approval_requested:{asked.approval_id}", ev.APPROVAL_REQUESTED, data)
-        event |= {"after": asked.behind} if asked.behind else {}
-        await as_fault(self._runtime.writer.publish(*on_stream(asked.execution_id, asked.member, [event])))
-
-    @activity.defn(name=names.CHECK_APPROVAL)
-    async def check_approval(self, approval_id: str) -> dict[str, Any]:
-        """The answer to an approval as the signal would carry it; empty while there is none."""
-        found = await ask(self._runtime.control_plane.get_approval, approval_id)
-        if str(found.get("status")) not in ("approved", "rejected", "expired"):
-            return {}
-        return {
-            "approval_id": approval_id,
-            "decision": found["status"],
-            "approver": {"email": found.get("approved_by_email"), "name": found.get("approved_by_name")},
-            "reason": found.get("rejection_reason"),
-        }
-
     @activity.defn(name=names.REPORT)
     async def report(self, report: calls.ReportInput) -> None:
         """Publish events in order and PATCH the execution; each may be repeated. The caller keeps what fails."""
         control_plane = self._runtime.control_plane
-        if report.expire_approval:
+        if report.expire_approval and names.FEATURE_APPROVAL_SIGNAL in control_plane.features:
             await ask(control_plane.expire_approval, report.expire_approval)
         if report.patch:
             patch = writes.execution(report.execution_id, **report.patch)
@@ -94,10 +34,13 @@ class ExecutionActivities:
             await as_fault(self._runtime.writer.publish(*on_stream(report.execution_id, report.member, report.events)))
 
     @activity.defn(name=names.END_EXECUTION)
-    async def end_execution(self, report: calls.ReportInput) -> None:
-        """The last word on an execution that ends outside a turn; then nothing of it is kept here."""
+    async def end_execution(self, report: calls.ReportInput) -> dict[str, Any]:
+        """Write the last word on an execution that ends outside a turn; then nothing of it is kept here.
+
+        `published` of the result: clients learn of the end by how the workflow closes.
+        """
         control_plane, execution_id = self._runtime.control_plane, report.execution_id
-        delivery = self._runtime.delivery
+        delivery, published = self._runtime.delivery, names.published(control_plane.features)
         if report.messages:
             about = {"user_id": report.user_id, "turn": report.turn}
             keeping = session_writes(control_plane, execution_id, report.messages, first=report.first, **about)
@@ -105,6 +48,7 @@ class ExecutionActivities:
                 await as_fault(delivery.required(part))
         last = [
             [writes.events(execution_id, report.events)] if report.events else [],
+            [writes.events(execution_id, _failure(report))] if published and report.error_type else [],
             [writes.execution(execution_id, **report.patch)] if report.patch else [],
         ]
         await as_fault(delivery.together(*last))
@@ -112,6 +56,7 @@ class ExecutionActivities:
         if ex.is_final(status) and names.FEATURE_TURN_STATUS not in control_plane.features:
             await as_fault(ending.confirm(control_plane, delivery, execution_id, status))
         self._runtime.forget(execution_id)
+        return {"published": published}
 
     @activity.defn(name=names.END_MEMBER)
     async def end_member(self, end: calls.MemberEnd) -> None:
@@ -129,3 +74,8 @@ class ExecutionActivities:
             ]
             await ending.post_calls(self._runtime.delivery, made)
         self._runtime.forget(end.execution_id)
+
+
+def _failure(report: calls.ReportInput) -> list[ev.Event]:
+    text = str(report.patch.get("error_message") or "")
+    return [ev.failed(report.execution_id, text, report.error_type, ev.now())]

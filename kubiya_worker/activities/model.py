@@ -83,12 +83,16 @@ class ModelActivities:
             given = compaction.for_model(conversation)
             attempts.long = not call.shortened and sum(map(m.size_of, given)) >= LONG
             publisher = runtime.publisher(call, context)
+            if publisher.pace is not None and activity.info().attempt > 1:
+                publisher.pace.left = 0  # who knows no `reset_chunks` would see both texts: the complete message tells
             async with publisher as out:
                 if activity.info().attempt > 1:
                     data = {"message_id": call.message_id}
                     out.emit(ev.event(f"reset:{call.message_id}:{tag}", ev.RESET_CHUNKS, data))
 
                 async def ask(model_id: str, tag: str) -> calls.ModelResult:
+                    if publisher.pace is not None and publisher.pace.texts:
+                        publisher.pace.left = 0
                     try:
                         return await self._stream(call, context, model_id, conversation, out, tag, attempts)
                     except ModelError as error:
@@ -99,6 +103,9 @@ class ModelActivities:
                 result = await self.fallback.ask(call, context, out, tag, attempts, ask)
             result.undelivered, result.spooled = publisher.undelivered, publisher.spooled
             result.relisted = fresh
+            if call.pieces is not None:  # an attempt that died has sent a few too, and text perhaps
+                lost = 2 * (activity.info().attempt - 1) + (call.pieces if activity.info().attempt > 1 else 0)
+                result.events = publisher.sent + lost
         runtime.transcripts.leave(call.execution_id, result.message)
         return result
 

@@ -16,6 +16,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from kubiya_worker.activities.ending import Posted
 from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.outage import Waiting
+from kubiya_worker.activities.pace import Pace
 from kubiya_worker.activities.transcripts import Transcripts
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.delivery import Delivery
@@ -128,6 +129,7 @@ class Runtime:
             member=context.member,
             spool=self.spool,
             behind=call.behind,
+            pace=None if call.pieces is None else Pace(call.pieces, call.sparing),
         )
 
     def redactor_of(self, execution_id: str) -> Redactor:

@@ -33,7 +33,7 @@ from kubiya_worker.tools.toolset import MissingSkill, assemble
 
 T = TypeVar("T")
 
-APPROVAL_POLL: Final = 15.0  # seconds, for a control plane that does not signal
+APPROVAL_POLL: Final = 3.0  # seconds between the first looks, for a control plane that does not signal
 ON_UNSUPPORTED_SKILL: Final = "on_unsupported_skill"  # of an agent's configuration: "skip" (default) or "fail"
 BEGIN_PATIENCE: Final = 4.0  # seconds that MCP servers have before a step of its own waits for them
 FALLBACKS: Final = "fallback_models"  # of an agent's llm_config, or of its configuration
@@ -94,6 +94,7 @@ class SessionActivities:
         context = context_for(given, found)
         metadata = dict(found.execution.get("execution_metadata") or {})
         context.metadata = {**metadata, "workflow_started": True, "has_mcp_servers": bool(given.mcp_servers)}
+        context.published = names.published(control_plane.features)
         if names.FEATURE_APPROVAL_SIGNAL not in control_plane.features:
             context.approval_poll_seconds = APPROVAL_POLL
         failure, notices, offered = None, list[str](), Offered()
@@ -132,6 +133,7 @@ class SessionActivities:
             tainted=tainted,
             starting=offered.starting,
             awaited=offered.awaited,
+            texts=max((names.assistant_number(x["message_id"]) for x in earlier), default=0),
         )
 
     def _fallbacks(self, found: Definition, own: str) -> list[str]:
@@ -303,7 +305,12 @@ def _outcome(turn: calls.TurnInput, status: str) -> list[Write]:
     if ex.is_final(status):
         patch = {**turn.final_fields, "status": status, "completed_at": ev.now()}
         agent_status = ex.COMPLETED if status == ex.COMPLETED else ex.FAILED
-        return [writes.execution(turn.execution_id, **patch), *_agent_status(turn.kind, turn.agent_id, agent_status)]
+        told = [writes.events(turn.execution_id, turn.last)] if turn.last and status == ex.FAILED else []
+        return [
+            *told,
+            writes.execution(turn.execution_id, **patch),
+            *_agent_status(turn.kind, turn.agent_id, agent_status),
+        ]
     if status == ex.WAITING:
         fields = {key: turn.final_fields[key] for key in ("response", "usage")}
         return [writes.execution(turn.execution_id, status=ex.WAITING, **fields)]

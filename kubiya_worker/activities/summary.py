@@ -73,6 +73,7 @@ class SummaryActivities:
             provider=reply.provider,
             undelivered=publisher.undelivered,
             spooled=publisher.spooled,
+            events=publisher.sent,
         )
 
     async def _summary_of(

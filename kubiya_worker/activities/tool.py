@@ -98,6 +98,7 @@ class ToolActivities:
             about = {"delegate": member, "message": f"Asking {member}"}
             out.emit(_started(call, context, redactor.value(arguments), ruling, about))
         outcome.undelivered, outcome.spooled = publisher.undelivered, publisher.spooled
+        outcome.events = publisher.sent
         return outcome
 
     async def _look_up(self, call: calls.ToolInput) -> str:
@@ -179,6 +180,7 @@ class ToolActivities:
             spooled=publisher.spooled,
             taints=tainted,
             relisted=fresh,
+            events=publisher.sent,
         )
 
     async def _await_tool(self, tool: Tool, arguments: dict[str, Any], context: ToolContext) -> tuple[str, ToolResult]:
@@ -215,7 +217,9 @@ class ToolActivities:
             out.emit(_completed(call, context, status, "", text, 0.0, ruling))
         message = _message(call, text, status, text)
         self._runtime.transcripts.leave(call.execution_id, message)
-        return calls.ToolOutcome(message=message, undelivered=publisher.undelivered, spooled=publisher.spooled)
+        return calls.ToolOutcome(
+            message=message, undelivered=publisher.undelivered, spooled=publisher.spooled, events=publisher.sent
+        )
 
 
 def _message(call: calls.ToolInput, content: str, status: str, error: str | None) -> m.Message:
@@ -308,4 +312,5 @@ def _request(
         approver_emails=list(approvers or []),
         timeout_minutes=float(decision.timeout_minutes),
         enforcement=ruling.enforcement,
+        approver_group=str(decision.approver_value or "") if decision.approver_type == "group" else "",
     )

@@ -277,6 +277,15 @@ class ControlPlane:
     def get_approval(self, approval_id: str) -> dict[str, Any]:
         return self._object("GET", f"/approvals/{approval_id}")
 
+    def approvals_of(self, execution_id: str) -> list[dict[str, Any]]:
+        """Return the newest requests for approval of an execution, newest first."""
+        found = self._call("GET", f"/approvals?execution_id={quote(execution_id, safe='')}&limit=200")
+        return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+
+    def resolve_approvers(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Return who may decide on a tool call, by the rules of now: {rule_id?, rule?, approver_emails, …}."""
+        return self._object("POST", "/approval-rules/resolve", question)
+
     def expire_approval(self, approval_id: str) -> None:
         try:
             self._call("POST", f"/approvals/{approval_id}/expire", {})

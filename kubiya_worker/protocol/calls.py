@@ -52,6 +52,7 @@ class Context:
     tools_version: int = 0  # how often `tools` and the prompt have changed since the start (servers.py)
     response_format: dict[str, Any] | None = None  # of the final answer, as OpenAI has it (models/structured.py)
     fallback_models: list[str] = field(default_factory=list)  # asked in this order where `model_id` fails
+    published: bool = False  # the control plane is not ours; see names.published
     compact_at: int = 0  # tokens of a model call after which the conversation is summarised; see compaction.py
 
     @classmethod
@@ -78,6 +79,7 @@ class BeginResult:
     tainted: bool = False  # there was among those what others wrote
     starting: list[str] = field(default_factory=list)  # MCP servers that may still come: START_SERVER waits for them
     awaited: list[str] = field(default_factory=list)  # those of them without which it must not begin
+    texts: int = 0  # the highest number in an assistant message's id that is taken
 
 
 @dataclass
@@ -105,6 +107,8 @@ class ModelInput:
     behind: list[str] = field(default_factory=list)  # ids, as on the stream, that come before the first event
     tools_version: int = 0  # of the context that it needs
     shortened: bool = False  # it has been shortened in case its length was why it was refused: that is tried once
+    pieces: int | None = None  # chunks that it may send, and how sparing it is with events; see room.py. None: no limit
+    sparing: int = 0
 
 
 @dataclass
@@ -131,6 +135,7 @@ class ModelResult:
     relisted: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # MCP server -> its tools by now
     misfit: str = ""  # what of a final answer does not fit the response_format
     window: int | None = None  # the model's context in tokens, where its endpoint has told it
+    events: int = 0  # that it has sent, where their number is limited
 
 
 @dataclass
@@ -156,6 +161,8 @@ class ToolInput:
     tainted: bool = False  # the model has read what others wrote when it asked for this call
     tools_version: int = 0
     cut: str = ""  # why the arguments are not all there: "length" (the model's limit) or "size"; it is not to be run
+    pieces: int | None = None
+    sparing: int = 0
 
 
 @dataclass
@@ -169,6 +176,7 @@ class ApprovalRequest:
     approver_emails: list[str] = field(default_factory=list)
     timeout_minutes: float = 1440.0
     enforcement: dict[str, Any] = field(default_factory=dict)  # what the policy has said, for events
+    approver_group: str = ""  # whose people may decide, where the rule names a group
 
 
 @dataclass
@@ -184,6 +192,7 @@ class ToolOutcome:
     spooled: list[str] | None = None
     taints: bool = False  # the message holds what others wrote
     relisted: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # MCP server -> its tools by now
+    events: int = 0
 
 
 @dataclass
@@ -196,6 +205,8 @@ class ServerInput:
     hold: bool = False
     behind: list[str] = field(default_factory=list)
     tools_version: int = 0
+    pieces: int | None = None
+    sparing: int = 0
 
 
 @dataclass
@@ -208,6 +219,7 @@ class ServerResult:
     refused: bool = False
     undelivered: list[Event] = field(default_factory=list)
     spooled: list[str] | None = None
+    events: int = 0
 
 
 @dataclass
@@ -219,6 +231,15 @@ class ApprovalInput:
     expires_at: str | None = None
     member: Member | None = None
     behind: list[str] = field(default_factory=list)
+    user_email: str = ""  # of the person whose execution it is: decides where no rule says who
+
+
+@dataclass
+class ApprovalAsked:
+    """A request for approval as the control plane has it: the id is its own."""
+
+    id: str
+    expires_at: str | None = None
 
 
 @dataclass
@@ -237,6 +258,7 @@ class ReportInput:
     user_id: str | None = None
     turn: int = 0
     first: int = 0
+    error_type: str | None = None  # the class of the fault that the patch tells
 
 
 @dataclass
@@ -258,6 +280,7 @@ class TurnInput:
     kind: str = "agent"
     first: int = 0
     behind: list[str] = field(default_factory=list)
+    last: list[Event] = field(default_factory=list)  # told with the closing PATCH, just before it
 
 
 @dataclass

@@ -61,6 +61,22 @@ def event(event_id: str, event_type: str, data: dict[str, Any], timestamp: str |
     return {"event_id": event_id, "event_type": event_type, "data": data, "timestamp": timestamp or now()}
 
 
+def failed(execution_id: str, text: str, kind: str | None, at: str) -> Event:
+    """Return the event that tells an execution's failure, in the published shape (PROTOCOL C.2)."""
+    data = {
+        "severity": "error",
+        "category": "execution",
+        "error": text,
+        "execution_id": execution_id,
+        "status": "failed",
+        "context": {"execution_id": execution_id, "timestamp": at, "stage": "execution", "component": "worker"},
+        "details": {"error_type": kind or "ExecutionFailed", "error_message": text, "technical_message": text},
+        "recovery": {"is_retryable": False, "retry_suggested": False, "recovery_actions": []},
+        "metadata": {},
+    }
+    return event(f"error:{execution_id}", ERROR, data, at)
+
+
 def of_member(event: Event, run: str, about: dict[str, Any]) -> Event:
     """An event of a team member's run as it stands on the team's stream.
 

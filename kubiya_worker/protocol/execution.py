@@ -171,6 +171,7 @@ class Member:
     quiet: bool = False  # whether its text is shown only when it is complete
     above: int = 0  # executions that asked one another before the whole team's
     behind: list[str] = field(default_factory=list)  # events of the stream that come before the run's first
+    room: int | None = None  # events that it may send, where their number is limited; see room.py
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any] | None) -> "Member | None":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Collection
 from typing import Final
 
 DEFAULT_CONTROL_PLANE_URL: Final = "https://control-plane.kubiya.ai"
@@ -39,6 +40,7 @@ START_SERVER: Final = "start_server"
 COMPACT: Final = "compact_conversation"
 REQUEST_APPROVAL: Final = "request_approval"
 CHECK_APPROVAL: Final = "check_approval"
+AWAIT_APPROVAL: Final = "await_approval"
 REPORT: Final = "report"
 STORE_SESSION: Final = "store_session"
 END_TURN: Final = "end_turn"
@@ -62,6 +64,7 @@ OURS: Final = frozenset(
         COMPACT,
         REQUEST_APPROVAL,
         CHECK_APPROVAL,
+        AWAIT_APPROVAL,
         REPORT,
         STORE_SESSION,
         END_TURN,
@@ -83,6 +86,8 @@ RAISE_BUDGET: Final = "raise_budget"  # the tool name of an approval that asks f
 # Why a model call failed for good, where the workflow cares: the type of the activity's failure.
 CONTEXT_OVERFLOW: Final = "context_overflow"  # the conversation is longer than the model's window
 REFUSED: Final = "refused"  # the model, or a filter around it, declines
+# The type of the failure with which the workflow of a cancelled execution closes, where its clients need that.
+BY_USER: Final = "CancelledByUser"
 
 # What the local control plane can do beyond the published one; sent as `features` in the start reply.
 FEATURE_EVENTS_BATCH: Final = "events_batch"  # POST /executions/{id}/events/batch, deduplicated by event_id
@@ -93,6 +98,14 @@ FEATURE_SESSION_PARTS: Final = "session_parts"  # POST /executions/{id}/session 
 FEATURE_BATCH: Final = "batch"  # POST /batch: several writes in one request, all or nothing
 FEATURE_BATCH_GROUPS: Final = "batch_groups"  # and several of those, of different executions, in one request
 FEATURE_BATCH_IF: Final = "batch_if_status"  # an entry of it can depend on what the turn before it came to
+
+
+def published(features: Collection[str]) -> bool:
+    """Whether a control plane with these features is a published one.
+
+    Its streams end by how the workflow closes, and show the first 1,000 events (PROTOCOL B.5, C.1).
+    """
+    return FEATURE_EVENTS_BATCH not in features
 
 
 def workflow_id(execution_type: str, execution_id: str) -> str:
@@ -110,9 +123,19 @@ def user_message_id(execution_id: str, turn: int) -> str:
     return f"{execution_id}_user_{turn}"
 
 
-def assistant_message_id(execution_id: str, turn: int, step: int) -> str:
-    """One id for each run of text: text after a tool call is a new message (PROTOCOL C.2)."""
-    return f"{execution_id}_assistant_{turn}" if step == 1 else f"{execution_id}_assistant_{turn}_{step}"
+def assistant_message_id(execution_id: str, number: int) -> str:
+    """Return the id of an assistant's message; `number` counts them over the whole execution (PROTOCOL C.2).
+
+    Text after a tool call is a new message. The published server keeps an id of this form, with a number below 10,000,
+    and replaces every other: then a client takes the message in the history for another one than its chunks.
+    """
+    return f"{execution_id}_assistant_{number}"
+
+
+def assistant_number(message_id: str) -> int:
+    """Return the number in an assistant's message id, also in the form of 0.1.0 (`…_assistant_2_3`); 0 for others."""
+    found = re.search(r"_assistant_(\d{1,9})(?:_\d{1,9})?$", message_id, re.ASCII)
+    return int(found[1]) if found else 0
 
 
 def tool_message_id(execution_id: str, tool_execution_id: str) -> str:

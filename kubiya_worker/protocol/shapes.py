@@ -227,7 +227,13 @@ SHAPES: Final = (
             Field("error", "string", "why it failed", may=True),
         ),
     ),
-    Shape(ev.ERROR, HOSTED, "The execution is over, by a fault.", (Field("error", "string", may=True),), open=True),
+    Shape(
+        ev.ERROR,
+        "worker, hosted control plane",
+        "The execution is over, by a fault. Only where the control plane is a hosted one: ours says it in `done`.",
+        (Field("error", "string", may=True),),
+        open=True,
+    ),
     Shape(
         "history_complete",
         STREAM,

@@ -51,6 +51,10 @@ class Approvals:
             "reason": asked.reason,
         }
 
+    def rename(self, approval_id: str, given: str) -> None:
+        """The control plane has the open question under an id of its own."""
+        self._open[given] = {**self._open.pop(approval_id), "approval_id": given}
+
     def request(self, approval_id: str) -> dict[str, Any]:
         return self._open[approval_id]
 
@@ -81,6 +85,7 @@ class Approvals:
         reason = str(given.get("reason") or "").strip()
         if given["decision"] == "expired":
             text = "Nobody answered the request for approval in time. This is not a denial; it may be asked again."
+            text = f"Nobody can answer the request for approval: {reason}." if reason else text
             return Answer(approval_id, m.TOOL_EXPIRED, asked.arguments_hash, text=text)
         if given["decision"] == "rejected":
             text = f"Denied by {who}." + (f" Reason: {reason}" if reason else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -65,7 +65,7 @@ class Asking(State):
         await self._deliver()
         await self._tell_leader(approval_id, self._approvals.request(approval_id))
         try:
-            await workflow.execute_local_activity(
+            made: calls.ApprovalAsked | None = await workflow.execute_local_activity(
                 names.REQUEST_APPROVAL,
                 calls.ApprovalInput(
                     self._input.execution_id,
@@ -75,7 +75,9 @@ class Asking(State):
                     deadline.isoformat(),
                     self._member,
                     self._behind,
+                    user_email=str(self._input.user_metadata.get("user_email") or ""),
                 ),
+                result_type=calls.ApprovalAsked | None,  # type: ignore[arg-type]  # 0.1.0 returned nothing
                 **options.LOCAL,
             )
         except outcomes.LOCAL_FAILURE as error:
@@ -85,8 +87,16 @@ class Asking(State):
             await self._tell_leader(approval_id, None)
             text = f"It needs a person's approval, which could not be asked for: {outcomes.cause_of(error)}"
             return Answer(approval_id, m.TOOL_DENIED, asked.arguments_hash, text=text)
+        if made is not None and made.id != approval_id:  # the control plane gives ids of its own
+            await self._tell_leader(approval_id, None)
+            self._approvals.rename(approval_id, made.id)
+            approval_id = made.id
+            await self._tell_leader(approval_id, self._approvals.request(approval_id))
+        self._sent += 1
         self._status = ex.WAITING
         poll = self._context.approval_poll_seconds
+        if poll and workflow.patched("await-approval"):
+            await self._look_for_answer(approval_id, deadline, poll)
         while not self._approvals.answered(approval_id) and workflow.now() < deadline:
             left = (deadline - workflow.now()).total_seconds()
             try:
@@ -111,11 +121,41 @@ class Asking(State):
             told = {"approval_id": approval_id, "workflow_id": workflow.info().workflow_id, "request": request}
             await wires.signal(self._member.leader, names.MEMBER_WAITS, told)
 
+    async def _look_for_answer(self, approval_id: str, deadline: datetime, every: float) -> None:
+        """Until a control plane that does not signal has an answer, or the deadline is over.
+
+        An activity that fails until then: its attempts are not in the history, which a wait of weeks would fill.
+        """
+        left = deadline - workflow.now()
+        looking = workflow.start_activity(
+            names.AWAIT_APPROVAL, approval_id, result_type=dict, **options.looking(every, left)
+        )
+        try:
+            await workflow.wait_condition(
+                lambda: self._approvals.answered(approval_id) or looking.done(), timeout=left + options.LATE
+            )
+        except builtins.TimeoutError:
+            pass  # the last look tells
+        if looking.done() and not looking.cancelled() and looking.exception() is None:
+            self._approvals.answer(looking.result())
+        elif not looking.done():
+            looking.cancel()
+        if not self._approvals.answered(approval_id):  # no worker was there at the time: it may have been answered
+            await self._poll_approval(approval_id)
+        if not self._approvals.answered(approval_id):
+            self._approvals.answer({"approval_id": approval_id, "decision": "expired"})
+
     async def _poll_approval(self, approval_id: str) -> None:
         """For a control plane that does not signal: ask it."""
-        found = await workflow.execute_local_activity(
-            names.CHECK_APPROVAL, approval_id, result_type=dict, **options.LOCAL
-        )
+        try:
+            found = await workflow.execute_local_activity(
+                names.CHECK_APPROVAL, approval_id, result_type=dict, **options.LOCAL_ONCE
+            )
+        except outcomes.LOCAL_FAILURE as error:
+            if is_cancelled_exception(error):
+                raise
+            workflow.logger.warning("approval.unknown %s", outcomes.cause_of(error))
+            return
         if found:
             self._approvals.answer(found)
 

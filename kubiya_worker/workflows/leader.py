@@ -18,7 +18,7 @@ from temporalio import workflow
 from temporalio.exceptions import ChildWorkflowError, FailureError, is_cancelled_exception
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
-from kubiya_worker.protocol import calls, names, team
+from kubiya_worker.protocol import calls, names, room, team
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.workflows import budget, conversation, outcomes, wires
@@ -38,6 +38,7 @@ class Run:
     task: str
     clock: Stopwatch
     limit: float  # seconds of work
+    room: int = 0  # events that it may send
 
 
 class Leader(Loop):
@@ -272,6 +273,8 @@ class Leader(Loop):
                 return m.TOOL_FAILED, f"{member['name']} was not asked. {refusal}"
             self._ledger.grant(run_id, 1)
         behind = await self._told()
+        share = room.for_member(self._sent)
+        self._sent += share if self._limited() else 0
         kind = "team" if member.get("kind") == "team" else "agent"
         apart = "skill" in member  # its own folder, if it has one
         own_id = workflow.info().workflow_id
@@ -293,6 +296,7 @@ class Leader(Loop):
             quiet=bool(member.get("quiet")) or (above.quiet if above else False),
             above=above.above if above else team.depth_of(self._context.metadata),
             behind=behind,
+            room=share if self._limited() else None,
         )
         raw = {
             "execution_id": run_id,
@@ -305,7 +309,9 @@ class Leader(Loop):
             "definition": member.get("definition"),
         }
         limit = member.get("timeout") or self._context.member_timeout
-        run = Run(member["name"], run_id, names.workflow_id(kind, run_id), task, Stopwatch(workflow.time()), limit)
+        run = Run(
+            member["name"], run_id, names.workflow_id(kind, run_id), task, Stopwatch(workflow.time()), limit, share
+        )
         self._runs[run.workflow_id] = run
         try:
             return await self._result_of(run, kind, raw, member.get("queue") or None)
@@ -364,6 +370,8 @@ class Leader(Loop):
             return m.TOOL_FAILED, f"{run.name} was stopped: it had worked for {limit:g} s, which is the limit here."
         try:
             result = child.result()
+            if self._limited():
+                self._sent -= max(0, run.room - int(result.get("events", run.room)))
             self._tainted = self._tainted or bool(result.get("tainted"))
             return outcomes.of_member(run.name, result)
         except (ChildWorkflowError, asyncio.CancelledError) as error:
@@ -374,9 +382,9 @@ class Leader(Loop):
         await self._settled()
         return await super()._end_turn(finish, failure)
 
-    async def _close(self, status: str, failure: str | None = None) -> None:
+    async def _close(self, status: str, failure: str | None = None, kind: str | None = None) -> bool:
         await workflow.wait_condition(lambda: not self._runs)  # each has told of its end
-        await super()._close(status, failure)
+        return await super()._close(status, failure, kind)
 
     # -- continue as new
 

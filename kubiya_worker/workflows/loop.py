@@ -8,12 +8,12 @@ finished model or tool call is in the history, so whatever dies, nothing finishe
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from kubiya_worker.protocol import calls, compaction, names, taint
+from kubiya_worker.protocol import calls, compaction, events, names, room, taint
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import ToolSpec
@@ -23,12 +23,28 @@ from kubiya_worker.workflows.servers import Servers
 from kubiya_worker.workflows.state import ModelFailed, TooLong, TurnFailed
 
 MENDED = 2  # times in a turn that a model may mend an answer that does not fit
+RESPONSE: Final = 10_000  # characters of the last answer in the failure of a workflow; the row has all of it
 
 
 class Loop(Servers):
     """What every execution does; a workflow type adds `run`, which Temporal wants in the class itself."""
 
     async def execute(self, raw: dict[str, Any]) -> dict[str, Any]:
+        """Run the execution and return its result. One that failed fails the workflow, after its last write.
+
+        A member's run has no row and no stream: its leader reads the result, whatever it is.
+        """
+        result = await self._executed(raw)
+        if self._member is not None or result["status"] == ex.COMPLETED or not workflow.patched("fail-when-failed"):
+            return result
+        if result["status"] == ex.CANCELLED:  # by a decision of the control plane, not by Temporal's cancellation
+            if self._context is None or not self._context.published:
+                return result
+            raise _closing(self._error or "Cancelled by user", names.BY_USER, result)
+        text = self._error or f"The execution is {result['status']}"
+        raise _closing(text, self._error_type or str(result["status"]).capitalize(), result)
+
+    async def _executed(self, raw: dict[str, Any]) -> dict[str, Any]:
         try:
             self._input = ex.ExecutionInput.parse(raw)
             self._budgets = ex.Budgets.carried(self._input.agent_config)
@@ -37,6 +53,9 @@ class Loop(Servers):
             self._behind = list(self._member.behind) if self._member else []
             self._tainted = self._member.tainted if self._member else False
         except (ValueError, TypeError) as error:
+            if raw.get("execution_id") and workflow.patched("tell-invalid-input"):
+                self._input = ex.ExecutionInput(str(raw["execution_id"]), agent_id="", organization_id="", prompt="")
+                await self._close(ex.FAILED, str(error), "InvalidInput")
             raise ApplicationError(str(error), type="InvalidInput", non_retryable=True) from error
         # Never carried on: what the published server puts there is not needed, and a key does not belong in a history.
         self._raw = {key: value for key, value in raw.items() if key not in ("api_key", "control_plane_url", "_resume")}
@@ -50,16 +69,25 @@ class Loop(Servers):
             self._initial, self._budgets = self._budgets, budget.raised(self._budgets, self._limits)
             return await self._converse()
         except asyncio.CancelledError:
-            await self._close(ex.CANCELLED)
+            await self._cancelled()
             raise
         except outcomes.LOCAL_FAILURE as error:
             if is_cancelled_exception(error):
-                await self._close(ex.CANCELLED)
+                await self._cancelled()
                 raise
             # The control plane refuses what cannot be done without: the execution ends, and says why.
             text = outcomes.cause_of(error)
-            await self._close(ex.FAILED, text)
+            await self._close(ex.FAILED, text, "Refused")
             raise ApplicationError(text, type="Refused", non_retryable=True) from error
+
+    async def _cancelled(self) -> None:
+        """End as cancelled. Raises where clients are told by how the workflow closes (PROTOCOL B.5).
+
+        The published stream has no terminal event for CANCELED, so the workflow fails there; the row stays cancelled.
+        """
+        published = await self._close(ex.CANCELLED)
+        if published and self._member is None and workflow.patched("fail-when-cancelled"):
+            raise _closing("Cancelled by user", names.BY_USER, self._result(ex.CANCELLED))
 
     async def _begin(self) -> None:
         first: m.Message = {
@@ -81,6 +109,8 @@ class Loop(Servers):
         self._tainted |= taint.prompted(mode, self._input.user_metadata)
         waiting, self._conversation = self._conversation.inbox, Conversation(begun.session)
         self._conversation.stored = begun.stored
+        self._texts = begun.texts
+        self._sent += room.BEGIN if self._member is None else room.LIMIT - (self._member.room or 0)
         for message in [first, *waiting]:
             self._conversation.receive(message)
         self._status = ex.RUNNING
@@ -97,6 +127,7 @@ class Loop(Servers):
                     if self._conversation.inbox and self._superseded():
                         await self._renew()  # the message is answered by the version that is current by now
                 except TurnFailed as error:
+                    self._error_type = error.kind
                     return self._result(await self._end_turn("error", str(error)))
                 if not self._conversation.inbox:  # marked as done
                     return self._result(await self._end_turn("stop", None))
@@ -109,6 +140,7 @@ class Loop(Servers):
                 finish = await self._work()
             except TurnFailed as error:
                 failure, finish = str(error), error.finish
+                self._error_type = error.kind
             status = await self._end_turn(finish, failure)
             if ex.is_final(status) and (status != ex.COMPLETED or self._done or not self._conversation.inbox):
                 return self._result(status)
@@ -131,7 +163,7 @@ class Loop(Servers):
     async def _work(self) -> str:
         """Model calls and tool calls until the model asks for no tool. Returns the last finish reason."""
         if self._refusal:
-            raise TurnFailed(self._refusal)
+            raise TurnFailed(self._refusal, "Refused")
         while True:
             await self._renew()
             await workflow.wait_condition(lambda: not self._paused or self._done)
@@ -140,7 +172,7 @@ class Loop(Servers):
             self._conversation.take_inbox()
             over = await self._over()
             if over:
-                raise TurnFailed(over)
+                raise TurnFailed(over, "BudgetReached")
             began = workflow.now()
             assert self._context is not None
             if 0 < self._context.compact_at <= self._tokens and await self._compact(fits=True):
@@ -198,9 +230,9 @@ class Loop(Servers):
         await self._deliver()
         self._step += 1
         self._steps += 1
-        message_id = names.assistant_message_id(self._input.execution_id, self._turn, self._step)
+        message_id = self._text_id()
         try:
-            request = self._model_input(message_id)
+            request = self._model_input(message_id, text=True)
             result: calls.ModelResult = await workflow.execute_activity(
                 names.CALL_MODEL,
                 request,
@@ -212,6 +244,7 @@ class Loop(Servers):
             if is_cancelled_exception(error):
                 raise
             self._usage = self._usage.plus(outcomes.spent(error))
+            self._sent += room.FAILED_CALL + int(request.pieces or 0)
             told = outcomes.told(error)
             self._learn(told.get("window"))
             if outcomes.kind_of(error) == names.CONTEXT_OVERFLOW:
@@ -274,7 +307,7 @@ class Loop(Servers):
         self._usage = self._usage.plus(ex.Usage.parse(result.usage))
         return True
 
-    def _model_input(self, message_id: str) -> calls.ModelInput:
+    def _model_input(self, message_id: str, *, text: bool = False) -> calls.ModelInput:
         base, tail = self._conversation.delta()
         return calls.ModelInput(
             execution_id=self._input.execution_id,
@@ -289,6 +322,7 @@ class Loop(Servers):
             behind=self._before(),
             tools_version=self._context.tools_version if self._context else 0,
             shortened=self._shortened,
+            **self._room(text=text),
         )
 
     # -- tools
@@ -323,6 +357,7 @@ class Loop(Servers):
             tainted=self._tainted,
             tools_version=self._context.tools_version if self._context else 0,
             cut=call.get("cut", ""),
+            **self._room(),
         )
         outcome = await self._run_tool(request, f"tool-{call['id']}")
         while outcome.approval is not None:
@@ -424,6 +459,7 @@ class Loop(Servers):
                 more_input=bool(self._conversation.inbox) and not self._done,
                 kind="dynamic" if self._input.definition else self._input.kind,
                 behind=self._behind,
+                last=self._failure_event(failure),
             ),
             result_type=calls.TurnResult,
         )
@@ -432,6 +468,13 @@ class Loop(Servers):
         self._tool_records = []
         self._status = result.status
         return result.status
+
+    def _failure_event(self, failure: str | None) -> list[events.Event]:
+        """Our own control plane tells a failure by itself, in `done`; a client takes an `error` for the end."""
+        if failure is None or self._context is None or not self._context.published:
+            return []
+        at = workflow.now().isoformat()
+        return [events.failed(self._input.execution_id, failure, self._error_type, at)]
 
     async def _end_member(self, status: str, failure: str | None) -> str:
         """A member's run has one turn, and no row or session of its own: what it has to say is its result."""
@@ -452,12 +495,17 @@ class Loop(Servers):
         self._status, self._error = status, failure
         return status
 
-    async def _close(self, status: str, failure: str | None = None) -> None:
-        """The end outside a turn. On a cancellation the control plane has written the status itself, and keeps it."""
+    async def _close(self, status: str, failure: str | None = None, kind: str | None = None) -> bool:
+        """End outside a turn. On a cancellation the control plane has written the status itself, and keeps it.
+
+        Returns whether clients learn of the end by how the workflow closes, as on the published control plane.
+        """
         if self._member is not None:
             await self._end_member(status, failure)
-            return
-        self._status, self._error = status, failure
+            return False
+        self._status, self._error, self._error_type = status, failure, kind
+        if status == ex.CANCELLED:
+            self._error, self._error_type = "Cancelled by user", names.BY_USER
         spent = {"response": self._conversation.last_text(), "usage": self._total().wire()}
         patch = {"status": status, **spent, **({"error_message": failure} if failure else {})}
         report = calls.ReportInput(
@@ -468,11 +516,14 @@ class Loop(Servers):
             first=self._conversation.stored,
             user_id=self._input.user_metadata.get("user_id"),
             turn=self._turn,
+            error_type=kind,
         )
         try:
-            await self._lasting(names.END_EXECUTION, report)
+            told = await self._lasting(names.END_EXECUTION, report)
+            return isinstance(told, dict) and bool(told.get("published"))  # 0.1.0 said nothing
         except outcomes.LOCAL_FAILURE as error:  # refused: the workflow's own end says it too
             workflow.logger.warning("end.refused %s", outcomes.cause_of(error))
+            return self._context is not None and self._context.published
 
     def _result(self, status: str) -> dict[str, Any]:
         result = {
@@ -485,4 +536,12 @@ class Loop(Servers):
         }
         if self._member is not None and self._tainted:
             result["tainted"] = True  # so is the leader who reads the response
+        if self._member is not None and self._limited():
+            result["events"] = self._sent - room.LIMIT + (self._member.room or 0)
         return {**result, "error": self._error} if self._error else result
+
+
+def _closing(text: str, kind: str, result: dict[str, Any]) -> ApplicationError:
+    """Return the failure with which a workflow closes; what its result would have been is its detail."""
+    told = {**result, "response": str(result.get("response") or "")[:RESPONSE]}
+    return ApplicationError(text, told, type=kind, non_retryable=True)

@@ -55,6 +55,21 @@ MODEL: Final[dict[str, Any]] = {
     "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 }
 
+LATE: Final = timedelta(seconds=30)  # after the end of a request for approval: its last look has been made
+
+
+def looking(every: float, left: timedelta) -> dict[str, Any]:
+    """Options of an activity that fails until a person has answered; `every` in seconds, at first."""
+    return {
+        "start_to_close_timeout": timedelta(seconds=60),
+        "schedule_to_close_timeout": max(left, timedelta()) + LATE,
+        "retry_policy": RetryPolicy(
+            initial_interval=timedelta(seconds=every),
+            backoff_coefficient=1.2,
+            maximum_interval=max(timedelta(seconds=30), timedelta(seconds=every)),
+        ),
+    }
+
 
 # The wait for an MCP server that takes long to start: its own limit is 300 s at most. Twice, for a worker that is lost.
 SERVER: Final[dict[str, Any]] = {

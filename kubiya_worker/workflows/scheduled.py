@@ -61,7 +61,8 @@ class ScheduledJobWrapperWorkflow:
                 result_type=dict,
             )
         except ChildWorkflowError as error:
-            status = ex.CANCELLED if is_cancelled_exception(error) else ex.FAILED
+            cancelled = is_cancelled_exception(error) or outcomes.kind_of(error) == names.BY_USER
+            status = ex.CANCELLED if cancelled else ex.FAILED
             await self._tell(job_id, execution_id, status, began, outcomes.cause_of(error))
             raise
         await self._tell(job_id, execution_id, str(result.get("status")), began, result.get("error"))

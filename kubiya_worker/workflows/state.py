@@ -9,7 +9,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from kubiya_worker.protocol import calls, events, names
+from kubiya_worker.protocol import calls, events, names, room
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.workflows import conversation, lasting, outcomes
@@ -24,9 +24,16 @@ STATE_BYTES = 1_000_000
 
 
 class TurnFailed(Exception):
-    """The turn cannot go on; the text is for the person. `finish` is the turn's finish reason."""
+    """The turn cannot go on; the text is for the person.
+
+    `finish` is the turn's finish reason, `kind` the class of the fault, for programs.
+    """
 
     finish = "error"
+
+    def __init__(self, text: str, kind: str = "TurnFailed") -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 class ModelFailed(TurnFailed):
@@ -35,7 +42,8 @@ class ModelFailed(TurnFailed):
     def __init__(self, error: ActivityError) -> None:
         cause, refused = outcomes.cause_of(error), outcomes.kind_of(error) == names.REFUSED
         # What the model itself has answered needs no introduction.
-        super().__init__(cause if refused else f"The model could not be called: {cause}")
+        kind = outcomes.kind_of(error) or "ModelFailed"
+        super().__init__(cause if refused else f"The model could not be called: {cause}", kind)
         self.finish = "content_filter" if refused else "error"
 
 
@@ -61,6 +69,7 @@ class State:
         self._usage = ex.Usage()
         self._status = ex.PENDING
         self._error: str | None = None
+        self._error_type: str | None = None  # the class of the fault that `_error` tells
         self._refusal: str | None = None  # why the execution cannot run at all
         self._paused = False
         self._pause_asked = False  # a signal of this run has set `_paused`; what an earlier run carried is older
@@ -71,6 +80,8 @@ class State:
         self._steps = 0  # model calls in all
         self._shortened = False  # the conversation, for a guess, since the last model call that succeeded
         self._repairs = 0  # times in this turn that the model was told what of its answer does not fit
+        self._sent = 0  # events on the stream so far, at most, where their number is limited
+        self._texts = 0  # assistant messages so far: the number in the id of the last one
         self._tokens = 0  # of the last model call: what the conversation comes to by now
         self._worked = 0.0  # seconds, waiting for people excluded
         self._initial = ex.Budgets()  # as the agent has them
@@ -96,6 +107,7 @@ class State:
     def add_message(self, message: dict[str, Any]) -> None:
         if not message.get("message_id"):
             message = {**message, "message_id": f"{workflow.info().workflow_id}_signal_{workflow.uuid4()}"}
+        self._sent += 1  # the control plane shows it
         self._conversation.receive({"role": "user", "timestamp": workflow.now().isoformat(), **message})
 
     @workflow.signal(name=names.MARK_AS_DONE)
@@ -123,7 +135,8 @@ class State:
 
     @workflow.query(name=names.GET_STATE)
     def get_state(self) -> dict[str, Any]:
-        messages = self._conversation.messages + self._conversation.inbox
+        # Assistant messages only: the published stream sends every other one once more, without its id.
+        messages = [x for x in self._conversation.messages if x["role"] == "assistant"]
         shown: list[m.Message] = []
         size = 0
         for message in reversed(messages[-STATE_MESSAGES:]):
@@ -144,6 +157,8 @@ class State:
                 "turn": self._turn,
                 "steps": self._steps,
                 "messages_total": self._conversation.total + len(self._conversation.inbox),
+                "messages_waiting": len(self._conversation.inbox),
+                **({"error_type": self._error_type} if self._error_type else {}),
                 "pending_approvals": self._open_requests(),
                 "undelivered_events": len(self._outbox),
                 **({"degraded": context.metadata["degraded"]} if context.metadata.get("degraded") else {}),
@@ -192,12 +207,32 @@ class State:
 
     def _keep(self, event: events.Event) -> None:
         """For the next report. It comes after what waits on workers' disks."""
+        if self._limited() and not room.sent(event, room.level(self._sent)):
+            return
+        self._sent += 1
         self._outbox.append({**event, "after": list(self._behind)} if self._behind else event)
+
+    def _limited(self) -> bool:
+        """Whether the stream shows only so many events of the execution."""
+        return self._context is not None and self._context.published
+
+    def _room(self, *, text: bool = False) -> dict[str, Any]:
+        """How many events the next step may send, as it is told. `text`: it is an answer, which comes in chunks."""
+        if not self._limited():
+            return {}
+        least = int(self._member is not None)  # a member's text is shown by its chunks alone
+        chunks = max(least, room.pieces(self._sent)) if text else 0
+        return {"pieces": chunks, "sparing": room.level(self._sent)}
 
     def _before(self) -> list[str]:
         """What a step's events come after, as on the stream."""
         last = [self._outbox[-1]["event_id"]] if self._outbox else []
         return [*self._behind, *(f"{self._input.execution_id}:{x}" if self._member else x for x in last)]
+
+    def _text_id(self) -> str:
+        """Return the id of the next assistant message."""
+        self._texts += 1
+        return names.assistant_message_id(self._input.execution_id, self._texts)
 
     def _settle(
         self,
@@ -205,6 +240,7 @@ class State:
         result: calls.ModelResult | calls.ToolOutcome | calls.ServerResult,
     ) -> None:
         """What became of a step's events."""
+        self._sent += result.events
         self._outbox += result.undelivered
         if result.spooled is not None:
             kept = [x for x in self._behind if x not in request.behind]
@@ -291,6 +327,9 @@ class State:
         self._approvals = Approvals.restore(saved["approvals"])
         self._approvals.take_over(early_answers)
         self._context = calls.Context.restore(saved["context"])
+        numbers = (names.assistant_number(str(x.get("message_id"))) for x in self._conversation.messages)
+        # A run of 0.1.0 carried no count: as many as were made, at least.
+        self._texts = max([int(saved.get("steps", 0)), int(saved.get("turn", 0)), *numbers])
         self._usage = ex.Usage.parse(saved["usage"])
         for name in _CARRIED:
             if name in saved:  # an earlier version carried less
@@ -308,7 +347,8 @@ def _build() -> str:
 
 
 _CARRIED = (
-    *("status", "error", "turn", "turns_ended", "step", "steps", "worked", "permitted", "left", "begun_turn"),
-    *("outbox", "behind", "turn_record", "tool_records", "tainted", "limits", "not_raised", "raises", "tokens"),
+    *("status", "error", "error_type", "texts", "sent", "turn", "turns_ended", "step", "steps"),
+    *("worked", "permitted", "left", "begun_turn", "outbox", "behind", "turn_record", "tool_records", "tainted"),
+    *("limits", "not_raised", "raises", "tokens"),
     *("shortened", "repairs"),
 )

@@ -61,7 +61,7 @@ class TeamLoop(Leader):
             line["next"] += 1
         good = [text for _, status, text in line["before"] if status == m.TOOL_SUCCESS]
         if not good:
-            raise TurnFailed(f"No member could do it. {line['before'][-1][2]}")
+            raise TurnFailed(f"No member could do it. {line['before'][-1][2]}", "MembersFailed")
         self._say(good[-1])
         return "stop"
 
@@ -95,7 +95,7 @@ class TeamLoop(Leader):
         message: m.Message = {
             "role": "assistant",
             "content": text,
-            "message_id": names.assistant_message_id(self._input.execution_id, self._turn, self._step),
+            "message_id": self._text_id(),
             "timestamp": now,
             **({"tool_calls": tool_calls} if tool_calls else {}),
         }

@@ -1,0 +1,97 @@
+"""Joining text as it comes, for a stream on which each event is dear (protocol/room.py).
+
+An answer has so many chunks, however long it takes: the first are sent at once, each later one waits longer than the
+one before. The rest of the text goes in a last one, before the complete message, so that chunks make up the whole text
+for a client that only reads those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Final
+
+from kubiya_worker.protocol import events as ev
+from kubiya_worker.protocol import room
+
+FIRST: Final = 0.1  # seconds in which the first text is joined
+LONGEST: Final = 600.0  # seconds of an answer over which its chunks are spread
+THOUGHTS: Final = 10  # chunks that are left for text before thoughts are left out
+THINKING: Final = frozenset({ev.THINKING_START, ev.THINKING_DELTA, ev.THINKING_COMPLETE})
+TEXT: Final = frozenset({ev.MESSAGE_CHUNK, *THINKING})
+
+
+class Pace:
+    """Of one step. `pieces`: chunks that it may send; `sparing`: see protocol/room.py."""
+
+    def __init__(self, pieces: int, sparing: int, clock: Callable[[], float] = monotonic) -> None:
+        self.left, self.sparing, self._clock = pieces, sparing, clock
+        self._began: float | None = None
+        self._times = 0
+        steps = max(1, pieces - 1)
+        self._factor = (LONGEST / FIRST) ** (1 / steps)
+        self.count = 0  # events that went out, or are kept to go out
+        self.texts = 0  # chunks among them
+
+    def wants(self, event: ev.Event) -> bool:
+        """Whether the event is to be sent at all."""
+        if event["event_type"] in THINKING:
+            return self.left > THOUGHTS
+        if event["event_type"] == ev.MESSAGE_CHUNK:
+            return self.left > 0
+        return room.sent(event, self.sparing)
+
+    def wait(self, queue: Sequence[ev.Event]) -> float:
+        """Return the seconds for which what waits may gather more."""
+        if any(event["event_type"] not in TEXT for event in queue):
+            return 0.0
+        now = self._clock()
+        if self._began is None:
+            self._began = now
+        if self.left <= 1:
+            return LONGEST  # the last one is sent with the complete message
+        return self._began + self._due() - now
+
+    def _due(self) -> float:
+        """Return the seconds from the first text to the next time at which text is sent."""
+        return FIRST * float(self._factor**self._times)
+
+    def take(self, queue: list[ev.Event]) -> list[ev.Event]:
+        """Return what goes out now, joined and counted."""
+        taken: list[ev.Event] = []
+        for event in joined(queue):
+            if event["event_type"] in TEXT:
+                if self.left <= (0 if event["event_type"] == ev.MESSAGE_CHUNK else 1):
+                    continue
+                self.left -= 1
+                self.texts += 1
+            taken.append(event)
+        now = self._clock()
+        while self._began is not None and self._began + self._due() <= now and self._due() <= LONGEST:
+            self._times += 1
+        self.count += len(taken)
+        return taken
+
+
+def joined(events: Sequence[ev.Event]) -> list[ev.Event]:
+    """Join neighbouring chunks of a message, and neighbouring pieces of a thought, whatever their size."""
+    found: list[ev.Event] = []
+    for event in events:
+        last = found[-1] if found else None
+        kind, data = event["event_type"], event["data"]
+        key = {ev.MESSAGE_CHUNK: "content", ev.THINKING_DELTA: "thinking"}.get(kind)
+        same = ("message_id", "index")
+        if (
+            key is not None
+            and last is not None
+            and last["event_type"] == kind
+            and all(last["data"].get(name) == data.get(name) for name in same)
+        ):
+            more = {key: last["data"][key] + data[key]}
+            if kind == ev.MESSAGE_CHUNK:
+                size = int(last["data"].get("batch_info", {}).get("batch_size", 1)) + 1
+                more["batch_info"] = {"is_batched": True, "batch_size": size}
+            found[-1] = {**last, "data": {**last["data"], **more}}
+        else:
+            found.append(event)
+    return found
