@@ -183,7 +183,8 @@ def _check_models(outcome: Outcome, shown: Mapping[str, str]) -> None:
     texts = {}
     for activity, execution in under_way:
         turn, step = map(int, activity.split("-")[1:])
-        texts[activity, execution] = shown[names.assistant_message_id(execution, turn, step)]
+        assert turn == 1, "in the first turn a step has the number of its message"
+        texts[activity, execution] = shown[names.assistant_message_id(execution, step)]
     may = set(texts.values())
     must = set()
     if struck and outcome.point.endswith(":before"):

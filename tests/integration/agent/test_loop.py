@@ -113,7 +113,7 @@ def test_a_message_while_it_runs_reaches_the_next_model_call(stack: Stack) -> No
     said = script({"text": "heard you"})
     stack.call("POST", f"/executions/{execution}/message", {"message": said})
     # The reply does not wait for Temporal: the workflow has to have it before the tool ends.
-    wait_until(lambda: said in [m["content"] for m in stack.state(execution)["messages"]], 60, "it has the message")
+    wait_until(lambda: stack.state(execution)["metadata"]["messages_waiting"], 60, "it has the message")
     gate.touch()
     assert stack.wait(execution)["response"] == "heard you"
 

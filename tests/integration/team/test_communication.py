@@ -149,8 +149,9 @@ def test_what_is_asked_can_be_told_the_request_and_kept_quiet(stack: Stack) -> N
 
     async def heard() -> str:
         client = await Client.connect(stack.temporal_address)
-        state = await client.get_workflow_handle(f"agent-execution-{execution}.1").query("get_state", result_type=dict)
-        return str(state["messages"][0]["content"])
+        handle = client.get_workflow_handle(f"agent-execution-{execution}.1")
+        page = await handle.query("get_transcript", 0, result_type=dict)
+        return str(page["messages"][0]["content"])
 
     assert asyncio.run(heard()) == f"Hello there\n\nThe request that this is part of:\n{script(*request)}"
 

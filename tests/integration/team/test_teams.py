@@ -70,10 +70,6 @@ def members(stack: Stack, execution: str) -> list[dict[str, Any]]:
     return asyncio.run(ask())
 
 
-def said(state: dict[str, Any]) -> list[str]:
-    return [message["content"] for message in state["messages"]]
-
-
 def numbered(events: list[dict[str, Any]]) -> bool:
     return [int(e["id"].split("_")[-2]) for e in events] == list(range(1, len(events) + 1))
 
@@ -186,7 +182,7 @@ def test_a_message_to_one_member_is_heard_by_it_alone(stack: Stack) -> None:
         if event["event"] == "member_tool_started" and event["data"]["member_name"] == team.name("first"):
             break
     stack.call("POST", f"/executions/{execution}/message", {"message": f"@{team.name('first')} {message}"})
-    heard = lambda: any(message in said(state) for state in members(stack, execution))  # noqa: E731
+    heard = lambda: any(m["metadata"]["messages_waiting"] for m in members(stack, execution))  # noqa: E731
     wait_until(heard, 60, "the member has it before its tool ends")
     gate.touch()
     assert stack.wait(execution)["response"] == "Both are back."
