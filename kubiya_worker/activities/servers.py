@@ -42,4 +42,5 @@ class ServerActivities:
             refused=bool(reason) and call.required,
             undelivered=publisher.undelivered,
             spooled=publisher.spooled,
+            events=publisher.sent,
         )

@@ -62,6 +62,7 @@ class Servers(Asking):
             hold=bool(self._outbox),
             behind=self._before(),
             tools_version=self._context.tools_version,
+            **self._room(),
         )
         try:
             found: calls.ServerResult = await workflow.execute_activity(
