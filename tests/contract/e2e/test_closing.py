@@ -8,7 +8,8 @@ from typing import Any
 
 from tests.support.published_stack import PublishedStack
 
-SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["sleep", "echo"]}}
+SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["echo"]}}
+SLEEP = {"name": "sleep", "type": "sleep", "configuration": {}}
 
 
 def script(*steps: dict[str, Any]) -> str:
@@ -54,7 +55,8 @@ def test_no_judge_has_the_last_word_on_a_failed_execution(stack: PublishedStack)
 
 
 def test_the_stream_of_a_cancelled_execution_ends_and_its_row_stays_cancelled(stack: PublishedStack) -> None:
-    execution = stack.execute(script(shell("sleep 60"), {"text": "Never."}), agent=stack.agent("slow", skills=[SHELL]))
+    slow = {"tools": [{"name": "sleep", "arguments": {"seconds": 60}}]}
+    execution = stack.execute(script(slow, {"text": "Never."}), agent=stack.agent("slow", skills=[SLEEP]))
     stream = stack.watch(execution)
     seen = [next(e for e in stream if e["event"] == "tool_started")]
     stack.call("POST", f"/executions/{execution}/cancel")
@@ -90,7 +92,7 @@ def test_a_client_that_comes_late_sees_each_answer_once(stack: PublishedStack) -
 
 
 def test_what_get_state_tells_is_sent_to_nobody_again(stack: PublishedStack) -> None:
-    execution = stack.execute(script(shell("sleep 1"), {"text": "Done."}), agent=_shelled(stack))
+    execution = stack.execute(script(shell("echo one"), {"text": "Done."}), agent=_shelled(stack))
     seen = list(stack.watch(execution))
     assert [e["data"] for e in seen if e["event"] == "message" and not e["data"].get("message_id")] == []
     assert {m["role"] for m in stack.state(execution)["messages"]} == {"assistant"}

@@ -13,7 +13,7 @@ from tests.support.model_endpoint import ModelEndpoint
 from tests.support.published_stack import PublishedStack
 from tests.support.stack import wait_until
 
-SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["true", "echo"]}}
+SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["echo"]}}
 LONG = " ".join(f"word{n}" for n in range(400))
 
 
@@ -30,7 +30,7 @@ def queue(stack: PublishedStack, name: str) -> str:
 
 def test_a_long_run_with_talk_and_tools_fits(stack: PublishedStack) -> None:
     """450 tool calls in 150 steps, each with text, and a last answer."""
-    step = {"text": LONG, "tools": [{"name": "shell", "arguments": {"command": "true"}}] * 3}
+    step = {"text": LONG, "tools": [{"name": "shell", "arguments": {"command": "echo one"}}] * 3}
     agent = stack.agent("long", skills=[SHELL])
     execution = stack.execute("demo:script " + json.dumps([*[step] * 150, {"text": "The end."}]), agent=agent)
     stack.wait(execution, timeout=240)
