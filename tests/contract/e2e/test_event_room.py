@@ -29,15 +29,15 @@ def queue(stack: PublishedStack, name: str) -> str:
 
 
 def test_a_long_run_with_talk_and_tools_fits(stack: PublishedStack) -> None:
-    """450 tool calls in 150 steps, each with text, and a last answer."""
-    step = {"text": LONG, "tools": [{"name": "shell", "arguments": {"command": "echo one"}}] * 3}
+    """300 tool calls in 60 steps, each with text, and a last answer."""
+    step = {"text": LONG, "tools": [{"name": "shell", "arguments": {"command": "echo one"}}] * 5}
     agent = stack.agent("long", skills=[SHELL])
-    execution = stack.execute("demo:script " + json.dumps([*[step] * 150, {"text": "The end."}]), agent=agent)
+    execution = stack.execute("demo:script " + json.dumps([*[step] * 60, {"text": "The end."}]), agent=agent)
     stack.wait(execution, timeout=240)
     listed = stack.world.events[execution]
     assert len(listed) < 1_000
     texts = [e["data"]["content"] for e in listed if e["event_type"] == "message" and e["data"]["role"] == "assistant"]
-    assert texts[-1] == "The end." and len(texts) == 151
+    assert texts[-1] == "The end." and len(texts) == 61
     chunks = [e for e in listed if e["event_type"] == "message_chunk"]
     assert 10 < len(chunks) < 500
 
