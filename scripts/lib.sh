@@ -3,6 +3,7 @@
 # Everything that is said goes to stderr: stdout belongs to the caller.
 
 OLDEST_MINOR=11 # of Python 3: setup.cfg, python_requires
+VENV=.venv # the folder of the environment; scripts/test --unit has one of its own
 
 say() { echo "scripts/${0##*/}: $*" >&2; }
 
@@ -25,9 +26,10 @@ find_python() {
 }
 
 # What an installation depends on; another answer means: install again.
-fingerprint() { (echo "$PWD" "$1" && cat setup.cfg pyproject.toml) | cksum; }
+fingerprint() { (echo "$PWD" "$1" && cat setup.cfg pyproject.toml kubiya_worker/__init__.py) | cksum; }
 
-# ensure_venv EXTRAS: .venv holds this project with `server`, `dev` (which includes it) or `dev,deploy`. Warm, it costs one cksum.
+# ensure_venv EXTRAS: make $VENV hold this project with `server`, `dev` (which includes it), `dev,deploy` or `unit`.
+# Warm, it costs one cksum.
 ensure_venv() {
     local extra=$1 more enough stamp
     case $extra in
@@ -36,19 +38,19 @@ ensure_venv() {
         *) more="" ;;
     esac
     for enough in "$extra" $more; do
-        stamp=.venv/.installed-$enough
-        if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$(fingerprint "$enough")" ]; then
+        stamp=$VENV/.installed-$enough
+        if [ -x "$VENV"/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$(fingerprint "$enough")" ]; then
             return
         fi
     done
-    stamp=.venv/.installed-$extra
-    say "installing into .venv (once)"
-    local log=.venv/install.log
-    if ! .venv/bin/python -c "import sys; sys.exit(sys.version_info < (3, $OLDEST_MINOR))" 2>/dev/null; then
-        if [ -e .venv ] && [ ! -e .venv/pyvenv.cfg ]; then
-            die "there is a .venv here that is not a Python environment; move it away"
+    stamp=$VENV/.installed-$extra
+    say "installing into $VENV (once)"
+    local log=$VENV/install.log
+    if ! "$VENV"/bin/python -c "import sys; sys.exit(sys.version_info < (3, $OLDEST_MINOR))" 2>/dev/null; then
+        if [ -e "$VENV" ] && [ ! -e "$VENV"/pyvenv.cfg ]; then
+            die "there is a $VENV here that is not a Python environment; move it away"
         fi
-        rm -rf .venv
+        rm -rf "$VENV"
         make_venv
     fi
     rm -f "$stamp"
@@ -58,15 +60,15 @@ ensure_venv() {
         die "the packages could not be installed: ${reason:-$(tail -n 1 "$log")}." \
             "Is a package index reachable? All that was said is in $log"
     fi
-    mkdir -p .venv/share/man/man1 # for `man kubiya`, which an editable installation does not bring
-    ln -sf ../../../../kubiya_worker/cli/kubiya.1 .venv/share/man/man1/kubiya.1
+    mkdir -p "$VENV"/share/man/man1 # for `man kubiya`, which an editable installation does not bring
+    ln -sf ../../../../kubiya_worker/cli/kubiya.1 "$VENV"/share/man/man1/kubiya.1
     fingerprint "$extra" >"$stamp"
 }
 
 make_venv() {
     local python
     python=$(find_python) || exit
-    if uv venv --quiet --python "$(command -v "$python")" .venv 2>/dev/null; then
+    if uv venv --quiet --python "$(command -v "$python")" "$VENV" 2>/dev/null; then
         return
     fi
     if ! "$python" -c 'import ensurepip' 2>/dev/null; then # Debian's Python comes without
@@ -76,18 +78,20 @@ make_venv() {
             die "this Python cannot make virtual environments; install python3-venv (Debian, Ubuntu), or uv"
         fi
     fi
-    "$python" -m venv .venv || die "$python could not make .venv"
+    "$python" -m venv "$VENV" || die "$python could not make $VENV"
 }
 
 # uv resolves and installs in a tenth of pip's time. It is fetched when it is not there; where that fails, pip does it all.
 install_with_uv() {
     local uv=uv
     if ! "$uv" --version; then
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check uv || return
-        uv=.venv/bin/uv
+        "$VENV"/bin/python -m pip install --quiet --disable-pip-version-check uv || return
+        uv=$VENV/bin/uv
     fi
-    use_index .venv/bin/python
-    "$uv" pip install --python .venv/bin/python --compile-bytecode -e ".[$1]"
+    use_index "$VENV"/bin/python
+    local compile=--compile-bytecode
+    [ "$1" != unit ] || compile=--no-compile-bytecode # one test needs a tenth of it: Python compiles that itself
+    "$uv" pip install --python "$VENV"/bin/python "$compile" -e ".[$1]"
 }
 
 # use_index PYTHON: uv asks the index that this Python's pip asks.
@@ -98,8 +102,8 @@ use_index() {
 }
 
 install_with_pip() {
-    .venv/bin/python -m ensurepip --upgrade && # a .venv that uv made has no pip
-        .venv/bin/python -m pip install --disable-pip-version-check -e ".[$1]"
+    "$VENV"/bin/python -m ensurepip --upgrade && # an environment that uv made has no pip
+        "$VENV"/bin/python -m pip install --disable-pip-version-check -e ".[$1]"
 }
 
 # apt_install PACKAGE…: as root, without questions; says so.
