@@ -1,1 +1,1 @@
-"""A generic process supervisor. It knows nothing of Kubiya."""
+"""A generic process supervisor. It knows nothing about Kubiya."""

@@ -79,25 +79,25 @@ def _supervise(source: int, readiness: Readiness, foreground: bool) -> int:
         return _refuse(readiness, EX_CANTCREAT, str(held), pid=held.pid)
     except OSError as error:
         return _refuse(readiness, EX_IOERR, str(error))
-    except Exception as error:  # a bug: its traceback is in nobody's terminal
+    except Exception as error:  # a bug: no terminal shows its traceback, so the starter is told
         _refuse(readiness, EX_SOFTWARE, f"{type(error).__name__}: {error}")
         raise
 
 
 def _refuse(readiness: Readiness, code: int, reason: str, **fields: Any) -> int:
-    print(f"supervisor: {reason}", file=sys.stderr)  # noqa: T201 - the last word of a start that failed
+    print(f"supervisor: {reason}", file=sys.stderr)  # noqa: T201 - the reason why the start failed
     readiness.final(False, exit_code=code, reason=reason, last_lines=[], **fields)
     return code
 
 
 def _hold(spec: Spec, readiness: Readiness) -> int:
-    """Supervise while the PID file is held. Raises Held, OSError."""
+    """Take the PID file and supervise until the end. Return the exit code. Raises Held, OSError."""
     from supervisor.arbiter import Arbiter
     from supervisor.logfile import Log
     from supervisor.state import State
     from supervisor.wakeup import Wakeup
 
-    wakeup = Wakeup()  # first: a signal that comes now must not leave a PID file behind
+    wakeup = Wakeup()  # first: a signal that arrives now must not leave a PID file behind
     kernel.load()
     for path in (spec.pid_file, spec.log_file, spec.state_file, spec.info_file or spec.state_file):
         Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The arbiter: one loop that hears of signals, the child, its output, its notifications and the clock, and decides.
+"""The arbiter: one loop that receives signals, child events, output, notifications and timeouts, and acts on them.
 
 Each signal has a method `handle_<name>`, each source of events an `_on_<source>`. Deadlines are named timers.
 
@@ -29,14 +29,14 @@ from supervisor.wakeup import Wakeup
 EX_OK: Final = 0
 EX_TEMPFAIL: Final = 75
 
-FORCE_AFTER: Final = 1.0  # seconds: a second signal sooner than that is the same wish
+FORCE_AFTER: Final = 1.0  # seconds: a second signal sooner than that is a repeat, not an order to force
 FORCED_KILL: Final = 3.0  # seconds from a forced stop to SIGKILL
-DUMP_GRACE: Final = 5.0  # seconds that a hung child has to show where it hangs
-GUARD_GRACE: Final = 1.0  # seconds that a guard has to kill
-ORPHAN_GRACE: Final = 3.0  # seconds that a child has whose guard was killed
+DUMP_GRACE: Final = 5.0  # seconds that a hung child gets to write where it hangs
+GUARD_GRACE: Final = 1.0  # seconds that a guard gets to kill the run
+ORPHAN_GRACE: Final = 3.0  # seconds that a child gets to stop when its guard was killed
 ORPHANS_EVERY: Final = 0.05
 RETRY_EVERY: Final = 5.0  # seconds between tries to write to a full disk
-STATUS_EVERY: Final = 1.0  # seconds: a talkative child does not wear the disk
+STATUS_EVERY: Final = 1.0  # seconds between writes of the child's status; each STATUS= would be a write
 READ_SIZE: Final = 1 << 18
 PIPE_SIZE: Final = 1 << 20
 
@@ -54,7 +54,11 @@ class Arbiter:
         environment: dict[str, str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`lock`: the PID file's descriptor, which guards hold too. `environment`: what the child's is made from."""
+        """Prepare the loop; nothing is started yet.
+
+        `lock` is the descriptor of the PID file; guards hold it too. The child's environment is made from
+        `environment`.
+        """
         self._spec, self._log, self._state, self._wakeup = spec, log, state, wakeup
         self._readiness, self._lock, self._clock = readiness, lock, clock
         self._upstream = notify.Upstream(environment)
@@ -70,14 +74,14 @@ class Arbiter:
         self._intent = ""  # "", "restart", "drain", "stop"
         self._asked_at = self._started_at = 0.0
         self._ready_at: float | None = None
-        self._early: list[dict[str, str]] = []  # notifications of a child of which its guard has not spoken yet
+        self._early: list[dict[str, str]] = []  # notifications that came before the guard reported the child's PID
         self._hung = self._killed = False
         self._orphans_until = 0.0
         self._orphan_end: End | None = None
         self._code: int | None = None
 
     def run(self) -> int:
-        """Until there is nothing to supervise any more. Returns the exit code."""
+        """Supervise until there is nothing left to supervise. Return the exit code."""
         self._selector.register(self._wakeup.reader, selectors.EVENT_READ, self._on_signals)
         self._selector.register(self._output, selectors.EVENT_READ, self._on_output)
         if self._listener:
@@ -111,8 +115,8 @@ class Arbiter:
         self._asked_to_stop("SIGINT")
 
     def handle_sigquit(self) -> None:
-        """Drain: the child finishes what it does, without a limit of time; then both end."""
-        if not self._spec.drains or self._intent == "restart":  # then it ends anyhow, within its grace period
+        """Drain: let the child finish its work without a time limit, then stop it and the supervisor."""
+        if not self._spec.drains or self._intent == "restart":  # a restart ends it anyway, in its grace period
             self._asked_to_stop("SIGQUIT")
         elif not self._intent:
             self._timers.drop("start")
@@ -121,10 +125,10 @@ class Arbiter:
             else:
                 self._drains("SIGQUIT")
                 self._child.signal(signal.Signals[self._spec.drains])
-                self._child.signal(signal.SIGCONT)  # one that is stopped cannot drain
+                self._child.signal(signal.SIGCONT)  # a suspended child cannot act on the signal
 
     def handle_sighup(self) -> None:
-        """Restart the child, gracefully."""
+        """Restart the child gracefully."""
         if self._intent:
             return
         self._say("info", "restarting", reason="SIGHUP")
@@ -169,7 +173,7 @@ class Arbiter:
         if self._child is None:
             self._finish(EX_OK, "stopped", reason)
         elif already == "restart":
-            self._become("stopping", reason)  # the child is on its way already
+            self._become("stopping", reason)  # the child is stopping already
         else:
             self._end_child(reason)
 
@@ -183,14 +187,14 @@ class Arbiter:
         self._become("stopping", reason)
         self._timers.drop("watchdog", "ready")
         self._child.signal(signal.SIGTERM)
-        self._child.signal(signal.SIGCONT)  # one that is stopped cannot drain
+        self._child.signal(signal.SIGCONT)  # a suspended child cannot act on the signal
         self._timers.set("force", self._spec.grace_period, lambda: self._force(self._spec.kill_after))
 
     def _force(self, patience: float) -> None:
         if self._child is not None:
             self._timers.drop("force")
             self._child.signal(signal.SIGTERM)
-            # Once more: between the first and this one a busy child may count less than its second.
+            # Sent again: a busy child may measure less than 1 s between the first two and not see a forced stop.
             self._timers.set("again", 0.5, lambda: self._child.signal(signal.SIGTERM) if self._child else None)
             self._timers.set("kill", patience, self._kill)
 
@@ -227,7 +231,7 @@ class Arbiter:
             return
         messages = child.hear()
         if child.deaf and child.channel in self._selector.get_map():
-            self._selector.unregister(child.channel)  # SIGCHLD brings the rest
+            self._selector.unregister(child.channel)  # SIGCHLD reports the rest
         for message in messages:
             if "pid" in message:
                 self._is_started(child)
@@ -258,7 +262,7 @@ class Arbiter:
     def _is_ready(self, child: Child) -> None:
         if self._ready_at is not None or self._intent:
             return
-        self._on_output()  # what it has said before is in the log when others hear of it
+        self._on_output()  # its earlier output must be in the log before others learn that it is ready
         self._ready_at = self._clock()
         self._timers.drop("ready")
         self._feed_watchdog()
@@ -292,13 +296,16 @@ class Arbiter:
         if variables.get("DRAINING") == "1" and not self._intent:
             self._drains("the child drains by itself")
         if variables.get("STOPPING") == "1" and self._watches:
-            self._timers.drop("watchdog")  # it ends by itself: it gets as long as if it had been asked to
+            self._timers.drop("watchdog")  # it stops by itself and gets the same grace period as after SIGTERM
             self._timers.set("force", self._spec.grace_period, lambda: self._force(self._spec.kill_after))
             self._become("stopping", self._state.why if self._intent else "the child stops by itself")
 
     @property
     def _watches(self) -> bool:
-        """A child that drains may take hours and hang in the meantime; one that stops has its deadline."""
+        """Return whether silence still counts as a hang.
+
+        A draining child may run for hours and can hang meanwhile. A stopping child has its own deadline.
+        """
         return self._intent in ("", "drain")
 
     def _is_ours(self, sender: int | None, child: Child) -> bool:
@@ -323,7 +330,7 @@ class Arbiter:
         self._hung = True
         self._say("error", "child_hung", pid=self._child.pid, reason=reason)
         self._become("stopping", f"hung: {reason}")
-        # SIGABRT: Python's faulthandler writes where each thread is into the log, other runtimes do likewise.
+        # On SIGABRT Python's faulthandler writes every thread's stack to the log; other runtimes do the same.
         self._child.signal(signal.SIGABRT)
         self._child.signal(signal.SIGCONT)
         self._timers.set("kill", DUMP_GRACE, self._kill)
@@ -348,7 +355,7 @@ class Arbiter:
                     self._ended(child.end)
                 else:
                     self._guard_was_killed(child)
-            elif child is not None and pid == child.pid:  # its guard is dead, so it came to us
+            elif child is not None and pid == child.pid:  # its guard is dead, so we are its parent now
                 code = os.waitstatus_to_exitcode(status)
                 why = "its guard was killed"
                 self._orphan_end = End(code=code, why=why) if code >= 0 else End(signal=signal_name(-code), why=why)
@@ -370,7 +377,7 @@ class Arbiter:
                 processes.signal_all(self._table, left, signal.SIGKILL)
             self._timers.set("orphans", ORPHANS_EVERY, self._look_at_orphans)
             return
-        self._reap()  # what has ended meanwhile and whose SIGCHLD is still on its way
+        self._reap()  # a process may have ended whose SIGCHLD has not arrived yet
         self._ended(self._orphan_end or End(signal="SIGKILL", why="its guard was killed"))
 
     def _orphans(self, child: Child) -> list[processes.Process]:
@@ -378,7 +385,7 @@ class Arbiter:
         return processes.remains(self._table, os.getpid(), child.pid, child.run, reaper=self._reaper, but=but)
 
     def _ended(self, end: End) -> None:
-        """The run is over and nothing of it is left."""
+        """Record the end of a run; none of its processes are left. Then decide what comes next."""
         self._timers.drop("ready", "watchdog", "force", "again", "kill", "guard", "orphans")
         while self._on_output():
             pass
@@ -410,12 +417,15 @@ class Arbiter:
         self._next(kind, end, last_lines)
 
     def _kind(self, end: End) -> str:
-        """A stop that was asked for is never a crash: some programs die of SIGABRT after a clean shutdown."""
+        """Return the class of this end.
+
+        A stop that was requested is never a crash, because some programs die of SIGABRT after a clean shutdown.
+        """
         if not self._watches:
             return "asked"
         if self._hung:
             return "hung"
-        # One that was never ready had nothing to finish, and may not even have known the signal yet.
+        # A child that was never ready has no work to finish, and may not have installed its handler yet.
         drained = self._intent == "drain" and (end.code == 0 or self._ready_at is None)
         return "asked" if drained else self._spec.class_of(end.code)
 
@@ -461,7 +471,7 @@ class Arbiter:
     # -- output and files
 
     def _on_output(self) -> int:
-        """How much there was."""
+        """Copy the child's output to the log. Return the number of bytes read."""
         try:
             data = os.read(self._output, READ_SIZE)
         except (BlockingIOError, InterruptedError):
@@ -492,7 +502,7 @@ class Arbiter:
             self._timers.set("state", RETRY_EVERY, self._write_state)
 
     def _write_info(self) -> None:
-        """For people; true as long as the file is there."""
+        """Write the info file for people. It is correct as long as it exists."""
         spec = self._spec
         if spec.info_file and not state.replace(spec.info_file, info.text(spec, self._state.began, self._state.child)):
             self._timers.set("info", RETRY_EVERY, self._write_info)
@@ -500,7 +510,7 @@ class Arbiter:
     # -- beginning, end, time
 
     def _clear_away(self) -> None:
-        """What a killed supervisor and its killed guard have left: no second child runs beside it."""
+        """End the processes that a killed supervisor and guard left, so that no second child runs beside them."""
         before = state.read(self._spec.state_file)
         self._state.deaths = [each for each in before.get("deaths", ()) if isinstance(each, dict)][-state.DEATHS :]
         run = (before.get("child") or {}).get("run")
@@ -515,7 +525,7 @@ class Arbiter:
                 return
             self._say("warning", "cleared_away", pids=",".join(str(each.pid) for each in left))
             processes.signal_all(self._table, left, number)
-            deadline = self._clock() + ORPHAN_GRACE  # for SIGKILL, too: a busy machine takes its time to end them
+            deadline = self._clock() + ORPHAN_GRACE  # also after SIGKILL: a busy machine needs time to end them
             while self._clock() < deadline and {*self._table.marked(run)} - {os.getpid()}:
                 time.sleep(ORPHANS_EVERY)
 
@@ -533,12 +543,15 @@ class Arbiter:
 
 
 def _chance() -> float:
-    """As random.random(), without its module: 1 MB."""
+    """Return a random number from 0 to 1, without the `random` module: importing it costs 1 MB."""
     return int.from_bytes(os.urandom(6), "big") / (1 << 48)
 
 
 def _pipe() -> tuple[int, int]:
-    """The child's output. Large where that can be had: a burst does not make the child wait."""
+    """Make the pipe for the child's output.
+
+    It is enlarged where the system allows it, so that a burst of output does not block the child.
+    """
     import fcntl
 
     reader, writer = os.pipe()
@@ -546,5 +559,5 @@ def _pipe() -> tuple[int, int]:
     try:
         fcntl.fcntl(writer, getattr(fcntl, "F_SETPIPE_SZ"), PIPE_SIZE)  # noqa: B009 - Linux only
     except (AttributeError, OSError):
-        pass  # 64 KiB, as everywhere
+        pass  # the default of 64 KiB is enough to work
     return reader, writer

@@ -1,4 +1,4 @@
-"""Whether and when a child is started again. Pure: the past, the clock and chance are handed in.
+"""The restart policy: decide whether and when to start a child again. Pure: history, clock and chance are arguments.
 
 | class   | exit codes (Spec.exit_classes)     | what follows                                         |
 |---------|------------------------------------|------------------------------------------------------|
@@ -40,7 +40,10 @@ class GiveUp:
 
 
 def decide(deaths: Sequence[Death], now: float, chance: Callable[[], float], spec: Spec) -> Start | GiveUp:
-    """`deaths`: oldest first, at least one. `chance` returns a number from 0 to 1."""
+    """Decide whether to start the child again, and when.
+
+    `deaths` is oldest first and has at least one element. `chance` returns a number from 0 to 1.
+    """
     last = deaths[-1]
     if last.kind == "asked":
         return Start(now)
@@ -57,7 +60,10 @@ def decide(deaths: Sequence[Death], now: float, chance: Callable[[], float], spe
 
 
 def _row(deaths: Sequence[Death], healthy_after: float) -> list[Death]:
-    """The last deaths in a row: since the last run that was healthy, its death included, or the last restart asked."""
+    """Return the latest deaths in a row.
+
+    The row begins with the death that ended the last healthy run, or after the last restart that was requested.
+    """
     row: list[Death] = []
     for each in reversed(deaths):
         if each.kind == "asked":

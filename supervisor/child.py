@@ -1,4 +1,4 @@
-"""One run of the child, as the supervisor sees it: start it through a guard, signal it, hear of its end."""
+"""One run of the child, as the supervisor sees it: start it through a guard, signal it, learn how it ended."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from supervisor import guard, processes
 from supervisor.spec import Spec
 
 EX_CONFIG: Final = 78
-NOT_THERE: Final = ("ENOENT", "EACCES", "ENOTDIR", "ENOEXEC", "EPERM", "ELOOP")  # errors that another try does not mend
+NOT_THERE: Final = ("ENOENT", "EACCES", "ENOTDIR", "ENOEXEC", "EPERM", "ELOOP")  # errors that a new try does not solve
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a run has ended."""
+    """The way a run has ended: an exit code or a signal."""
 
     code: int | None = None  # exit code
     signal: str | None = None
-    why: str = ""  # beyond code and signal
+    why: str = ""  # the reason, if code and signal do not tell it
 
     @property
     def shell_code(self) -> int:
-        """The exit code; 128 + the number of the signal."""
+        """Return the exit code as a shell does: 128 + the signal number for a signal."""
         if self.code is not None:
             return self.code
         return 128 + signal.Signals[self.signal] if self.signal else 70
@@ -37,16 +37,19 @@ class End:
 
 
 class Child:
-    """A guard and what it guards. `on_*` of the arbiter are called from its loop only."""
+    """A guard and the process that it guards. The arbiter calls it from its own loop only."""
 
     def __init__(self, spec: Spec, environment: dict[str, str], run: str, log: int, keep: int) -> None:
-        """Forks. `log`: where its output goes; `keep`: a descriptor that the guard holds open. Raises OSError."""
+        """Fork the guard.
+
+        `log` is the descriptor for the child's output. The guard holds `keep` open. Raises OSError.
+        """
         self.run, self.pid, self.start = run, 0, ""
         self.end: End | None = None
         self.left: list[int] = []
         self.guard_ended = False
         self._rest = b""
-        self.deaf = False  # the guard will say nothing more
+        self.deaf = False  # the guard has closed its end: no more messages
         ours, theirs = socket.socketpair()
         death, self._alive = os.pipe()
         self.channel = ours
@@ -65,7 +68,7 @@ class Child:
             os.close(death)
 
     def hear(self) -> list[dict[str, Any]]:
-        """What the guard has said since; takes note of it."""
+        """Read and return the guard's new messages, and update this object from them."""
         while True:
             try:
                 data = self.channel.recv(4096)
@@ -98,15 +101,18 @@ class Child:
             self.left = message["left"]
 
     def signal(self, number: int) -> None:
-        """To the child, if it still runs."""
+        """Send a signal to the child if it still runs."""
         self._order(number)
 
     def kill(self) -> None:
-        """SIGKILL to all that is left of the run."""
+        """Send SIGKILL to every process that is left of the run."""
         self._order(guard.KILL_ALL)
 
     def kill_guard(self) -> None:
-        """It does not answer: the arbiter inherits what it guarded (on Linux) or finds it by its mark."""
+        """Kill a guard that does not answer.
+
+        The arbiter then inherits the guarded processes (on Linux) or finds them by their mark.
+        """
         if not self.guard_ended:
             os.kill(self.guard, signal.SIGKILL)
 
@@ -118,7 +124,7 @@ class Child:
         try:
             self.channel.send(bytes([number]))
         except OSError:
-            pass  # the guard has ended; SIGCHLD tells the rest
+            pass  # the guard has ended; SIGCHLD reports the rest
 
 
 def signal_name(number: int) -> str:
@@ -129,7 +135,7 @@ def signal_name(number: int) -> str:
 
 
 def environment(spec: Spec, inherited: dict[str, str], notify: str) -> dict[str, str]:
-    """The child's: ours, without what was meant for us alone, with the spec's additions."""
+    """Build the child's environment: ours, without the variables meant only for us, plus those of the spec."""
     ours = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
     made = {key: value for key, value in inherited.items() if key not in ours and key not in spec.unset}
     made.update(spec.env)

@@ -1,4 +1,4 @@
-"""Becoming a daemon, and telling whoever waits for it how that went."""
+"""Become a daemon, and report to the process that started it how that went."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ UMASK = 0o077
 
 
 def detach(cwd: str, keep: Iterable[int]) -> None:
-    """Double fork, own session, umask 077, standard streams on /dev/null, no core files, no descriptors but `keep`.
+    """Detach this process from its terminal: a double fork, its own session, umask 077 and no core files.
 
-    Raises daemon.daemon.DaemonError. The process that called exits here; its starter waits on the readiness pipe.
+    Standard streams go to /dev/null, and every descriptor not in `keep` is closed. Raises daemon.daemon.DaemonError.
+    The calling process exits here; the process that started it waits on the readiness pipe.
     """
     ensure_streams()
     context = daemon.DaemonContext(
@@ -25,13 +26,13 @@ def detach(cwd: str, keep: Iterable[int]) -> None:
         working_directory=cwd,
         umask=UMASK,
         files_preserve=list(keep),
-        signal_map={},  # the arbiter's own come first, and none may raise
+        signal_map={},  # the arbiter's handlers are installed already, and python-daemon's would raise
     )
     context.open()
 
 
 def ensure_streams() -> None:
-    """A caller may have closed some of 0, 1 and 2: the next file opened would take its place."""
+    """Open /dev/null on each of descriptors 0, 1 and 2 that is closed; the next opened file would take that number."""
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(descriptor)
@@ -42,7 +43,10 @@ def ensure_streams() -> None:
 
 
 class Readiness:
-    """The pipe to the starter, or nobody. See `spec` for what is said; after `final` it is closed."""
+    """The pipe to the process that started us, if there is one.
+
+    `supervisor.spec` lists the messages. The pipe is closed after `final`.
+    """
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
@@ -51,7 +55,7 @@ class Readiness:
             os.set_blocking(descriptor, False)
 
     def descriptors(self) -> list[int]:
-        """What must stay open for it."""
+        """Return the descriptors that must stay open for the pipe."""
         return [] if self._descriptor is None else [self._descriptor]
 
     def tell(self, event: str, **fields: Any) -> None:
@@ -68,4 +72,4 @@ class Readiness:
             try:
                 os.write(self._descriptor, json.dumps(message).encode() + b"\n")
             except OSError:
-                pass  # nobody waits any more, or it does not read: no reason to wait for it
+                pass  # the starter is gone or does not read; we must not wait for it

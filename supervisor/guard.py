@@ -41,7 +41,11 @@ DEATH_FD: Final = 3  # the child's end of the death pipe
 
 
 def run(spec: Spec, environment: dict[str, str], channel: socket.socket, death: int, log: int, keep: int) -> NoReturn:
-    """In the forked process. `death`: the reading end; `log`: the writing end; `keep`: stays open (the PID file)."""
+    """Run as the guard, in the forked process. Does not return.
+
+    `death` is the reading end of the death pipe and `log` the writing end of the log pipe. `keep` (the PID file) stays
+    open.
+    """
     code = 70
     try:
         os.setsid()
@@ -98,7 +102,7 @@ class _Guard:
         os.close(self._death)
         os.close(self._log)
         with os.fdopen(told, "rb") as pipe:
-            failure = pipe.read()  # ends when the program runs
+            failure = pipe.read()  # the pipe closes when exec succeeds
         if failure:
             os.waitpid(self._child, 0)
             number, _, text = failure.decode(errors="replace").partition(" ")
@@ -119,7 +123,7 @@ class _Guard:
             self._alone = True
             self._deadline = time.monotonic() + GRACE
             self._signal(signal.SIGTERM)
-            self._signal(signal.SIGCONT)  # one that is stopped cannot drain
+            self._signal(signal.SIGCONT)  # a suspended child cannot act on SIGTERM
             return
         for order in orders:
             if order == KILL_ALL:
@@ -129,7 +133,7 @@ class _Guard:
                 self._signal(order)
 
     def _signal(self, number: int) -> None:
-        """To the child, which is not reaped yet: its PID is its own."""
+        """Send a signal to the child. It is not reaped yet, so its PID cannot belong to another process."""
         if not self._ended:
             os.kill(self._child, number)
 
@@ -150,7 +154,7 @@ class _Guard:
         return processes.remains(self._table, os.getpid(), self._child, self._mark, reaper=self._reaper)
 
     def _sweep(self) -> None:
-        """End what is left; says so when the child has left any."""
+        """End the processes that are left, and report them when the child has ended."""
         left = self._left()
         if self._ended:
             self._say(left=[each.pid for each in left])
@@ -176,7 +180,7 @@ class _Guard:
         return left
 
     def _ordered_to_kill(self) -> bool:
-        """Or alone: in both cases patience is over."""
+        """Return whether there is no more time: a kill was ordered, or the supervisor is gone."""
         try:
             orders = self._channel.recv(64)
         except (BlockingIOError, InterruptedError):
@@ -189,11 +193,11 @@ class _Guard:
         try:
             self._channel.send(json.dumps(message).encode() + b"\n")
         except OSError:
-            pass  # nobody listens; the end of file is met in the loop
+            pass  # the supervisor is gone; the loop sees the end of file
 
 
 def _exec(spec: Spec, environment: dict[str, str], death: int, log: int, teller: int, parent: int) -> NoReturn:
-    """In the process that becomes the child."""
+    """Turn the forked process into the child. Does not return."""
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
@@ -220,14 +224,14 @@ def _exec(spec: Spec, environment: dict[str, str], death: int, log: int, teller:
 
 
 def _above(descriptor: int) -> int:
-    """The same file on a descriptor that no one of the first four will overwrite; it ends with exec."""
+    """Copy a descriptor to number 10 or above, so that dup2 onto 0 to 3 cannot overwrite it. Exec closes the copy."""
     import fcntl
 
     return int(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10))
 
 
 def _only(keep: Iterable[int]) -> None:
-    """Close all descriptors but these and the standard ones."""
+    """Close all descriptors except the standard ones and those in `keep`."""
     low = 3
     for descriptor in sorted({each for each in keep if each >= 3}):
         os.closerange(low, descriptor)

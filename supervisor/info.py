@@ -1,4 +1,4 @@
-"""`daemon_info.txt`: what runs and how to stop it, for people. Pure."""
+"""The text of `daemon_info.txt`: it tells people what runs and how to stop it. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from supervisor.spec import Spec
 
 
 def text(spec: Spec, began: float, child: Mapping[str, Any] | None) -> str:
-    """`began`: when the supervisor did, in seconds since 1970. `child`: as the state file has it."""
+    """Return the text of the info file.
+
+    `began` is the supervisor's start, in seconds since 1970. `child` is the child's entry in the state file.
+    """
     limit = f"gives up after {spec.give_up_after} crashes in a row" if spec.give_up_after else "never gives up"
     rows = [
         f"{spec.name}: supervised since {lines.utc(began)}",

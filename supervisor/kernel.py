@@ -1,4 +1,4 @@
-"""What only Linux offers: subreaper, parent-death signal, pidfds. Each has a plain answer where it is missing."""
+"""Linux-only kernel features: subreaper, parent-death signal, pidfds. Each has a plain answer where it is missing."""
 
 from __future__ import annotations
 
@@ -15,40 +15,46 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 
 
 def become_subreaper() -> bool:
-    """Whether orphans below this process will become its children. Not inherited by fork: ask again in each process."""
+    """Ask the kernel to give this process the orphans below it. Return whether that worked.
+
+    Forked processes do not inherit this; each must ask again.
+    """
     return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with_parent(number: int, parent: int) -> bool:
-    """Whether this process gets the signal when its parent ends. Ends it at once if that has happened already."""
+    """Ask for the signal `number` when the parent ends. Return whether that worked.
+
+    If `parent` has ended already, this process exits at once.
+    """
     if not _prctl(_PR_SET_PDEATHSIG, number):
         return False
-    if os.getppid() != parent:  # it died before the line above
+    if os.getppid() != parent:  # the parent ended before the call above
         os._exit(128 + number)
     return True
 
 
 def name_process(name: str) -> None:
-    """What `ps -o comm` shows, where that can be said."""
+    """Set the name that `ps -o comm` shows, where the system allows it."""
     _prctl(_PR_SET_NAME, name.encode()[:15])
 
 
 def load() -> None:
-    """The C library, before any fork: to load it takes 10 ms."""
+    """Load the C library before any fork, because loading it takes 10 ms."""
     _libc()
 
 
 def signal_process(pid: int, number: int, still_it: Any) -> bool:
-    """Signal `pid` if `still_it()` says that it is the process that was meant. Whether it was sent.
+    """Signal `pid` if `still_it()` confirms that it is the intended process. Return whether the signal was sent.
 
-    With a pidfd no other process can get it: the descriptor is taken before the question is asked.
+    With a pidfd no other process can get the signal: the descriptor is opened before `still_it` is called.
     """
     if sys.platform == "linux" and hasattr(os, "pidfd_open"):
         try:
             descriptor = os.pidfd_open(pid)
         except ProcessLookupError:
             return False
-        except OSError:  # an old kernel, a filter
+        except OSError:  # an old kernel, or a seccomp filter
             return _plain_signal(pid, number, still_it)
         try:
             if not still_it():

@@ -6,14 +6,14 @@ import time
 
 
 def utc(at: float | None = None) -> str:
-    """ISO-8601 with microseconds, of a `time.time()`."""
+    """Format a `time.time()` value (default: now) as ISO-8601 in UTC with microseconds."""
     at = time.time() if at is None else at
     micros = int(at * 1_000_000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(micros // 1_000_000)) + f".{micros % 1_000_000:06d}Z"
 
 
 def line(level: str, event: str, **fields: object) -> bytes:
-    """One line with its end. Fields that are None are left out."""
+    """Return one log line with its line end. Fields that are None are left out."""
     pairs = "".join(f" {name}={_quoted(value)}" for name, value in fields.items() if value is not None)
     return f"{utc()} {level} {event}{pairs}\n".encode(errors="replace")
 

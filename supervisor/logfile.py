@@ -23,11 +23,11 @@ HOLD: Final = 65_536  # bytes of an unfinished line that are kept back before it
 LONG_LINE: Final = 1_048_576  # bytes: longer lines may be cut where a file is full
 LOOK_EVERY: Final = 5.0  # seconds between looks whether the file is still where it was
 TAIL: Final = 8192  # bytes of output that are remembered
-_OWN_HELD: Final = 1000  # own lines that wait for the end of a line of the child's
+_OWN_HELD: Final = 1000  # own lines that may wait until the child's line ends
 
 
 class Log:
-    """All methods return at once, and none raises: what cannot be written is counted."""
+    """The log file. All methods return at once and none raises: output that cannot be written is counted."""
 
     def __init__(
         self,
@@ -39,19 +39,19 @@ class Log:
         total_cap: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises OSError when the file cannot be opened."""
+        """Open the file. Raises OSError when that fails. Sizes are in bytes."""
         self.path, self._max_backups, self._compress, self._cap = Path(path), max_backups, compress, total_cap
         self._max_size = min(max_size, total_cap) if total_cap else max_size
         self._long_line = max(self._max_size, LONG_LINE)
         self._clock = clock
         self._size = 0
         self.lost_bytes = self.lost_lines = self.rotations = 0
-        self._unsaid = [0, 0]  # lost bytes and lines of which the log does not tell yet
+        self._unsaid = [0, 0]  # lost bytes and lines that the log does not report yet
         self._reason = ""
-        self._pending = b""  # the child's unfinished line, nothing of it written
-        self._written = 0  # bytes that were written of an unfinished line; 0: at the beginning of a line
-        self._skipping = False  # the rest of a line whose beginning was lost
-        self._torn = False  # the file ends within a line that could not be taken back
+        self._pending = b""  # the child's unfinished line, not written yet
+        self._written = 0  # bytes already written of an unfinished line; 0: at the beginning of a line
+        self._skipping = False  # skip the rest of a line whose beginning was lost
+        self._torn = False  # the file ends inside a line that could not be removed
         self._held: list[bytes] = []
         self._tail = b""
         self._packing: tuple[int, int, Path] | None = None  # pid, inode, draft
@@ -62,7 +62,7 @@ class Log:
     # -- what comes in
 
     def feed(self, data: bytes) -> None:
-        """Output of the child, cut anywhere."""
+        """Accept output of the child. The pieces may be cut at any byte."""
         self._tail = (self._tail + data)[-TAIL:] if len(data) < TAIL else data[-TAIL:]
         if self._skipping:
             end = data.find(b"\n") + 1
@@ -85,34 +85,34 @@ class Log:
             self._part(part, ends=False)
 
     def line(self, text: bytes) -> None:
-        """A line of our own, with its end."""
+        """Write one of our own lines. `text` includes the line end."""
         if self._written:
             self._held = [*self._held, text][-_OWN_HELD:]
         else:
             self._whole(text)
 
     def end(self) -> None:
-        """The child has ended: an unfinished line is finished."""
+        """Complete the last line, because the child has ended."""
         if self._pending or self._written or self._skipping:
             tail = self._tail
             self.feed(b"\n")
             self._tail = tail
 
     def forget(self) -> None:
-        """A new child begins: what the last one said is not what it says."""
+        """Forget the last lines, because a new child begins and did not write them."""
         self._tail = b""
 
     def last_lines(self, count: int = 10, width: int = 500) -> list[str]:
-        """The child's last lines."""
+        """Return the child's last `count` lines, each cut at `width` characters."""
         text = [each.strip() for each in self._tail.decode(errors="replace").splitlines()]
         return [each[:width] for each in text if each][-count:]
 
     def retry(self) -> bool:
-        """Whether all that was lost has been told of in the log; tries to tell."""
+        """Report lost output in the log. Return whether no loss is left to report."""
         return not self._unsaid[1] or self._tell()
 
     def reopen(self) -> None:
-        """The file was moved away, or a disk was changed."""
+        """Open the file again, because it was moved away or its disk was changed."""
         old = self._descriptor
         try:
             self._open()
@@ -127,7 +127,7 @@ class Log:
     # -- what goes out
 
     def _whole(self, data: bytes) -> None:
-        """Lines with their ends; one that is new to the file begins it or fits."""
+        """Write complete lines, and rotate before a line that does not fit."""
         self._look()
         while data:
             room = self._max_size - self._size
@@ -142,7 +142,7 @@ class Log:
             data = data[len(chunk) :]
 
     def _part(self, data: bytes, *, ends: bool) -> None:
-        """A piece of a line that is too long to be held back."""
+        """Write a piece of a line that is too long to be held back."""
         if not self._written and self._size and self._size + len(data) > self._max_size:
             self._rotate()
         if self._written + len(data) > self._long_line and self._written:
@@ -186,7 +186,7 @@ class Log:
         return True
 
     def _try(self, data: bytes) -> int:
-        """How much of it was written."""
+        """Write `data` and return how many bytes were written."""
         view = memoryview(data)
         try:
             if self._torn:
@@ -201,11 +201,11 @@ class Log:
         return len(data) - len(view)
 
     def _take_back(self, count: int) -> None:
-        """The last `count` bytes: the file shall end at the end of a line."""
+        """Remove the last `count` bytes, so that the file ends at the end of a line."""
         if not count:
             return
         try:
-            # From the file itself: somebody may have emptied it, and must not get it back as zeros.
+            # Ask the file for its size: if somebody has emptied it, truncating to ours would fill it with zeros.
             self._size = max(0, os.fstat(self._descriptor).st_size - count)
             os.ftruncate(self._descriptor, self._size)
         except OSError:
@@ -234,7 +234,7 @@ class Log:
             return True
 
     def _look(self) -> None:
-        """Somebody may have removed or moved the file: what is written into it then is seen by nobody."""
+        """Open the file again if somebody has removed or moved it; nobody would see what we write to the old one."""
         now = self._clock()
         if now - self._looked < LOOK_EVERY:
             return
@@ -257,7 +257,7 @@ class Log:
         return found
 
     def _rotate(self) -> bool:
-        """Whether the file is a new one now."""
+        """Rotate the file. Return whether that worked."""
         old = self._descriptor
         try:
             if not self._max_backups:
@@ -269,7 +269,7 @@ class Log:
                 os.close(old)
         except OSError as error:
             self._reason = _name(error)
-            self._looked = self._clock() - LOOK_EVERY  # look at once whether the file has to be opened anew
+            self._looked = self._clock() - LOOK_EVERY  # the next `_look` checks the file at once
             return False
         self.rotations += 1
         self._keep_cap()
@@ -302,7 +302,7 @@ class Log:
     # -- gzip, in a process of its own: it may take seconds, and the child must not wait for it
 
     def pack(self) -> None:
-        """Begin with the newest backup that is not compressed, unless one is under way."""
+        """Start to compress the newest uncompressed backup, unless a compression is running."""
         if not self._compress or self._packing is not None:
             return
         for _, paths in sorted(self._backups().items()):
@@ -312,7 +312,7 @@ class Log:
                     return
 
     def packed(self, pid: int, status: int) -> bool:
-        """Whether this was the process that compresses; call it for each child that has ended."""
+        """Finish a compression. Return whether `pid` was the compressing process; call it for each ended child."""
         if self._packing is None or self._packing[0] != pid:
             return False
         _, inode, draft = self._packing
@@ -329,12 +329,12 @@ class Log:
 
     @property
     def losing(self) -> bool:
-        """Whether something was lost of which the log does not tell yet."""
+        """Return whether output was lost that the log does not report yet."""
         return self._unsaid[1] > 0
 
     @property
     def packer(self) -> int | None:
-        """The PID of the process that compresses."""
+        """Return the PID of the compressing process."""
         return self._packing[0] if self._packing else None
 
     def _start_packing(self, path: Path) -> None:
@@ -361,7 +361,7 @@ class Log:
 
 
 def _pack(source: int, draft: Path) -> None:
-    """In the forked process: nothing of the supervisor's is held open, and it is in nobody's way."""
+    """Compress in the forked process. It closes the supervisor's descriptors and runs at low priority."""
     signal.set_wakeup_fd(-1)
     os.dup2(source, 3)
     os.closerange(4, min(os.sysconf("SC_OPEN_MAX"), 1 << 20))

@@ -1,4 +1,4 @@
-"""sd_notify(3) from both sides: the socket that our child speaks to, and the one that we were given, if we were.
+"""Both sides of sd_notify(3): the socket for our child's messages, and the socket of our own supervisor, if any.
 
 The socket is in a folder that only this user can enter. On Linux the kernel says which process sent a message, and what
 does not come from the child's process tree does not count.
@@ -19,10 +19,13 @@ _SIZE: Final = 8192  # bytes of a message
 
 
 class Listener:
-    """Where the child's messages arrive."""
+    """The socket on which the child's messages arrive."""
 
     def __init__(self, folder: str, portable: bool = False) -> None:
-        """`folder` is preferred; a path too long, or a file system without sockets, leads to a temporary one."""
+        """Bind the socket in `folder`.
+
+        If the path is too long or the file system has no sockets, a temporary folder is used.
+        """
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
         self.knows_senders = not portable and hasattr(socket, "SO_PASSCRED") and hasattr(socket, "SCM_CREDENTIALS")
@@ -37,7 +40,7 @@ class Listener:
             try:
                 Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
                 Path(folder).chmod(0o700)
-                path.unlink(missing_ok=True)  # of a supervisor that was killed: ours is the PID file's lock
+                path.unlink(missing_ok=True)  # left by a killed supervisor: we hold the lock, so no other runs
                 self.socket.bind(str(path))
                 self._folder = folder
                 return str(path)
@@ -49,7 +52,7 @@ class Listener:
         return f"{self._folder}/notify"
 
     def messages(self) -> Iterator[tuple[int | None, dict[str, str]]]:
-        """What has arrived: the sender's PID (None: the kernel does not say), and its variables."""
+        """Yield each message that has arrived: the sender's PID (None: the kernel does not say) and its variables."""
         while True:
             try:
                 data, ancillary, flags, _ = self.socket.recvmsg(_SIZE, socket.CMSG_SPACE(_CREDENTIALS.size))
@@ -73,11 +76,11 @@ class Listener:
             Path(self.address).unlink(missing_ok=True)
             Path(self._folder).rmdir()
         except OSError:
-            pass  # somebody has put something there: it is not ours to remove
+            pass  # the folder holds somebody else's files, which are not ours to remove
 
 
 class Upstream:
-    """Whoever supervises us: systemd, another supervisor, nobody."""
+    """The connection to the process that supervises us: systemd, another supervisor, or none."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
@@ -94,10 +97,10 @@ class Upstream:
             try:
                 self._socket.sendto("\n".join(lines).encode(), self._address)
             except OSError:
-                pass  # it is gone or busy: no reason to stop
+                pass  # our supervisor is gone or busy; that must not stop us
 
 
 def parse(data: bytes) -> dict[str, str]:
-    """KEY=value lines; what is no such line is left out."""
+    """Parse KEY=value lines. Other lines are left out."""
     pairs = (each.partition("=") for each in data.decode(errors="replace").splitlines())
     return {key: value for key, equals, value in pairs if equals and key}

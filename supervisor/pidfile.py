@@ -1,4 +1,4 @@
-"""The PID file: who supervises here, proven by a lock and by an identity that no other process can have.
+"""The PID file: it shows which supervisor runs here, proven by a lock and by an identity that is never used twice.
 
 The file is locked (flock) for as long as its supervisor lives, or the guard that still ends a killed supervisor's
 processes. So a second one cannot start meanwhile, and a file that is left over means nothing. Content (indented JSON):
@@ -28,7 +28,7 @@ _TRIES: Final = 100  # of the race against an owner that removes its file
 
 
 class Held(Exception):
-    """Another supervisor has this PID file."""
+    """Another supervisor holds this PID file."""
 
     def __init__(self, path: str, pid: int | None) -> None:
         super().__init__(f"{path} belongs to a running supervisor" + (f", process {pid}" if pid else ""))
@@ -43,7 +43,10 @@ class PidFile:
 
     @classmethod
     def acquire(cls, path: str, *, wait: float = WAIT, sleep: Callable[[float], None] = time.sleep) -> PidFile:
-        """Raises Held, or OSError. Waits only while the owner is dead and its processes are being ended."""
+        """Lock the PID file. Raises Held, or OSError.
+
+        Waits up to `wait` seconds, only while the owner is dead and its processes are being ended.
+        """
         deadline = time.monotonic() + wait
         for _ in range(_TRIES):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -59,7 +62,7 @@ class PidFile:
             finally:
                 if descriptor >= 0:
                     os.close(descriptor)
-            # The owner removed the file between our open and our lock: this lock is on nothing.
+            # The owner removed the file between our open and our lock: we have locked a deleted file.
         raise Held(path, None)
 
     def write(self, identity: Identity, fields: Mapping[str, str], log_file: str, started_at: str) -> None:
@@ -71,22 +74,22 @@ class PidFile:
             "started_at": started_at,
             "identity": identity.to_dict(),
         }
-        # In place: the lock is on this file, not on its name.
+        # Written in place: the lock belongs to this file, so a new file with the same name would not be locked.
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, (json.dumps(content, indent=2) + "\n").encode(), 0)
 
     def remove(self) -> None:
-        """The file goes before the lock does, so nobody meets an unlocked file with our name in it."""
+        """Remove the file, then release the lock, so that no unlocked file with our name can be seen."""
         try:
             if _is_at(self.descriptor, self.path):
                 Path(self.path).unlink()
         except OSError:
-            pass  # a folder that is gone takes its files along
+            pass  # the folder is gone, and the file with it
         os.close(self.descriptor)
 
 
 def content(path: str) -> dict[str, Any]:
-    """Empty when there is no file or no sense in it."""
+    """Return the content of the file; empty when it is missing or cannot be read as a JSON object."""
     try:
         data = json.loads(Path(path).read_bytes())
     except (OSError, ValueError):
@@ -95,13 +98,16 @@ def content(path: str) -> dict[str, Any]:
 
 
 def identity_in(data: Mapping[str, Any]) -> Identity | None:
-    """None also when the PID outside and inside differ: somebody has edited the file."""
+    """Return the identity in the content, or None.
+
+    None also when the outer and the inner PID differ: then somebody has edited the file.
+    """
     identity = Identity.from_dict(data.get("identity"))
     return identity if identity is not None and identity.pid == data.get("pid") else None
 
 
 def check(path: str) -> dict[str, Any]:
-    """{"alive", "pid", "reason"}: whether the supervisor of this file runs, and why not."""
+    """Return {"alive", "pid", "reason"}: whether the supervisor of this file runs, and the reason if it does not."""
     data = content(path)
     identity = identity_in(data)
     if identity is None:
@@ -112,7 +118,7 @@ def check(path: str) -> dict[str, Any]:
 
 
 def signal_owner(path: str, number: int) -> dict[str, Any]:
-    """As `check`; the signal was sent when `alive` is true."""
+    """Signal the supervisor of this file. Return the same as `check`; `alive` means that the signal was sent."""
     identity = identity_in(content(path))
     if identity is None:
         return check(path)

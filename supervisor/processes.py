@@ -1,4 +1,4 @@
-"""The process table: who is below whom, and who is who although PIDs are used again.
+"""The process table: find the descendants of a process, and tell processes apart although PIDs are reused.
 
 From /proc on Linux; elsewhere, and with `portable`, from psutil, which is imported on first use.
 """
@@ -24,13 +24,13 @@ class Process:
     parent: int
     group: int
     session: int
-    start: str  # tells two processes with one PID apart
+    start: str  # start time: tells two processes with the same PID apart
     zombie: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which process this is, on this boot of this machine."""
+    """The identity of one process, on this boot of this machine."""
 
     pid: int
     start: str  # "ticks:…" since boot, or "time:…" since 1970
@@ -42,7 +42,7 @@ class Identity:
 
     @classmethod
     def from_dict(cls, data: Any) -> Identity | None:
-        """None for what is no identity."""
+        """Read an identity from its dictionary; None if it is not a valid one."""
         if not isinstance(data, dict):
             return None
         pid, texts = data.get("pid"), [data.get(key) for key in ("start", "boot", "executable")]
@@ -52,7 +52,7 @@ class Identity:
 
 
 class Table(Protocol):
-    """Where processes are looked up."""
+    """The source of process information."""
 
     def all(self) -> dict[int, Process]: ...
     def one(self, pid: int) -> Process | None: ...
@@ -62,7 +62,7 @@ class Table(Protocol):
 
 
 class ProcTable:
-    """/proc of Linux."""
+    """The process table of Linux, read from /proc."""
 
     def all(self) -> dict[int, Process]:
         found = (self.one(pid) for pid in self._pids())
@@ -73,7 +73,7 @@ class ProcTable:
             text = Path(f"/proc/{pid}/stat").read_bytes()
         except OSError:
             return None
-        fields = text[text.rindex(b")") + 2 :].split()  # the name before may hold anything
+        fields = text[text.rindex(b")") + 2 :].split()  # the name in parentheses may contain spaces and brackets
         return Process(
             pid=pid,
             parent=int(fields[1]),
@@ -107,7 +107,7 @@ class ProcTable:
 
 
 class PortableTable:
-    """psutil."""
+    """The process table of other systems, read with psutil."""
 
     def all(self) -> dict[int, Process]:
         import psutil
@@ -171,7 +171,7 @@ def table(portable: bool = False) -> Table:
 
 
 def identify(pid: int, source: Table) -> Identity | None:
-    """None when there is no such process, or when this user may not know."""
+    """Return the identity of a process; None when it does not exist or this user may not read it."""
     process, executable = source.one(pid), source.executable(pid)
     if process is None or process.zombie or not executable:
         return None
@@ -179,7 +179,7 @@ def identify(pid: int, source: Table) -> Identity | None:
 
 
 def mismatch(identity: Identity, source: Table | None = None) -> str:
-    """Why the process that has this PID now is not the one meant; "" when all four parts agree."""
+    """Return why the process that now has this PID is another one; "" when all four parts agree."""
     source = source or table(portable=identity.start.startswith("time:"))
     now = identify(identity.pid, source)
     if now is None:
@@ -203,7 +203,7 @@ def _same_boot(one: str, other: str) -> bool:
 
 
 def signal_identity(identity: Identity, number: int, source: Table | None = None) -> str:
-    """Signal that very process. Returns "" when it was sent, else why not."""
+    """Signal exactly the process with this identity. Return "" when the signal was sent, else the reason."""
     why: list[str] = []
 
     def still_it() -> bool:
@@ -218,7 +218,7 @@ def signal_identity(identity: Identity, number: int, source: Table | None = None
 
 
 def below(processes: Mapping[int, Process], root: int) -> list[Process]:
-    """All living descendants of `root`, parents before children."""
+    """Return all living descendants of `root`, parents before children."""
     children: dict[int, list[Process]] = {}
     for each in processes.values():
         children.setdefault(each.parent, []).append(each)
@@ -232,7 +232,7 @@ def below(processes: Mapping[int, Process], root: int) -> list[Process]:
 
 
 def is_below(pid: int, root: int, source: Table) -> bool:
-    """Whether `pid` is `root` or a descendant of it, now."""
+    """Return whether `pid` is `root` or a descendant of it at this moment."""
     for _ in range(64):
         if pid == root:
             return True
@@ -246,7 +246,10 @@ def is_below(pid: int, root: int, source: Table) -> bool:
 def remains(
     source: Table, root: int, session: int, run: str, *, reaper: bool, but: Iterable[int] = ()
 ) -> list[Process]:
-    """What is left of a run: below `root`; and where orphans do not come to it, what shares its session or mark."""
+    """Return the processes that are left of a run: all descendants of `root`.
+
+    Without a subreaper (`reaper` false) orphans leave that tree; they are found by their session and mark.
+    """
     every = source.all()
     found = {each.pid: each for each in below(every, root)}
     if not reaper:

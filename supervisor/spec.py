@@ -1,4 +1,4 @@
-"""What to run and how: one frozen dataclass, and the contract between a supervisor, its starter and its child.
+"""The spec: one frozen dataclass with the program to run, and the contract between supervisor, starter and child.
 
 **Starting it.** The spec travels as one JSON object on an inherited descriptor or on standard input, never in argv:
 
@@ -62,9 +62,9 @@ from pathlib import PurePath
 from typing import Any, Final
 
 CLASSES: Final[Mapping[str, tuple[int, ...]]] = {
-    "done": (0,),  # the child has finished by itself: so has the supervisor
+    "done": (0,),  # the child has finished by itself, so the supervisor ends too
     "once": (64, 77, 78),  # usage, permission, configuration: another try changes nothing
-    "network": (69, 75),  # a service is away: tried again for ever
+    "network": (69, 75),  # a service cannot be reached: tried again for ever
 }
 """Exit codes by class; any other code, and any signal, is a `crash`."""
 
@@ -79,9 +79,12 @@ class SpecError(ValueError):
 
 @dataclass(frozen=True)
 class Spec:
-    """Durations are in seconds, sizes in bytes, paths absolute. Raises SpecError, which names the field."""
+    """The program to run and how to supervise it. Durations are in seconds, sizes in bytes, paths absolute.
 
-    argv: tuple[str, ...]  # without secrets: everybody can read it
+    Raises SpecError, which names the field.
+    """
+
+    argv: tuple[str, ...]  # without secrets: every user of the machine can read it
     pid_file: str
     log_file: str
     state_file: str
@@ -96,7 +99,7 @@ class Spec:
     watchdog: float = 60.0  # 0: none
     grace_period: float = 30.0  # from the first SIGTERM to the second
     kill_after: float = 5.0  # from the second SIGTERM to SIGKILL
-    drains: str = ""  # the name of the signal that makes it drain; "": it knows none
+    drains: str = ""  # name of the signal that makes the child drain; "": it cannot drain
 
     backoff_first: float = 2.0  # the first delay lies between 0 and this, the next between 0 and twice this, …
     backoff_longest: float = 300.0
@@ -140,7 +143,7 @@ class Spec:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Spec:
-        """Raises SpecError, also for keys that are not known."""
+        """Read a spec from JSON. Raises SpecError, also for unknown keys."""
         try:
             data = json.loads(text)
         except ValueError as error:
@@ -163,11 +166,11 @@ class Spec:
         return cls(**data)
 
     def to_json(self) -> str:
-        """All fields. For a pipe: `env` may be private."""
+        """Return all fields as JSON. Send it through a pipe only: `env` may hold secrets."""
         return json.dumps({each.name: getattr(self, each.name) for each in dataclasses.fields(self)})
 
     def class_of(self, code: int | None) -> str:
-        """Of an exit code; None stands for a signal."""
+        """Return the class of an exit code; None means that a signal ended the child."""
         return next((name for name, codes in self.exit_classes.items() if code in codes), "crash")
 
 

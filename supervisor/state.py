@@ -1,4 +1,4 @@
-"""The state file: what the supervisor does and has seen, as one JSON object that is replaced as a whole.
+"""The state file: the supervisor's state and history, as one JSON object that is always replaced as a whole.
 
     version        1
     name           the spec's
@@ -78,12 +78,12 @@ class State:
         }
 
     def write(self) -> bool:
-        """Whether it was written: on a full disk the old one stays."""
+        """Write the state file. Return whether that worked; on a full disk the old file stays."""
         return replace(self.path, json.dumps(self.to_dict(), indent=1) + "\n")
 
 
 def read(path: str) -> dict[str, Any]:
-    """The state that was left there; empty when there is none that can be understood."""
+    """Return the state in the file; empty when it is missing, unreadable or of another version."""
     try:
         data = json.loads(Path(path).read_bytes())
     except (OSError, ValueError):
@@ -92,7 +92,7 @@ def read(path: str) -> dict[str, Any]:
 
 
 def replace(path: str, text: str) -> bool:
-    """The file is the old one or the new one, never a part. Whether it is the new one."""
+    """Replace a file as a whole, so that no reader sees a part of it. Return whether that worked."""
     draft = f"{path}.{os.getpid()}.draft"
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

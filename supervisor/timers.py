@@ -1,4 +1,4 @@
-"""Named deadlines of a loop. A name has one deadline at most: to set it again is to move it."""
+"""Named deadlines of a loop. A name has at most one deadline: setting it again moves it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 class Timers:
     def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock`: seconds that only go on."""
+        """Make an empty set. `clock` returns seconds and never goes back."""
         self._clock = clock
         self._deadlines: dict[str, tuple[float, Callable[[], None]]] = {}
 
@@ -22,13 +22,13 @@ class Timers:
             self._deadlines.pop(name, None)
 
     def patience(self) -> float | None:
-        """Seconds until the next one is due; None: there is none."""
+        """Return the seconds until the next deadline; None when there is none."""
         if not self._deadlines:
             return None
         return max(0.0, min(at for at, _ in self._deadlines.values()) - self._clock())
 
     def run(self) -> None:
-        """What is due, each once. An action may set and drop others that are due as well."""
+        """Run each action that is due, once. An action may set and drop others that are due as well."""
         now = self._clock()
         for name, (at, action) in list(self._deadlines.items()):
             if at <= now and self._deadlines.get(name) == (at, action):

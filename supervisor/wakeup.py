@@ -10,7 +10,7 @@ SIGNALS: Final = ("SIGCHLD", "SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1"
 
 
 class Wakeup:
-    """From the moment it is made."""
+    """The pipe that receives signals as bytes, from the moment this object is made."""
 
     def __init__(self) -> None:
         self.reader, self._writer = os.pipe()
@@ -22,7 +22,7 @@ class Wakeup:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
     def arrived(self) -> list[int]:
-        """Numbers of the signals since the last call, in order."""
+        """Return the numbers of the signals since the last call, in order."""
         try:
             return list(os.read(self.reader, 4096))
         except BlockingIOError:
