@@ -1,4 +1,4 @@
-"""A container that has just been started in the background: until its worker polls, or has ended for good.
+"""Wait until the worker of a container that was started in the background polls, or has ended for good.
 
 The engine starts a container again whatever it ended with. A wrong key, queue or setting is not mended by that, so such
 a container is removed, and `kubiya worker start -d` ends as it would without Docker.
@@ -17,14 +17,14 @@ from kubiya_worker.errors import EX_OK, EXIT_CODES, TemporaryFailure, WorkerErro
 if TYPE_CHECKING:
     from docker.models.containers import Container
 
-WORKER_SAYS: Final = "kubiya worker: "  # how its last word begins (process/main.py)
+WORKER_SAYS: Final = "kubiya worker: "  # how the worker's last line begins (process/main.py)
 FOR_GOOD: Final = frozenset(each.code for each in EXIT_CODES if each.again == "no" and each.code != EX_OK)
 LOOK_EVERY: Final = 0.25  # seconds
 LAST_LINES: Final = 20
 
 
 class Watch:
-    """Tells of each end of a container, from before it is started on."""
+    """Reports each end of a container. Make it before the container starts, so that no end is missed."""
 
     def __init__(self, container: Container, timeout: float) -> None:
         self._container, self._timeout = container, timeout
@@ -44,7 +44,7 @@ class Watch:
             pass
 
     def next(self, timeout: float) -> int | None:
-        """The exit code, or None when it has not ended within `timeout` seconds."""
+        """Return the exit code of the next end, or None when there is none within `timeout` seconds."""
         try:
             code = self._ends.get(timeout=timeout)
         except Empty:
@@ -60,7 +60,10 @@ def until_it_polls(
     polls: Callable[[Container], bool | None],
     say: Callable[[str], None],
 ) -> None:
-    """Raises WorkerError with the exit code of a worker that ended for good, TemporaryFailure when the time is up."""
+    """Wait at most `wait` seconds until the worker polls.
+
+    Raises WorkerError with the exit code of a worker that ended for good, TemporaryFailure when the time is up.
+    """
     deadline = time.monotonic() + wait
     while time.monotonic() < deadline:
         code = watch.next(LOOK_EVERY)
@@ -79,7 +82,7 @@ def until_it_polls(
 
 
 def failed(code: int, lines: Sequence[str]) -> WorkerError:
-    """With the worker's own last word, which has its remedy. Pure."""
+    """Return the error for a worker that ended. Its message is the worker's last line, which names the remedy. Pure."""
     last = next((line for line in reversed(lines) if line.startswith(WORKER_SAYS)), lines[-1] if lines else "")
     error = WorkerError(last.removeprefix(WORKER_SAYS) or f"The worker ended with exit code {code}")
     error.exit_code = code

@@ -1,4 +1,4 @@
-"""Workers in containers, for the commands that manage workers: found by their labels, on an engine that answers.
+"""Find and manage workers in containers, by their labels, on a Docker engine that answers.
 
 Where there is no engine, or no SDK, there are no such workers: the commands go on as if nobody had heard of Docker.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ANSWERS_WITHIN: Final = 5.0  # seconds: a list must not wait for an engine that hangs
 ENGINE_TIMEOUT: Final = 60.0
-GRACE: Final = 30.0  # seconds, where the container does not say
+GRACE: Final = 30.0  # seconds, for a container that does not set it
 SOCKET: Final = "/var/run/docker.sock"
 LARGEST: Final = 65_536  # bytes of a file that is one secret
 LIVING: Final = ("running", "restarting", "paused")
@@ -33,7 +33,7 @@ LIVING: Final = ("running", "restarting", "paused")
 
 @dataclass(frozen=True)
 class Found:
-    """A worker's container. Times are ISO, UTC; `exit_code` is None while it runs; `polling` None where not known."""
+    """A worker's container. Times are ISO, UTC. `exit_code` is None while it runs; `polling` is None when not known."""
 
     queue: str
     name: str
@@ -48,7 +48,7 @@ class Found:
     health: str
     polling: bool | None
     grace: float
-    says: dict[str, Any] = field(default_factory=dict)  # the worker of itself, as its status file has it
+    says: dict[str, Any] = field(default_factory=dict)  # the worker's own status file
 
     @property
     def alive(self) -> bool:
@@ -56,7 +56,7 @@ class Found:
 
     @property
     def word(self) -> str:
-        """As `kubiya worker status` has it."""
+        """Return the state as `kubiya worker status` shows it."""
         if self.status == "running":
             return "STARTING" if self.polling is False else "RUNNING"
         return {"restarting": "WAITING", "paused": "PAUSED"}.get(self.status, "STOPPED")
@@ -84,7 +84,7 @@ class Found:
 
 
 def find(queue: str | None = None) -> list[Found]:
-    """Those of a queue, or all, running or not; none where no engine answers."""
+    """Return the workers' containers of one queue, or of all, running or not. Empty when no engine answers."""
     client = _client(ANSWERS_WITHIN)
     if client is None:
         return []
@@ -92,7 +92,7 @@ def find(queue: str | None = None) -> list[Found]:
     try:
         listed = client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
         return sorted((_facts(each) for each in listed), key=lambda found: (found.queue, found.name))
-    except OSError:  # it has stopped answering
+    except OSError:  # the engine has stopped answering
         return []
     finally:
         client.close()
@@ -100,14 +100,14 @@ def find(queue: str | None = None) -> list[Found]:
 
 @dataclass(frozen=True)
 class Usage:
-    """`cpu` in seconds since it was started, `memory` in bytes without the page cache."""
+    """The use of a container: `cpu` in seconds since its start, `memory` in bytes without the page cache."""
 
     cpu: float
     memory: int
 
 
 def usage(found: Found) -> Usage | None:
-    """None where it does not run, or the engine does not say."""
+    """Return the use of a container; None when it does not run or the engine does not tell."""
     client = _client(ANSWERS_WITHIN) if found.status == "running" else None
     if client is None:
         return None
@@ -125,15 +125,15 @@ def usage(found: Found) -> Usage | None:
 
 
 def inspected(found: Found) -> dict[str, Any]:
-    """What the engine knows of it (`docker inspect`). Raises Unavailable."""
+    """Return what `docker inspect` shows of the container. Raises Unavailable."""
     with _held(found) as container:
         return dict(container.attrs)
 
 
 def given(found: Found, is_secret: Callable[[str], bool]) -> tuple[dict[str, str], dict[str, bytes]]:
-    """Its variables; and, by the variable's name, what is in the files that those of secrets name.
+    """Return the container's variables, and the contents of its secret files by the variable that names the file.
 
-    Also of a container that has ended. What the engine does not hand out is left out.
+    Works for a container that has ended, too. Files that the engine does not hand out are left out.
     """
     from docker.errors import APIError
 
@@ -148,12 +148,12 @@ def given(found: Found, is_secret: Callable[[str], bool]) -> tuple[dict[str, str
                     with contextlib.suppress(APIError, tarfile.TarError):
                         files[name] = _content(container, value)
     except (Unavailable, OSError):
-        pass  # it is gone, or its engine
+        pass  # the container or its engine is gone
     return variables, files
 
 
 def _content(container: Container, path: str) -> bytes:
-    """Of a regular file, at most LARGEST bytes."""
+    """Return the content of a regular file; empty when it is larger than LARGEST bytes."""
     pieces, _ = container.get_archive(path)
     packed = io.BytesIO()
     for piece in pieces:
@@ -168,9 +168,9 @@ def _content(container: Container, path: str) -> bytes:
 
 
 def stop(found: Found, *, force: bool = False) -> tuple[float, int | None]:
-    """Running work has the grace period to finish; the container goes. Seconds and the exit code.
+    """Stop and remove the container. Return the seconds it took and the exit code.
 
-    Raises Unavailable when the engine does not do it.
+    Running work has the grace period to finish, unless `force` is set. Raises Unavailable when the engine refuses.
     """
     began = time.monotonic()
     with _held(found) as container:
@@ -187,7 +187,7 @@ def stop(found: Found, *, force: bool = False) -> tuple[float, int | None]:
 
 
 def restart(found: Found, timeout: float) -> bool:
-    """In place: running work finishes first. Whether the new one polls within `timeout` seconds."""
+    """Restart the container in place; running work finishes first. Return whether it polls within `timeout` seconds."""
     with _held(found) as container:
         container.restart(timeout=int(found.grace + STOP_SLACK))
         deadline = time.monotonic() + timeout
@@ -200,7 +200,7 @@ def restart(found: Found, timeout: float) -> bool:
 
 
 def lines(found: Found, *, follow: bool = False, last: int | None = None) -> Iterator[str]:
-    """Its output, oldest first, or the `last` lines of it; with `follow` until it ends."""
+    """Yield the output, oldest line first, or only the `last` lines. With `follow`, go on until the container ends."""
     with _held(found) as container:
         rest = b""
         for chunk in container.logs(stream=True, follow=follow, tail="all" if last is None else last):
@@ -212,9 +212,9 @@ def lines(found: Found, *, follow: bool = False, last: int | None = None) -> Ite
 
 
 def _client(timeout: float) -> Any:
-    """Of an engine that answers; None where there is none."""
+    """Return the client of an engine that answers; None when there is none."""
     if not os.environ.get("DOCKER_HOST") and not Path(SOCKET).exists():
-        return None  # the usual host: nothing is imported
+        return None  # most hosts have no Docker: skip the slow import
     try:
         import docker
         from docker.errors import DockerException
@@ -230,7 +230,7 @@ def _client(timeout: float) -> Any:
 
 @contextmanager
 def _held(found: Found) -> Iterator[Container]:
-    """The container, on an engine that may take its time. What the engine refuses is Unavailable."""
+    """Yield the container, on an engine that gets more time to answer. Raises Unavailable when the engine refuses."""
     from docker.errors import APIError, NotFound
 
     client = _client(ENGINE_TIMEOUT)
@@ -269,7 +269,7 @@ def _facts(container: Container) -> Found:
 
 
 def _says(container: Container) -> dict[str, Any]:
-    """Empty where the image is older than this file, or nobody can look."""
+    """Return the worker's own status file; empty when the image is too old to write it, or it cannot be read."""
     from docker.errors import APIError
 
     try:
@@ -281,7 +281,7 @@ def _says(container: Container) -> dict[str, Any]:
 
 
 def _stamp(text: object) -> str:
-    """Docker's nanoseconds are more than Python reads; its zero is a year."""
+    """Shorten Docker's time to whole seconds; "" for its zero (year 1). Python cannot parse its nanoseconds."""
     whole, _, _ = str(text or "").rstrip("Z").partition(".")
     return "" if not whole or whole.startswith("0001") else f"{whole}Z"
 

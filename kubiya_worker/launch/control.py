@@ -1,4 +1,4 @@
-"""Stopping and restarting a supervised worker: only after all parts of its identity were verified, and to its end."""
+"""Stop and restart a supervised worker: only after its whole identity was verified, and wait until it has ended."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class NotRunning(WorkerError):
 
 
 class NotStopped(WorkerError):
-    """It had to be killed, or is still there."""
+    """The worker had to be killed, or still runs."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """How a stop went; `code` is the supervisor's exit code where it is known."""
+    """The result of a stop. `code` is the supervisor's exit code where it is known."""
 
     seconds: float
     pid: int | None
@@ -46,7 +46,10 @@ class Stopped:
 
 
 def stop(home: Home, say: Say, *, force: bool = False) -> Stopped:
-    """Returns when nothing of it is left. NotRunning without a PID file, NotStopped when it had to be killed."""
+    """Stop the worker. Returns when none of its processes is left.
+
+    Raises NotRunning when there is no PID file, NotStopped when it had to be killed.
+    """
     began = time.monotonic()
     found = report.examine(home)
     if not found.has_pid_file:
@@ -76,7 +79,10 @@ def stop(home: Home, say: Say, *, force: bool = False) -> Stopped:
 
 
 def restart(home: Home, timeout: float) -> Report:
-    """Graceful: running work finishes first; the supervisor stays. Returns when the new worker polls."""
+    """Restart the worker gracefully: running work finishes first, and the supervisor stays.
+
+    Returns when the new worker polls. Raises NotRunning, and TemporaryFailure when it is not ready in time.
+    """
     found = report.examine(home)
     if not found.alive:
         raise NotRunning(
@@ -106,14 +112,14 @@ def restart(home: Home, timeout: float) -> Report:
 
 
 def clear(home: Home) -> None:
-    """Removes what a dead supervisor has left. Nothing is touched while one holds the PID file."""
+    """Remove the files that a dead supervisor has left. Nothing is touched while a process holds the PID file."""
     try:
         descriptor = os.open(home.pid_file, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
-        return  # gone already
+        return  # there is no PID file any more
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_ino == home.pid_file.stat().st_ino:  # not a new one's
+        if os.fstat(descriptor).st_ino == home.pid_file.stat().st_ino:  # else a new supervisor has made its own file
             home.info_file.unlink(missing_ok=True)
             home.pid_file.unlink(missing_ok=True)
     except BlockingIOError:
@@ -125,16 +131,16 @@ def clear(home: Home) -> None:
 
 
 def owner(home: Home) -> psutil.Process:
-    """The supervisor that the PID file names. NotRunning when it has just ended."""
+    """Return the supervisor that the PID file names. Raises NotRunning when it has just ended."""
     try:
-        # Keeps the start time: a reused number is another process.
+        # psutil remembers the start time, so a reused PID is not taken for this process.
         return psutil.Process(daemon.read_json(home.pid_file).get("pid"))
     except (psutil.Error, TypeError, ValueError) as error:
         raise NotRunning(f"The worker of {home.label} has just ended") from error
 
 
 def signal(home: Home, name: str) -> psutil.Process:
-    """Sends it through the supervisor's own verification. The process, to wait for."""
+    """Send a signal through the supervisor's own verification. Return the process, to wait for."""
     process = owner(home)
     answer = daemon.supervisor_says(home, "signal", name)
     if not answer.get("alive"):
@@ -143,7 +149,10 @@ def signal(home: Home, name: str) -> psutil.Process:
 
 
 def wait(process: psutil.Process, timeout: float) -> bool:
-    """Whether it has ended. One that nobody buries (the first process of many containers does not) has ended too."""
+    """Return whether the process ended within `timeout` seconds.
+
+    A zombie counts as ended: PID 1 of many containers never reaps it.
+    """
     deadline = time.monotonic() + timeout
     while True:
         left = deadline - time.monotonic()
@@ -159,7 +168,7 @@ def wait(process: psutil.Process, timeout: float) -> bool:
 
 
 def _until_unlocked(home: Home) -> None:
-    """The dying tree holds the PID file's lock until the last of it is gone."""
+    """Wait until the PID file's lock is free; the dying processes hold it until the last one is gone."""
     deadline = time.monotonic() + GONE_WITHIN
     while time.monotonic() < deadline:
         try:

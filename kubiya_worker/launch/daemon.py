@@ -1,4 +1,4 @@
-"""A worker under a supervisor: what the supervisor is told, and how its start is waited for.
+"""Start a worker under a supervisor: write the supervisor's orders and wait for the start.
 
 The supervisor is a program of its own (`python -m supervisor`; its contract is in `supervisor/spec.py`). It gets its
 orders on standard input and the worker's secrets in its environment, and says through a pipe how the start goes.
@@ -66,30 +66,33 @@ class Event:
 
 
 def daemon_settings(home: Home, settings: Settings) -> Settings:
-    """A daemon's files are in its home: several of a host must not share the probes' files or a workspace."""
+    """Return the settings with files in the worker's own home.
+
+    Several daemons of one host must not share the files of the probes or a workspace.
+    """
     own: dict[str, str] = {}
     for name, path in (
         ("alive_file", home.folder / "worker-alive"),
         ("ready_file", home.folder / "worker-ready"),
         ("workspace", home.folder / "workspaces"),
-        ("spool", home.queue_folder / "spool"),  # of all instances: one delivers what another has left
+        ("spool", home.queue_folder / "spool"),  # shared by all instances: one delivers events that another has left
         ("status_file", home.status_file),
         ("supervisor_state", home.state_file),
     ):
         if getattr(settings, name) == _DEFAULTS[name]:
             own[name] = str(path)
-    # Who started it is told by the one that was started; later starts are the supervisor's own affair.
+    # Only this start may report readiness to the caller; nobody listens there when the supervisor restarts the worker.
     return replace(settings, readiness_socket=None, **own)  # type: ignore[arg-type]
 
 
 def environment(home: Home, settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """Of supervisor and worker: the settings, secrets among them."""
+    """Return the environment of supervisor and worker: the settings, including the secrets."""
     own = {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
     return {**worker_environment(daemon_settings(home, settings), environ), **own}
 
 
 def spec(home: Home, settings: Settings, argv: list[str], queue: Queue) -> dict[str, Any]:
-    """The supervisor's orders. Nothing in it is secret."""
+    """Return the supervisor's orders. They hold no secrets."""
     return {
         "name": "worker",
         "argv": argv,
@@ -120,7 +123,7 @@ def spec(home: Home, settings: Settings, argv: list[str], queue: Queue) -> dict[
 
 
 def info_lines(home: Home) -> list[str]:
-    """What daemon_info.txt says beside the supervisor's own facts."""
+    """Return the lines that daemon_info.txt adds to the supervisor's own facts."""
     return [
         "Commands:",
         f"  kubiya worker status {home.flags}",
@@ -154,10 +157,13 @@ class Launch:
             self._process.stdin.write(orders)
             self._process.stdin.close()
         except BrokenPipeError:
-            pass  # it is over already; the pipe says so
+            pass  # the supervisor has ended; the readiness pipe reports it
 
     def events(self, timeout: float) -> Iterator[Event]:
-        """Raises TemporaryFailure when the pipe ends without a verdict; ends silently when the time is up."""
+        """Yield events until the last one, or for at most `timeout` seconds.
+
+        Raises TemporaryFailure when the pipe ends without a result.
+        """
         deadline = time.monotonic() + timeout
         rest = b""
         while True:
@@ -175,13 +181,16 @@ class Launch:
                     return
 
     def close(self) -> None:
-        """The start is no longer waited for; the supervisor goes on."""
+        """Stop waiting for the start; the supervisor goes on."""
         os.close(self._reader)
-        self._process.wait()  # it has forked: this is the process that left at once
+        self._process.wait()  # reaps the first process, which has ended after it forked
 
 
 def run_in_foreground(home: Home, settings: Settings, argv: list[str], queue: Queue) -> int:
-    """For PID 1 of a container: the supervisor runs as long as this process does, which reaps and passes signals on."""
+    """Run the supervisor in the foreground, for PID 1 of a container. Return its exit code.
+
+    This process stays: it reaps orphans and passes signals on.
+    """
     reader, writer = os.pipe()
     orders = json.dumps(spec(home, settings, argv, queue)).encode()
     os.set_blocking(writer, False)
@@ -194,7 +203,10 @@ def run_in_foreground(home: Home, settings: Settings, argv: list[str], queue: Qu
 
 
 def supervisor_says(home: Home, *words: str) -> dict[str, Any]:
-    """`python -m supervisor check|signal PIDFILE …`: it verifies all parts of the identity before any signal."""
+    """Run `python -m supervisor check|signal PIDFILE …`. Return its answer.
+
+    It verifies the whole identity before any signal.
+    """
     command = [sys.executable, "-P", "-m", "supervisor", words[0], str(home.pid_file), *words[1:]]
     done = subprocess.run(
         command, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False
@@ -210,7 +222,7 @@ def supervisor_says(home: Home, *words: str) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Empty when it is not there or not whole."""
+    """Return the JSON object in a file; empty when the file is missing or incomplete."""
     try:
         if not path.is_file():  # a pipe would be waited for
             return {}

@@ -1,4 +1,4 @@
-"""A worker in a container: `--type=docker`, with any engine that speaks Docker's API.
+"""Run a worker in a container: `--type=docker`, with any engine that speaks Docker's API.
 
 Keys never become part of the container's configuration, where `docker inspect` would show them: they are written into a
 volume of the container's own, as files for its user alone, before the container starts.
@@ -48,7 +48,7 @@ READY_FILE: Final = "/tmp/worker-ready"  # noqa: S108 - the same
 STOP_SLACK: Final = 10  # seconds over the worker's grace period before the engine kills
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
-# Beside the table: variables that libraries of the worker read.
+# Variables outside the table of settings that the worker's libraries read.
 PROXIES: Final = (
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -59,7 +59,7 @@ PROXIES: Final = (
     "all_proxy",
     "no_proxy",
 )
-# Told in any case, under the names that the worker guide has.
+# Always passed on, under the names of the worker guide.
 TOLD: Final = {
     "queue_id": "QUEUE_ID",
     "control_plane_url": "CONTROL_PLANE_URL",
@@ -73,8 +73,10 @@ Say = Callable[[str], None]
 
 
 def run(settings: Settings, *, detach: bool, wait: float, say: Say) -> int:
-    """The worker's exit code. With `detach` 0 once it polls, or runs where `wait` is 0 (seconds); what the worker ended
-    with for good is raised. Raises WorkerError with the remedy.
+    """Run the worker in a container. Return its exit code; with `detach`, 0.
+
+    With `detach` it returns once the worker polls, or at once when `wait` (seconds) is 0. Raises WorkerError with the
+    remedy, also when a detached worker ended for good.
     """
     for line in of_this_host(settings):
         say(line)
@@ -105,7 +107,7 @@ def run(settings: Settings, *, detach: bool, wait: float, say: Say) -> int:
 
 
 def connect() -> DockerClient:
-    """An engine that answers. Raises Unavailable, NotAllowed, ConfigurationError."""
+    """Connect to an engine that answers. Raises Unavailable, NotAllowed, ConfigurationError."""
     try:
         import docker
         from docker.errors import DockerException
@@ -130,7 +132,10 @@ def connect() -> DockerClient:
 
 
 def polls(container: Container) -> bool | None:
-    """The ready file is there only while Temporal says that it polls. None when nobody can look."""
+    """Return whether the worker polls; None when the container cannot be asked.
+
+    The ready file exists only while Temporal confirms that the worker polls.
+    """
     from docker.errors import APIError
 
     try:
@@ -140,20 +145,23 @@ def polls(container: Container) -> bool | None:
 
 
 def containers(client: DockerClient, queue_id: str | None = None) -> list[Container]:
-    """Containers of workers, running or not."""
+    """Return the containers of workers, running or not."""
     labels = [f"{LABEL}=true", *([f"{QUEUE_LABEL}={queue_id}"] if queue_id else [])]
     found: list[Container] = client.containers.list(all=True, filters={"label": labels})
     return found
 
 
 def secrets_of(settings: Settings) -> dict[str, str]:
-    """By the variable that names them."""
+    """Return the secrets by the name of their variable."""
     found = {option.env[0]: getattr(settings, option.name) for option in OPTIONS if option.secret}
     return {name: value for name, value in found.items() if value}
 
 
 def files_of(settings: Settings) -> dict[str, str]:
-    """Files of this host that the settings name, by the variable that does. ConfigurationError if one is wrong."""
+    """Read the files of this host that the settings name. Return their texts by the name of the variable.
+
+    Raises ConfigurationError when a file cannot be read.
+    """
     found: dict[str, str] = {}
     for option in OPTIONS:
         value = getattr(settings, option.name, None)
@@ -168,7 +176,10 @@ def files_of(settings: Settings) -> dict[str, str]:
 
 
 def environment_of(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """What the container's configuration shows: settings that are not the default, secrets as names of files. Pure."""
+    """Return the variables in the container's configuration: settings that are not the default. Pure.
+
+    `docker inspect` shows them, so a secret is given as the name of a file.
+    """
     found = {name: environ[name] for name in (*PROXIES, "WORKER_HOSTNAME") if environ.get(name)}
     found["KUBIYA_STATUS_FILE"] = STATUS_FILE
     for option in OPTIONS:
@@ -186,9 +197,9 @@ def environment_of(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
 
 
 def of_this_host(settings: Settings) -> Iterator[str]:
-    """A line for each place of this host that was asked for and that the container has its own of. Pure.
+    """Yield a line for each folder or file of this host that was set; the container uses its own instead. Pure.
 
-    ConfigurationError for KUBIYA_READINESS_SOCKET: whoever waits there would wait for ever.
+    Raises ConfigurationError for KUBIYA_READINESS_SOCKET: its reader would wait for ever.
     """
     if settings.readiness_socket:
         raise ConfigurationError(
@@ -202,14 +213,17 @@ def of_this_host(settings: Settings) -> Iterator[str]:
 
 
 def network_of(settings: Settings, system: str) -> dict[str, Any]:
-    """A control plane on this machine's own loopback is reached from the host's network (Linux). Pure."""
+    """Return the network options. A control plane on this machine's loopback needs the host's network (Linux). Pure."""
     if urlsplit(settings.control_plane_url).hostname in LOOPBACK and system == "Linux":
         return {"network_mode": "host"}
     return {"extra_hosts": {"host.docker.internal": "host-gateway"}} if system == "Linux" else {}
 
 
 def _create(client: DockerClient, settings: Settings, *, detach: bool) -> Container:
-    """Not started. With `detach` it comes back after a crash and after the engine's restart."""
+    """Create the container without starting it.
+
+    With `detach` it is started again after a crash and after a restart of the engine.
+    """
     limits: dict[str, Any] = {}
     if settings.memory:
         limits["mem_limit"] = settings.memory
@@ -236,7 +250,7 @@ def _create(client: DockerClient, settings: Settings, *, detach: bool) -> Contai
 
 
 def _archive(files: dict[str, str]) -> bytes:
-    """A tar of files for the image's user alone."""
+    """Return a tar of files that only the image's user can read."""
     import tarfile  # every `kubiya worker start` imports this module, few pack
 
     packed = io.BytesIO()
@@ -251,7 +265,7 @@ def _archive(files: dict[str, str]) -> bytes:
 
 
 def _follow(container: Container, settings: Settings) -> int:
-    """Its output here, our signals there, until it ends; then it is removed. Its exit code."""
+    """Show the container's output and pass our signals to it until it ends; then remove it. Return its exit code."""
     asked = threading.Event()
 
     def forward(number: int, _frame: FrameType | None) -> None:
@@ -283,11 +297,11 @@ def _signal(container: Container, number: int) -> None:
     try:
         container.kill(signal=number)
     except _api_error():
-        pass  # it has ended
+        pass  # the container has ended
 
 
 def _refuse_second(client: DockerClient, queue_id: str) -> None:
-    """One container of a name: a stopped one is replaced, a running one is left alone."""
+    """Make the container's name free: remove a stopped one. Raises TemporaryFailure when one runs."""
     for container in containers(client, queue_id):
         if container.status in ("running", "restarting", "paused"):
             raise TemporaryFailure(
@@ -298,7 +312,7 @@ def _refuse_second(client: DockerClient, queue_id: str) -> None:
 
 
 def _have_image(client: DockerClient, settings: Settings, say: Say) -> None:
-    """Pulls with a line for each step. An image that is here serves when the registry cannot be reached."""
+    """Pull the image, with a line for each step. A local image is used when the registry cannot be reached."""
     from docker.errors import APIError, ImageNotFound
 
     image = settings.image_reference

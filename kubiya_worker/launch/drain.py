@@ -1,4 +1,4 @@
-"""Draining a supervised worker: it takes up nothing new, and ends when everything that ran has finished."""
+"""Drain a supervised worker: it accepts nothing new, and ends when all running work has finished."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SAY_EVERY: Final = 30.0  # seconds between lines while nothing changes
 
 
 class NotFinished(WorkerError):
-    """It has ended, and not all that ran had finished."""
+    """The worker has ended, but some running work had not finished."""
 
     exit_code = EX_TEMPFAIL
 
 
 class Left(WorkerError):
-    """The person waits no longer; the drain goes on."""
+    """The person stopped waiting; the drain goes on."""
 
-    exit_code = 130  # as a shell says it of Ctrl-C
+    exit_code = 130  # the code that a shell gives for Ctrl-C
 
     def __init__(self, home: Home) -> None:
         remedy = f"Look: kubiya worker status {home.flags}; end it: kubiya worker stop {home.flags}"
@@ -36,7 +36,10 @@ class Left(WorkerError):
 
 @dataclass(frozen=True)
 class Drained:
-    """All that ran has finished. `open_executions` of its queue are not over; None where nobody knows."""
+    """The result of a complete drain.
+
+    `open_executions` counts the queue's executions that are not over; None where it is not known.
+    """
 
     seconds: float
     pid: int | None
@@ -45,9 +48,10 @@ class Drained:
 
 
 def drain(home: Home, say: Say, timeout: float | None = None) -> Drained:
-    """Returns when nothing of it is left. After `timeout` seconds it is stopped, with its grace period.
+    """Drain the worker. Returns when none of its processes is left.
 
-    Raises NotRunning; TemporaryFailure when it cannot be drained; NotFinished when something was cut off; Left.
+    After `timeout` seconds the worker is stopped, with its grace period. Raises NotRunning; TemporaryFailure when it
+    cannot be drained; NotFinished when some work was cut off; Left.
     """
     began = time.monotonic()
     found = report.examine(home)
@@ -60,7 +64,7 @@ def drain(home: Home, say: Say, timeout: float | None = None) -> Drained:
 
 
 def _wait(home: Home, process: psutil.Process, say: Say, began: float, timeout: float | None) -> bool:
-    """Until it is gone. Whether the time was up before."""
+    """Wait until the worker is gone. Return whether the time was up before."""
     last = (-1, began)
     while not control.wait(process, LOOK_EVERY):
         now = time.monotonic()
@@ -76,13 +80,13 @@ def _stop(home: Home, say: Say) -> None:
     try:
         control.stop(home, say)
     except NotRunning:
-        pass  # it has ended at that very moment
+        pass  # it has ended in the meantime
     except NotStopped as error:
         raise NotFinished(error.message, remedy="The next worker of the queue takes up what it was doing") from error
 
 
 def _ask(home: Home, found: Report, say: Say) -> psutil.Process:
-    """Sends the signal, unless it drains already. The supervisor, to wait for."""
+    """Send the drain signal, unless the worker drains already. Return the supervisor, to wait for."""
     if not found.alive:
         if found.has_pid_file:
             raise NotRunning(
@@ -103,11 +107,11 @@ def _ask(home: Home, found: Report, say: Say) -> psutil.Process:
 
 
 def _progress(home: Home, say: Say, last: tuple[int, float], now: float) -> tuple[int, float]:
-    """Says how many tasks are left, when that has changed or was not said for a while."""
+    """Report the number of tasks that are left, when it has changed or was not reported for SAY_EVERY seconds."""
     child = daemon.read_json(home.state_file).get("child") or {}
     status = daemon.read_json(home.status_file)
     left = status.get("active_tasks")
-    # What it said before it knew of the drain may be a second old.
+    # A status from before the drain may be a second old and would show a wrong number.
     if status.get("pid") != child.get("pid") or status.get("state") != "draining" or not isinstance(left, int):
         return last
     if left == last[0] and now - last[1] < SAY_EVERY:
@@ -139,8 +143,8 @@ def _outcome(home: Home, found: Report, seconds: float, timeout: float | None) -
 
 
 def _by_itself(found: Report, state: dict[str, Any], death: dict[str, Any]) -> bool:
-    """Whether the supervisor has ended as it was asked to."""
-    if (state.get("supervisor") or {}).get("pid") != found.pid:  # the next one runs already; it knows old deaths
+    """Return whether the supervisor ended as requested."""
+    if (state.get("supervisor") or {}).get("pid") != found.pid:  # the next supervisor runs already
         return death.get("code") == 0
     return state.get("state") == "stopped" and state.get("exit_code") == 0
 

@@ -1,4 +1,4 @@
-"""A worker's page of metrics, read from outside. Where it is, the worker's status file says (`metrics_url`)."""
+"""Read a worker's metrics page from outside. The worker's status file has its address (`metrics_url`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Samples = dict[str, list[tuple[dict[str, str], float]]]
 
 
 def page(address: str) -> str:
-    """Raises OSError. No proxy is asked for what is on this host."""
+    """Return the metrics page. Raises OSError. No proxy is used, because the page is on this host."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(address, timeout=SECONDS) as answer:
@@ -29,7 +29,7 @@ def page(address: str) -> str:
 
 
 def samples(text: str) -> Samples:
-    """The text format by name: (labels, value); lines that are none are passed over. Pure."""
+    """Parse the text format into (labels, value) by metric name. Other lines are ignored. Pure."""
     found: Samples = {}
     for line in text.splitlines():
         match = _SAMPLE.fullmatch(line.strip())

@@ -34,7 +34,10 @@ class Child:
     """A guarded child. Its output is appended to `log`; nothing of its environment is written anywhere."""
 
     def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path, *, umask: int = -1) -> None:
-        """Raises OSError when the log cannot be opened or the guard cannot be started. `umask` -1 is this process's."""
+        """Start the guard and its child. Raises OSError when the log or the guard fails.
+
+        `umask` -1 keeps the umask of this process.
+        """
         self.name = name
         self.log = log
         self.started = time.monotonic()
@@ -55,11 +58,11 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Of the guard."""
+        """Return the PID of the guard."""
         return self._process.pid
 
     def code(self) -> int | None:
-        """The child's exit code (128 + signal), None while it runs."""
+        """Return the child's exit code (128 + signal); None while it runs."""
         code = self._process.poll()
         return 128 - code if code is not None and code < 0 else code
 
@@ -70,7 +73,7 @@ class Child:
         self._signal(signal.SIGQUIT)
 
     def wait(self, timeout: float) -> bool:
-        """Whether it has ended within `timeout` seconds."""
+        """Return whether the child has ended within `timeout` seconds."""
         try:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -82,7 +85,7 @@ class Child:
             self._process.stdin.close()
 
     def last_lines(self, count: int = 5, size: int = 8192) -> list[str]:
-        """The last lines that this run has logged."""
+        """Return the last lines that this run has logged."""
         try:
             with self.log.open("rb") as file:
                 file.seek(max(self.log_start, file.seek(0, os.SEEK_END) - size))
@@ -97,7 +100,7 @@ class Child:
 
 
 def _die_with_parent(parent: int) -> None:
-    """Linux: SIGKILL when the guard ends. Elsewhere the pipe alone has to do."""
+    """Ask Linux for SIGKILL when the guard ends. Other systems rely on the pipe alone."""
     if sys.platform.startswith("linux"):
         import ctypes  # 10 ms; in the child only, after the fork
 
@@ -133,7 +136,7 @@ def _kill_group(group: int) -> None:
 
 
 def _reap(child: int) -> int | None:
-    """The child's code if it has ended."""
+    """Return the child's code if it has ended."""
     pid, status = os.waitpid(child, os.WNOHANG)
     if pid == 0:
         return None

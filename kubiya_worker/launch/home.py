@@ -28,7 +28,7 @@ MOST_INSTANCES: Final = 99
 
 @dataclass(frozen=True)
 class Home:
-    """Paths of one instance. Nothing is made by naming it."""
+    """The paths of one instance. Making this object creates no folder."""
 
     queue_folder: Path
     instance: int = 1
@@ -39,7 +39,7 @@ class Home:
 
     @property
     def queue(self) -> str:
-        """As the person named it."""
+        """Return the queue as the person named it."""
         return self.queue_folder.name
 
     @property
@@ -48,7 +48,7 @@ class Home:
 
     @property
     def flags(self) -> str:
-        """What names this worker on a command line."""
+        """Return the flags that name this worker on a command line."""
         return f"--queue-id {self.queue}" + ("" if self.instance == 1 else f" --instance {self.instance}")
 
     @property
@@ -88,7 +88,7 @@ class Home:
         return self.logs / "worker.log"
 
     def make(self) -> None:
-        """The folders, this user's alone. ConfigurationError when they cannot be had."""
+        """Make the folders, open to this user only. Raises ConfigurationError when they cannot be made."""
         try:
             root = self.queue_folder.parent
             for folder in (root.parent, root, self.queue_folder, self.folder, self.logs):
@@ -107,15 +107,15 @@ class Home:
             )
 
     def write(self, path: Path, text: str) -> None:
-        """0600 from the first byte, all or nothing; not touched when it is so already.
+        """Write a file as a whole, with mode 0600 from the first byte. A file with the same text is not touched.
 
-        TemporaryFailure when it cannot be written, as on a full disk.
+        Raises TemporaryFailure when it cannot be written, as on a full disk.
         """
         try:
             if path.read_text(encoding="utf-8") == text:
                 return
         except (OSError, UnicodeDecodeError):
-            pass  # not there, or not ours: written anew
+            pass  # missing or unreadable: it is written below
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
@@ -128,7 +128,7 @@ class Home:
             ) from error
 
     def link(self, other: str) -> None:
-        """The queue's other name leads here too, unless it is a folder of its own."""
+        """Make a link from the queue's other name to this folder, unless that name is a folder of its own."""
         place = self.queue_folder.parent / other
         if QUEUE_ID.fullmatch(other) and other != self.queue and (place.is_symlink() or not place.exists()):
             try:
@@ -136,13 +136,13 @@ class Home:
                     place.unlink()
                 place.symlink_to(self.queue)
             except FileExistsError:
-                pass  # as it was, or somebody else's a moment ago
+                pass  # the link exists: it is the old one, or another process has just made it
             except OSError:
                 pass  # a convenience; the folder itself works
 
 
 def workers_folder() -> Path:
-    """`~/.kubiya/workers`. ConfigurationError where there is no home."""
+    """Return `~/.kubiya/workers`. Raises ConfigurationError when the user has no home."""
     try:
         return Path("~/.kubiya/workers").expanduser()
     except RuntimeError as error:
@@ -150,7 +150,7 @@ def workers_folder() -> Path:
 
 
 def find(queue: str, instance: int = 1, *, root: Path | None = None) -> Home:
-    """The home of a queue's worker, whether it exists or not. UsageError for a name that leads elsewhere."""
+    """Return the home of a queue's worker, whether it exists or not. Raises UsageError for an invalid name."""
     if not QUEUE_ID.fullmatch(queue):
         raise UsageError(
             f"--queue-id {queue!r} is not a queue's id or name", remedy="Letters, digits, '.', '_', '-'; at most 128"
@@ -162,7 +162,10 @@ def find(queue: str, instance: int = 1, *, root: Path | None = None) -> Home:
 
 
 def _meant(folder: Path) -> Path | None:
-    """Where a link that is a queue's other name leads; None for a folder, or a link that a person made elsewhere."""
+    """Return the folder that a queue's other name links to.
+
+    None for a real folder, or for a link that a person has made to another place.
+    """
     if not folder.is_symlink():
         return None
     target = folder.readlink()
@@ -171,7 +174,7 @@ def _meant(folder: Path) -> Path | None:
 
 
 def homes(root: Path | None = None) -> Iterator[Home]:
-    """All that exist, by queue and instance."""
+    """Yield all homes that exist, by queue and instance."""
     folder = root or workers_folder()
     for queue in sorted(folder.iterdir()) if folder.is_dir() else ():
         if _meant(queue) or not queue.is_dir() or not QUEUE_ID.fullmatch(queue.name):

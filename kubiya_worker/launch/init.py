@@ -24,7 +24,10 @@ RESET: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def run(argv: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Returns the child's exit code, 128 + n when signal n ended it. To be called before any thread is started."""
+    """Run a program as PID 1 does. Return its exit code, 128 + n when signal n ended it.
+
+    Call it before any thread is started.
+    """
     waited = {signal.SIGCHLD, *FORWARDED}
     signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     child = os.posix_spawn(argv[0], list(argv), dict(environment), setsigmask=(), setsigdef=RESET)
@@ -39,7 +42,10 @@ def run(argv: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def _reap(child: int) -> int | None:
-    """All that ended: one SIGCHLD can stand for many. The child's exit code when it is among them."""
+    """Reap every process that has ended, because one SIGCHLD can stand for many.
+
+    Return the child's exit code when it is among them, else None.
+    """
     code = None
     while True:
         try:

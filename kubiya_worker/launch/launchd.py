@@ -26,7 +26,7 @@ def label_of(queue: str, instance: int) -> str:
 
 
 def plist(made: Service, folder: Path) -> bytes:
-    """The agent's definition; secrets are in `folder`. Pure; nothing in it is secret."""
+    """Return the agent's definition, which holds no secrets; they are in `folder`. Pure."""
     kept = folder / "secrets"
     environment = {
         **made.environment,
@@ -66,7 +66,7 @@ def folder_of(queue: str, instance: int) -> Path:
 
 
 def install(made: Service, say: Say) -> None:
-    """Written and started."""
+    """Write and start the agent."""
     if made.system:
         raise UsageError("There are no system services of macOS here", remedy="Leave out --system")
     path, folder = plist_file(made.queue, made.instance), folder_of(made.queue, made.instance)
@@ -96,7 +96,7 @@ def uninstall(queue: str, instance: int, say: Say) -> None:
 
 
 def ours(path: Path) -> None:
-    """ConfigurationError for an agent that does not run a worker."""
+    """Raise ConfigurationError if the agent was not written by us, that is, does not run a worker."""
     if not path.is_symlink() and not path.exists():
         return
     try:

@@ -1,4 +1,4 @@
-"""Looking at workers again and again, cheaply: what `report.examine` verifies is verified once for each supervisor."""
+"""Look at workers repeatedly and cheaply: the checks of `report.examine` are done once for each supervisor."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from kubiya_worker.launch.report import Report
 
 @dataclass(frozen=True)
 class Look:
-    """One look at one worker. `cpu` in percent of one core since the last look, `memory` in bytes; None: not known.
+    """One look at one worker. `cpu` is in percent of one core since the last look, `memory` in bytes.
 
-    `samples` are the worker's own figures, empty where it has no endpoint or that does not answer (`silent`).
+    None means not known. `samples` are the worker's own metrics; empty without an endpoint, or when it does not answer
+    (`silent` says why).
     """
 
     report: Report
@@ -30,9 +31,9 @@ class Look:
 
 
 class Watcher:
-    """One worker. `look` takes milliseconds unless the PID file has changed, which asks the supervisor's check (50 ms).
+    """Watches one worker. A look takes milliseconds, or 50 ms when the PID file has changed and must be verified.
 
-    A process is kept with its start time: a number that is somebody else's by now is never taken for it.
+    Each process is remembered with its start time, so another process with a reused PID is never taken for it.
     """
 
     def __init__(self, home: Home) -> None:
@@ -43,7 +44,7 @@ class Watcher:
         self._worker: psutil.Process | None = None
 
     def look(self, *, figures: bool = True) -> Look:
-        """Raises WorkerError when the supervisor's check cannot be run."""
+        """Look at the worker now. Raises WorkerError when the supervisor's check cannot be run."""
         found = self._examine()
         cpu, memory = self._usage(found.worker_pid)
         url = found.live_status.get("metrics_url") if figures else None
@@ -87,7 +88,7 @@ class Watcher:
 
 
 def total(samples: Samples, name: str, **labels: str) -> float | None:
-    """The sum of a metric's samples that have these labels; None where there is none. Pure."""
+    """Return the sum of a metric's samples that have these labels; None when there is none. Pure."""
     found = [value for has, value in samples.get(name, ()) if _fits(has, labels)]
     return sum(found) if found else None
 

@@ -1,4 +1,4 @@
-"""Bringing a worker up on this host, in the foreground: this process becomes the worker."""
+"""Start a worker on this host, in the foreground: this process becomes the worker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if __name__ == "__main__":
 
 
 def check_server_installed() -> None:
-    """ConfigurationError when the packages of the extra `server` are not there."""
+    """Raise ConfigurationError when the packages of the extra `server` are missing."""
     if any(importlib.util.find_spec(name) is None for name in ("uvicorn", "starlette", "sqlalchemy", "alembic")):
         raise ConfigurationError(
             "The local control plane is not installed", remedy="pip install 'kubiya-worker[server]'"
@@ -35,9 +35,10 @@ def check_server_installed() -> None:
 
 
 def worker_argv(queue_id: str, home: Home | None = None, python: Path | None = None) -> list[str]:
-    """The worker's command line. `-P`: the script's folder must not shadow modules. No secret is ever in it.
+    """Return the worker's command line, which never holds a secret.
 
-    With a home it runs from there, else from the package.
+    With a home the script there is run, else the one in the package. `-P` keeps the script's folder from shadowing
+    modules.
     """
     script = home.script if home else Path(_package()).with_name("process") / "worker.py"
     return [str(python or sys.executable), "-P", str(script), "--queue-id", queue_id]
@@ -50,13 +51,13 @@ def _package() -> str:
 
 
 def worker_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which the worker resolves to the same settings, wherever it is started."""
+    """Return an environment from which the worker reads the same settings, wherever it is started."""
     found = dict(environ)
     for option in OPTIONS:
         for name in option.env:
             found.pop(name, None)
             if option.secret:
-                found.pop(f"{name}_FILE", None)  # it was read already, and may be gone by the next start
+                found.pop(f"{name}_FILE", None)  # the file was read already, and may be gone at the next start
         value = getattr(settings, option.name, None)
         if option.env and value is not None:
             found[option.env[0]] = _told(option, value)
@@ -64,12 +65,12 @@ def worker_environment(settings: Settings, environ: Mapping[str, str]) -> dict[s
 
 
 def _told(option: Option, value: Any) -> str:
-    """A value as a variable has it, in whatever folder it is read."""
+    """Return a value as the text of a variable; paths are absolute, so that it is right in any folder."""
     return option.parse.absolute(value) if option.parse.absolute else text_of(value)
 
 
 def payload_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """What worker and control plane are told of payloads: alike, wherever it is set. Raises ConfigurationError."""
+    """Return the variables about payloads, the same for worker and control plane. Raises ConfigurationError."""
     variables: dict[str, str] = {}
     for origin in origins({}, environ):
         option, value = origin.option, origin.value
@@ -80,7 +81,10 @@ def payload_variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def keep_files(environment: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """For a worker that starts at once: a secret that came from a file is read from there, and in no environment."""
+    """Replace secrets that came from a file by the file's path, so that they are in no environment.
+
+    Only for a worker that starts at once: the file may be gone later.
+    """
     found = dict(environment)
     for option in OPTIONS:
         for name in option.env if option.secret else ():
@@ -94,7 +98,7 @@ def keep_files(environment: Mapping[str, str], environ: Mapping[str, str]) -> di
 
 
 def prepare(home: Home, settings: Settings, say: venv.Say, *, in_use: bool = False) -> list[str]:
-    """Folder, venv and script are right: the worker's command line. Raises WorkerErrors with what mends it."""
+    """Prepare folder, venv and script. Return the worker's command line. Raises WorkerErrors with the remedy."""
     home.make()
     python = venv.ensure(home, settings, say, in_use=lambda: in_use)
     home.write(home.script, SCRIPT)
@@ -102,7 +106,7 @@ def prepare(home: Home, settings: Settings, say: venv.Say, *, in_use: bool = Fal
 
 
 def exec_worker(settings: Settings, home: Home | None, say: venv.Say) -> NoReturn:
-    """Replaces this process, so that signals, exit code and process table need no go-between. PID 1 stays: see init."""
+    """Replace this process by the worker, so that signals and exit code pass directly. PID 1 stays: see `init`."""
     argv = worker_argv(settings.queue_id)
     if home is not None and not _is_image(settings, home):
         try:
@@ -120,10 +124,10 @@ def exec_worker(settings: Settings, home: Home | None, say: venv.Say) -> NoRetur
 
 
 def _is_image(settings: Settings, home: Home) -> bool:
-    """PID 1 of a container: the image is the environment, unless something else is asked for."""
+    """Return whether this is PID 1 of a container whose image is the environment to run in."""
     return os.getpid() == 1 and not asks_for_another(settings) and not home.requirements.exists()
 
 
 def asks_for_another(settings: Settings) -> bool:
-    """Whether the running installation is not what the worker is to run with."""
+    """Return whether the settings ask for another installation than the running one."""
     return any((settings.python_path, settings.package_version, settings.local_wheel, settings.package_source))

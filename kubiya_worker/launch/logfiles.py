@@ -19,7 +19,7 @@ _NUMBER: Final = re.compile(r"\.(\d+)(?:\.gz)?$")
 
 
 def rotated(path: Path) -> list[Path]:
-    """The older files of a log, oldest first."""
+    """Return the older files of a log, oldest first."""
     found: dict[int, Path] = {}
     for each in sorted(path.parent.glob(f"{path.name}.*")):
         number = _NUMBER.search(each.name)
@@ -29,17 +29,17 @@ def rotated(path: Path) -> list[Path]:
 
 
 class _File:
-    """An open file of the log. It stays readable whatever becomes of its name."""
+    """An open file of the log. It stays readable when it is renamed or removed."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError."""
+        """Open the file. Raises OSError."""
         opened = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115 - closed by close()
         self._file = cast(IO[bytes], opened)
         self.head = b""
         self._rest = b""
 
     def beginning(self) -> bytes:
-        """Its first bytes; what was read stays to be read."""
+        """Return the file's first bytes; the reading position does not change."""
         position = self._file.tell()
         self._file.seek(0)
         head = self._read(SIGNATURE)
@@ -50,13 +50,13 @@ class _File:
         self._file.seek(0, 2)
 
     def lines(self) -> Iterator[bytes]:
-        """The complete lines that have come since the last call."""
+        """Yield the complete lines that were added since the last call."""
         while data := self._read(BLOCK):
             *whole, self._rest = (self._rest + data).split(b"\n")
             yield from whole
 
     def last(self) -> bytes:
-        """What is left without an end of line."""
+        """Return the rest that has no line end."""
         rest, self._rest = self._rest, b""
         return rest
 
@@ -71,13 +71,13 @@ class _File:
 
 
 def read(path: Path) -> Iterator[str]:
-    """All lines that there are now, oldest first."""
+    """Yield all lines that exist now, oldest first."""
     for file in _newest_first(path, lambda _: False)[::-1]:
         yield from _drained(file)
 
 
 def read_one(path: Path) -> Iterator[str]:
-    """The lines of one file of a log, what is gzipped too. Raises OSError."""
+    """Yield the lines of one file of a log, also of a gzipped one. Raises OSError."""
     yield from _drained(_File(path))
 
 
@@ -92,9 +92,10 @@ def _drained(file: _File) -> Iterator[str]:
 
 
 def _newest_first(path: Path, known: Callable[[bytes], bool]) -> list[_File]:
-    """Opens the current file, then `.1`, … until one whose beginning is known (that one is not in the result).
+    """Open the current file, then `.1` and so on, until one whose beginning is known; that one is not returned.
 
-    A rotation meanwhile moves files to higher numbers: one can be met twice, which its beginning tells; none is missed.
+    A rotation meanwhile gives files higher numbers. So a file can be seen twice, which its beginning shows, but none is
+    missed.
     """
     found: list[_File] = []
     seen: set[bytes] = set()
@@ -129,7 +130,7 @@ def _open(path: Path, number: int) -> _File | None:
 
 
 class Follower:
-    """Lines as they come, through rotations. `more` is called again and again."""
+    """Follows the lines of a log through rotations. Call `more` again and again."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -141,7 +142,7 @@ class Follower:
             self._file.close()
 
     def more(self) -> Iterator[str]:
-        """The lines since the last call; at the first one, all that there are in all files."""
+        """Yield the lines since the last call; at the first call, all lines of all files."""
         if self._file is None:
             files = _newest_first(self._path, lambda _: False)[::-1]
             if not files:
@@ -150,7 +151,7 @@ class Follower:
                 yield from _drained(older)
             self._file = files[-1]
         yield from self._current()
-        # Looked for after reading: what was written before a rotation in between is read below.
+        # Checked after reading: lines that came before a rotation in between are read below, so none is lost.
         newer = self._newer()
         if newer:
             yield from self._to_its_end()
@@ -167,7 +168,7 @@ class Follower:
             self._head = self._file.beginning()
 
     def _to_its_end(self) -> Iterator[str]:
-        """Of a file to which nothing is written any more."""
+        """Yield the rest of a file to which nothing is written any more, and close it."""
         assert self._file is not None
         yield from self._current()
         if last := self._file.last():
@@ -175,7 +176,10 @@ class Follower:
         self._file.close()
 
     def _newer(self) -> list[_File]:
-        """Files since the current one, oldest first; none in the usual case, which costs one short read."""
+        """Return the files that are newer than the current one, oldest first.
+
+        Usually there is none; finding that out costs one short read.
+        """
         if not self._head:
             return []  # nothing was ever written to it, so it was not rotated
         try:
@@ -183,7 +187,7 @@ class Follower:
                 if self._is_ours(file.read(SIGNATURE)):
                     return []
         except OSError:
-            pass  # between two names
+            pass  # the file is being renamed
         return _newest_first(self._path, self._is_ours)[::-1]
 
     def _is_ours(self, head: bytes) -> bool:

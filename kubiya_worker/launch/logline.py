@@ -1,4 +1,4 @@
-"""A line of a worker's log: `time level event key=value …`, or a JSON object with the same facts. Pure."""
+"""One line of a worker's log: `time level event key=value …`, or a JSON object with the same facts. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse(line: str) -> dict[str, Any]:
-    """{time, level, event, …}; a line of another form is {"message": line}."""
+    """Return {time, level, event, …}; {"message": line} for a line of another form."""
     if line.startswith("{"):
         try:
             found = json.loads(line)
@@ -41,7 +41,7 @@ def _unquoted(value: str) -> str:
 
 
 def rank(level: str) -> int:
-    """ValueError for a word that is no level."""
+    """Return the number of a log level. Raises ValueError for an unknown one."""
     try:
         return RANKS[level.lower()]
     except KeyError:
@@ -49,7 +49,7 @@ def rank(level: str) -> int:
 
 
 def parse_since(text: str, now: float) -> float:
-    """Seconds since the epoch, of `10m` ago or of an ISO time (UTC unless it says otherwise). ValueError."""
+    """Return seconds since 1970 for `10m` (ago) or an ISO time (UTC unless it says otherwise). Raises ValueError."""
     ago = _AGO.fullmatch(text.strip())
     if ago:
         return now - float(ago[1]) * _UNITS[ago[2]]
@@ -62,7 +62,7 @@ def parse_since(text: str, now: float) -> float:
 
 @dataclass
 class Filter:
-    """Lines that are wanted. A line without a time of its own (a traceback's) goes with the one before it."""
+    """Selects lines. A line without its own time (of a traceback) is treated like the line before it."""
 
     since: float | None = None
     level: int = 0

@@ -1,4 +1,4 @@
-"""What a worker's environment is to hold: the worker's own package, by the running installation or by what was asked.
+"""Decide which package a worker's environment holds: the running installation, or the version that was asked for.
 
 Nothing is ever newer than what a person installed or named: the default is the installation that runs this code.
 """
@@ -41,7 +41,7 @@ class Interpreter:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a venv holds. With `folders` the running installation is seen through; else `requirement` is installed."""
+    """The content of a venv. It uses the running installation through `folders`, or `requirement` is installed."""
 
     python: Interpreter
     requirement: str  # a line of requirements.txt
@@ -56,7 +56,7 @@ class Plan:
 
     @property
     def installs(self) -> bool:
-        """Whether packages have to be fetched or built."""
+        """Return whether packages have to be fetched or built."""
         return not self.folders or bool(self.own)
 
 
@@ -66,7 +66,7 @@ def running_python() -> Interpreter:
 
 
 def plan(settings: Settings, python: Interpreter, own: str) -> Plan:
-    """From what the settings ask for. Raises UsageError and ConfigurationError for what cannot be meant."""
+    """Make the plan from the settings. Raises UsageError and ConfigurationError for settings that make no sense."""
     asked = _asked(settings)
     same = (python.prefix, python.version) == (running_python().prefix, running_python().version)
     if asked is None and same:
@@ -76,7 +76,7 @@ def plan(settings: Settings, python: Interpreter, own: str) -> Plan:
 
 
 def _asked(settings: Settings) -> tuple[str, str] | None:
-    """The requirement that flags or variables name, with a stamp of its file; None: the running installation."""
+    """Return the requirement that flags or variables name, and a stamp of its file; None for the running one."""
     given = {
         "--package-version": settings.package_version,
         "--local-wheel": settings.local_wheel,
@@ -116,7 +116,7 @@ def _file(flag: str, value: str) -> tuple[str, str]:
 
 
 def running_requirement() -> str:
-    """The line of requirements.txt that installs what runs here, in any Python (PEP 610 says where it came from)."""
+    """Return the line of requirements.txt that installs the running worker in any Python (its origin is in PEP 610)."""
     found = list(importlib.metadata.distributions(name=NAME))
     origin = next((known for each in found if (known := _origin(each))), None)
     if origin is None:
@@ -133,7 +133,7 @@ def running_requirement() -> str:
 
 
 def _origin(distribution: importlib.metadata.Distribution) -> dict[str, Any] | None:
-    """Where it was installed from, when that was not an index."""
+    """Return the source of the installation, if it was not an index; else None."""
     try:
         origin = json.loads(distribution.read_text("direct_url.json") or "null")
     except ValueError:
@@ -142,14 +142,14 @@ def _origin(distribution: importlib.metadata.Distribution) -> dict[str, Any] | N
 
 
 def project_folder() -> str:
-    """What has to be on sys.path so that this very code is found."""
+    """Return the folder that must be on sys.path so that this same code is found."""
     spec = importlib.util.find_spec("kubiya_worker")
     assert spec is not None and spec.origin is not None
     return str(Path(spec.origin).resolve().parents[1])
 
 
 def site_folders() -> tuple[str, ...]:
-    """Where the running installation's packages are; first the project's own folder when it is none of them."""
+    """Return the running installation's package folders; before them the project's folder, if it is not one of them."""
     found = [folder for folder in site.getsitepackages() if Path(folder).is_dir()]
     if site.ENABLE_USER_SITE and Path(site.getusersitepackages()).is_dir():
         found.append(site.getusersitepackages())
@@ -162,12 +162,12 @@ def _real(folder: str) -> str:
 
 
 def requirements_text(requirement: str, before: str) -> str:
-    """The file's text: our part anew, a person's part as it was."""
+    """Return the new text of the file: our part is replaced, the person's part is kept."""
     return f"{HEAD}\n{requirement}\n\n{MARK}\n{_theirs(before)}"
 
 
 def own_requirements(text: str) -> str:
-    """What a person has added, without comments and blank lines."""
+    """Return the requirements that a person has added, without comments and blank lines."""
     lines = (line.strip() for line in _theirs(text).splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("#"))
 
@@ -176,5 +176,5 @@ def _theirs(text: str) -> str:
     if MARK in text:
         return text.partition(MARK)[2].lstrip("\n")
     if text.startswith(HEAD):
-        return ""  # cut off in the middle of ours
+        return ""  # the file ends inside our part
     return text

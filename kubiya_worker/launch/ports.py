@@ -1,4 +1,4 @@
-"""Ports of the loopback interface: free ones, and whose the others are."""
+"""Ports of the loopback interface: find free ones, and name the process that has a taken one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRIES: Final = 50
 
 
 def refuse_taken(host: str, port: int) -> None:
-    """ConfigurationError when a worker's metrics port cannot be listened on, with who has it."""
+    """Raise ConfigurationError when a worker's metrics port cannot be used; the message names its user."""
     try:
         _listen(host, port)
     except (OSError, OverflowError) as error:
@@ -27,7 +27,7 @@ def refuse_taken(host: str, port: int) -> None:
 
 
 def _listen(host: str, port: int) -> int:
-    """For a moment. The port's number."""
+    """Listen on the port for a moment. Return its number."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, port))
@@ -36,7 +36,10 @@ def _listen(host: str, port: int) -> int:
 
 
 def claim(port: int, what: str, flag: str) -> int:
-    """`port` if it is free, any free one for 0. Raises Unavailable or ConfigurationError with who has it."""
+    """Return `port` if it is free, or any free port for 0.
+
+    Raises Unavailable or ConfigurationError, which name the process that uses the port.
+    """
     try:
         return _listen(HOST, port) if port else _any()
     except (OSError, OverflowError) as error:
@@ -52,7 +55,7 @@ def claim(port: int, what: str, flag: str) -> int:
 
 
 def _any() -> int:
-    """A free port that the system gives nobody who asks for any: it is still free when its server gets to it."""
+    """Return a free port that the system hands to nobody, so that it is still free when its server starts."""
     for _ in range(TRIES):
         try:
             return _listen(HOST, random.randrange(*NOBODYS))  # noqa: S311 - not for secrecy
@@ -62,7 +65,7 @@ def _any() -> int:
 
 
 def _owner(port: int) -> str:
-    """` by pid 123 (name)` where the system tells."""
+    """Return ` by pid 123 (name)`, or "" when the system does not tell."""
     import psutil  # only when there is something to explain
 
     try:
@@ -70,5 +73,5 @@ def _owner(port: int) -> str:
             if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr[1] == port and found.pid:
                 return f" by pid {found.pid} ({psutil.Process(found.pid).name()})"
     except (psutil.Error, OSError):
-        pass  # not this user's to know
+        pass  # this user may not see it
     return ""

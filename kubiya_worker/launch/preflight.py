@@ -1,4 +1,4 @@
-"""What can be found out before anything is started: the key, the queue, the control plane. Registers nothing."""
+"""Checks before anything is started: the key, the queue, the control plane. Registers nothing."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.settings import Settings
 from kubiya_worker.tools import rules
 
-NOT_A_QUEUE = (400, 404, 422)  # a server that knows ids only says 422 to a name
+NOT_A_QUEUE = (400, 404, 422)  # 422: the answer of a server that accepts only ids to a name
 
 
 @dataclass(frozen=True)
 class Queue:
-    """Empty where the control plane does not say."""
+    """A queue's id and name; empty where the control plane does not tell."""
 
     id: str = ""
     name: str = ""
 
     def other_than(self, named: str) -> str:
-        """The queue's other name, "" when there is none."""
+        """Return the queue's other name; "" when there is none."""
         return next((n for n in (self.id, self.name) if n and n != named), "")
 
 
 def check(settings: Settings) -> Queue:
-    """Raises NotAllowed (77), Unavailable (69), ConfigurationError (78: no such queue, not active, a file is wrong)."""
+    """Check files, key and queue. Return the queue.
+
+    Raises NotAllowed (77), Unavailable (69), ConfigurationError (78: no such queue, not active, a file is wrong).
+    """
     Payloads.open(settings.payloads)
     rules.read(settings.policy_file)
     if settings.enable_local_proxy:
@@ -51,7 +54,7 @@ def check(settings: Settings) -> Queue:
                 remedy="Check --queue-id, or create the queue",
             ) from error
         if error.status in (405, 501):
-            return Queue()  # a server without this route: the worker finds out
+            return Queue()  # a server without this route: the worker's registration will check the queue
         raise ConfigurationError(error.message, remedy=error.remedy) from error
     finally:
         control_plane.close()

@@ -1,4 +1,4 @@
-"""What is true of a worker on this host: the supervisor's identity is verified before its files are believed.
+"""The state of a worker on this host: the supervisor's identity is verified before its files are trusted.
 
 A supervisor that was killed leaves files that still say `running`. So the word for people comes from both: whether the
 process that the PID file names lives, and what the state file said last.
@@ -34,7 +34,7 @@ _LIVING: Final = {
 
 @dataclass(frozen=True)
 class Report:
-    """`pid_file`, `state` and `status` are the files' contents, empty where there is none."""
+    """The state of one worker. `pid_file`, `state` and `status` are the files' contents, empty without a file."""
 
     home: Home
     alive: bool
@@ -64,18 +64,18 @@ class Report:
 
     @property
     def worker_pid(self) -> int | None:
-        """Of the worker, while there is one."""
+        """Return the worker's PID; None when none runs."""
         child = self.state.get("child") if self.alive else None
         return child.get("pid") if isinstance(child, dict) else None
 
     @property
     def live_status(self) -> dict[str, Any]:
-        """What the worker says of itself, when it is the worker that runs now who said it."""
+        """Return the worker's own status; empty when the file was not written by the worker that runs now."""
         return self.status if self.worker_pid is not None and self.status.get("pid") == self.worker_pid else {}
 
     @property
     def exit_code(self) -> int:
-        """Of `kubiya worker status`: 0 the supervisor lives, 1 there is no PID file, 3 it is dead and left one."""
+        """Return the exit code of `kubiya worker status`: 0 it lives, 1 no PID file, 3 it is dead and left one."""
         return 0 if self.alive else 3 if self.has_pid_file else 1
 
     def as_json(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class Report:
 
 
 def examine(home: Home) -> Report:
-    """Reads the files and asks the supervisor's own check whose process that is."""
+    """Read the files and let the supervisor's own check verify the process. Return the report."""
     pid_file = daemon.read_json(home.pid_file)
     alive, pid, reason = False, None, ""
     if pid_file or home.pid_file.exists():
@@ -119,7 +119,7 @@ def examine(home: Home) -> Report:
 
 
 def log_sizes(home: Home) -> dict[str, int]:
-    """Bytes by file name."""
+    """Return the size of each log file in bytes, by name."""
     found: dict[str, int] = {}
     for path in sorted(home.logs.glob("worker.log*")) if home.logs.is_dir() else ():
         found[path.name] = _size(path)

@@ -1,4 +1,4 @@
-"""A worker as a service of the host: what systemd and launchd are told, and where their files are.
+"""A worker as a service of the host: the definition that systemd and launchd get, and the places of their files.
 
 Both run the worker in the foreground (`kubiya worker start`), each worker with a folder of its own. Settings of the
 calling shell become part of the service's definition, which every user of the host can read; secrets do not: they go
@@ -23,25 +23,25 @@ from kubiya_worker.settings.sources import DEFAULT, Origin
 
 MODULE: Final = "kubiya_worker.cli.main"
 PREFIX: Final = "kubiya-worker"
-# Of the table: what the service decides itself, or what its command line says.
+# Settings that the service decides itself, or that its command line holds.
 OWN: Final = frozenset(
     {"queue_id", "deployment_type", "daemon_mode", "api_key_file", "max_log_size", "max_log_backups"}
     | {"image", "image_tag", "pull", "memory", "cpus"}
 )
 SWITCHES: Final = ("no_cache", "no_update")
-# Handed over as secrets are.
+# Files that are handed over in the same way as secrets.
 PRIVATE_FILES: Final = (
     *("payload_keys_file", "policy_file", "ca_file", "proxy_config_file"),
     *("temporal_tls_cert", "temporal_tls_key", "temporal_tls_ca"),
 )
-# Beside the table: variables that libraries of the worker read.
+# Variables outside the table of settings that the worker's libraries read.
 CARRIED: Final = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
     *("SSL_CERT_DIR", "TZ", "LANG", "AWS_REGION", "AWS_DEFAULT_REGION"),
 )
 PROVIDER_KEYS: Final = ("ANTHROPIC_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY")
 NOT_BY_FILE: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK")
-# What a hardened unit does not see, or sees empty.
+# Folders that a hardened unit does not see, or sees empty.
 HIDDEN_FROM_SYSTEM: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - PrivateTmp
 HIDDEN_FROM_USER: Final = ("/tmp", "/var/tmp")  # noqa: S108 - PrivateTmp
 
@@ -50,7 +50,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Service:
-    """Plain values from which a unit or a plist is rendered. `secrets` and `files` are by the variable's name.
+    """Plain values from which a unit or a plist is made. `secrets` and `files` are keyed by the variable's name.
 
     `files` are paths of files that only their owner can read; `stop_within` is in seconds.
     """
@@ -70,12 +70,12 @@ class Service:
 
 
 def name_of(queue: str, instance: int) -> str:
-    """`@` is in no queue's id, so that the second worker of `a` is not the first one of `a-2`."""
+    """Return the service's name. No queue id contains `@`, so worker 2 of `a` cannot collide with worker 1 of `a-2`."""
     return f"{PREFIX}-{queue}" + ("" if instance == 1 else f"@{instance}")
 
 
 def credential_of(variable: str) -> str:
-    """The file's name for a variable: KUBIYA_API_KEY is `api-key`."""
+    """Return the file name for a variable: KUBIYA_API_KEY becomes `api-key`."""
     return variable.removeprefix("KUBIYA_").lower().replace("_", "-")
 
 
@@ -88,7 +88,7 @@ def plan(
     instance: int,
     system: bool,
 ) -> tuple[Service, list[str]]:
-    """The service, and what a person should know of it. Pure but for making paths absolute."""
+    """Return the service, and notes for the person. Pure except that paths become absolute."""
     notes: list[str] = []
     environment: dict[str, str] = {}
     secrets: dict[str, str] = {}
@@ -126,7 +126,7 @@ def plan(
 
 
 def unreachable(paths: Sequence[Path], *, system: bool) -> Path | None:
-    """The first of these that the service could not read: hidden by the unit, or not open to its user."""
+    """Return the first path that the service could not read: hidden by the unit, or not open to its user."""
     hidden = [Path(place) for place in (HIDDEN_FROM_SYSTEM if system else HIDDEN_FROM_USER)]
     for path in paths:
         for step in {path, path.resolve()}:
@@ -148,13 +148,13 @@ def refuse_unreachable(paths: Sequence[Path], *, system: bool) -> None:
 
 
 def write(path: Path, text: str, mode: int) -> None:
-    """With this mode from the first byte, all or nothing. ConfigurationError, NotAllowed when it cannot be had."""
+    """Write a file as a whole, with this mode from the first byte. Raises ConfigurationError, NotAllowed."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                os.fchmod(file.fileno(), mode)  # whatever the umask
+                os.fchmod(file.fileno(), mode)  # the umask may have removed bits
                 file.write(text)
             draft.replace(path)
         except BaseException:
@@ -167,7 +167,7 @@ def write(path: Path, text: str, mode: int) -> None:
 
 
 def write_secrets(folder: Path, secrets: Mapping[str, str]) -> None:
-    """Each in a file for its owner alone, in a folder likewise; secrets of an earlier installation go."""
+    """Write each secret to its own file, in a folder that only the owner can read. Older secrets there are removed."""
     make(folder, 0o700)
     folder.chmod(0o700)
     wanted = {credential_of(name): value for name, value in secrets.items()}
@@ -196,11 +196,11 @@ def _has_password(value: str) -> bool:
     try:
         return urlsplit(value).password is not None or "@" in value
     except ValueError:
-        return True  # who knows
+        return True  # not a URL: treat it as a secret
 
 
 def _open(path: Path) -> bool:
-    """To everybody: a directory to pass, a file to read."""
+    """Return whether every user can pass this directory or read this file."""
     try:
         mode = path.stat().st_mode
     except OSError:

@@ -47,7 +47,7 @@ STOP_WITHIN: Final = {WORKER: GRACE + 10, CONTROL_PLANE: 5.0, TEMPORAL: 5.0}  # 
 HEALTHY_AFTER: Final = 60.0  # seconds: a worker that ran so long starts again without delay
 FINAL_CODES: Final = frozenset({EX_USAGE, EX_NOPERM, EX_CONFIG})  # another try would end the same way
 STOPS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-# Of the caller's environment these would send the worker elsewhere, or tell its supervisor's business to ours.
+# These variables of the caller would send the worker to another place, or its messages to the caller's supervisor.
 WITHHELD: Final = frozenset(
     {"CONTROL_PLANE_URL", "CONTROL_PLANE_GATEWAY_URL", "KUBIYA_API_KEY", "KUBIYA_API_KEY_FILE", "QUEUE_ID"}
     | {"TEMPORAL_HOST", "TEMPORAL_NAMESPACE", "TEMPORAL_TASK_QUEUE", "WATCHDOG_USEC", "WATCHDOG_PID", "NOTIFY_SOCKET"}
@@ -57,7 +57,7 @@ WITHHELD: Final = frozenset(
 
 @dataclass(frozen=True)
 class Options:
-    """Ports are TCP ports of 127.0.0.1; 0 is any free one."""
+    """Options of the stack. Ports are TCP ports of 127.0.0.1; 0 means any free one."""
 
     state_dir: Path
     port: int = 7777
@@ -73,7 +73,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a person wants to know of a stack that runs."""
+    """Facts about a running stack that a person needs."""
 
     control_plane_url: str
     temporal_address: str
@@ -88,7 +88,7 @@ class Facts:
 
 
 class Observer(Protocol):
-    """Told what happens; called from the loop, so it must not block."""
+    """Receives the events of the stack. It is called from the loop, so it must not block."""
 
     def ready(self, facts: Facts) -> None: ...
     def restarting(self, code: int, delay: float, last: str) -> None: ...
@@ -97,11 +97,11 @@ class Observer(Protocol):
 
 
 class Forced(Exception):
-    """A second signal: no more waiting."""
+    """A second signal arrived: stop waiting."""
 
 
 class Signals:
-    """Signals as something to wait for. Main thread only; restores what was there before."""
+    """Makes signals something to wait for. Main thread only; the earlier handlers are restored at the end."""
 
     def __enter__(self) -> Signals:
         self._reader, self._writer = os.pipe()
@@ -171,7 +171,10 @@ class Stack:
         self._restart_at: float | None = None
 
     def run(self) -> int:
-        """Until a signal stops it: 0. Raises WorkerError for what ends it otherwise; nothing is left running then."""
+        """Run until a signal stops the stack; return 0 then.
+
+        Raises WorkerError when it ends in another way. In both cases nothing is left running.
+        """
         began = time.monotonic()
         with self._state.held(), Signals() as signals:
             self._signals = signals
@@ -232,14 +235,14 @@ class Stack:
                 encrypted=self._encrypted,
             )
             plain = {k: v for k, v in self._environ.items() if k in ("PATH", "HOME", "TMPDIR", "LANG", "TZ")}
-            self._spawn(TEMPORAL, argv, plain, umask=0o077)  # its database is nobody else's to read
+            self._spawn(TEMPORAL, argv, plain, umask=0o077)  # other users must not read its database
         argv = [sys.executable, "-P", "-m", "kubiya_worker.server", "--host", HOST, "--port", str(self._port)]
         argv += ["--database", str(self._databases / "control-plane.db"), "--key-file", str(self._state.key_file)]
         argv += ["--temporal-address", self._temporal, "--temporal-namespace", self._options.namespace, "--seed"]
         argv += ["--model", self._options.model] if self._options.model else []
         env = {k: v for k, v in self._environ.items() if k not in WITHHELD} | self._payloads
         self._spawn(CONTROL_PLANE, argv, env, umask=0o077)
-        if self._options.queue == "default":  # it is there as soon as the control plane is
+        if self._options.queue == "default":  # the control plane creates this queue at its start
             self._spawn_worker()
 
     def _spawn(self, name: str, argv: list[str], env: Mapping[str, str], umask: int = -1) -> None:
@@ -278,7 +281,7 @@ class Stack:
         return {**own, **env, **self._payloads, **given}
 
     def _until_ready(self, began: float) -> bool:
-        """Whether it became ready; False when it was stopped before."""
+        """Wait until the stack is ready. Return False when it was stopped before."""
         answers = reachable = False
         deadline = began + READY_WITHIN
         while True:
@@ -319,7 +322,7 @@ class Stack:
                 "CONTROL_PLANE_GATEWAY_URL": self._url,  # it would win over the line above if the shell had another
                 "QUEUE_ID": self._options.queue,
                 "TEMPORAL_ADDRESS": self._temporal,
-                # Another worker, or a codec server, has to read what these write.
+                # Another worker, or a codec server, must be able to read the same payloads.
                 **{name: self._payloads[name] for name in (KEYS_VARIABLE, STORAGE_VARIABLE) if name in self._payloads},
             }
         )
@@ -328,7 +331,7 @@ class Stack:
         return True
 
     def _request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Status and JSON of an answer of the control plane; (0, None) without one."""
+        """Send a request to the control plane. Return status and JSON; (0, None) without an answer."""
         connection = http.client.HTTPConnection(HOST, self._port, timeout=5)
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
         try:
@@ -344,7 +347,7 @@ class Stack:
         return self._request("GET", "/health")[0] == 200
 
     def _ensure_queue(self) -> None:
-        """The queue exists: an id has to, a name is made."""
+        """Make sure that the queue exists. A name is created; an unknown id raises ConfigurationError."""
         queue = self._options.queue
         if self._request("GET", f"/api/v1/worker-queues/{queue}")[0] == 200:
             return
@@ -360,7 +363,7 @@ class Stack:
     # -- running
 
     def _turn(self, timeout: float) -> bool:
-        """Wait for what happens next and see to it. True when a signal asked to stop."""
+        """Wait at most `timeout` seconds for the next event and handle it. Return True when a signal asked to stop."""
         select.select([self._signals.fileno(), self._notify.socket.fileno()], [], [], timeout)
         if "READY=1" in self._notify.lines():
             self._worker_ready = True
@@ -395,7 +398,7 @@ class Stack:
         raise error
 
     def _follow(self) -> None:
-        """Hand on the complete lines that the logs have gained."""
+        """Pass on the complete lines that were added to the logs."""
         if not self._options.follow:
             return
         for name, start in self._read.items():
@@ -413,7 +416,7 @@ class Stack:
     # -- stopping
 
     def _stop(self) -> None:
-        """In order, each within its time. Forced when another signal comes."""
+        """Stop the children in order, each within its time. Raises Forced when another signal comes."""
         for name in (WORKER, CONTROL_PLANE, TEMPORAL):
             child = self._children.get(name)
             if child is None:
@@ -432,10 +435,10 @@ class Stack:
             child.kill()
         for child in self._children.values():
             child.wait(5.0)
-            child.close()  # what cannot even be killed goes with its guard's pipe
+            child.close()  # closing the guard's pipe ends a child that could not be killed
         self._children.clear()
 
 
 def restart_delay(crashes: int) -> float:
-    """Seconds before a worker that crashed for the n-th time in a row starts again: 1, 2, 4 … 30."""
+    """Return the seconds before the n-th start in a row after crashes: 1, 2, 4 … 30."""
     return min(30.0, 2.0 ** min(crashes - 1, 10))

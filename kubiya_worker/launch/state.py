@@ -33,7 +33,7 @@ def default_folder(environ: Mapping[str, str]) -> Path:
 
 
 def write_private(path: Path, text: str) -> None:
-    """All or nothing, and 0600 from the first byte."""
+    """Write a file as a whole, with mode 0600 from the first byte."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
@@ -51,7 +51,10 @@ class State:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """The folder is this process's. TemporaryFailure when another stack has it, ConfigurationError for the rest."""
+        """Hold the folder for this process.
+
+        Raises TemporaryFailure when another stack holds it, ConfigurationError for other problems.
+        """
         try:
             for folder in (self.folder.parent, self.folder):  # ~/.kubiya too, when this makes it
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -77,7 +80,7 @@ class State:
             os.close(descriptor)
 
     def announce(self, facts: Mapping[str, Any]) -> None:
-        """Say in the lock file what runs, for whoever finds it held."""
+        """Write into the lock file what runs, for another process that finds the lock held."""
         with self._lock.open("r+", encoding="utf-8") as file:
             file.truncate()
             json.dump({"pid": os.getpid(), **facts}, file)
@@ -95,7 +98,7 @@ class State:
         )
 
     def key(self) -> str:
-        """The API key; made at the first start."""
+        """Return the API key; it is made at the first start. Raises ConfigurationError."""
         try:
             known = self.key_file.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
@@ -108,7 +111,7 @@ class State:
         return known
 
     def databases(self, *, ephemeral: bool) -> Path:
-        """The folder for the databases."""
+        """Return the folder for the databases. An ephemeral one is emptied first."""
         if not ephemeral:
             return self.folder
         folder = self.folder / "ephemeral"
@@ -134,7 +137,7 @@ class State:
 
 
 def read_env(path: Path) -> dict[str, str]:
-    """The variables of an env file; empty when there is none."""
+    """Return the variables of an env file; empty when there is none."""
     found: dict[str, str] = {}
     with contextlib.suppress(OSError, UnicodeDecodeError, ValueError):
         for line in path.read_text(encoding="utf-8").splitlines():

