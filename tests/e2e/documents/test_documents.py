@@ -68,9 +68,11 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def anchors(path: Path) -> set[str]:
-    """As GitHub makes them."""
-    headings = HEADING.findall(re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL))
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    """Return the anchors of a page: those that a forge makes of its headings, and `<a id="…">`."""
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    headings = (re.sub(r"<[^>]+>", "", heading) for heading in HEADING.findall(text))
+    made = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return made | set(re.findall(r'<a id="([^"]+)">', text))
 
 
 def test_the_index_names_every_page() -> None:
