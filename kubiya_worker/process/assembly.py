@@ -1,4 +1,4 @@
-"""The Temporal worker out of its parts: workflows, activities, models, tools, limits."""
+"""This module builds the Temporal worker from its parts: workflows, activities, models, tools, limits."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ from kubiya_worker.workflows import registry
 
 log = structlog.get_logger()
 
-# A drain has no limit of time, and the library wants one. The cut at the end of a stop's grace period is ours (cut.py).
+# The library demands a limit, but a drain has none. We cut off steps ourselves when a stop's grace period ends
+# (cut.py).
 UNLIMITED: Final = timedelta(days=365)
-HEARTBEAT_THROTTLE: Final = timedelta(seconds=2)  # how soon a cancellation is heard, and a dead worker noticed
+# The longest delay before a cancellation reaches a step, or a dead worker is noticed.
+HEARTBEAT_THROTTLE: Final = timedelta(seconds=2)
 STICKY_TIMEOUT: Final = timedelta(seconds=5)  # how long a task waits for the worker that has the execution in memory
 CACHED_WORKFLOWS: Final = 200  # an instance takes about 100 kB; one that is not cached replays
 
 
 def endpoint_of(settings: Settings, registration: Registration) -> Endpoint:
-    """Where models are: the worker's own environment before what the control plane hands out."""
+    """Return the endpoint of the models; the worker's own environment comes before what the control plane sent."""
     if settings.litellm_api_base:
         base, key, gateway = settings.litellm_api_base, settings.litellm_api_key or "", True
     elif settings.openai_api_key or settings.openai_base_url:
@@ -57,7 +59,10 @@ def endpoint_of(settings: Settings, registration: Registration) -> Endpoint:
 
 
 def routes_of(settings: Settings) -> dict[str, Route]:
-    """What a local LLM proxy would serve; empty without one. Raises ConfigurationError."""
+    """Return the routes that a local LLM proxy would serve, or nothing when it is off.
+
+    Raise ConfigurationError when its configuration is wrong.
+    """
     if not settings.enable_local_proxy:
         return {}
     return litellm.read(settings.proxy_config_file, settings.proxy_config_json, os.environ)
@@ -73,7 +78,7 @@ def enforcer_url(settings: Settings) -> str:
 
 
 def enforcer_of(settings: Settings) -> enforcer.Enforcer | None:
-    """The external policy service, if it is to be asked."""
+    """Return the external policy service, or None when no service is configured."""
     if not settings.enforce_enabled:
         if settings.enforcer_url:
             log.warning("policy.enforcer_off", url=settings.enforcer_url, remedy="Set KUBIYA_ENFORCE_ENABLED=true")
@@ -85,7 +90,9 @@ def enforcer_of(settings: Settings) -> enforcer.Enforcer | None:
 
 
 def spool_of(settings: Settings, registration: Registration) -> Spool:
-    """Where events wait while the control plane is away; apart for each queue, since each has its own keys."""
+    """Return the store for events while the control plane cannot be reached; each queue has its own, as it has
+    its own keys.
+    """
     lane = lane_of(settings.control_plane_url, registration.queue_id or registration.task_queue_name)
     return Spool(settings.spool_root / lane, settings.spool_max_bytes)
 
@@ -100,7 +107,11 @@ def build_worker(
     interceptors: Sequence[Interceptor],
     routes: Mapping[str, Route],
 ) -> tuple[Worker, activities.Runtime]:
-    """`secrets`: values that must not leave the process. `routes`: where models are, if not at the one endpoint."""
+    """Build the Temporal worker.
+
+    `secrets` are values that must not leave the process. `routes` name the models' endpoints when there is more than
+    one.
+    """
     if (settings.proxy_config_file or settings.proxy_config_json) and not settings.enable_local_proxy:
         log.warning("models.proxy_off", remedy="Add --enable-local-proxy, or leave its configuration out")
     runtime = activities.Runtime(

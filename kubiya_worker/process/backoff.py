@@ -1,4 +1,4 @@
-"""Delays between tries: exponential, with jitter, so that a fleet does not come back all at once."""
+"""This module gives delays between tries: exponential and with jitter, so that many workers do not return at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Backoff:
-    """Seconds. The n-th delay lies between half of and the whole `first * 2**n`, at most `longest`."""
+    """Compute delays in seconds: the n-th lies between half of `first * 2**n` and the whole, and is at most
+    `longest`.
+    """
 
     first: float
     longest: float

@@ -1,4 +1,4 @@
-"""What is true of a worker, and where that is told."""
+"""This module holds the state of a worker and tells it to the ready file, systemd, the log and heartbeats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class Condition:
-    """What is true of this worker, where it is told: the ready file, NOTIFY_SOCKET, the log, heartbeats."""
+    """The state of this worker, which it writes to the ready file, NOTIFY_SOCKET, the log and heartbeats."""
 
     def __init__(
         self, settings: Settings, registration: Registration, pulse: Pulse, notifier: Notifier, began: float
@@ -28,17 +28,17 @@ class Condition:
         self._worker_id, self._pulse, self._notifier, self._began = registration.worker_id, pulse, notifier, began
         self._state = "connecting"
         self._before = False
-        self.polled = asyncio.Event()  # it was ready once
-        self.changed: Callable[[], None] = lambda: None  # called before anybody is told
+        self.polled = asyncio.Event()  # set once the worker has been ready for the first time
+        self.changed: Callable[[], None] = lambda: None  # called before any other listener is told
         self._left: dict[str, int] = {}
 
     def snapshot(self) -> dict[str, Any]:
-        """For heartbeats, from another thread."""
+        """Return the state for heartbeats; safe to call from another thread."""
         about = {"state": self._state, "polling": self._state == "polling", "stuck": self._pulse.stuck}
         return {**about, **self._pulse.snapshot()}
 
     def facts(self) -> dict[str, Any]:
-        """For the status file: what changes only when something happens."""
+        """Return the facts for the status file, which change only when something happens."""
         blocked = self._pulse.snapshot()["event_loop_blocked"]
         polling = self._state == "polling" and not blocked
         about = {"worker_id": self._worker_id, "state": self._state, "polling": polling, "blocked": blocked}
@@ -54,7 +54,7 @@ class Condition:
             seconds = time.monotonic() - self._began
             log.info("worker.ready", queue=self._queue, worker_id=self._worker_id, seconds=seconds)
         self._before = True
-        # Last: who is told by this looks at once, and finds all of the above.
+        # This comes last: whoever is told by it reads the state at once, and must find all of the above.
         self._notifier.send("READY=1", f"STATUS=polling queue {self._queue}")
         self.polled.set()
 
@@ -66,7 +66,10 @@ class Condition:
         log.warning("worker.not_ready", queue=self._queue, reason=reason)
 
     def draining(self, tasks: int, *, hurried: bool) -> None:
-        """`hurried`: within the grace period. STOPPING=1 starts a clock of systemd's, so a drain does not say it."""
+        """Report that the worker drains; `hurried` means that it stops within the grace period.
+
+        Only a stop sends STOPPING=1, because this message starts systemd's own time limit, and a drain has none.
+        """
         if self._state != "draining":
             self._state = "draining"
             self._file.remove()
@@ -74,7 +77,9 @@ class Condition:
         self._notifier.send("STOPPING=1" if hurried else "DRAINING=1", f"STATUS=draining {tasks} tasks")
 
     def leaves(self, finished: int, executions: int | None) -> None:
-        """At the end of a drain: steps that have finished since it began, executions of the queue that are not over."""
+        """Record the result of a drain: steps that finished since it began, and the queue's executions that are
+        still open.
+        """
         self._left = {"drained_tasks": finished}
         if executions is not None:
             self._left["open_executions"] = executions

@@ -1,4 +1,4 @@
-"""What a worker has done: counted at the activity boundary, read by heartbeats and metrics from other threads."""
+"""This module counts a worker's activities; heartbeats and metrics read the counts from other threads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Counters(Interceptor):
             return Counts(len(self._active), self._completed, self._failed)
 
     def current(self) -> str | None:
-        """The oldest running task, as `<workflow id>/<activity type>`."""
+        """Return the oldest running task as `<workflow id>/<activity type>`, or None."""
         with self._lock:
             return next(iter(self._active.values()), None)
 
@@ -58,7 +58,8 @@ class _Counting(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info = activity.info()
-        if info.activity_type == names.AWAIT_CONTROL_PLANE:  # no work: it only waits, and not even here
+        # This activity is no work: it only waits, outside this process.
+        if info.activity_type == names.AWAIT_CONTROL_PLANE:
             return await super().execute_activity(input)
         self._counters.begin(info.task_token, f"{info.workflow_id}/{info.activity_type}")
         failed: bool | None = True

@@ -1,10 +1,10 @@
-"""The cut at the end of a stop's grace period: what still runs is cancelled, as Temporal's library would do it.
+"""This module cancels what still runs at the end of a stop's grace period, in the way Temporal's library would.
 
-The library takes the grace period when its worker is made, and nobody knows then whether a stop or a drain, which has
-none, will end it. So it is given a year (`assembly.UNLIMITED`), and what it does when its time is up is done here:
-activities are cancelled with the reason "worker shutdown", in the loop and in threads, and reported as failures that
-are tried again by the next worker. Local activities are left alone, as by the library: their workflow must not hear of
-a cancellation that nobody asked for.
+The library takes the grace period when its worker is made, and nobody knows then whether a stop or a drain (which has
+no grace period) will end it. So the library is given a year (`assembly.UNLIMITED`), and the cancellation is done here:
+activities in the loop and in threads are cancelled with the reason "worker shutdown", and reported as failures that
+the next worker tries again. Local activities are left alone, as the library does: their workflow must not see a
+cancellation that nobody asked for.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 log = structlog.get_logger()
 
-# The library's own failure, word for word: people search for it, and retry policies may name its type.
+# This is the library's own text, word for word: people search for it, and retry policies may name its type.
 SHUTDOWN: Final = "WorkerShutdown"
 TEXT: Final = "Worker is shutting down and this activity did not complete in time"
 
 
 class Cut(Interceptor):
-    """The outermost interceptor of a worker. `number`: how many steps were cut off."""
+    """The outermost interceptor of a worker, which cancels its steps; `number` counts the cancelled ones."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -34,13 +34,13 @@ class Cut(Interceptor):
         self._tokens: set[bytes] = set()
 
     def make(self, worker: Worker) -> None:
-        """Cancels what runs. From the worker's event loop."""
+        """Cancel all steps that run; call this from the worker's event loop."""
         self._made = True
         try:
             inner = worker._activity_worker
             assert inner is not None
             for token, each in list(inner._running_activities.items()):
-                # One that was cancelled before, by whoever asked for it, stays what it is.
+                # A step that was cancelled before keeps its own reason.
                 if each.info and not each.info.is_local and not each.done and not each.cancellation_details.details:
                     self._tokens.add(token)
                     inner._handle_cancel_activity_task(token, _cancel())
@@ -66,19 +66,21 @@ class _Inbound(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info = activity.info()
-        if self._cut.made and not info.is_local:  # its arguments were on their way when the time was up
+        if self._cut.made and not info.is_local:  # the step's arguments still arrived when the cancellation came
             raise _failure()
         try:
             return await super().execute_activity(input)
         except (asyncio.CancelledError, CancelledError):
-            # Reported as a cancellation, which the server refuses when nobody asked for it, it would only time out.
+            # Temporal refuses a cancellation that nobody asked for, and the step would then end only by its timeout.
             if self._cut.took(info.task_token):
                 raise _failure() from None
             raise
 
 
 def unfinished(worker: Worker) -> int | None:
-    """Steps that run, or whose end Temporal has not been told; None when the library does not say."""
+    """Return the number of steps that run or are not yet reported to Temporal, or None when the library does not
+    say.
+    """
     try:
         inner = worker._activity_worker
         return len(inner._running_activities) if inner else None
@@ -87,7 +89,8 @@ def unfinished(worker: Worker) -> int | None:
 
 
 def _failure() -> ApplicationError:
-    return ApplicationError(TEXT, type=SHUTDOWN, category=ApplicationErrorCategory.BENIGN)  # benign: no traceback
+    # Benign: the library then logs no traceback.
+    return ApplicationError(TEXT, type=SHUTDOWN, category=ApplicationErrorCategory.BENIGN)
 
 
 def _cancel() -> Cancel:

@@ -1,6 +1,6 @@
-"""Worker Versioning: this worker as a version of a worker deployment of Temporal's, and what is done with versions.
+"""This module makes a worker one version of a Temporal worker deployment (Worker Versioning), and manages versions.
 
-A version takes part when the deployment's routing says so (current, or ramping), not when its workers start.
+A version gets executions when the deployment's routing names it (current or ramping), not when its workers start.
 """
 
 from __future__ import annotations
@@ -51,15 +51,18 @@ T = TypeVar("T")
 
 
 def version_of(settings: Settings) -> WorkerDeploymentVersion | None:
-    """None: no versioning."""
+    """Return this worker's version, or None when versioning is off."""
     if not settings.deployment_name:
         return None
     return WorkerDeploymentVersion(settings.deployment_name, settings.build_id or __version__)
 
 
 def options(settings: Settings) -> dict[str, Any]:
-    """What the library's Worker is told. Without versioning it gets a build id all the same: else it makes one of the
-    bytecode of every module that is loaded, which takes as long as the worker's imports."""
+    """Return the versioning options for the library's Worker.
+
+    Without versioning it still gets a build id: otherwise the library computes one from the bytecode of every loaded
+    module, which takes as long as the worker's imports.
+    """
     version = version_of(settings)
     if version is None:
         return {"build_id": f"kubiya-worker-{__version__}"}
@@ -68,7 +71,7 @@ def options(settings: Settings) -> dict[str, Any]:
 
 
 async def tell(client: Client, settings: Settings) -> None:
-    """Into the log: which version this worker is, and what to do when it is not the one that takes executions."""
+    """Log which version this worker is, and what to do when new executions do not go to it."""
     version = version_of(settings)
     if version is None:
         return
@@ -84,8 +87,12 @@ async def tell(client: Client, settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class Version:
-    """`status`: inactive, current, ramping, draining or drained. `percent` of new executions, while it ramps.
-    `executions`: those open that are pinned to it, or were last worked on by it."""
+    """A version of a deployment.
+
+    `status` is inactive, current, ramping, draining or drained. `percent` is its share of new executions while it
+    ramps.
+    `executions` counts the open ones that are pinned to it or were last worked on by it.
+    """
 
     build_id: str
     status: str
@@ -94,7 +101,7 @@ class Version:
 
 
 async def describe(client: Client, name: str) -> DescribeWorkerDeploymentResponse:
-    """ConfigurationError for a deployment that Temporal does not know."""
+    """Return the deployment; raise ConfigurationError when Temporal does not know it."""
     request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=name)
     try:
         return await client.workflow_service.describe_worker_deployment(request)
@@ -108,7 +115,7 @@ async def describe(client: Client, name: str) -> DescribeWorkerDeploymentRespons
 
 
 async def current(client: Client, name: str) -> str | None:
-    """The build that new executions go to; None while there is none, and workers without a version get them."""
+    """Return the build that gets new executions, or None when they go to workers without a version."""
     try:
         info = (await describe(client, name)).worker_deployment_info
     except ConfigurationError:
@@ -117,7 +124,7 @@ async def current(client: Client, name: str) -> str | None:
 
 
 async def versions(client: Client, name: str) -> list[Version]:
-    """Newest first."""
+    """Return the deployment's versions, newest first."""
     info = (await describe(client, name)).worker_deployment_info
     routing = info.routing_config
     ramping = routing.ramping_deployment_version.build_id
@@ -134,7 +141,7 @@ async def versions(client: Client, name: str) -> list[Version]:
 
 
 def of_version(name: str, build: str) -> str:
-    """The part of a query for Temporal's list that is true of a version's executions."""
+    """Return the part of a visibility query that selects a version's executions."""
     return f"TemporalWorkerDeploymentVersion = '{name}:{build}'"
 
 
@@ -146,10 +153,11 @@ async def _open(client: Client, name: str, build: str) -> int | None:
 
 
 async def set_current(client: Client, name: str, build: str, *, within: float, idle: bool = False) -> str | None:
-    """New executions, and what may move, go to this build. The one that was current until then.
+    """Send new executions, and those that may move, to this build; return the build that was current before.
 
-    A version is known once its first worker has polled: waited for, up to `within` seconds; TemporaryFailure then.
-    `idle`: although no worker of it polls.
+    A version is known once its first worker has polled. Wait up to `within` seconds for that, then raise
+    TemporaryFailure.
+    `idle` allows a version that has no polling worker.
     """
     request = SetWorkerDeploymentCurrentVersionRequest(
         namespace=client.namespace,
@@ -166,7 +174,7 @@ async def set_current(client: Client, name: str, build: str, *, within: float, i
 
 
 async def ramp(client: Client, name: str, build: str, percent: float, *, within: float) -> None:
-    """This share of executions goes to this build; 0 ends it. Raises as `set_current`."""
+    """Send `percent` of new executions to this build; 0 ends the ramp. Raise the errors of `set_current`."""
     request = SetWorkerDeploymentRampingVersionRequest(
         namespace=client.namespace,
         deployment_name=name,
@@ -180,7 +188,9 @@ async def ramp(client: Client, name: str, build: str, percent: float, *, within:
 
 
 async def release(client: Client, workflow_id: str) -> bool:
-    """Whatever its behavior, an execution follows the current version from its next task on. False: it has ended."""
+    """Move an execution to the current version from its next task on, whatever its behavior; return False if it
+    has ended.
+    """
     request = UpdateWorkflowExecutionOptionsRequest(
         namespace=client.namespace,
         workflow_execution=WorkflowExecution(workflow_id=workflow_id),
@@ -198,7 +208,10 @@ async def release(client: Client, workflow_id: str) -> bool:
 
 
 async def _until_routed(client: Client, name: str, within: float) -> None:
-    """Until every partition of the queues knows it; servers before 1.30 do not say, and are taken at their word."""
+    """Wait until every partition of the queues knows the new routing, at most `within` seconds.
+
+    Servers before 1.30 do not report this state, and there is no wait.
+    """
     deadline = time.monotonic() + within
     while True:
         state = (await describe(client, name)).worker_deployment_info.routing_config_update_state

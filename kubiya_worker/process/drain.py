@@ -1,4 +1,4 @@
-"""How polling ends: what runs has all the time it needs, or the grace period, or none."""
+"""This module ends polling: running steps get unlimited time (drain), the grace period (stop), or none (forced)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kubiya_worker.process.stop import Stop
 log = structlog.get_logger()
 
 CANCEL_GRACE: Final = 5.0  # seconds that cancelled steps have to end their processes
-POLLS_END_WITHIN: Final = 5.0  # seconds from the last step's end, in which a Temporal that is there ends them
+POLLS_END_WITHIN: Final = 5.0  # seconds after the last step's end in which a reachable Temporal server ends the polls
 TELL_EVERY: Final = 1.0  # seconds between looks at what is left of a drain
 
 
@@ -31,7 +31,7 @@ async def finish(
     condition: Condition,
     grace: float,
 ) -> int:
-    """No more polling, then until it is over. The exit code: 0, or 75 when it was forced."""
+    """Stop polling and wait until all steps are over; return the exit code: 0, or 75 when the end was forced."""
     began = time.monotonic()
     shutdown = asyncio.create_task(worker.shutdown())
     hurried, forced = (asyncio.create_task(event.wait()) for event in (stop.hurried, stop.forced))
@@ -68,7 +68,7 @@ async def finish(
 
 
 async def _only_polls(worker: Worker) -> None:
-    """Until no step has been there for POLLS_END_WITHIN.
+    """Return once no step has run for POLLS_END_WITHIN seconds.
 
     A server can end the polls of a worker that leaves (its capability `worker_poll_complete_on_shutdown`), so that no
     task is lost in them. The library waits for that however long the server is away, and a drain would never end.
@@ -81,7 +81,7 @@ async def _only_polls(worker: Worker) -> None:
 
 
 async def _tell(stop: Stop, counters: Counters, condition: Condition) -> None:
-    """For ever: how many steps are left, and that a stop has taken a drain over."""
+    """Report, until cancelled, how many steps are left, and when a stop replaces a drain."""
     said = (stop.hurried.is_set(), counters.counts().active)
     while True:
         await asyncio.sleep(TELL_EVERY)

@@ -1,7 +1,8 @@
-"""`/metrics`, `/healthz` and `/readyz` over HTTP, from threads of their own: they answer while the event loop hangs.
+"""This module serves `/metrics`, `/healthz` and `/readyz` from its own threads, so they answer while the loop is
+blocked.
 
-They agree with the probe files and the heartbeat, because all of them ask the same condition. No key is needed: there
-are counts in it, and names of tools and models.
+They agree with the probe files and the heartbeat, because all of them read the same condition. No key is needed: the
+pages hold counts, and names of tools and models.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from kubiya_worker.errors import ConfigurationError
 
 log = structlog.get_logger()
 
-PATIENCE: Final = 10.0  # seconds that a client may take for its request
+PATIENCE: Final = 10.0  # seconds that a client may take to send its request
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Condition = Callable[[], Mapping[str, Any]]
 
 
 def alive(condition: Mapping[str, Any]) -> tuple[bool, str]:
-    """Whether a restart would not help. Pure."""
+    """Return whether the process is healthy, and the reason when only a restart helps. Pure."""
     if condition.get("event_loop_blocked"):
         return False, f"the event loop is blocked for {condition.get('event_loop_silent')} s"
     if condition.get("stuck"):
@@ -35,7 +36,7 @@ def alive(condition: Mapping[str, Any]) -> tuple[bool, str]:
 
 
 def ready(condition: Mapping[str, Any]) -> tuple[bool, str]:
-    """Whether it takes up work. Pure."""
+    """Return whether the worker takes up work, and the reason when it does not. Pure."""
     lives, why = alive(condition)
     if not lives:
         return False, why
@@ -43,7 +44,7 @@ def ready(condition: Mapping[str, Any]) -> tuple[bool, str]:
 
 
 class Endpoint:
-    """Listens from its making on. `sources` give parts of the page of metrics."""
+    """An HTTP server that listens as soon as it is made; `sources` give the parts of the metrics page."""
 
     def __init__(self, host: str, port: int, condition: Condition, sources: list[Callable[[], str]]) -> None:
         pages: dict[str, Callable[[], tuple[int, str]]] = {
@@ -70,14 +71,14 @@ class Endpoint:
             do_HEAD = do_GET
 
             def log_message(self, format: str, *args: Any) -> None:
-                pass  # a scrape every few seconds is no event
+                pass  # do not log requests: a scrape every few seconds would fill the log
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
             def handle_error(self, request: Any, client_address: Any) -> None:
-                pass  # a client that went away
+                pass  # the client closed the connection
 
         try:
             self._server = Server((host, port), Handler)
@@ -102,7 +103,7 @@ def _verdict(good: bool, why: str) -> tuple[int, str]:
 
 
 def scraped(url: str) -> str:
-    """The page of Temporal's SDK, which serves its own figures on a loopback port. Empty when it does not answer."""
+    """Return the metrics page of Temporal's SDK, served on a loopback port; empty when it does not answer."""
     try:
         with urllib.request.urlopen(url, timeout=2.0) as answer:  # noqa: S310 - our own loopback address
             page: bytes = answer.read()

@@ -1,6 +1,6 @@
-"""What a worker looks at once, when it polls: nothing of it holds the start up, and only what is wrong is said.
+"""This module checks a worker once after its first poll; it never delays the start, and logs only what is wrong.
 
-The key, the queue and the way to both were looked at by the registration.
+The registration has already checked the key, the queue and the way to both.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from kubiya_worker.settings import Settings
 
 log = structlog.get_logger()
 
-SKEW: Final = 5.0  # seconds, as `kubiya doctor` has it
+SKEW: Final = 5.0  # seconds; `kubiya doctor` uses the same limit
 WITHIN: Final = 5.0  # seconds for the model endpoint's answer
 
 
 async def look(
     settings: Settings, registration: Registration, control_plane: ControlPlane, polled: asyncio.Event
 ) -> None:
-    """Waits for the first poll. Whatever goes wrong here is no reason for a worker to end."""
+    """Wait for the first poll, then check; a failed check never ends the worker."""
     await polled.wait()
     if settings.readiness_socket:
         await asyncio.to_thread(_tell, settings.readiness_socket, settings)
@@ -60,7 +60,9 @@ def _tell(path: str, settings: Settings) -> None:
 
 
 def _ask_for(model: str, endpoint: Endpoint) -> None:
-    """Whether the endpoint lists the model that is to serve every agent. One without a list says nothing."""
+    """Warn when the endpoint does not list the model that serves every agent; an endpoint without a list is
+    accepted.
+    """
     if not endpoint.base_url or split(model)[0] != GATEWAY or model == DEMO_MODEL:
         return
     headers = {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
@@ -88,6 +90,8 @@ def _compare(model: str, known: Iterable[str]) -> None:
 
 
 def listed(name: str, known: Iterable[str]) -> bool:
-    """An endpoint's list can hold patterns (`openai/*`); an empty one says nothing. Pure."""
+    """Return whether a list contains the name; lists may hold patterns (`openai/*`), and an empty list accepts
+    all. Pure.
+    """
     patterns = list(known)
     return not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

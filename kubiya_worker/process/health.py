@@ -1,7 +1,7 @@
-"""Health as it is true of work pickup: the event loop turns, and Temporal says that this worker polls.
+"""This module measures health by work pickup: the event loop runs, and Temporal says that this worker polls.
 
-`/tmp/worker-alive` is touched by the event loop only, and taken away by a thread when the loop is silent (a probe that
-does no more than `cat` it has to fail then). `/tmp/worker-ready` exists only while the worker takes up work.
+The event loop alone touches `/tmp/worker-alive`, and a thread removes it when the loop is silent, so that a probe that
+only does `cat` fails then. `/tmp/worker-ready` exists only while the worker takes up work.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ SILENT_AFTER: Final = 20.0  # seconds without a beat after which the loop counts
 
 
 class HealthFile:
-    """A probe file: its content says whose it is, so that only the owner removes it."""
+    """A probe file that contains its owner's id, so that only the owner removes it."""
 
     def __init__(self, path: str, worker_id: str = "") -> None:
-        """`worker_id` is empty until the control plane has given one."""
+        """Take the path of the file; `worker_id` is empty until the control plane has given one."""
         self._path, self.worker_id = Path(path), worker_id
         self._since = datetime.now(UTC).isoformat()
         self._warned = False
@@ -53,13 +53,13 @@ class HealthFile:
             if json.loads(self._path.read_text()).get("pid") == os.getpid():
                 self._path.unlink()
         except (OSError, ValueError, AttributeError):
-            pass  # gone already, or another worker's
+            pass  # the file is already gone, or belongs to another worker
 
 
 class Pulse:
-    """The event loop's own heartbeat: alive file, watchdog, and how late the loop is.
+    """The event loop's own heartbeat: it touches the alive file, feeds the watchdog and measures how late the loop is.
 
-    A worker that is `stuck` (Temporal answers, and it does not poll) beats no more either: only a restart helps.
+    It also stops when a worker is `stuck` (Temporal answers, but the worker does not poll): only a restart helps.
     """
 
     def __init__(self, alive: HealthFile, notifier: Notifier, silent_after: float = SILENT_AFTER) -> None:
@@ -68,10 +68,11 @@ class Pulse:
         self.stuck = False
         self._beat_at = time.monotonic()
         self._ended = threading.Event()
-        self._lock = threading.Lock()  # of the alive file: a beat and the watching thread must not cross
+        # Guards the alive file: without it the watching thread could remove the file just after a beat touched it.
+        self._lock = threading.Lock()
 
     def snapshot(self) -> dict[str, Any]:
-        """For heartbeats, from another thread."""
+        """Return the loop's state for heartbeats; safe to call from another thread."""
         silent = time.monotonic() - self._beat_at
         return {
             "event_loop_lag": round(self.lag, 4),
@@ -97,7 +98,7 @@ class Pulse:
                 self._alive.remove()
 
     def _watch(self) -> None:
-        """In a thread: notices what the loop cannot."""
+        """Run in a thread and notice that the event loop is blocked, which the loop cannot notice itself."""
         blocked = False
         while not self._ended.wait(min(1.0, self._silent_after / 4)):
             was, blocked = blocked, time.monotonic() - self._beat_at > self._silent_after

@@ -1,8 +1,8 @@
-"""Heartbeats to the control plane, from a thread of their own: a busy event loop must not make a live worker look dead.
+"""This module sends heartbeats from its own thread, because a busy event loop must not make a live worker look dead.
 
-The first beat is full (system information, recent log lines) and goes at once; light ones follow each interval, and
+The first beat is full (system information, recent log lines) and goes at once. Light ones follow each interval, and
 when what they tell has changed; every 300 s one is full again (PROTOCOL A.4). A beat that fails is not repeated: the
-next one goes on.
+next one follows as planned.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ FULL_EVERY: Final = 300.0  # seconds
 
 
 class Schedule:
-    """Pure: which beats are full. Times are of a monotonic clock."""
+    """Decide which beats are full; times come from a monotonic clock. Pure."""
 
     def __init__(self) -> None:
         self._full_at: float | None = None
 
     def is_full(self, now: float) -> bool:
-        """Whether the beat at `now` is a full one; asked once for each beat."""
+        """Return whether the beat at `now` is a full one; call this once for each beat."""
         full = self._full_at is None or now >= self._full_at
         if full:
             self._full_at = now + FULL_EVERY
@@ -39,7 +39,7 @@ class Schedule:
 
 
 def payload(counters: Counters, *, hostname: str, health: dict[str, Any]) -> dict[str, Any]:
-    """A light heartbeat as PROTOCOL A.4 has it."""
+    """Return a light heartbeat in the form of PROTOCOL A.4."""
     counts = counters.counts()
     return {
         "status": "active",
@@ -57,7 +57,9 @@ def payload(counters: Counters, *, hostname: str, health: dict[str, Any]) -> dic
 
 
 class Heartbeat:
-    """`health` says what is true of work pickup; `logs` are the lines since the last full beat, free of secrets."""
+    """Send heartbeats; `health` returns the worker's state, and `logs` the lines since the last full beat,
+    without secrets.
+    """
 
     def __init__(
         self,
@@ -82,11 +84,11 @@ class Heartbeat:
         self._thread.start()
 
     def soon(self) -> None:
-        """The next beat goes at once: what is true has changed, and nobody should wait an interval to learn it."""
+        """Send the next beat at once, because the state has changed and nobody should wait an interval to learn it."""
         self._wake.set()
 
     def stop(self) -> None:
-        """No beat follows; one that is under way is not waited for longer than 1 s."""
+        """Send no further beat, and wait at most 1 s for one that is being sent."""
         self._stop.set()
         self._wake.set()
         if self._thread.is_alive():
@@ -94,16 +96,17 @@ class Heartbeat:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._wake.clear()  # what changes from here on is in this beat, or in one that follows it
+            # Clear before the state is read: a change after this line is in this beat or wakes the next one.
+            self._wake.clear()
             try:
                 self.beat()
-            except Exception as error:  # whatever it is, it must not end the heartbeats
+            except Exception as error:  # no error may end the heartbeats
                 log.error("heartbeat.fault", error=f"{type(error).__name__}: {error}")
             if not self._stop.is_set():
                 self._wake.wait(self._interval)
 
     def beat(self) -> None:
-        """One heartbeat."""
+        """Send one heartbeat."""
         body = payload(self._counters, hostname=self._hostname, health=self._health())
         if self._schedule.is_full(self._clock()):
             body |= {"system_info": system.info(self._hostname), "logs": self._logs()}

@@ -1,4 +1,4 @@
-"""What this process takes out of everything that it says: its secrets, in whatever form they come."""
+"""This module removes the secrets of this process, in every known encoding, from everything that it writes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kubiya_worker.tools.redact import AT_WORK, SECRET_NAME, Redactor
 
 
 class Hider:
-    """Called with a text it gives the text without secrets; also without those of the execution that is at work."""
+    """A callable that returns a text without secrets, including those of the execution that runs."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets: tuple[str, ...] = ()
@@ -31,7 +31,9 @@ class Hider:
 
 
 def of_environment(environ: Mapping[str, str]) -> set[str]:
-    """Values of variables whose names say that they are secret: keys of providers, of clouds, of what a person has."""
+    """Return the values of environment variables whose names mark them as secret: keys of providers, clouds and
+    people.
+    """
     return {
         value
         for name, value in environ.items()

@@ -1,7 +1,7 @@
-"""The way out of a process that used Temporal's library: the worker's, and that of commands that ask Temporal.
+"""This module ends a process that used Temporal's library: the worker, or a command that asks Temporal.
 
-By `os._exit`: an interpreter that ran a Temporal worker sometimes dies of SIGABRT or SIGSEGV in its own exit
-(sdk-python#300), which would turn a clean stop into a crash; one that had a client sometimes hangs there for ever.
+It uses `os._exit`: an interpreter that ran a Temporal worker sometimes dies of SIGABRT or SIGSEGV in its own exit
+(sdk-python#300), which would turn a clean stop into a crash; one that had a client sometimes never exits.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import NoReturn
 
 
 def leave(code: int) -> NoReturn:
-    """Out of this process, from any thread, with everything said."""
+    """Flush all output and end this process with `code`; call this from any thread."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
-            pass  # nobody reads any more
+            pass  # the reader of our output is gone
     os._exit(code)

@@ -1,8 +1,8 @@
-"""The life of a worker: register, connect, poll, be ready, drain, disconnect.
+"""This module runs the life of a worker: register, connect, poll, be ready, drain, disconnect.
 
 Signals only set events. SIGQUIT drains: polling stops, and running steps have all the time they need. SIGTERM or SIGINT
-stops: they have the grace period, then they are cut off (and taken up by another worker). A second one more than 1 s
-later forces: the exit code is 75.
+stops: steps have the grace period, then they are cancelled (and another worker takes them up). A second signal more
+than 1 s later forces the end: the exit code is 75.
 """
 
 from __future__ import annotations
@@ -45,15 +45,18 @@ from kubiya_worker.settings import Settings
 
 log = structlog.get_logger()
 
-TAKE_BACK_WITHIN: Final = 2.0  # seconds that a registration under way is waited for when the worker is stopped
+TAKE_BACK_WITHIN: Final = 2.0  # seconds to wait for a running registration when the worker is stopped
 CLOSE_WITHIN: Final = 1.0
-QUEUE_WITHIN: Final = 2.0  # seconds that the queue's own settings are waited for, once Temporal is there
+QUEUE_WITHIN: Final = 2.0  # seconds to wait for the queue's own settings, once Temporal is connected
 
 
 async def run(
     settings: Settings, control_plane: ControlPlane, payloads: Payloads, hide: Hider, recent: Recent, began: float
 ) -> int:
-    """From registration to disconnection. Returns the exit code; raises WorkerError for what a person has to mend."""
+    """Run a worker from registration to disconnection.
+
+    Return the exit code; raise WorkerError when a person has to correct something.
+    """
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(max_workers=32, thread_name_prefix="io"))
     stop = Stop(loop, settings.grace_period)
@@ -64,7 +67,7 @@ async def run(
 
 
 class Life:
-    """What a worker has from its first moment on; each phase goes on in the next, and clears away what it has made."""
+    """The state of a worker from its start to its end; each phase runs the next one and removes what it has made."""
 
     def __init__(
         self,
@@ -84,7 +87,7 @@ class Life:
         self._monitor = Monitor(settings, self._counters, self._before)
 
     def _before(self) -> dict[str, Any]:
-        """What is true until it is registered."""
+        """Return the state of a worker that is not registered yet."""
         return {"state": "registering", "polling": False, **self._pulse.snapshot()}
 
     async def run(self) -> int:
@@ -106,7 +109,10 @@ class Life:
         self._notifier.send(f"STATUS={text}")
 
     async def _register(self) -> Registration | None:
-        """None when it was stopped before; a registration that comes through all the same is taken back."""
+        """Register; return None when the worker was stopped first.
+
+        A registration that succeeds after the stop is undone.
+        """
         stop = self._stop
         registering = asyncio.create_task(
             asyncio.to_thread(register, self._settings, self._control_plane, stop.thread_event)
@@ -128,7 +134,7 @@ class Life:
         return registration
 
     async def _registered(self, registration: Registration) -> int:
-        """Until the disconnection, which says how it ended."""
+        """Run a registered worker until it ends, then disconnect with the reason and return the exit code."""
         settings, stop, hide = self._settings, self._stop, self._hide
         hide.add((registration.temporal_api_key, registration.litellm_api_key))
         log.info(
@@ -166,7 +172,7 @@ class Life:
         return code
 
     async def _single(self, registration: Registration) -> SingleExecution | None:
-        """What ends a worker that is there for one run; its queue may ask for that, too."""
+        """Return what ends a worker after one run, or None; a setting or the queue can ask for it."""
         if not (self._settings.single_execution or registration.queue_single_execution):
             return None
         single = SingleExecution(self._control_plane, registration)
@@ -181,7 +187,7 @@ class Life:
             log.warning("worker.disconnect_failed", error=error.message)
 
     async def _serve(self, registration: Registration) -> int:
-        """Heartbeats go from here on, also while Temporal is away: this worker lives and says how it does."""
+        """Start heartbeats and run the worker; heartbeats go on while Temporal is away, as the worker is alive."""
         settings, control_plane, monitor = self._settings, self._control_plane, self._monitor
         spool = spool_of(settings, registration)
         sender = Sender(control_plane, spool)
@@ -233,7 +239,7 @@ class Life:
         }
 
     async def _work(self, registration: Registration, condition: Condition, spool: Spool) -> int:
-        """Connect, poll, and come to an end when it is asked to."""
+        """Connect, poll, and end when asked to; return the exit code."""
         settings, stop, counters, cut = self._settings, self._stop, self._counters, self._cut
         identity = f"{registration.worker_id}@{settings.worker_hostname}"
         self._say("connecting to Temporal")
@@ -274,18 +280,18 @@ class Life:
         try:
             await asyncio.wait({running, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
             if watching.done():
-                watching.result()  # a bug: it has no end of its own
+                watching.result()  # this task never ends by itself, so its end is a bug: raise its error
             watching.cancel()
             active = counters.counts().active
             condition.draining(active, hurried=not stop.drains)
             if running.done():
-                running.result()  # raises what ended it
+                running.result()  # raise the error that ended the worker
                 raise WorkerError("The Temporal worker ended by itself", remedy="See the log above")
             drains, before = stop.drains, counters.counts()
             limit = "none" if drains else f"{settings.grace_period:g}s"
             log.info("worker.draining", reason=stop.reason, active=active, grace=limit)
             code = await finish(worker, running, stop, counters, cut, condition, settings.grace_period)
-            if drains:  # in the end it may have been a stop, which has no time for questions
+            if drains:  # a drain may have become a stop meanwhile, which has no time for this query
                 now = counters.counts()
                 finished = now.completed + now.failed - before.completed - before.failed
                 left = await open_executions(client, registration.task_queue_name) if stop.drains else None
@@ -293,5 +299,5 @@ class Life:
             return code
         finally:
             watching.cancel()
-            with contextlib.suppress(Exception):  # a client that does not close cleanly changes nothing any more
+            with contextlib.suppress(Exception):  # a client that does not close cleanly changes nothing now
                 await asyncio.wait_for(runtime.close(), CLOSE_WITHIN)

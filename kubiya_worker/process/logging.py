@@ -1,8 +1,8 @@
-"""Logs are events: one line each, UTC, `time level event key=value …`; or one JSON object each.
+"""This module writes logs as events: one line each, UTC, `time level event key=value …`, or one JSON object each.
 
-structlog renders; the standard library's loggers (temporalio's and its core's, ours in activities) come out in the same
-form. Values that are known secrets are replaced in every line. A traceback is one value like any other, so that a line
-stays a line; only `pretty` breaks it up.
+structlog renders; lines of the standard library's loggers (temporalio, its core, our activities) have the same form.
+Known secrets are replaced in every line. A traceback is one value like any other, so that an event stays one line;
+only `pretty` writes it over several lines.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-# Their INFO is not about what an operator runs.
+# INFO lines of these loggers do not concern an operator's work.
 QUIET = ("temporalio", "urllib3", "httpx", "httpx2", "openai", "asyncio")
-CORE: Final = "temporalio.core"  # what Temporal's library says, instead of its own lines on stdout
+CORE: Final = "temporalio.core"  # the logger for lines of Temporal's core, which would otherwise write to stdout itself
 RECENT: Final = 100  # lines: what a control plane keeps of a worker (PROTOCOL A.4)
 BARE: Final = re.compile(r"[^\s\"'=]+")  # a value that needs no quotes
 _UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -28,7 +28,7 @@ _ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 class Recent(logging.Handler):
-    """The last lines that were logged and not yet taken, for heartbeats."""
+    """Keep the last logged lines that were not taken yet, for heartbeats."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Recent(logging.Handler):
         self._lines.append(self.format(record))
 
     def take(self) -> list[str]:
-        """Lines since the last call; from any thread."""
+        """Return the lines since the last call; safe from any thread."""
         found = []
         while self._lines:
             found.append(self._lines.popleft())
@@ -46,9 +46,9 @@ class Recent(logging.Handler):
 
 
 class Output(logging.StreamHandler[TextIO]):
-    """Where lines go. Whoever read them may leave, or the disk below be full: that costs lines, and is said once.
+    """A log handler that survives a closed reader or a full disk: lines are lost then, and one message says so.
 
-    The standard library would write a traceback for each, with what the line was before secrets were taken out.
+    The standard library would write a traceback for each such line, with its text before secrets were taken out.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -58,7 +58,7 @@ class Output(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
-            super().handleError(record)  # a fault of ours
+            super().handleError(record)  # another error is a bug in our code
         elif not self._told:
             self._told = True
             with contextlib.suppress(OSError, ValueError):
@@ -66,7 +66,7 @@ class Output(logging.StreamHandler[TextIO]):
 
 
 def configure(level: str, form: str, hide: Callable[[str], str]) -> Recent:
-    """Route everything to stdout. `form` is text, pretty or json; `hide` takes secrets out of a text."""
+    """Route all log lines to stdout; `form` is text, pretty or json, and `hide` removes secrets from a text."""
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -82,7 +82,7 @@ def configure(level: str, form: str, hide: Callable[[str], str]) -> Recent:
                 processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _hiding(hide), render],
             )
         )
-    logging.captureWarnings(True)  # a library's warning is a line like any other, not two of its own
+    logging.captureWarnings(True)  # otherwise a library's warning would be two lines in another form
     root = logging.getLogger()
     root.handlers = [output, recent]
     root.setLevel(level)
@@ -111,7 +111,7 @@ def _hiding(hide: Callable[[str], str]) -> Any:
 
 
 def _line(_: WrappedLogger, __: str, event: EventDict) -> str:
-    """`2026-11-23T10:00:00.000000Z info worker.ready queue=q1 in 0.84s`"""
+    """Return an event as a line: `2026-11-23T10:00:00.000000Z info worker.ready queue=q1 in 0.84s`."""
     time, level = event.pop("timestamp", ""), event.pop("level", "info")
     name = event.pop("event", "")
     seconds = event.pop("seconds", None)
@@ -123,7 +123,7 @@ def _line(_: WrappedLogger, __: str, event: EventDict) -> str:
 
 
 def _pretty(logger: WrappedLogger, method: str, event: EventDict) -> str:
-    """A line, and a traceback below it as a person reads it."""
+    """Return an event as a line, with a traceback below it over several lines."""
     trace = event.pop("exception", None)
     text = _line(logger, method, event)
     return f"{text}\n{trace}" if trace else text
@@ -137,5 +137,5 @@ def _quoted(value: Any) -> str:
 
 
 def _visible(text: str) -> str:
-    """Without what would break the line or move a terminal's cursor."""
+    """Return the text without characters that would break the line or move a terminal's cursor."""
     return _UNSEEN.sub(lambda m: _ESCAPES.get(m[0]) or f"\\x{ord(m[0]):02x}", text)

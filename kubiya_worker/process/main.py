@@ -1,4 +1,4 @@
-"""The worker program: settings in, exit code out. `worker.py` beside this file is what `ps` shows."""
+"""The worker program reads its settings, runs, and exits with a code; `ps` shows it as `worker.py` beside this file."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from kubiya_worker.settings import Settings
 
 BEGAN = time.monotonic()
-CUT_WITHIN = 2.0  # seconds that cancelled tasks have when all else is over
+CUT_WITHIN = 2.0  # seconds that cancelled tasks have to end, after everything else is over
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Runs a worker until it is stopped, and leaves the process with its exit code."""
+    """Run a worker until it is stopped, and leave the process with its exit code."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, _too_early)
     leave(run(sys.argv[1:] if argv is None else argv))
 
 
 def _too_early(number: int, _: FrameType | None) -> None:
-    """Stopped before there was anything to undo (stop.Stop takes over)."""
+    """End on a signal that comes before there is anything to undo; `stop.Stop` replaces this handler."""
     os.write(2, f"kubiya worker: {signal.Signals(number).name} before it was registered; stopped\n".encode())
     os._exit(0)
 
@@ -56,13 +56,13 @@ def run(argv: Sequence[str]) -> int:
     except WorkerError as error:
         _say(error.line(), hide, debug)
         return error.exit_code
-    except Exception as error:  # a bug: one line, and the traceback for whoever wants it
+    except Exception as error:  # this is a bug: write one line, and the traceback in debug mode
         _say(f"{type(error).__name__}: {error}. Set KUBIYA_DEBUG=true for the traceback and report it", hide, debug)
         return EX_SOFTWARE
 
 
 def _flags(argv: Sequence[str]) -> dict[str, str]:
-    """The command line: UsageError (64) for what it does not know."""
+    """Return the settings of the command line; raise UsageError (64) for an unknown flag."""
     import argparse
 
     from kubiya_worker.errors import UsageError
@@ -87,7 +87,8 @@ def _work(settings: Settings, payloads: Payloads, hide: Hider) -> int:
     allocator.hold_small()
     if not settings.debug:  # a core file would hold the key
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    rules.read(settings.policy_file)  # a file that is wrong is told before anybody hears of this worker
+    # Read it before the registration, so that a wrong file is reported before the control plane knows this worker.
+    rules.read(settings.policy_file)
     hide.add(route.key for route in routes_of(settings).values())
     recent = logging.configure("DEBUG" if settings.debug else settings.log_level, settings.log_format, hide)
     control_plane = ControlPlane(settings.control_plane_url, settings.api_key)
@@ -95,7 +96,9 @@ def _work(settings: Settings, payloads: Payloads, hide: Hider) -> int:
 
 
 def _until_over(main: Coroutine[Any, Any, int]) -> int:
-    """The result of `main`. Unlike asyncio.run it waits for no thread: a call that hangs must not hold the exit."""
+    """Run `main` and return its result; unlike asyncio.run, wait for no thread, since a hanging call must not
+    hold the exit.
+    """
     import asyncio
 
     loop = asyncio.new_event_loop()
@@ -114,4 +117,4 @@ def _say(line: str, hide: Callable[[str], str], debug: bool) -> None:
     try:
         print(hide(f"{trace}kubiya worker: {line}"), file=sys.stderr, flush=True)  # noqa: T201 - the last word, as it is
     except OSError:
-        pass  # nobody reads any more; the exit code says it too
+        pass  # the reader is gone; the exit code still tells the result

@@ -1,4 +1,4 @@
-"""The worker's figures as Prometheus text. One table names them; docs, dashboard and alerts are checked against it."""
+"""This module writes the worker's metrics as Prometheus text; one table names them, and tests check docs against it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 
 @dataclass(frozen=True)
 class Metric:
-    """`name` without the prefix; `labels` in order."""
+    """A metric of the table; `name` has no prefix, and `labels` are in order."""
 
     name: str
     kind: str
@@ -79,7 +79,7 @@ class _Histogram:
 
 
 class Metrics:
-    """Counts and observes, from any thread; renders. Gauges are asked for when they are scraped."""
+    """Count, observe and render metrics from any thread; gauges are read when they are scraped."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -92,12 +92,12 @@ class Metrics:
             self._counters[(_known(name, COUNTER, labels), labels)] += by
 
     def keep(self, name: str, total: float, *labels: str) -> None:
-        """A counter that somebody else counts."""
+        """Set a counter that another part of the worker counts."""
         with self._lock:
             self._counters[(_known(name, COUNTER, labels), labels)] = total
 
     def show(self, name: str, value: float | None, *labels: str) -> None:
-        """A gauge that somebody else knows; None while nobody does, and then there is no such line."""
+        """Set a gauge that another part of the worker measures; None removes its line."""
         key = (_known(name, GAUGE, labels), labels)
         with self._lock:
             if value is None:
@@ -110,7 +110,9 @@ class Metrics:
             self._histograms[(_known(name, HISTOGRAM, labels), labels)].observe(seconds)
 
     def text(self, gauges: Mapping[str, float], totals: Mapping[str, float], info: tuple[str, ...]) -> str:
-        """Text format 0.0.4. `gauges` and `totals` (counters that others keep) are by name."""
+        """Return the page in text format 0.0.4; `gauges` and `totals` (counters that others keep) map names to
+        values.
+        """
         lines: list[str] = []
         with self._lock:
             for metric in METRICS:
@@ -166,7 +168,7 @@ def _buckets(metric: Metric, labels: tuple[str, ...], histogram: _Histogram) -> 
 
 
 class Meter(Interceptor):
-    """A Temporal interceptor: what steps took, and what models and tools did in them."""
+    """A Temporal interceptor that measures steps, and the calls of models and tools in them."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -183,7 +185,7 @@ class _Metering(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info, began, outcome = activity.info(), time.monotonic(), "failed"
         kind = info.activity_type
-        if kind == names.AWAIT_CONTROL_PLANE:  # no step: it is completed from outside, whenever that may be
+        if kind == names.AWAIT_CONTROL_PLANE:  # this is no step: something outside completes it, at any time
             return await super().execute_activity(input)
         delay = info.started_time - info.current_attempt_scheduled_time
         self._metrics.observe("step_delay_seconds", max(0.0, delay.total_seconds()), kind)
@@ -227,9 +229,11 @@ def exposition(
     info: tuple[str, str],
     supervisor_state: str | None = None,
 ) -> str:
-    """The whole page. `condition` is what heartbeats tell, `info` the queue and the worker's id.
+    """Return the whole metrics page.
 
-    `supervisor_state` is the file in which a supervisor counts its restarts.
+    `condition` is the state that heartbeats send, `info` the queue and the worker's id. `supervisor_state` is the file
+    in
+    which a supervisor counts its restarts.
     """
     for reason, total in restarts(supervisor_state).items():
         metrics.keep("restarts_total", total, reason)
@@ -256,7 +260,7 @@ def exposition(
 
 
 def restarts(state_file: str | None) -> dict[str, int]:
-    """By reason; empty without a supervisor, or where its file cannot be read."""
+    """Return the supervisor's restarts by reason; empty without a supervisor or when its file cannot be read."""
     if not state_file:
         return {}
     try:
@@ -268,7 +272,7 @@ def restarts(state_file: str | None) -> dict[str, int]:
 
 
 def reference() -> str:
-    """The table as Markdown."""
+    """Return the table of metrics as Markdown."""
     rows = ["| metric | kind | labels | |", "|---|---|---|---|"]
     rows += [f"| `{PREFIX}{m.name}` | {m.kind} | {', '.join(m.labels)} | {m.help} |" for m in METRICS]
     return "\n".join(rows) + "\n"

@@ -1,4 +1,4 @@
-"""What others may see of this worker over HTTP: its figures and its health, when a port is set for them."""
+"""This module serves a worker's metrics and health over HTTP when a port is set."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from kubiya_worker.settings import Settings
 if TYPE_CHECKING:
     from kubiya_worker.process.endpoint import Endpoint
 
-EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where such an endpoint is met
+EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a client finds it
 
 
 class Monitor:
-    """`meter` is the interceptor that measures steps; `sdk_port` the loopback port for Temporal's own figures.
+    """The HTTP side of a worker; `meter` is the interceptor that measures steps, `sdk_port` serves Temporal's own
+    metrics.
 
-    It listens from its making on: a worker lives while the control plane is away, and says that it is not ready.
+    It listens as soon as it is made: a worker is alive while the control plane is away, and reports that it is not
+    ready.
     """
 
     def __init__(self, settings: Settings, counters: Counters, condition: Callable[[], Mapping[str, Any]]) -> None:
-        """`condition` is what is true before the registration. ConfigurationError where the port cannot be had."""
+        """Take `condition`, the state before the registration; raise ConfigurationError when the port cannot be
+        opened.
+        """
         self._measured = measured = metrics.Metrics()
         self._condition, self._about = condition, (settings.queue_id, "")
         self.meter = metrics.Meter(measured)
@@ -35,7 +39,8 @@ class Monitor:
         self._host = settings.metrics_host
         if settings.metrics_port is None:
             return
-        from kubiya_worker.process.endpoint import Endpoint, free_port, scraped  # who has no port does not pay for it
+        # Import here: a worker without a port does not load this module.
+        from kubiya_worker.process.endpoint import Endpoint, free_port, scraped
 
         self.sdk_port = free_port()
         slots = settings.max_concurrent_activities
@@ -49,7 +54,7 @@ class Monitor:
     def registered(
         self, registration: Registration, control_plane: ControlPlane, condition: Callable[[], Mapping[str, Any]]
     ) -> None:
-        """From here on `condition` is what is true."""
+        """Report `condition` from now on, with the queue's name and the worker's id."""
         queue = registration.queue_name or self._about[0]
         self._condition, self._about = condition, (queue, registration.worker_id)
         if self._endpoint is not None:
@@ -64,7 +69,7 @@ class Monitor:
 
     @property
     def url(self) -> str | None:
-        """Of /metrics, as it is reached from this host."""
+        """Return the URL of /metrics for this host, or None without a port."""
         if self._endpoint is None:
             return None
         host = EVERYWHERE.get(self._host, self._host)

@@ -1,4 +1,4 @@
-"""The systemd notify protocol, from the notifying side. Silent where nobody listens."""
+"""This module sends messages of the systemd notify protocol; it does nothing when nobody listens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 
 
 class Notifier:
-    """`NOTIFY_SOCKET` is a path, or an abstract name that begins with '@'."""
+    """Send messages to `NOTIFY_SOCKET`, which is a path or an abstract name that begins with '@'."""
 
     def __init__(self, address: str | None = None) -> None:
         address = os.environ.get("NOTIFY_SOCKET") if address is None else address
@@ -27,7 +27,9 @@ class Notifier:
 
 
 def watchdog_interval() -> float | None:
-    """Seconds between WATCHDOG=1 (half of what the supervisor allows), or None when it does not watch this process."""
+    """Return the seconds between WATCHDOG=1 messages (half the supervisor's limit), or None when there is no
+    watchdog.
+    """
     allowed, pid = os.environ.get("WATCHDOG_USEC"), os.environ.get("WATCHDOG_PID")
     if not allowed or not allowed.isdigit() or (pid and pid != str(os.getpid())):
         return None

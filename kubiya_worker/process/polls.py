@@ -1,8 +1,8 @@
-"""When Temporal was last asked for work by this worker.
+"""This module finds out when this worker last asked Temporal for work.
 
-A queue has partitions, and what Temporal says of the queue is what its root partition knows. A poll that waits at
-another one is known to the root only if it was forwarded, of which each partition does one at a time. So with several
-workers on a queue, the one workflow poll of a worker that is new can wait out of sight until it ends, after a minute.
+A queue has partitions, and what Temporal says of the queue is what its root partition knows. The root knows of a poll
+at another partition only if it was forwarded, and each partition forwards one at a time. So with several workers on a
+queue, the one workflow poll of a new worker can stay unseen until it ends, after a minute.
 """
 
 from __future__ import annotations
@@ -31,19 +31,21 @@ LISTED: Final[dict[str, Callable[[Any], Iterable[Any]]]] = {
     ACTIVITY: lambda answer: answer.activity_task_queue_partitions,
 }
 ANSWER_WITHIN: Final = timedelta(seconds=4)
-QUIET: Final = 45.0  # seconds without a new poll at the root after which the other partitions are asked as well
-AGAIN: Final = 0.5  # seconds between two times that they are asked
+QUIET: Final = 45.0  # seconds without a new poll at the root, after which the other partitions are asked as well
+AGAIN: Final = 0.5  # seconds between two questions to the other partitions
 
 
 class Polls:
-    """Called: the time of the last poll in seconds, by kind; kinds that were never heard are missing. The times are the
-    server's. Raises RPCError when Temporal does not answer."""
+    """A callable that returns the times of the last polls in seconds, by kind; kinds never seen are missing.
+
+    The times are of the server's clock. Raises RPCError when Temporal does not answer.
+    """
 
     def __init__(
         self, client: Client, task_queue: str, identity: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._client, self._queue, self._identity, self._clock = client, task_queue, identity, clock
-        self._heard: dict[str, tuple[float, float]] = {}  # kind -> (the server's time, ours when it was new)
+        self._heard: dict[str, tuple[float, float]] = {}  # kind -> (the server's time, our time when we first saw it)
         self._asked = clock()
 
     async def __call__(self) -> dict[str, float]:
@@ -72,7 +74,7 @@ class Polls:
                 )
                 for name in sorted({partition.key for partition in listed} - {self._queue}):
                     self._hear(kind, await self._last(kind, name))
-        except RPCError as error:  # a server that does not show them; the root's word is what there is
+        except RPCError as error:  # this server does not show partitions, so use the root's answer alone
             log.debug("temporal.partitions_unknown", error=error.message)
 
     async def _last(self, kind: str, name: str) -> float | None:

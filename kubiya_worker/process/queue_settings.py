@@ -1,7 +1,7 @@
-"""What a queue itself says of its workers (PROTOCOL A.3): models of its own, and which version is wanted.
+"""This module reads a queue's own settings for its workers (PROTOCOL A.3): its models and the wanted version.
 
-Read while the worker connects to Temporal. A control plane that does not say, or says nonsense, holds no start up: the
-worker then has the gateway of its registration.
+They are read while the worker connects to Temporal. A control plane that gives none, or nonsense, does not delay the
+start: the worker then uses the gateway of its registration.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WHERE: Final = "the queue's litellm_config"
 
 
 def read(control_plane: ControlPlane, queue_id: str) -> dict[str, Any]:
-    """The queue's configuration; empty where the control plane does not say."""
+    """Return the queue's configuration; empty when the control plane gives none."""
     try:
         return control_plane.queue_config(queue_id)
     except ControlPlaneError as error:
@@ -34,9 +34,11 @@ def read(control_plane: ControlPlane, queue_id: str) -> dict[str, Any]:
 
 
 def routes_of(config: dict[str, Any], settings: Settings) -> dict[str, Route]:
-    """The models of `enable_local_litellm_proxy`, unless this host has an endpoint or a list of its own.
+    """Return the models of `enable_local_litellm_proxy`, unless this host has its own endpoint or list.
 
-    Variables are the list's own: whoever may edit a queue must not have this host's sent to an address of theirs.
+    Only variables of the list itself are filled in: otherwise a person who may edit a queue could send this host's
+    secrets
+    to an address of their own.
     """
     told = config.get("settings")
     own = (
@@ -53,9 +55,11 @@ def routes_of(config: dict[str, Any], settings: Settings) -> dict[str, Route]:
 
 
 def tell_version(config: dict[str, Any], features: frozenset[str]) -> None:
-    """Log that another version is wanted: a worker does not update itself.
+    """Log that another version is wanted; a worker does not update itself.
 
-    `features`: of the registration. Without any it is another product's control plane, and means that one's worker.
+    `features` come from the registration. When there are none, the control plane is another product's, and means its
+    own
+    worker's version.
     """
     if not features:
         return
@@ -65,6 +69,6 @@ def tell_version(config: dict[str, Any], features: frozenset[str]) -> None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The release's numbers; what comes behind them does not count."""
+    """Return the numbers of a release; ignore any suffix."""
     release = re.match(r"\d+(\.\d+)*", version)
     return tuple(map(int, release[0].split("."))) if release else ()

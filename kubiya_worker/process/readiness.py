@@ -1,8 +1,8 @@
-"""Ready is what Temporal says: this worker polls. It is asked again and again, because that can change.
+"""This module decides that a worker is ready when Temporal says that it polls, and asks again as this can change.
 
 Temporal keeps a poller in its list for minutes after its last poll, with the time of that poll. So a worker polls while
-those times advance. They are the server's own and are compared with each other only; how long ago one was new is told
-by our monotonic clock.
+those times advance. They are the server's and are compared only with each other; our monotonic clock tells how long
+ago a time was new.
 """
 
 from __future__ import annotations
@@ -21,20 +21,23 @@ from kubiya_worker.process.polls import ACTIVITY, WORKFLOW
 log = structlog.get_logger()
 
 FIRST_EVERY: Final = 0.02  # seconds between questions until it is ready for the first time
-EVERY: Final = 5.0  # seconds between questions after that
+EVERY: Final = 5.0  # seconds between questions while it is ready
 AGAIN_EVERY: Final = 1.0  # seconds between questions while it is not ready
-STALE: Final = 90.0  # seconds: a long poll takes up to 60, and its answer comes before the next
-STRIKES: Final = 2  # questions in a row without an answer after which Temporal counts as lost
+STALE: Final = 90.0  # seconds: a long poll takes up to 60, and its time is reported before the next poll
+STRIKES: Final = 2  # unanswered questions in a row after which Temporal counts as lost
 
 
 class Sight:
-    """Pure: whether this worker polls, by what Temporal said (times of last polls by kind) and when it said so."""
+    """Decide whether this worker polls, from the times of last polls by kind and when Temporal reported them. Pure."""
 
     def __init__(self) -> None:
         self._heard: dict[str, tuple[float, float]] = {}  # kind -> the server's time, our time when that was new
 
     def take(self, polls: Mapping[str, float], now: float, *, slots_full: bool) -> bool:
-        """With all slots taken a worker does not ask for activities, and picks up what waits as soon as it can."""
+        """Return whether the worker polls; with all slots taken, only workflow polls are needed.
+
+        A worker whose slots are full does not ask for activities, and picks up waiting ones as soon as it can.
+        """
         for kind, at in polls.items():
             if kind not in self._heard or at > self._heard[kind][0]:
                 self._heard[kind] = (at, now)
@@ -42,16 +45,18 @@ class Sight:
         return all(now - self._heard.get(kind, (0.0, -math.inf))[1] <= STALE for kind in needed)
 
     def lose(self) -> None:
-        """Temporal was away: each poller has to be heard anew."""
+        """Forget all polls: Temporal was away, and each poller must be seen again."""
         self._heard = {kind: (at, -math.inf) for kind, (at, _) in self._heard.items()}
 
 
 class Listener(Protocol):
-    """Told when readiness changes; called from the loop."""
+    """An object that is told in the event loop when readiness changes."""
 
     def ready(self) -> None: ...
     def lost(self, reason: str, *, stuck: bool) -> None:
-        """`stuck`: Temporal answers, and this worker does not ask it for work. A restart helps."""
+        """Report that the worker is not ready; `stuck` means that Temporal answers but the worker does not poll
+        (restart helps).
+        """
 
 
 async def watch(
@@ -60,7 +65,7 @@ async def watch(
     listener: Listener,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """For ever: asks, and tells the listener each change."""
+    """Ask until cancelled, and tell the listener each change."""
     sight, is_ready, was_ready, strikes = Sight(), False, False, 0
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Registration with the control plane: retried while nobody answers, tried once when the answer is no."""
+"""This module registers with the control plane: it retries while nobody answers, and gives up when the answer is no."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from kubiya_worker.settings import Settings
 
 log = structlog.get_logger()
 
-LONGEST_WAIT: Final = 300.0  # seconds, whatever Retry-After says
+LONGEST_WAIT: Final = 300.0  # the longest wait in seconds, whatever Retry-After says
 
 
 class Stopped(Exception):
-    """The person stopped the worker before it was registered."""
+    """The worker was stopped before it was registered."""
 
 
 def register(settings: Settings, control_plane: ControlPlane, stopping: threading.Event) -> Registration:
-    """Blocks until registered. Raises NotAllowed (77), ConfigurationError (78), Stopped."""
+    """Block until the worker is registered; raise NotAllowed (77), ConfigurationError (78) or Stopped."""
     backoff = Backoff(first=0.5, longest=30.0)
     while not stopping.is_set():
         try:

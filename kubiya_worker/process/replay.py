@@ -1,7 +1,7 @@
-"""Whether the executions of a queue that are open now go on with the workflow code of this installation.
+"""This module checks whether a queue's open executions can continue with the workflow code of this installation.
 
-Each history is run through it once more, with nothing told to Temporal. One that does not replay would hang after an
-upgrade: every workflow task of it would fail until a worker that suits it takes it.
+Each history is run through the code once more; Temporal is told nothing. An execution that does not replay would hang
+after an upgrade: its workflow tasks would fail until a worker with fitting code takes it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from kubiya_worker.process import temporal
 from kubiya_worker.workflows import registry
 
 REASON: Final = 300  # characters
-STARVED: Final = "TMPRL1101"  # the SDK's mark of 2 s without a result: a loop, or a host that had no CPU time
-ATTEMPTS: Final = 3  # one of which does it where the host is only busy
+# The SDK's code for 2 s without a result: an endless loop, or a host without free CPU time.
+STARVED: Final = "TMPRL1101"
+ATTEMPTS: Final = 3  # tries for a history that fails this way, as a busy host passes one of them
 
 
 class _Faults(logging.Handler):
-    """What fails a workflow task without being nondeterminism (a type that is not here, a payload that cannot be read)
-    is in the SDK's log alone."""
+    """Collect errors that fail a workflow task but are no nondeterminism, since only the SDK's log has them.
+
+    Examples are an unknown type, or a payload that cannot be read.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -56,7 +59,7 @@ def _short(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class Replayed:
-    """One open execution; `fault` says why it does not replay, None when it does."""
+    """The result for one open execution; `fault` says why it does not replay, and is None when it does."""
 
     workflow_id: str
     workflow_type: str
@@ -65,9 +68,10 @@ class Replayed:
 
 
 async def replay(client: Client, task_queue: str, custom: list[type], more: str = "") -> AsyncIterator[Replayed]:
-    """Each open execution of the queue, oldest first; one that ends meanwhile is left out.
+    """Yield each open execution of the queue, oldest first, without those that end meanwhile.
 
-    Workflow types that this worker does not have are faults: nothing here would take them. `more` narrows Temporal's
+    Workflow types that this worker does not have are faults, as no worker here would take them. `more` narrows
+    Temporal's
     query, as "AND …".
     """
     replayer = Replayer(
@@ -75,7 +79,7 @@ async def replay(client: Client, task_queue: str, custom: list[type], more: str 
         namespace=client.namespace,
         data_converter=client.data_converter,
         workflow_runner=SandboxedWorkflowRunner(),
-        runtime=temporal.runtime(),  # its log lines are Python's then, and not on stdout
+        runtime=temporal.runtime(),  # our runtime sends the SDK's log lines to Python's logging, not to stdout
     )
     name = task_queue.replace("'", "''")
     query = f"TaskQueue = '{name}' AND ExecutionStatus = 'Running' {more}"
@@ -91,7 +95,7 @@ async def replay(client: Client, task_queue: str, custom: list[type], more: str 
 
 
 async def fault_of(replayer: Replayer, history: WorkflowHistory) -> str | None:
-    """Why the history does not replay; None when it does."""
+    """Return why the history does not replay, or None when it does."""
     fault: str | None = None
     for _ in range(ATTEMPTS):
         with _faults() as faults:

@@ -1,8 +1,8 @@
-"""Temporal's sandbox for workflow code, without what it does for each payload and our converters do not read.
+"""This module is Temporal's sandbox for workflow code without a costly answer that our converters do not need.
 
 For every payload of a workflow task the SDK asks the workflow for a serialization context, and the sandbox compiles and
-runs a snippet to answer: a seventh of what an execution cost its worker. Only a converter, codec or storage that looks
-at the context needs the answer.
+runs a snippet to answer: a seventh of the worker's cost of an execution. Only a converter, codec or storage that reads
+the context needs the answer.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from kubiya_worker.workflows import registry
 
 
 class Sandbox(WorkflowRunner):
-    """Workflows in Temporal's sandbox; our own modules without state are shared, anything else is loaded for each run.
+    """Run workflows in Temporal's sandbox; our stateless modules are shared, and all others are loaded for each run.
 
-    `contexts`: whether the client's data converter looks at serialization or storage contexts.
+    `contexts` says whether the client's data converter reads serialization or storage contexts.
     """
 
     def __init__(self, *, contexts: bool = False) -> None:

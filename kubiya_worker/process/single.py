@@ -1,6 +1,6 @@
-"""Single-execution mode (PROTOCOL F.6): a worker for one run, which ends once the executions of its queue are over.
+"""This module ends a worker in single-execution mode (PROTOCOL F.6) once the executions of its queue are over.
 
-What was over before this worker began does not count: on a queue that others have used it would end at once.
+Executions that were over before this worker began do not count: on a used queue it would end at once.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from kubiya_worker.protocol import execution as ex
 
 log = structlog.get_logger()
 
-FIRST: Final = 1.0  # seconds until the first look
+FIRST: Final = 1.0  # seconds until the first check
 EVERY: Final = 2.0
-SIGHTINGS: Final = 2  # in a row
-SETTLE: Final = 2.0  # seconds from the last look to the end: the last words of a run may be on their way
-LONGEST: Final = 1800.0  # seconds
+SIGHTINGS: Final = 2  # checks in a row that must find all executions over
+SETTLE: Final = 2.0  # seconds from the last check to the end, in which the last events of a run can arrive
+LONGEST: Final = 1800.0  # seconds after which the worker ends in any case
 OVER: Final = "single-execution"  # why the worker ends, in its log and for the control plane
 TIME_UP: Final = "single-execution-timeout"
 
@@ -30,23 +30,23 @@ Rows = Iterable[Mapping[str, Any]]
 
 
 class Sightings:
-    """Whether all is over, from one look to the next. Pure."""
+    """Decide from one check to the next whether all executions are over. Pure."""
 
     def __init__(self, before: Rows = ()) -> None:
-        """`before`: the queue's executions when this worker began."""
+        """Take `before`, the queue's executions when this worker began."""
         self._before = {str(row.get("id")) for row in before if _over(row)}
         self._in_a_row = 0
-        self.open = 0  # executions that were not over at the last look
+        self.open = 0  # executions that were not over at the last check
 
     def see(self, rows: Rows) -> bool:
-        """True: nothing is left to do."""
+        """Return whether nothing is left to do."""
         ours = [row for row in rows if str(row.get("id")) not in self._before]
         self.open = sum(not _over(row) for row in ours)
         self._in_a_row = self._in_a_row + 1 if ours and not self.open else 0
         return self._in_a_row >= SIGHTINGS
 
     def missed(self) -> None:
-        """Nobody answered: what was seen before does not count."""
+        """Record a check without an answer: earlier checks no longer count."""
         self._in_a_row = 0
 
 
@@ -60,16 +60,16 @@ class SingleExecution:
         self._queue_id = registration.queue_id or registration.task_queue_name
         self._ephemeral = registration.queue_ephemeral
         self._sightings = Sightings()
-        self._done = False  # every execution was over
+        self._done = False  # set when every execution was over
 
     async def begin(self) -> None:
-        """Before the worker polls: what is over already."""
+        """Record, before the worker polls, the executions that are already over."""
         rows = await self._look()
         if rows is not None:
             self._sightings = Sightings(rows)
 
     async def watch(self, stop: Stop) -> None:
-        """Until all is over, or the time is: then the worker is asked to end."""
+        """Ask the worker to end when all executions are over or the time limit is reached."""
         try:
             async with asyncio.timeout(LONGEST):
                 await self._until_over()
@@ -82,7 +82,7 @@ class SingleExecution:
             stop.finish(OVER)
 
     def clear_away(self) -> None:
-        """An ephemeral queue goes with its worker, unless an execution was left on it. Blocking."""
+        """Delete an ephemeral queue, unless an execution is left on it. Blocks."""
         if not (self._done and self._ephemeral):
             return
         try:

@@ -1,7 +1,7 @@
-"""What `kubiya worker status` reads: a small file in which the worker says what it does. Private to its user.
+"""This module writes the small private file that `kubiya worker status` reads.
 
-Written from a thread when something has changed, and every few seconds anyhow, so that its time tells a worker that
-hangs as a whole from one that is idle; and at once, before anybody else is told, when it is ready or no longer so.
+A thread writes it when something has changed and every few seconds anyhow, so that its time tells a hanging worker
+from an idle one. A change of readiness is written at once, before anybody else is told.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WRITE_EVERY: Final = 10.0
 
 
 class StatusFile:
-    """`facts` is called from any thread. Without a path nothing is done."""
+    """Write the status file; `facts` is called from any thread. Do nothing without a path."""
 
     def __init__(self, path: str | None, facts: Callable[[], dict[str, Any]]) -> None:
         self._path = Path(path) if path else None
@@ -40,13 +40,13 @@ class StatusFile:
             self._thread.start()
 
     def stop(self) -> None:
-        """The file stays: its pid tells whose it was."""
+        """End the writing but keep the file, as its pid tells which worker it belonged to."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join(LOOK_EVERY)
 
     def update(self) -> None:
-        """Afterwards the file says what is true, as far as the disk takes it."""
+        """Write the current facts now; a disk error is logged, not raised."""
         if self._path is None:
             return
         with self._lock:
@@ -56,7 +56,7 @@ class StatusFile:
 
     def _run(self) -> None:
         while True:
-            last = self._ended.is_set()  # once more after the end: what was true then is read most
+            last = self._ended.is_set()  # write once more after the end, as the last state is read most
             self.update()
             if last:
                 return
@@ -75,6 +75,6 @@ class StatusFile:
                 draft.unlink()
             if self._wrote_at >= 0:
                 log.warning("status.file_not_written", path=str(self._path), error=str(error))
-            self._wrote_at = -1.0  # said once
+            self._wrote_at = -1.0  # log the error only once
             return
         self._said, self._wrote_at = facts, time.monotonic()

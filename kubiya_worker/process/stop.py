@@ -1,8 +1,8 @@
-"""How a worker is asked to stop: signals become events on the loop, and a thread that ends the process all the same.
+"""This module turns stop signals into events on the loop, with a thread that ends the process if the loop does not.
 
-SIGQUIT drains: no new work, and what runs has all the time it needs. SIGTERM, SIGINT or SIGHUP stops, also a worker
-that drains: what runs has the grace period; a second one more than 1 s later forces. When the event loop does not come
-to an end in time, the thread kills what tools have started and leaves with 75.
+SIGQUIT drains: no new work, and running steps have all the time they need. SIGTERM, SIGINT or SIGHUP stops, also a
+worker that drains: running steps have the grace period; a second signal more than 1 s later forces. When the event loop
+does not end in time, the thread kills the processes that tools have started and leaves with 75.
 """
 
 from __future__ import annotations
@@ -23,18 +23,20 @@ from kubiya_worker.process.leaving import leave
 
 log = structlog.get_logger()
 
-FORCE_AFTER: Final = 1.0  # seconds: one Ctrl-C reaches a process more than once in a terminal
-FORCE_WITHIN: Final = 4.5  # seconds from the second signal to the end, whatever happens
-STOP_SLACK: Final = 20.0  # seconds beyond the grace period that a stop may take (cancelled steps, goodbyes)
+FORCE_AFTER: Final = 1.0  # seconds: in a terminal, one Ctrl-C can reach a process more than once
+FORCE_WITHIN: Final = 4.5  # seconds from the second signal to the end in any case
+# Seconds beyond the grace period that a stop may take to end cancelled steps and to disconnect.
+STOP_SLACK: Final = 20.0
 
 
 class Stop:
-    """What people and supervisors have asked for, as events on the loop and one for threads.
+    """The stops that people and supervisors asked for, as events on the loop and one event for threads.
 
-    The loop may be blocked when it matters most. So a thread keeps the promises about time: a forced stop ends within
-    FORCE_WITHIN, any stop within the grace period and STOP_SLACK. A drain was promised no time.
+    The loop may be blocked at that moment. So a thread keeps the time limits: a forced stop ends within FORCE_WITHIN,
+    any
+    stop within the grace period and STOP_SLACK. A drain has no time limit.
 
-    `asked`: no new work is taken up, by a drain or a stop. `hurried`: a stop, the grace period runs. `forced`: now.
+    `asked`: no new work is taken up (drain or stop). `hurried`: a stop, the grace period runs. `forced`: end now.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, grace: float) -> None:
@@ -44,23 +46,25 @@ class Stop:
         self.forced = asyncio.Event()
         self.thread_event = threading.Event()
         self.reason = "shutdown"
-        self.last_words: Callable[[], None] | None = None  # said, from the thread, before it ends the process
+        self.last_words: Callable[[], None] | None = None  # called in the thread before it ends the process, to log why
         self._at = 0.0
-        self._times: queue.SimpleQueue[float] = queue.SimpleQueue()  # of signals; its put may be used in a handler
+        # Times of signals; a signal handler may safely call its put.
+        self._times: queue.SimpleQueue[float] = queue.SimpleQueue()
 
     @property
     def drains(self) -> bool:
-        """Asked for an end, and without a limit of time."""
+        """Return whether the worker was asked to end without a time limit."""
         return self.asked.is_set() and not self.hurried.is_set()
 
     def install(self) -> None:
         self._loop.add_signal_handler(signal.SIGQUIT, self._drain)
         numbers = [signal.SIGTERM, signal.SIGINT]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` asks to outlive the terminal
+        # `nohup` asks to survive the terminal, so SIGHUP stays ignored.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             numbers.append(signal.SIGHUP)
         for number in numbers:
             self._loop.add_signal_handler(number, self._signalled, number)
-            # In place of asyncio's empty handler: this one runs also when the loop is blocked in Python code.
+            # This replaces asyncio's empty handler, and also runs when the loop is blocked in Python code.
             signal.signal(number, lambda *_: self._times.put(time.monotonic()))
         threading.Thread(target=self._enforce, name="stop", daemon=True).start()
 
@@ -71,7 +75,9 @@ class Stop:
             self._ask(signal.SIGQUIT.name)
 
     def finish(self, reason: str, *, hurried: bool = False) -> None:
-        """The worker's own wish to end: a drain, or `hurried` a stop. Nothing when it was asked to end already."""
+        """End the worker by its own decision: a drain, or a stop with `hurried`. Do nothing when it was already
+        asked to end.
+        """
         if self.asked.is_set():
             return
         if hurried:
@@ -108,7 +114,7 @@ class Stop:
         self.cut("the event loop did not come to an end in time")
 
     def cut(self, reason: str) -> NoReturn:
-        """Ends this process and what its tools have started; from any thread."""
+        """End this process and all processes that its tools have started; call this from any thread."""
         log.error("worker.cut", reason=reason)
         _kill_descendants()
         if self.last_words:
@@ -117,7 +123,7 @@ class Stop:
 
 
 def _kill_descendants() -> None:
-    """What tools have started; nothing is left behind."""
+    """Kill all processes that tools have started."""
     import psutil
 
     for process in psutil.Process().children(recursive=True):

@@ -1,4 +1,4 @@
-"""What a worker says of its host and of itself (PROTOCOL A.3 `system_info`). Sizes in bytes, times in seconds."""
+"""This module describes the host and this process (PROTOCOL A.3 `system_info`): sizes in bytes, times in seconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def uptime() -> float:
 
 
 def own_usage() -> dict[str, Any]:
-    """CPU in percent of one core since the last call, resident memory."""
+    """Return the CPU use since the last call, in percent of one core, and the resident memory in bytes."""
     return {
         "cpu_percent": _PROCESS.cpu_percent(),
         "memory_bytes": _PROCESS.memory_info().rss,

@@ -1,4 +1,4 @@
-"""The connection to Temporal: plain for a local server, TLS with a key or client certificates otherwise."""
+"""This module connects to Temporal: plain text for a local server, else TLS with a key or client certificates."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ REFUSED: Final = {
 
 
 def address_of(text: str) -> str:
-    """`host:port`, with Temporal's port where none is given. ConfigurationError for what is neither."""
+    """Return `host:port`, with Temporal's port when none is given; raise ConfigurationError when the text is no
+    address.
+    """
     try:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
@@ -63,7 +65,7 @@ def address_of(text: str) -> str:
 
 
 def is_local(address: str) -> bool:
-    """Whether an address is of this machine (or of its containers)."""
+    """Return whether an address is of this machine or its containers."""
     host = urlsplit(f"//{address}").hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -72,9 +74,9 @@ def is_local(address: str) -> bool:
 
 
 def tls_of(settings: Settings, address: str, api_key: str) -> TLSConfig | bool:
-    """False is plain text: for a local server without a key, or because TEMPORAL_TLS=false says so.
+    """Return the TLS settings; False means plain text, for a local server without a key or with TEMPORAL_TLS=false.
 
-    Raises ConfigurationError for files that cannot be read and for settings that contradict each other.
+    Raise ConfigurationError for files that cannot be read and for settings that contradict each other.
     """
     files = (settings.temporal_tls_ca, settings.temporal_tls_cert, settings.temporal_tls_key)
     ca = settings.temporal_tls_ca or settings.ca_file
@@ -104,7 +106,7 @@ def tls_of(settings: Settings, address: str, api_key: str) -> TLSConfig | bool:
 
 
 def proxy_of(address: str, *, tls: bool) -> HttpConnectProxyConfig | None:
-    """The proxy that HTTPS_PROXY (or HTTP_PROXY without TLS) names, unless the address is local or NO_PROXY has it."""
+    """Return the proxy of HTTPS_PROXY (HTTP_PROXY without TLS), or None when the address is local or in NO_PROXY."""
     scheme = "https" if tls else "http"
     found = {} if is_local(address) else get_environ_proxies(f"{scheme}://{address}")
     given = found.get(scheme) or found.get("all")
@@ -121,7 +123,9 @@ def proxy_of(address: str, *, tls: bool) -> HttpConnectProxyConfig | None:
 
 
 def runtime(metrics_port: int | None = None) -> Runtime:
-    """Temporal's library with its log lines in ours; its own metrics on a loopback port, if one is given."""
+    """Return a runtime that sends the library's log lines to our log, and serves its metrics on `metrics_port`
+    if given.
+    """
     forwarding = LogForwardingConfig(
         logger=logging.getLogger(CORE), append_target_to_name=False, prepend_target_on_message=False
     )
@@ -139,7 +143,10 @@ async def connect(
     metrics_port: int | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Client:
-    """Connected, or tried for ever while nobody answers (`say` hears why). Raises for what no try mends."""
+    """Connect to Temporal, and retry without end while nobody answers (`say` gets the reason).
+
+    Raise errors that no further try can correct.
+    """
     address = address_of(settings.temporal_host or registration.temporal_host)
     namespace = settings.temporal_namespace or registration.temporal_namespace
     key = registration.temporal_api_key
@@ -170,7 +177,7 @@ async def connect(
                     remedy="Check the queue's Temporal settings on the control plane",
                 ) from error
             reason = error.message
-        except RuntimeError as error:  # the SDK's core reports a failed connection this way
+        except RuntimeError as error:  # the SDK's core reports a failed connection as a RuntimeError
             reason = str(error)
         delay = backoff.next()
         say(f"failed to connect to Temporal at {address}: {innermost(reason)}")
@@ -195,7 +202,7 @@ async def _check_namespace(client: Client, namespace: str) -> None:
 
 
 async def open_executions(client: Client, task_queue: str) -> int | None:
-    """How many executions of a queue are not over, members of teams not counted; None when Temporal does not say."""
+    """Return the number of a queue's open executions without team members, or None when Temporal does not say."""
     query = f"TaskQueue = '{task_queue}' AND ExecutionStatus = 'Running' AND ParentWorkflowId IS NULL"
     try:
         return (await client.count_workflows(query, rpc_timeout=COUNT_WITHIN)).count
@@ -205,6 +212,6 @@ async def open_executions(client: Client, task_queue: str) -> int | None:
 
 
 def innermost(reason: str) -> str:
-    """The library nests its reasons; the innermost says what happened."""
+    """Return the innermost reason of the library's nested reasons, which says what happened."""
     inner = re.findall(r'(?:message|error): "([^"]+)"', reason)
     return (inner[-1] if inner else reason)[:200]

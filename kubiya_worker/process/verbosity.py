@@ -1,4 +1,4 @@
-"""SIGUSR2: ten minutes of DEBUG, counted from the last such signal. Then the level is what it was."""
+"""This module raises the log level to DEBUG for ten minutes after the last SIGUSR2, then restores it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS: Final = 600.0
 class Verbosity:
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float = SECONDS) -> None:
         self._loop, self._seconds = loop, seconds
-        self._levels: dict[str, int] = {}  # those to go back to, by logger, while they are raised
+        self._levels: dict[str, int] = {}  # the original levels by logger, to restore later
         self._timer: asyncio.TimerHandle | None = None
 
     def install(self) -> None:

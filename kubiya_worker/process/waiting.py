@@ -1,7 +1,7 @@
-"""How many calls of the queue wait for a person's yes: asked of the control plane, which alone knows.
+"""This module asks the control plane how many tool calls of the queue wait for a person's approval.
 
-A worker that counted by itself would forget at its restart, and would not hear of answers that others get. So all
-workers of a queue tell the same number, and while the control plane does not say, none.
+A worker that counted by itself would forget them at its restart, and would not hear of answers to others. So all
+workers of a queue report the same number, and none while the control plane does not answer.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from kubiya_worker.control_plane.errors import ControlPlaneError
 log = structlog.get_logger()
 
 EVERY: Final = 15.0  # seconds
-SELDOM: Final = 300.0  # seconds, while it is a control plane that does not count them
+SELDOM: Final = 300.0  # seconds between questions to a control plane that does not count approvals
 
 
 class Waiting:
-    """Asks in a thread of its own until it is closed; `tell` gets the number, or None."""
+    """Ask in its own thread until it is closed; `tell` gets the number, or None."""
 
     def __init__(self, control_plane: ControlPlane, queue_id: str, tell: Callable[[int | None], None]) -> None:
         self._control_plane, self._queue_id, self._tell = control_plane, queue_id, tell

@@ -1,4 +1,4 @@
-"""What `ps` shows of a worker: `python -P …/worker.py --queue-id Q`."""
+"""This file is the worker's entry point, so that `ps` shows `python -P …/worker.py --queue-id Q`."""
 
 from kubiya_worker.process.main import main
 
