@@ -1,1 +1,1 @@
-"""The local control plane: agents, queues, executions, events, sessions and approvals, over SQLite, on loopback."""
+"""The local control plane keeps agents, queues, executions, events, sessions and approvals in SQLite, on loopback."""

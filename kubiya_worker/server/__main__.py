@@ -1,4 +1,6 @@
-"""The program: `python -m kubiya_worker.server --port 7777 --database FILE …`, and `… create-key` beside it."""
+"""The control plane's program runs as `python -m kubiya_worker.server --port 7777 --database FILE …`, or `…
+create-key`.
+"""
 
 from __future__ import annotations
 
@@ -22,28 +24,28 @@ if TYPE_CHECKING:
     from kubiya_worker.server.plane import Plane
 
 STATE: Final = Path("~/.kubiya/server").expanduser()
-GRACE: Final = 2  # seconds that open requests have after SIGTERM
+GRACE: Final = 2  # seconds that open requests have to end after SIGTERM
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 log = logging.getLogger("kubiya_worker.server")
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """A parser that reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message[:1].upper() + message[1:], remedy="See 'kubiya server start --help'")
 
 
 def port(text: str) -> int:
-    number = int(text)  # a ValueError is argparse's to tell
+    number = int(text)  # argparse itself reports a ValueError
     if not 0 <= number <= 65535:
         raise argparse.ArgumentTypeError(f"{number} is not a port, 0 to 65535")
     return number
 
 
 def parser(state: str) -> argparse.ArgumentParser:
-    """The command line; `state` is the folder that data is kept in by default."""
+    """Return the parser of the command line; `state` is the default folder for data."""
     parser = Parser(prog="kubiya server start", description="The local control plane", allow_abbrev=False)
     parser.add_argument("command", nargs="?", choices=["create-key"], help="make an API key, and nothing else")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -64,7 +66,7 @@ def parser(state: str) -> argparse.ArgumentParser:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """--help ends the process with 0. Raises UsageError."""
+    """Return the options; `--help` ends the process with 0. Raise UsageError for a wrong command line."""
     options = parser(str(STATE)).parse_args(argv)
     if options.key_file is None:
         memory = str(options.database) == ":memory:"
@@ -73,14 +75,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections. Raises PortTaken, UsageError."""
+    """Return a socket that accepts connections; raise PortTaken or UsageError."""
     from kubiya_worker.server.errors import PortTaken
 
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, OverflowError, UnicodeError) as error:
         raise UsageError(f"{host}:{port} is not an address to listen on", remedy="Check --host and --port") from error
-    # The protocol is named, because asyncio sets TCP_NODELAY only then: without, each reply waits 40 ms for an ACK.
+    # Name the protocol: asyncio sets TCP_NODELAY only then, and without it each reply waits 40 ms for an ACK.
     made = socket.socket(found[0][0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -102,7 +104,7 @@ def create_key(options: argparse.Namespace) -> None:
 
 
 def open_plane(options: argparse.Namespace) -> Plane:
-    """The stores, with a key and what --seed wants. Raises WorkerError."""
+    """Open the stores, and create a key and what --seed asks for; raise WorkerError."""
     from kubiya_worker.payloads.converter import Options, Payloads
     from kubiya_worker.server.auth import ORGANIZATION, ensure_key_file
     from kubiya_worker.server.plane import Plane
@@ -123,7 +125,7 @@ def open_plane(options: argparse.Namespace) -> Plane:
 
 
 def serve(plane: Plane, bound: socket.socket, began: float) -> None:
-    """Until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT."""
     import uvicorn
 
     from kubiya_worker.server.app import create_app
@@ -131,7 +133,9 @@ def serve(plane: Plane, bound: socket.socket, began: float) -> None:
     class Server(uvicorn.Server):
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
-            """Ours, from the first moment; uvicorn's would end the process by the signal instead of with 0."""
+            """Use our signal handlers from the first moment; uvicorn's would end the process by the signal
+            instead of with 0.
+            """
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stop)
@@ -160,7 +164,7 @@ def serve(plane: Plane, bound: socket.socket, began: float) -> None:
         timeout_graceful_shutdown=GRACE,
         timeout_keep_alive=75,  # seconds: a worker's connections stay open between two heartbeats
         server_header=False,
-        proxy_headers=False,  # nobody here asks where a request came from
+        proxy_headers=False,  # nobody here needs a request's original address
         ws="none",
     )
     server = Server(config)
@@ -189,4 +193,4 @@ if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # not by way of the interpreter's end: Temporal's library can crash there (sdk-python#300)
+    os._exit(code)  # skip the interpreter's own exit: Temporal's library can crash in it (sdk-python#300)

@@ -1,4 +1,4 @@
-"""The ASGI application: routes, the page, background work."""
+"""This module builds the ASGI application: routes, the web page, background work."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ PAGE_HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-# Routes are tried in this order: what workers call most comes first.
+# Routes are tried in this order, so the ones that workers call most come first.
 RESOURCES: Final = (
     *(executions, analytics, workers, control, execute, approvals, agents),
     *(queues, locks, install, environments, rules, webhooks, jobs, general),
@@ -59,7 +59,7 @@ RESOURCES: Final = (
 
 
 async def page(request: Request) -> Response:
-    """The page holds no data and asks for the key: it may be had without one."""
+    """Return the web page without a key, as it holds no data and asks for the key itself."""
     name = request.path_params.get("name") or "index.html"
     path = FILES.get(name)
     if path is None:
@@ -80,7 +80,7 @@ async def broken(request: Request, error: Exception) -> Response:
 
 
 async def _connect(plane: Plane) -> None:
-    """Before the first execution wants it: importing and connecting take half a second."""
+    """Connect to Temporal before the first execution needs it, as importing and connecting take half a second."""
     try:
         await plane.temporal.client()
     except TemporalDown as error:

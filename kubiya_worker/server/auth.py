@@ -1,4 +1,4 @@
-"""API keys: random, shown once, stored as hashes. Each belongs to an organization."""
+"""This module manages API keys: random, shown once, stored as hashes. Each belongs to an organization."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KEY: Final = re.compile(r"kby_[A-Za-z0-9_-]{43,}")  # 256 random bits
 
 
 def hashed(key: str) -> str:
-    """SHA-256, plain: what has 256 random bits cannot be guessed, so there is nothing for a slow hash to slow down."""
+    """Return the key's SHA-256; a slow hash would add nothing, because 256 random bits cannot be guessed."""
     return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
 
 
@@ -30,7 +30,7 @@ class Keys:
         self._known: dict[str, str] = {}
 
     def organization(self, key: str) -> str | None:
-        """Whose key this is; None when it is nobody's."""
+        """Return the organization of a key, or None when the key is unknown."""
         if not key:
             return None
         digest = hashed(key)
@@ -43,7 +43,7 @@ class Keys:
         return self._known[digest]
 
     def about(self, key: str) -> dict[str, Any]:
-        """What a key's holder may know of it. A key is its organization's, and may do all that there is in it."""
+        """Return the public facts about a key; a key may do everything in its organization."""
         digest = hashed(key)
         made = self._db.execute(select(schema.api_keys.c.created_at).where(schema.api_keys.c.hash == digest)).scalar()
         return {"id": digest[:12], "created_at": made, "expires_at": None, "scopes": ["*"]}
@@ -52,7 +52,7 @@ class Keys:
         return self._db.execute(select(schema.api_keys.c.hash).limit(1)).first() is not None
 
     def create(self, organization_id: str = ORGANIZATION, key: str | None = None) -> str:
-        """A new key, or the given one taken up. The key itself is not kept here."""
+        """Create a key, or register the given one; only its hash is stored."""
         key = key or f"kby_{secrets.token_urlsafe(32)}"
         row = {"hash": hashed(key), "organization_id": organization_id, "created_at": now()}
         with self._db.transaction():
@@ -61,7 +61,7 @@ class Keys:
 
 
 def ensure_key_file(keys: Keys, path: Path, organization_id: str = ORGANIZATION) -> None:
-    """A file (0600) with a key that this database knows: what is in it is taken up, and made when there is none.
+    """Make sure that a file (0600) holds a key that this database knows; create the key when there is no file.
 
     Raises ConfigurationError when the file holds something else, or cannot be read or written.
     """

@@ -1,4 +1,4 @@
-"""What the control plane does by itself: notice workflows that ended without a word, so that every execution ends."""
+"""This module finds workflows that ended without reporting a status, so that every execution ends."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from kubiya_worker.server.temporal import End, TemporalDown
 
 log = logging.getLogger(__name__)
 
-EVERY: Final = 5.0  # seconds between two looks
-QUIET: Final = timedelta(seconds=4)  # an execution that has just changed is not looked at
-AT_ONCE: Final = 50  # executions in one look, so that a thousand waiting chats cost ten calls a second
-MISSING: Final = timedelta(minutes=1)  # how long a workflow may not be known to Temporal (its row can come first)
+EVERY: Final = 5.0  # seconds between two checks
+QUIET: Final = timedelta(seconds=4)  # an execution that changed within this time is not checked
+AT_ONCE: Final = 50  # executions per check, so that a thousand waiting chats cost ten calls a second
+MISSING: Final = timedelta(minutes=1)  # how long Temporal may not know a workflow (its row can be stored before)
 
 
 def chosen(open_: list[Execution], after: str, limit: int = AT_ONCE) -> list[Execution]:
-    """The next executions to look at, each in its turn: by id, from the one behind `after`, around the end. Pure."""
+    """Return the next executions to check, ordered by id: those after `after`, then from the beginning again. Pure."""
     ordered = sorted(open_, key=lambda execution: str(execution["id"]))
     behind = [execution for execution in ordered if execution["id"] > after]
     return [*behind, *ordered[: len(ordered) - len(behind)]][:limit]
 
 
 async def reconcile(plane: Plane) -> None:
-    """A workflow that was terminated, or failed as a whole, has sent no last status."""
+    """Set the final status of executions whose workflow was terminated or failed without sending one."""
     after = ""
     while True:
         await asyncio.sleep(EVERY)
         try:
             after = await _look(plane, after)
-        except Exception:  # a full disk, or a bug: the next look may do better
+        except Exception:  # a full disk, or a bug: the next check may succeed
             log.exception("reconcile.failed")
 
 
 async def _look(plane: Plane, after: str) -> str:
-    """One round. Returns where the next one begins."""
+    """Run one check and return the id after which the next one begins."""
     quiet = plane.executions.open((datetime.now(UTC) - QUIET).isoformat())
     for execution in chosen(quiet, after):
         try:

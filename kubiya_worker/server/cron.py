@@ -1,4 +1,6 @@
-"""Cron expressions: five fields, or a word such as @daily, as the lines that Temporal's schedules are made of. Pure."""
+"""This module turns cron expressions (five fields, or a word such as @daily) into those of Temporal's schedules.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from typing import Final
 
 MONTHS: Final = "jan feb mar apr may jun jul aug sep oct nov dec".split()  # noqa: SIM905 - reads better
 DAYS: Final = "sun mon tue wed thu fri sat".split()  # noqa: SIM905
-# name, lowest, highest, names of values from the lowest on
+# name, lowest value, highest value, names of the values from the lowest on
 FIELDS: Final[tuple[tuple[str, int, int, list[str]], ...]] = (
     ("minute", 0, 59, []),
     ("hour", 0, 23, []),
@@ -28,9 +30,10 @@ LONGEST: Final = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # days of eac
 
 
 def expressions(text: str) -> list[str]:
-    """What Temporal is given. ValueError says in one line what is wrong.
+    """Return the expressions for Temporal; raise ValueError with one line that says what is wrong.
 
-    When both days are restricted, cron runs where either matches, and Temporal where both do: that becomes two lines.
+    When both days are restricted, cron runs where either matches, but Temporal where both do: that becomes two
+    expressions.
     """
     words = text.split()
     if len(words) == 1 and words[0].startswith("@"):
@@ -45,13 +48,13 @@ def expressions(text: str) -> list[str]:
     if words[4][0] == "*" and not any(day <= LONGEST[month - 1] for day in values[2] for month in values[3]):
         raise ValueError("no month that is named has that day")
     minute, hour, day, month, weekday = map(_line, values, FIELDS)
-    if words[2][0] == "*" or words[4][0] == "*":  # as cron has it: */2 counts as no restriction here
+    if words[2][0] == "*" or words[4][0] == "*":  # cron's own rule: */2 does not count as a restriction here
         return [f"{minute} {hour} {day} {month} {weekday}"]
     return [f"{minute} {hour} {day} {month} *", f"{minute} {hour} * {month} {weekday}"]
 
 
 def check_zone(name: str) -> None:
-    """ValueError for a time zone that there is not. A host without zone data leaves the word to Temporal."""
+    """Raise ValueError for an unknown time zone; on a host without zone data, Temporal decides."""
     known = zoneinfo.available_timezones()
     if known and name not in known:
         raise ValueError(f"{name[:60]!r} is no time zone; one is named as in Europe/Berlin, or UTC")

@@ -1,4 +1,4 @@
-"""Errors of the control plane's own program."""
+"""This module defines errors of the control plane's own program."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kubiya_worker.errors import Unavailable
 
 
 class PortTaken(Unavailable):
-    """Something else listens there, or the port is not for this user."""
+    """Another program listens on the port, or this user may not open it."""
 
     def __init__(self, port: int, error: OSError) -> None:
         taken = error.errno == errno.EADDRINUSE

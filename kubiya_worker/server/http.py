@@ -1,4 +1,6 @@
-"""Requests and replies: authentication, JSON bodies, and errors in the shapes of PROTOCOL A.1."""
+"""This module reads requests and writes replies: authentication, JSON bodies, and errors in the forms of
+PROTOCOL A.1.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_BODY: Final = 8 * 1024 * 1024  # bytes
-MAX_DRAIN: Final = 64 * 1024 * 1024  # bytes of a refused body that are read, so that its sender gets to see the reply
-MAX_PROMPT: Final = 256 * 1024  # bytes: Temporal's limit for one payload is 2 MB, and a prompt is not the only one
+MAX_DRAIN: Final = 64 * 1024 * 1024  # bytes of a refused body that are read, so that its sender can read the reply
+# Bytes: Temporal's limit for one payload is 2 MB, and a payload can hold more than one prompt.
+MAX_PROMPT: Final = 256 * 1024
 MAX_NAME: Final = 200  # characters
-MAX_DEPTH: Final = 100  # of arrays and objects in a body
+MAX_DEPTH: Final = 100  # depth of arrays and objects in a body
 SCHEMES: Final = ("bearer ", "userkey ", "baerer ")
 
-# JSON types as FastAPI names them in a 422.
+# JSON types by the names that FastAPI gives them in a 422.
 _TYPES: Final[Mapping[type, tuple[str, str]]] = {
     str: ("Input should be a valid string", "string_type"),
     dict: ("Input should be a valid dictionary", "dict_type"),
@@ -55,7 +58,7 @@ def not_found(what: str, key: str) -> ApiError:
 
 
 def invalid(where: str, message: str, kind: str = "value_error") -> ApiError:
-    """A 422 in FastAPI's shape about one field of the body."""
+    """Return a 422 in FastAPI's form about one field of the body."""
     return ApiError(422, [_problem(["body", where], message, kind)])
 
 
@@ -64,7 +67,7 @@ def _problem(where: Sequence[str | int], message: str, kind: str) -> dict[str, A
 
 
 def token_of(request: Request) -> str:
-    """The key in any of the forms that clients use (PROTOCOL A.1); Authorization wins."""
+    """Return the key from any of the forms that clients use (PROTOCOL A.1); Authorization is preferred."""
     given = request.headers.get("authorization", "").strip()
     if not given:
         return request.headers.get("userkey", "").strip()
@@ -75,7 +78,7 @@ def token_of(request: Request) -> str:
 
 
 def fields_of(body: Mapping[str, Any], fields: Mapping[str, type]) -> dict[str, Any]:
-    """The known fields that the body has, unknown and null ones left out. 422 lists each of a wrong type. Pure."""
+    """Return the known fields of the body, without unknown and null ones; answer 422 with each wrong type. Pure."""
     found: dict[str, Any] = {}
     problems = []
     for name, kind in fields.items():
@@ -92,7 +95,10 @@ def fields_of(body: Mapping[str, Any], fields: Mapping[str, type]) -> dict[str, 
 
 
 def read(model: type[BaseModel], body: Any, where: tuple[str | int, ...] = ()) -> BaseModel:
-    """Return the body as its model has it. 422 lists each problem, as the published server does; it quotes no value."""
+    """Return the body as an instance of the model.
+
+    A 422 lists each problem, as on the published server, and quotes no value.
+    """
     try:
         return model.model_validate(body)
     except ValidationError as error:
@@ -114,7 +120,7 @@ class Call:
         body: dict[str, Any],
         path_params: Mapping[str, Any] | None = None,
     ) -> None:
-        """`path_params`: of a request inside a batch."""
+        """Take the request; `path_params` are those of a request inside a batch."""
         self.request, self.plane, self.organization_id, self.body = request, plane, organization_id, body
         self._path_params = request.path_params if path_params is None else path_params
 
@@ -135,12 +141,12 @@ class Call:
         return fields_of(self.body, fields)
 
     def given(self, model: type[BaseModel]) -> dict[str, Any]:
-        """The fields of a model that the body sets, null ones left out. 422 for a body that does not fit it."""
+        """Return the model's fields that the body sets, without null ones; answer 422 for an invalid body."""
         fields = read(model, self.body).model_dump(exclude_unset=True)
         return {name: value for name, value in fields.items() if value is not None}
 
     def text(self, name: str) -> str:
-        """A string that must be there and say something; else 422."""
+        """Return a required text that is not empty; else answer 422."""
         value = self.body.get(name)
         if value is None:
             raise invalid(name, "Field required", "missing")
@@ -199,7 +205,9 @@ def route(
     prefix: str = "/api/v1",
     batched: bool = False,
 ) -> Route:
-    """A route that wants a key. What the handler returns is the JSON reply; a Response passes as it is."""
+    """Return a route that needs a key; the handler's result becomes the JSON reply, and a Response is sent
+    unchanged.
+    """
     with_body = method in ("POST", "PATCH", "PUT")
 
     async def serve(request: Request) -> Response:
@@ -222,19 +230,19 @@ def route(
 
 
 async def answered(request: Request, answer: Callable[[], Awaitable[Any]], status: int) -> Response:
-    """The reply that `answer` leads to, also by what it raises."""
+    """Return the reply for the result of `answer`, or for the error that it raises."""
     try:
         content = await answer()
         return content if isinstance(content, Response) else reply(content, status)
     except ClientDisconnect:
-        return Response(status_code=400)  # nobody is there to read it
+        return Response(status_code=400)  # the client is gone, so nobody reads this
     except REFUSALS as error:
         status, detail = refusal(error, request.url.path)
         return reply({"detail": detail}, status)
 
 
 def refusal(error: Exception, path: str) -> tuple[int, Any]:
-    """Status and `detail` for one of REFUSALS."""
+    """Return the status and the `detail` for one of REFUSALS."""
     if isinstance(error, ApiError):
         return error.status, error.detail
     if isinstance(error, Taken):
@@ -247,7 +255,7 @@ def refusal(error: Exception, path: str) -> tuple[int, Any]:
 
 
 async def received(request: Request) -> bytes:
-    """The body as it came. 413 for one that is too large."""
+    """Return the body as bytes; answer 413 when it is too large."""
     raw = bytearray()
     size = 0
     async for chunk in request.stream():
@@ -262,7 +270,7 @@ async def received(request: Request) -> bytes:
 
 
 def parsed(raw: bytes) -> dict[str, Any]:
-    """The JSON object that a body holds; an empty one for none. 422 for what is none."""
+    """Return the JSON object of a body, empty for no body; answer 422 for any other content."""
     if not raw:
         return {}
     try:
@@ -283,7 +291,7 @@ def _no_number(name: str) -> NoReturn:
 
 
 def _finite(text: str) -> float:
-    """1e999 is valid JSON, but what Python would write for it is not."""
+    """Parse a number and refuse an infinite one: 1e999 is valid JSON, but Python would write it as invalid JSON."""
     number = float(text)
     if math.isinf(number):
         raise ValueError(f"{text[:20]} is too large")
@@ -291,7 +299,10 @@ def _finite(text: str) -> float:
 
 
 def _depth(value: Any) -> int:
-    """Without recursion: what is read here has to be written again, from a deeper stack."""
+    """Return the depth of a value without recursion, which the stack's size would limit.
+
+    A value that is accepted here must also be written later, from a deeper stack.
+    """
     depth, level = 0, [value]
     while level:
         level = [inner for outer in level for inner in _inside(outer)]
@@ -304,7 +315,7 @@ def _inside(value: Any) -> Iterable[Any]:
 
 
 def _whole(value: Any) -> Any:
-    """Without halves of surrogate pairs (a model's output that was cut): no encoding takes them."""
+    """Return the value without halves of surrogate pairs (from a model's cut output), which no encoding accepts."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):

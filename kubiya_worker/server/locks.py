@@ -1,6 +1,6 @@
-"""Update locks: one worker of a queue updates itself at a time (PROTOCOL A.3).
+"""This module keeps update locks: one worker of a queue updates itself at a time (PROTOCOL A.3).
 
-Kept in memory, for at most ten minutes: after a restart of the control plane a lock is free again.
+Locks are in memory, for at most ten minutes: a restart of the control plane frees them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ class Locks:
         return lock
 
     def acquire(self, queue_id: str, worker_id: str, seconds: int) -> Lock | None:
-        """None while another worker holds it. Who holds it already gets it for longer, under the same id."""
+        """Take or extend a lock for `seconds`; return None while another worker holds it.
+
+        A worker that already holds it keeps the same id.
+        """
         lock = self.held(queue_id)
         if lock is not None and lock.worker_id != worker_id:
             return None
@@ -53,7 +56,7 @@ class Locks:
         return self._held[queue_id]
 
     def release(self, queue_id: str, worker_id: str) -> bool:
-        """False when another worker holds it."""
+        """Free a lock; return False when another worker holds it."""
         lock = self.held(queue_id)
         if lock is not None and lock.worker_id != worker_id:
             return False

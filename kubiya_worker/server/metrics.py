@@ -1,4 +1,6 @@
-"""The control plane's own figures as Prometheus text. Counts only: no names, no ids, so that no key is needed."""
+"""This module writes the control plane's metrics as Prometheus text: only counts, no names or ids, so no key is
+needed.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ _LIVE = text("select count(*) from workers where status != 'disconnected' and he
 
 
 def exposition(plane: Plane) -> str:
-    """Text format 0.0.4."""
+    """Return the metrics in text format 0.0.4."""
     execute = plane.database.execute
     statuses = execute(text("select status, count(*) from executions group by status order by status")).all()
     live = execute(

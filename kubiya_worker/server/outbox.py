@@ -1,8 +1,8 @@
-"""Telling Temporal: what a request decides is stored with it in one transaction, and told from here until it is known.
+"""This module sends actions to Temporal: each is stored in its request's transaction, and sent until Temporal has it.
 
 So a reply never waits for Temporal, nothing is lost while it is away or when this process is killed, and the actions on
-one execution arrive in their order. Each may arrive twice (a kill between telling and forgetting): a start is refused
-the second time, and signals carry ids by which the workflow knows them.
+one execution arrive in their order. Each may arrive twice (a kill between sending and deleting): a start is refused
+the second time, and signals carry ids by which the workflow recognises them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from kubiya_worker.server.temporal import Refused, Temporal, TemporalDown, Workf
 log = logging.getLogger(__name__)
 
 RETRY: Final = 1.0  # seconds between tries while Temporal is away
-AT_ONCE: Final = 32  # executions that Temporal is told about at the same time
+AT_ONCE: Final = 32  # executions that are sent to Temporal at the same time
 
 
 class Sender:
-    """One task for each execution that has something to tell; none when nothing has."""
+    """Send stored actions with one task for each execution that has some."""
 
     def __init__(
         self,
@@ -33,7 +33,9 @@ class Sender:
         find: Callable[[str], Workflow | None],
         refused: Callable[[str, str], None],
     ) -> None:
-        """`find`: the workflow of an execution id. `refused`: told when Temporal will never take a start, and why."""
+        """Take `find`, which returns the workflow of an execution id, and `refused`, called with the reason of a
+        final refusal.
+        """
         self._outbox, self._temporal, self._find, self._refused = outbox, temporal, find, refused
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -43,7 +45,7 @@ class Sender:
             self._tasks[execution_id] = asyncio.create_task(self._drain(execution_id))
 
     def resume(self) -> None:
-        """After a restart: what was not told before."""
+        """Send, after a restart, all actions that were not sent before."""
         for execution_id in self._outbox.waiting():
             self.wake(execution_id)
 
@@ -59,14 +61,14 @@ class Sender:
                         return
                 except TemporalDown as error:
                     log.warning("temporal.down execution_id=%s error=%s", execution_id, error)
-                except Exception:  # a full disk, or a bug: the execution must not stand still for it
+                except Exception:  # a full disk, or a bug: without this the execution would stop for ever
                     log.exception("outbox.failed execution_id=%s", execution_id)
                     await asyncio.sleep(RETRY)
         finally:
             self._tasks.pop(execution_id, None)
 
     async def _tell_next(self, execution_id: str) -> bool:
-        """False when there is nothing to tell."""
+        """Send the next action; return False when there is none."""
         action = self._outbox.next(execution_id)
         if action is None:
             return False
@@ -74,7 +76,7 @@ class Sender:
             try:
                 await self._tell(action)
             except TemporalDown:
-                await asyncio.sleep(RETRY)  # with the slot: while Temporal is away, few ask
+                await asyncio.sleep(RETRY)  # sleep with the slot held, so that few tasks ask while Temporal is away
                 raise
             except LookupError:
                 log.info("workflow.gone action=%s execution_id=%s", action.kind, execution_id)

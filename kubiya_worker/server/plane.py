@@ -1,4 +1,4 @@
-"""The control plane as one object: its stores, its Temporal, and who is told when an execution's log grows."""
+"""This module joins the control plane's parts in one object: its stores, Temporal, and the watchers of event logs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ class Plane:
     # -- the log of an execution
 
     def publish(self, execution_id: str, events: Sequence[Event]) -> int:
-        """Append to the log and wake who watches; they read after the transaction. Returns how many events are new."""
+        """Append events to the log and wake the watchers, which read after the transaction; return how many
+        events are new.
+        """
         with self.database.transaction():
             new = self.events.append(execution_id, events)
         self.wake(execution_id)
@@ -86,11 +88,11 @@ class Plane:
             self._watchers.pop(execution_id, None)
 
     def watching(self) -> int:
-        """How many streams are open."""
+        """Return the number of open streams."""
         return sum(map(len, self._watchers.values()))
 
     def close(self) -> None:
-        """Ends every stream: their clients come back to the next server with the number of their last event."""
+        """End every stream: clients connect to the next server with the number of their last event."""
         self.closing.set()
         for execution_id in list(self._watchers):
             self.wake(execution_id)
@@ -100,9 +102,9 @@ class Plane:
     def change(
         self, execution: Execution, changes: dict[str, Any], *, by_worker: bool = False, told: Sequence[Event] = ()
     ) -> Execution:
-        """Apply a PATCH: the row, and the events that say so, in one transaction. What is final stays final.
+        """Apply a PATCH: the row and its events in one transaction; a final status never changes.
 
-        `told`: events that belong to the change and come before it in the log.
+        `told` are events of the change that come before it in the log.
         """
         before = execution["status"]
         asked = str(changes.get("status") or before).lower()
@@ -110,7 +112,7 @@ class Plane:
             return execution
         status = next_status(before, asked, by_worker=by_worker)
         if before == ex.PAUSED == status != asked:
-            execution["status_before_pause"] = asked  # where a resume leads to
+            execution["status_before_pause"] = asked  # the status that a resume restores
         execution.update({k: v for k, v in changes.items() if k != "status"}, status=status)
         if ex.is_final(status):
             execution["completed_at"] = execution.get("completed_at") or now()
@@ -126,7 +128,7 @@ class Plane:
                     if execution.get("error_message"):
                         done["error"] = execution["error_message"]
                     lacking = (execution.get("execution_metadata") or {}).get(DEGRADED)
-                    if lacking:  # what the execution had to do without
+                    if lacking:  # parts that the execution had to run without
                         done["metadata"] = {DEGRADED: lacking}
                     events.append({"event_id": f"done:{execution['id']}", "event_type": ev.DONE, "data": done})
             self.executions.save(execution)
@@ -135,32 +137,32 @@ class Plane:
         return execution
 
     def _close_approvals(self, execution: Execution) -> list[Event]:
-        """Nobody need answer what an execution that is over has asked."""
+        """Close the open approval requests of an execution that is over."""
         over = {"rejection_reason": f"The execution is {execution['status']}"}
         pending = self.approvals.pending_of(execution["id"])
         return [resolved(self.approvals.resolve(approval, ap.EXPIRED, over)) for approval in pending]
 
     def _never_started(self, execution_id: str, why: str) -> None:
-        """Temporal refuses the start for good."""
+        """Fail an execution whose start Temporal refuses for good."""
         organization_id = self.executions.owner(execution_id)
         execution = self.executions.get(organization_id, execution_id) if organization_id else None
         if execution is not None:
             self.change(execution, {"status": ex.FAILED, "error_message": f"Temporal refuses to start it: {why}"})
 
     def _never_scheduled(self, job_id: str, why: str) -> None:
-        """Temporal refuses the schedule for good: the job says so."""
+        """Mark a job whose schedule Temporal refuses for good."""
         for job in self.jobs.every():
             if job["id"] == job_id:
                 self.jobs.update(job, {"error_message": f"Temporal refuses its schedule: {why}"})
 
-    # -- what Temporal has to be told
+    # -- actions for Temporal
 
     def workflow(self, execution_id: str) -> Workflow | None:
         place = self.executions.place(execution_id)
         return Workflow(execution_id, *place) if place else None
 
     def tell(self, execution: Execution, kind: str, argument: dict[str, Any] | None = None) -> None:
-        """Store an action on the execution's workflow and have it sent. Belongs into the transaction that causes it."""
+        """Store an action on the execution's workflow and send it; call this in the transaction that causes it."""
         self.outbox.add(execution["id"], kind, argument)
         self.sender.wake(execution["id"])
 
@@ -169,7 +171,7 @@ class Plane:
 
 
 def resolved(approval: Approval) -> Event:
-    """The event that says how a request for approval ended."""
+    """Return the event that says how a request for approval ended."""
     keys = (
         *("execution_id", "status", "tool_name", "tool_execution_id"),
         *("approved_by_email", "approved_by_name", "rejection_reason"),

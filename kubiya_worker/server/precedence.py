@@ -1,8 +1,8 @@
-"""Which events of a request may be stored: those whose turn it is.
+"""This module decides which events of a request may be stored now.
 
-Steps of one execution run on several hosts, and while the control plane is away each host keeps what it has to say. So
-an event can name others (`after`) that have to be stored before it. What was on a host that never comes back would
-hold its successors for ever; so after PATIENCE of asking they go on without it.
+Steps of one execution run on several hosts, and while the control plane is away each host keeps its events. So an event
+can name others (`after`) that must be stored before it. Events on a host that never comes back would block their
+successors for ever; so after PATIENCE seconds of asking, these are stored without them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from typing import Any, Final
 
 log = logging.getLogger(__name__)
 
-PATIENCE: Final = 60.0  # seconds from when an event was first asked for
-REMEMBERED: Final = 10_000  # events that are waited for
+PATIENCE: Final = 60.0  # seconds since a missing event was first asked for
+REMEMBERED: Final = 10_000  # missing events that are remembered
 
 
 class Precedence:
-    """`known(execution_id, ids)`: those of the ids that are stored. In memory: a restart grants the time anew."""
+    """Order events by their `after`; `known(execution_id, ids)` returns the stored ids.
+
+    The times are in memory: a restart grants the whole time again.
+    """
 
     def __init__(
         self, known: Callable[[str, Sequence[str]], Set[str]], clock: Callable[[], float] = time.monotonic
@@ -29,7 +32,7 @@ class Precedence:
         self._asked: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def ready(self, execution_id: str, events: Sequence[dict[str, Any]]) -> int:
-        """How many of the events, from the first, may be stored now."""
+        """Return how many of the events, from the first, may be stored now."""
         wanted = [str(x) for event in events for x in event.get("after") or ()]
         if not wanted:
             return len(events)

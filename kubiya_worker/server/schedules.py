@@ -1,7 +1,7 @@
-"""Telling Temporal which schedules there are: stored with the change of a job, and told from here until it is known.
+"""This module sends schedules to Temporal: each is stored with its job's change, and sent until Temporal has it.
 
-As with executions (outbox.py) a reply never waits for Temporal, and nothing is lost while it is away. Only the latest
-word on a schedule counts, so there is one row for each.
+As with executions (outbox.py), a reply never waits for Temporal, and nothing is lost while it is away. Only the latest
+state of a schedule counts, so there is one row for each.
 """
 
 from __future__ import annotations
@@ -22,21 +22,25 @@ RETRY: Final = 1.0  # seconds between tries while Temporal is away
 
 class Scheduler:
     def __init__(self, schedules: Schedules, temporal: Temporal, *, refused: Callable[[str, str], None]) -> None:
-        """`refused`: told the job's id, and why Temporal will never take its schedule."""
+        """Take `refused`, which is called with a job's id and the reason when Temporal refuses its schedule for
+        good.
+        """
         self._schedules, self._temporal, self._refused = schedules, temporal, refused
         self._changed = asyncio.Event()
 
     def set(self, job_id: str, wanted: Wanted | None) -> None:
-        """Belongs into the transaction that causes it."""
+        """Store the wanted schedule; call this in the transaction that causes it."""
         self._schedules.set(job_id, wanted)
         self._changed.set()
 
     def get(self, job_id: str) -> Wanted | None:
-        """As it is to be."""
+        """Return the wanted schedule, or None."""
         return self._schedules.get(job_id)
 
     async def run(self) -> None:
-        """For ever. A Temporal without a file has lost its schedules when it comes back, so at first all are told."""
+        """Send changed schedules until cancelled; at first send all, since a Temporal without a file loses them
+        at its restart.
+        """
         self._schedules.forget_told()
         while True:
             self._changed.clear()
@@ -48,7 +52,7 @@ class Scheduler:
                 log.warning("temporal.down schedules error=%s", error)
                 await asyncio.sleep(RETRY)
                 continue
-            except Exception:  # a full disk, or a bug: the next round may do better
+            except Exception:  # a full disk, or a bug: the next round may succeed
                 log.exception("schedules.failed")
                 await asyncio.sleep(RETRY)
                 continue

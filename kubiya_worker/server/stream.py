@@ -1,10 +1,10 @@
-"""Server-sent events of one execution (PROTOCOL C.3), out of its numbered log.
+"""This module streams one execution's numbered log as server-sent events (PROTOCOL C.3).
 
 With `Last-Event-ID` every event with a higher number follows, once, in order, also for an execution that is over.
 Without it the client gets the conversation so far as flat `message` events, `history_complete`, and then the log from
-where the history ends: after the last complete message, or at the first event of what is still open. Each frame carries
-the number of the event that it shows and the numbers only grow, so a client can resume after any frame: nothing is
-lost, nothing comes twice.
+the end of the history: after the last complete message, or at the first event of what is still open. Each frame carries
+the number of the event that it shows, and the numbers only grow. So a client can resume after any frame without losing
+or repeating an event.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ FLAT: Final = frozenset({ev.STATUS, ev.DONE, ev.APPROVAL_RESOLVED})
 
 
 def counter_of(last_event_id: str) -> int:
-    """The number in `{execution}_{counter}_{micros}`, or in a bare number; anything else counts as 0. Pure."""
+    """Return the number in `{execution}_{counter}_{micros}` or in a bare number; any other text counts as 0. Pure."""
     found = re.fullmatch(r"(?:.*_)?(\d{1,18})_\d+|(\d{1,18})", last_event_id.strip(), re.ASCII)
     return int(found[1] or found[2]) if found else 0
 
 
 def frame(event_type: str, data: str, event_id: str | None = None) -> str:
-    """`data`: one line of JSON."""
+    """Return one frame; `data` is one line of JSON."""
     head = f"id: {event_id}\n" if event_id else ""
     return f"{head}event: {event_type}\ndata: {data}\n\n"
 
@@ -54,7 +54,7 @@ def shown(execution_id: str, event: Stored, *, flat: bool = False) -> str:
 
 
 def stream(plane: Plane, execution_id: str, last_event_id: str | None) -> StreamingResponse:
-    """The reply. The caller has checked whose execution it is."""
+    """Return the streaming reply; the caller has already checked the execution's organization."""
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     return StreamingResponse(
         _frames(plane, execution_id, last_event_id), media_type="text/event-stream", headers=headers
@@ -82,7 +82,7 @@ async def _frames(plane: Plane, execution_id: str, last_event_id: str | None) ->
                 yield "".join(shown(execution_id, event) for event in page)
                 if len(page) == PAGE or watcher.is_set():
                     continue
-            # The row became final in the transaction that wrote `done`: who has the whole log has seen it.
+            # The row became final in the transaction that wrote `done`: a client with the whole log has seen it.
             if not page or any(event.event_type == ev.DONE for event in page):
                 status = plane.executions.status(execution_id)
                 if status is None or ex.is_final(status):

@@ -1,4 +1,4 @@
-"""`{{name}}` in the prompt of a job, filled in with what its trigger brings. Pure."""
+"""This module fills `{{name}}` in a job's prompt with values of its trigger. Pure."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-WHOLE: Final = "payload"  # all of it, as JSON
+WHOLE: Final = "payload"  # all the values, as JSON
 _HOLE: Final = re.compile(r"\{\{\s*([A-Za-z_][\w-]*(?:\.[\w-]+)*)\s*\}\}")
 _ABSENT: Final = object()
 
 
 def holes(template: str) -> list[str]:
-    """The names that a prompt wants, in order, each once."""
+    """Return the names in a prompt, in order, each once."""
     return list(dict.fromkeys(_HOLE.findall(template)))
 
 
 def fill(template: str, values: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """The prompt, and the names that `values` lack.
+    """Return the filled prompt, and the names that `values` does not have.
 
-    A dotted name looks inside objects and lists: {{commits.0.message}}. {{payload}} is everything, and may stand before
-    a name. What is no text is written as JSON. What a value holds is not filled in again.
+    A dotted name looks inside objects and lists: {{commits.0.message}}. {{payload}} means all values, and may stand
+    before
+    a name. A value that is not text is written as JSON. Names inside a value are not filled in.
     """
     missing: list[str] = []
 

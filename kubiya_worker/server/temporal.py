@@ -1,4 +1,6 @@
-"""Temporal, as the control plane uses it: start, signal, cancel, terminate, describe workflows by name; schedules."""
+"""This module is the control plane's Temporal client: it starts, signals, ends and describes workflows, and sets
+schedules.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ log = logging.getLogger(__name__)
 TIMEOUT: Final = timedelta(seconds=10)  # of a start, signal, cancel or describe
 CONNECT: Final = 5.0  # seconds
 QUERY: Final = timedelta(seconds=3)  # a query needs a live worker, and there may be none
-LOOK: Final = 1.5  # seconds: what only informs keeps nobody waiting, whatever the SDK's own tries come to
+LOOK: Final = 1.5  # seconds: a request for information must not wait longer, however often the SDK tries
 CATCH_UP: Final = timedelta(seconds=60)  # PROTOCOL B.2: runs that Temporal has missed for longer are left out
 KINDS: Final = {"team": names.TEAM_WORKFLOW, "dynamic": names.DYNAMIC_WORKFLOW}
 
@@ -36,12 +38,12 @@ class TemporalDown(Exception):
 
 
 class Refused(Exception):
-    """Temporal answers no, and will answer no again."""
+    """Temporal refuses the request, and would refuse it again."""
 
 
 @dataclass(frozen=True)
 class Workflow:
-    """Which workflow runs an execution."""
+    """The workflow that runs an execution."""
 
     execution_id: str
     execution_type: str
@@ -54,7 +56,7 @@ class Workflow:
 
 @dataclass(frozen=True)
 class End:
-    """How a workflow ended: an execution's final status, and what belongs to it."""
+    """The end of a workflow: an execution's final status, with its response, error and usage."""
 
     status: str
     response: str | None = None
@@ -63,7 +65,7 @@ class End:
 
 
 def end_of(result: Any) -> End:
-    """The end as the workflow's own result tells it (PROTOCOL B.5). Pure."""
+    """Return the end that the workflow's own result describes (PROTOCOL B.5). Pure."""
     told: dict[str, Any] = result if isinstance(result, dict) else {}
     status = str(told.get("status") or ex.COMPLETED).lower()
     error = told.get("error") or told.get("error_message")
@@ -76,7 +78,7 @@ def end_of(result: Any) -> End:
 
 
 class Temporal:
-    """Connects at the first use, and again after a failure: the control plane serves while Temporal is away."""
+    """Connect at the first use, and again after a failure, so that the control plane serves while Temporal is away."""
 
     def __init__(self, address: str, namespace: str, payloads: Payloads | None = None) -> None:
         self.address, self.namespace = address, namespace
@@ -110,7 +112,7 @@ class Temporal:
         return (await self.client()).get_workflow_handle(workflow.id)
 
     async def start(self, workflow: Workflow, argument: dict[str, Any]) -> None:
-        """Starting twice is starting once. Raises TemporalDown, or Refused."""
+        """Start a workflow; a second start changes nothing. Raise TemporalDown or Refused."""
         client = await self.client()
         from temporalio.common import WorkflowIDReusePolicy
         from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -133,7 +135,7 @@ class Temporal:
             raise TemporalDown(error.message) from error
 
     async def signal(self, workflow: Workflow, name: str, *args: Any) -> None:
-        """Raises LookupError when the workflow is not there or is over, TemporalDown when nobody answers."""
+        """Send a signal; raise LookupError when the workflow is unknown or over, TemporalDown when nobody answers."""
         await self._ask((await self._handle(workflow)).signal(name, args=list(args), rpc_timeout=TIMEOUT))
 
     async def cancel(self, workflow: Workflow) -> None:
@@ -149,7 +151,7 @@ class Temporal:
             return await self._ask((await self._handle(workflow)).query(name, rpc_timeout=QUERY))
         except WorkflowQueryFailedError as error:
             raise TemporalDown(str(error)) from error
-        except WorkerError as error:  # a payload that cannot be read
+        except WorkerError as error:  # the payload cannot be read
             raise TemporalDown(error.line()) from error
 
     async def describe(self, workflow: Workflow) -> dict[str, Any]:
@@ -166,7 +168,7 @@ class Temporal:
         }
 
     async def end(self, workflow: Workflow) -> End | None:
-        """How the workflow ended; None while it runs. LookupError when Temporal does not know it."""
+        """Return how the workflow ended, or None while it runs; raise LookupError when Temporal does not know it."""
         handle = await self._handle(workflow)
         found = await self._ask(handle.describe(rpc_timeout=TIMEOUT))
         status = found.status.name if found.status else "RUNNING"
@@ -187,14 +189,14 @@ class Temporal:
             return end_of(await self._ask(handle.result(rpc_timeout=TIMEOUT)))
         except WorkerError as error:
             log.warning("workflow.unreadable workflow_id=%s error=%s", handle.id, error.line())
-            return None  # the next look may find the key
+            return None  # a later check may have the key to read it
         except WorkflowFailureError as error:
             return End(ex.FAILED, error=str(getattr(error.cause, "message", None) or error.cause))
 
     # -- schedules of jobs
 
     async def schedule(self, job_id: str, wanted: Wanted) -> None:
-        """Make the schedule, or change it into this one. Raises TemporalDown, or Refused."""
+        """Create or change the schedule; raise TemporalDown or Refused."""
         client = await self.client()
         from temporalio.client import ScheduleAlreadyRunningError, ScheduleUpdate
         from temporalio.service import RPCError, RPCStatusCode
@@ -214,13 +216,13 @@ class Temporal:
             raise TemporalDown(error.message) from error
 
     async def unschedule(self, job_id: str) -> None:
-        """That it is not there is what was wanted."""
+        """Delete the schedule; one that is already gone is no error."""
         handle = (await self.client()).get_schedule_handle(names.schedule_id(job_id))
         with contextlib.suppress(LookupError):
             await self._ask(handle.delete(rpc_timeout=TIMEOUT))
 
     async def next_run(self, job_id: str) -> str | None:
-        """When the job runs next; None when it does not, or Temporal does not say."""
+        """Return the time of the job's next run, or None when there is none or Temporal does not say."""
         try:
             async with asyncio.timeout(LOOK):
                 handle = (await self.client()).get_schedule_handle(names.schedule_id(job_id))
@@ -231,7 +233,9 @@ class Temporal:
         return times[0].isoformat() if times and not found.schedule.state.paused else None
 
     async def next_runs(self) -> dict[str, str]:
-        """The same of all schedules, by their ids, in one question; the answer may be a second behind a change."""
+        """Return the next run of every schedule by schedule id, in one request; the answer may miss changes of
+        the last second.
+        """
         from temporalio.service import RPCError
 
         found: dict[str, str] = {}

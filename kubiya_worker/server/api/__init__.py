@@ -1,1 +1,1 @@
-"""Routes: one module per resource."""
+"""This package holds the routes, one module per resource."""

@@ -1,4 +1,6 @@
-"""Agents and teams: definitions, skills, environment (PROTOCOL A.7, A.8). In paths an id or a name."""
+"""This module serves agents and teams: definitions, skills, environment (PROTOCOL A.7, A.8). Paths take an id or
+a name.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from kubiya_worker.server.store.records import Object, Records
 AGENT: Final = "agent"
 TEAM: Final = "team"
 FIELDS: Final = {AGENT: definitions.AGENT_FIELDS, TEAM: definitions.TEAM_FIELDS}
-TEAM_STATUSES: Final = ("active", "inactive", "archived", "idle")  # a team has no status of a run
+TEAM_STATUSES: Final = ("active", "inactive", "archived", "idle")  # a team has no status that describes a run
 _MEMBER = ("id", "name", "status", "capabilities", "description")
 
 
@@ -24,7 +26,7 @@ def store_of(call: Call, kind: str) -> Records:
 
 
 def entity_of(call: Call, kind: str, key: str | None = None) -> Object:
-    """An agent or team by id or name; 404."""
+    """Return an agent or team by id or name, or answer 404."""
     key = key if key is not None else call.path("entity")
     found = store_of(call, kind).find(call.organization_id, key)
     if found is None:
@@ -33,7 +35,7 @@ def entity_of(call: Call, kind: str, key: str | None = None) -> Object:
 
 
 def _fields(call: Call, kind: str) -> Object:
-    """What the body sets. `model` is another name of `model_id`, `model_config` of `llm_config`."""
+    """Return the fields that the body sets; `model` is another name of `model_id`, `model_config` of `llm_config`."""
     body = dict(call.body)
     if kind == AGENT:
         for name, alias in (("model_id", "model"), ("llm_config", "model_config")):
@@ -56,7 +58,7 @@ def _fields(call: Call, kind: str) -> Object:
 
 
 def check_budgets(configuration: Object, where: str) -> None:
-    """422 for limits with which no execution would begin."""
+    """Answer 422 for limits with which no execution could begin."""
     try:
         ex.Budgets.parse(configuration)
     except ValueError as error:
@@ -77,7 +79,10 @@ def resolved_skills(entity: Object, kind: str) -> list[Object]:
 
 
 def resolved_environment(call: Call, entity: Object, kind: str, execution_id: str | None = None) -> Object:
-    """Environments in their order, then the entity's own, then the execution's: later ones win (PROTOCOL D.5)."""
+    """Return the environment variables of a run; later sources replace earlier ones (PROTOCOL D.5).
+
+    The order is: environments as listed, the entity's own, the execution's.
+    """
     variables: dict[str, str] = {}
     servers: dict[str, Any] = {}
     attached = [call.plane.environments.find(call.organization_id, str(i)) for i in entity["environment_ids"]]
@@ -97,7 +102,7 @@ def resolved_environment(call: Call, entity: Object, kind: str, execution_id: st
 
 
 def _routes(kind: str) -> list[Route]:
-    """The same shapes for agents and teams."""
+    """Return the routes, which have the same form for agents and teams."""
     new = definitions.new_agent if kind == AGENT else definitions.new_team
 
     async def create(call: Call) -> Any:
@@ -126,7 +131,8 @@ def _routes(kind: str) -> list[Route]:
         execution_id = call.query("execution_id")
         known = store_of(call, kind).find(call.organization_id, call.path("entity"))
         if known is None and execution_id and call.plane.executions.owner(execution_id) == call.organization_id:
-            return {"env_vars": call.plane.executions.environment(execution_id)}  # a dynamic one has no definition
+            # An agent or team made for one request has no definition.
+            return {"env_vars": call.plane.executions.environment(execution_id)}
         return resolved_environment(call, entity_of(call, kind), kind, call.query("execution_id"))
 
     plural = f"/{kind}s"

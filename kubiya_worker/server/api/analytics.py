@@ -1,4 +1,4 @@
-"""Turns and tool calls, and what follows from a turn (PROTOCOL A.6)."""
+"""This module stores turns and tool calls, and decides what follows a turn (PROTOCOL A.6)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ FAILURES: Final = ("error", "content_filter")
 
 
 def decide(execution: Mapping[str, Any], turn: Mapping[str, Any]) -> str:
-    """The next status after a turn. Deterministic: no model is asked. Pure.
+    """Return the next status after a turn, without asking a model. Pure.
 
-    A chat (`execution_metadata.interactive`) waits for what the person says next; anything else has nobody who would
-    answer, so the end of the text is the end of the execution.
+    A chat (`execution_metadata.interactive`) waits for the person's next message. Any other execution has nobody who
+    would
+    answer, so it ends with its last text.
     """
     if turn.get("error_message") or str(turn.get("finish_reason") or "").lower() in FAILURES:
         return ex.FAILED
@@ -27,7 +28,7 @@ def decide(execution: Mapping[str, Any], turn: Mapping[str, Any]) -> str:
 
 
 async def add_turn(call: Call) -> Any:
-    """The same turn_id counts once. A final execution stays what it is, whatever its last turn says."""
+    """Store a turn; the same turn_id counts once, and a turn never changes a final execution's status."""
     read(bodies.Turn, call.body)
     execution = execution_of(call, call.text("execution_id"))
     turn_id = call.plane.results.add_turn(execution["id"], call.body)
@@ -43,7 +44,7 @@ async def add_tool_call(call: Call) -> Any:
 
 
 async def add_batch(call: Call) -> Any:
-    """Store all, or nothing when one entry does not fit."""
+    """Store all entries, or none when one is invalid."""
     execution_id = execution_id_of(call, call.text("execution_id"))
     read(bodies.Batch, call.body)
     given = call.fields({"turns": list, "tool_calls": list, "tasks": list})

@@ -1,4 +1,6 @@
-"""Requests for approval and their answers (PROTOCOL A.9). An answer reaches the waiting workflow as a signal."""
+"""This module serves approval requests and their answers (PROTOCOL A.9); a signal sends an answer to the waiting
+workflow.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ ANSWER_FIELDS: Final[dict[str, type]] = {
     "approver_name": str,
     "approver_id": str,
 }
-# A local control plane has keys and no accounts: whoever holds a key is this person, unless the answer names another.
+# A local control plane has keys but no accounts: a key's holder is this person, unless the answer names another.
 LONGEST_ANSWER: Final = 20_000  # characters
 LOCAL_USER: Final = {"email": "local@localhost", "name": "local user"}
 
@@ -45,7 +47,7 @@ def approval_of(call: Call) -> Approval:
 
 
 async def create(call: Call) -> Any:
-    """The same id asks once: a worker that is not sure may ask again."""
+    """Create a request; the same id creates one request, so a worker that is not sure may ask again."""
     given = call.given(bodies.Approval)
     call.text("tool_name")
     execution_id = execution_id_of(call, call.text("execution_id"))
@@ -93,13 +95,13 @@ async def reject(call: Call) -> Any:
 
 
 async def expire(call: Call) -> Any:
-    """The worker says that nobody has answered in time."""
+    """Record that nobody answered in time, as the worker reports it."""
     approval = approval_of(call)
     return approval if approval["status"] != ap.PENDING else _resolve(call, approval, ap.EXPIRED, {})
 
 
 def _answer(call: Call, decision: str, given: dict[str, Any], *, reason: str) -> Approval:
-    """The first answer counts. The same one again is the same; another one is a conflict."""
+    """Store the first answer; the same answer again is accepted, a different one is a conflict."""
     plane, approval = call.plane, approval_of(call)
     if approval["status"] == decision:
         return approval
@@ -139,7 +141,10 @@ def _answer(call: Call, decision: str, given: dict[str, Any], *, reason: str) ->
 
 
 def _arguments(approval: Approval, given: dict[str, Any]) -> dict[str, Any] | None:
-    """Those that a person has edited. The answer to an agent's question is one of them; a comment is an answer too."""
+    """Return the arguments that a person edited, or None.
+
+    An answer to an agent's question is such an argument, and so is a comment.
+    """
     question = bool((approval.get("enforcement_context") or {}).get("question"))
     if given.get("answer") is not None and not question:
         raise invalid("answer", "The agent asks for approval, not for an answer: approve or reject")

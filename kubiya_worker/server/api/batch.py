@@ -1,6 +1,6 @@
-"""Several writes in one request and one transaction: what a worker says where an execution or a turn begins or ends.
+"""This module takes several writes in one request and one transaction, for the begin or end of an execution or turn.
 
-Our own route: a worker uses it where registration lists `batch`, and makes the single requests elsewhere.
+This route is our own: a worker uses it where the registration lists `batch`, and makes single requests elsewhere.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ MOST_GROUPS: Final = 50
 
 
 def routes(single: Iterable[Route]) -> list[Route]:
-    """The batch's own route, which takes what those of `single` take that may be in a batch."""
+    """Return the batch route, which accepts those routes of `single` that may be in a batch."""
     writes = [route for route in single if isinstance(route, Write)]
 
     async def batch(call: Call) -> Any:
-        """All or nothing. The first request that is refused is the reply; a 404 of one with `optional` is not.
+        """Run all requests, or none; the first refused request becomes the reply, except a 404 of one marked
+        `optional`.
 
-        One with `if_status` is made only when the turn before it came to that `next_status`; null answers it otherwise.
-        `groups` in place of `requests`: several batches, each for itself, with an answer or a refusal of its own.
+        A request with `if_status` runs only when the turn before it led to that `next_status`; else its answer is null.
+        `groups` instead of `requests` holds several separate batches, each with its own answer or refusal.
         """
         given = call.fields({"requests": list, "groups": list})
         groups = given.get("groups")
@@ -51,7 +52,8 @@ def _batch(call: Call, writes: list[Write], given: Any) -> dict[str, Any]:
         raise invalid("requests", "Field required", "missing")
     if len(given) > MOST:
         raise invalid("requests", f"at most {MOST} requests", "too_long")
-    if len(given) == 1:  # a refusal may leave something behind, as the request does when it comes alone
+    # A single request may store something although it is refused, so it gets no transaction around it.
+    if len(given) == 1:
         return {"answers": _answers(call, writes, given)}
     with call.plane.database.transaction():
         return {"answers": _answers(call, writes, given)}
@@ -87,7 +89,7 @@ def _answer(call: Call, writes: list[Write], request: Any) -> Any:
 
 
 def _at_once(work: Any) -> Any:
-    """The result of a coroutine that never waits: nothing else may come between the writes of a transaction."""
+    """Return the result of a coroutine that never waits; a wait would let other writes into the transaction."""
     assert isinstance(work, Coroutine)
     try:
         work.send(None)

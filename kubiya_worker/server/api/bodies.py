@@ -1,4 +1,6 @@
-"""The bodies of a worker's writes, as PROTOCOL A.11 types them. A wrong type is refused with 422, as published."""
+"""This module types the bodies of a worker's writes (PROTOCOL A.11); a wrong type gets 422, as on the published
+server.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ RISK = 50  # characters
 
 
 def _time(text: str) -> str:
-    datetime.fromisoformat(text)  # ValueError says what is wrong with it
+    datetime.fromisoformat(text)  # raises a ValueError that says what is wrong
     return text
 
 
@@ -23,7 +25,7 @@ Time = Annotated[str, AfterValidator(_time)]
 
 
 class SystemInfo(BaseModel):
-    """Fields that are not named here are kept as they are."""
+    """A worker's description of its host; fields not named here are kept unchanged."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -52,7 +54,7 @@ class SystemInfo(BaseModel):
 
 
 class Start(BaseModel):
-    """`worker_id` is ours: the id that the worker asks for."""
+    """A worker's registration; `worker_id`, the id that it asks for, is our own field."""
 
     worker_sdk_version: str | None = None
     control_plane_url: str | None = None
@@ -76,7 +78,7 @@ class Disconnect(BaseModel):
 
 
 class ExecutionPatch(BaseModel):
-    """Null leaves a field as it is."""
+    """A change of an execution; null leaves a field unchanged."""
 
     status: str | None = None
     started_at: Time | None = None
@@ -88,7 +90,7 @@ class ExecutionPatch(BaseModel):
 
 
 class Turn(BaseModel):
-    """A field with a default does not take null."""
+    """A turn's figures; a field with a default does not accept null."""
 
     execution_id: str
     turn_number: int
@@ -139,7 +141,7 @@ class ToolCall(BaseModel):
 
 
 class Batch(BaseModel):
-    """Each item names its execution, though the batch does too."""
+    """Several entries; each names its execution, although the batch does too."""
 
     execution_id: str
     turns: list[Turn] = []
@@ -148,9 +150,9 @@ class Batch(BaseModel):
 
 
 def check_message(message: Any) -> str:
-    """Return what is wrong with a session's message; empty when nothing is.
+    """Return what is wrong with a session's message, or an empty text.
 
-    An assistant's content is text: of anything else the published server stores nothing.
+    An assistant's content must be text: the published server stores nothing of any other type.
     """
     if not isinstance(message, dict):
         return "Each message is an object"
@@ -160,7 +162,9 @@ def check_message(message: Any) -> str:
 
 
 class Approval(BaseModel):
-    """`id`, `tool_execution_id`, `arguments_hash`, `reason` and the requester's fields are ours."""
+    """A request for approval; `id`, `tool_execution_id`, `arguments_hash`, `reason` and the requester's fields
+    are ours.
+    """
 
     execution_id: str
     tool_name: Annotated[str, Field(max_length=NAME)]
@@ -179,7 +183,7 @@ class Approval(BaseModel):
 
 
 class JobExecution(BaseModel):
-    """`worker_queue_id` is ours: the queue on which the run takes place."""
+    """A run of a job; `worker_queue_id`, the queue of the run, is our own field."""
 
     execution_id: str
     organization_id: str

@@ -1,7 +1,7 @@
-"""What people do to an execution while it runs (PROTOCOL A.5): say something, pause, resume, cancel, end it.
+"""This module controls a running execution (PROTOCOL A.5): send a message, pause, resume, cancel, end it.
 
-Each is one transaction: the row, its events, and the action that Temporal is then told. So the reply does not wait for
-Temporal, and what was answered with success takes place.
+Each request is one transaction: the row, its events, and the action that Temporal is then told. So the reply does not
+wait for Temporal, and an action that was answered with success takes place.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def _not_final(execution: Execution) -> None:
 
 
 async def message(call: Call) -> Any:
-    """A message with a `message_id` that was sent before is the same message: it is taken once.
+    """Send a message; one whose `message_id` was sent before is taken once.
 
-    `member` (ours), or `@name` at the beginning of the text, has one member of a team hear it.
+    `member` (our own field), or `@name` at the beginning of the text, sends it to one member of a team.
     """
     execution, text, plane = execution_of(call), call.prompt("message"), call.plane
     given = call.fields({"role": str, "message_id": str, "member": str, **dict.fromkeys(USER, str)})
@@ -126,12 +126,12 @@ async def mark_done(call: Call) -> Any:
 
 
 async def terminate(call: Call) -> Any:
-    """No code of the worker runs any more; a tool that runs is not stopped by it."""
+    """Terminate the workflow: the worker runs no more code for it, but a running tool is not stopped."""
     return _terminate(call, execution_of(call), call.text("reason")[:REASON])
 
 
 async def terminate_all(call: Call) -> Any:
-    """Each of up to 100 executions by itself: one that is unknown or over does not keep the others."""
+    """Terminate up to 100 executions one by one; one that is unknown or over does not stop the others."""
     reason, ids = call.text("reason")[:REASON], call.fields({"execution_ids": list}).get("execution_ids")
     if not ids or len(ids) > BATCH or not all(isinstance(key, str) for key in ids):
         raise invalid("execution_ids", f"execution_ids is a list of 1 to {BATCH} ids", "list_type")

@@ -1,4 +1,4 @@
-"""Environments (PROTOCOL A.9). `default` makes itself."""
+"""This module serves environments (PROTOCOL A.9); `default` is created by itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULT = "default"
 
 
 def environment_of(call: Call, key: str | None = None) -> Object:
-    """An environment by id or name; 404."""
+    """Return an environment by id or name, or answer 404."""
     key = key if key is not None else call.path("environment")
     found = call.plane.environments.find(call.organization_id, key)
     if found is None and key == DEFAULT:
@@ -30,7 +30,7 @@ def name_of(call: Call, environment_id: str) -> str:
 
 
 def check_environment(given: Object) -> None:
-    """422 for an `execution_environment` that would not resolve."""
+    """Answer 422 for an `execution_environment` that could not be resolved."""
     fault = definitions.fault_of_environment(given.get("execution_environment") or {})
     if fault:
         raise invalid("execution_environment", fault, "dict_type")

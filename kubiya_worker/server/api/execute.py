@@ -1,4 +1,4 @@
-"""Giving an agent or a team something to do (PROTOCOL A.7, B.3)."""
+"""This module starts executions of agents and teams (PROTOCOL A.7, B.3)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ USER: Final = ("user_id", "user_name", "user_email", "user_avatar")
 
 
 def choose_queue(call: Call, key: str | None) -> Object:
-    """The queue that was asked for, or else an active one with a live worker."""
+    """Return the requested queue, or else an active one with a live worker."""
     plane, organization = call.plane, call.organization_id
     if key:
         queue = queue_of(call, key)
@@ -63,7 +63,7 @@ def choose_queue(call: Call, key: str | None) -> Object:
 
 
 def new_execution(call: Call, kind: str, entity: Object, queue: Object, prompt: str, given: Object) -> Execution:
-    """The row of an execution, as PROTOCOL A.5 shows it."""
+    """Return a new execution's row in the form of PROTOCOL A.5."""
     user = given.get("user_metadata") or {}
     return {
         "id": str(uuid.uuid4()),
@@ -90,7 +90,10 @@ def new_execution(call: Call, kind: str, entity: Object, queue: Object, prompt: 
 
 
 def workflow_input(call: Call, execution: Execution, kind: str, entity: Object, given: Object) -> dict[str, Any]:
-    """PROTOCOL B.3, less what is secret: it becomes part of a history. Queues of a team's members by their ids."""
+    """Return the workflow's input (PROTOCOL B.3) without secrets, as it is stored in a history.
+
+    Queues of a team's members are given by their ids.
+    """
     config = {**entity["configuration"], **(given.get("configuration") or {})}
     queues = config.get("member_queues")
     if kind == TEAM and isinstance(queues, dict):
@@ -134,7 +137,7 @@ def _reply(execution: Execution) -> dict[str, Any]:
 def begin(
     call: Call, kind: str, entity: Object, queue: Object, prompt: str, given: Object, key: str | None
 ) -> Execution:
-    """The row and its start in one transaction: it is given to Temporal even if that is away now."""
+    """Store the row and its start in one transaction, so that Temporal gets it even if it is away now."""
     execution = new_execution(call, kind, entity, queue, prompt, given)
     with call.plane.database.transaction():
         execution = call.plane.executions.create(execution, environment=variables(given), idempotency_key=key)
@@ -157,7 +160,9 @@ def _execute(kind: str) -> Route:
 
 
 async def create(call: Call) -> Any:
-    """The row of a scheduled run. Its workflow runs already and makes the id: the same id is created once."""
+    """Create the row of a scheduled run; its workflow runs already and chose the id, and the same id is created
+    once.
+    """
     given = call.given(bodies.JobExecution)
     execution_id, kind = call.text("execution_id"), given["entity_type"]
     made = {"execution_id": execution_id, "status": "created"}
@@ -184,7 +189,7 @@ async def create(call: Call) -> Any:
 
 
 async def job_status(call: Call) -> Any:
-    """Note how a scheduled run ended, for its job. The execution has its own status.
+    """Store on a job how its scheduled run ended; the execution has its own status.
 
     The answer says `updated`, or `not_found` for a run that is not the job's.
     """
@@ -199,7 +204,7 @@ async def job_status(call: Call) -> Any:
 
 
 async def execute_dynamic(call: Call) -> Any:
-    """An agent or a team that exists only in this request (PROTOCOL A.9)."""
+    """Start an agent or a team that exists only in this request (PROTOCOL A.9)."""
     plane, prompt = call.plane, call.prompt()
     entity = call.fields({"entity": dict}).get("entity")
     if entity is None:
@@ -244,7 +249,7 @@ async def execute_dynamic(call: Call) -> Any:
 
 
 async def skill(call: Call) -> Any:
-    """One skill by its id: skills are kept with the agent or team that has them."""
+    """Return one skill by its id; skills are stored with the agent or team that has them."""
     for store in (call.plane.agents, call.plane.teams):
         for entity in store.list(call.organization_id):
             found = next((s for s in entity["skills"] if s["id"] == call.path("skill")), None)

@@ -1,4 +1,4 @@
-"""Executions: rows, sessions, events, and the stream of them (PROTOCOL A.5)."""
+"""This module serves executions: rows, sessions, events, and their stream (PROTOCOL A.5)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def execution_of(call: Call, key: str | None = None) -> Execution:
 
 
 def execution_id_of(call: Call, key: str | None = None) -> str:
-    """For what needs no row: the id, if such an execution is there and ours."""
+    """Return the id if this organization has such an execution, without reading the row; else answer 404."""
     key = key if key is not None else call.path("execution")
     if call.plane.executions.owner(key) != call.organization_id:
         raise not_found("Execution", key)
@@ -44,7 +44,7 @@ def execution_id_of(call: Call, key: str | None = None) -> str:
 
 
 async def list_all(call: Call) -> Any:
-    """`summary=true`: without what can be long."""
+    """List executions; `summary=true` leaves out fields that can be long."""
     found = call.plane.executions.search(
         call.organization_id,
         status=call.query("status_filter") or call.query("status"),
@@ -77,7 +77,7 @@ async def patch(call: Call) -> Any:
 
 
 async def context(call: Call) -> Any:
-    """What a worker needs to begin, at once."""
+    """Return all that a worker needs to begin, in one answer."""
     execution = execution_of(call)
     kind = TEAM if execution["execution_type"] == TEAM else AGENT
     entity = store_of(call, kind).find(call.organization_id, execution["entity_id"])
@@ -94,7 +94,9 @@ async def context(call: Call) -> Any:
 
 
 async def details(call: Call) -> Any:
-    """The row, the workflow as Temporal describes it, and its state as it tells it itself, where they can be had."""
+    """Return the row, Temporal's description of the workflow, and the workflow's own state, as far as they are
+    available.
+    """
     execution, temporal = execution_of(call), call.plane.temporal
     workflow = workflow_of(execution)
     told: dict[str, Any] = {"execution": execution, "workflow_id": workflow.id, "workflow": None, "state": None}
@@ -160,9 +162,9 @@ async def add_event(call: Call) -> Any:
 
 
 async def add_events(call: Call) -> Any:
-    """In order, up to the first that has to come `after` something that is not there yet: then 425.
+    """Store events in order, up to the first whose `after` names an event that is not stored yet: then answer 425.
 
-    What comes before that one is stored, and sending it again does no harm.
+    The events before that one are stored, and sending them again does no harm.
     """
     execution_id, given = execution_id_of(call), call.fields({"events": list, "after": list})
     if "events" not in given:
@@ -177,7 +179,7 @@ async def add_events(call: Call) -> Any:
 
 
 async def list_events(call: Call) -> Any:
-    """The log, or a part of it, at once: `after` a number, at most `limit`."""
+    """Return stored events without streaming: those after the number `after`, at most `limit`."""
     execution_id = execution_id_of(call)
     after, limit = call.number("after", 0, 0, 10**15), call.number("limit", 500, 1, 1000)
     found = call.plane.events.after(execution_id, after, limit)

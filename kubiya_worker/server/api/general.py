@@ -1,4 +1,4 @@
-"""Health, who am I, models, runtimes (PROTOCOL A.1, A.2, A.9)."""
+"""This module serves health, the caller's identity, models and runtimes (PROTOCOL A.1, A.2, A.9)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ SERVICE = "agent-control-plane"
 
 
 async def health(request: Request) -> Response:
-    """This process answers."""
+    """Answer that this process lives."""
     return reply({"status": "healthy", "service": SERVICE, "timestamp": now(), "services": {}})
 
 
 async def ready(request: Request) -> Response:
-    """Ready to run executions: Temporal answers."""
+    """Answer whether executions can run, which needs Temporal."""
     temporal = request.app.state.plane.temporal
     if await temporal.ready():
         return reply({"status": "ready", "timestamp": now()})
@@ -91,7 +91,7 @@ def _model(model_id: str, label: str, provider: str, *, recommended: bool) -> di
 
 
 def _models(call: Call) -> list[dict[str, Any]]:
-    """The default comes first: the gateway's when there is one, else the offline model."""
+    """Return the models, the default first: the gateway's when there is a gateway, else the offline model."""
     gateway = bool(call.plane.litellm_url)
     demo = _model(names.DEMO_MODEL, "demo model, not an LLM", "demo", recommended=not gateway)
     hosted = _model(names.DEFAULT_MODEL, names.DEFAULT_MODEL, "gateway", recommended=gateway)

@@ -1,4 +1,4 @@
-"""What to type, or apply, to bring up a worker on a queue (PROTOCOL A.3). Never holds a key."""
+"""This module returns the commands and files that start a worker on a queue (PROTOCOL A.3); they never hold a key."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ async def install_script(call: Call) -> Any:
         raise ApiError(400, f"Unknown deployment_type {kind!r}; one of {', '.join(SCRIPTS)}")
     url = str(call.request.base_url).rstrip("/")
     quote = shlex.quote if kind in ("local", "docker") else _yaml
-    name = " ".join(str(queue["name"]).split())  # it stands in a comment: one line
+    # Keep it on one line: a line break would end the comment that it stands in.
+    name = " ".join(str(queue["name"]).split())
     return PlainTextResponse(SCRIPTS[kind].format(name=name, url=quote(url), queue=quote(queue["id"])))
 
 

@@ -1,4 +1,4 @@
-"""Jobs: a prompt for an agent or a team that is started by a schedule, by a webhook or by hand (PROTOCOL A.9)."""
+"""This module serves jobs: a prompt that a schedule, a webhook or a person starts (PROTOCOL A.9)."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ WEBHOOK: Final = "webhook"
 MANUAL: Final = "manual"
 TRIGGERS: Final = (CRON, WEBHOOK, MANUAL)
 MODES: Final = {"predefined_agent": AGENT, "predefined_team": TEAM}
-ELSEWHERE: Final = ("on_the_fly", "predefined_workflow")  # need the planner and the workflows of the hosted one
+ELSEWHERE: Final = ("on_the_fly", "predefined_workflow")  # these modes need the hosted product's planner and workflows
 EXECUTORS: Final = ("auto", "specific_queue", "environment")
-ENVIRONMENT: Final = ("env_vars", "working_dir")  # what a job's execution_environment may hold here
+ENVIRONMENT: Final = ("env_vars", "working_dir")  # keys that a job's execution_environment may have here
 RUN: Final = ("id", "status", "entity_id", "entity_name", "execution_type", "trigger_type", "error_message")
 TIMES: Final = ("created_at", "started_at", "completed_at")
 
 
 def job_of(call: Call) -> Object:
-    """A job by id or name; 404."""
+    """Return a job by id or name, or answer 404."""
     found = call.plane.jobs.find(call.organization_id, call.path("job"))
     if found is None:
         raise not_found("Job", call.path("job"))
@@ -52,7 +52,7 @@ def _fields(call: Call) -> Object:
 
 
 def _checked(call: Call, job: Object) -> Object:
-    """The job with its entity by id. 422 names the field that is wrong, 404 what is not there."""
+    """Return the job with its entity's id; answer 422 with the wrong field, or 404 for a missing object."""
     if job["trigger_type"] not in TRIGGERS:
         raise invalid("trigger_type", f"trigger_type is one of {', '.join(TRIGGERS)}", "enum")
     kind = _kind(job)
@@ -80,7 +80,7 @@ def _checked(call: Call, job: Object) -> Object:
 
 
 def _kind(job: Object) -> str:
-    """Agent or team, by entity_type or planning_mode; they have to agree."""
+    """Return agent or team, from entity_type or planning_mode; answer 422 when they disagree."""
     mode, kind = str(job["planning_mode"] or ""), str(job["entity_type"] or "").lower()
     if mode in ELSEWHERE:
         raise invalid("planning_mode", f"{mode} is not to be had here; planning_mode is one of {', '.join(MODES)}")
@@ -119,7 +119,7 @@ def _check_config(config: Object, where: str) -> None:
 
 
 def queue_for(call: Call, job: Object) -> Object:
-    """The queue that it names, or else an active one, if possible with a live worker. 400 when there is none."""
+    """Return the job's queue, or else an active one, with a live worker if possible; answer 400 when there is none."""
     if job["executor_type"] == "specific_queue":
         return execute.choose_queue(call, job["worker_queue_name"])
     queues = [q for q in call.plane.queues.list(call.organization_id) if q["status"] == "active" and not hidden(q)]
@@ -133,11 +133,13 @@ def queue_for(call: Call, job: Object) -> Object:
     return next((q for q in queues if call.plane.workers.live(call.organization_id, q["id"])), queues[0])
 
 
-# -- what belongs to a job: its schedule, its webhook
+# -- the schedule and the webhook of a job
 
 
 def _attach(call: Call, job: Object, secret: str | None = None) -> tuple[Object, str | None]:
-    """Schedule and webhook as the job has them by now. Returns the job, and a secret that was made for it."""
+    """Create or change the schedule and the webhook for the job's current state; return the job, and a new
+    secret if made.
+    """
     plane, made = call.plane, None
     if secret and job["trigger_type"] != WEBHOOK:
         raise invalid("webhook_secret", "webhook_secret goes with the trigger_type webhook")
@@ -155,7 +157,9 @@ def _attach(call: Call, job: Object, secret: str | None = None) -> tuple[Object,
 
 
 def _wanted(call: Call, job: Object) -> Wanted:
-    """The entity's own model, skills and configuration are read when it runs: what changes there counts then."""
+    """Return the job's schedule; it does not copy the entity's model, skills and configuration, which are read
+    at each run.
+    """
     kind = job["entity_type"]
     entity = store_of(call, kind).find(call.organization_id, job["entity_id"]) or {"configuration": {}}
     members = entity["configuration"].get("member_queues")
@@ -176,7 +180,9 @@ def _wanted(call: Call, job: Object) -> Wanted:
 
 
 def given_of(job: Object, trigger: str, override: Object | None = None, about: Object | None = None) -> Object:
-    """What a request to execute would say. `about`: of the trigger, for the execution's metadata."""
+    """Return the fields of a request to execute the job; `about` describes the trigger, for the execution's
+    metadata.
+    """
     config = {**job["config"], **(override or {})}
     told = {"job_id": job["id"], "job_name": job["name"], "trigger_type": trigger}
     return {
@@ -190,7 +196,10 @@ def given_of(job: Object, trigger: str, override: Object | None = None, about: O
 
 
 def run(call: Call, job: Object, trigger: str, values: Object, override: Object, about: Object) -> Any:
-    """Start it now. `values` fill the template. The same Idempotency-Key, or delivery of a webhook, starts it once."""
+    """Start the job now; `values` fill the template.
+
+    The same Idempotency-Key, or delivery of a webhook, starts it once.
+    """
     if not job["enabled"]:
         raise ApiError(409, f"The job {job['name']!r} is disabled; enable it first")
     key = about.get("delivery") or call.request.headers.get("idempotency-key")
@@ -239,7 +248,7 @@ def _tally(call: Call, job: Object) -> Object | None:
 
 
 async def create(call: Call) -> Any:
-    """A secret that was made for a webhook is shown here, and never again."""
+    """Create a job; a webhook's new secret is shown in this answer only."""
     name, given = call.name(), _fields(call)
     job = _checked(call, definitions.new_job(given))
     with call.plane.database.transaction():
@@ -250,7 +259,7 @@ async def create(call: Call) -> Any:
 
 
 async def list_all(call: Call) -> Any:
-    """`due=true`: with the time of the next run, for which Temporal is asked."""
+    """List jobs; `due=true` adds the time of the next run, which is asked of Temporal."""
     tallies, jobs = call.plane.jobs.tallies(call.organization_id), call.plane.jobs.list(call.organization_id)
     shown = [_shown(call, job, tallies.get(job["id"])) for job in jobs]
     if call.query("due") != "true":
@@ -272,7 +281,7 @@ async def update(call: Call) -> Any:
     job, given = job_of(call), _fields(call)
     secret = given.pop("webhook_secret", None)
     if given.get("entity_type") and not given.get("planning_mode"):
-        given["planning_mode"] = None  # the old one went with the old type
+        given["planning_mode"] = None  # the old mode belonged to the old type
     elif given.get("planning_mode") and not given.get("entity_type"):
         given["entity_type"] = None
     changes = _checked(call, {**job, **given})
@@ -282,7 +291,7 @@ async def update(call: Call) -> Any:
 
 
 async def delete(call: Call) -> Any:
-    """Its executions stay; a run that has begun goes on."""
+    """Delete a job; its executions stay, and a run that has begun continues."""
     job, plane = job_of(call), call.plane
     with plane.database.transaction():
         plane.jobs.delete(job["id"])
@@ -298,7 +307,7 @@ def _switch(enabled: bool) -> Any:
             known = plane.scheduler.get(job["id"])
             if enabled:
                 job, _ = _attach(call, job)
-            elif known:  # as it was: that its queue or its team is gone must not keep it running
+            elif known:  # use the stored definition: a job must be stoppable although its queue or team is gone
                 plane.scheduler.set(job["id"], replace(known, paused=True))
         return _shown(call, job, _tally(call, job))
 
@@ -313,7 +322,7 @@ async def trigger(call: Call) -> Any:
 
 
 async def executions(call: Call) -> Any:
-    """Newest first."""
+    """List the job's executions, newest first."""
     job = job_of(call)
     skip = call.number("skip", 0, 0, 10**9) or call.number("offset", 0, 0, 10**9)
     found = call.plane.jobs.runs(job["id"], skip, call.number("limit", 50, 1, 500))

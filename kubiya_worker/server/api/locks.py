@@ -1,4 +1,4 @@
-"""Update locks of a queue's workers (PROTOCOL A.3)."""
+"""This module serves the update locks of a queue's workers (PROTOCOL A.3)."""
 
 from __future__ import annotations
 

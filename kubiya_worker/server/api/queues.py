@@ -1,4 +1,4 @@
-"""Worker queues (PROTOCOL A.3). In every path a queue's id or its name."""
+"""This module serves worker queues (PROTOCOL A.3); every path takes a queue's id or its name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONFIG_KEYS = ("name", "status", "max_workers", "heartbeat_interval", "tags", "s
 
 
 def queue_of(call: Call, key: str | None = None) -> Object:
-    """A queue by id or name; 404."""
+    """Return a queue by id or name, or answer 404."""
     key = key if key is not None else call.path("queue")
     found = call.plane.queues.find(call.organization_id, key)
     if found is None:
@@ -32,7 +32,7 @@ def queue_of(call: Call, key: str | None = None) -> Object:
 
 
 def hidden(queue: Object) -> bool:
-    """Queues of one run (`kubiya exec --local`) are not listed, and nothing else is sent to them."""
+    """Return whether a queue belongs to one run (`kubiya exec --local`): it is not listed, and gets no other work."""
     return bool(queue.get("ephemeral"))
 
 
@@ -115,7 +115,7 @@ async def workers(call: Call) -> Any:
 
 
 async def metrics(call: Call) -> Any:
-    """Counts of the last 24 hours are of executions; those of workers are of now."""
+    """Return a queue's counts: executions of the last 24 hours, and workers now."""
     queue = queue_of(call)
     live = _live(call, queue)
     busy = sum(1 for w in live if w["worker_metadata"].get("active_tasks") or w["current_task_id"])

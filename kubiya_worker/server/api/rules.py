@@ -1,4 +1,6 @@
-"""Approval rules: which tool calls want a person (PROTOCOL A.9). The worker applies them; they are kept here."""
+"""This module stores approval rules, which select the tool calls that need a person (PROTOCOL A.9); workers
+apply them.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,7 @@ async def update(call: Call) -> Any:
 
 
 async def resolve(call: Call) -> Any:
-    """The rules that are about a tool, strongest first. Those with an `argument_pattern` depend on the call besides."""
+    """Return the rules for a tool, strongest first; those with an `argument_pattern` also depend on the call."""
     tool = call.text("tool_name")
     given = call.fields({"risk_level": str, "category": str})
     scopes = {"tool": tool, **{k: v for k, v in (("category", given.get("category")),) if v}}
@@ -61,7 +63,7 @@ async def resolve(call: Call) -> Any:
 
 
 def about(rule: Object, scopes: dict[str, str], risk: str) -> bool:
-    """Whether an enabled rule's scope covers a tool, as the worker's policy reads it. Pure."""
+    """Return whether an enabled rule's scope covers a tool, by the rules of the worker's policy. Pure."""
     kind, value = rule["scope_type"], str(rule.get("scope_value") or "").strip().lower()
     if not rule.get("enabled", True):
         return False

@@ -1,4 +1,4 @@
-"""The webhooks of jobs: whoever calls one proves with a signature that it has the secret; it has no key."""
+"""This module serves the webhooks of jobs; a caller has no key, and proves by a signature that it has the secret."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kubiya_worker.server.api import jobs
 from kubiya_worker.server.http import ApiError, Call, answered, parsed, received, unauthorized
 from kubiya_worker.server.plane import Plane
 
-# What senders number their deliveries with: one that is sent again starts nothing again.
+# Headers in which senders number their deliveries: a repeated delivery starts nothing again.
 DELIVERY: Final = ("x-github-delivery", "x-gitlab-event-uuid", "idempotency-key")
 EVENT: Final = ("x-github-event", "x-gitlab-event")
 

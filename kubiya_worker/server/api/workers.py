@@ -1,4 +1,4 @@
-"""Workers: registration, heartbeats, goodbye, and who is there (PROTOCOL A.3, A.4)."""
+"""This module serves workers: registration, heartbeats, disconnection and lists (PROTOCOL A.3, A.4)."""
 
 from __future__ import annotations
 
@@ -62,22 +62,24 @@ async def start(call: Call) -> Any:
 
 
 async def list_all(call: Call) -> Any:
-    """Live workers of all queues."""
+    """List the live workers of all queues."""
     return call.plane.workers.live(call.organization_id)
 
 
 async def health(call: Call) -> Any:
-    """The guide's health check of a queue."""
+    """Return a queue's health as the guide describes it."""
     queue = queue_of(call)
     live = call.plane.workers.live(call.organization_id, queue["id"])
-    # Ours say whether they poll; of others a heartbeat has to do.
+    # Our workers report whether they poll; for others a heartbeat has to be enough.
     polling = [w for w in live if w["worker_metadata"].get("polling", True)]
     status = "healthy" if polling else "degraded" if live else "no_workers"
     return {"status": status, "queue_id": queue["id"], "active_workers": len(live), "workers": live}
 
 
 async def heartbeat(call: Call) -> Any:
-    """204 also for a worker that is not known, as published: its next registration makes it known."""
+    """Store a heartbeat; answer 204 also for an unknown worker, as published, since its next registration makes
+    it known.
+    """
     call.plane.workers.beat(call.organization_id, call.path("worker"), call.given(bodies.Beat))
 
 

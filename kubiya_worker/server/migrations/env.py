@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that the store has opened."""
+"""This is Alembic's entry: it runs the migrations on the connection that the store has opened."""
 
 from alembic import context
 

@@ -1,1 +1,1 @@
-"""Rows: one module per noun."""
+"""This package stores rows, one module per noun."""

@@ -1,4 +1,4 @@
-"""Requests for approval and their answers (PROTOCOL A.9)."""
+"""This module stores approval requests and their answers (PROTOCOL A.9)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ APPROVED: Final = "approved"
 REJECTED: Final = "rejected"
 EXPIRED: Final = "expired"
 
-# Built once: building a query costs more than running it.
+# Built once, because building a query costs more than running it.
 _PENDING_OF = select(T).where(T.c.execution_id == bindparam("execution_id"), T.c.status == PENDING)
 
 
 def overdue(approval: Approval, at: datetime) -> bool:
-    """Whether nobody has answered in time. Pure."""
+    """Return whether the request's time passed without an answer. Pure."""
     return approval["status"] == PENDING and datetime.fromisoformat(approval["expires_at"]) <= at
 
 
@@ -85,7 +85,7 @@ class Approvals:
         return [self._object(row) for row in self._db.execute(_PENDING_OF, {"execution_id": execution_id})]
 
     def waiting(self, organization_id: str, queue_id: str) -> int:
-        """How many of a queue's executions' requests are open and not overdue."""
+        """Return the number of a queue's open requests that are not overdue."""
         of = schema.executions
         query = (
             select(func.count())

@@ -1,4 +1,4 @@
-"""The SQLite database: opened once, migrated when it is behind, used by one thread of one process.
+"""This module opens the SQLite database once, migrates it when it is old, and uses it from one thread of one process.
 
 Statements run on the event loop's own thread. Each takes some tens of microseconds; handing it to another thread costs
 more than that, and one writer needs no locks. So there is no `await` inside a transaction.
@@ -25,7 +25,7 @@ from kubiya_worker.server.store import schema
 
 HEAD: Final = "2026_11_session_parts"  # the newest migration; a test compares it with the scripts
 MEMORY: Final = Path(":memory:")
-LOCK_SECONDS: Final = 5.0  # how long a server that is just ending may keep the file
+LOCK_SECONDS: Final = 5.0  # how long to wait for a server that is ending and still holds the file
 MIGRATIONS: Final = Path(__file__).parents[1] / "migrations"
 
 
@@ -34,18 +34,18 @@ def now() -> str:
 
 
 def dumps(value: Any) -> str:
-    """JSON in ASCII: one line, whatever a client takes for a line's end, and half a surrogate pair cannot break it."""
+    """Return JSON in ASCII on one line, which no client can split and half a surrogate pair cannot break."""
     return json.dumps(value, separators=(",", ":"))
 
 
 class Database:
     def __init__(self, path: Path, *, exclusive: bool = True) -> None:
-        """Raises ConfigurationError when the file is not ours, Unavailable when it cannot be opened.
+        """Open the file; raise ConfigurationError when it is not ours, Unavailable when it cannot be opened.
 
-        `exclusive`: no other server may use the file, for event numbers and notifications live in this process.
+        `exclusive` forbids another server on the file, because event numbers and notifications live in this process.
         """
         self.path = path
-        self.rollbacks = 0  # whoever caches what was written looks here
+        self.rollbacks = 0  # caches of written rows compare this number, to drop what was undone
         self._depth = 0
         self._lock: int | None = None
         self._engine = create_engine(f"sqlite:///{path}", poolclass=StaticPool, connect_args={"timeout": 10})
@@ -82,12 +82,12 @@ class Database:
             ) from error
 
     def _migrate(self) -> None:
-        """Bring the schema to HEAD. Alembic is imported only for a database that is behind: it costs 0.2 s."""
+        """Bring the schema to HEAD. Import Alembic only for an old database, because that costs 0.2 s."""
         tables = {row[0] for row in self.connection.execute(text("select name from sqlite_master where type='table'"))}
         self.connection.commit()
         if not tables:
             with self._rebuilding():
-                schema.metadata.create_all(self.connection)  # a test holds it equal to what the migrations make
+                schema.metadata.create_all(self.connection)  # a test checks that the migrations create the same schema
                 self.connection.execute(text("create table alembic_version (version_num varchar(32) not null)"))
                 self.connection.execute(text("insert into alembic_version values (:head)"), {"head": HEAD})
             return
@@ -102,7 +102,7 @@ class Database:
             self.upgrade()
 
     def upgrade(self) -> None:
-        """Run the migrations that this database has not seen."""
+        """Run the migrations that this database does not have yet."""
         from alembic import command
         from alembic.config import Config
         from alembic.util import CommandError
@@ -121,10 +121,11 @@ class Database:
 
     @contextlib.contextmanager
     def _rebuilding(self) -> Iterator[None]:
-        """A transaction for changes of the schema: a kill in the middle leaves the old one.
+        """Run schema changes in a transaction, so that a kill in the middle leaves the old schema.
 
-        sqlite3 begins none by itself before DDL. Foreign keys are off meanwhile: SQLite changes a table by making it
-        anew, and dropping the old one would take along the rows that refer to it.
+        sqlite3 begins none by itself before DDL. Foreign keys are off meanwhile: SQLite changes a table by building a
+        new
+        one, and dropping the old one would delete the rows that refer to it.
         """
         self.connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
         self.connection.commit()
@@ -141,7 +142,7 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of it or nothing. Transactions nest: the outermost one commits."""
+        """Commit all writes or none; transactions nest, and the outermost one commits."""
         self._depth += 1
         try:
             yield
@@ -155,7 +156,7 @@ class Database:
             self._depth -= 1
 
     def close(self) -> None:
-        if hasattr(self, "connection"):  # not when it could not be opened
+        if hasattr(self, "connection"):  # there is no connection when it could not be opened
             self.connection.close()
         self._engine.dispose()
         if self._lock is not None:
@@ -164,7 +165,7 @@ class Database:
 
 
 def _locked(path: Path) -> int:
-    """A descriptor whose lock says that a server uses the database; it goes with the process, however that ends."""
+    """Return a descriptor with a lock that marks the database as used; the system frees it however the process ends."""
     descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
@@ -185,6 +186,6 @@ def _pragmas(connection: Any, _: Any) -> None:
     try:
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):
             connection.execute(f"PRAGMA {pragma}")
-    except BaseException:  # not a database: the pool never had it, and so will not close it
+    except BaseException:  # not a database: the pool never had this connection, and so does not close it
         connection.close()
         raise

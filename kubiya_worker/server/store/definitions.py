@@ -1,4 +1,4 @@
-"""What a new environment, queue, agent, team or job looks like: stored objects out of request bodies. Pure.
+"""This module makes stored objects from request bodies: environments, queues, agents, teams, jobs. Pure.
 
 Each `*_FIELDS` table names what a client may set, with its JSON type; the rest of a body is ignored.
 """
@@ -94,7 +94,7 @@ JOB_FIELDS: Final[dict[str, type]] = {
     "webhook_secret": str,
 }
 SCOPES: Final = ("tool", "risk_level", "category", "all")
-ACTIONS: Final = ("ask", "allow", "deny")  # ours; what a rule without one does is ask
+ACTIONS: Final = ("ask", "allow", "deny")  # our own field; a rule without an action asks
 LONGEST_TIMEOUT: Final = 43_200  # minutes
 HEARTBEAT_INTERVAL: Final = 30  # seconds: the published default of 60 leaves one lost beat of slack (PROTOCOL H.5)
 DEFAULT_SKILL: Final[Object] = {"name": "shell", "type": "shell", "description": "Runs commands"}
@@ -129,7 +129,7 @@ def new_queue(given: Object, environment_id: str) -> Object:
 
 
 def new_agent(given: Object) -> Object:
-    """Skills are kept with the agent: {id, name, type, configuration, enabled}. None given: the shell."""
+    """Return a new agent with its skills {id, name, type, configuration, enabled}; without any it gets the shell."""
     defaults: Object = {
         "description": None,
         "system_prompt": None,
@@ -182,7 +182,7 @@ def new_rule(given: Object) -> Object:
 
 
 def new_job(given: Object) -> Object:
-    """Without the secret of its webhook, which is kept apart."""
+    """Return a new job without its webhook's secret, which is stored separately."""
     defaults: Object = {
         "description": None,
         "enabled": True,
@@ -205,7 +205,7 @@ def new_job(given: Object) -> Object:
 
 
 def skill(raw: Any) -> Object:
-    """One skill of an agent or team. ValueError when it has no type."""
+    """Return one skill of an agent or team; raise ValueError when it has no type."""
     if not isinstance(raw, dict) or not isinstance(raw.get("type") or raw.get("name"), str):
         raise ValueError("a skill is an object with a type")
     for field in ("id", "name", "type", "description"):
@@ -226,7 +226,7 @@ def skill(raw: Any) -> Object:
 
 
 def fault_of_environment(environment: Object) -> str:
-    """What is wrong with an `execution_environment`; empty if nothing."""
+    """Return what is wrong with an `execution_environment`, or an empty text."""
     for name in ("env_vars", "mcp_servers"):
         if not isinstance(environment.get(name) or {}, dict):
             return f"{name} is an object"

@@ -1,4 +1,4 @@
-"""The event log of each execution: persistent, numbered 1, 2, 3 … without gaps, each event_id once."""
+"""This module stores each execution's event log, numbered 1, 2, 3 … without gaps; each event_id is stored once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MESSAGES = text(
 )
 _OUTLINE = text("select sequence, event_type, subject from events where execution_id = :e order by sequence")
 
-# The key in an event's data that says which message, tool call or approval it is about.
+# The key in an event's data that names its message, tool call or approval.
 SUBJECTS: Final = {
     ev.MESSAGE: "message_id",
     ev.MESSAGE_CHUNK: "message_id",
@@ -43,7 +43,7 @@ SUBJECTS: Final = {
     ev.APPROVAL_REQUESTED: "approval_id",
     ev.APPROVAL_RESOLVED: "approval_id",
 }
-# What ends what another event of the same subject began.
+# Event types that end what an earlier event of the same subject began.
 _CLOSES: Final = {
     ev.MESSAGE: ev.MESSAGE_CHUNK,
     ev.RESET_CHUNKS: ev.MESSAGE_CHUNK,
@@ -57,7 +57,7 @@ _OPENS: Final = frozenset(_CLOSES.values())
 
 @dataclass(frozen=True)
 class Stored:
-    """`data` is JSON text: it goes to a stream as it is."""
+    """A stored event; `data` is JSON text that a stream sends unchanged."""
 
     sequence: int
     event_type: str
@@ -67,10 +67,10 @@ class Stored:
 
 
 def history_end(outline: Iterable[tuple[int, str, str | None]]) -> int:
-    """The number before which the log can be told by its complete messages alone. Pure.
+    """Return the number up to which the log's complete messages tell everything. Pure.
 
     That is after the last complete message, or earlier: at the first event of something that is still open (text that
-    is being written, a tool that runs, a question that nobody has answered). `outline`: (sequence, type, subject).
+    is being written, a running tool, an unanswered question). `outline` holds (sequence, type, subject).
     """
     end = 1
     began: dict[tuple[str, str | None], int] = {}
@@ -91,9 +91,9 @@ class Events:
         self._rollbacks = 0
 
     def last(self, execution_id: str) -> int:
-        """The highest number given out, 0 for none."""
+        """Return the highest number given out, or 0."""
         if self._rollbacks != self._db.rollbacks or len(self._last) > CACHED:
-            self._last.clear()  # what was counted in a transaction that failed is not there
+            self._last.clear()  # numbers counted in a transaction that failed were not stored
             self._rollbacks = self._db.rollbacks
         if execution_id not in self._last:
             found = self._db.execute(_LAST, {"e": execution_id}).scalar()
@@ -101,7 +101,7 @@ class Events:
         return self._last[execution_id]
 
     def append(self, execution_id: str, events: Sequence[Event]) -> int:
-        """Number and store; an event whose event_id is there already is dropped. Returns how many are new."""
+        """Number and store events, dropping those whose event_id is already stored; return how many are new."""
         sequence = start = self.last(execution_id)
         known = self.known(execution_id, [e["event_id"] for e in events if e.get("event_id") is not None])
         micros = time.time_ns() // 1000
@@ -134,7 +134,7 @@ class Events:
         return sequence - start
 
     def known(self, execution_id: str, ids: Sequence[str]) -> set[str]:
-        """Those of the ids that are stored."""
+        """Return those of the ids that are stored."""
         if not ids:
             return set()
         return {row[0] for row in self._db.execute(_KNOWN, {"e": execution_id, "ids": dumps(ids)})}
@@ -147,7 +147,7 @@ class Events:
         return [Stored(*row) for row in rows]
 
     def messages(self, execution_id: str, before: int, limit: int) -> list[Stored]:
-        """The newest `limit` complete messages with a number below `before`, in order."""
+        """Return the newest `limit` complete messages with a number below `before`, in order."""
         rows = self._db.execute(_MESSAGES, {"e": execution_id, "s": before, "n": limit})
         return [Stored(*row) for row in rows][::-1]
 

@@ -1,4 +1,4 @@
-"""Executions: their rows and the transitions of their status (PROTOCOL B.7)."""
+"""This module stores executions and the changes of their status (PROTOCOL B.7)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = ("id", "organization_id", "execution_type", "entity_id", "queue_id", "
 SUMMARY_PROMPT: Final = 200  # characters
 
 _ALL = select(*(T.c[name] for name in COLUMNS), T.c.data)
-# Built once: building a query costs as much as running it.
+# Built once, because building a query costs as much as running it.
 _GET = _ALL.where(T.c.id == bindparam("id"), T.c.organization_id == bindparam("organization"))
 _ENVIRONMENT = select(T.c.environment).where(T.c.id == bindparam("id"))
 _INSERT = insert(T)
@@ -28,7 +28,7 @@ _STATUS = text("select status from executions where id = :id")
 
 
 def next_status(current: str, asked: str, *, by_worker: bool = True) -> str:
-    """The status after a change is asked for. What is final stays; only a person's resume ends a pause. Pure."""
+    """Return the status after a requested change: a final one stays, and only a person's resume ends a pause. Pure."""
     asked = asked.lower()
     if ex.is_final(current):
         return current
@@ -48,7 +48,7 @@ class Executions:
     def create(
         self, execution: Execution, *, environment: dict[str, str], idempotency_key: str | None = None
     ) -> Execution:
-        """A row with status pending. `environment`: variables of this run alone, shown to nobody but its worker."""
+        """Store a pending execution; `environment` holds variables of this run, which only its worker gets."""
         at = now()
         row = {name: execution[name] for name in COLUMNS if name in execution}
         row |= {"status": ex.PENDING, "created_at": at, "updated_at": at}
@@ -59,7 +59,7 @@ class Executions:
         return {**data, **row}
 
     def owner(self, execution_id: str) -> str | None:
-        """The organization of an execution: all that an event's way into the log has to know of it."""
+        """Return the organization of an execution, the only fact that storing an event needs."""
         if execution_id not in self._owners:
             found: str | None = self._db.execute(_OWNER, {"id": execution_id}).scalar()
             if found is None:
@@ -70,7 +70,7 @@ class Executions:
         return self._owners[execution_id]
 
     def place(self, execution_id: str) -> tuple[str, str] | None:
-        """Its type and its queue: what its workflow's address is made of."""
+        """Return the type and the queue, from which the workflow's address is made."""
         row = self._db.execute(_PLACE, {"id": execution_id}).first()
         return (row[0], row[1]) if row else None
 
@@ -112,7 +112,7 @@ class Executions:
         return [self._object(row) for row in self._db.execute(query)]
 
     def counts(self, organization_id: str, queue_id: str, since: str) -> dict[str, int]:
-        """How many executions of a queue, made since then, have which status."""
+        """Return the number of a queue's executions made since `since`, by status."""
         query = select(T.c.status, func.count()).group_by(T.c.status)
         query = query.where(T.c.organization_id == organization_id, T.c.queue_id == queue_id, T.c.created_at >= since)
         return {row[0]: row[1] for row in self._db.execute(query)}
@@ -132,14 +132,16 @@ class Executions:
         self._owners.pop(execution_id, None)
 
     def open(self, unchanged_since: str) -> list[Execution]:
-        """What the reconciler looks after: not final, given to Temporal, and quiet for a while. All organizations."""
+        """Return executions for the reconciler: not final, sent to Temporal, unchanged since then; of all
+        organizations.
+        """
         told = select(schema.outbox.c.id).where(schema.outbox.c.execution_id == T.c.id).exists()
         query = _ALL.where(T.c.status.not_in(sorted(ex.FINAL)), T.c.updated_at < unchanged_since, ~told)
         return [self._object(row) for row in self._db.execute(query.order_by(T.c.updated_at))]
 
 
 def summary(execution: Execution) -> Execution:
-    """For lists: without what can be long."""
+    """Return the row for lists, without fields that can be long."""
     keys = ("response", "system_prompt", "participants")
     short = {k: v for k, v in execution.items() if k not in keys}
     return {**short, "prompt": str(execution.get("prompt") or "")[:SUMMARY_PROMPT]}

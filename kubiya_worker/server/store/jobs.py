@@ -1,4 +1,4 @@
-"""Jobs: the objects, the webhooks that call them, and the executions that they led to."""
+"""This module stores jobs, the webhooks that start them, and the executions that they started."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Webhook:
     secret: str = field(repr=False)
 
     def signed(self, body: bytes, headers: Any) -> bool:
-        """Whether one of the three headers (PROTOCOL A.9) proves that the sender has the secret.
+        """Return whether one of the three headers (PROTOCOL A.9) proves that the sender has the secret.
 
-        GitLab sends the secret itself as its token; a digest is taken in its place, too.
+        GitLab sends the secret itself as its token; a digest is accepted in its place, too.
         """
         digest = hmac.new(self.secret.encode(), body, "sha256").hexdigest()
         token = headers.get("x-gitlab-token", "")
@@ -40,7 +40,7 @@ class Webhook:
             (token, self.secret),
             (token.lower(), digest),
         )
-        # All are compared, so that the time tells nothing.
+        # Compare all of them, so that the time taken reveals nothing.
         return any([hmac.compare_digest(given.encode(), right.encode()) for given, right in shown])  # noqa: C419
 
 
@@ -49,7 +49,7 @@ class Jobs(Records):
         super().__init__(database, schema.jobs)
 
     def every(self) -> list[Object]:
-        """Of all organizations."""
+        """Return the jobs of all organizations."""
         return [self._object(row) for row in self._db.execute(select(self._table))]
 
     # -- webhooks
@@ -59,7 +59,9 @@ class Jobs(Records):
         return Webhook(row.path, row.job_id, row.organization_id, row.secret) if row else None
 
     def set_webhook(self, job: Object, secret: str | None) -> str | None:
-        """Make it, or give it another secret; without one it gets a new one when it has none yet, which is returned."""
+        """Create the webhook or replace its secret; without `secret`, a webhook that has none gets a new one,
+        which is returned.
+        """
         known = self.webhook(job_id=job["id"])
         made = None if known or secret else secrets.token_urlsafe(32)
         with self._db.transaction():
@@ -87,7 +89,7 @@ class Jobs(Records):
         return self._db.execute(query).first() is not None
 
     def runs(self, job_id: str, skip: int, limit: int) -> list[Object]:
-        """Newest first."""
+        """Return a job's executions, newest first."""
         query = select(E.c.id, E.c.execution_type, E.c.status, E.c.created_at, E.c.data, R.c.trigger_type)
         query = query.join(R, R.c.execution_id == E.c.id).where(R.c.job_id == job_id)
         rows = self._db.execute(query.order_by(E.c.created_at.desc()).offset(skip).limit(limit))
@@ -95,7 +97,9 @@ class Jobs(Records):
         return [{**json.loads(row.data), **{name: getattr(row, name) for name in columns}} for row in rows]
 
     def tallies(self, organization_id: str) -> dict[str, Object]:
-        """How often each job ran, and when and how last; nothing for one that never ran."""
+        """Return each job's number of runs, and the time and status of its last one; jobs that never ran are
+        missing.
+        """
         # SQLite: a plain column beside one max() is that of the row which has it.
         query = select(R.c.job_id, E.c.status, func.count(), func.max(E.c.created_at), E.c.id)
         query = query.join(E, R.c.execution_id == E.c.id).where(E.c.organization_id == organization_id)

@@ -1,4 +1,4 @@
-"""What Temporal has still to be told about an execution, in order."""
+"""This module stores the actions that Temporal must still be told about an execution, in order."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CANCEL: Final = "cancel"
 TERMINATE: Final = "terminate"  # argument: {reason}
 
 T = schema.outbox
-_ADD = insert(T)  # built once: building a statement costs as much as running it
+_ADD = insert(T)  # built once, because building a statement costs as much as running it
 _NEXT = select(T).where(T.c.execution_id == bindparam("execution_id")).order_by(T.c.id).limit(1)
 _REMOVE = delete(T).where(T.c.id == bindparam("key"))
 MAX_ARGUMENT: Final = 1_500_000  # bytes: Temporal's limit for one payload is 2 MB
 
 
 class TooLarge(Exception):
-    """More than Temporal takes in one piece; the text is for who asked."""
+    """The action is larger than Temporal accepts; the text is shown to the caller."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Outbox:
         self._db = database
 
     def add(self, execution_id: str, kind: str, argument: dict[str, Any] | None = None) -> None:
-        """Raises TooLarge: what Temporal would never take must not stand in the way of what comes after it."""
+        """Store an action; raise TooLarge, because an action that Temporal never accepts would block those after it."""
         text = dumps(argument or {})
         if len(text) > MAX_ARGUMENT:
             raise TooLarge(f"The request comes to {len(text):,} bytes for Temporal; at most {MAX_ARGUMENT:,} are taken")
@@ -57,10 +57,10 @@ class Outbox:
             self._db.execute(_REMOVE, {"key": action_id})
 
     def withdraw_start(self, execution_id: str) -> None:
-        """What was never started need not be, when it was cancelled meanwhile."""
+        """Delete the start of an execution that was cancelled before Temporal got it."""
         with self._db.transaction():
             self._db.execute(delete(T).where(T.c.execution_id == execution_id, T.c.action == START))
 
     def waiting(self) -> list[str]:
-        """Executions that Temporal has still to be told something about."""
+        """Return the executions that have actions for Temporal."""
         return [row[0] for row in self._db.execute(select(T.c.execution_id).distinct())]

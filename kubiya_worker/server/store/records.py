@@ -1,4 +1,4 @@
-"""Named objects (environments, queues, agents, teams, rules): a JSON object with an id, found by id or name."""
+"""This module stores named objects (environments, queues, agents, teams, rules) as JSON, found by id or name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Object = dict[str, Any]
 
 
 class Taken(Exception):
-    """Another object of the organization has this name."""
+    """Another object of the organization already has this name."""
 
 
 class Records:
@@ -40,7 +40,7 @@ class Records:
         }
 
     def find(self, organization_id: str, key: str) -> Object | None:
-        """By id, or by name; an id wins."""
+        """Return an object by id or name; an id is preferred."""
         rows = self._db.execute(self._find, {"organization": organization_id, "key": key}).all()
         rows.sort(key=lambda row: row.id != key)
         return self._object(rows[0]) if rows else None
@@ -66,7 +66,7 @@ class Records:
         return {**data, **{k: v for k, v in row.items() if k != "data"}}
 
     def update(self, record: Object, changes: Object) -> Object:
-        """The object with `changes` over it; id, organization and times are not for change."""
+        """Return the object with `changes` applied; id, organization and times cannot change."""
         fixed = ("id", "organization_id", "created_at", "updated_at", "name")
         data = {k: v for k, v in {**record, **changes}.items() if k not in fixed}
         name = str(changes.get("name") or record["name"])

@@ -1,4 +1,4 @@
-"""What an execution leaves: its session, its turns, its tool calls."""
+"""This module stores an execution's results: its session, its turns, its tool calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps
 
-# Built once: building a statement costs as much as running it.
+# Built once, because building a statement costs as much as running it.
 _SAVE_SESSION = insert(schema.sessions)
 _SAVE_SESSION = _SAVE_SESSION.on_conflict_do_update(["execution_id"], set_={"data": _SAVE_SESSION.excluded.data})
 _ADD_SESSION = insert(schema.sessions).on_conflict_do_nothing()
@@ -32,7 +32,7 @@ class Results:
         self._db = database
 
     def save_session(self, execution_id: str, session: dict[str, Any], first: int = 0) -> None:
-        """Replaces the one that is there, from the message with the number `first` on."""
+        """Replace the stored session from the message number `first` on."""
         with self._db.transaction():
             self._db.execute(_DROP_PARTS, {"of": execution_id, "after": first})
             if not first:
@@ -54,13 +54,13 @@ class Results:
         return session
 
     def add_turn(self, execution_id: str, turn: dict[str, Any]) -> str:
-        """The same turn_id counts once: a worker may have to post it again."""
+        """Store a turn; the same turn_id counts once, as a worker may have to send it again."""
         key = str(turn.get("turn_id") or uuid.uuid4())
         self._add(schema.turns, execution_id, key, turn)
         return key
 
     def add_tool_calls(self, execution_id: str, calls: list[dict[str, Any]]) -> None:
-        """The same tool_use_id counts once."""
+        """Store tool calls; the same tool_use_id counts once."""
         with self._db.transaction():
             for call in calls:
                 self._add(schema.tool_calls, execution_id, str(call.get("tool_use_id") or uuid.uuid4()), call)

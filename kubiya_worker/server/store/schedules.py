@@ -1,4 +1,4 @@
-"""The schedules that Temporal is to have for jobs, and which of them it has still to be told."""
+"""This module stores the schedules of jobs, and which of them Temporal must still be told."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOLD: Final = update(T).where(T.c.job_id == bindparam("key"), T.c.wanted == bin
 
 @dataclass(frozen=True)
 class Wanted:
-    """A schedule as it is to be; None in place of it: not there."""
+    """The wanted state of a schedule; None in its place means that there should be none."""
 
     cron: list[str]
     timezone: str
@@ -36,7 +36,7 @@ class Schedules:
         self._db = database
 
     def set(self, job_id: str, wanted: Wanted | None) -> None:
-        """Raises TooLarge for what Temporal would never take."""
+        """Store the wanted schedule; raise TooLarge when Temporal would never accept it."""
         text = dumps(vars(wanted) if wanted else None)
         if len(text) > MAX_ARGUMENT:
             raise TooLarge(f"The job comes to {len(text):,} bytes for Temporal; at most {MAX_ARGUMENT:,} are taken")
@@ -49,17 +49,17 @@ class Schedules:
         return parse(found) if found else None
 
     def untold(self) -> list[tuple[str, str]]:
-        """(job id, what it is to be as it is stored) of each that Temporal has to be told."""
+        """Return (job id, stored schedule) of each schedule that Temporal must be told."""
         return [(row.job_id, row.wanted) for row in self._db.execute(select(T).where(T.c.told.is_(False)))]
 
     def told(self, job_id: str, stored: str) -> None:
-        """Temporal has it. What is wanted by now may be something else."""
+        """Record that Temporal has the schedule `stored`; the wanted one may be newer by now."""
         with self._db.transaction():
             self._db.execute(_TOLD, {"key": job_id, "was": stored})
             self._db.execute(delete(T).where(T.c.wanted == _GONE, T.c.told.is_(True)))
 
     def forget_told(self) -> None:
-        """All have to be told again: another Temporal may be there now."""
+        """Mark all schedules as not sent, because another Temporal may run now."""
         with self._db.transaction():
             self._db.execute(update(T).values(told=False))
 

@@ -1,4 +1,4 @@
-"""Tables. Columns are what is looked up or ordered by; the rest of an object is JSON in `data`."""
+"""This module defines the tables: columns for look-ups and order, and the rest of each object as JSON in `data`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ metadata = MetaData()
 
 
 def _named(name: str) -> Table:
-    """A table of objects that have an id, an organization and a name that is unique within it."""
+    """Return a table of objects that have an id, an organization and a name that is unique within it."""
     return Table(
         name,
         metadata,
@@ -35,12 +35,12 @@ def _named(name: str) -> Table:
 
 
 def _of_execution(*, primary_key: bool = False, index: bool = False) -> Column[str]:
-    """The execution that a row belongs to, and with which it goes."""
+    """Return the column of the execution that a row belongs to; the row is deleted with it."""
     owner = ForeignKey("executions.id", ondelete="CASCADE")
     return Column("execution_id", String, owner, primary_key=primary_key, nullable=False, index=index or None)
 
 
-# A key is 256 random bits: nobody can guess or enumerate it, so a plain SHA-256 protects it as well as a slow hash
+# A key is 256 random bits, which nobody can guess or enumerate. So a plain SHA-256 protects it as well as a slow hash
 # would, and costs nothing at each request.
 api_keys = Table(
     "api_keys",
@@ -55,7 +55,7 @@ agents = _named("agents")
 teams = _named("teams")
 rules = _named("approval_rules")
 jobs = _named("jobs")
-# Where a webhook of a job is called, and what its calls are signed with: an HMAC needs the secret itself.
+# The path of a job's webhook, and the secret that signs its calls: an HMAC needs the secret itself, not a hash.
 webhooks = Table(
     "webhooks",
     metadata,
@@ -64,8 +64,8 @@ webhooks = Table(
     Column("organization_id", String, nullable=False),
     Column("secret", String, nullable=False),
 )
-# The schedules that Temporal is to have: null for one that has to go. A row is written in the transaction that makes it
-# necessary, and outlives its job until Temporal has been told.
+# The schedules that Temporal should have; null for one to delete. A row is written in the transaction that needs it,
+# and outlives its job until Temporal has been told.
 schedules = Table(
     "schedules",
     metadata,
@@ -94,14 +94,14 @@ executions = Table(
     Column("queue_id", String, nullable=False, index=True),
     Column("status", String, nullable=False, index=True),
     Column("idempotency_key", String),
-    Column("environment", Text, nullable=False),  # variables of this run alone; never part of a reply about the row
+    Column("environment", Text, nullable=False),  # variables of this run alone; no reply about the row contains them
     Column("data", Text, nullable=False),
     Column("created_at", String, nullable=False, index=True),
     Column("updated_at", String, nullable=False),
     UniqueConstraint("organization_id", "idempotency_key"),
 )
-# What Temporal has still to be told, in order: start, signal, cancel, terminate. A row is written in the transaction
-# that makes it necessary, and goes when Temporal has it.
+# Actions that Temporal must still be told, in order: start, signal, cancel, terminate. A row is written in the
+# transaction that needs it, and deleted when Temporal has it.
 outbox = Table(
     "outbox",
     metadata,
@@ -109,7 +109,7 @@ outbox = Table(
     _of_execution(index=True),
     Column("action", String, nullable=False),
     Column("argument", Text, nullable=False),
-    sqlite_autoincrement=True,  # a number is never given out twice, so the order stays
+    sqlite_autoincrement=True,  # a number is never used twice, so the order stays
 )
 events = Table(
     "events",
@@ -118,10 +118,10 @@ events = Table(
     Column("sequence", Integer, primary_key=True),
     Column("event_id", String),
     Column("event_type", String, nullable=False),
-    Column("subject", String),  # the message, tool call or approval that it is about
+    Column("subject", String),  # the message, tool call or approval that the event is about
     Column("data", Text, nullable=False),
     Column("timestamp", String, nullable=False),
-    Column("micros", Integer, nullable=False),  # since the epoch, when it was stored
+    Column("micros", Integer, nullable=False),  # microseconds since the epoch, when it was stored
     Index("events_once", "execution_id", "event_id", unique=True),
     sqlite_with_rowid=False,
 )
@@ -131,7 +131,7 @@ sessions = Table(
     _of_execution(primary_key=True),
     Column("data", Text, nullable=False),
 )
-session_parts = Table(  # what follows on the messages in `sessions`, by the number of each part's first message
+session_parts = Table(  # the messages after those in `sessions`, by the number of each part's first message
     "session_parts",
     metadata,
     _of_execution(primary_key=True),

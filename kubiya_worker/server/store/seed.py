@@ -1,4 +1,4 @@
-"""The sample agent and the sample team of a fresh control plane."""
+"""This module creates the sample agent and the sample team of a new control plane."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ MEMBERS = {  # name -> (description, prompt, skills)
 
 
 def ensure_sample(plane: Plane, organization_id: str, model: str) -> None:
-    """Environment and queue `default`, agent `ops`, team `triage`, a rule that has people approve written files.
+    """Create environment and queue `default`, agent `ops`, team `triage`, and a rule that asks before files are
+    written.
 
-    Edits stay.
+    Objects that exist keep a person's edits.
     """
     environment = plane.environments.find(organization_id, "default") or plane.environments.create(
         organization_id, "default", definitions.new_environment({})

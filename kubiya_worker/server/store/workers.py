@@ -1,4 +1,4 @@
-"""Workers and their heartbeats. Live is who has sent one within 150 s (PROTOCOL A.4)."""
+"""This module stores workers and their heartbeats; a worker with a heartbeat within 150 s is live (PROTOCOL A.4)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps, now
 
 LIVE_SECONDS: Final = 150.0
-FORGET_SECONDS: Final = 7 * 86_400.0  # a worker that was silent for that long leaves the table
+FORGET_SECONDS: Final = 7 * 86_400.0  # a worker that was silent for so long is deleted
 DISCONNECTED: Final = "disconnected"
 REPORTED: Final = ("tasks_processed", "worker_metadata", "system_info")
 LOGS: Final = 100  # lines kept of each worker
@@ -21,7 +21,7 @@ T = schema.workers
 
 
 def live_since() -> float:
-    """Who has sent a heartbeat since then is live; seconds since the epoch."""
+    """Return the time, in seconds since the epoch, since when a live worker has sent a heartbeat."""
     return time.time() - LIVE_SECONDS
 
 
@@ -32,9 +32,9 @@ class Workers:
     def register(
         self, organization_id: str, queue_id: str, system_info: dict[str, Any], worker_id: str | None = None
     ) -> str:
-        """The worker's id: the one that it asks for, unless it is another organization's; else a new one.
+        """Return the worker's id: the requested one, unless it is another organization's; else a new one.
 
-        Of two workers with one id the later has the row.
+        Of two workers with the same id, the later one has the row.
         """
         worker_id = worker_id or str(uuid.uuid4())
         at = time.time()
@@ -57,14 +57,16 @@ class Workers:
         return worker_id
 
     def beat(self, organization_id: str, worker_id: str, body: dict[str, Any]) -> bool:
-        """False for a worker that is not known, or has said goodbye. System information survives light beats."""
+        """Store a heartbeat; return False for a worker that is unknown or disconnected. A light one keeps the
+        system information.
+        """
         mine = (T.c.id == worker_id) & (T.c.organization_id == organization_id) & (T.c.status != DISCONNECTED)
         row = self._db.execute(select(T.c.data).where(mine)).first()
         if row is None:
             return False
         known = json.loads(row.data)
         data = {**known, **{name: body[name] for name in REPORTED if body.get(name) is not None}}
-        data["current_task_id"] = body.get("current_task_id")  # a beat without one says: none
+        data["current_task_id"] = body.get("current_task_id")  # a heartbeat without a task means that there is none
         data["logs"] = [*(known.get("logs") or []), *(body.get("logs") or [])][-LOGS:]
         values = {"heartbeat_at": time.time(), "status": str(body.get("status") or "active"), "data": dumps(data)}
         with self._db.transaction():
@@ -82,7 +84,7 @@ class Workers:
         return True
 
     def live(self, organization_id: str, queue_id: str | None = None) -> list[dict[str, Any]]:
-        """WorkerDetail objects of PROTOCOL A.3, newest first; of one queue or of all."""
+        """Return the WorkerDetail objects (PROTOCOL A.3) of one queue or of all, newest first."""
         query = (
             select(T)
             .where(

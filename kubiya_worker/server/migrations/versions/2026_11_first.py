@@ -1,4 +1,4 @@
-"""The first schema."""
+"""This migration creates the first schema."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def _named(name: str) -> None:
-    """A table of objects that have an id, an organization and a name that is unique within it."""
+    """Create a table of objects that have an id, an organization and a name that is unique within it."""
     op.create_table(
         name,
         sa.Column("id", sa.String(), nullable=False),

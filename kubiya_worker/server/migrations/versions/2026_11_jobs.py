@@ -1,4 +1,4 @@
-"""Jobs: their webhooks, their runs, and the schedules that Temporal has still to be told."""
+"""This migration adds jobs: their webhooks, their runs, and the schedules that Temporal must still be told."""
 
 import sqlalchemy as sa
 from alembic import op

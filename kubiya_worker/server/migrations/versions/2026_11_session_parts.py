@@ -1,4 +1,4 @@
-"""Sessions are stored in parts, so that a long one need not be written anew."""
+"""This migration stores sessions in parts, so that a change does not rewrite a long session."""
 
 import sqlalchemy as sa
 from alembic import op
