@@ -1,4 +1,4 @@
-"""`kubiya approvals`: what agents want to do and may not without a person's yes."""
+"""`kubiya approvals`: list and answer the tool calls for which agents need a person's approval."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kubiya_worker.errors import UsageError
 
 
 def age(stamp: Any) -> str:
-    """How long ago that was, in a word."""
+    """Return the time since `stamp` in a word; "?" when it is not a time."""
     try:
         made = datetime.fromisoformat(str(stamp))
     except ValueError:
@@ -27,7 +27,7 @@ def age(stamp: Any) -> str:
 
 
 def _waiting(approval: dict[str, Any]) -> dict[str, Any]:
-    """UsageError for one that was answered: the second answer would change nothing."""
+    """Return the request if it is still open. Raises UsageError if it was answered: a second answer changes nothing."""
     status = str(approval.get("status"))
     if status != "pending":
         if status == "expired":
@@ -41,14 +41,14 @@ def _waiting(approval: dict[str, Any]) -> dict[str, Any]:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def approvals() -> None:
-    """List and answer requests for approval. ID may be the beginning of one."""
+    """List and answer requests for approval. ID may be the first characters of an id."""
 
 
 @approvals.command()
 @click.option("-a", "--all", "everything", is_flag=True, help="Also those that were answered.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON for each.")
 def ls(everything: bool, as_json: bool) -> None:
-    """List the requests that wait."""
+    """List the requests that wait for an answer."""
     found = connect().approvals("" if everything else "pending")
     if as_json:
         for approval in found:
@@ -69,7 +69,7 @@ def ls(everything: bool, as_json: bool) -> None:
 @click.argument("id")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def show(id: str, as_json: bool) -> None:
-    """Show one with all of its arguments."""
+    """Show one request with all of its arguments."""
     approval = connect().find_approval(id)
     if as_json:
         print(json.dumps(approval, ensure_ascii=False))
@@ -86,7 +86,7 @@ def show(id: str, as_json: bool) -> None:
 @click.option("--comment", default="", help="For the record.")
 @click.option("--remember", is_flag=True, help="Also for the same call later in this execution.")
 def approve(id: str, comment: str, remember: bool) -> None:
-    """Let it run."""
+    """Approve the tool call, so that it runs."""
     api = connect()
     approval = _waiting(api.find_approval(id))
     if is_question(approval):
@@ -99,7 +99,7 @@ def approve(id: str, comment: str, remember: bool) -> None:
 @click.argument("id")
 @click.argument("text")
 def answer(id: str, text: str) -> None:
-    """Answer what an agent asks (TEXT `-`: read it from standard input)."""
+    """Answer an agent's question (TEXT `-`: read the answer from standard input)."""
     text = sys.stdin.read() if text == "-" else text
     if not text.strip():
         raise UsageError("The answer is empty", remedy="kubiya approvals deny leaves the question unanswered")
@@ -115,7 +115,7 @@ def answer(id: str, text: str) -> None:
 @click.argument("id")
 @click.option("--reason", default="", help="The agent is told.")
 def deny(id: str, reason: str) -> None:
-    """Do not let it run."""
+    """Deny the tool call, so that it does not run."""
     api = connect()
     approval = _waiting(api.find_approval(id))
     api.reject(str(approval["id"]), reason)
@@ -126,7 +126,7 @@ def deny(id: str, reason: str) -> None:
 @click.argument("id")
 @click.option("--arguments", help="The new arguments as JSON; `-` reads standard input.  [default: in $EDITOR]")
 def edit(id: str, arguments: str | None) -> None:
-    """Change the arguments, and let it run with them."""
+    """Change the arguments of the tool call, and approve it with them."""
     edited: dict[str, Any] | None
     if arguments is not None:
         try:

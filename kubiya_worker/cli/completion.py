@@ -1,4 +1,4 @@
-"""`kubiya completion`, and what options complete to: only what this host knows, without the network."""
+"""`kubiya completion`, and the completion of options: only from this host's data, without the network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 @click.command()
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print what completes `kubiya` in a shell.
+    """Print the code that completes `kubiya` commands in a shell.
 
     bash, in ~/.bashrc: eval "$(kubiya completion bash)"
 
@@ -32,7 +32,7 @@ def completion(shell: str) -> None:
 
 
 def queues(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Queues that have a worker on this host."""
+    """Complete queues that have a worker on this host."""
     from kubiya_worker.launch import home as homes
 
     try:
@@ -43,19 +43,19 @@ def queues(_: click.Context, __: click.Parameter, incomplete: str) -> list[Compl
 
 
 def options(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of settings."""
+    """Complete names of settings."""
     from kubiya_worker.settings.table import OPTIONS
 
     return [CompletionItem(o.name, help=o.help) for o in OPTIONS if o.name.startswith(incomplete)]
 
 
 def files(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Files, which the shell itself completes."""
+    """Let the shell itself complete files."""
     return [CompletionItem(incomplete, type="file")]
 
 
 def words(*known: str) -> Complete:
-    """One of a few words, in whatever case they are begun."""
+    """Complete one of a few words, in upper or lower case."""
 
     def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(word) for word in known if word.lower().startswith(incomplete.lower())]

@@ -1,4 +1,4 @@
-"""`kubiya config`: what a worker on this host would be told, and from where."""
+"""`kubiya config`: show the settings that a worker on this host would get, and their sources."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def show(config: str | None, as_json: bool) -> None:
 @click.argument("name", required=False, shell_complete=options)
 @config_file
 def explain(name: str | None, config: str | None) -> None:
-    """Say where each value comes from, or all about the option NAME."""
+    """Show the source of each value, or everything about the option NAME."""
     paint = Paint.for_stream(sys.stdout)
     found = sources.origins({}, os.environ, config)
     if name is None:
@@ -63,7 +63,7 @@ def explain(name: str | None, config: str | None) -> None:
 
 
 def _named(name: str) -> Option:
-    """By its name, flag, variable or key."""
+    """Find an option by its name, flag, variable or key. Raises UsageError."""
     for option in OPTIONS:
         if name in (option.name, option.flag, option.key, *option.env):
             return option
@@ -79,7 +79,7 @@ def _named(name: str) -> Option:
 @config.command()
 @click.argument("file", required=False, shell_complete=files)
 def validate(file: str | None) -> None:
-    """Check a configuration file, and the environment with it."""
+    """Check a configuration file together with the environment."""
     path = sources.file_of(file)
     if path is None:
         raise ConfigurationError(
@@ -93,7 +93,7 @@ def validate(file: str | None) -> None:
 @click.argument("file", required=False, shell_complete=files)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def init(file: str | None, force: bool) -> None:
-    """Write a configuration file with every key in it, commented out."""
+    """Write a configuration file that has every key, commented out."""
     path = Path(file or sources.DEFAULT_FILE).expanduser()
     if path.exists() and not force:
         raise UsageError(f"{path} is there already", remedy="Edit it, or replace it with --force")

@@ -1,4 +1,4 @@
-"""The control plane as a person's commands use it: which one, with which key, and errors that say what to do."""
+"""The control plane for a person's commands: choose the URL and the key, and explain errors."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ QUIET: Final = 45.0  # seconds without a byte after which a stream counts as dea
 
 
 def connect(environ: Mapping[str, str] | None = None) -> Api:
-    """From KUBIYA_API_KEY (or KUBIYA_API_KEY_FILE) and the variables of the URL, or its default; without a key from
-    the current context of `~/.kubiya/config`.
+    """Connect to the control plane that the environment names.
 
-    Raises NotAllowed without a key, ConfigurationError for a URL that is none.
+    The key comes from KUBIYA_API_KEY or KUBIYA_API_KEY_FILE, and the URL from its variables or the default. Without a
+    key, both come from the current context of `~/.kubiya/config`. Raises NotAllowed without a key, ConfigurationError
+    for an invalid URL.
     """
     environ = os.environ if environ is None else environ
     key = environ.get("KUBIYA_API_KEY", "").strip()
@@ -59,7 +60,7 @@ def connect(environ: Mapping[str, str] | None = None) -> Api:
 
 
 def local_stack(environ: Mapping[str, str], *, other_than: str = "") -> str:
-    """What to type when a `kubiya dev` runs on this machine; empty when none answers."""
+    """Return the command to type when a `kubiya dev` runs on this machine; empty when none answers."""
     env_file = default_folder(environ) / "env"
     url = read_env(env_file).get("CONTROL_PLANE_URL", "")
     if not url or url == other_than:
@@ -73,10 +74,10 @@ def local_stack(environ: Mapping[str, str], *, other_than: str = "") -> str:
 
 
 class Api(ControlPlane):
-    """What the worker's client has, and what people do. Errors are WorkerErrors with a remedy."""
+    """The worker's client plus the calls of a person's commands. Errors are WorkerErrors with a remedy."""
 
     def __init__(self, base_url: str, api_key: str, environ: Mapping[str, str]) -> None:
-        local = urlsplit(base_url).hostname in LOOPBACK  # no proxy serves this machine's own addresses
+        local = urlsplit(base_url).hostname in LOOPBACK  # a proxy cannot reach this machine's own addresses
         super().__init__(base_url, api_key, user_agent=f"kubiya-cli/{__version__}", direct=local)
         self._environ = environ
 
@@ -97,7 +98,7 @@ class Api(ControlPlane):
             raise
 
     def _explain(self, error: errors.ControlPlaneError) -> None:
-        """Put the remedy for a person in place of the worker's."""
+        """Replace the worker's remedy by one for a person."""
         elsewhere = ""
         if isinstance(error, errors.Unauthorized):
             error.message = f"The control plane at {self.base_url} refuses the API key"
@@ -118,7 +119,7 @@ class Api(ControlPlane):
     # -- agents and executions
 
     def find(self, kind: str, name: str) -> dict[str, Any]:
-        """An agent or a team (`kind`) by id or name. UsageError names those that there are."""
+        """Find an agent or a team (`kind`) by id or name. Raises UsageError, which lists the known ones."""
         agents = self._list(f"/{kind}s")
         for key in ("id", "name"):
             for agent in agents:
@@ -142,7 +143,7 @@ class Api(ControlPlane):
         return dict(found) if isinstance(found, dict) else {}
 
     def execute(self, kind: str, entity_id: str, body: dict[str, Any]) -> str:
-        """Start an execution of an agent or a team; its id."""
+        """Start an execution of an agent or a team. Return its id."""
         try:
             answer = self._object("POST", f"/{kind}s/{quote(entity_id, safe='')}/execute", body)
         except errors.Refused as error:
@@ -156,7 +157,7 @@ class Api(ControlPlane):
         return str(answer["execution_id"])
 
     def execution(self, execution_id: str) -> dict[str, Any]:
-        """UsageError when there is none with this id."""
+        """Return an execution. Raises UsageError when there is none with this id."""
         if not execution_id.strip():
             raise UsageError("The execution's id is empty", remedy="kubiya exec prints it at the end of a run")
         try:
@@ -176,7 +177,7 @@ class Api(ControlPlane):
         self._call("POST", f"/executions/{execution_id}/message", {"message": text})
 
     def open_stream(self, execution_id: str, last_event_id: str) -> BaseHTTPResponse:
-        """The events after `last_event_id`, as a response that is read piece by piece."""
+        """Return the events after `last_event_id`, as a response that is read piece by piece."""
         url = f"{self.base_url}/api/v1/executions/{quote(execution_id, safe='')}/stream"
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Last-Event-ID": last_event_id}
         reply = self._wire.open(url, headers, timeout=(5.0, QUIET))
@@ -193,7 +194,7 @@ class Api(ControlPlane):
         return self._list(f"/approvals?limit=500{f'&status={quote(status)}' if status else ''}")
 
     def find_approval(self, key: str) -> dict[str, Any]:
-        """By id or by the beginning of one. UsageError when there is none, or several."""
+        """Find a request by its id or the first characters of it. Raises UsageError when there is none, or several."""
         try:
             if key.strip():
                 return self.get_approval(quote(key, safe=""))
@@ -229,7 +230,7 @@ class Api(ControlPlane):
         return self._list("/jobs")
 
     def find_job(self, key: str) -> dict[str, Any]:
-        """By id, by name, or by the beginning of an id. UsageError names those that there are."""
+        """Find a job by id, name, or the first characters of an id. Raises UsageError, which lists the known ones."""
         every = self.jobs()
         for name in ("id", "name"):
             for job in every:
@@ -254,14 +255,14 @@ class Api(ControlPlane):
         return self._object("POST", f"/jobs/{job_id}/trigger", {"parameters": parameters})
 
     def switch_job(self, job_id: str, word: str) -> None:
-        """`word`: enable or disable."""
+        """Enable or disable a job; `word` is one of these two words."""
         self._call("POST", f"/jobs/{job_id}/{word}", {})
 
     def delete_job(self, job_id: str) -> None:
         self._call("DELETE", f"/jobs/{job_id}")
 
     def _list(self, path: str) -> list[dict[str, Any]]:
-        """A list, or the list inside an object, as servers differ."""
+        """Return a list, also when the server wraps it in an object."""
         found = self._call("GET", path)
         if isinstance(found, dict):
             found = next((v for v in found.values() if isinstance(v, list)), [])

@@ -31,10 +31,10 @@ ENDPOINTS = (
 
 
 class Screen:
-    """What a person reads: on stderr what happens, on stdout what there is; one line when ready with `as_json`."""
+    """The output for a person: events go to stderr, facts to stdout. With `as_json`, one line when ready."""
 
     def __init__(self, *, as_json: bool, local: Callable[[], Sequence[listing.Answer]] = tuple) -> None:
-        """`local` gives the model servers of this host; it is asked once, when all is ready."""
+        """Prepare the output. `local` returns this host's model servers; it is called once, when all is ready."""
         self._json = as_json
         self._local = local
         self._paint = Paint.for_stream(sys.stdout)
@@ -99,7 +99,10 @@ class Screen:
 
 
 def _codec(facts: Facts) -> str:
-    """What has to run so that Temporal's page can read encrypted payloads; empty when there are none, or no page."""
+    """Return the command that lets Temporal's page show encrypted payloads.
+
+    Empty when payloads are not encrypted, or there is no page.
+    """
     if not facts.encrypted or not facts.temporal_ui_url:
         return ""
     known = facts.temporal_ui_url in ORIGINS
@@ -162,12 +165,12 @@ def dev(
 
 
 def is_configured(environ: Mapping[str, str]) -> bool:
-    """Tell whether the environment says where models are: then nothing is looked for."""
+    """Return whether the environment names a model endpoint; then no local server is searched."""
     return any(environ.get(name, "").strip() for name in ENDPOINTS)
 
 
 def local_endpoint(model: str) -> dict[str, str]:
-    """Return the variables with which the worker uses the local server that has `model`; empty where none has it."""
+    """Return the variables that make the worker use the local server with `model`; empty when no server has it."""
     if model == DEMO_MODEL or split(model)[0] != GATEWAY:
         return {}
     place = listing.first_with(model, listing.local_servers())

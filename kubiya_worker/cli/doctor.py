@@ -1,4 +1,4 @@
-"""`kubiya doctor`: what is wrong here, and what mends it. Exit code 0 when nothing failed, else 1."""
+"""`kubiya doctor`: show what is wrong on this host and how to fix it. Exit code 0 when nothing failed, else 1."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ PROMPT_BYTES: Final = 1_000_000  # Temporal takes 2 MB in one payload; the workf
 
 
 def _watching(command: Any) -> Any:
-    """The options that both commands have."""
+    """Add the options that both commands have."""
     options = [
         click.option(
             "-o",
@@ -100,7 +100,7 @@ def _manner(
 
 
 def read_prompt(argument: str) -> str:
-    """The prompt; `-` reads it from standard input. UsageError when it is empty or too long."""
+    """Return the prompt; `-` reads it from standard input. Raises UsageError when it is empty or too long."""
     text = argument
     if argument == "-":
         data = sys.stdin.buffer.read(PROMPT_BYTES + 1)
@@ -117,7 +117,7 @@ def read_prompt(argument: str) -> str:
 
 
 def has_keyboard(environ: Mapping[str, str]) -> bool:
-    """Whether a person can be asked. KUBIYA_NON_INTERACTIVE says that nobody is to be, terminal or not."""
+    """Return whether a person can be asked. KUBIYA_NON_INTERACTIVE forbids questions, even on a terminal."""
     quiet = environ.get("KUBIYA_NON_INTERACTIVE", "").strip()
     try:
         return not boolean(quiet) and sys.stdin.isatty()
@@ -131,7 +131,7 @@ def exec_() -> None:
 
 
 def _task(command: Any) -> Any:
-    """What both an agent and a team are given."""
+    """Add the arguments and options of a task, the same for an agent and a team."""
     parts = [
         click.argument("name_or_id"),
         click.argument("prompt"),
@@ -148,7 +148,7 @@ def _task(command: Any) -> Any:
 @_task
 @_watching
 def agent(name_or_id: str, prompt: str, **options: Any) -> int:
-    """Have the agent NAME_OR_ID do what PROMPT says (`-`: read it from standard input)."""
+    """Let the agent NAME_OR_ID work on PROMPT (`-`: read it from standard input)."""
     return _execute("agent", name_or_id, prompt, **options)
 
 
@@ -156,7 +156,7 @@ def agent(name_or_id: str, prompt: str, **options: Any) -> int:
 @_task
 @_watching
 def team(name_or_id: str, prompt: str, **options: Any) -> int:
-    """Have the team NAME_OR_ID do what PROMPT says (`-`: read it from standard input)."""
+    """Let the team NAME_OR_ID work on PROMPT (`-`: read it from standard input)."""
     return _execute("team", name_or_id, prompt, **options)
 
 
@@ -184,7 +184,7 @@ def _execute(
 @click.argument("execution_id")
 @_watching
 def attach(execution_id: str, **options: Any) -> int:
-    """Watch an execution that runs, or read one that is over, from its beginning."""
+    """Watch a running execution, or read a finished one, from its beginning."""
     manner = _manner(keyboard=has_keyboard(os.environ), **options)
     api = connect()
     api.execution(execution_id)

@@ -1,4 +1,4 @@
-"""`kubiya jobs`: what starts by a schedule, by a webhook or by hand."""
+"""`kubiya jobs`: tasks that start by a schedule, by a webhook or by hand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _when(job: dict[str, Any]) -> str:
 
 
 def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
-    """Out of NAME=VALUE; UsageError for what is none."""
+    """Parse NAME=VALUE words. Raises UsageError for another form."""
     found: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
@@ -39,13 +39,13 @@ def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def jobs() -> None:
-    """List, make and start jobs. JOB is a name, an id, or the beginning of an id."""
+    """List, create and start jobs. JOB is a name, an id, or the first characters of an id."""
 
 
 @jobs.command()
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON for each.")
 def ls(as_json: bool) -> None:
-    """List all."""
+    """List all jobs."""
     found = connect().jobs()
     if as_json:
         for job in found:
@@ -68,7 +68,7 @@ def ls(as_json: bool) -> None:
 @click.argument("job")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def show(job: str, as_json: bool) -> None:
-    """Show one, and its last executions."""
+    """Show a job and its last executions."""
     api = connect()
     found = api.job(str(api.find_job(job)["id"]))
     runs = api.job_executions(str(found["id"]))
@@ -106,9 +106,9 @@ def create(
     queue: str | None,
     as_json: bool,
 ) -> None:
-    """Make a job; without --cron or --webhook it starts by hand only.
+    """Create a job. Without --cron or --webhook it starts by hand only.
 
-    {{NAME}} in the prompt is filled in with a parameter, or with a field of the webhook's payload.
+    A {{NAME}} in the prompt is replaced by a parameter, or by a field of the webhook's payload.
     """
     if bool(agent) == bool(team):
         raise UsageError("A job is for an agent or for a team", remedy="Give --agent NAME or --team NAME")
@@ -143,7 +143,7 @@ def create(
 @click.argument("job")
 @click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="For {{NAME}} in the prompt.")
 def trigger(job: str, given: tuple[str, ...]) -> None:
-    """Start one now. Prints the execution's id alone when the output is not a terminal."""
+    """Start a job now. Prints only the execution's id when the output is not a terminal."""
     parameters = _parameters(given)
     api = connect()
     started = api.trigger_job(str(api.find_job(job)["id"]), parameters)
@@ -155,14 +155,14 @@ def trigger(job: str, given: tuple[str, ...]) -> None:
 @jobs.command()
 @click.argument("job")
 def enable(job: str) -> None:
-    """Let it start again."""
+    """Enable a job, so that it can start again."""
     _switch(job, "enable")
 
 
 @jobs.command()
 @click.argument("job")
 def disable(job: str) -> None:
-    """Let nothing start it, until it is enabled."""
+    """Disable a job: nothing starts it until it is enabled."""
     _switch(job, "disable")
 
 
@@ -176,7 +176,7 @@ def _switch(job: str, word: str) -> None:
 @jobs.command()
 @click.argument("job")
 def rm(job: str) -> None:
-    """Remove one. Its executions stay."""
+    """Remove a job. Its executions are kept."""
     api = connect()
     found = api.find_job(job)
     api.delete_job(str(found["id"]))

@@ -1,4 +1,4 @@
-"""A group of commands that knows them by name and imports a command's module when it runs: each starts fast."""
+"""A group that imports a command's module only when the command runs, so that each command starts fast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 
 class LazyGroup(click.Group):
-    """`known`: name -> (`module:attribute`, what the help says)."""
+    """A group of commands. `known` maps a name to (`module:attribute`, help text)."""
 
     def __init__(self, *args: Any, known: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -28,7 +28,7 @@ class LazyGroup(click.Group):
         return command
 
     def known_help(self, name: str) -> str:
-        """What the help says of a command, without importing it."""
+        """Return the help text of a command, without importing the command."""
         return self._known[name][1]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -43,11 +43,11 @@ def cli() -> None:
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
-    """Errors that a person meets end in one line on stderr and the exit code that they know."""
+    """Run the command line. An expected error becomes one line on stderr and a documented exit code."""
     for stream in (sys.stdout, sys.stderr):
         tolerate(stream)
     code = call(cli, sys.argv[1:] if argv is None else argv)
-    if TEMPORAL in sys.modules:  # an interpreter that used it can hang, or die, where it ends
+    if TEMPORAL in sys.modules:  # an interpreter that used Temporal's core can hang or crash at its exit
         from kubiya_worker.process.leaving import leave
 
         leave(code)
@@ -82,7 +82,7 @@ def call(command: click.Command, argv: list[str], **context: Any) -> int:
     except SystemExit:
         if sys.stdout is output:
             raise
-        return _unread()  # click has wrapped a closed pipe and exits with 1, which here would mean: failed
+        return _unread()  # click turns a closed pipe into exit code 1, which means "failed" here
     except BrokenPipeError:
         return _unread()
     except OSError as error:
@@ -102,7 +102,7 @@ def _bug(error: Exception) -> int:
 
 
 def _near(error: click.UsageError) -> str:
-    """For a command that there is not: those that may be meant."""
+    """Return similar command names for an unknown command."""
     group = error.ctx.command if error.ctx else None
     typed = re.match(r"No such command '(.*)'", error.format_message())
     if not (typed and error.ctx and isinstance(group, click.Group)):
@@ -113,7 +113,7 @@ def _near(error: click.UsageError) -> str:
 
 
 def _unread() -> int:
-    """Whoever read has gone; nothing is left to say. 128 + SIGPIPE, as a shell reports it."""
+    """Return 128 + SIGPIPE, as a shell does, because the reader of our output has gone. Later output is discarded."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     return 141

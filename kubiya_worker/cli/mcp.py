@@ -1,4 +1,4 @@
-"""`kubiya mcp`: which MCP servers agents have, and whether one works, without a run."""
+"""`kubiya mcp`: list the MCP servers of agents, and test one without an execution."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FORMATS: Final = click.Choice(["text", "json"])
 
 @dataclass
 class Configured:
-    """A server as an agent, or a file, has it. `environment` fills in its templates."""
+    """A server as an agent or a file defines it. Its templates are filled from `environment`."""
 
     name: str
     raw: Any
@@ -36,7 +36,7 @@ class Configured:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def parsed(self) -> mcp.Server | None:
-        """Return it as it would be used; None when it is switched off. Raises ConfigurationError."""
+        """Return the server as it would be used; None when it is switched off. Raises ConfigurationError."""
         return next(iter(mcp.parse({self.name: self.raw})), None)
 
 
@@ -89,7 +89,7 @@ def test(
     arguments: str,
     output: str,
 ) -> int:
-    """Start the server NAME of an agent, or those of FILE, here; show tools, notices and time.
+    """Start the server NAME of an agent, or the servers of FILE, here. Show tools, notices and time.
 
     Exit code 69 when one fails, 78 when its settings are wrong.
     """
@@ -153,7 +153,7 @@ def _show(told: Mapping[str, Any]) -> None:
 
 
 def _row(each: Configured) -> dict[str, Any]:
-    """Return what a list says of a server: nothing of its secrets."""
+    """Return a server's row of the list, without its secrets."""
     raw = each.raw if isinstance(each.raw, Mapping) else {}
     row: dict[str, Any] = {"server": each.name, "transport": None, "where": None, "owners": each.owners, "state": "on"}
     try:
@@ -215,7 +215,7 @@ def _of_agents(api: Api, only: str | None = None) -> list[Configured]:
 
 
 def _named(servers: Iterable[Configured], name: str, given: Mapping[str, str]) -> list[Configured]:
-    """Return the one server that is meant. UsageError when there is none, or several that differ."""
+    """Return the server with this name. Raises UsageError when there is none, or several that differ."""
     servers = list(servers)
     found = [each for each in servers if each.name == name]
     if not found:

@@ -1,4 +1,4 @@
-"""`kubiya models`: what the endpoints of this host offer, and what a model can do.
+"""`kubiya models`: list the models of this host's endpoints, and test what a model can do.
 
 Exit codes:
 
@@ -56,7 +56,7 @@ def models() -> None:
 
 
 def settings_here(config: str | None) -> Settings:
-    """The settings that concern models; a queue and a key are not needed for these."""
+    """Return the settings about models. A queue and a key are not required."""
     found = {o.option.name: o.value for o in sources.origins({}, os.environ, config) if o.value is not None}
     found.pop("api_key_file", None)
     trust.believe(found.get("ca_file"), os.environ)
@@ -65,7 +65,7 @@ def settings_here(config: str | None) -> Settings:
 
 
 def endpoint_here(settings: Settings, base_url: str | None) -> Endpoint:
-    """The endpoint that is configured on this host, or the one that was typed; its URL is empty where there is none."""
+    """Return the typed endpoint, or the configured one; its URL is empty when there is none."""
     if base_url:
         if not base_url.startswith(("http://", "https://")):
             raise UsageError(f"--base-url {base_url!r} is no URL", remedy="Begin it with http:// or https://")
@@ -75,7 +75,7 @@ def endpoint_here(settings: Settings, base_url: str | None) -> Endpoint:
 
 
 def places(settings: Settings, configured: Endpoint) -> list[listing.Endpoint]:
-    """Every OpenAI-compatible endpoint that the settings name, once."""
+    """Return each OpenAI-compatible endpoint of the settings once."""
     headers = endpoints_of(settings)
     found = [(configured.base_url, configured.api_key)] if configured.base_url else []
     found += [(r.base_url, r.key) for r in routes_of(settings).values() if r.provider == GATEWAY]
@@ -91,7 +91,7 @@ def places(settings: Settings, configured: Endpoint) -> list[listing.Endpoint]:
 @config_file
 @output
 def ls(base_url: str | None, config: str | None, output: str) -> int:
-    """List the models of the endpoint that is configured, and of local servers: Ollama, LM Studio, llama.cpp, vLLM."""
+    """List the models of the configured endpoint and of local servers: Ollama, LM Studio, llama.cpp, vLLM."""
     settings = settings_here(config)
     prices = Prices.load(settings.model_prices_file)
     named = places(settings, endpoint_here(settings, base_url))
@@ -128,7 +128,7 @@ def _row(answer: Answer, listed: listing.Listed, prices: Prices) -> dict[str, An
 
 
 def _price(prices: Prices, model: str) -> dict[str, float] | None:
-    """Return the price of a short request in USD per million tokens, where it is known."""
+    """Return the price of a short request in USD per million tokens; None when it is not known."""
     read, written = prices.nanos(model, Usage(1000, 0)), prices.nanos(model, Usage(0, 1000))
     return None if read is None or written is None else {"input": read / 1e6, "output": written / 1e6}
 
@@ -158,9 +158,9 @@ def _table(rows: list[dict[str, Any]]) -> None:
 @click.option("--timeout", type=click.FloatRange(1, 3600), default=120.0, show_default=True, help="Seconds for a call.")
 @output
 def test(model: str, base_url: str | None, config: str | None, timeout: float, output: str) -> int:
-    """Make a few small calls to MODEL, a real streamed tool call among them, and say what its endpoint can do.
+    """Make a few small calls to MODEL, with a real streamed tool call, and show what its endpoint can do.
 
-    MODEL is written as for an agent: a name of the endpoint's, or provider:name (anthropic, openai, google, bedrock).
+    MODEL is written as for an agent: a name of the endpoint, or provider:name (anthropic, openai, google, bedrock).
     """
     from kubiya_worker.models import trial
 
@@ -203,7 +203,7 @@ def test(model: str, base_url: str | None, config: str | None, timeout: float, o
 
 
 def _serving(settings: Settings, model: str, base_url: str | None) -> Endpoint:
-    """The endpoint that is configured; where there is none, the local server that lists the model."""
+    """Return the configured endpoint, or else the local server that lists the model. Raises ConfigurationError."""
     configured = endpoint_here(settings, base_url)
     configured = Endpoint(
         configured.base_url, configured.api_key, idle_timeout=settings.model_idle_timeout, gateway=configured.gateway

@@ -14,7 +14,10 @@ PLAIN: Final = {member: plain for plain, member in ev.MEMBER_TYPES.items()}  # t
 
 
 def line_of(frame: Frame, execution_id: str, *, verbose: bool = False) -> dict[str, Any] | None:
-    """One event, or None for one that has no place in the contract. Inputs and outputs of tools only with `verbose`."""
+    """Return the line for one event; None for an event that has no line in the contract.
+
+    Inputs and outputs of tools are included only with `verbose`.
+    """
     data = frame.data
     base = {"timestamp": frame.timestamp or ev.now(), "execution_id": execution_id}
     plain = PLAIN.get(frame.event_type)

@@ -1,4 +1,4 @@
-"""Options of commands out of the table of settings: what one means, takes and defaults to is said there alone."""
+"""Command options made from the table of settings, the only place that defines meaning, type and default."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ config_file: Final = click.option(
 
 
 def settings(*names: str) -> Callable[[Command], Command]:
-    """The options of these settings, in this order. A command gets what was typed, by the setting's name, or None."""
+    """Add the options of these settings, in this order.
+
+    A command gets the typed text by the setting's name, or None.
+    """
 
     def decorate(command: Command) -> Command:
         for name in reversed(names):
@@ -37,7 +40,7 @@ def settings(*names: str) -> Callable[[Command], Command]:
 
 
 def resolved(flags: Mapping[str, Any], config: str | None) -> Settings:
-    """The settings of this command; its own connections go by them too. Raises as `sources.resolve` does."""
+    """Resolve the settings of this command, and use them for its own connections. Raises as `sources.resolve` does."""
     found = sources.resolve(flags, os.environ, config)
     believe(found.ca_file, os.environ)
     spare_loopback(os.environ)
@@ -45,7 +48,10 @@ def resolved(flags: Mapping[str, Any], config: str | None) -> Settings:
 
 
 def foreign_flags(command: Command) -> Command:
-    """Flags of others that this worker refuses by name (`settings.foreign`); not in the help, but in the reference."""
+    """Add hidden flags of other programs that this worker refuses by name (`settings.foreign`).
+
+    They are not in the help, but in the reference.
+    """
     for entry in FOREIGN:
         if entry.flag:
             given: dict[str, Any] = {"is_flag": True} if entry.parse is kinds.boolean else {}
@@ -54,7 +60,7 @@ def foreign_flags(command: Command) -> Command:
 
 
 def queue_option(help: str) -> Callable[[Command], Command]:
-    """`--queue-id` for commands to which a queue means something of their own."""
+    """Add `--queue-id` to a command that uses a queue in its own way."""
     option = BY_NAME["queue_id"]
     return click.option(str(option.flag), shell_complete=completion.queues, help=f"{help} (or {option.env[0]}).")
 
@@ -76,7 +82,7 @@ def _complete(option: Option) -> completion.Complete | None:
 
 
 def told(option: Option) -> str:
-    """What a command's help says of it."""
+    """Return the help text of an option."""
     variables = f" (or {', '.join(option.env)})" if option.env else ""
     default = "" if option.default in (None, False, "") else f"  [default: {text_of(option.default)}]"
     return f"{option.help}{variables}.{default}"

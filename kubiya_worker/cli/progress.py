@@ -1,4 +1,4 @@
-"""What an execution has come to, out of its events. Pure: the same events give the same progress."""
+"""The state of an execution, computed from its events. Pure: the same events give the same state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kubiya_worker.protocol import execution as ex
 
 
 def error_text(data: dict[str, Any]) -> str:
-    """The sentence in an `error` event, the worker's or the server's (PROTOCOL C.2)."""
+    """Return the message of an `error` event, from the worker or the server (PROTOCOL C.2)."""
     details = data.get("details")
     inner = details.get("error_message") if isinstance(details, dict) else None
     return str(inner or data.get("error") or data.get("message") or "unknown error")
@@ -19,7 +19,7 @@ def error_text(data: dict[str, Any]) -> str:
 
 @dataclass
 class Progress:
-    """`answer` is the last text of the assistant that asked for no tool; `ended` the time of the last event, ISO."""
+    """The state so far. `answer` is the last text of the assistant that asked for no tool."""
 
     status: str = ex.PENDING
     answer: str = ""
@@ -64,7 +64,7 @@ class Progress:
                 self.finish(data)
 
     def finish(self, data: dict[str, Any]) -> None:
-        """From a `done` event, or from the execution itself."""
+        """Take the final state from a `done` event, or from the execution itself."""
         self.status = str(data.get("status") or ex.COMPLETED).lower()
         self.answer = str(data.get("response") or self.answer)
         self.error = str(data.get("error_message") or data.get("error") or self.error)
@@ -77,7 +77,10 @@ class Progress:
 
     @property
     def wants_input(self) -> bool:
-        """It waits for a person's next message (not for an approval: the model's last message asks for a tool then)."""
+        """Return whether it waits for a person's next message.
+
+        Waiting for an approval is different: then the model's last message asks for a tool.
+        """
         return self.status == ex.WAITING and self.turn_over and not self.pending
 
     def _model(self, data: dict[str, Any]) -> None:
@@ -96,7 +99,7 @@ class Progress:
             self.answer = str(data["content"])
 
     def _count(self, data: dict[str, Any]) -> None:
-        """A message that a model made is a step; a team can put words into its leader's mouth."""
+        """Count a message as a step when a model made it; a team can add messages in its leader's name."""
         message_id = str(data.get("message_id"))
         if data.get("role", "assistant") == "assistant" and not data.get("made_by_team"):
             self._messages.add(message_id)

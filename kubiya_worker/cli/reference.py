@@ -1,4 +1,4 @@
-"""The command line told in other forms: a Markdown page and a man page, out of the commands themselves."""
+"""The command line in other forms: a Markdown page and a man page, made from the commands themselves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kubiya_worker.errors import EXIT_CODES
 from kubiya_worker.settings.table import OPTIONS
 
 NAME = "kubiya"
-# Variables that are no settings of a worker.
+# Variables that the commands read and that are not settings of a worker.
 OF_COMMANDS = (
     ("KUBIYA_CONFIG", "The Kubiya CLI's own configuration (~/.kubiya/config): key and URL where none is given"),
     ("KUBIYA_NON_INTERACTIVE", "true: kubiya exec asks nothing, as where there is no terminal"),
@@ -24,7 +24,7 @@ OF_COMMANDS = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One command. `arguments` as a usage line has them; `options` are (`-q, --queue TEXT`, what it does)."""
+    """One command. `arguments` is written as in a usage line; `options` are (`-q, --queue TEXT`, help text)."""
 
     path: str
     arguments: str
@@ -34,7 +34,7 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """Every command that is not hidden, groups before what is in them."""
+    """Return every command that is not hidden; a group comes before its commands."""
     return [_entry(context) for context in _walk(click.Context(cli, info_name=NAME))]
 
 
@@ -69,7 +69,7 @@ def _short(group: click.Command, name: str, child: click.Command) -> str:
 
 
 def _options_of_the_server() -> list[tuple[str, str]]:
-    """`kubiya server start` becomes another program, which has its own parser."""
+    """Return the options of `kubiya server start`, which becomes another program with its own parser."""
     from kubiya_worker.server.__main__ import parser
 
     made = parser("~/.kubiya/server")
@@ -90,7 +90,7 @@ def _one_line(text: str) -> str:
 
 
 def markdown() -> str:
-    """Each command with its usage and its options."""
+    """Return a Markdown page of all commands, with usage and options."""
     parts = []
     for entry in entries():
         parts.append(f"{'#' * len(entry.path.split())} {entry.path}" if entry.path != NAME else "")
@@ -113,7 +113,7 @@ def _cell(text: str) -> str:
 
 
 def man(version: str) -> str:
-    """`kubiya(1)`, for groff's man macros."""
+    """Return the man page `kubiya(1)`, for groff's man macros."""
     lines = [
         '.\\" Written by scripts/docs from the commands themselves.',
         f'.TH KUBIYA 1 "" "Kubiya Worker {version}" "User Commands"',
@@ -151,6 +151,6 @@ def man(version: str) -> str:
 
 
 def _roff(text: str) -> str:
-    """Text as text: no escape, no request, and minus signs that can be copied."""
+    """Escape plain text for groff, so that it holds no request and its minus signs can be copied."""
     text = text.replace("\\", "\\e").replace("-", "\\-").replace("`", "")
     return re.sub(r"^([.'])", r"\\&\1", text, flags=re.MULTILINE)

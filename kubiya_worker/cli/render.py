@@ -1,4 +1,4 @@
-"""Events as text for a person. Pure: a `Renderer` is fed frames and answers with text; it writes nothing itself."""
+"""Events as text for a person. Pure: a `Renderer` gets frames and returns text; it writes nothing itself."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ APPROVAL_LINES: Final = 40  # of an argument, before a person is sent to `kubiya
 
 
 def short_first(arguments: dict[str, Any]) -> list[tuple[str, Any]]:
-    """One-line values before long texts: what a call is about stands above what it carries."""
+    """Sort one-line values before long texts, so that a person sees the subject of a call first."""
     return sorted(arguments.items(), key=lambda item: isinstance(item[1], str) and "\n" in item[1])
 
 
 def arguments_text(arguments: Any) -> str:
-    """Arguments of a tool on one line: the command itself where there is one, else name=value."""
+    """Return a tool's arguments on one line: the command if there is one, else name=value."""
     if isinstance(arguments, str):
         return arguments
     if not isinstance(arguments, dict):
@@ -41,7 +41,7 @@ def arguments_text(arguments: Any) -> str:
 
 
 def arguments_block(arguments: Any, paint: Paint, indent: str) -> str:
-    """Arguments as a person reads them before saying yes: all of them, line by line."""
+    """Return all arguments, line by line, for a person who has to approve them."""
     if not isinstance(arguments, dict):
         arguments = {"arguments": arguments}
     out = []
@@ -62,20 +62,20 @@ def arguments_block(arguments: Any, paint: Paint, indent: str) -> str:
 
 
 def is_question(data: dict[str, Any]) -> bool:
-    """Whether an agent asks for an answer, not for approval. Of a request, or of the event that tells of it."""
+    """Return whether an agent asks a question, not for approval. `data` is the request or its event."""
     told = data.get("enforcement") or data.get("enforcement_context")
     return isinstance(told, dict) and bool(told.get("question"))
 
 
 def options_of(data: dict[str, Any]) -> list[str]:
-    """The answers that an agent's question offers."""
+    """Return the answers that an agent's question offers."""
     arguments = data.get("tool_args")
     options = arguments.get("options") if isinstance(arguments, dict) else None
     return [str(option) for option in options] if isinstance(options, list) else []
 
 
 def duration(seconds: float) -> str:
-    """30 ms, 1.3 s, 42 s, 3 min 5 s, 2 h 10 min."""
+    """Format a duration: 30 ms, 1.3 s, 42 s, 3 min 5 s, 2 h 10 min."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
@@ -89,7 +89,10 @@ def duration(seconds: float) -> str:
 
 
 class Renderer:
-    """`live` streams text as it comes; without it, text shows when it is clear that it is not the final answer."""
+    """Turns events into text. `live` streams text as it arrives.
+
+    Without `live`, text is shown when it is clear that it is not the final answer.
+    """
 
     def __init__(
         self, paint: Paint, *, width: int = 100, verbose: bool = False, live: bool = True, output_lines: int | None = 10
@@ -99,7 +102,7 @@ class Renderer:
         self._verbose = verbose
         self._live = live
         self._output_lines = output_lines
-        self._open: str | None = None  # the message whose text the cursor stands behind
+        self._open: str | None = None  # id of the message whose text is before the cursor
         self._at_line_start = True
         self._shown: dict[str, str] = {}  # text so far, by message id
         self._complete: set[str] = set()
@@ -107,10 +110,10 @@ class Renderer:
         self._running: dict[str, str] = {}  # tools that run, by call id
         self._thinking = False
         self._named = False
-        self._questions: set[str] = set()  # requests that want an answer, by approval id
+        self._questions: set[str] = set()  # ids of requests that are questions
 
     def feed(self, frame: Frame, progress: Progress) -> str:
-        """The text that this event adds. `progress` has taken the event already."""
+        """Return the text that this event adds. `progress` has taken the event already."""
         data = frame.data
         if data.get("source") == "team_member":
             return self._of_member(frame)
@@ -151,7 +154,7 @@ class Renderer:
         return self._line(self._paint.yellow(f"  {self._paint.symbol('…', '...')} {one_line(text, 500)}"))
 
     def footer(self, progress: Progress, execution_id: str, seconds: float) -> str:
-        """The last line: what became of it, and what it took."""
+        """Return the last line: the result, and the steps, tokens and time it took."""
         paint = self._paint
         good = progress.status == ex.COMPLETED
         mark = paint.green(paint.symbol("✓", "ok:")) if good else paint.red(paint.symbol("✗", "!!"))
@@ -175,7 +178,7 @@ class Renderer:
         return out + f"{mark} {paint.dim(paint.symbol(' · ', ', ').join(counts))}\n"
 
     def approval(self, data: dict[str, Any]) -> str:
-        """The question, with all that the answer is about."""
+        """Return the request for approval or the question, with everything that a person must see to answer."""
         paint = self._paint
         out = self._flush_held() + self.end_text()
         tool = one_line(str(data.get("tool_name")), 100)
@@ -198,7 +201,7 @@ class Renderer:
         return out + (block + "\n" if block else "")
 
     def end_text(self) -> str:
-        """Ends the line that the cursor stands in."""
+        """End the line that the cursor is in."""
         out = "" if self._at_line_start else "\n"
         self._at_line_start = True
         self._open = None
@@ -281,7 +284,7 @@ class Renderer:
     # -- a team
 
     def _of_member(self, frame: Frame) -> str:
-        """What a member does, under its name and as far in as it is deep: several work at the same time."""
+        """Return a member's output, after its name and indented by its depth, because several work at the same time."""
         data = frame.data
         match frame.event_type:
             case ev.APPROVAL_REQUESTED:
@@ -296,7 +299,7 @@ class Renderer:
             case ev.NOTICE:
                 text = self.notice(str(data.get("message") or ""))
             case _:
-                return ""  # pieces of text: the whole is shown when it is complete
+                return ""  # pieces of text: a member's message is shown when it is complete
         if not text:
             return ""
         paint = self._paint

@@ -1,4 +1,4 @@
-"""The whole terminal for a while: keys as they are typed, the window's size, and the terminal as it was afterwards.
+"""Use the whole terminal: read keys as they are typed, follow the window's size, restore the terminal afterwards.
 
 Signals arrive in a pipe and are handled between two drawings. Ctrl-Z gives the terminal back until the job goes on.
 """
@@ -22,7 +22,7 @@ TAKEN: Final = (*END, signal.SIGWINCH, signal.SIGTSTP)
 
 
 class Screen:
-    """`with Screen() as screen:` draws and listens; `ended` is the signal that asked for the end."""
+    """The terminal's screen, in a `with` block. `ended` is the signal that asked for the end."""
 
     def __init__(self) -> None:
         self.ended: int | None = None
@@ -50,14 +50,14 @@ class Screen:
         os.close(writer)
 
     def wake(self) -> None:
-        """From any thread: `wait` returns."""
+        """Make `wait` return. Can be called from any thread."""
         try:
             os.write(self._writer, b"\0")
         except OSError:
-            pass  # it is full, so it wakes anyhow; or all is over
+            pass  # a full pipe wakes `wait` as well; or the screen is closed
 
     def wait(self, seconds: float) -> str:
-        """What was typed within that time, if anything; returns sooner when something has happened."""
+        """Return the text typed within `seconds`, or "". Returns sooner when a signal or `wake` arrives."""
         sources = [self._reader, *([self._in] if self._keys else [])]
         ready, _, _ = select.select(sources, [], [], seconds)
         if self._reader in ready:
@@ -72,7 +72,7 @@ class Screen:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines."""
+        """Return columns and lines."""
         try:
             found = os.get_terminal_size(self._out)
         except OSError:
@@ -80,7 +80,7 @@ class Screen:
         return found.columns or 80, found.lines or 24
 
     def draw(self, lines: Sequence[str]) -> None:
-        """In place of what was there, without flicker. OSError when nobody sees it any more."""
+        """Replace the picture without flicker. Raises OSError when the terminal is gone."""
         self._write("\x1b[H" + "\r\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J")
 
     def _handle(self, number: int) -> None:
@@ -89,7 +89,7 @@ class Screen:
         elif number == signal.SIGTSTP:
             self._give_back()
             signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTSTP)  # goes on here after SIGCONT
+            os.kill(os.getpid(), signal.SIGTSTP)  # stops here until SIGCONT
             signal.signal(signal.SIGTSTP, _heard)
             self._take()
 
@@ -114,4 +114,4 @@ class Screen:
 
 
 def _heard(_number: int, _frame: FrameType | None) -> None:
-    """What arrived is read from the pipe."""
+    """Do nothing: the signal's number is read from the pipe."""

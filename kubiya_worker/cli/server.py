@@ -1,4 +1,4 @@
-"""`kubiya server`: the local control plane alone. This process becomes it."""
+"""`kubiya server`: run only the local control plane. This process becomes it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def server() -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def start(arguments: tuple[str, ...]) -> None:
-    """Run it in the foreground until it is stopped; `--help` says its options."""
+    """Run the control plane in the foreground until it is stopped; `--help` shows its options."""
     check_server_installed()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -43,8 +43,9 @@ def start(arguments: tuple[str, ...]) -> None:
 @click.option("--origin", "origins", multiple=True, help="Of Temporal's page. [default: http://localhost:8233]")
 @click.option("--token-file", help="File (0600) with the token that must come as Authorization: Bearer.")
 def codec(host: str, port: int, origins: tuple[str, ...], token_file: str | None) -> None:
-    """A codec server with the keys of KUBIYA_PAYLOAD_KEYS_FILE. Enter its address in Temporal's page, or give it to its
-    CLI as --codec-endpoint.
+    """Run a codec server with the keys of KUBIYA_PAYLOAD_KEYS_FILE.
+
+    Enter its address in Temporal's page, or pass it to Temporal's CLI as --codec-endpoint.
     """
     check_server_installed()
     import uvicorn

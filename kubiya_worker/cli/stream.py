@@ -1,4 +1,4 @@
-"""Following an execution: its events, each once, in order, from the first to the last, whatever the network does."""
+"""Follow an execution: read each event once, in order, from the first to the last, even if the network fails."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class Frame:
 
 
 def sequence_of(event_id: str) -> int:
-    """The number in `{execution}_{number}_{micros}` (PROTOCOL C.3); 0 when there is none."""
+    """Return the number in `{execution}_{number}_{micros}` (PROTOCOL C.3); 0 when there is none."""
     parts = event_id.rsplit("_", 2)
     number = parts[1] if len(parts) == 3 else event_id
     return int(number) if number.isdigit() else 0
 
 
 def frames(lines: Iterable[str]) -> Iterator[Frame]:
-    """Frames out of the lines of a stream. One that is cut short or is not JSON is left out."""
+    """Parse the lines of a stream into frames. A frame that is cut off or is not JSON is skipped."""
     event_type, event_id = "message", ""
     data: list[str] = []
     for line in lines:
@@ -68,7 +68,7 @@ def frames(lines: Iterable[str]) -> Iterator[Frame]:
 
 
 def _frame(event_type: str, event_id: str, payload: dict[str, Any]) -> Frame:
-    """Events of the worker come wrapped as {data, timestamp}, those of the server flat."""
+    """Make a frame. The worker's events are wrapped as {data, timestamp}; those of the server are flat."""
     inner = payload.get("data")
     wrapped = isinstance(inner, dict) and not payload.keys() - {"data", "timestamp", "event_type", "execution_id"}
     stamp = payload.get("timestamp")
@@ -82,7 +82,7 @@ def _frame(event_type: str, event_id: str, payload: dict[str, Any]) -> Frame:
 
 
 def lines_of(chunks: Iterable[bytes]) -> Iterator[str]:
-    """Lines of a stream that comes in pieces; the last one counts only when it is complete."""
+    """Join pieces of a stream into lines; the last line counts only when it is complete."""
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
@@ -91,9 +91,9 @@ def lines_of(chunks: Iterable[bytes]) -> Iterator[str]:
 
 
 class Follower:
-    """Reads the stream in a thread of its own; `fileno` becomes readable when `taken` has frames.
+    """Reads the stream in its own thread; `fileno` becomes readable when `taken` has frames.
 
-    Connects again for ever, with LOST and BACK frames around the gap. Ends with END after `done`, or with FAILED when
+    It reconnects for ever, with LOST and BACK frames around the gap. It ends with END after `done`, or with FAILED when
     the control plane refuses (its error is in the frame).
     """
 
@@ -121,7 +121,7 @@ class Follower:
         return self._reader
 
     def close(self) -> None:
-        """The thread ends with its next piece, or with this process."""
+        """Ask the thread to end. It ends after the next piece it reads, or with this process."""
         self._closed.set()
 
     def taken(self) -> list[Frame]:
@@ -163,7 +163,7 @@ class Follower:
             except ControlPlaneError as error:
                 self._put(Frame(FAILED, {}, error=error))
                 return
-            except Exception as error:  # a bug must not look like silence
+            except Exception as error:  # without this a bug would look like a silent stream
                 self._put(Frame(FAILED, {}, error=WorkerError(f"The stream broke: {type(error).__name__}: {error}")))
                 return
             delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(tries, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
@@ -171,10 +171,10 @@ class Follower:
             self._pause(self._closed, delay)
 
     def _read(self, reply: BaseHTTPResponse) -> bool:
-        """Whether the execution's last event was read; False when the stream ended before it."""
+        """Read until the stream ends. Return whether the execution's last event was read."""
         chunked = "chunked" in reply.headers.get("Transfer-Encoding", "")
         try:
-            # Without chunks there is no telling where a piece ends: byte by byte, so that nothing waits for more.
+            # Without chunks a larger read would wait until its buffer is full, so read byte by byte.
             for frame in frames(lines_of(reply.stream(None if chunked else 1))):
                 if self._closed.is_set():
                     return True
@@ -186,5 +186,5 @@ class Follower:
                 if frame.event_type == ev.DONE:
                     return True
         except (HTTPError, OSError):
-            pass  # cut: the next connection goes on after the last frame
+            pass  # the stream was cut: the next connection continues after the last frame
         return False

@@ -1,4 +1,4 @@
-"""Temporal as a person's commands use it: the server and the queue that a worker of these settings would be given."""
+"""Temporal for a person's commands: connect to the server and the queue that a worker would get."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ CONNECT: Final = 15.0  # seconds
 
 @asynccontextmanager
 async def connected(settings: Settings, reason: str) -> AsyncIterator[tuple[Client, str]]:
-    """(client, task queue), for one command. The control plane is told `reason` when it is over.
+    """Yield (client, task queue) for one command. At the end the control plane is told `reason`.
 
-    Raises WorkerError for what refuses, Unavailable for a Temporal that does not answer or fails a call.
+    Raises WorkerError when the control plane refuses, Unavailable when Temporal does not answer or a call fails.
     """
     from temporalio.service import RPCError
 
@@ -47,5 +47,5 @@ async def connected(settings: Settings, reason: str) -> AsyncIterator[tuple[Clie
         try:
             control_plane.disconnect(registration.worker_id, reason=reason, exit_code=0)
         except WorkerError:
-            pass  # it is forgotten by itself
+            pass  # the control plane forgets this worker by itself
         control_plane.close()

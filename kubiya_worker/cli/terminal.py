@@ -1,4 +1,4 @@
-"""The terminal: colours where they are wanted, and text that cannot take it over."""
+"""The terminal: colours where they are wanted, and text whose control characters are removed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final, TextIO
 _CONTROL: Final = re.compile(
     r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
-# Marks that reorder what is read: the text of a command that a person approves must be what it looks like.
+# These marks reorder text, so a command could look different from what a person approves.
 _BIDI: Final = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f]")
 
 
@@ -32,19 +32,19 @@ codecs.register_error("plainly", _plainly)
 
 
 def tolerate(stream: TextIO) -> None:
-    """A terminal without UTF-8 gets what it has for a character, or '?', instead of an error in mid-run."""
+    """Let a stream without UTF-8 replace unknown characters (by '?' or a similar one) instead of raising an error."""
     if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
         stream.reconfigure(errors="plainly")
 
 
 def clean(text: str) -> str:
-    """`text` without control sequences; carriage returns end a line."""
+    """Return `text` without control sequences; carriage returns become line ends."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return _BIDI.sub("\ufffd", _CONTROL.sub("", text))
 
 
 def one_line(text: str, width: int) -> str:
-    """`text` on one line of at most `width` columns."""
+    """Return `text` on one line of at most `width` columns."""
     return cut(" ".join(clean(text).split()), width)
 
 
@@ -55,7 +55,7 @@ def columns_of(character: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """At most `width` columns, an ellipsis where something is missing."""
+    """Cut `text` to `width` columns, with an ellipsis at the cut."""
     used = 0
     for position, character in enumerate(text):
         used += columns_of(character)
@@ -69,14 +69,17 @@ def cut(text: str, width: int) -> str:
 
 @dataclass(frozen=True)
 class Paint:
-    """ANSI styles, or none. `plain` replaces the few symbols on terminals that have no UTF-8."""
+    """ANSI styles, or none. `symbol` returns plain text on terminals without UTF-8."""
 
     colour: bool = False
     unicode: bool = True
 
     @classmethod
     def for_stream(cls, stream: TextIO) -> Paint:
-        """NO_COLOR and TERM=dumb switch colours off, FORCE_COLOR switches them on (no-color.org, force-color.org)."""
+        """Choose the style for a stream.
+
+        NO_COLOR and TERM=dumb switch colours off, FORCE_COLOR switches them on (no-color.org, force-color.org).
+        """
         if os.environ.get("NO_COLOR"):
             colour = False
         elif os.environ.get("FORCE_COLOR"):

@@ -1,4 +1,4 @@
-"""What `kubiya worker top` shows, as lines. Pure: the same looks give the same lines."""
+"""The lines that `kubiya worker top` shows. Pure: the same input gives the same lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HELP: Final = "q quits"
 
 @dataclass(frozen=True)
 class Column:
-    """`rank`: on a narrow terminal those with the highest rank go first."""
+    """A column of the table. On a narrow terminal the columns with the highest `rank` are left out first."""
 
     title: str
     rank: int
@@ -50,13 +50,13 @@ def tokens(look: Look, _: float) -> str:
 
 
 def cost(look: Look, _: float) -> str:
-    """Of models whose price is known."""
+    """Return the cost of the models whose price is known."""
     spent = total(look.samples, "kubiya_worker_model_cost_usd_total")
     return f"${spent:.2f}" if spent else ""
 
 
 def event_lag(look: Look, _: float) -> str:
-    """How old events are when they are sent; `+N` were not taken and are kept by workflows."""
+    """Return the age of events when they are sent; `+N` counts events that were refused and are kept by workflows."""
     lag = total(look.samples, "kubiya_worker_event_lag_seconds")
     held = total(look.samples, "kubiya_worker_events_held_total") or 0
     return "" if lag is None else f"{moment(lag)}{f' +{count(held)}' if held else ''}"
@@ -78,7 +78,7 @@ def _status(name: str) -> Callable[[Look, float], str]:
 
 @dataclass(frozen=True)
 class ContainerLook:
-    """One look at a worker in a container; `cpu` and `memory` as in `Look`."""
+    """One look at a worker in a container; `cpu` and `memory` are the same as in `Look`."""
 
     found: Found
     cpu: float | None = None
@@ -89,7 +89,7 @@ AnyLook = Look | ContainerLook
 
 
 def _contained(look: ContainerLook, now: float) -> dict[str, str]:
-    """The cells of a container: what the engine and the worker's status file say, by column."""
+    """Return the cells of a container by column, from the engine and the worker's status file."""
     found, own = look.found, look.found.says
     started = _seconds(found.started_at) if found.status == "running" else None
     cells = {
@@ -128,7 +128,7 @@ COLUMNS: Final = (
 
 @dataclass(frozen=True)
 class Approvals:
-    """How many wait; None: not known, and `why`."""
+    """The number of waiting approvals; None if it is not known, and then `why` has the reason."""
 
     waiting: int | None = None
     why: str = ""
@@ -142,7 +142,7 @@ class Approvals:
 def frame(
     looks: Sequence[AnyLook], approvals: Approvals, host: str, now: float, paint: Paint, width: int, height: int
 ) -> list[str]:
-    """At most `height` lines of at most `width` columns."""
+    """Return the picture: at most `height` lines of at most `width` columns."""
     clock = datetime.fromtimestamp(now).strftime("%H:%M:%S")
     head = f"{paint.bold(cut(host, 40))}  {clock}  {_summary(looks)}  {approvals}"
     lines = [_fit(head, width), ""]
@@ -159,12 +159,12 @@ def frame(
 
 
 def plain(looks: Sequence[AnyLook], approvals: Approvals, now: float, paint: Paint) -> list[str]:
-    """For a pipe: all columns, as wide as they are."""
+    """Return the lines for a pipe: all columns in full width."""
     return [f"{_summary(looks)}  {approvals}", *rows(looks, now, paint, None)]
 
 
 def rows(looks: Sequence[AnyLook], now: float, paint: Paint, width: int | None) -> list[str]:
-    """The table; with a width, without the columns that it has no room for."""
+    """Return the table. With a width, columns that do not fit are left out."""
     if not looks:
         return ["There are no workers here. Start one: kubiya worker start --queue-id Q -d"]
     values = [_values(look, now) for look in looks]
@@ -187,7 +187,7 @@ def _values(look: AnyLook, now: float) -> dict[str, str]:
 
 
 def details(look: AnyLook, paint: Paint) -> list[str]:
-    """What there is to say of a worker beyond its row."""
+    """Return more facts about a worker that do not fit into its row."""
     if isinstance(look, ContainerLook):
         return _of_container(look.found, paint)
     found, own = look.report, look.report.live_status
@@ -215,7 +215,7 @@ def _of_container(found: Found, paint: Paint) -> list[str]:
 
 
 def count(value: float) -> str:
-    """1234567 is 1.2M. Pure."""
+    """Format a number: 1234567 becomes 1.2M. Pure."""
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= limit:
             return f"{value / (1000 if unit == 'k' else limit):.{0 if unit == 'k' else 1}f}{unit}"
@@ -223,7 +223,7 @@ def count(value: float) -> str:
 
 
 def short(seconds: float) -> str:
-    """Two figures of a duration: 3d04h, 2h05m, 4m07s, 12s."""
+    """Format a duration in two units: 3d04h, 2h05m, 4m07s, 12s."""
     seconds = max(0, int(seconds))
     days, rest = divmod(seconds, 86400)
     hours, rest = divmod(rest, 3600)
@@ -279,7 +279,7 @@ def _columns(text: str) -> int:
 
 
 def _fit(text: str, width: int | None) -> str:
-    """Cut to the width; a text with colours in it loses them then."""
+    """Cut a text to the width; a text that is cut loses its colours."""
     if width is None:
         return text
     bare = one_line_kept(text)
@@ -287,7 +287,7 @@ def _fit(text: str, width: int | None) -> str:
 
 
 def one_line_kept(text: str) -> str:
-    """Without colours, with its blanks."""
+    """Return the text without colours; its spaces are kept."""
     out, skip = [], False
     for character in text:
         if character == "\x1b":

@@ -1,4 +1,4 @@
-"""Watching an execution with a person: its events on the screen, the person's answers back, until it is over.
+"""Watch an execution with a person: show its events and send the person's answers, until it is over.
 
 One loop waits for three things: events, a line from the keyboard, a signal. So an approval that somebody else answers
 takes its question off the screen, and Ctrl-C is a question like any other.
@@ -44,7 +44,7 @@ ASK, GRANT, DENY = "ask", "grant", "deny"
 
 @dataclass(frozen=True)
 class Manner:
-    """How to watch. `timeout` is in seconds; `approvals` is ASK, GRANT or DENY."""
+    """The way to watch. `timeout` is in seconds; `approvals` is ASK, GRANT or DENY."""
 
     approvals: str = ASK
     as_json: bool = False
@@ -76,8 +76,8 @@ class Watch:
             output_lines=manner.output_lines,
         )
         self._question: Callable[[str], None] | None = None
-        self._asked = ""  # the prompt that the cursor stands behind
-        self._held = ""  # what comes meanwhile, up to the end of its line
+        self._asked = ""  # the prompt before the cursor
+        self._held = ""  # output that came meanwhile, until its line is complete
         self._asks_about = ""  # the approval that `_question` is about, if any
         self._seen: set[str] = set()  # approvals whose arguments are on the screen
         self._asked_once: set[str] = set()
@@ -91,7 +91,10 @@ class Watch:
         self._leave: int | None = None  # the exit code, once it is clear
 
     def run(self) -> int:
-        """Until it is over, or the person leaves it. Raises WorkerError for what the control plane refuses."""
+        """Watch until the execution is over or the person leaves. Return the exit code.
+
+        Raises WorkerError when the control plane refuses.
+        """
         follower = Follower(self._id, self._api.open_stream)
         reader, self._bell = os.pipe()
         os.set_blocking(self._bell, False)
@@ -137,7 +140,7 @@ class Watch:
         if frame.event_type == ev.MESSAGE and frame.data.get("content") in self._mine:
             self._mine.remove(str(frame.data["content"]))
         elif frame.event_type == ev.APPROVAL_REQUESTED and self._question is not None:
-            pass  # its arguments under another one's question would have that answer given to them
+            pass  # shown under another open question, its arguments would get that question's answer
         else:
             self._show(frame)
             self._seen.add(approval_id)
@@ -160,7 +163,11 @@ class Watch:
         self._write(self._renderer.feed(frame, self._progress))
 
     def _write(self, text: str) -> None:
-        """Under an open question whole lines go on lines of their own, and the question is asked again below them."""
+        """Write text to the screen.
+
+        While a question is open, only complete lines are written, each on its own line, and the question is repeated
+        below.
+        """
         if self._asked:
             self._held += text
             if self._held.endswith("\n"):
@@ -176,7 +183,7 @@ class Watch:
             self._write(self._renderer.notice(text))
 
     def _over(self) -> None:
-        """The last event has been shown: the answer, the footer, the exit code."""
+        """Finish after the last event: show the answer and the footer, set the exit code."""
         self._close_question()
         progress, took = self._progress, None
         incomplete = (
@@ -188,7 +195,7 @@ class Watch:
                 progress.finish({**execution, "error": progress.error})
                 took = _seconds_between(execution) if self._attached else None
             except ControlPlaneError:
-                pass  # what the events said has to do
+                pass  # the events have to suffice
         seconds = time.monotonic() - self._began if took is None else took
         if self._manner.as_json:
             result = {
@@ -214,7 +221,7 @@ class Watch:
             self._leave = EX_CANCELLED if self._cancelling is not None else EX_FAILED
 
     def _clock(self) -> None:
-        """What happens because time has passed."""
+        """Act on limits of time that have passed."""
         now = time.monotonic()
         if self._leave is not None:
             return
@@ -237,7 +244,7 @@ class Watch:
     # -- approvals
 
     def _next_approval(self) -> None:
-        """The first that nobody has answered, with its arguments if they were held back."""
+        """Ask about the first open approval, and show its arguments if they were held back."""
         for approval_id, data in list(self._progress.pending.items())[:1]:
             if self._question is None and approval_id not in self._seen and not self._manner.as_json:
                 self._seen.add(approval_id)
@@ -245,12 +252,12 @@ class Watch:
             self._approval(approval_id, data)
 
     def _close_question(self) -> None:
-        """Nobody need answer it any more; what comes begins a line."""
+        """Withdraw the open question; the next output begins on a new line."""
         self._question, self._asks_about = None, ""
         self._end_prompt("\n")
 
     def _end_prompt(self, end: str) -> None:
-        """`end` is what the terminal has not shown of the line's end."""
+        """Leave the line of the prompt. `end` is the line end if the terminal has not shown one."""
         if self._asked:
             held, self._held, self._asked = self._held, "", ""
             self._write(end + held)
@@ -280,16 +287,19 @@ class Watch:
             self._detach(f"a person has to answer first: {_command(approval_id, data)}")
 
     def _still_open(self, approval_id: str) -> bool:
-        """A stream that is read from its beginning holds questions that were answered long ago."""
+        """Return whether the request is still open.
+
+        A stream that is read from its beginning also holds requests that were answered long ago.
+        """
         try:
             return str(self._api.get_approval(approval_id).get("status")) == "pending"
         except ControlPlaneError:
-            return True  # the answer itself will tell
+            return True  # sending the answer will show it
 
     def _ask_approval(self, approval_id: str, data: dict[str, Any]) -> None:
         if approval_id not in self._asked_once:
             self._asked_once.add(approval_id)
-            self._forget_typed()  # before the question was there: that is no answer to it
+            self._forget_typed()  # text typed before the question was shown is no answer to it
         if is_question(data):
             self._prompt("  your answer: ")
             self._question, self._asks_about = lambda line: self._answer_question(approval_id, data, line), approval_id
@@ -321,7 +331,7 @@ class Watch:
         self._question, self._asks_about = answered, approval_id
 
     def _answer_question(self, approval_id: str, data: dict[str, Any], line: str) -> None:
-        """The number of an option stands for it."""
+        """Send the answer to a question; the number of an option stands for the option."""
         options, text = options_of(data), line.strip()
         if not text:
             self._ask_approval(approval_id, data)
@@ -366,7 +376,7 @@ class Watch:
             question(line.decode(errors="replace"))
 
     def _input_wanted(self) -> None:
-        """It has answered and waits for the next message."""
+        """Ask for the next message if the agent has answered and waits for one."""
         if not self._progress.wants_input or self._question is not None or self._cancelling is not None:
             return
         if self._manner.chat and self._keyboard_open:
@@ -394,7 +404,7 @@ class Watch:
 
     def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
         self._interrupts += 1
-        if self._interrupts > 2:  # even the cancelling hangs
+        if self._interrupts > 2:  # even the cancel request hangs
             raise KeyboardInterrupt
         if self._bell >= 0:
             try:
@@ -442,16 +452,16 @@ class Watch:
 
 
 def _command(approval_id: str, data: dict[str, Any]) -> str:
-    """What answers a request from another terminal."""
+    """Return the command that answers a request from another terminal."""
     if is_question(data):
         return f'kubiya approvals answer {approval_id} "…"   (or deny)'
     return f"kubiya approvals approve {approval_id}   (or deny, edit)"
 
 
 def edit_arguments(arguments: dict[str, Any]) -> dict[str, Any] | None:
-    """The arguments after a person has edited them in $EDITOR; None when they were left as they are.
+    """Let a person edit the arguments in $EDITOR. Return the new ones; None when nothing was changed.
 
-    UsageError when there is no editor, or it fails.
+    Raises UsageError when there is no editor, or it fails.
     """
     text = json.dumps(arguments, ensure_ascii=False, indent=2)
     while True:
@@ -476,7 +486,7 @@ def edit_arguments(arguments: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _seconds_between(execution: dict[str, Any]) -> float | None:
-    """How long an execution took by its own times."""
+    """Return the seconds that an execution took by its own times; None when they are missing."""
     try:
         ended = datetime.fromisoformat(str(execution["completed_at"]))
         return max(0.0, (ended - datetime.fromisoformat(str(execution["created_at"]))).total_seconds())
@@ -486,6 +496,6 @@ def _seconds_between(execution: dict[str, Any]) -> float | None:
 
 def _width() -> int:
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or 100  # 0: a terminal that does not know
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 100  # 0: the terminal does not know its width
     except (OSError, ValueError):
         return 100

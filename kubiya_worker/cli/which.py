@@ -1,4 +1,4 @@
-"""Which worker a command means: `--queue-id` (or QUEUE_ID) and `--instance`."""
+"""Find the worker that a command means: `--queue-id` (or QUEUE_ID) and `--instance`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kubiya_worker.launch.home import Home
 
 
 def which(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The two options."""
+    """Add the two options."""
     command = click.option("--instance", type=int, default=1, help="Which one, where several run.  [default: 1]")(
         command
     )
@@ -24,7 +24,10 @@ def which(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def home_of(queue_id: str | None, instance: int) -> Home:
-    """By flag or variable; without either the only one there is. UsageError names those that there are."""
+    """Return the home by flag or variable; without them, the only one that exists.
+
+    Raises UsageError, which lists the known queues.
+    """
     named = queue_id or os.environ.get("QUEUE_ID", "").strip()
     if named:
         return homes.find(named, instance)

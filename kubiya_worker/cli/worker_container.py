@@ -1,4 +1,4 @@
-"""What the commands that manage workers say and do of one in a container."""
+"""The part of the worker commands that deals with a worker in a container."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ TASKS: Final = (("active", "active"), ("completed", "done"), ("failed", "failed"
 
 
 def container_of(home: Home, found: Report) -> Found | None:
-    """The queue's container, unless the queue's own daemon is meant: one that lives, or was the last that did."""
+    """Return the queue's container; None when the queue's own daemon is meant.
+
+    The daemon is meant when it runs, or when it ran last.
+    """
     if found.alive or home.instance != 1:
         return None
     known = sorted(containers.find(home.queue), key=lambda each: each.alive, reverse=True)
@@ -24,7 +27,7 @@ def container_of(home: Home, found: Report) -> Found | None:
 
 
 def lines(found: Found, paint: Paint, ago: str) -> list[str]:
-    """For a person. Pure."""
+    """Return the status lines for a person. Pure."""
     colour = paint.green if found.word == "RUNNING" else paint.yellow if found.alive else paint.red
     shown = [f"{found.queue}  {colour(found.word)} in the container {found.name}"]
 

@@ -1,4 +1,4 @@
-"""`kubiya worker deployment`: which version of a worker deployment takes the executions (docs/upgrades.md)."""
+"""`kubiya worker deployment`: choose the version of a worker deployment that gets executions (docs/upgrades.md)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _settings(queue_id: str | None, name: str | None, config: str | None) -> tup
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def deployment() -> None:
-    """Say which version of a worker deployment takes the executions, and show them all."""
+    """Choose the version of a worker deployment that gets the executions, and show all versions."""
 
 
 @deployment.command()
@@ -97,10 +97,10 @@ def set_current(
     timeout: float,
     allow_no_pollers: bool,
 ) -> None:
-    """Have new executions go to a version (default: the one that is installed here), and those that may move.
+    """Send new executions, and those that may move, to a version (default: the one installed here).
 
-    An execution that is pinned to an older version follows when its current step has ended. One that waits for a
-    person follows with the next message, so keep a worker of the older version, or use `move`.
+    An execution that is pinned to an older version moves when its current step has ended. One that waits for a person
+    moves with the next message, so keep a worker of the older version, or use `move`.
     """
     settings, name = _settings(queue_id, name, config)
     asyncio.run(_set_current(settings, name, build_id or settings.build_id or __version__, timeout, allow_no_pollers))
@@ -122,7 +122,7 @@ async def _set_current(settings: Settings, name: str, build: str, timeout: float
 def ramp(
     build_id: str, percent: float, queue_id: str | None, name: str | None, config: str | None, timeout: float
 ) -> None:
-    """Have a share of the executions go to a version, the others stay with the current one. 0 ends it."""
+    """Send a share of the executions to a version; the others stay with the current one. 0 ends it."""
     settings, name = _settings(queue_id, name, config)
     asyncio.run(_ramp(settings, name, build_id, percent, timeout))
 
@@ -140,10 +140,10 @@ async def _ramp(settings: Settings, name: str, build: str, percent: float, timeo
 @_common
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each execution, and one for all.")
 def move(build_id: str, queue_id: str | None, name: str | None, config: str | None, as_json: bool) -> int:
-    """Move the open executions of an older version to the current one, so that its workers can go.
+    """Move the open executions of an older version to the current one, so that its workers can stop.
 
-    Run it where the current version is installed. Each history is replayed first, and one that would not go on stays
-    where it is; the exit code is 1 then, and a worker of the older version has to be kept.
+    Run it where the current version is installed. Each history is replayed first, and an execution whose replay fails
+    stays; then the exit code is 1, and a worker of the older version must be kept.
     """
     settings, name = _settings(queue_id, name, config)
     return asyncio.run(_move(settings, name, build_id, as_json))

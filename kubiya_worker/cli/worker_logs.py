@@ -1,4 +1,4 @@
-"""`kubiya worker logs`: a worker's log across its rotations, filtered, followed."""
+"""`kubiya worker logs`: read a worker's log across its rotations, filter it, follow it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def logs(
     execution: str | None,
     as_json: bool,
 ) -> None:
-    """Read a worker's log, also of one that does not run."""
+    """Read a worker's log, also when the worker does not run."""
     home = home_of(queue_id, instance)
     try:
         wanted = Filter(
@@ -54,7 +54,7 @@ def logs(
         raise UsageError(str(error)) from error
     box = container_of(home, report.examine(home))
     if box is not None:
-        # Followed from the last lines on, which the engine counts before they are chosen.
+        # While following, the engine counts the last lines before the filter selects from them.
         shown = SHOWN if count is None and since is None else count
         if follow:
             for line in wanted.select(containers.lines(box, follow=True, last=shown)):

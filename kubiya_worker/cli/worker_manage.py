@@ -36,7 +36,7 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float 
 @which
 @click.option("-f", "--force", is_flag=True, help="Kill it at once; what it was doing is taken up by the next worker.")
 def stop(queue_id: str | None, instance: int, force: bool) -> None:
-    """Stop a worker. Running work has the grace period to finish; the exit code is 1 when it had to be killed."""
+    """Stop a worker. Running work has the grace period to finish. The exit code is 1 when it had to be killed."""
     home = home_of(queue_id, instance)
     box = container_of(home, report.examine(home))
     if box is not None:
@@ -71,10 +71,10 @@ def _stop_container(box: Found, *, force: bool) -> None:
 @which
 @click.option("--timeout", callback=_seconds, help="Stop it after that time: 90, 300s, 5m.  [default: no limit]")
 def drain(queue_id: str | None, instance: int, timeout: float | None) -> None:
-    """Let a worker take up nothing new, finish every step that runs, however long that takes, and end.
+    """Let a worker finish all running steps without a time limit, accept nothing new, and end.
 
-    The exit code is 0 when all of them have finished, 75 when some were cut off. Executions that wait for a person
-    hold no step: the next worker of the queue goes on with them. Ctrl-C ends the waiting, not the drain.
+    The exit code is 0 when all steps have finished, 75 when some were cut off. Executions that wait for a person hold
+    no step: the next worker of the queue continues them. Ctrl-C ends the waiting, not the drain.
     """
     home = home_of(queue_id, instance)
     box = container_of(home, report.examine(home))
@@ -95,7 +95,7 @@ def drain(queue_id: str | None, instance: int, timeout: float | None) -> None:
 @which
 @click.option("--wait-timeout", type=float, default=60.0, help="Seconds until the new one has to poll.  [default: 60]")
 def restart(queue_id: str | None, instance: int, wait_timeout: float) -> None:
-    """Restart a worker in place: running work finishes first, settings stay as they were at its start."""
+    """Restart a worker in place: running work finishes first, and the settings of its start are kept."""
     home = home_of(queue_id, instance)
     box = container_of(home, report.examine(home))
     if box is not None:

@@ -1,4 +1,4 @@
-"""`kubiya worker replay`: before an upgrade, whether what runs now goes on with what is installed here."""
+"""`kubiya worker replay`: check before an upgrade that open executions can continue with this installation."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from kubiya_worker.settings import Settings
 @config_file
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each execution, and one for all.")
 def replay(queue_id: str | None, config: str | None, as_json: bool) -> int:
-    """Replay the queue's open executions against this installation's workflow code; nothing is changed.
+    """Replay the queue's open executions with this installation's workflow code. Nothing is changed.
 
-    Exit code 1 when one would not go on with it: keep a worker of the version that runs it until it has ended.
+    The exit code is 1 when one could not continue with it: keep a worker of its present version until it has ended.
     """
     return asyncio.run(_replay(resolved({"queue_id": queue_id}, config), as_json))
 

@@ -38,14 +38,14 @@ def install(
     no_wait: bool,
     **flags: Any,
 ) -> None:
-    """Make a worker a service of systemd or launchd, with the settings of this shell; start it.
+    """Make a worker a service of systemd or launchd, with the settings of this shell, and start it.
 
-    The key, the queue and the control plane are checked first. Installing it again takes over changed settings.
+    The key, the queue and the control plane are checked first. Install it again to apply changed settings.
     """
     from kubiya_worker.launch import launchd, preflight, service, systemd
 
     given = resolved(flags, config)
-    homes.find(given.queue_id, instance)  # refuses what cannot be a name
+    homes.find(given.queue_id, instance)  # refuses an invalid name
     found = origins(flags, os.environ, config)
     made, notes = service.plan(given, found, os.environ, sys.executable, instance=instance, system=system)
     for note in notes:
@@ -71,7 +71,7 @@ def install(
 @click.option("--instance", type=int, default=1, help="Which one, where several are installed.  [default: 1]")
 @click.option("--system", is_flag=True, help="The unit of the host instead of this user's.")
 def uninstall(queue_id: str | None, instance: int, system: bool) -> None:
-    """Stop a worker's service (running work finishes first), disable it and remove it. Its state stays."""
+    """Stop a worker's service (running work finishes first), disable it and remove it. Its state is kept."""
     from kubiya_worker.launch import launchd, systemd
 
     named = queue_id or os.environ.get("QUEUE_ID", "").strip()

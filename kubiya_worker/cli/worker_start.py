@@ -1,4 +1,4 @@
-"""`kubiya worker start`: a worker in the foreground, or a supervised one in the background."""
+"""`kubiya worker start`: run a worker in the foreground, or a supervised one in the background."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from kubiya_worker.settings import Settings, foreign
 if TYPE_CHECKING:
     from kubiya_worker.launch.daemon import Launch
 
-WORKER_SAYS: Final = "kubiya worker: "  # how its last word begins (process/main.py)
+WORKER_SAYS: Final = "kubiya worker: "  # how the worker's last line begins (process/main.py)
 SHOWN: Final = 20  # lines of the log when a start fails
 
 
 class _Start(click.Command):
-    """Leaves blank words out: the worker guide's example of log rotation has blanks behind a line's backslash."""
+    """A command that ignores blank words: the worker guide's example has spaces after a line's backslash."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, [word for word in args if word.strip() or not word])
@@ -67,7 +67,7 @@ def start(
     no_webui: bool,
     **flags: Any,
 ) -> int:
-    """Run a worker in the foreground until it is stopped, or with -d in the background, supervised."""
+    """Run a worker in the foreground until it is stopped, or with -d supervised in the background."""
     if api_key_on_argv is not None:
         raise UsageError(
             "An API key on the command line is visible to every user of this host",
@@ -104,7 +104,10 @@ def _say(text: str) -> None:
 
 
 def daemonize(home: Home, settings: Settings, wait: float) -> int:
-    """Everything that can fail in the terminal fails here, before anything is forked. Exit code 0: it polls."""
+    """Start a supervised worker in the background. Return 0 when it polls.
+
+    Every check that can fail runs before the fork, so that its error is shown in the terminal.
+    """
     from kubiya_worker.launch import daemon, ports, preflight
 
     settings = replace(settings, daemon_mode=True)
@@ -160,7 +163,7 @@ def _taken(home: Home, pid: int | None, word: str) -> WorkerError:
 
 
 def _others_run(home: Home) -> bool:
-    """Whether another instance uses the queue's venv."""
+    """Return whether another instance uses the queue's venv."""
     from kubiya_worker.launch import report
 
     siblings = (h for h in homes.homes(home.queue_folder.parent) if h.queue_folder == home.queue_folder and h != home)
@@ -168,14 +171,14 @@ def _others_run(home: Home) -> bool:
 
 
 def _follow(launch: Launch, home: Home, wait: float, logged: int, settings: Settings) -> int:
-    """Says what happens until the worker polls, the supervisor gives up, or the time is up.
+    """Report the start until the worker polls, the supervisor gives up, or the time is up.
 
-    `logged` is how long the log was before.
+    `logged` is the size of the log in bytes before the start.
     """
     from kubiya_worker.launch.daemon import TAKEN, read_json
 
     reason = ""
-    # Without waiting, still until the supervisor has the PID file: `status` and `stop` work at once.
+    # Even without waiting, wait for the PID file, so that `status` and `stop` work at once.
     for event in launch.events(wait or 15.0):
         if event.ready is True:
             worker = f", worker {event.worker_pid}" if event.worker_pid else ""
@@ -225,7 +228,10 @@ def _size(home: Home) -> int:
 
 
 def _lines_since(home: Home, start: int) -> list[str]:
-    """The last lines of this start; `start` is where the file ended before, which a rotation makes void."""
+    """Return the lines that this start has logged.
+
+    `start` is the log's earlier size in bytes; a rotation makes it invalid, and then the whole end is read.
+    """
     try:
         with home.log_file.open("rb") as file:
             end = file.seek(0, os.SEEK_END)

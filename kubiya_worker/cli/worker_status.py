@@ -25,7 +25,7 @@ DEATHS_SHOWN = 5  # of the 20 that --json has
 @which
 @click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON object.")
 def status(queue_id: str | None, instance: int, as_json: bool) -> int:
-    """Say what is true of a worker. Exit code 0: it is supervised; 1: there is no PID file; 3: there is a stale one.
+    """Show the state of a worker. Exit code 0: it is supervised; 1: there is no PID file; 3: there is a stale one.
 
     A worker in a container (--type=docker) is found by its labels: 0 while the engine runs it, else 1.
     """
@@ -79,7 +79,7 @@ def list_(as_json: bool) -> None:
 
 
 def lines(found: Report, paint: Paint, now: float) -> list[str]:
-    """For a person. Pure."""
+    """Return the status lines for a person. Pure."""
     facts = found.as_json()
     colour = paint.green if found.word == report.RUNNING else paint.yellow if found.alive else paint.red
     why = f": {one_line(found.why, 200)}" if found.why else ""
@@ -137,7 +137,7 @@ def _polling(own: dict[str, Any], now: float) -> str:
 
 
 def ago(stamp: Any, now: float) -> str:
-    """`3 min ago` of an ISO time; "" for what is none."""
+    """Return `3 min ago` for an ISO time; "" when it is not a time."""
     try:
         at = datetime.fromisoformat(str(stamp)).astimezone(UTC).timestamp()
     except ValueError:
@@ -157,7 +157,7 @@ def _duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Of bytes, for people."""
+    """Format a number of bytes for people."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

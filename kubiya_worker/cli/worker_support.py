@@ -1,4 +1,4 @@
-"""`kubiya worker support-bundle`: facts for whoever helps, in one file without secrets."""
+"""`kubiya worker support-bundle`: pack facts for a helper into one file, without secrets."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from kubiya_worker.launch import home as homes
 @click.option("--output", "-o", help="File or folder.  [default: kubiya-support-….tar.gz here]")
 @config_file
 def bundle(queue_id: str | None, output: str | None, config: str | None) -> None:
-    """Pack what helps to find a fault: doctor, settings, state, logs, versions, figures. No secrets: that is checked.
+    """Pack what helps to find a fault: doctor, settings, state, logs, versions, metrics. Checked to hold no secrets.
 
-    Nothing has to run for it, and what cannot be read is left out and listed. Look into it before you send it.
+    No worker has to run for it. What cannot be read is left out and listed. Look into the file before you send it.
     """
     from kubiya_worker.launch.state import default_folder
     from kubiya_worker.settings import sources
@@ -70,7 +70,10 @@ def bundle(queue_id: str | None, output: str | None, config: str | None) -> None
 
 
 def _doctor(queue: str | None, config: str | None, environs: list[Mapping[str, str]]) -> tuple[str, list[str]]:
-    """The report as JSON, with the first environment that has what it takes; and the keys that a registration gave."""
+    """Return doctor's report as JSON, and the keys that a registration gave.
+
+    The first environment that has the needed settings is used.
+    """
     from kubiya_worker.doctor.check import Report, examine
     from kubiya_worker.doctor.checks import checks
     from kubiya_worker.settings import Settings, resolve

@@ -1,4 +1,4 @@
-"""`kubiya worker top`: the workers of this host as they work."""
+"""`kubiya worker top`: watch the workers of this host."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ COUNTED: Final = 0.2  # seconds over which --once counts CPU
     "--interval", type=click.FloatRange(0.2, 3600), default=2.0, help="Seconds between two looks.  [default: 2]"
 )
 def top(queue_id: str | None, once: bool, interval: float) -> None:
-    """Watch the workers of this host, in containers too: state, CPU, memory, slots, steps, tokens, lag. q leaves.
+    """Watch the workers of this host, in containers too: state, CPU, memory, slots, steps, tokens, lag. q quits.
 
-    Tokens and lags come from a worker's metrics (KUBIYA_METRICS_PORT); how many approvals wait, from the control
-    plane that this shell is prepared for. Both are left out where they cannot be had.
+    Tokens and lags come from a worker's metrics (KUBIYA_METRICS_PORT); the number of waiting approvals comes from the
+    control plane of this shell's settings. Each is left out when it is not available.
     """
     queue = queue_id or os.environ.get("QUEUE_ID", "").strip()
     named = homes.find(queue) if queue else None
@@ -58,25 +58,25 @@ def top(queue_id: str | None, once: bool, interval: float) -> None:
 
 
 class Sampler:
-    """What is true of the workers and of the approvals, by threads of its own: what hangs holds up nothing."""
+    """Collects the state of workers and approvals in threads, so that a slow answer does not stop the screen."""
 
     def __init__(self, wanted: Callable[[], list[Home]], queue: str | None = None) -> None:
         self._wanted, self._queue = wanted, queue
         self._watchers: dict[Home, Watcher] = {}
-        self._used: dict[str, tuple[float, float]] = {}  # seconds of CPU of a container, and when that was
+        self._used: dict[str, tuple[float, float]] = {}  # a container's CPU seconds, and when they were read
         self.looks: list[AnyLook] | None = None
         self.approvals = Approvals()
         self.fault: WorkerError | None = None
 
     def look(self, *, figures: bool = True) -> list[AnyLook]:
-        """One look at each. Raises WorkerError."""
+        """Look at each worker once. Raises WorkerError."""
         homes_now = self._wanted()
         self._watchers = {home: self._watchers.get(home) or Watcher(home) for home in homes_now}
         own: list[AnyLook] = [watcher.look(figures=figures) for watcher in self._watchers.values()]
         return own + self._containers()
 
     def _containers(self) -> list[AnyLook]:
-        """Those of the queue, or all; their CPU is what they used since the last look."""
+        """Look at the containers of the queue, or at all; CPU is counted since the last look."""
         looks: list[AnyLook] = []
         for found in containers.find(self._queue):
             used, now = containers.usage(found), time.monotonic()
@@ -89,7 +89,7 @@ class Sampler:
         return looks
 
     def ask(self) -> Approvals:
-        """The control plane. What goes wrong is in the answer."""
+        """Ask the control plane for the number of approvals. An error becomes part of the answer."""
         try:
             from kubiya_worker.cli.connection import connect
 
