@@ -15,9 +15,9 @@ from kubiya_worker.doctor.check import FAIL, WARN, Check, Report, examine
 
 
 def faults(folder: Path, places: Mapping[str, Path]) -> Iterator[str]:
-    """One line for each thing that is wrong with this host, nothing for what passed; `folder` is ~/.kubiya.
+    """Yield one line for each fault of this host, nothing for checks that pass. `folder` is ~/.kubiya.
 
-    `places` are the other folders that the worker will write to, by the variable that names each.
+    `places` are the other folders that the worker will write to, keyed by the variable that names each.
     """
     try:
         home = folder.expanduser()

@@ -18,7 +18,7 @@ SKIP: Final = "skip"
 
 @dataclass(frozen=True)
 class Finding:
-    """`remedy` is a command or a sentence that mends it; empty for what passed."""
+    """The result of looking at one thing. `remedy` is a command or a sentence that fixes it; empty if it passed."""
 
     status: str
     message: str
@@ -27,7 +27,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """`needs` names checks without which this one says nothing: it is skipped when one of them has not passed."""
+    """One check. It is skipped unless every check named in `needs` has passed."""
 
     name: str
     category: str
@@ -81,7 +81,7 @@ class Report:
 
 
 def examine(checks: Sequence[Check], report: Report) -> Iterator[Result]:
-    """Run the checks in order; each result is added to the report and yielded as it comes."""
+    """Run the checks in order; add each result to the report and yield it."""
     verdicts: dict[str, str] = {}
     for check in checks:
         missing = [name for name in check.needs if verdicts.get(name) not in (PASS, WARN)]
@@ -100,5 +100,5 @@ def _look(check: Check) -> Finding:
         return Finding(FAIL, error.message, error.remedy)
     except OSError as error:
         return Finding(FAIL, f"{error.strerror or error}")
-    except Exception as error:  # a strange reply, or a fault of a check's own, costs its line and not the report
+    except Exception as error:  # an odd reply or a bug in one check must not end the whole report
         return Finding(FAIL, f"it could not be looked at: {type(error).__name__}: {error}", "Please report this")

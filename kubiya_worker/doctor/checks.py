@@ -20,7 +20,7 @@ HOST, NETWORK, CONTROL_PLANE, TEMPORAL, MODEL = "host", "network", "control plan
 
 
 def local_models() -> Finding:
-    """Say which model servers run on this host: models that need no account."""
+    """Return the model servers that run on this host; their models need no account."""
     found = listing.local_servers()
     if not found:
         return Finding(SKIP, f"no model server on the usual ports of {', '.join(listing.PORTS)}")
@@ -31,7 +31,7 @@ def local_models() -> Finding:
 def checks(
     settings: Settings | None, problem: WorkerError | None, home: Path, environ: Mapping[str, str]
 ) -> tuple[list[Check], Probe | None]:
-    """All checks; without settings (`problem` says why) those of the host alone."""
+    """Return all checks; without settings (`problem` is the reason) only those of the host."""
 
     def look_at_settings() -> Finding:
         if problem is not None:

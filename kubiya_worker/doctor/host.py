@@ -40,7 +40,7 @@ def python() -> Finding:
 
 
 def packages() -> Finding:
-    """Found, not imported: importing all of them takes a second."""
+    """Check that the packages can be found. They are not imported, because that takes a second."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         return Finding(FAIL, f"missing: {', '.join(missing)}", f"{sys.executable} -m pip install kubiya-worker")
@@ -48,7 +48,7 @@ def packages() -> Finding:
 
 
 def supervisor_name() -> Finding:
-    """Another distribution (supervisord's) has the import name `supervisor` too."""
+    """Check that the import name `supervisor` is ours; the distribution of supervisord has it too."""
     found = importlib.util.find_spec("supervisor")
     origin = Path(found.origin) if found and found.origin else None
     if origin is None:
@@ -81,7 +81,7 @@ def inodes(home: Path) -> Finding:
 
 
 def permissions(home: Path) -> Finding:
-    """The folder of keys and logs is this user's alone."""
+    """Check that only this user can read the folder of keys and logs."""
     if not home.exists():
         parent = _existing(home)
         if os.access(parent, os.W_OK):
@@ -101,11 +101,12 @@ def permissions(home: Path) -> Finding:
 
 
 def places(folders: Mapping[str, Path]) -> Finding:
-    """Folders outside of ~/.kubiya that a worker is told to write to, by the variable that names each: one byte is
-    written where it will be, and none stays.
+    """Check that the worker can write to its folders outside of ~/.kubiya, keyed by the variable that names each.
+
+    One byte is written to each folder, and removed again.
     """
     for variable, folder in folders.items():
-        if variable.endswith("_FILE") and not folder.is_dir():  # nobody makes it
+        if variable.endswith("_FILE") and not folder.is_dir():  # the worker does not create it
             return Finding(FAIL, f"{folder} is no folder", f"mkdir -p {folder}, or set {variable} to another place")
         place = _existing(folder)
         try:
@@ -129,8 +130,8 @@ def limits() -> Finding:
 
 
 def pid_files(home: Path) -> Finding:
-    """PID files whose process is gone, or is another one by now."""
-    from kubiya_worker.launch import report  # takes its time, which not every start has
+    """Check for PID files whose process has ended or is another one."""
+    from kubiya_worker.launch import report  # imported here: it is slow, and most starts do not need it
 
     found = [report.examine(worker) for worker in homes.homes(home / "workers")]
     stale = [one.home for one in found if one.has_pid_file and not one.alive]
@@ -142,7 +143,7 @@ def pid_files(home: Path) -> Finding:
 
 
 def venvs(home: Path) -> Finding:
-    """Each queue's venv: its Python starts, and has the worker's package."""
+    """Check that each queue's venv has a Python that starts and the worker's package."""
     found = sorted({worker.venv for worker in homes.homes(home / "workers") if worker.venv.is_dir()})
     for venv in found:
         argv = [
@@ -163,7 +164,7 @@ def venvs(home: Path) -> Finding:
 
 
 def docker(environ: Mapping[str, str]) -> Finding:
-    """Only `--type=docker` and the docker skill need it."""
+    """Check the Docker engine, which only `--type=docker` and the docker skill need."""
     address = environ.get("DOCKER_HOST", f"unix://{DOCKER_SOCKET}")
     if not address.startswith("unix://"):
         return Finding(SKIP, f"DOCKER_HOST is {address}")
@@ -188,12 +189,12 @@ def docker(environ: Mapping[str, str]) -> Finding:
 
 
 def _existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there."""
+    """Return the path, or the nearest folder above it that exists."""
     return path if path.exists() else _existing(path.parent)
 
 
 def _has_plain_key(path: Path) -> bool:
-    """Whether a configuration file holds a key itself, and not the name of a variable or file."""
+    """Return whether a configuration file holds a key itself, instead of the name of a variable or file."""
     try:
         return bool(PLAIN_KEY.search(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError):

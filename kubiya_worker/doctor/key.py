@@ -1,4 +1,4 @@
-"""What a control plane tells of an API key, in one line. Pure.
+"""Describe an API key in one line, from the control plane's answer. Pure.
 
 PROTOCOL A.1 has the organization and the user; scopes, a name and an end are told by some control planes beside them
 (`scopes`, `permissions`, an object `key`), and by tokens that are JSON web tokens in themselves.
@@ -22,7 +22,7 @@ SHOWN: Final = 8  # scopes and groups in the line
 
 
 def claims(key: str) -> dict[str, Any]:
-    """What a JSON web token says of itself, unverified; empty for any other key."""
+    """Return the unverified claims of a JSON web token; empty for any other key."""
     parts = key.split(".")
     if len(parts) != 3:
         return {}
@@ -34,7 +34,7 @@ def claims(key: str) -> dict[str, Any]:
 
 
 def finding(told: Mapping[str, Any], claimed: Mapping[str, Any], now: datetime) -> Finding:
-    """`told` is the reply of `/auth/validate`, `claimed` what `claims` found in the key."""
+    """Return the finding. `told` is the reply of `/auth/validate`, `claimed` the result of `claims`."""
     key = told.get("key")
     key = key if isinstance(key, dict) else {}
     places = (key, told, claimed)
@@ -62,7 +62,7 @@ def finding(told: Mapping[str, Any], claimed: Mapping[str, Any], now: datetime) 
 
 
 def _words(given: Any) -> list[str]:
-    """A list, or words with blanks between, as tokens have them."""
+    """Return a list of words; tokens may have a string with spaces instead."""
     if isinstance(given, str):
         return given.split()
     return [str(each) for each in given if each] if isinstance(given, list) else []

@@ -1,4 +1,4 @@
-"""The way to the control plane and to the model endpoint: names, TLS, proxies, clocks, keys."""
+"""Checks of the connection to the control plane and the model endpoint: names, TLS, proxies, clocks, keys."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from kubiya_worker.proxies import proxy_for
 from kubiya_worker.settings import Settings
 
 SECONDS: Final = 5.0  # for one answer
-SKEW_WARN, SKEW_FAIL = 5.0, 60.0  # seconds: tokens and certificates stop being valid somewhere in between
+SKEW_WARN, SKEW_FAIL = 5.0, 60.0  # seconds: between the two, tokens and certificates become invalid
 EXPIRY_WARN: Final = 14 * 86400  # seconds until a certificate ends
 PROXY_VARIABLES: Final = "echo $HTTP_PROXY $HTTPS_PROXY $ALL_PROXY $NO_PROXY"
 WHOSE: Final = "Is this URL a Kubiya control plane?"
@@ -34,7 +34,7 @@ WHOSE: Final = "Is this URL a Kubiya control plane?"
 
 def _get(url: str, **options: Any) -> requests.Response:
     proxy = proxy_for(url)
-    proxies = {urlsplit(url).scheme: proxy} if proxy else None  # as the worker's own clients understand the variable
+    proxies = {urlsplit(url).scheme: proxy} if proxy else None  # the worker's clients read the variable in the same way
     return requests.get(url, timeout=SECONDS, verify=_ca(), proxies=proxies, **options)
 
 
@@ -44,7 +44,7 @@ def _address(url: str) -> tuple[str, int]:
 
 
 def proxy_of(url: str) -> str | None:
-    """The proxy that requests to `url` go through, without its password. ConfigurationError for what is none."""
+    """Return the proxy for requests to `url`, without its password; None without one. Raises ConfigurationError."""
     found = proxy_for(url)
     if not found:
         return None
@@ -76,7 +76,7 @@ def proxy(url: str) -> Finding:
 
 
 def tls(url: str) -> Finding:
-    """The certificate chain as the worker's clients see it, through the proxy if there is one; and when it ends."""
+    """Check the certificate chain and its end, as the worker's clients see it, through the proxy if there is one."""
     if urlsplit(url).scheme != "https":
         return Finding(SKIP, "plain HTTP")
     host, port = _address(url)
@@ -120,7 +120,7 @@ def _auth_of(proxy: str) -> dict[str, str]:
 
 
 def _ca() -> str:
-    """What the worker's clients go by."""
+    """Return the CA certificates that the worker's clients use."""
     return trust.bundle(os.environ) or DEFAULT_CA_BUNDLE_PATH
 
 
@@ -135,7 +135,7 @@ def control_plane(url: str) -> Finding:
 
 
 def clock(url: str) -> Finding:
-    """Compared with the control plane's own, to the second."""
+    """Compare this clock with the control plane's, to the second."""
     stamp = _get(f"{url}/api/health").headers.get("Date")
     if not stamp:
         return Finding(SKIP, "the control plane does not tell the time")
@@ -177,7 +177,7 @@ def queue(settings: Settings) -> Finding:
 
 
 def _object(reply: requests.Response) -> dict[str, Any]:
-    """Of a reply of the control plane. ConfigurationError for another one's."""
+    """Return the JSON object of a reply. Raises ConfigurationError for another kind of reply."""
     try:
         told = reply.json()
     except requests.JSONDecodeError:
@@ -188,7 +188,7 @@ def _object(reply: requests.Response) -> dict[str, Any]:
 
 
 def policy_service(settings: Settings) -> Finding:
-    """Whether the enforcer can be reached. While it cannot, every tool call is refused."""
+    """Check that the enforcer can be reached. While it cannot, every tool call is refused."""
     url = enforcer_url(settings)
     try:
         reply = _get(f"{url}/health", allow_redirects=False)
@@ -201,7 +201,7 @@ def policy_service(settings: Settings) -> Finding:
 
 
 def model(url: str, token: str) -> Finding:
-    """The model list of the OpenAI-compatible endpoint: reachable, and the key is taken."""
+    """Check that the OpenAI-compatible endpoint lists its models and accepts the key."""
     if not url:
         remedy = "export OPENAI_API_KEY=…, or start a local server, such as `ollama serve`"
         return Finding(WARN, "no model endpoint: only the offline demo model works", remedy)

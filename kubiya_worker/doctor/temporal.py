@@ -1,4 +1,4 @@
-"""Registration, the connection to Temporal and a real poll, as the worker does them, and a goodbye at the end."""
+"""Check registration, connection to Temporal and a real poll, as the worker does them; then disconnect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REFUSED_WITHIN: Final = 0.5  # seconds: a poll that was not refused by then is w
 
 
 class Probe:
-    """Holds the registration from one check to the next."""
+    """Keeps the registration between the checks."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -36,7 +36,7 @@ class Probe:
             try:
                 self._control_plane.disconnect(self.registration.worker_id, reason="doctor", exit_code=0)
             except WorkerError:
-                pass  # it is forgotten by itself after 150 s
+                pass  # the control plane forgets this worker after 150 s
         self._control_plane.close()
 
     def temporal(self) -> Finding:
@@ -53,7 +53,7 @@ class Probe:
             return Finding(FAIL, f"{address} cannot be reached: {innermost(str(error))}", f"nc -vz {host} {port}")
 
     async def _poll(self, address: str, registration: Registration) -> Finding:
-        """A poll of a queue that nobody else has, so that no work is taken."""
+        """Poll a queue that nobody else uses, so that no work is taken."""
         from temporalio.api.taskqueue.v1 import TaskQueue
         from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest
         from temporalio.client import Client
@@ -68,7 +68,7 @@ class Probe:
             address,
             namespace=namespace,
             tls=tls,
-            runtime=runtime(),  # which writes no log of its own into the report
+            runtime=runtime(),  # a runtime that writes no log lines into the report
             api_key=key if tls and key else None,
             http_connect_proxy_config=proxy_of(address, tls=bool(tls)),
         )
@@ -81,5 +81,5 @@ class Probe:
         await asyncio.wait({polling}, timeout=REFUSED_WITHIN)
         if polling.done() and isinstance(error := polling.exception(), RPCError):
             return Finding(FAIL, f"{address} refuses a poll: {error.message}", "Check its namespace and API key")
-        polling.cancel()  # it waits for a task, as a poll does
+        polling.cancel()  # not refused: the poll waits for a task, so it works
         return Finding(PASS, f"{address}, namespace {namespace}: connected, polled")
