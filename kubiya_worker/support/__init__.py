@@ -1,1 +1,1 @@
-"""What a person hands to whoever helps: one archive of facts about this host's workers, with no secret in it."""
+"""The support bundle: one archive of facts about this host's workers, without secrets, for the person who helps."""

@@ -1,4 +1,4 @@
-"""The archive: every text without its secrets, written as a draft, read back, checked, and only then given its name."""
+"""The archive: every text is cleaned of secrets, written to a draft, read back and checked before it gets its name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Hide = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Member:
-    """What is in the bundle. `missing` is why there is no content; `size` is in bytes."""
+    """One file of the bundle. `missing` is the reason why it has no content; `size` is in bytes."""
 
     name: str
     about: str
@@ -45,7 +45,10 @@ class Member:
 
 
 def hider(secrets: Iterable[Secret]) -> Hide:
-    """Takes out what is known, then what looks like a secret, then lines out of which one can be read all the same."""
+    """Return a function that removes secrets from a text.
+
+    It removes known values, then text that looks like a secret, then lines from which a secret can still be read.
+    """
     values = [secret.value for secret in secrets]
     redactor = Redactor(values)
 
@@ -60,14 +63,14 @@ def hider(secrets: Iterable[Secret]) -> Hide:
 
 
 def members(parts: Iterable[Part], hide: Hide) -> list[Member]:
-    """Each part, made; one that fails is a member without content. Names are unique."""
+    """Make each part. A part that fails becomes a member without content. Names are unique."""
     found: list[Member] = []
     taken: set[str] = {MANIFEST}
     for part in parts:
         text = missing = ""
         try:
             text = hide(part.make())
-        except Exception as error:  # a bundle is for when things are broken: it has what can be had
+        except Exception as error:  # bundles are made when things are broken, so one bad part must not stop the rest
             missing = hide(reason(error))
         name = hide(part.name)
         while name in taken:
@@ -78,7 +81,7 @@ def members(parts: Iterable[Part], hide: Hide) -> list[Member]:
 
 
 def manifest(found: Sequence[Member], hide: Hide, secrets: int) -> Member:
-    """What is in the bundle and what could not be had; `secrets` is how many values were looked for."""
+    """Return the list of the bundle's files and of missing ones; `secrets` is the number of values searched for."""
     facts: dict[str, Any] = {
         "made_at": datetime.now(UTC).isoformat(),
         "kubiya_worker": __version__,
@@ -91,7 +94,7 @@ def manifest(found: Sequence[Member], hide: Hide, secrets: int) -> Member:
 
 
 def place(output: str | None, queue: str | None) -> Path:
-    """Where the bundle goes. UsageError when something is there."""
+    """Return the path of the bundle. Raises UsageError when it exists already."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     name = f"kubiya-support{f'-{queue}' if queue else ''}-{stamp}.tar.gz"
     path = Path(output).expanduser() if output else Path(name)
@@ -103,10 +106,11 @@ def place(output: str | None, queue: str | None) -> Path:
 
 
 def write(path: Path, packed: Sequence[Member], secrets: Sequence[Secret]) -> int:
-    """Its size in bytes. The file has its name only after it was read back and found free of secrets.
+    """Write the bundle and return its size in bytes.
 
-    Raises ConfigurationError when it cannot be written there, TemporaryFailure when the disk is full, WorkerError when
-    a secret is in it; nothing is left then.
+    The file gets its name only after it was read back and found free of secrets. Raises ConfigurationError when it
+    cannot be written there, TemporaryFailure when the disk is full, WorkerError when a secret is in it; then no file is
+    left.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -130,7 +134,7 @@ def write(path: Path, packed: Sequence[Member], secrets: Sequence[Secret]) -> in
 
 
 def _pack(file: Any, packed: Sequence[Member]) -> None:
-    # Without a file name in gzip's header, without user names in tar's.
+    # No file name in gzip's header and no user names in tar's: they could tell something private.
     with (
         gzip.GzipFile(filename="", mode="wb", fileobj=file) as compressed,
         tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as tar,
@@ -145,7 +149,7 @@ def _pack(file: Any, packed: Sequence[Member]) -> None:
 
 
 def _check(file: Any, secrets: Sequence[Secret]) -> None:
-    """Reads the archive as a stranger would. WorkerError names where which secret is."""
+    """Read the archive as a stranger would. Raises WorkerError that names the file and the source of a secret in it."""
     file.seek(0)
     values = [secret.value for secret in secrets]
     with tarfile.open(fileobj=file, mode="r:gz") as tar:

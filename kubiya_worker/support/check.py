@@ -1,4 +1,4 @@
-"""The second look: whether a secret can be read out of what was packed. Pure.
+"""The second check of a bundle: can a secret be read from the packed files? Pure.
 
 It shares nothing with what takes secrets out (`tools/redact.py` looks for encoded forms): here what was packed is
 decoded, and the secrets are looked for as they are. A fault in one is caught by the other.
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-LINE: Final = 16  # characters from which a line of a secret of several lines is one itself
+LINE: Final = 16  # characters: a line of a secret that is at least this long is a secret itself
 _ESCAPES: Final = re.compile(rb"(?:\\u[0-9a-fA-F]{4})+|\\[\"\\/bfnrt]")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{8,}")
 _HEX: Final = re.compile(rb"[0-9a-fA-F]{12,}")
@@ -25,7 +25,7 @@ _URLSAFE: Final = bytes.maketrans(b"-_", b"+/")
 
 
 def leaks(data: bytes, secrets: Iterable[str]) -> list[int]:
-    """Positions in `secrets` of those that can be read out of `data`, in plain or encoded once."""
+    """Return the positions in `secrets` of those that can be read from `data`, in plain or encoded once."""
     views = list(_views(data))
     found: list[int] = []
     for position, secret in enumerate(secrets):
@@ -37,7 +37,7 @@ def leaks(data: bytes, secrets: Iterable[str]) -> list[int]:
 
 
 def _views(data: bytes) -> Iterator[bytes]:
-    """As it is, and as its JSON, URLs, base64 and hex would be read."""
+    """Yield the data itself, and the data decoded as JSON, URL, base64 and hex text."""
     yield data
     once = _unescaped(data)
     yield once

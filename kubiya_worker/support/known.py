@@ -31,14 +31,17 @@ _KEYS: Final = frozenset(option.key for option in OPTIONS if option.secret and o
 
 @dataclass(frozen=True)
 class Secret:
-    """`source` is for people: a variable, a file and its line."""
+    """A secret value. `source` tells people where it was found: a variable, or a file and its line."""
 
     value: str = field(repr=False)
     source: str
 
 
 def known(environs: Mapping[str, Mapping[str, str]], config: Path | None, home: Path) -> list[Secret]:
-    """All of them, each value once. `environs` are by a word for whose they are, `home` is ~/.kubiya."""
+    """Return all known secrets, each value once.
+
+    The keys of `environs` name the owner of each environment; `home` is ~/.kubiya.
+    """
     found: list[Secret] = []
     for whose, environ in environs.items():
         found += of_environment(environ, whose)
@@ -58,7 +61,7 @@ def known(environs: Mapping[str, Mapping[str, str]], config: Path | None, home: 
 
 
 def unique(secrets: Iterable[Secret]) -> list[Secret]:
-    """Each value once, by its first source. Too short ones would hit innocent text, and are none."""
+    """Keep each value once, with its first source. Very short values are dropped: they would match innocent text."""
     found: dict[str, Secret] = {}
     for secret in secrets:
         value = secret.value.strip()
@@ -68,7 +71,7 @@ def unique(secrets: Iterable[Secret]) -> list[Secret]:
 
 
 def of_environment(environ: Mapping[str, str], whose: str) -> Iterator[Secret]:
-    """Variables that have a secret's name, the files that they name, and passwords within addresses."""
+    """Yield variables with a secret's name, the files that they name, and passwords inside addresses."""
     for name, value in environ.items():
         source = f"{name} ({whose})"
         if name in _NAMES or SECRET_NAME.search(name):
@@ -80,14 +83,15 @@ def of_environment(environ: Mapping[str, str], whose: str) -> Iterator[Secret]:
 
 
 def is_secrets(name: str) -> bool:
-    """Whether a variable of this name holds a secret, or, with `_FILE` behind it, names the file of one."""
+    """Return whether a variable of this name holds a secret, or (with `_FILE`) names the file of one."""
     return name.removesuffix("_FILE") in _NAMES or bool(SECRET_NAME.search(name))
 
 
 def of_container(variables: Mapping[str, str], files: Mapping[str, bytes], whose: str) -> Iterator[Secret]:
-    """What a worker elsewhere was given. Paths in its variables are of its own file system: `files` has what is there.
+    """Yield the secrets of a worker in a container.
 
-    Whatever it wrote, in its log for one, is then free of them in each form that the redactor knows.
+    Paths in its variables belong to its own file system; `files` has their contents. So its log, too, is cleaned of
+    them in each form that the redactor knows.
     """
     for name, value in variables.items():
         source = f"{name} ({whose})"
@@ -99,7 +103,7 @@ def of_container(variables: Mapping[str, str], files: Mapping[str, bytes], whose
 
 
 def of_addresses(text: str, source: str) -> Iterator[Secret]:
-    """What stands before the @ of addresses: passwords, and tokens in the place of a user."""
+    """Yield the part before the @ of addresses: passwords, and tokens in the place of a user."""
     for match in _ADDRESS.finditer(text):
         try:
             parts = urlsplit(match[0])
@@ -114,7 +118,7 @@ def of_addresses(text: str, source: str) -> Iterator[Secret]:
 
 
 def of_file(path: Path, source: str) -> Iterator[Secret]:
-    """The whole content; a regular file only, so that nothing is waited for."""
+    """Yield the whole content of a regular file; reading a pipe would block."""
     try:
         if not path.is_file() or path.stat().st_size > LARGEST:
             return
@@ -124,7 +128,10 @@ def of_file(path: Path, source: str) -> Iterator[Secret]:
 
 
 def of_config(path: Path, environs: Iterable[Mapping[str, str]]) -> Iterator[Secret]:
-    """Of every key that is, or looks like, a secret's; of every `${file:…}`; also when the file is not valid."""
+    """Yield the secrets of a configuration file, also when the file is not valid.
+
+    These are the values of secret keys, of keys that look like one, and of every `${file:…}`.
+    """
     try:
         yield from of_text(path.read_text(encoding="utf-8", errors="replace"), path, environs)
     except OSError:
@@ -132,7 +139,7 @@ def of_config(path: Path, environs: Iterable[Mapping[str, str]]) -> Iterator[Sec
 
 
 def of_text(text: str, path: Path | str, environs: Iterable[Mapping[str, str]]) -> Iterator[Secret]:
-    """The same, of YAML that was read from somewhere."""
+    """Yield the secrets of YAML text that was read from somewhere."""
     import yaml
 
     yield from of_addresses(text, str(path))
@@ -157,7 +164,7 @@ def of_text(text: str, path: Path | str, environs: Iterable[Mapping[str, str]]) 
 
 
 def _scalars(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """(dotted key, scalar node) of a YAML document."""
+    """Yield (dotted key, scalar node) of a YAML document."""
     import yaml
 
     if isinstance(node, yaml.MappingNode):
@@ -172,7 +179,7 @@ def _scalars(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _is_place(name: str, value: str) -> bool:
-    """A path is told, what is in its file is not."""
+    """Return whether the value is a path. The path may be shown, the file's content may not."""
     value = value.strip()
     return name.endswith("_FILE") or (value.startswith(("/", "~/")) and len(value) < 4096 and _exists(value))
 

@@ -1,4 +1,4 @@
-"""What looks like a secret though nobody here knows it: keys of known makes, passwords beside their names. Pure.
+"""Find text that looks like an unknown secret: keys of known makers, passwords next to their names. Pure.
 
 A net below the net: what is known is taken out by its value (`tools/redact.py`). It takes out too much rather than too
 little, but no numbers, paths or words that figures and logs are full of.
@@ -38,7 +38,7 @@ _NAMED: Final = re.compile(
 
 
 def hide(text: str) -> str:
-    """`text` with all that replaced by "[redacted]"."""
+    """Replace everything in `text` that looks like a secret by "[redacted]"."""
     text = _MAKES.sub(REDACTED, text)
     text = _USERINFO.sub(rf"\g<1>{REDACTED}", text)
     text = _SCHEME.sub(rf"\1\2{REDACTED}", text)

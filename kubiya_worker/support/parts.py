@@ -1,4 +1,4 @@
-"""What goes into a bundle, each part made when its turn comes; a part that cannot be had says why and is left out.
+"""The parts of a bundle. Each is made when its turn comes; one that fails is left out, with the reason.
 
 Nothing here takes secrets out: `bundle.py` does that with all of it, the names too.
 """
@@ -33,11 +33,11 @@ from kubiya_worker.launch.service import CARRIED
 from kubiya_worker.settings import sources
 from kubiya_worker.settings.table import OPTIONS
 
-LOG_BYTES: Final = 1 << 20  # of one worker's log, the last
-LOGS_BYTES: Final = 8 << 20  # of all of them
+LOG_BYTES: Final = 1 << 20  # bytes at the end of one worker's log
+LOGS_BYTES: Final = 8 << 20  # bytes of all logs together
 CONTAINER_LINES: Final = 10_000
 STACK_LOG_BYTES: Final = 256 << 10
-FILE_BYTES: Final = 1 << 20  # of any other file
+FILE_BYTES: Final = 1 << 20  # bytes of any other file
 LIMITS: Final = ("NOFILE", "NPROC", "AS", "CORE", "MEMLOCK", "STACK")
 CGROUP: Final = ("memory.max", "memory.current", "memory.events", "cpu.max", "pids.max")
 HIDDEN: Final = "[set, hidden]"
@@ -46,12 +46,12 @@ _TOLD: Final = frozenset([*CARRIED, *(name for option in OPTIONS for name in opt
 
 
 class Absent(Exception):
-    """There is nothing to pack; the message says why."""
+    """There is nothing to pack; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """`make` gives the text; what it raises is why there is none."""
+    """One part. `make` returns its text; an exception is the reason why there is none."""
 
     name: str
     about: str
@@ -71,7 +71,7 @@ def of_host(home: Path, flags: Mapping[str, Any], environ: Mapping[str, str], co
 
 
 def of_stack(folder: Path) -> list[Part]:
-    """The local stack's logs."""
+    """Return the parts with the local stack's logs."""
     logs = sorted(folder.glob("logs/*.log")) if folder.is_dir() else []
     return [
         Part(f"dev/{path.name}", "the local stack's log, its end", functools.partial(last, path, STACK_LOG_BYTES))
@@ -80,7 +80,7 @@ def of_stack(folder: Path) -> list[Part]:
 
 
 def of_worker(found: Report, environ: Mapping[str, str] | None, share: int) -> list[Part]:
-    """`environ` is the running worker's, where it can be read; `share` the bytes for its log."""
+    """Return a worker's parts. `environ` is its environment, if it can be read; `share` the bytes for its log."""
     home = found.home
     folder = f"workers/{home.queue}" + ("" if home.instance == 1 else f"-{home.instance}")
 
@@ -105,7 +105,7 @@ def of_worker(found: Report, environ: Mapping[str, str] | None, share: int) -> l
 
 
 def of_container(found: Found, share: int) -> list[Part]:
-    """`share`: the bytes for its log."""
+    """Return a container's parts. `share` is the number of bytes for its log."""
     folder = f"containers/{found.name}"
     return [
         Part(f"{folder}/status.json", "a worker in a container", lambda: _json(found.as_json())),
@@ -115,7 +115,7 @@ def of_container(found: Found, share: int) -> list[Part]:
 
 
 def output(found: Found, share: int) -> str:
-    """The last whole lines of a container's output, at most `share` bytes. Raises Unavailable, Absent."""
+    """Return the last complete lines of a container's output, at most `share` bytes. Raises Unavailable, Absent."""
     kept: list[str] = []
     for line in reversed(list(containers.lines(found, last=CONTAINER_LINES))):
         share -= len(line) + 1
@@ -128,7 +128,7 @@ def output(found: Found, share: int) -> str:
 
 
 def environ_of(found: Report) -> dict[str, str] | None:
-    """The running worker's variables, where this user may read them."""
+    """Return the running worker's variables; None when this user may not read them."""
     for pid in (found.worker_pid, found.pid if found.alive else None):
         try:
             if pid is not None:
@@ -139,7 +139,7 @@ def environ_of(found: Report) -> dict[str, str] | None:
 
 
 def content(path: Path) -> str:
-    """A small regular file. Raises OSError, Absent."""
+    """Return the text of a small regular file. Raises OSError, Absent."""
     if not path.exists():
         raise Absent("not there")
     if not path.is_file():
@@ -149,7 +149,7 @@ def content(path: Path) -> str:
 
 
 def last(path: Path, size: int) -> str:
-    """The last whole lines of a log and its rotations, at most `size` bytes. Raises OSError, Absent."""
+    """Return the last complete lines of a log and its rotations, at most `size` bytes. Raises OSError, Absent."""
     kept: deque[str] = deque()
     used = left = 0
     fault: Exception | None = None
@@ -229,7 +229,7 @@ def processes(found: Report) -> str:
 
 
 def packages(venv: Path) -> list[str]:
-    """As `pip freeze` has it, without running the venv's Python. Raises Absent."""
+    """Return the packages as `pip freeze` does, without running the venv's Python. Raises Absent."""
     places = [str(path) for path in venv.glob("lib/python*/site-packages")]
     if not places:
         raise Absent("there is no venv")
@@ -318,7 +318,7 @@ def _cgroup() -> dict[str, str]:
 
 
 def listing(folder: Path) -> str:
-    """Two levels, without what is in the venv and the workspaces. Raises Absent."""
+    """List two levels of a folder, without the contents of venv and workspaces. Raises Absent."""
     if not folder.is_dir():
         raise Absent("not there")
     lines = [f"{folder}"]
@@ -341,7 +341,7 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def shares(count: int) -> int:
-    """Bytes for the log of each of `count` workers. Pure."""
+    """Return the bytes for the log of each of `count` workers. Pure."""
     return min(LOG_BYTES, LOGS_BYTES // max(1, count))
 
 
@@ -355,7 +355,7 @@ def _json(value: Any) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Why a part is not there, in a line."""
+    """Return in one line why a part is missing."""
     if isinstance(error, Absent):
         return str(error)
     if isinstance(error, WorkerError):
@@ -366,5 +366,5 @@ def reason(error: Exception) -> str:
 
 
 def order(found: Sequence[Report]) -> list[Report]:
-    """Those that run first."""
+    """Sort running workers first."""
     return sorted(found, key=lambda one: not one.alive)
