@@ -1,4 +1,4 @@
-"""What the worker is told: one table of options, resolved from flags, environment, file and defaults."""
+"""The settings of the worker: one table of options, resolved from flags, environment, file and defaults."""
 
 from kubiya_worker.settings.sources import Origin, origins, resolve
 from kubiya_worker.settings.values import Settings

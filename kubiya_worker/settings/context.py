@@ -20,9 +20,10 @@ DEFAULT_FILE: Final = Path("~/.kubiya/config")
 
 @dataclass(frozen=True)
 class Context:
-    """What is None the context does not say. `where` is for people: the file and the context's name.
+    """A context of the Kubiya CLI. A field is None when the context does not set it.
 
-    `proxy_file`, `proxy_json` and `model` are of an LLM proxy that the context has switched on.
+    `where` tells people the file and the context's name. `proxy_file`, `proxy_json` and `model` belong to an LLM proxy
+    that the context has switched on.
     """
 
     api_key: str = field(repr=False)
@@ -35,7 +36,7 @@ class Context:
 
 
 def file_of(environ: Mapping[str, str]) -> Path | None:
-    """The file that counts: the one that the variable names, or the default one when it is there."""
+    """Return the file to use: the one that the variable names, or the default one if it exists."""
     named = environ.get(VARIABLE, "").strip()
     try:
         path = Path(named or DEFAULT_FILE).expanduser()
@@ -45,7 +46,7 @@ def file_of(environ: Mapping[str, str]) -> Path | None:
 
 
 def current(environ: Mapping[str, str]) -> Context | None:
-    """The current context; None without a file, or where none is current. ConfigurationError for one that is wrong."""
+    """Return the current context; None without a file or a current context. Raises ConfigurationError."""
     path = file_of(environ)
     if path is None:
         return None
@@ -73,13 +74,13 @@ def current(environ: Mapping[str, str]) -> Context | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import yaml  # a worker that is given its key does not pay for it
+    import yaml  # slow to import, and not needed when a key is given
 
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}", remedy=f"Check {VARIABLE}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:  # its own text would quote a token
+    except (yaml.YAMLError, UnicodeDecodeError) as error:  # the parser's message would quote a token
         raise ConfigurationError(f"{path} is not valid YAML", remedy="Mend the file, or set KUBIYA_API_KEY") from error
     if found is not None and not isinstance(found, dict):
         raise ConfigurationError(f"{path} has to be a mapping", remedy="Mend the file, or set KUBIYA_API_KEY")

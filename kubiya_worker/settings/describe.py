@@ -1,4 +1,4 @@
-"""The table of options told in other forms: a JSON schema, an example file, a reference page. Pure."""
+"""The table of options in other forms: a JSON schema, an example file, a reference page. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REFERENCE: Final = "${…}"  # stands for a variable or a file, and so for any k
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON schema (2020-12) of the configuration file, for editors."""
+    """Return the JSON schema (2020-12) of the configuration file, for editors."""
     root = _object("Kubiya Worker configuration")
     for option in OPTIONS:
         if option.key is None:
@@ -30,13 +30,13 @@ def json_schema() -> dict[str, Any]:
 
 
 def _object(title: str | None) -> dict[str, Any]:
-    """A section of which every line is commented out, as `kubiya config init` writes it, is null."""
+    """Return the schema of a section. It may be null: a section whose lines are all commented out is null in YAML."""
     kind = "object" if title else ["object", "null"]
     return {**({"title": title} if title else {}), "type": kind, "additionalProperties": False, "properties": {}}
 
 
 def example() -> str:
-    """A configuration file with every key, commented out where the default serves."""
+    """Return a configuration file with every key, commented out."""
     lines = ["# Kubiya Worker. Flags and environment variables win over this file.", "# ${VAR} and ${file:/path} work."]
     section = ""
     keyed = [(*option.key.rpartition("."), option) for option in OPTIONS if option.key]
@@ -56,7 +56,7 @@ def _example_line(option: Option, name: str) -> str:
 
 
 def reference() -> str:
-    """The options as a Markdown table."""
+    """Return the options as a Markdown table."""
     rows = ["| option | flag | environment | file | default |", "|---|---|---|---|---|"]
     for option in OPTIONS:
         names = (option.flag, ", ".join(option.env), option.key)
@@ -68,7 +68,7 @@ def reference() -> str:
 
 
 def foreign_reference() -> str:
-    """What others take and this worker does not, as a Markdown table."""
+    """Return a Markdown table of options that other programs accept and this worker does not."""
     rows = ["| flag | environment | | why, and what instead |", "|---|---|---|---|"]
     for entry in FOREIGN:
         env = ", ".join(f"`{name}`" for name in entry.env)

@@ -18,13 +18,16 @@ class Entry(NamedTuple):
     where: str  # file:line
 
     def value(self, environ: Mapping[str, str]) -> str:
-        """Filled in. ConfigurationError for a variable that is not set, or a file that cannot be read."""
+        """Return the text with its references filled in.
+
+        Raises ConfigurationError for a variable that is not set, or a file that cannot be read.
+        """
         return _expand(self.text, self.where, environ)
 
 
 def read(path: Path, known: Iterable[str]) -> dict[str, Entry]:
-    """Dotted key -> entry. ConfigurationError for what cannot be read or is not known."""
-    import yaml  # a worker without a file does not pay for it
+    """Read a file into a dict of dotted key and entry. Raises ConfigurationError for a bad file or unknown key."""
+    import yaml  # slow to import, and not needed without a file
 
     try:
         document = yaml.compose(path.read_text(encoding="utf-8"))
@@ -79,7 +82,7 @@ def read(path: Path, known: Iterable[str]) -> dict[str, Entry]:
 
 
 def read_secret(path: Path, what: str) -> str:
-    """What a file holds, without blanks around it. ConfigurationError when it cannot be read or is empty."""
+    """Return the content of a file without spaces around it. Raises ConfigurationError if unreadable or empty."""
     try:
         secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -91,7 +94,7 @@ def read_secret(path: Path, what: str) -> str:
 
 
 def text_of(value: Any) -> str:
-    """A value as the file would have it."""
+    """Return a value as the configuration file would write it."""
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""What the published Kubiya CLI and worker take and this worker has no use for (PROTOCOL F.1, F.2).
+"""Options of the published Kubiya CLI and worker that this worker does not use (PROTOCOL F.1, F.2).
 
 None of it is passed over in silence. A flag is refused. A variable is refused where the worker would be another one
 than was asked for, and told in one line where it would not; `kubiya doctor` and the reference tell all of them.
@@ -24,9 +24,10 @@ _TIMEOUTS: Final = "Set KUBIYA_ACTIVITY_TIMEOUT: a lost worker is noticed after 
 
 @dataclass(frozen=True)
 class Foreign:
-    """`says` why there is none, `remedy` what to do instead. `refused`: also as a variable.
+    """An option of others. `says` is the reason why it is not used here, `remedy` what to do instead.
 
-    A variable of `env` that ends with `*` is all that begin like it.
+    `refused`: it is refused as a variable, too. A name in `env` that ends with `*` means all variables that begin with
+    it.
     """
 
     name: str
@@ -39,14 +40,14 @@ class Foreign:
 
     @property
     def why(self) -> str:
-        """`says` within a sentence."""
+        """Return `says` for use inside a sentence."""
         return f"{self.says[:1].lower()}{self.says[1:]}"
 
     def has(self, variable: str) -> bool:
         return any(fnmatch.fnmatchcase(variable, name) for name in self.env)
 
     def asks(self, value: Any) -> bool:
-        """Whether this value asks for anything: `false` asks for nothing."""
+        """Return whether this value asks for the option: `false` does not."""
         if self.parse is not boolean:
             return bool(str(value).strip())
         try:
@@ -157,7 +158,7 @@ FOREIGN: Final = (
 
 @dataclass(frozen=True)
 class Told:
-    """A variable that does nothing here, and what is to be said of it."""
+    """A variable that has no effect here, and its entry."""
 
     variable: str
     entry: Foreign
@@ -168,12 +169,12 @@ class Told:
 
 
 def told(environ: Mapping[str, str]) -> Iterator[Told]:
-    """The variables of this environment that ask for what there is not, and are not refused."""
+    """Return the variables of this environment that have no effect and are not refused."""
     return (found for found in _set(environ) if not found.entry.refused)
 
 
 def refuse(flags: Mapping[str, Any], environ: Mapping[str, str]) -> None:
-    """UsageError for a flag, ConfigurationError for a variable that asks for another worker than this one."""
+    """Raise UsageError for a flag, ConfigurationError for a variable, that this worker refuses."""
     for entry in FOREIGN:
         value = flags.get(entry.name)
         if value is not None and entry.asks(value):

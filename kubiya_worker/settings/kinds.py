@@ -1,4 +1,4 @@
-"""Kinds of values: how each is read, what it is called in an error, and its JSON schema."""
+"""Kinds of values: how to parse each, its name in error messages, and its JSON schema."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ WORDS: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False, "f
 
 @dataclass(frozen=True)
 class Kind:
-    """Called with a raw value it gives the parsed one; ValueError says what is wanted. `schema` is JSON schema.
+    """A kind of value. Call it with a raw value to get the parsed one; ValueError tells what is wanted.
 
-    `word` is what a usage line calls the value. `absolute`, of a kind that names files, gives a value that means the
-    same in every folder.
+    `schema` is JSON schema. `word` is the name of the value in a usage line. `absolute`, of a kind that names files,
+    returns a value that means the same in every folder.
     """
 
     wanted: str
@@ -67,7 +67,7 @@ def _boolean(value: str) -> bool:
 
 
 def without_credentials(value: str) -> str:
-    """A URL for a line that people read."""
+    """Return a URL without user and password, for a line that people read."""
     return CREDENTIALS.sub("//…@", value)
 
 
@@ -81,12 +81,12 @@ def _url(value: str) -> str:
         or parts.password
     ):
         raise ValueError
-    parts.hostname.encode("idna")  # a UnicodeError, which is a ValueError, for a name that can be none: `a..b`
+    parts.hostname.encode("idna")  # raises UnicodeError, a ValueError, for an impossible name such as `a..b`
     return value.rstrip("/")
 
 
 def _address(value: str) -> str:
-    """Of a host, with a port or without one."""
+    """Parse the address of a host, with or without a port."""
     found = ADDRESS.fullmatch(value)
     if not found or not int(found["port"] or 1) or int(found["port"] or 1) > 65535:
         raise ValueError
@@ -94,7 +94,7 @@ def _address(value: str) -> str:
 
 
 def choice(*words: str, upper: bool = False) -> Kind:
-    """One of a few words, in any case."""
+    """Make a kind that accepts one of a few words, in upper or lower case."""
 
     def read(value: str) -> str:
         word = value.upper() if upper else value.lower()
@@ -121,7 +121,7 @@ def _amount(number: float) -> str:
 
 
 def seconds(low: float, high: float) -> Kind:
-    """A duration: a number of seconds, or one with a unit: 90, 300s, 5m, 1h."""
+    """Make a kind for a duration in seconds, or with a unit: 90, 300s, 5m, 1h."""
 
     def read(value: str) -> float:
         found = DURATION.fullmatch(value)
@@ -140,7 +140,7 @@ def seconds(low: float, high: float) -> Kind:
 
 
 def size(low: int, high: int) -> Kind:
-    """A number of bytes, or one with a unit as Docker has them: 512m, 2g."""
+    """Make a kind for a number of bytes, or with a unit as in Docker: 512m, 2g."""
 
     def read(value: str) -> int:
         found = SIZE.fullmatch(value)
@@ -160,13 +160,13 @@ def _bytes(number: int) -> str:
 
 def _cores(value: str) -> float:
     number = float(value)
-    if not 0 < number <= 4096:  # not a number is refused too
+    if not 0 < number <= 4096:  # refuses NaN, too
         raise ValueError
     return number
 
 
 def _located(value: str) -> str:
-    """One path; what has a scheme names no file."""
+    """Make one path absolute. A value with a scheme (`://`) is not a path and stays."""
     return value if "://" in value or not value else str(Path(value).expanduser().absolute())
 
 

@@ -1,4 +1,4 @@
-"""Flags before environment before file before defaults; and where each value came from."""
+"""Resolve settings: flags win over environment, file and defaults; each value keeps its source."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from kubiya_worker.settings.values import Settings
 DEFAULT_FILE: Final = Path("~/.kubiya/worker-config.yaml")
 DEFAULT: Final = "default"
 PREFIXES: Final = ("KUBIYA_", "CONTROL_PLANE_", "TEMPORAL_", "ENFORCER_")
-NEAR: Final = 0.9  # how like a known variable a misspelt one is: a letter or two
-_HEADER: Final = re.compile(r"[!-~]+")  # what travels in an HTTP header unchanged
+NEAR: Final = 0.9  # similarity of a misspelt variable to a known one: it differs in a letter or two
+_HEADER: Final = re.compile(r"[!-~]+")  # characters that an HTTP header carries unchanged
 
 
 @dataclass(frozen=True)
 class Origin:
-    """An option's value (None: not set) and where it was found: a flag, a variable, file:line, or DEFAULT."""
+    """An option's value (None: not set) and its source: a flag, a variable, file:line, or DEFAULT."""
 
     option: Option
     value: Any
@@ -32,20 +32,20 @@ class Origin:
 
     @property
     def shown(self) -> str:
-        """For people: secrets hidden."""
+        """Return the value for people, with secrets hidden."""
         if self.value is None:
             return ""
         return "[set, hidden]" if self.option.secret else file.text_of(self.value)
 
 
 def file_of(config: str | None) -> Path | None:
-    """The configuration file that counts: the one that is named, or the default one when it is there."""
+    """Return the configuration file to use: the named one, or the default one if it exists."""
     path = Path(config).expanduser() if config else DEFAULT_FILE.expanduser()
     return path if config or path.is_file() else None
 
 
 def origins(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | None = None) -> list[Origin]:
-    """Every option with its value and where that came from. `flags` are by option name, None where not given.
+    """Return every option with its value and source. `flags` are by option name, None where not given.
 
     Raises UsageError for a bad flag, ConfigurationError for a bad variable or file.
     """
@@ -59,18 +59,21 @@ def origins(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | 
 
 
 def validate(path: Path, environ: Mapping[str, str]) -> int:
-    """How many settings of the file count here. Raises as `origins` does, for one that something overrides too."""
+    """Return the number of the file's settings that are used. Raises as `origins` does.
+
+    A bad value raises also when something else overrides it.
+    """
     found = origins({}, environ, str(path))
     entries = file.read(path, (o.key for o in OPTIONS if o.key))
     for option in OPTIONS:
         entry = entries.get(option.key or "")
-        if entry and not file.VARIABLE.search(entry.text):  # what it refers to is looked for where it counts
+        if entry and not file.VARIABLE.search(entry.text):  # a reference is read only where it is used
             _parsed(option, entry.text, f"{entry.where}: {option.key}")
     return sum(1 for o in found if o.source.startswith(f"{path}:"))
 
 
 def _of_context(found: Mapping[str, Origin], environ: Mapping[str, str]) -> dict[str, Origin]:
-    """Key, URL and LLM proxy of the CLI's current context, where there is one and nothing else says them."""
+    """Return key, URL and LLM proxy of the CLI's current context, if nothing else sets them."""
     known = context.current(environ)
     if known is None:
         return {}
@@ -90,7 +93,7 @@ def _of_context(found: Mapping[str, Origin], environ: Mapping[str, str]) -> dict
 
 
 def misspelt(environ: Mapping[str, str]) -> dict[str, str]:
-    """Variables that nobody reads, with the one that each was probably meant to be."""
+    """Return unknown variables that look like a known one, with the name that was probably meant."""
     known = {name for option in OPTIONS for name in (*option.env, *(f"{n}_FILE" for n in option.env if option.secret))}
     found: dict[str, str] = {}
     for name in sorted(set(environ) - known - {context.VARIABLE}):
@@ -103,7 +106,10 @@ def misspelt(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def resolve(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | None = None) -> Settings:
-    """The settings of a worker. Raises as `origins` does, UsageError without a queue, NotAllowed without a key."""
+    """Return the settings of a worker.
+
+    Raises as `origins` does, UsageError without a queue, NotAllowed without a key.
+    """
     found = {o.option.name: o.value for o in origins(flags, environ, config) if o.value is not None}
     key_file = found.pop("api_key_file", None)
     if key_file and "api_key" not in found:
@@ -149,5 +155,5 @@ def _parsed(option: Option, value: Any, where: str) -> Any:
 
 
 def _shown(option: Option, value: Any) -> str:
-    """A value that is refused, for its line: nothing of a secret, and no password of a URL's."""
+    """Return a refused value for an error message, without secrets and without a URL's password."""
     return "" if option.secret else f" {without_credentials(str(value))!r}"

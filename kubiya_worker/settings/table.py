@@ -42,10 +42,10 @@ Role = Literal["worker", "place", "file", "launch"]
 
 @dataclass(frozen=True)
 class Option:
-    """One option. `env` are variables, the first that is set wins; `key` is the dotted key of the file.
+    """One option. Of the variables in `env` the first that is set wins; `key` is the dotted key in the file.
 
-    `role` says who is meant: `worker`, wherever it runs; `place`, where a worker on this host keeps its own files;
-    `file`, one of this host that a worker elsewhere has to be given; `launch`, how it is brought up here.
+    `role` tells who uses it: `worker`, wherever it runs; `place`, a worker on this host, for its own files; `file`, a
+    file of this host that a worker in another place must be given; `launch`, the start on this host.
     """
 
     name: str

@@ -12,7 +12,10 @@ from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL
 
 @dataclass(frozen=True)
 class Settings:
-    """Times are in seconds, sizes in bytes. Fields are the names of `settings.table.OPTIONS`."""
+    """The settings of a worker. Times are in seconds, sizes in bytes.
+
+    The fields are named as in `settings.table.OPTIONS`.
+    """
 
     queue_id: str
     api_key: str = field(repr=False)
@@ -99,8 +102,9 @@ class Settings:
         return Path(self.spool).expanduser() if self.spool else Path.cwd() / ".kubiya" / "spool"
 
     def places(self, *, here: bool) -> dict[str, Path]:
-        """Folders that the worker writes to, by the variable that names each. `here`: it will run in this folder, so
-        that those which are not set count too.
+        """Return the folders that the worker writes to, by the variable that names each.
+
+        With `here` it will run in the current folder, so that the defaults of variables that are not set count too.
         """
         found = {"KUBIYA_ALIVE_FILE": Path(self.alive_file).parent, "KUBIYA_READY_FILE": Path(self.ready_file).parent}
         if here or self.workspace:
@@ -125,6 +129,6 @@ class Settings:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Values that must not leave the process."""
+        """Return the values that must not leave the process."""
         keys = (self.api_key, self.litellm_api_key, self.openai_api_key, self.enforcer_api_key)
         return tuple(key for key in keys if key)
