@@ -1,4 +1,4 @@
-"""What Temporal is given to keep: compressed, encrypted, stored elsewhere. For all who write or read histories.
+"""The payloads that Temporal keeps: compression, encryption, external storage. For all that use histories.
 
 A worker and the control plane that starts its executions need the same `Options`: what one of them has encrypted, the
 other one has to read.

@@ -28,14 +28,14 @@ ENCRYPTED: Final = b"binary/encrypted"
 NONCE: Final = 12  # bytes; at random: one key is good for 2**32 payloads (NIST SP 800-38D)
 SMALLEST: Final = 256  # bytes of a payload from which compression is tried
 LARGEST: Final = 64 * 2**20  # bytes of a payload when decompressed: a bomb is refused
-IN_THREAD: Final = 65_536  # bytes from which the event loop is left alone: about 2 ms of zlib
+IN_THREAD: Final = 65_536  # bytes from which a thread does the work: about 2 ms of zlib would block the event loop
 SAID_EVERY: Final = 30.0  # seconds between two lines about payloads that cannot be read
 
 log = logging.getLogger(__name__)
 
 
 class Undecodable(WorkerError):
-    """A payload that this process cannot read, and why."""
+    """A payload that this process cannot read; the message has the reason."""
 
 
 class Codec(PayloadCodec):
@@ -50,7 +50,7 @@ class Codec(PayloadCodec):
         return await _each(self._encoded, payloads)
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Raises UnknownKey, Undecodable."""
+        """Decode payloads. Raises UnknownKey, Undecodable."""
         if not any(payload.metadata.get(ENCODING) in (ZLIB, ENCRYPTED) for payload in payloads):
             return list(payloads)
         try:
@@ -60,7 +60,7 @@ class Codec(PayloadCodec):
             raise
 
     def _say(self, error: WorkerError) -> None:
-        """One line for whoever runs this: Temporal's library tells it in a traceback, and tries again and again."""
+        """Log one line for the operator: Temporal's library shows only a traceback, and tries again and again."""
         if time.monotonic() - self._said >= SAID_EVERY:
             self._said = time.monotonic()
             log.error("payload.unreadable %s", error.line())
@@ -124,5 +124,5 @@ def _inflated(data: bytes) -> bytes:
 def _parsed(data: bytes) -> Payload:
     try:
         return Payload.FromString(data)
-    except Exception as error:  # protobuf's DecodeError, which its own documentation does not place anywhere stable
+    except Exception as error:  # protobuf's DecodeError has no documented, stable import path
         raise Undecodable("A payload holds something else than a payload") from error

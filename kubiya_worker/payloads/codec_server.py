@@ -35,7 +35,10 @@ class _Refused(Exception):
 
 
 def create_app(codec: PayloadCodec, origins: Sequence[str], token: str = "") -> Starlette:
-    """`origins` are those of pages that may read the answers. Without a token only loopback's names are answered."""
+    """Make the app. `origins` are those of pages that may read the answers.
+
+    Without a token only requests to loopback's names are answered.
+    """
 
     def route(path: str, work: Callable[[Sequence[Payload]], Awaitable[list[Payload]]]) -> Route:
         async def handle(request: Request) -> Response:
@@ -74,7 +77,7 @@ def _check(request: Request, origins: Sequence[str], token: str) -> None:
 
 
 def _name(host: str) -> str:
-    """Of a Host header, without its port."""
+    """Return the name in a Host header, without its port."""
     head, _, port = host.rpartition(":")
     return head.lower() if head and port.isdecimal() else host.lower()
 

@@ -1,4 +1,4 @@
-"""The data converter of every client of Temporal, out of the options."""
+"""The data converter for every client of Temporal, made from the options."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ LEAST, MOST = 1024, 2_000_000  # bytes; Temporal takes payloads of up to 2 MB
 
 @dataclass(frozen=True)
 class Options:
-    """`keys_file` switches encryption on. `storage` is a folder or `s3://BUCKET`, `storage_from` a size in bytes."""
+    """Options of payloads. `keys_file` switches encryption on.
+
+    `storage` is a folder or `s3://BUCKET`, `storage_from` a size in bytes.
+    """
 
     keys_file: Path | None = None
     compression: str = "none"
@@ -40,7 +43,7 @@ class Options:
 
     @classmethod
     def of_environment(cls, environ: Mapping[str, str]) -> Options:
-        """For programs without a table of settings. Raises ConfigurationError."""
+        """Read the options from the environment, for programs without settings. Raises ConfigurationError."""
         compression = environ.get(COMPRESSION_VARIABLE, "").strip().lower() or "none"
         if compression not in COMPRESSION:
             raise ConfigurationError(
@@ -57,14 +60,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Payloads:
-    """What the options come to. Built before anything is connected: what is wrong with them ends the start."""
+    """The opened options. Made before any connection, so that a wrong option ends the start."""
 
     options: Options
     keys: KeyRing | None
 
     @classmethod
     def open(cls, options: Options) -> Payloads:
-        """Raises ConfigurationError (78)."""
+        """Check the options, and read the keys. Raises ConfigurationError (78)."""
         if options.storage:
             from kubiya_worker.payloads.storage import storage_of
 
@@ -73,16 +76,16 @@ class Payloads:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Values that must not leave the process."""
+        """Return the values that must not leave the process."""
         return self.keys.texts if self.keys else ()
 
     @property
     def key_id(self) -> str:
-        """Of the key that encrypts; "" without encryption."""
+        """Return the id of the key that encrypts; "" without encryption."""
         return self.keys.first[0] if self.keys else ""
 
     def require(self, id: str) -> None:
-        """ConfigurationError without the key with which the control plane encrypts; "" requires none."""
+        """Raise ConfigurationError if the control plane's key `id` is missing; "" requires none."""
         if id and (self.keys is None or not self.keys.has(id)):
             where = f"not in {self.keys.path}" if self.keys else "not configured here"
             raise ConfigurationError(
@@ -91,7 +94,10 @@ class Payloads:
             )
 
     def converter(self) -> DataConverter:
-        """Always with the codec: a payload that another process has encoded is read, or refused by name."""
+        """Return the data converter.
+
+        It always has the codec, so that a payload that another process encoded is read, or refused with a clear error.
+        """
         from temporalio.converter import (
             DataConverter,
             DefaultFailureConverter,
@@ -110,7 +116,7 @@ class Payloads:
             payload_converter_class=PlainConverter,
             external_storage=storage,
             payload_codec=Codec(self.keys, compress=self.options.compression == "zlib"),
-            # Messages and stack traces of failures are no payloads otherwise, and can say what nobody should read.
+            # Without this the messages and stack traces of failures are stored in plain text.
             failure_converter_class=(
                 DefaultFailureConverterWithEncodedAttributes if self.keys else DefaultFailureConverter
             ),

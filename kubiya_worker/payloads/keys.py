@@ -33,14 +33,17 @@ class Key:
 
 
 class UnknownKey(ConfigurationError):
-    """A payload is encrypted with a key that is not at hand."""
+    """A payload is encrypted with a key that this process does not have."""
 
 
 class KeyRing:
-    """Read once, and again when a payload names a key that is not known and the file has changed."""
+    """The keys of a file. It is read again when a payload names an unknown key and the file has changed."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ConfigurationError: no such file, readable by others, a key that is none, `cryptography` missing."""
+        """Read the file.
+
+        Raises ConfigurationError: no such file, readable by others, an invalid key, `cryptography` missing.
+        """
         self.path = path
         self._cipher = _cipher()
         self._ciphers: dict[str, AESGCM] = {}
@@ -55,12 +58,12 @@ class KeyRing:
 
     @property
     def first(self) -> tuple[str, AESGCM]:
-        """The key that encrypts, with its id."""
+        """Return the key that encrypts, with its id."""
         return next(iter(self._ciphers.items()))
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The keys as they stand in the file: values that must not leave the process."""
+        """Return the keys as they are written in the file: values that must not leave the process."""
         lines = (line.split() for line in self.text.splitlines())
         return tuple(words[1] for words in lines if len(words) == 2 and not words[0].startswith("#"))
 
@@ -68,11 +71,11 @@ class KeyRing:
         return id in self._ciphers
 
     def find(self, id: str) -> AESGCM:
-        """Raises UnknownKey."""
+        """Return the key with this id. Raises UnknownKey."""
         if id not in self._ciphers and self._changed():
             try:
                 self._load()
-            except ConfigurationError as error:  # in the middle of an edit: the keys from before go on serving
+            except ConfigurationError as error:  # the file may be half edited: keep using the old keys
                 raise UnknownKey(error.message, remedy=error.remedy) from error
         if id not in self._ciphers:
             raise UnknownKey(
@@ -90,7 +93,7 @@ class KeyRing:
 
 
 def parse(text: str, where: str) -> list[Key]:
-    """The keys of a file's text, the first one first. ConfigurationError names the line and never what is in it."""
+    """Return the keys of a file's text, in order. Raises ConfigurationError that names the line, never its content."""
     keys: list[Key] = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
@@ -121,7 +124,7 @@ def _decoded(word: str) -> bytes | None:
 
 
 def _read(path: Path) -> tuple[str, tuple[int, int]]:
-    """The text, and what tells this file from a changed one. Looked at and read through one descriptor."""
+    """Return the text, and a mark that differs when the file has changed. Both come from one open file."""
     try:
         # Non-blocking, so that a FIFO of that name does not hold the start.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
@@ -139,7 +142,10 @@ def _read(path: Path) -> tuple[str, tuple[int, int]]:
 
 
 def _check_mode(path: Path, about: os.stat_result) -> None:
-    """Its owner alone may read it; root's file also a group, as Kubernetes and systemd hand over secrets."""
+    """Check that only its owner can read the file.
+
+    A group may read root's file, because Kubernetes and systemd pass secrets in that way.
+    """
     allowed = 0o640 if about.st_uid == 0 and os.geteuid() != 0 else 0o600
     mode = stat.S_IMODE(about.st_mode)
     if mode & 0o077 & ~allowed:

@@ -1,4 +1,4 @@
-"""Values as JSON in payloads: what Temporal's own converter writes, without a deep copy of every value first."""
+"""Values as JSON in payloads: the format of Temporal's own converter, without a deep copy of every value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from temporalio.converter import (
 
 
 class ShallowEncoder(AdvancedJSONEncoder):
-    """A dataclass as its fields; the encoder comes back for those that are dataclasses themselves."""
+    """Encodes a dataclass as its fields; JSON's encoder calls it again for dataclasses inside."""
 
     def default(self, o: Any) -> Any:
         if is_dataclass(o) and not isinstance(o, type):
@@ -32,7 +32,7 @@ _CONVERTERS = CompositePayloadConverter(
 
 
 class PlainConverter(CompositePayloadConverter):
-    """Made anew for every workflow task and activity; what it is made of has no state."""
+    """A converter that is cheap to make, because Temporal makes one for every task. It has no state."""
 
     def __init__(self) -> None:
         self.converters = _CONVERTERS

@@ -35,7 +35,7 @@ from kubiya_worker.payloads.codec import Undecodable
 if TYPE_CHECKING:
     from kubiya_worker.payloads.converter import Options
 
-NAME: Final = "kubiya.folder"  # in every reference: never to be changed
+NAME: Final = "kubiya.folder"  # part of every reference: must never change
 DIGEST: Final = "sha256"
 INLINE: Final = "inline"  # in a reference: the payload itself, in base64
 INLINE_BYTES: Final = 1_400_000  # in base64, with the rest of a message, below the 2 MB that Temporal takes
@@ -48,11 +48,11 @@ log = logging.getLogger(__name__)
 
 
 class NotStored(WorkerError):
-    """A payload could neither be stored nor be left in the history."""
+    """A payload could neither be stored nor be kept in the history."""
 
 
 class FolderDriver(StorageDriver):
-    """A folder that all workers of the queue and the control plane have: on one host, or a network file system."""
+    """A folder that all workers of the queue and the control plane share: on one host, or a network file system."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -66,11 +66,11 @@ class FolderDriver(StorageDriver):
     async def retrieve(
         self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
     ) -> list[Payload]:
-        """Raises Undecodable for what is not there any more, or was changed."""
+        """Read stored payloads. Raises Undecodable for one that is missing or was changed."""
         return [await asyncio.to_thread(self._retrieve, claim.claim_data.get(DIGEST, "")) for claim in claims]
 
     def _path(self, digest: str) -> Path:
-        if not _DIGEST.fullmatch(digest):  # it comes out of a history, which others can write
+        if not _DIGEST.fullmatch(digest):  # others can write histories: it must not lead elsewhere
             raise Undecodable("A reference to a stored payload is not one of this worker's")
         return self._folder / digest[:2] / digest
 
@@ -78,7 +78,7 @@ class FolderDriver(StorageDriver):
         digest = hashlib.sha256(data).hexdigest()
         path = self._path(digest)
         try:
-            os.utime(path)  # there already; it is as young as its youngest use
+            os.utime(path)  # exists: renew its age, because old files are removed
         except FileNotFoundError:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write(path, data)
@@ -98,9 +98,9 @@ class FolderDriver(StorageDriver):
 
 
 class Patient(StorageDriver):
-    """A driver whose faults cost nothing that is done: what it cannot store goes into the history, as far as that can.
+    """A driver that falls back to inline payloads in the history when the storage fails.
 
-    The result of a tool call is there when it is stored, and cannot be had a second time.
+    Without it a failing storage would lose finished work: the result of a tool call cannot be produced a second time.
     """
 
     def __init__(self, driver: StorageDriver) -> None:
@@ -113,7 +113,7 @@ class Patient(StorageDriver):
         return self._driver.type()
 
     async def store(self, context: StorageDriverStoreContext, payloads: Sequence[Payload]) -> list[StorageDriverClaim]:
-        """Raises NotStored for what is too large for a history."""
+        """Store payloads. Raises NotStored for one that is too large for a history."""
         try:
             return await self._driver.store(context, payloads)
         except Exception as error:
@@ -145,7 +145,7 @@ def _inlined(claim: StorageDriverClaim) -> Payload:
 
 
 class S3Client(S3StorageDriverClient):
-    """boto3 in threads. Credentials, region and `AWS_ENDPOINT_URL` come from where boto3 always takes them."""
+    """boto3 in threads. Credentials, region and `AWS_ENDPOINT_URL` come from boto3's usual sources."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -173,7 +173,7 @@ class S3Client(S3StorageDriverClient):
 
 
 def storage_of(options: Options) -> ExternalStorage | None:
-    """None without storage. Raises ConfigurationError."""
+    """Return the storage; None when none is configured. Raises ConfigurationError."""
     if not options.storage:
         return None
     driver = _s3(options.storage) if options.storage.startswith(S3) else _folder(Path(options.storage))
@@ -214,7 +214,7 @@ def _s3(url: str) -> S3StorageDriver:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """All or nothing, for its owner alone, on the disk before its reference is in a history."""
+    """Write a file as a whole, for its owner only, and sync it to disk, before a history refers to it."""
     draft = path.with_name(f".{path.name[:16]}-{uuid.uuid4().hex}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
