@@ -1,4 +1,4 @@
-"""Errors that a person meets: each knows its exit code and its remedy.
+"""Errors for people: each knows its exit code and its remedy.
 
     WorkerError                 70  EX_SOFTWARE     a bug, or a fault with no better class
     ├── UsageError              64  EX_USAGE        the command line is wrong; tried once
@@ -24,7 +24,7 @@ EX_CONFIG = 78
 
 
 class ExitCode(NamedTuple):
-    """`again`: whether the supervisor (or systemd) starts a worker that ended with it once more."""
+    """An exit code. `again`: whether the supervisor (or systemd) starts a worker again that ended with it."""
 
     code: int
     name: str
@@ -48,14 +48,14 @@ EXIT_CODES: Final = (
 
 
 def reference() -> str:
-    """The codes as a Markdown table."""
+    """Return the codes as a Markdown table."""
     rows = ["| code | name | meaning | again |", "|---|---|---|---|"]
     rows += [f"| {c.code} | {f'`{c.name}`' if c.name else ''} | {c.meaning} | {c.again} |" for c in EXIT_CODES]
     return "\n".join(rows) + "\n"
 
 
 class WorkerError(Exception):
-    """What happened in one sentence; `remedy` says what to do next."""
+    """An error for a person: one sentence about what happened; `remedy` tells what to do next."""
 
     exit_code = EX_SOFTWARE
 
@@ -65,7 +65,7 @@ class WorkerError(Exception):
         self.remedy = remedy
 
     def line(self) -> str:
-        """The one line that the person reads."""
+        """Return the one line that the person reads."""
         text = " ".join(self.message.split())
         return f"{text.removesuffix('.')}. {self.remedy}" if self.remedy else text
 
@@ -83,13 +83,13 @@ class Unavailable(WorkerError):
 
 
 class TemporaryFailure(WorkerError):
-    """It did not work this time; another try later may."""
+    """The operation failed this time; another try later may succeed."""
 
     exit_code = EX_TEMPFAIL
 
 
 class NotAllowed(WorkerError):
-    """The key is wrong or has not the right."""
+    """The key is wrong, or does not have the required right."""
 
     exit_code = EX_NOPERM
 

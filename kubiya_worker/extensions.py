@@ -27,7 +27,7 @@ DEFAULT: Final = "~/.kubiya/custom_activities.py"
 
 @dataclass
 class Extensions:
-    """What was found; `faults` are lines for the log, one for each file that could not be loaded."""
+    """The extensions found. `faults` are lines for the log, one for each file that could not be loaded."""
 
     activities: list[Any] = field(default_factory=list)
     workflows: list[type] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Extensions:
 
 
 def load(places: str, taken: Iterable[str] = ()) -> Extensions:
-    """`places` are files and folders with commas between; `taken` are the names of the worker's own."""
+    """Load the extensions. `places` are files and folders, separated by commas; `taken` are the worker's own names."""
     found, names = Extensions(), set(taken)
     for path in _files(places, found.faults):
         _add(found, names, str(path), lambda path=path: _import(path))
@@ -60,7 +60,10 @@ def _files(places: str, faults: list[str]) -> list[Path]:
 
 
 def _import(path: Path) -> ModuleType:
-    """By its name, from its folder: Temporal's workflow sandbox imports a workflow's module once more by that name."""
+    """Import a file by its name, from its folder.
+
+    Temporal's workflow sandbox imports a workflow's module again by that name, so the name must be found.
+    """
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)

@@ -17,7 +17,7 @@ PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy")
 
 
 def spare_loopback(environ: MutableMapping[str, str]) -> None:
-    """From here on no client of the process asks for an address of this machine through a proxy, where one is set."""
+    """Keep all clients of this process from using a proxy for this machine's own addresses, if a proxy is set."""
     if not any(environ.get(name) or environ.get(name.upper()) for name in PROXIES):
         return
     given = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
@@ -29,15 +29,15 @@ def spare_loopback(environ: MutableMapping[str, str]) -> None:
 
 
 def proxy_for(url: str) -> str | None:
-    """With its scheme, and with user and password if it has them. ConfigurationError for one that is of no use."""
-    from requests.utils import get_environ_proxies, select_proxy  # not everything that starts a worker asks
+    """Return the proxy for a URL with its scheme, user and password; None without one. Raises ConfigurationError."""
+    from requests.utils import get_environ_proxies, select_proxy  # slow to import, and not needed by every start
 
     given = select_proxy(url, get_environ_proxies(url))
     return normal(given, url) if given else None
 
 
 def normal(given: str, url: str) -> str:
-    """A proxy as a URL; `url` is what it is for. Raises ConfigurationError."""
+    """Return a proxy as a URL; `url` is the address it is for. Raises ConfigurationError."""
     found = given if "://" in given else f"http://{given}"
     try:
         parts = urlsplit(found)

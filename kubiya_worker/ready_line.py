@@ -12,7 +12,7 @@ WITHIN: Final = 5.0  # seconds to connect and to write
 
 
 def line(pid: int, queue_id: str, control_plane_url: str, worker_dir: str, now: datetime | None = None) -> bytes:
-    """`pid` is whom to signal: the worker, or the supervisor over it."""
+    """Return the line. `pid` is the process to signal: the worker, or the supervisor over it."""
     told = {
         "pid": pid,
         "queue_id": queue_id,
@@ -24,7 +24,7 @@ def line(pid: int, queue_id: str, control_plane_url: str, worker_dir: str, now: 
 
 
 def send(path: str, told: bytes) -> None:
-    """OSError where nobody listens."""
+    """Send the line to the socket. Raises OSError when nobody listens."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dialled:
         dialled.settimeout(WITHIN)
         dialled.connect(str(Path(path).expanduser()))

@@ -1,4 +1,4 @@
-"""Whom this process believes to be who they say: one set of CA certificates for all of its clients.
+"""TLS trust: one set of CA certificates for all clients of this process.
 
 The libraries differ: requests and botocore read REQUESTS_CA_BUNDLE, httpx and Temporal's core SSL_CERT_FILE; without
 either requests has a bundle of its own, the others have the host's. Here all of them get the same.
@@ -15,7 +15,7 @@ from kubiya_worker.errors import ConfigurationError
 
 VARIABLES: Final = ("KUBIYA_CA_FILE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # the first that is set
 READ_BY_LIBRARIES: Final = VARIABLES[1:3]
-# Where systems keep theirs, when OpenSSL was built with another place in mind.
+# Places of the system's certificates, for an OpenSSL that was built with another default place.
 STORES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  # Red Hat
@@ -25,7 +25,7 @@ STORES: Final = (
 
 
 def believe(ca_file: str | None, environ: MutableMapping[str, str]) -> None:
-    """From here on every client of the process goes by this file alone. ConfigurationError when it is none."""
+    """Make every client of this process trust only this CA file. Raises ConfigurationError for an invalid file."""
     if not ca_file:
         return
     path = Path(ca_file).expanduser().absolute()
@@ -43,12 +43,12 @@ def believe(ca_file: str | None, environ: MutableMapping[str, str]) -> None:
 
 
 def believe_environment(environ: MutableMapping[str, str]) -> None:
-    """The same for programs without settings."""
+    """Do the same for programs without settings: the file is taken from the environment."""
     believe(next((environ[name] for name in VARIABLES if environ.get(name)), None), environ)
 
 
 def bundle(environ: Mapping[str, str]) -> str | None:
-    """The file, or folder, that counts; None where this host has none, and the libraries' own has to do."""
+    """Return the CA file or folder to use; None when this host has none and the libraries use their own."""
     given = next((environ[name] for name in (*VARIABLES, "SSL_CERT_DIR") if environ.get(name)), None)
     if given:
         return given
