@@ -9,8 +9,9 @@
 | crash   | any other, any signal              | start after a delay; `give_up_after` may end it      |
 | hung    | killed by the watchdog             | like crash                                           |
 
-The delay before the n-th start in a row is anywhere between 0 and first * 2**(n-1), at most `longest` (full jitter: a
-fleet that fell together does not come back together). A run that was ready for `healthy_after` begins a new row.
+The delay before the n-th start in a row is a random number of seconds between 0 and first * 2**(n-1), at most
+`longest`. With this full jitter, workers that crashed at the same time do not all start at the same time. A run that
+was ready for `healthy_after` seconds begins a new row.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from supervisor.spec import Spec
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    kind: str  # the class
+    kind: str  # the class, see the table above
     code: int  # exit code, 128 + signal
     healthy: float = 0.0  # seconds from READY=1 to the end
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    at: float  # on the clock of `now`
+    at: float  # seconds, on the same clock as `now`
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ def detach(cwd: str, keep: Iterable[int]) -> None:
     """
     ensure_streams()
     context = daemon.DaemonContext(
-        # Always: python-daemon would not fork below PID 1 or on a socket, where a shell or CI job may well sit.
+        # Always: by itself python-daemon does not fork below PID 1 or on a socket, as in some shells and CI jobs.
         detach_process=True,
         working_directory=cwd,
         umask=UMASK,

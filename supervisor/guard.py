@@ -1,20 +1,21 @@
 """The guard: a small process between the supervisor and one run of its child, so that nothing outlives either.
 
 It is forked from the supervisor (which has one thread), starts the child and is its parent. On Linux it is the
-subreaper of all below, so whatever leaves the child's session or loses its parent still comes to it. The supervisor
-speaks to it through one end of a socket pair:
+subreaper of all processes below it, so a process that leaves the child's session or loses its parent becomes its
+child. The supervisor and the guard talk through a socket pair:
 
     to the guard      one byte: the number of a signal for the child; KILL_ALL: SIGKILL for all that is left
     end of file       the supervisor is gone: SIGTERM to the child, GRACE seconds later SIGKILL to all that is left
     from the guard    JSON lines: {"pid", "start"}, or {"error", "errno"} when the child cannot be started;
                       {"code", "signal"} when it has ended; then {"left": [PIDs that it had left behind]}
 
-What the child leaves behind gets SIGTERM, and SIGKILL after LEFT_GRACE. The guard exits when nothing is left. It
-ignores what else is sent to it, so a signal to every process of a service does not take it away too early. Should it
-be killed nevertheless, the child gets SIGTERM from the kernel (on Linux), and the supervisor inherits what is left and
-ends it.
+Processes that the child leaves behind get SIGTERM, and SIGKILL after LEFT_GRACE. The guard exits when none is left. It
+ignores all other signals, so a signal to every process of a service does not end it too early. If it is killed
+nevertheless, the child gets SIGTERM from the kernel (on Linux), and the supervisor inherits the remaining processes and
+ends them.
 
-Where there is no subreaper, what is left is found by session and by the mark in the environment (`processes.remains`).
+Without a subreaper, these processes are found by their session and by the mark in their environment
+(`processes.remains`).
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ from supervisor.processes import Process
 from supervisor.spec import Spec
 
 GRACE: Final = 3.0  # seconds from the supervisor's death to SIGKILL
-LEFT_GRACE: Final = 1.0  # seconds for what a child leaves behind
+LEFT_GRACE: Final = 1.0  # seconds that processes left behind by the child get to stop
 LOOK_EVERY: Final = 0.02  # seconds between looks at what is left
-SETTLE: Final = 3.0  # seconds after SIGKILL; what is left then (uninterruptible sleep) nobody can end
+SETTLE: Final = 3.0  # seconds after SIGKILL; a process in uninterruptible sleep may survive it
 KILL_ALL: Final = 0xFF
 DEATH_FD: Final = 3  # the child's end of the death pipe
 

@@ -2,9 +2,9 @@
 
     worker.log, worker.log.1 … worker.log.N    newest first; `.gz` behind the number with `compress`
 
-A line is never split over two files unless it is longer than a file may be (and than LONG_LINE). When the disk is full
-nothing waits: whole lines are dropped and counted, and the first line that fits again says how many. Our own lines
-never come in the middle of one of the child's.
+A line is never split over two files, unless it is longer than the largest file and than LONG_LINE. When the disk is
+full nothing blocks: complete lines are dropped and counted, and when there is space again a line in the log reports how
+many. Our own lines are never written into the middle of a line of the child.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Both sides of sd_notify(3): the socket for our child's messages, and the socket of our own supervisor, if any.
 
-The socket is in a folder that only this user can enter. On Linux the kernel says which process sent a message, and what
-does not come from the child's process tree does not count.
+The socket is in a folder that only this user can enter. On Linux the kernel tells which process sent a message; a
+message that does not come from the child's process tree is ignored.
 """
 
 from __future__ import annotations

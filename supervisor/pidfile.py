@@ -1,12 +1,13 @@
 """The PID file: it shows which supervisor runs here, proven by a lock and by an identity that is never used twice.
 
-The file is locked (flock) for as long as its supervisor lives, or the guard that still ends a killed supervisor's
-processes. So a second one cannot start meanwhile, and a file that is left over means nothing. Content (indented JSON):
+The file is locked (flock) while its supervisor lives, or while a guard still ends the processes of a killed supervisor.
+So a second supervisor cannot start during that time, and a file without a lock is only a leftover. Content (indented
+JSON):
 
     pid           the supervisor's
     …             the spec's `pid_fields`
     log_file, pid_file, started_at (RFC 3339, UTC)
-    identity      {"pid", "start", "boot", "executable"}: all four agree, or nobody is signalled
+    identity      {"pid", "start", "boot", "executable"}: a signal is sent only when all four agree
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from supervisor.processes import Identity
 
 WAIT: Final = 6.0  # seconds for the remains of a killed supervisor to end
 RETRY: Final = 0.05
-_TRIES: Final = 100  # of the race against an owner that removes its file
+_TRIES: Final = 100  # tries to win the race against an owner that removes its file
 
 
 class Held(Exception):

@@ -1,6 +1,6 @@
 """The process table: find the descendants of a process, and tell processes apart although PIDs are reused.
 
-From /proc on Linux; elsewhere, and with `portable`, from psutil, which is imported on first use.
+The data comes from /proc on Linux; on other systems, and with `portable`, from psutil, which is imported on first use.
 """
 
 from __future__ import annotations
@@ -276,4 +276,4 @@ def signal_all(source: Table, processes: Iterable[Process], number: int) -> None
         try:
             kernel.signal_process(each.pid, number, still_it)
         except PermissionError:
-            pass  # it has become another user's: setuid
+            pass  # a setuid program: the process belongs to another user now
