@@ -57,7 +57,7 @@ class Screen:
                 shown["local_models"] = {a.endpoint.url: [listed.name for listed in a.models] for a in servers}
             print(json.dumps(shown), flush=True)
             return
-        # The key in the address signs the browser in. Only a person's terminal gets it: output that is kept must not.
+        # The key in the address signs the browser in. It is printed on a terminal only: saved output must not hold it.
         key = f"/#key={facts.api_key}" if sys.stdout.isatty() else "/"
         home = str(Path.home())
         env_file = str(facts.env_file).replace(home + "/", "~/", 1)

@@ -11,7 +11,7 @@ Exit codes, of this command and of `kubiya exec attach`:
      78  the control plane refuses the request
     130  cancelled with Ctrl-C
 
-Standard output holds the answer alone when it is not a terminal; what happens on the way goes to standard error.
+When standard output is not a terminal, it gets only the answer; progress goes to standard error.
 """
 
 from __future__ import annotations

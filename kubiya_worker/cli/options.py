@@ -69,8 +69,8 @@ def _option(option: Option) -> Callable[[Command], Command]:
     assert option.flag, option.name
     given: dict[str, Any] = {"metavar": option.parse.word, "shell_complete": _complete(option)}
     if option.parse is kinds.boolean:
-        # Whatever the environment or the file says can be switched off: `--pull=false`. Nothing typed is None, and so
-        # counts for less than both.
+        # A value makes it possible to switch off what the environment or the file has set: `--pull=false`. Without the
+        # flag the value is None, so that environment and file count.
         given = {"is_flag": False, "flag_value": "true", "metavar": "BOOLEAN" if option.default else "[BOOLEAN]"}
     names = (option.short, option.flag) if option.short else (option.flag,)
     return click.option(*names, option.name, default=None, help=told(option), **given)

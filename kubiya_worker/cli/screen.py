@@ -1,6 +1,6 @@
 """Use the whole terminal: read keys as they are typed, follow the window's size, restore the terminal afterwards.
 
-Signals arrive in a pipe and are handled between two drawings. Ctrl-Z gives the terminal back until the job goes on.
+Signals arrive in a pipe and are handled between two drawings. Ctrl-Z restores the terminal until the job continues.
 """
 
 from __future__ import annotations

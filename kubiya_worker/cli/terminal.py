@@ -10,8 +10,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Final, TextIO
 
-# C0 (but tab and newline), DEL and C1: what moves the cursor, sets the title or answers back. Text from models and
-# tools is shown, never obeyed.
+# Control characters C0 (except tab and newline), DEL and C1. They move the cursor, set the title or make the terminal
+# send text, so text from models and tools could control the terminal.
 _CONTROL: Final = re.compile(
     r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )

@@ -1,7 +1,7 @@
 """Watch an execution with a person: show its events and send the person's answers, until it is over.
 
-One loop waits for three things: events, a line from the keyboard, a signal. So an approval that somebody else answers
-takes its question off the screen, and Ctrl-C is a question like any other.
+One loop waits for three things: events, a line from the keyboard, a signal. So a question disappears
+when somebody else answers the approval, and Ctrl-C can be handled as one more question.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from kubiya_worker.protocol import names
 EX_FAILED: Final = 1
 EX_CANCELLED: Final = 130  # as a shell reports Ctrl-C
 NO_WORKER_AFTER: Final = 10.0  # seconds without a start before the person hears that no worker takes it
-SETTLE: Final = 15.0  # seconds that a cancelled execution has to say so
+SETTLE: Final = 15.0  # seconds to wait until a cancelled execution reports that it is cancelled
 ERROR_SETTLE: Final = 2.0  # seconds between an `error` event and asking whether that was the end
 
 ASK, GRANT, DENY = "ask", "grant", "deny"
@@ -54,7 +54,7 @@ class Manner:
     chat: bool = False  # a person answers when it waits for input
     wait_for_approval: bool = True
     timeout: float | None = None
-    keyboard: bool = False  # stdin is a person's
+    keyboard: bool = False  # a person types on stdin
 
 
 class Watch:
