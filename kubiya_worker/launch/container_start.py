@@ -1,7 +1,7 @@
 """Wait until the worker of a container that was started in the background polls, or has ended for good.
 
-The engine starts a container again whatever it ended with. A wrong key, queue or setting is not mended by that, so such
-a container is removed, and `kubiya worker start -d` ends as it would without Docker.
+The engine starts a container again after any exit code. That does not help with a wrong key, queue or setting, so such
+a container is removed, and `kubiya worker start -d` ends with the same exit code as without Docker.
 """
 
 from __future__ import annotations

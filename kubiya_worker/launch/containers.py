@@ -1,6 +1,6 @@
 """Find and manage workers in containers, by their labels, on a Docker engine that answers.
 
-Where there is no engine, or no SDK, there are no such workers: the commands go on as if nobody had heard of Docker.
+Without an engine or without the SDK there are no such workers, and the commands work as if there were no Docker.
 """
 
 from __future__ import annotations

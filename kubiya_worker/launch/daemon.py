@@ -1,7 +1,7 @@
 """Start a worker under a supervisor: write the supervisor's orders and wait for the start.
 
-The supervisor is a program of its own (`python -m supervisor`; its contract is in `supervisor/spec.py`). It gets its
-orders on standard input and the worker's secrets in its environment, and says through a pipe how the start goes.
+The supervisor is a separate program (`python -m supervisor`; its contract is in `supervisor/spec.py`). It gets its
+orders on standard input and the worker's secrets in its environment, and reports the start through a pipe.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kubiya_worker.launch.preflight import Queue
 from kubiya_worker.settings import Settings
 from kubiya_worker.settings.table import OPTIONS
 
-CANCEL_SLACK: Final = 6.0  # seconds beyond the grace period: the worker ends cancelled steps, then says goodbye
+CANCEL_SLACK: Final = 6.0  # seconds after the grace period: the worker ends cancelled steps, then disconnects
 DRAIN: Final = "QUIT"  # the signal for supervisor and worker alike
 KILL_AFTER: Final = 5.0  # seconds from the second SIGTERM to SIGKILL
 WATCHDOG: Final = 60.0  # seconds without a sign of life after which a worker is hung
@@ -224,7 +224,7 @@ def supervisor_says(home: Home, *words: str) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file; empty when the file is missing or incomplete."""
     try:
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # reading a named pipe would block
             return {}
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

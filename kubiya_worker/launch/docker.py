@@ -1,7 +1,7 @@
 """Run a worker in a container: `--type=docker`, with any engine that speaks Docker's API.
 
-Keys never become part of the container's configuration, where `docker inspect` would show them: they are written into a
-volume of the container's own, as files for its user alone, before the container starts.
+Keys never become part of the container's configuration, because `docker inspect` would show them. They are written to a
+volume of the container, as files that only its user can read, before the container starts.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ def _create(client: DockerClient, settings: Settings, *, detach: bool) -> Contai
 
 def _archive(files: dict[str, str]) -> bytes:
     """Return a tar of files that only the image's user can read."""
-    import tarfile  # every `kubiya worker start` imports this module, few pack
+    import tarfile  # imported here: most users of this module do not need it
 
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:

@@ -1,9 +1,9 @@
 """The guard: a small process between `kubiya dev` and one of its children, so that nothing outlives `kubiya dev`.
 
-`kubiya dev` can be killed with SIGKILL and then cannot stop anything. So each child is started by this file as a
-program of its own (`python -I -S guard.py -- ARGV…`, standard library, about 15 ms), in a session of its own: a
-Ctrl-C in the terminal reaches `kubiya dev` only, which then stops its children in order. Standard input is a pipe of
-which only `kubiya dev` holds the other end; its end of file means that `kubiya dev` is gone, whatever the way.
+`kubiya dev` can be killed with SIGKILL and then cannot stop its children. So each child is started by this file, which
+runs as a separate program (`python -I -S guard.py -- ARGV…`, standard library, about 15 ms) in its own session: a
+Ctrl-C in the terminal reaches `kubiya dev` only, which then stops its children in order. Standard input is a pipe, and
+only `kubiya dev` holds its other end; an end of file means that `kubiya dev` has ended, in any way.
 
     end of file on stdin   SIGTERM to the child, GRACE seconds later SIGKILL to its process group
     SIGTERM, SIGINT        passed on to the child
@@ -12,7 +12,7 @@ which only `kubiya dev` holds the other end; its end of file means that `kubiya 
 
 On Linux the child also dies with its guard (PR_SET_PDEATHSIG; this process has one thread, so fork is safe here).
 
-`Child` is the side of `kubiya dev`; `main` is the program and imports nothing of this package.
+`kubiya dev` uses `Child`; `main` is the program and imports nothing from this package.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _die_with_parent(parent: int) -> None:
         import ctypes  # 10 ms; in the child only, after the fork
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the line above
+        if os.getppid() != parent:  # the parent ended before the call above
             os._exit(128 + signal.SIGKILL)
 
 

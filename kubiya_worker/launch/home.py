@@ -1,15 +1,16 @@
 """The folder of a worker on this host: `~/.kubiya/workers/<queue>/` (0700), as PROTOCOL F.3 names its files.
 
-    venv/  requirements.txt       what the worker runs with; shared by the instances of a queue
-    worker.py                     what runs, and what `ps` shows
+    venv/  requirements.txt       the packages of the worker; shared by the instances of a queue
+    worker.py                     the script that runs; `ps` shows its path
     worker.pid                    the supervisor's identity, as JSON
     daemon_info.txt               the same for people, with commands
-    state.json                    what the supervisor says: state, deaths, next start
-    status.json                   what the worker says of itself: tasks, pollers
+    state.json                    the supervisor's report: state, deaths, next start
+    status.json                   the worker's own report: tasks, pollers
     logs/worker.log               and .1, .2 …
 
-The first instance has the queue's folder, each other one has `instances/<n>/` in it. A queue has an id and a name; the
-folder bears the one that was used first, and a symbolic link the other, so both lead to the same worker.
+The first instance uses the queue's folder, each further one `instances/<n>/` in it. A queue has an id and a name; the
+folder is called by the one that was used first. A symbolic link is called by the other, so both lead to the same
+worker.
 """
 
 from __future__ import annotations

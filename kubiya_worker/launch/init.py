@@ -19,7 +19,7 @@ FORWARDED: Final = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
-# Python ignores these at its start, and what is ignored stays ignored across exec.
+# Python ignores these signals at its start, and ignored signals stay ignored after exec: the child needs the defaults.
 RESET: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 
 

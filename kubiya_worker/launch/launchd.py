@@ -1,7 +1,7 @@
 """A worker as an agent of launchd (macOS): the plist's text, and installing and removing it.
 
-launchd knows neither readiness nor exit codes that are tried once: what ends with anything but 0 is started again after
-THROTTLE seconds. The worker's files and log are in its folder below `~/.kubiya/services`.
+launchd has no readiness, and no exit codes after which it does not try again: a program that ends with another code
+than 0 is started again after THROTTLE seconds. The worker's files and log are in its folder below `~/.kubiya/services`.
 """
 
 from __future__ import annotations

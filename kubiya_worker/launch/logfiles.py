@@ -1,7 +1,7 @@
 """Reading a log that is rotated while it is read: `worker.log`, `.1` (newer) … `.N` (older), any of them gzipped.
 
-A file is known by its beginning, not by its name or inode: rotation changes the one and compression the other. Lines
-are handed on whole; what a rotation has left without an end of line is a line too.
+A file is recognized by its first bytes, not by its name or inode: rotation changes the name, compression the inode.
+Lines are always complete; the last text before a rotation counts as a line even without a line end.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Decide which package a worker's environment holds: the running installation, or the version that was asked for.
 
-Nothing is ever newer than what a person installed or named: the default is the installation that runs this code.
+A version is never newer than the one that a person installed or named: the default is the running installation.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The state of a worker on this host: the supervisor's identity is verified before its files are trusted.
 
-A supervisor that was killed leaves files that still say `running`. So the word for people comes from both: whether the
-process that the PID file names lives, and what the state file said last.
+A killed supervisor leaves files that still say `running`. So the state that people see comes from two sources: the
+process that the PID file names, which may be dead, and the last content of the state file.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A worker as a service of the host: the definition that systemd and launchd get, and the places of their files.
 
-Both run the worker in the foreground (`kubiya worker start`), each worker with a folder of its own. Settings of the
-calling shell become part of the service's definition, which every user of the host can read; secrets do not: they go
-into files for one user alone, and the worker finds them by `NAME_FILE` variables.
+Both run the worker in the foreground (`kubiya worker start`), each worker with its own folder. Settings of the calling
+shell become part of the service's definition, which every user of the host can read. Secrets do not: they are written
+to files that only one user can read, and the worker finds them by `NAME_FILE` variables.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The local stack: the Temporal dev server, the local control plane and one worker, as one foreground process tree.
 
-All three start at once and each waits for what it needs; ready is when the worker says so (`READY=1`), the control
-plane answers and Temporal accepts. Stopping goes in the other direction: the worker drains, then the control plane,
-then Temporal. Each child has a guard (`launch/guard.py`), so nothing outlives this process however it ends.
+All three start at the same time, and each waits for the others that it needs. The stack is ready when the worker says
+so (`READY=1`), the control plane answers and Temporal accepts connections. At the end the worker drains first, then the
+control plane stops, then Temporal. Each child has a guard (`launch/guard.py`), so no child outlives this process.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from kubiya_worker.payloads.converter import KEYS_VARIABLE, STORAGE_VARIABLE
 
 TEMPORAL, CONTROL_PLANE, WORKER = "temporal", "control-plane", "worker"
 NAMES: Final = {TEMPORAL: "Temporal", CONTROL_PLANE: "The control plane", WORKER: "The worker"}
-READY_WITHIN: Final = 60.0  # seconds: a machine that is very busy still starts
-GRACE: Final = 10.0  # seconds that running steps have at Ctrl-C; more of them is waited for at the next start anyway
+READY_WITHIN: Final = 60.0  # seconds: long enough for a very busy machine
+GRACE: Final = 10.0  # seconds that running steps have at Ctrl-C; the next start continues the rest
 STOP_WITHIN: Final = {WORKER: GRACE + 10, CONTROL_PLANE: 5.0, TEMPORAL: 5.0}  # seconds from SIGTERM to SIGKILL
 HEALTHY_AFTER: Final = 60.0  # seconds: a worker that ran so long starts again without delay
 FINAL_CODES: Final = frozenset({EX_USAGE, EX_NOPERM, EX_CONFIG})  # another try would end the same way
@@ -78,7 +78,7 @@ class Facts:
     control_plane_url: str
     temporal_address: str
     temporal_ui_url: str | None
-    encrypted: bool  # what Temporal keeps
+    encrypted: bool  # the payloads in Temporal are encrypted
     queue: str
     api_key: str = field(repr=False)
     env_file: Path

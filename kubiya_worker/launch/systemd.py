@@ -1,9 +1,9 @@
 """A worker as a unit of systemd: the unit's text, and installing and removing it.
 
-systemd is told by the worker itself what is true of it (`kubiya_worker/process/notify.py`): the unit is active once the
-worker polls, and is restarted when the event loop is silent. A system unit is closed as far as an agent's tools still
-work in its state directory (docs/daemon.md says what is closed, and how to open it); a unit of a user has what needs no
-privilege.
+The worker itself reports its state to systemd (`kubiya_worker/process/notify.py`): the unit is active once the worker
+polls, and is restarted when the event loop is silent. A system unit is restricted as far as possible while an agent's
+tools still work in its state directory (docs/daemon.md lists the restrictions and how to lift them). A unit of a user
+has the restrictions that need no privilege.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CONTROL_WITHIN: Final = 30.0  # seconds for systemctl where nothing is waited fo
 SAYS: Final = ("kubiya: ", "kubiya worker: ")  # how the last lines of the command and of the worker begin
 STOP_SLACK: Final = 15.0  # seconds over TimeoutStopSec
 
-# An agent's shell, files and Python work with all of these. None stops programs that compile as they run (node, java).
+# An agent's shell, files and Python work with all of these, and so do programs with a JIT compiler (node, java).
 CLOSED: Final = """\
 NoNewPrivileges=yes
 LockPersonality=yes
@@ -58,7 +58,7 @@ ProtectControlGroups=yes
 LimitCORE=0
 UMask=0077
 """
-# Needs privileges of the manager. A unit of a user that asks for these fails where user namespaces are restricted.
+# These need privileges of the manager. A user's unit that sets them fails where user namespaces are restricted.
 CLOSED_SYSTEM: Final = """\
 DynamicUser=yes
 CapabilityBoundingSet=
@@ -74,8 +74,8 @@ ProtectHostname=yes
 KeyringMode=private
 RemoveIPC=yes
 """
-# Of a user's home, tools read what is no secret. Under a user's manager nothing that concerns files has an effect
-# without PrivateUsers= (systemd 252 says no word of it); with it the unit fails where users may make no namespaces.
+# Tools may read a user's home, but not its secrets. Under a user's manager the settings about files have no effect
+# without PrivateUsers= (systemd 252 does not report it); with it the unit fails where users may create no namespaces.
 CLOSED_USER: Final = """\
 ProtectHome=read-only
 InaccessiblePaths=-%h/.ssh -%h/.gnupg -%h/.aws -%h/.azure -%h/.kube -%h/.docker -%h/.netrc -%h/.config/gcloud

@@ -1,11 +1,11 @@
 """The worker's virtual environment: created and kept correct without being asked.
 
-Usually it holds nothing but a path file through which the running installation is seen: made at once, without the
-network. Packages are installed only when they were asked for: the queue's own requirements, another Python
-(PYTHON_PATH), another version (`--package-source` and its siblings). Then uv does it where there is one, pip otherwise.
+Usually it holds only a path file that makes the running installation visible, so it is created at once and without the
+network. Packages are installed only on request: the queue's own requirements, another Python (PYTHON_PATH), another
+version (`--package-source` and similar options). Then uv installs them if there is one, else pip.
 
-A stamp, written last, says what a finished venv holds. Without it: a person made the venv by hand and it works, or it
-was left half-made and is made again.
+A stamp is written last and describes the content of a finished venv. A venv without a stamp was made by a person (then
+it is used if it works), or its creation was interrupted (then it is made again).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from kubiya_worker.settings import Settings
 
 OLDEST: Final = (3, 11)
 STAMP: Final = ".kubiya.json"
-MAKING: Final = ".kubiya-making"  # there until the venv is finished
+MAKING: Final = ".kubiya-making"  # this file exists until the venv is finished
 PATH_FILE: Final = "kubiya-worker.pth"
 INSTALL_WITHIN: Final = 900.0  # seconds for a package installer; source builds take long
 ASK_WITHIN: Final = 20.0  # seconds for a Python to say what it is
