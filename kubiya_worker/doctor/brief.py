@@ -1,7 +1,7 @@
 """The checks of every `kubiya worker start`: those that cost no time.
 
-Key, queue and clock the worker learns of by its registration (`process.first_look`); a folder that cannot be used ends
-the start, or is told, where it is made.
+Key, queue and clock are not checked here: the worker's registration shows them (`process.first_look`). A folder that
+cannot be used ends the start or is reported at the place where it is made.
 """
 
 from __future__ import annotations

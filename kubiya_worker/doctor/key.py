@@ -1,7 +1,7 @@
 """Describe an API key in one line, from the control plane's answer. Pure.
 
-PROTOCOL A.1 has the organization and the user; scopes, a name and an end are told by some control planes beside them
-(`scopes`, `permissions`, an object `key`), and by tokens that are JSON web tokens in themselves.
+The answer has the organization and the user (PROTOCOL A.1). Some control planes add scopes, a name and an end
+(`scopes`, `permissions`, an object `key`); a token that is a JSON web token holds them itself.
 """
 
 from __future__ import annotations
