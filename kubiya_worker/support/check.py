@@ -1,7 +1,7 @@
 """The second check of a bundle: can a secret be read from the packed files? Pure.
 
-It shares nothing with what takes secrets out (`tools/redact.py` looks for encoded forms): here what was packed is
-decoded, and the secrets are looked for as they are. A fault in one is caught by the other.
+It shares no code with the removal of secrets (`tools/redact.py`, which looks for encoded forms): here the packed text
+is decoded, and searched for the plain secrets. So an error in one of the two is caught by the other.
 """
 
 from __future__ import annotations

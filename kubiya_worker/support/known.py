@@ -1,8 +1,9 @@
 """The secrets that this host knows: values that must not be in a bundle, and where each was found.
 
-They are looked for wherever a worker could have got them, also where another place wins or a file is not valid: in
-variables (of this shell, and of the workers that run), in files that variables name, in the configuration file, in the
-local stack's folder, and in the folders of services. What cannot be read is not known, and neither can it be packed.
+They are searched for in every place where a worker could find one, even if another place overrides it or a file is not
+valid: in variables (of this shell and of running workers), in files that variables name, in the configuration file, in
+the local stack's folder, and in the folders of services. A file that cannot be read is skipped; it cannot be packed
+either.
 """
 
 from __future__ import annotations

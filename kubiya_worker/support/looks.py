@@ -1,7 +1,7 @@
 """Find text that looks like an unknown secret: keys of known makers, passwords next to their names. Pure.
 
-A net below the net: what is known is taken out by its value (`tools/redact.py`). It takes out too much rather than too
-little, but no numbers, paths or words that figures and logs are full of.
+This is a second safety net: known secrets are removed by their value (`tools/redact.py`). It removes too much rather
+than too little, but not the numbers, paths and words that are common in metrics and logs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The parts of a bundle. Each is made when its turn comes; one that fails is left out, with the reason.
 
-Nothing here takes secrets out: `bundle.py` does that with all of it, the names too.
+No secrets are removed here: `bundle.py` does that for all parts, including their names.
 """
 
 from __future__ import annotations
