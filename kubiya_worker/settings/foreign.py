@@ -1,7 +1,7 @@
 """Options of the published Kubiya CLI and worker that this worker does not use (PROTOCOL F.1, F.2).
 
-None of it is passed over in silence. A flag is refused. A variable is refused where the worker would be another one
-than was asked for, and told in one line where it would not; `kubiya doctor` and the reference tell all of them.
+None of them is ignored silently. A flag is refused. A variable is refused when the worker would behave differently from
+the request, else it is reported in one line. `kubiya doctor` and the reference list all of them.
 """
 
 from __future__ import annotations
