@@ -1,5 +1,5 @@
 """The payloads that Temporal keeps: compression, encryption, external storage. For all that use histories.
 
-A worker and the control plane that starts its executions need the same `Options`: what one of them has encrypted, the
-other one has to read.
+A worker and the control plane that starts its executions need the same `Options`, because each must read payloads that
+the other has encrypted.
 """

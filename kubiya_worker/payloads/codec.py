@@ -1,8 +1,8 @@
 """Temporal's payloads, compressed and encrypted; the formats are those of Temporal's own samples and Go SDK.
 
 `binary/zlib` is a payload in zlib, `binary/encrypted` one in AES-256-GCM: nonce (12 bytes), ciphertext, tag. Each holds
-a whole payload, metadata included. What is in neither is passed through, so both can be switched on while executions
-run; what is in them is read whatever is switched on.
+a whole payload, including its metadata. Payloads in another format pass unchanged, so both can be switched on while
+executions run. Payloads in these formats are always read, also when both are switched off.
 """
 
 from __future__ import annotations

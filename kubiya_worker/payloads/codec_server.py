@@ -1,8 +1,9 @@
 """A codec server: Temporal's page and CLI send payloads, and get them back readable (or encoded).
 
-`POST /decode` and `POST /encode` take and give Temporal's `Payloads` as JSON. Whoever asks reads what is encrypted. So
-it listens on loopback; elsewhere it wants a token. A page in a browser is answered when its origin was named. What is
-asked by another name than loopback's is refused, since any site can point its own name here.
+`POST /decode` and `POST /encode` take and return Temporal's `Payloads` as JSON. Every caller can read encrypted data,
+so the server listens on loopback; on another address it requires a token. A web page gets an answer only if its origin
+was named. Without a token a request for another host name than loopback's is refused, because any site can let its name
+point to this machine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Keys of payloads: a file with one key a line, `ID BASE64`, for its owner alone. The first encrypts, all decrypt.
 
-Rotation is two steps: add the new key as the second line everywhere; once every reader has it, move it to the top. An
-old key is removed when nothing is kept any more that was encrypted with it (the namespace's retention).
+Rotation is two steps: add the new key as the second line everywhere; once every reader has it, move it to the top.
+Remove an old key when Temporal keeps no more payloads that were encrypted with it (after the namespace's retention).
 """
 
 from __future__ import annotations

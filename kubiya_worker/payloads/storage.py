@@ -1,8 +1,8 @@
 """Large payloads kept outside of Temporal, by its own driver interface: the history has a reference of some bytes.
 
-What is stored is what the codec has made of the payload, so it is encrypted where payloads are. A payload's name is its
-SHA-256, so that what is stored twice is there once, and what is read is what was stored. Temporal never deletes any of
-it: old files are removed by age (docs/payloads.md).
+The codec's output is stored, so stored payloads are encrypted when payloads are. A payload's name is its SHA-256: equal
+payloads are stored once, and a changed one is noticed when it is read. Temporal never deletes stored payloads: old
+files are removed by age (docs/payloads.md).
 """
 
 from __future__ import annotations
