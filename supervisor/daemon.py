@@ -26,7 +26,7 @@ def detach(cwd: str, keep: Iterable[int]) -> None:
         working_directory=cwd,
         umask=UMASK,
         files_preserve=list(keep),
-        signal_map={},  # the arbiter's handlers are installed already, and python-daemon's would raise
+        signal_map={},  # the arbiter installs its own handlers; python-daemon's would raise SystemExit
     )
     context.open()
 

@@ -21,7 +21,7 @@ from supervisor import lines
 
 HOLD: Final = 65_536  # bytes of an unfinished line that are kept back before its beginning is written
 LONG_LINE: Final = 1_048_576  # bytes: longer lines may be cut where a file is full
-LOOK_EVERY: Final = 5.0  # seconds between looks whether the file is still where it was
+LOOK_EVERY: Final = 5.0  # seconds between checks that the file was not moved
 TAIL: Final = 8192  # bytes of output that are remembered
 _OWN_HELD: Final = 1000  # own lines that may wait until the child's line ends
 
@@ -171,7 +171,7 @@ class Log:
             return
         done = self._try(chunk)
         if done < len(chunk):
-            kept = chunk.rfind(b"\n", 0, done) + 1  # whole lines that have got to the disk stay
+            kept = chunk.rfind(b"\n", 0, done) + 1  # complete lines that were written stay
             self._take_back(done - kept)
             self._lose(chunk[kept:], self._reason, lines=chunk.count(b"\n", kept))
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from supervisor import kernel
 
 MARK: Final = "SUPERVISOR_RUN"  # environment variable that marks the processes of one run
-BOOT_TOLERANCE: Final = 60.0  # seconds by which a boot time may be off where there is no boot id
+BOOT_TOLERANCE: Final = 60.0  # seconds by which two readings of the boot time may differ; used without a boot id
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class ProcTable:
                 if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                     found.append(pid)
             except OSError:
-                pass  # gone, or another user's
+                pass  # the process has ended, or belongs to another user
         return found
 
     def _pids(self) -> Iterator[int]:
@@ -162,7 +162,7 @@ class PortableTable:
                 if process.environ().get(MARK) == run:
                     found.append(process.pid)
             except (psutil.Error, OSError):
-                pass  # gone, or another user's
+                pass  # the process has ended, or belongs to another user
         return found
 
 

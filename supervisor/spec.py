@@ -92,7 +92,7 @@ class Spec:
     cwd: str = "/"
     name: str = "worker"  # in the supervisor's own log lines
     env: Mapping[str, str] = field(default_factory=dict, repr=False)  # added to the starter's environment
-    unset: tuple[str, ...] = ()  # taken out of it
+    unset: tuple[str, ...] = ()  # variables removed from the starter's environment
 
     notify: bool = True  # the child says READY=1; without, it is ready once it runs
     ready_timeout: float = 0.0  # from start to READY=1, then it counts as hung; 0: no limit
@@ -103,7 +103,7 @@ class Spec:
 
     backoff_first: float = 2.0  # the first delay lies between 0 and this, the next between 0 and twice this, …
     backoff_longest: float = 300.0
-    healthy_after: float = 60.0  # ready for that long: the delays begin anew
+    healthy_after: float = 60.0  # seconds of being ready after which the delays begin again
     give_up_after: int = 0  # crashes in a row; 0: never
     exit_classes: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: dict(CLASSES))
 
@@ -115,7 +115,7 @@ class Spec:
 
     pid_fields: Mapping[str, str] = field(default_factory=dict)  # added to the PID file: queue_id, worker_dir, …
     info_lines: tuple[str, ...] = ()  # added to the info file: management commands, …
-    portable: bool = False  # use nothing that only Linux has; for tests and odd kernels
+    portable: bool = False  # use no Linux-only features; for tests and unusual kernels
 
     def __post_init__(self) -> None:
         if not self.argv or not all(isinstance(part, str) and "\0" not in part for part in self.argv):

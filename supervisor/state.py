@@ -104,5 +104,5 @@ def replace(path: str, text: str) -> bool:
         try:
             Path(draft).unlink(missing_ok=True)
         except OSError:
-            pass  # the folder is gone: so is the draft
+            pass  # the folder is gone, and the draft with it
         return False
