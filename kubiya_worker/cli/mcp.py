@@ -21,7 +21,7 @@ from kubiya_worker.tools import hidden, mcp
 from kubiya_worker.tools.mcp.trial import Trial, tried
 from kubiya_worker.tools.redact import Redactor
 
-KEYS: Final = ("mcpServers", "mcp_servers", "servers")  # of a file: other clients' names for the map of servers
+KEYS: Final = ("mcpServers", "mcp_servers", "servers")  # keys that other clients use for the map of servers in a file
 FILES: Final = (".json", ".yaml", ".yml")
 FORMATS: Final = click.Choice(["text", "json"])
 

@@ -12,7 +12,7 @@ from kubiya_worker.cli.terminal import Paint, clean, cut, one_line
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 
-APPROVAL_LINES: Final = 40  # of an argument, before a person is sent to `kubiya approvals show`
+APPROVAL_LINES: Final = 40  # lines of an argument that are shown; `kubiya approvals show` has the rest
 
 
 def short_first(arguments: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -18,7 +18,7 @@ from kubiya_worker.control_plane.errors import ControlPlaneError, Unreachable
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.protocol import events as ev
 
-LOST, BACK, FAILED, END = "_lost", "_back", "_failed", "_end"  # what happens to the stream itself
+LOST, BACK, FAILED, END = "_lost", "_back", "_failed", "_end"  # event types about the stream itself
 SILENT: Final = frozenset({"reconnect", "keepalive", "connected", "history_complete", "timeout_warning"})
 FIRST_DELAY, LONGEST_DELAY = 0.2, 5.0  # seconds between tries to connect
 
@@ -140,7 +140,7 @@ class Follower:
         try:
             os.write(self._writer, b"x")
         except (BlockingIOError, OSError):
-            pass  # it is readable already
+            pass  # the pipe is full, so `fileno` is readable already
 
     def _run(self) -> None:
         tries, lost = 0, False

@@ -65,7 +65,7 @@ class Watch:
         self._began = time.monotonic() if began is None else began
         self._attached = began is None
         self._progress = Progress()
-        # On a terminal everything is one conversation. Elsewhere stdout holds the answer alone, unless it is live.
+        # On a terminal everything goes to one stream. Otherwise stdout gets only the answer, so that it can be piped.
         self._screen = sys.stdout if manner.live and not manner.as_json else sys.stderr
         self._paint = Paint.for_stream(self._screen)
         self._renderer = Renderer(
@@ -82,10 +82,10 @@ class Watch:
         self._seen: set[str] = set()  # approvals whose arguments are on the screen
         self._asked_once: set[str] = set()
         self._typed = b""
-        self._mine: list[str] = []  # what was typed here, and is on the screen already
+        self._mine: list[str] = []  # messages typed here, which must not be shown a second time
         self._keyboard_open = manner.keyboard
         self._interrupts = 0
-        self._cancelling: float | None = None  # when it was asked for
+        self._cancelling: float | None = None  # when the cancellation was requested (monotonic seconds)
         self._error_at: float | None = None
         self._warned = False
         self._leave: int | None = None  # the exit code, once it is clear

@@ -15,7 +15,7 @@ from kubiya_worker.cli.temporal import connected
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.settings import Settings
 
-WAIT: Final = 60.0  # seconds for a version's workers to be known, and for the routing to be everywhere
+WAIT: Final = 60.0  # seconds until a version's workers are known and its routing has spread
 HEADS: Final = ("BUILD", "STATUS", "NEW EXECUTIONS", "OPEN EXECUTIONS")
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -32,7 +32,7 @@ def bundle(queue_id: str | None, output: str | None, config: str | None) -> None
     from kubiya_worker.support import bundle as archive
     from kubiya_worker.support import known, parts
 
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the draft goes with it
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # an exit that removes the draft
     queue = queue_id or os.environ.get("QUEUE_ID", "").strip() or None
     named = homes.find(queue) if queue else None
     path = archive.place(output, queue)
