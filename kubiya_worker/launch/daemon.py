@@ -81,7 +81,7 @@ def daemon_settings(home: Home, settings: Settings) -> Settings:
     ):
         if getattr(settings, name) == _DEFAULTS[name]:
             own[name] = str(path)
-    # Only this start may report readiness to the caller; nobody listens there when the supervisor restarts the worker.
+    # `kubiya worker start` reports to this socket. A worker would report again at each restart, when nobody listens.
     return replace(settings, readiness_socket=None, **own)  # type: ignore[arg-type]
 
 

@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 LABEL: Final = "kubiya.worker"
 QUEUE_LABEL: Final = "kubiya.queue-id"
 CREATOR_LABEL: Final = "kubiya.created-by"
-USER: Final = 1000  # of the image
+USER: Final = 1000  # the uid and gid of the image's user
 SECRETS: Final = "/run/kubiya"  # a volume: the root file system is read-only
 STATUS_FILE: Final = "/tmp/worker-status.json"  # noqa: S108 - inside the container
 READY_FILE: Final = "/tmp/worker-ready"  # noqa: S108 - the same
-STOP_SLACK: Final = 10  # seconds over the worker's grace period before the engine kills
+STOP_SLACK: Final = 10  # seconds after the worker's grace period until the engine kills it
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 # Variables outside the table of settings that the worker's libraries read.

@@ -43,7 +43,7 @@ class Drained:
 
     seconds: float
     pid: int | None
-    tasks: int  # that have finished in this time
+    tasks: int  # number of tasks that finished during the drain
     open_executions: int | None = None
 
 

@@ -132,7 +132,7 @@ def _kill_group(group: int) -> None:
     try:
         os.killpg(group, signal.SIGKILL)
     except OSError:
-        pass  # nothing is left of it
+        pass  # the group has no process any more
 
 
 def _reap(child: int) -> int | None:
@@ -149,7 +149,7 @@ def main(argv: Sequence[str]) -> int:
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD):
-        signal.signal(number, lambda *_: None)  # what arrived is read from the wake-up pipe
+        signal.signal(number, lambda *_: None)  # the signal's number is read from the wake-up pipe
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     child = _spawn(argv)
     watched = [reader, 0]

@@ -139,7 +139,7 @@ class Home:
             except FileExistsError:
                 pass  # the link exists: it is the old one, or another process has just made it
             except OSError:
-                pass  # a convenience; the folder itself works
+                pass  # the link is only a convenience: the worker works without it
 
 
 def workers_folder() -> Path:

@@ -38,7 +38,7 @@ def run(argv: Sequence[str], environment: Mapping[str, str]) -> int:
             if code is not None:
                 return code
         else:
-            os.kill(child, number)  # not reaped yet, so the number is still its own
+            os.kill(child, number)  # the child is not reaped yet, so no other process has its PID
 
 
 def _reap(child: int) -> int | None:

@@ -79,7 +79,7 @@ class Watcher:
         try:
             if self._worker is None or self._worker.pid != pid or not self._worker.is_running():
                 self._worker = psutil.Process(pid)
-                self._worker.cpu_percent()  # counted from here on
+                self._worker.cpu_percent()  # starts the measurement; the first value is meaningless
                 return None, self._worker.memory_info().rss
             return self._worker.cpu_percent(), self._worker.memory_info().rss
         except psutil.Error:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final, cast
 
-SIGNATURE: Final = 512  # bytes: with a time in microseconds in each line no two files begin alike
+SIGNATURE: Final = 512  # bytes: lines begin with a time in microseconds, so no two files have the same first bytes
 BLOCK: Final = 1 << 18
 _NUMBER: Final = re.compile(r"\.(\d+)(?:\.gz)?$")
 

@@ -13,7 +13,7 @@ from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.settings import Settings
 from kubiya_worker.tools import rules
 
-NOT_A_QUEUE = (400, 404, 422)  # 422: the answer of a server that accepts only ids to a name
+NOT_A_QUEUE = (400, 404, 422)  # 422: a server that accepts only ids answers so to a name
 
 
 @dataclass(frozen=True)

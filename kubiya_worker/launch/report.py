@@ -112,7 +112,7 @@ def examine(home: Home) -> Report:
     if pid_file or home.pid_file.exists():
         answer = daemon.supervisor_says(home, "check")
         alive, pid, reason = bool(answer.get("alive")), answer.get("pid"), str(answer.get("reason") or "")
-        pid_file = pid_file or {"pid": None}  # there, and not readable
+        pid_file = pid_file or {"pid": None}  # the file exists but cannot be read
     return Report(
         home, alive, pid, reason, pid_file, daemon.read_json(home.state_file), daemon.read_json(home.status_file)
     )

@@ -272,7 +272,7 @@ class Stack:
             "KUBIYA_API_KEY": self._key,
             "CONTROL_PLANE_URL": self._url,
             "NOTIFY_SOCKET": str(self._notify.path),
-            "TEMPORAL_TLS": "false",  # as the control plane speaks to it, also at a --temporal-address elsewhere
+            "TEMPORAL_TLS": "false",  # the control plane connects without TLS, too, also with --temporal-address
             "NO_PROXY": ",".join(filter(None, (env.get("NO_PROXY") or env.get("no_proxy"), HOST))),
         }
         if self._options.model:
@@ -319,7 +319,7 @@ class Stack:
             {
                 "KUBIYA_API_KEY": self._key,
                 "CONTROL_PLANE_URL": self._url,
-                "CONTROL_PLANE_GATEWAY_URL": self._url,  # it would win over the line above if the shell had another
+                "CONTROL_PLANE_GATEWAY_URL": self._url,  # a value of the shell would override the line above
                 "QUEUE_ID": self._options.queue,
                 "TEMPORAL_ADDRESS": self._temporal,
                 # Another worker, or a codec server, must be able to read the same payloads.

@@ -14,9 +14,9 @@ from typing import Final
 from kubiya_worker.errors import ConfigurationError
 
 HOST: Final = "127.0.0.1"
-CODEC_PORT: Final = 8081  # of `kubiya server codec`
+CODEC_PORT: Final = 8081  # port of `kubiya server codec`
 UI_PORT: Final = 8233
-ORIGINS: Final = (f"http://localhost:{UI_PORT}", f"http://{HOST}:{UI_PORT}")  # of its page, by default
+ORIGINS: Final = (f"http://localhost:{UI_PORT}", f"http://{HOST}:{UI_PORT}")  # default origins of Temporal's web page
 CODEC_ENDPOINT: Final = f"http://{HOST}:{CODEC_PORT}"
 TABLE: Final = "namespaces"  # the dev server fills this table last, when all others exist
 MAGIC: Final = b"SQLite format 3\0"
@@ -101,7 +101,7 @@ def check_database(path: Path, table: str = "") -> None:
 
 
 def _check_tables(path: Path, table: str) -> None:
-    import sqlite3  # 5 ms, for databases that are there
+    import sqlite3  # imported here: it costs 5 ms, and is needed only for existing databases
 
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=1)) as database:
