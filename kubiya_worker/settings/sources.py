@@ -1,4 +1,4 @@
-"""Resolve settings: flags win over environment, file and defaults; each value keeps its source."""
+"""Resolve settings: flags win over environment, environment over file, file over defaults. Values keep their source."""
 
 from __future__ import annotations
 
