@@ -164,6 +164,8 @@ TREATMENTS: tuple[tuple[str, Treatment], ...] = (
     (r"\./scripts/|scripts/", program),
     (r"\.venv/bin/python -m scripts\.", program),
     (r"python3 -m venv |\.venv/bin/pip |\. \.venv/|pip install", not_here("needs a package index; test_demo does it")),
+    (r"ollama ", not_here("a local model server; tests/integration/models has a scripted one")),
+    (r"kubiya models ", parsed),  # tests/integration/models/test_models_command.py
     (r"kubiya dev\b", parsed),  # the stack that all of this runs beside was started by it
     (r"kubiya worker start .*--type=docker", parsed),  # tests/deploy
     (r"kubiya worker deployment ", parsed),  # tests/integration/versions

@@ -25,6 +25,7 @@ FIGURES = {
     "install": "P6",
     "recovery": "recovery",
     "caching": "W5",
+    "mcp": "MCP",
 }
 LONG = ("startup", "rolling", "scale_out", "install")  # start many workers; installs from a package index
 
@@ -46,6 +47,8 @@ def test_a_bench_prints_its_figure_beside_its_baseline_as_one_line_of_json(name:
     assert said["quick"] and said["machine"]["cores"] and said["rows"]
     for row in said["rows"]:
         assert row["figure"] == FIGURES[name]
-        assert {"median", "min", "max", "p95", "count"} == set(row["ours"]) == set(row["baseline"])
-        assert row["baseline_is"]
+        assert {"median", "min", "max", "p95", "count"} == set(row["ours"])
+        if row["figure"] == "MCP" and not row["baseline_is"]:
+            continue  # what is left of a worker's servers: the SDK alone has no such thing
+        assert row["baseline_is"] and set(row["baseline"]) == set(row["ours"])
     assert "| " + FIGURES[name] in report.markdown([every.row_of(raw) for raw in said["rows"]])

@@ -137,7 +137,11 @@ def test_a_denial_inside_a_member_is_the_members_business_and_the_leader_goes_on
 
 def test_a_member_that_fails_is_told_to_the_leader_which_goes_on_without_it(stack: Stack) -> None:
     team = Team(stack, "good")
-    broken = stack.agent(f"broken-{team.mark}", skills=[{"name": "web", "type": "shel", "configuration": {}}])
+    broken = stack.agent(
+        f"broken-{team.mark}",
+        skills=[{"name": "web", "type": "shel", "configuration": {}}],
+        configuration={"on_unsupported_skill": "fail"},
+    )
     stack.call(
         "PATCH",
         f"/teams/{team.id}",

@@ -45,7 +45,7 @@ def test_the_first_beat_is_full_and_the_others_light(start: Start, plane: Script
     end(worker)
     beats = len(plane.requests(BEAT))
     goodbye = plane.requests("/disconnect")
-    assert [g.body for g in goodbye] == [{"reason": "SIGTERM", "exit_code": 0, "error_message": None}]
+    assert [g.body for g in goodbye] == [{"reason": "SIGTERM", "exit_code": 0}]
     assert plane.seen[-1] is goodbye[0] and len(plane.requests(BEAT)) == beats
 
 

@@ -38,7 +38,7 @@ def test_text_is_one_line_for_each_event_in_utc(start: Start) -> None:
         assert abs(datetime.fromisoformat(found[1]) - datetime.now(UTC)) < timedelta(minutes=10)
         assert line.isprintable(), line
     (failed,) = [line for line in lines if "worker.registration_failed" in line]
-    assert r"line one\nline \"two\"\r\x1b[31mred" in failed
+    assert r"answered 500: line one line \"two\" [31mred three" in failed  # without the control characters
 
 
 def test_json_is_one_object_a_line(start: Start) -> None:

@@ -115,4 +115,4 @@ def test_a_registration_that_comes_through_after_the_signal_is_taken_back(start:
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
         goodbye = plane.expect("/workers/worker-1/disconnect")[0]
-    assert goodbye.body == {"reason": "SIGTERM", "exit_code": 0, "error_message": None}
+    assert goodbye.body == {"reason": "SIGTERM", "exit_code": 0}
