@@ -1,4 +1,4 @@
-"""Language models behind one small port (base.py). Importing this package loads no provider."""
+"""This package puts language models behind one small port (base.py); importing it loads no provider."""
 
 from kubiya_worker.models.base import Delta, Endpoint, Model, ModelError, ModelReply, ModelRequest
 from kubiya_worker.models.choice import Models

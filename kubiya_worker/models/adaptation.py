@@ -1,4 +1,4 @@
-"""The settings of one request: the agent's, those of the prompt cache, and what the endpoint needs. Pure."""
+"""This module makes the settings of one request: the agent's, the prompt cache's, and the endpoint's. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from kubiya_worker.models.connection import Connection
 
 
 def settings_of(name: str, request: ModelRequest, connection: Connection) -> ModelSettings:
-    """Return what a request of the model `name` is made with. ConfigurationError for what the endpoint cannot have."""
+    """Return the settings of a request to the model `name`; raise ConfigurationError when the endpoint cannot
+    take one.
+    """
     chosen = cast(dict[str, Any], conversion.to_settings(request.settings, request.metadata, connection))
     chosen |= cache_settings(name, request, connection)
     given = compatibility.of_agent(request.settings, connection.variables)
@@ -35,10 +37,10 @@ def cache_settings(name: str, request: ModelRequest, connection: Connection) -> 
     if not time or not caching.pays(request.messages, request.tools):
         return {}
     if connection.provider == "anthropic":
-        # Part by part: what stands between us and Anthropic (ANTHROPIC_BASE_URL) may not know the mark of a request.
+        # Mark each part: a proxy before Anthropic (ANTHROPIC_BASE_URL) may not know the mark of a whole request.
         return {f"anthropic_cache_{part}": time for part in ("instructions", "tool_definitions", "messages")}
     if connection.provider == "bedrock":
-        return {"cache": time}  # nothing where the model has no cache
+        return {"cache": time}  # no marks when the model has no cache
     host = urlsplit(connection.base_url).hostname or ""
     return {caching.SETTING: time, caching.PARTS_ONLY: caching.parts_only(host)}
 

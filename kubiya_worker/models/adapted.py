@@ -1,4 +1,4 @@
-"""A chat model that keeps to what an endpoint takes: compatibility settings, and marks for the prompt cache."""
+"""This module is a chat model that sends only what an endpoint takes: compatibility settings and prompt cache marks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydantic_ai.models import ModelRequestParameters
     from pydantic_ai.settings import ModelSettings
 
-COMPATIBILITY: Final = "kubiya_compatibility"  # of pydantic-ai's settings: what the endpoint is to be sent
+COMPATIBILITY: Final = "kubiya_compatibility"  # a key in pydantic-ai's settings: the endpoint's deviations
 
 
 class AdaptedChatModel(OpenAIChatModel):
@@ -24,7 +24,8 @@ class AdaptedChatModel(OpenAIChatModel):
 
     async def _completions_create(self, messages: Any, stream: Any, model_settings: Any, parameters: Any) -> Any:
         if stream and _compatibility(model_settings).stream is False:
-            # What comes is read by what it is (models/wire): only the request has to say that it wants no stream.
+            # The reader recognises the form of an answer by itself (models/wire); only the request must say "no
+            # stream".
             body = {**(model_settings.get("extra_body") or {}), "stream": False}
             model_settings = {**model_settings, "extra_body": body}
         return await super()._completions_create(messages, stream, model_settings, parameters)

@@ -1,9 +1,9 @@
-"""The port to language models: what is asked, what comes back, how it fails. Nothing here knows a provider.
+"""This module is the port to language models: requests, answers and errors, without any provider's details.
 
     Models(endpoint).select(model_id).stream(ModelRequest)  ->  Delta, Delta, ..., ModelReply
 
-A stream ends with exactly one ModelReply, or raises ModelError. Whoever calls decides about retries: the providers
-behind the port never try twice by themselves.
+A stream ends with exactly one ModelReply, or raises ModelError. The caller decides about retries: the providers behind
+the port never try twice by themselves.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kubiya_worker.protocol.tools import ToolSpec
 TEXT: Final = "text"
 THINKING: Final = "thinking"
 THOUGHT: Final = "thought"  # the end of a thought; its content is the provider's signature, or ""
-RESET: Final = "reset"  # the text so far was a thought: it is taken back, and comes again as one
+RESET: Final = "reset"  # the text so far was a thought: a reader removes it, and it is sent again as a thought
 
 # Why a model call failed.
 RATE_LIMITED: Final = "rate_limited"  # 429: the provider wants fewer calls
@@ -43,13 +43,13 @@ TOOL_CALLS: Final = "tool_calls"
 LENGTH: Final = "length"
 CONTENT_FILTER: Final = "content_filter"
 
-# Characters of one answer. Temporal takes 2 MB for a message with all that belongs to it, and a model that repeats
-# itself without end would be paid for until its own limit.
+# Characters of one answer. Temporal takes 2 MB for a message with its attachments, and without this limit a model that
+# repeats itself would be paid for until its own limit.
 LARGEST_ANSWER: Final = 1_000_000
 
-# How often a call is made, at most, before its fault is final.
-ONCE: Final = 1  # it would fail again
-FEW: Final = 3  # what came is no answer: asking again helps sometimes, and each time is paid for
+# The most tries of a call before its error is final.
+ONCE: Final = 1  # the same error would come again
+FEW: Final = 3  # the answer is unusable: asking again helps sometimes, but each try is paid for
 MANY: Final = 12  # the provider is away or busy: with back-off, about four minutes
 
 IDLE_TIMEOUT: Final = 120.0  # seconds without a chunk; reasoning models can think for a minute before the first one
@@ -57,7 +57,7 @@ IDLE_TIMEOUT: Final = 120.0  # seconds without a chunk; reasoning models can thi
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """One model call: the whole conversation so far and the tools that the model may ask for.
+    """One model call: the whole conversation so far, and the tools that the model may call.
 
     `settings` is the agent's model_config: temperature, max_tokens, top_p, top_k, stop, frequency_penalty,
     presence_penalty, seed, parallel_tool_calls, thinking (true, false or a level), timeout (seconds for the whole
@@ -77,7 +77,9 @@ class ModelRequest:
 
 @dataclass(frozen=True)
 class Delta:
-    """A piece of the answer as it comes; `kind` is TEXT, THINKING, THOUGHT or RESET. `index` counts the thoughts."""
+    """A piece of the answer as it arrives; `kind` is TEXT, THINKING, THOUGHT or RESET, and `index` counts the
+    thoughts.
+    """
 
     kind: str
     content: str
@@ -86,14 +88,16 @@ class Delta:
 
 @dataclass(frozen=True)
 class ModelReply:
-    """The whole answer. `content` is the sum of the text deltas since the last RESET.
+    """The whole answer; `content` is all text deltas since the last RESET.
 
-    `tool_calls` are {id, name, arguments: raw JSON text, cut?}; one that was cut, by whatever limit, is not to be run.
+    `tool_calls` are {id, name, arguments: raw JSON text, cut?}; a call that is marked cut is incomplete and must not
+    run.
 
-    `thinking` holds opaque entries which belong into the assistant message, so that a provider that signs its thoughts
-    sees them again. `finish_reason` is STOP, TOOL_CALLS, LENGTH, or a word of the provider's own; an answer that a
-    content filter stopped, or that the model refused, is no reply but a ModelError (REFUSED). `cost_nanos` is what a
-    gateway says that the call cost, in 1e-9 USD; `too_large` says that it was stopped at LARGEST_ANSWER.
+    `thinking` holds opaque entries for the assistant message, so that a provider that signs its thoughts gets them
+    back.
+    `finish_reason` is STOP, TOOL_CALLS, LENGTH, or the provider's own word; an answer that a content filter stopped, or
+    that the model refused, is a ModelError (REFUSED) and no reply. `cost_nanos` is the call's cost in 1e-9 USD as the
+    gateway reports it; `too_large` says that the answer was stopped at LARGEST_ANSWER.
     """
 
     content: str
@@ -108,12 +112,13 @@ class ModelReply:
 
 
 class ModelError(Unavailable):
-    """A model call failed. `retryable` tells whether the same call may succeed later, `retry_after` (seconds) when.
+    """A model call failed; `retryable` says whether the same call may succeed later, `retry_after` in how many seconds.
 
-    `tries` bounds how often such a fault is met before it is final: ONCE, FEW or MANY. `window` is the model's context
-    in tokens where the provider named it. `unclear`: nothing says why the request was refused; where the conversation
-    is long, that may be the reason. `usage` is what it has cost all the same, by `model`: an answer that is none was
-    paid for.
+    `tries` is the most tries before such an error is final: ONCE, FEW or MANY. `window` is the model's context in
+    tokens
+    if the provider named it. `unclear` means that the provider gave no reason for refusing the request; a long
+    conversation
+    may be the reason. `usage` is what the failed call cost, by `model`, since an unusable answer is paid for too.
     """
 
     def __init__(
@@ -148,21 +153,23 @@ class ModelError(Unavailable):
 
 
 class Model(Protocol):
-    """A provider's model. `label` is what a person reads, e.g. "demo model, not an LLM"."""
+    """A provider's model; `label` is its name for people, e.g. "demo model, not an LLM"."""
 
     @property
     def label(self) -> str: ...
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | ModelReply, None]:
-        """Deltas, then one ModelReply. Raises ModelError. To stop early, close the iterator (`contextlib.aclosing`)."""
+        """Yield Deltas, then one ModelReply; raise ModelError. To stop early, close the iterator
+        (`contextlib.aclosing`).
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where models are: an OpenAI-compatible base URL with its bearer key, and the worker's choice of model.
+    """The address of models: an OpenAI-compatible base URL with its bearer key, and the worker's choice of model.
 
-    `override` (KUBIYA_MODEL_OVERRIDE) beats an agent's model, `default_model` (LITELLM_DEFAULT_MODEL) serves agents
+    `override` (KUBIYA_MODEL_OVERRIDE) replaces an agent's model, `default_model` (LITELLM_DEFAULT_MODEL) serves agents
     without one. `idle_timeout` is in seconds. `gateway` says that a LiteLLM gateway listens there, which takes trace
     metadata; other servers may refuse a field that they do not know.
     """
@@ -176,5 +183,5 @@ class Endpoint:
 
     @property
     def takes_metadata(self) -> bool:
-        """Whether trace metadata may go into the request's body."""
+        """Return whether trace metadata may go into the request's body."""
         return self.gateway and urlsplit(self.base_url).hostname != "api.openai.com"

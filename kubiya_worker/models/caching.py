@@ -1,4 +1,4 @@
-"""Prompt caching: which parts of a request are marked, for how long, and under which key. Pure.
+"""This module plans prompt caching: which parts of a request are marked, for how long, and under which key. Pure.
 
 Anthropic and Bedrock keep only what is marked with `cache_control` (a `cachePoint` on Bedrock). The prefix is tools,
 then system text, then messages. Up to four marks go out with each request: the last tool, the last system text, the
@@ -19,15 +19,17 @@ from kubiya_worker.errors import ConfigurationError
 
 OFF: Final = "off"
 TIMES: Final = ("5m", "1h")
-LEAST_TOKENS: Final = 1024  # a shorter prefix is not kept by most models (512 to 4,096)
+LEAST_TOKENS: Final = 1024  # most models do not keep a shorter prefix (the minimum is 512 to 4,096)
 
-SETTING: Final = "kubiya_caching"  # of pydantic-ai's settings: how long the marks of this request are to be kept
-PARTS_ONLY: Final = "kubiya_caching_parts_only"  # of pydantic-ai's settings: see mark_messages
+SETTING: Final = "kubiya_caching"  # a key in pydantic-ai's settings: how long the marked parts of this request are kept
+PARTS_ONLY: Final = "kubiya_caching_parts_only"  # a key in pydantic-ai's settings: see mark_messages
 PARTS_ONLY_AT: Final = ("openrouter.ai",)
 
 
 def setting(model_config: Mapping[str, Any]) -> str | None:
-    """Return the agent's `caching`: `off`, `5m`, `1h`, or None where it says nothing. ConfigurationError otherwise."""
+    """Return the agent's `caching`: `off`, `5m`, `1h`, or None if it is not set; raise ConfigurationError for
+    other values.
+    """
     given = model_config.get("caching")
     if given is None:
         return None
@@ -40,51 +42,55 @@ def setting(model_config: Mapping[str, Any]) -> str | None:
 
 
 def is_claude(name: str) -> bool:
-    """Tell by its name whether a model behind a gateway is a Claude: only these are known to want marks."""
+    """Return whether a model's name behind a gateway is that of a Claude; no other models are known to need marks."""
     return "claude" in name.lower()
 
 
 def kept(model_config: Mapping[str, Any], provider: str, name: str) -> str:
-    """Return how long what is marked is to be kept; empty where nothing is marked.
+    """Return how long marked parts are kept, or an empty text when nothing is marked.
 
-    A model behind a gateway is marked when its name says Claude, or when the agent says `caching` itself: then the
-    name is an alias, and whoever wrote it knows what is behind it.
+    A model behind a gateway is marked when its name says Claude, or when the agent sets `caching` itself: then the
+    name is an alias, and its author knows which model it stands for.
     """
     word = setting(model_config)
     if word == OFF or provider in ("google", "openai"):
         return ""
     marks = word is not None or provider == "anthropic" or is_claude(name)
-    marks = marks or (provider == "bedrock" and "nova" in name.lower())  # the other family there with a cache
+    # Nova is the other model family on Bedrock with a cache.
+    marks = marks or (provider == "bedrock" and "nova" in name.lower())
     return (word or TIMES[0]) if marks else ""
 
 
 def parts_only(host: str) -> bool:
-    """Tell whether a gateway takes marks on parts of a message alone."""
+    """Return whether a gateway accepts marks only on parts of a message."""
     return any(host == name or host.endswith(f".{name}") for name in PARTS_ONLY_AT)
 
 
 def pays(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any]) -> bool:
-    """Tell whether a further request with this beginning is likely: writing to the cache costs more than not."""
+    """Return whether another request with this beginning is likely, as writing to the cache costs more than not
+    writing.
+    """
     return bool(tools) or any(message.get("role") == "assistant" for message in messages)
 
 
 def key(agent_id: str, system_prompt: str, tools: Sequence[Mapping[str, Any]]) -> str:
-    """Return the key of an agent's version: all its executions share it, and it changes with prompt and tools."""
+    """Return the key of an agent's version: its executions share it, and it changes with the prompt and the tools."""
     text = json.dumps([agent_id, system_prompt, list(tools)], sort_keys=True, default=str)
     return f"kubiya-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:40]}"
 
 
 def marked(time: str) -> dict[str, str]:
-    """Return the value of `cache_control`. Five minutes is what it means without `ttl`, which not all gateways take."""
+    """Return the value of `cache_control`; five minutes is the default without `ttl`, which some gateways refuse."""
     return {"type": "ephemeral"} if time == TIMES[0] else {"type": "ephemeral", "ttl": time}
 
 
 def mark_messages(messages: Sequence[MutableMapping[str, Any]], time: str, *, parts_only: bool = False) -> None:
-    """Mark messages of OpenAI's shape in place. Texts of people and of the system become lists of parts.
+    """Mark messages in OpenAI's form in place, and turn the texts of people and of the system into lists of parts.
 
-    All of them do, marked or not: the bytes of a message stay the same when the mark moves on. A result of a tool is
-    marked as a message: LiteLLM hands the mark of a part on inside of the result, where Anthropic does not look for it.
-    `parts_only` is for gateways that know marks of parts alone.
+    All of these become lists, marked or not, so that a message's bytes stay the same when the mark moves on. A tool's
+    result is marked as a message: LiteLLM puts the mark of a part inside the result, where Anthropic does not look for
+    it.
+    `parts_only` is for gateways that know only marks of parts.
     """
     for message in messages:
         if message.get("role") == "assistant" or (message.get("role") == "tool" and not parts_only):
@@ -106,7 +112,9 @@ def mark_tools(tools: Sequence[MutableMapping[str, Any]], time: str) -> None:
 
 
 def _end_before(messages: Sequence[Mapping[str, Any]]) -> int:
-    """Return the place where the previous request ended: before the latest assistant message. -1: there was none."""
+    """Return the index where the previous request ended, before the latest assistant message; -1 when there was
+    none.
+    """
     return next((at for at in range(len(messages) - 1, -1, -1) if messages[at].get("role") == "assistant"), 0) - 1
 
 

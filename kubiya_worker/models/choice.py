@@ -1,4 +1,4 @@
-"""Which model serves a request: the order of PROTOCOL D.1, and one client per provider."""
+"""This module chooses the model that serves a request (the order of PROTOCOL D.1), with one client per provider."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from kubiya_worker.models.routes import Route
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.names import DEFAULT_MODEL, DEMO_MODEL
 
-SMALLEST: Final = 512  # tokens; a smaller number is no window
-LEARNED: Final = 1000  # models whose windows are remembered
+SMALLEST: Final = 512  # tokens; a smaller number cannot be a window
+LEARNED: Final = 1000  # the most models whose windows are remembered
 OPENAI_URL: Final = "https://api.openai.com/v1"
 
-# `provider:model` ids that do not go to the gateway: the package which the provider needs, and the variable with its
+# `provider:model` ids that do not go to the gateway: the package that the provider needs, and the variable with its
 # key. Bedrock finds its credentials by itself (profile, role, variables).
 NATIVE: Final[Mapping[str, tuple[str, str]]] = {
     "openai": ("openai", "OPENAI_API_KEY"),
@@ -43,7 +43,7 @@ _NO_ENDPOINT: Final = (
 
 
 def resolve(model_id: str | None, endpoint: Endpoint) -> str:
-    """The id that will be used: the override, then the agent's, then the worker's default, then the product's."""
+    """Return the model id to use: the override, else the agent's, else the worker's default, else the product's."""
     for choice in (endpoint.override, model_id, endpoint.default_model):
         if choice and choice.strip():
             return choice.strip()
@@ -51,7 +51,9 @@ def resolve(model_id: str | None, endpoint: Endpoint) -> str:
 
 
 def split(model_id: str) -> tuple[str, str]:
-    """(provider, name): `anthropic:claude-x` is Anthropic's own API; any other id is the gateway's, as it is."""
+    """Return (provider, name): `anthropic:claude-x` is Anthropic's own API; any other id goes to the gateway
+    unchanged.
+    """
     provider, colon, name = model_id.partition(":")
     if colon and provider in NATIVE:
         return provider, name.strip()
@@ -59,7 +61,7 @@ def split(model_id: str) -> tuple[str, str]:
 
 
 def installed(package: str) -> bool:
-    """Whether `package` can be imported, found out without importing it (its parents aside)."""
+    """Return whether `package` can be imported, without importing it (its parent packages are imported)."""
     try:
         return importlib.util.find_spec(package) is not None
     except ModuleNotFoundError:
@@ -67,12 +69,12 @@ def installed(package: str) -> bool:
 
 
 def _place(route: Route) -> str:
-    """Return the name of the client that a route shares with those that are reached in the same way."""
+    """Return the name of the client that a route shares with all routes that are reached in the same way."""
     return f"{route.provider} {route.base_url} {route.key} {route.compatibility.wire()}"
 
 
 class Models:
-    """The models of one worker. Clients are made at first use, shared by all calls, and closed with `close()`."""
+    """The models of one worker; clients are made at first use, shared by all calls, and closed with `close()`."""
 
     def __init__(
         self,
@@ -82,7 +84,8 @@ class Models:
         routes: Mapping[str, Route] | None = None,
         endpoints: Endpoints | None = None,
     ) -> None:
-        """With `routes` they alone serve models, but for the demo and those with a provider's prefix.
+        """Take the worker's settings; if `routes` are given, only they serve models, except the demo and
+        provider-prefixed ids.
 
         `endpoints` are the worker's compatibility settings.
         """
@@ -93,25 +96,27 @@ class Models:
         self._endpoints = endpoints or Endpoints()
         self._variables = for_headers(self._environ)
         self._clients: dict[str, Client] = {}
-        self._told: dict[str, int] = {}  # windows that errors have named, by the model's id
-        self._listed: dict[str, dict[str, int]] = {}  # windows that servers list, by the client's place
+        self._told: dict[str, int] = {}  # windows that errors have named, by model id
+        self._listed: dict[str, dict[str, int]] = {}  # windows that servers list, by the client's name
         self._listing: set[asyncio.Task[None]] = set()
 
     def resolve(self, model_id: str | None) -> str:
-        """The id that will be used for an execution that asks for `model_id`."""
+        """Return the model id to use for an execution that asks for `model_id`."""
         return resolve(model_id, self._endpoint)
 
     def offline(self, model_id: str) -> bool:
-        """Whether it is the demo model, which costs nothing and has no window."""
+        """Return whether it is the demo model, which costs nothing and has no window."""
         return self.resolve(model_id) == DEMO_MODEL
 
     def check(self, model_config: Mapping[str, Any]) -> None:
-        """Refuse what a model call could not be made with. ConfigurationError."""
+        """Raise ConfigurationError for settings with which no model call could be made."""
         caching.setting(model_config)
         compatibility.of_agent(model_config, self._variables)
 
     def cached_for(self, model_id: str, model_config: Mapping[str, Any]) -> str:
-        """Return how long the marked prefix of a request is kept at the provider; empty where nothing is marked."""
+        """Return how long the provider keeps the marked prefix of a request, or an empty text when nothing is
+        marked.
+        """
         chosen = self.resolve(model_id)
         if chosen == DEMO_MODEL:
             return ""
@@ -123,11 +128,11 @@ class Models:
         return caching.kept(model_config, provider, name)
 
     def nanos(self, model_id: str, usage: Usage, reported: str = "", kept: str = "") -> int | None:
-        """Return the price of a call in 1e-9 USD; None when nobody knows it.
+        """Return the price of a call in 1e-9 USD, or None when it is unknown.
 
-        `reported` is the provider's name of the model, `kept` how long what it wrote to the prompt cache stays there.
+        `reported` is the provider's name of the model, `kept` how long tokens written to the prompt cache stay there.
 
-        The first call loads the public table, which takes a moment: not for the event loop.
+        The first call loads the public table, which takes a moment, so do not call it in the event loop.
         """
         chosen = self.resolve(model_id)
         if chosen == DEMO_MODEL:
@@ -145,9 +150,9 @@ class Models:
         return (plain or 0) - nanos
 
     def window(self, model_id: str) -> int | None:
-        """The model's context in tokens, where it is known. May load the public table, as `nanos` may.
+        """Return the model's context in tokens, or None when unknown; may load the public table, as `nanos` may.
 
-        The worker's own table counts most, then what the endpoint has told.
+        The worker's own table comes first, then what the endpoint has reported.
         """
         chosen = self.resolve(model_id)
         if chosen == DEMO_MODEL:
@@ -167,7 +172,7 @@ class Models:
             self._told[chosen] = window
 
     def told_window(self, model_id: str) -> int | None:
-        """Return the window that the model's endpoint has told, in an error or in its list of models."""
+        """Return the window that the model's endpoint has named in an error or in its list of models."""
         chosen = self.resolve(model_id)
         if chosen in self._told:
             return self._told[chosen]
@@ -178,7 +183,7 @@ class Models:
         return self._listed.get(provider, {}).get(name)
 
     def look_up(self, model_id: str) -> None:
-        """Ask the model's server for its list, once, while the caller goes on: for the windows in it."""
+        """Ask the model's server once, in the background, for its list of models and their windows."""
         chosen = self.resolve(model_id)
         place = _place(self._routes[chosen]) if chosen in self._routes else split(chosen)[0]
         client = self._clients.get(place)
@@ -198,7 +203,7 @@ class Models:
         task.add_done_callback(self._listing.discard)
 
     def select(self, model_id: str | None) -> Model:
-        """The model that serves `model_id`. ConfigurationError when it has no endpoint, key or package."""
+        """Return the model that serves `model_id`; raise ConfigurationError when it has no endpoint, key or package."""
         chosen = self.resolve(model_id)
         if chosen == DEMO_MODEL:
             return DemoModel()
@@ -259,7 +264,9 @@ class Models:
         return replace(connection, compatibility=settings, variables=self._variables)
 
     def _key(self, variable: str) -> str:
-        """From the variable, or from the file that NAME_FILE names."""
+        """Return the key from the variable, or from the file that NAME_FILE names; raise ConfigurationError for
+        a bad file.
+        """
         path = self._environ.get(f"{variable}_FILE", "").strip()
         if self._environ.get(variable) or not path:
             return self._environ.get(variable, "")
@@ -287,7 +294,7 @@ class Models:
         return self._adapted(made)
 
     async def close(self) -> None:
-        """Close the connections; a call that comes later opens new ones."""
+        """Close the connections; a later call opens new ones."""
         for task in self._listing:
             task.cancel()
         clients, self._clients = list(self._clients.values()), {}

@@ -1,4 +1,5 @@
-"""Settings for OpenAI-compatible endpoints that take less, or other fields, than OpenAI's own server. Pure.
+"""This module holds settings for OpenAI-compatible endpoints that take fewer or other fields than OpenAI's server.
+Pure.
 
 They come from three places; the later one wins, key by key:
 
@@ -32,7 +33,8 @@ OMIT: Final = "omit"
 LIMITS: Final = ("max_tokens", "max_completion_tokens")
 ENDPOINTS: Final = "endpoints"
 
-# What an agent's headers may refer to. Who may edit an agent must not have the worker's other variables sent anywhere.
+# Only these variables may fill an agent's headers: a person who may edit an agent must not send the worker's other
+# variables anywhere.
 HEADER_VARIABLES: Final = "KUBIYA_MODEL_HEADER_"
 
 _OURS: Final = frozenset({"model", "messages", "tools", "stream", "stream_options", "n"})
@@ -44,7 +46,7 @@ _REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}|^os\.environ/([A
 
 @dataclass(frozen=True)
 class Compatibility:
-    """What to send an endpoint. None, and an empty map: as usual."""
+    """The deviations of an endpoint; None and an empty map mean the usual request."""
 
     stream: bool | None = None
     stream_options: bool | None = None
@@ -54,7 +56,7 @@ class Compatibility:
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def with_(self, other: Compatibility) -> Compatibility:
-        """Return these settings with those of `other` over them, the two maps key by key."""
+        """Return these settings replaced by those of `other`, the two maps key by key."""
         merged: dict[str, Any] = {}
         for one in fields(self):
             mine, theirs = getattr(self, one.name), getattr(other, one.name)
@@ -62,12 +64,12 @@ class Compatibility:
         return Compatibility(**merged)
 
     def wire(self) -> str:
-        """Return all of it as one line of text; two that differ have different ones."""
+        """Return all settings as one line of text, which differs for different settings."""
         return json.dumps({one.name: getattr(self, one.name) for one in fields(self)}, sort_keys=True, default=str)
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Values of headers: they may be keys, so nothing that is said repeats them."""
+        """Return the values of headers, which may be keys and so must not appear in any message."""
         return tuple(value for value in self.extra_headers.values() if len(value) >= 8)
 
 
@@ -75,10 +77,11 @@ NOTHING: Final = Compatibility()
 
 
 def parse(raw: Any, where: str, environ: Mapping[str, str], *, agent: bool = False) -> Compatibility:
-    """Read a mapping of KEYS. ConfigurationError names the key that is not known or whose value does not fit.
+    """Read a mapping of KEYS; raise ConfigurationError with the key that is unknown or has a wrong value.
 
-    `agent`: its author is not who runs the worker. Then a reference may only name KUBIYA_MODEL_HEADER_…, and a header
-    that looks like a credential has to be such a reference, since an agent's configuration is stored with its runs.
+    With `agent`, the author may not be the person who runs the worker. Then a reference may only name
+    KUBIYA_MODEL_HEADER_…, and a header that looks like a credential must be such a reference, since an agent's
+    configuration is stored with its runs.
     """
     if raw is None:
         return NOTHING
@@ -169,7 +172,7 @@ def _expanded(text: str, place: str, environ: Mapping[str, str], *, agent: bool)
 
 @dataclass(frozen=True)
 class Endpoints:
-    """The worker's settings: for every endpoint, and over these for those under `endpoints`."""
+    """The worker's settings: those for every endpoint, and on top those for single ones under `endpoints`."""
 
     common: Compatibility = NOTHING
     single: Mapping[str, Compatibility] = field(default_factory=dict)
@@ -188,7 +191,7 @@ class Endpoints:
 
 
 def load(path: str | None, environ: Mapping[str, str]) -> Endpoints:
-    """Read the file that KUBIYA_MODEL_COMPATIBILITY names. ConfigurationError when it is wrong."""
+    """Read the file that KUBIYA_MODEL_COMPATIBILITY names; raise ConfigurationError when it is wrong."""
     if not path:
         return Endpoints()
     import yaml  # JSON is YAML
@@ -201,7 +204,7 @@ def load(path: str | None, environ: Mapping[str, str]) -> Endpoints:
         raise ConfigurationError(f"{where} cannot be read: {reason}", remedy="Check the path") from error
     try:
         found = yaml.safe_load(text)
-    except yaml.YAMLError as error:  # its own text quotes the line, which may hold a key
+    except yaml.YAMLError as error:  # do not show the YAML error: it quotes the line, which may hold a key
         raise ConfigurationError(f"{where} is not valid YAML or JSON", remedy="Mend it") from error
     if not isinstance(found, Mapping):
         raise _wrong(where, "has to be a mapping")

@@ -1,4 +1,6 @@
-"""How a provider is reached, and the two things that each provider's module gives a session."""
+"""This module describes how a provider is reached, and the two functions that each provider's module gives a
+session.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,18 @@ from kubiya_worker.models.compatibility import NOTHING, Compatibility
 if TYPE_CHECKING:
     from pydantic_ai.models import Model as ProviderModel
 
-    Make = Callable[[str], ProviderModel]  # the provider's model of a name
-    Shut = Callable[[], Awaitable[None]]  # closes its connections
+    Make = Callable[[str], ProviderModel]  # makes the provider's model from its name
+    Shut = Callable[[], Awaitable[None]]  # closes the provider's connections
 
-GATEWAY: Final = "gateway"  # any OpenAI-compatible server at an address of the user's
+GATEWAY: Final = "gateway"  # any OpenAI-compatible server at the user's own address
 CONNECT_TIMEOUT: Final = 10.0  # seconds
-READ_SLACK: Final = 30.0  # seconds over the idle timeout, which the session keeps more exactly
+READ_SLACK: Final = 30.0  # seconds added to the idle timeout, so that the session's exact timer ends the call first
 OPENAI_HOST: Final = "api.openai.com"
 
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach one provider. `idle_timeout` in seconds; `metadata` tells whether trace keys may be sent."""
+    """The connection to one provider; `idle_timeout` is in seconds, `metadata` says whether trace keys may be sent."""
 
     provider: str
     base_url: str
@@ -33,25 +35,26 @@ class Connection:
     metadata: bool = False
     region: str = ""  # Bedrock only
     compatibility: Compatibility = NOTHING
-    variables: Mapping[str, str] = field(default_factory=dict, repr=False)  # that an agent's headers may refer to
+    # Variables that an agent's headers may refer to.
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def chat(self) -> bool:
-        """Whether OpenAI's chat completions are spoken there."""
+        """Return whether the server speaks OpenAI's chat completions."""
         return self.provider in (GATEWAY, "openai")
 
     @property
     def official(self) -> bool:
-        """Whether it is OpenAI's own server, which refuses fields that it does not know."""
+        """Return whether it is OpenAI's own server, which refuses unknown fields."""
         return urlsplit(self.base_url).hostname == OPENAI_HOST
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Values that no message repeats: the key, and those of headers."""
+        """Return the values that no message may show: the key, and those of headers."""
         headers = tuple(value for value in self.variables.values() if value)
         return (self.api_key, *self.compatibility.secrets, *headers)
 
     @property
     def place(self) -> str:
-        """What a person calls it: the host of the endpoint, or the provider's name."""
+        """Return the connection's name for people: the host of the endpoint, or the provider's name."""
         return urlsplit(self.base_url).netloc.rpartition("@")[2] or self.provider

@@ -1,4 +1,6 @@
-"""Our messages, tools and settings as pydantic-ai's, and its answer as ours. Pure functions; heavy imports."""
+"""This module converts our messages, tools and settings to pydantic-ai's, and its answer to ours. Pure; heavy
+imports.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ from kubiya_worker.protocol.tools import ToolSpec
 
 log = logging.getLogger(__name__)
 
-MESSAGE: Final = "kubiya_message"  # in a response's metadata: the message as it is kept, for models that send it
-# What a model reads before the message that follows its cut answer, since it cannot tell by itself.
+# A key in a response's metadata: our stored message, for models that send it back themselves.
+MESSAGE: Final = "kubiya_message"
+# A note before the message that follows a cut answer: a model cannot see by itself that its answer was cut.
 _CUT: Final = {
     "length": "(Your answer before this was cut at the token limit.)",
     "size": "(Your answer before this was too large; its end was left out.)",
@@ -33,15 +36,16 @@ NO_RESULT: Final = "(no result: this call was not finished)"
 _NUMBERS: Final = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 _COUNTS: Final = ("max_tokens", "seed")
 _EFFORTS: Final = ("minimal", "low", "medium", "high", "xhigh", "max")
-_ELSEWHERE: Final = ("timeout", "caching", "compatibility", "vision")  # session.py, adaptation.py, vision.py keep them
+# Settings that session.py, adaptation.py and vision.py apply.
+_ELSEWHERE: Final = ("timeout", "caching", "compatibility", "vision")
 _FINISH: Final = {"tool_call": base.TOOL_CALLS}
 
 
 def paired(messages: Sequence[Message]) -> list[Message]:
-    """`messages` with each tool call answered right after it: providers refuse a call without its result.
+    """Return `messages` with each tool call answered right after it, as providers refuse a call without its result.
 
-    A call without a result (a turn that was cancelled) gets NO_RESULT; a result without its call is left out; results
-    which come late (after another message) move up to their call.
+    A call without a result (a cancelled turn) gets NO_RESULT; a result without its call is left out; a result that
+    comes late (after another message) moves up to its call.
     """
     results = {str(m.get("tool_call_id")): m for m in messages if m.get("role") == "tool"}
     chosen: list[Message] = []
@@ -56,7 +60,7 @@ def paired(messages: Sequence[Message]) -> list[Message]:
 
 
 def to_messages(system_prompt: str, messages: Sequence[Message]) -> list[pai.ModelMessage]:
-    """The conversation as pydantic-ai's alternation of requests (system, user, tool results) and responses."""
+    """Return the conversation as pydantic-ai's alternating requests (system, user, tool results) and responses."""
     converted: list[pai.ModelMessage] = []
     parts: list[pai.ModelRequestPart] = []
     cut = ""
@@ -105,9 +109,9 @@ def to_tools(tools: Iterable[ToolSpec]) -> ModelRequestParameters:
 
 
 def to_settings(settings: Mapping[str, Any], metadata: Mapping[str, str], connection: Connection) -> ModelSettings:
-    """model_config as pydantic-ai's settings, with the trace keys where the server takes them.
+    """Return model_config as pydantic-ai's settings, with the trace keys if the server takes them.
 
-    A value that cannot be a number, and a key that the server does not know, is left out with a line in the debug log.
+    A value that cannot be a number, and a key that the server does not know, is left out and logged at DEBUG.
     """
     chosen: dict[str, Any] = {}
     body: dict[str, Any] = {"metadata": dict(metadata)} if metadata and connection.metadata else {}
@@ -120,7 +124,7 @@ def to_settings(settings: Mapping[str, Any], metadata: Mapping[str, str], connec
             elif name in _COUNTS:
                 chosen[name] = int(value)
             elif name == "top_k" and connection.chat and not connection.official:
-                body["top_k"] = int(value)  # OpenAI has no such thing; its likes take it beside the rest
+                body["top_k"] = int(value)  # OpenAI has no top_k; similar servers take it in the body
             elif name == "top_k" and not connection.chat:
                 chosen["top_k"] = int(value)
             elif name == "response_format" and isinstance(value, dict) and connection.chat:
@@ -133,7 +137,7 @@ def to_settings(settings: Mapping[str, Any], metadata: Mapping[str, str], connec
                 level = _effort(value)
                 if not connection.chat:
                     chosen["thinking"] = level
-                elif level is not False:  # what a server of this kind does by itself
+                elif level is not False:  # without a level, the server's own default holds
                     chosen["openai_reasoning_effort"] = "medium" if level is True else level
             else:
                 log.debug("models.setting_ignored name=%s", name)
@@ -145,7 +149,7 @@ def to_settings(settings: Mapping[str, Any], metadata: Mapping[str, str], connec
 
 
 def _effort(value: Any) -> bool | str:
-    """On, off, or how much; ValueError for anything else."""
+    """Return on (True), off (False) or a level; raise ValueError for anything else."""
     word = str(value).strip().lower()
     if word in ("true", "false", "none", "off", "on"):
         return word in ("true", "on")
@@ -155,8 +159,8 @@ def _effort(value: Any) -> bool | str:
 
 
 def to_usage(usage: RequestUsage) -> Usage:
-    """Return the counts; `input_tokens` includes what was read from and written to a cache, as providers bill it."""
-    beside = usage.details or {}  # LiteLLM names what was written to a cache at the top only
+    """Return the counts; `input_tokens` includes tokens read from and written to a cache, as providers bill it."""
+    beside = usage.details or {}  # LiteLLM names tokens written to a cache only at the top level
     return Usage(
         input_tokens=usage.input_tokens or 0,
         output_tokens=usage.output_tokens or 0,
@@ -166,7 +170,7 @@ def to_usage(usage: RequestUsage) -> Usage:
 
 
 def to_reply(response: pai.ModelResponse, text: str) -> base.ModelReply:
-    """The finished answer; `text` is what was streamed."""
+    """Return the finished answer; `text` is what was streamed."""
     calls = [_tool_call(part) for part in response.parts if isinstance(part, pai.ToolCallPart)]
     details = response.provider_details or {}
     finish: str = response.finish_reason or details.get("finish_reason") or base.STOP

@@ -1,6 +1,6 @@
-"""The offline demo model: plans tool calls by rules from the words of a task. It is not an LLM and says so.
+"""This module is the offline demo model: it plans tool calls by rules from the words of a task. It says it is no LLM.
 
-`plan` is a pure function: the same conversation gives the same reply, here and after a restart elsewhere. A prompt
+`plan` is a pure function: the same conversation gives the same reply, also after a restart on another host. A prompt
 `demo:script [...]` plays a script instead (demo_script.py), for tests and benches.
 """
 
@@ -22,12 +22,14 @@ from kubiya_worker.protocol.tools import ToolSpec
 
 LABEL: Final = "demo model, not an LLM"
 CHARS_PER_TOKEN: Final = 4  # the usual rule of thumb; usage figures of the demo model are estimates
-_BREATH: Final = 64  # words between two turns of the event loop
+_BREATH: Final = 64  # words between two pauses for the event loop
 _WORD: Final = re.compile(r"\s*\S+\s*")
 
 
 class DemoModel:
-    """No network, no cost, no delay unless `demo_delay_ms` (milliseconds for each word) is set in model_config."""
+    """The demo model: no network, no cost, and no delay unless model_config sets `demo_delay_ms` (milliseconds
+    per word).
+    """
 
     label = LABEL
 
@@ -43,13 +45,13 @@ class DemoModel:
 
 
 def plan(messages: Sequence[Message], tools: Sequence[ToolSpec], system_prompt: str = "") -> ModelReply:
-    """The reply of the demo model to a conversation."""
+    """Return the demo model's reply to a conversation."""
     scene = read_scene(messages, tools)
     return _reply(choose(scene), scene, system_prompt, messages)
 
 
 def choose(scene: Scene) -> Move:
-    """What to say and which tools to call next."""
+    """Return the text to say and the tools to call next."""
     if demo_script.is_script(scene.task):
         return demo_script.play(scene)
     if demo_team.leads(scene):
@@ -80,7 +82,7 @@ def _raw(arguments: dict[str, Any] | str) -> str:
 
 
 def _size(messages: Sequence[Message]) -> int:
-    """Characters that a model would have to read."""
+    """Return the number of characters that a model would have to read."""
     size = 0
     for message in messages:
         size += len(str(message.get("content") or ""))
@@ -93,6 +95,6 @@ def _tokens(characters: int) -> int:
 
 
 def _delay(settings: dict[str, Any]) -> float:
-    """Seconds before each word."""
+    """Return the delay in seconds before each word."""
     value = settings.get("demo_delay_ms", 0)
     return max(0.0, float(value)) / 1000 if isinstance(value, (int, float)) else 0.0

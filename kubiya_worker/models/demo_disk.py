@@ -1,4 +1,4 @@
-"""The demo model's main task: find what fills the disk under a folder, and report it.
+"""This module does the demo model's main task: find what fills the disk under a folder, and report it.
 
     1  du -ak FOLDER; without du: find FOLDER -type f -ls
     2  find the large files among what du counted: du does not tell files from folders
@@ -29,14 +29,14 @@ from kubiya_worker.models.disk_usage import (
 )
 from kubiya_worker.protocol.messages import TOOL_DENIED, TOOL_EXPIRED, TOOL_FAILED, TOOL_UNKNOWN
 
-SHOWN: Final = 5  # folders and files in an answer
-WEIGHED: Final = 10  # large files that are looked up
+SHOWN: Final = 5  # the most folders and files in an answer
+WEIGHED: Final = 10  # the most large files that are looked up
 BLOCK_SLACK: Final = 8  # KiB by which du's blocks can exceed a file's length
-MOST_NAMED: Final = 50  # files in one command
+MOST_NAMED: Final = 50  # the most files in one command
 REPORT: Final = "disk-report.md"
 TRIES: Final = 2
 
-# Endings of names of what can usually be dealt with safely, and how. The first that fits counts.
+# Name endings of files that can usually be removed or moved safely, and how. The first match counts.
 _ADVICE: Final = (
     (("log", ".out"), "rotate or compress it (logrotate), once no service writes to it"),
     (("core", ".dmp", ".hprof"), "keep it until the crash is understood, then remove it"),
@@ -68,7 +68,8 @@ def plan_disk(scene: Scene) -> Move:
     if found is None:
         return _look_closer(root, measurements[0])
     unknown = _without_size(measurements, found)
-    if unknown and CUT in measurements[0].output and scene.count("shell", "du -k ") < 2:  # one was for the folders
+    # One lookup was used for the folders.
+    if unknown and CUT in measurements[0].output and scene.count("shell", "du -k ") < 2:
         command = "du -k " + " ".join(shlex.quote(path) for path in unknown[:MOST_NAMED])
         return Move("And how large these are.", (("shell", {"command": command}),))
     return _conclude(scene, measured(root, measurements, found), root)
@@ -85,7 +86,7 @@ def _measure(scene: Scene, root: str) -> Move:
         return Move(f"Nobody answered whether I may run du, so I cannot say what fills {root}. Nothing was changed.")
     if "o such file" in tried.output:
         return Move(f"There is no {root} on this host. Check the path and ask again.")
-    if "du is not" in tried.output:  # not allowed by the tool's configuration, or not installed
+    if "du is not" in tried.output:  # the tool's configuration forbids du, or it is not installed
         command = ("shell", {"command": f"find {shlex.quote(root)} -type f -ls"})
         return Move("I may not use du here; a list of the files by find will do.", (command,))
     if tried.status in (TOOL_FAILED, TOOL_UNKNOWN) and scene.count("shell", "du ") < TRIES:
@@ -95,7 +96,7 @@ def _measure(scene: Scene, root: str) -> Move:
 
 
 def _look_closer(root: str, du: Act) -> Move:
-    """Asks find for large files only, so that its output stays short; when du's was cut, also for the folders."""
+    """Ask find for large files only, to keep its output short, and also for folders when du's output was cut."""
     entries = read_du(du.output)
     folder = shlex.quote(root)
     if CUT in du.output:
@@ -113,7 +114,7 @@ def _look_closer(root: str, du: Act) -> Move:
 
 
 def _without_size(measurements: list[Act], found: Act) -> list[str]:
-    """Files that find named and whose size is not known, since the output of du was cut."""
+    """Return files that find named and whose size is unknown, because the output of du was cut."""
     known = {entry.path for act in measurements for entry in read_du(act.output)}
     return [line for line in found.output.splitlines() if line.startswith("/") and normal(line) not in known]
 
@@ -132,7 +133,7 @@ def _conclude(scene: Scene, findings: Findings | None, root: str) -> Move:
 
 
 def report(findings: Findings) -> str:
-    """The report as Markdown with a table."""
+    """Return the report as Markdown with a table."""
     rows = [(entry, "folder") for entry in findings.folders[:SHOWN]]
     rows += [(entry, "file") for entry in findings.files[:SHOWN]]
     lines = [f"# What fills {findings.root}", "", f"Total: {human(findings.total)}", ""]

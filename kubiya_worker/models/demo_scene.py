@@ -1,4 +1,4 @@
-"""What the demo model sees of a conversation: the task, the tools, and what was done about it so far."""
+"""This module describes a conversation as the demo model sees it: the task, the tools, and the calls so far."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Call = tuple[str, dict[str, Any] | str]  # a tool's name and its arguments
 
 @dataclass(frozen=True)
 class Act:
-    """One tool call since the task was given, with what came of it. `status` is "" while it has no result."""
+    """One tool call since the task was given, with its result; `status` is "" while it has none."""
 
     tool: str
     arguments: dict[str, Any]
@@ -39,20 +39,20 @@ class Act:
 
 @dataclass(frozen=True)
 class Scene:
-    """`replies` counts the assistant messages of the whole conversation, `steps` those since the task was given."""
+    """The conversation; `replies` counts all its assistant messages, `steps` those since the task was given."""
 
     task: str
     tools: frozenset[str]
     acts: tuple[Act, ...] = ()
     steps: int = 0
     replies: int = 0
-    members: tuple[tuple[str, str], ...] = ()  # of a team that it leads: (tool, what is said of it)
+    members: tuple[tuple[str, str], ...] = ()  # members of the team that it leads: (tool, description)
 
     def has(self, tool: str) -> bool:
         return tool in self.tools
 
     def last(self, tool: str, start: str = "") -> Act | None:
-        """The latest call of `tool`; of those of a shell, one whose command starts with `start`."""
+        """Return the latest call of `tool`, or of a shell command that starts with `start`; None without one."""
         for act in reversed(self.acts):
             if act.tool == tool and act.command.startswith(start):
                 return act
@@ -62,7 +62,7 @@ class Scene:
         return sum(act.tool == tool and act.command.startswith(start) for act in self.acts)
 
     def path(self) -> str | None:
-        """The first path that the task names."""
+        """Return the first path that the task names."""
         quoted, bare = _QUOTED.search(self.task), _BARE.search(self.task)
         if quoted and (bare is None or quoted.start() <= bare.start()):
             return tidy(quoted.group(1))
@@ -71,7 +71,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Move:
-    """What the demo model does next: some words and some tool calls. Raw text as arguments is passed on as it is."""
+    """The demo model's next step: a text and tool calls; arguments given as raw text are sent unchanged."""
 
     text: str
     calls: tuple[Call, ...] = ()
@@ -80,7 +80,7 @@ class Move:
 
 
 def tidy(path: str) -> str:
-    """Without the full stop of the sentence and the slash at the end."""
+    """Return the path without the sentence's full stop and a slash at its end."""
     if path in (".", ".."):
         return path
     return path.rstrip(".").rstrip("/") or "/"

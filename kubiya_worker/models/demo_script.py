@@ -1,4 +1,4 @@
-"""Scripts that the demo model plays word for word: `demo:script [{"text": …, "tools": [{"name", "arguments"}]}, …]`.
+"""This module plays scripts word for word: `demo:script [{"text": …, "tools": [{"name", "arguments"}]}, …]`.
 
 The step is the number of assistant messages since the script was given, so a restart goes on where it was. A step:
 
@@ -22,7 +22,7 @@ def is_script(task: str) -> bool:
 
 
 def play(scene: Scene) -> Move:
-    """The move of the script's current step; a script that cannot be read, or has ended, says so."""
+    """Return the script's current step; a script that is over or cannot be read returns a text that says so."""
     try:
         script, _ = json.JSONDecoder().raw_decode(scene.task.lstrip()[len(PREFIX) :].lstrip(" :\n"))
         steps = script if isinstance(script, list) else [script]

@@ -1,4 +1,6 @@
-"""Which rule of the demo model fits a task, and the small rules: logs, processes, files, commands, waiting, talk."""
+"""This module chooses the demo model's rule for a task; it has the small rules: logs, files, commands, waiting,
+talk.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from kubiya_worker.protocol.messages import TOOL_DENIED, TOOL_EXPIRED, TOOL_FAIL
 
 LONGEST_WAIT: Final = 600  # seconds
 SHOWN_LINES: Final = 10
-NOTHING_FOUND: Final = "[exit code 1]"  # how grep, and some other programs, say that nothing fits
+NOTHING_FOUND: Final = "[exit code 1]"  # grep and some other programs report "no match" this way
 ERRORS: Final = "error|fatal|panic|exception|critical"
 
 TALK: Final = (
@@ -40,7 +42,7 @@ _LIST: Final = re.compile(r"\b(list|ls|what is in|which files)\b", re.IGNORECASE
 
 
 def choose(scene: Scene) -> Move:
-    """The move of the first rule that fits the task's words, its path aside: `read app.log` is not about logs."""
+    """Return the first rule's step that fits the task's words without its path: `read app.log` is not about logs."""
     task, path = scene.task, scene.path()
     if (report := writing(scene)) is not None:
         return _write_report(scene, *report)
@@ -65,7 +67,9 @@ def choose(scene: Scene) -> Move:
 
 
 def _one_call(scene: Scene, intro: str, tool: str, arguments: dict[str, object], tell: Callable[[Act], str]) -> Move:
-    """Say `intro`, call the tool once, then `tell` what came of it. A call that may have run is not repeated."""
+    """Say `intro`, call the tool once, then let `tell` describe the result; a call that may have run is not
+    repeated.
+    """
     if not scene.has(tool):
         return Move(f"For this I need the tool `{tool}`, which this agent does not have.")
     act = scene.last(tool)
@@ -75,7 +79,7 @@ def _one_call(scene: Scene, intro: str, tool: str, arguments: dict[str, object],
 
 
 def _trouble(act: Act) -> str:
-    """A sentence about a call that did not succeed; empty for one that did."""
+    """Return a sentence about a call that failed; empty for a successful one."""
     if act.status == TOOL_DENIED:
         return f"The call of `{act.tool}` was denied, so I stop here. Nothing was changed."
     if act.status == TOOL_EXPIRED:

@@ -1,10 +1,10 @@
-"""The demo model as the leader of a team: it asks each member for what its description speaks of, then concludes.
+"""This module plays the leader of a team: it asks each member for what its description names, then concludes.
 
     1  all members but the writer, at the same time: logs, disk and processes; others get the task as it is
-    2  the writer, if there is one, with what came back
-    3  the answer, from what the members said
+    2  the writer, if there is one, with the results
+    3  the answer, from the members' replies
 
-Members are known by their tools' category; what they are for, by the words of their descriptions.
+Members are recognised by their tools' category, and their subjects by the words of their descriptions.
 """
 
 from __future__ import annotations
@@ -90,6 +90,6 @@ def _saved(report: Act) -> str:
 
 
 def writing(scene: Scene) -> tuple[str, str] | None:
-    """(path, content) when the task is the report of a leader, as `lead` words it."""
+    """Return (path, content) when the task is a leader's report in the words of `lead`; else None."""
     found = _REPORT_TASK.match(scene.task)
     return (found[1], found[2]) if found else None

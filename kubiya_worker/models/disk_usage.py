@@ -1,4 +1,4 @@
-"""What du and find told about a folder, put together. Pure; for the demo model's disk task."""
+"""This module combines the outputs of du and find about a folder, for the demo model's disk task. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 from kubiya_worker.models.demo_scene import Act
 
-CUT: Final = "characters left out"  # the tool's mark in an output that was too long
+CUT: Final = "characters left out"  # the shell tool's note in an output that was cut
 _LISTED: Final = re.compile(r"^\s*\d+\s+\d+\s+-\S{9,}\s+\d+\s+\S+\s+\S+\s+(\d+)\s+\S+\s+\S+\s+\S+\s+(/?.*\S)$")
 
 _ESCAPED: Final = re.compile(rb"\\([0-3][0-7]{2}|.)")
@@ -18,7 +18,7 @@ _ESCAPED: Final = re.compile(rb"\\([0-3][0-7]{2}|.)")
 
 @dataclass(frozen=True)
 class Entry:
-    """KiB on disk and path."""
+    """One line of du: KiB on disk, and a path."""
 
     kib: int
     path: str
@@ -26,7 +26,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Findings:
-    """What fills `root`. Lists are largest first; `partial` when not all of it could be read or listed."""
+    """The findings about `root`, largest first; `partial` says that some of it could not be read or listed."""
 
     root: str
     total: int  # KiB
@@ -53,7 +53,7 @@ def normal(path: str) -> str:
 
 
 def read_du(output: str) -> list[Entry]:
-    """Entries of du -k, largest first; lines that are none (errors, notes in brackets) are passed over."""
+    """Return the entries of du -k, largest first, without other lines (errors, notes in brackets)."""
     entries = []
     for line in output.splitlines():
         size, tab, path = line.partition("\t")
@@ -63,13 +63,13 @@ def read_du(output: str) -> list[Entry]:
 
 
 def read_listing(output: str) -> list[Entry]:
-    """Files of `find -type f -ls` (GNU or BSD) by their length, largest first."""
+    """Return the files of `find -type f -ls` (GNU or BSD) by length, largest first."""
     matches = (_LISTED.match(line) for line in output.splitlines())
     return _sorted(Entry(-(-int(match[1]) // 1024), normal(_plain(match[2]))) for match in matches if match)
 
 
 def _plain(name: str) -> str:
-    r"""GNU find writes a blank as `\ ` and other bytes as three octal digits."""
+    r"""Return a name as it is on disk: GNU find writes a blank as `\ ` and other bytes as three octal digits."""
     if "\\" not in name:
         return name
     raw = _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]) if len(match[1]) == 3 else match[1], name.encode())
@@ -77,16 +77,17 @@ def _plain(name: str) -> str:
 
 
 def leaves(entries: Sequence[Entry]) -> list[Entry]:
-    """Entries that hold no other: files, links and empty folders."""
+    """Return entries that contain no other entry: files, links and empty folders."""
     parents = {str(PurePosixPath(entry.path).parent) for entry in entries}
     return [entry for entry in entries if entry.path not in parents]
 
 
 def measured(root: str, measurements: Sequence[Act], found: Act | None) -> Findings | None:
-    """Findings out of outputs of du (the first one with -a) and of find, or None when du told nothing.
+    """Return the findings from outputs of du (the first one with -a) and of find, or None when du told nothing.
 
-    du does not tell files from folders. What holds something is a folder; what find named is a file; in an output that
-    was cut, an entry that is neither may be either and is left out.
+    du does not tell files from folders. An entry that contains others is a folder, and one that find named is a file;
+    in
+    an output that was cut, any other entry may be either and is left out.
     """
     entries = _sorted({entry.path: entry for act in measurements for entry in read_du(act.output)}.values())
     if not entries:
@@ -103,13 +104,13 @@ def measured(root: str, measurements: Sequence[Act], found: Act | None) -> Findi
     folders = [entry for entry in entries if entry.path not in end_paths | named and entry.path != root]
     top = next((entry.kib for entry in entries if entry.path == root), None)
     partial = top is None or "ermission denied" in whole or "cannot " in whole
-    # Without du's last line the parts that were listed are all that is known.
+    # Without du's last line, only the listed parts are known.
     total = top if top is not None else sum(entry.kib for entry in ends)
     return Findings(root, total, tuple(folders), tuple(files), partial)
 
 
 def listed(root: str, listing: Act) -> Findings | None:
-    """Findings out of `find -ls` alone: lengths of files, added up for the folders above them."""
+    """Return the findings from `find -ls` alone: lengths of files, summed up for the folders above them."""
     root = normal(root)
     files = read_listing(listing.output)
     if not files:

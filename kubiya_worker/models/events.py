@@ -1,4 +1,4 @@
-"""An answer as pydantic-ai's events have it: how the answers of Anthropic, Google and Bedrock are read."""
+"""This module reads an answer from pydantic-ai's events; Anthropic, Google and Bedrock use it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 class Wait(Protocol):
-    """Bounds how long each event may take."""
+    """A function that limits how long each event may take."""
 
     async def __call__(self, awaitable: Awaitable[T]) -> T: ...
 
 
 class EventReading:
-    """Reads one answer: deltas, then the reply."""
+    """Read one answer: deltas, then the reply."""
 
     def __init__(self, response: StreamedResponse, connection: Connection, wait: Wait) -> None:
         self._response = response
@@ -35,7 +35,7 @@ class EventReading:
         return self._response.finish_reason is not None
 
     async def deltas(self) -> AsyncIterator[Delta]:
-        """What a person is to see. Raises pydantic-ai's exceptions, and ModelError for silence."""
+        """Yield the deltas for the reader; raise pydantic-ai's exceptions, and ModelError for silence."""
         thoughts = _Thoughts()
         events = aiter(self._response)
         try:
@@ -51,7 +51,7 @@ class EventReading:
             yield delta
 
     def reply(self) -> ModelReply:
-        """The whole answer. ModelError, with what it cost, when it is none."""
+        """Return the whole answer; raise ModelError, with its cost, when it is unusable."""
         answer, place = self._response.get(), self._connection.place
         details = answer.provider_details or {}
         if answer.finish_reason is None and not details.get("finish_reason"):
@@ -65,9 +65,9 @@ class EventReading:
 
 
 class _Thoughts:
-    """What a person sees of the events of an answer: text and thoughts, each thought with a number and an end.
+    """Turn an answer's events into deltas: text and thoughts, each thought with a number and an end.
 
-    Tool calls are shown when they are whole.
+    Tool calls are shown when they are complete.
     """
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class _Thoughts:
         return [Delta(THINKING, content, self._count)] if content else []
 
     def end(self) -> list[Delta]:
-        """The end of the thought that is under way, if one is; one that says nothing (it is sealed) ends too."""
+        """Return the end of the current thought, if there is one; also for a thought without text (a sealed one)."""
         if self._open is None:
             return []
         ended = Delta(THOUGHT, self._signature, self._count)

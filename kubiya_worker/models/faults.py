@@ -1,6 +1,6 @@
-"""What went wrong in a model call, in our words: exceptions of the clients, and what providers report, as ModelError.
+"""This module turns errors of model calls (exceptions of clients, reports of providers) into ModelError.
 
-A report is classified by its status, codes, types and fields, and by its words only where these do not tell. Pure.
+A report is classified by its status, codes, types and fields, and by its words only when these are not enough. Pure.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from kubiya_worker.models import base, keys, kinds, overflow, waits
 from kubiya_worker.models.base import FEW, MANY, ModelError
 from kubiya_worker.models.report import Report
 
-SHOWN: Final = 300  # characters of a provider's message that a person gets to see
+SHOWN: Final = 300  # characters of a provider's message that are shown to a person
 
-_WINDOW: Final = "model_context_window_exceeded"  # Anthropic's reason for an answer that the window cut
-# Of boto3 and google-auth, which look for credentials at the first call. By name, since they may not be installed.
+_WINDOW: Final = "model_context_window_exceeded"  # Anthropic's reason for an answer that the end of the window cut
+# Errors of boto3 and google-auth, which look for credentials at the first call. By name, since they may not be
+# installed.
 _NO_CREDENTIALS: Final = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "DefaultCredentialsError"}
 )
@@ -36,7 +37,7 @@ _LET_IN: Final = {
 
 
 class Moved(Exception):
-    """The endpoint answered that it is elsewhere; the client does not follow there."""
+    """The endpoint answered with a redirect, which the client does not follow."""
 
     def __init__(self, status: int, location: str) -> None:
         super().__init__(f"{status} to {location}")
@@ -44,9 +45,9 @@ class Moved(Exception):
 
 
 def fault(error: Exception, place: str, *, streaming: bool, secrets: Iterable[str] = ()) -> ModelError | None:
-    """Return the ModelError for an exception of a client; None when it is none of its own (a bug of ours).
+    """Return the ModelError for a client's exception; None when the exception is a bug of ours.
 
-    `streaming` tells whether the answer had begun. No part of `secrets` appears in the message.
+    `streaming` says whether the answer had begun. No part of `secrets` appears in the message.
     """
     secrets = list(secrets)
     for cause in _causes(error):
@@ -79,7 +80,7 @@ def fault(error: Exception, place: str, *, streaming: bool, secrets: Iterable[st
 
 
 def reported(report: Report, place: str, secrets: Iterable[str] = (), told: str | None = None) -> ModelError:
-    """Return the ModelError for what a provider reported. `told` is the kind where a client's own exception says it."""
+    """Return the ModelError for a provider's report; `told` is the kind if the client's own exception names it."""
     status, said = report.status, clean(report.said, secrets)
     answered = f"answered {status}" if status and not report.in_stream else "failed"
     happened = f"The model endpoint {place} {answered}: {said}"
@@ -118,7 +119,7 @@ def reported(report: Report, place: str, secrets: Iterable[str] = (), told: str 
 
 
 def _auth(report: Report, place: str, said: str) -> ModelError:
-    """401 and 403 have more reasons than the key; the server's code and words are shown with each."""
+    """Return the error for 401 and 403; their reason may not be the key, so the server's code and words are shown."""
     status = report.status
     code = f" ({report.code})" if report.code and report.code not in said.lower() else ""
     answered = f"answered {status}" if status else "failed"
@@ -131,7 +132,7 @@ def _auth(report: Report, place: str, said: str) -> ModelError:
 
 
 def moved(error: Moved, place: str, secrets: Iterable[str] = ()) -> ModelError:
-    """Return the fault of an endpoint that answers with a redirect."""
+    """Return the error of an endpoint that answers with a redirect."""
     to = clean(error.location.partition("?")[0], secrets)
     return ModelError(
         f"The model endpoint {place} answered {error.status}: its address has moved{f' to {to}' if to else ''}",
@@ -160,9 +161,10 @@ def unfinished(place: str) -> ModelError:
 
 
 def of_answer(finish: str, details: Mapping[str, Any], place: str, secrets: Iterable[str] = ()) -> ModelError | None:
-    """Return why a complete answer is none: refused, cut by the end of the window, or unusable. None: it is one.
+    """Return why a complete answer is unusable: refused, cut by the end of the window, or malformed; None if it is
+    usable.
 
-    `finish` is pydantic-ai's finish reason, `details` what the provider said beside it.
+    `finish` is pydantic-ai's finish reason, `details` the provider's other fields.
     """
     own = str(details.get("finish_reason") or details.get("block_reason") or finish)
     said = details.get("refusal") or details.get("block_reason_message")
@@ -194,7 +196,7 @@ def overtime(place: str, seconds: float) -> ModelError:
 
 
 def clean(text: str, secrets: Iterable[str]) -> str:
-    """Return a provider's words on one short line: no key, no half characters, no control characters."""
+    """Return a provider's words on one short line, without keys, half characters or control characters."""
     text = keys.masked(text, secrets).encode("utf-8", "replace").decode()
     text = "".join(character if character.isprintable() else " " for character in text)
     text = " ".join(text.split()).rstrip(". ")
@@ -202,7 +204,7 @@ def clean(text: str, secrets: Iterable[str]) -> str:
 
 
 def _told_kind(error: pai.ModelAPIError) -> str | None:
-    """The kind where pydantic-ai knows the provider's own codes better; None leaves it to the report."""
+    """Return the kind if pydantic-ai knows the provider's codes better; None leaves the decision to the report."""
     if isinstance(error, pai.ModelContextWindowExceededError):
         return base.CONTEXT_OVERFLOW
     if isinstance(error, pai.ModelQuotaExceededError):
@@ -211,14 +213,14 @@ def _told_kind(error: pai.ModelAPIError) -> str | None:
 
 
 def _report_of(error: pai.ModelAPIError) -> Report:
-    """The report that an exception of a client stands for; the raw body where the client still has it."""
+    """Return the report that a client's exception stands for, with the raw body if the client still has it."""
     status = error.status_code if isinstance(error, pai.ModelHTTPError) else None
     headers = (error.headers if isinstance(error, pai.ModelHTTPError) else None) or {}
     body = error.body
     if not error.in_stream:
         for cause in _causes(error):
             response = getattr(cause, "response", None)
-            with contextlib.suppress(Exception):  # each SDK has its own for a body that was not read
+            with contextlib.suppress(Exception):  # each SDK raises its own error for a body that was not read
                 if response is not None and isinstance(response.text, str):
                     body = response.text or body
                     break
@@ -232,7 +234,7 @@ def _report_of(error: pai.ModelAPIError) -> Report:
 
 
 def _causes(error: BaseException) -> Iterable[BaseException]:
-    """An exception and all that it came of, the latest first."""
+    """Yield an exception and all its causes, the latest first."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -242,7 +244,7 @@ def _causes(error: BaseException) -> Iterable[BaseException]:
 
 
 def _words(error: Exception) -> str:
-    """An exception's own message, with that of what it came of."""
+    """Return an exception's own message with those of its causes."""
     message = getattr(error, "message", "") or str(error)
     cause = error.__cause__
     while cause is not None and cause.__cause__ is not None:

@@ -1,6 +1,6 @@
-"""Models behind a network: a light face whose heavy half (pydantic-ai and a provider's SDK) loads at the first call.
+"""This module is a light front for models on a network; pydantic-ai and a provider's SDK load at the first call.
 
-Loading takes 0.5 to 2 s and 50 to 100 MB, so it happens in a thread, once, while the event loop goes on.
+Loading takes 0.5 to 2 s and 50 to 100 MB, so it happens once, in a thread, while the event loop continues.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Client:
         self._loading = asyncio.Lock()
 
     async def session(self) -> Session:
-        """The loaded half. ConfigurationError when a package cannot be imported."""
+        """Return the loaded session; raise ConfigurationError when a package cannot be imported."""
         if self._session is None:
             async with self._loading:
                 if self._session is None:
@@ -45,7 +45,7 @@ class Client:
                 f"The packages for models of {self.connection.provider!r} cannot be imported: {error}",
                 remedy=f"Run `pip install 'kubiya-worker{extra}'` in the worker's environment",
             ) from error
-        except Exception as error:  # each SDK has its own: no region, a broken profile, a certificate file that is gone
+        except Exception as error:  # each SDK raises its own: no region, a broken profile, a missing certificate
             raise ConfigurationError(
                 f"The client for models of {self.connection.provider!r} cannot be set up: {error}",
                 remedy="Check the provider's variables in the worker's environment",
@@ -59,7 +59,7 @@ class Client:
 
 
 class HostedModel:
-    """A provider's model, by the provider's own name for it."""
+    """A provider's model, under the provider's own name for it."""
 
     def __init__(self, client: Client, name: str) -> None:
         self._client = client

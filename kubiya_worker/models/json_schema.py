@@ -1,7 +1,7 @@
-"""Whether a JSON value fits a JSON schema: the words of drafts 7 and 2020-12 that answers of models are described with.
+"""This module checks JSON values against a JSON schema, for the keywords of drafts 7 and 2020-12 that answers need.
 
-Our own, since the kept libraries either bring five packages, generate and run code out of the schema (which comes from
-whoever defines an agent, and this process holds keys), or take 16 MB. A word that is not checked is refused by name.
+It is our own because the maintained libraries either bring five packages, or generate and run code from the schema
+(which comes from an agent's author, and this process holds keys), or take 16 MB. Other keywords are refused by name.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-DEEPEST: Final = 64  # levels of a schema or value
+DEEPEST: Final = 64  # the most levels of a schema or value
 _NOTES: Final = frozenset(
     (
         *("$schema", "$id", "$comment", "$defs", "definitions", "title", "description", "default", "examples"),
@@ -59,12 +59,12 @@ _KNOWN: Final = frozenset(
 
 
 def check(schema: Any) -> None:
-    """Refuse a schema with a word that is not checked, or that is none. ValueError names the place."""
+    """Raise ValueError, with the place, for a schema with a keyword that is not checked or with a wrong form."""
     _check(schema, schema, "the schema", 0)
 
 
 def problems(value: Any, schema: Any) -> Iterator[str]:
-    """Yield what of a value does not fit, each with its place, such as `items[2].price is not a number`."""
+    """Yield each problem of a value with its place, such as `items[2].price is not a number`."""
     yield from _Fit(schema).look(value, schema, "", 0)
 
 
@@ -233,14 +233,14 @@ class _Fit:
             yield from self.look(value, schema.get(branch, True), at, depth + 1)
 
     def _one_of(self, value: Any, rules: list[Any], at: str, depth: int) -> Iterator[str]:
-        """The problems of the schema that the value comes closest to, where none fits."""
+        """Yield the problems of the schema that the value comes closest to, when none matches."""
         found = [list(self.look(value, rule, at, depth + 1)) for rule in rules]
         if found and all(found):
             yield from min(found, key=len)
 
 
 def _same(one: Any, other: Any) -> bool:
-    """JSON tells true from 1, which Python does not."""
+    """Return whether two JSON values are equal; JSON tells true from 1, but Python does not."""
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 

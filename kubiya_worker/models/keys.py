@@ -1,4 +1,6 @@
-"""Keys in the words of a provider: it likes to repeat them, whole, cut or with stars in their middle. Pure."""
+"""This module finds keys in a provider's messages, which may repeat them whole, cut or with stars in the middle.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,8 @@ from collections.abc import Iterable
 from typing import Final
 
 MASK: Final = "***"
-PIECE: Final = 6  # characters of a key in a row that no other word is likely to have
-END: Final = 4  # characters of a key's end that a provider shows
+PIECE: Final = 6  # characters of a key in a row that hardly occur in another word
+END: Final = 4  # characters that a provider shows of a key's end
 
 _WORD: Final = re.compile(r"[^\s\"'`,;()<>\[\]{}=|]+")
 _SHAPE: Final = re.compile(  # how keys of providers begin
@@ -26,7 +28,7 @@ _PART_OF: Final = re.compile(  # "your key ending in cdef"
 
 def masked(text: str, secrets: Iterable[str]) -> str:
     """Return `text` with each part of one of `secrets`, and each word that looks like a key, masked."""
-    known = [secret for secret in secrets if len(secret) >= END]  # a shorter one is in half of all words
+    known = [secret for secret in secrets if len(secret) >= END]  # skip shorter secrets: half of all words contain them
     for secret in sorted(known, key=len, reverse=True):
         text = text.replace(secret, MASK)
     if "key" in text.lower() or "token" in text.lower():
@@ -58,6 +60,6 @@ def _is_part(word: str, secrets: list[str]) -> bool:
 
 
 def _ends_it(word: str, secrets: list[str]) -> bool:
-    """Return whether a word is what a key begins or ends with: of ours surely, of others where it holds a digit."""
+    """Return whether a word is the beginning or end of a key: one of ours, or an unknown one if it holds a digit."""
     ours = any(secret.endswith(word) or secret.startswith(word) for secret in secrets)
     return ours or (2 < len(word) <= 12 and any(character.isdigit() for character in word))

@@ -1,4 +1,4 @@
-"""Which kind of fault a provider's report stands for. Codes, types, fields and the status decide before words. Pure."""
+"""This module finds the kind of error in a provider's report: by codes, types, fields and status before words. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 from kubiya_worker.models import base, overflow
 from kubiya_worker.models.report import Report
 
-LONGEST_WAIT: Final = 3600.0  # seconds; who asks for more is told to the person at once
+LONGEST_WAIT: Final = 3600.0  # seconds; a longer wait is an error that a person sees at once
 
-# Why somebody is not let in, with 401 or 403.
+# Reasons of a 401 or 403.
 REGION: Final = "region"
 ADDRESS: Final = "address"
 MODEL: Final = "model"
@@ -90,7 +90,7 @@ _MODEL_WORDS: Final = re.compile(
 
 
 def kind_of(report: Report, wait: float | None) -> str:
-    """Return the kind of ModelError that a report stands for. `wait` is the seconds that it asks to wait."""
+    """Return the kind of ModelError that a report stands for; `wait` is the seconds that it asks to wait."""
     status, text = report.status, report.text
     if status in _REDIRECTS:
         return base.MOVED
@@ -125,10 +125,11 @@ def kind_of(report: Report, wait: float | None) -> str:
 
 
 def _used_up(report: Report, wait: float | None) -> bool:
-    """Return whether an account has nothing left, whatever the status: then waiting does not help."""
+    """Return whether an account is used up, whatever the status: then waiting does not help."""
     if report.status == 402:
         return True
-    limits = " ".join(code for code in report.codes if "per" in code)  # google.rpc.QuotaFailure names each that is hit
+    # Google.rpc.QuotaFailure names each limit that is reached.
+    limits = " ".join(code for code in report.codes if "per" in code)
     if _PER_DAY.search(limits):
         return True
     if _PER_MINUTE.search(limits):
@@ -143,7 +144,7 @@ def _used_up(report: Report, wait: float | None) -> bool:
 
 
 def why_not_let_in(report: Report) -> str:
-    """Return REGION, ADDRESS, MODEL, PAGE or KEY for a 401 or 403: another key helps with the last only."""
+    """Return REGION, ADDRESS, MODEL, PAGE or KEY for a 401 or 403; another key helps only for KEY."""
     if _any(_REGION_CODE, report.codes) or _REGION_WORDS.search(report.text):
         return REGION
     if _ADDRESS_WORDS.search(report.text):
@@ -154,7 +155,7 @@ def why_not_let_in(report: Report) -> str:
 
 
 def away(report: Report) -> bool:
-    """Return whether a report says itself that the server is away or busy."""
+    """Return whether the report itself says that the server is away or busy."""
     return _any(_AWAY_CODE, report.codes)
 
 
@@ -163,6 +164,6 @@ def _any(pattern: re.Pattern[str], codes: Iterable[str]) -> bool:
 
 
 def _flagged(report: Report) -> bool:
-    """Return whether a moderation's result is there, as OpenRouter sends it with 403."""
+    """Return whether the report holds a moderation's result, which OpenRouter sends with 403."""
     metadata = report.fields.get("metadata")
     return isinstance(metadata, Mapping) and ("flagged_input" in metadata or "reasons" in metadata)

@@ -1,4 +1,4 @@
-"""What OpenAI-compatible endpoints list under `/models`, and local servers that are found by their usual ports."""
+"""This module reads the models that OpenAI-compatible endpoints list, and finds local servers by their usual ports."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from kubiya_worker.errors import ConfigurationError, NotAllowed, TemporaryFailur
 
 PORTS: Final[Mapping[str, int]] = {"Ollama": 11434, "LM Studio": 1234, "llama.cpp": 8080, "vLLM": 8000}
 LOOPBACK: Final = "127.0.0.1"
-WITHIN: Final = 0.5  # seconds for a local server, which is asked while a person waits
-SECONDS: Final = 5.0  # for an endpoint that was configured
-MOST_BYTES: Final = 4_000_000  # of a list; a public gateway has hundreds of models
+WITHIN: Final = 0.5  # seconds for a local server, as a person waits for the answer
+SECONDS: Final = 5.0  # seconds for a configured endpoint
+MOST_BYTES: Final = 4_000_000  # bytes of a list; a public gateway has hundreds of models
 MOST_MODELS: Final = 2_000
 
-# Whose list it is, by what the server writes into `owned_by`: another program may listen on a usual port.
+# The server's name from `owned_by` in its list: another program may listen on a usual port.
 _OWNERS: Final = {"library": "Ollama", "organization_owner": "LM Studio", "llamacpp": "llama.cpp", "vllm": "vLLM"}
-# Where servers put a model's window. The first that is there counts: what is loaded before what the model could do.
+# Fields in which servers give a model's window. The first one counts: the loaded size before the model's largest.
 _WINDOWS: Final = (
     *("loaded_context_length", "max_model_len", "n_ctx", "context_length", "context_window", "max_context_length"),
     *("max_input_tokens", "n_ctx_train"),
@@ -31,7 +31,7 @@ _WINDOWS: Final = (
 
 @dataclass(frozen=True)
 class Listed:
-    """One model of a list. `window` is its context in tokens, where the server says it."""
+    """One model of a list; `window` is its context in tokens if the server gives it."""
 
     name: str
     window: int | None = None
@@ -39,7 +39,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An OpenAI-compatible server: what a person calls it, its base URL, its key."""
+    """An OpenAI-compatible server: its name for people, its base URL, its key."""
 
     label: str
     url: str
@@ -49,7 +49,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an endpoint lists, or why it does not."""
+    """The models that an endpoint lists, or the error of asking it."""
 
     endpoint: Endpoint
     models: tuple[Listed, ...] = ()
@@ -57,7 +57,7 @@ class Answer:
 
 
 def ask(endpoint: Endpoint, *, seconds: float = SECONDS, verify: str | bool = True) -> Answer:
-    """Return what the endpoint lists; never raises."""
+    """Return the endpoint's answer; never raise."""
     try:
         return _ask(endpoint, seconds, verify)
     except WorkerError as error:
@@ -69,7 +69,7 @@ def ask(endpoint: Endpoint, *, seconds: float = SECONDS, verify: str | bool = Tr
 
 
 def ask_all(endpoints: Sequence[Endpoint], *, seconds: float = SECONDS, verify: str | bool = True) -> list[Answer]:
-    """Ask all of them at the same time; the answers are in their order."""
+    """Ask all endpoints at the same time; the answers are in the same order."""
     if not endpoints:
         return []
     with ThreadPoolExecutor(len(endpoints), "model-list") as pool:
@@ -77,7 +77,7 @@ def ask_all(endpoints: Sequence[Endpoint], *, seconds: float = SECONDS, verify: 
 
 
 def local_servers(ports: Mapping[str, int] = PORTS, *, known: Iterable[str] = ()) -> list[Answer]:
-    """Return the servers on this host that list models; in at most WITHIN seconds or little more, on loopback only.
+    """Return the servers on this host's loopback addresses that list models, in little more than WITHIN seconds.
 
     `known` are base URLs that are asked elsewhere: they are left out.
     """
@@ -88,7 +88,7 @@ def local_servers(ports: Mapping[str, int] = PORTS, *, known: Iterable[str] = ()
 
 
 def told(answer: Answer, most: int = 5) -> str:
-    """Return a server and its models as a person reads it."""
+    """Return a server and its models as a text for people."""
     names = [" ".join(listed.name.split())[:60] for listed in answer.models]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{answer.endpoint.label} at {answer.endpoint.url}: {', '.join(names[:most])}{more}"
@@ -100,7 +100,7 @@ def first_with(model: str, answers: Sequence[Answer]) -> Endpoint | None:
 
 
 def parse(document: Any) -> tuple[Listed, ...]:
-    """Read a list in OpenAI's shape. ValueError when it is none; entries without a name are left out."""
+    """Read a list in OpenAI's form, without entries that have no name; raise ValueError for any other form."""
     rows = document.get("data") if isinstance(document, dict) else None
     if not isinstance(rows, list):
         raise ValueError("no list of models")
@@ -121,7 +121,8 @@ def window_of(row: Mapping[str, Any]) -> int | None:
 
 def _ask(endpoint: Endpoint, seconds: float, verify: str | bool) -> Answer:
     with requests.Session() as session:
-        session.trust_env = not is_loopback(endpoint.url)  # no proxy, and no password of ~/.netrc, for this host
+        # This host needs no proxy, and must not get a password from ~/.netrc.
+        session.trust_env = not is_loopback(endpoint.url)
         headers = dict(endpoint.headers)
         if endpoint.key:
             headers["Authorization"] = f"Bearer {endpoint.key}"

@@ -1,4 +1,4 @@
-"""Anthropic, Google and Bedrock by their own APIs, each of them an extra of the package. Retries are off in all."""
+"""This module connects to Anthropic, Google and Bedrock by their own APIs, each an extra, with their retries off."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def connect(connection: Connection) -> tuple[Make, Shut]:
-    """ImportError when the extra is not installed."""
+    """Return what makes models and closes connections; raise ImportError when the extra is not installed."""
     makers = {"anthropic": _anthropic, "google": _google, "bedrock": _bedrock}
     return makers[connection.provider](connection)
 
@@ -38,8 +38,9 @@ def _google(connection: Connection) -> tuple[Make, Shut]:
     from pydantic_ai.providers.google import GoogleProvider
 
     timeout = httpx2.Timeout(connection.idle_timeout + READ_SLACK, connect=CONNECT_TIMEOUT)
-    client = httpx2.AsyncClient(timeout=timeout)  # ours: nobody closes the one that the provider makes
-    provider = GoogleProvider(api_key=connection.api_key, http_client=client)  # retries only when it is told to
+    # Use our own client: nobody would close the one that the provider makes.
+    client = httpx2.AsyncClient(timeout=timeout)
+    provider = GoogleProvider(api_key=connection.api_key, http_client=client)  # the client retries only if told to
 
     def make(name: str) -> Any:
         return GoogleModel(name, provider=provider)

@@ -1,4 +1,4 @@
-"""OpenAI-compatible endpoints through pydantic-ai: the gateway of a registration, OpenAI itself, and their likes."""
+"""This module reaches OpenAI-compatible endpoints through pydantic-ai: a registration's gateway, OpenAI, and others."""
 
 from __future__ import annotations
 
@@ -26,26 +26,27 @@ if TYPE_CHECKING:
 
     from kubiya_worker.models.connection import Make, Shut
 
-NO_KEY: Final = "none"  # the client wants some key; local servers want none
+NO_KEY: Final = "none"  # the client demands a key; local servers need none
 
 
 class ChatModel(AdaptedChatModel):
-    """Opens an answer without reading it (wire/ does), and sends messages back as their endpoint wants them.
+    """Open an answer without reading it (wire/ does that), and send messages back in the form that their endpoint
+    accepts.
 
-    Tool calls go back byte for byte as the model wrote them, so that its prompt cache still fits.
+    Tool calls go back byte for byte as the model wrote them, so that its prompt cache still matches.
     """
 
     def __init__(self, name: str, origin: str, **options: Any) -> None:
         super().__init__(name, **options)
         self._origin = origin
-        self._sent: set[str] = set()  # fields beside the known ones that went back with messages
-        self._refused: frozenset[str] = frozenset()  # those of them that the endpoint does not take
+        self._sent: set[str] = set()  # extra fields that were sent back with messages
+        self._refused: frozenset[str] = frozenset()  # those of them that the endpoint refuses
 
     @asynccontextmanager
     async def opened(
         self, messages: list[pai.ModelMessage], settings: ModelSettings, parameters: ModelRequestParameters
     ) -> AsyncIterator[httpx2.Response]:
-        """The response to a request, open. Raises pydantic-ai's exceptions."""
+        """Yield the open response to a request; raise pydantic-ai's exceptions."""
         prepared, parameters = self.prepare_request(settings, parameters)
         chosen = cast("OpenAIChatModelSettings", prepared or {})
         try:
@@ -54,7 +55,8 @@ class ChatModel(AdaptedChatModel):
             refused = refused_fields(error, self._sent - self._refused)
             if not refused:
                 raise
-            # The endpoint sends a field that it does not take back: the conversation would fail for ever.
+            # The endpoint sends a field that it refuses to get back: without a second try the conversation would fail
+            # for ever.
             before, self._refused = self._refused, self._refused | refused
             try:
                 stream = await self._completions_create(messages, True, chosen, parameters)
@@ -80,7 +82,7 @@ def connect(connection: Connection) -> tuple[Make, Shut]:
     client = AsyncOpenAI(
         base_url=connection.base_url,
         api_key=connection.api_key or NO_KEY,
-        max_retries=0,  # Temporal retries, where it is seen and survives the worker
+        max_retries=0,  # Temporal retries instead: its retries are visible and survive the worker
         timeout=httpx2.Timeout(connection.idle_timeout + READ_SLACK, connect=CONNECT_TIMEOUT),
     )
     provider: OpenAIProvider | OpenAICompatibleProvider
@@ -90,10 +92,10 @@ def connect(connection: Connection) -> tuple[Make, Shut]:
         name = "litellm" if connection.metadata else "openai-compatible"
         provider = OpenAICompatibleProvider(name, openai_client=client)
     profile = OpenAIModelProfile(
-        json_schema_transformer=None,  # a tool's schema goes out as its author wrote it
+        json_schema_transformer=None,  # keep a tool's schema as its author wrote it
     )
     if not connection.official:
-        profile["openai_chat_supports_max_completion_tokens"] = False  # `max_tokens` is what all of them know
+        profile["openai_chat_supports_max_completion_tokens"] = False  # all of these endpoints know `max_tokens`
 
     def make(name: str) -> ChatModel:
         return ChatModel(name, origin_of(connection.place, name), provider=provider, profile=profile)

@@ -1,7 +1,7 @@
-"""Whether a request was longer than the model's window, and how large the window is. Pure.
+"""This module finds out whether a request was longer than the model's window, and how large the window is. Pure.
 
-Codes, types and fields of an error decide first; words only where it has none that tell. All errors that speak of
-tokens look alike, so the words have to name what is too long (the input, the context), and not a rate or the answer.
+Codes, types and fields of an error decide first, and words only when these say nothing. All errors about tokens look
+alike, so the words must name what is too long (the input, the context), and not a rate or the answer.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from typing import Final
 
 from kubiya_worker.models.report import Report
 
-SMALLEST, LARGEST = 512, 20_000_000  # tokens; a number beyond them is no window
+SMALLEST, LARGEST = 512, 20_000_000  # tokens; a number outside of these cannot be a window
 
-# What is left of a code or type without its separators.
+# Codes and types without their separators.
 _CODES: Final = re.compile(
     r"context(length|window|size|limit)s?exceeded|exceed(ed|s)?(max(imum)?)?context(length|window|size)"
     r"|contextoverflow|contexttoolong|(prompt|input|request)tool(ong|arge)$|max(prompt|input|context)tokensexceeded"
     r"|tokenslimitreached|(input|prompt)tokenlimit|tokenlimitexceeded|contextlengtherror|toomanytokens$"
 )
-_EXACT: Final = frozenset({"3051", "1261"})  # Mistral, Zhipu
-_OUTGROWN: Final = ("string_above_max_length", "array_above_max_length")  # OpenAI's; of what, `param` says
+_EXACT: Final = frozenset({"3051", "1261"})  # codes of Mistral and Zhipu
+# OpenAI's codes; `param` names the field that is too long.
+_OUTGROWN: Final = ("string_above_max_length", "array_above_max_length")
 _WINDOWS: Final = (
     *("n_ctx", "max_model_len", "max_context_length", "context_length", "context_window", "context_size"),
     *("max_prompt_tokens", "max_input_tokens", "max_context_tokens", "max_seq_len", "max_total_tokens", "token_limit"),
@@ -92,13 +93,13 @@ def found_in(report: Report) -> bool:
         return True
     if report.status == 413 and not _MEDIA.search(report.text):
         return True
-    if report.status == 429:  # its words speak of tokens, too
+    if report.status == 429:  # its words speak of tokens, too, but mean a rate
         return _more_than_the_rate(report.text)
     return told(report.text) if report.status not in (401, 402, 403, 404) else False
 
 
 def told(text: str) -> bool:
-    """Return whether words say it. `text` is in lower case, on one line."""
+    """Return whether the words say that the conversation is too long; `text` is in lower case, on one line."""
     if _more_than_the_rate(text):
         return True
     answer = _TOO_LARGE_ANSWER.search(text)
@@ -113,13 +114,13 @@ def told(text: str) -> bool:
 
 
 def _more_than_the_rate(text: str) -> bool:
-    """Return whether one request alone is more than the rate allows at any time: only a shorter one can pass."""
+    """Return whether this one request exceeds the rate limit by itself: only a shorter one can pass."""
     found = _TOO_MUCH_AT_ONCE.search(text)
     return found is not None and int(found.group(2)) > int(found.group(1))
 
 
 def window_of(report: Report) -> int | None:
-    """Return the window in tokens that an error about it names: in a field, or else in words."""
+    """Return the window in tokens that an error names in a field, or else in words."""
     named = _first(report, _WINDOWS)
     if named is not None and SMALLEST <= named <= LARGEST:
         return int(named)

@@ -1,4 +1,4 @@
-"""The parts of an answer in their order, and what a provider signs of them: a message's `thinking`. Pure.
+"""This module keeps the parts of an answer in order, with a provider's signatures, in a message's `thinking`. Pure.
 
 A message holds one text and a list of calls. Providers that sign thoughts want them back unchanged, in their place:
 Anthropic each thinking block where it was, Google the signature of a call with that call. So this holds, in order:
@@ -7,8 +7,8 @@ Anthropic each thinking block where it was, Google the signature of a call with 
     {text: characters, provider?, details?}              so much of the message's text
     {call: number, provider?, details?}                  a call of the message's list
 
-The latter two only where they say something: when thoughts are not simply before the text and the text before the
-calls, or when a text or a call is signed.
+The latter two are left out when they add nothing: when thoughts come first, then the text, then the calls, and neither
+the text nor a call is signed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Entry = dict[str, Any]
 
 
 def entries(parts: Sequence[pai.ModelResponsePart]) -> list[Entry]:
-    """What has to be kept of an answer besides its text and its calls."""
+    """Return what must be stored of an answer besides its text and its calls."""
     found: list[Entry] = []
     calls = 0
     for part in parts:
@@ -40,8 +40,10 @@ def entries(parts: Sequence[pai.ModelResponsePart]) -> list[Entry]:
 
 
 def restored(message: Message) -> list[pai.ModelResponsePart]:
-    """The parts of an assistant message. An order that does not fit the message (it was redacted) is the plain one."""
-    # What an OpenAI-compatible endpoint sent (wire/outgoing.py) is for that endpoint only.
+    """Return the parts of an assistant message; if the stored order does not fit (after redaction), use the
+    usual order.
+    """
+    # Skip entries of OpenAI-compatible endpoints (wire/outgoing.py): they are for that endpoint only.
     kept: list[Entry] = [entry for entry in message.get("thinking") or () if "origin" not in entry]
     text = str(message.get("content") or "")
     calls = list(message.get("tool_calls") or ())
@@ -75,6 +77,6 @@ def _entry(part: pai.ThinkingPart | pai.TextPart | pai.ToolCallPart, **fields: A
 
 
 def _plain(found: Sequence[Entry]) -> bool:
-    """Whether thoughts come first, then at most one text, then calls."""
+    """Return whether thoughts come first, then at most one text, then calls."""
     order = [1 if "content" in entry else 2 if "text" in entry else 3 for entry in found]
     return order == sorted(order) and order.count(2) <= 1

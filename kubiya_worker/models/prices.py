@@ -1,4 +1,4 @@
-"""What a model call costs: the user's own table first, then the public prices that the package `genai-prices` knows.
+"""This module computes a model call's cost: from the user's own table first, then from the package `genai-prices`.
 
 The table is a YAML file, USD per million tokens:
 
@@ -23,12 +23,13 @@ from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol.execution import Usage
 
 HOUR: Final = "1h"
-HOUR_TO_MINUTES: Final = 1.6  # Anthropic's prices of a write: 2 times the input's for an hour, 1.25 for 5 minutes
+# Anthropic's prices of a cache write: 2 times the input's for an hour, 1.25 times for 5 minutes.
+HOUR_TO_MINUTES: Final = 1.6
 
 
 @dataclass(frozen=True)
 class Price:
-    """USD per million tokens; a cache's price is the input's where it is not given. `context` in tokens."""
+    """Prices in USD per million tokens; a missing cache price is the input's, and `context` is in tokens."""
 
     input: float
     output: float
@@ -38,7 +39,9 @@ class Price:
     context: int | None = None
 
     def nanos(self, usage: Usage, kept: str = "") -> int:
-        """Return 1e-9 USD. `usage.input_tokens` counts those from a cache too; `kept` is how long a write stays."""
+        """Return the cost in 1e-9 USD; `usage.input_tokens` includes cached tokens, and `kept` is how long a
+        write stays.
+        """
         read, created = usage.cache_read_tokens, usage.cache_creation_tokens
         plain = max(0, usage.input_tokens - read - created)
         of_read = self.input if self.cache_read is None else self.cache_read
@@ -57,7 +60,7 @@ class Prices:
 
     @classmethod
     def load(cls, path: Path | None) -> Prices:
-        """ConfigurationError for a file that is not there or not such a table."""
+        """Load the table; raise ConfigurationError when the file is missing or has another form."""
         if path is None:
             return cls()
         try:
@@ -75,9 +78,9 @@ class Prices:
         return cls({str(name): _price(path, str(name), entry) for name, entry in models.items()})
 
     def nanos(self, model: str, usage: Usage, kept: str = "") -> int | None:
-        """Return the price of a call in 1e-9 USD; None when nobody knows the model's. The first call may take a while.
+        """Return the price of a call in 1e-9 USD, or None when the model's is unknown; the first call may take a while.
 
-        `kept` is how long what is written to the prompt cache stays there: an hour costs more than five minutes.
+        `kept` is how long tokens written to the prompt cache stay there: an hour costs more than five minutes.
         """
         own = self._price_of(model)
         if own is not None:
@@ -86,7 +89,7 @@ class Prices:
         return None if found is None else _public_nanos(found, usage, kept)
 
     def context(self, model: str) -> int | None:
-        """The model's window in tokens, where it is known."""
+        """Return the model's window in tokens, or None when it is unknown."""
         own = self._price_of(model)
         if own is not None:
             return own.context
@@ -132,7 +135,7 @@ class _Public:
 
 @cache
 def _public(model: str) -> _Public | None:
-    """The model in the public table. The package loads at the first use."""
+    """Return the model's entry in the public table; the package loads at the first use."""
     from genai_prices import Usage as Tokens
     from genai_prices import calc_price
 

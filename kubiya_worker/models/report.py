@@ -1,4 +1,4 @@
-"""What a provider reported about a call that failed: status, headers, and the codes and words of a body of any shape.
+"""This module reads a provider's report of a failed call: status, headers, and codes and words of any body.
 
 Servers wrap each other's errors: a gateway's body holds the provider's as an object, or as JSON in a text. So a body is
 searched in depth, for fields that are known to hold a code, words, or a number. Pure.
@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-DEEPEST: Final = 8  # levels of a body that are searched
-LARGEST: Final = 100_000  # characters of one text that are looked at
-MOST: Final = 500  # values of a body that are looked at
+DEEPEST: Final = 8  # the most levels of a body that are searched
+LARGEST: Final = 100_000  # characters of one text that are read
+MOST: Final = 500  # the most values of a body that are read
 
 _CODES: Final = (
     *("code", "type", "status", "error_type", "errortype", "error_code", "errorcode", "err_code", "reason", "name"),
@@ -29,14 +29,14 @@ _MARKUP: Final = re.compile(r"<\s*(?:!doctype|html|head|body|title|h1|center|div
 _TITLE: Final = re.compile(r"<(title|h1)\b[^>]*>(.*?)</\1\s*>", re.IGNORECASE | re.DOTALL)
 _UNSHOWN: Final = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|$)|<!--.*?(?:-->|$)", re.IGNORECASE | re.DOTALL)
 _TAG: Final = re.compile(r"<[^<>]*(?:>|$)")
-_PAGE_WORDS: Final = 120  # characters of a page without a title
+_PAGE_WORDS: Final = 120  # characters shown of a web page without a title
 
 
 @dataclass(frozen=True)
 class Report:
-    """`body` is JSON or text as it came; `words` is what an exception says where there is no body.
+    """A failed call; `body` is JSON or text as received, `words` an exception's text when there is no body.
 
-    `in_stream`: it came inside an answer that had begun with status 200.
+    `in_stream` says that it came inside an answer that had begun with status 200.
     """
 
     status: int | None
@@ -44,12 +44,12 @@ class Report:
     headers: Mapping[str, str] = field(default_factory=dict)
     words: str = ""
     in_stream: bool = False
-    codes: frozenset[str] = field(init=False)  # in lower case
+    codes: frozenset[str] = field(init=False)  # codes in lower case
     params: frozenset[str] = field(init=False)
     texts: tuple[str, ...] = field(init=False)
-    numbers: Mapping[str, float] = field(init=False)  # by the field's name, in lower case; the first of each
-    fields: Mapping[str, Any] = field(init=False)  # texts and objects by the field's name, the same way
-    page: bool = field(init=False)  # the body is a web page
+    numbers: Mapping[str, float] = field(init=False)  # numbers by field name in lower case; the first of each
+    fields: Mapping[str, Any] = field(init=False)  # texts and objects by field name in lower case; the first of each
+    page: bool = field(init=False)  # whether the body is a web page
 
     def __post_init__(self) -> None:
         search = _Search()
@@ -75,7 +75,7 @@ class Report:
 
     @property
     def said(self) -> str:
-        """The words for a person: the first two texts that differ, else the body itself."""
+        """Return the words for a person: the first two different texts, else the body itself."""
         chosen: list[str] = []
         for text in self.texts:
             if len(chosen) < 2 and not any(text in other or other in text for other in chosen):
@@ -92,14 +92,14 @@ class Report:
 
     @property
     def code(self) -> str:
-        """A code that says more than the status does; empty when there is none."""
+        """Return a code that says more than the status; empty when there is none."""
         return next(
             (code for code in sorted(self.codes, key=len, reverse=True) if not code.isdecimal() and "_" in code), ""
         )
 
     @property
     def text(self) -> str:
-        """All words in lower case, on one line, for those who have to go by words."""
+        """Return all words in lower case on one line, for decisions that need words."""
         return " ".join(" ".join(self.texts).lower().split())
 
 
@@ -117,7 +117,7 @@ class _Search:
         if depth > DEEPEST or self._left < 0:
             return
         if isinstance(value, Mapping):
-            # What is said here comes before what is said further in.
+            # Outer values are read before inner ones, so the first of a name is the outermost.
             for key, inner in sorted(value.items(), key=lambda item: isinstance(item[1], (Mapping, list))):
                 self.look(inner, str(key).lower(), depth + 1)
             self.fields.setdefault(name, value)
@@ -153,7 +153,7 @@ class _Search:
 
 
 def _read(body: Any) -> Any:
-    """Return the JSON that a text holds; anything else as it is."""
+    """Return the JSON in a text, or any other value unchanged."""
     if isinstance(body, bytes):
         body = body.decode("utf-8", "replace")
     if isinstance(body, str) and body.lstrip()[:1] in ("{", "["):
@@ -170,7 +170,7 @@ def is_page(text: str) -> bool:
 
 
 def words_of(text: str) -> str:
-    """Return a text on one line, without markup: of a web page its title, or else its first words."""
+    """Return a text on one line without markup: the title of a web page, or else its first words."""
     found = _MARKUP.search(text[:5000])
     if found is not None:
         before, page = text[: found.start()], text[found.start() :]

@@ -1,8 +1,8 @@
-"""A LiteLLM proxy's configuration, kept to without a proxy: which model name is served where, with which key.
+"""This module reads a LiteLLM proxy's configuration without a proxy: each model's endpoint and key.
 
-The Kubiya CLI starts a LiteLLM proxy beside its worker for `--enable-local-proxy` (PROTOCOL F.8). This worker speaks to
-the endpoints of the file's `model_list` itself: no second process, no port, nothing to install. What only LiteLLM can
-do (other providers' APIs, fallbacks, limits, callbacks) is refused by name, rather than left out.
+The Kubiya CLI starts a LiteLLM proxy beside its worker for `--enable-local-proxy` (PROTOCOL F.8). This worker calls
+the endpoints of the file's `model_list` itself: no second process, no port, nothing to install. Features that only
+LiteLLM has (other providers' APIs, fallbacks, limits, callbacks) are refused by name, not ignored.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from kubiya_worker.models.connection import GATEWAY
 
 ITSELF: Final = "Leave it out; or run LiteLLM itself, and set LITELLM_API_BASE to where it listens"
 OPENAI: Final = "https://api.openai.com/v1"
-# The first part of `litellm_params.model`: APIs that are OpenAI's at an address of one's own, and those of others.
+# The first part of `litellm_params.model`: APIs like OpenAI's at the user's own address, and other providers' APIs.
 COMPATIBLE: Final = frozenset({"openai", "custom_openai", "openai_like", "hosted_vllm", "litellm_proxy", "lm_studio"})
 NATIVE: Final = {"anthropic": "anthropic", "gemini": "google", "bedrock": "bedrock"}
 TAKEN: Final = ("model", "api_base", "base_url", "api_key", "extra_body", "extra_headers")
-# Settings of LiteLLM's that are so here in any case.
+# LiteLLM settings that always hold here, so they may be given.
 SO_ANYWAY: Final = frozenset({"drop_params", "set_verbose"})
 ENVIRONMENT: Final = "os.environ/"
 
 
 @dataclass(frozen=True)
 class Route:
-    """`upstream` is the provider's own name of the model; `key` is empty where the provider's variable has it."""
+    """The endpoint of a model; `upstream` is the provider's name of it, `key` is empty if the provider's
+    variable has it.
+    """
 
     provider: str
     upstream: str
@@ -41,7 +43,7 @@ class Route:
 
 
 def read(path: str | None, text: str | None, environ: Mapping[str, str]) -> dict[str, Route]:
-    """From a file, or from what a flag or a variable holds. Raises ConfigurationError."""
+    """Return the routes of a file, or of a flag's or variable's text; raise ConfigurationError."""
     if path and text:
         raise ConfigurationError(
             "--proxy-config-file and --proxy-config-json contradict each other", remedy="Give one of them"
@@ -63,7 +65,7 @@ def read(path: str | None, text: str | None, environ: Mapping[str, str]) -> dict
 
 
 def literal_keys(text: str) -> bool:
-    """Whether keys stand in it as they are. On a command line every user of the host would see them."""
+    """Return whether the text holds keys themselves; on a command line every user of the host would see them."""
     rows = _document(text, "--proxy-config-json").get("model_list")
     for row in rows if isinstance(rows, list) else ():
         params = row.get("litellm_params") if isinstance(row, dict) else None
@@ -78,7 +80,7 @@ def _document(text: str, where: str) -> dict[str, Any]:
 
     try:
         found = yaml.safe_load(text)
-    except yaml.YAMLError as error:  # its own text quotes the line, which may hold a key
+    except yaml.YAMLError as error:  # do not show the YAML error: it quotes the line, which may hold a key
         raise ConfigurationError(f"{where} is not valid YAML or JSON", remedy="Mend it") from error
     if not isinstance(found, dict):
         raise ConfigurationError(f"{where} has to be a mapping with a model_list", remedy="Mend it")
@@ -86,7 +88,9 @@ def _document(text: str, where: str) -> dict[str, Any]:
 
 
 def parse(document: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> dict[str, Route]:
-    """Model name -> route. Pure. ConfigurationError names what is wrong, or what only LiteLLM can do."""
+    """Return the routes by model name; raise ConfigurationError for a wrong entry or a feature that only LiteLLM
+    has. Pure.
+    """
     own = document.get("environment_variables") or {}
     settings = document.get("litellm_settings") or {}
     if not isinstance(own, dict) or not isinstance(settings, dict):
@@ -126,7 +130,7 @@ def _route(row: Any, where: str, environ: Mapping[str, str]) -> tuple[str, Route
 
     base = value("api_base") or value("base_url")
     reached = _reached(value("model"), base.rstrip("/"), value("api_key"), f"{where}: {name}")
-    # LiteLLM has two of the settings among its own; the others stand beside them.
+    # LiteLLM has two of these settings itself; the others are beside them.
     extra = {key: params[key] for key in ("extra_body", "extra_headers") if params.get(key) is not None}
     own = parse_compatibility(row.get("compatibility"), f"{where}: compatibility of {name}", environ)
     settings = parse_compatibility(extra, f"{where}: litellm_params of {name}", environ).with_(own)
@@ -153,7 +157,7 @@ def _reached(model: str, base: str, key: str, where: str) -> Route:
 
 
 def _expanded(given: Any, where: str, environ: Mapping[str, str]) -> str:
-    """`os.environ/NAME` is the variable; ConfigurationError when it is not set."""
+    """Return a value, where `os.environ/NAME` means the variable; raise ConfigurationError when it is not set."""
     text = "" if given is None else str(given).strip()
     if not text.startswith(ENVIRONMENT):
         return text

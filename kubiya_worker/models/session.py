@@ -1,4 +1,4 @@
-"""One provider's open connections, and the streaming of calls through them. Loaded by hosted.py at the first call."""
+"""This module holds one provider's open connections and streams calls; hosted.py loads it at the first call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def open_session(connection: Connection) -> Session:
-    """The session for `connection`. ImportError when the provider's package is missing."""
+    """Return the session for `connection`; raise ImportError when the provider's package is missing."""
     if connection.chat:
         from kubiya_worker.models import openai
 
@@ -34,11 +34,11 @@ def open_session(connection: Connection) -> Session:
 
 
 class Answering(Protocol):
-    """An answer that is being read: its deltas, then the reply. Both raise ModelError, or pydantic-ai's exceptions."""
+    """An answer that is being read: deltas, then the reply; both raise ModelError or pydantic-ai's exceptions."""
 
     @property
     def complete(self) -> bool:
-        """Whether the model has said why it stopped: what fails after that is not paid for twice."""
+        """Return whether the model has said why it stopped; an error after that must not cause a second, paid call."""
         ...
 
     def deltas(self) -> AsyncIterator[Delta]: ...
@@ -47,7 +47,7 @@ class Answering(Protocol):
 
 
 class Session:
-    """Streams calls to a provider. `make` builds its model of a name, `shut` closes its connections."""
+    """Stream calls to a provider; `make` builds its model from a name, `shut` closes its connections."""
 
     def __init__(self, connection: Connection, make: Make, shut: Shut) -> None:
         self._connection = connection
@@ -59,7 +59,7 @@ class Session:
         await self._shut()
 
     async def stream(self, name: str, request: ModelRequest) -> AsyncGenerator[Delta | ModelReply, None]:
-        """Deltas, then the reply. Raises ModelError."""
+        """Yield deltas, then the reply; raise ModelError."""
         pace = Pace(self._connection, request.settings.get("timeout"))
         answering: Answering | None = None
         async with AsyncExitStack() as stack:
@@ -69,7 +69,7 @@ class Session:
                     yield delta
             except Exception as error:
                 if answering is None or not answering.complete:
-                    # Without its cause: a failure's causes are recorded, and the provider's words may hold a key.
+                    # Raise it without its cause: causes are recorded, and the provider's words may hold a key.
                     raise self._fault(error, streaming=answering is not None) from None
             yield answering.reply()
 
@@ -103,7 +103,7 @@ class Session:
 
 
 class Pace:
-    """How long to wait for the next thing: the connection's idle timeout, and `limit` seconds for the whole call."""
+    """The time limits of a call: the connection's idle timeout for each piece, and `limit` seconds for the whole."""
 
     def __init__(self, connection: Connection, limit: Any) -> None:
         self._place = connection.place
@@ -112,7 +112,7 @@ class Pace:
         self._started = asyncio.get_running_loop().time()
 
     async def wait(self, awaitable: Awaitable[T]) -> T:
-        """What `awaitable` gives. ModelError when it takes too long."""
+        """Return the result of `awaitable`; raise ModelError when it takes too long."""
         left = math.inf
         if self._limit is not None:
             left = self._started + self._limit - asyncio.get_running_loop().time()

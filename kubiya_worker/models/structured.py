@@ -1,4 +1,4 @@
-"""Answers that have to be JSON of a given form: what an agent asks for, and whether an answer fits.
+"""This module handles answers that must be JSON of a given form: what an agent asks for, and whether an answer fits.
 
 Ways to ask: OpenAI's {"type": "json_schema", "json_schema": {name, schema}}, {"type": "json_object"}, a JSON schema
 by itself, or `structured_outputs: true` beside one of them (or alone: any JSON object). Pure.
@@ -14,16 +14,16 @@ from typing import Any, Final
 from kubiya_worker.models import json_schema
 
 KEYS: Final = ("response_format", "structured_outputs", "response_model")
-SHOWN: Final = 8  # problems of one answer that are told
+SHOWN: Final = 8  # problems of one answer that are shown
 ANY: Final[dict[str, Any]] = {"type": "json_object"}
 _FENCE: Final = re.compile(r"^\s*```[a-zA-Z0-9_-]*[ \t]*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 _SCHEMA_WORDS: Final = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "items"})
 
 
 def wanted(*places: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the response_format, as OpenAI has it, that the first of some configurations asks for; None for none.
+    """Return OpenAI's response_format from the first configuration that asks for one, or None.
 
-    ValueError names what cannot be honoured.
+    Raise ValueError with the part that is not supported.
     """
     for place in places:
         for key in KEYS:
@@ -76,7 +76,7 @@ def _format(given: Any, key: str) -> dict[str, Any] | None:
 
 
 def instruction(response_format: Mapping[str, Any]) -> str:
-    """Return what the model is told, for endpoints that do not take a response_format as well."""
+    """Return the instruction for the model, needed by endpoints that do not take a response_format."""
     if response_format["type"] == "json_object":
         return "Your final answer is one JSON object and nothing else: no other text, no code fence."
     schema = json.dumps(response_format["json_schema"]["schema"], ensure_ascii=False, sort_keys=True)
@@ -87,7 +87,7 @@ def instruction(response_format: Mapping[str, Any]) -> str:
 
 
 def read(text: str, response_format: Mapping[str, Any]) -> tuple[str, str]:
-    """Return (the JSON of an answer, what of it does not fit): the second is empty where all does."""
+    """Return (the JSON of an answer, its problems); the second text is empty when there are none."""
     fenced = _FENCE.match(text)
     text = (fenced.group(1) if fenced else text).strip()
     try:

@@ -1,8 +1,8 @@
-"""A trial of a model: a few small calls through the worker's own client that show what the endpoint can do.
+"""This module tries a model with a few small calls by the worker's own client, to show what the endpoint can do.
 
-1  two tool calls are asked for at once         tools, parallel tools, usage
-2  their results go back, the answer is a text  streaming, the way back of results, caching
-3  an answer after a JSON schema                structured output (OpenAI-compatible endpoints only)
+1  two tool calls are asked for at once           tools, parallel tools, usage
+2  their results go back, the answer is a text    streaming, sending results back, caching
+3  an answer by a JSON schema                     structured output (OpenAI-compatible endpoints only)
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ TASK: Final = (
     "Then say in one sentence where it is warmer."
 )
 PROMPT: Final = "You answer questions with the help of tools. Be brief."
-# Long enough for a provider to keep: most start at 1,024 tokens. Sent only where the beginning of a request is marked.
+# This text is long enough for a provider to cache: most need 1,024 tokens. It is sent only if the beginning of a
+# request is marked.
 FILLER: Final = " ".join(f"Rule {n}: tell numbers as the tool gives them, without guessing." for n in range(1, 141))
 SCHEMA: Final = {
     "type": "object",
@@ -68,7 +69,7 @@ FORMAT: Final = {"type": "json_schema", "json_schema": {"name": "answer", "stric
 
 @dataclass(frozen=True)
 class Check:
-    """`status` is YES, NO or UNKNOWN (not tried, or nothing was seen); `detail` says what was seen."""
+    """One result; `status` is YES, NO or UNKNOWN (not tried, or nothing was seen), `detail` says what was seen."""
 
     status: str
     detail: str = ""
@@ -76,17 +77,17 @@ class Check:
 
 @dataclass
 class Trial:
-    """What became of it. `fault` is why it ended early."""
+    """The result of a trial; `fault` says why it ended early."""
 
     checks: dict[str, Check] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
     calls: int = 0
-    model: str = ""  # as the provider calls it
+    model: str = ""  # the provider's name of it
     fault: ModelError | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether the model called the tool: without that an agent can do nothing."""
+        """Return whether the model called the tool, as an agent can do nothing without that."""
         return self.fault is None and self.checks["tools"].status == YES
 
     def check(self, name: str) -> Check:
@@ -103,7 +104,7 @@ class _Seen:
 
 
 async def run(model: Model, model_id: str, settings: dict[str, Any], *, marked: bool, chat: bool) -> Trial:
-    """Make the calls. `marked`: the model's prompt cache is used; `chat`: it speaks OpenAI's chat completions."""
+    """Make the calls; `marked` says that the prompt cache is used, `chat` that OpenAI's chat completions are spoken."""
     trial = Trial()
     prompt = f"{PROMPT}\n{FILLER}" if marked else PROMPT
 
@@ -137,13 +138,13 @@ async def run(model: Model, model_id: str, settings: dict[str, Any], *, marked: 
 
 
 async def _tools(trial: Trial, ask: Callable[..., Any], messages: list[Message]) -> _Seen:
-    """The first call; `messages` then hold what the second one needs."""
+    """Make the first call; `messages` then hold what the second one needs."""
     try:
         seen: _Seen = await ask(messages)
     except ModelError as error:
         if error.kind in (AUTH, RATE_LIMITED, SILENT) or (error.status is None and error.kind == UNAVAILABLE):
             raise
-        plain: _Seen = await ask(messages, tools=[])  # raises where it is not the tools that are wrong
+        plain: _Seen = await ask(messages, tools=[])  # this call raises when the tools are not the reason
         trial.checks["tools"] = Check(NO, f"a request with tools is refused: {error.message}")
         return plain
     calls = seen.reply.tool_calls
@@ -221,7 +222,7 @@ async def _seen(stream: AsyncGenerator[Delta | ModelReply, None]) -> _Seen:
             first = first or time.monotonic() - began
             thought += item.kind == THINKING
             pieces += item.kind != THINKING and bool(item.content)
-    assert reply is not None  # a stream ends with one, or raises
+    assert reply is not None  # every stream ends with a reply, or raises
     return _Seen(reply, pieces, thought, first, time.monotonic() - began)
 
 
@@ -248,7 +249,7 @@ def _fits(text: str) -> bool:
 
 
 def as_worker_error(error: ModelError) -> WorkerError:
-    """Return the fault as the class whose exit code says what a person has to do about it."""
+    """Return the error as the class whose exit code tells a person what to do."""
     kinds: dict[str, type[WorkerError]] = {
         **dict.fromkeys((AUTH, "quota"), NotAllowed),
         **dict.fromkeys((BAD_REQUEST, "unknown_model", "moved"), ConfigurationError),

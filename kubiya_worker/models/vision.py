@@ -1,4 +1,4 @@
-"""Which models take images. Pure."""
+"""This module knows which models take images. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-SETTING: Final = "vision"  # of an agent's llm_config: true or false; absent: what is known of the model
+SETTING: Final = "vision"  # a key of an agent's llm_config: true or false; without it the families below decide
 
-# Families whose models take images, from their providers' pages; matched within the id's last part. What is not here
-# is not sent any: an endpoint refuses the whole request for an image that its model does not take.
+# Families whose models take images, from their providers' pages, matched in the last part of the id. Other models get
+# no images: an endpoint refuses the whole request for an image that its model does not take.
 _FAMILIES: Final = re.compile(
     r"claude-(?:3|[a-z]+-[4-9]|[4-9])|claude-(?:opus|sonnet|haiku|fable)"
     r"|gpt-4o|gpt-4\.1|gpt-4-turbo|gpt-4\.5|gpt-[5-9]|chatgpt-4o|(?:^|[^a-z0-9])o[1345](?:-pro)?(?:$|[^a-z])"

@@ -1,4 +1,4 @@
-"""How long a provider asks to wait, in every form that servers use: headers, details of the body, words. Pure."""
+"""This module reads how long a provider asks to wait, in all forms that servers use: headers, body, words. Pure."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _FIELDS_MS: Final = ("retry_after_ms", "retryafterms", "retry-after-ms")
 def asked(report: Report, now: datetime | None = None) -> float | None:
     """Return the seconds that a failed answer asks to wait; None when it does not say.
 
-    What is meant for retries comes first, then the limit that is used up, then words, then any limit's reset.
+    Fields for retries come first, then the limit that is used up, then words, then any limit's reset.
     """
     now = now or datetime.now(UTC)
     headers = {**_inner_headers(report), **report.headers}
@@ -63,7 +63,7 @@ def asked(report: Report, now: datetime | None = None) -> float | None:
 
 
 def seconds_of(value: Any, now: datetime) -> float | None:
-    """Return what a wait's value comes to: seconds, a duration with units, a date, or a moment since 1970."""
+    """Return a wait's value in seconds; it can be seconds, a duration with units, a date, or a time since 1970."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, Mapping):  # a protobuf Duration
@@ -108,7 +108,7 @@ def _until(text: str, now: datetime) -> float | None:
 
 
 def _resets(headers: Mapping[str, str], report: Report, now: datetime) -> Iterator[tuple[float, bool | None]]:
-    """Each limit's reset, and whether that limit is used up; None where nothing tells."""
+    """Yield each limit's reset in seconds, and whether that limit is used up (None if nothing says so)."""
     for name, value in headers.items():
         if name in ("ratelimit", "x-ratelimit"):
             yield from ((float(reset), int(left) == 0) for left, reset in _SHORT.findall(value))
@@ -127,7 +127,7 @@ def _resets(headers: Mapping[str, str], report: Report, now: datetime) -> Iterat
 
 
 def _inner_headers(report: Report) -> dict[str, str]:
-    """The headers of a provider that a gateway reports in its body."""
+    """Return the provider's headers that a gateway reports in its body."""
     inner = report.fields.get("headers")
     return {str(k).lower(): str(v) for k, v in inner.items()} if isinstance(inner, Mapping) else {}
 

@@ -1,5 +1,5 @@
-"""The wire of OpenAI-compatible endpoints: what their servers really send, read once into one clean answer.
+"""This package reads what OpenAI-compatible servers really send, and makes one clean answer of it.
 
-framing.py reads bytes as events, answer.py puts chunks together, reading.py joins the two for a session, outgoing.py
-writes an answer back as the next request holds it. All but reading.py and framing.py are pure.
+framing.py reads bytes as events, answer.py joins chunks, reading.py uses both for a session, outgoing.py writes an
+answer back into the next request. All but reading.py and framing.py are pure.
 """

@@ -1,7 +1,7 @@
-"""One answer, put together from the chunks of a stream or out of one JSON object. Pure.
+"""This module builds one answer from the chunks of a stream or from one JSON object. Pure.
 
 Whatever the server does with indexes, ids, names, usage and reasons, an `Answer` holds: the text, the thoughts, the
-calls, the counts, the reason, and the fields that have to go back as they came.
+calls, the counts, the reason, and the fields that must go back unchanged.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from kubiya_worker.models.wire.counts import Counts
 from kubiya_worker.models.wire.toolcalls import Calls
 from kubiya_worker.protocol.characters import Halves, whole
 
-# Fields that hold a thought as text; the first that speaks is shown, since servers fill several with the same.
+# Fields that hold a thought as text. The first one with text is shown, since servers repeat the same text in several.
 THOUGHT_FIELDS: Final = ("reasoning_content", "reasoning", "thinking", "thought", "reasoning_text")
-# Fields of an answer that no request takes, or that are read here.
+# Fields of an answer that no request accepts, or that are read here.
 KNOWN: Final = frozenset(
     {
         "role",
@@ -45,27 +45,27 @@ _REASONS: Final = ("finish_reason", "finishReason", "done_reason")
 
 
 class Answer:
-    """What has come of an answer so far. `feed` takes a chunk and says what of it a person is to see."""
+    """The answer so far; `feed` takes a chunk and returns the deltas for the reader."""
 
     def __init__(self, tools: Collection[str] = ()) -> None:
         self.counts = Counts()
         self.calls = Calls(tools)
-        self.reason = ""  # why it ended, in the server's word
+        self.reason = ""  # the server's own word for why it ended
         self.refusal = ""
         self.model = ""
         self.size = 0  # characters of text, thoughts and calls
-        self.told_end = False  # the end mark, or usage after everything else, came
-        self.went_on = False  # more came after a reason: this server's reason is no end
+        self.told_end = False  # the end mark came, or usage after everything else
+        self.went_on = False  # more came after a reason, so this server's reason does not mean the end
         self.fields: opaque.Fields = {}
-        self._thoughts: dict[str, list[str]] = {}  # by field
+        self._thoughts: dict[str, list[str]] = {}  # pieces of thoughts by field
         self._texts: list[str] = []
-        self._halves = Halves(), Halves()  # of the text, of the thoughts
+        self._halves = Halves(), Halves()  # half characters of the text, and of the thoughts
         self._splitter = tags.Splitter()
-        self._source = ""  # the field whose thoughts are shown
+        self._source = ""  # the field from which thoughts are shown
         self._thinking = False
         self._count = 0
         self._chosen: int | None = None
-        self._spare: Answer | None = None  # a choice that only counts when the first one never comes
+        self._spare: Answer | None = None  # another choice, used only if the first one never comes
 
     @property
     def text(self) -> str:
@@ -73,12 +73,12 @@ class Answer:
 
     @property
     def prefix(self) -> str:
-        """What stood before the answer in its own text: a thought in tags."""
+        """Return the text before the answer in the same field: a thought in tags."""
         return whole(self._splitter.prefix)
 
     @property
     def is_whole(self) -> bool:
-        """Whether the server has said that nothing more comes, in whichever way it does so."""
+        """Return whether the server has said in any way that nothing more comes."""
         return bool(self.reason) or self.told_end
 
     @property
@@ -97,12 +97,12 @@ class Answer:
                 deltas += self._choice(choice, number)
         grew = self.size > before
         self.went_on = self.went_on or (grew and had_reason)
-        # Usage beside a choice is a sum so far; alone, and behind all that was said, it is the end.
+        # Usage beside a choice is a sum so far; usage alone, after everything else, is the end.
         self.told_end = not grew and (self.told_end or (counted and before > 0 and not chunk.get("choices")))
         return deltas
 
     def end(self) -> list[Delta]:
-        """What was held back, once nothing more comes."""
+        """Return the text that was held back, once nothing more comes."""
         if self._spare is not None and self.is_empty and not self.reason:
             self._take_spare(self._spare)
         deltas = self._split(self._splitter.feed(self._halves[0].flush()) + self._splitter.flush())
@@ -114,7 +114,7 @@ class Answer:
         index = choice.get("index")
         index = index if isinstance(index, int) and not isinstance(index, bool) else number
         if index and self._chosen is None:
-            # Not the first one. It is kept apart: the first one may come later, or never.
+            # This is not the first choice. Keep it apart: the first one may come later, or never.
             self._spare = self._spare or Answer()
             self._spare._chosen = self._spare._chosen if self._spare._chosen is not None else index
             return [] if index != self._spare._chosen else self._drop(self._spare._message(choice))
@@ -144,7 +144,7 @@ class Answer:
         return self._content(choice.get("text"), complete=True)
 
     def _said(self, said: Mapping[str, Any], *, complete: bool = False) -> list[Delta]:
-        """`complete`: not a piece but the message as a whole, which may say again what came in pieces."""
+        """Take a message's fields; `complete` means the whole message, which may repeat what came in pieces."""
         self.size += len(str(said.get("refusal") or ""))
         if isinstance(said.get("refusal"), str):
             self.refusal += whole(said["refusal"])
@@ -180,7 +180,7 @@ class Answer:
         return self._think(self._halves[1].feed(shown))
 
     def _content(self, content: Any, *, complete: bool = False) -> list[Delta]:
-        if isinstance(content, list):  # in parts, some of which may be thoughts
+        if isinstance(content, list):  # a list of parts, some of which may be thoughts
             deltas: list[Delta] = []
             for part in content:
                 if isinstance(part, Mapping) and str(part.get("type")) in ("thinking", "reasoning"):
@@ -227,7 +227,7 @@ class Answer:
 
 
 def _text_of(item: Any) -> str:
-    """The words of a block, a detail or a part, which may hold parts itself."""
+    """Return the words of a block, a detail or a part, which may itself hold parts."""
     if isinstance(item, str):
         return item
     if not isinstance(item, Mapping):
@@ -242,7 +242,7 @@ def _text_of(item: Any) -> str:
 
 
 def _unnumbered(calls: list[Any]) -> bool:
-    """Whether several calls come at once, without an index or an id that tells them apart."""
+    """Return whether several calls come at once without an index or an id to tell them apart."""
     return len(calls) > 1 and all(_mapping(c).get("index") is None and not _mapping(c).get("id") for c in calls)
 
 

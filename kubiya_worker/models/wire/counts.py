@@ -1,4 +1,4 @@
-"""How many tokens an answer took, and what the gateway says that it cost: the names and places of all servers. Pure."""
+"""This module reads the tokens of an answer and its cost, in the fields and places of all servers. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WRITTEN: Final = (
     "cacheWriteInputTokens",
     "cacheWriteInputTokenCount",
 )
-_PER_TERM: Final = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")  # of Anthropic's `cache_creation`
+_PER_TERM: Final = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")  # fields of Anthropic's `cache_creation`
 _DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "promptTokensDetails", "inputTokensDetails")
 _OUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details")
 _PLACES: Final = ("usage", "usageMetadata", "usage_metadata", "token_usage", "amazon-bedrock-invocationMetrics")
@@ -45,18 +45,18 @@ _COST_HEADERS: Final = ("x-litellm-response-cost", "x-response-cost", "x-cost-us
 
 @dataclass
 class Counts:
-    """The sums so far: the last number that a stream names counts, since those before it were part of it."""
+    """The sums so far; the last number of a stream counts, since it includes the earlier ones."""
 
     numbers: dict[str, int] = field(default_factory=dict)
     cost: float | None = None  # USD
-    apart: bool = False  # what a cache was read for is not part of the input's number
+    apart: bool = False  # whether cached tokens are not included in the input's number
 
     @property
     def known(self) -> bool:
         return bool(self.numbers)
 
     def add(self, chunk: Mapping[str, Any]) -> bool:
-        """Take what a chunk says; whether it said anything."""
+        """Take the counts of a chunk; return whether it had any."""
         said = False
         for raw in _usages(chunk):
             numbers = {name: count for name, count in _numbers(raw).items() if count is not None}
@@ -78,11 +78,11 @@ class Counts:
 
     @property
     def nanos(self) -> int | None:
-        """The cost in 1e-9 USD; None where the gateway has not told it."""
+        """Return the cost in 1e-9 USD, or None when the gateway has not reported it."""
         return None if self.cost is None else round(self.cost * 1e9)
 
     def usage(self) -> Usage:
-        """The counts, `input_tokens` with those from a cache, as the providers bill them."""
+        """Return the counts; `input_tokens` includes cached tokens, as providers bill them."""
         read, written = self.numbers.get("read", 0), self.numbers.get("written", 0)
         taken, given = self.numbers.get("in"), self.numbers.get("out")
         total, thought = self.numbers.get("total"), self.numbers.get("thought", 0)
@@ -93,12 +93,12 @@ class Counts:
         if given is None:
             given = max(0, (total or 0) - taken)
         elif thought and total == taken + given + thought:
-            given += thought  # a server that counts thoughts beside the answer
+            given += thought  # this server does not count thoughts in the answer's tokens
         return Usage(taken, given, read, written)
 
 
 def cost_of(usage: Mapping[str, Any]) -> float | None:
-    """Return the USD that a usage object names."""
+    """Return the cost in USD that a usage object names."""
     ticks = _number(usage.get(_TICKS))
     if ticks is not None:
         return ticks / 1e10
@@ -106,12 +106,12 @@ def cost_of(usage: Mapping[str, Any]) -> float | None:
     details = _mapping(usage.get("cost_details"))
     upstream = _number(details.get("upstream_inference_cost"))
     if found is not None and upstream is not None and usage.get("is_byok") is True:
-        return found + upstream  # the router's fee, and what the provider bills to the user's own key
+        return found + upstream  # the router's fee, plus the provider's bill on the user's own key
     return found
 
 
 def _usages(chunk: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """All usage objects of a chunk, the vendors' own places first: the usual one has the last word."""
+    """Yield all usage objects of a chunk, vendors' own fields first, as the usual field is preferred and comes last."""
     for name, value in chunk.items():
         if isinstance(value, Mapping) and name not in _PLACES:
             yield from (value[place] for place in _PLACES if isinstance(value.get(place), Mapping))
@@ -143,7 +143,7 @@ def _first(raw: Mapping[str, Any], names: Iterable[str]) -> int | None:
 
 
 def _most(places: Iterable[Mapping[str, Any]], names: Iterable[str]) -> int | None:
-    """The same number stands under several names: the largest is the one that is not left at zero."""
+    """Return the largest of the numbers under several names, since servers leave some of them at zero."""
     found = [count for place in places for name in names if (count := _count(place.get(name))) is not None]
     return max(found, default=None)
 

@@ -1,4 +1,4 @@
-"""The body of an answer as events: an event stream as its standard has it, or what some servers send in its place."""
+"""This module reads an answer's body as events: a standard event stream, or what some servers send instead."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ PAGE: Final = "page"
 TEXT: Final = "text"
 NOTHING: Final = "nothing"
 
-LARGEST: Final = 16 * 1024 * 1024  # bytes of one event, and of a body that is no stream
+LARGEST: Final = 16 * 1024 * 1024  # bytes of one event, and of a body that is not a stream
 
 _BOM: Final = b"\xef\xbb\xbf"
-_ENOUGH: Final = 16  # bytes by which the beginning of a body tells what it is
+_ENOUGH: Final = 16  # bytes at the beginning of a body that are enough to recognise its form
 _FIELD: Final = re.compile(rb"(data|event|id|retry)?[ \t]*:")
 _END: Final = "[DONE]"
 
-Wait = Callable[[Awaitable[bytes]], Awaitable[bytes]]  # how long to wait for the next bytes
+Wait = Callable[[Awaitable[bytes]], Awaitable[bytes]]  # limits how long to wait for the next bytes
 
 
 @dataclass(frozen=True)
 class Event:
-    """One event. `value` is its JSON, or None where its `text` is none; `end` is the mark after the last one."""
+    """One event; `value` is its JSON, or None when `text` is not JSON, and `end` marks the last one."""
 
     name: str
     text: str
@@ -37,7 +37,7 @@ class Event:
 
 
 class Body:
-    """The body of a response. `kind` is known after `open()`; `wait` bounds how long each piece may take."""
+    """The body of a response; `kind` is known after `open()`, and `wait` limits how long each piece may take."""
 
     def __init__(self, response: httpx2.Response, wait: Wait) -> None:
         self._response = response
@@ -47,7 +47,7 @@ class Body:
         self.kind = NOTHING
 
     async def open(self) -> None:
-        """Read as much as it takes to know what comes. The bytes decide: a header says what a proxy believes."""
+        """Read as much as is needed to recognise the form; the bytes decide, as a proxy may have set a wrong header."""
         while True:
             piece = await self._next()
             self._first += piece
@@ -58,9 +58,9 @@ class Body:
         self.kind = kind_of(start, declared)
 
     async def events(self) -> AsyncIterator[Event]:
-        """The events of a stream. Fields, line ends and comments are read as the standard says.
+        """Yield the events of a stream; fields, line ends and comments are read as the standard says.
 
-        An event that the end of the body leaves open counts: servers forget the last empty line.
+        An event that the end of the body leaves open counts, because some servers omit the last empty line.
         """
         headers = {"content-type": "text/event-stream; charset=utf-8"}
         stream = httpx2.Response(200, headers=headers, stream=_Pieces(self._lines()), request=self._response.request)
@@ -70,7 +70,7 @@ class Body:
                 yield read
 
     async def text(self) -> str:
-        """The whole body, up to the largest size."""
+        """Return the whole body, up to the largest size."""
         read = bytearray(self._first)
         while len(read) < LARGEST and (piece := await self._next()):
             read += piece
@@ -96,7 +96,7 @@ class _Pieces(httpx2.AsyncByteStream):
 
 
 def kind_of(start: bytes, declared: str) -> str:
-    """Return what a body is, by its first bytes and, where these do not tell, by its declared type."""
+    """Return a body's form by its first bytes or, when these do not show it, by its declared type."""
     if not start:
         return NOTHING
     if _FIELD.match(start):
@@ -109,9 +109,9 @@ def kind_of(start: bytes, declared: str) -> str:
 
 
 def event_of(name: str, text: str) -> Event | None:
-    """Return the event, or None for one that says nothing (no data, or a name that only keeps a line alive)."""
+    """Return the event, or None for an empty one (no data, or a name that only keeps a connection alive)."""
     text = text.strip()
-    while text.startswith("data:"):  # a proxy has framed it twice
+    while text.startswith("data:"):  # a proxy has added a second "data:"
         text = text[5:].strip()
     if not text:
         return None
@@ -120,12 +120,12 @@ def event_of(name: str, text: str) -> Event | None:
     try:
         return Event(name, text, json.loads(text, strict=False))
     except (ValueError, RecursionError):
-        # Only of events that are known to carry answers or errors does it matter that they cannot be read.
+        # An unreadable event matters only if its name says that it carries an answer or an error.
         return Event(name, text) if name in ("", "message", "error") else None
 
 
 def documents(text: str) -> list[Any] | None:
-    """Return the JSON of a body that is no stream: one value, or one in each line. None when it is no JSON."""
+    """Return the JSON of a body that is not a stream: one value, or one per line; None when it is not JSON."""
     try:
         value = json.loads(text, strict=False)
         return value if isinstance(value, list) else [value]

@@ -1,6 +1,6 @@
-"""Fields of a message or a call that only their provider understands, put together from pieces. Pure.
+"""This module joins fields of a message or a call that only their provider understands. Pure.
 
-They go back as they came: texts that came in pieces are joined, objects are merged, lists grow. Of two lists the
+They go back unchanged: texts that came in pieces are joined, objects are merged, lists grow. In two lists the
 elements are joined as well: `thinking_blocks`, and `reasoning_details`, whose pieces the next request may not hold.
 """
 
@@ -15,12 +15,12 @@ Fields = dict[str, Any]
 
 BLOCKS: Final = "thinking_blocks"
 DETAILS: Final = "reasoning_details"
-MIRROR: Final = "provider_specific_fields"  # LiteLLM's; repeats what stands beside it
+MIRROR: Final = "provider_specific_fields"  # LiteLLM's field, which repeats the others
 _GROWING: Final = ("thinking", "text", "summary", "signature")  # texts of a block or a detail that come in pieces
 
 
 def merge(fields: Fields, news: Mapping[str, Any], leave_out: frozenset[str] = frozenset()) -> None:
-    """Add what a piece says to the fields so far."""
+    """Add a piece to the fields so far."""
     for name, value in news.items():
         if name in leave_out or value is None or value in ("", [], {}):
             continue
@@ -32,11 +32,11 @@ def merge(fields: Fields, news: Mapping[str, Any], leave_out: frozenset[str] = f
 
 
 def finished(fields: Fields) -> Fields:
-    """Return the fields as they go back."""
+    """Return the fields in the form to send back."""
     found: Fields = cleaned(fields)
     for block in found.get(BLOCKS) or ():
         if isinstance(block, dict):
-            block.pop("index", None)  # of the stream, not of the block: Anthropic's rule refuses what it does not know
+            block.pop("index", None)  # a field of the stream, not of the block: Anthropic refuses unknown fields
     return found
 
 
@@ -47,7 +47,7 @@ def _merged(old: Any, new: Any, name: str) -> Any:
             _append(grown, item, name)
         return grown
     if isinstance(old, str) and isinstance(new, str):
-        return old if old == new else old + new  # what comes again as it was is a repetition, and no piece
+        return old if old == new else old + new  # the same value again is a repetition, not a piece
     if isinstance(old, dict) and isinstance(new, Mapping):
         both = dict(old)
         for key, value in new.items():
@@ -72,7 +72,7 @@ def _append(items: list[Any], item: Any, name: str) -> None:
 
 
 def _continues(last: Mapping[str, Any], item: Mapping[str, Any]) -> bool:
-    """Whether a piece belongs to the block before it: of one kind and place, and that one is not sealed yet."""
+    """Return whether a piece belongs to the block before it: same type and place, and that block is not signed yet."""
     if last.get("type") != item.get("type") or "data" in item or "data" in last:
         return False
     for key in ("index", "id"):

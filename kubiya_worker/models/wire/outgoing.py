@@ -1,11 +1,11 @@
-"""An assistant message as the next request holds it: what its endpoint sent beside text and calls goes with it. Pure.
+"""This module writes an assistant message for the next request, with the extra fields that its endpoint sent. Pure.
 
-What only a provider understands is kept in a message's `thinking` as one entry:
+Fields that only a provider understands are stored in a message's `thinking` as one entry:
 
     {origin: "host/model", fields: {...}, calls: {"0": {...}}, prefix: "..."}
 
-`fields` are the message's, `calls` those of its calls by number, `prefix` what stood before the answer in its text. It
-goes back to the endpoint and the model that it came from, and to no other.
+`fields` are the message's, `calls` those of its calls by number, `prefix` is the text before the answer. The entry goes
+back only to the endpoint and the model that it came from.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kubiya_worker.protocol.messages import Message
 Entry = dict[str, Any]
 
 ORIGIN: Final = "origin"
-LARGEST: Final = 400_000  # characters of what is kept of one answer beside its text and calls
+LARGEST: Final = 400_000  # characters stored of one answer beside its text and calls
 KNOWN: Final = frozenset({"role", "content", "tool_calls"})
 _NOT_TAKEN: Final = re.compile(
     r"unsupported|not supported|not permitted|not allowed|unknown|unrecogni[sz]ed|unexpected|additional propert|extra",
@@ -30,7 +30,8 @@ _NOT_TAKEN: Final = re.compile(
 )
 _NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME: Final = 64
-_EARLIER: Final = ("reasoning_content", "reasoning")  # ids of thoughts as they were kept before there were entries
+# Ids of thoughts in messages that earlier versions stored without entries.
+_EARLIER: Final = ("reasoning_content", "reasoning")
 
 
 def origin_of(place: str, model: str) -> str:
@@ -38,7 +39,7 @@ def origin_of(place: str, model: str) -> str:
 
 
 def entry_of(answer: Answer, calls: list[Call], origin: str) -> Entry | None:
-    """Return what has to be kept of an answer, or None when there is nothing."""
+    """Return what must be stored of an answer, or None when there is nothing."""
     found: Entry = {ORIGIN: origin}
     if answer.fields:
         found["fields"] = answer.fields
@@ -51,7 +52,9 @@ def entry_of(answer: Answer, calls: list[Call], origin: str) -> Entry | None:
 
 
 def kept(entry: Entry, clean: Callable[[Any], Any]) -> Entry:
-    """Return an entry without what `clean` would change: a field goes back as it was signed, or not at all."""
+    """Return an entry without the fields that `clean` would change: a signed field goes back unchanged, or not
+    at all.
+    """
     found: Entry = {ORIGIN: entry[ORIGIN]}
     for group in ("fields", "calls"):
         same = {
@@ -69,7 +72,7 @@ def assistant(
 ) -> dict[str, Any]:
     """Return the message for a request to `origin`, without the fields that it does not take.
 
-    `provider` is how pydantic-ai calls the endpoint.
+    `provider` is pydantic-ai's name for the endpoint.
     """
     entries: list[Entry] = [entry for entry in message.get("thinking") or () if isinstance(entry, dict)]
     entry = next((entry for entry in entries if entry.get(ORIGIN) == origin), {})
@@ -83,12 +86,12 @@ def assistant(
         if name not in without:
             sent.setdefault(name, value)
     if not text and not calls:
-        sent["content"] = ""  # null needs calls beside it
+        sent["content"] = ""  # null is valid only beside calls
     return sent
 
 
 def refused_fields(error: Any, sent: Collection[str]) -> frozenset[str]:
-    """Return which of the fields that were sent back the endpoint says, in its refusal, that it does not take."""
+    """Return the fields, of those that were sent back, which the endpoint's error says it refuses."""
     if error.status_code not in (400, 422):
         return frozenset()
     said = str(error.body)
@@ -112,12 +115,14 @@ def _call(call: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sendable_name(name: str) -> str:
-    """Return a name that every server takes: what a model made up may be refused at each further request."""
+    """Return a name that every server takes: a name that a model made up may be refused at each further request."""
     return _NAME.sub("_", name.strip())[:_LONGEST_NAME] or "unnamed"
 
 
 def _wrapped(arguments: str) -> str:
-    """A gateway that translates for another provider parses arguments, and would answer 500 to broken ones for ever."""
+    """Return the arguments as valid JSON; a gateway that parses broken ones would answer 500 to every further
+    request.
+    """
     return json.dumps({"INVALID_JSON": arguments})
 
 
@@ -129,7 +134,7 @@ def _is_object(arguments: str) -> bool:
 
 
 def _earlier(entries: list[Entry], calls: list[dict[str, Any]], provider: str) -> dict[str, Any]:
-    """Return the fields of a message that an earlier version kept part by part; its calls get theirs here."""
+    """Return the fields of a message that an earlier version stored part by part, and set those of its calls."""
     fields: dict[str, Any] = {}
     for entry in entries:
         if entry.get("provider") != provider or not provider:

@@ -1,4 +1,4 @@
-"""Errors that come with status 200: in an event, in a choice, or in a body that should have been an answer. Pure."""
+"""This module finds errors that come with status 200: in an event, in a choice, or instead of an answer. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _WORDS: Final = ("message", "detail", "msg", "errors", "error_message", "status_msg")
-# Types and codes of errors that say which status the same error has as an answer of its own.
+# Error types and codes, with the HTTP status that the same error has in a failed answer.
 _STATUS: Final = {
     400: "invalid_request_error bad_request badrequesterror bad_request_error invalid_request",
     401: "authentication_error invalid_api_key unauthorized unauthenticated authenticationerror",
@@ -25,7 +25,7 @@ _BY_WORD: Final = {word: status for status, words in _STATUS.items() for word in
 
 
 def error_in(value: Any, name: str = "") -> Any:
-    """Return the error that a value is or holds, as the body of a failed answer has it; None when there is none.
+    """Return the error that a value is or holds, in the form of a failed answer's body; None when there is none.
 
     `name` is the event's.
     """
@@ -47,7 +47,7 @@ def error_in(value: Any, name: str = "") -> Any:
 
 
 def status_of(body: Any) -> int | None:
-    """Return the HTTP status that the error names, by its number or by its type; None when it names none."""
+    """Return the HTTP status that the error names by number or by type; None when it names none."""
     holders = [body, body.get("error")] if isinstance(body, Mapping) else []
     for holder in holders:
         if not isinstance(holder, Mapping):

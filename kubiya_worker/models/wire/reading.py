@@ -1,4 +1,4 @@
-"""One answer of an OpenAI-compatible server: bytes in, deltas out, then the reply, or why there is none."""
+"""This module reads one answer of an OpenAI-compatible server: bytes in, deltas out, then the reply or an error."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from kubiya_worker.protocol.characters import whole
 Pace = Callable[[Awaitable[bytes]], Awaitable[bytes]]
 
 AFTER_END: Final = 0.3  # seconds to wait, after the end mark, for the connection to be ready for the next request
-AFTER_REASON: Final = 5.0  # seconds to wait for what may follow a reason: the usage, the end mark
-_SHOWN: Final = 200  # characters of a body that is neither an answer nor an error
+AFTER_REASON: Final = 5.0  # seconds to wait for what may follow a finish reason: the usage, the end mark
+_SHOWN: Final = 200  # characters shown of a body that is neither an answer nor an error
 
 
 class Reading:
-    """Reads the answer to one request. `pace` bounds how long each piece may take."""
+    """Read the answer to one request; `pace` limits how long each piece may take."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Reading:
         self._pace = pace
         self._ended = False
         self._too_large = False
-        self._odd = ""  # what came that is no part of an answer
+        self._odd = ""  # received text that is no part of an answer
         self.answer = Answer(tools)
         self.answer.counts.add_headers(response.headers)
 
@@ -53,7 +53,7 @@ class Reading:
         return self.answer.is_whole or self._too_large
 
     async def deltas(self) -> AsyncIterator[Delta]:
-        """What a person is to see, as it comes. ModelError when the answer is none."""
+        """Yield the deltas for the reader as they arrive; raise ModelError when the answer is unusable."""
         try:
             body = Body(self._response, self._wait)
             await body.open()
@@ -109,7 +109,7 @@ class Reading:
         return deltas
 
     async def _wait(self, awaitable: Awaitable[bytes]) -> bytes:
-        """The next bytes; none when what follows a complete answer does not come soon."""
+        """Return the next bytes; none when nothing more follows a complete answer soon."""
         if not self._ended and (not self.answer.reason or self.answer.went_on):
             return await self._pace(awaitable)
         try:
@@ -119,7 +119,7 @@ class Reading:
             return b""
 
     def reply(self) -> ModelReply:
-        """The whole answer. ModelError, with what it cost, when it is none."""
+        """Return the whole answer; raise ModelError, with its cost, when it is unusable."""
         answer = self.answer
         if not self.complete:
             raise self._paid(self._unfinished())
@@ -172,7 +172,7 @@ class Reading:
     def _what_came(self) -> str:
         return f"it holds no choice but {self._quoted(self._odd)}" if self._odd else "nothing but its end came"
 
-    # -- faults
+    # -- errors
 
     @property
     def _secrets(self) -> Collection[str]:
@@ -202,13 +202,13 @@ class Reading:
         return self._paid(found)
 
     def _failed(self, body: Any) -> ModelError:
-        """An error that came with status 200, as the same error with a status of its own is told."""
+        """Return the error in a reply with status 200, as the same error with its own status would be returned."""
         status = problems.status_of(body)
         as_status = pai.ModelHTTPError(status or 400, self._model, body=body)
         found = faults.fault(as_status, self._connection.place, streaming=True, secrets=self._secrets)
         assert found is not None
         if status is None and found.kind == base.BAD_REQUEST:
-            # Nothing says whose fault it is: a few more tries do no harm.
+            # Nothing says whose error it is, and a few more tries do no harm.
             said = str(found).partition(f"answered {status or 400}: ")[2] or str(found)
             found = ModelError(
                 f"The model endpoint {self._connection.place} failed: {said}", kind=base.BAD_ANSWER, retryable=True

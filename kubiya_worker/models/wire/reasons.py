@@ -1,4 +1,4 @@
-"""Why an answer ended, in the words of all servers. Pure."""
+"""This module maps all servers' finish reasons to ours. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from kubiya_worker.models import base
 
 GIVEN_UP: Final = "given_up"  # the server could not finish; the same call may work later
-ERROR: Final = "error"  # what was written cannot be used
+ERROR: Final = "error"  # the answer cannot be used
 UNKNOWN: Final = ""
 
 _WORDS: Final = {

@@ -1,7 +1,7 @@
-"""Thoughts that a server leaves in the answer's text, between tags before the answer. Pure.
+"""This module separates thoughts that a server leaves in the answer's text, between tags before the answer. Pure.
 
-A tag can be cut anywhere: what may be the beginning of one is held back until it is known. Only at the beginning of an
-answer is an opening tag one. A closing tag alone ends a thought that the server's template has opened.
+A tag can be cut anywhere, so a possible beginning of one is held back until the rest is known. An opening tag counts
+only at the beginning of an answer. A closing tag alone ends a thought that the server's template has opened.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ TAGS: Final = {
     "<|channel|>analysis<|message|>": "<|end|>",
     "<|start|>assistant<|channel|>analysis<|message|>": "<|end|>",
 }
-# What a template puts before the answer itself.
+# Marks that a template puts before the answer itself.
 MARKS: Final = (
     "<|start|>assistant<|channel|>final<|message|>",
     "<|channel|>final<|message|>",
     "<|begin_of_solution|>",
     "<|start_response|>",
 )
-# What it puts behind the answer, when it was seen to put something before it.
+# Marks that it puts after the answer, if one of the former was seen.
 ENDS: Final = ("<|return|>", "<|end|>", "<|end_of_solution|>", "<|end_response|>")
-_ALONE: Final = tuple(close for close in TAGS.values() if close != "<|end|>")  # which end a thought without a beginning
+_ALONE: Final = tuple(close for close in TAGS.values() if close != "<|end|>")  # closing tags that may stand alone
 
 START, THOUGHT, BETWEEN, ANSWER = "start", "thought", "between", "answer"
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of a thought or of the answer. `undo`: all that was given as the answer so far was a thought."""
+    """A piece of a thought or of the answer; `undo` says that everything given as the answer so far was a thought."""
 
     text: str
     thought: bool = False
@@ -50,7 +50,7 @@ class Piece:
 
 
 class Splitter:
-    """Tells thoughts and answer apart, piece by piece. `prefix` is all before the answer, as the model wrote it."""
+    """Separate thoughts and answer piece by piece; `prefix` is all text before the answer, as the model wrote it."""
 
     def __init__(self) -> None:
         self._state = START
@@ -59,14 +59,14 @@ class Splitter:
         self._marked = False
         self._answer = ""
         self.prefix = ""
-        self.elsewhere = False  # thoughts came in a field of their own: then no text before a closing tag is one
+        self.elsewhere = False  # thoughts came in a field of their own, so no text before a closing tag is one
 
     def feed(self, text: str) -> list[Piece]:
         self._held += text
         return self._pieces(last=False)
 
     def flush(self) -> list[Piece]:
-        """Return what was held back: nothing more comes that could make a tag of it."""
+        """Return the text that was held back, as nothing more comes that could complete a tag."""
         return self._pieces(last=True)
 
     def _pieces(self, *, last: bool) -> list[Piece]:
@@ -80,7 +80,7 @@ class Splitter:
                 return [piece for piece in found if piece.text or piece.undo]
 
     def _start(self, last: bool) -> list[Piece]:
-        """At the beginning, or after a thought, where another one may follow."""
+        """Read the beginning, or the text after a thought, where another thought may follow."""
         said = self._held.lstrip()
         low = said.lower()
         blanks = self._held[: len(self._held) - len(said)]
@@ -88,7 +88,7 @@ class Splitter:
         mark = next((mark for mark in MARKS if low.startswith(mark)), None)
         tags = (*TAGS, *MARKS)
         if not last and any(tag.startswith(low) and tag != low for tag in tags):
-            return []  # blanks only, or the beginning of a tag, perhaps of a longer one
+            return []  # only blanks, or the beginning of a tag, perhaps of a longer one
         if opening:
             self._take(len(blanks) + len(opening))
             self._close, self._state = TAGS[opening], THOUGHT
@@ -112,7 +112,7 @@ class Splitter:
         ]
 
     def _between(self, last: bool) -> list[Piece]:
-        """Blanks between a thought and the answer belong to neither."""
+        """Skip blanks between a thought and the answer, which belong to neither."""
         said = self._held.lstrip()
         if not said:
             self._take(len(self._held))
@@ -138,7 +138,9 @@ class Splitter:
         return [Piece(said)]
 
     def _end_alone(self) -> list[Piece] | None:
-        """The end of a thought that had no beginning. Not within code, nor where the opening tag was spoken of."""
+        """Find the end of a thought that had no beginning, but not inside code, nor where the text mentions the
+        opening tag.
+        """
         low = self._held.lower()
         found = [(low.find(close), close) for close in _ALONE if close in low]
         if not found:
@@ -156,7 +158,7 @@ class Splitter:
         return [Piece("", undo=True), Piece(before, thought=True)]
 
     def _take(self, length: int) -> str:
-        """Let go of so much of the text as no answer; it is kept as what stood before it."""
+        """Remove `length` characters that are not part of the answer, and keep them in the prefix."""
         taken, self._held = self._held[:length], self._held[length:]
         self.prefix += taken
         return taken

@@ -1,4 +1,4 @@
-"""Tool calls out of their pieces. Servers tell pieces apart by index, by id, by name, or by none of them. Pure."""
+"""This module joins tool calls from their pieces, which servers mark by index, id, name, or not at all. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Piece:
 
 @dataclass
 class Call:
-    """One call. `extra` are fields beside the known ones, those of its `function` under that name."""
+    """One call; `extra` holds unknown fields, and those of its `function` under that name."""
 
     index: int | None = None
     id: str = ""
@@ -38,7 +38,7 @@ class Call:
         return "".join(self.pieces)
 
     def arguments(self) -> str:
-        """The raw text of the arguments. Of servers that send all so far again with each piece, the last one."""
+        """Return the raw text of the arguments; for servers that repeat the whole text in each piece, the last one."""
         joined = whole(self.joined)
         if len(self.pieces) > 1 and not is_object(joined):
             last, rest = self.pieces[-1], self.pieces[:-1]
@@ -46,7 +46,7 @@ class Call:
             if is_object(last) and (grown or "".join(rest) == last):
                 return whole(last)
             if self.pieces[0].strip() == "{}" and is_object("".join(self.pieces[1:])):
-                return whole("".join(self.pieces[1:]))  # an empty object stood for what was to come
+                return whole("".join(self.pieces[1:]))  # skip the empty object that some servers send first
         return joined
 
     def is_whole(self) -> bool:
@@ -54,7 +54,7 @@ class Call:
 
 
 class Calls:
-    """All calls of an answer, in their order. `tools` are the names that the model can ask for."""
+    """All calls of an answer in order; `tools` are the names that the model may call."""
 
     def __init__(self, tools: Collection[str] = ()) -> None:
         self._tools = frozenset(tools)
@@ -64,7 +64,9 @@ class Calls:
         return len(self._calls)
 
     def add(self, given: Iterable[Any], *, numbered: bool = False) -> int:
-        """Take the pieces of one event; returns their size. `numbered`: each is a call of its own, by its place."""
+        """Take the pieces of one event and return their size; `numbered` says that each is a separate call, by
+        its place.
+        """
         size = 0
         for number, raw in enumerate(given):
             if isinstance(raw, Mapping):
@@ -72,7 +74,7 @@ class Calls:
         return size
 
     def all(self) -> list[Call]:
-        """The calls that were asked for; what has neither name nor arguments is none."""
+        """Return the calls, without those that have neither name nor arguments."""
         found = [call for call in self._calls if call.name.strip() or call.joined.strip()]
         if len(found) > 1 and _echoes(found[-1], found[-2]):
             found.pop()
@@ -101,7 +103,7 @@ class Calls:
         return len(piece.arguments) + len(piece.name)
 
     def _find(self, piece: Piece) -> Call | None:
-        """The call that the piece goes on with; None when it begins another one."""
+        """Return the call that the piece continues, or None when it begins a new one."""
         if piece.id:
             known = [call for call in self._calls if call.id == piece.id]
             here = [call for call in known if None in (call.index, piece.index) or call.index == piece.index]
@@ -115,7 +117,7 @@ class Calls:
         if last is None:
             return None
         if piece.id and last.id:
-            # Another id: another call, but for servers that make up an id for each piece.
+            # Another id means another call, except for servers that make up an id for each piece.
             goes_on = not last.is_whole() and (
                 not piece.name or (piece.name == last.name and _is_inside(last, piece.arguments))
             )
@@ -123,17 +125,19 @@ class Calls:
         return None if piece.name and self._begins(last, piece) else last
 
     def _differs(self, call: Call, piece: Piece) -> bool:
-        """Whether the same id was given to two calls."""
+        """Return whether the server gave the same id to two calls."""
         if not piece.name or not call.is_whole() or call.joined.strip() == "{}":
             return False
         return is_object(piece.arguments) and not _same(call.joined, piece.arguments)
 
     def _begins(self, last: Call, piece: Piece) -> bool:
-        """Whether a piece with a name, and without a new id, begins another call than the last one at its place."""
+        """Return whether a piece with a name, and without a new id, begins another call than the last one at its
+        place.
+        """
         arguments = last.joined
         if last.is_whole():
             if not piece.arguments.strip():
-                return arguments.strip() != "{}"  # the head of the next one
+                return arguments.strip() != "{}"  # this is the beginning of the next call
             return piece.arguments.lstrip()[:1] == "{" and not _same(arguments, piece.arguments)
         other = piece.name != last.name and piece.name in self._tools and last.name in self._tools
         if not arguments:
@@ -149,7 +153,7 @@ class Calls:
             return
         if call.is_whole():
             if _same(call.joined, piece.arguments):
-                return  # the whole call once more
+                return  # the server repeats the whole call
             if call.joined.strip() == "{}" and is_object(piece.arguments):
                 call.pieces.clear()
         call.pieces.append(piece.arguments)
@@ -158,13 +162,13 @@ class Calls:
         if not name or (name == call.name and call.name + name not in self._tools):
             return
         if not call.name or (name.startswith(call.name) and call.name + name not in self._tools):
-            call.name = name  # the first piece of it, or all of it so far
+            call.name = name  # the first piece of the name, or all of it so far
         elif not call.joined:
             call.name += name
 
 
 def is_object(text: str) -> bool:
-    """Whether a text is one JSON object."""
+    """Return whether a text is one JSON object."""
     text = text.strip()
     if not (text.startswith("{") and text.endswith("}")):
         return False
@@ -184,12 +188,12 @@ def _same(one: str, other: str) -> bool:
 
 
 def _is_inside(call: Call, arguments: str) -> bool:
-    """Whether arguments can only be the middle or end of those that have begun."""
+    """Return whether the arguments can only be the middle or the end of those that have begun."""
     return bool(call.joined) and arguments.lstrip()[:1] != "{"
 
 
 def _echoes(last: Call, before: Call) -> bool:
-    """Whether the last call is only the name of the one before it, said once more at the end of the stream."""
+    """Return whether the last call only repeats the name of the one before it, at the end of the stream."""
     return not last.id and not last.joined.strip() and last.name == before.name and last.index == before.index
 
 
