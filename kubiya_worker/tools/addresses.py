@@ -1,7 +1,7 @@
-"""Which hosts a fetch may reach: the spelling of a URL, then the addresses that its name stands for.
+"""This module decides which hosts a fetch may reach, from a URL's spelling and from the addresses of its name.
 
-A name is resolved once, all its addresses are checked, and the connection goes to one of those that were checked. So
-an answer that changes between the check and the connection (DNS rebinding) changes nothing.
+A name is resolved once, all its addresses are checked, and the connection goes to a checked one. So an answer that
+changes between the check and the connection (DNS rebinding) has no effect.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 LONGEST: Final = 8_192  # characters of a URL
 
-# `is_global` differs between Python's releases; this list is ours, and what is in it is refused whatever they say.
+# `is_global` differs between Python's releases, so this list is ours and is refused in any case.
 _NEVER_GLOBAL: Final = tuple(
     map(
         ipaddress.ip_network,
@@ -33,7 +33,7 @@ _NEVER_GLOBAL: Final = tuple(
         ),
     )
 )
-# Platforms that answer at an address that looks public.
+# Platform services that answer at an address that looks public.
 _METADATA: Final = tuple(map(ipaddress.ip_address, ("168.63.129.16", "100.100.100.200", "169.254.169.254")))
 _NUMERIC: Final = re.compile(r"(0x[0-9a-f]*|\d+)", re.IGNORECASE)
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
@@ -41,12 +41,12 @@ _LOCAL_NAMES: Final = re.compile(r"(.*\.)?(localhost|localdomain|local|internal|
 
 
 class Refused(Exception):
-    """The URL is not fetched. The message is for the model."""
+    """The URL is not fetched; the message is for the model."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A URL whose spelling is in order. `host` is in lower case, ASCII, without brackets or a dot at its end."""
+    """A URL with a correct spelling; `host` is in lower case, ASCII, without brackets or a final dot."""
 
     scheme: str
     host: str
@@ -59,7 +59,7 @@ class Target:
 
 
 def parse(url: str) -> Target:
-    """Raises Refused for what is not http(s), not a plain host, or spelt so that two programs may read it apart."""
+    """Return the URL's parts; raise Refused if it is not http(s), not a plain host, or could be read in two ways."""
     if len(url) > LONGEST:
         raise Refused(f"The URL has {len(url)} characters; {LONGEST} are the most")
     if any(ord(char) <= 32 or ord(char) == 127 or char == "\\" for char in url):
@@ -81,7 +81,7 @@ def parse(url: str) -> Target:
 
 
 def literal(host: str) -> Address | None:
-    """The address that a host is, if it is one."""
+    """Return the address if the host is written as one, else None."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -89,7 +89,7 @@ def literal(host: str) -> Address | None:
 
 
 def check(host: str, addresses: Sequence[Address], private: Sequence[Network]) -> None:
-    """Raises Refused unless every address is public or in one of the networks that the configuration names."""
+    """Raise Refused unless every address is public or in one of the networks that the configuration names."""
     if not addresses:
         raise Refused(f"{host} has no address")
     for address in addresses:

@@ -1,8 +1,8 @@
 """Skill `agent_communication`: asking other agents and teams of the organization.
 
-A tool here says whom it may ask and on what terms. Asking is no tool's work: an agent that is waited for is a child
-workflow, as a team's member is, and costs no slot while it works; one that is not waited for is an execution of its
-own, which the control plane starts (activities/delegation.py).
+A tool here only says which agents it may ask and on what terms. The asking is done elsewhere: an agent that is waited
+for is a child workflow, like a team's member, and takes no slot while it works; one that is not waited for is a
+separate execution, which the control plane starts (activities/delegation.py).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _EXECUTION: Final = {"type": "string", "minLength": 1, "maxLength": 200, "descri
 
 @dataclass(frozen=True)
 class Terms:
-    """What one skill's configuration says; patterns are of fnmatch, seconds are of work."""
+    """The configuration of one skill; patterns are those of fnmatch, and seconds limit the work."""
 
     skill: str
     agents: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Terms:
         return self.agents if kind == "agent" else self.teams
 
     def allows(self, kind: str, entity: Mapping[str, Any]) -> bool:
-        """By the name and the id that the control plane says."""
+        """Return whether the agent or team may be asked, by the name and the id that the control plane gives."""
         name, identity = str(entity.get("name") or "").lower(), str(entity.get("id") or "")
         return any(pattern == identity or fnmatch.fnmatchcase(name, pattern.lower()) for pattern in self.allowed(kind))
 
@@ -77,7 +77,7 @@ def build(skill: Skill, workspace: Path) -> list[Tool]:
         concurrent=_whole(skill, "max_concurrent_calls", 3, 1, 100),
         streaming=skill.flag("streaming_enabled", True),
     )
-    # Empty lists are what the published server hands out by default: what can work then is offered, and no more.
+    # The published server sends empty lists by default: offer what can work then, and no more.
     possible = {EXECUTE_AGENT: bool(terms.agents), EXECUTE_TEAM: bool(terms.teams)}
     possible |= {
         FOLLOW_UP: not terms.wait and skill.flag("allow_session_continuation", True),
@@ -98,7 +98,7 @@ def _whole(skill: Skill, key: str, default: int, low: int, high: int) -> int:
 
 
 class Communication:
-    """One operation. `call_tool` recognizes it, and does not run it."""
+    """One operation, which `call_tool` recognises and does not run as a tool."""
 
     def __init__(self, operation: str, terms: Terms) -> None:
         self.operation, self.terms = operation, terms
@@ -106,7 +106,7 @@ class Communication:
 
     @property
     def kind(self) -> str:
-        """Whom it asks: agent or team."""
+        """Return the kind that it asks: agent or team."""
         return "team" if self.operation == EXECUTE_TEAM else "agent"
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
@@ -147,9 +147,9 @@ def _spec(operation: str, terms: Terms) -> ToolSpec:
             "required": [kind, "task"],
             "additionalProperties": False,
         },
-        idempotent=terms.wait,  # a child that is asked for again is the same child
+        idempotent=terms.wait,  # a repeated request for a child finds the same child
         risk="medium",
         category=team.CATEGORY,
-        # A child knows what its asker has read, and asks people itself; an execution of its own does not.
+        # A child shares its asker's taint, and asks people itself; a separate execution does not.
         effects=() if terms.wait else ("exec",),
     )

@@ -1,8 +1,8 @@
-"""Which programs a shell skill may run: the lists of its configuration, against the file that would really be run.
+"""This module decides which programs a shell skill may run, by its configuration and the file that would really run.
 
-A name counts as the program that the trusted search path has under it. A path counts if it leads into a folder of that
+A name means the program that the trusted search path has under it. A path counts if it leads into a folder of that
 path, so neither `./ls` nor `/tmp/ls` passes for `ls`. A program that starts another (env, timeout, xargs) passes if the
-other does too.
+other program does too.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from kubiya_worker.tools import allowed_options, git_rules, reach
 from kubiya_worker.tools.command import Refused
 from kubiya_worker.tools.hazards import hazard
 
-# One file with many names: its own name says nothing about what it does.
+# A file with many names: its own name does not say what it does.
 _MULTICALL: Final = frozenset({"busybox", "toybox", "coreutils", "uutils"})
 
-ANY: Final = "*"  # in a list of allowed programs: every one
-# What these read is data to them, whatever it holds.
+ANY: Final = "*"  # in a list of allowed programs: every program
+# Programs that treat their input as data, whatever it holds.
 PLAIN_READERS: Final = frozenset(
     (  # noqa: SIM905
         "cat head tail grep egrep fgrep zgrep rg wc sort uniq cut tr awk gawk mawk nawk sed gsed jq nl tac rev "
@@ -47,7 +47,7 @@ _LAUNCHERS: Final[Mapping[str, tuple[str, str, int]]] = {
     "doas": ("n", "u", 0),
     "xargs": ("0rtx", "nLPIsd", 0),
 }
-# These run anything, in ways that are not worth following: beside a blocked list, "*" does not cover them.
+# These can run anything in ways that are hard to follow: with a blocked list, "*" does not allow them.
 _INTERPRETERS: Final = re.compile(
     r"(ba|da|z|k|c|tc|fi|a)?sh|r?bash|python[\d.]*|perl[\d.]*|ruby[\d.]*|node|nodejs|deno|bun|php[\d.]*|lua[\d.]*|tclsh.*"
     r"|expect|busybox|toybox|coreutils|su|runuser|chroot|unshare|nsenter|setpriv|systemd-run|start-stop-daemon|flock|watch"
@@ -57,7 +57,9 @@ _INTERPRETERS: Final = re.compile(
 
 @dataclass(frozen=True)
 class Allowance:
-    """`allowed` and `blocked` are program names or absolute paths; "*" allows all that is not blocked."""
+    """The programs that may run: `allowed` and `blocked` are names or absolute paths, and "*" allows all but the
+    blocked.
+    """
 
     allowed: frozenset[str]
     blocked: frozenset[str] = frozenset()
@@ -66,7 +68,7 @@ class Allowance:
     roots: tuple[Path, ...] = ()  # folders that git may work in, besides the one that it is started in
 
     def check(self, argv: Sequence[str], cwd: Path, depth: int = 0) -> str:
-        """The path of the program that may be run as `argv` in `cwd`. Raises Refused with the reason."""
+        """Return the path of the program that may run as `argv` in `cwd`; raise Refused with the reason."""
         path = self._resolve(argv[0], cwd)
         names = _names(path)
         for name in (*names, str(path)):
@@ -80,7 +82,7 @@ class Allowance:
         for name in names:
             reach.check(name, argv[1:], cwd, self.private)
         if not self.blocked and ANY in self.allowed:
-            return str(path)  # whoever allows everything has nothing left that arguments could get around
+            return str(path)  # all programs are allowed, so arguments can get around nothing
         if not listed and any(_INTERPRETERS.fullmatch(name) for name in names):
             raise Refused(
                 f"The command {names[0]} runs other programs; with blocked commands it must be allowed by name"
@@ -101,9 +103,9 @@ class Allowance:
         return str(path)
 
     def check_input(self, argv: Sequence[str], further: frozenset[str]) -> None:
-        """Refuse a program that may take its input for a program, or for names of files. Raises Refused.
+        """Raise Refused for a program that may treat its input as a program or as file names.
 
-        `further` are names that the configuration adds. Whoever allows every program allows this too.
+        `further` are names that the configuration adds. A skill that allows every program allows this too.
         """
         if ANY in self.allowed and not self.blocked:
             return
@@ -119,7 +121,9 @@ class Allowance:
             )
 
     def _resolve(self, program: str, cwd: Path) -> Path:
-        """The file that is run. Symbolic links stay: a program with many names acts by the name it is called."""
+        """Return the file to run, without resolving symbolic links: a program with many names acts by the name
+        it is called.
+        """
         if "/" in program:
             path = Path(os.path.normpath(cwd / program))
             folders = {os.path.realpath(folder) for folder in self.search_path}
@@ -144,7 +148,7 @@ class Allowance:
 
 
 def trusted_path(value: str, *, outside: Path) -> tuple[str, ...]:
-    """The folders of a PATH that can be trusted: absolute, existing, not writable by everybody, not in `outside`."""
+    """Return the trustworthy folders of a PATH: absolute, existing, not writable by everybody, not in `outside`."""
     workspace = outside.resolve()
     folders: list[str] = []
     for folder in value.split(os.pathsep):
@@ -169,7 +173,9 @@ def _is_program(path: Path) -> bool:
 
 
 def _names(path: Path) -> tuple[str, ...]:
-    """The program's name and those of the files behind it (awk, mawk), without the multi-call binary at the end."""
+    """Return the program's name and those of the files that it links to (awk, mawk), without a final multi-call
+    binary.
+    """
     names = [path.name]
     for _ in range(16):
         if not path.is_symlink():
@@ -181,7 +187,7 @@ def _names(path: Path) -> tuple[str, ...]:
 
 
 def _inner(name: str, arguments: Sequence[str]) -> list[str]:
-    """The command inside a launcher's arguments; empty when there is none. Raises Refused if that is not clear."""
+    """Return the command inside a launcher's arguments, empty when there is none; raise Refused if it is unclear."""
     plain, valued, operands = _LAUNCHERS[name]
     index = 0
     while index < len(arguments):

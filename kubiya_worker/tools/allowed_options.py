@@ -1,6 +1,6 @@
-"""Programs of which only known options are let through: tar, ssh, curl; and the variables that `env` may set.
+"""This module lets only known options through to tar, ssh and curl, and only known variables to `env`.
 
-A list of what is dangerous ages with each new version of a program. Here what is not known is refused, by its name.
+A list of dangerous options grows old with each new version of a program. Here an unknown option is refused, by name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 Arguments = Sequence[str]
 
-# Variables that change how output looks, or whom a request names; none by which a program runs or reads another file.
+# Variables that change how output looks, or what a request is called; none makes a program run or reads another file.
 VARIABLES: Final = re.compile(
     r"TZ|LANG|LANGUAGE|LC_[A-Z]+|COLUMNS|LINES|TERM|NO_COLOR|CLICOLOR(_FORCE)?|FORCE_COLOR|LS_COLORS|GREP_COLORS?"
     r"|TIME_STYLE|QUOTING_STYLE|BLOCK_?SIZE|(DF|DU|LS)_BLOCK_SIZE|POSIXLY_CORRECT|DEBIAN_FRONTEND|SYSTEMD_COLORS"
@@ -78,7 +78,7 @@ _TAR: Final = Known(
     ),
 )
 _SSH: Final = Known(plain="46aCknNqTtvVx", valued="bcilmpJB", long=frozenset())
-# What stands behind these letters and words is no address.
+# The values of these letters and words are not addresses.
 _CURL_VALUED: Final = "dHXbuAeFmxrwyYzPQtUCEKoDcT"
 _CURL_LONG_VALUED: Final = _words(
     "data data-raw data-binary data-ascii data-urlencode json header request user form form-string user-agent cookie "
@@ -98,7 +98,7 @@ _CURL_REFUSED: Final = (
 
 
 def tar(arguments: Arguments) -> str | None:
-    """Return what tar must not be run with; its oldest form (letters without a dash) is read as well."""
+    """Return the argument that tar must not get, also in its oldest form (letters without a dash)."""
     first = arguments[0] if arguments else ""
     if first and not first.startswith("-"):
         unknown = next((letter for letter in first if letter not in _TAR.plain + _TAR.valued), None)
@@ -111,7 +111,7 @@ def tar(arguments: Arguments) -> str | None:
 
 
 def ssh(arguments: Arguments) -> str | None:
-    """Return the option that ssh must not be run with. What stands behind the host is the other host's command."""
+    """Return the option that ssh must not get; words after the host are the other host's command."""
     index = 0
     while index < len(arguments) and arguments[index].startswith("-"):
         index += 1 + (len(arguments[index]) == 2 and arguments[index][1] in _SSH.valued)
@@ -120,7 +120,9 @@ def ssh(arguments: Arguments) -> str | None:
 
 
 def curl(arguments: Arguments) -> str | None:
-    """Return what curl must not be run with: addresses of files, also in letters that it decodes or expands itself."""
+    """Return the argument that curl must not get: addresses of files, also in letters that curl itself decodes
+    or expands.
+    """
     literal = any(re.match(r"-[A-Za-z]*g|--globoff$", argument) for argument in arguments)
     for argument in arguments:
         if argument.startswith("--") and any(

@@ -1,8 +1,8 @@
-"""A model's arguments: from its raw JSON text to an object that fits the tool's schema, or a message it can act on.
+"""This module turns a model's arguments from JSON text into an object that fits the tool's schema, or into an error.
 
 The checker knows the part of JSON schema that tools use: type, required, properties, additionalProperties, enum, items,
-minimum, maximum, minLength, maxLength. What it does not know (anyOf, $ref, formats) it lets pass: the tool itself, or
-the MCP server behind it, has the last word.
+minimum, maximum, minLength, maxLength. It ignores other keywords (anyOf, $ref, formats): the tool itself, or the MCP
+server behind it, checks those.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools.base import ToolArgumentsError
 
-MAX_PROBLEMS: Final = 8  # more would not help the model
+MAX_PROBLEMS: Final = 8  # more problems would not help the model
 
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "string": (str,),
@@ -29,10 +29,11 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
 
 
 def parse_arguments(spec: ToolSpec, raw: str) -> dict[str, Any]:
-    """The arguments as an object; no text at all is an object without members. Raises ToolArgumentsError."""
+    """Return the arguments as an object, empty for an empty text; raise ToolArgumentsError."""
     try:
         value = json.loads(raw, parse_constant=_no_constant) if raw.strip() else {}
-        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair has no UTF-8, so no hash and no event
+        # Half of a surrogate pair has no UTF-8, so it could be neither hashed nor sent.
+        json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ToolArgumentsError(f"The arguments of {spec.name} are nested too deeply.") from None
     except UnicodeEncodeError:
@@ -62,7 +63,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _problems(value: Any, schema: Any, where: str) -> Iterator[str]:
-    """What is wrong with `value`, one phrase each; `where` is the path to it, empty at the top."""
+    """Yield the problems of `value`, one phrase each; `where` is the path to it, empty at the top."""
     if not isinstance(schema, Mapping):
         return
     label = f"`{where}`" if where else "the object"
@@ -132,7 +133,7 @@ def _name_of(value: Any) -> str:
 
 
 def _example(spec: ToolSpec) -> str:
-    """An object with the required members, each with a value of its type."""
+    """Return an example object with the required members, each with a value of its type."""
     samples = {"string": "...", "number": 1, "integer": 1, "boolean": True, "array": [], "object": {}}
     properties = spec.parameters.get("properties") or {}
     required = spec.parameters.get("required") or []

@@ -47,7 +47,7 @@ def build(skill: Skill, workspace: Path) -> list[Tool]:
 
 
 def answered(spec: ToolSpec) -> ToolSpec:
-    """What may come with a person's yes: the answer too."""
+    """Return the spec of a call that a person answered, which also has the argument `answer`."""
     answer = {"type": "string", "maxLength": LONGEST_ANSWER}
     return replace(
         spec, parameters={**spec.parameters, "properties": {**spec.parameters["properties"], ANSWER: answer}}

@@ -1,7 +1,7 @@
-"""The port of tools: what runs a tool call knows of it, and what it gets back.
+"""This module is the port of tools: what the code that runs a tool call knows of it, and what it gets back.
 
-A tool is a `ToolSpec` (what the model is told) and a coroutine. It never raises for what the model can mend: a
-program that fails, a file that is not there, a refusal are all `ToolResult`s with an `error`. An exception is a bug.
+A tool is a `ToolSpec` (its description for the model) and a coroutine. It never raises for an error that the model can
+correct: a failed program, a missing file and a refusal are all `ToolResult`s with an `error`. An exception is a bug.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ from typing import Any, Final, Protocol
 
 from kubiya_worker.protocol.tools import ToolSpec
 
-OUTPUT_LIMIT: Final = 50_000  # characters of output that a model is shown of one call
-KEEP_LIMIT: Final = 8_000_000  # characters of output that are kept of one call, in a file when a model is shown less
+OUTPUT_LIMIT: Final = 50_000  # characters of one call's output that a model sees
+KEEP_LIMIT: Final = 8_000_000  # characters of one call's output that are kept, in a file if the model sees less
 
 
 def _nobody_watches(line: str) -> None:
-    """Take a line about a call that is shown to nobody."""
+    """Ignore a progress line of a call that nobody watches."""
 
 
 @dataclass(frozen=True)
 class ToolContext:
-    """Where a call runs: `env` is the environment for tools (an agent's variables), never the worker's own secrets.
-    `tell` shows whoever watches one line about how far the call is.
+    """The surroundings of a call: `env` is the environment for tools (an agent's variables), never the worker's
+    secrets.
 
-    A tool whose output can be had again in parts (a file) gives `output_limit` characters. One whose output cannot
-    (a program's, a server's answer) gives up to `keep_limit`; what is above `output_limit` goes to a file.
+    `tell` shows one line of progress to the people who watch. A tool whose output can be read again in parts (a file)
+    returns at most `output_limit` characters. One whose output cannot (of a program, a server) returns up to
+    `keep_limit`;
+    the part above `output_limit` goes to a file.
     """
 
     execution_id: str
@@ -41,7 +43,7 @@ class ToolContext:
 
 @dataclass(frozen=True)
 class ToolFile:
-    """A part of a result that is no text: an image, a sound. `type` is its media type."""
+    """A part of a result that is not text (an image, a sound); `type` is its media type."""
 
     data: bytes = field(repr=False)
     type: str = "application/octet-stream"
@@ -50,10 +52,12 @@ class ToolFile:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """`output` is what the model reads; `error` is one line, None means success. `metadata` is for events and logs.
+    """The result of a call: `output` is for the model, `error` is one line or None for success, `metadata` is for
+    events.
 
-    `taints` overrides what the tool's spec says of its results: False for one that holds nothing of others (a refusal);
-    `remote` whether those others are outside this host.
+    `taints` replaces the spec's statement about results: False for one without text of others (a refusal). `remote`
+    says
+    whether that text comes from outside this host.
     """
 
     output: str
@@ -65,12 +69,12 @@ class ToolResult:
 
 
 def refusal(message: str) -> ToolResult:
-    """The result of a call that was not made; `message` has no full stop at its end."""
+    """Return the result of a call that was not made; `message` has no full stop at its end."""
     return ToolResult(f"{message}.", error=message, metadata={"refused": True}, taints=False)
 
 
 class Tool(Protocol):
-    """One tool. A call that is cancelled ends everything it has started before CancelledError leaves `run`."""
+    """One tool; a cancelled call ends everything that it started before CancelledError leaves `run`."""
 
     @property
     def spec(self) -> ToolSpec: ...
@@ -79,11 +83,11 @@ class Tool(Protocol):
 
 
 class ToolArgumentsError(ValueError):
-    """The model's arguments do not fit the tool. The message is written for the model: what is wrong, what to send."""
+    """The arguments do not fit the tool; the message tells the model what is wrong and what to send."""
 
 
 class Toolset:
-    """The tools of one execution by name, in the order in which the model is told of them."""
+    """The tools of one execution by name, in the order in which the model sees them."""
 
     def __init__(self, tools: Iterable[Tool] = ()) -> None:
         self._tools = {tool.spec.name: tool for tool in tools}

@@ -1,7 +1,7 @@
-"""A command line as programs: quoting and pipes as a shell has them, and nothing else of a shell.
+"""This module splits a command line into programs, with a shell's quoting and pipes but nothing else of a shell.
 
-`parse` refuses what only a shell could do (lists, redirections, substitutions, variables) instead of passing it on as
-text, so that a model learns at once what this tool is. Patterns (`*.log`) stay as they are written.
+`parse` refuses everything that only a shell could do (lists, redirections, substitutions, variables) instead of passing
+it on as text, so that a model learns at once what this tool is. Patterns (`*.log`) stay unchanged.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _OPERATORS: Final = {
     "\n": "several lines",
 }
 PIPE: Final = "|"
-# What a shell does by itself, and the way that works here. No program stands behind these names.
+# Words that a shell handles itself, and what to use here instead. No program has these names.
 BUILTINS: Final = {
     **dict.fromkeys(
         ("cd", "pushd", "popd"),
@@ -52,7 +52,7 @@ _ASSIGNMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 
 
 class Refused(Exception):
-    """The command is not run. The message is for the model: what was refused and what to do instead."""
+    """The command is not run; the message tells the model what was refused and what to do instead."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _stages(command: str) -> list[list[tuple[str, bool]]]:
 
 
 def _double_quoted(command: str, at: int) -> tuple[str, int]:
-    """The text from `at` to the closing quote, and where it goes on after that."""
+    """Return the text from `at` to the closing quote, and the index after that quote."""
     text: list[str] = []
     while at < len(command):
         char = command[at]
@@ -172,7 +172,7 @@ def _double_quoted(command: str, at: int) -> tuple[str, int]:
 
 
 def _no_expansion(command: str, at: int) -> None:
-    """Refuses what a shell would replace, where it stands outside single quotes."""
+    """Raise Refused for text outside single quotes that a shell would replace."""
     char, following = command[at], command[at + 1 : at + 2]
     if char == "`" or (char == "$" and following == "("):
         raise Refused(

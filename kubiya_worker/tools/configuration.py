@@ -1,7 +1,7 @@
-"""A skill as the control plane resolves it (PROTOCOL A.8), and its configuration read key by key with types and limits.
+"""This module reads a skill as the control plane resolves it (PROTOCOL A.8), key by key with types and limits.
 
-Whatever cannot be understood is a ConfigurationError that names the skill, the key and what would be right. A switch
-that is misspelt and then ignored would be a restriction that nobody enforces.
+Anything unclear is a ConfigurationError that names the skill, the key and the right form. A misspelt key that is
+ignored would be a restriction that nobody enforces.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _UNITS: Final = {"": 1, "b": 1, "k": 1 << 10, "kb": 1 << 10, "m": 1 << 20, "mb":
 
 @dataclass(frozen=True)
 class Skill:
-    """One enabled skill; `configuration` has only keys that its type knows, and null stands for the default."""
+    """One enabled skill; `configuration` has only keys that its type knows, and null means the default."""
 
     name: str
     type: str
@@ -27,7 +27,9 @@ class Skill:
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Skill | None:
-        """None for a skill that is switched off. A skill without a type is known by its name (PROTOCOL D.3)."""
+        """Return the skill, or None if it is switched off; a skill without a type is known by its name (PROTOCOL
+        D.3).
+        """
         name = str(raw.get("name") or raw.get("id") or "unnamed")
         enabled = raw.get("enabled", True)
         if not isinstance(enabled, bool):
@@ -81,7 +83,7 @@ class Skill:
         return float(value)
 
     def size(self, key: str, default: int | None) -> int | None:
-        """Bytes: a whole number, or a string such as "10MB" (units of 1024)."""
+        """Return a size in bytes: a whole number, or a text such as "10MB" (units of 1024)."""
         value = self.configuration.get(key)
         if value is None:
             return default
@@ -93,7 +95,7 @@ class Skill:
         return int(match[1]) * _UNITS[match[2].lower()]
 
     def strings(self, key: str, default: Sequence[str] | None) -> tuple[str, ...] | None:
-        """A list of non-empty strings; one string with commas between is the same."""
+        """Return a list of non-empty texts; one text with commas is the same as a list."""
         value = self.configuration.get(key)
         if value is None:
             return None if default is None else tuple(default)

@@ -1,7 +1,8 @@
-"""Running a tool's code so that whatever it raises, or does not end, costs its own call and nothing else.
+"""This module runs a tool's code so that an error, or a call that does not end, fails only that call.
 
-asyncio hands SystemExit and KeyboardInterrupt of a task on to the event loop, which ends the worker; a CancelledError
-that a tool raises by itself looks like Temporal's. So a tool runs in a task of its own whose outcome is always a value.
+asyncio passes SystemExit and KeyboardInterrupt of a task to the event loop, which would end the worker; a
+CancelledError that a tool raises itself looks like Temporal's. So a tool runs in its own task, whose outcome is always
+a value.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from kubiya_worker.tools.schemas import clean, cut
 
 T = TypeVar("T")
 
-END_TIMEOUT: Final = 15.0  # seconds that a cancelled tool has to end what it started
+END_TIMEOUT: Final = 15.0  # seconds that a cancelled tool has to end everything it started
 TEXT: Final = 2_000  # characters of an exception's own text
 WHERE: Final = 3  # frames of the traceback in the log
 
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Broke(Exception):
-    """A tool raised what it must not. The message is written for the model and the log."""
+    """A tool raised an error that it must not; the message is for the model and the log."""
 
     def __init__(self, message: str, where: str) -> None:
         super().__init__(message)
@@ -32,7 +33,7 @@ class Broke(Exception):
 
 
 async def contained(run: Callable[[], Awaitable[T]], patience: float, end_timeout: float = END_TIMEOUT) -> T:
-    """Return what `run()` returns. Raises Broke, TimeoutError after `patience` seconds, and nothing else of the tool's.
+    """Return the result of `run()`; raise only Broke, or TimeoutError after `patience` seconds.
 
     CancelledError leaves here only when the caller was cancelled; the tool is ended before that.
     """
@@ -50,7 +51,7 @@ async def contained(run: Callable[[], Awaitable[T]], patience: float, end_timeou
     if error is None:
         return result[0]
     if not done:
-        raise TimeoutError  # it was told to stop, and said so in its own way
+        raise TimeoutError  # the tool was told to stop, and raised its own error for that
     raise Broke(described(error), _where(error))
 
 
@@ -67,7 +68,7 @@ async def _outcome(run: Callable[[], Awaitable[T]]) -> tuple[list[T], BaseExcept
 
 
 async def _end(task: asyncio.Task[tuple[list[T], BaseException | None]], seconds: float) -> None:
-    """Cancel the task and wait for its end; one that goes on regardless is left to itself."""
+    """Cancel the task and wait for its end; a task that ignores this is left alone."""
     task.cancel()
     await asyncio.wait({task}, timeout=seconds)
     if not task.done():

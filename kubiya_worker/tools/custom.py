@@ -64,9 +64,10 @@ def tool(
     by_skill: bool = False,
 ) -> Callable[[F], F]: ...
 def tool(function: F | None = None, **options: Any) -> F | Callable[[F], F]:
-    """Registers a function (sync or async), an activity, or a class as a tool. The docstring is what the model is told.
+    """Register a function (sync or async), an activity, or a class as a tool; the docstring is its description for the
+    model.
 
-    Without options it is what is asked about most: its result taints, and it can write, execute and send.
+    Without options the strictest values hold: its result taints, and it can write, execute and send.
     """
 
     def register(function: F) -> F:
@@ -84,7 +85,9 @@ def tool(function: F | None = None, **options: Any) -> F | Callable[[F], F]:
 
 
 def spec_of(function: Callable[..., Any], name: str | None = None, risk: str = "medium", **options: Any) -> ToolSpec:
-    """From a function's name, docstring and annotations. Raises ValueError for what a model could not call."""
+    """Return the spec from a function's name, docstring and annotations; raise ValueError if a model could not
+    call it.
+    """
     if risk not in RISKS:
         raise ValueError(f"risk {risk!r} is none of {', '.join(RISKS)}")
     hints = typing.get_type_hints(function)
@@ -131,7 +134,7 @@ def schema_of(hint: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class FunctionTool:
-    """A function as a tool: a text is shown as it is, anything else as JSON. What it raises is the call's error."""
+    """A function as a tool: a text result is shown unchanged, others as JSON; an exception becomes the call's error."""
 
     spec: ToolSpec
     function: Callable[..., Any]
@@ -155,7 +158,7 @@ class FunctionTool:
 
 
 def _called(function: Callable[..., Any], given: dict[str, Any]) -> Any:
-    """Call it in a thread. A StopIteration cannot leave one: the future of the call would never be done."""
+    """Call the function in a thread, and replace StopIteration: with it the future of the call would never be done."""
     try:
         return function(**given)
     except StopIteration as error:
@@ -163,12 +166,12 @@ def _called(function: Callable[..., Any], given: dict[str, Any]) -> Any:
 
 
 def offered() -> list[Tool]:
-    """What every agent of this worker may use."""
+    """Return the tools that every agent of this worker may use."""
     return [made for made, by_skill in _functions.values() if not by_skill]
 
 
 def build(skill: Skill, workspace: Path) -> list[Tool]:
-    """Tools that are offered to all are left out: each agent has them already."""
+    """Return the tools that the skill names, without those that each agent has anyway."""
     wanted, config = skill.text("custom_class"), skill.configuration.get("custom_config")
     if config is not None and not isinstance(config, Mapping):
         raise skill.wrong("custom_config", "an object")

@@ -16,7 +16,7 @@ from kubiya_worker.tools.configuration import Skill
 
 
 class Kind(NamedTuple):
-    """A kind of diagram: its tool, the first words of its text, what it shows, an example, a check of its lines."""
+    """A kind of diagram: its tool, the first words of its text, its purpose, an example, a check of its lines."""
 
     tool: str
     header: str  # regular expression of the first line
@@ -113,7 +113,7 @@ KEYS: Final = {
     "theme": f"One of {' '.join(THEMES)} (default)",
 }
 _BRACKETS: Final = {")": "(", "]": "[", "}": "{"}
-# What would change the page that draws it, or run something in it.
+# Text that would change the page that draws the diagram, or run something in it.
 _ACTIVE: Final = re.compile(
     r"%%\s*\{|^\s*(click|callback|link|links|href)\b|javascript:|data:text|<\s*/?\s*(script|iframe|img|svg|object|embed|a|form)\b"
     r"|\bon\w+\s*=",
@@ -130,7 +130,7 @@ def build(skill: Skill, workspace: Path) -> list[Tool]:
 
 
 class Diagram:
-    """A tool `create_…`: `{diagram, title?}`."""
+    """The tool `create_…`, with the arguments `{diagram, title?}`."""
 
     def __init__(self, kind: Kind, limit: int, theme: str) -> None:
         self._kind, self._limit, self._theme = kind, limit, theme
@@ -169,7 +169,7 @@ class Diagram:
 
 
 def check(kind: Kind, text: str) -> str | None:
-    """What is wrong with a diagram, with the number of its line; None if nothing was found."""
+    """Return what is wrong with a diagram, with the line's number; None if nothing was found."""
     active = _ACTIVE.search(text)
     if active or "```" in text:
         found = active[0].strip() if active else "```"
@@ -208,7 +208,9 @@ def _blocks(kind: Kind, body: list[tuple[int, str]]) -> str | None:
 
 
 def _balanced(body: list[tuple[int, str]]) -> str | None:
-    """Of a flowchart, the brackets of each line's shapes, outside of quotes and of texts on arrows."""
+    """Return the first line of a flowchart with unpaired brackets, ignoring quotes and texts on arrows; None
+    without one.
+    """
     for number, line in body:
         bare = re.sub(r'"[^"]*"', "", line)
         if '"' in bare:
@@ -228,6 +230,6 @@ def _balanced(body: list[tuple[int, str]]) -> str | None:
 
 
 def _plain(text: str) -> str:
-    """The diagram without the fence that models like to put around it."""
+    """Return the diagram without the fence that models like to put around it."""
     match = re.fullmatch(r"\s*```(?:mermaid)?[ \t]*\n(.*?)\n?```\s*", text, re.DOTALL)
     return (match[1] if match else text).strip("\n").rstrip()

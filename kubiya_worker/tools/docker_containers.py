@@ -1,4 +1,4 @@
-"""The skill `docker`, containers that are there: list, look into, start, stop, remove. Making them is `docker_run`."""
+"""This module has the `docker` operations on existing containers; making new ones is in `docker_run`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _ports(one: dict[str, Any]) -> str:
 async def inspect_container(
     engine: Engine, limits: policy.Limits, arguments: dict[str, Any], context: ToolContext
 ) -> ToolResult:
-    """The values of variables are left out: that is where containers have their passwords."""
+    """Return a container's details without the values of variables, which often are passwords."""
     found = await container_of(engine, limits, arguments["container"])
     config, state, host = found.get("Config") or {}, found.get("State") or {}, found.get("HostConfig") or {}
     health = state.get("Health") or {}
@@ -113,7 +113,7 @@ async def stats(engine: Engine, limits: policy.Limits, arguments: dict[str, Any]
 
 
 def usage(raw: dict[str, Any]) -> dict[str, Any]:
-    """What `docker stats` shows, out of one reading. Pure."""
+    """Return the figures of `docker stats` from one reading. Pure."""
     cpu, before, memory = raw.get("cpu_stats") or {}, raw.get("precpu_stats") or {}, raw.get("memory_stats") or {}
     used = (cpu.get("cpu_usage") or {}).get("total_usage", 0) - (before.get("cpu_usage") or {}).get("total_usage", 0)
     passed = cpu.get("system_cpu_usage", 0) - before.get("system_cpu_usage", 0)

@@ -1,7 +1,7 @@
-"""The HTTP API of a Docker engine, as far as the skill `docker` needs it: JSON calls, and streams of output.
+"""This module speaks the HTTP API of a Docker engine for the skill `docker`: JSON calls, and streams of output.
 
-Spoken with the client that the `http` skill has, not with the Docker SDK: a call that is cancelled ends at once, where
-a thread in the SDK would go on until the engine answers, and no extra has to be installed.
+It uses the client of the `http` skill, not the Docker SDK: a cancelled call ends at once, where a thread in the SDK
+would wait until the engine answers, and no extra has to be installed.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ DEFAULT_ADDRESS: Final = "unix:///var/run/docker.sock"
 CONNECT: Final = 10.0  # seconds
 ANSWER: Final = 60.0  # seconds of one call
 LARGEST: Final = 16 << 20  # bytes of one JSON answer
-NEWEST: Final = (1, 47)  # version of the API that was read for this file; an engine that is older is asked its own way
+# The version of the API that this file was written for; an older engine is asked with its own version.
+NEWEST: Final = (1, 47)
 
 
 class EngineError(Exception):
-    """What the engine refused, or why it cannot be asked; the message is for the model and for people."""
+    """The engine refused a call or cannot be reached; the message is for the model and for people."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -34,7 +35,7 @@ class EngineError(Exception):
 
 @dataclass(frozen=True)
 class Address:
-    """Where an engine is. `local`: it shares this host's file system, as far as can be told."""
+    """The address of an engine; `local` says that it shares this host's file system, as far as that can be known."""
 
     url: str
     socket: str = ""
@@ -47,7 +48,7 @@ class Address:
 
     @classmethod
     def parse(cls, url: str, environ: Mapping[str, str]) -> Address:
-        """Raises ValueError with what would be right."""
+        """Return the address; raise ValueError with the right form."""
         parts = urlsplit(url)
         if parts.scheme == "unix" and parts.path.startswith("/"):
             return cls(url, socket=parts.path)
@@ -60,7 +61,7 @@ class Address:
 
 
 class Engine:
-    """One engine for the time of one tool call."""
+    """One engine during one tool call."""
 
     def __init__(self, pool: Any, address: Address) -> None:
         self._pool, self._address = pool, address
@@ -68,7 +69,9 @@ class Engine:
         self.version = ""
 
     async def negotiate(self) -> None:
-        """The newest version of the API that both sides know. The first thing asked, so it tells who is not there."""
+        """Choose the newest API version that both sides know; this is the first call, so it also shows a missing
+        engine.
+        """
         async with self._request("GET", "/_ping", None, None) as answer:
             headers = {key.lower(): value for key, value in answer.headers}
             found = headers.get(b"api-version", b"1.41").decode("latin-1")
@@ -85,7 +88,7 @@ class Engine:
     async def call(
         self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Any = None, within: float = ANSWER
     ) -> Any:
-        """The answer's JSON, or None. Raises EngineError; of a call that may have been made it says so."""
+        """Return the answer's JSON, or None; raise EngineError, which says so if the call may have been carried out."""
         try:
             async with asyncio.timeout(within), self._request(method, path, query, body) as answer:
                 text = bytearray()
@@ -107,7 +110,7 @@ class Engine:
     async def chunks(
         self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Any = None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The answer as it comes. Leaving the context ends the request."""
+        """Yield the answer as it arrives; leaving the context ends the request."""
         async with self._request(method, path, query, body) as answer:
             yield answer.aiter_stream()
 
@@ -139,8 +142,8 @@ class Engine:
 
 @contextlib.asynccontextmanager
 async def connected(address: Address) -> AsyncIterator[Engine]:
-    """An engine that answers. Raises EngineError with the remedy."""
-    import httpcore2  # an execution without this skill does not pay for it
+    """Yield an engine that answers; raise EngineError with the remedy."""
+    import httpcore2  # import here, so that an execution without this skill does not load it
 
     tls = _tls(os.environ) if address.tls else None
     async with httpcore2.AsyncConnectionPool(uds=address.socket or None, ssl_context=tls, max_connections=4) as pool:
@@ -156,9 +159,9 @@ async def connected(address: Address) -> AsyncIterator[Engine]:
 
 
 async def frames(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """What a program without a terminal wrote, out of the engine's frames: kind, three zeros, length in four bytes."""
+    """Yield a program's output from the engine's frames: kind, three zero bytes, length in four bytes."""
     held = bytearray()
-    left = 0  # bytes that the frame at the front has still
+    left = 0  # bytes still missing of the first frame
     async for chunk in chunks:
         held += chunk
         while held:
@@ -175,7 +178,7 @@ async def frames(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def segment(name: str) -> str:
-    """A name or an id as one part of a path."""
+    """Return a name or an id as one part of a path."""
     return quote(name, safe="")
 
 
@@ -209,7 +212,7 @@ def _unreachable(error: Exception, address: Address) -> EngineError:
 
 
 def _tls(environ: Mapping[str, str]) -> ssl.SSLContext:
-    """As the docker command does it: ca.pem, cert.pem and key.pem in DOCKER_CERT_PATH or ~/.docker."""
+    """Return a TLS context like the docker command's: ca.pem, cert.pem, key.pem in DOCKER_CERT_PATH or ~/.docker."""
     folder = Path(environ.get("DOCKER_CERT_PATH") or "~/.docker").expanduser()
     try:
         context = ssl.create_default_context(cafile=folder / "ca.pem" if (folder / "ca.pem").exists() else None)

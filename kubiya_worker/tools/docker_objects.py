@@ -1,4 +1,4 @@
-"""The skill `docker`: images, volumes and networks."""
+"""This module has the `docker` operations on images, volumes and networks."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def inspect_image(
 async def pull_image(
     engine: Engine, limits: policy.Limits, arguments: dict[str, Any], context: ToolContext
 ) -> ToolResult:
-    """Without credentials: an image of a private registry has to be there already."""
+    """Pull an image without credentials: an image of a private registry must already be there."""
     reference = policy.image(limits, arguments["image"])
     repository, mark, tag = reference.rpartition("@" if "@" in reference else ":")
     if not mark:
@@ -127,7 +127,7 @@ async def inspect_volume(
 async def create_volume(
     engine: Engine, limits: policy.Limits, arguments: dict[str, Any], context: ToolContext
 ) -> ToolResult:
-    """Of the local driver and without options: those can make a volume out of any folder of the host."""
+    """Create a volume of the local driver without options, as options could make it any folder of the host."""
     name = str(arguments["volume"])
     _volume(limits, arguments)
     body = {"Name": name, "Driver": "local", "Labels": {docker_run.EXECUTION_LABEL: context.execution_id}}

@@ -1,4 +1,4 @@
-"""One thing that the skill `docker` can do: what the model is told of it, and the coroutine that does it."""
+"""This module describes one operation of the skill `docker`: its text for the model, and its coroutine."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Call = Callable[[Engine, policy.Limits, dict[str, Any], ToolContext], Awaitable[
 
 @dataclass(frozen=True)
 class Operation:
-    """`changes` something of the engine, or only looks. `runs`: starts a program of the model's choice.
+    """One operation: `changes` says that it changes the engine, `runs` that it starts a program of the model's choice.
 
-    `timeout` is in seconds; 0 stands for the skill's. `properties` may depend on what the configuration allows.
+    `timeout` is in seconds; 0 means the skill's. `properties` may depend on what the configuration allows.
     """
 
     name: str
@@ -43,7 +43,10 @@ def text(description: str, most: int = 300) -> dict[str, Any]:
 
 
 async def container_of(engine: Engine, limits: policy.Limits, given: str) -> dict[str, Any]:
-    """What the engine says of a container that may be used. All further calls go to its id, so no name is moved."""
+    """Return the engine's description of a container that may be used; raise Refused.
+
+    All further calls use its id, so that another container cannot take its name meanwhile.
+    """
     found: dict[str, Any] = await engine.get(f"/containers/{segment(policy.name(given, 'container'))}/json")
     name = str(found.get("Name") or "").removeprefix("/")
     if ((found.get("Config") or {}).get("Labels") or {}).get(policy.WORKER_LABEL) == "true":
@@ -53,7 +56,7 @@ async def container_of(engine: Engine, limits: policy.Limits, given: str) -> dic
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], nothing: str) -> ToolResult:
-    """Columns with a tab between; at most ROWS rows."""
+    """Return a table with tabs between the columns, at most ROWS rows."""
     lines = ["\t".join(" ".join(cell.split()) for cell in row) for row in rows]
     if not lines:
         return ToolResult(nothing)
@@ -65,7 +68,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], nothing: str) ->
 
 
 def described(value: Mapping[str, Any], limit: int) -> ToolResult:
-    """As JSON, without what is empty, at most `limit` characters."""
+    """Return the value as JSON without empty members, at most `limit` characters."""
     kept = {key: member for key, member in value.items() if member not in (None, "", [], {})}
     written = json.dumps(kept, indent=1, ensure_ascii=False)
     left_out = len(written) - limit

@@ -1,8 +1,8 @@
-"""What the skill `docker` lets a model do with an engine. Pure: the configuration and what the engine says, in values.
+"""This module decides what a model may do with a Docker engine, from the configuration and the engine's answers. Pure.
 
-An engine acts as root. Whoever may make any container, or run a program in any, has the host. So what reaches out of a
-container (privileges, the host's namespaces and folders, the worker's own containers) is refused unless the
-configuration allows it, for containers that are made here and for those that somebody else made.
+An engine acts as root. A model that may make any container, or run a program in any, controls the host. So access out
+of a container (privileges, the host's namespaces and folders, the worker's own containers) is refused unless the
+configuration allows it, for containers made here and for those that somebody else made.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-WORKER_LABEL: Final = "kubiya.worker"  # of containers that `kubiya worker start --type=docker` makes
+WORKER_LABEL: Final = "kubiya.worker"  # the label of containers that `kubiya worker start --type=docker` makes
 ANY: Final = ("*",)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _PART: Final = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
@@ -34,12 +34,12 @@ _OWN_SPACES: Final = {
 
 
 class Refused(Exception):
-    """The message says what is not allowed, and which key of the configuration would allow it."""
+    """The call is not allowed; the message names the configuration key that would allow it."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one skill. Patterns are of fnmatch; `host_paths` are absolute; `memory` is in bytes, `timeout` in seconds."""
+    """One skill's limits; patterns are fnmatch's, `host_paths` absolute, `memory` in bytes, `timeout` in seconds."""
 
     images: tuple[str, ...] = ANY
     containers: tuple[str, ...] = ANY
@@ -55,7 +55,7 @@ class Limits:
 
 
 def image(limits: Limits, given: str) -> str:
-    """The reference of an image that may be used, with a tag or a digest. Raises Refused."""
+    """Return the reference of an allowed image, with a tag or a digest; raise Refused."""
     text = given.strip()
     if _ID.fullmatch(text):
         if limits.images == ANY:
@@ -72,13 +72,13 @@ def image(limits: Limits, given: str) -> str:
 
 
 def _image_fits(wanted: str, repository: str, tag: str) -> bool:
-    """A pattern without a tag is for every tag."""
+    """Return whether an image fits a pattern; a pattern without a tag fits every tag."""
     if wanted == "*":
         return True
     head, _, last = familiar(wanted).rpartition("/")
     name, colon, wanted_tag = last.partition("@" if "@" in last else ":")
     path = f"{head}/{name}" if head else name
-    # A * does not reach over a slash, so that `app*` is not `app.example.com/anything`.
+    # A * does not match a slash, or `app*` would match `app.example.com/anything`.
     parts, wanted_parts = repository.split("/"), path.split("/")
     fits = len(parts) == len(wanted_parts) and all(map(fnmatch.fnmatchcase, parts, wanted_parts))
     return (fits or (path.endswith("/*") and fnmatch.fnmatchcase(repository, path))) and (
@@ -87,14 +87,14 @@ def _image_fits(wanted: str, repository: str, tag: str) -> bool:
 
 
 def familiar(reference: str) -> str:
-    """As people write it: `docker.io/library/nginx` is `nginx`."""
+    """Return the reference as people write it: `docker.io/library/nginx` is `nginx`."""
     for prefix in ("docker.io/", "index.docker.io/"):
         reference = reference.removeprefix(prefix)
     return reference.removeprefix("library/")
 
 
 def name(given: str, what: str) -> str:
-    """A name or an id that can be asked for. Whether it may be used is decided by the name that the engine says."""
+    """Return a valid name or id; whether it may be used is decided later by the name that the engine gives."""
     if not _NAME.fullmatch(given):
         raise Refused(f"{given[:80]!r} is no name of a {what}")
     return given
@@ -110,14 +110,14 @@ def check(patterns: tuple[str, ...], given: str, what: str) -> None:
 
 
 def container(limits: Limits, names: Iterable[str], labels: Mapping[str, str] | None) -> bool:
-    """Whether a container may be seen at all; a worker's own hold its keys."""
+    """Return whether a container may be seen at all; a worker's own containers hold its keys, so they may not."""
     return (labels or {}).get(WORKER_LABEL) != "true" and any(allowed(limits.containers, n) for n in names)
 
 
 def reach(limits: Limits, found: Mapping[str, Any], volumes: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What of the host a container reaches that the configuration does not allow; `found` is what inspect says.
+    """Return the parts of the host that a container reaches without permission; `found` is the engine's inspection.
 
-    `volumes` are those that it has mounted, by name: a volume can stand for a folder of the host.
+    `volumes` are its mounted volumes by name: a volume can stand for a folder of the host.
     """
     host = found.get("HostConfig") or {}
     reaches = []
@@ -149,15 +149,17 @@ def _joins(mode: Any) -> bool:
 
 
 def device(volume: Mapping[str, Any]) -> str:
-    """What a volume of the local driver stands for, when it is no folder of the engine's own."""
+    """Return the device or folder that a local driver's volume stands for, or an empty text for the engine's own
+    folder.
+    """
     options = volume.get("Options") or {}
     return str(options.get("device") or "")
 
 
 def host_path(limits: Limits, source: str) -> str | None:
-    """The path, links resolved where that can be done, if it is one of `allowed_host_paths` or below one.
+    """Return the path with links resolved if possible, if it is in `allowed_host_paths` or below one; else None.
 
-    The engine is told this path: a link that is changed after the check changes nothing.
+    The engine gets this path, so changing a link after the check has no effect.
     """
     resolve = os.path.realpath if limits.local else os.path.normpath
     path = resolve(source)

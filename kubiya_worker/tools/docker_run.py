@@ -1,4 +1,4 @@
-"""The skill `docker`, programs: a container that is made for one, and one more in a container that is there."""
+"""This module runs programs for the skill `docker`: in a new container, or in an existing one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from kubiya_worker.tools.docker_engine import ANSWER, Engine, EngineError, frame
 from kubiya_worker.tools.docker_operation import Operation, container_of, text
 from kubiya_worker.tools.output import Output
 
-CALL_LABEL: Final = "kubiya.tool-call"  # whose container it is: execution and call
+CALL_LABEL: Final = "kubiya.tool-call"  # a label that names the container's execution and call
 EXECUTION_LABEL: Final = "kubiya.execution-id"
-DEADLINE_LABEL: Final = "kubiya.deadline"  # seconds since 1970 after which nobody waits for the container any more
+# A label with the time (seconds since 1970) after which nobody waits for the container.
+DEADLINE_LABEL: Final = "kubiya.deadline"
 SLACK: Final = 60.0  # seconds after that
 CLEANING: Final = 20.0  # seconds that removing may take
 KILLED: Final = 128 + 9
@@ -29,7 +30,9 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,255}")
 async def run_container(
     engine: Engine, limits: policy.Limits, arguments: dict[str, Any], context: ToolContext
 ) -> ToolResult:
-    """One that is waited for is removed whatever happens; when its worker was killed, by the next run."""
+    """Run a program in a new container; one that is waited for is always removed (if its worker was killed, by
+    the next run).
+    """
     body = await creation(engine, limits, arguments)
     mark = f"{context.execution_id}/{context.tool_call_id}"
     timeout = min(float(arguments.get("timeout") or limits.timeout), limits.timeout)
@@ -58,7 +61,9 @@ async def run_container(
 
 
 async def _follow(engine: Engine, identity: str, timeout: float, context: ToolContext) -> ToolResult:
-    """Attached before it starts: an engine that follows the logs of a container that ends can lose the last of them."""
+    """Start the container and return its output; attach first, as the logs of a container that ends can lose
+    their end.
+    """
     output = Output(context.keep_limit)
     began, timed_out = time.monotonic(), False
     query = {"stdout": True, "stderr": True, "stream": True}
@@ -87,7 +92,9 @@ async def _follow(engine: Engine, identity: str, timeout: float, context: ToolCo
 async def exec_in_container(
     engine: Engine, limits: policy.Limits, arguments: dict[str, Any], context: ToolContext
 ) -> ToolResult:
-    """The engine has no call that ends such a program, so one that takes too long goes on; that is said."""
+    """Run a program in an existing container; the engine cannot end it, so a slow one goes on and the result
+    says so.
+    """
     found = await container_of(engine, limits, arguments["container"])
     await _refuse_reach(engine, limits, found)
     timeout = min(float(arguments.get("timeout") or limits.timeout), limits.timeout)
@@ -134,7 +141,7 @@ async def _refuse_reach(engine: Engine, limits: policy.Limits, found: Mapping[st
 
 
 async def creation(engine: Engine, limits: policy.Limits, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The body that makes the container. Raises Refused for what the configuration does not allow."""
+    """Return the body that makes the container; raise Refused for what the configuration does not allow."""
     if arguments.get("name"):
         policy.check(limits.containers, policy.name(str(arguments["name"]), "container"), "container")
     elif limits.containers != policy.ANY:
@@ -169,7 +176,9 @@ async def creation(engine: Engine, limits: policy.Limits, arguments: Mapping[str
 
 
 async def network_mode(engine: Engine, limits: policy.Limits, given: str | None) -> str:
-    """What the engine is told; a network goes by its id, so that no name is moved meanwhile."""
+    """Return the network for the engine, by id so that another network cannot take its name meanwhile; raise
+    Refused.
+    """
     if given is None:
         return "default" if policy.allowed(limits.networks, "bridge") else "none"
     if given == "none":
@@ -200,7 +209,7 @@ async def _mount(engine: Engine, limits: policy.Limits, mount: Mapping[str, Any]
 
 
 async def refuse_volume(engine: Engine, limits: policy.Limits, name: str) -> None:
-    """A volume that stands for a folder of the host, or that a worker has its keys in."""
+    """Raise Refused for a volume that stands for a folder of the host, or that holds a worker's keys."""
     try:
         found = await engine.get(f"/volumes/{segment(name)}")
     except EngineError as error:
@@ -232,7 +241,7 @@ def _variables(arguments: Mapping[str, Any]) -> list[str] | None:
 
 
 async def _sweep(engine: Engine) -> None:
-    """Containers whose call nobody waits for any more: their worker was killed."""
+    """Remove containers that nobody waits for any more, because their worker was killed."""
     with contextlib.suppress(EngineError):
         for one in await engine.get("/containers/json", all=True, filters={"label": [DEADLINE_LABEL]}):
             deadline = str((one.get("Labels") or {}).get(DEADLINE_LABEL))
@@ -241,7 +250,7 @@ async def _sweep(engine: Engine) -> None:
 
 
 async def _remove_all(engine: Engine, label: str) -> None:
-    """By the label, since a call that was cancelled may have made a container without hearing of its id."""
+    """Remove containers by their label, as a cancelled call may have made one without learning its id."""
     async with _in_time():
         for one in await engine.get("/containers/json", all=True, filters={"label": [label]}):
             await engine.call("DELETE", f"/containers/{one['Id']}", {"force": True, "v": True})
@@ -263,7 +272,7 @@ def _result(output: Output, error: str | None, metadata: dict[str, Any]) -> Tool
 
 
 def _more(limits: policy.Limits) -> dict[str, Any]:
-    """What only some configurations allow is not offered by others."""
+    """Return the arguments that only some configurations allow, so that others do not offer them."""
     strong: dict[str, Any] = {}
     if limits.privileged:
         strong["privileged"] = {"type": "boolean"}

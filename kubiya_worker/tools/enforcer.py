@@ -1,4 +1,4 @@
-"""The external policy enforcer (PROTOCOL D.7): a service that is asked before every tool call, and has to say yes.
+"""This module asks the external policy enforcer (PROTOCOL D.7), which must allow every tool call.
 
     POST {url}/enforce   {action, tool, user, organization, team, execution, metadata}
     200                  {"allow": true | false, "id": …, "policies": […]}
@@ -39,12 +39,12 @@ CATEGORIES: Final = ("command_execution", "file_operation", "file_search", "netw
 
 
 class _NoAnswer(Exception):
-    """Why there is no clear answer, for a person."""
+    """There is no clear answer; the text tells a person why."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the service has decided. `fault`: why it could not be asked, which is a denial that no policy made."""
+    """The service's decision; `fault` says why it could not be asked, which denies the call without a policy."""
 
     kind: Kind
     reason: str
@@ -54,17 +54,17 @@ class Verdict:
     fault: str = ""
 
     def decision(self, risk: str) -> Decision:
-        """As one judge's word among others."""
+        """Return the verdict as one decision among those of other judges."""
         return Decision(self.kind, self.reason, risk=risk)
 
     def about(self) -> dict[str, Any]:
-        """For events."""
+        """Return the verdict's details for events."""
         told = {"id": self.id, "policies": list(self.policies), "latency_ms": round(self.latency * 1000, 1)}
         return {**told, "fault": self.fault} if self.fault else told
 
 
 class Enforcer:
-    """`key` is sent as a bearer token. For one event loop; connections are kept between calls."""
+    """Ask the enforcer with `key` as a bearer token, from one event loop; connections are kept between calls."""
 
     def __init__(self, url: str, key: str = "", timeout: float = TIMEOUT) -> None:
         self.url = url.rstrip("/")
@@ -73,7 +73,7 @@ class Enforcer:
         self._client: httpx2.AsyncClient | None = None
 
     async def ask(self, question: Mapping[str, Any]) -> Verdict:
-        """Never raises for what the service does or does not do: that is a denial with a `fault`."""
+        """Return the verdict; never raise for an error of the service, which is a denial with a `fault`."""
         began = time.monotonic()
         try:
             async with asyncio.timeout(self.timeout):
@@ -92,13 +92,13 @@ class Enforcer:
             await self._client.aclose()
 
     async def _post(self, body: bytes) -> tuple[int, bytes]:
-        import httpx2  # a worker without an enforcer does not pay for it
+        import httpx2  # import here, so that a worker without an enforcer does not load it
 
         if self._client is None:
             self._client = self._connect()
         headers = {
             "Content-Type": "application/json",
-            "Accept-Encoding": "identity",  # so that the limit is one of memory
+            "Accept-Encoding": "identity",  # no compression, so that the limit of bytes also limits memory
             "User-Agent": f"kubiya-worker/{__version__}",
         }
         if self._key:
@@ -106,7 +106,7 @@ class Enforcer:
         for attempt in (1, 2):
             try:
                 async with self._client.stream("POST", f"{self.url}/enforce", content=body, headers=headers) as reply:
-                    if reply.is_redirect:  # it would carry the arguments, and the key, elsewhere
+                    if reply.is_redirect:  # following a redirect would carry the arguments and the key elsewhere
                         raise _NoAnswer(f"it redirects to {reply.headers.get('Location', '')[:TEXT]}")
                     received = b""
                     async for chunk in reply.aiter_raw():
@@ -115,7 +115,7 @@ class Enforcer:
                             raise _NoAnswer(f"its answer is over {ANSWER_BYTES:,} bytes")
                     return reply.status_code, received
             except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError) as error:
-                if attempt == 2:  # the first time it may have been a kept connection that the service had closed
+                if attempt == 2:  # the first try may have used a kept connection that the service had closed
                     raise _NoAnswer("it closed the connection without an answer") from error
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 raise _NoAnswer(str(error)[:TEXT] or type(error).__name__) from error
@@ -131,7 +131,7 @@ class Enforcer:
 
 
 def parse(status: int, body: bytes, latency: float) -> Verdict:
-    """The verdict in an answer."""
+    """Return the verdict in an answer."""
     if status in (401, 403):
         return unanswered(f"it answered {status}: check ENFORCER_API_KEY", latency)
     if status == 404:
@@ -171,7 +171,7 @@ def question(
     tainted: bool = False,
     approval: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The payload of PROTOCOL D.7. `approval` is a person's yes, {approval_id, approver}."""
+    """Return the payload of PROTOCOL D.7; `approval` is a person's approval, {approval_id, approver}."""
     member, user = context.member, context.user
     source = "mcp" if spec.source == "mcp" or spec.name.startswith("mcp__") else spec.source
     team = {"id": context.agent_id, "name": context.agent_name} if context.kind == "team" else {}
@@ -212,7 +212,7 @@ def question(
 
 
 def key_for(url: str, key: str | None, control_plane_url: str, api_key: str) -> str:
-    """The key to send to `url`: its own, or the worker's where that is the control plane; no one else gets it."""
+    """Return the key for `url`: its own, or the worker's if that is the control plane; no other service gets it."""
     return key or (api_key if _origin(url) == _origin(control_plane_url) else "")
 
 
@@ -222,7 +222,7 @@ def _origin(url: str) -> tuple[str, str | None, int]:
 
 
 def _names(raw: Any) -> tuple[str, ...]:
-    """Policies come as names, or as objects that have one."""
+    """Return the names of policies, which come as names or as objects with a name."""
     found = []
     for each in raw if isinstance(raw, list) else []:
         name = (each.get("name") or each.get("id")) if isinstance(each, dict) else each
@@ -232,5 +232,5 @@ def _names(raw: Any) -> tuple[str, ...]:
 
 
 def _text(raw: Any) -> str:
-    """One printable line of what the service says."""
+    """Return the service's text as one printable line."""
     return "".join(c if c.isprintable() else " " for c in raw[:TEXT]).strip() if isinstance(raw, str) else ""

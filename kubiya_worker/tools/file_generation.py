@@ -41,7 +41,7 @@ def build(skill: Skill, workspace: Path) -> list[Tool]:
 
 
 class Generate:
-    """The tool `generate_<form>_file`: `{file_name, …}`."""
+    """The tool `generate_<form>_file`, with the arguments `{file_name, …}`."""
 
     def __init__(self, folder: Folder, limit: int, form: str) -> None:
         self._make, what, properties, needed = _FORMS[form]
@@ -100,7 +100,9 @@ def _csv(arguments: dict[str, Any]) -> tuple[bytes, str]:
 
 
 def _cell(value: Any) -> Any:
-    """A text that a spreadsheet would run as a formula is marked as text; numbers stay numbers."""
+    """Return a cell's value; a text that a spreadsheet would run as a formula is marked as text, numbers stay
+    numbers.
+    """
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         try:
             float(value)

@@ -1,4 +1,4 @@
-"""One call of a file tool: a thread at work below a folder, within the limits of the skill's configuration."""
+"""This module runs one call of a file tool in a thread, below a folder and within the skill's limits."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from kubiya_worker.tools.base import ToolContext, ToolResult
 from kubiya_worker.tools.folder import Folder, Outside
 
 TIMEOUT: Final = 60.0  # seconds of one call
-_LOCKS: Final = tuple(threading.Lock() for _ in range(64))  # of changes; files share them by chance
+_LOCKS: Final = tuple(threading.Lock() for _ in range(64))  # locks for changes; two files may share a lock
 PATH: Final = {"type": "string", "minLength": 1, "description": "Relative to the base folder"}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the skill's configuration allows. `extensions` with their dot, in lower case; None is any."""
+    """The limits of a skill's configuration; `extensions` have their dot and are in lower case, None allows any."""
 
     folder: Folder
     create_base: bool
@@ -40,7 +40,7 @@ class _Stopped(Exception):
 
 
 class FileTool:
-    """Runs `work` in a thread, since a disk can take its time; a cancelled call ends the thread before it goes."""
+    """Run `work` in a thread, as a disk can be slow; a cancelled call ends the thread before it returns."""
 
     spec: ToolSpec
 
@@ -72,7 +72,7 @@ class FileTool:
             lock.release()
 
     def work(self, arguments: dict[str, Any], context: ToolContext, check: Callable[[], None]) -> ToolResult:
-        """Does the call; raises Outside for what is refused. `check` raises when the call has been cancelled."""
+        """Do the call; raise Outside for what is refused. `check` raises when the call has been cancelled."""
         raise NotImplementedError
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:

@@ -179,7 +179,7 @@ class ReadFile(FileTool):
 
 
 def _tail(handle: int, size: int, lines: int, limit: int) -> ToolResult:
-    """Return the last lines of a file, read from its end: what stands before them costs nothing."""
+    """Return the last lines of a file, reading from its end, so that a large file is not read whole."""
     wanted, at, data = lines, size, b""
     while at > 0 and len(data) <= 4 * limit:  # a character has at most four bytes
         step = min(LINE, at)
@@ -332,7 +332,7 @@ class _Entry:
 
 
 class _Walk:
-    """Entries below a folder, by name, a folder before its content. What cannot be read is left out."""
+    """Yield the entries below a folder by name, a folder before its content, without those that cannot be read."""
 
     def __init__(self, folder: Folder, path: str, check: Callable[[], None], *, recursive: bool) -> None:
         self._folder = folder
@@ -381,5 +381,5 @@ def _letter(mode: int) -> str:
 
 
 def _printable(name: str) -> str:
-    """A name on one line, also one with a line break or bytes that are not UTF-8 in it."""
+    """Return a name on one line, also if it has line breaks or bytes that are not UTF-8."""
     return name if name.isprintable() else name.encode("unicode_escape", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""A folder that paths cannot leave: every component is opened by itself, relative to the one before it.
+"""This module keeps paths inside a folder: it opens every component separately, relative to the one before it.
 
 Checking a path and opening it afterwards leaves a moment in which a link can be put in its place. Here a path is walked
 with O_NOFOLLOW from a descriptor of the base folder; symbolic links are read and followed by this code, so that each
@@ -27,11 +27,11 @@ _PATH_ONLY: Final = getattr(os, "O_PATH", os.O_RDONLY)
 
 
 class Outside(Exception):
-    """The path is refused or cannot be used. The message is for the model."""
+    """The path is refused or cannot be used; the message is for the model."""
 
 
 class Folder:
-    """`base` with all links resolved; it must exist when a path is opened."""
+    """A folder; `base` has all links resolved, and must exist when a path is opened."""
 
     def __init__(self, base: Path) -> None:
         self.given = base
@@ -39,7 +39,7 @@ class Folder:
 
     @contextmanager
     def file(self, path: str) -> Iterator[int]:
-        """A descriptor of a regular file, for reading."""
+        """Yield a descriptor of a regular file, for reading."""
         with self._parent(path) as (parent, name, _):
             handle = _open_file(parent, name, path)
             try:
@@ -49,7 +49,7 @@ class Folder:
 
     @contextmanager
     def directory(self, path: str) -> Iterator[tuple[int, str]]:
-        """A descriptor of a folder, for listing, and its path below the base ("" for the base itself)."""
+        """Yield a descriptor of a folder for listing, and its path below the base ("" for the base itself)."""
         with self._parent(path) as (parent, name, inside):
             try:
                 handle = os.open(
@@ -137,7 +137,7 @@ class Folder:
             return "/".join((*inside, name)), status.st_size
 
     def parts(self, path: str) -> list[str]:
-        """The components of a path relative to the base. Raises Outside for what cannot be one."""
+        """Return the components of a path relative to the base; raise Outside for an invalid path."""
         try:
             raw = os.fsencode(path)
         except UnicodeEncodeError:
@@ -259,7 +259,7 @@ def _regular(parent: int, name: str, path: str) -> os.stat_result | None:
 
 
 def _link(parent: int, name: str) -> str | None:
-    """Where a symbolic link points; None for everything else, also for what is not there."""
+    """Return the target of a symbolic link; None for any other entry, or none."""
     try:
         return os.readlink(name, dir_fd=parent)
     except OSError:
@@ -283,7 +283,7 @@ def _open_folder(parent: int, name: str, path: str, *, create: bool) -> int:
 
 
 def _open_file(parent: int, name: str, path: str) -> int:
-    """Opens without waiting (a FIFO would) and only then looks what it is, so there is no moment between."""
+    """Open without blocking (a FIFO would block), then check the type of the open file, so that no swap is possible."""
     if not name:
         raise Outside(f"{path or '.'}: is a folder")
     try:
@@ -311,7 +311,7 @@ def _replace_file(parent: int, name: str, path: str, pieces: Iterable[bytes], ol
 
 
 def _replace(parent: int, name: str, pieces: Iterable[bytes], old: os.stat_result | None) -> None:
-    """A reader sees the old file or the new one, whole, also after a power cut."""
+    """Replace the file so that a reader sees the old or the new one, complete, also after a power cut."""
     temporary = f".{secrets.token_hex(8)}.tmp"
     handle = os.open(
         temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=parent

@@ -1,4 +1,4 @@
-"""Where git may work, and in which repositories, when it is one of a list of allowed programs."""
+"""This module decides where git may work, and in which repositories, when it is an allowed program."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-# Settings of a repository that run nothing. All others are refused: dozens of them name a program.
+# Settings of a repository that run nothing. All others are refused, as dozens of them name a program.
 _SETTINGS: Final = re.compile(
     r"core\.(repositoryformatversion|filemode|bare|logallrefupdates|ignorecase|precomposeunicode|symlinks|autocrlf|eol"
     r"|safecrlf|sharedrepository|quotepath|abbrev|compression|bigfilethreshold|sparsecheckout.*|untrackedcache|longpaths)"

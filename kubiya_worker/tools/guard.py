@@ -25,7 +25,7 @@ _ROUNDS = 20  # of looking for processes with the marker, 50 ms apart: what fork
 
 
 class Guard:
-    """The worker's side. Not for use from several threads; a guard that died is started again by the next `watch`."""
+    """The worker's side of the guard, for one thread only; a guard that died is started again by the next `watch`."""
 
     def __init__(self) -> None:
         self.token = secrets.token_hex(8)
@@ -33,7 +33,7 @@ class Guard:
         self._process: subprocess.Popen[bytes] | None = None
 
     def ensure(self) -> None:
-        """Starts the guard if there is none. Called before a program starts, so that none is ever unguarded."""
+        """Start the guard if there is none; call this before a program starts, so that none runs unguarded."""
         if self._process is not None and self._process.poll() is None:
             return
         self.close()
@@ -58,7 +58,7 @@ class Guard:
         self._tell(f"-{group}\n")
 
     def close(self) -> None:
-        """Ends the guard; it kills what is still watched."""
+        """End the guard; it kills the programs that it still watches."""
         if self._process is None:
             return
         process, self._process = self._process, None
@@ -79,7 +79,7 @@ class Guard:
 
 
 def marked(marker: bytes) -> list[int]:
-    """Processes whose environment has an entry that begins with `marker` (NAME=value); none where there is no /proc."""
+    """Return the processes with an environment entry that begins with `marker` (NAME=value); none without /proc."""
     found = []
     for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():  # noqa: PTH208, PTH112  (runs often)
         if not name.isdigit() or int(name) == os.getpid():

@@ -1,9 +1,9 @@
-"""What harmless programs can do beyond their purpose, as data: run other programs, write files, show secrets.
+"""This module lists what harmless programs can do besides their purpose: run programs, write files, show secrets.
 
 A list of allowed commands is worth nothing if `find -exec`, `sort --compress-program` or `tar --to-command` lead out of
-it. `hazard` names what is dangerous about the arguments of one program, or says None. The table is a list of refusals,
-not a proof: programs with a language of their own (awk, sed) get through with what is surely harmless (`languages`);
-interpreters are not in it, since whoever allows `python3` allows everything.
+it. `hazard` names the dangerous part of one program's arguments, or returns None. The table is a list of refusals, not
+a proof: programs with their own language (awk, sed) may only use harmless parts of it (`languages`); interpreters are
+not in it, since allowing `python3` allows everything.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Options:
     harmless: tuple[str, ...] = ()  # long options that are the beginning of a refused one
 
     def find(self, arguments: Arguments) -> str | None:
-        """The first argument that is refused."""
+        """Return the first argument that is refused, or None."""
         only_operands = False
         for argument in arguments:
             name = argument.split("=", 1)[0]
@@ -162,8 +162,10 @@ _PS_LONG_VALUES: Final = frozenset({"--sort", "--pid", "--ppid", "--user", "--qu
 
 
 def _ps(arguments: Arguments) -> str | None:
-    """`ps e` (a letter without a dash) and macOS' `ps -E` show environments; `ps -e` shows all processes."""
-    value = ""  # of which option this argument is the value
+    """Refuse `ps e` (a letter without a dash) and macOS' `ps -E`, which show environments; `ps -e` shows all
+    processes.
+    """
+    value = ""  # the option that this argument belongs to
     for argument in arguments:
         if value or argument.startswith("--"):
             is_format = value in _PS_FORMATS or argument.startswith("--fo")
@@ -207,7 +209,7 @@ _GIT_SHORT: Final = {"clone": "uc", "rebase": "xi", "grep": "O", "archive": "o",
 
 
 def _git(arguments: Arguments) -> str | None:
-    """Only plain options before the command, only commands that are git's own (an alias can run anything)."""
+    """Allow only plain options before the command, and only git's own commands, as an alias can run anything."""
     index = 0
     while index < len(arguments) and arguments[index].startswith("-"):
         option = arguments[index]
@@ -247,7 +249,7 @@ def _holds(pattern: str) -> Callable[[Arguments], str | None]:
 
 
 def _first(*checks: Callable[[Arguments], str | None]) -> Callable[[Arguments], str | None]:
-    """Return a check that says what the first of `checks` says that finds anything."""
+    """Return a check that returns the first finding of `checks`."""
 
     def check(arguments: Arguments) -> str | None:
         return next((found for each in checks if (found := each(arguments))), None)
@@ -279,7 +281,7 @@ CHECKS: Final[Mapping[str, Callable[[Arguments], str | None]]] = {
 
 
 def hazard(program: str, arguments: Arguments) -> str | None:
-    """Why `program` must not be run with these arguments, in a few words; None if nothing speaks against it."""
+    """Return, in a few words, why `program` must not run with these arguments; None if it may."""
     for options in OPTIONS.get(program, ()):
         found = options.find(arguments)
         if found is not None:

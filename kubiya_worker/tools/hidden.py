@@ -1,13 +1,13 @@
-"""What of an execution's environment and MCP servers must not be shown: values for the redactor.
+"""This module finds the values of an execution's environment and MCP servers that must not be shown.
 
-A value is a secret because of where it comes from, never because it is there:
+A value is a secret because of where it comes from, never only because it is there:
 
-    a secret reference        what `{{.secret.NAME}}` stands for
+    a secret reference        the value of `{{.secret.NAME}}`
     a credential-like name    API_TOKEN, dbPassword, `--api-key`, the header Authorization
     a credential-like shape   the tokens of known services, JWTs, private keys, long mixed text without words
     a password in a DSN       of `scheme://user:password@host/db` the password only; host and database stay readable
 
-All else (a namespace, a cluster, a database's name) stays readable in every result. The same rule holds for the
+All other values (a namespace, a cluster, a database's name) stay readable in every result. The same rule holds for the
 environment of all tools, and for `command`, `args`, `env`, `url` and `headers` of MCP servers.
 """
 
@@ -32,7 +32,7 @@ _SECRET_WORDS: Final = re.compile(
     r"|(?:API|ACCESS|AUTH|SSH|PRIVATE|ENCRYPTION|MASTER|SIGNING|LICEN[SC]E|ACCOUNT|SECRET|SHARED)?KEYS?"
     r"|AUTH(?:ORIZATION|ENTICATION)?|COOKIES?"
 )
-# As a name's last word these say something about a credential, and are none.
+# Last words of names that say something about a credential, but are not one.
 _ABOUT: Final = re.compile(
     "PATH|FILE|DIR|FOLDER|HOST|PORT|LIMIT|COUNT|SIZE|TTL|TYPE|NAME|NAMESPACE|LENGTH|EXPIRY|EXPIRES|TIMEOUT|ALGORITHM"
     "|HEADER|REGION|MODE|ENABLED|DISABLED|REQUIRED|FORMAT|VERSION|ISSUER|AUDIENCE|METHOD|SCHEME|USER|USERNAME"
@@ -61,7 +61,7 @@ _HEADER: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]*)\s*:\s+(\S.*)")
 
 
 def values(environment: Mapping[str, str], servers: Iterable[Server] = ()) -> set[str]:
-    """Return all that is hidden; templates of `servers` are filled in here, from `environment`."""
+    """Return all values to hide; templates of `servers` are filled in from `environment` here."""
     found: set[str] = set()
     for name, value in environment.items():
         found.update(_of_pair(name, value))

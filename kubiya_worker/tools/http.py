@@ -44,7 +44,7 @@ MAX_RESPONSE: Final = 5 << 20
 MAX_BODY: Final = 1 << 20  # bytes that a model may send
 CHUNK: Final = 1 << 16
 
-# What the protocol or this code decides, and what would say who is asking.
+# Headers that the protocol or this code sets, or that would say who is asking.
 _RESERVED: Final = re.compile(
     r"host|connection|content-length|transfer-encoding|te|trailer|upgrade|expect|keep-alive|proxy-.*|accept-encoding"
     r"|x-forwarded-.*|forwarded|metadata(-flavor)?|x-aws-ec2-metadata-.*",
@@ -71,7 +71,7 @@ class _Answer:
 
 
 class HttpRequest:
-    """The tool `http_request`: `{url, method?, headers?, body?}`."""
+    """The tool `http_request`, with the arguments `{url, method?, headers?, body?}`."""
 
     def __init__(self, skill: Skill, resolve: Resolve | None = None) -> None:
         self._resolve = resolve or lookup
@@ -210,8 +210,8 @@ async def _exchange(
     data: bytes | None,
     limit: int,
 ) -> _Answer:
-    """One request. The connection goes to checked addresses; the name is what the server and its certificate see."""
-    import httpcore2  # an execution without this skill does not pay for it
+    """Make one request to checked addresses; the server and its certificate are still addressed by the name."""
+    import httpcore2  # import here, so that an execution without this skill does not load it
 
     backend: Any = _Pinned(reachable)
     sent = {"user-agent": f"kubiya-worker/{__version__}", "accept": "*/*", **headers, "accept-encoding": "identity"}
@@ -231,7 +231,7 @@ async def _exchange(
 
 
 def _wire_url(target: addresses.Target) -> str:
-    """The URL with the host as it was checked, so that nothing reads the spelling a second time."""
+    """Return the URL with the checked host, so that nothing interprets the original spelling a second time."""
     parts = urlsplit(target.url)
     host = f"[{target.host}]" if ":" in target.host else target.host
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
@@ -240,7 +240,7 @@ def _wire_url(target: addresses.Target) -> str:
 
 
 class _Pinned:
-    """Connects to the given addresses whatever the host's name; `httpcore2` does the rest, TLS by name included."""
+    """Connect to the given addresses whatever the host's name; `httpcore2` does the rest, including TLS by name."""
 
     def __init__(self, reachable: Sequence[addresses.Address]) -> None:
         import httpcore2
@@ -274,7 +274,9 @@ class _Pinned:
 
 
 async def _read(answer: Any, encoding: str, limit: int) -> tuple[bytes, bool]:
-    """At most `limit` bytes of the body, decoded; and whether there was more. A bomb is never unpacked whole."""
+    """Return at most `limit` bytes of the decoded body, and whether there was more; a compression bomb is never
+    unpacked whole.
+    """
     encoding = encoding.strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
         raise addresses.Refused(f"The server answered in the encoding {encoding[:40]}, which is not read")
@@ -332,7 +334,7 @@ def _model_headers(headers: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _without_credentials(headers: Mapping[str, str]) -> dict[str, str]:
-    """What another origin may be sent after a redirect."""
+    """Return the headers that another origin may get after a redirect."""
     return {k: v for k, v in headers.items() if k in ("accept", "accept-language", "content-type", "range")}
 
 

@@ -1,6 +1,6 @@
-"""Programs with a language of their own, sed and awk: what is surely harmless in it.
+"""This module recognises harmless scripts of programs with their own language, sed and awk.
 
-Each function takes the arguments of one call and answers with what is dangerous or unclear about them, or None.
+Each function takes the arguments of one call and returns the dangerous or unclear part of them, or None.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SED_COMMAND: Final = re.compile(
 
 
 def sed(arguments: Arguments) -> str | None:
-    """Options of a known harmless set, scripts of commands that neither write (w), read (r) nor run (e) anything."""
+    """Check sed: only options that are known to be harmless, and scripts without commands that write, read or run."""
     scripts: list[str] = []
     operands: list[str] = []
     index = 0
@@ -60,10 +60,11 @@ def sed(arguments: Arguments) -> str | None:
     return None
 
 
-# After these a slash begins a regular expression; after a name, a number or a bracket it divides; else awks differ.
+# After these a slash begins a regular expression; after a name, a number or a bracket it divides. In other places awks
+# differ.
 _AWK_EXPRESSION: Final = frozenset("\n;{}(,!~&|")
 _AWK_KEYWORDS: Final = frozenset({"print", "printf", "return", "in", "else", "do", "case", "exit", "delete", "length"})
-# A line end that ends no statement: what stands before it is no end of an expression, or a word that wants more.
+# A line end that does not end a statement: the text before it is not a whole expression, or a word that needs more.
 _AWK_CONTINUED: Final = re.compile(r"(?:(?<![\w)\]+\-$\s])|(?<=\bdo)|(?<=\belse))[ \t\r]*(?:\n\s*)+")
 _AWK_STRING: Final = re.compile(r'(?:[^"\\\n]|\\.)*"')
 _AWK_REGEX: Final = re.compile(r"(?:[^/\\\n\[]|\\.|\[(?!\^?\])(?:[^\]\n/\[\\]|\[:[a-z]+:\])*\])*/")
@@ -98,10 +99,10 @@ def awk(arguments: Arguments) -> str | None:
 
 
 def _awk_code(program: str) -> str | None:
-    """The program without its strings, regular expressions and comments; None where they cannot be told apart.
+    """Return the program without its strings, regular expressions and comments; None when these cannot be told apart.
 
-    To take one for another would hide code, in either direction. So a slash of unclear meaning makes the whole program
-    count as code, strings and all.
+    A wrong guess would hide code. So a slash of unclear meaning makes the whole program count as code, strings
+    included.
     """
     if "\\\n" in program:
         return None

@@ -1,6 +1,6 @@
-"""What a model meant by a call that is not quite one: mended only where it can mean one thing. Pure.
+"""This module repairs a model's almost correct call, but only if it can mean just one thing. Pure.
 
-Nothing that was cut is completed, and nothing inside a text changes. Whoever mends says so to the person.
+A cut text is never completed, and nothing inside a text changes. The caller tells the person about each repair.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _AROUND: Final = " \t\r\n`\"'"
 
 @dataclass(frozen=True)
 class Mended:
-    """`text` in place of what the model wrote, and `what` was wrong with that, in words for a person."""
+    """A repair: `text` replaces the model's text, and `what` tells a person what was wrong."""
 
     text: str
     what: str
 
 
 def mended_arguments(raw: str) -> Mended | None:
-    """Return the arguments as one JSON object; None where nothing has to be mended, or nothing can be."""
+    """Return the arguments as one JSON object; None if they need no repair, or cannot be repaired."""
     text, what = raw, list[str]()
     for _ in range(_DEPTH):
         value = _loaded(text)
@@ -54,9 +54,9 @@ def mended_arguments(raw: str) -> Mended | None:
 
 
 def mended_name(name: str, known: Collection[str]) -> str | None:
-    """Return the one known tool that a name with something around it means; None for a name that is known, or is not.
+    """Return the one known tool that a decorated name means; None for a name that is known, or that cannot be matched.
 
-    What may stand around it: blanks and quotes, namespaces before it, marks of a template, a number behind it.
+    These parts are ignored: blanks and quotes, namespaces before it, marks of a template, a number after it.
     """
     if name in known:
         return None
@@ -81,7 +81,7 @@ def _loaded(text: str) -> Any:
 
 
 def _endings(text: str, count: int) -> list[str]:
-    """The text, and what stands behind each of its namespaces."""
+    """Return the text, and the text after each of its namespaces."""
     found = [text]
     for _ in range(count - 1):
         match = _SPACES.search(found[-1])
@@ -92,7 +92,7 @@ def _endings(text: str, count: int) -> list[str]:
 
 
 def _without_slips(text: str) -> tuple[str, list[str]]:
-    """Return the text without what stands around an object or between its members and is no JSON; and what that was."""
+    """Return the text without parts around an object or between its members that are not JSON; and those parts."""
     what: list[str] = []
     stripped = text.strip()
     if stripped.startswith("\ufeff"):
@@ -115,7 +115,7 @@ def _without_slips(text: str) -> tuple[str, list[str]]:
 
 
 def _said_once(text: str) -> str | None:
-    """Return the first of two objects that are the same; of two that differ it is not known which one is meant."""
+    """Return the first of two equal objects; None for different ones, as it is unknown which one is meant."""
     try:
         value, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The output of a program in bounded memory: its beginning and its end, and how much was left out between."""
+"""This module keeps a program's output in bounded memory: its beginning, its end, and the size of the gap."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 
 
 class Output:
-    """Takes bytes (UTF-8, whatever is not becomes U+FFFD), keeps about `limit` characters of them."""
+    """Take bytes (UTF-8; invalid ones become U+FFFD) and keep about `limit` characters of them."""
 
     def __init__(self, limit: int) -> None:
         self._head_limit = max(limit // 2, 1)
@@ -25,7 +25,7 @@ class Output:
         self._add(self._decode.decode(data))
 
     def text(self) -> str:
-        """All that was kept, with a line in the gap. Ends the stream: what follows a broken character is dropped."""
+        """Return the kept text with a line in the gap, and end the stream: an incomplete last character is dropped."""
         self._add(self._decode.decode(b"", final=True))
         head, tail = "".join(self._head), "".join(self._tail)
         if len(tail) > self._tail_limit:

@@ -21,12 +21,12 @@ MAX_REMEMBERED: Final = 10_000  # steps; beyond, they are taken anew
 
 
 class PatternError(ValueError):
-    """The pattern is not understood; the message says why."""
+    """The pattern cannot be understood; the message says why."""
 
 
 @functools.lru_cache(maxsize=256)
 def compile(pattern: str) -> Pattern:
-    """Raises PatternError."""
+    """Return the compiled pattern; raise PatternError."""
     return Pattern(pattern)
 
 
@@ -41,7 +41,7 @@ class Pattern:
         parser: Any = re._parser  # type: ignore[attr-defined]  # its tree is the only complete reading of the syntax
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # such as "possible nested set": it means what it means
+                warnings.simplefilter("ignore")  # ignore warnings such as "possible nested set": the meaning is clear
                 re.compile(pattern)
                 tree = parser.parse(pattern)
         except (re.error, RecursionError, OverflowError) as error:
@@ -54,7 +54,7 @@ class Pattern:
         self._steps: dict[tuple[frozenset[int], str, str], frozenset[int] | None] = {}
 
     def search(self, text: str) -> bool | None:
-        """Whether the pattern matches somewhere in `text`; None if that would take too long to say."""
+        """Return whether the pattern matches somewhere in `text`; None if that would take too long."""
         self._work = 0
         before = ""
         waiting: frozenset[int] = frozenset()
@@ -69,7 +69,9 @@ class Pattern:
         return False
 
     def _step(self, waiting: frozenset[int], before: str, char: str) -> frozenset[int] | None:
-        """The states after `char`, or None if a match ends before it. `waiting` are those that `before` has led to."""
+        """Return the states after `char`, or None if a match ends before it; `waiting` are the states after
+        `before`.
+        """
         key = (waiting, before, char)
         self._work += 1
         if key in self._steps:
@@ -150,7 +152,7 @@ class Pattern:
         return following
 
     def _test(self, operation: str, argument: Any) -> Callable[[str], bool]:
-        """A test of one character, answered by `re` itself: classes and ignoring case are as they are there."""
+        """Return a test of one character that uses `re` itself, so that classes and ignored case mean the same."""
         parser: Any = re._parser  # type: ignore[attr-defined]
         compiler: Any = re._compiler  # type: ignore[attr-defined]
         state = parser.State()

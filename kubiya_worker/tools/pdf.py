@@ -19,7 +19,7 @@ LINES: Final = (HEIGHT - 2 * MARGIN) // LEADING
 
 
 def render(text: str, title: str = "") -> tuple[bytes, int]:
-    """The file, and how many characters could not be shown."""
+    """Return the file, and the number of characters that could not be shown."""
     lines, replaced = [], 0
     for line in ([f"# {title}", ""] if title else []) + text.expandtabs(4).splitlines():
         heading = line.startswith("#")
@@ -49,7 +49,9 @@ def _string(text: str) -> bytes:
 
 
 def _file(contents: list[bytes], title: str) -> bytes:
-    """Objects 1 to 5 are catalog, page tree, two fonts and the document's information; then a page and its content."""
+    """Return the file: objects 1 to 5 are catalog, page tree, two fonts and information; then a page and its
+    content each.
+    """
     first = 6
     kids = " ".join(f"{first + 2 * n} 0 R" for n in range(len(contents)))
     font = "<< /Type /Font /Subtype /Type1 /BaseFont /{} /Encoding /WinAnsiEncoding >>"

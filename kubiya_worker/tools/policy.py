@@ -1,4 +1,4 @@
-"""Whether a tool call may run, needs a person, or must not run: a pure function of the call and the rules.
+"""This module decides whether a tool call may run, needs a person, or must not run, by the call and the rules. Pure.
 
 Rules are the control plane's approval rules (PROTOCOL A.9), with two additions of ours: `action` (ask, allow or deny;
 ask if absent) and `argument_pattern` (a regular expression, searched in the canonical JSON of the arguments; `pattern`
@@ -32,7 +32,7 @@ _EFFECTS: Final[Mapping[str, str]] = {"write": "write", "exec": "run code", "egr
 
 @dataclass(frozen=True)
 class Decision:
-    """`kind` with its reason in one sentence. Of an ask also whom to ask, for how long, and whether they say why."""
+    """A decision: `kind` with its reason in one sentence; an ask also says whom to ask and for how long."""
 
     kind: Kind
     reason: str
@@ -46,7 +46,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class _Rule:
-    """One enabled rule, understood or not: `fault` says what is wrong with it."""
+    """One enabled rule; `fault` says what is wrong with a rule that could not be understood."""
 
     id: str | None
     name: str
@@ -68,7 +68,8 @@ def decide(
     tainted: Sequence[str] = (),
     others: Iterable[Decision] = (),
 ) -> Decision:
-    """`grant` is a person's yes, {approval_id, arguments_hash}: an ask becomes an allow, for these arguments only.
+    """Return the strictest decision; `grant` is a person's approval {approval_id, arguments_hash} for these arguments
+    only.
 
     `tainted`: what others wrote may have led to the call, which can have these effects. An allow becomes an ask, also
     one that a rule has given: the rule does not know what the model has read. `others` is what further judges say (the
@@ -97,13 +98,13 @@ def decide(
 
 
 def fault(raw: Any) -> str:
-    """What about a rule cannot be understood; empty if nothing, or if it is switched off."""
+    """Return what cannot be understood about a rule; empty if it is correct or switched off."""
     rule = _parse(raw)
     return rule.fault if rule is not None else ""
 
 
 def stricter(one: Decision, other: Decision) -> Decision:
-    """The stricter of two words. Who has to be asked by both is asked once, as `one` says, for both reasons."""
+    """Return the stricter decision; if both ask, ask once as `one` says, with both reasons."""
     if one.kind == other.kind == "ask":
         return replace(one, reason=f"{one.reason}; {other.reason}")
     return other if STRICTNESS[other.kind] > STRICTNESS[one.kind] else one
@@ -141,7 +142,7 @@ def _verb(action: Kind) -> str:
 
 
 def _parse(raw: Any) -> _Rule | None:
-    """The rule, or None if it is switched off."""
+    """Return the rule, or None if it is switched off."""
     if not isinstance(raw, Mapping):
         return _Rule(None, "a rule", float("inf"), "ask", "all", "", "", {}, "it is not an object")
     if raw.get("enabled") is False:
@@ -164,7 +165,7 @@ def _parse(raw: Any) -> _Rule | None:
 
 
 def _fault(rule: _Rule, raw: Mapping[str, Any]) -> str:
-    """What about the rule cannot be understood; empty if nothing."""
+    """Return what cannot be understood about the rule; empty if it is correct."""
     if raw.get("enabled", True) not in (True, None):
         return "enabled is neither true nor false"
     if rule.priority == float("inf"):
@@ -213,6 +214,9 @@ def _matches(rule: _Rule, spec: ToolSpec, risk: str, text: str) -> bool:
 
 
 def _names(value: str, name: str, strict: bool) -> bool:
-    """Tool names, with * as a wildcard. `shell` means a second shell skill's `ops_shell` too, except to allow it."""
+    """Return whether tool names match, with * as a wildcard.
+
+    `shell` also means a second shell skill's `ops_shell`, except in a rule that allows.
+    """
     wanted, given = value.lower(), name.lower()
     return fnmatch.fnmatchcase(given, wanted) or (strict and given.endswith(f"_{wanted}"))

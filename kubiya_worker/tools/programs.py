@@ -1,4 +1,4 @@
-"""Running one program for a tool: no shell, bounded output, and nothing of it left behind, however it ends.
+"""This module runs one program for a tool: no shell, bounded output, and no process left behind, however it ends.
 
 The program leads a session and process group of its own, reads /dev/null, and writes both its streams into one pipe, so
 that errors stand where they happened. When it exits, when its time is up, or when the call is cancelled, everything
@@ -46,9 +46,9 @@ _scanner = ThreadPoolExecutor(2, "tool-processes")  # not the loop's own: ending
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended: `code` is negative for a signal, `seconds` is wall time, `timed_out` says who ended it.
+    """The end of a program: `code` is negative for a signal, `seconds` is wall time, `timed_out` says that we ended it.
 
-    Of a pipe, `codes` are those of all programs, and `code` is the last one's. `left` names the processes that the
+    For a pipe, `codes` are those of all programs, and `code` is the last one's. `left` names the processes that the
     call had started, that still ran when its programs had exited, and that were ended with it.
     """
 
@@ -71,15 +71,16 @@ class Program:
 
 
 def close() -> None:
-    """Ends the guard, and what it still watches. The next program starts another one."""
+    """End the guard and the programs that it still watches; the next program starts a new guard."""
     _guard.close()
 
 
 def marks(name: str) -> dict[str, str]:
-    """What is in the environment of every program of a tool, so that the guard ends it when the worker is killed.
+    """Return variables for a tool's programs, by which the guard finds and ends them when the worker is killed.
 
-    And, where the worker is supervised, the supervisor's mark of this run: without a subreaper (macOS) the supervisor
-    finds by it what is left when both worker and guard were killed.
+    A supervised worker adds the supervisor's mark of this run: without a subreaper (macOS) the supervisor finds by it
+    the
+    processes that are left when both worker and guard were killed.
     """
     _guard.ensure()
     run = os.environ.get(SUPERVISOR_RUN)
@@ -235,7 +236,7 @@ class _Pipe:
 
 
 async def _exited(process: subprocess.Popen[bytes], timeout: float) -> bool:
-    """Waits for the process itself, not for its children; False when the time is up."""
+    """Wait for the process itself, not for its children; return False when the time is up."""
     if sys.platform == "linux":
         exited = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -261,7 +262,7 @@ async def _exited(process: subprocess.Popen[bytes], timeout: float) -> bool:
 
 
 def _is_over(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it has exited. On Linux without reaping: a zombie's number, and its group's, are nobody else's."""
+    """Return whether it has exited; on Linux it stays a zombie, so that its number and its group's are not reused."""
     if sys.platform == "linux":
         if process.returncode is not None:
             return True
@@ -315,7 +316,9 @@ def _name(process: psutil.Process) -> str:
 
 
 def _members(leaders: Sequence[int], marker: bytes) -> list[psutil.Process]:
-    """Living processes of the call. Zombies do not count: they hold nothing and go when their parent reaps them."""
+    """Return the living processes of the call, without zombies, which hold nothing and go when their parent
+    reaps them.
+    """
     found: dict[int, psutil.Process] = {}
     for leader in leaders:
         try:

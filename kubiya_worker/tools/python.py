@@ -41,7 +41,7 @@ def build(skill: Skill, workspace: Path) -> list[Tool]:
 
 
 class Python:
-    """The tool `run_python`: `{code}`."""
+    """The tool `run_python`, with the argument `{code}`."""
 
     def __init__(self, skill: Skill) -> None:
         blocked = skill.strings("blocked_imports", DEFAULT_BLOCKED) or ()

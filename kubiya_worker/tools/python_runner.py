@@ -42,7 +42,7 @@ class Refused(ImportError):
 
 
 def limit(memory: int, seconds: float) -> None:
-    """Limits that the kernel keeps; each is lowered only where the host allows it."""
+    """Set limits in the kernel; each is lowered only if the host allows it."""
     limits = [("RLIMIT_CORE", 0), ("RLIMIT_CPU", int(seconds) + 1), ("RLIMIT_FSIZE", FILE_BYTES)]
     limits.append(("RLIMIT_NOFILE", 256))
     if sys.platform == "linux":  # macOS takes RLIMIT_AS and does not keep it
@@ -56,7 +56,7 @@ def limit(memory: int, seconds: float) -> None:
 
 
 def restrict(blocked: list[str], allowed: list[str] | None) -> tuple[dict[str, Any], list[bool]]:
-    """The builtins of the program, with an `__import__` that asks first (modules of Python itself ask nobody).
+    """Return the program's builtins, with an `__import__` that checks first (imports by Python's own modules are free).
 
     The list switches the audit hook on as soon as it has a member.
     """

@@ -1,7 +1,7 @@
-"""What the arguments of a program reach: paths, lists of names, links; and that none of it is the worker's own.
+"""This module finds the files that a program's arguments reach, and refuses those that belong to the worker.
 
-A path is compared after all that a program may do with it: links, `..`, doubled slashes, quotes. Where a program takes
-names out of a file, the file is read here too.
+A path is compared after everything that a program may do with it: links, `..`, doubled slashes, quotes. If a program
+takes names from a file, that file is read here too.
 """
 
 from __future__ import annotations

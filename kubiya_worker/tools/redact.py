@@ -1,4 +1,4 @@
-"""Secrets out of everything that leaves the worker: text, JSON, and streams in which a chunk can end inside a secret.
+"""This module removes secrets from everything that leaves the worker: text, JSON, and streams cut inside a secret.
 
 A secret is looked for as it is and in the forms that tools and protocols give it: JSON-escaped (also twice, as in a
 string of JSON inside JSON), as Python, shells and HTML quote it, URL-encoded, hex, and base64 at each of the three
@@ -24,7 +24,7 @@ SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE", re
 
 
 class Redactor:
-    """Immutable and cheap to call: one `in` for each form of each secret, microseconds for a chunk of a message."""
+    """Replace secrets; immutable and cheap: one `in` per form of each secret, microseconds for a chunk of a message."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms: set[str] = set()
@@ -36,12 +36,14 @@ class Redactor:
         self._beginnings = frozenset(form[:length] for form in self._forms for length in range(1, SHORTEST + 1))
 
     def text(self, text: str) -> str:
-        """`text` with each run of secrets replaced by "[redacted]"; overlapping ones are one run."""
+        """Return `text` with each run of secrets replaced by "[redacted]"; overlapping ones are one run."""
         spans = self._spans(text)
         return _replaced(text, spans) if spans else text
 
     def value(self, value: Any) -> Any:
-        """The same through dicts (keys too), lists and tuples; other objects are passed through."""
+        """Return the value with its texts redacted in dicts (keys too), lists and tuples; other objects stay
+        unchanged.
+        """
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
@@ -56,7 +58,7 @@ class Redactor:
         return RedactedStream(self)
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
-        """Where secrets are: (start, end), in order, none overlapping another."""
+        """Return the places of secrets as (start, end), in order and without overlap."""
         found: list[tuple[int, int]] = []
         for form in self._forms:
             if form in text:
@@ -73,7 +75,9 @@ class Redactor:
         return merged
 
     def _open_end(self, text: str) -> int:
-        """Where the first secret begins that `text` may end inside of; its length if there is none."""
+        """Return where the first secret begins that may continue after `text`; the length of `text` if there is
+        none.
+        """
         for at in range(max(0, len(text) - self._longest + 1), len(text)):
             if text[at : at + SHORTEST] in self._beginnings:
                 rest = text[at:]
@@ -82,29 +86,31 @@ class Redactor:
         return len(text)
 
 
-# What is at work in this task: log lines that come of it are without its execution's secrets, too.
+# The redactor of the execution that this task works for: its log lines are without that execution's secrets, too.
 AT_WORK: Final[ContextVar[Redactor | None]] = ContextVar("redactor", default=None)
 
 
 class RedactedStream:
-    """All that comes out, joined, is what `Redactor.text` gives for the whole. Holds back what may begin a secret."""
+    """Redact a stream: all output joined equals `Redactor.text` of the whole; the possible beginning of a secret
+    is held back.
+    """
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._held = ""
 
     def feed(self, chunk: str) -> str:
-        """What can be shown by now; may be empty."""
+        """Return the text that can be shown now; may be empty."""
         text = self._held + chunk
         spans = self._redactor._spans(text)
         cut = self._redactor._open_end(text)
-        while spans and spans[-1][1] > cut:  # what may begin there would be one run with the secret before it
+        while spans and spans[-1][1] > cut:  # the held part and the secret before it would be one run
             cut = min(cut, spans.pop()[0])
         self._held = text[cut:]
         return _replaced(text[:cut], spans)
 
     def flush(self) -> str:
-        """The rest, at the end of the stream."""
+        """Return the rest, at the end of the stream."""
         text, self._held = self._held, ""
         return self._redactor.text(text)
 
@@ -120,7 +126,7 @@ def _replaced(text: str, spans: list[tuple[int, int]]) -> str:
 
 
 def _parts(secret: str) -> set[str]:
-    """The secret, without blanks around it, and its longer lines."""
+    """Return the secret without blanks around it, and its longer lines."""
     parts = {secret, secret.strip(), *(line.strip() for line in secret.splitlines() if len(line.strip()) >= LINE)}
     return {part for part in parts if len(part) >= SHORTEST}
 
@@ -142,7 +148,7 @@ def _forms(secret: str) -> set[str]:
     for encoded in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
         forms |= {encoded, _lower_escapes(encoded)}
     for offset in range(3):
-        # Of the first and last characters some bits belong to neighbours: only those that are the secret's alone.
+        # The first and last characters share bits with neighbours: use only those that belong to the secret alone.
         first, last = -(-8 * offset // 6), 8 * (offset + len(raw)) // 6
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             forms.add(encode(b"\0" * offset + raw).decode()[first:last])
@@ -150,7 +156,9 @@ def _forms(secret: str) -> set[str]:
 
 
 def _python(text: str) -> set[str]:
-    """As repr has it within whatever else: an apostrophe is escaped only beside quotes."""
+    """Return the forms that repr gives a text inside others: an apostrophe is escaped only if there are double
+    quotes too.
+    """
     shown = repr(f"{text}\"'")[1:-4]
     return {shown, shown.replace("\\'", "'")}
 

@@ -1,8 +1,8 @@
-"""What a call gives back, made fit for a conversation: clean, bounded, and what is larger in a file of the workspace.
+"""This module prepares a call's result for a conversation: clean, bounded, and with larger parts in a file.
 
-A conversation is kept in Temporal's history and sent to the model again and again, so a result has a limit there. The
-whole of a longer one is written to `tool-results/` in the execution's workspace, where the model's own tools can read
-it; the conversation holds the path, the beginning and the end. So are images and other files of a result.
+A conversation is kept in Temporal's history and sent to the model again and again, so a result has a limit there. A
+longer one is written whole to `tool-results/` in the execution's workspace, where the model's own tools can read it;
+the conversation holds the path, the beginning and the end. Images and other files of a result are stored there, too.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def read(workspace: Path, path: str, limit: int) -> bytes | None:
 
 @contextmanager
 def _folder(workspace: Path, *, create: bool = False) -> Iterator[int]:
-    """A descriptor of the folder; links are not followed: the workspace belongs to the model's own tools."""
+    """Yield a descriptor of the folder without following links, as the model's own tools can change the workspace."""
     base = os.open(workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if create:
@@ -172,7 +172,7 @@ def _text(value: Any) -> str:
 
 
 def _metadata(value: Any) -> dict[str, Any]:
-    """Return what of it can be sent as JSON."""
+    """Return the part of it that can be sent as JSON."""
     try:
         raw = json.dumps(value, default=str)
         made = json.loads(raw) if len(raw) <= METADATA else {}

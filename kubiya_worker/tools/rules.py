@@ -1,8 +1,8 @@
-"""A file of rules of the host's own (`KUBIYA_POLICY_FILE`): a judge beside the control plane's approval rules.
+"""This module reads the host's own rules (`KUBIYA_POLICY_FILE`), used beside the control plane's approval rules.
 
-YAML (or JSON): a list, or an object with the list as `rules`. A rule has the fields of an approval rule. Unlike one
-that comes from the control plane, which asks when it cannot be understood, a file that cannot be is refused as a whole
-before the worker starts: its author is at hand.
+The file is YAML (or JSON): a list, or an object with the list as `rules`. A rule has the fields of an approval rule. An
+unclear rule of the control plane asks a person; an unclear file is refused as a whole before the worker starts, because
+its author is there to correct it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Rule = dict[str, Any]
 
 
 def read(path: str | None) -> list[Rule]:
-    """The rules, none without a file. ConfigurationError names the file, the rule and what is wrong with it."""
+    """Return the rules, none without a file; raise ConfigurationError with the file, the rule and the problem."""
     if not path:
         return []
-    import yaml  # a worker without such a file does not pay for it
+    import yaml  # import here, so that a worker without such a file does not load it
 
     place = Path(path).expanduser()
     try:

@@ -37,7 +37,7 @@ DEFAULT_ALLOWED: Final = ("ls", "cat", "grep", "find", "ps", "top", "pwd", "echo
 DEFAULT_TIMEOUT: Final = 30.0  # seconds
 LONGEST_TIMEOUT: Final = 600.0
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# What these print comes from other hosts. A list for a default, not a proof: whoever wants more says `"taint": "ask"`.
+# Programs whose output comes from other hosts. A default list, not a proof: `"taint": "ask"` covers all programs.
 _FETCHING: Final = re.compile(
     r"aria2c|aws|az|curl|dig|elinks|ftp|gcloud|gh|git|glab|hg|host|https?|kubectl|links|lynx|ncat|nc|netcat|nslookup"
     r"|rsync|scp|sftp|socat|ssh|svn|telnet|w3m|wget|whois"
@@ -49,7 +49,7 @@ _RUNNING_OTHERS: Final = re.compile(
 LEFT_NAMED: Final = 5  # processes that were left over and are named
 _GUIDELINES: Final = 2_000  # characters of guidelines that the model is told
 
-# Names that belong to the worker, and variables by which an execution could turn an allowed program into another.
+# Names that belong to the worker, and variables that could turn an allowed program into another one.
 _WITHHELD: Final = re.compile(
     r"KUBIYA_.*(KEY|TOKEN|SECRET|PASSWORD).*|(KUBIYA|TEMPORAL|LITELLM|WORKER|CONTROL_PLANE)_(API_)?(KEY|TOKEN)"
     r"|LD_.*|DYLD_.*|BASH_ENV|BASH_FUNC.*|ENV|IFS|PATH|GCONV_PATH|PYTHONHOME|PYTHONSTARTUP|KUBIYA_TOOL_CALL_ID"
@@ -61,11 +61,11 @@ def build(skill: Skill, workspace: Path) -> list[Tool]:
 
 
 class Shell:
-    """The tool `shell`: `{command, working_directory?, timeout?}`."""
+    """The tool `shell`, with the arguments `{command, working_directory?, timeout?}`."""
 
     def __init__(self, skill: Skill, workspace: Path) -> None:
-        # `{}` is attached by a server to every agent, and nobody chose it. In a configuration that somebody wrote, no
-        # list means every program (PROTOCOL D.3: shell_full_access is `{"timeout": 300}`).
+        # A server attaches `{}` to every agent, and nobody chose it. In a configuration that a person wrote, no list
+        # means every program (PROTOCOL D.3: shell_full_access is `{"timeout": 300}`).
         chosen = any(value is not None for value in skill.configuration.values())
         allowed = _commands(skill, "allowed_commands", (ANY,) if chosen else DEFAULT_ALLOWED)
         blocked = _commands(skill, "blocked_commands", ())
@@ -78,11 +78,11 @@ class Shell:
         self._folder = Path(skill.text("working_directory") or workspace).expanduser()
         if not self._folder.is_absolute():
             self._folder = workspace / self._folder
-        # No path of the execution: tools come first in a request, and what differs between two executions of an agent
-        # keeps the second from reading what the first has put into the provider's prompt cache.
+        # No path of the execution here: tools come first in a request, and a difference between two executions of an
+        # agent would make the provider's prompt cache useless for the second.
         self._shown = skill.text("working_directory") or "the execution's own folder"
         self._timeout = skill.number("timeout", DEFAULT_TIMEOUT, 1, LONGEST_TIMEOUT)
-        # A timeout that was configured is a limit; the default is only where a model begins.
+        # A configured timeout is a limit; the default is only the value without one in the call.
         self._longest = self._timeout if skill.configuration.get("timeout") is not None else LONGEST_TIMEOUT
         self._input_commands = _commands(skill, "input_commands", ())
         self._passed = frozenset(skill.strings("pass_environment", ()) or ())
@@ -133,7 +133,9 @@ class Shell:
         return found
 
     def environment(self, context: ToolContext) -> dict[str, str]:
-        """Built from nothing: what programs need of the host, then the tools' own variables, never the worker's."""
+        """Return an environment made from nothing: what programs need of the host, then the tools' variables,
+        never the worker's.
+        """
         home = {
             name: os.environ[name] for name in ("HOME", "LANG", "LC_ALL", "TZ", "USER", "TMPDIR") if name in os.environ
         }
@@ -192,7 +194,7 @@ class Shell:
 
 
 def _git_settings() -> dict[str, str]:
-    """Return variables that win over a repository's own configuration, by which git would run programs of a clone."""
+    """Return variables that override a repository's own configuration, which could make git run programs of a clone."""
     settings = {
         "safe.bareRepository": "explicit",
         "core.fsmonitor": "false",
@@ -210,7 +212,7 @@ def _git_settings() -> dict[str, str]:
 
 
 def tool_environment(env: Mapping[str, str], passed: frozenset[str] = frozenset()) -> dict[str, str]:
-    """The variables of `env` that a tool may have. `passed` are names that the skill's configuration lets through."""
+    """Return the variables of `env` that a tool may have; `passed` are names that the skill's configuration allows."""
     return {
         name: value
         for name, value in env.items()
@@ -227,7 +229,9 @@ def _commands(skill: Skill, key: str, default: tuple[str, ...]) -> frozenset[str
 
 
 def fetches(argv: Sequence[str]) -> bool:
-    """Whether a program runs that is there to fetch from other hosts, by itself or by another: `env curl …`."""
+    """Return whether the command runs a program that fetches from other hosts, directly or through another: `env
+    curl …`.
+    """
     program = Path(argv[0]).name
     if _RUNNING_OTHERS.fullmatch(program):
         return any(map(_FETCHING.fullmatch, re.split(r"[^A-Za-z0-9_.+-]+", " ".join(argv[1:]))))

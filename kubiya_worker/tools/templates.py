@@ -19,7 +19,7 @@ _TEMPLATE: Final = re.compile(r"\{\{\s*(?:\.(?P<kind>secret|env)\.)?(?P<name>[A-
 
 
 def resolve(value: Any, env: Mapping[str, str], where: str) -> Any:
-    """`value` with the templates in all of its strings filled in. Raises ConfigurationError for an unknown secret."""
+    """Return `value` with the templates in all its texts filled in; raise ConfigurationError for an unknown secret."""
     if isinstance(value, str):
 
         def fill(match: re.Match[str]) -> str:
@@ -41,7 +41,7 @@ def resolve(value: Any, env: Mapping[str, str], where: str) -> Any:
 
 
 def names(value: Any) -> Iterator[tuple[str, str]]:
-    """(`secret`, `env` or an empty string; the name) of each template in all strings of `value`."""
+    """Yield (`secret`, `env` or an empty text; the name) for each template in all texts of `value`."""
     if isinstance(value, str):
         yield from ((match["kind"] or "", match["name"]) for match in _TEMPLATE.finditer(value))
     elif isinstance(value, Mapping):
@@ -53,5 +53,5 @@ def names(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def fill(text: str, env: Mapping[str, str]) -> str:
-    """`text` with what is known filled in; the rest, secrets too, stays as it is written."""
+    """Return `text` with known templates filled in; others, secrets too, stay unchanged."""
     return _TEMPLATE.sub(lambda match: env.get(match["name"], match[0]), text)

@@ -1,4 +1,4 @@
-"""Changes of a text that may be larger than memory, and the diff that shows them to a person. Pure, over bytes."""
+"""This module changes texts that may be larger than memory, and makes diffs of changes for people. Pure, over bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONTEXT: Final = 3  # lines around a change
 
 @dataclass(frozen=True)
 class Found:
-    """How often a text stands in another, and where it stands first (bytes from the beginning)."""
+    """The number of places of a text in another, and the first place in bytes from the beginning."""
 
     count: int
     first: int

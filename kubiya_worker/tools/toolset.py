@@ -1,4 +1,6 @@
-"""From an agent's resolved skills to the tools of an execution. One skill type is one module; the table is here."""
+"""This module makes the tools of an execution from an agent's resolved skills; its table has one module per
+skill type.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ MODULES: Final = (
 )
 _BUILDERS: Final = {kind: module for module in MODULES for kind in module.TYPES}
 
-# Types of the published worker that this one has not: what to do instead.
+# Skill types of the published worker that this one does not have, and what to use instead.
 _LATER: Final = "is not one of this worker's; remove it, or attach an MCP server that offers the same (docs/skills.md)"
 _ABSENT: Final = dict.fromkeys(
     (
@@ -112,7 +114,7 @@ def _build(raw: Mapping[str, Any], workspace: Path) -> tuple[str, list[Tool]]:
 
 
 def reference() -> str:
-    """Every skill with its keys, and the keys of MCP servers, as Markdown."""
+    """Return a Markdown reference of every skill with its keys, and of the keys of MCP servers."""
     parts = []
     for module in MODULES:
         names = ", ".join(f"`{name}`" for name in module.TYPES)

@@ -1,7 +1,7 @@
-"""MCP servers as tools (PROTOCOL D.4): configuration in, tools out.
+"""This package offers MCP servers as tools (PROTOCOL D.4): configuration in, tools out.
 
-A server's tools are asked for once, when the execution begins, and stay what they were: the specs are part of the
-execution's context, `origin` says which tool of which server each is.
+A server's tools are asked for once, when the execution begins, and then stay the same: the specs are part of the
+execution's context, and `origin` names each one's server and tool.
 """
 
 from kubiya_worker.tools.mcp.config import KEYS, Server, merged, parse

@@ -1,9 +1,9 @@
-"""The SDK's session, with the server's lists and results handed on as they came.
+"""This module is the SDK's session, but it passes the server's lists and results on unchanged.
 
-The SDK holds each answer against its models and raises when one does not fit: a single odd tool loses all of a
-server's tools, and a call that took effect is told as failed because its result has a block of a new type, or data that
-its output schema does not allow. Here such answers pass the SDK unread, below `_meta`, and are read by `listing` and
-`render`, which take what they can and name the rest. This module needs the package `mcp`.
+The SDK checks each answer against its models and raises when one does not fit. Then a single odd tool would lose all
+of a server's tools, and a call that took effect would be reported as failed because its result has a block of a new
+type, or data that its output schema does not allow. Here such answers pass the SDK unread, below `_meta`, and are read
+by `listing` and `render`, which take what they can and name the rest. This module needs the package `mcp`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class _Dispatcher(JSONRPCDispatcher[Any]):
 
 
 def mended(item: Any) -> Any:
-    """Return a message that the SDK could not read in a form that it can: else its call would wait for ever.
+    """Return a message in a form that the SDK can read, as its call would otherwise wait for ever.
 
-    That is an answer whose result is no object, or whose error is not one of JSON-RPC's.
+    Such a message is an answer whose result is not an object, or whose error is not one of JSON-RPC's.
     """
     if not isinstance(item, ValidationError):
         return item

@@ -1,4 +1,4 @@
-"""The settings of MCP servers (PROTOCOL D.4): parsed, checked, with the templates in them filled in when needed.
+"""This module holds the settings of MCP servers (PROTOCOL D.4): parsed, checked, and filled in when needed.
 
 Files of other clients are taken as they are: the spellings that these use for the same thing stand in ALIASES.
 """
@@ -72,7 +72,7 @@ Wrong = Callable[[str], ConfigurationError]
 
 @dataclass(frozen=True)
 class Server:
-    """One configured server; strings may hold `{{…}}` and `${…}` still."""
+    """One configured server; texts may still hold `{{…}}` and `${…}`."""
 
     name: str
     transport: str  # stdio | http | sse
@@ -107,7 +107,7 @@ class Server:
 
     @property
     def key(self) -> str:
-        """The same for servers that can share a session: everything that they are started or reached with."""
+        """Return a key that is the same for servers that can share a session: all settings that start or reach them."""
         parts = [self.transport, self.command, list(self.args), dict(self.env), self.cwd, self.url]
         parts += [dict(self.headers), dict(self.oauth)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

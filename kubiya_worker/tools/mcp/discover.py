@@ -1,4 +1,4 @@
-"""Asking MCP servers for their tools when an execution begins."""
+"""This module asks MCP servers for their tools when an execution begins."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from kubiya_worker.tools.mcp.raw import Listing
 from kubiya_worker.tools.mcp.schema import Unusable, spec_of
 from kubiya_worker.tools.schemas import clean, cut
 
-TOOLS_READ: Final = 2_000  # of one server; what comes after is not looked at
-INSTRUCTIONS: Final = 4_000  # characters of one server's
-ALL_INSTRUCTIONS: Final = 16_000  # of all servers
+TOOLS_READ: Final = 2_000  # tools read of one server; later ones are ignored
+INSTRUCTIONS: Final = 4_000  # characters of one server's instructions
+ALL_INSTRUCTIONS: Final = 16_000  # characters of all servers' instructions
 NOTES_NAMED: Final = 5  # tools that a notice names
 
 
 @dataclass
 class Found:
-    """What servers offer. `faults` are of servers that cannot be used, `notices` of what is left out of the others."""
+    """The servers' offers; `faults` name servers that cannot be used, `notices` what is left out of the others."""
 
     specs: list[ToolSpec] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
-    instructions: dict[str, str] = field(default_factory=dict)  # server -> what it says of its use
-    missing: dict[str, str] = field(default_factory=dict)  # server -> why it cannot be used
-    starting: list[str] = field(default_factory=list)  # servers that have not answered yet, and may still
+    instructions: dict[str, str] = field(default_factory=dict)  # server -> its own instructions
+    missing: dict[str, str] = field(default_factory=dict)  # server -> the reason why it cannot be used
+    starting: list[str] = field(default_factory=list)  # servers that have not answered yet, but still may
 
     @property
     def briefing(self) -> str:
-        """What the model is told of the servers, for the end of its system prompt."""
+        """Return the servers' instructions for the end of the model's system prompt."""
         parts: list[str] = []
         room = ALL_INSTRUCTIONS
         for name, words in self.instructions.items():
@@ -51,7 +51,7 @@ class Found:
 
 @dataclass
 class Offer:
-    """What one server offers, each tool under the server's own name."""
+    """One server's offer, each tool under the server's own name."""
 
     specs: list[ToolSpec]
     notices: list[str]
@@ -82,7 +82,7 @@ async def discover(
         await asyncio.wait(asked, timeout=patience)
     finally:
         for task in asked:
-            task.cancel()  # nothing to one that is done; the session of another one goes on starting
+            task.cancel()  # a done task ignores this; the session of another one continues to start
     offers: dict[str, Offer] = {}
     for server, task in zip(servers, asked, strict=True):
         if server.ignored:

@@ -1,4 +1,4 @@
-"""What can go wrong between the worker and an MCP server, told by type and status, never by a server's words."""
+"""This module names the errors between the worker and an MCP server, by type and status, never by a server's words."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from kubiya_worker.errors import Unavailable
 
 REASON: Final = 300  # characters of a server's reason
 _WORDS: Final = ("error_description", "message", "detail", "error", "title", "reason", "msg")
-TRY_AGAIN: Final = frozenset({408, 425, 429, 502, 503, 504})  # while a server starts, these pass
+TRY_AGAIN: Final = frozenset({408, 425, 429, 502, 503, 504})  # these statuses pass while a server starts
 
 
 class Lost(Unavailable):
-    """The session ended while a call was under way: nobody knows whether the server has run it."""
+    """The session ended during a call: nobody knows whether the server has run it."""
 
     def __init__(self, server: str) -> None:
         super().__init__(f"The MCP server {server!r} ended while it worked; the outcome is unknown")
 
 
 class HttpFault(Unavailable):
-    """A message was answered with an HTTP status that is an error, or could not be sent (`status` 0).
+    """A message got an HTTP error status, or could not be sent (`status` 0).
 
-    `sent` is False when the server certainly has not got it. `in_session`: it named a session.
+    `sent` is False when the server certainly did not get it. `in_session` says that it named a session.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class HttpFault(Unavailable):
 
     @property
     def may_have_forgotten(self) -> bool:
-        """Whether this is how a server that does not know a session may answer (it has not run the call then)."""
+        """Return whether the server may have lost the session (then it has not run the call)."""
         return self.in_session and self.status in (400, 404)
 
     def wire(self) -> dict[str, Any]:

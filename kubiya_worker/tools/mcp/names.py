@@ -1,4 +1,4 @@
-"""The names under which models are offered the tools of MCP servers, and the way back."""
+"""This module makes the names under which models see the tools of MCP servers, and finds the server's names again."""
 
 from __future__ import annotations
 

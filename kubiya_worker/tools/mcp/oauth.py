@@ -1,4 +1,4 @@
-"""Bearer tokens by OAuth's client credentials grant (RFC 6749, 4.4), kept until shortly before they expire.
+"""This module gets bearer tokens by OAuth's client credentials grant (RFC 6749, 4.4) and keeps them until they expire.
 
 The SDK's provider wants to discover the authorization server from the MCP server, and so lets that decide who is given
 the client's secret. Here `token_url` is configured, and nobody else sees it. Tokens are in memory only.
@@ -30,7 +30,7 @@ class Tokens:
 
     @property
     def current(self) -> str:
-        """The token that is in use; empty when there is none yet."""
+        """Return the current token; empty when there is none yet."""
         return self._token
 
     async def get(self, http: Any, *, refused: str = "") -> str:
@@ -54,7 +54,7 @@ class Tokens:
                 auth=httpx2.BasicAuth(*pair),
                 follow_redirects=False,
             )
-            if answer.status_code in (400, 401):  # a server that takes the credentials in the form only
+            if answer.status_code in (400, 401):  # some servers accept the credentials only in the form
                 both = {**form, "client_id": settings["client_id"], "client_secret": settings["client_secret"]}
                 answer = await http.post(settings["token_url"], data=both, timeout=TIMEOUT, follow_redirects=False)
             await answer.aread()
@@ -62,7 +62,7 @@ class Tokens:
             raise HttpFault(f"no token from the `token_url`: {type(error).__name__}", sent=False) from error
         if answer.status_code != 200:
             reason = reason_of(answer.content, answer.headers.get("content-type", ""))
-            # As if it had been sent: wrong credentials are not tried again at once.
+            # Report it as sent: wrong credentials are not tried again at once.
             raise HttpFault(f"no token from the `token_url`, which answered {answer.status_code}: {reason}")
         try:
             found = answer.json()

@@ -1,4 +1,4 @@
-"""Which of the servers' tools an execution is offered: no more than a request to a model, and a history, can carry."""
+"""This module limits the MCP tools of an execution to what a model's request, and a history, can carry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools import schemas
 
-MOST_TOOLS: Final = 128  # in one request to a model: what the strictest of the providers takes
+MOST_TOOLS: Final = 128  # tools in one request to a model, by the strictest provider
 TOOL_BYTES: Final = 64_000  # of one tool's description and schema
 ALL_BYTES: Final = 300_000  # of all servers' tools: they are in every request, and in the history once
 SHORTER: Final = (1_000, 300, 100, 0)  # characters of descriptions, tried in this order

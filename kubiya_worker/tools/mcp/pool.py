@@ -1,8 +1,8 @@
-"""The worker's sessions with MCP servers.
+"""This module keeps the worker's sessions with MCP servers.
 
-Each execution has its own (`owner`): a server may keep what one call said for the next. Those end with the execution.
-A server with `shared` has one session for all executions, which ends when it was idle for long. There are at most
-`limit` sessions; who needs one more gets the place of one that is idle, or waits for a place.
+Each execution has its own sessions (`owner`), as a server may keep data of one call for the next. They end with the
+execution. A server with `shared` has one session for all executions, which ends when it was idle for long. There are at
+most `limit` sessions; a new one takes the place of an idle one, or waits for a place.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ class _Held:
 
 
 class Pool:
-    """`close` ends all that is open.
+    """The sessions; `close` ends all of them.
 
-    `over` says of an owner whether its execution is over, for executions that end elsewhere or without a word; it is
-    asked about those that have been quiet for a while.
+    `over` returns whether an owner's execution is over, for executions that end elsewhere or without a message; it is
+    asked
+    about those that have been quiet for a while.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Pool:
         return [held.server for held in self._held.values() if held.owner == owner and held.session.changed]
 
     def starting(self, server: Server, workspace: Path, owner: str = "") -> bool:
-        """Whether a session of this server is about to start."""
+        """Return whether a session of this server is still starting."""
         held = self._held.get(self._key(server, workspace, owner))
         return held is not None and held.session.starting and not held.session.over
 

@@ -1,4 +1,4 @@
-"""What a server has answered, as it came: the pages of its list of tools, and the results of calls."""
+"""This module reads a server's unchanged answers: the pages of its list of tools, and the results of calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An HTTP client for MCP's transports that makes of each failure the answer of the one message that met it.
+"""This module is an HTTP client for MCP's transports that turns each failure into the answer of one message only.
 
 The SDK says "Server returned an error response" for every status, and a connection that breaks ends the session with
 all calls in it. Here a status of 400 and more, and a connection that fails, come back as a JSON-RPC error with an
@@ -34,7 +34,9 @@ def fault_in(data: Any) -> HttpFault | None:
 
 
 class Http(httpx2.AsyncClient):
-    """`inject` is for a transport that reads its answers elsewhere (SSE): it is given the error's JSON-RPC message."""
+    """The client; `inject` is for a transport that reads its answers elsewhere (SSE), and gets the error's
+    JSON-RPC message.
+    """
 
     def __init__(self, *, tokens: Tokens | None = None, inject: Inject | None = None, **more: Any) -> None:
         more["timeout"] = httpx2.Timeout(CONNECT_TIMEOUT, read=None)  # each call has a limit of its own

@@ -1,6 +1,6 @@
-"""What a call of an MCP tool returned, for the model: what can be read is given, what cannot is named.
+"""This module turns an MCP call's result into text for the model; parts that cannot be read are named.
 
-The call has taken effect, so nothing odd about its result makes it a failed one: only `isError` does.
+The call has taken effect, so an odd result does not make it a failed one: only `isError` does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A server's description of a tool as the worker's own `ToolSpec`."""
+"""This module turns a server's description of a tool into the worker's own `ToolSpec`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME: Final = 200  # characters of a tool's own name
 
 
 class Unusable(ValueError):
-    """A tool that cannot be offered. The message says why."""
+    """The tool cannot be offered; the message says why."""
 
 
 def spec_of(server: Server, tool: Any) -> tuple[ToolSpec, tuple[str, ...]]:

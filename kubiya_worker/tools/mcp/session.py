@@ -1,8 +1,8 @@
-"""One session with an MCP server.
+"""This module is one session with an MCP server.
 
-It lives in a task of its own, since the SDK's contexts have to be left by the task that entered them; callers talk to
-it from theirs. It starts within the server's `timeout` and goes on starting when who waited for it goes away. It ends
-when the server is gone, when it was idle for long, or when it is closed; never for an error that the server answers.
+It runs in its own task, since the SDK's contexts must be left by the task that entered them; callers use it from their
+tasks. It starts within the server's `timeout`, and goes on starting when its caller goes away. It ends when the server
+is gone, when it was idle for long, or when it is closed; never for an error that the server answers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Report = Callable[[float, float | None, str | None], Any]  # progress, total, me
 
 
 class Session:
-    """`over`: it takes no more calls. `listing`: what the server offers, once it is ready."""
+    """A session; `over` says that it takes no more calls, `listing` is the server's offer once it is ready."""
 
     def __init__(
         self,
@@ -65,16 +65,16 @@ class Session:
 
     @property
     def idle_for(self) -> float:
-        """Seconds since the last call; 0 while it starts or a call is under way."""
+        """Return the seconds since the last call; 0 while it starts or a call runs."""
         return 0.0 if self._under_way or self.starting else time.monotonic() - self._last
 
     @property
     def changed(self) -> bool:
-        """Whether the server has said that its list of tools is another one."""
+        """Return whether the server has said that its list of tools changed."""
         return self._changed and not self.over
 
     async def ready(self) -> None:
-        """Wait until it can be used. Raises what has kept it from starting."""
+        """Wait until the session can be used; raise the error that kept it from starting."""
         await asyncio.shield(self._ready)
 
     async def call(self, name: str, arguments: dict[str, Any], report: Report | None = None) -> Any:
@@ -95,13 +95,13 @@ class Session:
         return self.listing
 
     async def is_forgotten(self) -> bool:
-        """Whether the server does not know this session any more, which it says by the status of a ping."""
+        """Return whether the server has lost this session, which the status of its answer to a ping shows."""
         try:
             async with asyncio.timeout(PING_TIMEOUT):
                 await self._use(lambda client: client.send_ping())
         except HttpFault as fault:
             return fault.may_have_forgotten
-        except Exception:  # it answers, if not to a ping
+        except Exception:  # it answers, although not to a ping
             return False
         return False
 

@@ -1,4 +1,4 @@
-"""One tool of an MCP server, as the worker calls it."""
+"""This module is one tool of an MCP server, as the worker calls it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from kubiya_worker.tools.schemas import own_names
 
 @dataclass(frozen=True)
 class McpTool:
-    """One tool of a server. The environment of the call, not of the start, fills in the server's templates."""
+    """One tool of a server; its templates are filled in from the call's environment, not the start's."""
 
     spec: ToolSpec
     server: Server
     pool: Pool
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
-        """Call the tool. Each report of progress gives the call its time anew, up to `max_call_timeout`."""
+        """Call the tool; each progress report restarts the call's timeout, up to `max_call_timeout` in all."""
         name = own_name(self.spec, self.server.name)
         loop = asyncio.get_running_loop()
         latest = loop.time() + self.server.max_call_timeout

@@ -1,8 +1,8 @@
-"""How an MCP server is reached: as a process over stdio, or over HTTP.
+"""This module connects to an MCP server: to a process over stdio, or over HTTP.
 
-A stdio server is a process with a clean environment (PATH, HOME, LANG, USER and what its configuration says), the end
-of its stderr is kept, and `guard` ends it when the worker is killed. The SDK is imported by the first connection: a
-worker whose agents have no MCP servers does not pay for it.
+A stdio server is a process with a clean environment (PATH, HOME, LANG, USER and the configured variables). The end of
+its stderr is kept, and `guard` ends it when the worker is killed. The first connection imports the SDK, so that a
+worker whose agents have no MCP servers does not load it.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _folder(server: Server, workspace: Path) -> Path:
 
 
 class _LastWords:
-    """The end of what a server writes to stderr, from a pipe that is always read: a server that talks never blocks."""
+    """Keep the end of a server's stderr, from a pipe that is always read, so that a server never blocks on it."""
 
     def __init__(self) -> None:
         self._reader, writer = os.pipe()

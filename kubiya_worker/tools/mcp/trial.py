@@ -1,4 +1,4 @@
-"""Trying an MCP server without a run: start it, list its tools, perhaps call one, and say how that went."""
+"""This module tries an MCP server without a run: start it, list its tools, perhaps call one, and report the result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kubiya_worker.tools.mcp.tool import tools_of
 
 @dataclass
 class Trial:
-    """`error`: why the server cannot be used; empty when it can. `seconds` until its tools were listed."""
+    """The result; `error` says why the server cannot be used, and `seconds` is the time until its tools were listed."""
 
     server: str
     transport: str
