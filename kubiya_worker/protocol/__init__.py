@@ -1,1 +1,1 @@
-"""Wire types that the worker, the local control plane and the workflows share. No I/O, nothing heavy to import."""
+"""This package has the wire types of worker, local control plane and workflows: no I/O, nothing heavy to import."""

@@ -1,13 +1,13 @@
-"""What the workflow and its activities hand each other. JSON-friendly dataclasses: they are the shape of the history.
+"""This module has the inputs and results of activities, as JSON-friendly dataclasses: they are stored in the history.
 
-The conversation itself is not an input of `call_model`. The input names a prefix that the worker probably holds in
-memory (`base` messages), what was added since (`tail`, by reference where the worker that made it keeps it), and the
-digest of the whole. A worker that lacks a part pages it out of the workflow with the query `get_transcript`. So the
+The conversation itself is not an input of `call_model`. The input names a prefix that the worker probably has in
+memory (`base` messages), the messages added since (`tail`, by reference if the worker that made them keeps them), and
+the digest of the whole. A worker that lacks a part reads it from the workflow with the query `get_transcript`. So the
 history holds each message once and grows with the conversation, not with its square.
 """
 
-# No postponed annotations here: Temporal's converter resolves the types of a dataclass anew for
-# each payload, and text costs it five times as much as types.
+# No postponed annotations here: Temporal's converter resolves a dataclass's types again for each payload, and
+# annotations as text cost it five times as much.
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,54 +16,61 @@ from kubiya_worker.protocol.events import Event
 from kubiya_worker.protocol.execution import Member
 from kubiya_worker.protocol.messages import Message
 
-INLINE_BYTES = 2048  # a message or an argument text above this travels by reference
+INLINE_BYTES = 2048  # a longer message or argument text is sent by reference
 PAGE_BYTES = 500_000  # one page of `get_transcript`; Temporal's limit for a message is 4 MB
 
 
 @dataclass
 class Context:
-    """What an execution runs with; fixed at its start. Holds no secret: the environment is fetched where it is used."""
+    """The settings of an execution, fixed at its start, without secrets: the environment is fetched where it is
+    used.
+    """
 
     agent_id: str
     agent_name: str = ""
     system_prompt: str = ""
     model_id: str = ""
     model_config: dict[str, Any] = field(default_factory=dict)
-    model_label: str = ""  # shown wherever the model shows, e.g. "demo model, not an LLM"
+    model_label: str = ""  # shown beside the model's name, e.g. "demo model, not an LLM"
     skills: list[dict[str, Any]] = field(default_factory=list)
     tools: list[dict[str, Any]] = field(default_factory=list)  # ToolSpec.wire()
     rules: list[dict[str, Any]] = field(default_factory=list)  # approval rules, PROTOCOL A.9
     workspace: str = ""
     user: dict[str, Any] = field(default_factory=dict)
     organization_id: str = ""
-    metadata: dict[str, Any] = field(default_factory=dict)  # the execution's own; a PATCH replaces it
-    approval_poll_seconds: float = 0.0  # 0: the control plane signals; else how often to ask it
+    metadata: dict[str, Any] = field(default_factory=dict)  # the execution's own metadata; a PATCH replaces it
+    # Seconds between questions for an answer; 0 if the control plane signals answers.
+    approval_poll_seconds: float = 0.0
     kind: str = "agent"  # or "team"; with `agent_id` it says whose environment the tools get
-    mode: str = ""  # of a team: how its members work together
+    mode: str = ""  # a team's way of working together
     members: list[dict[str, Any]] = field(
         default_factory=list
     )  # {tool, kind, id, name, description, queue, definition}
     member_timeout: float = 0.0  # seconds
-    member: Member | None = None  # set: this is a member's run
-    mcp_servers: dict[str, Any] = field(default_factory=dict)  # of the input; the environment's are fetched when used
-    config: dict[str, Any] = field(default_factory=dict)  # budgets, out of the definition with the input over it
-    taint: str = "off"  # whose text taints (taint.py): then a person is asked before it writes, runs code or sends data
+    member: Member | None = None  # not None in a member's run
+    # Those of the input; the environment's are fetched when used.
+    mcp_servers: dict[str, Any] = field(default_factory=dict)
+    # Budgets, from the definition and then from the input, which is preferred.
+    config: dict[str, Any] = field(default_factory=dict)
+    # The text that taints (taint.py): then a person is asked before the agent writes, runs code or sends data.
+    taint: str = "off"
 
     tools_version: int = 0  # how often `tools` and the prompt have changed since the start (servers.py)
-    response_format: dict[str, Any] | None = None  # of the final answer, as OpenAI has it (models/structured.py)
-    fallback_models: list[str] = field(default_factory=list)  # asked in this order where `model_id` fails
-    published: bool = False  # the control plane is not ours; see names.published
+    # OpenAI's response_format for the final answer (models/structured.py).
+    response_format: dict[str, Any] | None = None
+    fallback_models: list[str] = field(default_factory=list)  # models that are asked in this order if `model_id` fails
+    published: bool = False  # whether the control plane is not ours; see names.published
     compact_at: int = 0  # tokens of a model call after which the conversation is summarised; see compaction.py
 
     @classmethod
     def restore(cls, saved: dict[str, Any]) -> "Context":
-        """From its JSON object."""
+        """Return the context from its JSON object."""
         return cls(**{**saved, "member": Member.parse(saved.get("member"))})
 
 
 @dataclass
 class BeginInput:
-    """`raw` is the workflow's own input, less what is secret in it."""
+    """The input of `begin`; `raw` is the workflow's own input without secrets."""
 
     raw: dict[str, Any]
     first_message: Message
@@ -73,18 +80,18 @@ class BeginInput:
 @dataclass
 class BeginResult:
     context: Context
-    session: list[Message] = field(default_factory=list)  # what an earlier run of this execution left
-    failure: str | None = None  # why it cannot run: a skill or a model that is not configured right
-    stored: int = 0  # messages before those in `session`, for which a summary in it stands
-    tainted: bool = False  # there was among those what others wrote
-    starting: list[str] = field(default_factory=list)  # MCP servers that may still come: START_SERVER waits for them
-    awaited: list[str] = field(default_factory=list)  # those of them without which it must not begin
-    texts: int = 0  # the highest number in an assistant message's id that is taken
+    session: list[Message] = field(default_factory=list)  # messages that an earlier run of this execution left
+    failure: str | None = None  # the reason why it cannot run: a skill or a model with a wrong configuration
+    stored: int = 0  # messages before those in `session` that a summary in it replaces
+    tainted: bool = False  # whether those held text of others
+    starting: list[str] = field(default_factory=list)  # MCP servers that may still start: START_SERVER waits for them
+    awaited: list[str] = field(default_factory=list)  # those of them that the execution must not begin without
+    texts: int = 0  # the highest number in an assistant message's id that is already used
 
 
 @dataclass
 class SessionInput:
-    """Messages of the conversation for the control plane to keep, from the place `first` on."""
+    """Messages that the control plane should store, from the place `first` on."""
 
     execution_id: str
     turn: int
@@ -102,20 +109,22 @@ class ModelInput:
     base: int
     tail: list[dict[str, Any]]  # {"message": …} or {"ref": message_id}
     digest: str
-    hold: bool = False  # do not publish; hand all events back (the control plane is away, order matters)
-    trimmed: bool = False  # messages before the first one here have been let go
-    behind: list[str] = field(default_factory=list)  # ids, as on the stream, that come before the first event
-    tools_version: int = 0  # of the context that it needs
-    shortened: bool = False  # it has been shortened in case its length was why it was refused: that is tried once
-    pieces: int | None = None  # chunks that it may send, and how sparing it is with events; see room.py. None: no limit
-    sparing: int = 0
+    hold: bool = False  # do not publish, but return all events (the control plane is away, and their order matters)
+    trimmed: bool = False  # whether messages before the first one here were dropped
+    behind: list[str] = field(default_factory=list)  # ids on the stream that must come before the first event
+    tools_version: int = 0  # the version of the context that this call needs
+    # Whether the conversation was already shortened after a refusal that its length may have caused: this is tried
+    # once.
+    shortened: bool = False
+    pieces: int | None = None  # the most chunks that it may send; None means no limit
+    sparing: int = 0  # the level of room.py: a higher one sends fewer events
 
 
 @dataclass
 class CompactInput:
-    """A summary of what comes before the message `keeps_from`. `call` names the conversation, and the summary's id.
+    """The request to summarise messages before `keeps_from`; `call` names the conversation, and the summary's id.
 
-    `fits` says that the conversation has not been refused as too long: it can be sent once more, as it is.
+    `fits` says that the conversation was not refused as too long, so it can be sent once more unchanged.
     """
 
     call: ModelInput
@@ -131,16 +140,16 @@ class ModelResult:
     model: str
     provider: str
     undelivered: list[Event] = field(default_factory=list)
-    spooled: list[str] | None = None  # the ids that later events come after, in place of `behind`; None: the same
-    relisted: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # MCP server -> its tools by now
-    misfit: str = ""  # what of a final answer does not fit the response_format
-    window: int | None = None  # the model's context in tokens, where its endpoint has told it
-    events: int = 0  # that it has sent, where their number is limited
+    spooled: list[str] | None = None  # ids that must come before later events, instead of `behind`; None: the same ones
+    relisted: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # MCP server -> its current tools
+    misfit: str = ""  # problems of a final answer by the response_format
+    window: int | None = None  # the model's context in tokens, if its endpoint reported it
+    events: int = 0  # events that it has sent, if their number is limited
 
 
 @dataclass
 class Grant:
-    """A person's yes to exactly these arguments."""
+    """A person's approval of exactly these arguments."""
 
     approval_id: str
     arguments_hash: str
@@ -152,15 +161,16 @@ class ToolInput:
     execution_id: str
     tool_execution_id: str
     tool_name: str
-    message_id: str  # of the assistant message that asked
+    message_id: str  # the id of the assistant message that asked for the call
     step: int
-    arguments: str | None = None  # raw JSON text; None: look it up in the assistant message
+    arguments: str | None = None  # raw JSON text; None: find it in the assistant message
     grant: Grant | None = None
     hold: bool = False
     behind: list[str] = field(default_factory=list)
-    tainted: bool = False  # the model has read what others wrote when it asked for this call
+    tainted: bool = False  # whether the model had read text of others when it asked for this call
     tools_version: int = 0
-    cut: str = ""  # why the arguments are not all there: "length" (the model's limit) or "size"; it is not to be run
+    # Why the arguments are incomplete, so that the call must not run: "length" (the model's limit) or "size".
+    cut: str = ""
     pieces: int | None = None
     sparing: int = 0
 
@@ -175,23 +185,24 @@ class ApprovalRequest:
     rule_id: str | None = None
     approver_emails: list[str] = field(default_factory=list)
     timeout_minutes: float = 1440.0
-    enforcement: dict[str, Any] = field(default_factory=dict)  # what the policy has said, for events
-    approver_group: str = ""  # whose people may decide, where the rule names a group
+    enforcement: dict[str, Any] = field(default_factory=dict)  # the policy's answer, for events
+    approver_group: str = ""  # the group whose members may decide, if the rule names one
 
 
 @dataclass
 class ToolOutcome:
-    """`message` is the tool message for the conversation, or `approval` says what a person has to decide first."""
+    """The result of a tool call: `message` for the conversation, or `approval` with the question for a person."""
 
     message: Message | None = None
     approval: ApprovalRequest | None = None
-    delegation: str | None = None  # what a member is to do: the call was for one, and may be made
-    delegate: dict[str, Any] | None = None  # who does it, when it is no member: a member's keys, and the skill's terms
+    delegation: str | None = None  # the task for a member, if the call may start one
+    # Who does the task if it is not a member: a member's keys, and the skill's terms.
+    delegate: dict[str, Any] | None = None
     record: dict[str, Any] = field(default_factory=dict)  # for /analytics/tool-calls
     undelivered: list[Event] = field(default_factory=list)
     spooled: list[str] | None = None
-    taints: bool = False  # the message holds what others wrote
-    relisted: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # MCP server -> its tools by now
+    taints: bool = False  # whether the message holds text of others
+    relisted: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # MCP server -> its current tools
     events: int = 0
 
 
@@ -211,7 +222,9 @@ class ServerInput:
 
 @dataclass
 class ServerResult:
-    """What it offers, or why it is `missing`. `refused`: the execution must not go on without it."""
+    """The server's offer, or the reason why it is `missing`; `refused` says that the execution must not continue
+    without it.
+    """
 
     tools: list[dict[str, Any]] = field(default_factory=list)
     briefing: str = ""
@@ -231,12 +244,12 @@ class ApprovalInput:
     expires_at: str | None = None
     member: Member | None = None
     behind: list[str] = field(default_factory=list)
-    user_email: str = ""  # of the person whose execution it is: decides where no rule says who
+    user_email: str = ""  # the email of the execution's user, who decides if no rule names a person
 
 
 @dataclass
 class ApprovalAsked:
-    """A request for approval as the control plane has it: the id is its own."""
+    """A request for approval as the control plane stored it, with the control plane's id."""
 
     id: str
     expires_at: str | None = None
@@ -246,7 +259,7 @@ class ApprovalAsked:
 class ReportInput:
     """Events to publish, in order, and fields to PATCH on the execution.
 
-    `messages`: the conversation from the place `first` on, to be kept.
+    `messages` is the conversation to store, from the place `first` on.
     """
 
     execution_id: str
@@ -258,13 +271,15 @@ class ReportInput:
     user_id: str | None = None
     turn: int = 0
     first: int = 0
-    error_type: str | None = None  # the class of the fault that the patch tells
+    error_type: str | None = None  # the class of the error in the patch
 
 
 @dataclass
 class TurnInput:
-    """End of a turn. `messages` is the whole conversation, from the place `first` on: local activities' inputs are not
-    recorded."""
+    """The end of a turn; `messages` is the whole conversation from the place `first` on.
+
+    That is not too much, because inputs of local activities are not recorded.
+    """
 
     execution_id: str
     agent_id: str
@@ -273,14 +288,15 @@ class TurnInput:
     turn_record: dict[str, Any]
     tool_records: list[dict[str, Any]]
     events: list[Event]
-    final_fields: dict[str, Any]  # what the closing PATCH carries, if this turn turns out to be the last
+    final_fields: dict[str, Any]  # the fields of the closing PATCH, if this turn is the last
     user_id: str | None = None
-    force_status: str | None = None  # completed by mark_as_done, failed: not for the control plane to decide
-    more_input: bool = False  # a message is waiting: go on whatever the control plane decides
+    # The status if the control plane must not decide: completed by mark_as_done, failed.
+    force_status: str | None = None
+    more_input: bool = False  # a message is waiting: continue, whatever the control plane decides
     kind: str = "agent"
     first: int = 0
     behind: list[str] = field(default_factory=list)
-    last: list[Event] = field(default_factory=list)  # told with the closing PATCH, just before it
+    last: list[Event] = field(default_factory=list)  # events that are sent just before the closing PATCH
 
 
 @dataclass
@@ -297,7 +313,9 @@ class MemberEnd:
 
 @dataclass
 class Outage:
-    """A write about an execution that has failed `failures` times in a row. `stream`: whose events come before it."""
+    """A write about an execution that failed `failures` times in a row; `stream` names the events that come
+    before it.
+    """
 
     execution_id: str
     stream: str = ""
@@ -306,7 +324,7 @@ class Outage:
 
 @dataclass
 class JobExecution:
-    """One run of a scheduled job, whose row the worker makes."""
+    """One run of a scheduled job, whose row the worker creates."""
 
     execution_id: str
     job_id: str
@@ -321,7 +339,9 @@ class JobExecution:
 
 @dataclass
 class JobExecutionResult:
-    """`gone`: why there is no row, in the control plane's words: the job or its agent was deleted. Else empty."""
+    """The result for a job's run; `gone` is the control plane's reason for refusing a row (a deleted job or
+    agent), or empty.
+    """
 
     gone: str = ""
 
@@ -337,6 +357,6 @@ class JobEnd:
 
 @dataclass
 class TurnResult:
-    """What the control plane decided: an execution status."""
+    """The execution's status that the control plane decided."""
 
     status: str

@@ -1,4 +1,4 @@
-"""Broken characters of a model's text: halves of a character are joined, and what stays half becomes U+FFFD. Pure."""
+"""This module repairs broken characters in a model's text: halves are joined, single halves become U+FFFD. Pure."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def cleaned(value: Any) -> Any:
 
 
 class Halves:
-    """Text that comes in pieces, one of which may end in the middle of a character."""
+    """Join text that comes in pieces, one of which may end in the middle of a character."""
 
     def __init__(self) -> None:
         self._held = ""
 
     def feed(self, piece: str) -> str:
-        """Return what is whole by now; the first half of a character is held until its second one can have come."""
+        """Return the complete characters so far; the first half of one is held until its second half can have come."""
         if not piece:
             return ""
         text = self._held + piece

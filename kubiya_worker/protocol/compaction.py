@@ -1,4 +1,4 @@
-"""Long conversations: a summary stands in for the beginning of one when a model is asked; the whole text is kept.
+"""This module shortens long conversations for the model by a summary of their beginning; the whole text is kept.
 
 A summary is a message of the conversation like any other (so it is transported, digested and kept like them):
 
@@ -15,18 +15,21 @@ from typing import Any, Final
 from kubiya_worker.protocol import messages as m
 
 KEEPS_FROM: Final = "keeps_from"
-KEPT: Final = 4  # a quarter of what the model was given stays word for word
+KEPT: Final = 4  # a quarter of the messages for the model stays word for word
 HEAD: Final = "[Summary of the conversation so far; the messages themselves are left out]"
 SHARE: Final = {"tool": 3_000}  # characters of one message in the text to be summarised
 SHARE_OF_OTHERS: Final = 20_000
 
-OVERFLOW_ONLY: Final = -1  # of `compact_at`: the window is not known, so the provider's refusal is waited for
+# A value of `compact_at`: the window is unknown, so only the provider's refusal starts a summary.
+OVERFLOW_ONLY: Final = -1
 
 
 def threshold(configured: Any, window: int | None) -> int:
-    """`compact_at` of an agent whose configuration has `compaction: false`, `{at_tokens}` or nothing.
+    """Return `compact_at` for an agent whose configuration has `compaction: false`, `{at_tokens}` or nothing.
 
-    0 is never, OVERFLOW_ONLY when the provider refuses, else tokens. `window` is the model's. ValueError for nonsense.
+    0 means never, OVERFLOW_ONLY when the provider refuses, else tokens. `window` is the model's. Raises ValueError for
+    an
+    invalid value.
     """
     if configured is False:
         return 0
@@ -45,7 +48,7 @@ def is_summary(message: m.Message) -> bool:
 
 
 def for_model(messages: Sequence[m.Message]) -> list[m.Message]:
-    """What the model is given. A summary whose place is not found is passed over."""
+    """Return the messages for the model; a summary whose place is not found is ignored."""
     said = [x for x in messages if not is_summary(x)]
     places = {x["message_id"]: at for at, x in enumerate(said)}
     summary = next((x for x in reversed(messages) if is_summary(x) and x[KEEPS_FROM] in places), None)
@@ -59,16 +62,16 @@ def for_model(messages: Sequence[m.Message]) -> list[m.Message]:
 
 
 def begins(messages: Sequence[m.Message]) -> int:
-    """How many messages, from the first, the newest summary stands for: the model is not given them again."""
+    """Return how many messages, from the first, the newest summary replaces: the model does not get them again."""
     places = {x["message_id"]: at for at, x in enumerate(messages) if not is_summary(x)}
     found = (places.get(x[KEEPS_FROM]) for x in reversed(messages) if is_summary(x))
     return next((at for at in found if at is not None), 0)
 
 
 def cut(messages: Sequence[m.Message]) -> str | None:
-    """The id of the first message that a new summary leaves alone; None when nothing can be gained.
+    """Return the id of the first message that a new summary does not replace; None when nothing can be gained.
 
-    Later than where the last summary ended, and never between a tool call and its result.
+    It is later than the end of the last summary, and never between a tool call and its result.
     """
     given = for_model(messages)
     before = {str(x[KEEPS_FROM]) for x in messages if is_summary(x)}
@@ -86,14 +89,16 @@ def cut(messages: Sequence[m.Message]) -> str | None:
 
 
 def covered(messages: Sequence[m.Message], keeps_from: str) -> list[m.Message]:
-    """What a new summary stands for, the previous one included."""
+    """Return the messages that a new summary replaces, including the previous summary."""
     given = for_model(messages)
     end = next((at for at, x in enumerate(given) if x["message_id"] == keeps_from), 0)
     return given[:end]
 
 
 def as_text(messages: Sequence[m.Message], limit: int) -> str:
-    """The conversation to be summarised, in at most about `limit` characters: what is too long is cut in its middle."""
+    """Return the conversation as a text of about `limit` characters to summarise; long messages are cut in their
+    middle.
+    """
     parts = []
     for message in messages:
         role = str(message["role"])
@@ -105,7 +110,7 @@ def as_text(messages: Sequence[m.Message], limit: int) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """Its beginning and its end, and between them how much is left out."""
+    """Return the beginning and the end of a text, and between them how much is left out."""
     if len(text) <= limit:
         return text
     half = limit // 2

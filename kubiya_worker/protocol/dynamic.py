@@ -1,4 +1,4 @@
-"""Dynamic executions: their input and result (PROTOCOL B.3, B.5) in the words of all other executions. Pure."""
+"""This module converts the input and result of dynamic executions (PROTOCOL B.3, B.5) to those of all others. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from kubiya_worker.protocol import execution as ex
 
 
 def loop_input(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The entity becomes the input's own `definition`: no control plane is asked for it, only for its skills by id."""
+    """Return the loop's input with the entity as `definition`: the control plane is asked only for its skills,
+    by id.
+    """
     config = dict(raw.get("agent_config") or {})
     entity_id = str(raw.get("entity_id") or "")
     servers = {**(config.get("mcp_servers") or {}), **(raw.get("mcp_servers") or {})}
@@ -27,7 +29,7 @@ def loop_input(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def result_of(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Upper-case statuses, as whoever starts these executions expects."""
+    """Return the result with upper-case statuses, which callers of these executions expect."""
     good = result.get("status") == ex.COMPLETED
     told = {
         "status": "COMPLETED" if good else "FAILED",

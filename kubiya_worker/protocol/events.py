@@ -1,7 +1,7 @@
-"""Event types and their data (PROTOCOL C.2). Builders return {event_id, event_type, data, timestamp}.
+"""This module builds events (PROTOCOL C.2) as {event_id, event_type, data, timestamp}.
 
-`event_id` is ours: deterministic, so that an event that is sent again (a retry, another worker) is stored once.
-So is `after`, in few events: ids of the same stream that have to be stored before it.
+`event_id` is our own field: it is deterministic, so that an event that is sent again (a retry, another worker) is
+stored once. `after`, in few events, is ours too: ids of the same stream that must be stored before it.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ Event = dict[str, Any]
 
 
 def now() -> str:
-    """UTC, ISO-8601, with microseconds."""
+    """Return the current time in UTC, ISO-8601, with microseconds."""
     return datetime.now(UTC).isoformat()
 
 
 def age(event: Event) -> float:
-    """Seconds since it was made; 0 where its time is no time, or ahead of this host's."""
+    """Return the event's age in seconds; 0 if its time is invalid, or ahead of this host's clock."""
     try:
         return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(str(event.get("timestamp")))).total_seconds())
     except (TypeError, ValueError):
@@ -78,10 +78,11 @@ def failed(execution_id: str, text: str, kind: str | None, at: str) -> Event:
 
 
 def of_member(event: Event, run: str, about: dict[str, Any]) -> Event:
-    """An event of a team member's run as it stands on the team's stream.
+    """Return an event of a team member's run in the form for the team's stream.
 
-    `run` is the id of the member's run: ids of events and tool calls, which are unique within a run, get it in front.
-    `about` says whose event it is (member_name, member_path, parent_message_id …).
+    `run` is the id of the member's run. It is put in front of ids of events and tool calls, which are unique only
+    within a
+    run. `about` says whose event it is (member_name, member_path, parent_message_id …).
     """
     data = {**event["data"], **about, "source": "team_member", "member_execution_id": run}
     if data.get("tool_execution_id"):

@@ -1,7 +1,7 @@
-"""Executions: statuses and their transitions, workflow inputs, and the state that `get_state` answers with."""
+"""This module has executions: statuses and their transitions, workflow inputs, and the answer of `get_state`."""
 
-# No postponed annotations here: Temporal's converter resolves the types of a dataclass anew for
-# each payload, and text costs it five times as much as types.
+# No postponed annotations here: Temporal's converter resolves a dataclass's types again for each payload, and
+# annotations as text cost it five times as much.
 
 import math
 from collections.abc import Mapping
@@ -24,15 +24,15 @@ FINAL: Final = frozenset({COMPLETED, FAILED, CANCELLED, INTERRUPTED, TERMINATED}
 
 
 def is_final(status: str) -> bool:
-    """Statuses are compared without regard to case (PROTOCOL B.7)."""
+    """Return whether a status is final, ignoring upper and lower case (PROTOCOL B.7)."""
     return status.lower() in FINAL
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Of one or many model calls: counts of tokens (`input_tokens` with those from a cache), and their price.
+    """The tokens (`input_tokens` with cached ones) and the price of one or many model calls.
 
-    `cost_nanos`, in 1e-9 USD, adds up exactly; on the wire it is `cost_usd`, which is left out where no price is known.
+    `cost_nanos`, in 1e-9 USD, adds up exactly; on the wire it is `cost_usd`, which is left out if no price is known.
     `saved_nanos` is how much more it would have cost without the prompt cache; below zero while it was only written.
     """
 
@@ -76,7 +76,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Budgets:
-    """Limits of one execution; None is no limit. Counted in the workflow, exactly."""
+    """The limits of one execution, counted exactly in the workflow; None means no limit."""
 
     max_steps: int | None = 250  # model calls
     max_tokens: int | None = None  # input and output together
@@ -87,9 +87,9 @@ class Budgets:
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> "Budgets":
-        """From agent_config: `budgets{max_steps, …}`, or the published `max_turns`. ValueError names what is wrong.
+        """Return the budgets of agent_config: `budgets{max_steps, …}`, or the published `max_turns`.
 
-        Nothing that was meant as a limit is passed over; null stands for the default.
+        Raise ValueError, with the problem, for an unknown or invalid limit; null means the default.
         """
         budgets = raw.get("budgets")
         if not isinstance(budgets, Mapping | None):
@@ -109,9 +109,9 @@ class Budgets:
 
     @classmethod
     def carried(cls, raw: Mapping[str, Any]) -> "Budgets":
-        """For workflow code, which must read a history as it was written: no refusal.
+        """Return the budgets for workflow code, which must accept every recorded history and so refuses nothing.
 
-        What `parse` refuses has been refused by then, but for executions from before it did.
+        `parse` has already refused invalid values, except for executions from before it did so.
         """
         budgets = raw.get("budgets") if isinstance(raw.get("budgets"), Mapping) else {}
         assert isinstance(budgets, Mapping)
@@ -130,7 +130,7 @@ class Budgets:
 
 
 def _limit(name: str, given: Any, *, whole: bool) -> int | float:
-    """A number above 0, also as text (`"40"`)."""
+    """Return a number above 0, which may also be given as text (`"40"`); raise ValueError."""
     try:
         number = math.nan if isinstance(given, bool) else float(given)
     except (ValueError, TypeError, OverflowError):
@@ -153,24 +153,26 @@ def _on_limit(given: Any) -> str:
 
 @dataclass(frozen=True)
 class Member:
-    """Whose run a member's is, and where it shows. Everything that a control plane is told of it goes to `stream`."""
+    """The team that a member's run belongs to, and where the run shows: the control plane gets all of it under
+    `stream`.
+    """
 
     stream: str  # the execution of the whole team: its row, its events, its approvals
     name: str
     path: list[str]  # names from the whole team down to this run, such as ["triage", "logs"]
     parent_message_id: str  # the leader's message that asked for it
-    parent_tool_execution_id: str  # the leader's call, as the stream has it
-    leader: str  # the leader's workflow id: it hears of questions to people
+    parent_tool_execution_id: str  # the leader's call, by its id on the stream
+    leader: str  # the leader's workflow id: it is told of questions to people
     root: str  # the whole team's workflow id: it keeps the budget
     depth: int = 1
     max_depth: int = 3
     permitted: int = 0  # model calls that the budget has granted before the start
-    tainted: bool = False  # whether the leader had read what others wrote
-    taint: str = "off"  # the leader's; a member is never laxer
+    tainted: bool = False  # whether the leader had read text of others
+    taint: str = "off"  # the leader's mode; a member's is never less strict
     priced: bool = False  # whether the team has a limit of cost: a model without a price is refused
     quiet: bool = False  # whether its text is shown only when it is complete
-    above: int = 0  # executions that asked one another before the whole team's
-    behind: list[str] = field(default_factory=list)  # events of the stream that come before the run's first
+    above: int = 0  # the number of executions above the whole team's, each started by the one before
+    behind: list[str] = field(default_factory=list)  # events of the stream that must come before the run's first
     room: int | None = None  # events that it may send, where their number is limited; see room.py
 
     @classmethod
@@ -178,7 +180,7 @@ class Member:
         return cls(**{name: raw[name] for name in cls.__dataclass_fields__ if name in raw}) if raw else None
 
     def about(self) -> dict[str, Any]:
-        """What each of its events says of it."""
+        """Return the fields that each of the member's events has."""
         return {
             "member_name": self.name,
             "member_path": self.path,
@@ -189,12 +191,12 @@ class Member:
 
 @dataclass(frozen=True)
 class ExecutionInput:
-    """What an agent's, a team's or a dynamic execution is started with (PROTOCOL B.3).
+    """The input of an agent's, a team's or a dynamic execution (PROTOCOL B.3).
 
-    `agent_id` is the team's id for a team, whose `team_config` (or `config`) is `agent_config` here. Ours: `member`
-    says that it is a member's run, and `definition` is the agent itself, for one that no control plane knows.
+    `agent_id` is the team's id for a team, whose `team_config` (or `config`) is `agent_config` here. Our own fields:
+    `member` says that it is a member's run, and `definition` is the agent itself, if no control plane knows it.
     `control_plane_url` and `api_key`, which the published server puts into the input, are not read: a worker trusts its
-    own settings, and a key that is never taken up cannot leak.
+    own settings, and a key that is never read cannot leak.
     """
 
     execution_id: str
@@ -215,7 +217,9 @@ class ExecutionInput:
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> "ExecutionInput":
-        """Unknown fields are ignored, null objects become empty ones. ValueError names what is missing."""
+        """Return the input without unknown fields, null objects as empty ones; raise ValueError with the missing
+        field.
+        """
         kind = "team" if raw.get("team_id") and not raw.get("agent_id") else "agent"
         config = raw.get("agent_config") if kind == "agent" else raw.get("team_config") or raw.get("config")
         missing = [name for name in ("execution_id", f"{kind}_id", "prompt") if not raw.get(name)]
@@ -242,7 +246,7 @@ class ExecutionInput:
 
 @dataclass
 class ExecutionState:
-    """The answer of the query `get_state`; the server decodes it by these names."""
+    """The answer of the query `get_state`; the server decodes it by these field names."""
 
     status: str = PENDING
     messages: list[dict[str, Any]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The conversation: messages as plain JSON objects, and the digest by which two sides agree on a prefix of it.
+"""This module has the conversation: messages as plain JSON objects, and the digest by which two sides compare a prefix.
 
 A message is a dict so that it travels unchanged through Temporal, HTTP and the session store:
 
@@ -25,22 +25,22 @@ ToolCall = dict[str, str]
 TOOL_SUCCESS: Final = "success"
 TOOL_FAILED: Final = "failed"
 TOOL_DENIED: Final = "denied"
-TOOL_EXPIRED: Final = "expired"  # nobody answered the approval in time: not a denial
-TOOL_UNKNOWN: Final = "unknown"  # the worker died while a tool ran that must not run twice
+TOOL_EXPIRED: Final = "expired"  # nobody answered the approval in time, which is not a denial
+TOOL_UNKNOWN: Final = "unknown"  # the worker died during a tool call that must not run twice
 TOOL_STATUSES: Final = (TOOL_SUCCESS, TOOL_FAILED, TOOL_DENIED, TOOL_EXPIRED, TOOL_UNKNOWN)
 
-IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/gif", "image/webp")  # that models take
+IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/gif", "image/webp")  # image types that models take
 
 EMPTY_DIGEST: Final = "0" * 16
 
 
 def canonical(value: Any) -> str:
-    """JSON with sorted keys and no blanks: the form under which hashes are taken."""
+    """Return JSON with sorted keys and no blanks, the form from which hashes are made."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def extend_digest(digest: str, message: Message) -> str:
-    """The digest of a conversation that is `message` longer than the one with `digest` (a hash chain)."""
+    """Return the digest of a conversation after adding `message` to the one with `digest` (a hash chain)."""
     return hashlib.sha256(f"{digest}{canonical(message)}".encode()).hexdigest()[:16]
 
 
@@ -51,17 +51,19 @@ def digest_of(messages: Iterable[Message], start: str = EMPTY_DIGEST) -> str:
 
 
 def arguments_hash(tool_name: str, arguments: Any) -> str:
-    """What an approval is bound to: the tool and its parsed arguments, whatever their order or spacing."""
+    """Return the hash of a tool's name and parsed arguments, to which an approval belongs; key order and spacing
+    are ignored.
+    """
     return hashlib.sha256(f"{tool_name}\n{canonical(arguments)}".encode()).hexdigest()
 
 
 def size_of(message: Message) -> int:
-    """Bytes that the message takes on the wire, near enough for paging and budgets."""
+    """Return the message's size on the wire in bytes, exact enough for paging and budgets."""
     return len(canonical(message).encode())
 
 
 def page(messages: Sequence[Message], start: int, limit_bytes: int) -> list[Message]:
-    """Messages from `start` that fit into `limit_bytes`; always at least one when there is one."""
+    """Return messages from `start` that fit into `limit_bytes`; at least one if there is any."""
     chosen: list[Message] = []
     used = 0
     for message in messages[start:]:

@@ -1,4 +1,6 @@
-"""Names and identifiers on the wire. They are fixed by the published control plane and CLI, unless marked as ours."""
+"""This module has names and ids on the wire; the published control plane and CLI fix them, except those marked
+as ours.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ DEFAULT_CONTROL_PLANE_URL: Final = "https://control-plane.kubiya.ai"
 DEFAULT_MODEL: Final = "kubiya/claude-sonnet-4"
 DEMO_MODEL: Final = "demo"
 
-WORKER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # ours: what a worker may ask to be called
+WORKER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # ours: the ids that a worker may ask for
 
 # Workflow types that a control plane starts on a worker queue.
 AGENT_WORKFLOW: Final = "AgentExecutionWorkflow"
@@ -25,11 +27,14 @@ MARK_AS_DONE: Final = "mark_as_done"
 PAUSE: Final = "pause_execution"
 RESUME: Final = "resume_execution"
 RESOLVE_APPROVAL: Final = "resolve_approval"  # ours: the control plane hands a person's answer to the waiting workflow
-SPEND: Final = "team_spend"  # ours, member -> the whole team: what it has used; may it call its model again?
-PERMIT: Final = "team_permit"  # ours: the answer
-MEMBER_WAITS: Final = "team_member_waits"  # ours, member -> its leader: a question to a person was asked or answered
+# Ours, from a member to the whole team: its usage, and a question whether it may call its model again.
+SPEND: Final = "team_spend"
+PERMIT: Final = "team_permit"  # ours: the answer to that question
+# Ours, from a member to its leader: a question to a person was asked or answered.
+MEMBER_WAITS: Final = "team_member_waits"
 GET_STATE: Final = "get_state"
-GET_CONTEXT: Final = "get_context"  # ours: what a worker needs to go on with an execution that it has not seen
+# Ours: the context that a worker needs to continue an execution that it has not seen.
+GET_CONTEXT: Final = "get_context"
 GET_TRANSCRIPT: Final = "get_transcript"  # ours: one page of the conversation
 
 # Activity types, all ours.
@@ -50,7 +55,7 @@ AWAIT_CONTROL_PLANE: Final = "await_control_plane"
 CREATE_JOB_EXECUTION: Final = "create_job_execution"
 END_JOB_EXECUTION: Final = "end_job_execution"
 
-# What an extension may not call its own.
+# Names that an extension must not use.
 OURS: Final = frozenset(
     {
         AGENT_WORKFLOW,
@@ -76,46 +81,47 @@ OURS: Final = frozenset(
     }
 )
 
-# How the failure of a process that has not the key of a payload is called (kubiya_worker/payloads).
+# The type of a failure in a process without the key of a payload (kubiya_worker/payloads).
 UNREADABLE: Final = frozenset({"UnknownKey", "Undecodable"})
-# And of one that has done what it was asked, and could not say so (kubiya_worker/payloads/storage.py).
+# The type of a failure of a process that did its work and could not report it (kubiya_worker/payloads/storage.py).
 NOT_STORED: Final = "NotStored"
 
 RAISE_BUDGET: Final = "raise_budget"  # the tool name of an approval that asks for more budget
 
-# Why a model call failed for good, where the workflow cares: the type of the activity's failure.
+# Types of activity failures: reasons why a model call failed for good that the workflow handles.
 CONTEXT_OVERFLOW: Final = "context_overflow"  # the conversation is longer than the model's window
-REFUSED: Final = "refused"  # the model, or a filter around it, declines
-# The type of the failure with which the workflow of a cancelled execution closes, where its clients need that.
+REFUSED: Final = "refused"  # the model declines, or a filter stopped it
+# The type of the failure that closes a cancelled execution's workflow, if its clients need one.
 BY_USER: Final = "CancelledByUser"
 
-# What the local control plane can do beyond the published one; sent as `features` in the start reply.
+# Features of the local control plane beyond the published one; sent as `features` in the start reply.
 FEATURE_EVENTS_BATCH: Final = "events_batch"  # POST /executions/{id}/events/batch, deduplicated by event_id
 FEATURE_CONTEXT: Final = "execution_context"  # GET /executions/{id}/context: agent, skills, session … at once
 FEATURE_TURN_STATUS: Final = "turn_status"  # POST /analytics/turns answers with `next_status`: no polling
 FEATURE_APPROVAL_SIGNAL: Final = "approval_signal"  # an answered approval arrives as the signal `resolve_approval`
 FEATURE_SESSION_PARTS: Final = "session_parts"  # POST /executions/{id}/session takes `first`: the rest of a session
 FEATURE_BATCH: Final = "batch"  # POST /batch: several writes in one request, all or nothing
-FEATURE_BATCH_GROUPS: Final = "batch_groups"  # and several of those, of different executions, in one request
-FEATURE_BATCH_IF: Final = "batch_if_status"  # an entry of it can depend on what the turn before it came to
+FEATURE_BATCH_GROUPS: Final = "batch_groups"  # several such batches of different executions in one request
+# An entry of a batch can depend on the next status after the turn before it.
+FEATURE_BATCH_IF: Final = "batch_if_status"
 
 
 def published(features: Collection[str]) -> bool:
-    """Whether a control plane with these features is a published one.
+    """Return whether a control plane with these features is a published one.
 
-    Its streams end by how the workflow closes, and show the first 1,000 events (PROTOCOL B.5, C.1).
+    Its streams end when the workflow closes, and show the first 1,000 events (PROTOCOL B.5, C.1).
     """
     return FEATURE_EVENTS_BATCH not in features
 
 
 def workflow_id(execution_type: str, execution_id: str) -> str:
-    """The Temporal workflow id by which the control plane addresses signals and cancellation."""
+    """Return the Temporal workflow id by which the control plane addresses signals and cancellation."""
     prefix = {"agent": "agent-execution", "team": "team-execution", "dynamic": "dynamic-execution"}
     return f"{prefix.get(execution_type.lower(), 'agent-execution')}-{execution_id}"
 
 
 def schedule_id(job_id: str) -> str:
-    """The Temporal schedule of a cron job; ids of its runs begin with it."""
+    """Return the id of a cron job's Temporal schedule; ids of its runs begin with it."""
     return f"job-{job_id}"
 
 
@@ -127,7 +133,7 @@ def assistant_message_id(execution_id: str, number: int) -> str:
     """Return the id of an assistant's message; `number` counts them over the whole execution (PROTOCOL C.2).
 
     Text after a tool call is a new message. The published server keeps an id of this form, with a number below 10,000,
-    and replaces every other: then a client takes the message in the history for another one than its chunks.
+    and replaces every other id: then a client does not recognise the message in the history from its chunks.
     """
     return f"{execution_id}_assistant_{number}"
 
@@ -147,5 +153,5 @@ def summary_message_id(execution_id: str, turn: int, step: int) -> str:
 
 
 def approval_id(execution_id: str, tool_execution_id: str, arguments_hash: str) -> str:
-    """The same question always has the same id, so asking twice (a retry, a replay) is asking once."""
+    """Return the id of an approval; the same question has the same id, so asking again (retry, replay) asks once."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"kubiya:{execution_id}:{tool_execution_id}:{arguments_hash}"))

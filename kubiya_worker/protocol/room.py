@@ -1,7 +1,8 @@
-"""Room on a stream that shows the first 1,000 events of an execution and no more (PROTOCOL C.1). Pure.
+"""This module plans the use of a stream that shows only the first 1,000 events of an execution (PROTOCOL C.1). Pure.
 
-The published server keeps 1,000 events of an execution, and a client reads them by their place: it never sees the next
-one while the execution runs. So a run of any length has to come out with that many, and what matters has room last:
+The published server keeps 1,000 events of an execution, and a client reads them by their place: it never sees later
+ones while the execution runs. So a run of any length must not send more, and the important events have places to the
+end:
 
     events so far   what is not sent any more
     0 … 500         text as it comes is joined, the more so the longer the run is; each answer gets an eighth of it
@@ -11,7 +12,7 @@ one while the execution runs. So a run of any length has to come out with that m
     from 930        tools and notices. Messages with text, questions and the failure have the last 70 places
     from 1,000      everything but questions and the failure
 
-The end itself needs no place: the server makes it of how the workflow closes. The session has everything.
+The end itself needs no place: the server makes it from how the workflow closes. The session has everything.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from kubiya_worker.protocol.events import Event
 LIMIT: Final = 1_000  # events
 CHUNKED: Final = 500
 SHARE: Final = 8
-MOST_CHUNKS: Final = 60  # of one answer
+MOST_CHUNKS: Final = 60  # chunks of one answer
 LEVELS: Final = (700, 850, 930, 1_000)
 BEGIN: Final = 8  # events with which a run begins: three, and notices
 FAILED_CALL: Final = 6  # events of a model call that failed for good, besides its chunks
@@ -37,17 +38,17 @@ _ALWAYS: Final = frozenset({ev.APPROVAL_REQUESTED, ev.APPROVAL_RESOLVED, ev.ERRO
 
 
 def pieces(used: int) -> int:
-    """Return how many chunks the next answer may be sent in, after so many events."""
+    """Return into how many chunks the next answer may be split, after so many events."""
     return max(0, min(MOST_CHUNKS, (CHUNKED - used) // SHARE))
 
 
 def level(used: int) -> int:
-    """Return how sparing the next step has to be: 0 sends everything, 4 next to nothing."""
+    """Return how few events the next step may send: 0 sends everything, 4 almost nothing."""
     return sum(used >= limit for limit in LEVELS)
 
 
 def sent(event: Event, sparing: int) -> bool:
-    """Whether an event is sent at this level."""
+    """Return whether an event is sent at this level."""
     kind: str = event["event_type"]
     data: dict[str, Any] = event["data"]
     if not sparing or kind in _ALWAYS:

@@ -1,7 +1,7 @@
-"""What an execution knows of its MCP servers, as its context has it: tools, what the model is told, what is missing.
+"""This module changes an execution's context for its MCP servers: tools, notes for the model, missing servers.
 
-The context is fixed at the start but for this: a server that took long to start joins later, and one whose list of
-tools has changed offers another one. Each change gives `tools_version` one more, so that a worker knows whether the
+The context is fixed at the start with two exceptions: a server that took long to start joins later, and one whose list
+of tools has changed offers the new one. Each change adds one to `tools_version`, so that a worker knows whether the
 context in its memory is the current one.
 """
 
@@ -13,19 +13,19 @@ from typing import Any, Final
 
 from kubiya_worker.protocol import events as ev
 
-DEGRADED: Final = "degraded"  # of an execution's metadata: [{kind, name, reason}] of what it has to do without
+DEGRADED: Final = "degraded"  # a key of an execution's metadata: [{kind, name, reason}] of parts that it runs without
 SERVER: Final = "mcp_server"
 SKILL: Final = "skill"
-PATIENCE: Final = 6.0  # seconds that an execution waits for a slow server when it can use another one
+PATIENCE: Final = 6.0  # seconds that an execution waits for a slow server if it can use another one
 NAME_LIMIT: Final = 64  # characters of a tool's name
 REASON: Final = 500  # characters of a reason
-MOST_TOOLS: Final = 128  # in one request to a model
+MOST_TOOLS: Final = 128  # tools in one request to a model
 
 Tools = list[dict[str, Any]]
 
 
 def missing_note(name: str, reason: str) -> str:
-    """Return what the model is told of a server that is not there."""
+    """Return the note for the model about a missing server."""
     return (
         f"The MCP server {name!r} cannot be used in this run, and its tools are not there ({reason}). Say so where the "
         "task needs it."
@@ -33,12 +33,12 @@ def missing_note(name: str, reason: str) -> str:
 
 
 def starting_note(name: str) -> str:
-    """Return what the model is told of a server that is still starting."""
+    """Return the note for the model about a server that is still starting."""
     return f"The MCP server {name!r} is still starting. Its tools are offered as soon as it is ready."
 
 
 def with_note(prompt: str, note: str) -> str:
-    """Return the prompt with a paragraph more."""
+    """Return the prompt with this paragraph added."""
     return "\n\n".join(filter(None, (prompt, note)))
 
 
@@ -48,9 +48,10 @@ def without_note(prompt: str, note: str) -> str:
 
 
 def replaced(tools: Tools, fresh: Mapping[str, Tools]) -> Tools:
-    """Return the tools with those of some servers in place of what they had; they come last, so the rest stays put.
+    """Return the tools with those of some servers replaced; the new ones come last, so that the others keep their
+    places.
 
-    A name that is taken gets a hash: two servers that join at the same time do not know of each other's names.
+    A name that is already used gets a hash: two servers that join at the same time do not know each other's names.
     """
     kept = [tool for tool in tools if tool.get("source") != "mcp" or tool.get("server") not in fresh]
     taken = {str(tool["name"]) for tool in kept}
@@ -66,7 +67,7 @@ def replaced(tools: Tools, fresh: Mapping[str, Tools]) -> Tools:
 
 
 def degrade(metadata: dict[str, Any], kind: str, name: str, reason: str) -> dict[str, Any]:
-    """Note in an execution's metadata what it has to do without; returns the entry."""
+    """Add a part that an execution runs without to its metadata, and return the entry."""
     known = [entry for entry in metadata.get(DEGRADED) or [] if (entry["kind"], entry["name"]) != (kind, name)]
     entry = {"kind": kind, "name": name, "reason": reason[:REASON]}
     metadata[DEGRADED] = [*known, entry]
@@ -74,12 +75,12 @@ def degrade(metadata: dict[str, Any], kind: str, name: str, reason: str) -> dict
 
 
 def message_of(entry: Mapping[str, Any]) -> str:
-    """Return the line for a person about what an execution has to do without."""
+    """Return the line that tells a person which part an execution runs without."""
     reason = str(entry["reason"])
     return f"MCP server {entry['name']!r} cannot be used: {reason}" if entry["kind"] == SERVER else reason
 
 
 def notice(event_id: str, execution_id: str, message: str, lacking: Mapping[str, Any] | None = None) -> ev.Event:
-    """Return a notice; with `lacking`, the entry of what an execution has to do without, it is one of that."""
+    """Return a notice; `lacking` is the entry of a part that the execution runs without, if the notice is about one."""
     more = {"severity": "warning", "kind": DEGRADED, DEGRADED: dict(lacking)} if lacking else {}
     return ev.event(event_id, ev.NOTICE, {"message": message, "execution_id": execution_id, **more})

@@ -1,4 +1,4 @@
-"""What each event of an execution holds: one table, for the reference page and for the tests that hold events to it."""
+"""This module describes each event's data in one table, for the reference page and for tests that check events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TYPES: Final[dict[str, tuple[type, ...]]] = {
 
 @dataclass(frozen=True)
 class Field:
-    """`may`: the field can be missing, or null."""
+    """A field of an event; `may` says that it can be missing or null."""
 
     name: str
     type: str
@@ -32,7 +32,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Shape:
-    """`by`: who makes the event. `open`: it carries more than is told here."""
+    """The form of an event; `by` says who makes it, `open` that it can have more fields than these."""
 
     event_type: str
     by: str
@@ -264,7 +264,7 @@ _PLAIN: Final = {member: plain for plain, member in ev.MEMBER_TYPES.items()}
 
 
 def problems(event_type: str, data: Mapping[str, Any]) -> list[str]:
-    """What does not fit the table; empty when all does. Pure."""
+    """Return the problems of an event's data by the table; empty when there are none. Pure."""
     shape = _KNOWN.get(_PLAIN.get(event_type, event_type))
     if shape is None:
         return [f"{event_type}: not a type of event"]
@@ -286,7 +286,7 @@ def problems(event_type: str, data: Mapping[str, Any]) -> list[str]:
 
 
 def reference() -> str:
-    """The table as Markdown."""
+    """Return the table as Markdown."""
     parts = []
     for shape in SHAPES:
         member = ev.MEMBER_TYPES.get(shape.event_type)
@@ -296,7 +296,7 @@ def reference() -> str:
 
 
 def member_reference() -> str:
-    """What the events of a team's member hold besides."""
+    """Return, as Markdown, the additional fields in the events of a team's member."""
     return _table(MEMBER)
 
 

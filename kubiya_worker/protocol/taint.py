@@ -1,10 +1,10 @@
-"""What others wrote: which results taint an execution, and what a tainted one asks a person for. Pure.
+"""This module decides which results taint an execution, and what a tainted one asks a person for. Pure.
 
-A web page, a ticket or a file can hold text that tries to instruct the model. `taint` in a configuration says whose
+A web page, a ticket or a file can hold text that tries to instruct the model. `taint` in a configuration says which
 text counts (docs/decisions/003-taint.md):
 
-    off   nobody's
-    web   what comes from outside the host: the web and MCP servers. The default
+    off   none
+    web   text from outside the host: the web and MCP servers. The default
     ask   also files and the output of programs
 """
 
@@ -23,9 +23,9 @@ _ORDER: Final = (OFF, WEB, ASK)
 
 
 def strictest(*settings: Any) -> str:
-    """`taint` of the entity, the input and the leader: nobody lifts what another asks for; a misspelling is `ask`.
+    """Return the strictest `taint` of the entity, the input and the leader; a misspelt one counts as `ask`.
 
-    None is no word on it. When nobody says anything it is the default.
+    None means not set. If nobody sets it, the default holds.
     """
     said = [_mode(setting) for setting in settings if setting is not None]
     return max(said, key=_ORDER.index, default=DEFAULT)
@@ -38,16 +38,17 @@ def _mode(setting: Any) -> str:
 
 
 def tainted_by(mode: str, spec: ToolSpec, taints: bool | None, remote: bool | None) -> bool:
-    """Whether a result taints. `taints` and `remote` are the result's own word; None leaves it to the spec."""
+    """Return whether a result taints; `taints` and `remote` are the result's own, None leaves them to the spec."""
     others = spec.taints if taints is None else taints
     outside = spec.remote if remote is None else remote
     return others and (outside or mode != WEB)
 
 
 def guarded(mode: str, spec: ToolSpec) -> tuple[str, ...]:
-    """The effects of a tool for which a tainted execution asks.
+    """Return the effects of a tool for which a tainted execution asks a person.
 
-    With `web`, sending only where an administrator has named the receiver is not one: it can tell nobody else.
+    With `web`, sending only to receivers that an administrator has named is not such an effect: nobody else gets the
+    data.
     """
     if mode == OFF:
         return ()
@@ -55,14 +56,14 @@ def guarded(mode: str, spec: ToolSpec) -> tuple[str, ...]:
 
 
 def inherited(mode: str, session: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether an execution begins tainted that takes up a session with these messages."""
+    """Return whether an execution that continues a session with these messages begins tainted."""
     results = [message for message in session if message.get("role") == "tool"]
     return bool(results) if mode == ASK else any(message.get("tainted") for message in results)
 
 
 def prompted(mode: str, user_metadata: Mapping[str, Any]) -> bool:
-    """Whether the prompt itself holds what others wrote: a webhook's payload, filled into a job's template.
+    """Return whether the prompt itself holds text of others: a webhook's payload, filled into a job's template.
 
-    Our control plane says so; of another one a webhook is enough.
+    Our control plane says so; with another one, every webhook counts.
     """
     return mode != OFF and bool(user_metadata.get("tainted", user_metadata.get("trigger_type") == "webhook"))

@@ -1,8 +1,8 @@
-"""Teams: what a team's configuration says, what its leader is told of the members, and whom a message is for. Pure.
+"""This module reads a team's configuration, writes the leader's instructions, and finds a message's receiver. Pure.
 
-Ours in `configuration`, beside the published keys (PROTOCOL A.7): `mode` (one of MODES), `leader_id` (an agent whose
-prompt and model the leader has), `member_queues` (member id or name -> worker queue) and `member_timeout` (seconds of
-work, waiting for people excluded).
+Our own keys in `configuration`, beside the published ones (PROTOCOL A.7): `mode` (one of MODES), `leader_id` (an agent
+whose prompt and model the leader has), `member_queues` (member id or name -> worker queue) and `member_timeout`
+(seconds of work, without waiting for people).
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from typing import Any, Final
 
 from kubiya_worker.protocol.tools import ToolSpec
 
-COORDINATE: Final = "coordinate"  # the leader asks members as it sees fit, and answers
+COORDINATE: Final = "coordinate"  # the leader asks members as it decides, and answers
 ROUTE: Final = "route"  # the leader picks one member, whose answer is the team's
-COLLABORATE: Final = "collaborate"  # all members at the same time, then the leader makes one answer of theirs
-SEQUENTIAL: Final = "sequential"  # one after the other, each with what came before; the last answer is the team's
+COLLABORATE: Final = "collaborate"  # all members work at the same time, then the leader joins their answers
+# Members work one after the other, each with the earlier answers; the last answer is the team's.
+SEQUENTIAL: Final = "sequential"
 MODES: Final = (COORDINATE, ROUTE, COLLABORATE, SEQUENTIAL)
 
 MEMBER_TIMEOUT: Final = 3600.0  # seconds
 PREFIX: Final = "ask_"
 NAME_LIMIT: Final = 64  # characters of a tool's name that model providers take (PROTOCOL D.4)
-REQUEST: Final = 8_000  # characters of a request that who is asked is told
-CATEGORY: Final = "delegation"  # the policy's word for asking a member
+REQUEST: Final = 8_000  # characters of the original request that an asked agent gets
+CATEGORY: Final = "delegation"  # the policy's category of asking a member
 
 PARAMETERS: Final[dict[str, Any]] = {
     "type": "object",
@@ -62,7 +63,7 @@ class TeamConfig:
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> TeamConfig:
-        """ValueError names what is wrong."""
+        """Return the configuration; raise ValueError with the problem."""
         mode = str(raw.get("mode") or COORDINATE).lower()
         if mode not in MODES:
             raise ValueError(f"the team's mode {mode!r} is not one of {', '.join(MODES)}")
@@ -88,7 +89,9 @@ class TeamConfig:
 
 
 def tool_names(names: Iterable[str]) -> list[str]:
-    """One tool name for each member, in order: `ask_` and the name as far as providers take it; no name twice."""
+    """Return one unique tool name per member, in order: `ask_` and the member's name in the letters that
+    providers take.
+    """
     taken: list[str] = []
     for name in names:
         slug = re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_").lower() or "member"
@@ -102,7 +105,7 @@ def tool_names(names: Iterable[str]) -> list[str]:
 
 
 def spec_of(member: Mapping[str, Any]) -> ToolSpec:
-    """The member as a tool of its leader. Asking again asks once: the run has a name of its own."""
+    """Return the member as a tool of its leader; a repeated call runs it once, because the run has its own name."""
     about = str(member.get("description") or "").strip().rstrip(".")
     kind = "team" if member.get("kind") == "team" else "member"
     return ToolSpec(
@@ -118,7 +121,7 @@ def spec_of(member: Mapping[str, Any]) -> ToolSpec:
 
 
 def is_member(spec: ToolSpec) -> bool:
-    """Whether a tool stands for a member; others can hand tasks over too, to whom they name."""
+    """Return whether a tool stands for a member; other tools can also pass tasks on, to agents that they name."""
     return spec.category == CATEGORY and spec.source == "builtin"
 
 
@@ -127,7 +130,7 @@ def member_of(members: Iterable[Mapping[str, Any]], tool: str) -> Mapping[str, A
 
 
 def briefing(name: str, mode: str, members: Sequence[Mapping[str, Any]]) -> str:
-    """What the leader is told after its own instructions."""
+    """Return the leader's instructions about its team, which follow its own prompt."""
     lines = [f"You lead the team {name!r}. Its members, each of which you ask with a tool:"]
     for member in members:
         about = str(member.get("description") or "").strip()
@@ -136,10 +139,10 @@ def briefing(name: str, mode: str, members: Sequence[Mapping[str, Any]]) -> str:
 
 
 def addressed(text: str, members: Iterable[str], field: str | None = None) -> tuple[str | None, str]:
-    """(the member that a message is for, or None for the team; the text without the address).
+    """Return (the member that a message is for, or None for the team; the text without the address).
 
-    `field` is the message's own `member`. `@name` counts only when there is a member of that name: anything else that
-    begins with an @ is for the team, as it stands.
+    `field` is the message's own `member`. `@name` counts only when there is a member of that name: any other text that
+    begins with an @ is for the team, unchanged.
     """
     known = {name.lower(): name for name in members}
     if field and field.lower() in known:
@@ -151,18 +154,18 @@ def addressed(text: str, members: Iterable[str], field: str | None = None) -> tu
 
 
 def within(task: str, request: str) -> str:
-    """A task with the request that it is a part of."""
+    """Return a task with the request that it is a part of."""
     shown = request if len(request) <= REQUEST else f"{request[:REQUEST]} …"
     return f"{task}\n\nThe request that this is part of:\n{shown}" if request else task
 
 
 def depth_of(metadata: Mapping[str, Any]) -> int:
-    """How many executions have asked one another before one with this metadata (PROTOCOL D.3)."""
+    """Return how many executions have asked one another before one with this metadata (PROTOCOL D.3)."""
     depth = metadata.get("execution_depth")
     return depth if isinstance(depth, int) and not isinstance(depth, bool) and depth > 0 else 0
 
 
 def task_text(arguments: Mapping[str, Any]) -> str:
-    """What a member is started with."""
+    """Return the text that a member starts with."""
     context = str(arguments.get("context") or "").strip()
     return f"{str(arguments.get('task') or '').strip()}{f'{chr(10) * 2}Context:{chr(10)}{context}' if context else ''}"

@@ -1,4 +1,4 @@
-"""What the model is told of a tool, and what the policy needs to know of it."""
+"""This module describes a tool for the model and for the policy."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ EFFECTS: Final = ("write", "exec", "egress")
 
 @dataclass(frozen=True)
 class ToolSpec:
-    """One tool of an execution. `parameters` is the JSON schema of its arguments (type object).
+    """One tool of an execution; `parameters` is the JSON schema of its arguments (type object).
 
     `idempotent` tools may run again when their worker died; others run at most once. `timeout` is in seconds.
     `risk` is one of RISKS; `category` one of command_execution, file_operation, file_search, network, general.
-    `taints`: results hold what others wrote (files, the web, an MCP server), so they may try to instruct the model.
+    `taints`: results hold text of others (files, the web, an MCP server), which may try to instruct the model.
     `remote`: those others are outside this host (the web, an MCP server).
     `effects` are those of EFFECTS that a call can have: it changes something, runs code, or sends data out.
     `named`: it sends only to receivers that its configuration names.
-    `asks`: what is called is a person, who is asked whatever the rules allow and whose answer is the result.
+    `asks`: the call is a question to a person, who is asked whatever the rules allow and whose answer is the result.
     `confirms`: a person is asked before each call, unless a rule allows it.
     `ruled_as`: a rule that asks for, or denies, the tool of this name holds for this tool too.
     `origin` says where a tool of another program comes from ("server/tool" for MCP), `server` which part of it is the
     server's name: both names may hold a "/".
-    `names` turns property names as they are sent to a model back into the tool's own (tools/schemas.py).
+    `names` turns property names as sent to a model back into the tool's own (tools/schemas.py).
     """
 
     name: str
