@@ -314,7 +314,7 @@ class SaveFile(FileTool):
         return ToolResult(f"Saved {size} to {place}.", metadata={"bytes": len(data), "path": place, **about})
 
     def _before(self, path: str) -> bytes | None:
-        """Return what the file holds, to show the change; None where it is binary or too large to compare."""
+        """Return the file's old content, to show the change; None if it is binary or too large to compare."""
         try:
             with self._limits.folder.file(path) as handle:
                 if os.fstat(handle).st_size > MAX_COMPARED:

@@ -73,7 +73,7 @@ class Folder:
             return "/".join((*inside, name))
 
     def rewrite(self, path: str, change: Callable[[int], Iterable[bytes]]) -> str:
-        """Put what `change` makes of the file (it gets a descriptor for reading) in its place at once.
+        """Replace the file at once by the output of `change`, which gets a descriptor for reading the old one.
 
         The pieces are written as they come, so a file may be larger than memory. Return its path below the base.
         """
@@ -243,7 +243,7 @@ def _entry(parent: int, name: str) -> os.stat_result | None:
 
 
 def _status(parent: int, name: str, path: str) -> os.stat_result:
-    """Return what is there under a name. Raises Outside when nothing is."""
+    """Return the status of the entry under a name; raise Outside when there is none."""
     found = _entry(parent, name)
     if found is None:
         raise Outside(f"{path}: does not exist")

@@ -50,7 +50,7 @@ def outside(program: str, arguments: Sequence[str], cwd: Path, roots: Sequence[P
 
 
 def _paths(argument: str) -> Iterator[str]:
-    """Yield what an argument may name in the file system; addresses of other hosts are none."""
+    """Yield the paths that an argument may name, without addresses of other hosts."""
     values = [argument.partition("=")[2]] if argument.startswith("--") else [argument, argument[2:]]
     for value in values:
         if value.lower().startswith("file:"):

@@ -125,7 +125,7 @@ def _of_arguments(arguments: list[str]) -> Iterator[str]:
 
 
 def _of_pair(name: str, value: str) -> Iterator[str]:
-    """Yield what is secret of a named value."""
+    """Yield the secret parts of a named value."""
     if names_a_secret(name) and not _is_plain(name, value):
         inner = set(_passwords(value))
         if not (inner and _URL.fullmatch(value)):
@@ -137,7 +137,7 @@ def _of_pair(name: str, value: str) -> Iterator[str]:
 
 
 def _of_text(text: str) -> Iterator[str]:
-    """Yield what is secret of any text by its shape, and passwords in DSNs in it."""
+    """Yield the parts of any text that are secret by their shape, and the passwords of DSNs in it."""
     yield from (match[0] for match in _SHAPES.finditer(text))
     yield from _passwords(text)
     for match in _URL.finditer(text):
@@ -197,7 +197,7 @@ def _is_mixed(text: str) -> bool:
 
 
 def _is_plain(name: str, value: str) -> bool:
-    """Return True for what a credential-like name can hold without being one: a switch, a count, a place."""
+    """Return True for a value that is no credential although its name looks so: a switch, a count, a path."""
     if _PLAIN_VALUE.fullmatch(value):
         return True
     words = [word.upper() for word in _WORD.findall(name)]

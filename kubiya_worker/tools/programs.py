@@ -113,7 +113,7 @@ async def run_pipe(
     call_id: str,
     given: str | None = None,
 ) -> Ended:
-    """Run programs to their ends, each reading what the one before it writes; the first reads `given`, or nothing.
+    """Run programs to their ends; each reads the output of the one before it, and the first reads `given`, or nothing.
 
     Raises OSError if one cannot be started; whatever stops the call (a cancellation too) first ends all of it.
     """
@@ -163,7 +163,7 @@ def _start(
     given: str | None,
     writer: int,
 ) -> None:
-    """Start the programs of a pipe; what was started before one fails is in `processes` all the same."""
+    """Start the programs of a pipe; if one fails, `processes` holds those that were started before."""
     source: int | IO[bytes] = subprocess.DEVNULL
     if given is not None:
         source = tempfile.TemporaryFile()  # noqa: SIM115  (closed below; a pipe could fill up and stop us)
@@ -198,7 +198,7 @@ def _start(
 
 
 def _close(source: int | IO[bytes]) -> None:
-    """Close what a program was given to read: it has its own copy."""
+    """Close a program's input file on our side, as the program has its own copy."""
     if not isinstance(source, int):
         source.close()
     elif source >= 0:

@@ -139,7 +139,7 @@ def _values(arguments: Sequence[str], letter: str, long: str) -> Iterator[str]:
 
 
 def _check_links(name: str, folders: set[str], cwd: Path, private: Sequence[Path]) -> None:
-    """Refuse folders with links, at any depth, that lead to what is private: the program would follow them."""
+    """Refuse folders with links, at any depth, that lead to private files: the program would follow them."""
     seen: set[str] = set()
     pending = [os.path.realpath(folder) for folder in folders if Path(folder).is_dir()]
     entries = 0
@@ -185,7 +185,7 @@ def _read_whole(name: str, arguments: Sequence[str], cwd: Path) -> set[str]:
 
 
 def _paths(argument: str, cwd: Path) -> list[str]:
-    """Return what an argument may name: itself, the value of an option, what follows a mark; with links resolved."""
+    """Return the paths in an argument, with links resolved: itself, the value of an option, the text after a mark."""
     parts = {argument, argument[2:] if argument.startswith("-") else argument}
     for mark in ("=", "@", "file://", ":", ",", "<", ";"):
         parts.update(part for part in argument.split(mark)[1:] if "/" in part)

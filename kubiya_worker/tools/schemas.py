@@ -59,7 +59,9 @@ _SAID: Final = {
 
 @dataclass(frozen=True)
 class Normalized:
-    """`names` is what `own_names` needs; `notes` say what of the tool's schema could not be sent."""
+    """The result: `names` is for `own_names`, and `notes` name the parts of the tool's schema that could not be
+    sent.
+    """
 
     schema: Schema
     names: Names = field(default_factory=dict)
@@ -218,7 +220,7 @@ class _Work:
         return self._said(flat, made)
 
     def _items(self, flat: Schema, path: str, depth: int, refs: tuple[str, ...]) -> Schema:
-        """Return what the items of an array are; of a tuple, any of its members' types."""
+        """Return the schema of an array's items; for a tuple, any of its members' types."""
         listed = flat.get("prefixItems")
         if not isinstance(listed, list):
             listed = flat.get("items")
@@ -322,7 +324,7 @@ class _Work:
         return [reference] if isinstance(reference, str) else []
 
     def _target(self, reference: str) -> Mapping[str, Any] | None:
-        """Return what a reference within the schema names: `#`, `#/a/pointer` or `#anchor`."""
+        """Return the part of the schema that a reference names: `#`, `#/a/pointer` or `#anchor`."""
         head, hash_, pointer = reference.partition("#")
         if not hash_ or (head and head != self._root.get("$id")):
             return None
@@ -360,14 +362,14 @@ class _Work:
 
     @staticmethod
     def _titled(schema: Schema, own: str, sent: str) -> Schema:
-        """Say the tool's own name of a property that is sent under another."""
+        """Add the tool's own name to a property that is sent under another name."""
         if own == sent:
             return schema
         about = schema.get("description")
         return {**schema, "description": f"{cut(clean(own), NOTE)}{': ' if about else ''}{about or ''}"}
 
     def _said(self, flat: Schema, schema: Schema) -> Schema:
-        """Add the description, and in words what some keywords demand that are not sent."""
+        """Add the description, and a text for some keywords that are not sent."""
         about = flat.get("description")
         words = clean(about).strip() if isinstance(about, str) else ""
         if not words and isinstance(flat.get("title"), str) and schema.get("type") != "object":
@@ -389,7 +391,7 @@ class _Work:
 
 
 def _some(schema: Schema) -> Schema:
-    """Return a schema with a type also for what may be anything: some providers refuse one without."""
+    """Return a schema that always has a type, also for a value of any type: some providers refuse one without."""
     if "type" in schema or "anyOf" in schema:
         return schema
     simple: list[Schema] = [{"type": kind} for kind in ("string", "number", "boolean", "null")]

@@ -23,7 +23,7 @@ _VARIABLE: Final = re.compile(r"\$\{(?:env:)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:
 
 
 def fill(text: str, env: Mapping[str, str], workspace: Path | None = None) -> str:
-    """Return `text` with what is known filled in; the rest stays as it is written."""
+    """Return `text` with known variables filled in; the others stay unchanged."""
 
     def value(match: re.Match[str]) -> str:
         name, default = match["name"], match["default"]

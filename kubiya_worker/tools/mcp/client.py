@@ -71,7 +71,7 @@ class Client(ClientSession):
 
 
 def _initialized(result: dict[str, Any]) -> dict[str, Any]:
-    """Return the answer to `initialize` with what the SDK cannot do without."""
+    """Return the answer to `initialize`, with the fields added that the SDK needs."""
     about = result.get("serverInfo")
     named = about if isinstance(about, dict) else {}
     made = {key: value for key, value in result.items() if key in ("protocolVersion", "_meta")}

@@ -124,7 +124,7 @@ def named(server: str, specs: Iterable[ToolSpec], taken: set[str]) -> list[ToolS
 
 
 def offer_of(server: Server, listing: Listing) -> Offer:
-    """Return what can be offered of a server's list. A tool that is malformed costs itself only."""
+    """Return the tools of a server's list that can be offered; a malformed tool does not affect the others."""
     offer = Offer([], [], clean(listing.instructions).strip())
     broken: list[str] = []
     changed: list[str] = []

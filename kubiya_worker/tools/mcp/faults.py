@@ -71,7 +71,7 @@ def _phrase(status: int) -> str:
 
 
 def reason_of(body: bytes, kind: str) -> str:
-    """Return what an error's body says, in one bounded line."""
+    """Return the reason in an error's body, on one short line."""
     text = body[:65_536].decode("utf-8", "replace")
     try:
         said = _said(json.loads(text))

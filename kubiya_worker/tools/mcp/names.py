@@ -35,7 +35,9 @@ def own_name(spec: ToolSpec, server: str) -> str:
 
 
 def server_of(spec: ToolSpec, servers: Container[str]) -> str | None:
-    """Return the name of the configured server that a tool is of; None when there is none by that name any more."""
+    """Return the name of the configured server that a tool belongs to; None when that server is no longer
+    configured.
+    """
     if spec.server:
         return spec.server if spec.server in servers else None
     parts = spec.origin.split("/")  # a context of an earlier version: it does not say where the server's name ends

@@ -19,7 +19,7 @@ Tools = dict[str, list[ToolSpec]]  # server -> its tools, in its own order
 
 
 def offered(tools: Tools, others: int) -> tuple[Tools, list[str]]:
-    """Return what is offered beside `others` tools that are not of MCP servers, and a notice for what is left out.
+    """Return the MCP tools to offer beside `others` other tools, and a notice for the tools that are left out.
 
     Each server gets the same share; what one does not need goes to the rest.
     """

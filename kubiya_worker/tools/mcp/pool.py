@@ -56,7 +56,7 @@ class Pool:
         self._looking: asyncio.Task[None] | None = None
 
     async def tools(self, server: Server, workspace: Path, owner: str = "") -> Listing:
-        """Return what the server offers. Raises ConfigurationError or Unavailable."""
+        """Return the server's tools and instructions; raise ConfigurationError or Unavailable."""
         session = await self._open(server, workspace, owner)
         return await session.relist()
 

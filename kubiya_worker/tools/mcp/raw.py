@@ -28,7 +28,9 @@ def answer_of(result: Any) -> dict[str, Any]:
 
 
 async def listing(client: Any) -> Listing:
-    """Return what the server offers. A page that was named before, or that holds nothing new, is the last."""
+    """Return the server's tools and instructions; a page that was already named, or that holds nothing new, is
+    the last.
+    """
     from mcp.types import PaginatedRequestParams
 
     found = Listing(instructions=str(getattr(client, "instructions", None) or ""))

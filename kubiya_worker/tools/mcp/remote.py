@@ -137,7 +137,9 @@ def _message_of(body: bytes) -> Mapping[str, Any]:
 
 
 def _broken(error: httpx2.TransportError) -> HttpFault:
-    """Return what a failed connection means: before the request was written the server has certainly not got it."""
+    """Return the fault of a failed connection; if the request was not yet written, the server certainly did not
+    get it.
+    """
     before = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
     if isinstance(error, before):
         return HttpFault(" ".join(str(error).split())[:200] or type(error).__name__, sent=False)

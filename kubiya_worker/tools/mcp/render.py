@@ -113,7 +113,7 @@ _KINDS: Final[Mapping[str, Callable[[Mapping[str, Any], list[ToolFile]], str | N
 
 
 def _kept(data: Any, media_type: Any, name: str, files: list[ToolFile], kind: str) -> str:
-    """Put a file aside and return nothing to read, or the line that says why it is not there."""
+    """Add a file to `files` and return an empty text, or return the line that says why the file is missing."""
     about = ", ".join(part for part in (f"{kind} {_field(media_type)}".strip(), name) if part)
     if len(files) >= FILES:
         return f"[{about}: there are more than {FILES} files in the result]"

@@ -18,7 +18,7 @@ class Unusable(ValueError):
 
 
 def spec_of(server: Server, tool: Any) -> tuple[ToolSpec, tuple[str, ...]]:
-    """Return the tool as a spec, under the server's own name for it, and what of its schema could not be sent.
+    """Return the tool as a spec under the server's own name, and the parts of its schema that could not be sent.
 
     Its hints can make a call stricter, never more trusted. Raises Unusable.
     """

@@ -129,7 +129,7 @@ class Session:
             self._last = time.monotonic()
 
     def _told(self, error: Exception) -> Exception:
-        """Return what an error of the SDK means."""
+        """Return our own error for an error of the SDK."""
         from kubiya_worker.tools.mcp.remote import fault_in
 
         fault = fault_in(getattr(error, "data", None))

@@ -69,7 +69,7 @@ class McpTool:
 
 
 def _progress(done: float, total: float | None, message: str | None) -> str:
-    """Return a report as one line: how far it is, and what the server says."""
+    """Return a progress report as one line: the progress, and the server's message."""
     far = f"{done:g} of {total:g}" if total else f"{done:g}"
     return f"{' '.join(message.split())[:200]} ({far})" if message else far
 

@@ -92,7 +92,7 @@ def _load_sdk() -> None:
 
 @contextlib.asynccontextmanager
 async def _watched(read: Any, ended: asyncio.Event) -> AsyncIterator[tuple[Any, Callable[[dict[str, Any]], None]]]:
-    """Pass on what is read, and set `ended` when no more can come; other messages can be put in between."""
+    """Pass messages on, and set `ended` when no more can come; the caller can insert messages of its own."""
     import anyio
     from mcp.shared.message import SessionMessage
     from mcp.types import JSONRPCError
