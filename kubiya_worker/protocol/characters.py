@@ -42,6 +42,6 @@ class Halves:
         return whole(text[:-1] if self._held else text)
 
     def flush(self) -> str:
-        """Return what is left at the end: nothing, or the replacement of a half."""
+        """Return the rest at the end of the text: nothing, or the replacement of a half character."""
         left, self._held = self._held, ""
         return REPLACEMENT if left else ""
