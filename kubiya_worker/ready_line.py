@@ -1,4 +1,4 @@
-"""KUBIYA_READINESS_SOCKET: one line of JSON to whoever has started a worker and waits until it polls (PROTOCOL F.4)."""
+"""KUBIYA_READINESS_SOCKET: one line of JSON to whoever started a worker and waits until it polls (protocol.md#f4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking a person for approval, and learning the answer (PROTOCOL A.9).
+"""Asking a person for approval, and learning the answer (docs/protocol.md#a9).
 
 The id of a request is the control plane's: ours takes the one that the worker proposes, the published one gives its own
 and knows no repeats. So the proposed id rides along in `enforcement_context`, by which a request that was made before

@@ -120,7 +120,7 @@ def _member(control_plane: ControlPlane, config: team.TeamConfig, key: str) -> d
 
 
 def _subagents(config: dict[str, Any]) -> dict[str, Any]:
-    """Members of a dynamic execution (PROTOCOL B.3): agent_config.runtime_config.agents."""
+    """Members of a dynamic execution (docs/protocol.md#b3): agent_config.runtime_config.agents."""
     runtime = config.get("runtime_config")
     agents = runtime.get("agents") if isinstance(runtime, dict) else None
     return {str(k): v for k, v in agents.items() if isinstance(v, dict)} if isinstance(agents, dict) else {}

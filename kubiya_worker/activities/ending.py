@@ -1,4 +1,4 @@
-"""The end of a turn at a control plane that takes single requests (PROTOCOL A.6, B.6): their order, and who decides.
+"""The end of a turn at a control plane that takes single requests (protocol.md#a6, #b6): their order, and who decides.
 
 The session, the response and the usage are there before the turn is posted, as posting it lets the control plane judge
 and close the execution. Its tool calls name the row that the control plane made of it. Where there is no decision the

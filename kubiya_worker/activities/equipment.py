@@ -36,7 +36,7 @@ async def variables_of(runtime: Runtime, execution_id: str, context: calls.Conte
             stream = context.member.stream if context.member else execution_id
             load = runtime.control_plane.environment
             raw = await asyncio.to_thread(load, context.kind, context.agent_id, stream)
-        except ControlPlaneError as error:  # not fatal (PROTOCOL A.8): the tool runs without
+        except ControlPlaneError as error:  # not fatal (docs/protocol.md#a8): the tool runs without
             activity.logger.warning("environment.unavailable %s", error)
             return {}
         known = tool_environment(raw)

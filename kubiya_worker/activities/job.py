@@ -1,4 +1,4 @@
-"""Scheduled jobs: the row of one run, and how it went (PROTOCOL A.5, B.3)."""
+"""Scheduled jobs: the row of one run, and how it went (docs/protocol.md#a5, #b3)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from kubiya_worker.protocol import names
 log = logging.getLogger(__name__)
 
 CONTENT: Final = "content_parts"  # ours: content that is no text, as it was
-PART_BYTES: Final = 1_000_000  # of messages in one request; each tool's output is in it twice (PROTOCOL A.5)
+PART_BYTES: Final = 1_000_000  # of messages in one request; each tool's output is in it twice (docs/protocol.md#a5)
 
 
 async def session_writes(
@@ -51,7 +51,7 @@ async def session_writes(
 
 
 def to_session(message: m.Message) -> dict[str, Any]:
-    """Return the message as PROTOCOL A.5 has it; our own keys ride along so that nothing is lost on the way back.
+    """Return the message as protocol.md#a5 has it; our own keys ride along so that nothing is lost on the way back.
 
     Content is text: the published server stores nothing of a session that has anything else there.
     """

@@ -257,7 +257,7 @@ class ModelActivities:
 
     @staticmethod
     def trace(execution_id: str, context: calls.Context, model_id: str) -> dict[str, str]:
-        """Trace keys for a gateway (PROTOCOL D.1)."""
+        """Trace keys for a gateway (docs/protocol.md#d1)."""
         email = str(context.user.get("user_email") or "")
         return {
             "trace_name": "agent-chat",

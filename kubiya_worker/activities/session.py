@@ -318,7 +318,7 @@ def _outcome(turn: calls.TurnInput, status: str) -> list[Write]:
 
 
 def _agent_status(kind: str, agent_id: str, status: str) -> list[Write]:
-    """Agents have a status on their row (PROTOCOL B.6); teams have none that a run changes."""
+    """Agents have a status on their row (docs/protocol.md#b6); teams have none that a run changes."""
     return [writes.agent(agent_id, status=status)] if kind == "agent" else []
 
 

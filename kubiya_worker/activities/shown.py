@@ -12,7 +12,7 @@ from kubiya_worker.tools.redact import RedactedStream, Redactor
 
 
 class Shown:
-    """An answer as it comes, told as events (PROTOCOL C.2). Secrets are taken out, also one that two pieces share."""
+    """An answer as it comes, told as events (protocol.md#c2). Secrets are taken out, also one that two pieces share."""
 
     def __init__(self, out: Publisher, message_id: str, tag: str, redactor: Redactor) -> None:
         self._out, self._message_id, self._tag = out, message_id, tag

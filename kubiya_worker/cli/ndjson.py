@@ -1,4 +1,7 @@
-"""Events as NDJSON for machines (PROTOCOL F.11): {type, timestamp, execution_id, tool?, message?, status?, error?}."""
+"""Events as NDJSON for machines: {type, timestamp, execution_id, tool?, message?, status?, error?}.
+
+The shape is that of docs/protocol.md#f11.
+"""
 
 from __future__ import annotations
 

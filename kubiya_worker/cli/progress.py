@@ -11,7 +11,7 @@ from kubiya_worker.protocol import execution as ex
 
 
 def error_text(data: dict[str, Any]) -> str:
-    """Return the message of an `error` event, from the worker or the server (PROTOCOL C.2)."""
+    """Return the message of an `error` event, from the worker or the server (docs/protocol.md#c2)."""
     details = data.get("details")
     inner = details.get("error_message") if isinstance(details, dict) else None
     return str(inner or data.get("error") or data.get("message") or "unknown error")

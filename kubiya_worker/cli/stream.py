@@ -36,7 +36,7 @@ class Frame:
 
 
 def sequence_of(event_id: str) -> int:
-    """Return the number in `{execution}_{number}_{micros}` (PROTOCOL C.3); 0 when there is none."""
+    """Return the number in `{execution}_{number}_{micros}` (docs/protocol.md#c3); 0 when there is none."""
     parts = event_id.rsplit("_", 2)
     number = parts[1] if len(parts) == 3 else event_id
     return int(number) if number.isdigit() else 0

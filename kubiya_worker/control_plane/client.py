@@ -1,4 +1,4 @@
-"""The control plane's HTTP API, as the worker uses it (PROTOCOL A). Synchronous and thread-safe.
+"""The control plane's HTTP API, as the worker uses it (docs/protocol.md#a). Synchronous and thread-safe.
 
 Names and shapes are those of the published server. What only our local control plane can do is used when its start
 reply announced it (`features`), and composed from the published routes otherwise.
@@ -39,7 +39,7 @@ Outcome = list[dict[str, Any]] | errors.ControlPlaneError
 
 @dataclass(frozen=True)
 class Registration:
-    """The reply to `POST /worker-queues/{id}/start` (PROTOCOL A.3). Keys are never shown."""
+    """The reply to `POST /worker-queues/{id}/start` (docs/protocol.md#a3). Keys are never shown."""
 
     worker_id: str
     task_queue_name: str
@@ -388,7 +388,7 @@ class ControlPlane:
         return default if found is None else found
 
     def _spared(self, path: str, default: Any, execution_id: str) -> Any:
-        """Return what an execution can do without (PROTOCOL A.8): the default while only this route does not answer."""
+        """Return what an execution can do without (protocol.md#a8): the default while this route alone is silent."""
         try:
             found = self._call("GET", path, timeout=READ_TIMEOUT)
         except errors.ControlPlaneError as error:

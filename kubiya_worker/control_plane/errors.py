@@ -13,7 +13,7 @@ from kubiya_worker.errors import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE, WorkerErr
 
 RETRYABLE_STATUS = frozenset({408, 425, 429})
 # Said by what stands before a server that is away (a proxy, a load balancer), or by a server that has no time now.
-# Any other 5xx of the published server mostly means that it broke on a value of the request (PROTOCOL A.11).
+# Any other 5xx of the published server mostly means that it broke on a value of the request (docs/protocol.md#a11).
 OUTAGE_STATUS = RETRYABLE_STATUS | {502, 503, 504} | frozenset(range(520, 528)) | {529, 530}
 
 
@@ -44,7 +44,7 @@ class Unreachable(ControlPlaneError):
 
 
 class NotStored(Unreachable):
-    """The request was answered as done, and nothing of it was stored (PROTOCOL A.5)."""
+    """The request was answered as done, and nothing of it was stored (docs/protocol.md#a5)."""
 
 
 class Unauthorized(ControlPlaneError):

@@ -1,4 +1,4 @@
-"""KUBIYA_API_LOG_FILE: what the control plane did not take, one line of JSON each (PROTOCOL A.10).
+"""KUBIYA_API_LOG_FILE: what the control plane did not take, one line of JSON each (docs/protocol.md#a10).
 
 No bodies and no headers: they hold prompts and keys. A file that is full is put aside as `.1`.
 """

@@ -1,4 +1,4 @@
-"""Analytics records as PROTOCOL A.11 types them. One value of a wrong type costs the whole record, so each is made fit.
+"""Analytics records as protocol.md#a11 types them. A value of a wrong type costs the whole record: each is made fit.
 
 Null does not mean "absent" to the published server: a field without a value is left out.
 """

@@ -1,6 +1,6 @@
 """JSON as a control plane's database takes it: no NUL, no half of a surrogate pair, no number that is none.
 
-The published server answers such a value with 500, or stores nothing of the whole request (PROTOCOL A.11).
+The published server answers such a value with 500, or stores nothing of the whole request (docs/protocol.md#a11).
 """
 
 from __future__ import annotations

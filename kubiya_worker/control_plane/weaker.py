@@ -14,7 +14,7 @@ STATUS_FIELDS: Final[tuple[tuple[str, ...], ...]] = (
     ("status", "started_at", "completed_at", "error_message"),
     ("status",),
 )
-# Of a message in a session (PROTOCOL A.5): all of them text.
+# Of a message in a session (docs/protocol.md#a5): all of them text.
 MESSAGE_FIELDS: Final = (
     *("role", "content", "timestamp", "message_id", "user_id", "user_name", "user_email"),
     *("tool_name", "tool_execution_id", "tool_output", "tool_error"),

@@ -170,7 +170,7 @@ def one_line(text: str) -> str:
 
 
 def detail_of(told: dict[str, Any]) -> str:
-    """Return what the server says is wrong, in one line (PROTOCOL A.1)."""
+    """Return what the server says is wrong, in one line (docs/protocol.md#a1)."""
     detail = told.get("detail")
     if detail is None:
         detail = told.get("error") or told.get("message")

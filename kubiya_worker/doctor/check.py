@@ -1,4 +1,4 @@
-"""A check looks at one thing and says what it found. A report is what all of them found (PROTOCOL F.10 `doctor`)."""
+"""A check looks at one thing and says what it found. A report is what all of them found (protocol.md#f10 `doctor`)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Describe an API key in one line, from the control plane's answer. Pure.
 
-The answer has the organization and the user (PROTOCOL A.1). Some control planes add scopes, a name and an end
+The answer has the organization and the user (docs/protocol.md#a1). Some control planes add scopes, a name and an end
 (`scopes`, `permissions`, an object `key`); a token that is a JSON web token holds them itself.
 """
 

@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 class NotRunning(WorkerError):
     """There is no worker to stop."""
 
-    exit_code = 1  # PROTOCOL F.1
+    exit_code = 1  # docs/protocol.md#f1
 
 
 class NotStopped(WorkerError):

@@ -1,4 +1,4 @@
-"""The folder of a worker on this host: `~/.kubiya/workers/<queue>/` (0700), as PROTOCOL F.3 names its files.
+"""The folder of a worker on this host: `~/.kubiya/workers/<queue>/` (0700), as docs/protocol.md#f3 names its files.
 
     venv/  requirements.txt       the packages of the worker; shared by the instances of a queue
     worker.py                     the script that runs; `ps` shows its path

@@ -62,7 +62,7 @@ class ModelRequest:
     `settings` is the agent's model_config: temperature, max_tokens, top_p, top_k, stop, frequency_penalty,
     presence_penalty, seed, parallel_tool_calls, thinking (true, false or a level), timeout (seconds for the whole
     call), caching (models/caching.py) and compatibility (models/compatibility.py); others are ignored.
-    `metadata` are trace keys for a gateway (PROTOCOL D.1); they are not shown to the model. `cache_key` is the same for
+    `metadata` are trace keys for a gateway (protocol.md#d1), not shown to the model. `cache_key` is the same for
     all requests that begin alike.
     """
 

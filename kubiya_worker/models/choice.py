@@ -1,4 +1,4 @@
-"""This module chooses the model that serves a request (the order of PROTOCOL D.1), with one client per provider."""
+"""This module chooses the model that serves a request (the order of protocol.md#d1), with one client per provider."""
 
 from __future__ import annotations
 

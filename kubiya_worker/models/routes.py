@@ -1,6 +1,6 @@
 """This module reads a LiteLLM proxy's configuration without a proxy: each model's endpoint and key.
 
-The Kubiya CLI starts a LiteLLM proxy beside its worker for `--enable-local-proxy` (PROTOCOL F.8). This worker calls
+The Kubiya CLI starts a LiteLLM proxy beside its worker for `--enable-local-proxy` (protocol.md#f8). This worker calls
 the endpoints of the file's `model_list` itself: no second process, no port, nothing to install. Features that only
 LiteLLM has (other providers' APIs, fallbacks, limits, callbacks) are refused by name, not ignored.
 """

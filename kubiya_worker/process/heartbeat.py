@@ -1,7 +1,7 @@
 """This module sends heartbeats from its own thread, because a busy event loop must not make a live worker look dead.
 
 The first beat is full (system information, recent log lines) and goes at once. Light ones follow each interval, and
-when what they tell has changed; every 300 s one is full again (PROTOCOL A.4). A beat that fails is not repeated: the
+when what they tell has changed; every 300 s one is full again (protocol.md#a4). A beat that fails is not repeated: the
 next one follows as planned.
 """
 
@@ -39,7 +39,7 @@ class Schedule:
 
 
 def payload(counters: Counters, *, hostname: str, health: dict[str, Any]) -> dict[str, Any]:
-    """Return a light heartbeat in the form of PROTOCOL A.4."""
+    """Return a light heartbeat in the form of docs/protocol.md#a4."""
     counts = counters.counts()
     return {
         "status": "active",

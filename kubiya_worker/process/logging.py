@@ -21,7 +21,7 @@ from structlog.typing import EventDict, WrappedLogger
 # INFO lines of these loggers do not concern an operator's work.
 QUIET = ("temporalio", "urllib3", "httpx", "httpx2", "openai", "asyncio")
 CORE: Final = "temporalio.core"  # the logger for lines of Temporal's core, which would otherwise write to stdout itself
-RECENT: Final = 100  # lines: what a control plane keeps of a worker (PROTOCOL A.4)
+RECENT: Final = 100  # lines: what a control plane keeps of a worker (docs/protocol.md#a4)
 BARE: Final = re.compile(r"[^\s\"'=]+")  # a value that needs no quotes
 _UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}

@@ -1,4 +1,4 @@
-"""This module reads a queue's own settings for its workers (PROTOCOL A.3): its models and the wanted version.
+"""This module reads a queue's own settings for its workers (docs/protocol.md#a3): its models and the wanted version.
 
 They are read while the worker connects to Temporal. A control plane that gives none, or nonsense, does not delay the
 start: the worker then uses the gateway of its registration.

@@ -1,4 +1,4 @@
-"""This module ends a worker in single-execution mode (PROTOCOL F.6) once the executions of its queue are over.
+"""This module ends a worker in single-execution mode (docs/protocol.md#f6) once the executions of its queue are over.
 
 Executions that were over before this worker began do not count: on a used queue it would end at once.
 """

@@ -1,4 +1,4 @@
-"""This module describes the host and this process (PROTOCOL A.3 `system_info`): sizes in bytes, times in seconds."""
+"""This module describes the host and this process (protocol.md#a3 `system_info`): sizes in bytes, times in seconds."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ log = structlog.get_logger()
 PORT: Final = 7233
 PROXY_PORT: Final = 3128
 COUNT_WITHIN: Final = timedelta(seconds=2)
-LOCAL_NAMES: Final = ("localhost", "temporal", "host.docker.internal")  # PROTOCOL B.1
+LOCAL_NAMES: Final = ("localhost", "temporal", "host.docker.internal")  # docs/protocol.md#b1
 REFUSED: Final = {
     RPCStatusCode.UNAUTHENTICATED: NotAllowed,
     RPCStatusCode.PERMISSION_DENIED: NotAllowed,

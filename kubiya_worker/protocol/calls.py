@@ -34,7 +34,7 @@ class Context:
     model_label: str = ""  # shown beside the model's name, e.g. "demo model, not an LLM"
     skills: list[dict[str, Any]] = field(default_factory=list)
     tools: list[dict[str, Any]] = field(default_factory=list)  # ToolSpec.wire()
-    rules: list[dict[str, Any]] = field(default_factory=list)  # approval rules, PROTOCOL A.9
+    rules: list[dict[str, Any]] = field(default_factory=list)  # approval rules, docs/protocol.md#a9
     workspace: str = ""
     user: dict[str, Any] = field(default_factory=dict)
     organization_id: str = ""

@@ -1,4 +1,4 @@
-"""This module converts the input and result of dynamic executions (PROTOCOL B.3, B.5) to those of all others. Pure."""
+"""The input and result of dynamic executions (protocol.md#b3, #b5), converted to those of all others. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module builds events (PROTOCOL C.2) as {event_id, event_type, data, timestamp}.
+"""This module builds events (docs/protocol.md#c2) as {event_id, event_type, data, timestamp}.
 
 `event_id` is our own field: it is deterministic, so that an event that is sent again (a retry, another worker) is
 stored once. `after`, in few events, is ours too: ids of the same stream that must be stored before it.
@@ -62,7 +62,7 @@ def event(event_id: str, event_type: str, data: dict[str, Any], timestamp: str |
 
 
 def failed(execution_id: str, text: str, kind: str | None, at: str) -> Event:
-    """Return the event that tells an execution's failure, in the published shape (PROTOCOL C.2)."""
+    """Return the event that tells an execution's failure, in the published shape (docs/protocol.md#c2)."""
     data = {
         "severity": "error",
         "category": "execution",

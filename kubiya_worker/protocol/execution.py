@@ -24,7 +24,7 @@ FINAL: Final = frozenset({COMPLETED, FAILED, CANCELLED, INTERRUPTED, TERMINATED}
 
 
 def is_final(status: str) -> bool:
-    """Return whether a status is final, ignoring upper and lower case (PROTOCOL B.7)."""
+    """Return whether a status is final, ignoring upper and lower case (docs/protocol.md#b7)."""
     return status.lower() in FINAL
 
 
@@ -191,7 +191,7 @@ class Member:
 
 @dataclass(frozen=True)
 class ExecutionInput:
-    """The input of an agent's, a team's or a dynamic execution (PROTOCOL B.3).
+    """The input of an agent's, a team's or a dynamic execution (docs/protocol.md#b3).
 
     `agent_id` is the team's id for a team, whose `team_config` (or `config`) is `agent_config` here. Our own fields:
     `member` says that it is a member's run, and `definition` is the agent itself, if no control plane knows it.

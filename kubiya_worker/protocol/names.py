@@ -109,7 +109,7 @@ FEATURE_BATCH_IF: Final = "batch_if_status"
 def published(features: Collection[str]) -> bool:
     """Return whether a control plane with these features is a published one.
 
-    Its streams end when the workflow closes, and show the first 1,000 events (PROTOCOL B.5, C.1).
+    Its streams end when the workflow closes, and show the first 1,000 events (docs/protocol.md#b5, #c1).
     """
     return FEATURE_EVENTS_BATCH not in features
 
@@ -130,7 +130,7 @@ def user_message_id(execution_id: str, turn: int) -> str:
 
 
 def assistant_message_id(execution_id: str, number: int) -> str:
-    """Return the id of an assistant's message; `number` counts them over the whole execution (PROTOCOL C.2).
+    """Return the id of an assistant's message; `number` counts them over the whole execution (docs/protocol.md#c2).
 
     Text after a tool call is a new message. The published server keeps an id of this form, with a number below 10,000,
     and replaces every other id: then a client does not recognise the message in the history from its chunks.

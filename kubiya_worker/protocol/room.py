@@ -1,4 +1,4 @@
-"""This module plans the use of a stream that shows only the first 1,000 events of an execution (PROTOCOL C.1). Pure.
+"""This module plans the use of a stream that shows only the first 1,000 events of an execution (protocol.md#c1). Pure.
 
 The published server keeps 1,000 events of an execution, and a client reads them by their place: it never sees later
 ones while the execution runs. So a run of any length must not send more, and the important events have places to the

@@ -1,6 +1,6 @@
 """This module reads a team's configuration, writes the leader's instructions, and finds a message's receiver. Pure.
 
-Our own keys in `configuration`, beside the published ones (PROTOCOL A.7): `mode` (one of MODES), `leader_id` (an agent
+Our keys in `configuration`, beside the published ones (protocol.md#a7): `mode` (one of MODES), `leader_id` (an agent
 whose prompt and model the leader has), `member_queues` (member id or name -> worker queue) and `member_timeout`
 (seconds of work, without waiting for people).
 """
@@ -23,7 +23,7 @@ MODES: Final = (COORDINATE, ROUTE, COLLABORATE, SEQUENTIAL)
 
 MEMBER_TIMEOUT: Final = 3600.0  # seconds
 PREFIX: Final = "ask_"
-NAME_LIMIT: Final = 64  # characters of a tool's name that model providers take (PROTOCOL D.4)
+NAME_LIMIT: Final = 64  # characters of a tool's name that model providers take (docs/protocol.md#d4)
 REQUEST: Final = 8_000  # characters of the original request that an asked agent gets
 CATEGORY: Final = "delegation"  # the policy's category of asking a member
 
@@ -160,7 +160,7 @@ def within(task: str, request: str) -> str:
 
 
 def depth_of(metadata: Mapping[str, Any]) -> int:
-    """Return how many executions have asked one another before one with this metadata (PROTOCOL D.3)."""
+    """Return how many executions have asked one another before one with this metadata (docs/protocol.md#d3)."""
     depth = metadata.get("execution_depth")
     return depth if isinstance(depth, int) and not isinstance(depth, bool) and depth > 0 else 0
 

@@ -1,5 +1,5 @@
 """This module reads requests and writes replies: authentication, JSON bodies, and errors in the forms of
-PROTOCOL A.1.
+docs/protocol.md#a1.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _problem(where: Sequence[str | int], message: str, kind: str) -> dict[str, A
 
 
 def token_of(request: Request) -> str:
-    """Return the key from any of the forms that clients use (PROTOCOL A.1); Authorization is preferred."""
+    """Return the key from any of the forms that clients use (docs/protocol.md#a1); Authorization is preferred."""
     given = request.headers.get("authorization", "").strip()
     if not given:
         return request.headers.get("userkey", "").strip()

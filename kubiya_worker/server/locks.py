@@ -1,4 +1,4 @@
-"""This module keeps update locks: one worker of a queue updates itself at a time (PROTOCOL A.3).
+"""This module keeps update locks: one worker of a queue updates itself at a time (docs/protocol.md#a3).
 
 Locks are in memory, for at most ten minutes: a restart of the control plane frees them.
 """

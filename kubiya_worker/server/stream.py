@@ -1,4 +1,4 @@
-"""This module streams one execution's numbered log as server-sent events (PROTOCOL C.3).
+"""This module streams one execution's numbered log as server-sent events (docs/protocol.md#c3).
 
 With `Last-Event-ID` every event with a higher number follows, once, in order, also for an execution that is over.
 Without it the client gets the conversation so far as flat `message` events, `history_complete`, and then the log from

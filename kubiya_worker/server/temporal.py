@@ -29,7 +29,7 @@ TIMEOUT: Final = timedelta(seconds=10)  # of a start, signal, cancel or describe
 CONNECT: Final = 5.0  # seconds
 QUERY: Final = timedelta(seconds=3)  # a query needs a live worker, and there may be none
 LOOK: Final = 1.5  # seconds: a request for information must not wait longer, however often the SDK tries
-CATCH_UP: Final = timedelta(seconds=60)  # PROTOCOL B.2: runs that Temporal has missed for longer are left out
+CATCH_UP: Final = timedelta(seconds=60)  # docs/protocol.md#b2: runs that Temporal has missed for longer are left out
 KINDS: Final = {"team": names.TEAM_WORKFLOW, "dynamic": names.DYNAMIC_WORKFLOW}
 
 
@@ -65,7 +65,7 @@ class End:
 
 
 def end_of(result: Any) -> End:
-    """Return the end that the workflow's own result describes (PROTOCOL B.5). Pure."""
+    """Return the end that the workflow's own result describes (docs/protocol.md#b5). Pure."""
     told: dict[str, Any] = result if isinstance(result, dict) else {}
     status = str(told.get("status") or ex.COMPLETED).lower()
     error = told.get("error") or told.get("error_message")

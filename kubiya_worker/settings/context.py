@@ -1,7 +1,7 @@
 """The Kubiya CLI's own configuration, `~/.kubiya/config` (KUBIYA_CONFIG): the key and URL of its current context.
 
 A worker uses it only when no API key is given in another way. Then it uses both key and URL, because a key must not be
-sent to the control plane of another context. The format is described in PROTOCOL F.2.
+sent to the control plane of another context. The format is described in docs/protocol.md#f2.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Options of the published Kubiya CLI and worker that this worker does not use (PROTOCOL F.1, F.2).
+"""Options of the published Kubiya CLI and worker that this worker does not use (docs/protocol.md#f1, #f2).
 
 None of them is ignored silently. A flag is refused. A variable is refused when the worker would behave differently from
 the request, else it is reported in one line. `kubiya doctor` and the reference list all of them.

@@ -1,4 +1,4 @@
-"""This module reads a skill as the control plane resolves it (PROTOCOL A.8), key by key with types and limits.
+"""This module reads a skill as the control plane resolves it (docs/protocol.md#a8), key by key with types and limits.
 
 Anything unclear is a ConfigurationError that names the skill, the key and the right form. A misspelt key that is
 ignored would be a restriction that nobody enforces.

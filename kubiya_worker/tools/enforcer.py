@@ -1,4 +1,4 @@
-"""This module asks the external policy enforcer (PROTOCOL D.7), which must allow every tool call.
+"""This module asks the external policy enforcer (docs/protocol.md#d7), which must allow every tool call.
 
     POST {url}/enforce   {action, tool, user, organization, team, execution, metadata}
     200                  {"allow": true | false, "id": …, "policies": […]}
@@ -30,7 +30,7 @@ from kubiya_worker.tools.policy import Decision, Kind
 if TYPE_CHECKING:
     import httpx2
 
-TIMEOUT: Final = 2.0  # seconds for a whole answer (PROTOCOL D.7)
+TIMEOUT: Final = 2.0  # seconds for a whole answer (docs/protocol.md#d7)
 ANSWER_BYTES: Final = 262_144
 TEXT: Final = 300  # characters of what the service says that are shown
 POLICIES: Final = 20  # names that are shown
@@ -171,7 +171,7 @@ def question(
     tainted: bool = False,
     approval: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the payload of PROTOCOL D.7; `approval` is a person's approval, {approval_id, approver}."""
+    """Return the payload of docs/protocol.md#d7; `approval` is a person's approval, {approval_id, approver}."""
     member, user = context.member, context.user
     source = "mcp" if spec.source == "mcp" or spec.name.startswith("mcp__") else spec.source
     team = {"id": context.agent_id, "name": context.agent_name} if context.kind == "team" else {}

@@ -1,6 +1,6 @@
 """This module decides whether a tool call may run, needs a person, or must not run, by the call and the rules. Pure.
 
-Rules are the control plane's approval rules (PROTOCOL A.9), with two additions of ours: `action` (ask, allow or deny;
+Rules are the control plane's approval rules (protocol.md#a9), with two additions of ours: `action` (ask, allow or deny;
 ask if absent) and `argument_pattern` (a regular expression, searched in the canonical JSON of the arguments; `pattern`
 says what it may hold). The enabled rule with the highest priority that matches decides; of equal ones the strictest. A
 call that no rule matches is allowed: what may be called at all is the business of the skills.

@@ -65,7 +65,7 @@ class Shell:
 
     def __init__(self, skill: Skill, workspace: Path) -> None:
         # A server attaches `{}` to every agent, and nobody chose it. In a configuration that a person wrote, no list
-        # means every program (PROTOCOL D.3: shell_full_access is `{"timeout": 300}`).
+        # means every program (docs/protocol.md#d3: shell_full_access is `{"timeout": 300}`).
         chosen = any(value is not None for value in skill.configuration.values())
         allowed = _commands(skill, "allowed_commands", (ANY,) if chosen else DEFAULT_ALLOWED)
         blocked = _commands(skill, "blocked_commands", ())

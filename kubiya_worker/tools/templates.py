@@ -3,7 +3,7 @@
     {{NAME}}  {{.env.NAME}}   a variable of the execution's environment; one that is not there stays as it is written
     {{.secret.NAME}}          the same, but one that is not there is a refusal: `{{.secret.X}}` is no password
 
-Values come from the execution's environment only (PROTOCOL D.5). The worker's own variables are not looked at, whatever
+Values come from the execution's environment only (protocol.md#d5). The worker's own variables are never read, whatever
 the name is: they hold its keys.
 """
 

@@ -30,7 +30,7 @@ from kubiya_worker.tools import (
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, Toolset
 from kubiya_worker.tools.configuration import Skill
 
-NAME_LIMIT: Final = 64  # characters of a tool's name that model providers take (PROTOCOL D.4)
+NAME_LIMIT: Final = 64  # characters of a tool's name that model providers take (docs/protocol.md#d4)
 
 MODULES: Final = (
     *(shell, files, python, http, docker, file_generation, data_visualization, agent_communication),
@@ -71,7 +71,7 @@ class MissingSkill:
 def assemble(skills: Sequence[Mapping[str, Any]], *, workspace: Path) -> tuple[Toolset, list[MissingSkill]]:
     """Return the tools of all enabled skills that can start, and the skills that cannot.
 
-    `skills` is the resolved list of PROTOCOL A.8. The first skill that has a tool of a name gives it that name; each
+    `skills` is the resolved list of protocol.md#a8. The first skill that has a tool of a name gives it that name; each
     further tool of the name gets the name of its skill before it. A skill is taken whole or not at all: one with a
     configuration key that nobody reads would run without the restriction that the key was meant to be.
     """

@@ -81,7 +81,7 @@ class Loop(Servers):
             raise ApplicationError(text, type="Refused", non_retryable=True) from error
 
     async def _cancelled(self) -> None:
-        """End as cancelled. Raises where clients are told by how the workflow closes (PROTOCOL B.5).
+        """End as cancelled. Raises where clients are told by how the workflow closes (docs/protocol.md#b5).
 
         The published stream has no terminal event for CANCELED, so the workflow fails there; the row stays cancelled.
         """
@@ -144,7 +144,7 @@ class Loop(Servers):
             status = await self._end_turn(finish, failure)
             if ex.is_final(status) and (status != ex.COMPLETED or self._done or not self._conversation.inbox):
                 return self._result(status)
-            # Whatever else the control plane says, the same prompt is never run again (PROTOCOL B.6).
+            # Whatever else the control plane says, the same prompt is never run again (docs/protocol.md#b6).
             self._status = ex.RUNNING if self._conversation.inbox else ex.WAITING
 
     def _start_turn(self) -> None:

@@ -1,4 +1,4 @@
-"""A policy service (PROTOCOL D.7) that does what a test says: answers, or is slow, broken, elsewhere, not trusted.
+"""A policy service (protocol.md#d7) that does what a test says: answers, or is slow, broken, elsewhere, not trusted.
 
 with EnforcerService() as service:
     service.answer = {"allow": False, "policies": ["prod-freeze"]}

@@ -1,4 +1,4 @@
-"""This module serves agents and teams: definitions, skills, environment (PROTOCOL A.7, A.8). Paths take an id or
+"""This module serves agents and teams: definitions, skills, environment (docs/protocol.md#a7, #a8). Paths take an id or
 a name.
 """
 
@@ -79,7 +79,7 @@ def resolved_skills(entity: Object, kind: str) -> list[Object]:
 
 
 def resolved_environment(call: Call, entity: Object, kind: str, execution_id: str | None = None) -> Object:
-    """Return the environment variables of a run; later sources replace earlier ones (PROTOCOL D.5).
+    """Return the environment variables of a run; later sources replace earlier ones (docs/protocol.md#d5).
 
     The order is: environments as listed, the entity's own, the execution's.
     """

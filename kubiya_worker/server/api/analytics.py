@@ -1,4 +1,4 @@
-"""This module stores turns and tool calls, and decides what follows a turn (PROTOCOL A.6)."""
+"""This module stores turns and tool calls, and decides what follows a turn (docs/protocol.md#a6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module serves approval requests and their answers (PROTOCOL A.9); a signal sends an answer to the waiting
+"""This module serves approval requests and their answers (docs/protocol.md#a9); a signal sends an answer to the waiting
 workflow.
 """
 

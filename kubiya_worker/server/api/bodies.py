@@ -1,4 +1,4 @@
-"""This module types the bodies of a worker's writes (PROTOCOL A.11); a wrong type gets 422, as on the published
+"""This module types the bodies of a worker's writes (docs/protocol.md#a11); a wrong type gets 422, as on the published
 server.
 """
 

@@ -1,4 +1,4 @@
-"""This module controls a running execution (PROTOCOL A.5): send a message, pause, resume, cancel, end it.
+"""This module controls a running execution (docs/protocol.md#a5): send a message, pause, resume, cancel, end it.
 
 Each request is one transaction: the row, its events, and the action that Temporal is then told. So the reply does not
 wait for Temporal, and an action that was answered with success takes place.

@@ -1,4 +1,4 @@
-"""This module serves environments (PROTOCOL A.9); `default` is created by itself."""
+"""This module serves environments (docs/protocol.md#a9); `default` is created by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module starts executions of agents and teams (PROTOCOL A.7, B.3)."""
+"""This module starts executions of agents and teams (docs/protocol.md#a7, #b3)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def choose_queue(call: Call, key: str | None) -> Object:
 
 
 def new_execution(call: Call, kind: str, entity: Object, queue: Object, prompt: str, given: Object) -> Execution:
-    """Return a new execution's row in the form of PROTOCOL A.5."""
+    """Return a new execution's row in the form of docs/protocol.md#a5."""
     user = given.get("user_metadata") or {}
     return {
         "id": str(uuid.uuid4()),
@@ -90,7 +90,7 @@ def new_execution(call: Call, kind: str, entity: Object, queue: Object, prompt: 
 
 
 def workflow_input(call: Call, execution: Execution, kind: str, entity: Object, given: Object) -> dict[str, Any]:
-    """Return the workflow's input (PROTOCOL B.3) without secrets, as it is stored in a history.
+    """Return the workflow's input (docs/protocol.md#b3) without secrets, as it is stored in a history.
 
     Queues of a team's members are given by their ids.
     """
@@ -204,7 +204,7 @@ async def job_status(call: Call) -> Any:
 
 
 async def execute_dynamic(call: Call) -> Any:
-    """Start an agent or a team that exists only in this request (PROTOCOL A.9)."""
+    """Start an agent or a team that exists only in this request (docs/protocol.md#a9)."""
     plane, prompt = call.plane, call.prompt()
     entity = call.fields({"entity": dict}).get("entity")
     if entity is None:

@@ -1,4 +1,4 @@
-"""This module serves executions: rows, sessions, events, and their stream (PROTOCOL A.5)."""
+"""This module serves executions: rows, sessions, events, and their stream (docs/protocol.md#a5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module serves health, the caller's identity, models and runtimes (PROTOCOL A.1, A.2, A.9)."""
+"""This module serves health, the caller's identity, models and runtimes (docs/protocol.md#a1, #a2, #a9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module returns the commands and files that start a worker on a queue (PROTOCOL A.3); they never hold a key."""
+"""This module returns the commands and files that start a worker on a queue (protocol.md#a3); they never hold a key."""
 
 from __future__ import annotations
 

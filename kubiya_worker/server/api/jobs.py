@@ -1,4 +1,4 @@
-"""This module serves jobs: a prompt that a schedule, a webhook or a person starts (PROTOCOL A.9)."""
+"""This module serves jobs: a prompt that a schedule, a webhook or a person starts (docs/protocol.md#a9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module serves the update locks of a queue's workers (PROTOCOL A.3)."""
+"""This module serves the update locks of a queue's workers (docs/protocol.md#a3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module serves worker queues (PROTOCOL A.3); every path takes a queue's id or its name."""
+"""This module serves worker queues (docs/protocol.md#a3); every path takes a queue's id or its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module stores approval rules, which select the tool calls that need a person (PROTOCOL A.9); workers
+"""This module stores approval rules, which select the tool calls that need a person (docs/protocol.md#a9); workers
 apply them.
 """
 

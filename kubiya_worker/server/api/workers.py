@@ -1,4 +1,4 @@
-"""This module serves workers: registration, heartbeats, disconnection and lists (PROTOCOL A.3, A.4)."""
+"""This module serves workers: registration, heartbeats, disconnection and lists (docs/protocol.md#a3, #a4)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ export const key = {
   forget: () => sessionStorage.removeItem(KEY),
 };
 
-// One sentence out of the shapes that errors have (PROTOCOL A.1).
+// One sentence out of the shapes that errors have (docs/protocol.md#a1).
 export function sentence(body, status) {
   const detail = body && body.detail;
   if (typeof detail === "string") return detail;

@@ -1,4 +1,4 @@
-"""This module stores approval requests and their answers (PROTOCOL A.9)."""
+"""This module stores approval requests and their answers (docs/protocol.md#a9)."""
 
 from __future__ import annotations
 

@@ -96,7 +96,9 @@ JOB_FIELDS: Final[dict[str, type]] = {
 SCOPES: Final = ("tool", "risk_level", "category", "all")
 ACTIONS: Final = ("ask", "allow", "deny")  # our own field; a rule without an action asks
 LONGEST_TIMEOUT: Final = 43_200  # minutes
-HEARTBEAT_INTERVAL: Final = 30  # seconds: the published default of 60 leaves one lost beat of slack (PROTOCOL H.5)
+HEARTBEAT_INTERVAL: Final = (
+    30  # seconds: the published default of 60 leaves one lost beat of slack (docs/protocol.md#h5)
+)
 DEFAULT_SKILL: Final[Object] = {"name": "shell", "type": "shell", "description": "Runs commands"}
 
 

@@ -1,4 +1,4 @@
-"""This module stores executions and the changes of their status (PROTOCOL B.7)."""
+"""This module stores executions and the changes of their status (docs/protocol.md#b7)."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Webhook:
     secret: str = field(repr=False)
 
     def signed(self, body: bytes, headers: Any) -> bool:
-        """Return whether one of the three headers (PROTOCOL A.9) proves that the sender has the secret.
+        """Return whether one of the three headers (docs/protocol.md#a9) proves that the sender has the secret.
 
         GitLab sends the secret itself as its token; a digest is accepted in its place, too.
         """

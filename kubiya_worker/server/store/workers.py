@@ -1,4 +1,4 @@
-"""This module stores workers and their heartbeats; a worker with a heartbeat within 150 s is live (PROTOCOL A.4)."""
+"""This module stores workers and their heartbeats; a worker with a heartbeat within 150 s is live (protocol.md#a4)."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Workers:
         return True
 
     def live(self, organization_id: str, queue_id: str | None = None) -> list[dict[str, Any]]:
-        """Return the WorkerDetail objects (PROTOCOL A.3) of one queue or of all, newest first."""
+        """Return the WorkerDetail objects (docs/protocol.md#a3) of one queue or of all, newest first."""
         query = (
             select(T)
             .where(

@@ -1,4 +1,4 @@
-"""This package offers MCP servers as tools (PROTOCOL D.4): configuration in, tools out.
+"""This package offers MCP servers as tools (docs/protocol.md#d4): configuration in, tools out.
 
 A server's tools are asked for once, when the execution begins, and then stay the same: the specs are part of the
 execution's context, and `origin` names each one's server and tool.

@@ -1,4 +1,4 @@
-"""This module holds the settings of MCP servers (PROTOCOL D.4): parsed, checked, and filled in when needed.
+"""This module holds the settings of MCP servers (docs/protocol.md#d4): parsed, checked, and filled in when needed.
 
 Files of other clients are taken as they are: the spellings that these use for the same thing stand in ALIASES.
 """

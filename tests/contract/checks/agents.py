@@ -1,4 +1,4 @@
-"""Agents, teams, skills, environments, and what a run is started with (PROTOCOL A.7, A.8, B.2, B.3)."""
+"""Agents, teams, skills, environments, and what a run is started with (docs/protocol.md#a7, #a8, #b2, #b3)."""
 
 from __future__ import annotations
 

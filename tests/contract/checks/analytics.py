@@ -1,4 +1,4 @@
-"""Turns, tool calls, tasks (PROTOCOL A.6)."""
+"""Turns, tool calls, tasks (docs/protocol.md#a6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Approvals (PROTOCOL A.9)."""
+"""Approvals (docs/protocol.md#a9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Executions, sessions, events, and jobs' runs (PROTOCOL A.5)."""
+"""Executions, sessions, events, and jobs' runs (docs/protocol.md#a5)."""
 
 from __future__ import annotations
 

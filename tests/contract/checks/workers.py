@@ -1,4 +1,4 @@
-"""Queues and workers (PROTOCOL A.3, A.4)."""
+"""Queues and workers (docs/protocol.md#a3, #a4)."""
 
 from __future__ import annotations
 

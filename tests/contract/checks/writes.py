@@ -1,4 +1,4 @@
-"""What holds for every write: keys, types, ids, values (PROTOCOL A.1, A.11)."""
+"""What holds for every write: keys, types, ids, values (docs/protocol.md#a1, #a11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How executions end on the published control plane: its stream ends by how the workflow closes (PROTOCOL B.5)."""
+"""How executions end on the published control plane: its stream ends by how the workflow closes (protocol.md#b5)."""
 
 from __future__ import annotations
 

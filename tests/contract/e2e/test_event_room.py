@@ -1,4 +1,4 @@
-"""The published stream shows the first 1,000 events of a running execution and no more (PROTOCOL C.1)."""
+"""The published stream shows the first 1,000 events of a running execution and no more (docs/protocol.md#c1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A double of the published control plane, written from PROTOCOL's tables: a real HTTP server, with its rows in memory.
+"""A double of the published control plane, written from docs/protocol.md: a real HTTP server, with its rows in memory.
 
 with PublishedPlane(temporal="127.0.0.1:7233") as plane:
     ... plane.url, plane.key, plane.queue_id ...
@@ -40,7 +40,7 @@ ENTRIES: Final = (
     *(executions.ENTRIES + analytics.ENTRIES + workers.ENTRIES + approvals.ENTRIES),
     *(execute.ENTRIES + entities.ENTRIES),
 )
-# Services behind the server that are not there (PROTOCOL A.9, optional routes).
+# Services behind the server that are not there (docs/protocol.md#a9, optional routes).
 AWAY: Final = {"enforcer": 502, "context-graph": 502, "storage": 500}
 METHODS: Final = ["GET", "POST", "PATCH", "PUT", "DELETE"]
 LONGEST_HANG: Final = 600.0  # seconds

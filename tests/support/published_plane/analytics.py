@@ -1,4 +1,4 @@
-"""Turns, tool calls and tasks, and the judge that a turn wakes (PROTOCOL A.6)."""
+"""Turns, tool calls and tasks, and the judge that a turn wakes (docs/protocol.md#a6)."""
 
 from __future__ import annotations
 

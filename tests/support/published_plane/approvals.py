@@ -1,4 +1,4 @@
-"""Approvals and their rules (PROTOCOL A.9)."""
+"""Approvals and their rules (docs/protocol.md#a9)."""
 
 from __future__ import annotations
 

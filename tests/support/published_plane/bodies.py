@@ -1,4 +1,4 @@
-"""The bodies of the writes, as the table of PROTOCOL A.11 types them. FastAPI reads bodies with such models."""
+"""The bodies of the writes, as the table of docs/protocol.md#a11 types them. FastAPI reads bodies with such models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The edge of the double: who is asking, what the body must be, and how a refusal looks (PROTOCOL A.1, A.11)."""
+"""The edge of the double: who is asking, what the body must be, and how a refusal looks (docs/protocol.md#a1, #a11)."""
 
 from __future__ import annotations
 

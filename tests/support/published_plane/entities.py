@@ -1,4 +1,4 @@
-"""Agents, teams, skills and their environment (PROTOCOL A.7, A.8)."""
+"""Agents, teams, skills and their environment (docs/protocol.md#a7, #a8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting runs: agents, teams, dynamic ones, jobs (PROTOCOL A.7, A.9, B.2, B.3)."""
+"""Starting runs: agents, teams, dynamic ones, jobs (docs/protocol.md#a7, #a9, #b2, #b3)."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _job(call: Call) -> Object:
 
 
 def _task_queue(world: World, job: Object) -> str:
-    """A named queue is taken letter by letter: by its name a run waits for ever (PROTOCOL A.9)."""
+    """A named queue is taken letter by letter: by its name a run waits for ever (docs/protocol.md#a9)."""
     if job["executor_type"] == "specific_queue":
         return str(job["worker_queue_name"])
     live = [q for q in world.queues.values() if world.live(q["id"])]

@@ -1,4 +1,4 @@
-"""Executions: rows, sessions, events (PROTOCOL A.5), and what people do to a run."""
+"""Executions: rows, sessions, events (docs/protocol.md#a5), and what people do to a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stream of one execution, as a client of the published server gets it (PROTOCOL B.5, C.1 to C.3)."""
+"""The stream of one execution, as a client of the published server gets it (docs/protocol.md#b5, #c1 to C.3)."""
 
 from __future__ import annotations
 

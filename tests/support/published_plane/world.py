@@ -190,7 +190,7 @@ class World:
 
 
 def workflow_id(execution: Object) -> str:
-    """As the server computes it for signals and cancellation: from the row's type alone (PROTOCOL B.2)."""
+    """As the server computes it for signals and cancellation: from the row's type alone (docs/protocol.md#b2)."""
     kind = "team" if str(execution["execution_type"]).lower() == "team" else "agent"
     return f"{kind}-execution-{execution['id']}"
 
@@ -200,7 +200,7 @@ def shown(execution: Object) -> Object:
 
 
 def history_id(execution_id: str, message: Object) -> str:
-    """The id of a message in the history, where all but two forms are rewritten (PROTOCOL C.2)."""
+    """The id of a message in the history, where all but two forms are rewritten (docs/protocol.md#c2)."""
     key = str(message.get("message_id") or "")
     head, _, number = key.rpartition("_")
     if number.isdigit() and int(number) < 10_000 and head.endswith(("_user", "_assistant")):

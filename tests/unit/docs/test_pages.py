@@ -91,3 +91,10 @@ def test_every_reference_to_the_protocol_leads_to_a_section() -> None:
     for path in (path for folder in SOURCES for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES):
         for name in re.findall(r"protocol\.md#(\w+)", path.read_text()):
             assert name in anchors, f"{path.relative_to(ROOT)} names protocol.md#{name}, which is not there"
+
+
+def test_a_fact_of_the_protocol_is_a_link() -> None:
+    mention = re.compile(r"PROTO" r"COL,? [A-Z]\b")
+    for path in (path for folder in SOURCES for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES):
+        found = mention.search(path.read_text())
+        assert not found, f"{path.relative_to(ROOT)}: write docs/protocol.md#… in place of {found and found[0]!r}"

@@ -103,7 +103,7 @@ def test_a_skill_that_cannot_start_is_left_out_and_named(tmp_path: Path) -> None
 @pytest.mark.parametrize("stored", [False, True], ids=["as defined", "as stored"])
 @pytest.mark.parametrize("case", VARIANTS, ids=lambda case: f"{case['definition']}-{case['variant'] or 'default'}")
 def test_each_variant_that_the_published_server_hands_out(case: dict[str, Any], stored: bool, tmp_path: Path) -> None:
-    """A server that stores a skill keeps only some of its keys (PROTOCOL A.8)."""
+    """A server that stores a skill keeps only some of its keys (docs/protocol.md#a8)."""
     configuration = case["configuration"]
     if stored:
         configuration = {key: value for key, value in configuration.items() if key in STORED}
