@@ -1,4 +1,4 @@
-"""`AgentExecutionWorkflow`: an agent without members; whom its skills let it ask works as a member does (leader.py)."""
+"""`AgentExecutionWorkflow` runs an agent without members. An agent that it asks by a skill works as a member does."""
 
 from __future__ import annotations
 

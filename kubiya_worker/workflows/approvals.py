@@ -1,4 +1,4 @@
-"""Approvals of one execution, as the workflow holds them: asked, answered, remembered. Pure."""
+"""The approvals of one execution as the workflow holds them: asked, answered, remembered. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Approvals:
         }
 
     def rename(self, approval_id: str, given: str) -> None:
-        """The control plane has the open question under an id of its own."""
+        """Note that the control plane gave the open question `approval_id` an id of its own, `given`."""
         self._open[given] = {**self._open.pop(approval_id), "approval_id": given}
 
     def request(self, approval_id: str) -> dict[str, Any]:
@@ -62,20 +62,20 @@ class Approvals:
         return list(self._open.values())
 
     def answer(self, answer: dict[str, Any]) -> None:
-        """The first answer counts; a second one to the same question changes nothing."""
+        """Take an answer. The first one counts; a second one to the same question changes nothing."""
         approval_id = str(answer.get("approval_id") or "")
         if approval_id and str(answer.get("decision")) in ("approved", "rejected", "expired"):
             self._answers.setdefault(approval_id, dict(answer))
 
     def given(self, approval_id: str) -> dict[str, Any] | None:
-        """The answer as it came; None while there is none."""
+        """Return the answer as it came; None while there is none."""
         return self._answers.get(approval_id)
 
     def answered(self, approval_id: str) -> bool:
         return approval_id in self._answers
 
     def close(self, approval_id: str, asked: ApprovalRequest, now: float) -> Answer:
-        """The verdict on a question; one that nobody answered has expired, which is not a denial. `now` in seconds."""
+        """Close a question and return its verdict. Without an answer it expired, which is no denial. `now`: seconds."""
         self._open.pop(approval_id, None)
         if not self._open:
             self.waited += now - self._since
@@ -103,7 +103,7 @@ class Approvals:
         return Answer("remembered", m.TOOL_SUCCESS, asked.arguments_hash, who) if who is not None else None
 
     def snapshot(self) -> dict[str, Any]:
-        """For continue-as-new, which happens only when no question is open."""
+        """Return the state for continue-as-new, which happens only when no question is open."""
         return {"answers": self._answers, "remembered": self._remembered, "waited": self.waited}
 
     @classmethod
@@ -115,6 +115,6 @@ class Approvals:
         return approvals
 
     def take_over(self, earlier: Approvals) -> None:
-        """Answers that arrived before the state was restored."""
+        """Take over the answers that arrived before the state was restored."""
         for answer in earlier._answers.values():
             self.answer(answer)

@@ -1,4 +1,4 @@
-"""What an execution asks of others, or tells them: the control plane, people, the team that it is a member of."""
+"""Questions and reports of an execution to the control plane, to people and to the team that it is a member of."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Asking(State):
     # -- the control plane
 
     async def _deliver(self) -> None:
-        """Try once to publish what could not be published before; what still cannot stays, in order."""
+        """Try once to publish the events that are left over. Those that fail again stay in the outbox, in order."""
         if not self._outbox:
             return
         sent, self._outbox = self._outbox, []
@@ -38,7 +38,7 @@ class Asking(State):
                 self._outbox = sent + self._outbox
 
     async def _report(self, *, patch: dict[str, Any], expire_approval: str | None = None) -> None:
-        """Tell the control plane, however long it takes; first what could not be published before."""
+        """Update the execution at the control plane, after the events that are left over. Waits out any outage."""
         patch = {} if self._member else patch  # the row is the whole team's
         sent, self._outbox = self._outbox, []
         request = calls.ReportInput(self._input.execution_id, sent, patch, expire_approval, self._member)
@@ -116,15 +116,16 @@ class Asking(State):
         return answer
 
     async def _tell_leader(self, approval_id: str, request: dict[str, Any] | None) -> None:
-        """A question of a member is its leader's too: the answer comes that way. None: it is closed."""
+        """Pass a member's question on to its leader, from which the answer comes. None says that it is closed."""
         if self._member is not None:
             told = {"approval_id": approval_id, "workflow_id": workflow.info().workflow_id, "request": request}
             await wires.signal(self._member.leader, names.MEMBER_WAITS, told)
 
     async def _look_for_answer(self, approval_id: str, deadline: datetime, every: float) -> None:
-        """Until a control plane that does not signal has an answer, or the deadline is over.
+        """Wait until a control plane that sends no signals has an answer, or until the deadline. `every`: seconds.
 
-        An activity that fails until then: its attempts are not in the history, which a wait of weeks would fill.
+        One activity fails until then and is retried. Its attempts are not in the history, which a wait of weeks would
+        otherwise fill.
         """
         left = deadline - workflow.now()
         looking = workflow.start_activity(
@@ -146,7 +147,7 @@ class Asking(State):
             self._approvals.answer({"approval_id": approval_id, "decision": "expired"})
 
     async def _poll_approval(self, approval_id: str) -> None:
-        """For a control plane that does not signal: ask it."""
+        """Ask a control plane that sends no signals for the answer."""
         try:
             found = await workflow.execute_local_activity(
                 names.CHECK_APPROVAL, approval_id, result_type=dict, **options.LOCAL_ONCE
@@ -162,7 +163,7 @@ class Asking(State):
     # -- more budget
 
     async def _over(self) -> str | None:
-        """Why no further model call may be made. A member asks the whole team's budget too."""
+        """Return why no further model call may be made, or None. A member asks for the whole team's budget too."""
         over = await self._refusal_of(self._reached)
         call = self._steps + 1
         if over or self._member is None or call <= self._permitted:
@@ -175,9 +176,9 @@ class Asking(State):
         return budget.reached(self._budgets, steps=self._steps, usage=self._usage, seconds=self._worked)
 
     async def _refusal_of(self, reached: Callable[[], budget.Reached | None]) -> str | None:
-        """None when a further model call may be made at this moment: a limit is not reached, or a person has raised it.
+        """Return why no further model call may be made: a limit is reached, and no person has raised it. Else None.
 
-        Only the execution that people see asks them; a member's own limits end its run.
+        Only the execution that people see asks them. A member that reaches a limit of its own ends.
         """
         while True:
             limit = reached()
@@ -207,7 +208,7 @@ class Asking(State):
         self._budgets = budget.raised(self._budgets, self._limits)
 
     async def _tell_root(self, ask: int = 0) -> None:
-        """What this member has used so far; with `ask`, whether it may make the model call with that number."""
+        """Tell the team's workflow what this member has used; with `ask`, request the model call of that number."""
         assert self._member is not None
         told = {
             "account": self._input.execution_id,

@@ -1,4 +1,4 @@
-"""Budgets of an execution: pure verdicts on what was used, and what a person is asked when a limit is reached."""
+"""Budgets of an execution: which limit is reached, and what a person is then asked. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Reached:
 
 
 def reached(budgets: Budgets, *, steps: int, usage: Usage, seconds: float) -> Reached | None:
-    """The limit that forbids a further model call; None when none does.
+    """Return the limit that forbids a further model call; None when none does.
 
-    `steps` are model calls made so far, `seconds` the time spent working (waiting for people excluded).
+    `steps` is the number of model calls so far, `seconds` the time of work without the waits for people.
     """
     used = {
         "max_steps": float(steps),
@@ -52,7 +52,7 @@ def _figure(number: float) -> str:
 
 
 def proposal(budgets: Budgets, initial: Budgets, name: str) -> dict[str, Any]:
-    """What a person is asked to agree to: as much again as the agent was given at first."""
+    """Return the raised limit that a person is asked to agree to: as much again as the agent had at first."""
     return {name: getattr(budgets, name) + getattr(initial, name)}
 
 
@@ -62,7 +62,7 @@ def question(arguments: dict[str, Any], why: Reached) -> calls.ApprovalRequest:
 
 
 def raised(budgets: Budgets, limits: dict[str, Any]) -> Budgets:
-    """With the limits that a person has set; what is no limit, or no number above zero, changes nothing."""
+    """Return the budgets with the limits that a person has set. Unknown names and values not above 0 are ignored."""
     kinds = {"max_steps": int, "max_tokens": int, "max_cost_usd": float, "max_seconds": float}
     good: dict[str, Any] = {
         name: kinds[name](value)

@@ -1,8 +1,8 @@
-"""The conversation as the workflow holds it: messages, their digest chain, and what waits to join them.
+"""The conversation as the workflow holds it: messages, their chain of digests, and the inbox of new messages.
 
-What a summary stands for need not be held for ever: once it is stored elsewhere, `trim` lets go of it.
+Messages that a summary replaces need not be held for ever: once they are stored elsewhere, `trim` drops them.
 
-Pure: no clock, no Temporal. `pack` makes one compressed string of a workflow's state for continue-as-new.
+This module uses no clock and no Temporal. `pack` compresses a workflow's state into one string for continue-as-new.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HEARD = 1000  # ids of people's messages that are remembered after the messages 
 
 
 class Conversation:
-    """Messages are appended only; each message_id counts once, so a message that is signalled twice is heard once."""
+    """The conversation only grows at its end. A message_id counts once, so a signal sent twice adds one message."""
 
     def __init__(self, messages: Sequence[m.Message] = (), inbox: Sequence[m.Message] = ()) -> None:
         self.messages: list[m.Message] = []
@@ -46,7 +46,7 @@ class Conversation:
         return self._digests[length - 1] if length else m.EMPTY_DIGEST
 
     def receive(self, message: m.Message) -> bool:
-        """Put a person's message into the inbox; False when it was heard before or is not one."""
+        """Put a person's message into the inbox. Return False for a repeat, or for something that is no message."""
         message_id = str(message.get("message_id") or "")
         if not message_id or not str(message.get("content") or "").strip() or message_id in self._ids:
             return False
@@ -56,19 +56,19 @@ class Conversation:
 
     @property
     def total(self) -> int:
-        """Messages in all, those that were let go included."""
+        """Return the number of all messages, including those that were dropped."""
         return self.stored - self.kept + len(self.messages)
 
     def rest(self) -> list[m.Message]:
-        """What comes after the `stored` ones."""
+        """Return the messages after the first `stored` ones."""
         return self.messages[self.kept :]
 
     def outgrown(self) -> list[m.Message]:
-        """What `trim` would let go of, and has to be stored first, from the place `stored` on."""
+        """Return the messages that `trim` would drop. They have to be stored before, from position `stored` on."""
         return self.messages[self.kept : compaction.begins(self.messages)]
 
     def trim(self) -> None:
-        """Let go of what the newest summary stands for. A new chain of digests begins."""
+        """Drop the messages that the newest summary replaces. A new chain of digests begins."""
         count = max(self.kept, compaction.begins(self.messages))
         gone, rest = self.messages[:count], self.messages[count:]
         said, asked = _last_said(rest), _last_asked(rest)
@@ -81,14 +81,14 @@ class Conversation:
             self.append(message)
 
     def take_inbox(self) -> int:
-        """Move waiting messages into the conversation; returns how many."""
+        """Move the messages of the inbox into the conversation and return their number."""
         taken, self.inbox = self.inbox, []
         for message in taken:
             self.append(message)
         return len(taken)
 
     def delta(self) -> tuple[int, list[dict[str, Any]]]:
-        """(base, tail) for the next model call: what is new since the last one, small or by reference."""
+        """Return (base, tail) for the next model call: the new messages since the last one, in full or by reference."""
         base = self._shown
         self._shown = len(self.messages)
         tail: list[dict[str, Any]] = []
@@ -101,7 +101,7 @@ class Conversation:
         return base, tail
 
     def page(self, start: int) -> dict[str, Any]:
-        """The answer of `get_transcript`: {messages, total, digest (of what lies before start)}."""
+        """Return the answer to `get_transcript`: {messages, total, digest (of the messages before `start`)}."""
         start = max(0, min(start, len(self.messages)))
         return {
             "messages": m.page(self.messages, start, calls.PAGE_BYTES),
@@ -110,17 +110,17 @@ class Conversation:
         }
 
     def last_text(self) -> str:
-        """The newest assistant text, or nothing."""
+        """Return the newest text of the assistant, or an empty string."""
         said = _last_said(self.messages)
         return str(said["content"]) if said else ""
 
     def last_request(self) -> str:
-        """What a person, or whoever gave the task, has said last."""
+        """Return the last message of the person, or of the agent that gave the task."""
         asked = _last_asked(self.messages)
         return str(asked.get("content") or "") if asked else ""
 
     def snapshot(self) -> dict[str, Any]:
-        """For continue-as-new."""
+        """Return the state for continue-as-new."""
         places = {"stored": self.stored, "kept": self.kept, "heard": self._heard}
         return {"messages": self.messages, "inbox": self.inbox, **(places if self.stored else {})}
 

@@ -1,4 +1,4 @@
-"""`DynamicAgentExecutionWorkflow`: an agent or a team that exists only in its input (docs/protocol.md#b3)."""
+"""`DynamicAgentExecutionWorkflow` runs an agent or a team that exists only in its input (docs/protocol.md#b3)."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from kubiya_worker.workflows import options, outcomes
 async def call(
     name: str, argument: Any, execution_id: str, *, stream: str = "", result_type: type | None = None
 ) -> Any:
-    """Run a local activity until it succeeds; raise where it is refused, or cancelled.
+    """Run a local activity until it succeeds. Raise the failure when it is refused or cancelled.
 
     After a few quick tries the workflow waits for the control plane (activities/outage.py), and tries again as soon as
-    that is there. No history before this had the failure of such a call, so none replays differently.
+    it answers. No history before this had the failure of such a call, so none replays differently.
     """
     failures = 0
     while True:
@@ -33,4 +33,4 @@ async def call(
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            # It took longer than it may: the call itself says what is the matter.
+            # The wait reached its time limit. The next try of the call tells the cause.

@@ -1,4 +1,4 @@
-"""Who leads others: an agent whose tools are the members of its team, or one that asks another agent by a skill.
+"""A leader is an agent that has the members of its team as tools, or that asks another agent by a skill.
 
 Each member's run is a child workflow, on its own queue if the team says so. It shows on the team's stream and has no
 row of its own. Three things go between the workflows, as signals: a member asks the whole team's workflow before each
@@ -109,7 +109,7 @@ class Leader(Loop):
         return [run for run in self._runs.values() if run.name == name]
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        """From a signal handler: in order with what was begun before, and ended before this workflow is."""
+        """Start work from a signal handler. It runs after work begun before, and the workflow waits for it."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -121,7 +121,7 @@ class Leader(Loop):
 
     @workflow.signal(name=names.SPEND)
     def member_spends(self, told: dict[str, Any]) -> None:
-        """Counted as it comes; who asks gets an answer, and has its call counted when that is yes."""
+        """Handle the signal with a member's usage. A member that asks gets an answer; a granted call is counted."""
         self._ledger.note(told["account"], int(told["steps"]), ex.Usage.parse(told["usage"]))
         if told["ask"]:
             limit = self._reached()
@@ -136,7 +136,7 @@ class Leader(Loop):
         await wires.signal(told["workflow_id"], names.PERMIT, {"call": told["ask"], "refusal": refusal})
 
     async def _ask_to_raise(self, limit: budget.Reached) -> None:
-        """Meanwhile no member's time runs."""
+        """Ask a person to raise a limit. The clocks of the members stand still meanwhile."""
         runs = list(self._runs.values())
         for run in runs:
             run.clock.wait("budget", workflow.time())
@@ -146,7 +146,7 @@ class Leader(Loop):
 
     @workflow.signal(name=names.MEMBER_WAITS)
     def member_waits(self, told: dict[str, Any]) -> None:
-        """A question to a person was asked somewhere below, or is closed (`request` is None)."""
+        """Handle the signal that a member asked a person a question, or closed it (`request` is None)."""
         approval_id, now = told["approval_id"], workflow.time()
         run = self._runs.get(told["workflow_id"])
         if told["request"] is None:
@@ -181,7 +181,7 @@ class Leader(Loop):
     # -- the shared budget
 
     def _reached(self) -> budget.Reached | None:
-        """The limit that forbids a further model call of anybody in the team."""
+        """Return the limit that forbids a further model call of anybody in the team, or None."""
         if self._member is not None:
             return super()._reached()
         seconds = self._worked
@@ -233,9 +233,9 @@ class Leader(Loop):
     # -- a member's run
 
     async def _delegate(self, request: calls.ToolInput, task: str, delegate: dict[str, Any] | None) -> m.Message:
-        """The member's answer as the result of the leader's call; its failure is a result too.
+        """Run a member and return its answer, or its failure, as the result of the leader's call.
 
-        `delegate` is one that is no member: an agent that the skill `agent_communication` has found.
+        `delegate` describes an agent that is no member: the skill `agent_communication` has found it.
         """
         assert self._context is not None
         member = delegate or team.member_of(self._context.members, request.tool_name)
@@ -319,9 +319,9 @@ class Leader(Loop):
             self._runs.pop(run.workflow_id, None)
 
     async def _told(self) -> list[str]:
-        """Tell what was said up to here; what a member's events come after, as on the stream.
+        """Publish the events so far. Return the ids of the events that a member's events have to follow.
 
-        While the control plane is away the telling goes on beside the member's work: the member's end waits for it.
+        While the control plane is away, publishing goes on beside the member's work, and the member's end waits for it.
         """
         if not self._outbox or not workflow.patched("tell-before-members"):  # 0.1.0 told it when the member was done
             return list(self._behind)

@@ -1,4 +1,4 @@
-"""The budget of a whole team: one account for each run, kept by the workflow of the team. Pure."""
+"""The budget of a whole team: the team's workflow keeps one account for each run. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from kubiya_worker.protocol.execution import Usage
 
 
 class Ledger:
-    """`steps` are model calls that were made or granted. An account always says all that its run has used so far, so
-    a report that comes twice changes nothing, and the last one of a run takes back what was granted and not used."""
+    """The ledger has one account for each run. `steps` counts model calls that were made or granted.
+
+    An account holds everything that its run has used so far, so a report that comes twice changes nothing. The last
+    report of a run takes back what was granted and not used."""
 
     def __init__(self, accounts: dict[str, dict[str, Any]] | None = None) -> None:
         self._accounts = {name: (int(a["steps"]), Usage.parse(a["usage"])) for name, a in (accounts or {}).items()}
@@ -19,7 +21,7 @@ class Ledger:
         return sum(steps for steps, _ in self._accounts.values())
 
     def usage(self, account: str, own: Usage) -> Usage:
-        """Of all, where `account` has used `own` by now."""
+        """Return the usage of all runs, after the run `account` has reported `own`."""
         total = own
         for name, (_, usage) in self._accounts.items():
             total = total if name == account else total.plus(usage)
@@ -29,17 +31,17 @@ class Ledger:
         self._accounts[account] = (steps, usage)
 
     def grant(self, account: str, call: int) -> None:
-        """The run may make its model call with this number (1 is its first)."""
+        """Grant a run its model call of this number; 1 is its first."""
         _, usage = self._accounts.get(account, (0, Usage()))
         self._accounts[account] = (call, usage)
 
     def snapshot(self) -> dict[str, Any]:
-        """For continue-as-new."""
+        """Return the state for continue-as-new."""
         return {name: {"steps": steps, "usage": usage.wire()} for name, (steps, usage) in self._accounts.items()}
 
 
 class Stopwatch:
-    """Seconds of work: the time from `began`, less that in which there was a reason to wait."""
+    """The stopwatch counts seconds of work: the time since `began` without the times in which the work had to wait."""
 
     def __init__(self, began: float) -> None:
         self._began = began

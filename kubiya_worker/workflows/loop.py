@@ -22,17 +22,17 @@ from kubiya_worker.workflows.conversation import Conversation
 from kubiya_worker.workflows.servers import Servers
 from kubiya_worker.workflows.state import ModelFailed, TooLong, TurnFailed
 
-MENDED = 2  # times in a turn that a model may mend an answer that does not fit
+MENDED = 2  # times in a turn that a model may correct an answer that does not fit
 RESPONSE: Final = 10_000  # characters of the last answer in the failure of a workflow; the row has all of it
 
 
 class Loop(Servers):
-    """What every execution does; a workflow type adds `run`, which Temporal wants in the class itself."""
+    """The loop that every execution runs. A workflow type adds `run`, which Temporal wants in the class itself."""
 
     async def execute(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Run the execution and return its result. One that failed fails the workflow, after its last write.
 
-        A member's run has no row and no stream: its leader reads the result, whatever it is.
+        A member's run has no row and no stream, so it never fails the workflow: its leader reads the result.
         """
         result = await self._executed(raw)
         if self._member is not None or result["status"] == ex.COMPLETED or not workflow.patched("fail-when-failed"):
@@ -75,7 +75,7 @@ class Loop(Servers):
             if is_cancelled_exception(error):
                 await self._cancelled()
                 raise
-            # The control plane refuses what cannot be done without: the execution ends, and says why.
+            # The control plane refused a call that the execution needs: it ends and reports why.
             text = outcomes.cause_of(error)
             await self._close(ex.FAILED, text, "Refused")
             raise ApplicationError(text, type="Refused", non_retryable=True) from error
@@ -118,7 +118,7 @@ class Loop(Servers):
             await self._start_servers(begun)
 
     async def _converse(self) -> dict[str, Any]:
-        """Turns, until the execution is final."""
+        """Run turns until the execution is final, and return its result."""
         while True:
             if self._status == ex.WAITING:
                 try:
@@ -161,7 +161,7 @@ class Loop(Servers):
         }
 
     async def _work(self) -> str:
-        """Model calls and tool calls until the model asks for no tool. Returns the last finish reason."""
+        """Alternate model and tool calls until the model asks for no tool. Return the last finish reason."""
         if self._refusal:
             raise TurnFailed(self._refusal, "Refused")
         while True:
@@ -200,7 +200,7 @@ class Loop(Servers):
                 return reply.finish_reason
 
     def _ask_to_mend(self, misfit: str) -> None:
-        """Tell the model what of its answer does not fit the response_format; TurnFailed when it was told before."""
+        """Tell the model why its answer does not fit the response_format. Raise TurnFailed after `MENDED` times."""
         if self._repairs >= MENDED:
             raise TurnFailed(f"The answer does not fit the response_format, after {MENDED} more tries: {misfit}")
         self._repairs += 1
@@ -215,10 +215,10 @@ class Loop(Servers):
             }
         )
 
-    # -- what who leads others adds to (leader.py, team.py)
+    # -- hooks that `Leader` (leader.py) and the team (team.py) override
 
     def _answered(self, results: list[m.Message]) -> bool:
-        """Whether the results of tools are the answer, and the model is not asked again."""
+        """Return True when the results of the tools are the answer, so that the model is not asked again."""
         return False
 
     async def _delegate(self, request: calls.ToolInput, task: str, delegate: dict[str, Any] | None) -> m.Message:
@@ -263,9 +263,11 @@ class Loop(Servers):
         return result
 
     def _learn(self, window: int | None) -> None:
-        """Have the conversation summed up before it reaches a window that the endpoint told, unless that is off.
+        """Set the size from which the conversation is summarized, from a window in tokens that the endpoint told.
 
-        It is in the history, as a detail of a failure or in a result; so a replay learns the same.
+        Nothing is set where summaries are off.
+
+        The window is in the history, in a failure or in a result, so a replay learns the same.
         """
         assert self._context is not None
         if not window or not self._context.compact_at:
@@ -275,9 +277,9 @@ class Loop(Servers):
         self._context.compact_at = told if known == compaction.OVERFLOW_ONLY else min(known, told)
 
     async def _compact(self, *, fits: bool = False) -> bool:
-        """Have the beginning of the conversation summed up for the model; False where that gains nothing or fails.
+        """Have the beginning of the conversation summarized. Return False when that gains nothing or fails.
 
-        It counts as a model call. Whether it is over is asked again before the call for which it was done.
+        A summary counts as a model call. The budget is checked again before the call for which it was made.
         """
         self._tokens = 0
         keeps_from = compaction.cut(self._conversation.messages)
@@ -328,7 +330,7 @@ class Loop(Servers):
     # -- tools
 
     async def _call_tools(self, tool_calls: list[m.ToolCall], asked_by: m.Message) -> list[m.Message]:
-        """All at the same time; their messages join the conversation in the order of the calls."""
+        """Run all calls at the same time. Return their messages in the order of the calls."""
         await self._joined(tool_calls)
         began, waited = workflow.now(), self._waited()
         self._busy_since = (workflow.time(), waited)
@@ -341,7 +343,7 @@ class Loop(Servers):
         return results
 
     async def _call_tool(self, call: m.ToolCall, asked_by: m.Message) -> m.Message:
-        """The tool's message for the conversation, after a person's answer where the policy wants one."""
+        """Run one call and return its message, after a person's answer where the policy requires one."""
         arguments: str | None = call["arguments"]
         if len(arguments or "") > calls.INLINE_BYTES:
             arguments = None
@@ -404,7 +406,7 @@ class Loop(Servers):
             return outcome
 
     def _unrun(self, request: calls.ToolInput, status: str, text: str) -> m.Message:
-        """A tool message that no worker made; its event goes out with the next report."""
+        """Return the tool message of a call that no worker ran. Its event goes out with the next report."""
         now = workflow.now().isoformat()
         self._keep(outcomes.tool_completed(request, text, status, now))
         return outcomes.tool_message(request, text, status, now)
@@ -412,7 +414,7 @@ class Loop(Servers):
     # -- the end of a turn, and of the execution
 
     async def _end_turn(self, finish: str, failure: str | None) -> str:
-        """Persist the session, post the turn, learn the next status; close the execution when it is final."""
+        """End the turn: store the session, post the turn, and close the execution if final. Return the next status."""
         assert self._context is not None
         if self._member is not None:
             return await self._end_member(ex.FAILED if failure else ex.COMPLETED, failure)
@@ -470,14 +472,14 @@ class Loop(Servers):
         return result.status
 
     def _failure_event(self, failure: str | None) -> list[events.Event]:
-        """Our own control plane tells a failure by itself, in `done`; a client takes an `error` for the end."""
+        """Return the `error` event, or none: our own control plane reports it in `done`, and `error` ends a stream."""
         if failure is None or self._context is None or not self._context.published:
             return []
         at = workflow.now().isoformat()
         return [events.failed(self._input.execution_id, failure, self._error_type, at)]
 
     async def _end_member(self, status: str, failure: str | None) -> str:
-        """A member's run has one turn, and no row or session of its own: what it has to say is its result."""
+        """End a member's run. It has one turn and neither row nor session: its result holds all that it reports."""
         assert self._member is not None
         await self._tell_root()
         sent, self._outbox = self._outbox, []
@@ -496,9 +498,9 @@ class Loop(Servers):
         return status
 
     async def _close(self, status: str, failure: str | None = None, kind: str | None = None) -> bool:
-        """End outside a turn. On a cancellation the control plane has written the status itself, and keeps it.
+        """End outside of a turn. After a cancellation the control plane keeps the status that it wrote itself.
 
-        Returns whether clients learn of the end by how the workflow closes, as on the published control plane.
+        Return True when clients learn of the end from the way the workflow closes, as on the published control plane.
         """
         if self._member is not None:
             await self._end_member(status, failure)
@@ -520,8 +522,8 @@ class Loop(Servers):
         )
         try:
             told = await self._lasting(names.END_EXECUTION, report)
-            return isinstance(told, dict) and bool(told.get("published"))  # 0.1.0 said nothing
-        except outcomes.LOCAL_FAILURE as error:  # refused: the workflow's own end says it too
+            return isinstance(told, dict) and bool(told.get("published"))  # 0.1.0 returned nothing
+        except outcomes.LOCAL_FAILURE as error:  # refused: clients learn it from how the workflow closes
             workflow.logger.warning("end.refused %s", outcomes.cause_of(error))
             return self._context is not None and self._context.published
 
@@ -535,13 +537,13 @@ class Loop(Servers):
             "conversation_turns": self._turns_ended,
         }
         if self._member is not None and self._tainted:
-            result["tainted"] = True  # so is the leader who reads the response
+            result["tainted"] = True  # the leader that reads the response is tainted too
         if self._member is not None and self._limited():
             result["events"] = self._sent - room.LIMIT + (self._member.room or 0)
         return {**result, "error": self._error} if self._error else result
 
 
 def _closing(text: str, kind: str, result: dict[str, Any]) -> ApplicationError:
-    """Return the failure with which a workflow closes; what its result would have been is its detail."""
+    """Return the failure with which a workflow closes. Its details carry the result."""
     told = {**result, "response": str(result.get("response") or "")[:RESPONSE]}
     return ApplicationError(text, told, type=kind, non_retryable=True)

@@ -1,4 +1,4 @@
-"""How each activity is run: time limits, retries, and how soon a dead worker is noticed."""
+"""Options of each activity: time limits, retries, and the time until a dead worker is noticed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEARTBEAT_TIMEOUT: Final = timedelta(seconds=12)
 MODEL_CALL_TIMEOUT: Final = timedelta(hours=1)  # one attempt; silence is noticed much sooner by the model layer
 MODEL_ATTEMPTS: Final = 12  # with back-off to 30 s: rides out about four minutes of 429s or 5xx
 TOOL_ATTEMPTS: Final = 3  # idempotent tools only
-UNREAD_ATTEMPTS: Final = 20  # of a call whose worker has not the key of its input; it has not begun
+UNREAD_ATTEMPTS: Final = 20  # for a call whose worker lacks the key of its input; the tool has not begun
 UNREAD_PAUSE: Final = timedelta(seconds=5)  # before the next of them
 TOOL_MARGIN: Final = 30.0  # seconds beyond the tool's own limit: killing its processes, publishing its events
 
@@ -59,7 +59,7 @@ LATE: Final = timedelta(seconds=30)  # after the end of a request for approval: 
 
 
 def looking(every: float, left: timedelta) -> dict[str, Any]:
-    """Options of an activity that fails until a person has answered; `every` in seconds, at first."""
+    """Return the options of an activity that fails until a person has answered. `every`: first pause in seconds."""
     return {
         "start_to_close_timeout": timedelta(seconds=60),
         "schedule_to_close_timeout": max(left, timedelta()) + LATE,
@@ -80,7 +80,7 @@ SERVER: Final[dict[str, Any]] = {
 
 
 def tool(timeout: float, *, idempotent: bool) -> dict[str, Any]:
-    """Options of one tool call. A tool that is not idempotent gets one attempt: never a silent second run (D5)."""
+    """Return the options of a tool call. A tool that is not idempotent gets one attempt: it never runs twice (D5)."""
     return {
         "start_to_close_timeout": timedelta(seconds=timeout + TOOL_MARGIN),
         "heartbeat_timeout": HEARTBEAT_TIMEOUT,

@@ -1,4 +1,4 @@
-"""What the conversation and the stream say of a tool call that no worker can speak for. Pure."""
+"""Outcomes of calls that no worker can report: the texts for the conversation and the stream. No I/O here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOCAL_FAILURE: Final = (ActivityError, ApplicationError, TimeoutError)
 
 
 def cause_of(error: FailureError) -> str:
-    """Why an activity or a member's run failed, in words for a person."""
+    """Return why an activity or a member's run failed, in words for a person."""
     cause = _cause(error)
     if unread(error) and isinstance(cause, ApplicationError):
         cause = cause.cause
@@ -26,13 +26,13 @@ def cause_of(error: FailureError) -> str:
 
 
 def kind_of(error: FailureError) -> str | None:
-    """The type that whoever raised it gave the failure of an activity."""
+    """Return the type of an activity's failure, as the code that raised it named it."""
     cause = _cause(error)
     return cause.type if isinstance(cause, ApplicationError) else None
 
 
 def spent(error: FailureError) -> ex.Usage:
-    """What a model call that failed has used all the same."""
+    """Return the usage of a model call that failed."""
     details = getattr(_cause(error), "details", ())
     return ex.Usage.parse(details[0]) if details and isinstance(details[0], dict) else ex.Usage()
 
@@ -44,13 +44,13 @@ def told(error: FailureError) -> dict[str, Any]:
 
 
 def refused(error: FailureError) -> bool:
-    """Whether trying again is of no use: the other side has answered no. Silence and time limits are no answer."""
+    """Return True when a retry is useless because the other side said no. Silence and time limits do not count."""
     cause = _cause(error)
     return isinstance(cause, ApplicationError) and cause.non_retryable
 
 
 def unread(error: FailureError) -> bool:
-    """Whether a call never began, because its worker could not read what it was given: it has not the key."""
+    """Return True when the worker could not decrypt the input for lack of the key. The tool never ran."""
     inner = getattr(_cause(error), "cause", None)
     return isinstance(inner, ApplicationError) and inner.type in names.UNREADABLE
 
@@ -60,7 +60,7 @@ def _cause(error: FailureError) -> BaseException | None:
 
 
 def lost(request: calls.ToolInput, error: ActivityError) -> tuple[str, str]:
-    """(status, text) of a call without an outcome: the worker died, or the activity itself broke."""
+    """Return (status, text) of a call without an outcome: the worker died, or the activity itself broke."""
     if isinstance(error.cause, TimeoutError):
         return m.TOOL_UNKNOWN, (
             f"Outcome unknown: the worker that ran {request.tool_name} was lost while it ran. It may or may not have "
@@ -75,7 +75,7 @@ def lost(request: calls.ToolInput, error: ActivityError) -> tuple[str, str]:
 
 
 def of_member(name: str, result: dict[str, Any]) -> tuple[str, str]:
-    """(status, text) for the leader of what a member's run ended with."""
+    """Return (status, text) of a member's run that has ended, for its leader."""
     said = str(result.get("response") or "").strip()
     if result.get("status") == ex.COMPLETED:
         return m.TOOL_SUCCESS, said or f"{name} is done and has said nothing."
@@ -92,7 +92,7 @@ def member_completed(
     seconds: float,
     source: str = "team_leader",
 ) -> events.Event:
-    """The end of a leader's call of a member, or of an agent's call of another one."""
+    """Return the event for the end of a leader's call of a member, or of an agent's call of another agent."""
     good = status == m.TOOL_SUCCESS
     data = {
         "tool_name": request.tool_name,

@@ -1,4 +1,4 @@
-"""`ScheduledJobWrapperWorkflow`: one run of a cron job: it makes the row, runs the execution, says how it went."""
+"""`ScheduledJobWrapperWorkflow` is one run of a cron job: it creates the row, runs the execution, reports the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CREATE: Final[dict[str, Any]] = {
 class ScheduledJobWrapperWorkflow:
     @workflow.run
     async def run(self, raw: dict[str, Any]) -> dict[str, Any]:
-        """The result is that of the execution, or {status: cancelled, reason} of a job that is not there any more."""
+        """Return the result of the execution, or {status: cancelled, reason} when the job was deleted."""
         metadata = raw.get("user_metadata") or {}
         kind = "team" if raw.get("team_id") else "agent"
         execution_id = str(raw.get("execution_id") or workflow.uuid4())  # the same in every replay

@@ -47,7 +47,7 @@ class Servers(Asking):
         try:
             await workflow.wait_condition(condition, timeout=seconds)
         except TimeoutError:
-            pass  # it goes on without
+            pass  # the execution goes on without this server
 
     def _has_server(self) -> bool:
         return self._context is not None and any(tool.get("source") == "mcp" for tool in self._context.tools)

@@ -1,4 +1,4 @@
-"""What the workflow of an execution holds, and what people and the control plane may say and ask of it at any time."""
+"""The state of an execution's workflow, and the signals and queries that it takes at any time."""
 
 from __future__ import annotations
 
@@ -78,27 +78,27 @@ class State:
         self._turns_ended = 0
         self._step = 0  # model calls in this turn
         self._steps = 0  # model calls in all
-        self._shortened = False  # the conversation, for a guess, since the last model call that succeeded
+        self._shortened = False  # the conversation was shortened on a guess since the last model call that succeeded
         self._repairs = 0  # times in this turn that the model was told what of its answer does not fit
         self._sent = 0  # events on the stream so far, at most, where their number is limited
         self._texts = 0  # assistant messages so far: the number in the id of the last one
         self._tokens = 0  # of the last model call: what the conversation comes to by now
         self._worked = 0.0  # seconds, waiting for people excluded
         self._initial = ex.Budgets()  # as the agent has them
-        self._limits: dict[str, Any] = {}  # that people have raised
-        self._not_raised: str | None = None  # what was said when a person did not raise one
+        self._limits: dict[str, Any] = {}  # limits that people have raised
+        self._not_raised: str | None = None  # the text for a limit that a person did not raise
         self._raises = 0  # times that people were asked
         self._raising = asyncio.Lock()
         self._tainted = False  # the model has read what others wrote; never unset
-        self._left = ""  # the build that a run before this one was to leave
+        self._left = ""  # the build that an earlier run continued as new to leave
         self._begun_turn = False  # the turn of this number has begun, though no model was called in it
-        self._outbox: list[events.Event] = []  # what the control plane has not got yet, in order
+        self._outbox: list[events.Event] = []  # events that the control plane has not taken yet, in order
         self._behind: list[str] = []  # ids, as on the stream, of what waits on workers' disks: newer events come after
         self._turn_record: dict[str, Any] = {}
         self._tool_records: list[dict[str, Any]] = []
         self._member: ex.Member | None = None  # set: a team's leader has asked for this run
-        self._permitted = 0  # of a member: the model calls, from the first, that the team's budget allows
-        self._not_permitted: dict[int, str] = {}  # or why not
+        self._permitted = 0  # in a member: the number of model calls that the team's budget allows so far
+        self._not_permitted: dict[int, str] = {}  # number of a model call -> why the budget refuses it
         self._busy_since: tuple[float, float] | None = None  # while tools run: when they began, and waited until then
 
     # -- what people and the control plane may say and ask, at any time
@@ -178,27 +178,27 @@ class State:
     def get_transcript(self, start: int) -> dict[str, Any]:
         return self._conversation.page(start)
 
-    # -- what who leads others adds to (leader.py)
+    # -- hooks that `Leader` overrides (leader.py)
 
     def _total(self) -> ex.Usage:
-        """The tokens that count as this execution's."""
+        """Return the tokens that count as this execution's."""
         return self._usage
 
     def _about_members(self) -> dict[str, Any]:
         return {}
 
     def _open_requests(self) -> list[dict[str, Any]]:
-        """Questions to people that nobody has answered."""
+        """Return the questions to people that nobody has answered."""
         return self._approvals.open_requests()
 
     def _waited(self) -> float:
-        """Seconds for which people were waited for."""
+        """Return the seconds for which the execution has waited for people."""
         return self._approvals.waited
 
     # -- the control plane
 
     async def _lasting(self, name: str, argument: Any, *, result_type: type | None = None) -> Any:
-        """Call an activity that asks or tells the control plane something, until it succeeds or is refused."""
+        """Call an activity that talks to the control plane, until it succeeds or is refused."""
         execution_id = self._input.execution_id
         stream = self._input.member.stream if self._input.member else execution_id
         return await lasting.call(name, argument, execution_id, stream=stream, result_type=result_type)
@@ -206,18 +206,18 @@ class State:
     # -- events and their order
 
     def _keep(self, event: events.Event) -> None:
-        """For the next report. It comes after what waits on workers' disks."""
+        """Keep an event for the next report. It follows the events that wait on workers' disks."""
         if self._limited() and not room.sent(event, room.level(self._sent)):
             return
         self._sent += 1
         self._outbox.append({**event, "after": list(self._behind)} if self._behind else event)
 
     def _limited(self) -> bool:
-        """Whether the stream shows only so many events of the execution."""
+        """Return True when the stream shows only a limited number of events of the execution."""
         return self._context is not None and self._context.published
 
     def _room(self, *, text: bool = False) -> dict[str, Any]:
-        """How many events the next step may send, as it is told. `text`: it is an answer, which comes in chunks."""
+        """Return how many events the next step may send. `text`: the step is an answer, which comes in chunks."""
         if not self._limited():
             return {}
         least = int(self._member is not None)  # a member's text is shown by its chunks alone
@@ -225,7 +225,7 @@ class State:
         return {"pieces": chunks, "sparing": room.level(self._sent)}
 
     def _before(self) -> list[str]:
-        """What a step's events come after, as on the stream."""
+        """Return the ids, as on the stream, of the events that a step's events have to follow."""
         last = [self._outbox[-1]["event_id"]] if self._outbox else []
         return [*self._behind, *(f"{self._input.execution_id}:{x}" if self._member else x for x in last)]
 
@@ -239,7 +239,7 @@ class State:
         request: calls.ModelInput | calls.ToolInput | calls.ServerInput,
         result: calls.ModelResult | calls.ToolOutcome | calls.ServerResult,
     ) -> None:
-        """What became of a step's events."""
+        """Note which events of a step were sent, which are left over, and which wait on a worker's disk."""
         self._sent += result.events
         self._outbox += result.undelivered
         if result.spooled is not None:
@@ -249,12 +249,15 @@ class State:
     # -- any length, and any version: continue as new
 
     def _superseded(self) -> bool:
-        """Whether this run is pinned to a build that is not the current one any more. A run that was carried on for
-        that reason, and is where it was, is held there by an operator's override: once is enough."""
+        """Return True when this run is pinned to a build that is no longer the current one.
+
+        A run that continued as new for that reason and is still on the same build is held there by an operator's
+        override, so it does not try again.
+        """
         return workflow.info().is_target_worker_deployment_version_changed() and _build() != self._left
 
     async def _renew(self) -> None:
-        """Go on in a fresh history when this one has grown. Called only where nothing is under way."""
+        """Continue as new when the history has grown. Call it only while no step is running."""
         info = workflow.info()
         grown = (
             info.is_continue_as_new_suggested()
@@ -280,7 +283,7 @@ class State:
             )
 
     async def _trim(self) -> None:
-        """What a summary stands for goes to the control plane, if it takes it, and is not carried on."""
+        """Store the messages that a summary replaces at the control plane. If it takes them, drop them here."""
         gone = self._conversation.outgrown()
         if not gone or not workflow.patched("trim"):
             return
@@ -302,7 +305,7 @@ class State:
         self._conversation.trim()
 
     async def _quiet(self) -> None:
-        """Until no signal is being handled."""
+        """Wait until no signal is being handled."""
         await workflow.wait_condition(workflow.all_handlers_finished)
 
     def _snapshot(self) -> dict[str, Any]:
@@ -341,7 +344,7 @@ class State:
 
 
 def _build() -> str:
-    """Of the worker that took up the current task, as a version of a deployment; empty without versioning."""
+    """Return the build id of the worker that runs the current task; empty without worker versioning."""
     version = workflow.info().get_current_deployment_version()
     return version.build_id if version and version.deployment_name else ""
 

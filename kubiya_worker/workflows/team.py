@@ -1,4 +1,4 @@
-"""`TeamExecutionWorkflow`: how a team goes through a turn in each of its modes; protocol/team.py says what they are."""
+"""`TeamExecutionWorkflow` runs the turns of a team in each of its modes, which protocol/team.py describes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TeamLoop(Leader):
         await self._call_tools(message["tool_calls"], message)
 
     async def _work_in_line(self) -> str:
-        """One member after the other; the last one that succeeds has the answer."""
+        """Run one member after the other. The last one that succeeds gives the answer."""
         assert self._context is not None
         if self._line.get("turn") != self._turn:
             self._line = {"turn": self._turn, "next": 0, "task": "", "before": []}
@@ -66,7 +66,7 @@ class TeamLoop(Leader):
         return "stop"
 
     def _answered(self, results: list[m.Message]) -> bool:
-        """In the mode `route` a member's answer is the team's."""
+        """Return True in the mode `route` once a member has answered: its answer is the team's."""
         assert self._context is not None
         if self._context.mode != team.ROUTE or self._conversation.inbox:
             return False
@@ -78,7 +78,7 @@ class TeamLoop(Leader):
         return False
 
     def _take_task(self) -> str:
-        """What people have said since the last turn."""
+        """Return what people have said since the last turn."""
         count = self._conversation.take_inbox()
         return "\n\n".join(str(x["content"]) for x in self._conversation.messages[-count:]) if count else ""
 
@@ -88,7 +88,7 @@ class TeamLoop(Leader):
         return {"id": call_id, "name": member["tool"], "arguments": json.dumps(arguments, ensure_ascii=False)}
 
     def _say(self, text: str, tool_calls: list[m.ToolCall] | None = None) -> m.Message:
-        """A message of the leader's that no model made."""
+        """Add a message of the leader that no model made, and return it."""
         assert self._context is not None
         self._step += 1
         now = workflow.now().isoformat()

@@ -1,4 +1,4 @@
-"""Workflows that talk to each other."""
+"""Signals between workflows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 
 
 async def signal(workflow_id: str, name: str, argument: Any = None) -> bool:
-    """Whether it arrived: a workflow that is over takes no signals. What arrives does so once, and in order."""
+    """Send a signal. Return False when the workflow has ended. Signals arrive once and in order."""
     handle = workflow.get_external_workflow_handle(workflow_id)
     try:
         await (handle.signal(name) if argument is None else handle.signal(name, argument))
