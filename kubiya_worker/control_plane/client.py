@@ -25,15 +25,15 @@ from kubiya_worker.protocol.events import Event
 log = logging.getLogger(__name__)
 
 API: Final = "/api/v1"
-TOGETHER_BYTES: Final = 1_000_000  # of several groups in one request; a larger group goes alone
+TOGETHER_BYTES: Final = 1_000_000  # size of several groups in one request; a larger group goes alone
 # Seconds to connect, and to wait for bytes, where an execution goes on without the answer.
 OPTIONAL_TIMEOUT: Final = (2.0, 4.0)
 TURN_TIMEOUT: Final = (2.0, 8.0)  # the judge takes up to 5 s
-READ_TIMEOUT: Final = (3.0, 10.0)  # of what need not be had
+READ_TIMEOUT: Final = (3.0, 10.0)  # seconds, for data that an execution can go without
 PROBE_TIMEOUT: Final = (1.0, 1.5)
 EVENTS_REMEMBERED: Final = 20_000  # ids of events that a control plane without deduplication has taken
 
-# Of a group of writes: the answer to each, or why there is none.
+# The outcome of a group of writes: the answer to each, or the error of the group.
 Outcome = list[dict[str, Any]] | errors.ControlPlaneError
 
 
@@ -62,7 +62,7 @@ class Registration:
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Registration:
-        """Unknown fields are ignored, null ones count as absent. KeyError names what is missing."""
+        """Parse the reply. Unknown fields are ignored, null counts as absent; KeyError names a missing field."""
         known = {f.name for f in fields(cls)}
         given = {k: v for k, v in raw.items() if k in known and v is not None}
         for name in ("worker_id", "task_queue_name"):
@@ -83,10 +83,10 @@ class ControlPlane:
         features: frozenset[str] = frozenset(),
         direct: bool = False,
     ) -> None:
-        """`direct`: through no proxy, whatever the environment says."""
+        """Set up the client. `direct` uses no proxy, whatever the environment says. Time limits are in seconds."""
         self.base_url = base_url.rstrip("/")
         self.features = features
-        self.event_lag = 0.0  # seconds: how old the first event of the last sending was when that was over
+        self.event_lag = 0.0  # seconds: age of the first event of the last request, at its end
         self._taken: OrderedDict[tuple[str, str], None] = OrderedDict()  # events that were sent singly, and taken
         headers = {"Authorization": f"Bearer {api_key}", "User-Agent": user_agent}
         self._wire = Wire(
@@ -101,7 +101,7 @@ class ControlPlane:
     def start_worker(
         self, queue_id: str, *, sdk_version: str, system_info: dict[str, Any], worker_id: str | None = None
     ) -> Registration:
-        """`worker_id` is asked for; a control plane that gives ids of its own does not look at it."""
+        """Register the worker. `worker_id` is a wish: a control plane that assigns ids itself ignores it."""
         body = {"worker_sdk_version": sdk_version, "control_plane_url": self.base_url, "system_info": system_info}
         body |= {"worker_id": worker_id} if worker_id else {}
         raw = self._call("POST", f"/worker-queues/{quote(queue_id, safe='')}/start", body)
@@ -127,7 +127,7 @@ class ControlPlane:
 
     @property
     def skew(self) -> float | None:
-        """Seconds that this host's clock is ahead of the control plane's; None when that is not known."""
+        """Return the seconds that this host's clock is ahead of the control plane's; None when that is not known."""
         return self._wire.skew
 
     def health(self) -> dict[str, Any]:
@@ -141,13 +141,13 @@ class ControlPlane:
         return found if isinstance(found, dict) else {}
 
     def approvals_waiting(self, queue_id: str) -> int | None:
-        """Of all executions of the queue; None where the control plane does not count them."""
+        """Return the number of open approvals of the queue; None where the control plane does not count them."""
         found = self._call("GET", f"/worker-queues/{quote(queue_id, safe='')}/metrics", timeout=(5.0, 10.0))
         number = found.get("approvals_waiting") if isinstance(found, dict) else None
         return number if isinstance(number, int) else None
 
     def queue_executions(self, queue_id: str) -> list[dict[str, Any]]:
-        """The newest few of the queue, of any status."""
+        """Return the newest few executions of the queue, of any status."""
         found = self._call("GET", f"/worker-queues/{quote(queue_id, safe='')}/executions?limit=5&status=all")
         if isinstance(found, dict):
             found = next((v for v in found.values() if isinstance(v, list)), [])
@@ -164,12 +164,12 @@ class ControlPlane:
     def is_there(self, execution_id: str, timeout: tuple[float, float] = PROBE_TIMEOUT) -> bool:
         """Return whether the control plane is there: it reads the execution's row, or says that there is none.
 
-        Not asked of /api/health, which is well while the database behind it is not.
+        /api/health is no use here: it answers "healthy" while the database behind it is down.
         """
         try:
             self.get_execution(execution_id, timeout)
         except errors.ControlPlaneError as error:
-            return not error.retryable and error.status is not None  # without one: a page, not this API
+            return not error.retryable and error.status is not None  # no status: a page of something else, not this API
         return True
 
     def turns_posted(self, execution_id: str) -> dict[str, Any]:
@@ -194,13 +194,13 @@ class ControlPlane:
                 self.event_lag = ev.age(events[0])
 
     def execution_context(self, execution_id: str, entity_id: str, kind: str = "agent") -> dict[str, Any]:
-        """{execution, agent or team, skills, environment, approval_rules, session}. What cannot be had is empty."""
+        """Return {execution, agent or team, skills, environment, approval_rules, session}; failed parts are empty."""
         if names.FEATURE_CONTEXT in self.features:
             return self._object("GET", f"/executions/{execution_id}/context")
         return {**self.execution_parts(execution_id), **self.entity_context(kind, entity_id, execution_id)}
 
     def execution_parts(self, execution_id: str) -> dict[str, Any]:
-        """{execution, session, approval_rules}: what does not depend on who works in it."""
+        """Return {execution, session, approval_rules}: the parts that do not depend on the agent or team."""
         return {
             "execution": self._optional(f"/executions/{execution_id}", {}),
             "approval_rules": self._optional("/approval-rules", []),
@@ -208,7 +208,7 @@ class ControlPlane:
         }
 
     def entity_context(self, kind: str, entity_id: str, execution_id: str) -> dict[str, Any]:
-        """{agent or team, skills, environment, approval_rules} of one that works in `execution_id`."""
+        """Return {agent or team, skills, environment, approval_rules} of an entity that works in `execution_id`."""
         return {
             kind: self._optional(f"/{kind}s/{quote(entity_id, safe='')}", {}),
             "skills": self._spared(f"/skills/associations/{kind}s/{entity_id}/skills/resolved", [], execution_id),
@@ -217,7 +217,7 @@ class ControlPlane:
         }
 
     def session_messages(self, execution_id: str) -> list[dict[str, Any]]:
-        """What is stored; none when there is no session. Raises when it cannot be had."""
+        """Return the stored messages; none when there is no session. Raise ControlPlaneError for any other failure."""
         try:
             return list(self._object("GET", f"/executions/{execution_id}/session").get("messages") or [])
         except errors.ControlPlaneError as error:
@@ -232,14 +232,17 @@ class ControlPlane:
     # -- agents
 
     def agent(self, agent_id: str) -> dict[str, Any]:
-        """Empty when there is none."""
+        """Return an agent; an empty object when there is none."""
         return dict(self._optional(f"/agents/{quote(agent_id, safe='')}", {}))
 
     def team(self, team_id: str) -> dict[str, Any]:
         return dict(self._optional(f"/teams/{quote(team_id, safe='')}", {}))
 
     def find(self, kind: str, key: str) -> dict[str, Any]:
-        """An agent or a team by id or name, which not every control plane takes for an id. Empty: there is none."""
+        """Find an agent or a team by id or by name, and return it; an empty object when there is none.
+
+        Not every control plane accepts a name in place of an id; then the list of all is searched.
+        """
         path = f"/{kind}s"
         found = dict(self._optional(f"{path}/{quote(key, safe='')}", {}))
         if found:
@@ -258,14 +261,14 @@ class ControlPlane:
         self._call("POST", f"/executions/{quote(execution_id, safe='')}/message", {"message": text})
 
     def find_execution(self, execution_id: str) -> dict[str, Any]:
-        """Empty when there is none."""
+        """Return an execution's row; an empty object when there is none."""
         return dict(self._optional(f"/executions/{quote(execution_id, safe='')}", {}))
 
     def skill(self, skill_id: str) -> dict[str, Any]:
         return self._object("GET", f"/skills/{quote(skill_id, safe='')}")
 
     def environment(self, kind: str, entity_id: str, execution_id: str) -> dict[str, Any]:
-        """Variables, servers and prompt of an agent or team, with the execution's own variables over them."""
+        """Return variables, servers and prompt of an agent or team. The execution's own variables win."""
         path = f"/execution-environment/{kind}s/{entity_id}/resolved/full?execution_id={execution_id}"
         return dict(self._spared(path, {}, execution_id))
 
@@ -295,7 +298,7 @@ class ControlPlane:
     # -- writes
 
     def write(self, write: Write) -> dict[str, Any]:
-        """Return what the control plane answers. NotStored: it is a 2xx and says that nothing was stored."""
+        """Make a write and return the answer. Raise NotStored for a 2xx that says that nothing was stored."""
         if write.events is not None and names.FEATURE_EVENTS_BATCH not in self.features:
             return self._write_singly(write.path.removesuffix("/batch"), write.events)
         answer = self._object(write.method, write.path, write.body, timeout=_timeout(write))
@@ -307,7 +310,7 @@ class ControlPlane:
         return answer
 
     def _write_singly(self, path: str, events: Sequence[Event]) -> dict[str, Any]:
-        """Post events one by one. Those that were taken are not sent again when the rest is."""
+        """Post events one by one. A later try does not repeat the events that were taken."""
         for event in events:
             key = (path, str(event.get("event_id")))
             if key in self._taken:
@@ -324,9 +327,9 @@ class ControlPlane:
         return {}
 
     def write_groups(self, groups: Sequence[Sequence[Write]]) -> list[Outcome]:
-        """Make groups of writes, each of them all or nothing, in order; the outcome of each. Raises nothing.
+        """Make groups of writes in order, each all or nothing. Return the outcome of each group; raise nothing.
 
-        A group of several is for a control plane with the feature `batch`, several groups for one with `batch_groups`.
+        A group of several writes needs the feature `batch`, several groups need the feature `batch_groups`.
         """
         if len(groups) == 1:
             return [self._write_group(groups[0])]
@@ -388,7 +391,7 @@ class ControlPlane:
         return default if found is None else found
 
     def _spared(self, path: str, default: Any, execution_id: str) -> Any:
-        """Return what an execution can do without (protocol.md#a8): the default while this route alone is silent."""
+        """Get data that an execution can go without (protocol.md#a8). While only this route fails, return `default`."""
         try:
             found = self._call("GET", path, timeout=READ_TIMEOUT)
         except errors.ControlPlaneError as error:
@@ -413,7 +416,7 @@ class ControlPlane:
 
 
 def _timeout(write: Write) -> tuple[float, float] | None:
-    """What an execution goes on without is not waited for as long."""
+    """Return the time limits of a write in seconds: short ones when the execution can go on without it."""
     if not write.optional:
         return None
     return TURN_TIMEOUT if write.path == "/analytics/turns" else OPTIONAL_TIMEOUT
@@ -424,7 +427,7 @@ def _answers(told: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _packed(groups: Sequence[Sequence[Write]]) -> Iterator[tuple[list[Sequence[Write]], bytes]]:
-    """Neighbouring groups that fit into one request, and its body."""
+    """Yield neighbouring groups that fit into one request, with the body of that request."""
     part: list[Sequence[Write]] = []
     texts: list[bytes] = []
     size = 0

@@ -1,4 +1,4 @@
-"""Log lines about what an execution goes on without: one for each fault, not one for each time."""
+"""Log lines about optional data and writes that failed: one line for each fault, not one for each time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST: Final = 200  # different faults that are remembered
 
 
 class Complaints:
-    """Thread-safe."""
+    """The complaints log the same fault once in `EVERY` seconds. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()

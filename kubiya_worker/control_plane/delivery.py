@@ -1,8 +1,8 @@
-"""Making the writes of an execution: what it depends on until the control plane has it, the rest once.
+"""Delivery of an execution's writes: required ones until the control plane has them, optional ones once.
 
-A required write raises only what says nothing about the request: an outage (the caller waits, and makes it again), or a
-key that is refused. A request that the control plane breaks on, though it is there, is repeated a few times and then
-made with less in it (`weaker`); what is not taken even so is logged, and the execution goes on.
+A required write raises only in an outage (the caller waits and repeats it) or when the key is refused. A request that
+fails at a control plane that is otherwise reachable is repeated a few times, then reduced (`weaker`). If that fails
+too, it is logged and the execution goes on.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from kubiya_worker.protocol import names
 log = logging.getLogger(__name__)
 
 PAUSES: Final = (0.2, 0.6, 1.8)  # seconds before the next try of a request that the control plane breaks on
-GONE: Final = ("agent_status",)  # what they are about can be deleted at any time
-SILENT: Final = 3.0  # seconds without an answer, after which it is asked whether the control plane is there
-SLOW: Final = 2.0  # seconds: routes without an answer for so long rest
+GONE: Final = ("agent_status",)  # kinds whose row can be deleted at any time
+SILENT: Final = 3.0  # seconds without an answer, after which the control plane is probed
+SLOW: Final = 2.0  # seconds without an answer, after which a route is left alone
 REST: Final = 5.0  # seconds, doubling up to LONGEST_REST
 LONGEST_REST: Final = 600.0
 
 
 class Delivery:
-    """Of one event loop."""
+    """The delivery makes the writes of executions. It belongs to one event loop."""
 
     def __init__(self, control_plane: ControlPlane, writer: Writer) -> None:
         self._control_plane, self._writer = control_plane, writer
         self._complaints = Complaints()
-        self._rests: dict[str, tuple[float, float]] = {}  # routes that do not answer: until when, for how long
+        self._rests: dict[str, tuple[float, float]] = {}  # silent routes -> (left alone until, seconds)
 
     async def together(self, *stages: Sequence[Write], must: bool = False) -> list[dict[str, Any]]:
-        """Make writes, a stage after the other, and return the answers in order; empty for one that was not taken.
+        """Make writes stage by stage and return the answers in order; a write that was not taken has an empty one.
 
-        All in one request where the control plane can do that. One entry that it does not take costs only itself: then
-        they go one by one, without those that depend on the outcome of another (`if_status`).
-        `must`: raise where a required one is refused.
+        All writes go in one request where the control plane can do that. When it refuses one entry, they go one by one,
+        without those that depend on the outcome of another (`if_status`).
+        `must`: raise where a required write is refused.
         """
         every = [write for stage in stages for write in stage]
         if names.FEATURE_BATCH in self._control_plane.features and len(every) > 1:
@@ -66,13 +66,13 @@ class Delivery:
         return answers
 
     async def make(self, write: Write, *, must: bool = False) -> dict[str, Any] | None:
-        """Make one write as the list has it; None: it was not taken."""
+        """Make one write, required or optional as `KINDS` says. Return the answer; None when it was not taken."""
         return await (self.optional(write) if write.optional else self.required(write, must=must))
 
     async def required(self, write: Write, *, must: bool = False) -> dict[str, Any] | None:
-        """Make a write that the execution depends on; None: the control plane does not take it, whatever is left out.
+        """Make a required write. Return the answer; None when even the most reduced form is refused.
 
-        `must`: raise then. Raises in an outage, and where the key is refused.
+        `must`: raise instead of returning None. Raises in an outage, and where the key is refused.
         """
         refusal = await self._insisted(write, PAUSES)
         if not isinstance(refusal, errors.ControlPlaneError):
@@ -90,7 +90,7 @@ class Delivery:
         return None
 
     async def _insisted(self, write: Write, pauses: Sequence[float]) -> dict[str, Any] | errors.ControlPlaneError:
-        """The answer, or why there is none although the control plane is there."""
+        """Try a write a few times. Return its answer, or the error if the control plane is there but refuses it."""
         for pause in (*pauses, None):
             try:
                 (answer,) = await self._answered(write)
@@ -98,7 +98,7 @@ class Delivery:
             except errors.Unauthorized:
                 raise
             except errors.Refused as error:
-                if error.status is None and not await self._there(write):  # somebody else's page in its place
+                if error.status is None and not await self._there(write):  # a page of a proxy or portal, not an answer
                     raise errors.Unreachable(error.message, remedy=error.remedy) from error
                 return error
             except errors.ControlPlaneError as error:
@@ -110,13 +110,13 @@ class Delivery:
         raise AssertionError
 
     async def _answered(self, *group: Write) -> list[dict[str, Any]]:
-        """The answers to writes. One that is silent is given up once the control plane does not answer at all.
+        """Make writes and return the answers. Raise Unreachable early when the control plane answers nothing at all.
 
-        Else a network that swallows packets holds it for half a minute, also when the control plane is back by then. It
-        may have arrived: it is made again, and says the same.
+        Without this, a network that drops packets would hold a write for half a minute, also after the control plane is
+        back. The write may have arrived; making it again has the same effect.
         """
         task = asyncio.ensure_future(self._writer.write(*group))
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # else asyncio logs what nobody asks
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # else asyncio logs an unread error
         while not task.done():
             await asyncio.wait({task}, timeout=SILENT)
             if not task.done() and not await self._there(group[0]) and not task.done():
@@ -124,16 +124,16 @@ class Delivery:
         return task.result()
 
     async def _there(self, write: Write) -> bool:
-        """Whether the control plane reads the row that a write is about: then it is the write that it breaks on."""
+        """Return True when the control plane can read the row of a write, so that the write itself is at fault."""
         execution_id = weaker.execution_of(write)
         return execution_id is None or await asyncio.to_thread(
             self._control_plane.is_there, execution_id, OPTIONAL_TIMEOUT
         )
 
     async def optional(self, write: Write) -> dict[str, Any] | None:
-        """Try a write that nothing depends on, once; None: it was not taken. Raises nothing.
+        """Try an optional write once. Return the answer; None when it was not taken. Raise nothing.
 
-        Routes that do not answer rest for a while, so that not every execution waits for them.
+        A route that does not answer is left alone for a while, so that not every execution waits for it.
         """
         kind, family = write.kind.name if write.kind else write.path, write.path.split("/")[1]
         until, rest = self._rests.get(family, (0.0, REST / 2))
@@ -149,7 +149,7 @@ class Delivery:
                 rest = min(rest * 2, LONGEST_REST)
                 self._rests[family] = (time.monotonic() + rest, rest)
             return None
-        except Exception as error:  # an answer in no shape that we know
+        except Exception as error:  # an answer of an unknown shape
             self._complaints.add("write.dropped", kind, f"kind={kind} {type(error).__name__}: {error}")
             return None
         self._rests.pop(family, None)
@@ -157,5 +157,5 @@ class Delivery:
 
 
 def conditional(writes: Sequence[Write], status: str) -> list[Write]:
-    """Return the writes as such that are made only when the turn before them came to this status."""
+    """Return the writes with the condition that the turn before them came to this status."""
     return [replace(write, if_status=status) for write in writes]

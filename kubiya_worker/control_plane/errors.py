@@ -12,13 +12,13 @@ from __future__ import annotations
 from kubiya_worker.errors import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE, WorkerError
 
 RETRYABLE_STATUS = frozenset({408, 425, 429})
-# Said by what stands before a server that is away (a proxy, a load balancer), or by a server that has no time now.
+# Sent by a proxy or a load balancer before a server that is away, or by a server that is overloaded.
 # Any other 5xx of the published server mostly means that it broke on a value of the request (docs/protocol.md#a11).
 OUTAGE_STATUS = RETRYABLE_STATUS | {502, 503, 504} | frozenset(range(520, 528)) | {529, 530}
 
 
 class ControlPlaneError(WorkerError):
-    """`status` is the HTTP status (None: no answer), `retry_after` is in seconds."""
+    """The control plane failed. `status` is the HTTP status (None: no answer), `retry_after` is in seconds."""
 
     def __init__(
         self, message: str, *, remedy: str = "", status: int | None = None, retry_after: float | None = None
@@ -33,12 +33,12 @@ class ControlPlaneError(WorkerError):
 
     @property
     def outage(self) -> bool:
-        """Whether it says nothing about the request: nobody answered, or only what stands before the server."""
+        """Return True when nobody answered, or only a proxy before the server did: the request is not at fault."""
         return self.retryable and (self.status is None or self.status in OUTAGE_STATUS)
 
 
 class Unreachable(ControlPlaneError):
-    """No answer, or one that says: later."""
+    """The control plane did not answer, or asked to try later."""
 
     exit_code = EX_UNAVAILABLE
 
@@ -48,19 +48,19 @@ class NotStored(Unreachable):
 
 
 class Unauthorized(ControlPlaneError):
-    """The API key is wrong, or has not the right."""
+    """The API key is wrong, or lacks the permission."""
 
     exit_code = EX_NOPERM
 
 
 class Refused(ControlPlaneError):
-    """The request itself is not acceptable."""
+    """The request itself was refused; the same request would be refused again."""
 
     exit_code = EX_CONFIG
 
 
 def from_status(status: int, message: str, retry_after: float | None) -> ControlPlaneError:
-    """The error for an HTTP status of 400 or above."""
+    """Return the error for an HTTP status of 400 or above."""
     if status in (401, 403):
         return Unauthorized(message, remedy="Check KUBIYA_API_KEY", status=status)
     if status in RETRYABLE_STATUS or status >= 500:
@@ -69,5 +69,5 @@ def from_status(status: int, message: str, retry_after: float | None) -> Control
 
 
 def copied(error: ControlPlaneError) -> ControlPlaneError:
-    """For somebody else to raise: a traceback is one raiser's own."""
+    """Return a copy to raise in another place, as one error object must not collect two tracebacks."""
     return type(error)(error.message, remedy=error.remedy, status=error.status, retry_after=error.retry_after)

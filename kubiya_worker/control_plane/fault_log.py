@@ -1,6 +1,6 @@
-"""KUBIYA_API_LOG_FILE: what the control plane did not take, one line of JSON each (docs/protocol.md#a10).
+"""KUBIYA_API_LOG_FILE lists requests that the control plane did not take, one JSON line each (docs/protocol.md#a10).
 
-No bodies and no headers: they hold prompts and keys. A file that is full is put aside as `.1`.
+It has no bodies and no headers, as these hold prompts and keys. A full file is renamed to `.1`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LARGEST: Final = 16 << 20  # bytes; a control plane that is away for a day fails
 
 
 class FaultLog:
-    """Written to from any thread. Never raises: what is wrong with the file is said once."""
+    """The fault log takes lines from any thread. It never raises: a fault of the file is logged once."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path).expanduser()
@@ -30,7 +30,7 @@ class FaultLog:
         return cls(path) if path else None
 
     def add(self, method: str, url: str, status: int | None, error: str) -> None:
-        """`status` is None where nobody answered."""
+        """Add a line for a failed request. `status` is None where nobody answered."""
         told = {"time": datetime.now(UTC).isoformat(), "method": method, "url": url, "status": status, "error": error}
         data = (json.dumps(told, ensure_ascii=False) + "\n").encode("utf-8", "replace")
         try:
@@ -38,7 +38,7 @@ class FaultLog:
                 self._write(data)
         except OSError as fault:
             if not self._failed:
-                import structlog  # a command that nothing fails does not pay for it
+                import structlog  # imported late: a command without a failure need not load it
 
                 log = structlog.get_logger()
                 log.warning("api_log.failed", file=str(self._path), error=fault.strerror)

@@ -1,4 +1,4 @@
-"""Analytics records as protocol.md#a11 types them. A value of a wrong type costs the whole record: each is made fit.
+"""Analytics records with the types of protocol.md#a11. One wrong type would lose the record, so each is converted.
 
 Null does not mean "absent" to the published server: a field without a value is left out.
 """
@@ -74,7 +74,7 @@ def tool_call(record: Mapping[str, Any], turn_id: str | None = None) -> dict[str
     return _present(made)
 
 
-_EPOCH: Final = "1970-01-01T00:00:00+00:00"  # for a required time that nobody knows
+_EPOCH: Final = "1970-01-01T00:00:00+00:00"  # stands for a required time that is not known
 
 
 def _present(made: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _text(value: Any, longest: int) -> str | None:
 
 
 def _whole(value: Any) -> int | None:
-    """An integer that the database takes: at least 0, below 2^31; None for what is no number."""
+    """Return an integer that the database takes, from 0 up to 2^31 - 1; None for a value that is no number."""
     number = _number(value)
     return None if number is None else max(0, min(int(number), LARGEST))
 
@@ -100,7 +100,7 @@ def _number(value: Any) -> float | None:
 
 
 def _time(value: Any) -> str | None:
-    """ISO-8601 text, or None: a number is refused, and any other text breaks the request."""
+    """Return ISO-8601 text, or None. The server refuses a number, and any other text breaks the request."""
     try:
         datetime.fromisoformat(value)
     except (TypeError, ValueError):
@@ -109,7 +109,7 @@ def _time(value: Any) -> str | None:
 
 
 def _duration(record: Mapping[str, Any]) -> int | None:
-    """Milliseconds, as told or between both times."""
+    """Return the milliseconds that the record gives, or those between its two times."""
     told = _whole(record.get("duration_ms"))
     began, ended = _time(record.get("started_at")), _time(record.get("completed_at"))
     if told is not None or began is None or ended is None:
@@ -121,7 +121,7 @@ def _duration(record: Mapping[str, Any]) -> int | None:
 
 
 def _cut(value: Any) -> Any:
-    """A tool's input with its long texts cut: a file that was written belongs into no figure."""
+    """Return a tool's input with its long texts cut, as analytics need no file contents."""
     if isinstance(value, str):
         return value if len(value) <= INPUT_TEXT else f"{value[:INPUT_TEXT]}[{len(value) - INPUT_TEXT} characters more]"
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Delivering what the spool holds: a thread that tries until the control plane is there, and then empties it in order.
+"""Delivery of the spool: a thread tries until the control plane is there, then sends the events in order.
 
 An execution whose turn it is not (425: something that comes before is still under way, perhaps from another worker)
 waits; the others go on. While the spool is empty the thread sleeps.
@@ -40,7 +40,7 @@ class Sender:
         self._thread.start()
 
     def stop(self) -> None:
-        """A last try, then what waits stays on disk."""
+        """Stop after a last try. Events that still wait stay on disk."""
         self._stopping = True
         self._spool.interrupt()
         self._thread.join(CLOSE_WITHIN)
@@ -64,7 +64,7 @@ class Sender:
             self._spool.wait(delay if waits else ADOPT_EVERY, hurried=waits)
 
     def _round(self) -> tuple[bool, bool]:
-        """One try for each execution, some at the same time: (something went, something waits)."""
+        """Try each execution once, some at the same time. Return (something was sent, something still waits)."""
         executions = self._spool.executions()
         self._away = False
         if len(executions) > 1:
@@ -77,7 +77,7 @@ class Sender:
         return moved > 0, not self._spool.empty
 
     def _deliver(self, execution_id: str) -> int:
-        """Send what waits of one execution, in order; how many events went."""
+        """Send the waiting events of one execution in order. Return the number of events sent."""
         moved = 0
         while not self._away:
             entries, events = self._spool.first(execution_id)
@@ -103,7 +103,7 @@ class Sender:
         return moved
 
     def _breaks(self, execution_id: str, error: errors.Unreachable) -> bool:
-        """Whether it is these events on which the control plane breaks, several times in a row while it is there."""
+        """Return True when the events are at fault: they failed `BROKEN` times while the control plane was there."""
         if error.outage or not self._control_plane.is_there(execution_id):
             self._broken.pop(execution_id, None)
             return False
@@ -111,7 +111,7 @@ class Sender:
         return self._broken[execution_id] >= BROKEN
 
     def _singly(self, execution_id: str, events: list[Event]) -> int:
-        """Send each for itself, so that only those are lost that are at fault: what follows must not wait for ever."""
+        """Send each event alone and return how many were taken. Only faulty ones are lost; the rest need not wait."""
         self._broken.pop(execution_id, None)
         lost = 0
         for event in events:

@@ -3,8 +3,8 @@
     <folder>/<lane>/<box>/lock          held by the worker whose box it is
     <folder>/<lane>/<box>/00000001.log  one JSON line for each entry, and one that says that an entry is delivered
 
-A lane is one queue of one control plane; what is in it may be delivered by any worker of that queue. A box whose worker
-is gone is taken over by the next one that looks. Folders are 0700, files 0600; what is written was redacted before.
+A lane is one queue of one control plane; any worker of that queue may deliver its events. A box whose worker is gone is
+taken over by the next worker that looks. Folders are 0700, files 0600; the events are redacted before they are written.
 Nothing is written, and no folder is made, while the control plane takes events at once.
 """
 
@@ -29,7 +29,7 @@ from kubiya_worker.protocol.events import Event
 
 log = logging.getLogger(__name__)
 
-SEGMENT_BYTES: Final = 1_048_576  # a file is closed when it is as large, and goes when all in it is delivered
+SEGMENT_BYTES: Final = 1_048_576  # a file of this size is closed; it is deleted when all in it is delivered
 DEFAULT_BYTES: Final = 67_108_864
 ENTRY_EVENTS: Final = 200
 ENTRY_BYTES: Final = 524_288
@@ -38,12 +38,12 @@ SUFFIX: Final = ".log"
 
 
 def lane_of(control_plane_url: str, queue_id: str) -> str:
-    """The folder's name for one queue of one control plane."""
+    """Return the folder's name for one queue of one control plane."""
     return hashlib.sha256(f"{control_plane_url}\n{queue_id}".encode()).hexdigest()[:16]
 
 
 def without_pieces(events: Iterable[Event]) -> list[Event]:
-    """What tells the run all the same: messages, tools, questions. The text of chunks is in their message again."""
+    """Return the events without chunks of text, which the complete messages repeat."""
     return [event for event in events if event["event_type"] not in ev.PIECES | {ev.MEMBER_MESSAGE_CHUNK}]
 
 
@@ -66,7 +66,7 @@ class _Box:
 
 @dataclass(frozen=True)
 class Entry:
-    """Events of one execution, in order. `made` is the time of the first, as it says it."""
+    """An entry holds events of one execution in order. `made` is the timestamp of the first event."""
 
     execution_id: str
     segment: _Segment
@@ -76,10 +76,10 @@ class Entry:
 
 
 class Spool:
-    """Thread-safe. Without a folder it takes nothing, and says so.
+    """The spool keeps events on disk. Without a folder it takes none and returns False. Thread-safe.
 
-    `limit` is in bytes, of what this process answers for. Nothing raises OSError: what cannot be kept is refused, and
-    whoever asks decides.
+    `limit` is the most bytes that this process may keep. No method raises OSError: an event that cannot be kept is
+    refused, and the caller decides what to do.
     """
 
     def __init__(self, folder: Path | None = None, limit: int = DEFAULT_BYTES) -> None:
@@ -96,9 +96,9 @@ class Spool:
     # -- putting in
 
     def add(self, execution_id: str, events: Sequence[Event]) -> bool:
-        """Keep them behind what is there of the execution. False: no folder, no room, or a disk that takes nothing.
+        """Append events of an execution. Return False without a folder, without room, or when the disk fails.
 
-        Where there is no room for all, pieces of text are left out and counted as lost.
+        Where there is no room for all, chunks of text are left out and counted as lost.
         """
         if self._folder is None or not events:
             return False
@@ -107,7 +107,7 @@ class Spool:
                 lines = [_line({"execution": execution_id, "events": some}) for some in _portions(kept)]
                 if lines and self.bytes + sum(map(len, lines)) <= self.limit:
                     if not all(self._append(execution_id, line, str(kept[0].get("timestamp") or "")) for line in lines):
-                        return False  # those that were written stay: whoever keeps them too has the same event ids
+                        return False  # those written stay: the same ids make a repeat harmless
                     self.lose(len(events) - len(kept), "the spool is full")
                     self._lock.notify_all()
                     return True
@@ -115,7 +115,7 @@ class Spool:
             return False
 
     def lose(self, number: int, why: str) -> None:
-        """Events that nobody will see: counted, and said."""
+        """Count events as lost, and log it."""
         if number > 0:
             with self._lock:
                 self.lost += number
@@ -167,7 +167,7 @@ class Spool:
     # -- taking out
 
     def holds(self, execution_id: str) -> bool:
-        """Whether something of it has to go out before anything newer does."""
+        """Return True when events of this execution wait, which have to be sent before newer ones."""
         return execution_id in self._waiting
 
     @property
@@ -175,7 +175,7 @@ class Spool:
         return not self._waiting
 
     def age(self) -> float:
-        """Seconds since the oldest event in it was made; 0 when there is none."""
+        """Return the seconds since the oldest waiting event was made; 0 when there is none."""
         with self._lock:
             return max((ev.age({"timestamp": entries[0].made}) for entries in self._waiting.values()), default=0.0)
 
@@ -184,7 +184,7 @@ class Spool:
             return list(self._waiting)
 
     def first(self, execution_id: str) -> tuple[list[Entry], list[Event]]:
-        """The oldest entries of an execution and their events: one entry, or more while they are small."""
+        """Return the oldest entries of an execution and their events: one entry, or several small ones."""
         with self._lock:
             entries = list(self._waiting.get(execution_id, ()))
         taken: list[Entry] = []
@@ -204,7 +204,7 @@ class Spool:
         return taken, events
 
     def delivered(self, entries: Sequence[Entry]) -> None:
-        """They need not be kept; also not by whoever takes over."""
+        """Mark entries as delivered, also for a worker that takes over this box."""
         with self._lock:
             for entry in entries:
                 waiting = self._waiting.get(entry.execution_id)
@@ -227,7 +227,7 @@ class Spool:
         self.bytes += by
 
     def _tidy(self, segment: _Segment) -> None:
-        """A segment in which nothing waits goes, and with the last one its box."""
+        """Delete a segment in which nothing waits, and after the last one its box."""
         if segment.waiting:
             return
         for box in list(self._boxes):
@@ -251,14 +251,14 @@ class Spool:
     # -- waiting
 
     def wait(self, seconds: float, *, hurried: bool = False) -> None:
-        """Until something is put in; with `hurried`, until somebody says that the control plane is there."""
+        """Wait until an event is added, or `seconds` have passed. With `hurried`, wait only for `hurry`."""
         with self._lock:
             if not self._hurry and (hurried or not self._waiting):
                 self._lock.wait(seconds)
             self._hurry = False
 
     def hurry(self) -> None:
-        """The control plane has answered: what waits can go."""
+        """Wake the sender, because the control plane has answered."""
         if self._waiting:
             self.interrupt()
 
@@ -270,7 +270,7 @@ class Spool:
     # -- what others have left
 
     def adopt(self) -> int:
-        """Take over the boxes of workers that are gone. Returns how many entries wait in them."""
+        """Take over the boxes of workers that are gone. Return the number of entries that wait in them."""
         if self._folder is None or not self._folder.is_dir():
             return 0
         found = 0
@@ -319,7 +319,7 @@ class Spool:
         return len(entries)
 
     def close(self) -> None:
-        """What waits stays on disk, for whoever comes next."""
+        """Release the locks. Waiting events stay on disk for the next worker."""
         with self._lock:
             for box in self._boxes:
                 os.close(box.lock)
@@ -329,7 +329,7 @@ class Spool:
 
 
 def _portions(events: Sequence[Event]) -> list[list[Event]]:
-    """In order, and small enough for a request."""
+    """Split the events, in order, into portions that each fit into one request."""
     portions: list[list[Event]] = []
     size = 0
     for event in events:
@@ -347,7 +347,7 @@ def _line(value: dict[str, Any]) -> bytes:
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    """Empty for what is no whole line: a worker was killed, or a disk full, while it wrote."""
+    """Parse a line. Return an empty object for an incomplete one: a worker was killed or the disk was full."""
     try:
         raw = json.loads(line) if line.endswith(b"\n") else {}
     except ValueError:
@@ -366,7 +366,7 @@ def _events(entry: Entry) -> list[Event] | None:
 
 
 def _write(path: Path, line: bytes, offset: int) -> None:
-    """At the end of a file, all or nothing: a disk that is full half-way leaves no half of a line."""
+    """Write a whole line at `offset`, or nothing: after a failure the file is cut back. Raises OSError."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         written = 0
@@ -382,7 +382,7 @@ def _write(path: Path, line: bytes, offset: int) -> None:
 
 
 def _locked(folder: Path) -> int | None:
-    """The lock's descriptor, or None: its worker lives, or the folder is gone."""
+    """Lock the folder and return the lock's descriptor; None when its worker lives or the folder is gone."""
     try:
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:

@@ -1,4 +1,4 @@
-"""JSON as a control plane's database takes it: no NUL, no half of a surrogate pair, no number that is none.
+"""JSON that a control plane's database can store: without NUL, half surrogate pairs, NaN or infinity.
 
 The published server answers such a value with 500, or stores nothing of the whole request (docs/protocol.md#a11).
 """
@@ -27,7 +27,7 @@ def _dumped(body: Any) -> bytes:
 
 
 def storable(value: Any) -> Any:
-    """Return the value with each character that cannot be stored replaced, and null for a number that is none."""
+    """Return the value with each character that cannot be stored replaced, and null for NaN and infinity."""
     if isinstance(value, str):
         return _UNFIT.sub(REPLACEMENT, value)
     if isinstance(value, dict):

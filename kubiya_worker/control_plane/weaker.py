@@ -1,4 +1,4 @@
-"""A required write that the control plane does not take, with less in it: what matters gets there. Pure."""
+"""Reduced forms of a required write that the control plane refuses, so that the essential part arrives. No I/O here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EXECUTION: Final = re.compile(r"/executions/([^/?]+)(/.*)?")
 
 
 def than(write: Write) -> list[Write]:
-    """Return the same write with ever less in it; none where nothing can be left out."""
+    """Return ever more reduced forms of a write; none where nothing can be left out."""
     kind = write.kind.name if write.kind else ""
     if kind == "status":
         return _patches(write)
@@ -55,7 +55,7 @@ def _patches(write: Write) -> list[Write]:
 
 
 def _plain(message: dict[str, Any]) -> dict[str, Any]:
-    """A message as plain text: nothing of ours rides along, so that what was odd in it does not either."""
+    """Return a message as plain text, without our own keys, as any of them may be the cause of the refusal."""
     return {
         name: value if isinstance(value, str) else str(value)
         for name, value in message.items()

@@ -1,7 +1,7 @@
 """JSON over HTTP with the control plane: one pool of connections, with the environment's proxy and CA bundle.
 
-`requests` says which proxy the environment asks for; the requests themselves go to its connection pool directly, which
-halves what one costs the worker.
+`requests` finds the proxy that the environment names. The requests themselves go directly to the connection pool, which
+halves their cost in CPU time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Wire:
         read_timeout: float,
         direct: bool = False,
     ) -> None:
-        """`direct`: through no proxy, whatever the environment says."""
+        """Set up the pool. `direct` uses no proxy, whatever the environment says. Time limits are in seconds."""
         self.base_url = base_url
         self._timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
         self._headers = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", **headers}
@@ -62,9 +62,9 @@ class Wire:
         timeout: tuple[float, float] | None = None,
         headers: dict[str, str] | None = None,
     ) -> Any:
-        """What the answer holds; None when it is empty. `timeout`: seconds to connect, and to wait for bytes.
+        """Make a request and return the JSON of the answer; None when it is empty. Raises ControlPlaneError.
 
-        A `body` of bytes is JSON already.
+        `timeout`: seconds to connect, and to wait for bytes. A `body` of bytes is JSON already.
         """
         data = body if body is None or isinstance(body, bytes) else encoded(body)
         sent = {**self._headers, **(headers or {})}
@@ -90,13 +90,13 @@ class Wire:
     def refusal(
         self, method: str, url: str, status: int, detail: str, retry_after: float | None = None
     ) -> errors.ControlPlaneError:
-        """What to raise for a request that was answered so, alone or with others."""
+        """Return the error to raise for a request that got this answer, alone or in a batch."""
         if self._faults is not None:
             self._faults.add(method, url, status, detail)
         return errors.from_status(status, f"{method} {url} answered {status}: {detail}", retry_after)
 
     def open(self, url: str, headers: dict[str, str], *, timeout: tuple[float, float]) -> urllib3.BaseHTTPResponse:
-        """A stream that is read piece by piece, whatever its status; the reader closes it."""
+        """Open a stream, whatever its status. The caller reads it piece by piece and closes it."""
         limit = urllib3.Timeout(connect=timeout[0], read=timeout[1])
         return self._request("GET", url, None, {**self._headers, **headers}, limit, whole=False)
 
@@ -130,7 +130,7 @@ class Wire:
 
 
 def _manager(base_url: str, direct: bool) -> urllib3.PoolManager:
-    """Proxies and CA bundles are read from the environment once, not at each call."""
+    """Return the connection pool. Proxies and CA bundles are read from the environment once, not at each call."""
     bundle = trust.bundle(os.environ) or DEFAULT_CA_BUNDLE_PATH
     trusted: dict[str, Any] = {
         "ca_cert_dir" if Path(bundle).is_dir() else "ca_certs": bundle,
@@ -156,7 +156,7 @@ def _detail(reply: urllib3.BaseHTTPResponse) -> str:
 
 
 def _words(text: str) -> str:
-    """The text itself; of an HTML page its title, or what it says without its tags."""
+    """Return the text itself, or for an HTML page its title or its text without tags."""
     if not text.lstrip().startswith("<"):
         return text
     title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
@@ -183,7 +183,7 @@ def detail_of(told: dict[str, Any]) -> str:
 
 
 def _fault_of(entry: Any) -> str:
-    """One entry of a 422: where, and what."""
+    """Return one entry of a 422 as a line: the field and the fault."""
     if not isinstance(entry, dict):
         return str(entry)
     where = entry.get("loc")
@@ -192,7 +192,7 @@ def _fault_of(entry: Any) -> str:
 
 
 def _skew(stamp: str | None) -> float | None:
-    """How far this host's clock is ahead of that of who answered, in seconds; to the second, as a Date header is."""
+    """Return the clock skew in seconds, positive when we are ahead. A Date header is exact to one second."""
     try:
         return time.time() - parsedate_to_datetime(stamp).timestamp() if stamp else None
     except ValueError:
@@ -207,7 +207,7 @@ def _retry_after(reply: urllib3.BaseHTTPResponse) -> float | None:
 
 
 def _reason(error: HTTPError) -> str:
-    """The innermost cause in a few words: `Connection refused`, without the library's wrappings."""
+    """Return the innermost cause in a few words, such as `Connection refused`."""
     if isinstance(error, TimeoutError) and not isinstance(error, NewConnectionError):  # which is one, to urllib3
         return "no answer in time"
     text = str(error)

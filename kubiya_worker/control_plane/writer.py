@@ -1,8 +1,8 @@
-"""Writes of many executions in as few requests as their number allows: what waits together travels together.
+"""Writes of many executions in few requests: writes that wait at the same time share a request.
 
-A write that comes while none is under way goes at once, as the route it is for. What comes meanwhile goes in one
-request when that is answered, as databases group their commits: the busier a worker is, the fewer requests a write
-costs, here and at the control plane. Groups stay apart: each is done as a whole or not at all, and has its own answer.
+A write that comes while no request runs goes at once, to its own route. Writes that come meanwhile go together in the
+next request, as databases group their commits: the busier a worker is, the fewer requests a write costs, here and at
+the control plane. Groups stay separate: each is done as a whole or not at all, and has its own answer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Waiting:
 
 
 class Writer:
-    """Of one event loop. Its methods raise ControlPlaneError."""
+    """The writer groups the writes of one event loop. Its methods raise ControlPlaneError."""
 
     def __init__(self, control_plane: ControlPlane) -> None:
         self._control_plane = control_plane
@@ -49,7 +49,7 @@ class Writer:
                 self._control_plane.event_lag = ev.age(events[0])
 
     async def write(self, *group: Write) -> list[dict[str, Any]]:
-        """Make writes, all or none: several only where the control plane has the feature `batch`."""
+        """Make writes, all or none, and return the answers. Several writes need the feature `batch`."""
         if names.FEATURE_BATCH_GROUPS not in self._control_plane.features:
             (outcome,) = await asyncio.to_thread(self._control_plane.write_groups, [group])
             return _answers(outcome)
@@ -62,13 +62,13 @@ class Writer:
         return _answers(await waiting.outcome)
 
     def _start(self) -> None:
-        """Send what waits, beside what is under way."""
+        """Start another request with the waiting writes, unless enough requests run already."""
         self._look = None
         if self._waiting and len(self._under_way) < UNDER_WAY:
             self._under_way.add(asyncio.create_task(self._send()))
 
     async def _send(self) -> None:
-        """Until nothing waits. Whoever waited may have given up: what it wrote is written all the same."""
+        """Send until nothing waits. A write is sent even if its caller has given up meanwhile."""
         task = asyncio.current_task()
         assert task is not None
         try:
@@ -81,7 +81,7 @@ class Writer:
         outcomes: Sequence[Outcome | Exception]
         try:
             outcomes = await asyncio.to_thread(self._control_plane.write_groups, [one.group for one in taken])
-        except Exception as error:  # a bug, or an answer in no shape that we know
+        except Exception as error:  # a bug, or an answer of an unknown shape
             outcomes = [error] * len(taken)
         except asyncio.CancelledError:  # the event loop ends
             for waiting in taken:

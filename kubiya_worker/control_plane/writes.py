@@ -1,7 +1,7 @@
-"""Writes of a worker to the control plane: the list of them, and those that an execution makes, as requests.
+"""Writes of a worker to the control plane: the list of all kinds, and the requests that an execution makes.
 
-`KINDS` is the one list that says which writes an execution depends on. A required one waits for a control plane that is
-away; an optional one is tried once, and whatever comes of it, the execution goes on (delivery.py does both).
+`KINDS` is the only list of the writes that an execution depends on. A required one waits for a control plane that is
+away; an optional one is tried once, and the execution goes on in any case (delivery.py does both).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kubiya_worker.protocol.events import Event
 
 
 class Kind(NamedTuple):
-    """A sort of write: its route, whether something depends on it, and what that is, or why nothing does."""
+    """A kind of write has a route, may be required or optional, and says for which reason."""
 
     name: str
     method: str
@@ -61,9 +61,9 @@ def kind_of(method: str, path: str) -> Kind | None:
 
 @dataclass(frozen=True)
 class Write:
-    """One request. `events`: those of the body, for a server that takes them singly.
+    """A write is one request. `events` are those of the body, for a server that takes only single events.
 
-    `if_status`: made only when the turn before it in the batch came to this next status.
+    `if_status`: make the write only when the turn before it in the batch came to this next status.
     """
 
     method: str
@@ -78,7 +78,7 @@ class Write:
 
     @property
     def optional(self) -> bool:
-        """Whether an execution goes on without it. What is not in the list is required."""
+        """Return True when an execution goes on without it. A write that is not in `KINDS` is required."""
         return self.kind is not None and not self.kind.required
 
     def request(self) -> dict[str, Any]:
@@ -92,7 +92,10 @@ def execution(execution_id: str, **fields: Any) -> Write:
 
 
 def events(execution_id: str, events: list[Event], after: Sequence[str] = ()) -> Write:
-    """In their order. The server drops those whose event_id it has. `after`: ids that have to be there by then."""
+    """Return the write of events, in order. The server drops those whose event_id it has.
+
+    `after`: ids of events that the server has to have before these.
+    """
     body = {"events": events, **({"after": list(after)} if after else {})}
     return Write("POST", f"/executions/{execution_id}/events/batch", body, events=events)
 
@@ -100,7 +103,7 @@ def events(execution_id: str, events: list[Event], after: Sequence[str] = ()) ->
 def session(
     execution_id: str, messages: list[dict[str, Any]], *, user_id: str | None, turn: int, first: int = 0
 ) -> Write:
-    """The conversation from the message with the number `first` on; replaces what is there from that one on."""
+    """Return the write that replaces the stored conversation from message number `first` on."""
     about = {"session_id": execution_id, "user_id": user_id, "metadata": {"turn": turn}}
     body: dict[str, Any] = {**about, "messages": messages}
     body |= {"first": first} if first else {}
@@ -108,12 +111,12 @@ def session(
 
 
 def turn(record: dict[str, Any]) -> Write:
-    """The answer has `next_status` where the control plane decides at once."""
+    """Return the write of a turn. Its answer has `next_status` where the control plane decides at once."""
     return Write("POST", "/analytics/turns", record)
 
 
 def tool_calls(records: list[dict[str, Any]]) -> Write:
-    """Records of one execution, all or nothing."""
+    """Return the write of tool-call records of one execution: all are stored, or none."""
     return Write("POST", "/analytics/batch", {"execution_id": records[0]["execution_id"], "tool_calls": records})
 
 
@@ -122,7 +125,7 @@ def tool_call(record: dict[str, Any]) -> Write:
 
 
 def job_row(fields: dict[str, Any]) -> Write:
-    """The row of a scheduled run; the same execution_id is the same row."""
+    """Return the write of a scheduled run's row; the same execution_id is the same row."""
     return Write("POST", "/executions/job-executions", fields)
 
 
