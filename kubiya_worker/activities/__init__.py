@@ -1,4 +1,4 @@
-"""Side effects, one module per seam. `build` binds them to what the worker process holds."""
+"""The activities: all side effects of an execution. `build` binds them to the objects of the worker process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kubiya_worker.activities.tool import ToolActivities
 
 
 def build(runtime: Runtime) -> list[Callable[..., Any]]:
-    """All activities of a worker, ready for `temporalio.worker.Worker(activities=…)`."""
+    """Return all activities of a worker, ready for `temporalio.worker.Worker(activities=…)`."""
     model, tool = ModelActivities(runtime), ToolActivities(runtime)
     session, execution = SessionActivities(runtime), ExecutionActivities(runtime)
     job, approval = JobActivities(runtime), ApprovalActivities(runtime)

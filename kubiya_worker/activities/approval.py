@@ -1,8 +1,8 @@
-"""Asking a person for approval, and learning the answer (docs/protocol.md#a9).
+"""Activities that ask a person for approval and get the answer (docs/protocol.md#a9).
 
-The id of a request is the control plane's: ours takes the one that the worker proposes, the published one gives its own
-and knows no repeats. So the proposed id rides along in `enforcement_context`, by which a request that was made before
-the worker died is found again.
+The control plane decides the id of a request: ours takes the one that the worker proposes; the published one assigns
+its own and does not detect repeats. So the worker also puts the proposed id into `enforcement_context`, to find a
+request again that was made before a worker died.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ApprovalActivities:
 
     @activity.defn(name=names.REQUEST_APPROVAL)
     async def request_approval(self, asked: calls.ApprovalInput) -> calls.ApprovalAsked:
-        """Create the request once, tell whoever watches, mark the execution as waiting. Returns the request's id."""
+        """Create the request once, publish it, mark the execution as waiting, and return the request's id."""
         control_plane, request = self._runtime.control_plane, asked.request
         ours = names.FEATURE_APPROVAL_SIGNAL in control_plane.features
         wanted = self._request(asked)
@@ -91,13 +91,13 @@ class ApprovalActivities:
         return {**wanted, "enforcement_context": context}
 
     async def _made_before(self, wanted: dict[str, Any]) -> dict[str, Any] | None:
-        """The same request, from before a crash: a second one would be another question to the same person."""
+        """Find the same request from before a crash, as a second one would ask the same person twice. None: no such."""
         found = await ask(self._runtime.control_plane.approvals_of, wanted["execution_id"])
         key = wanted["enforcement_context"][KEY]
         return next((row for row in found if (row.get("enforcement_context") or {}).get(KEY) == key), None)
 
     async def _for_published(self, wanted: dict[str, Any], asked: calls.ApprovalInput) -> dict[str, Any]:
-        """The request within the limits of the published server, with somebody who may decide it."""
+        """Return the request within the limits of the published server, with a person who may decide it."""
         request = asked.request
         rules = await self._rules_of_now(wanted)
         rule = rules.get("rule") if isinstance(rules.get("rule"), dict) else {}
@@ -126,9 +126,9 @@ class ApprovalActivities:
         }
 
     async def _rules_of_now(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        """Empty where the control plane does not say; then what the worker's own rules say counts.
+        """Ask the control plane for its approval rules. Return an empty object on failure: the worker's rules count.
 
-        `auto_approved` of it is not looked at: it is about the worker's key, not about the person of the execution.
+        `auto_approved` of the answer is ignored: it is about the worker's key, not about the person of the execution.
         """
         question = {"tool_name": wanted["tool_name"], "tool_args": wanted["tool_args"]}
         try:
@@ -164,7 +164,7 @@ class ApprovalActivities:
 
     @activity.defn(name=names.AWAIT_APPROVAL)
     async def await_approval(self, approval_id: str) -> dict[str, Any]:
-        """Return the answer once there is one: until then each look fails, and the next one is Temporal's retry."""
+        """Return the answer once there is one. Until then each attempt fails, and Temporal retries it."""
         try:
             found = await self.check_approval(approval_id)
         except ApplicationError as error:
@@ -179,9 +179,9 @@ def _later(text: str) -> ApplicationError:
 
 
 def answer(approval_id: str, found: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """Return the answer in what the control plane has; empty while there is none. Pure.
+    """Return the answer in a row of the control plane; empty while there is none. Does no I/O.
 
-    The published server never ends a request, and takes a decision after its time: the worker compares `expires_at`.
+    The published server never expires a request and takes a late decision, so the worker compares `expires_at`.
     """
     status, expires = str(found.get("status") or "").lower(), utc(found.get("expires_at"))
     decided = utc(found.get("resolved_at"))
@@ -198,7 +198,7 @@ def answer(approval_id: str, found: dict[str, Any], now: datetime) -> dict[str, 
 
 
 def utc(text: Any) -> datetime | None:
-    """Return a time of a control plane, which is in UTC where it names no zone; None for what is no time."""
+    """Parse a time of a control plane, which is UTC where it names no zone. Return None for anything else."""
     try:
         found = datetime.fromisoformat(str(text))
     except ValueError:
@@ -207,7 +207,7 @@ def utc(text: Any) -> datetime | None:
 
 
 def row_id(given: Any) -> str | None:
-    """Return the id of a row where it is a UUID: any other breaks the request."""
+    """Return the id of a row if it is a UUID, else None: the server fails on any other."""
     try:
         return str(uuid.UUID(str(given)))
     except ValueError:

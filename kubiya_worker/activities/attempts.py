@@ -1,4 +1,4 @@
-"""What a model call has come to over its attempts, which the heartbeats of each hand on to the next one."""
+"""The state of a model call over its attempts. The heartbeats of one attempt pass it on to the next."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONG: Final = 16_000  # characters of a conversation from which on its length ma
 async def heartbeats(details: Callable[[], tuple[Any, ...]] = tuple) -> AsyncIterator[None]:
     """Tell Temporal that this attempt is alive, and learn of cancellation, while the body runs.
 
-    `details()` are for the next attempt, which gets those of the last heartbeat.
+    `details()` gives the details of a heartbeat. The next attempt gets those of the last one.
     """
 
     async def beat() -> None:
@@ -38,16 +38,16 @@ async def heartbeats(details: Callable[[], tuple[Any, ...]] = tuple) -> AsyncIte
 
 
 def attempt_tag() -> str:
-    """Name this attempt in event ids: text differs between attempts, so its events must not be taken for repeats."""
+    """Return this attempt's tag for event ids: texts differ between attempts, so they must not count as repeats."""
     info = activity.info()
     return f"{info.current_attempt_scheduled_time.timestamp():.6f}".replace(".", "")
 
 
 class Attempts:
-    """The tokens that all attempts have used, how often what came was no answer, and which model's turn it is.
+    """The attempts of one call: tokens used, the number of unusable answers, and the model to ask next.
 
-    `place` counts the models of the agent: 0 is its own, then come its fallbacks. `failed` are the faults of that one,
-    `back` is the place of one that was left although it had tries left.
+    `place` is the position of that model: 0 is the agent's own, then come its fallbacks. `failed` counts the faults of
+    that model. `back` is the place of a model that was left although it had tries left.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Attempts:
 
     @classmethod
     def before(cls) -> Attempts:
-        """Return what earlier attempts of this call came to, as far as they came to say so."""
+        """Return the state that earlier attempts of this call left in their last heartbeat."""
         details = [x for x in activity.info().heartbeat_details if isinstance(x, dict)]
         counts = details[1] if len(details) > 1 else {}
         numbers = {name: int(counts.get(name) or 0) for name in ("unusable", "place", "failed")}
@@ -70,7 +70,7 @@ class Attempts:
         return cls(Usage.parse(details[0]) if details else None, **numbers)
 
     def details(self) -> tuple[dict[str, Any], ...]:
-        """Return what a heartbeat carries."""
+        """Return the details that a heartbeat carries."""
         return self.spent.wire(), {
             "unusable": self.unusable,
             "place": self.place,
@@ -95,7 +95,7 @@ class Attempts:
     def fault(self, text: str, error: ModelError, *, again: bool) -> ApplicationError:
         """Return the fault as Temporal's retry policy, and the workflow, understand it.
 
-        Its details are what the call has used, and what a workflow can do about the fault.
+        Its details are the usage of the call, and what the workflow can do about the fault.
         """
         activity.heartbeat(*self.details())
         told: dict[str, Any] = {}

@@ -20,13 +20,13 @@ TEXT: Final = (
 
 
 class CacheWatch:
-    """Counts, for each execution, marked calls that are long enough to be cached, until one reads from the cache."""
+    """The watch counts the long, marked calls of each execution until one of them reads from the cache."""
 
     def __init__(self) -> None:
         self._unread: OrderedDict[str, int | None] = OrderedDict()  # None: it has read, or it was told
 
     def note(self, execution_id: str, usage: Usage) -> bool:
-        """Return True once for an execution: at the call with which its marks have been of no use STEPS times."""
+        """Note a call. Return True once for an execution: at the STEPS-th call whose marks brought no cache read."""
         unread = self._unread.get(execution_id, 0)
         self._unread[execution_id] = unread
         self._unread.move_to_end(execution_id)

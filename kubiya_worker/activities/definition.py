@@ -1,4 +1,4 @@
-"""Who works in an execution: agent, team or member, out of the control plane or out of the execution's own input."""
+"""The agent, team or member that works in an execution, from the control plane or from the execution's input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kubiya_worker.protocol import messages as m
 
 @dataclass
 class Definition:
-    """What an execution is begun with. `config` is the entity's configuration with the input's over it."""
+    """The definition that an execution starts with. In `config` the input's values replace those of the entity."""
 
     name: str
     prompt: str = ""
@@ -34,7 +34,7 @@ class Definition:
 
 
 def load(control_plane: ControlPlane, given: ex.ExecutionInput) -> Definition:
-    """Blocking. What is wrong with a team's configuration is a `failure`, not an error: the execution ends with it."""
+    """Load the definition; blocking. A wrong configuration of a team is no exception but a `failure` in it."""
     if given.definition is not None:
         loaded = _own(control_plane, given)
     elif given.member is not None:
@@ -72,7 +72,7 @@ def load(control_plane: ControlPlane, given: ex.ExecutionInput) -> Definition:
 
 
 def _own(control_plane: ControlPlane, given: ex.ExecutionInput) -> dict[str, Any]:
-    """A definition that is only in the input: its skills come by id."""
+    """Return a definition that exists only in the input. Its skills are fetched by id."""
     definition = dict(given.definition or {})
     about = control_plane.execution_parts(given.member.stream if given.member else given.execution_id)
     skills = [*(definition.get("skills") or []), *map(control_plane.skill, definition.get("skill_ids") or ())]
@@ -102,7 +102,7 @@ def _lead(control_plane: ControlPlane, given: ex.ExecutionInput, found: Definiti
 
 
 def _member(control_plane: ControlPlane, config: team.TeamConfig, key: str) -> dict[str, Any]:
-    """An agent, or else a team, by id."""
+    """Return the agent with this id, or else the team."""
     kind, found = "agent", control_plane.agent(key)
     if not found:
         kind, found = "team", control_plane.team(key)
@@ -120,14 +120,14 @@ def _member(control_plane: ControlPlane, config: team.TeamConfig, key: str) -> d
 
 
 def _subagents(config: dict[str, Any]) -> dict[str, Any]:
-    """Members of a dynamic execution (docs/protocol.md#b3): agent_config.runtime_config.agents."""
+    """Return the members of a dynamic execution (docs/protocol.md#b3): agent_config.runtime_config.agents."""
     runtime = config.get("runtime_config")
     agents = runtime.get("agents") if isinstance(runtime, dict) else None
     return {str(k): v for k, v in agents.items() if isinstance(v, dict)} if isinstance(agents, dict) else {}
 
 
 def _subagent(given: ex.ExecutionInput, key: str, raw: dict[str, Any], leader: Definition) -> dict[str, Any]:
-    """It has its own prompt and model, and the tools of the execution."""
+    """Return the definition of a subagent: it has its own prompt and model, and the tools of the execution."""
     assert given.definition is not None
     name = str(raw.get("name") or key)
     definition = {
@@ -152,7 +152,7 @@ def _members(found: Definition, members: list[dict[str, Any]]) -> None:
 
 
 def context_for(given: ex.ExecutionInput, found: Definition) -> calls.Context:
-    """What the workflow and all further activities know of it. Models and tools are added by the caller."""
+    """Return the context for the workflow and all further activities. The caller adds models and tools."""
     return calls.Context(
         agent_id=given.agent_id,
         agent_name=found.name,
@@ -175,7 +175,7 @@ def context_for(given: ex.ExecutionInput, found: Definition) -> calls.Context:
 
 
 def _budgets(given: ex.ExecutionInput, found: Definition) -> dict[str, Any]:
-    """The input's alone where it has any: `max_turns` of an input must not lose against `budgets` of the entity."""
+    """Return the input's budgets alone if it has any: its `max_turns` must not lose against the entity's `budgets`."""
     names = ("budgets", "max_turns")
     own = given.member is None and any(name in given.agent_config for name in names)
     config = given.agent_config if own else found.config
@@ -183,6 +183,6 @@ def _budgets(given: ex.ExecutionInput, found: Definition) -> dict[str, Any]:
 
 
 def _servers(found: Definition, key: str) -> dict[str, Any]:
-    """MCP servers of the configuration; what is no map of them is refused by whoever begins the execution."""
+    """Return the MCP servers of the configuration. `begin_execution` refuses a value that is no map of servers."""
     servers = found.config.get(key)
     return servers if isinstance(servers, dict) else {}

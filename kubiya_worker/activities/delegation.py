@@ -1,7 +1,7 @@
-"""The skill `agent_communication` in an execution: whom a call asks, and executions that nobody waits for.
+"""The skill `agent_communication` in an execution: calls of other agents, with or without waiting for them.
 
-An agent that is waited for is only found and checked here: the workflow starts it. Everything else is the control
-plane's: it starts an execution of its own, and says how one is.
+If the caller waits, this module only finds and checks the agent, and the workflow runs it. Otherwise the control plane
+starts a separate execution, and reports its status.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def communication(tool: Tool | None) -> Communication | None:
 
 
 class _Refused(Exception):
-    """The call is not made; the message is for the model, without a full stop."""
+    """The call is refused. The message is for the model and has no full stop."""
 
 
 @dataclass(frozen=True)
 class Asking:
-    """One call of the skill: `whom` for the workflow to run, or else a tool that is run as any other."""
+    """One call of the skill. `whom` gives the agent that the workflow runs; else the call runs as any tool."""
 
     runtime: Runtime
     call: calls.ToolInput
@@ -53,7 +53,7 @@ class Asking:
         return self.tool.terms.wait and self.tool.operation not in (STATUS, FOLLOW_UP)
 
     async def whom(self, arguments: dict[str, Any]) -> dict[str, Any] | None:
-        """Who works for a call that is waited for: what a team knows of a member, and the terms. None: nobody may."""
+        """Return the agent or team to wait for, described as a team's member, with the terms. None: not allowed."""
         try:
             found, _ = await self._find(arguments)
         except (_Refused, ControlPlaneError):
@@ -87,7 +87,7 @@ class Asking:
             return ToolResult(text, error=text, taints=False)
 
     async def _find(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
-        """(the agent or team, how many executions have asked one another before it)."""
+        """Return the agent or team, and the number of executions above it in the chain of calls."""
         kind, terms, context = self.tool.kind, self.tool.terms, self.context
         depth = _above(context) + (context.member.depth if context.member else 0)
         if depth >= terms.max_depth:
@@ -103,7 +103,7 @@ class Asking:
         return found, depth
 
     async def _start(self, arguments: dict[str, Any]) -> ToolResult:
-        """An execution of its own, on this queue. The key makes a control plane that knows such keys start it once."""
+        """Start a separate execution on this queue. A control plane that knows idempotency keys starts it only once."""
         found, depth = await self._find(arguments)
         if self.tool.terms.wait:
             raise _Refused("Whom this call asks can be asked now; call again")  # it could not be found a moment ago
@@ -140,7 +140,7 @@ class Asking:
         return ToolResult("It was told.")
 
     async def _own(self, execution_id: str) -> dict[str, Any]:
-        """The row of an execution that this one has started; no other one is anybody's business here."""
+        """Return the row of an execution that this one has started. Any other id is refused."""
         row = await _asked(self.runtime.control_plane.find_execution, execution_id)
         parent = row.get("parent_execution_id") or (row.get("execution_metadata") or {}).get("parent_execution_id")
         if not row or parent != self._stream:
@@ -157,5 +157,5 @@ async def _asked(call: Callable[..., T], *arguments: Any) -> T:
 
 
 def _above(context: calls.Context) -> int:
-    """How many executions have asked one another before the one whose stream this is."""
+    """Return how many executions stand above this stream's one in the chain of calls."""
     return context.member.above if context.member else team.depth_of(context.metadata)

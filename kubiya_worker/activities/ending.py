@@ -1,9 +1,9 @@
-"""The end of a turn at a control plane that takes single requests (protocol.md#a6, #b6): their order, and who decides.
+"""The end of a turn at a control plane that takes single requests (protocol.md#a6, #b6): their order, and the decision.
 
-The session, the response and the usage are there before the turn is posted, as posting it lets the control plane judge
-and close the execution. Its tool calls name the row that the control plane made of it. Where there is no decision the
-worker takes it. Nothing of it is posted twice: what this process has posted it remembers, and a process that has not
-seen the execution before looks at what the control plane has.
+The session, the response and the usage are stored before the turn is posted, as the control plane then judges and
+closes the execution. The tool calls name the row that the control plane made of the turn. Without a decision of the
+control plane, the worker decides. Nothing is posted twice: this process remembers what it has posted, and a process
+that is new to the execution asks the control plane what it has.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ UNDECIDED: Final = frozenset({ex.RUNNING, ex.PENDING, ex.QUEUED, ""})
 
 @dataclass
 class Posted:
-    """A turn that was posted. `row`: the id that the control plane gave it, where it is one that a tool call can name.
+    """A turn that was posted. `row` is its id at the control plane, if it is one that a tool call can name.
 
-    `taken`: it was stored. `calls`: so were its tool calls.
+    `taken`: the turn was stored. `calls`: its tool calls were stored.
     """
 
     turn: int
@@ -49,7 +49,7 @@ class Posted:
 
 
 class Ending:
-    """The end of one turn. `seen`: this process has worked on the execution before."""
+    """The end of one turn. `seen` says that this process has worked on the execution before."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Ending:
         return status or decide(turn)
 
     async def settle(self, status: str, outcome: list[Write]) -> None:
-        """Write what came of the turn: the last word on its status, also over a decision that came late."""
+        """Write the outcome of the turn. Its status is final, also against a decision that comes late."""
         for write in outcome:
             await self._delivery.make(write)
         if ex.is_final(status) and self._turn.force_status:
@@ -103,7 +103,7 @@ class Ending:
             self.posted.taken, self.posted.row = answer is not None, _row((answer or {}).get("turn_id"))
 
     async def _look(self) -> None:
-        """Whether a worker that is gone has posted it."""
+        """Find out from the control plane whether an earlier worker has posted the turn and its tool calls."""
         found = await asyncio.to_thread(self._control_plane.turns_posted, self._turn.execution_id)
         turns = found.get("turns")
         for row in turns if isinstance(turns, list) else ():
@@ -117,7 +117,7 @@ class Ending:
         )
 
     async def _post_calls(self) -> None:
-        """In one request; each for itself where one of them spoils that."""
+        """Post the tool calls in one request; if that fails, post each of them alone."""
         if not self._turn.tool_records or self.posted.calls:
             return
         made = [records.tool_call(record, self.posted.row) for record in self._turn.tool_records]
@@ -127,7 +127,7 @@ class Ending:
     # -- the decision
 
     async def _decision(self) -> str:
-        """The status that the control plane decided on; the worker's own choice where it does not."""
+        """Return the status that the control plane decided on, or else the worker's own choice."""
         if not self.posted.taken:
             return decide(self._turn)
         ends = time.monotonic() + DECIDES_WITHIN
@@ -146,9 +146,9 @@ class Ending:
 
 
 def told(tool_records: list[dict[str, Any]], messages: list[m.Message], redactor: Redactor) -> list[dict[str, Any]]:
-    """Return the records with what each tool was given and has answered, as the conversation has it.
+    """Return the records with each tool's arguments and answer, taken from the conversation.
 
-    The history holds that once, in the conversation. What a summary has replaced is not there any more.
+    The history holds those only once, in the conversation. They are missing where a summary has replaced them.
     """
     given: dict[str, Any] = {}
     answered: dict[str, m.Message] = {}
@@ -171,7 +171,7 @@ def told(tool_records: list[dict[str, Any]], messages: list[m.Message], redactor
 
 
 def _arguments(text: Any) -> dict[str, Any]:
-    """The arguments of a call as an object; those that are none under the key `raw`."""
+    """Return the arguments of a call as an object; any other value comes under the key `raw`."""
     try:
         found = json.loads(text) if isinstance(text, str) else text
     except ValueError:
@@ -180,7 +180,7 @@ def _arguments(text: Any) -> dict[str, Any]:
 
 
 async def post_calls(delivery: Delivery, made: list[dict[str, Any]]) -> None:
-    """Post records of tool calls of one execution: together, and each for itself where one of them spoils that."""
+    """Post records of one execution's tool calls in one request; if that fails, post each record alone."""
     if len(made) > 1 and await delivery.optional(writes.tool_calls(made)) is not None:
         return
     for record in made:
@@ -201,7 +201,7 @@ async def confirm(control_plane: ControlPlane, delivery: Delivery, execution_id:
 
 
 def decide(turn: calls.TurnInput) -> str:
-    """Return the next status where the control plane decides none. Pure.
+    """Return the next status where the control plane does not decide. Does no I/O.
 
     A chat waits for what the person says next. A job, or a run that nobody chats with, is over.
     """
@@ -215,7 +215,7 @@ def decide(turn: calls.TurnInput) -> str:
 
 
 def _row(given: Any) -> str | None:
-    """The id of a row, which is a UUID; anything else breaks a tool call that names it."""
+    """Return the id of a row if it is a UUID: the server fails on a tool call that names anything else."""
     try:
         return str(uuid.UUID(str(given)))
     except ValueError:

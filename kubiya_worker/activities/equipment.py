@@ -1,6 +1,6 @@
-"""What the steps of an execution work with: its variables, MCP servers and tools, and what must not be shown of them.
+"""The equipment of an execution's steps: variables, MCP servers and tools, and the redactor for their secrets.
 
-All of it is kept in memory while the execution runs, and had again from the control plane by a worker that lacks it.
+It is kept in memory while the execution runs. A worker that lacks it fetches it again from the control plane.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ async def servers_of(runtime: Runtime, execution_id: str, context: calls.Context
 
 
 async def toolset_of(runtime: Runtime, execution_id: str, context: calls.Context) -> Toolset:
-    """Return the execution's tools; those of MCP servers as the context has them."""
+    """Return the execution's tools. The context lists those of MCP servers."""
     known = runtime.toolsets.get(execution_id)
     if known is not None and known[0] == context.tools_version:
         return known[1]
@@ -69,7 +69,7 @@ async def toolset_of(runtime: Runtime, execution_id: str, context: calls.Context
 
 
 async def redactor_for(runtime: Runtime, execution_id: str, context: calls.Context) -> Redactor:
-    """Return what knows the worker's secrets, and those of the execution's environment and MCP servers."""
+    """Return the redactor for the secrets of the worker, of the execution's environment and of its MCP servers."""
     known = runtime.redactors.get(execution_id)
     if known is None:
         environment = await variables_of(runtime, execution_id, context)

@@ -1,4 +1,4 @@
-"""Publishing an activity's events: in order, batched, and never lost without the caller's knowing.
+"""Publication of an activity's events: in order, in batches, and never lost without the caller's knowledge.
 
 One `Publisher` serves one activity attempt. Events go out from a task of its own while the activity works; text chunks
 that wait together are joined. What the control plane cannot take goes to the spool on disk when the activity ends, and
@@ -55,7 +55,7 @@ def merge_chunks(events: list[ev.Event]) -> list[ev.Event]:
 
 
 def on_stream(execution_id: str, member: Member | None, events: list[ev.Event]) -> tuple[str, list[ev.Event]]:
-    """Whose stream the events of a run belong on, and as what: a member's show on its team's."""
+    """Return the stream and the form of a run's events. A member's events show on its team's stream."""
     if member is None:
         return execution_id, events
     return member.stream, [ev.of_member(event, execution_id, member.about()) for event in events]
@@ -80,7 +80,7 @@ class Publisher:
         behind: Sequence[str] = (),
         pace: Pace | None = None,
     ) -> None:
-        """`pace`: how sparing to be with events; None where they cost nothing."""
+        """Set up the publisher. `pace` limits the number of events; None sets no limit."""
         self.pace = pace
         self._writer = writer
         self._execution_id = execution_id
@@ -100,7 +100,7 @@ class Publisher:
 
     @property
     def sent(self) -> int:
-        """Events that this attempt has sent or kept, where their number is limited."""
+        """Return the number of events that this attempt has sent or kept, where that is limited."""
         return self.pace.count if self.pace is not None else 0
 
     async def __aenter__(self) -> Publisher:
@@ -201,7 +201,7 @@ class Publisher:
                 await self._pause(WINDOW)
 
     async def _more(self, seconds: float) -> None:
-        """Let text gather; anything else that is emitted, and the end of the activity, cut it short."""
+        """Let text gather for some seconds. Any other event, or the end of the activity, stops the wait."""
         self._wake.clear()
         try:
             await asyncio.wait_for(self._wake.wait(), seconds)
@@ -209,7 +209,7 @@ class Publisher:
             pass  # it is time
 
     async def _pause(self, seconds: float) -> None:
-        """Let events gather; the end of the activity cuts it short."""
+        """Let events gather for some seconds. The end of the activity stops the wait."""
         try:
             await asyncio.wait_for(self._closing.wait(), seconds)
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""Small calls about one execution: reports, the end after a cancellation."""
+"""Small activities about one execution: reports, and the end after a cancellation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ExecutionActivities:
 
     @activity.defn(name=names.REPORT)
     async def report(self, report: calls.ReportInput) -> None:
-        """Publish events in order and PATCH the execution; each may be repeated. The caller keeps what fails."""
+        """Publish events in order and PATCH the execution. Both may be repeated; the caller keeps what fails."""
         control_plane = self._runtime.control_plane
         if report.expire_approval and names.FEATURE_APPROVAL_SIGNAL in control_plane.features:
             await ask(control_plane.expire_approval, report.expire_approval)
@@ -35,9 +35,9 @@ class ExecutionActivities:
 
     @activity.defn(name=names.END_EXECUTION)
     async def end_execution(self, report: calls.ReportInput) -> dict[str, Any]:
-        """Write the last word on an execution that ends outside a turn; then nothing of it is kept here.
+        """Write the final status of an execution that ends outside of a turn, then drop what is kept of it here.
 
-        `published` of the result: clients learn of the end by how the workflow closes.
+        `published` in the result says that clients learn of the end from the way the workflow closes.
         """
         control_plane, execution_id = self._runtime.control_plane, report.execution_id
         delivery, published = self._runtime.delivery, names.published(control_plane.features)
@@ -60,7 +60,7 @@ class ExecutionActivities:
 
     @activity.defn(name=names.END_MEMBER)
     async def end_member(self, end: calls.MemberEnd) -> None:
-        """The last of a member's events, its tool calls into the team's record; then nothing of it is kept here."""
+        """Publish a member's last events and post its tool calls to the team's record, then drop what is kept of it."""
         require_sent(self._runtime.spool, end.member.stream)
         if end.events or end.behind:
             shown = on_stream(end.execution_id, end.member, end.events)

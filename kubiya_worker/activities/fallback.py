@@ -1,4 +1,4 @@
-"""A model call over an agent's models and over its attempts: who is asked next, what is said of it, what it costs."""
+"""A model call over an agent's models and attempts: the next model to ask, the notices, and the cost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Price = Callable[[str, ModelError], Awaitable[Usage]]
 
 
 class Fallback:
-    """Asks an agent's own model, and its fallbacks where that one fails (models/fallback.py says when)."""
+    """The fallback asks an agent's own model, and the others where that one fails (see models/fallback.py)."""
 
     def __init__(self, runtime: Runtime, price: Price) -> None:
         self._runtime = runtime
@@ -37,7 +37,7 @@ class Fallback:
     async def ask(
         self, call: calls.ModelInput, context: calls.Context, out: Publisher, tag: str, attempts: Attempts, ask: Ask[T]
     ) -> T:
-        """Return what the first model answers that can. ApplicationError: for another attempt, or for good."""
+        """Return the answer of the first model that gives one. Raise ApplicationError, retryable or not."""
         models = [context.model_id, *context.fallback_models]
         if activity.info().attempt == 1:
             attempts.place = self._resting.first(models)
@@ -77,7 +77,7 @@ class Fallback:
                 raise ApplicationError(error.line(), type=type(error).__name__, non_retryable=True) from error
 
     async def _next(self, error: ModelError, models: Sequence[str], attempts: Attempts, *, again: bool) -> int | None:
-        """The place of the model to go on with at once; None where the fault is this call's, or this attempt's, end."""
+        """Return the place of the model to ask at once; None where the fault ends this attempt or the whole call."""
         after = attempts.place + 1
         if error.kind == CONTEXT_OVERFLOW:
             known = self._runtime.models.window

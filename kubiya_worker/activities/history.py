@@ -1,4 +1,4 @@
-"""Getting at what the workflow holds: from this worker's memory, or by a query to the workflow itself."""
+"""Access to the workflow's context and conversation, from this worker's memory or by a query to the workflow."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def _workflow(runtime: Runtime) -> Any:
 
 
 def remember(runtime: Runtime, execution_id: str) -> None:
-    """Keep whose workflow it is, so that it can be asked later whether the execution is over."""
+    """Remember the execution's workflow, so that Temporal can be asked later whether it has ended."""
     workflow_id = activity.info().workflow_id
     if workflow_id is not None:
         runtime.workflows.put(execution_id, workflow_id)
 
 
 async def context_of(runtime: Runtime, execution_id: str, version: int = 0) -> calls.Context:
-    """Return what the execution runs with: what is in memory, unless its tools are of an older `version`."""
+    """Return the execution's context: the one in memory, unless its tools are older than `version`."""
     remember(runtime, execution_id)
     known = runtime.contexts.get(execution_id)
     if known is None or known.tools_version < version:
@@ -36,7 +36,7 @@ async def context_of(runtime: Runtime, execution_id: str, version: int = 0) -> c
 
 
 async def conversation_of(runtime: Runtime, call: calls.ModelInput) -> list[m.Message]:
-    """The conversation with the digest that the call names; missing parts are paged out of the workflow."""
+    """Return the conversation with the digest that the call names. Missing parts are queried from the workflow."""
     known = runtime.transcripts.assemble(call.execution_id, call.base, call.tail, call.digest)
     if known is not None:
         return known
@@ -61,13 +61,13 @@ async def _page_in(runtime: Runtime, execution_id: str, start: int, digest: str)
 
 
 async def last_request(runtime: Runtime, execution_id: str) -> str:
-    """What a person, or whoever gave the task, has said last."""
+    """Return the last message of the person, or of the agent that gave the task."""
     whole = await _page_in(runtime, execution_id, *runtime.transcripts.held(execution_id))
     return next((str(x.get("content") or "") for x in reversed(whole) if x["role"] == "user"), "")
 
 
 async def message_of(runtime: Runtime, execution_id: str, message_id: str) -> m.Message:
-    """One message of the conversation by its id. LookupError when it is not there."""
+    """Return one message of the conversation by its id. Raise LookupError when it is not there."""
     found = runtime.transcripts.find(execution_id, message_id)
     if found is None:
         whole = await _page_in(runtime, execution_id, *runtime.transcripts.held(execution_id))

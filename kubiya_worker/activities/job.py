@@ -1,4 +1,4 @@
-"""Scheduled jobs: the row of one run, and how it went (docs/protocol.md#a5, #b3)."""
+"""Activities of scheduled jobs: the row of one run, and its outcome (docs/protocol.md#a5, #b3)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class JobActivities:
 
     @activity.defn(name=names.CREATE_JOB_EXECUTION)
     async def create_job_execution(self, job: calls.JobExecution) -> calls.JobExecutionResult:
-        """Creating the same execution again is creating it once. That the job is gone is an answer, not an error."""
+        """Create the row of a run; a repeat creates nothing. A deleted job is an answer, not an error."""
         body = {
             "execution_id": job.execution_id,
             "job_id": job.job_id,
@@ -46,7 +46,7 @@ class JobActivities:
 
     @activity.defn(name=names.END_JOB_EXECUTION)
     async def end_job_execution(self, end: calls.JobEnd) -> None:
-        """Say how a job's run went. A job that was deleted meanwhile needs no word."""
+        """Report the outcome of a job's run. A job that was deleted meanwhile gets no report."""
         told = {"status": end.status, "duration_ms": end.duration_ms, "error_message": end.error}
         body = {name: value for name, value in told.items() if value is not None}
         status = writes.job_status(end.execution_id, end.job_id, **body)

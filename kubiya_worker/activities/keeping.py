@@ -1,4 +1,4 @@
-"""Keeping a conversation in the control plane's session: as a whole, or from a place on, in requests that it takes."""
+"""Storage of a conversation in the control plane's session: whole or from a position on, in requests that it takes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ PART_BYTES: Final = 1_000_000  # of messages in one request; each tool's output 
 async def session_writes(
     control_plane: ControlPlane, execution_id: str, messages: list[m.Message], *, first: int, **about: Any
 ) -> list[Write]:
-    """Writes, to be made in this order, that replace the session from the message with the number `first` on.
+    """Return the writes, to be made in order, that replace the session from message number `first` on.
 
-    A control plane without the feature knows only whole sessions: what comes before is read from it. None where it is
-    there and cannot be read: a session without its beginning would replace it.
+    A control plane without the feature takes only whole sessions, so the earlier messages are read from it first. If
+    they cannot be read, there are no writes: a session without its beginning would replace the whole one.
     """
     stored = [to_session(message) for message in messages]
     if names.FEATURE_SESSION_PARTS not in control_plane.features:
@@ -51,7 +51,7 @@ async def session_writes(
 
 
 def to_session(message: m.Message) -> dict[str, Any]:
-    """Return the message as protocol.md#a5 has it; our own keys ride along so that nothing is lost on the way back.
+    """Return the message as protocol.md#a5 has it. Our own keys stay in it, so that loading loses nothing.
 
     Content is text: the published server stores nothing of a session that has anything else there.
     """
@@ -69,7 +69,7 @@ def to_session(message: m.Message) -> dict[str, Any]:
 
 
 def text_of(content: Any) -> str:
-    """Return content of any shape as text: that of parts a line each, empty for none."""
+    """Return content of any shape as text: one line for each part, empty for no content."""
     if content is None:
         return ""
     if isinstance(content, str):

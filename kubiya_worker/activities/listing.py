@@ -1,4 +1,4 @@
-"""What MCP servers of an execution offer by now, after it has begun."""
+"""The tools that the MCP servers of an execution offer after it has begun."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RELIST: Final = 12.0  # seconds that a step waits for a server's new list
 
 
 async def look(runtime: Runtime, execution_id: str, context: calls.Context, wanted: list[str]) -> Found:
-    """Ask some servers of an execution for their tools, beside those that it has of others and of skills."""
+    """Ask some servers of an execution for their tools. The names of its other tools count as taken."""
     variables = await variables_of(runtime, execution_id, context)
     asked = [server for server in await servers_of(runtime, execution_id, context) if server.name in wanted]
     others = [str(tool["name"]) for tool in context.tools if tool.get("server") not in wanted]
@@ -30,7 +30,7 @@ async def look(runtime: Runtime, execution_id: str, context: calls.Context, want
 
 
 async def relisted(runtime: Runtime, execution_id: str, context: calls.Context) -> dict[str, list[dict[str, Any]]]:
-    """Return the tools of those servers that have said since that their list is another one: server -> its tools."""
+    """Return server -> its tools, for the servers that have announced a change of their list."""
     changed = runtime.mcp.changed(execution_id)
     if not changed:
         return {}

@@ -1,4 +1,4 @@
-"""What a model's answer is worth: whether it was cut or is empty, and whether Temporal can take it."""
+"""Checks of a model's answer: it may be cut off, empty, or too large for Temporal."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MORE_TOKENS: Final = "Raise max_tokens in the agent's model_config"
 
 
 def empty(reply: ModelReply, last: m.Message | None) -> ModelError | None:
-    """Return why an answer without a word is none. `last` is the message that it answers.
+    """Return the error for an answer without content, else None. `last` is the message that it answers.
 
-    After the result of a tool a model may end its turn without a word; that is told, and not asked again.
+    After the result of a tool a model may end its turn without text. That is reported, and the model not asked again.
     """
     if reply.content.strip() or reply.tool_calls:
         return None
@@ -45,7 +45,7 @@ def empty(reply: ModelReply, last: m.Message | None) -> ModelError | None:
 
 
 def told(reply: ModelReply) -> str:
-    """Return what a person has to know about how the answer ended; empty when it ended as answers do."""
+    """Return a notice for people about the way the answer ended; empty when it ended normally."""
     if reply.too_large:
         return f"The answer was cut at {base.LARGEST_ANSWER:,} characters: a worker takes no larger one"
     if reply.finish_reason == base.LENGTH:
@@ -58,9 +58,9 @@ def told(reply: ModelReply) -> str:
 
 
 def fitted(message: m.Message) -> m.Message:
-    """Return a message that Temporal takes: of one that is too large, so much as fits.
+    """Return a message that is small enough for Temporal, cut where it was too large.
 
-    Thoughts go first, then the longest arguments, whose call is then not run, then the end of the text.
+    Thoughts are cut first, then the longest arguments (their call is then not run), then the end of the text.
     """
     if m.size_of(message) <= LARGEST:
         return message

@@ -1,4 +1,4 @@
-"""`call_model`: one call of a language model, streamed to whoever watches."""
+"""`call_model` makes one call of a language model and streams the answer to the clients."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from kubiya_worker.tools.redact import Redactor
 
 
 def mended(reply: ModelReply, tools: Sequence[str]) -> tuple[ModelReply, list[str]]:
-    """Return the reply with the calls that the model meant, and what was mended, in words for a person."""
+    """Return the reply with corrected tool calls, and a description of each correction for people."""
     slips: list[str] = []
     tool_calls = []
     for call in reply.tool_calls:
@@ -49,7 +49,7 @@ def mended(reply: ModelReply, tools: Sequence[str]) -> tuple[ModelReply, list[st
 
 
 def how_it_ended(reply: ModelReply, message: m.Message) -> list[str]:
-    """Return what a person has to know about how the answer ended, and about what of it is kept."""
+    """Return notices for people about the way the answer ended and the parts of it that are kept."""
     cut = [call["name"] for call in message.get("tool_calls") or () if call.get("cut") == measured.SIZE]
     if cut or message.get("cut") == measured.SIZE:
         of_what = f"the arguments of {', '.join(cut)}, which is not run" if cut else "its end"
@@ -71,7 +71,7 @@ class ModelActivities:
 
     @activity.defn(name=names.CALL_MODEL)
     async def call_model(self, call: calls.ModelInput) -> calls.ModelResult:
-        """Stream one model call. Retryable faults are raised with the provider's own delay, others end the turn."""
+        """Stream one model call. Retryable faults are raised with the provider's delay; others end the turn."""
         runtime = self._runtime
         tag, attempts = attempt_tag(), Attempts.before()
         async with heartbeats(attempts.details):
@@ -190,9 +190,9 @@ class ModelActivities:
         )
 
     def _settings(self, context: calls.Context, model_id: str) -> dict[str, Any]:
-        """Return the agent's settings; the endpoint is told of the format only where there are no tools.
+        """Return the agent's settings. The endpoint gets the response_format only where there are no tools.
 
-        Servers that write by a grammar would otherwise write no tool call. The model is told in any case.
+        Servers that enforce a grammar could otherwise produce no tool call. The prompt names the format in any case.
         """
         settings = {k: v for k, v in context.model_config.items() if k not in structured.KEYS}
         if context.response_format is not None and not context.tools and model_id not in self._unformatted:
@@ -200,7 +200,7 @@ class ModelActivities:
         return settings
 
     def _refuses_format(self, context: calls.Context, model_id: str, error: ModelError) -> bool:
-        """Return whether the endpoint may have refused the response_format; it is not sent there again then."""
+        """Return True when the endpoint may have refused the response_format. It is then not sent there again."""
         sent = "response_format" in self._settings(context, model_id)
         if sent and error.kind == BAD_REQUEST:
             self._unformatted.add(model_id)
@@ -212,10 +212,10 @@ class ModelActivities:
     async def priced(
         self, model_id: str, usage: Usage, model: str, kept: str = "", *, told: int | None = None
     ) -> Usage:
-        """Return `usage` with its price, where that is known, and with what the prompt cache has saved of it.
+        """Return `usage` with its price, where that is known, and with the saving by the prompt cache.
 
-        `model` is the provider's name of what has answered, `kept` how long what it wrote to the cache stays there.
-        `told` is what the gateway says that the call cost, in 1e-9 USD: it counts where no price is known.
+        `model` is the provider's name of the model that answered. `kept` is the time that its cache entries last.
+        `told` is the cost of the call as the gateway reports it, in 1e-9 USD; it counts where no price is known.
         """
         models = self._runtime.models
         if models.offline(model_id):
@@ -228,7 +228,7 @@ class ModelActivities:
     def _message(
         self, call: calls.ModelInput, reply: ModelReply, conversation: list[m.Message], redactor: Redactor
     ) -> m.Message:
-        """The assistant message; ids of tool calls are made unique within the execution, providers repeat them."""
+        """Return the assistant message. Ids of tool calls are made unique, as providers repeat them."""
         taken = {c["id"] for message in conversation for c in message.get("tool_calls") or []}
         tool_calls: list[m.ToolCall] = []
         for asked in redactor.value(reply.tool_calls):
@@ -257,7 +257,7 @@ class ModelActivities:
 
     @staticmethod
     def trace(execution_id: str, context: calls.Context, model_id: str) -> dict[str, str]:
-        """Trace keys for a gateway (docs/protocol.md#d1)."""
+        """Return the trace keys for a gateway (docs/protocol.md#d1)."""
         email = str(context.user.get("user_email") or "")
         return {
             "trace_name": "agent-chat",

@@ -1,4 +1,4 @@
-"""Waiting for a control plane that is away: one look for everybody, no slot, and nothing in a history meanwhile.
+"""The wait for a control plane that is away: one probe for all, no activity slot, no growth of the history.
 
 A write that fails in an outage is followed by `await_control_plane`. That is an activity which this process completes
 from outside (Temporal's asynchronous completion), so it takes no slot, and its heartbeats are in no history: an outage
@@ -44,10 +44,10 @@ CLOSE_WITHIN: Final = 2.0  # seconds
 
 
 def delay_of(failures: int, *, away: bool) -> float:
-    """Return the seconds that a wait takes at least. Pure.
+    """Return the least seconds that a wait takes. Does no I/O.
 
-    `failures`: how often the write has failed by now; `away`: the control plane was seen to be away during this wait. A
-    write that fails while the control plane is there (it is not its turn) waits longer each time.
+    `failures`: how often the write has failed so far; `away`: the control plane was away during this wait. A write that
+    fails while the control plane is there (it is not its turn) waits longer each time.
     """
     if away and failures <= QUICK:
         return 0.0
@@ -68,7 +68,7 @@ class _Waiter:
 
 @dataclass
 class Waiting:
-    """Who waits in this process. Of one event loop; while nobody waits nothing runs."""
+    """The waiting activities of this process. They share one event loop; while none waits, nothing runs."""
 
     control_plane: ControlPlane
     spool: Spool
@@ -91,7 +91,7 @@ class Waiting:
             self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Hand those who wait to another worker."""
+        """Hand the waiting activities over to another worker."""
         if self._task is not None:
             self._task.cancel()
         left, self._waiters = self._waiters, []
@@ -128,7 +128,7 @@ class Waiting:
             log.info("control_plane.back after=%.1fs", self.clock() - began)
 
     async def _look(self, within: float) -> bool:
-        """Whether the control plane answers, by this probe or by one that is still under way."""
+        """Probe the control plane. Return True if it answers this probe or an earlier one within so many seconds."""
         if self.clock() < self._not_before:
             return False
         self._there.clear()
@@ -158,7 +158,7 @@ class Waiting:
     # -- those who wait
 
     def _held(self, waiter: _Waiter) -> bool:
-        """Whether older events of its stream have to go out first."""
+        """Return True when older events of the same stream have to be sent first."""
         return self.spool.holds(waiter.asked.stream or waiter.asked.execution_id)
 
     async def _end_due(self) -> None:
@@ -178,7 +178,7 @@ class Waiting:
             )
 
     async def _tell(self, waiter: _Waiter, call: Callable[[], Any], *, over: bool = True) -> None:
-        """Tell Temporal of one who waits; one that Temporal knows no more, or that was cancelled, waits no more."""
+        """Report a waiting activity to Temporal. Drop it if it was cancelled or Temporal does not know it any more."""
         try:
             await call()
         except AsyncActivityCancelledError:
@@ -197,6 +197,6 @@ class OutageActivities:
 
     @activity.defn(name=names.AWAIT_CONTROL_PLANE)
     async def await_control_plane(self, asked: calls.Outage) -> None:
-        """Return when a write that failed may be tried again: the control plane is there, and has what comes before."""
+        """Return when a failed write may be tried again: the control plane is there and has the earlier events."""
         self._waiting().add(activity.info().task_token, asked)
         activity.raise_complete_async()

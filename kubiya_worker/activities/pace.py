@@ -1,8 +1,8 @@
-"""Joining text as it comes, for a stream on which each event is dear (protocol/room.py).
+"""The pace of text on a stream that shows only a limited number of events (protocol/room.py).
 
-An answer has so many chunks, however long it takes: the first are sent at once, each later one waits longer than the
-one before. The rest of the text goes in a last one, before the complete message, so that chunks make up the whole text
-for a client that only reads those.
+An answer gets a fixed number of chunks, however long it takes: the first are sent at once, and each later one waits
+longer than the one before. The rest of the text goes in a last chunk, before the complete message, so that a client
+that only reads chunks gets the whole text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TEXT: Final = frozenset({ev.MESSAGE_CHUNK, *THINKING})
 
 
 class Pace:
-    """Of one step. `pieces`: chunks that it may send; `sparing`: see protocol/room.py."""
+    """The pace of one step. `pieces` is the number of chunks it may send; for `sparing` see protocol/room.py."""
 
     def __init__(self, pieces: int, sparing: int, clock: Callable[[], float] = monotonic) -> None:
         self.left, self.sparing, self._clock = pieces, sparing, clock
@@ -34,7 +34,7 @@ class Pace:
         self.texts = 0  # chunks among them
 
     def wants(self, event: ev.Event) -> bool:
-        """Whether the event is to be sent at all."""
+        """Return True when the event is to be sent at all."""
         if event["event_type"] in THINKING:
             return self.left > THOUGHTS
         if event["event_type"] == ev.MESSAGE_CHUNK:
@@ -42,7 +42,7 @@ class Pace:
         return room.sent(event, self.sparing)
 
     def wait(self, queue: Sequence[ev.Event]) -> float:
-        """Return the seconds for which what waits may gather more."""
+        """Return the seconds for which the queue may gather more text."""
         if any(event["event_type"] not in TEXT for event in queue):
             return 0.0
         now = self._clock()
@@ -57,7 +57,7 @@ class Pace:
         return FIRST * float(self._factor**self._times)
 
     def take(self, queue: list[ev.Event]) -> list[ev.Event]:
-        """Return what goes out now, joined and counted."""
+        """Return the events to send now, joined and counted."""
         taken: list[ev.Event] = []
         for event in joined(queue):
             if event["event_type"] in TEXT:

@@ -1,8 +1,8 @@
-"""Images of tool results, put back into the conversation for the length of one model call.
+"""Images of tool results are put into the conversation for one model call.
 
 An image is too large for a history. A tool message names files of the execution's workspace (`images`), and its text
-says that there are some; a model that takes images gets the latest of them. One that is gone, or on another host, is
-not missed: the text is there.
+says so; a model that takes images gets the latest of them. An image that was deleted, or is on another host, is left
+out, and the model has only the text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DATA: Final = "image_data"  # of a message, for the model layer alone: [(media t
 
 
 def with_images(messages: Sequence[m.Message], workspace: Path) -> list[m.Message]:
-    """Return the conversation with the latest images in it. Reads files: not for the event loop."""
+    """Return the conversation with the latest images in it. It reads files, so do not call it on the event loop."""
     shown: list[m.Message] = []
     left, room = MOST, ALL_BYTES
     for message in reversed(messages):

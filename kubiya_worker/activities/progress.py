@@ -1,4 +1,4 @@
-"""How far a tool call is, for whoever watches: a line now and then, however often the tool says so."""
+"""Progress lines of a tool call for the clients, limited to one in a while however often the tool reports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SELDOM: Final = 30.0  # seconds between two lines then
 
 
 class Progress:
-    """The lines of one call."""
+    """The progress lines of one call."""
 
     def __init__(self, call: calls.ToolInput, out: Publisher, redactor: Redactor) -> None:
         self._call, self._out, self._redactor = call, out, redactor

@@ -1,4 +1,4 @@
-"""What all judges say of one tool call: rules of the control plane and the host, taint, the external enforcer."""
+"""The policy decision on one tool call: rules of the control plane and the host, taint, the external enforcer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _WORDS: Final[Mapping[policy.Kind, str]] = {"allow": "allowed", "ask": "needs_ap
 
 @dataclass(frozen=True)
 class Ruling:
-    """`decision` is the strictest word, a person's yes included; `enforcement` is what events say of it."""
+    """The ruling on one call. `decision` is the strictest one, a person's approval included.
+
+    `enforcement` is the part of the ruling that events show.
+    """
 
     decision: policy.Decision
     verdict: enforcer.Verdict | None
@@ -25,7 +28,7 @@ class Ruling:
 
     @property
     def text(self) -> str:
-        """Of a denial, for the model and for people."""
+        """Return the text of a denial, for the model and for people."""
         if self.verdict is not None and self.verdict.fault:
             return f"Refused: {self.decision.reason}. No policy denies the call: it may be tried again later."
         return f"Denied by policy: {self.decision.reason}"
@@ -34,7 +37,7 @@ class Ruling:
 async def rule(
     runtime: Runtime, call: calls.ToolInput, context: calls.Context, spec: ToolSpec, arguments: Mapping[str, Any]
 ) -> Ruling:
-    """The enforcer is asked about every call that the rules do not deny, also about one that a person has allowed."""
+    """Rule on a call. The enforcer is asked unless the rules deny it, also for a call that a person has allowed."""
     guarded = taint.guarded(context.taint, spec) if call.tainted else ()
     redactor = runtime.redactor_of(call.execution_id)
     grant = vars(call.grant) if call.grant else None
@@ -60,7 +63,7 @@ async def rule(
 
 
 def _told(decision: policy.Decision, verdict: enforcer.Verdict | None, grant: calls.Grant | None) -> dict[str, Any]:
-    """Nothing, where nobody had a say."""
+    """Return the decision for events; an empty object where no rule, enforcer or person was involved."""
     if verdict is None and grant is None and decision.reason == policy.NO_RULE:
         return {}
     reason = verdict.reason if verdict is not None and decision.reason == policy.NO_RULE else decision.reason

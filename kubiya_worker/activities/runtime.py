@@ -1,4 +1,4 @@
-"""What activities need from the worker process: one object, built once, handed to all of them."""
+"""The runtime holds the worker's objects that activities need. It is built once and passed to all of them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ V = TypeVar("V")
 
 
 class Recent(Generic[V]):
-    """The `limit` values that were used last, by execution id."""
+    """A cache keeps the `limit` values that were used last, by execution id."""
 
     def __init__(self, limit: int = 256) -> None:
         self._limit = limit
@@ -57,7 +57,7 @@ class Recent(Generic[V]):
 
 @dataclass
 class Runtime:
-    """`secrets` are values that must never leave this process (API key, Temporal key, model keys).
+    """The runtime of a worker. `secrets` must never leave this process (API key, Temporal key, model keys).
 
     `longest_call`: seconds after which any tool call is ended; None leaves it to each tool.
     """
@@ -88,7 +88,7 @@ class Runtime:
         return Pool(limit=self.mcp_max_sessions, over=self.is_over)
 
     async def is_over(self, execution_id: str) -> bool:
-        """Ask Temporal whether an execution has ended: one that was terminated, or ended elsewhere, says nothing."""
+        """Ask Temporal whether an execution has ended. One that was terminated or ended elsewhere tells no one."""
         workflow_id = self.workflows.get(execution_id)
         if workflow_id is None:
             return False
@@ -112,7 +112,7 @@ class Runtime:
         return Redactor(self.secrets)
 
     async def close(self) -> None:
-        """Connections to models, MCP servers and the policy service; in the end the guard of tools' programs."""
+        """Close the connections to models, MCP servers and the policy service, then the guard of tools' programs."""
         closing = [self.models.close(), self.mcp.close(), self.waiting.close()]
         if self.enforcer is not None:
             closing.append(self.enforcer.close())
@@ -121,7 +121,7 @@ class Runtime:
         await asyncio.to_thread(programs.close)
 
     def publisher(self, call: ModelInput | ToolInput | ServerInput, context: Context) -> Publisher:
-        """For the events of one step."""
+        """Return the publisher for the events of one step."""
         return Publisher(
             self.writer,
             call.execution_id,
@@ -133,7 +133,7 @@ class Runtime:
         )
 
     def redactor_of(self, execution_id: str) -> Redactor:
-        """With what the execution's environment hides, once that is known here."""
+        """Return the execution's redactor, or the worker's own while the execution's secrets are not known here."""
         return self.redactors.get(execution_id) or self.redactor
 
     def forget(self, execution_id: str) -> None:

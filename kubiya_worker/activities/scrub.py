@@ -1,7 +1,7 @@
-"""The last gate before a failure becomes history: an activity's error leaves without secrets, its causes included.
+"""Redaction of an activity's error and its causes, before the failure becomes part of the history.
 
-What an error says comes from everywhere: a provider that repeats the key it refuses, a client with a password in its
-address. Temporal keeps all of it, cause by cause.
+The text of an error can hold secrets: a provider repeats the key that it refuses, a client names an address with a
+password. Temporal keeps all of it, cause by cause.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kubiya_worker.tools.redact import AT_WORK, Redactor
 
 
 class Scrub(Interceptor):
-    """Has to be the outermost interceptor."""
+    """The interceptor that redacts errors. It has to be the outermost one."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -44,7 +44,7 @@ class _Scrubbing(ActivityInboundInterceptor):
 
 
 def scrubbed(error: Exception, redactor: Redactor) -> Exception:
-    """The error itself when nothing in it or its causes is secret; else one that says the same without. Pure."""
+    """Return the error itself if neither it nor a cause holds a secret, else a redacted copy. Does no I/O."""
     if not any(redactor.text(text) != text for text in map(str, _chain(error))):
         return error
     if isinstance(error, ApplicationError):
@@ -61,7 +61,7 @@ def scrubbed(error: Exception, redactor: Redactor) -> Exception:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """The error and what Temporal would keep as its causes."""
+    """Return the error and the causes that Temporal would keep."""
     chain: list[BaseException] = []
     at: BaseException | None = error
     while at is not None and at not in chain:

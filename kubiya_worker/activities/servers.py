@@ -1,4 +1,4 @@
-"""`start_server`: an MCP server that was still starting when its execution began."""
+"""`start_server` waits for an MCP server that was still starting when its execution began."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ServerActivities:
 
     @activity.defn(name=names.START_SERVER)
     async def start_server(self, call: calls.ServerInput) -> calls.ServerResult:
-        """Wait until a server can be used, or its time to start is over, and tell whoever watches which it is."""
+        """Wait until a server can be used or its time to start is over, and publish the outcome."""
         runtime, execution_id = self._runtime, call.execution_id
         async with heartbeats():
             context = await context_of(runtime, execution_id, call.tools_version)

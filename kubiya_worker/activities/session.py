@@ -1,4 +1,4 @@
-"""Beginning an execution and ending a turn: what is read from and written to the control plane as a whole."""
+"""The begin of an execution and the end of a turn: what they read from and write to the control plane."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MCP_KEYS: Final = ("mcp_servers", "mcpServers")  # of an agent's configuration
 
 
 async def ask(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """A control-plane call off the event loop; faults as Temporal's retry policy understands them."""
+    """Call the control plane in a thread. Raise ApplicationError, retryable as Temporal's policy needs it."""
     return await as_fault(asyncio.to_thread(call, *args, **kwargs))
 
 
@@ -54,7 +54,7 @@ async def as_fault(work: Awaitable[T]) -> T:
 
 
 def require_sent(spool: Spool, stream: str) -> None:
-    """The end of something is told when all before it was: raises, for another try, while that waits on disk."""
+    """Raise a retryable ApplicationError while events of the stream wait on disk, as an end must come after them."""
     if spool.holds(stream):
         spool.hurry()
         raise ApplicationError("Events of it wait on disk for the control plane", type="EventsWait")
@@ -62,7 +62,7 @@ def require_sent(spool: Spool, stream: str) -> None:
 
 @dataclass
 class Offered:
-    """What MCP servers offer. Those that are `starting` may still; the execution does not begin without `awaited`."""
+    """The tools that MCP servers offer. `starting` ones may follow; the execution needs the `awaited` ones to begin."""
 
     specs: list[ToolSpec] = field(default_factory=list)
     starting: list[str] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Offered:
 
 
 def _set_format(context: calls.Context, found: Definition) -> None:
-    """Have the final answer be JSON where the agent's llm_config, or a team's configuration, asks for it."""
+    """Require JSON as the final answer where the agent's llm_config, or a team's configuration, asks for it."""
     try:
         context.response_format = structured.wanted(found.model_config, found.config)
     except ValueError as error:
@@ -86,7 +86,7 @@ class SessionActivities:
 
     @activity.defn(name=names.BEGIN_EXECUTION)
     async def begin_execution(self, begin: calls.BeginInput) -> calls.BeginResult:
-        """Load what the execution runs with, mark it as running, publish its first events."""
+        """Load the execution's context, mark it as running, and publish its first events."""
         runtime, given = self._runtime, ex.ExecutionInput.parse(begin.raw)
         control_plane, execution_id = runtime.control_plane, given.execution_id
         remember(runtime, execution_id)
@@ -155,7 +155,7 @@ class SessionActivities:
         return chosen
 
     async def _check_price(self, given: ex.ExecutionInput, context: calls.Context) -> None:
-        """A limit of cost that cannot be counted is no limit: refused before anything is spent."""
+        """Refuse a cost limit for a model without a known price, before anything is spent."""
         budgets = ex.Budgets.parse(context.config or given.agent_config)
         wanted = budgets.max_cost_usd is not None or (given.member is not None and given.member.priced)
         for model in (context.model_id, *context.fallback_models) if wanted else ():
@@ -219,7 +219,7 @@ class SessionActivities:
 
     @activity.defn(name=names.END_TURN)
     async def end_turn(self, turn: calls.TurnInput) -> calls.TurnResult:
-        """Persist the session, post the turn, learn the next status; close the execution when it is final."""
+        """Store the session, post the turn, and close the execution if final. Return the next status."""
         runtime, delivery, execution_id = self._runtime, self._runtime.delivery, turn.execution_id
         require_sent(runtime.spool, execution_id)
         parts = await as_fault(
@@ -244,7 +244,7 @@ class SessionActivities:
         return calls.TurnResult(status)
 
     async def _end_at_once(self, turn: calls.TurnInput, session: Write | None) -> str:
-        """In one request, which answers with the decision."""
+        """End the turn in one request and return the status that the control plane decided on."""
         delivery, features = self._runtime.delivery, self._runtime.control_plane.features
         about = {"turn_number": turn.turn}
         made = [
@@ -288,9 +288,9 @@ class SessionActivities:
 
     @activity.defn(name=names.STORE_SESSION)
     async def store_session(self, kept: calls.SessionInput) -> None:
-        """Store messages that the workflow is about to let go of; may be repeated.
+        """Store messages that the workflow is about to drop. It may be repeated.
 
-        Fails for good where they are not taken: then the workflow keeps them.
+        Raises a failure that is not retried where they are not taken; the workflow then keeps them.
         """
         about = {"user_id": kept.user_id, "turn": kept.turn}
         plane = self._runtime.control_plane
@@ -301,7 +301,7 @@ class SessionActivities:
 
 
 def _outcome(turn: calls.TurnInput, status: str) -> list[Write]:
-    """What is written of a turn that came to `status`; nothing while the execution goes on."""
+    """Return the writes for a turn that ended with `status`; none while the execution goes on."""
     if ex.is_final(status):
         patch = {**turn.final_fields, "status": status, "completed_at": ev.now()}
         agent_status = ex.COMPLETED if status == ex.COMPLETED else ex.FAILED
@@ -318,7 +318,7 @@ def _outcome(turn: calls.TurnInput, status: str) -> list[Write]:
 
 
 def _agent_status(kind: str, agent_id: str, status: str) -> list[Write]:
-    """Agents have a status on their row (docs/protocol.md#b6); teams have none that a run changes."""
+    """Return the write of an agent's status (docs/protocol.md#b6); none for a team, whose row a run leaves alone."""
     return [writes.agent(agent_id, status=status)] if kind == "agent" else []
 
 
@@ -384,7 +384,7 @@ def leave_out(
 
 
 def _carried(specs: list[ToolSpec], notices: list[str]) -> list[ToolSpec]:
-    """Return the tools of members and skills that a request to a model can carry; the rest is told."""
+    """Return the tools of members and skills that fit into a model request. The others are named in `notices`."""
     rest = specs[mcp.MOST_TOOLS :]
     if rest:
         names = ", ".join(spec.name for spec in rest[:5])
@@ -396,7 +396,7 @@ def _carried(specs: list[ToolSpec], notices: list[str]) -> list[ToolSpec]:
 
 
 def _check_budgets(context: calls.Context) -> None:
-    """A limit that cannot be read is no limit: refused before anything is spent."""
+    """Refuse a budget that cannot be parsed, before anything is spent."""
     try:
         ex.Budgets.parse(context.config)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What is shown of a model's answer while it comes, and what is kept of its thoughts: without secrets."""
+"""Redacted events of a model's answer while it streams, and its thoughts in a form that may be kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kubiya_worker.tools.redact import RedactedStream, Redactor
 
 
 class Shown:
-    """An answer as it comes, told as events (protocol.md#c2). Secrets are taken out, also one that two pieces share."""
+    """The events of an answer while it streams (protocol.md#c2). A secret split over two pieces is removed too."""
 
     def __init__(self, out: Publisher, message_id: str, tag: str, redactor: Redactor) -> None:
         self._out, self._message_id, self._tag = out, message_id, tag
@@ -58,9 +58,9 @@ class Shown:
 
 
 def kept_thought(entry: dict[str, Any], redactor: Redactor) -> dict[str, Any]:
-    """Return an entry of a message's `thinking` as it may be kept: without secrets, and without what they were in.
+    """Return an entry of a message's `thinking` as it may be kept: without the parts that hold secrets.
 
-    What was signed goes back as it was, or not at all.
+    A signed part goes back to the provider unchanged, or not at all.
     """
     if outgoing.ORIGIN in entry:
         return outgoing.kept(entry, redactor.value)

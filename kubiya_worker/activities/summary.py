@@ -1,4 +1,4 @@
-"""`compact_conversation`: a model call that sums up the beginning of a conversation that has become too long."""
+"""`compact_conversation` is a model call that summarizes the beginning of a conversation that has become too long."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SummaryActivities:
 
     @activity.defn(name=names.COMPACT)
     async def compact_conversation(self, asked: calls.CompactInput) -> calls.ModelResult:
-        """The summary as a message of the conversation. Nothing of it is streamed; a notice says that it was made."""
+        """Return the summary as a message of the conversation. It is not streamed; a notice announces it."""
         runtime, call = self._runtime, asked.call
         tag, attempts = attempt_tag(), Attempts.before()
         async with heartbeats(attempts.details):
@@ -84,10 +84,10 @@ class SummaryActivities:
         conversation: list[m.Message],
         covered: list[m.Message],
     ) -> ModelReply:
-        """Ask behind the conversation as the model has just been given it, where it is read from the prompt cache.
+        """Ask for the summary after the unchanged conversation, so that it is read from the prompt cache.
 
-        An answer that is no summary (a tool call, nothing), or a conversation that is too long after all, costs one
-        more call: then the conversation is sent as a text.
+        If the answer is no summary (a tool call, nothing), or the conversation is too long, one more call sends the
+        conversation as a text.
         """
         execution_id = asked.call.execution_id
         spent, model = Usage(), ""
@@ -111,7 +111,7 @@ class SummaryActivities:
     def _behind(
         self, context: calls.Context, model_id: str, execution_id: str, conversation: list[m.Message], covered: int
     ) -> ModelRequest:
-        """The request of the next step, byte for byte, and the order to sum up in place of an answer."""
+        """Return the exact request of the next step, followed by the instruction to summarize."""
         given = compaction.for_model(conversation)
         order = (
             f"{PROMPT}\n\nThat conversation is the one above; its last {len(given) - covered} messages are kept beside"
@@ -134,7 +134,7 @@ class SummaryActivities:
         conversation: list[m.Message],
         covered: list[m.Message],
     ) -> ModelReply:
-        """Ask for a summary of the conversation as a text, which is cut further while it is too long all the same."""
+        """Ask for a summary of the conversation as one text, which is cut further while it is too long."""
         # The conversation as it is fits barely, or not at all; half of it does. A window that is known says it better.
         limit = sum(map(m.size_of, compaction.for_model(conversation))) // 2
         window = await asyncio.to_thread(self._runtime.models.window, model_id)

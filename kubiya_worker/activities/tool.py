@@ -1,4 +1,4 @@
-"""`call_tool`: one tool call, after the policy has had its say."""
+"""`call_tool` runs one tool call after the policy has allowed it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ToolActivities:
 
     @activity.defn(name=names.CALL_TOOL)
     async def call_tool(self, call: calls.ToolInput) -> calls.ToolOutcome:
-        """Run the call, or say what a person has to decide first. What a tool cannot do is its result, not an error."""
+        """Run the call, or return the question for a person. A tool's failure is its result, not an exception."""
         runtime = self._runtime
         async with heartbeats():
             context = await context_of(runtime, call.execution_id, call.tools_version)
@@ -91,7 +91,7 @@ class ToolActivities:
         ruling: Ruling,
         outcome: calls.ToolOutcome,
     ) -> calls.ToolOutcome:
-        """A call of a team's member may be made: say so to whoever watches. The workflow makes it."""
+        """Publish the start of an allowed call of a team's member. The workflow makes the call."""
         publisher = self._runtime.publisher(call, context)
         redactor = await redactor_for(self._runtime, call.execution_id, context)
         async with publisher as out:
@@ -184,7 +184,7 @@ class ToolActivities:
         )
 
     async def _await_tool(self, tool: Tool, arguments: dict[str, Any], context: ToolContext) -> tuple[str, ToolResult]:
-        """Run the tool within its time. Whatever it raises or returns is this call's result, and nothing else's."""
+        """Run the tool within its time limit. Whatever it raises or returns becomes the result of this call."""
         longest = self._runtime.longest_call
         patience = tool.spec.timeout + 10 if longest is None else min(longest, tool.spec.timeout + 10)
         name = tool.spec.name
@@ -208,7 +208,7 @@ class ToolActivities:
         status: str = m.TOOL_FAILED,
         ruling: Ruling | None = None,
     ) -> calls.ToolOutcome:
-        """The outcome of a call that was not run: the model reads why, and so does whoever watches."""
+        """Return the outcome of a call that was not run. The model and the clients get the reason."""
         redactor = await redactor_for(self._runtime, call.execution_id, context)
         text = redactor.text(text)
         publisher = self._runtime.publisher(call, context)

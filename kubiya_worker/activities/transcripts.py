@@ -1,6 +1,6 @@
-"""Conversations that this worker has seen, kept in memory so that a model call need not carry them.
+"""Conversations that this worker has seen are kept in memory, so that a model call need not carry them.
 
-Pure bookkeeping, no I/O. Used from the event loop's thread only.
+This module does no I/O. Use it from the event loop's thread only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LIMIT_BYTES = 16 * 1024 * 1024  # JSON text of all kept conversations; Python ob
 
 
 class _Conversation:
-    """Messages of one execution with the digest after each, and loose ones that a tool left for the next model call."""
+    """The messages of one execution with the digest after each, and loose ones that a tool left for the next call."""
 
     def __init__(self) -> None:
         self.messages: list[m.Message] = []
@@ -42,14 +42,14 @@ class _Conversation:
         self.bytes += m.size_of(message)
 
     def take(self, message_id: str) -> None:
-        """A loose message has joined the others, or is replaced."""
+        """Drop a loose message, which has joined the others or is replaced."""
         message = self.loose.pop(message_id, None)
         if message is not None:
             self.bytes -= m.size_of(message)
 
 
 class Transcripts:
-    """Least recently used conversations go first when the limit (bytes of JSON) is passed."""
+    """The store of conversations. Above the limit (bytes of JSON) it drops the least recently used ones."""
 
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
         self._limit = limit_bytes
@@ -80,7 +80,7 @@ class Transcripts:
     def assemble(
         self, execution_id: str, base: int, tail: Sequence[dict[str, Any]], digest: str
     ) -> list[m.Message] | None:
-        """The conversation with this digest from what is in memory; None when a part is missing or differs."""
+        """Return the conversation with this digest from memory; None when a part is missing or differs."""
         conversation = self._kept.get(execution_id) or _Conversation()
         if len(conversation.messages) < base:
             return None
@@ -102,7 +102,7 @@ class Transcripts:
         return list(conversation.messages)
 
     def held(self, execution_id: str) -> tuple[int, str]:
-        """How many messages are kept, and their digest: where paging can begin."""
+        """Return the number of messages kept and their digest, from which a query can continue."""
         conversation = self._kept.get(execution_id)
         return (
             (len(conversation.messages), conversation.digest(len(conversation.messages)))
@@ -111,7 +111,7 @@ class Transcripts:
         )
 
     def replace(self, execution_id: str, start: int, messages: Sequence[m.Message]) -> list[m.Message]:
-        """Keep the first `start` messages and put `messages` behind them; returns the whole conversation."""
+        """Keep the first `start` messages, append `messages`, and return the whole conversation."""
         conversation = self._touch(execution_id)
         conversation.truncate(start)
         for message in messages:
