@@ -1,4 +1,4 @@
-"""What of the Helm chart comes from the table of settings: values, their schema, and the variables that a pod gets.
+"""The parts of the Helm chart that come from the table of settings: values, their schema, a pod's variables.
 
 A value has the name of its setting, in the manner of Helm (`log_format` is `logFormat`). Those that the chart has a
 default or a use of its own for stand in the upper part of values.yaml, by hand; the others below the mark.
@@ -37,7 +37,7 @@ def pages() -> dict[Path, str]:
 
 
 def options() -> list[Option]:
-    """Those that are values of the chart."""
+    """Return the options that are values of the chart."""
     return [o for o in OPTIONS if o.env and not o.secret and o.role in ("worker", "file") and o.name not in OWN]
 
 
@@ -88,7 +88,7 @@ def _number(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _property(name: str, value: Any) -> dict[str, Any]:
-    """By the default: what is empty there may hold anything of its kind."""
+    """Return the schema of a value from its default. An empty default allows anything of its kind."""
     if isinstance(value, dict):
         return _object(value) if value and name not in ANYTHING else {"type": "object"}
     if isinstance(value, list):

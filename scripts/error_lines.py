@@ -27,7 +27,7 @@ class Line:
 
 
 def lines() -> list[Line]:
-    """In order of exit code and text; each once."""
+    """Return the lines in order of exit code and text, each once."""
     codes = _codes()
     found = set()
     for path, tree in _trees():

@@ -20,7 +20,7 @@ SLOW = 10_000  # ms of a model call
 
 
 def billable(events: Iterable[Any]) -> dict[str, int]:
-    """By kind, of one run's history."""
+    """Count the billable events of one run's history by kind."""
     found = {"start": 0, "activity": 0, "local activities": 0, "timer": 0, "signal": 0}
     marked = False
     for event in events:
@@ -87,7 +87,7 @@ async def _history(bench: Rig, workflow_id: str) -> list[Any]:
 
 
 def _requests(port: int) -> dict[str, int]:
-    """How often the worker has asked Temporal for what, so far."""
+    """Return the number of the worker's requests to Temporal so far, by kind."""
     found: dict[str, int] = {}
 
     def read() -> bool:

@@ -28,7 +28,7 @@ WAYS: Final = {"through a gateway": "claude-sonnet-4-5", "Anthropic's API": "ant
 
 @dataclass(frozen=True)
 class Spent:
-    """Of one run."""
+    """The tokens and the cost in USD of one run."""
 
     plain: int
     read: int

@@ -1,4 +1,4 @@
-"""What asking the policy service adds to a tool call, beside a worker that does not ask.
+"""Measure the time that a request to the policy service adds to a tool call.
 
 Two workers on one stack, one of which asks a service on the same machine that says yes at once. `added` is the slope
 between a short run and a long one with it, less the same slope without it; `answer` is the latency that the events of

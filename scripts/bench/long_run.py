@@ -42,7 +42,7 @@ SHELL: Final = {"name": "shell", "type": "shell", "configuration": {"allowed_com
 
 @dataclass
 class Watch:
-    """What is seen from outside at each model call."""
+    """The watch notes what is visible from outside at each model call."""
 
     processes: dict[str, Process]
     at: list[float] = field(default_factory=list)  # wall clock, seconds

@@ -1,4 +1,4 @@
-"""What encryption and compression of payloads cost in CPU time and bytes, beside the same run without.
+"""Measure the CPU time and bytes of encrypted and compressed payloads against the same run without them.
 
 The run is of eleven rounds: a model call and a call of a real tool that reads a file of 6 kB of log lines. Time is that
 of the worker's process, user and system, so that other work of the machine counts little; bytes are the raw history.
@@ -27,7 +27,7 @@ KEYS, ZLIB = "KUBIYA_PAYLOAD_KEYS_FILE", "KUBIYA_PAYLOAD_COMPRESSION"
 
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """For the processes that are started meanwhile."""
+    """Set variables for the processes that are started in the meantime."""
     os.environ.update(variables)
     try:
         yield
@@ -49,7 +49,7 @@ def prompt(rounds: int) -> str:
 
 
 async def history_bytes(bench: Rig) -> int:
-    """Of the largest history there is: that of a long run."""
+    """Return the size in bytes of the largest history, which is that of a long run."""
     sizes = [w.raw_info.history_size_bytes async for w in bench.temporal.list_workflows()]
     return max(sizes)
 

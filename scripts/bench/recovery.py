@@ -1,4 +1,4 @@
-"""How soon a run that ended during an outage of the control plane is told as ended, after the control plane is back.
+"""Measure how soon after an outage the control plane learns of a run that ended during it.
 
 Executions end while the control plane is away for so many seconds. Measured for each: from the moment in which the
 control plane listens again until its row says `completed`, which is the last write but figures.

@@ -1,4 +1,4 @@
-"""What a bench has to say: rows of a figure and its baseline, with their spread, for people and for machines."""
+"""The report of a bench: rows of a figure and its baseline, with their spread, for people and for machines."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def below(limit: float, *, of: str = "median") -> Callable[[Spread, Spread | Non
 
 
 def at_most(ratio: float) -> Callable[[Spread, Spread | None], bool]:
-    """At most so many times the baseline."""
+    """Return a check that the figure is at most `ratio` times the baseline."""
     return lambda ours, base: base is not None and ours.median <= ratio * base.median
 
 
@@ -81,7 +81,7 @@ def at_least(ratio: float) -> Callable[[Spread, Spread | None], bool]:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Describe the machine on which the figures were measured."""
     import psutil
 
     return {
@@ -129,7 +129,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def text(rows: Sequence[Row]) -> str:
-    """For a terminal: a block for each row."""
+    """Return the report for a terminal, one block for each row."""
     out = []
     for row in rows:
         figure, what, unit, ours, base, ratio, bar, verdict = cells(row)

@@ -1,4 +1,4 @@
-"""What most benches stand on: one stack, one worker of ours, one bare worker, and a client of each."""
+"""The rig of most benches: one stack, one worker of ours, one bare worker, and a client of each."""
 
 from __future__ import annotations
 

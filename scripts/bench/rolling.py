@@ -32,7 +32,7 @@ BAR = "0 failed, 0 lost, 0 repeated tool calls"
 
 @dataclass
 class Tally:
-    """What became of the executions of one phase."""
+    """The tally counts the outcomes of the executions of one phase."""
 
     seconds: list[float] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)

@@ -31,7 +31,7 @@ GROWTH = 8.0  # MiB between SETTLED and MANY executions that count as flat: allo
 
 
 async def polled(bench: Rig, queue: str) -> None:
-    """Until Temporal has been asked by somebody for both kinds of tasks of a queue."""
+    """Wait until a worker has polled Temporal for both kinds of tasks of a queue."""
     for kind in KINDS:
         request = DescribeTaskQueueRequest(namespace="default", task_queue=TaskQueue(name=queue), task_queue_type=kind)
         while not (await bench.temporal.workflow_service.describe_task_queue(request)).pollers:
@@ -74,7 +74,7 @@ def memory(process: Process) -> float:
 
 
 def import_seconds(modules: str) -> float:
-    """What importing costs in a fresh interpreter, measured inside of it.
+    """Return the seconds that an import takes in a fresh interpreter, measured inside of it.
 
     Without rich: an installed worker does not have it, and structlog loads it where a developer's tools brought it.
     """

@@ -218,7 +218,7 @@ def measure(kind: type[Contender]) -> dict[str, float]:
 
 
 def debian(folder: Path) -> bool:
-    """Whether Debian's packages could be unpacked there."""
+    """Unpack Debian's packages into the folder. Return False when that fails."""
     packages = ["runit", "supervisor", "python3-pkg-resources"]
     try:
         subprocess.run(["apt-get", "download", *packages], cwd=folder, check=True, capture_output=True)

@@ -50,7 +50,7 @@ def measure(quick: bool) -> list[Row]:
 
 
 def cpu(bench: Rig) -> dict[str, float]:
-    """Of all but Temporal's server, which works for both."""
+    """Return the CPU seconds of all processes except Temporal's server, which works for both workers."""
     parts = {"worker": bench.worker, "control_plane": bench.stack.server, "bare_worker": bench.bare}
     return {name: seconds_of(process) for name, process in parts.items()}
 

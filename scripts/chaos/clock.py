@@ -81,11 +81,11 @@ class Clock:
         self.offset = 0.0
 
     def install(self) -> None:
-        """For all that is started from now on."""
+        """Install the clock for all processes that are started from now on."""
         os.environ.update(self.environment)
 
     def step(self, seconds: float) -> None:
-        """To so many seconds from the machine's own time."""
+        """Set the clock to so many seconds from the machine's own time."""
         self.offset = seconds
         with self._file.open("r+b") as file, mmap.mmap(file.fileno(), 8) as shared:
             shared[:] = struct.pack("<q", round(seconds * 1e9))

@@ -1,4 +1,4 @@
-"""What was seen of a run, as values. All times are seconds of the machine's monotonic clock, unless said otherwise."""
+"""The evidence of a run, as values. Times are seconds of the machine's monotonic clock, unless said otherwise."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Run:
 
 @dataclass
 class Event:
-    """Of an execution's stream."""
+    """An event of an execution's stream."""
 
     id: str
     type: str

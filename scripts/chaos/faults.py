@@ -179,7 +179,7 @@ class Faults:
             self._seen.clock = (tried + 1, [*wrong, f"fault {fault.number}: {offset:+.0f} s"] if wrong_time else wrong)
 
     def _log_is_off(self, offset: float) -> bool:
-        """Its latest line has not the time of a clock that is `offset` seconds ahead of ours."""
+        """Return True when the time of the latest log line is not `offset` seconds ahead of our clock."""
         assert self.watch is not None
         return abs(self.watch.last_time - (time.time() + offset)) >= NOW
 
@@ -192,7 +192,7 @@ def _runs(pid: int) -> bool:
 
 
 def fill(path: Path) -> None:
-    """Until the disk takes not one byte more."""
+    """Fill the disk until it takes not one byte more."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         for size in (1 << 20, 1 << 12, 1):

@@ -174,7 +174,7 @@ def lines_are_whole(seen: Evidence) -> Verdict:
 
 
 def losses_are_told(seen: Evidence) -> Verdict:
-    """Of a worker whose supervisor was killed the last lines may be missing: nobody was there to read them."""
+    """Judge that losses are logged. A worker whose supervisor was killed may lack its last lines: nobody read them."""
     verdict = Verdict("lines are missing from worker.log only if a line says how many")
     missing = 0
     for pid, written in seen.log.written.items():
@@ -239,7 +239,7 @@ def _repeats(verdict: Verdict, what: str, begin: float, tries: list[tuple[int | 
 
 
 def _hits(hit: Hit, pid: int | None, begin: float, end: float, *, begun: bool = True) -> bool:
-    """Whether it can have cut off what this worker had in hand from `begin` to `end`.
+    """Return True when the hit can have cut off this worker's work between `begin` and `end`.
 
     What goes on in a worker that stands still for a moment, or that Temporal does not hear for one, is not lost; only
     a task on its way to the worker is (`begun` is false).
@@ -261,12 +261,12 @@ def _by_step(seen: Evidence, run: Execution) -> dict[int, list[Request]]:
 
 
 def _answered(by_step: dict[int, list[Request]], step: int, run: Execution) -> float:
-    """When the model had answered this step, so that what follows could begin."""
+    """Return the time when the model had answered this step, so that the next one could begin."""
     return min((each.done for each in by_step.get(step, []) if each.done), default=run.began)
 
 
 def _asked(by_step: dict[int, list[Request]], step: int, run: Execution) -> float:
-    """When the model was first asked this step, so that what came before was over."""
+    """Return the time of the first request of this step, when the step before was over."""
     return min((each.at for each in by_step.get(step, [])), default=run.ended)
 
 

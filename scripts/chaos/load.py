@@ -44,7 +44,7 @@ def call_of(token: str, step: int, number: int, tool: str) -> str:
 
 
 def answers(token: str, variant: str, file: Path) -> list[Answer]:
-    """By step; the shell's runs add a line to `file`."""
+    """Return the model's answers by step. The shell's runs add a line to `file`."""
     made: list[Answer] = []
     for step, tools in enumerate(VARIANTS[variant]):
         calls = []
@@ -101,7 +101,7 @@ class Model(ModelEndpoint):
 
 
 def owner(port: int, candidates: list[int]) -> int | None:
-    """Which of these processes has the end of a connection with this local port. Linux; None elsewhere."""
+    """Return the process that has a connection with this local port. Only on Linux; None elsewhere."""
     inode = ""
     try:
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
@@ -188,8 +188,11 @@ class Load:
         attend(client, run, PATIENCE)
 
     def settle(self, timeout: float) -> None:
-        """After the load: what the control plane knows of each execution. Those whose acceptance was lost on its way
-        to the client are attended to their end, and those that it never accepted are dropped."""
+        """Match the runs with the executions that the control plane has, after the load.
+
+        Runs whose acceptance was lost on its way to the client are awaited to their end. Runs that it never accepted
+        are dropped.
+        """
         client = self_of(self._stack)
         by_token: dict[str, list[dict[str, Any]]] = {}
         skip = 0
@@ -238,7 +241,7 @@ def self_of(stack: Stack) -> Stack:
 
 
 def approve(client: Stack, approval: str, patience: float = 90.0) -> None:
-    """As a person does while the control plane is away: again, until it answers."""
+    """Approve as a person does: try again while the control plane is away."""
     deadline = time.monotonic() + patience
     while True:
         try:

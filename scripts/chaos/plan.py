@@ -1,4 +1,4 @@
-"""What is done to the system, when and for how long: a pure function of the seed."""
+"""The plan of faults, with their times and durations, is a pure function of the seed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Fault:
 
 
 def make(faults: int, seed: int, kinds: tuple[str, ...] = tuple(KINDS)) -> list[Fault]:
-    """Of many faults the first are the same as of few. When there is room, each kind comes once before any twice."""
+    """Plan faults. A longer plan begins as a shorter one; with room, each kind comes once before any comes twice."""
     chance = random.Random(seed)
     first = list(kinds)
     chance.shuffle(first)

@@ -1,4 +1,4 @@
-"""Why a recovery took long: where the last execution's history stood still."""
+"""Show why a recovery took long: the gaps in the last execution's history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is seen from outside: the daemon's files, its log, the process table."""
+"""The view from outside: the daemon's files, its log, the process table."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def is_whole(line: str) -> bool:
 
 
 def read_log(paths: Iterable[Path]) -> Log:
-    """Of rotated files, oldest first."""
+    """Read the log from its rotated files, oldest first."""
     log = Log()
     for path in paths:
         content = path.read_bytes()
@@ -129,7 +129,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def disagreement(folder: Path) -> str:
-    """What the files of a daemon that runs say, beside what the process table says. Empty: they agree."""
+    """Describe where a running daemon's files disagree with the process table; empty when they agree."""
     state, pid_file = read_json(folder / "state.json"), read_json(folder / "worker.pid")
     try:
         info = (folder / "daemon_info.txt").read_text()
@@ -154,7 +154,7 @@ def disagreement(folder: Path) -> str:
 
 
 def strangers(known: set[int], supervisor: int, worker: int, *, idle: bool) -> list[str]:
-    """What runs below this process and should not. This process is the subreaper of all that it has started.
+    """Return the processes below this one that should not run. It is the subreaper of all that it started.
 
     `idle`: no execution is under way, so there are no tools either.
     """

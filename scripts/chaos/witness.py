@@ -53,7 +53,7 @@ async def sign(token: str, context: ToolContext) -> str:
 
 
 def number_lines() -> None:
-    """To where the worker's log goes; a line is counted when the pipe has taken it."""
+    """Write numbered lines to the worker's log. A line counts when the pipe has taken it."""
     path = FOLDER / f"written-{os.getpid()}"
     path.write_bytes(bytes(8))
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 8) as counter:
