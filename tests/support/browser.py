@@ -31,7 +31,7 @@ def chromium() -> Iterator[Any]:
 
 
 def wait_for_words(page: Any, selector: str, words: str) -> None:
-    """Until the first element says exactly this. Streamed text is drawn once a frame, so later than its event comes."""
+    """Wait until the first element shows exactly this. Streamed text is drawn once a frame, after its event."""
     from playwright.sync_api import expect
 
     expect(page.locator(selector).first).to_have_text(words, timeout=TIMEOUT)

@@ -49,7 +49,7 @@ class Daemons:
         return ["--queue-id", parts[0], *(["--instance", parts[2]] if len(parts) == 3 else [])]
 
     def environment(self, **env: str) -> dict[str, str]:
-        """Of a person's shell, with nothing of this test run's own."""
+        """Return the environment of a person's shell, without the variables of this test run."""
         base = {k: v for k, v in os.environ.items() if not k.startswith(("KUBIYA_", "SUPERVISOR_", "NOTIFY_"))}
         own = {
             "HOME": str(self.home),
@@ -101,7 +101,7 @@ class Daemons:
         return found
 
     def processes(self) -> list[psutil.Process]:
-        """What runs with this home; zombies are nobody's."""
+        """Return the processes that run with this home. Zombies do not count."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -112,7 +112,7 @@ class Daemons:
         return [process for process in found if process.pid != os.getpid()]
 
     def command_lines(self) -> list[str]:
-        """Of those that run with this home."""
+        """Return the command lines of the processes that run with this home."""
         lines = []
         for process in self.processes():
             try:

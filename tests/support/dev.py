@@ -53,7 +53,7 @@ class Dev:
         return [root, *root.children(recursive=True)]
 
     def environment(self) -> dict[str, str]:
-        """What `. ~/.kubiya/dev/env` sets, as a shell reads it."""
+        """Return the variables that `. ~/.kubiya/dev/env` sets, as a shell reads it."""
         shell = subprocess.run(
             ["/bin/sh", "-c", f". '{self.state / 'env'}'; env -0"], capture_output=True, env={"PATH": os.defpath}
         )

@@ -118,7 +118,7 @@ class EnforcerService:
         self.stop()
 
     def stop(self) -> None:
-        """From now on connections are refused, and those that were kept are gone."""
+        """Refuse connections from now on, and close those that were kept."""
         self._over.set()
         self._server.shutdown()
         self._server.server_close()

@@ -53,13 +53,13 @@ class Scene:
         return [*self.plays, *self.teams][-1]
 
     def lines(self, *verbs: str) -> dict[str, str]:
-        """What is said, each text once in the whole scene: text -> line."""
+        """Return text -> line; each text occurs once in the whole scene."""
         said = {f"{who} {n}.": line for who, lines in self.plays.items() for n, line in enumerate(lines)}
         return {text: line for text, line in said.items() if line.split()[0] in (verbs or ("say", "write", "ask"))}
 
     @property
     def delegates(self) -> list[str]:
-        """Who is asked, by a model or by the team itself."""
+        """Return the members that are asked, by a model or by the team itself."""
         asked = [name for line in self.lines("ask").values() for name in line.split()[1:]]
         return asked + [x for mode, members in self.teams.values() if mode in ASKS_ITSELF for x in members]
 
@@ -153,7 +153,7 @@ def _create(stack: Stack, scene: Scene, mark: str) -> str:
 
 
 def _text_of(body: Mapping[str, Any]) -> str:
-    """What a model is asked for."""
+    """Return the text that a model is asked for."""
     return f"{body['model'].removeprefix('gpt-')} {sum(m['role'] == 'assistant' for m in body['messages'])}."
 
 
@@ -176,7 +176,7 @@ def check(outcome: Outcome) -> None:
 
 
 def _check_models(outcome: Outcome, shown: Mapping[str, str]) -> None:
-    """What was finished is not asked again; what was under way is, once at the most."""
+    """Check that finished calls are not repeated, and those under way once at the most."""
     assert set(outcome.asked) == set(outcome.scene.lines()) and max(outcome.asked.values()) <= 2, outcome
     again = {text for text, times in outcome.asked.items() if times > 1}
     struck, under_way = _struck(outcome, "model-")
@@ -245,7 +245,7 @@ def _tools(events: Iterable[dict[str, Any]], when: str) -> list[dict[str, Any]]:
 
 
 def _shown(events: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """What a client shows in the end: chunks by message; `reset_chunks` discards what was streamed of one."""
+    """Return the text that a client shows in the end, by message. `reset_chunks` discards a message's chunks."""
     shown: dict[str, str] = {}
     for event in events:
         data = event["data"]
@@ -287,7 +287,7 @@ def play_all(stack: Stack, plays: Iterable[tuple[Scene, str]], at_once: int) -> 
 
 
 def summary(outcomes: Iterable[Outcome]) -> str:
-    """Of those whose worker was killed."""
+    """Summarize the outcomes of the runs whose worker was killed."""
     struck = [outcome for outcome in outcomes if outcome.under_way]
     seconds = sorted(outcome.seconds for outcome in struck)
     again = sum(outcome.asked.total() - len(outcome.scene.lines()) for outcome in struck)

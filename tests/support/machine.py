@@ -53,7 +53,7 @@ class Machine:
         engine.docker(self.address, "rm", "-fv", NAME, check=False)
 
     def _booted(self) -> str:
-        """What systemd says of itself; empty when it has ended."""
+        """Return the state that systemd reports; empty when it has ended."""
         if engine.docker(self.address, "inspect", "-f", "{{.State.Running}}", NAME).stdout.strip() != "true":
             return ""
         return self.run("systemctl", "is-system-running", check=False).stdout.strip() or "starting"

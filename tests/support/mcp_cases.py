@@ -53,7 +53,7 @@ class Case:
 
 @dataclass
 class Ran:
-    """What came of a case. Seconds count from the moment when its (first) execution was asked for."""
+    """The outcome of a case. Seconds count from the request for its first execution."""
 
     row: dict[str, Any] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)

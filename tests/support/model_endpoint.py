@@ -259,7 +259,7 @@ class ModelEndpoint:
 
 
 def _only_shown(message: dict[str, Any]) -> bool:
-    """Whether a user's message is the image of a tool's result, which some APIs take from a user only."""
+    """Return True for a user's message with the image of a tool's result, which some APIs take only from a user."""
     parts = message.get("content")
     return isinstance(parts, list) and any(part.get("type") == "image_url" for part in parts)
 
@@ -289,7 +289,7 @@ def echo_answer(body: dict[str, Any], tokens: int) -> Answer:
 
 
 def demo_answer(body: dict[str, Any]) -> Answer:
-    """What the demo model would say to this request."""
+    """Return the demo model's answer to this request."""
     messages = []
     for message in body["messages"]:
         calls = [{"id": call["id"], **call["function"]} for call in message.get("tool_calls") or ()]

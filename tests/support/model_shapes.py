@@ -166,7 +166,7 @@ def openai_fault(kind: str, said: str | None) -> tuple[int, Any]:
 
 
 def signature_of(thinking: str, place: int) -> str:
-    """What a thought is signed with as the block number `place` of its message."""
+    """Return the signature of a thought that is block number `place` of its message."""
     return f"sig-{place}-" + hashlib.sha256(thinking.encode()).hexdigest()
 
 
@@ -264,7 +264,7 @@ def _only_results(message: dict[str, Any]) -> bool:
 
 
 def google_signature(name: str) -> str:
-    """What the first of a message's calls is signed with."""
+    """Return the signature of the first call of a message."""
     return base64.b64encode(f"signed:{name}".encode()).decode()
 
 

@@ -40,7 +40,7 @@ def die(struck: Entry) -> None:
 
 
 def count(kind: str) -> int:
-    """Which call of its type this is: the length of the file that the workers share."""
+    """Count this call and return its number: the length of the file that the workers share."""
     with Path(f"{os.environ['MORTAL_COUNT']}.{kind}").open("ab", buffering=0) as shared:
         shared.write(b".")  # O_APPEND: afterwards the position is behind this very byte
         return shared.tell()

@@ -43,7 +43,7 @@ class Charge:
 
 @dataclass
 class PromptCache:
-    """What a provider keeps of earlier requests. `clock` gives seconds."""
+    """A provider's cache of earlier requests. `clock` gives seconds."""
 
     least: int = LEAST
     clock: Callable[[], float] = time.monotonic

@@ -56,7 +56,7 @@ class PublishedStack(Stack):
         return self.plane.agent(name, skills=skills, **fields)
 
     def execute(self, prompt: str, *, agent: str = "", queue: str = "", **body: Any) -> str:
-        """By an agent of this id; without one, by one that has no skills of its own."""
+        """Execute a prompt with the agent of this id, or else with one that has no skills of its own."""
         key = agent or self._agents.get("") or self.agent("ops")
         if not agent:
             self._agents[""] = key
@@ -79,7 +79,7 @@ class PublishedStack(Stack):
         return self.world.executions[execution_id]
 
     def closed(self, execution_id: str, timeout: float = 60.0) -> str:
-        """How the workflow closed: COMPLETED, FAILED, CANCELED, TERMINATED."""
+        """Return the status with which the workflow closed: COMPLETED, FAILED, CANCELED, TERMINATED."""
         found: list[str] = []
 
         def is_closed() -> bool:
@@ -99,7 +99,7 @@ class PublishedStack(Stack):
         return self.temporal_call(describe)
 
     def state(self, execution_id: str) -> dict[str, Any]:
-        """What the workflow tells of itself."""
+        """Return the state that the workflow reports."""
 
         async def query(client: Client) -> dict[str, Any]:
             handle = client.get_workflow_handle(workflow_id(self.world.executions[execution_id]))

@@ -12,7 +12,7 @@ from tests.support.stack import Stack
 
 
 def schedule(stack: Stack, job_id: str) -> ScheduleDescription | None:
-    """What Temporal has; None: nothing."""
+    """Return the schedule that Temporal has, or None."""
 
     async def describe() -> ScheduleDescription | None:
         client = await Client.connect(stack.temporal_address)
@@ -25,7 +25,7 @@ def schedule(stack: Stack, job_id: str) -> ScheduleDescription | None:
 
 
 def due(stack: Stack, job_id: str) -> datetime | None:
-    """When Temporal runs it next."""
+    """Return the time when Temporal runs the job next."""
     found = schedule(stack, job_id)
     return found.info.next_action_times[0] if found and found.info.next_action_times else None
 

@@ -104,7 +104,7 @@ class ScriptedPlane:
             return self.others(seen)
 
     def requests(self, end: str) -> list[Seen]:
-        """Those whose path ends so."""
+        """Return the requests whose path ends with `end`."""
         with self._more:
             return [s for s in self.seen if s.path.endswith(end)]
 

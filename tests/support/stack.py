@@ -42,7 +42,7 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """Below those of outgoing connections, one of which could take it before its server does.
+    """Return a free port below those of outgoing connections, which could take it before its server does.
 
     No port is given twice, here or by another worker of the test run: it is free only until its server listens.
     """
@@ -232,7 +232,7 @@ class Stack:
         return found
 
     def state(self, execution_id: str) -> dict[str, Any]:
-        """What the workflow tells of itself. A query takes a worker, which may be busy or just be starting."""
+        """Return the state that the workflow reports. A query needs a worker, which may be busy or still starting."""
         found: list[dict[str, Any]] = []
 
         def told() -> bool:
@@ -289,7 +289,7 @@ class Stack:
             time.sleep(0.05)  # an execution that is over ends its stream at once
 
     def wait_for_turn(self, execution_id: str, turn: int, timeout: float = 120.0) -> None:
-        """Until the turn with this number was posted and the execution waits for the next message."""
+        """Wait until the turn with this number was posted and the execution waits for the next message."""
         deadline = time.monotonic() + timeout
         while True:
             turns = self.call("GET", f"/analytics/executions/{execution_id}/details")["turns"]
@@ -315,14 +315,14 @@ def _listens(port: int) -> bool:
 
 
 def _serves(address: str) -> bool:
-    """Whether Temporal's frontend answers: its port is open before it does."""
+    """Return True when Temporal's frontend answers, which is later than its port opens."""
     with ThreadPoolExecutor(1) as elsewhere:  # here a loop may run already: a browser's, for one
         connecting = elsewhere.submit(lambda: asyncio.run(Client.connect(address)))
     return connecting.exception() is None
 
 
 def wait_until(condition: Callable[[], Any], timeout: float, what: str) -> None:
-    """For what announces itself by no event (a port, a file)."""
+    """Wait for a condition that no event announces (a port, a file)."""
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {timeout} s"

@@ -19,7 +19,7 @@ CONTROL_C, CONTROL_D = "\x03", "\x04"
 
 
 def _take() -> None:
-    """In the child: descriptor 0 becomes the controlling terminal."""
+    """Make descriptor 0 the controlling terminal. Runs in the child."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
@@ -45,7 +45,7 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What was sent, without colours."""
+        """Return the text that was sent, without colours."""
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.raw).replace("\r\n", "\n")
 
     def expect(self, text: str, timeout: float = 60.0) -> str:
@@ -87,7 +87,7 @@ class Terminal:
 
     @property
     def modes(self) -> Sequence[object]:
-        """How the terminal is set, for comparing."""
+        """Return the settings of the terminal, for comparison."""
         return termios.tcgetattr(self._master)
 
     def hang_up(self) -> None:

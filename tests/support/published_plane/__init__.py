@@ -70,7 +70,7 @@ class PublishedPlane:
 
     @property
     def queue_id(self) -> str:
-        """Of the queue `default`: the published server finds a queue by its UUID only."""
+        """Return the UUID of the queue `default`: the published server finds a queue only by its UUID."""
         return next(iter(self.world.queues))
 
     # -- life

@@ -88,7 +88,7 @@ class Call:
 
     @property
     def set(self) -> Object:
-        """What the body sets, without what it leaves out."""
+        """Return the fields that the body sets, without those that it leaves out."""
         dumped: Object = self.given.model_dump(exclude_unset=True)
         return dumped
 
@@ -172,7 +172,7 @@ def read(world: World, raw: bytes, entry: Entry) -> tuple[Object, Any]:
 
 
 def _mutate(world: World, entry: Entry, body: Any) -> None:
-    """What is let pass when a rule is off that the models keep."""
+    """Apply the effect of each switched-off rule that the models cannot switch off themselves."""
     if not isinstance(body, dict) or entry.body is None:
         return
     if not world.holds("types.unknown-fields") and set(body) - set(entry.body.model_fields):

@@ -102,7 +102,7 @@ async def save_session(call: Call) -> Any:
 
 
 def _refused(body: Object) -> str:
-    """Why nothing of a session can be stored; empty when all can."""
+    """Return why nothing of a session can be stored; empty when all can."""
     messages = body.get("messages", [])
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         return "'str' object has no attribute 'get'"

@@ -67,7 +67,7 @@ def history(world: World, execution_id: str, messages: list[Object]) -> list[Obj
 
 
 def _repeated(message: Object, texts: dict[str, float]) -> bool:
-    """Whether an assistant has said the same, up to its 200th character, less than five seconds before."""
+    """Return True when an assistant sent the same first 200 characters less than five seconds before."""
     if message.get("role") != "assistant" or not message.get("content"):
         return False
     text = " ".join(str(message["content"]).split())[:SAME_TEXT]
@@ -190,7 +190,7 @@ class _Stream:
         return frames
 
     def _events(self) -> list[str]:
-        """By index from the old end of the list: once it is trimmed nothing new has a place above `read`."""
+        """Return the events by index from the old end. In a trimmed list no new one has an index above `read`."""
         listed = self.world.events.get(self.id, [])
         fresh, self.read = listed[self.read :], max(self.read, len(listed))
         return [text for event in fresh if (text := self._event(event))]

@@ -1,4 +1,4 @@
-"""What the double knows: its rows, its rules, and the Temporal on which it starts workflows."""
+"""The state of the double: its rows, its rules, and the Temporal on which it starts workflows."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class World:
         execution |= {**fields, "updated_at": now()}
 
     def publish(self, execution_id: str, event_type: str, data: Object, timestamp: str | None = None) -> None:
-        """Into the list that the stream reads, of which the newest 1,000 are kept."""
+        """Append an event to the list that the stream reads, which keeps the newest 1,000."""
         kept = self.events.setdefault(execution_id, [])
         kept.append({"event_type": event_type, "data": data, "timestamp": timestamp or now()})
         if self.holds("stream.cap"):
@@ -190,7 +190,7 @@ class World:
 
 
 def workflow_id(execution: Object) -> str:
-    """As the server computes it for signals and cancellation: from the row's type alone (docs/protocol.md#b2)."""
+    """Return the id that the server uses for signals and cancellation, by the row's type (docs/protocol.md#b2)."""
     kind = "team" if str(execution["execution_type"]).lower() == "team" else "agent"
     return f"{kind}-execution-{execution['id']}"
 
