@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def communication(tool: Tool | None) -> Communication | None:
-    """The tool behind a name, if it is one that asks others."""
+    """Return the tool if it is one that asks other agents, else None."""
     inner = getattr(tool, "tool", tool)
     return inner if isinstance(inner, Communication) else None
 

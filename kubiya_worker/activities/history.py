@@ -52,7 +52,7 @@ async def _page_in(runtime: Runtime, execution_id: str, start: int, digest: str)
     fetched: list[m.Message] = []
     while True:
         page: dict[str, Any] = await handle.query(names.GET_TRANSCRIPT, start + len(fetched), result_type=dict)
-        if not fetched and page["digest"] != digest:  # what is held does not fit: begin at the beginning
+        if not fetched and page["digest"] != digest:  # the messages in memory do not match: start from the first one
             start, digest = 0, m.EMPTY_DIGEST
             page = await handle.query(names.GET_TRANSCRIPT, 0, result_type=dict)
         fetched += page["messages"]

@@ -84,7 +84,7 @@ class ModelActivities:
             attempts.long = not call.shortened and sum(map(m.size_of, given)) >= LONG
             publisher = runtime.publisher(call, context)
             if publisher.pace is not None and activity.info().attempt > 1:
-                publisher.pace.left = 0  # who knows no `reset_chunks` would see both texts: the complete message tells
+                publisher.pace.left = 0  # clients without `reset_chunks` would show both texts
             async with publisher as out:
                 if activity.info().attempt > 1:
                     data = {"message_id": call.message_id}

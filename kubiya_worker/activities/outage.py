@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY: Final = (0.4, 0.8)  # seconds between two probes, at random
 LOOK_AGAIN: Final = 0.1  # seconds, while the control plane is there and older events are on their way
-PATIENT_TIMEOUT: Final = (5.0, 20.0)  # of every tenth probe: a slow control plane is there, too
+PATIENT_TIMEOUT: Final = (5.0, 20.0)  # for every tenth probe, so that a slow control plane counts as there
 PATIENT: Final = 10
 AT_ONCE: Final = 6  # probes that may be under way, when none is answered
 ASKED_TO_WAIT: Final = 30.0  # seconds at most that a `Retry-After` keeps the next probe back
@@ -78,7 +78,7 @@ class Waiting:
     _there: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
     _probes: set[asyncio.Task[None]] = field(default_factory=set)
-    _threads: ThreadPoolExecutor | None = None  # of its own: the loop's are taken by writes that nothing answers
+    _threads: ThreadPoolExecutor | None = None  # separate: unanswered writes take up the loop's threads
     _looks: int = 0
     _not_before: float = 0.0
 

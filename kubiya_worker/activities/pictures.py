@@ -15,9 +15,9 @@ from kubiya_worker.protocol import messages as m
 from kubiya_worker.tools import results
 
 MOST: Final = 8  # images in one request, the latest ones
-BYTES: Final = 3_750_000  # of one image: 5 MB in base64, the least that a provider takes
-ALL_BYTES: Final = 12_000_000  # of all images in a request
-DATA: Final = "image_data"  # of a message, for the model layer alone: [(media type, bytes)]
+BYTES: Final = 3_750_000  # bytes of one image: 5 MB in base64, the lowest limit of a provider
+ALL_BYTES: Final = 12_000_000  # bytes of all images in a request
+DATA: Final = "image_data"  # key of a message, only for the model layer: [(media type, bytes)]
 
 
 def with_images(messages: Sequence[m.Message], workspace: Path) -> list[m.Message]:

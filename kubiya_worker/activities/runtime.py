@@ -76,11 +76,11 @@ class Runtime:
     toolsets: Recent[tuple[int, Toolset]] = field(default_factory=Recent)  # with the version of the tools
     environments: Recent[Mapping[str, str]] = field(default_factory=Recent)  # for tools only; never in the history
     servers: Recent[Mapping[str, Any]] = field(default_factory=Recent)  # the environments' MCP servers, the same
-    turns: Recent[Posted] = field(default_factory=Recent)  # that were posted last; outlives `forget`
+    turns: Recent[Posted] = field(default_factory=Recent)  # the turns posted last; `forget` leaves them
     redactors: Recent[Redactor] = field(default_factory=Recent)  # with what an execution's environment hides
-    workflows: Recent[str] = field(default_factory=lambda: Recent(4096))  # whose steps have run here: its workflow's id
+    workflows: Recent[str] = field(default_factory=lambda: Recent(4096))  # workflow ids of executions seen here
     mcp_max_sessions: int = LIMIT
-    rules: Sequence[Mapping[str, Any]] = ()  # of this host's own, beside those of the control plane
+    rules: Sequence[Mapping[str, Any]] = ()  # this host's rules, in addition to those of the control plane
     enforcer: Enforcer | None = None  # the external policy service; None: there is none
 
     @cached_property

@@ -34,9 +34,9 @@ from kubiya_worker.tools.toolset import MissingSkill, assemble
 T = TypeVar("T")
 
 APPROVAL_POLL: Final = 3.0  # seconds between the first looks, for a control plane that does not signal
-ON_UNSUPPORTED_SKILL: Final = "on_unsupported_skill"  # of an agent's configuration: "skip" (default) or "fail"
+ON_UNSUPPORTED_SKILL: Final = "on_unsupported_skill"  # key of an agent's configuration: "skip" (default) or "fail"
 BEGIN_PATIENCE: Final = 4.0  # seconds that MCP servers have before a step of its own waits for them
-FALLBACKS: Final = "fallback_models"  # of an agent's llm_config, or of its configuration
+FALLBACKS: Final = "fallback_models"  # key of an agent's llm_config or configuration
 MOST_FALLBACKS: Final = 8
 MCP_KEYS: Final = ("mcp_servers", "mcpServers")  # of an agent's configuration
 

@@ -3,7 +3,7 @@
 ControlPlaneError          no better class
 ├── Unreachable       69   network, timeout, 408, 425, 429, 5xx: worth another try
 │   └── NotStored     69   a 2xx that says `success: false`: nothing was stored
-├── Unauthorized      77   401, 403: the key is wrong or has not the right
+├── Unauthorized      77   401, 403: the key is wrong or lacks the permission
 └── Refused           78   any other 4xx: the same request fails again
 """
 

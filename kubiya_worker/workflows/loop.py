@@ -161,7 +161,7 @@ class Loop(Servers):
         }
 
     async def _work(self) -> str:
-        """Alternate model and tool calls until the model asks for no tool. Return the last finish reason."""
+        """Make model and tool calls in turn until the model asks for no tool. Return the last finish reason."""
         if self._refusal:
             raise TurnFailed(self._refusal, "Refused")
         while True:
