@@ -17,9 +17,7 @@ from kubiya_worker.protocol import names
 log = logging.getLogger(__name__)
 
 CONTENT: Final = "content_parts"  # ours: content that is no text, as it was
-PART_BYTES: Final = (
-    1_000_000  # bytes of messages in one request; each tool's output is in it twice (docs/protocol.md#a5)
-)
+PART_BYTES: Final = 1_000_000  # of messages in a request, with each tool's output twice (docs/protocol.md#a5)
 
 
 async def session_writes(
