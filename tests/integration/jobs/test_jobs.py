@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.client import Client, ScheduleOverlapPolicy
+from temporalio.client import Client, ScheduleOverlapPolicy, WorkflowFailureError
 
 from tests.support.schedules import due, schedule, tick
 from tests.support.stack import Stack, wait_until
@@ -37,6 +37,14 @@ def result(stack: Stack, workflow_id: str) -> dict[str, Any]:
         return dict(await client.get_workflow_handle(workflow_id).result())
 
     return asyncio.run(wait())
+
+
+def outermost(error: WorkflowFailureError) -> BaseException:
+    """Return the failure of the run itself, which is the last of the causes."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return cause
 
 
 def test_a_job_is_triggered_with_parameters(stack: Stack) -> None:
@@ -144,9 +152,9 @@ def test_a_schedule_runs_the_agent_as_it_is_then_in_the_environment_of_the_job(s
     outputs = [e["data"] for e in stack.events(told["execution_id"]) if e["event"] == "tool_completed"]
     assert "teal" in str(outputs)
     stack.call("PATCH", f"/agents/{agent}", {"configuration": {"budgets": {"max_steps": 1}}})
-    failed = result(stack, tick(stack, made["id"]))
-    assert failed["status"] == "failed"
-    assert "budget of 1 model call" in failed["error"]
+    with pytest.raises(WorkflowFailureError) as failed:  # a run that failed fails its workflow, and the job's
+        result(stack, tick(stack, made["id"]))
+    assert "budget of 1 model call" in str(outermost(failed.value))
 
 
 def test_disable_pauses_and_enable_resumes_and_delete_removes(stack: Stack) -> None:

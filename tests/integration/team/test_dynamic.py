@@ -7,7 +7,8 @@ import json
 import uuid
 from typing import Any
 
-from temporalio.client import Client
+import pytest
+from temporalio.client import Client, WorkflowFailureError
 
 from kubiya_worker.protocol import names
 from tests.support.stack import Stack
@@ -78,14 +79,15 @@ def test_subagents_are_members_with_prompts_of_their_own(stack: Stack) -> None:
     assert {(t["member_name"], t["tool_output"].strip()) for t in tools} == {("reader", "teal"), ("counter", "teal")}
 
 
-def test_a_dynamic_agent_that_fails_says_so_in_upper_case(stack: Stack) -> None:
+def test_a_dynamic_agent_that_fails_fails_its_workflow(stack: Stack) -> None:
     endless = {"loop": shell("true")}
     configuration = {"budgets": {"max_steps": 2}}
     execution = dynamic(stack, script(endless), configuration=configuration, skill_ids=[skill_id(stack)])
     assert stack.wait(execution)["status"] == "failed"
-    told = result(stack, f"dynamic-execution-{execution}")
-    assert told["status"] == "FAILED"
-    assert "budget of 2 model calls" in told["error_message"]
+    with pytest.raises(WorkflowFailureError) as told:  # how a workflow closes is how a client learns of it
+        result(stack, f"dynamic-execution-{execution}")
+    assert "budget of 2 model calls" in str(told.value.cause)
+    assert "budget of 2 model calls" in stack.execution(execution)["error_message"]
 
 
 def scheduled(stack: Stack, **raw: Any) -> dict[str, Any]:

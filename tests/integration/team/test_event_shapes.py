@@ -15,6 +15,7 @@ SKILLS = [
     {"name": "files", "type": "file_system", "configuration": {}},
 ]
 NOT_SEEN_HERE = {
+    ev.ERROR,  # for a hosted control plane only: ours tells a failure in `done`
     ev.RESET_CHUNKS,
     ev.NOTICE,
     ev.THINKING_START,
