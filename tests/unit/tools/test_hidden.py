@@ -58,7 +58,7 @@ def test_credentials_are_told_by_name_or_shape(name: str, value: str) -> None:
         ("AUTH_TYPE", "oauth-client"),
         ("TOKEN_URL", "https://login.example.com/oauth/token"),
         ("USE_TOKEN", "enabled"),
-        ("PWD", "/srv/work/agent"),
+        ("PWD", "/srv/desk/agent"),
         ("PROJECT", "123e4567-e89b-12d3-a456-426614174000"),
         ("IMAGE", "registry.example.com/team/service:2026.11.28"),
         ("COMMIT", "9f2c1b7a7e0d4c3f8b6a5d4e3c2b1a0f9e8d7c6b"),

@@ -84,12 +84,12 @@ def test_timeouts_are_sensible() -> None:
         ("${EMPTY}", ""),
         ("${GONE:-}", ""),
         ("${GONE}", "${GONE}"),
-        ("${workspaceFolder}/x", "/work/x"),
+        ("${workspaceFolder}/x", "/desk/x"),
         ("$NAME {NAME} $(NAME)", "$NAME {NAME} $(NAME)"),
     ],
 )
 def test_variables_are_filled_in(text: str, filled: str) -> None:
-    assert variables.fill(text, {"NAME": "value", "EMPTY": ""}, Path("/work")) == filled
+    assert variables.fill(text, {"NAME": "value", "EMPTY": ""}, Path("/desk")) == filled
 
 
 def test_the_workers_own_variables_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
