@@ -1,1 +1,1 @@
-"""A generic process supervisor. It knows nothing about Kubiya."""
+"""This package is a generic process supervisor. It knows nothing about Kubiya."""

@@ -14,17 +14,21 @@ import selectors
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
-from supervisor import backoff, child, info, kernel, lines, notify, processes, state
-from supervisor.child import Child, End, signal_name
-from supervisor.daemon import Readiness
-from supervisor.logfile import Log
-from supervisor.spec import Spec
-from supervisor.state import State
-from supervisor.timers import Timers
-from supervisor.wakeup import Wakeup
+from . import backoff, info, lines, state
+from .daemon import Readiness
+from .logfile import Log
+from .posix import files, kernel, notify, processes
+from .posix.child import Child, ChildExit, signal_name
+from .posix.control import ControlSocket
+from .posix.guard import ChildCommand
+from .posix.ownership import Ownership
+from .posix.pidfile import PidFile
+from .posix.wakeup import WakeupPipe
+from .spec import Spec
+from .state import StateFile
+from .timers import Timers
 
 EX_OK: Final = 0
 EX_TEMPFAIL: Final = 75
@@ -33,9 +37,11 @@ FORCE_AFTER: Final = 1.0  # seconds: a second signal sooner than that is a repea
 FORCED_KILL: Final = 3.0  # seconds from a forced stop to SIGKILL
 DUMP_GRACE: Final = 5.0  # seconds that a hung child gets to write where it hangs
 GUARD_GRACE: Final = 1.0  # seconds that a guard gets to kill the run
+SWEEP_GRACE: Final = 10.0  # seconds that a guard gets to end what the child left behind; it needs 4 at most
 ORPHAN_GRACE: Final = 3.0  # seconds that a child gets to stop when its guard was killed
 ORPHANS_EVERY: Final = 0.05
 RETRY_EVERY: Final = 5.0  # seconds between tries to write to a full disk
+FILES_EVERY: Final = 5.0  # seconds between looks whether our files and sockets are still there
 STATUS_EVERY: Final = 1.0  # seconds between writes of the child's status; each STATUS= would be a write
 READ_SIZE: Final = 1 << 18
 PIPE_SIZE: Final = 1 << 20
@@ -47,23 +53,27 @@ class Arbiter:
         spec: Spec,
         *,
         log: Log,
-        state: State,
-        wakeup: Wakeup,
+        state: StateFile,
+        wakeup: WakeupPipe,
         readiness: Readiness,
-        lock: int,
+        owned: Ownership,
+        pid_file: PidFile,
+        control: ControlSocket,
         environment: dict[str, str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare the loop; nothing is started yet.
 
-        `lock` is the descriptor of the PID file; guards hold it too. The child's environment is made from
-        `environment`.
+        Guards hold the lock of `owned` too. The child's environment is made from `environment`.
         """
         self._spec, self._log, self._state, self._wakeup = spec, log, state, wakeup
-        self._readiness, self._lock, self._clock = readiness, lock, clock
-        self._upstream = notify.Upstream(environment)
-        self._listener = notify.Listener(f"{spec.state_file}.run", spec.portable) if spec.notify else None
-        self._environment = child.environment(spec, environment, self._listener.address if self._listener else "")
+        self._readiness, self._owned, self._clock = readiness, owned, clock
+        self._pid_file, self._control = pid_file, control
+        self._info: files.Stamp | None = None  # the info file as we have written it
+        self._wrong: set[str] = set()  # files that cannot be made again, said once
+        self._upstream = notify.NotifySender(environment)
+        self._listener = notify.NotifyReceiver(f"{spec.state_file}.run", spec.portable) if spec.notify else None
+        self._environment = child_environment(spec, environment, self._listener.address if self._listener else "")
         self._table = processes.table(spec.portable)
         self._reaper = not spec.portable and kernel.become_subreaper()
         self._selector = selectors.DefaultSelector()
@@ -77,7 +87,7 @@ class Arbiter:
         self._early: list[dict[str, str]] = []  # notifications that came before the guard reported the child's PID
         self._hung = self._killed = False
         self._orphans_until = 0.0
-        self._orphan_end: End | None = None
+        self._orphan_end: ChildExit | None = None
         self._code: int | None = None
 
     def run(self) -> int:
@@ -85,9 +95,11 @@ class Arbiter:
         self._selector.register(self._wakeup.reader, selectors.EVENT_READ, self._on_signals)
         self._selector.register(self._output, selectors.EVENT_READ, self._on_output)
         if self._listener:
-            self._selector.register(self._listener.socket, selectors.EVENT_READ, self._on_notify)
+            self._selector.register(self._listener, selectors.EVENT_READ, self._on_notify)
+        self._selector.register(self._control, selectors.EVENT_READ, self._control.answer)
         self._say("info", "started", pid=os.getpid(), program=self._spec.argv[0])
         self._own_watchdog()
+        self._keep_files()
         self._clear_away()
         self._start()
         while self._code is None:
@@ -215,13 +227,15 @@ class Arbiter:
         self._log.forget()
         self._started_at = self._clock()
         try:
-            self._child = Child(self._spec, self._environment, os.urandom(8).hex(), self._input, self._lock)
+            program = ChildCommand(self._spec.argv, self._spec.cwd, self._spec.portable)
+            self._child = Child(program, self._environment, os.urandom(8).hex(), self._input, self._owned.descriptor)
         except OSError as error:  # no process, no descriptor left
             self._say("error", "no_child", error=str(error))
-            self._ended(End(code=71, why=f"cannot fork: {error}"))
+            self._ended(ChildExit(code=71, why=f"cannot fork: {error}"))
             return
         self._selector.register(self._child.channel, selectors.EVENT_READ, self._on_guard)
         self._become("starting", "")
+        self._feed_watchdog()
         if self._spec.ready_timeout:
             self._timers.set("ready", self._spec.ready_timeout, lambda: self._is_hung("it was not ready in time"))
 
@@ -237,6 +251,8 @@ class Arbiter:
                 self._is_started(child)
             elif "code" in message or "error" in message:
                 self._timers.drop("watchdog", "ready", "force", "again")
+                if "guard" not in self._timers:  # a guard that was suspended would keep us waiting for ever
+                    self._timers.set("guard", SWEEP_GRACE, child.kill_guard)
             elif message.get("left"):
                 self._say("warning", "left_behind", pids=",".join(map(str, message["left"])))
 
@@ -289,7 +305,8 @@ class Arbiter:
     def _is_notified(self, child: Child, variables: dict[str, str]) -> None:
         if variables.get("READY") == "1":
             self._is_ready(child)
-        if "WATCHDOG" in variables and self._ready_at is not None and self._watches and not self._hung:
+        # Until it is ready every message counts: some children beat only then, and a READY=1 may have been lost.
+        if ("WATCHDOG" in variables or self._ready_at is None) and self._watches and not self._hung:
             self._feed_watchdog()
         if "STATUS" in variables:
             self._has_status(variables["STATUS"])
@@ -297,7 +314,8 @@ class Arbiter:
             self._drains("the child drains by itself")
         if variables.get("STOPPING") == "1" and self._watches:
             self._timers.drop("watchdog")  # it stops by itself and gets the same grace period as after SIGTERM
-            self._timers.set("force", self._spec.grace_period, lambda: self._force(self._spec.kill_after))
+            if "force" not in self._timers and "kill" not in self._timers:  # saying it again does not gain more time
+                self._timers.set("force", self._spec.grace_period, lambda: self._force(self._spec.kill_after))
             self._become("stopping", self._state.why if self._intent else "the child stops by itself")
 
     @property
@@ -320,9 +338,12 @@ class Arbiter:
             self._timers.set("state", STATUS_EVERY, self._write_state)
 
     def _feed_watchdog(self) -> None:
+        """Begin anew the time in which the child must give a sign of life; it runs from the start of every child."""
         if self._spec.notify and self._spec.watchdog:
-            reason = f"no sign of life for {self._spec.watchdog:g} s"
-            self._timers.set("watchdog", self._spec.watchdog, lambda: self._is_hung(reason))
+            limit = self._spec.watchdog
+            if self._ready_at is None:
+                limit = max(limit, self._spec.start_silence)
+            self._timers.set("watchdog", limit, lambda: self._is_hung(f"no sign of life for {limit:g} s"))
 
     def _is_hung(self, reason: str) -> None:
         if self._child is None or not self._watches:
@@ -358,7 +379,9 @@ class Arbiter:
             elif child is not None and pid == child.pid:  # its guard is dead, so we are its parent now
                 code = os.waitstatus_to_exitcode(status)
                 why = "its guard was killed"
-                self._orphan_end = End(code=code, why=why) if code >= 0 else End(signal=signal_name(-code), why=why)
+                self._orphan_end = (
+                    ChildExit(code=code, why=why) if code >= 0 else ChildExit(signal=signal_name(-code), why=why)
+                )
 
     def _guard_was_killed(self, child: Child) -> None:
         self._say("warning", "guard_killed", pid=child.guard)
@@ -378,13 +401,13 @@ class Arbiter:
             self._timers.set("orphans", ORPHANS_EVERY, self._look_at_orphans)
             return
         self._reap()  # a process may have ended whose SIGCHLD has not arrived yet
-        self._ended(self._orphan_end or End(signal="SIGKILL", why="its guard was killed"))
+        self._ended(self._orphan_end or ChildExit(signal="SIGKILL", why="its guard was killed"))
 
     def _orphans(self, child: Child) -> list[processes.Process]:
         but = [self._log.packer] if self._log.packer else []
         return processes.remains(self._table, os.getpid(), child.pid, child.run, reaper=self._reaper, but=but)
 
-    def _ended(self, end: End) -> None:
+    def _ended(self, end: ChildExit) -> None:
         """Record the end of a run; none of its processes are left. Then decide what comes next."""
         self._timers.drop("ready", "watchdog", "force", "again", "kill", "guard", "orphans")
         while self._on_output():
@@ -416,7 +439,7 @@ class Arbiter:
         self._deaths = [*self._deaths, backoff.Death(kind, end.shell_code, healthy)][-keep:]
         self._next(kind, end, last_lines)
 
-    def _kind(self, end: End) -> str:
+    def _kind(self, end: ChildExit) -> str:
         """Return the class of this end.
 
         A stop that was requested is never a crash, because some programs die of SIGABRT after a clean shutdown.
@@ -429,7 +452,7 @@ class Arbiter:
         drained = self._intent == "drain" and (end.code == 0 or self._ready_at is None)
         return "asked" if drained else self._spec.class_of(end.code)
 
-    def _next(self, kind: str, end: End, last_lines: list[str]) -> None:
+    def _next(self, kind: str, end: ChildExit, last_lines: list[str]) -> None:
         if self._intent == "stop":
             self._finish(EX_TEMPFAIL if self._killed else EX_OK, "stopped", self._state.why)
             return
@@ -504,8 +527,45 @@ class Arbiter:
     def _write_info(self) -> None:
         """Write the info file for people. It is correct as long as it exists."""
         spec = self._spec
-        if spec.info_file and not state.replace(spec.info_file, info.text(spec, self._state.began, self._state.child)):
+        if not spec.info_file:
+            return
+        if state.replace(spec.info_file, info.text(spec, self._state.began, self._state.child)):
+            self._info = files.stamp(spec.info_file)
+        else:
             self._timers.set("info", RETRY_EVERY, self._write_info)
+
+    def _keep_files(self) -> None:
+        """Make again what somebody has removed, moved or overwritten; nobody could find us or be heard without it."""
+        self._timers.set("files", FILES_EVERY, self._keep_files)
+        self._restore("lock file", self._owned.restore)
+        self._restore("PID file", self._pid_file.restore)
+        if self._state.written and files.stamp(self._spec.state_file) is None:
+            self._write_state()
+        if self._info is not None and files.stamp(self._spec.info_file) is None:
+            self._write_info()
+        if self._listener and self._listener.lost:
+            self._on_notify()  # what has arrived on the old socket
+            self._bind_again("notify socket", self._listener, self._on_notify)
+        if self._control.lost:
+            self._bind_again("control socket", self._control, self._control.answer)
+
+    def _restore(self, name: str, restore: Callable[[], str]) -> None:
+        try:
+            how = restore()
+        except OSError as error:
+            if name not in self._wrong:
+                self._say("warning", "file_not_restored", file=name, error=str(error))
+            self._wrong.add(name)
+            return
+        self._wrong.discard(name)
+        if how:
+            self._say("warning", "file_restored", file=name, how=how)
+
+    def _bind_again(self, name: str, bound: notify.NotifyReceiver | ControlSocket, on: Callable[[], None]) -> None:
+        self._selector.unregister(bound)  # by its descriptor, which is another one afterwards
+        if bound.bind_again():
+            self._say("warning", "file_restored", file=name, how="removed or replaced")
+        self._selector.register(bound, selectors.EVENT_READ, on)
 
     # -- beginning, end, time
 
@@ -535,11 +595,22 @@ class Arbiter:
             self._timers.set("own_watchdog", self._upstream.watchdog_every, self._own_watchdog)
 
     def _close(self) -> None:
-        if self._spec.info_file:
-            Path(self._spec.info_file).unlink(missing_ok=True)
+        files.remove_own(self._spec.info_file, self._info)
         if self._listener:
             self._listener.close()
         self._log.close()
+
+
+def child_environment(spec: Spec, inherited: dict[str, str], notify: str) -> dict[str, str]:
+    """Build the child's environment: ours, without the variables meant only for us, plus those of the spec."""
+    ours = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+    made = {key: value for key, value in inherited.items() if key not in ours and key not in spec.unset}
+    made.update(spec.env)
+    if notify:
+        made["NOTIFY_SOCKET"] = notify
+        if spec.watchdog:
+            made["WATCHDOG_USEC"] = str(int(spec.watchdog * 1_000_000))
+    return made
 
 
 def _chance() -> float:

@@ -1,4 +1,4 @@
-"""The restart policy: decide whether and when to start a child again. Pure: history, clock and chance are arguments.
+"""Decide whether and when to start a child again. Pure: history, clock and chance are arguments.
 
 | class   | exit codes (Spec.exit_classes)     | what follows                                         |
 |---------|------------------------------------|------------------------------------------------------|
@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from supervisor.spec import Spec
+from .spec import Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartAt:
     at: float  # seconds, on the same clock as `now`
 
 
@@ -40,14 +40,14 @@ class GiveUp:
     why: str
 
 
-def decide(deaths: Sequence[Death], now: float, chance: Callable[[], float], spec: Spec) -> Start | GiveUp:
+def decide(deaths: Sequence[Death], now: float, chance: Callable[[], float], spec: Spec) -> StartAt | GiveUp:
     """Decide whether to start the child again, and when.
 
     `deaths` is oldest first and has at least one element. `chance` returns a number from 0 to 1.
     """
     last = deaths[-1]
     if last.kind == "asked":
-        return Start(now)
+        return StartAt(now)
     if last.kind == "done":
         return GiveUp(last.code, "it has finished")
     if last.kind == "once":
@@ -57,7 +57,7 @@ def decide(deaths: Sequence[Death], now: float, chance: Callable[[], float], spe
     if last.kind != "network" and 0 < spec.give_up_after <= crashes:
         return GiveUp(last.code or 70, f"{crashes} crashes in a row")
     ceiling = min(spec.backoff_longest, spec.backoff_first * 2.0 ** min(len(row) - 1, 60))
-    return Start(now + ceiling * chance())
+    return StartAt(now + ceiling * chance())
 
 
 def _row(deaths: Sequence[Death], healthy_after: float) -> list[Death]:

@@ -1,4 +1,4 @@
-"""The text of `daemon_info.txt`: it tells people what runs and how to stop it. Pure."""
+"""Make the text of `daemon_info.txt`, which tells people what runs and how to stop it. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from supervisor import lines
-from supervisor.spec import Spec
+from . import lines
+from .spec import Spec
 
 
 def text(spec: Spec, began: float, child: Mapping[str, Any] | None) -> str:

@@ -1,4 +1,4 @@
-"""The supervisor's own log lines: `2026-11-23T10:00:00.000000Z info supervisor.started name=worker pid=41`. UTC."""
+"""Make the supervisor's log lines: `2026-11-23T10:00:00.000000Z info supervisor.started name=worker pid=41`. UTC."""
 
 from __future__ import annotations
 

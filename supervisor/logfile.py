@@ -1,4 +1,4 @@
-"""The log file: a sink for the child's output that rotates by size and keeps lines whole.
+"""The log file takes the child's output, rotates by size and keeps lines whole.
 
     worker.log, worker.log.1 … worker.log.N    newest first; `.gz` behind the number with `compress`
 
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from supervisor import lines
+from . import lines
 
 HOLD: Final = 65_536  # bytes of an unfinished line that are kept back before its beginning is written
 LONG_LINE: Final = 1_048_576  # bytes: longer lines may be cut where a file is full
@@ -27,7 +27,7 @@ _OWN_HELD: Final = 1000  # own lines that may wait until the child's line ends
 
 
 class Log:
-    """The log file. All methods return at once and none raises: output that cannot be written is counted."""
+    """This is the log file. All methods return at once and none raises: output that cannot be written is counted."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Log:
         for draft in self.path.parent.glob(f"{self.path.name}.*.packing"):
             draft.unlink(missing_ok=True)
 
-    # -- what comes in
+    # -- the child's output and our own lines
 
     def feed(self, data: bytes) -> None:
         """Accept output of the child. The pieces may be cut at any byte."""
@@ -124,7 +124,7 @@ class Log:
     def close(self) -> None:
         os.close(self._descriptor)
 
-    # -- what goes out
+    # -- writing to the file
 
     def _whole(self, data: bytes) -> None:
         """Write complete lines, and rotate before a line that does not fit."""

@@ -1,12 +1,12 @@
-"""The spec: one frozen dataclass with the program to run, and the contract between supervisor, starter and child.
+"""The spec names the program to run. This page is also the contract between supervisor, starter and child.
 
 **Starting it.** The spec travels as one JSON object on an inherited descriptor or on standard input, never in argv:
 
-    python -m supervisor --spec-fd N [--ready-fd M] [--foreground]      # N may be 0
+    python -m kubiya_worker._supervisor --spec-fd N [--ready-fd M] [--foreground]      # N may be 0
 
-It double-forks (not with `--foreground`), takes the PID file's lock, and runs `argv` with the environment that it was
-started with plus `env`. Secrets are inherited through that environment or read by the child from files; nothing of an
-environment is ever written anywhere.
+It double-forks (not with `--foreground`), takes the lock of the instance, and runs `argv` with the environment that it
+was started with plus `env`. Secrets are inherited through that environment or read by the child from files; nothing of
+an environment is ever written anywhere.
 
 **Readiness.** The pipe `--ready-fd` gets JSON lines. The last one, before the end of file, is the only one whose
 `ready` is not null:
@@ -18,7 +18,7 @@ environment is ever written anywhere.
     {"ready": false, "exit_code": 77, "reason": "…", "last_lines": ["…"]}
 
 An end of file without such a line means that the supervisor was killed. `exit_code` is also what the supervisor exits
-with: the child's code for class `once`; 73 (EX_CANTCREAT) when another supervisor holds the PID file (then `pid` is its
+with: the child's code for class `once`; 73 (EX_CANTCREAT) when another supervisor owns the instance (then `pid` is its
 PID, if it is known); 64 for a spec that cannot be used; 74 (EX_IOERR) for a folder or file that cannot be made.
 
 **The child** finds in its environment
@@ -27,7 +27,8 @@ PID, if it is known); 64 for a spec that cannot be used; 74 (EX_IOERR) for a fol
     SUPERVISOR_RUN         marks this run's processes where the kernel cannot keep them together; hand it on to tools
     NOTIFY_SOCKET          sd_notify(3): READY=1, STATUS=…, WATCHDOG=1, STOPPING=1, RELOADING=1   (with `notify`);
                            DRAINING=1: it takes up nothing new and ends when it has finished, which may last
-    WATCHDOG_USEC          without WATCHDOG=1 for that long after READY=1, it is hung           (with `watchdog`)
+    WATCHDOG_USEC          without WATCHDOG=1 for that long, it is hung; until READY=1 every message counts, and
+                           silence may last `start_silence`                                     (with `watchdog`)
 
 and gets these signals:
 
@@ -47,8 +48,10 @@ killed within 5 s.
     SIGUSR1            reopen the log file
     SIGUSR2            log level up for `log_level_seconds`
 
-**Files.** All are 0600, in folders made 0700. `pid_file`: see `pidfile`; `state_file`: see `state`; `info_file`: for
-people. The PID file and the info file are removed at the end; the state file stays and says `stopped` or `failed`.
+**Files.** All are 0600, in folders made 0700. `pid_file`: see `pidfile`, and for the lock file beside it `ownership`;
+`state_file`: see `state`, and for the control socket in `<state_file>.run` `control`; `info_file`: for people. All but
+the state file are removed at the end, unless they are somebody else's by then; the state file stays and says `stopped`
+or `failed`. What is removed or overwritten meanwhile is made again within some seconds.
 """
 
 from __future__ import annotations
@@ -67,6 +70,12 @@ CLASSES: Final[Mapping[str, tuple[int, ...]]] = {
     "network": (69, 75),  # a service cannot be reached: tried again for ever
 }
 """Exit codes by class; any other code, and any signal, is a `crash`."""
+
+
+_SECONDS: Final = (
+    *("ready_timeout", "watchdog", "start_silence", "grace_period", "kill_after"),
+    *("healthy_after", "log_level_seconds"),
+)
 
 
 class SpecError(ValueError):
@@ -97,6 +106,7 @@ class Spec:
     notify: bool = True  # the child says READY=1; without, it is ready once it runs
     ready_timeout: float = 0.0  # from start to READY=1, then it counts as hung; 0: no limit
     watchdog: float = 60.0  # 0: none
+    start_silence: float = 180.0  # without any message from the start until READY=1; no less than `watchdog`
     grace_period: float = 30.0  # from the first SIGTERM to the second
     kill_after: float = 5.0  # from the second SIGTERM to SIGKILL
     drains: str = ""  # name of the signal that makes the child drain; "": it cannot drain
@@ -129,7 +139,7 @@ class Spec:
         _signal("drains", self.drains)
         for name in ("env", "pid_fields"):
             _mapping(name, getattr(self, name))
-        for name in ("ready_timeout", "watchdog", "grace_period", "kill_after", "healthy_after", "log_level_seconds"):
+        for name in _SECONDS:
             _number(name, getattr(self, name), least=0)
         _number("backoff_first", self.backoff_first, least=0.001)
         _number("backoff_longest", self.backoff_longest, least=self.backoff_first)
@@ -164,10 +174,6 @@ class Spec:
         if isinstance(classes, dict):
             data["exit_classes"] = {k: tuple(v) if isinstance(v, list) else v for k, v in classes.items()}
         return cls(**data)
-
-    def to_json(self) -> str:
-        """Return all fields as JSON. Send it through a pipe only: `env` may hold secrets."""
-        return json.dumps({each.name: getattr(self, each.name) for each in dataclasses.fields(self)})
 
     def class_of(self, code: int | None) -> str:
         """Return the class of an exit code; None means that a signal ended the child."""

@@ -1,11 +1,12 @@
-"""The state file: the supervisor's state and history, as one JSON object that is always replaced as a whole.
+"""The state file holds the supervisor's state and history, as one JSON object that is always replaced as a whole.
 
     version        1
     name           the spec's
     state          starting | running | backing_off | draining | stopping | stopped | failed
     why, since     the reason for that state, and since when
     updated_at     when this was written
-    supervisor     {"pid", "start", "boot", "executable"}: who says so. It may have been killed: ask `pidfile.check`
+    supervisor     {"pid", "start", "boot", "executable"} of the writer. It may have been killed: ask `ownership.find`
+    owner          what the PID file says, for the time when somebody has removed that one
     child          {"pid", "start", "run", "started_at", "ready_at", "status"}, or null; status: its last STATUS=
     deaths         the last 20, oldest first: {"at", "pid", "code", "signal", "class", "why", "uptime", "last_lines"}
     next_start     when the child is started again, or null
@@ -20,25 +21,27 @@ Times are UTC, ISO-8601; uptimes are seconds; `class` is one of backoff's. Death
 from __future__ import annotations
 
 import json
-import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from supervisor.lines import utc
-from supervisor.processes import Identity
+from .lines import utc
+from .posix import files
+from .posix.processes import Identity
 
 VERSION: Final = 1
 DEATHS: Final = 20
 
 
 @dataclass
-class State:
+class StateFile:
     path: str
     name: str
     supervisor: Identity
     log: dict[str, Any]
+    owner: Mapping[str, Any]
     began: float  # when the supervisor was started
     state: str = "starting"
     why: str = ""
@@ -49,6 +52,7 @@ class State:
     restarts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("crash", "hung", "network", "asked"), 0))
     log_level_until: float | None = None
     exit_code: int | None = None
+    written: bool = False  # whether the file was ever written
 
     def become(self, state: str, why: str) -> None:
         if state != self.state:
@@ -68,6 +72,7 @@ class State:
             "since": utc(self.since),
             "updated_at": utc(),
             "supervisor": self.supervisor.to_dict(),
+            "owner": self.owner,
             "child": self.child,
             "deaths": self.deaths,
             "next_start": utc(self.next_start) if self.next_start is not None else None,
@@ -79,7 +84,9 @@ class State:
 
     def write(self) -> bool:
         """Write the state file. Return whether that worked; on a full disk the old file stays."""
-        return replace(self.path, json.dumps(self.to_dict(), indent=1) + "\n")
+        done = replace(self.path, json.dumps(self.to_dict(), indent=1) + "\n")
+        self.written = self.written or done
+        return done
 
 
 def read(path: str) -> dict[str, Any]:
@@ -92,17 +99,9 @@ def read(path: str) -> dict[str, Any]:
 
 
 def replace(path: str, text: str) -> bool:
-    """Replace a file as a whole, so that no reader sees a part of it. Return whether that worked."""
-    draft = f"{path}.{os.getpid()}.draft"
+    """Replace a file as a whole. Return whether that worked; on a full disk the old file stays."""
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        Path(draft).replace(path)
-        return True
+        files.replace(Path(path), text)
     except OSError:
-        try:
-            Path(draft).unlink(missing_ok=True)
-        except OSError:
-            pass  # the folder is gone, and the draft with it
         return False
+    return True

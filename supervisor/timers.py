@@ -1,4 +1,4 @@
-"""Named deadlines of a loop. A name has at most one deadline: setting it again moves it."""
+"""Keep the deadlines of a loop by name. A name has at most one deadline: setting it again moves it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The guard: a small process between the supervisor and one run of its child, so that nothing outlives either.
+"""The guard is a small process between the supervisor and one run of its child, so that nothing outlives either.
 
-It is forked from the supervisor (which has one thread), starts the child and is its parent. On Linux it is the
+It starts the child and is its parent. A process with one thread, such as the supervisor, forks it, which costs little
+memory; others `spawn` it as a program of its own, because a fork beside threads can hang. On Linux it is the
 subreaper of all processes below it, so a process that leaves the child's session or loses its parent becomes its
 child. The supervisor and the guard talk through a socket pair:
 
@@ -15,7 +16,7 @@ nevertheless, the child gets SIGTERM from the kernel (on Linux), and the supervi
 ends them.
 
 Without a subreaper, these processes are found by their session and by the mark in their environment
-(`processes.remains`).
+(`processes.remains`). The child holds the reading end of the death pipe (`death_pipe.py`).
 """
 
 from __future__ import annotations
@@ -25,44 +26,102 @@ import os
 import select
 import signal
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from supervisor import kernel, processes
-from supervisor.processes import Process
-from supervisor.spec import Spec
+from . import death_pipe, environment, kernel, processes
+from .processes import Process
+from .wakeup import WakeupPipe
 
 GRACE: Final = 3.0  # seconds from the supervisor's death to SIGKILL
 LEFT_GRACE: Final = 1.0  # seconds that processes left behind by the child get to stop
 LOOK_EVERY: Final = 0.02  # seconds between looks at what is left
 SETTLE: Final = 3.0  # seconds after SIGKILL; a process in uninterruptible sleep may survive it
 KILL_ALL: Final = 0xFF
-DEATH_FD: Final = 3  # the child's end of the death pipe
 
 
-def run(spec: Spec, environment: dict[str, str], channel: socket.socket, death: int, log: int, keep: int) -> NoReturn:
-    """Run as the guard, in the forked process. Does not return.
+@dataclass(frozen=True, slots=True)
+class ChildCommand:
+    """This is the program that a guard runs. `argv` holds no secret, because every user of the machine can read it."""
 
-    `death` is the reading end of the death pipe and `log` the writing end of the log pipe. `keep` (the PID file) stays
-    open.
+    argv: tuple[str, ...]
+    cwd: str = "/"
+    portable: bool = False  # use no Linux-only features
+
+
+# The guard needs no site-packages on Linux, and starts in half the time without them.
+_FLAGS: Final = ("-I", "-S") if kernel.LINUX else ("-I",)
+_BOOT: Final = "import sys; sys.path.append(sys.argv[1]); from {}.posix import guard; guard.main(sys.argv[2])"
+
+
+def spawn(
+    program: ChildCommand, environment: Mapping[str, str], channel: socket.socket, death: int, log: int, umask: int = -1
+) -> subprocess.Popen[bytes]:
+    """Start a guard as a program of its own; the descriptors are as for `run`. Raises OSError.
+
+    `umask` -1 keeps the umask of this process.
+    """
+    package = Path(__file__).parents[1]
+    orders = {"argv": program.argv, "cwd": program.cwd, "channel": channel.fileno(), "death": death, "log": log}
+    return subprocess.Popen(
+        [sys.executable, *_FLAGS, "-c", _BOOT.format(package.name), str(package.parent), json.dumps(orders)],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        pass_fds=(channel.fileno(), death, log),
+        env=dict(environment),
+        start_new_session=True,
+        umask=umask,
+    )
+
+
+def main(orders: str) -> NoReturn:
+    """Run as the program that `spawn` starts. Does not return."""
+    told = json.loads(orders)
+    program = ChildCommand(tuple(told["argv"]), told["cwd"])
+    started_with = dict(os.environ)
+    environment.overwrite_secrets()
+    run(program, started_with, socket.socket(fileno=told["channel"]), told["death"], told["log"])
+
+
+def run(
+    program: ChildCommand, environment: dict[str, str], channel: socket.socket, death: int, log: int, keep: int = -1
+) -> NoReturn:
+    """Run as the guard, in a process of its own. Does not return.
+
+    `death` is the reading end of the death pipe and `log` the descriptor for the child's output. `keep` (a PID file)
+    stays open.
     """
     code = 70
     try:
-        os.setsid()
+        if os.getsid(0) != os.getpid():
+            os.setsid()
         _only({channel.fileno(), death, log, keep})
-        _Guard(spec, environment, channel, death, log).run()
+        _Guard(program, environment, channel, death, log).run()
         code = 0
     finally:
         os._exit(code)
 
 
 class _Guard:
-    def __init__(self, spec: Spec, environment: dict[str, str], channel: socket.socket, death: int, log: int) -> None:
-        self._spec, self._environment, self._channel, self._death, self._log = spec, environment, channel, death, log
+    def __init__(
+        self, program: ChildCommand, environment: dict[str, str], channel: socket.socket, death: int, log: int
+    ) -> None:
+        self._program, self._environment, self._channel, self._death, self._log = (
+            program,
+            environment,
+            channel,
+            death,
+            log,
+        )
         self._mark = environment[processes.MARK]
-        self._reaper = not spec.portable and kernel.become_subreaper()
-        self._table = processes.table(spec.portable)
+        self._reaper = not program.portable and kernel.become_subreaper()
+        self._table = processes.table(program.portable)
         self._alone = False  # the supervisor is gone
         self._child = 0
         self._ended = False
@@ -70,22 +129,17 @@ class _Guard:
 
     def run(self) -> None:
         kernel.name_process("guard")
-        wakeup, writer = os.pipe()
-        os.set_blocking(wakeup, False)
-        os.set_blocking(writer, False)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        wakeup = WakeupPipe([signal.SIGCHLD])
         for name in ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "PIPE"):
             signal.signal(signal.Signals[f"SIG{name}"], signal.SIG_IGN)
         self._channel.setblocking(False)
         if not self._start():
             return
         while not self._ended:
-            watched: list[int] = [wakeup] if self._alone else [wakeup, self._channel.fileno()]
+            watched: list[int] = [wakeup.reader] if self._alone else [wakeup.reader, self._channel.fileno()]
             left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
             ready, _, _ = select.select(watched, [], [], left)
-            if wakeup in ready:
-                _drain(wakeup)
+            wakeup.arrived()
             self._reap()
             if self._channel.fileno() in ready and not self._ended:
                 self._obey()
@@ -98,7 +152,7 @@ class _Guard:
         parent = os.getpid()
         self._child = os.fork()
         if self._child == 0:
-            _exec(self._spec, self._environment, self._death, self._log, teller, parent)
+            _exec(self._program, self._environment, self._death, self._log, teller, parent)
         os.close(teller)
         os.close(self._death)
         os.close(self._log)
@@ -197,7 +251,9 @@ class _Guard:
             pass  # the supervisor is gone; the loop sees the end of file
 
 
-def _exec(spec: Spec, environment: dict[str, str], death: int, log: int, teller: int, parent: int) -> NoReturn:
+def _exec(
+    program: ChildCommand, environment: dict[str, str], death: int, log: int, teller: int, parent: int
+) -> NoReturn:
     """Turn the forked process into the child. Does not return."""
     try:
         os.setsid()
@@ -208,19 +264,19 @@ def _exec(spec: Spec, environment: dict[str, str], death: int, log: int, teller:
             except (OSError, ValueError):
                 pass  # SIGKILL, SIGSTOP, the C library's own
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        if not spec.portable:
+        if not program.portable:
             kernel.die_with_parent(signal.SIGTERM, parent)
         null = os.open(os.devnull, os.O_RDONLY)
         moved = [_above(each) for each in (null, log, death, teller)]
         null, log, death, teller = moved
-        for source, target in ((null, 0), (log, 1), (log, 2), (death, DEATH_FD)):
+        for source, target in ((null, 0), (log, 1), (log, 2), (death, death_pipe.DESCRIPTOR)):
             os.dup2(source, target)
-        _only({0, 1, 2, DEATH_FD, teller})
-        os.chdir(spec.cwd)
-        os.execvpe(spec.argv[0], list(spec.argv), environment)  # noqa: S606 - the spec's argv, no shell
+        _only({0, 1, 2, death_pipe.DESCRIPTOR, teller})
+        os.chdir(program.cwd)
+        os.execvpe(program.argv[0], list(program.argv), environment)  # noqa: S606 - the caller's argv, no shell
     except BaseException as error:
         reason = (error.errno or 0) if isinstance(error, OSError) else 0
-        os.write(teller, f"{reason} {spec.argv[0]} cannot be started: {error}".encode())
+        os.write(teller, f"{reason} {program.argv[0]} cannot be started: {error}".encode())
     os._exit(127)
 
 
@@ -238,10 +294,3 @@ def _only(keep: Iterable[int]) -> None:
         os.closerange(low, descriptor)
         low = descriptor + 1
     os.closerange(low, max(low, min(os.sysconf("SC_OPEN_MAX"), 1 << 20)))
-
-
-def _drain(descriptor: int) -> Sequence[int]:
-    try:
-        return os.read(descriptor, 4096)
-    except BlockingIOError:
-        return b""

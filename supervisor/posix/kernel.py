@@ -1,4 +1,4 @@
-"""Linux-only kernel features: subreaper, parent-death signal, pidfds. Each has a plain answer where it is missing."""
+"""Use features of the Linux kernel: subreaper, parent-death signal, pidfds. Each has a plain answer elsewhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 LINUX: Final = sys.platform.startswith("linux")
 
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
 _PR_SET_NAME: Final = 15
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
@@ -32,6 +33,14 @@ def die_with_parent(number: int, parent: int) -> bool:
     if os.getppid() != parent:  # the parent ended before the call above
         os._exit(128 + number)
     return True
+
+
+def forbid_dumps() -> bool:
+    """Close this process's memory and environment to other processes of its user. Return whether that worked.
+
+    It is wrong for a process whose identity others check: its executable can then not be read either.
+    """
+    return _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def name_process(name: str) -> None:

@@ -1,4 +1,4 @@
-"""The process table: find the descendants of a process, and tell processes apart although PIDs are reused.
+"""Find the descendants of a process, and tell processes apart although PIDs are reused.
 
 The data comes from /proc on Linux; on other systems, and with `portable`, from psutil, which is imported on first use.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from supervisor import kernel
+from . import kernel, markers
 
 MARK: Final = "SUPERVISOR_RUN"  # environment variable that marks the processes of one run
 BOOT_TOLERANCE: Final = 60.0  # seconds by which two readings of the boot time may differ; used without a boot id
@@ -30,7 +30,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The identity of one process, on this boot of this machine."""
+    """This tells one process from all others, on this boot of this machine."""
 
     pid: int
     start: str  # "ticks:…" since boot, or "time:…" since 1970
@@ -52,17 +52,17 @@ class Identity:
 
 
 class Table(Protocol):
-    """The source of process information."""
+    """A table is a source of information about processes."""
 
     def all(self) -> dict[int, Process]: ...
     def one(self, pid: int) -> Process | None: ...
     def executable(self, pid: int) -> str: ...
     def boot(self) -> str: ...
-    def marked(self, run: str) -> list[int]: ...
+    def marked(self, run: str) -> list[int]: ...  # other processes that carry MARK with this run
 
 
 class ProcTable:
-    """The process table of Linux, read from /proc."""
+    """This is the process table of Linux, read from /proc."""
 
     def all(self) -> dict[int, Process]:
         found = (self.one(pid) for pid in self._pids())
@@ -93,21 +93,14 @@ class ProcTable:
         return "id:" + Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
     def marked(self, run: str) -> list[int]:
-        wanted, found = f"{MARK}={run}".encode(), []
-        for pid in self._pids():
-            try:
-                if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                    found.append(pid)
-            except OSError:
-                pass  # the process has ended, or belongs to another user
-        return found
+        return markers.pids_with(f"{MARK}={run}\0".encode())
 
     def _pids(self) -> Iterator[int]:
         return (int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit())
 
 
 class PortableTable:
-    """The process table of other systems, read with psutil."""
+    """This is the process table of other systems, read with psutil."""
 
     def all(self) -> dict[int, Process]:
         import psutil
@@ -159,7 +152,7 @@ class PortableTable:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get(MARK) == run:
+                if process.pid != os.getpid() and process.environ().get(MARK) == run:
                     found.append(process.pid)
             except (psutil.Error, OSError):
                 pass  # the process has ended, or belongs to another user

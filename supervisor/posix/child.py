@@ -1,4 +1,4 @@
-"""One run of the child, as the supervisor sees it: start it through a guard, signal it, learn how it ended."""
+"""Run a child once for its supervisor: start it through a guard, signal it, learn how it ended."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from dataclasses import dataclass
 from typing import Any, Final
 
-from supervisor import guard, processes
-from supervisor.spec import Spec
+from . import death_pipe, guard, processes
+from .guard import ChildCommand
 
 EX_CONFIG: Final = 78
 NOT_THERE: Final = ("ENOENT", "EACCES", "ENOTDIR", "ENOEXEC", "EPERM", "ELOOP")  # errors that a new try does not solve
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """The way a run has ended: an exit code or a signal."""
+class ChildExit:
+    """A run ends with an exit code or a signal."""
 
     code: int | None = None  # exit code
     signal: str | None = None
@@ -37,28 +38,44 @@ class End:
 
 
 class Child:
-    """A guard and the process that it guards. The arbiter calls it from its own loop only."""
+    """This is a guard and the process that it guards, for one loop."""
 
-    def __init__(self, spec: Spec, environment: dict[str, str], run: str, log: int, keep: int) -> None:
-        """Fork the guard.
+    def __init__(
+        self,
+        program: ChildCommand,
+        environment: dict[str, str],
+        run: str,
+        log: int,
+        keep: int = -1,
+        *,
+        spawn: bool = False,
+        umask: int = -1,
+    ) -> None:
+        """Start the guard: fork it, or `spawn` it where this process has other threads. Raises OSError.
 
-        `log` is the descriptor for the child's output. The guard holds `keep` open. Raises OSError.
+        `run` marks the processes of this run. `log` is the descriptor for the child's output. A forked guard holds
+        `keep` open; a spawned one sets `umask` (-1: that of this process).
         """
         self.run, self.pid, self.start = run, 0, ""
-        self.end: End | None = None
+        self.end: ChildExit | None = None
         self.left: list[int] = []
         self.guard_ended = False
+        self.process: subprocess.Popen[bytes] | None = None  # the guard, when it was spawned
         self._rest = b""
         self.deaf = False  # the guard has closed its end: no more messages
         ours, theirs = socket.socketpair()
         death, self._alive = os.pipe()
         self.channel = ours
         ours.setblocking(False)
-        environment = {**environment, processes.MARK: run, "SUPERVISOR_DEATH_FD": str(guard.DEATH_FD)}
+        environment = {**environment, processes.MARK: run, death_pipe.VARIABLE: str(death_pipe.DESCRIPTOR)}
         try:
-            self.guard = os.fork()
-            if self.guard == 0:
-                guard.run(spec, environment, theirs, death, log, keep)
+            if spawn:
+                self.process = guard.spawn(program, environment, theirs, death, log, umask)
+                self.guard = self.process.pid
+            else:
+                self.guard = os.fork()
+                if self.guard == 0:
+                    guard.run(program, environment, theirs, death, log, keep)
         except OSError:
             os.close(self._alive)
             ours.close()
@@ -93,10 +110,10 @@ class Child:
             import errno
 
             lasting = errno.errorcode.get(message["errno"]) in NOT_THERE
-            self.end = End(code=EX_CONFIG if lasting else 71, why=message["error"])
+            self.end = ChildExit(code=EX_CONFIG if lasting else 71, why=message["error"])
         elif "code" in message:
             number = message["signal"]
-            self.end = End(code=message["code"], signal=signal_name(number) if number else None)
+            self.end = ChildExit(code=message["code"], signal=signal_name(number) if number else None)
         elif "left" in message:
             self.left = message["left"]
 
@@ -111,7 +128,7 @@ class Child:
     def kill_guard(self) -> None:
         """Kill a guard that does not answer.
 
-        The arbiter then inherits the guarded processes (on Linux) or finds them by their mark.
+        A supervisor that is a subreaper then inherits the guarded processes; others find them by their mark.
         """
         if not self.guard_ended:
             os.kill(self.guard, signal.SIGKILL)
@@ -132,15 +149,3 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"SIG{number}"
-
-
-def environment(spec: Spec, inherited: dict[str, str], notify: str) -> dict[str, str]:
-    """Build the child's environment: ours, without the variables meant only for us, plus those of the spec."""
-    ours = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
-    made = {key: value for key, value in inherited.items() if key not in ours and key not in spec.unset}
-    made.update(spec.env)
-    if notify:
-        made["NOTIFY_SOCKET"] = notify
-        if spec.watchdog:
-            made["WATCHDOG_USEC"] = str(int(spec.watchdog * 1_000_000))
-    return made

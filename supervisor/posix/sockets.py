@@ -1,0 +1,71 @@
+"""Bind a Unix socket in a folder that only this user can enter, notice that it is gone, and remove only that one."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Final
+
+from . import files
+
+_LONGEST: Final = 100  # bytes of a socket's path: 108 on Linux, 104 elsewhere, with the zero
+
+
+class BoundSocket:
+    """This is a Unix socket and its name in the file system."""
+
+    def __init__(self, kind: int, folder: str, name: str) -> None:
+        """Bind the socket `name` in `folder`.
+
+        A temporary folder is used when the path is too long or the file system has no sockets. Raises OSError.
+        """
+        self._kind = kind
+        self._folder, self.address = folder, f"{folder}/{name}"
+        if len(os.fsencode(self.address)) <= _LONGEST:
+            try:
+                self._open()
+                return
+            except OSError:
+                pass
+        self._folder = f"{os.environ.get('TMPDIR', '/tmp')}/supervisor-{os.urandom(8).hex()}"  # noqa: S108 - ours alone
+        self.address = f"{self._folder}/{name}"
+        self._open()
+
+    def _open(self) -> None:
+        Path(self._folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        Path(self._folder).chmod(0o700)
+        made = socket.socket(socket.AF_UNIX, self._kind)
+        try:
+            made.setblocking(False)
+            # Left by a killed supervisor: this process holds the lock of the instance, so no other one uses the name.
+            Path(self.address).unlink(missing_ok=True)
+            made.bind(self.address)
+        except OSError:
+            made.close()
+            raise
+        self.socket, self._stamp = made, files.stamp(self.address)
+
+    @property
+    def lost(self) -> bool:
+        """Return whether the name is gone or leads to another file, so that nobody can reach the socket."""
+        return files.stamp(self.address) != self._stamp
+
+    def bind_again(self) -> bool:
+        """Bind a new socket to the same name. Return whether that worked; the old socket is closed then."""
+        old = self.socket
+        try:
+            self._open()
+        except OSError:
+            return False
+        old.close()
+        return True
+
+    def close(self) -> None:
+        """Close the socket. Remove its name and the folder, unless they are somebody else's by now."""
+        files.remove_own(self.address, self._stamp)
+        self.socket.close()
+        try:
+            Path(self._folder).rmdir()
+        except OSError:
+            pass  # the folder holds other files
