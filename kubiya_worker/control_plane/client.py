@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from kubiya_worker import __version__
 from kubiya_worker.control_plane import errors, writes
-from kubiya_worker.control_plane.values import encoded
-from kubiya_worker.control_plane.wire import Wire, detail_of, one_line
+from kubiya_worker.control_plane.direct import DirectConnections, is_small
+from kubiya_worker.control_plane.json_values import encoded
+from kubiya_worker.control_plane.registration import Registration
+from kubiya_worker.control_plane.transport import Transport, detail_of, one_line
 from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import names
@@ -25,7 +26,7 @@ from kubiya_worker.protocol.events import Event
 log = logging.getLogger(__name__)
 
 API: Final = "/api/v1"
-TOGETHER_BYTES: Final = 1_000_000  # size of several groups in one request; a larger group goes alone
+REQUEST_BYTES: Final = 1_000_000  # size of several groups in one request; a larger group goes alone
 # Seconds to connect, and to wait for bytes, where an execution goes on without the answer.
 OPTIONAL_TIMEOUT: Final = (2.0, 4.0)
 TURN_TIMEOUT: Final = (2.0, 8.0)  # the judge takes up to 5 s
@@ -35,40 +36,6 @@ EVENTS_REMEMBERED: Final = 20_000  # ids of events that a control plane without 
 
 # The outcome of a group of writes: the answer to each, or the error of the group.
 Outcome = list[dict[str, Any]] | errors.ControlPlaneError
-
-
-@dataclass(frozen=True)
-class Registration:
-    """The reply to `POST /worker-queues/{id}/start` (docs/protocol.md#a3). Keys are never shown."""
-
-    worker_id: str
-    task_queue_name: str
-    temporal_namespace: str = "default"
-    temporal_host: str = "127.0.0.1:7233"
-    temporal_api_key: str = field(default="", repr=False)
-    organization_id: str = ""
-    control_plane_url: str = ""
-    heartbeat_interval: int = 30
-    litellm_api_url: str = ""
-    litellm_api_key: str = field(default="", repr=False)
-    queue_id: str = ""
-    queue_name: str = ""
-    environment_name: str = "default"
-    queue_ephemeral: bool = False
-    queue_single_execution: bool = False
-    control_plane_sdk_version: str = ""
-    features: tuple[str, ...] = ()
-    payload_key_id: str = ""  # the key with which it encrypts; our control plane's
-
-    @classmethod
-    def parse(cls, raw: dict[str, Any]) -> Registration:
-        """Parse the reply. Unknown fields are ignored, null counts as absent; KeyError names a missing field."""
-        known = {f.name for f in fields(cls)}
-        given = {k: v for k, v in raw.items() if k in known and v is not None}
-        for name in ("worker_id", "task_queue_name"):
-            if not given.get(name):
-                raise KeyError(name)
-        return cls(**{**given, "features": tuple(given.get("features") or ())})
 
 
 class ControlPlane:
@@ -87,9 +54,11 @@ class ControlPlane:
         self.base_url = base_url.rstrip("/")
         self.features = features
         self.event_lag = 0.0  # seconds: age of the first event of the last request, at its end
-        self._taken: OrderedDict[tuple[str, str], None] = OrderedDict()  # events that were sent singly, and taken
+        self._accepted_events: OrderedDict[tuple[str, str], None] = (
+            OrderedDict()
+        )  # events that were sent singly, and taken
         headers = {"Authorization": f"Bearer {api_key}", "User-Agent": user_agent}
-        self._wire = Wire(
+        self._wire = Transport(
             self.base_url, headers, connect_timeout=connect_timeout, read_timeout=read_timeout, direct=direct
         )
 
@@ -105,13 +74,13 @@ class ControlPlane:
         body = {"worker_sdk_version": sdk_version, "control_plane_url": self.base_url, "system_info": system_info}
         body |= {"worker_id": worker_id} if worker_id else {}
         raw = self._call("POST", f"/worker-queues/{quote(queue_id, safe='')}/start", body)
-        whose = "Is this URL a Kubiya control plane?"
+        remedy = "Is this URL a Kubiya control plane?"
         if not isinstance(raw, dict):
-            raise errors.Refused(f"{self.base_url} answered the registration with no JSON object", remedy=whose)
+            raise errors.Refused(f"{self.base_url} answered the registration with no JSON object", remedy=remedy)
         try:
             registration = Registration.parse(raw)
         except (KeyError, TypeError, AttributeError) as error:
-            raise errors.Refused(f"{self.base_url} answered the registration without {error}", remedy=whose) from error
+            raise errors.Refused(f"{self.base_url} answered the registration without {error}", remedy=remedy) from error
         self.features = frozenset(registration.features)
         return registration
 
@@ -185,7 +154,8 @@ class ControlPlane:
     def publish(self, execution_id: str, events: list[Event], after: Sequence[str] = ()) -> None:
         """Append events in order. The batch route drops those whose event_id it has.
 
-        `after`: ids that have to be there; Unreachable (425) while they are not, with the events stored all the same.
+        `after`: ids of events that have to be stored before these. While they are not, Unreachable (425) is raised,
+        although the events are stored.
         """
         try:
             self.write(writes.events(execution_id, events, after))
@@ -196,24 +166,26 @@ class ControlPlane:
     def execution_context(self, execution_id: str, entity_id: str, kind: str = "agent") -> dict[str, Any]:
         """Return {execution, agent or team, skills, environment, approval_rules, session}; failed parts are empty."""
         if names.FEATURE_CONTEXT in self.features:
-            return self._object("GET", f"/executions/{execution_id}/context")
+            return _with_rules(self._object("GET", f"/executions/{execution_id}/context"), "approval_rules")
         return {**self.execution_parts(execution_id), **self.entity_context(kind, entity_id, execution_id)}
 
     def execution_parts(self, execution_id: str) -> dict[str, Any]:
         """Return {execution, session, approval_rules}: the parts that do not depend on the agent or team."""
         return {
-            "execution": self._optional(f"/executions/{execution_id}", {}),
-            "approval_rules": self._optional("/approval-rules", []),
-            "session": self._optional(f"/executions/{execution_id}/session", None),
+            "execution": self._get_optional(f"/executions/{execution_id}", {}),
+            "approval_rules": self.rules(),
+            "session": self._get_optional(f"/executions/{execution_id}/session", None),
         }
 
     def entity_context(self, kind: str, entity_id: str, execution_id: str) -> dict[str, Any]:
         """Return {agent or team, skills, environment, approval_rules} of an entity that works in `execution_id`."""
         return {
-            kind: self._optional(f"/{kind}s/{quote(entity_id, safe='')}", {}),
-            "skills": self._spared(f"/skills/associations/{kind}s/{entity_id}/skills/resolved", [], execution_id),
+            kind: self._required(f"/{kind}s/{quote(entity_id, safe='')}", {}),
+            "skills": self._get_or_default(
+                f"/skills/associations/{kind}s/{entity_id}/skills/resolved", [], execution_id
+            ),
             "environment": self.environment(kind, entity_id, execution_id),
-            "approval_rules": self._optional("/approval-rules", []),
+            "approval_rules": self.rules(),
         }
 
     def session_messages(self, execution_id: str) -> list[dict[str, Any]]:
@@ -225,18 +197,14 @@ class ControlPlane:
                 raise
             return []
 
-    def load_session(self, execution_id: str) -> dict[str, Any] | None:
-        loaded: dict[str, Any] | None = self._optional(f"/executions/{execution_id}/session", None)
-        return loaded
-
     # -- agents
 
     def agent(self, agent_id: str) -> dict[str, Any]:
         """Return an agent; an empty object when there is none."""
-        return dict(self._optional(f"/agents/{quote(agent_id, safe='')}", {}))
+        return dict(self._get_optional(f"/agents/{quote(agent_id, safe='')}", {}))
 
     def team(self, team_id: str) -> dict[str, Any]:
-        return dict(self._optional(f"/teams/{quote(team_id, safe='')}", {}))
+        return dict(self._get_optional(f"/teams/{quote(team_id, safe='')}", {}))
 
     def find(self, kind: str, key: str) -> dict[str, Any]:
         """Find an agent or a team by id or by name, and return it; an empty object when there is none.
@@ -244,12 +212,12 @@ class ControlPlane:
         Not every control plane accepts a name in place of an id; then the list of all is searched.
         """
         path = f"/{kind}s"
-        found = dict(self._optional(f"{path}/{quote(key, safe='')}", {}))
+        found = dict(self._get_optional(f"{path}/{quote(key, safe='')}", {}))
         if found:
             return found
-        every = self._optional(path, [])
-        same = (one for one in every if str(one.get("name") or "").lower() == key.lower())
-        return dict(next(same, {})) if isinstance(every, list) else {}
+        entities = self._get_optional(path, [])
+        namesakes = (one for one in entities if str(one.get("name") or "").lower() == key.lower())
+        return dict(next(namesakes, {})) if isinstance(entities, list) else {}
 
     def start_execution(self, kind: str, entity_id: str, body: dict[str, Any], key: str) -> dict[str, Any]:
         """Start an execution; the same `key` starts it once, where the control plane knows such keys."""
@@ -262,7 +230,7 @@ class ControlPlane:
 
     def find_execution(self, execution_id: str) -> dict[str, Any]:
         """Return an execution's row; an empty object when there is none."""
-        return dict(self._optional(f"/executions/{quote(execution_id, safe='')}", {}))
+        return dict(self._get_optional(f"/executions/{quote(execution_id, safe='')}", {}))
 
     def skill(self, skill_id: str) -> dict[str, Any]:
         return self._object("GET", f"/skills/{quote(skill_id, safe='')}")
@@ -270,7 +238,14 @@ class ControlPlane:
     def environment(self, kind: str, entity_id: str, execution_id: str) -> dict[str, Any]:
         """Return variables, servers and prompt of an agent or team. The execution's own variables win."""
         path = f"/execution-environment/{kind}s/{entity_id}/resolved/full?execution_id={execution_id}"
-        return dict(self._spared(path, {}, execution_id))
+        return dict(self._get_or_default(path, {}, execution_id))
+
+    def secrets(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Return secrets for their use now: {values, missing: name -> why}.
+
+        `question`: {worker_id, execution_id, kind, entity_id, names}. The answer must never leave this process.
+        """
+        return self._object("POST", "/secrets/resolve", question, timeout=READ_TIMEOUT)
 
     # -- approvals
 
@@ -285,6 +260,29 @@ class ControlPlane:
         found = self._call("GET", f"/approvals?execution_id={quote(execution_id, safe='')}&limit=200")
         return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
 
+    def rules(self) -> list[Any]:
+        """Return the organization's approval rules; none where the control plane has no such route."""
+        return list(self._required("/approval-rules", []))
+
+    def authority(self, kind: str, entity_id: str) -> dict[str, Any]:
+        """Return what holds now for an agent or team: {rules, skills, stopped}.
+
+        The published control plane has no such route: there it is put together, without `stopped`.
+        """
+        if names.FEATURE_AUTHORITY in self.features:
+            path = f"/authority?kind={kind}&entity={quote(entity_id, safe='')}"
+            return _with_rules(self._object("GET", path, timeout=OPTIONAL_TIMEOUT), "rules")
+        skills: list[Any] | None = None
+        try:
+            found = self._call(
+                "GET", f"/skills/associations/{kind}s/{entity_id}/skills/resolved", timeout=OPTIONAL_TIMEOUT
+            )
+            skills = found if isinstance(found, list) else None
+        except errors.ControlPlaneError as error:
+            if error.outage:
+                raise
+        return {"rules": self.rules(), "skills": skills}
+
     def resolve_approvers(self, question: dict[str, Any]) -> dict[str, Any]:
         """Return who may decide on a tool call, by the rules of now: {rule_id?, rule?, approver_emails, …}."""
         return self._object("POST", "/approval-rules/resolve", question)
@@ -298,14 +296,14 @@ class ControlPlane:
     # -- writes
 
     def write(self, write: Write) -> dict[str, Any]:
-        """Make a write and return the answer. Raise NotStored for a 2xx that says that nothing was stored."""
+        """Make a write and return the answer. Raise WriteIgnored for a 2xx that says that nothing was stored."""
         if write.events is not None and names.FEATURE_EVENTS_BATCH not in self.features:
             return self._write_singly(write.path.removesuffix("/batch"), write.events)
         answer = self._object(write.method, write.path, write.body, timeout=_timeout(write))
         if answer.get("success") is False:
-            said = one_line(str(answer.get("error") or "it does not say why"))
-            raise errors.NotStored(
-                f"{write.method} {self.base_url}{API}{write.path} stored nothing: {said}", status=500
+            reason = one_line(str(answer.get("error") or "it does not say why"))
+            raise errors.WriteIgnored(
+                f"{write.method} {self.base_url}{API}{write.path} stored nothing: {reason}", status=500
             )
         return answer
 
@@ -313,7 +311,7 @@ class ControlPlane:
         """Post events one by one. A later try does not repeat the events that were taken."""
         for event in events:
             key = (path, str(event.get("event_id")))
-            if key in self._taken:
+            if key in self._accepted_events:
                 continue
             try:
                 self._call("POST", path, event)
@@ -321,9 +319,9 @@ class ControlPlane:
                 if error.status not in (400, 413, 422):
                     raise
                 log.error("events.lost count=1 reason=refused: %s", error)  # the others are not lost with it
-            self._taken[key] = None
-            while len(self._taken) > EVENTS_REMEMBERED:
-                self._taken.popitem(last=False)
+            self._accepted_events[key] = None
+            while len(self._accepted_events) > EVENTS_REMEMBERED:
+                self._accepted_events.popitem(last=False)
         return {}
 
     def write_groups(self, groups: Sequence[Sequence[Write]]) -> list[Outcome]:
@@ -334,9 +332,35 @@ class ControlPlane:
         if len(groups) == 1:
             return [self._write_group(groups[0])]
         outcomes: list[Outcome] = []
-        for part, body in _packed(groups):
-            outcomes += self._write_together(part, body) if len(part) > 1 else [self._write_group(part[0])]
+        for batch, body in _packed(groups):
+            outcomes += self._write_together(batch, body) if len(batch) > 1 else [self._write_group(batch[0])]
         return outcomes
+
+    def directly(self) -> DirectConnections | None:
+        return self._wire.directly()
+
+    async def write_directly(
+        self, connections: DirectConnections, groups: Sequence[Sequence[Write]]
+    ) -> list[Outcome] | None:
+        """Do what `write_groups` does, from the event loop; return None where the caller has to use that instead."""
+        first = groups[0][0]
+        if not is_small([write.body for group in groups for write in group]):
+            return None
+        method, path = "POST", "/batch"
+        if len(groups) > 1:
+            body = _groups_body([encoded([write.request() for write in group]) for group in groups])
+        elif len(groups[0]) > 1:
+            body = encoded({"requests": [write.request() for write in groups[0]]})
+        elif first.events is not None and names.FEATURE_EVENTS_BATCH not in self.features:
+            return None
+        else:
+            method, path, body = first.method, first.path, encoded(first.body)
+        answer = await connections.call(method, f"{urlsplit(self.base_url).path}{API}{path}", body)
+        if not isinstance(answer, dict) or answer.get("success") is False:
+            return None
+        if len(groups) > 1:
+            return [self._outcome(group, one) for group, one in zip(groups, answer["groups"], strict=True)]
+        return [_answers(answer) if len(groups[0]) > 1 else [answer]]
 
     def _write_group(self, group: Sequence[Write]) -> Outcome:
         try:
@@ -349,20 +373,20 @@ class ControlPlane:
 
     def _write_together(self, groups: Sequence[Sequence[Write]], body: bytes) -> list[Outcome]:
         try:
-            told = self._object("POST", "/batch", body)["groups"]
+            results = self._object("POST", "/batch", body)["groups"]
         except errors.ControlPlaneError as error:
             if not error.outage and not isinstance(error, errors.Unauthorized):
-                # One of them spoils the whole request: then at least only that one is refused.
+                # One group makes the server refuse the whole request: sent one by one, only that group is refused.
                 return [self._write_group(group) for group in groups]
             return [errors.copied(error) for _ in groups]
-        return [self._outcome(group, one) for group, one in zip(groups, told, strict=True)]
+        return [self._outcome(group, one) for group, one in zip(groups, results, strict=True)]
 
-    def _outcome(self, group: Sequence[Write], told: dict[str, Any]) -> Outcome:
-        if "answers" in told:
-            return _answers(told)
+    def _outcome(self, group: Sequence[Write], result: dict[str, Any]) -> Outcome:
+        if "answers" in result:
+            return _answers(result)
         first = group[0]
         return self._wire.refusal(
-            first.method, f"{self.base_url}{API}{first.path}", int(told["status"]), detail_of(told)
+            first.method, f"{self.base_url}{API}{first.path}", int(result["status"]), detail_of(result)
         )
 
     # -- the wire
@@ -379,28 +403,45 @@ class ControlPlane:
         answer = self._call(method, path, body, prefix=prefix, timeout=timeout)
         return answer if isinstance(answer, dict) else {}
 
-    def _optional(self, path: str, default: Any) -> Any:
+    def _required(self, path: str, none: dict[str, Any] | list[Any]) -> Any:
+        """Get what restricts an execution: its rules, its configuration. Return `none` only for a 404.
+
+        Raise ControlPlaneError for any other failure, and for an answer of another type than `none`: a fault must not
+        be taken for "there is no restriction".
+        """
         try:
-            found = self._call("GET", path)
+            found = self._call("GET", path, timeout=READ_TIMEOUT)
         except errors.ControlPlaneError as error:
-            if error.outage:  # nobody is there: not the same as "there is none"
+            if error.status == 404:
+                return none
+            raise
+        if not isinstance(found, type(none)):
+            kind = type(found).__name__
+            raise errors.Unreachable(f"GET {path} is answered with the type {kind}", remedy="It is tried again")
+        return found
+
+    def _get_optional(self, path: str, default: Any) -> Any:
+        try:
+            answer = self._call("GET", path)
+        except errors.ControlPlaneError as error:
+            if error.outage:  # nobody answered, which does not mean that the object is missing
                 raise
             if error.status != 404:
                 log.warning("control_plane.missing %s", error)
             return default
-        return default if found is None else found
+        return default if answer is None else answer
 
-    def _spared(self, path: str, default: Any, execution_id: str) -> Any:
-        """Get data that an execution can go without (protocol.md#a8). While only this route fails, return `default`."""
+    def _get_or_default(self, path: str, default: Any, execution_id: str) -> Any:
+        """Get data that an execution can do without (protocol.md#a8). Where only this route fails, return `default`."""
         try:
-            found = self._call("GET", path, timeout=READ_TIMEOUT)
+            answer = self._call("GET", path, timeout=READ_TIMEOUT)
         except errors.ControlPlaneError as error:
             if error.outage and not self.is_there(execution_id, OPTIONAL_TIMEOUT):
                 raise
             if error.status != 404:
                 log.warning("control_plane.missing %s", error)
             return default
-        return default if found is None else found
+        return default if answer is None else answer
 
     def _call(
         self,
@@ -422,25 +463,32 @@ def _timeout(write: Write) -> tuple[float, float] | None:
     return TURN_TIMEOUT if write.path == "/analytics/turns" else OPTIONAL_TIMEOUT
 
 
-def _answers(told: dict[str, Any]) -> list[dict[str, Any]]:
-    return [dict(answer or {}) for answer in told["answers"]]
+def _with_rules(told: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an answer that has a list of rules under `name`; one without says nothing about what is allowed."""
+    if not isinstance(told.get(name), list):
+        raise errors.Unreachable(f"The control plane's answer has no list {name!r}", remedy="It is tried again")
+    return told
+
+
+def _answers(batch_answer: dict[str, Any]) -> list[dict[str, Any]]:
+    return [dict(answer or {}) for answer in batch_answer["answers"]]
 
 
 def _packed(groups: Sequence[Sequence[Write]]) -> Iterator[tuple[list[Sequence[Write]], bytes]]:
     """Yield neighbouring groups that fit into one request, with the body of that request."""
-    part: list[Sequence[Write]] = []
-    texts: list[bytes] = []
+    batch: list[Sequence[Write]] = []
+    bodies: list[bytes] = []
     size = 0
     for group in groups:
         text = encoded([write.request() for write in group])
-        if part and size + len(text) > TOGETHER_BYTES:
-            yield part, _groups(texts)
-            part, texts, size = [], [], 0
-        part.append(group)
-        texts.append(text)
+        if batch and size + len(text) > REQUEST_BYTES:
+            yield batch, _groups_body(bodies)
+            batch, bodies, size = [], [], 0
+        batch.append(group)
+        bodies.append(text)
         size += len(text)
-    yield part, _groups(texts)
+    yield batch, _groups_body(bodies)
 
 
-def _groups(texts: Sequence[bytes]) -> bytes:
-    return b'{"groups":[' + b",".join(texts) + b"]}"
+def _groups_body(bodies: Sequence[bytes]) -> bytes:
+    return b'{"groups":[' + b",".join(bodies) + b"]}"

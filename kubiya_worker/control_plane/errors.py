@@ -2,12 +2,15 @@
 
 ControlPlaneError          no better class
 ├── Unreachable       69   network, timeout, 408, 425, 429, 5xx: worth another try
-│   └── NotStored     69   a 2xx that says `success: false`: nothing was stored
+│   └── WriteIgnored  69   a 2xx that says `success: false`: nothing was stored
 ├── Unauthorized      77   401, 403: the key is wrong or lacks the permission
 └── Refused           78   any other 4xx: the same request fails again
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kubiya_worker.errors import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE, WorkerError
 
@@ -18,7 +21,12 @@ OUTAGE_STATUS = RETRYABLE_STATUS | {502, 503, 504} | frozenset(range(520, 528)) 
 
 
 class ControlPlaneError(WorkerError):
-    """The control plane failed. `status` is the HTTP status (None: no answer), `retry_after` is in seconds."""
+    """The control plane failed. `status` is the HTTP status (None: no answer), `retry_after` is in seconds.
+
+    `problems` has each fault of a 422 with its place in the request: {loc, msg, type} (docs/protocol.md#a1).
+    """
+
+    problems: Sequence[Mapping[str, Any]] = ()
 
     def __init__(
         self, message: str, *, remedy: str = "", status: int | None = None, retry_after: float | None = None
@@ -43,7 +51,7 @@ class Unreachable(ControlPlaneError):
     exit_code = EX_UNAVAILABLE
 
 
-class NotStored(Unreachable):
+class WriteIgnored(Unreachable):
     """The request was answered as done, and nothing of it was stored (docs/protocol.md#a5)."""
 
 

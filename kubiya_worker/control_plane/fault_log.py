@@ -31,8 +31,8 @@ class FaultLog:
 
     def add(self, method: str, url: str, status: int | None, error: str) -> None:
         """Add a line for a failed request. `status` is None where nobody answered."""
-        told = {"time": datetime.now(UTC).isoformat(), "method": method, "url": url, "status": status, "error": error}
-        data = (json.dumps(told, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+        entry = {"time": datetime.now(UTC).isoformat(), "method": method, "url": url, "status": status, "error": error}
+        data = (json.dumps(entry, ensure_ascii=False) + "\n").encode("utf-8", "replace")
         try:
             with self._lock:
                 self._write(data)

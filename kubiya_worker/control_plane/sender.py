@@ -22,18 +22,18 @@ log = logging.getLogger(__name__)
 FIRST_DELAY: Final = 0.2  # seconds to the next try; doubles up to LONGEST_DELAY
 LONGEST_DELAY: Final = 5.0
 ADOPT_EVERY: Final = 30.0  # seconds between looks for what workers that are gone have left
-BROKEN: Final = 4  # times, after which events are given up one by one
-TOGETHER: Final = 4  # executions whose events are sent at the same time
+FAULTY_AFTER: Final = 4  # times, after which events are given up one by one
+PARALLEL: Final = 4  # executions whose events are sent at the same time
 CLOSE_WITHIN: Final = 3.0  # seconds that the end of the worker waits for a last try
 
 
-class Sender:
+class SpoolSender:
     def __init__(self, control_plane: ControlPlane, spool: Spool) -> None:
         self._control_plane, self._spool = control_plane, spool
         self._stopping = False
-        self._adopted = 0.0
-        self._away = False  # nobody answers: this round need not go on
-        self._broken: dict[str, int] = {}  # executions on whose next events the control plane broke: how often
+        self._adopted_at = 0.0
+        self._no_answer = False  # nobody answers: this round need not go on
+        self._failures: dict[str, int] = {}  # executions on whose next events the control plane broke: how often
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
 
     def start(self) -> None:
@@ -51,73 +51,73 @@ class Sender:
         while True:
             last = self._stopping
             try:
-                if time.monotonic() - self._adopted >= ADOPT_EVERY or not self._adopted:
+                if time.monotonic() - self._adopted_at >= ADOPT_EVERY or not self._adopted_at:
                     self._spool.adopt()
-                    self._adopted = time.monotonic()
-                moved, waits = self._round()
+                    self._adopted_at = time.monotonic()
+                sent, waiting = self._round()
             except Exception:  # a bug must not end the delivery of everything else
                 log.exception("spool.broke")
-                moved, waits = False, True
+                sent, waiting = False, True
             if last:
                 return
-            delay = FIRST_DELAY if moved or not waits else min(delay * 2, LONGEST_DELAY)
-            self._spool.wait(delay if waits else ADOPT_EVERY, hurried=waits)
+            delay = FIRST_DELAY if sent or not waiting else min(delay * 2, LONGEST_DELAY)
+            self._spool.wait(delay if waiting else ADOPT_EVERY, hurried=waiting)
 
     def _round(self) -> tuple[bool, bool]:
         """Try each execution once, some at the same time. Return (something was sent, something still waits)."""
         executions = self._spool.executions()
-        self._away = False
+        self._no_answer = False
         if len(executions) > 1:
-            with ThreadPoolExecutor(min(TOGETHER, len(executions)), "spool") as pool:
-                moved = sum(pool.map(self._deliver, executions))
+            with ThreadPoolExecutor(min(PARALLEL, len(executions)), "spool") as pool:
+                sent = sum(pool.map(self._deliver, executions))
         else:
-            moved = sum(map(self._deliver, executions))
-        if moved:
-            log.info("spool.delivered events=%d left=%d", moved, self._spool.bytes)
-        return moved > 0, not self._spool.empty
+            sent = sum(map(self._deliver, executions))
+        if sent:
+            log.info("spool.delivered events=%d left=%d", sent, self._spool.bytes)
+        return sent > 0, not self._spool.empty
 
     def _deliver(self, execution_id: str) -> int:
         """Send the waiting events of one execution in order. Return the number of events sent."""
-        moved = 0
-        while not self._away:
+        sent = 0
+        while not self._no_answer:
             entries, events = self._spool.first(execution_id)
             if not entries:
                 break
             try:
                 self._control_plane.publish(execution_id, events)
-                moved += len(events)
+                sent += len(events)
             except errors.Unreachable as error:
                 if error.status is None:
-                    self._away = True
+                    self._no_answer = True
                     break
-                if not self._breaks(execution_id, error):  # not now, or not yet: the others may go
+                if not self._is_faulty(execution_id, error):  # not now, or not yet: the others may go
                     break
-                moved += self._singly(execution_id, events)
+                sent += self._send_singly(execution_id, events)
             except errors.Unauthorized as error:
                 log.error("spool.unauthorized %s", error)
-                self._away = True
+                self._no_answer = True
                 break
             except errors.ControlPlaneError as error:
-                self._spool.lose(len(events), str(error))
+                self._spool.count_lost(len(events), str(error))
             self._spool.delivered(entries)
-        return moved
+        return sent
 
-    def _breaks(self, execution_id: str, error: errors.Unreachable) -> bool:
+    def _is_faulty(self, execution_id: str, error: errors.Unreachable) -> bool:
         """Return True when the events are at fault: they failed `BROKEN` times while the control plane was there."""
         if error.outage or not self._control_plane.is_there(execution_id):
-            self._broken.pop(execution_id, None)
+            self._failures.pop(execution_id, None)
             return False
-        self._broken[execution_id] = self._broken.get(execution_id, 0) + 1
-        return self._broken[execution_id] >= BROKEN
+        self._failures[execution_id] = self._failures.get(execution_id, 0) + 1
+        return self._failures[execution_id] >= FAULTY_AFTER
 
-    def _singly(self, execution_id: str, events: list[Event]) -> int:
+    def _send_singly(self, execution_id: str, events: list[Event]) -> int:
         """Send each event alone and return how many were taken. Only faulty ones are lost; the rest need not wait."""
-        self._broken.pop(execution_id, None)
+        self._failures.pop(execution_id, None)
         lost = 0
         for event in events:
             try:
                 self._control_plane.publish(execution_id, [event])
             except errors.ControlPlaneError as error:
-                self._spool.lose(1, str(error))
+                self._spool.count_lost(1, str(error))
                 lost += 1
         return len(events) - lost

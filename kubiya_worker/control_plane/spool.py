@@ -65,14 +65,14 @@ class _Box:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """An entry holds events of one execution in order. `made` is the timestamp of the first event."""
+class SpoolEntry:
+    """An entry holds events of one execution in order. `made_at` is the timestamp of the first event."""
 
     execution_id: str
     segment: _Segment
     offset: int
     length: int
-    made: str
+    made_at: str
 
 
 class Spool:
@@ -87,11 +87,11 @@ class Spool:
         self._lock = threading.Condition()
         self._box: _Box | None = None  # our own; made when it is first needed
         self._boxes: list[_Box] = []
-        self._waiting: OrderedDict[str, deque[Entry]] = OrderedDict()
+        self._waiting: OrderedDict[str, deque[SpoolEntry]] = OrderedDict()
         self._hurry = False
         self.bytes = 0
         self.lost = 0  # events that could be kept nowhere, or that the control plane refused
-        self._told: str | None = None  # the last fault that was logged
+        self._logged_fault: str | None = None  # the last fault that was logged
 
     # -- putting in
 
@@ -108,20 +108,20 @@ class Spool:
                 if lines and self.bytes + sum(map(len, lines)) <= self.limit:
                     if not all(self._append(execution_id, line, str(kept[0].get("timestamp") or "")) for line in lines):
                         return False  # those written stay: the same ids make a repeat harmless
-                    self.lose(len(events) - len(kept), "the spool is full")
+                    self.count_lost(len(events) - len(kept), "the spool is full")
                     self._lock.notify_all()
                     return True
-            self._tell(f"spool.full bytes={self.bytes} limit={self.limit} remedy=Raise KUBIYA_SPOOL_MAX_BYTES")
+            self._log_fault(f"spool.full bytes={self.bytes} limit={self.limit} remedy=Raise KUBIYA_SPOOL_MAX_BYTES")
             return False
 
-    def lose(self, number: int, why: str) -> None:
+    def count_lost(self, number: int, why: str) -> None:
         """Count events as lost, and log it."""
         if number > 0:
             with self._lock:
                 self.lost += number
             log.error("events.lost count=%d total=%d reason=%s", number, self.lost, why)
 
-    def _append(self, execution_id: str, line: bytes, made: str) -> bool:
+    def _append(self, execution_id: str, line: bytes, made_at: str) -> bool:
         segment: _Segment | None = None
         try:
             box = self._own_box()
@@ -131,12 +131,12 @@ class Spool:
             segment = box.segments[-1]
             _write(segment.path, line, segment.size)
         except OSError as error:
-            self._tell(f"spool.unusable folder={self._folder} error={error.strerror or error}")
+            self._log_fault(f"spool.unusable folder={self._folder} error={error.strerror or error}")
             if segment is not None:
                 self._tidy(segment)
             return False
-        self._told = None
-        entry = Entry(execution_id, segment, segment.size, len(line), made)
+        self._logged_fault = None
+        entry = SpoolEntry(execution_id, segment, segment.size, len(line), made_at)
         self._grow(segment, len(line))
         segment.waiting += 1
         self._waiting.setdefault(execution_id, deque()).append(entry)
@@ -153,15 +153,15 @@ class Spool:
                     made.chmod(0o700)
             lock = _locked(draft)
             if lock is None:
-                raise OSError("its lock cannot be had")
+                raise OSError("its lock is taken")
             draft.rename(folder)  # locked before anybody sees it
             self._box = _Box(folder, lock)
             self._boxes.append(self._box)
         return self._box
 
-    def _tell(self, fault: str) -> None:
-        if fault.split()[0] != self._told:
-            self._told = fault.split()[0]
+    def _log_fault(self, fault: str) -> None:
+        if fault.split()[0] != self._logged_fault:
+            self._logged_fault = fault.split()[0]
             log.warning("%s", fault)
 
     # -- taking out
@@ -177,33 +177,33 @@ class Spool:
     def age(self) -> float:
         """Return the seconds since the oldest waiting event was made; 0 when there is none."""
         with self._lock:
-            return max((ev.age({"timestamp": entries[0].made}) for entries in self._waiting.values()), default=0.0)
+            return max((ev.age({"timestamp": entries[0].made_at}) for entries in self._waiting.values()), default=0.0)
 
     def executions(self) -> list[str]:
         with self._lock:
             return list(self._waiting)
 
-    def first(self, execution_id: str) -> tuple[list[Entry], list[Event]]:
+    def first(self, execution_id: str) -> tuple[list[SpoolEntry], list[Event]]:
         """Return the oldest entries of an execution and their events: one entry, or several small ones."""
         with self._lock:
             entries = list(self._waiting.get(execution_id, ()))
-        taken: list[Entry] = []
+        taken: list[SpoolEntry] = []
         events: list[Event] = []
         size = 0
         for entry in entries:
-            found = _events(entry)
-            if found is None:
-                self.lose(1, f"{entry.segment.path.name} cannot be read")
+            entry_events = _events(entry)
+            if entry_events is None:
+                self.count_lost(1, f"{entry.segment.path.name} cannot be read")
                 self.delivered([entry])
-            elif taken and (len(events) + len(found) > ENTRY_EVENTS or size + entry.length > ENTRY_BYTES):
+            elif taken and (len(events) + len(entry_events) > ENTRY_EVENTS or size + entry.length > ENTRY_BYTES):
                 break
             else:
                 taken.append(entry)
-                events += found
+                events += entry_events
                 size += entry.length
         return taken, events
 
-    def delivered(self, entries: Sequence[Entry]) -> None:
+    def delivered(self, entries: Sequence[SpoolEntry]) -> None:
         """Mark entries as delivered, also for a worker that takes over this box."""
         with self._lock:
             for entry in entries:
@@ -273,7 +273,7 @@ class Spool:
         """Take over the boxes of workers that are gone. Return the number of entries that wait in them."""
         if self._folder is None or not self._folder.is_dir():
             return 0
-        found = 0
+        adopted = 0
         with self._lock:
             ours = {box.folder for box in self._boxes}
             for folder in _by_age(self._folder):
@@ -285,18 +285,18 @@ class Spool:
                 box = _Box(folder, lock)
                 self._boxes.append(box)
                 for path in sorted(folder.glob(f"*{SUFFIX}")):
-                    found += self._load(box, path)
+                    adopted += self._load(box, path)
                 if not box.segments:
                     self._drop(box)
-            if found:
+            if adopted:
                 self._lock.notify_all()
-        if found:
-            log.info("spool.taken_over entries=%d bytes=%d", found, self.bytes)
-        return found
+        if adopted:
+            log.info("spool.taken_over entries=%d bytes=%d", adopted, self.bytes)
+        return adopted
 
     def _load(self, box: _Box, path: Path) -> int:
         segment = _Segment(path)
-        entries: dict[int, Entry] = {}
+        entries: dict[int, SpoolEntry] = {}
         offset = 0
         try:
             for line in path.read_bytes().splitlines(keepends=True):
@@ -304,11 +304,11 @@ class Spool:
                 if "delivered" in raw:
                     entries.pop(raw["delivered"], None)
                 elif isinstance(raw.get("events"), list) and raw["events"]:
-                    made = str(raw["events"][0].get("timestamp") or "")
-                    entries[offset] = Entry(str(raw["execution"]), segment, offset, len(line), made)
+                    made_at = str(raw["events"][0].get("timestamp") or "")
+                    entries[offset] = SpoolEntry(str(raw["execution"]), segment, offset, len(line), made_at)
                 offset += len(line)
         except OSError as error:
-            self._tell(f"spool.unreadable file={path} error={error.strerror}")
+            self._log_fault(f"spool.unreadable file={path} error={error.strerror}")
             return 0
         segment.size, segment.waiting = offset, len(entries)
         box.segments.append(segment)
@@ -355,7 +355,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return raw if isinstance(raw, dict) else {}
 
 
-def _events(entry: Entry) -> list[Event] | None:
+def _events(entry: SpoolEntry) -> list[Event] | None:
     try:
         with entry.segment.path.open("rb") as file:
             file.seek(entry.offset)

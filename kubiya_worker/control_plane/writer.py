@@ -15,14 +15,15 @@ from typing import Any, Final
 
 from kubiya_worker.control_plane import writes
 from kubiya_worker.control_plane.client import ControlPlane, Outcome
+from kubiya_worker.control_plane.direct import DirectConnections
 from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import Event
 
-SLOW: Final = 0.05  # seconds that what waits lets a request take before it goes beside it
-UNDER_WAY: Final = 8  # requests at a time, when they are slow
-TOGETHER: Final = 16  # groups in one request
+SLOW_AFTER: Final = 0.05  # seconds that what waits lets a request take before it goes beside it
+PARALLEL_REQUESTS: Final = 8  # requests at a time, when they are slow
+GROUPS_PER_REQUEST: Final = 16  # groups in one request
 
 
 @dataclass
@@ -34,11 +35,12 @@ class _Waiting:
 class Writer:
     """The writer groups the writes of one event loop. Its methods raise ControlPlaneError."""
 
-    def __init__(self, control_plane: ControlPlane) -> None:
-        self._control_plane = control_plane
+    def __init__(self, control_plane: ControlPlane, direct: DirectConnections | None = None) -> None:
+        """Set up the writer. `direct` makes small writes without a thread."""
+        self._control_plane, self._direct = control_plane, direct
         self._waiting: deque[_Waiting] = deque()
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._look: asyncio.TimerHandle | None = None
+        self._requests: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def publish(self, execution_id: str, events: list[Event], after: Sequence[str] = ()) -> None:
         """Append events in order; see `ControlPlane.publish`."""
@@ -55,17 +57,17 @@ class Writer:
             return _answers(outcome)
         waiting = _Waiting(group, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        if not self._under_way:
+        if not self._requests:
             self._start()
-        elif self._look is None:
-            self._look = asyncio.get_running_loop().call_later(SLOW, self._start)
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SLOW_AFTER, self._start)
         return _answers(await waiting.outcome)
 
     def _start(self) -> None:
         """Start another request with the waiting writes, unless enough requests run already."""
-        self._look = None
-        if self._waiting and len(self._under_way) < UNDER_WAY:
-            self._under_way.add(asyncio.create_task(self._send()))
+        self._timer = None
+        if self._waiting and len(self._requests) < PARALLEL_REQUESTS:
+            self._requests.add(asyncio.create_task(self._send()))
 
     async def _send(self) -> None:
         """Send until nothing waits. A write is sent even if its caller has given up meanwhile."""
@@ -73,14 +75,16 @@ class Writer:
         assert task is not None
         try:
             while self._waiting:
-                await self._request([self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))])
+                await self._request(
+                    [self._waiting.popleft() for _ in range(min(GROUPS_PER_REQUEST, len(self._waiting)))]
+                )
         finally:  # before anybody else writes
-            self._under_way.discard(task)
+            self._requests.discard(task)
 
     async def _request(self, taken: list[_Waiting]) -> None:
         outcomes: Sequence[Outcome | Exception]
         try:
-            outcomes = await asyncio.to_thread(self._control_plane.write_groups, [one.group for one in taken])
+            outcomes = await self._outcomes([one.group for one in taken])
         except Exception as error:  # a bug, or an answer of an unknown shape
             outcomes = [error] * len(taken)
         except asyncio.CancelledError:  # the event loop ends
@@ -90,6 +94,14 @@ class Writer:
         for waiting, outcome in zip(taken, outcomes, strict=True):
             if not waiting.outcome.done():
                 waiting.outcome.set_result(outcome)
+
+    async def _outcomes(self, groups: list[Sequence[Write]]) -> Sequence[Outcome]:
+        made = await self._control_plane.write_directly(self._direct, groups) if self._direct else None
+        return made if made is not None else await asyncio.to_thread(self._control_plane.write_groups, groups)
+
+    def close(self) -> None:
+        if self._direct is not None:
+            self._direct.close()
 
 
 def _answers(outcome: Outcome | Exception) -> list[dict[str, Any]]:

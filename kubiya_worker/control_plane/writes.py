@@ -15,7 +15,7 @@ from urllib.parse import quote
 from kubiya_worker.protocol.events import Event
 
 
-class Kind(NamedTuple):
+class WriteKind(NamedTuple):
     """A kind of write has a route, may be required or optional, and says for which reason."""
 
     name: str
@@ -26,27 +26,29 @@ class Kind(NamedTuple):
 
 
 KINDS: Final = (
-    Kind("registration", "POST", "/worker-queues/{}/start", True, "without it there is no worker"),
-    Kind("status", "PATCH", "/executions/{}", True, "clients read the row"),
-    Kind("session", "POST", "/executions/{}/session", True, "the next turn, and who comes late, reads it"),
-    Kind("event", "POST", "/executions/{}/events", True, "clients watch them; the spool keeps them meanwhile"),
-    Kind("events", "POST", "/executions/{}/events/batch", True, "as `event`"),
-    Kind("approval", "POST", "/approvals", True, "a person has to see the question"),
-    Kind("job_row", "POST", "/executions/job-executions", True, "a scheduled run without a row cannot be shown"),
-    Kind("job_status", "POST", "/executions/{}/job/{}/status", True, "a job shows how its runs went"),
-    Kind("execute", "POST", "/{}/{}/execute", True, "it is what a tool was asked to do"),
-    Kind("message", "POST", "/executions/{}/message", True, "it is what a tool was asked to do"),
-    Kind("together", "POST", "/batch", True, "it holds required ones"),
-    Kind("turn", "POST", "/analytics/turns", False, "where it fails the worker decides the next status itself"),
-    Kind("tool_calls", "POST", "/analytics/batch", False, "figures"),
-    Kind("tool_call", "POST", "/analytics/tool-calls", False, "figures"),
-    Kind("task", "POST", "/analytics/tasks", False, "figures"),
-    Kind("task_status", "PATCH", "/analytics/tasks/{}", False, "figures"),
-    Kind("agent_status", "PATCH", "/agents/{}", False, "an agent can be deleted while it works"),
-    Kind("approval_expiry", "POST", "/approvals/{}/expire", False, "the published control plane has no such route"),
-    Kind("heartbeat", "POST", "/workers/{}/heartbeat", False, "the next one follows"),
-    Kind("disconnect", "POST", "/workers/{}/disconnect", False, "missing heartbeats say the same, later"),
-    Kind("queue_deletion", "DELETE", "/worker-queues/{}", False, "the control plane removes what is not used"),
+    WriteKind("registration", "POST", "/worker-queues/{}/start", True, "without it there is no worker"),
+    WriteKind("status", "PATCH", "/executions/{}", True, "clients read the row"),
+    WriteKind("session", "POST", "/executions/{}/session", True, "the next turn, and who comes late, reads it"),
+    WriteKind("event", "POST", "/executions/{}/events", True, "clients watch them; the spool keeps them meanwhile"),
+    WriteKind("events", "POST", "/executions/{}/events/batch", True, "as `event`"),
+    WriteKind("approval", "POST", "/approvals", True, "a person has to see the question"),
+    WriteKind("job_row", "POST", "/executions/job-executions", True, "a scheduled run without a row cannot be shown"),
+    WriteKind("job_status", "POST", "/executions/{}/job/{}/status", True, "a job shows how its runs went"),
+    WriteKind("execute", "POST", "/{}/{}/execute", True, "it is what a tool was asked to do"),
+    WriteKind("message", "POST", "/executions/{}/message", True, "it is what a tool was asked to do"),
+    WriteKind("together", "POST", "/batch", True, "it holds required ones"),
+    WriteKind("turn", "POST", "/analytics/turns", False, "where it fails the worker decides the next status itself"),
+    WriteKind("tool_calls", "POST", "/analytics/batch", False, "figures"),
+    WriteKind("tool_call", "POST", "/analytics/tool-calls", False, "figures"),
+    WriteKind("task", "POST", "/analytics/tasks", False, "figures"),
+    WriteKind("task_status", "PATCH", "/analytics/tasks/{}", False, "figures"),
+    WriteKind("agent_status", "PATCH", "/agents/{}", False, "an agent can be deleted while it works"),
+    WriteKind(
+        "approval_expiry", "POST", "/approvals/{}/expire", False, "the published control plane has no such route"
+    ),
+    WriteKind("heartbeat", "POST", "/workers/{}/heartbeat", False, "the next one follows"),
+    WriteKind("disconnect", "POST", "/workers/{}/disconnect", False, "missing heartbeats say the same, later"),
+    WriteKind("queue_deletion", "DELETE", "/worker-queues/{}", False, "the control plane removes what is not used"),
 )
 
 _ROUTES: Final = [
@@ -54,7 +56,7 @@ _ROUTES: Final = [
 ]
 
 
-def kind_of(method: str, path: str) -> Kind | None:
+def kind_of(method: str, path: str) -> WriteKind | None:
     """Return the kind of a request by its path below /api/v1; None for one that is not in the list."""
     return next((kind for kind, route in _ROUTES if route.fullmatch(f"{method} {path}")), None)
 
@@ -73,7 +75,7 @@ class Write:
     if_status: str = ""
 
     @property
-    def kind(self) -> Kind | None:
+    def kind(self) -> WriteKind | None:
         return kind_of(self.method, self.path)
 
     @property

@@ -61,11 +61,13 @@ class Context:
     fallback_models: list[str] = field(default_factory=list)  # models that are asked in this order if `model_id` fails
     published: bool = False  # whether the control plane is not ours; see names.published
     compact_at: int = 0  # tokens of a model call after which the conversation is summarised; see compaction.py
+    denials: list[dict[str, Any]] = field(default_factory=list)  # rules of `allowed_tools` and `disallowed_tools`
 
     @classmethod
     def restore(cls, saved: dict[str, Any]) -> "Context":
-        """Return the context from its JSON object."""
-        return cls(**{**saved, "member": Member.parse(saved.get("member"))})
+        """Return the context from its JSON object. Fields that only a later version knows are ignored."""
+        known = {name: value for name, value in saved.items() if name in cls.__dataclass_fields__}
+        return cls(**{**known, "member": Member.parse(saved.get("member"))})
 
 
 @dataclass
@@ -117,7 +119,7 @@ class ModelInput:
     # once.
     shortened: bool = False
     pieces: int | None = None  # the most chunks that it may send; None means no limit
-    sparing: int = 0  # the level of room.py: a higher one sends fewer events
+    sparing: int = 0  # the level of event_limit.py: a higher one sends fewer events
 
 
 @dataclass
@@ -130,6 +132,23 @@ class CompactInput:
     call: ModelInput
     keeps_from: str
     fits: bool = False
+
+
+@dataclass
+class PackInput:
+    """The state of a run without the messages of its conversation, which `call` names; `most` is in characters."""
+
+    call: ModelInput
+    state: dict[str, Any]
+    most: int
+
+
+@dataclass
+class PackResult:
+    """The packed state; empty when it is not shorter than allowed. `size` is in characters in any case."""
+
+    packed: str
+    size: int
 
 
 @dataclass
@@ -171,6 +190,8 @@ class ToolInput:
     tools_version: int = 0
     # Why the arguments are incomplete, so that the call must not run: "length" (the model's limit) or "size".
     cut: str = ""
+    failed: str = ""  # hash of the last failure of the same call (protocol/same_failures.py)
+    failure_note: str = ""  # what the model is told when the call fails like that once more
     pieces: int | None = None
     sparing: int = 0
 
@@ -203,6 +224,8 @@ class ToolOutcome:
     spooled: list[str] | None = None
     taints: bool = False  # whether the message holds text of others
     relisted: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # MCP server -> its current tools
+    failure: str = ""  # hash of the failure; empty for a success
+    told: bool = False  # whether the message has the input's `failure_note`
     events: int = 0
 
 

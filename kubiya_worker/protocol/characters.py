@@ -7,7 +7,7 @@ from typing import Any
 REPLACEMENT = "\ufffd"
 
 
-def whole(text: str) -> str:
+def without_half_surrogates(text: str) -> str:
     """Return `text` without half surrogates, which have no UTF-8 and so can neither be hashed, stored nor sent."""
     try:
         text.encode()
@@ -19,9 +19,9 @@ def whole(text: str) -> str:
 def cleaned(value: Any) -> Any:
     """Return a JSON value with each of its texts, keys too, made whole."""
     if isinstance(value, str):
-        return whole(value)
+        return without_half_surrogates(value)
     if isinstance(value, dict):
-        return {whole(str(name)): cleaned(member) for name, member in value.items()}
+        return {without_half_surrogates(str(name)): cleaned(member) for name, member in value.items()}
     if isinstance(value, list):
         return [cleaned(item) for item in value]
     return value
@@ -31,17 +31,17 @@ class Halves:
     """Join text that comes in pieces, one of which may end in the middle of a character."""
 
     def __init__(self) -> None:
-        self._held = ""
+        self._pending = ""
 
     def feed(self, piece: str) -> str:
         """Return the complete characters so far; the first half of one is held until its second half can have come."""
         if not piece:
             return ""
-        text = self._held + piece
-        self._held = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
-        return whole(text[:-1] if self._held else text)
+        text = self._pending + piece
+        self._pending = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
+        return without_half_surrogates(text[:-1] if self._pending else text)
 
     def flush(self) -> str:
         """Return the rest at the end of the text: nothing, or the replacement of a half character."""
-        left, self._held = self._held, ""
+        left, self._pending = self._pending, ""
         return REPLACEMENT if left else ""

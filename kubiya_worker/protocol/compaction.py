@@ -2,19 +2,35 @@
 
 A summary is a message of the conversation like any other (so it is transported, digested and kept like them):
 
-    {role: "system", content, message_id, timestamp, keeps_from: id of the first message that it does not stand for}
+    {role: "system", content, message_id, timestamp, keeps_from: id of the first message that it does not stand for,
+     wishes: texts of the people's messages that it stands for, word for word,
+     pins: the facts that the agent has pinned until then, word for word}
+
+The agent pins a fact by a line of its text that begins with `Pinned:`. What a tool returns pins nothing: it is data.
 
 The newest one counts. Pure.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from kubiya_worker.protocol import messages as m
 
 KEEPS_FROM: Final = "keeps_from"
+WISHES: Final = "wishes"
+PINS: Final = "pins"
+PINS_HEAD: Final = (
+    "[Facts that were pinned, word for word; a line of yours that begins with `Pinned:` is kept like them]"
+)
+PIN: Final = re.compile(
+    r"^[ \t]*(?:[-*] +)?(?:\*\*)?pinned:(?:\*\*)?[ \t]*(\S.*?)[ \t]*$", re.IGNORECASE | re.MULTILINE
+)
+WISHES_HEAD: Final = "[What the person wrote until then, word for word]"
+WISHES_END: Final = "[The summary itself]"
+WORKER: Final = "Kubiya Worker"  # the `user_name` of what no person wrote
 KEPT: Final = 4  # a quarter of the messages for the model stays word for word
 HEAD: Final = "[Summary of the conversation so far; the messages themselves are left out]"
 SHARE: Final = {"tool": 3_000}  # characters of one message in the text to be summarised
@@ -28,8 +44,7 @@ def threshold(configured: Any, window: int | None) -> int:
     """Return `compact_at` for an agent whose configuration has `compaction: false`, `{at_tokens}` or nothing.
 
     0 means never, OVERFLOW_ONLY when the provider refuses, else tokens. `window` is the model's. Raises ValueError for
-    an
-    invalid value.
+    an invalid value.
     """
     if configured is False:
         return 0
@@ -55,10 +70,40 @@ def for_model(messages: Sequence[m.Message]) -> list[m.Message]:
     if summary is None:
         return said
     rest = said[places[summary[KEEPS_FROM]] :]
-    text = f"{HEAD}\n\n{summary['content']}"
+    text = "\n\n".join((HEAD, *_word_for_word(summary), str(summary["content"])))
     if rest[0]["role"] == "user":  # some providers want the roles to alternate
         return [{**rest[0], "content": f"{text}\n\n[End of the summary]\n\n{rest[0]['content']}"}, *rest[1:]]
     return [{"role": "user", "content": text, "message_id": summary["message_id"]}, *rest]
+
+
+def _word_for_word(summary: m.Message) -> list[str]:
+    wishes, pins = summary.get(WISHES), summary.get(PINS)
+    told = [WISHES_HEAD, *wishes] if wishes else []
+    told += [PINS_HEAD, *(f"- {fact}" for fact in pins)] if pins is not None else []
+    return [*told, WISHES_END] if told else []
+
+
+def wishes(messages: Sequence[m.Message], keeps_from: str) -> list[str]:
+    """Return what people wrote before `keeps_from`, from their first request on. The last summary has the oldest."""
+    told, new = _replaced(messages, keeps_from, WISHES)
+    texts = [str(x["content"]) for x in new if x["role"] == "user" and x.get("user_name") != WORKER]
+    return [*told, *filter(None, texts)]
+
+
+def pins(messages: Sequence[m.Message], keeps_from: str) -> list[str]:
+    """Return the facts that the agent pinned before `keeps_from`, each once, the oldest first."""
+    told, new = _replaced(messages, keeps_from, PINS)
+    texts = [fact for x in new if x["role"] == "assistant" for fact in PIN.findall(str(x.get("content") or ""))]
+    return list(dict.fromkeys([*told, *texts]))
+
+
+def _replaced(messages: Sequence[m.Message], keeps_from: str, key: str) -> tuple[list[str], Sequence[m.Message]]:
+    """Return what the last summary has under `key`, and the messages after it that a new summary replaces."""
+    said = [x for x in messages if not is_summary(x)]
+    places = {x["message_id"]: at for at, x in enumerate(said)}
+    last = next((x for x in reversed(messages) if key in x and x[KEEPS_FROM] in places), None)
+    begin = places[last[KEEPS_FROM]] if last else 0
+    return (last[key] if last else []), said[begin : places.get(keeps_from, 0)]
 
 
 def begins(messages: Sequence[m.Message]) -> int:
@@ -68,7 +113,7 @@ def begins(messages: Sequence[m.Message]) -> int:
     return next((at for at in found if at is not None), 0)
 
 
-def cut(messages: Sequence[m.Message]) -> str | None:
+def first_kept_id(messages: Sequence[m.Message]) -> str | None:
     """Return the id of the first message that a new summary does not replace; None when nothing can be gained.
 
     It is later than the end of the last summary, and never between a tool call and its result.

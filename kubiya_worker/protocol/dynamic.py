@@ -31,10 +31,10 @@ def loop_input(raw: Mapping[str, Any]) -> dict[str, Any]:
 def result_of(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return the result with upper-case statuses, which callers of these executions expect."""
     good = result.get("status") == ex.COMPLETED
-    told = {
+    data = {
         "status": "COMPLETED" if good else "FAILED",
         "response": result.get("response"),
         "usage": result.get("usage") or {},
         "execution_id": result.get("execution_id"),
     }
-    return told if good else {**told, "error_message": result.get("error") or result.get("status")}
+    return data if good else {**data, "error_message": result.get("error") or result.get("status")}

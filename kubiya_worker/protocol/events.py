@@ -39,7 +39,6 @@ MEMBER_TYPES: Final = {
 }
 
 PIECES: Final = frozenset({MESSAGE_CHUNK, RESET_CHUNKS, THINKING_START, THINKING_DELTA, THINKING_COMPLETE})
-TERMINAL: Final = frozenset({DONE, ERROR})
 
 Event = dict[str, Any]
 
@@ -81,8 +80,7 @@ def of_member(event: Event, run: str, about: dict[str, Any]) -> Event:
     """Return an event of a team member's run in the form for the team's stream.
 
     `run` is the id of the member's run. It is put in front of ids of events and tool calls, which are unique only
-    within a
-    run. `about` says whose event it is (member_name, member_path, parent_message_id …).
+    within a run. `about` says whose event it is (member_name, member_path, parent_message_id …).
     """
     data = {**event["data"], **about, "source": "team_member", "member_execution_id": run}
     if data.get("tool_execution_id"):

@@ -6,7 +6,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 PENDING: Final = "pending"
 QUEUED: Final = "queued"
@@ -83,7 +83,8 @@ class Budgets:
     max_seconds: float | None = None  # wall time from the start of the execution, waiting for people excluded
     max_depth: int = 3  # how deep teams may be nested: 1 is a team of agents
     max_cost_usd: float | None = None
-    on_limit: str = "end"  # the execution; or "ask" a person, who can raise the limit
+    max_same_failures: int = 5  # failures of a tool call with the same arguments and the same result
+    on_limit: Literal["end", "ask"] = "end"  # the execution; or ask a person, who can raise the limit
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> "Budgets":
@@ -93,19 +94,19 @@ class Budgets:
         """
         budgets = raw.get("budgets")
         if not isinstance(budgets, Mapping | None):
-            raise ValueError(f'budgets is an object, such as {{"max_steps": 40}}, not {_shown(budgets)}')
-        given = {name: value for name, value in (budgets or {}).items() if value is not None}
-        for name in given:
+            raise ValueError(f'budgets is an object, such as {{"max_steps": 40}}, not {_short_repr(budgets)}')
+        stated = {name: value for name, value in (budgets or {}).items() if value is not None}
+        for name in stated:
             if name not in cls.__dataclass_fields__:
-                raise ValueError(f"budgets has no {_shown(name)}; it has {', '.join(cls.__dataclass_fields__)}")
+                raise ValueError(f"budgets has no {_short_repr(name)}; it has {', '.join(cls.__dataclass_fields__)}")
         limits: dict[str, Any] = {
-            name: _limit(f"budgets.{name}", given[name], whole=name not in ("max_seconds", "max_cost_usd"))
-            for name in given
+            name: _limit(f"budgets.{name}", stated[name], whole=name not in ("max_seconds", "max_cost_usd"))
+            for name in stated
             if name != "on_limit"
         }
         if "max_steps" not in limits and raw.get("max_turns") is not None:
             limits["max_steps"] = _limit("max_turns", raw["max_turns"], whole=True)
-        return cls(**limits, on_limit=_on_limit(given.get("on_limit")))
+        return cls(**limits, on_limit=_on_limit(stated.get("on_limit")))
 
     @classmethod
     def carried(cls, raw: Mapping[str, Any]) -> "Budgets":
@@ -123,32 +124,33 @@ class Budgets:
                 max_seconds=float(budgets["max_seconds"]) if budgets.get("max_seconds") else None,
                 max_depth=int(budgets["max_depth"]) if budgets.get("max_depth") else cls.max_depth,
                 max_cost_usd=float(budgets["max_cost_usd"]) if budgets.get("max_cost_usd") else None,
+                max_same_failures=int(budgets.get("max_same_failures") or cls.max_same_failures),
                 on_limit=_on_limit(budgets.get("on_limit")),
             )
         except (ValueError, TypeError, OverflowError):
             return cls()
 
 
-def _limit(name: str, given: Any, *, whole: bool) -> int | float:
+def _limit(name: str, value: Any, *, whole: bool) -> int | float:
     """Return a number above 0, which may also be given as text (`"40"`); raise ValueError."""
     try:
-        number = math.nan if isinstance(given, bool) else float(given)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (ValueError, TypeError, OverflowError):
         number = math.nan
     if not 0 < number < math.inf or (whole and number != int(number)):
-        raise ValueError(f"{name} is a {'whole ' if whole else ''}number above 0, not {_shown(given)}")
+        raise ValueError(f"{name} is a {'whole ' if whole else ''}number above 0, not {_short_repr(value)}")
     return int(number) if whole else number
 
 
-def _shown(value: Any) -> str:
+def _short_repr(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _on_limit(given: Any) -> str:
+def _on_limit(given: Any) -> Literal["end", "ask"]:
     if given not in (None, "end", "ask"):
-        raise ValueError(f"budgets.on_limit is end or ask, not {_shown(given)}")
-    return str(given or "end")
+        raise ValueError(f"budgets.on_limit is end or ask, not {_short_repr(given)}")
+    return "ask" if given == "ask" else "end"
 
 
 @dataclass(frozen=True)
@@ -173,13 +175,13 @@ class Member:
     quiet: bool = False  # whether its text is shown only when it is complete
     above: int = 0  # the number of executions above the whole team's, each started by the one before
     behind: list[str] = field(default_factory=list)  # events of the stream that must come before the run's first
-    room: int | None = None  # events that it may send, where their number is limited; see room.py
+    room: int | None = None  # events that it may send, where their number is limited; see event_limit.py
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any] | None) -> "Member | None":
         return cls(**{name: raw[name] for name in cls.__dataclass_fields__ if name in raw}) if raw else None
 
-    def about(self) -> dict[str, Any]:
+    def event_fields(self) -> dict[str, Any]:
         """Return the fields that each of the member's events has."""
         return {
             "member_name": self.name,

@@ -8,8 +8,8 @@ A message is a dict so that it travels unchanged through Temporal, HTTP and the 
     tool       {role, content, message_id, timestamp, tool_call_id, tool_name, status, tool_error?, images?}
 
 `arguments` is the raw JSON text as the model wrote it (it can be malformed). `status` of a tool message is one of
-TOOL_STATUSES. `thinking` entries are opaque to all but the model layer. `images` are [{path, type}]: files of the
-workspace, since an image is too large for a history; the model call reads them (activities/pictures.py).
+the constants TOOL_…; `thinking` entries are opaque to all but the model layer. `images` are [{path, type}]: files of
+the workspace, since an image is too large for a history; the model call reads them (activities/images.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ TOOL_FAILED: Final = "failed"
 TOOL_DENIED: Final = "denied"
 TOOL_EXPIRED: Final = "expired"  # nobody answered the approval in time, which is not a denial
 TOOL_UNKNOWN: Final = "unknown"  # the worker died during a tool call that must not run twice
-TOOL_STATUSES: Final = (TOOL_SUCCESS, TOOL_FAILED, TOOL_DENIED, TOOL_EXPIRED, TOOL_UNKNOWN)
 
 IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/gif", "image/webp")  # image types that models take
 

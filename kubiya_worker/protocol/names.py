@@ -48,6 +48,7 @@ CHECK_APPROVAL: Final = "check_approval"
 AWAIT_APPROVAL: Final = "await_approval"
 REPORT: Final = "report"
 STORE_SESSION: Final = "store_session"
+PACK_STATE: Final = "pack_state"
 END_TURN: Final = "end_turn"
 END_EXECUTION: Final = "end_execution"
 END_MEMBER: Final = "end_member"
@@ -72,6 +73,7 @@ OURS: Final = frozenset(
         AWAIT_APPROVAL,
         REPORT,
         STORE_SESSION,
+        PACK_STATE,
         END_TURN,
         END_EXECUTION,
         END_MEMBER,
@@ -85,11 +87,15 @@ OURS: Final = frozenset(
 UNREADABLE: Final = frozenset({"UnknownKey", "Undecodable"})
 # The type of a failure of a process that did its work and could not report it (kubiya_worker/payloads/storage.py).
 NOT_STORED: Final = "NotStored"
+# The type of a failure of a step that could not import what it needs (kubiya_worker/process/import_faults.py).
+MUST_RESTART: Final = "WorkerMustRestart"
 
 RAISE_BUDGET: Final = "raise_budget"  # the tool name of an approval that asks for more budget
+GO_ON: Final = "go_on_after_failures"  # the tool name of an approval that asks whether a call may fail further
 
 # Types of activity failures: reasons why a model call failed for good that the workflow handles.
 CONTEXT_OVERFLOW: Final = "context_overflow"  # the conversation is longer than the model's window
+REPEATED_FAILURE: Final = "RepeatedFailure"  # the type of the error of a turn whose tool call fails for ever
 REFUSED: Final = "refused"  # the model declines, or a filter stopped it
 # The type of the failure that closes a cancelled execution's workflow, if its clients need one.
 BY_USER: Final = "CancelledByUser"
@@ -97,6 +103,8 @@ BY_USER: Final = "CancelledByUser"
 # Features of the local control plane beyond the published one; sent as `features` in the start reply.
 FEATURE_EVENTS_BATCH: Final = "events_batch"  # POST /executions/{id}/events/batch, deduplicated by event_id
 FEATURE_CONTEXT: Final = "execution_context"  # GET /executions/{id}/context: agent, skills, session … at once
+FEATURE_AUTHORITY: Final = "authority"  # GET /authority: the rules, skills and stop that hold now, in one answer
+FEATURE_SECRETS: Final = "secrets"  # POST /secrets/resolve: a worker gets secrets when it uses them
 FEATURE_TURN_STATUS: Final = "turn_status"  # POST /analytics/turns answers with `next_status`: no polling
 FEATURE_APPROVAL_SIGNAL: Final = "approval_signal"  # an answered approval arrives as the signal `resolve_approval`
 FEATURE_SESSION_PARTS: Final = "session_parts"  # POST /executions/{id}/session takes `first`: the rest of a session

@@ -53,17 +53,17 @@ def replaced(tools: Tools, fresh: Mapping[str, Tools]) -> Tools:
 
     A name that is already used gets a hash: two servers that join at the same time do not know each other's names.
     """
-    kept = [tool for tool in tools if tool.get("source") != "mcp" or tool.get("server") not in fresh]
-    taken = {str(tool["name"]) for tool in kept}
+    offered = [tool for tool in tools if tool.get("source") != "mcp" or tool.get("server") not in fresh]
+    names = {str(tool["name"]) for tool in offered}
     for tool in (tool for some in fresh.values() for tool in some):
         name = str(tool["name"])
-        if name in taken:
+        if name in names:
             digest = hashlib.sha256(str(tool.get("origin") or name).encode()).hexdigest()[:8]
             name = f"{name[: NAME_LIMIT - 9]}_{digest}"
-        if name not in taken and len(kept) < MOST_TOOLS:
-            taken.add(name)
-            kept.append({**tool, "name": name})
-    return kept
+        if name not in names and len(offered) < MOST_TOOLS:
+            names.add(name)
+            offered.append({**tool, "name": name})
+    return offered
 
 
 def degrade(metadata: dict[str, Any], kind: str, name: str, reason: str) -> dict[str, Any]:

@@ -92,16 +92,16 @@ def tool_names(names: Iterable[str]) -> list[str]:
     """Return one unique tool name per member, in order: `ask_` and the member's name in the letters that
     providers take.
     """
-    taken: list[str] = []
+    used_names: list[str] = []
     for name in names:
         slug = re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_").lower() or "member"
         base = f"{PREFIX}{slug}"[: NAME_LIMIT - 4]
         candidate, number = base, 1
-        while candidate in taken:
+        while candidate in used_names:
             number += 1
             candidate = f"{base}_{number}"
-        taken.append(candidate)
-    return taken
+        used_names.append(candidate)
+    return used_names
 
 
 def spec_of(member: Mapping[str, Any]) -> ToolSpec:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 RISKS: Final = ("low", "medium", "high", "critical")
 EFFECTS: Final = ("write", "exec", "egress")
+OWN_SKILL: Final = "definition"  # source of a skill that came with the execution's own definition (a dynamic agent)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from kubiya_worker.settings.file import text_of
-from kubiya_worker.settings.foreign import FOREIGN
 from kubiya_worker.settings.table import OPTIONS, Option
-
-REFERENCE: Final = "${…}"  # stands for a variable or a file, and so for any kind of value
+from kubiya_worker.settings.unused_options import UNUSED_OPTIONS
 
 
 def json_schema() -> dict[str, Any]:
@@ -70,7 +68,7 @@ def reference() -> str:
 def foreign_reference() -> str:
     """Return a Markdown table of options that other programs accept and this worker does not."""
     rows = ["| flag | environment | | why, and what instead |", "|---|---|---|---|"]
-    for entry in FOREIGN:
+    for entry in UNUSED_OPTIONS:
         env = ", ".join(f"`{name}`" for name in entry.env)
         flag = f"`{entry.flag}`" if entry.flag else ""
         word = "refused" if entry.refused or not entry.env else "refused, told" if entry.flag else "told"

@@ -13,7 +13,7 @@ from kubiya_worker.errors import ConfigurationError
 VARIABLE = re.compile(r"\$\{(?:file:([^}]+)|([A-Za-z_][A-Za-z0-9_]*))\}")
 
 
-class Entry(NamedTuple):
+class FileEntry(NamedTuple):
     text: str  # as it is written
     where: str  # file:line
 
@@ -25,7 +25,7 @@ class Entry(NamedTuple):
         return _expand(self.text, self.where, environ)
 
 
-def read(path: Path, known: Iterable[str]) -> dict[str, Entry]:
+def read(path: Path, known_keys: Iterable[str]) -> dict[str, FileEntry]:
     """Read a file into a dict of dotted key and entry. Raises ConfigurationError for a bad file or unknown key."""
     import yaml  # slow to import, and not needed without a file
 
@@ -34,7 +34,7 @@ def read(path: Path, known: Iterable[str]) -> dict[str, Entry]:
     except OSError as error:
         raise ConfigurationError(
             f"{path} cannot be read: {error.strerror}",
-            remedy="Name another, or make one with kubiya config init",
+            remedy="Name another file, or make one with kubiya config init",
         ) from error
     except yaml.YAMLError as error:  # its own text quotes the line, which may hold a key
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
@@ -46,11 +46,11 @@ def read(path: Path, known: Iterable[str]) -> dict[str, Entry]:
         raise ConfigurationError(f"{path} is not valid YAML: it is not UTF-8", remedy="Mend the file") from error
     except RecursionError as error:
         raise ConfigurationError(f"{path} is nested too deeply", remedy="Mend the file") from error
-    found: dict[str, Entry] = {}
-    known = list(known)
-    sections = {key.rpartition(".")[0] for key in known} - {""}
+    entries: dict[str, FileEntry] = {}
+    known_keys = list(known_keys)
+    sections = {key.rpartition(".")[0] for key in known_keys} - {""}
 
-    seen: dict[str, int] = {}  # key -> line
+    line_of_key: dict[str, int] = {}  # key -> line
 
     def walk(node: Any, prefix: str) -> None:
         if node.tag == "tag:yaml.org,2002:null":  # a section of which every line is commented out
@@ -60,36 +60,38 @@ def read(path: Path, known: Iterable[str]) -> dict[str, Entry]:
         for key_node, value in node.value:
             key = f"{prefix}.{key_node.value}" if prefix else str(key_node.value)
             where = f"{path}:{key_node.start_mark.line + 1}"
-            first = seen.setdefault(key, key_node.start_mark.line + 1)
+            first = line_of_key.setdefault(key, key_node.start_mark.line + 1)
             if first != key_node.start_mark.line + 1:
                 raise ConfigurationError(
-                    f"{where}: {key} is there already, in line {first}", remedy="Leave one of them"
+                    f"{where}: {key} is there already, in line {first}", remedy="Remove one of them"
                 )
             if key in sections:
                 walk(value, key)
-            elif key not in known:
-                near = difflib.get_close_matches(key, [*known, *sections], 1)
+            elif key not in known_keys:
+                near = difflib.get_close_matches(key, [*known_keys, *sections], 1)
                 remedy = f"Did you mean {near[0]!r}?" if near else "kubiya config explain lists the options"
                 raise ConfigurationError(f"{where}: unknown key {key!r}", remedy=remedy)
             elif not isinstance(value, yaml.ScalarNode):
                 raise ConfigurationError(f"{where}: {key} has to be a single value")
             elif value.tag != "tag:yaml.org,2002:null":
-                found[key] = Entry(str(value.value), where)
+                entries[key] = FileEntry(str(value.value), where)
 
     if document is not None:
         walk(document, "")
-    return found
+    return entries
 
 
-def read_secret(path: Path, what: str) -> str:
+def read_secret(path: Path, subject: str) -> str:
     """Return the content of a file without spaces around it. Raises ConfigurationError if unreadable or empty."""
     try:
         secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise ConfigurationError(f"{what} {path} cannot be read: {why}", remedy="Check its path and rights") from error
+        raise ConfigurationError(
+            f"{subject} {path} cannot be read: {why}", remedy="Check its path and rights"
+        ) from error
     if not secret:
-        raise ConfigurationError(f"{what} {path} is empty", remedy="Write the value into it")
+        raise ConfigurationError(f"{subject} {path} is empty", remedy="Write the value into it")
     return secret
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError, NotAllowed, UsageError
-from kubiya_worker.settings import context, file, foreign
-from kubiya_worker.settings.kinds import without_credentials
+from kubiya_worker.settings import cli_context, file, unused_options
 from kubiya_worker.settings.table import OPTIONS, Option
+from kubiya_worker.settings.value_types import without_credentials
 from kubiya_worker.settings.values import Settings
 
 DEFAULT_FILE: Final = Path("~/.kubiya/worker-config.yaml")
@@ -31,7 +31,7 @@ class Origin:
     source: str
 
     @property
-    def shown(self) -> str:
+    def display(self) -> str:
         """Return the value for people, with secrets hidden."""
         if self.value is None:
             return ""
@@ -49,7 +49,7 @@ def origins(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | 
 
     Raises UsageError for a bad flag, ConfigurationError for a bad variable or file.
     """
-    foreign.refuse(flags, environ)
+    unused_options.refuse(flags, environ)
     path = file_of(config)
     entries = file.read(path, (o.key for o in OPTIONS if o.key)) if path else {}
     found = {option.name: _origin(option, flags, environ, entries) for option in OPTIONS}
@@ -63,46 +63,46 @@ def validate(path: Path, environ: Mapping[str, str]) -> int:
 
     A bad value raises also when something else overrides it.
     """
-    found = origins({}, environ, str(path))
+    all_origins = origins({}, environ, str(path))
     entries = file.read(path, (o.key for o in OPTIONS if o.key))
     for option in OPTIONS:
         entry = entries.get(option.key or "")
         if entry and not file.VARIABLE.search(entry.text):  # a reference is read only where it is used
             _parsed(option, entry.text, f"{entry.where}: {option.key}")
-    return sum(1 for o in found if o.source.startswith(f"{path}:"))
+    return sum(1 for o in all_origins if o.source.startswith(f"{path}:"))
 
 
 def _of_context(found: Mapping[str, Origin], environ: Mapping[str, str]) -> dict[str, Origin]:
     """Return key, URL and LLM proxy of the CLI's current context, if nothing else sets them."""
-    known = context.current(environ)
-    if known is None:
+    context = cli_context.current(environ)
+    if context is None:
         return {}
-    told: dict[str, Any] = {"api_key": known.api_key, "control_plane_url": known.api_url}
-    if known.proxy and not found["proxy_config_file"].value and not found["proxy_config_json"].value:
-        told |= {
+    values: dict[str, Any] = {"api_key": context.api_key, "control_plane_url": context.api_url}
+    if context.proxy and not found["proxy_config_file"].value and not found["proxy_config_json"].value:
+        values |= {
             "enable_local_proxy": True,
-            "proxy_config_file": known.proxy_file,
-            "proxy_config_json": known.proxy_json,
+            "proxy_config_file": context.proxy_file,
+            "proxy_config_json": context.proxy_json,
         }
-        told |= {"model_override": known.model}
+        values |= {"model_override": context.model}
     return {
-        name: replace(found[name], value=value, source=known.where)
-        for name, value in told.items()
+        name: replace(found[name], value=value, source=context.where)
+        for name, value in values.items()
         if value and found[name].source == DEFAULT
     }
 
 
-def misspelt(environ: Mapping[str, str]) -> dict[str, str]:
+def misspelled(environ: Mapping[str, str]) -> dict[str, str]:
     """Return unknown variables that look like a known one, with the name that was probably meant."""
     known = {name for option in OPTIONS for name in (*option.env, *(f"{n}_FILE" for n in option.env if option.secret))}
-    found: dict[str, str] = {}
-    for name in sorted(set(environ) - known - {context.VARIABLE}):
-        if any(entry.has(name) for entry in foreign.FOREIGN):
+    suggestions: dict[str, str] = {}
+    for name in sorted(set(environ) - known - {cli_context.VARIABLE}):
+        if any(entry.has(name) for entry in unused_options.UNUSED_OPTIONS):
             continue
         near = difflib.get_close_matches(name, known, 1, NEAR) if name.startswith(PREFIXES) else []
         if near:
-            found[name] = near[0]
-    return found
+            suggestions[name] = near[0]
+    return suggestions
 
 
 def resolve(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | None = None) -> Settings:
@@ -110,30 +110,30 @@ def resolve(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | 
 
     Raises as `origins` does, UsageError without a queue, NotAllowed without a key.
     """
-    found = {o.option.name: o.value for o in origins(flags, environ, config) if o.value is not None}
-    key_file = found.pop("api_key_file", None)
-    if key_file and "api_key" not in found:
-        found["api_key"] = file.read_secret(Path(key_file).expanduser(), "The API key file")
-    if "queue_id" not in found:
+    values = {o.option.name: o.value for o in origins(flags, environ, config) if o.value is not None}
+    key_file = values.pop("api_key_file", None)
+    if key_file and "api_key" not in values:
+        values["api_key"] = file.read_secret(Path(key_file).expanduser(), "The API key file")
+    if "queue_id" not in values:
         raise UsageError("No queue is given", remedy="Use --queue-id Q, or set QUEUE_ID")
-    if not found.get("api_key"):
+    if not values.get("api_key"):
         raise NotAllowed(
             "No API key is given", remedy="Set KUBIYA_API_KEY, or KUBIYA_API_KEY_FILE to a file that holds it"
         )
-    if not _HEADER.fullmatch(found["api_key"]):
-        raise NotAllowed("The API key has characters that no key has", remedy="Check KUBIYA_API_KEY")
-    return Settings(**found)
+    if not _HEADER.fullmatch(values["api_key"]):
+        raise NotAllowed("The API key contains characters that a key cannot have", remedy="Check KUBIYA_API_KEY")
+    return Settings(**values)
 
 
 def _origin(
-    option: Option, flags: Mapping[str, Any], environ: Mapping[str, str], entries: Mapping[str, file.Entry]
+    option: Option, flags: Mapping[str, Any], environ: Mapping[str, str], entries: Mapping[str, file.FileEntry]
 ) -> Origin:
     if flags.get(option.name) is not None:
         try:
             return Origin(option, option.parse(flags[option.name]), option.flag or option.name)
         except ValueError as error:
-            shown = f"{option.flag}{_shown(option, flags[option.name])}"
-            raise UsageError(f"{shown} is not {error}") from error
+            flag_and_value = f"{option.flag}{_displayed(option, flags[option.name])}"
+            raise UsageError(f"{flag_and_value} is not {error}") from error
     for name in option.env:
         if environ.get(name, "").strip():
             return Origin(option, _parsed(option, environ[name].strip(), name), name)
@@ -151,9 +151,9 @@ def _parsed(option: Option, value: Any, where: str) -> Any:
     try:
         return option.parse(value)
     except ValueError as error:
-        raise ConfigurationError(f"{where}{_shown(option, value)} is not {error}", remedy="Correct it") from error
+        raise ConfigurationError(f"{where}{_displayed(option, value)} is not {error}", remedy="Correct it") from error
 
 
-def _shown(option: Option, value: Any) -> str:
+def _displayed(option: Option, value: Any) -> str:
     """Return a refused value for an error message, without secrets and without a URL's password."""
     return "" if option.secret else f" {without_credentials(str(value))!r}"

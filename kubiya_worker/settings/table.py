@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from kubiya_worker.payloads.converter import (
+from kubiya_worker.payloads.options import (
     COMPRESSION,
     COMPRESSION_VARIABLE,
     FROM_VARIABLE,
@@ -16,8 +16,8 @@ from kubiya_worker.payloads.converter import (
     STORED_FROM,
 )
 from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL
-from kubiya_worker.settings.kinds import (
-    Kind,
+from kubiya_worker.settings.value_types import (
+    ValueType,
     address,
     boolean,
     build,
@@ -33,6 +33,7 @@ from kubiya_worker.settings.kinds import (
     size,
     text,
     url,
+    variables,
     worker_id,
 )
 from kubiya_worker.trust import VARIABLES as CA_VARIABLES
@@ -49,7 +50,7 @@ class Option:
     """
 
     name: str
-    parse: Kind
+    parse: ValueType
     help: str
     flag: str | None = None
     env: tuple[str, ...] = ()
@@ -78,7 +79,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "worker_id",
         worker_id,
-        "Id to ask the control plane for, so that it stays over restarts; one worker at a time has it",
+        "Worker id to request, so that it stays the same over restarts; only one worker at a time may use it",
         None,
         ("WORKER_ID",),
     ),
@@ -125,7 +126,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "ca_file",
         path,
-        "File of the CA certificates that every client goes by, instead of the host's",
+        "File of the CA certificates that every client trusts, instead of the host's",
         None,
         CA_VARIABLES,
         "network.ca_file",
@@ -138,7 +139,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "deployment_name",
         deployment,
-        "Worker deployment of Temporal's that this worker is a version of (default: no versioning)",
+        "Temporal worker deployment to which this worker belongs (default: no versioning)",
         None,
         ("TEMPORAL_DEPLOYMENT_NAME",),
         "temporal.deployment_name",
@@ -146,7 +147,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "build_id",
         build,
-        "Which version of it (default: the version of kubiya-worker)",
+        "This worker's version in the deployment (default: the version of kubiya-worker)",
         None,
         ("TEMPORAL_WORKER_BUILD_ID",),
         "temporal.build_id",
@@ -154,19 +155,25 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "versioning_behavior",
         choice("pinned", "auto-upgrade"),
-        "Whether an execution stays with the version that took up its run",
+        "pinned: an execution stays with the version that started its run; auto-upgrade: it moves to the current one",
         None,
         ("KUBIYA_VERSIONING_BEHAVIOR",),
         "temporal.versioning_behavior",
         "pinned",
     ),
-    Option("temporal_tls", boolean, "TLS to Temporal (default: unless it is local)", None, ("TEMPORAL_TLS",)),
+    Option(
+        "temporal_tls",
+        boolean,
+        "Use TLS to Temporal (default: yes, unless Temporal is on this host)",
+        None,
+        ("TEMPORAL_TLS",),
+    ),
     Option("temporal_tls_cert", path, "Client certificate file", None, ("TEMPORAL_TLS_CERT",), role="file"),
     Option("temporal_tls_key", path, "Client key file", None, ("TEMPORAL_TLS_KEY",), role="file"),
     Option(
         "temporal_tls_ca",
         path,
-        "CA file of the Temporal server, if another",
+        "CA file for the Temporal server, if it needs another one",
         None,
         ("TEMPORAL_TLS_CA",),
         role="file",
@@ -174,7 +181,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "payload_keys_file",
         path,
-        "File of keys (0600) with which what Temporal keeps is encrypted",
+        "File (0600) with the keys that encrypt the payloads which Temporal stores",
         None,
         (KEYS_VARIABLE,),
         "payloads.keys_file",
@@ -183,7 +190,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "payload_compression",
         choice(*COMPRESSION),
-        "Compression of what Temporal keeps",
+        "Compression of the payloads which Temporal stores",
         None,
         (COMPRESSION_VARIABLE,),
         "payloads.compression",
@@ -192,7 +199,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "payload_storage",
         path,
-        "Where large payloads are kept outside of Temporal: a folder, or s3://BUCKET",
+        "Storage for large payloads outside of Temporal: a folder, or s3://BUCKET",
         None,
         (STORAGE_VARIABLE,),
         "payloads.storage",
@@ -200,7 +207,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "payload_storage_from",
         integer(LEAST, MOST),
-        "Bytes of a payload from which it is kept there",
+        "Size in bytes from which a payload is stored there",
         None,
         (FROM_VARIABLE,),
         "payloads.storage_from",
@@ -233,13 +240,11 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "metrics.port",
     ),
     Option("metrics_host", text, "Its address", None, ("KUBIYA_METRICS_HOST",), "metrics.host", "127.0.0.1"),
-    Option(
-        "status_file", path, "File in which the worker says what it does", None, ("KUBIYA_STATUS_FILE",), role="place"
-    ),
+    Option("status_file", path, "Status file of the worker", None, ("KUBIYA_STATUS_FILE",), role="place"),
     Option(
         "supervisor_state",
         path,
-        "File in which a supervisor says how often it restarted the worker",
+        "Status file of the supervisor, with the number of restarts",
         None,
         ("KUBIYA_SUPERVISOR_STATE",),
         role="place",
@@ -247,7 +252,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "readiness_socket",
         path,
-        "Unix socket that is told, as one line of JSON, when the worker polls for the first time",
+        "Unix socket that gets one line of JSON when the worker polls for the first time",
         None,
         ("KUBIYA_READINESS_SOCKET",),
         role="place",
@@ -273,7 +278,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "spool_max_bytes",
         size(0, 2**40),
-        "Bytes that it may hold; 0: none, events wait in Temporal's history",
+        "Size limit of that folder in bytes; 0: no folder, events wait in Temporal's history",
         None,
         ("KUBIYA_SPOOL_MAX_BYTES",),
         "events.spool_max_bytes",
@@ -287,7 +292,21 @@ OPTIONS: Final[tuple[Option, ...]] = (
         ("KUBIYA_EXTENSIONS",),
         default="",
     ),
-    Option("model_override", text, "Model for every agent", "--model", ("KUBIYA_MODEL_OVERRIDE", "KUBIYA_MODEL")),
+    Option(
+        "extension_variables",
+        variables,
+        "Secret variables that stay in the worker's environment, because extensions read them; commas between",
+        None,
+        ("KUBIYA_EXTENSION_VARIABLES",),
+        default="",
+    ),
+    Option(
+        "model_override",
+        text,
+        "Model for every agent, instead of its own",
+        "--model",
+        ("KUBIYA_MODEL_OVERRIDE", "KUBIYA_MODEL"),
+    ),
     Option(
         "skip_model_validation",
         boolean,
@@ -311,7 +330,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "enable_local_proxy",
         boolean,
-        "Serve models as a LiteLLM proxy with this configuration would, without one",
+        "Use the models of a LiteLLM proxy's configuration, without running a proxy",
         "--enable-local-proxy",
         ("KUBIYA_ENABLE_LOCAL_PROXY",),
         "models.local_proxy",
@@ -320,7 +339,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "proxy_config_file",
         path,
-        "Its configuration, a file with a model_list as LiteLLM has it",
+        "The proxy's configuration, a file with a model_list",
         "--proxy-config-file",
         ("KUBIYA_PROXY_CONFIG_FILE",),
         "models.proxy_config_file",
@@ -329,7 +348,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "proxy_config_json",
         text,
-        "The same as JSON; on a command line keys have to be os.environ/NAME",
+        "The proxy's configuration as JSON; on a command line keys have to be os.environ/NAME",
         "--proxy-config-json",
         ("KUBIYA_PROXY_CONFIG_JSON",),
         secret=True,
@@ -339,7 +358,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "model_compatibility",
         path,
-        "What OpenAI-compatible endpoints are sent otherwise than usual, a YAML file (docs/models.md)",
+        "Compatibility settings for OpenAI-compatible endpoints, a YAML file (docs/models.md)",
         None,
         ("KUBIYA_MODEL_COMPATIBILITY",),
         "models.compatibility",
@@ -348,10 +367,19 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "model_idle_timeout",
         seconds(1, 3600),
-        "Silence of a model after which the call is tried again",
+        "Time without data from a model after which the call is tried again",
         None,
         ("KUBIYA_MODEL_IDLE_TIMEOUT",),
         default=120.0,
+    ),
+    Option(
+        "confinement",
+        choice("require", "prefer", "off"),
+        "Confine tools by the kernel: prefer does where it can, require refuses to start elsewhere",
+        None,
+        ("KUBIYA_CONFINEMENT",),
+        "policy.confinement",
+        "off",
     ),
     Option(
         "enforce_enabled",
@@ -365,7 +393,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "enforcer_url",
         url,
-        "Policy service (default: the control plane's /api/v1/enforcer)",
+        "URL of the policy service (default: the control plane's /api/v1/enforcer)",
         None,
         ("ENFORCER_SERVICE_URL",),
         "policy.enforcer_url",
@@ -374,7 +402,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "enforcer_timeout",
         seconds(0.05, 10),
-        "Time that it has for an answer; then the call is refused",
+        "Time limit for the policy service's answer; after it the tool call is refused",
         None,
         ("KUBIYA_ENFORCE_TIMEOUT",),
         "policy.enforcer_timeout",
@@ -383,7 +411,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "policy_file",
         path,
-        "File of rules of this host's own",
+        "File with this host's own policy rules",
         None,
         ("KUBIYA_POLICY_FILE",),
         "policy.rules_file",
@@ -392,7 +420,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "mcp_max_sessions",
         integer(1, 1000),
-        "Sessions with MCP servers that are open at the same time; each one with a `command` is a process",
+        "Most MCP sessions that are open at the same time; each one with a `command` is a process",
         None,
         ("KUBIYA_MCP_MAX_SESSIONS",),
         "resources.mcp_max_sessions",
@@ -452,7 +480,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "package_version",
         text,
-        "Version of the worker to run with, else this one",
+        "Version of the worker to run (default: the one that is installed)",
         "--package-version",
         ("KUBIYA_WORKER_PACKAGE_VERSION",),
         role="launch",
@@ -460,7 +488,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "local_wheel",
         path,
-        "Wheel file of the worker to run with",
+        "Wheel file of the worker to run",
         "--local-wheel",
         ("KUBIYA_WORKER_LOCAL_WHEEL",),
         role="launch",
@@ -468,12 +496,12 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "package_source",
         text,
-        "Any of: a version, a file, git+https://…, owner/repo@ref",
+        "The worker to run: a version, a file, git+https://…, owner/repo@ref",
         "--package-source",
         ("KUBIYA_WORKER_PACKAGE_SOURCE",),
         role="launch",
     ),
-    Option("no_cache", boolean, "Install without the cache of packages", "--no-cache", (), None, False, role="launch"),
+    Option("no_cache", boolean, "Install packages without the cache", "--no-cache", (), None, False, role="launch"),
     Option("no_update", boolean, "Keep the packages that are installed", "--no-update", (), None, False, role="launch"),
     Option(
         "image",
@@ -499,12 +527,12 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "memory",
         size(6 << 20, 1 << 44),  # below 6 MiB no engine starts anything
-        "--type=docker: most memory, such as 512m or 2g",
+        "--type=docker: memory limit, such as 512m or 2g",
         "--memory",
         (),
         "docker.memory",
         role="launch",
     ),
-    Option("cpus", cores, "--type=docker: most cores, such as 1.5", "--cpus", (), "docker.cpus", role="launch"),
+    Option("cpus", cores, "--type=docker: CPU limit in cores, such as 1.5", "--cpus", (), "docker.cpus", role="launch"),
 )
 BY_NAME: Final = {option.name: option for option in OPTIONS}

@@ -5,93 +5,102 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from kubiya_worker.payloads.converter import STORED_FROM, Options
-from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL
+from kubiya_worker.payloads.options import PayloadOptions
+from kubiya_worker.settings.table import BY_NAME
+
+
+def _of_table(name: str) -> Any:
+    """Return the dataclass field of an option: its default, and whether its value may be shown."""
+    option = BY_NAME[name]
+    return field(default=option.default, repr=not option.secret)
 
 
 @dataclass(frozen=True)
 class Settings:
     """The settings of a worker. Times are in seconds, sizes in bytes.
 
-    The fields are named as in `settings.table.OPTIONS`.
+    The fields are named as in `settings.table.OPTIONS`, which also has their defaults.
     """
 
     queue_id: str
     api_key: str = field(repr=False)
-    control_plane_url: str = DEFAULT_CONTROL_PLANE_URL
-    environment_name: str = "default"
+    control_plane_url: str = _of_table("control_plane_url")
+    environment_name: str = _of_table("environment_name")
     worker_hostname: str = field(default_factory=socket.gethostname)
-    worker_id: str | None = None
-    heartbeat_interval: float = 30.0
-    log_level: str = "INFO"
-    log_format: str = "text"
-    debug: bool = False
-    max_concurrent_activities: int = 10
-    grace_period: float = 30.0
-    single_execution: bool = False
-    ca_file: str | None = None
-    temporal_host: str | None = None
-    temporal_namespace: str | None = None
-    task_queue: str | None = None
-    deployment_name: str | None = None
-    build_id: str | None = None
-    versioning_behavior: str = "pinned"
-    temporal_tls: bool | None = None
-    temporal_tls_cert: str | None = None
-    temporal_tls_key: str | None = None
-    temporal_tls_ca: str | None = None
-    payload_keys_file: str | None = None
-    payload_compression: str = "none"
-    payload_storage: str | None = None
-    payload_storage_from: int = STORED_FROM
-    alive_file: str = "/tmp/worker-alive"  # noqa: S108 - named by the guide, probes `cat` it
-    ready_file: str = "/tmp/worker-ready"  # noqa: S108 - the same
-    metrics_port: int | None = None
-    metrics_host: str = "127.0.0.1"
-    status_file: str | None = None
-    supervisor_state: str | None = None
-    readiness_socket: str | None = None
-    api_log_file: str | None = None
-    workspace: str | None = None
-    spool: str | None = None
-    spool_max_bytes: int = 67_108_864
-    extensions: str = ""
-    model_override: str | None = None
-    skip_model_validation: bool = False
-    default_model: str | None = None
-    litellm_api_base: str | None = None
-    litellm_api_key: str | None = field(default=None, repr=False)
-    enable_local_proxy: bool = False
-    proxy_config_file: str | None = None
-    proxy_config_json: str | None = field(default=None, repr=False)
-    openai_base_url: str | None = None
-    openai_api_key: str | None = field(default=None, repr=False)
-    model_compatibility: str | None = None
-    model_idle_timeout: float = 120.0
-    enforce_enabled: bool = False
-    enforcer_url: str | None = None
-    enforcer_api_key: str | None = field(default=None, repr=False)
-    enforcer_timeout: float = 2.0
-    policy_file: str | None = None
-    deployment_type: str = "local"
-    daemon_mode: bool = False
-    max_log_size: int = 104_857_600
-    max_log_backups: int = 5
-    model_prices: str | None = None
-    activity_timeout: float | None = None
-    mcp_max_sessions: int = 64
-    python_path: str | None = None
-    package_version: str | None = None
-    local_wheel: str | None = None
-    package_source: str | None = None
-    no_cache: bool = False
-    no_update: bool = False
-    image: str = "ghcr.io/kubiyabot/agent-worker"
-    image_tag: str = "latest"
-    pull: bool = True
-    memory: int | None = None
-    cpus: float | None = None
+    worker_id: str | None = _of_table("worker_id")
+    heartbeat_interval: float = _of_table("heartbeat_interval")
+    log_level: str = _of_table("log_level")
+    log_format: str = _of_table("log_format")
+    debug: bool = _of_table("debug")
+    max_concurrent_activities: int = _of_table("max_concurrent_activities")
+    grace_period: float = _of_table("grace_period")
+    single_execution: bool = _of_table("single_execution")
+    ca_file: str | None = _of_table("ca_file")
+    temporal_host: str | None = _of_table("temporal_host")
+    temporal_namespace: str | None = _of_table("temporal_namespace")
+    task_queue: str | None = _of_table("task_queue")
+    deployment_name: str | None = _of_table("deployment_name")
+    build_id: str | None = _of_table("build_id")
+    versioning_behavior: str = _of_table("versioning_behavior")
+    temporal_tls: bool | None = _of_table("temporal_tls")
+    temporal_tls_cert: str | None = _of_table("temporal_tls_cert")
+    temporal_tls_key: str | None = _of_table("temporal_tls_key")
+    temporal_tls_ca: str | None = _of_table("temporal_tls_ca")
+    payload_keys_file: str | None = _of_table("payload_keys_file")
+    payload_compression: str = _of_table("payload_compression")
+    payload_storage: str | None = _of_table("payload_storage")
+    payload_storage_from: int = _of_table("payload_storage_from")
+    alive_file: str = _of_table("alive_file")
+    ready_file: str = _of_table("ready_file")
+    metrics_port: int | None = _of_table("metrics_port")
+    metrics_host: str = _of_table("metrics_host")
+    status_file: str | None = _of_table("status_file")
+    supervisor_state: str | None = _of_table("supervisor_state")
+    readiness_socket: str | None = _of_table("readiness_socket")
+    api_log_file: str | None = _of_table("api_log_file")
+    workspace: str | None = _of_table("workspace")
+    spool: str | None = _of_table("spool")
+    spool_max_bytes: int = _of_table("spool_max_bytes")
+    extensions: str = _of_table("extensions")
+    extension_variables: str = _of_table("extension_variables")
+    model_override: str | None = _of_table("model_override")
+    skip_model_validation: bool = _of_table("skip_model_validation")
+    default_model: str | None = _of_table("default_model")
+    litellm_api_base: str | None = _of_table("litellm_api_base")
+    litellm_api_key: str | None = _of_table("litellm_api_key")
+    enable_local_proxy: bool = _of_table("enable_local_proxy")
+    proxy_config_file: str | None = _of_table("proxy_config_file")
+    proxy_config_json: str | None = _of_table("proxy_config_json")
+    openai_base_url: str | None = _of_table("openai_base_url")
+    openai_api_key: str | None = _of_table("openai_api_key")
+    model_compatibility: str | None = _of_table("model_compatibility")
+    model_idle_timeout: float = _of_table("model_idle_timeout")
+    confinement: str = _of_table("confinement")
+    enforce_enabled: bool = _of_table("enforce_enabled")
+    enforcer_url: str | None = _of_table("enforcer_url")
+    enforcer_api_key: str | None = _of_table("enforcer_api_key")
+    enforcer_timeout: float = _of_table("enforcer_timeout")
+    policy_file: str | None = _of_table("policy_file")
+    deployment_type: str = _of_table("deployment_type")
+    daemon_mode: bool = _of_table("daemon_mode")
+    max_log_size: int = _of_table("max_log_size")
+    max_log_backups: int = _of_table("max_log_backups")
+    model_prices: str | None = _of_table("model_prices")
+    activity_timeout: float | None = _of_table("activity_timeout")
+    mcp_max_sessions: int = _of_table("mcp_max_sessions")
+    python_path: str | None = _of_table("python_path")
+    package_version: str | None = _of_table("package_version")
+    local_wheel: str | None = _of_table("local_wheel")
+    package_source: str | None = _of_table("package_source")
+    no_cache: bool = _of_table("no_cache")
+    no_update: bool = _of_table("no_update")
+    image: str = _of_table("image")
+    image_tag: str = _of_table("image_tag")
+    pull: bool = _of_table("pull")
+    memory: int | None = _of_table("memory")
+    cpus: float | None = _of_table("cpus")
 
     @property
     def workspace_root(self) -> Path:
@@ -101,17 +110,17 @@ class Settings:
     def spool_root(self) -> Path:
         return Path(self.spool).expanduser() if self.spool else Path.cwd() / ".kubiya" / "spool"
 
-    def places(self, *, here: bool) -> dict[str, Path]:
+    def written_folders(self, *, here: bool) -> dict[str, Path]:
         """Return the folders that the worker writes to, by the variable that names each.
 
         With `here` it will run in the current folder, so that the defaults of variables that are not set count too.
         """
-        found = {"KUBIYA_ALIVE_FILE": Path(self.alive_file).parent, "KUBIYA_READY_FILE": Path(self.ready_file).parent}
+        folders = {"KUBIYA_ALIVE_FILE": Path(self.alive_file).parent, "KUBIYA_READY_FILE": Path(self.ready_file).parent}
         if here or self.workspace:
-            found["KUBIYA_WORKSPACE"] = self.workspace_root
+            folders["KUBIYA_WORKSPACE"] = self.workspace_root
         if (here or self.spool) and self.spool_max_bytes:
-            found["KUBIYA_SPOOL"] = self.spool_root
-        return found
+            folders["KUBIYA_SPOOL"] = self.spool_root
+        return folders
 
     @property
     def model_prices_file(self) -> Path | None:
@@ -122,8 +131,8 @@ class Settings:
         return f"{self.image}:{self.image_tag}"
 
     @property
-    def payloads(self) -> Options:
-        return Options.of(
+    def payloads(self) -> PayloadOptions:
+        return PayloadOptions.of(
             self.payload_keys_file, self.payload_compression, self.payload_storage, self.payload_storage_from
         )
 

@@ -18,11 +18,12 @@ from typing import Any, Final
 
 from kubiya_worker import __version__
 from kubiya_worker.errors import ConfigurationError, TemporaryFailure, UsageError, WorkerError
-from kubiya_worker.support import looks
-from kubiya_worker.support.check import leaks
-from kubiya_worker.support.known import Secret
-from kubiya_worker.support.parts import Part, reason
-from kubiya_worker.tools.redact import REDACTED, Redactor
+from kubiya_worker.leak_check import leaks, without_leaks
+from kubiya_worker.redaction_request import redacted_by
+from kubiya_worker.support import secret_patterns
+from kubiya_worker.support.bundle_parts import Part, reason
+from kubiya_worker.support.known_secrets import Secret
+from kubiya_worker.tools.redaction import REDACTED, Redactor
 
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MANIFEST: Final = "manifest.json"
@@ -31,7 +32,7 @@ Hide = Callable[[str], str]
 
 
 @dataclass(frozen=True)
-class Member:
+class BundleFile:
     """One file of the bundle. `missing` is the reason why it has no content; `size` is in bytes."""
 
     name: str
@@ -44,56 +45,65 @@ class Member:
         return len(self.text.encode("utf-8", "replace"))
 
 
-def hider(secrets: Iterable[Secret]) -> Hide:
+def secret_remover(secrets: Iterable[Secret], workers: Sequence[str] = ()) -> Hide:
     """Return a function that removes secrets from a text.
 
-    It removes known values, then text that looks like a secret, then lines from which a secret can still be read.
+    It removes known values, then text that looks like a secret, then lines from which a secret can still be read. Then
+    each running worker removes what only it knows; `workers` has their addresses. Raises TemporaryFailure when one
+    does not answer.
     """
     values = [secret.value for secret in secrets]
     redactor = Redactor(values)
 
     def hide(text: str) -> str:
-        text = looks.hide(redactor.text(text))
-        if not leaks(text.encode("utf-8", "replace"), values):
-            return text
-        lines = text.splitlines(keepends=True)
-        return "".join(f"{REDACTED}\n" if leaks(line.encode("utf-8", "replace"), values) else line for line in lines)
+        text = secret_patterns.hide(redactor.text(text))
+        text = without_leaks(text, values, REDACTED)
+        for address in workers:
+            text = redacted_by(address, text)
+        return text
 
     return hide
 
 
-def members(parts: Iterable[Part], hide: Hide) -> list[Member]:
+def members(parts: Iterable[Part], hide: Hide) -> list[BundleFile]:
     """Make each part. A part that fails becomes a member without content. Names are unique."""
-    found: list[Member] = []
-    taken: set[str] = {MANIFEST}
+    files: list[BundleFile] = []
+    names: set[str] = {MANIFEST}
     for part in parts:
         text = missing = ""
         try:
             text = hide(part.make())
         except Exception as error:  # bundles are made when things are broken, so one bad part must not stop the rest
-            missing = hide(reason(error))
-        name = hide(part.name)
-        while name in taken:
+            missing = _hidden(reason(error), hide)
+        name = _hidden(part.name, hide)
+        while name in names:
             name = f"{name}~"
-        taken.add(name)
-        found.append(Member(name, part.about, text, missing))
-    return found
+        names.add(name)
+        files.append(BundleFile(name, part.about, text, missing))
+    return files
 
 
-def manifest(found: Sequence[Member], hide: Hide, secrets: int) -> Member:
+def _hidden(text: str, hide: Hide) -> str:
+    try:
+        return hide(text)
+    except TemporaryFailure:
+        return REDACTED
+
+
+def manifest(files: Sequence[BundleFile], hide: Hide, secrets: int) -> BundleFile:
     """Return the list of the bundle's files and of missing ones; `secrets` is the number of values searched for."""
     facts: dict[str, Any] = {
         "made_at": datetime.now(UTC).isoformat(),
         "kubiya_worker": __version__,
         "secrets_looked_for": secrets,
-        "redacted": sum(member.text.count(REDACTED) for member in found),
-        "files": [{"name": m.name, "about": m.about, "bytes": m.size} for m in found if not m.missing],
-        "not_there": [{"name": m.name, "why": m.missing} for m in found if m.missing],
+        "redacted": sum(member.text.count(REDACTED) for member in files),
+        "files": [{"name": m.name, "about": m.about, "bytes": m.size} for m in files if not m.missing],
+        "not_there": [{"name": m.name, "why": m.missing} for m in files if m.missing],
     }
-    return Member(MANIFEST, "this list", hide(json.dumps(facts, indent=1, ensure_ascii=False) + "\n"))
+    return BundleFile(MANIFEST, "this list", hide(json.dumps(facts, indent=1, ensure_ascii=False) + "\n"))
 
 
-def place(output: str | None, queue: str | None) -> Path:
+def output_path(output: str | None, queue: str | None) -> Path:
     """Return the path of the bundle. Raises UsageError when it exists already."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     name = f"kubiya-support{f'-{queue}' if queue else ''}-{stamp}.tar.gz"
@@ -105,7 +115,7 @@ def place(output: str | None, queue: str | None) -> Path:
     return path
 
 
-def write(path: Path, packed: Sequence[Member], secrets: Sequence[Secret]) -> int:
+def write(path: Path, packed: Sequence[BundleFile], secrets: Sequence[Secret]) -> int:
     """Write the bundle and return its size in bytes.
 
     The file gets its name only after it was read back and found free of secrets. Raises ConfigurationError when it
@@ -133,7 +143,7 @@ def write(path: Path, packed: Sequence[Member], secrets: Sequence[Secret]) -> in
             draft.unlink(missing_ok=True)
 
 
-def _pack(file: Any, packed: Sequence[Member]) -> None:
+def _pack(file: Any, packed: Sequence[BundleFile]) -> None:
     # No file name in gzip's header and no user names in tar's: they could tell something private.
     with (
         gzip.GzipFile(filename="", mode="wb", fileobj=file) as compressed,
@@ -158,7 +168,7 @@ def _check(file: Any, secrets: Sequence[Secret]) -> None:
             content = entry.name.encode() + b"\n" + (stream.read() if stream else b"")
             for position in leaks(content, values):
                 raise WorkerError(
-                    f"No bundle was kept: {_name(entry.name, values)} held a secret ({secrets[position].source})",
+                    f"The bundle was discarded: {_name(entry.name, values)} held a secret ({secrets[position].source})",
                     remedy="Please report this; kubiya worker status --json and logs work as before",
                 )
 

@@ -16,7 +16,7 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,10 +25,11 @@ from typing import Any, Final
 import psutil
 
 from kubiya_worker import __version__
+from kubiya_worker._supervisor.posix.environment import OVERWRITTEN
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.launch import containers, exposition, logfiles
-from kubiya_worker.launch.containers import Found
-from kubiya_worker.launch.report import Report
+from kubiya_worker.launch.containers import FoundContainer
+from kubiya_worker.launch.report import WorkerReport
 from kubiya_worker.launch.service import CARRIED
 from kubiya_worker.settings import sources
 from kubiya_worker.settings.table import OPTIONS
@@ -40,12 +41,13 @@ STACK_LOG_BYTES: Final = 256 << 10
 FILE_BYTES: Final = 1 << 20  # bytes of any other file
 LIMITS: Final = ("NOFILE", "NPROC", "AS", "CORE", "MEMLOCK", "STACK")
 CGROUP: Final = ("memory.max", "memory.current", "memory.events", "cpu.max", "pids.max")
+_SPOKEN: Final = ("worker.log", "deaths.txt", "status.json", "state.json", "worker-status.json")
 HIDDEN: Final = "[set, hidden]"
 _SECRET: Final = frozenset(name for option in OPTIONS if option.secret for name in option.env)
 _TOLD: Final = frozenset([*CARRIED, *(name for option in OPTIONS for name in option.env)])
 
 
-class Absent(Exception):
+class PartMissing(Exception):
     """There is nothing to pack; the message is the reason."""
 
 
@@ -65,7 +67,7 @@ def of_host(home: Path, flags: Mapping[str, Any], environ: Mapping[str, str], co
         Part(
             "settings.json",
             "settings of this shell, and where each comes from",
-            lambda: _json([_told(origin) for origin in sources.origins(flags, environ, config)]),
+            lambda: _json([_origin_row(origin) for origin in sources.origins(flags, environ, config)]),
         ),
     ]
 
@@ -74,61 +76,66 @@ def of_stack(folder: Path) -> list[Part]:
     """Return the parts with the local stack's logs."""
     logs = sorted(folder.glob("logs/*.log")) if folder.is_dir() else []
     return [
-        Part(f"dev/{path.name}", "the local stack's log, its end", functools.partial(last, path, STACK_LOG_BYTES))
+        Part(f"dev/{path.name}", "the end of the local stack's log", functools.partial(last, path, STACK_LOG_BYTES))
         for path in logs
     ]
 
 
-def of_worker(found: Report, environ: Mapping[str, str] | None, share: int) -> list[Part]:
+def of_worker(report: WorkerReport, environ: Mapping[str, str] | None, share: int) -> list[Part]:
     """Return a worker's parts. `environ` is its environment, if it can be read; `share` the bytes for its log."""
-    home = found.home
+    home = report.home
     folder = f"workers/{home.queue}" + ("" if home.instance == 1 else f"-{home.instance}")
 
     def part(name: str, about: str, make: Callable[[], str]) -> Part:
         return Part(f"{folder}/{name}", about, make)
 
     return [
-        part("status.json", "what is true of the worker (kubiya worker status --json)", lambda: _json(found.as_json())),
-        part("deaths.txt", "its last deaths", lambda: deaths(found)),
+        part("status.json", "the worker's state (kubiya worker status --json)", lambda: _json(report.as_json())),
+        part("deaths.txt", "its last deaths", lambda: deaths(report)),
         part("environment.json", "settings that the running worker was started with", lambda: environment(environ)),
-        part("processes.txt", "its processes", lambda: processes(found)),
-        part("metrics.txt", "its figures", lambda: metrics(found)),
-        part("worker.log", "its log, the end", lambda: last(home.log_file, share)),
+        part("processes.txt", "its processes", lambda: processes(report)),
+        part("metrics.txt", "its figures", lambda: metrics(report)),
+        part("worker.log", "the end of its log", lambda: last(home.log_file, share)),
         part("worker.pid", "the supervisor's identity", lambda: content(home.pid_file)),
-        part("daemon_info.txt", "the same for people", lambda: content(home.info_file)),
-        part("state.json", "what the supervisor says", lambda: content(home.state_file)),
-        part("worker-status.json", "what the worker says", lambda: content(home.status_file)),
-        part("requirements.txt", "what its venv is to hold", lambda: content(home.requirements)),
-        part("packages.txt", "what its venv holds", lambda: "\n".join(packages(home.venv)) + "\n"),
+        part("daemon_info.txt", "the same as text", lambda: content(home.info_file)),
+        part("state.json", "the supervisor's status file", lambda: content(home.state_file)),
+        part("worker-status.json", "the worker's status file", lambda: content(home.status_file)),
+        part("requirements.txt", "the packages that its venv should have", lambda: content(home.requirements)),
+        part("packages.txt", "the packages that its venv has", lambda: "\n".join(packages(home.venv)) + "\n"),
         part("files.txt", "its folder, with rights and sizes", lambda: listing(home.folder)),
     ]
 
 
-def of_container(found: Found, share: int) -> list[Part]:
+def of_container(container: FoundContainer, share: int) -> list[Part]:
     """Return a container's parts. `share` is the number of bytes for its log."""
-    folder = f"containers/{found.name}"
+    folder = f"containers/{container.name}"
     return [
-        Part(f"{folder}/status.json", "a worker in a container", lambda: _json(found.as_json())),
-        Part(f"{folder}/inspect.json", "what the engine knows of it", lambda: _json(containers.inspected(found))),
-        Part(f"{folder}/worker.log", "its output, the end", lambda: output(found, share)),
+        Part(f"{folder}/status.json", "a worker in a container", lambda: _json(container.as_json())),
+        Part(
+            f"{folder}/inspect.json", "the engine's description of it", lambda: _json(containers.inspected(container))
+        ),
+        Part(f"{folder}/worker.log", "the end of its output", lambda: output(container, share)),
     ]
 
 
-def output(found: Found, share: int) -> str:
-    """Return the last complete lines of a container's output, at most `share` bytes. Raises Unavailable, Absent."""
-    kept: list[str] = []
+def output(found: FoundContainer, share: int) -> str:
+    """Return the last whole lines of a container's output, at most `share` bytes. Raises Unavailable, PartMissing."""
+    lines: list[str] = []
     for line in reversed(list(containers.lines(found, last=CONTAINER_LINES))):
         share -= len(line) + 1
         if share < 0:
             break
-        kept.append(line)
-    if not kept:
-        raise Absent("nothing in it")
-    return "\n".join(reversed(kept)) + "\n"
+        lines.append(line)
+    if not lines:
+        raise PartMissing("nothing in it")
+    return "\n".join(reversed(lines)) + "\n"
 
 
-def environ_of(found: Report) -> dict[str, str] | None:
-    """Return the running worker's variables; None when this user may not read them."""
+def environ_of(found: WorkerReport) -> dict[str, str] | None:
+    """Return the running worker's variables; None when this user may not read them.
+
+    Its secrets are overwritten there: `is_overwritten` tells which.
+    """
     for pid in (found.worker_pid, found.pid if found.alive else None):
         try:
             if pid is not None:
@@ -138,47 +145,75 @@ def environ_of(found: Report) -> dict[str, str] | None:
     return None
 
 
+def is_overwritten(value: str) -> bool:
+    """Return whether a process has overwritten this value of its environment."""
+    return bool(value) and not value.strip(OVERWRITTEN)
+
+
+def unknown_secrets(environ: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
+    """Return the names of overwritten variables whose values `own`, this shell's variables, cannot be."""
+    return [
+        name
+        for name, value in sorted(environ.items())
+        if is_overwritten(value) and len(os.fsencode(own.get(name, ""))) != len(value)
+    ]
+
+
+def without_logs(parts: Iterable[Part], names: Sequence[str]) -> Iterator[Part]:
+    """Yield the parts; those that hold the worker's own words are replaced by the reason why they are missing.
+
+    `names` are variables with secrets that nobody can remove from them, as no worker answers that knows them.
+    """
+
+    def refuse() -> str:
+        raise PartMissing(f"no worker answers that knows its secrets: set {', '.join(names)} as it had them")
+
+    for part in parts:
+        spoken = part.name.rpartition("/")[2] in _SPOKEN
+        yield Part(part.name, part.about, refuse) if names and spoken else part
+
+
 def content(path: Path) -> str:
-    """Return the text of a small regular file. Raises OSError, Absent."""
+    """Return the text of a small regular file. Raises OSError, PartMissing."""
     if not path.exists():
-        raise Absent("not there")
+        raise PartMissing("not there")
     if not path.is_file():
-        raise Absent("not a file")
+        raise PartMissing("not a file")
     with path.open("rb") as file:
         return file.read(FILE_BYTES).decode(errors="replace")
 
 
 def last(path: Path, size: int) -> str:
-    """Return the last complete lines of a log and its rotations, at most `size` bytes. Raises OSError, Absent."""
-    kept: deque[str] = deque()
+    """Return the last complete lines of a log and its rotations, at most `size` bytes. Raises OSError, PartMissing."""
+    lines: deque[str] = deque()
     used = left = 0
     fault: Exception | None = None
     for each in (*logfiles.rotated(path), path):
         try:
             if each.exists() and not each.is_file():
-                raise Absent("not a file")
+                raise PartMissing("not a file")
             for line in logfiles.read_one(each):
-                kept.append(line)
+                lines.append(line)
                 used += len(line) + 1
-                while used > size and len(kept) > 1:
-                    used -= len(kept.popleft()) + 1
+                while used > size and len(lines) > 1:
+                    used -= len(lines.popleft()) + 1
                     left += 1
         except FileNotFoundError:
             continue  # rotated away meanwhile, or never there
-        except (OSError, Absent) as error:
+        except (OSError, PartMissing) as error:
             fault = error
-    if not kept and fault:
+    if not lines and fault:
         raise fault
-    if not kept:
-        raise Absent("nothing in it" if path.exists() else "not there")
+    if not lines:
+        raise PartMissing("nothing in it" if path.exists() else "not there")
     head = f"… {left} earlier lines are not here\n" if left else ""
-    return head + "\n".join(line[-size:] for line in kept) + "\n"
+    return head + "\n".join(line[-size:] for line in lines) + "\n"
 
 
-def deaths(found: Report) -> str:
+def deaths(found: WorkerReport) -> str:
     known = found.state.get("deaths") or []
     if not known:
-        raise Absent("none known")
+        raise PartMissing("none known")
     lines: list[str] = []
     for death in known:
         how = death.get("signal") or f"exit code {death.get('code')}"
@@ -192,26 +227,26 @@ def deaths(found: Report) -> str:
 
 def environment(environ: Mapping[str, str] | None) -> str:
     if environ is None:
-        raise Absent("it does not run, or is another user's")
+        raise PartMissing("it does not run, or is another user's")
     secret_files = {f"{name}_FILE" for name in _SECRET}
     told = {
-        name: HIDDEN if name in _SECRET else value
+        name: HIDDEN if name in _SECRET or is_overwritten(value) else value
         for name, value in sorted(environ.items())
         if name in _TOLD or name in secret_files
     }
     return _json(told)
 
 
-def metrics(found: Report) -> str:
+def metrics(found: WorkerReport) -> str:
     url = found.live_status.get("metrics_url")
     if not url:
-        raise Absent("no metrics port is set" if found.worker_pid else "it does not run")
+        raise PartMissing("no metrics port is set" if found.worker_pid else "it does not run")
     return exposition.page(str(url))
 
 
-def processes(found: Report) -> str:
+def processes(found: WorkerReport) -> str:
     if not found.alive or found.pid is None:
-        raise Absent("it does not run")
+        raise PartMissing("it does not run")
     lines = [f"{'PID':>8} {'PPID':>8} {'CPU s':>9} {'RSS MiB':>9} {'THREADS':>8} {'FILES':>6}  STATUS    COMMAND"]
     root = psutil.Process(found.pid)
     for process in (root, *root.children(recursive=True)):
@@ -229,10 +264,10 @@ def processes(found: Report) -> str:
 
 
 def packages(venv: Path) -> list[str]:
-    """Return the packages as `pip freeze` does, without running the venv's Python. Raises Absent."""
+    """Return the packages as `pip freeze` does, without running the venv's Python. Raises PartMissing."""
     places = [str(path) for path in venv.glob("lib/python*/site-packages")]
     if not places:
-        raise Absent("there is no venv")
+        raise PartMissing("there is no venv")
     return _frozen(importlib.metadata.distributions(path=places))
 
 
@@ -308,19 +343,19 @@ def _disk(place: Path) -> dict[str, int] | str:
 
 def _cgroup() -> dict[str, str]:
     folder = Path("/sys/fs/cgroup")
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for name in CGROUP:
         try:
-            found[name] = (folder / name).read_text().strip()
+            values[name] = (folder / name).read_text().strip()
         except OSError:
             continue
-    return found
+    return values
 
 
 def listing(folder: Path) -> str:
-    """List two levels of a folder, without the contents of venv and workspaces. Raises Absent."""
+    """List two levels of a folder, without the contents of venv and workspaces. Raises PartMissing."""
     if not folder.is_dir():
-        raise Absent("not there")
+        raise PartMissing("not there")
     lines = [f"{folder}"]
     for path in sorted(_below(folder, 2)):
         try:
@@ -345,8 +380,8 @@ def shares(count: int) -> int:
     return min(LOG_BYTES, LOGS_BYTES // max(1, count))
 
 
-def _told(origin: sources.Origin) -> dict[str, Any]:
-    value = None if origin.value is None else origin.shown if origin.option.secret else origin.value
+def _origin_row(origin: sources.Origin) -> dict[str, Any]:
+    value = None if origin.value is None else origin.display if origin.option.secret else origin.value
     return {"name": origin.option.name, "value": value, "from": origin.source}
 
 
@@ -356,7 +391,7 @@ def _json(value: Any) -> str:
 
 def reason(error: Exception) -> str:
     """Return in one line why a part is missing."""
-    if isinstance(error, Absent):
+    if isinstance(error, PartMissing):
         return str(error)
     if isinstance(error, WorkerError):
         return error.line()
@@ -365,6 +400,6 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def order(found: Sequence[Report]) -> list[Report]:
+def order(found: Sequence[WorkerReport]) -> list[WorkerReport]:
     """Sort running workers first."""
     return sorted(found, key=lambda one: not one.alive)

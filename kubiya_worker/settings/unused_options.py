@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError, UsageError
-from kubiya_worker.settings.kinds import Kind, boolean, text
+from kubiya_worker.settings.value_types import ValueType, boolean, text
 
 _AUTO_UPDATE: Final = "Install the new version, then kubiya worker restart; docs/upgrades.md has the whole way"
 _PAGE: Final = "Watch with kubiya worker top, or on the control plane's page; --metrics-port has the figures"
 _EVENTS: Final = "Unset it: events are sent as they come, in order, and wait on disk while the control plane is away"
-_NO_GRAPH: Final = "There is no context graph here, and prompts are not extended out of one"
+_NO_GRAPH: Final = "This worker has no context graph, and extends no prompts from one"
 _KNOWLEDGE: Final = "Unset it; what an agent is to know goes into its prompt or comes from an MCP server"
 _TIMEOUTS: Final = "Set KUBIYA_ACTIVITY_TIMEOUT: a lost worker is noticed after 12 s, and each step has its own limit"
 
 
 @dataclass(frozen=True)
-class Foreign:
+class UnusedOption:
     """An option of others. `says` is the reason why it is not used here, `remedy` what to do instead.
 
     `refused`: it is refused as a variable, too. A name in `env` that ends with `*` means all variables that begin with
@@ -35,7 +35,7 @@ class Foreign:
     remedy: str
     flag: str | None = None
     env: tuple[str, ...] = ()
-    parse: Kind = text
+    parse: ValueType = text
     refused: bool = False
 
     @property
@@ -56,8 +56,8 @@ class Foreign:
             return True
 
 
-FOREIGN: Final = (
-    Foreign(
+UNUSED_OPTIONS: Final = (
+    UnusedOption(
         "auto_update",
         "A worker does not update itself",
         _AUTO_UPDATE,
@@ -66,22 +66,22 @@ FOREIGN: Final = (
         boolean,
         refused=True,
     ),
-    Foreign(
+    UnusedOption(
         "update_check_interval",
         "A worker does not look for updates",
         _AUTO_UPDATE,
         "--update-check-interval",
         ("KUBIYA_WORKER_UPDATE_CHECK_INTERVAL",),
     ),
-    Foreign(
+    UnusedOption(
         "webui_port",
         "A worker has no web page of its own",
         _PAGE,
         "--webui-port",
     ),
-    Foreign(
+    UnusedOption(
         "event_transport",
-        "Events go by HTTP, in batches that need no tuning",
+        "Events are sent by HTTP, in batches that need no tuning",
         _EVENTS,
         env=(
             "EVENT_BATCHING_ENABLED",
@@ -97,9 +97,9 @@ FOREIGN: Final = (
             "CHUNK_BATCHING_*",
         ),
     ),
-    Foreign(
+    UnusedOption(
         "turn_timeouts",
-        "An execution is no single activity, so these limits have nothing to limit",
+        "An execution is not one activity, so these limits do not apply",
         _TIMEOUTS,
         env=(
             "ACTIVITY_EXECUTION_TIMEOUT_SECONDS",
@@ -108,20 +108,20 @@ FOREIGN: Final = (
             "TEAM_ACTIVITY_HEARTBEAT_TIMEOUT_SECONDS",
         ),
     ),
-    Foreign(
+    UnusedOption(
         "context_graph",
         _NO_GRAPH,
         _KNOWLEDGE,
         env=("CONTEXT_GRAPH_API_BASE",),
     ),
-    Foreign(
+    UnusedOption(
         "skill_context",
         _NO_GRAPH,
         _KNOWLEDGE,
         env=("ENABLE_SKILL_CONTEXT_ENHANCEMENT",),
         parse=boolean,
     ),
-    Foreign(
+    UnusedOption(
         "claude_code",
         "Every agent runs in the worker's own loop, one whose runtime is claude_code too",
         'Unset it; policies say which tool calls run, and "thinking" in an agent\'s llm_config how much it thinks',
@@ -133,20 +133,20 @@ FOREIGN: Final = (
             "CLAUDE_CODE_CLEANUP_INTERVAL",
         ),  # not all of CLAUDE_CODE_*: some of them mark a shell in which another program runs
     ),
-    Foreign(
+    UnusedOption(
         "agent_runtime",
         "Every agent runs in the worker's own loop; there is no other program beside it",
         "Unset it",
         env=("USE_AGENT_RUNTIME",),
         parse=boolean,
     ),
-    Foreign(
+    UnusedOption(
         "agent_runtime_server",
         "Every agent runs in the worker's own loop; there is no other program beside it",
         "Unset it",
         env=("AGENT_RUNTIME_*",),
     ),
-    Foreign(
+    UnusedOption(
         "daemon_child",
         "It marks another program's own child; the supervisor here is a program of its own",
         "Unset it; kubiya worker start -d runs in the background",
@@ -157,25 +157,25 @@ FOREIGN: Final = (
 
 
 @dataclass(frozen=True)
-class Told:
+class UnusedSetting:
     """A variable that has no effect here, and its entry."""
 
     variable: str
-    entry: Foreign
+    entry: UnusedOption
 
     @property
     def line(self) -> str:
         return f"{self.variable} does nothing here. {self.entry.says}. {self.entry.remedy}"
 
 
-def told(environ: Mapping[str, str]) -> Iterator[Told]:
+def found_in(environ: Mapping[str, str]) -> Iterator[UnusedSetting]:
     """Return the variables of this environment that have no effect and are not refused."""
     return (found for found in _set(environ) if not found.entry.refused)
 
 
 def refuse(flags: Mapping[str, Any], environ: Mapping[str, str]) -> None:
     """Raise UsageError for a flag, ConfigurationError for a variable, that this worker refuses."""
-    for entry in FOREIGN:
+    for entry in UNUSED_OPTIONS:
         value = flags.get(entry.name)
         if value is not None and entry.asks(value):
             raise UsageError(f"{entry.flag} is not for this worker: {entry.why}", remedy=entry.remedy)
@@ -185,8 +185,10 @@ def refuse(flags: Mapping[str, Any], environ: Mapping[str, str]) -> None:
             raise ConfigurationError(f"{found.variable} is not for this worker: {entry.why}", remedy=entry.remedy)
 
 
-def _set(environ: Mapping[str, str]) -> Iterator[Told]:
-    for entry in FOREIGN:
+def _set(environ: Mapping[str, str]) -> Iterator[UnusedSetting]:
+    for entry in UNUSED_OPTIONS:
         yield from (
-            Told(name, entry) for name in sorted(environ) if entry.has(name) and entry.asks(environ[name].strip())
+            UnusedSetting(name, entry)
+            for name in sorted(environ)
+            if entry.has(name) and entry.asks(environ[name].strip())
         )

@@ -1,6 +1,6 @@
 """Find text that looks like an unknown secret: keys of known makers, passwords next to their names. Pure.
 
-This is a second safety net: known secrets are removed by their value (`tools/redact.py`). It removes too much rather
+This is a second safety net: known secrets are removed by their value (`tools/redaction.py`). It removes too much rather
 than too little, but not the numbers, paths and words that are common in metrics and logs.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from kubiya_worker.tools.redact import REDACTED
+from kubiya_worker.tools.redaction import REDACTED
 
 _MAKES: Final = re.compile(
     r"""

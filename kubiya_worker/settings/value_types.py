@@ -13,6 +13,7 @@ from kubiya_worker.protocol.names import WORKER_ID
 
 QUEUE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+VARIABLES: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:,[A-Za-z_][A-Za-z0-9_]*)*")
 DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?")
 DEPLOYMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_/-]{0,199}")
 BUILD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
@@ -22,12 +23,21 @@ UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 SIZE: Final = re.compile(r"(\d+)([bkmg]?)", re.IGNORECASE)
 SHIFTS: Final = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30}
 _SIZE: Final = "^[0-9]+[bBkKmMgG]?$"
-WORDS: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+BOOLEAN_WORDS: Final = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of value. Call it with a raw value to get the parsed one; ValueError tells what is wanted.
+class ValueType:
+    """A kind of value. Call it with a raw value to get the parsed one; the message of ValueError says what is valid.
 
     `schema` is JSON schema. `word` is the name of the value in a usage line. `absolute`, of a kind that names files,
     returns a value that means the same in every folder.
@@ -61,7 +71,7 @@ def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
 
 def _boolean(value: str) -> bool:
     try:
-        return WORDS[value.lower() or "0"]
+        return BOOLEAN_WORDS[value.lower() or "0"]
     except KeyError:
         raise ValueError from None
 
@@ -93,7 +103,7 @@ def _address(value: str) -> str:
     return value
 
 
-def choice(*words: str, upper: bool = False) -> Kind:
+def choice(*words: str, upper: bool = False) -> ValueType:
     """Make a kind that accepts one of a few words, in upper or lower case."""
 
     def read(value: str) -> str:
@@ -102,10 +112,10 @@ def choice(*words: str, upper: bool = False) -> Kind:
             raise ValueError
         return word
 
-    return Kind(f"one of {', '.join(words)}", read, {"enum": list(words)}, "|".join(words))
+    return ValueType(f"one of {', '.join(words)}", read, {"enum": list(words)}, "|".join(words))
 
 
-def integer(low: int, high: int) -> Kind:
+def integer(low: int, high: int) -> ValueType:
     def read(value: str) -> int:
         number = int(value)
         if not low <= number <= high:
@@ -113,14 +123,14 @@ def integer(low: int, high: int) -> Kind:
         return number
 
     schema = {"type": "integer", "minimum": low, "maximum": high}
-    return Kind(f"a whole number from {low} to {high}", read, schema, "INTEGER")
+    return ValueType(f"a whole number from {low} to {high}", read, schema, "INTEGER")
 
 
 def _amount(number: float) -> str:
     return f"{number / 86400:g} d" if number >= 172_800 else f"{number:g} s"
 
 
-def seconds(low: float, high: float) -> Kind:
+def seconds(low: float, high: float) -> ValueType:
     """Make a kind for a duration in seconds, or with a unit: 90, 300s, 5m, 1h."""
 
     def read(value: str) -> float:
@@ -136,10 +146,10 @@ def seconds(low: float, high: float) -> Kind:
             {"type": "string", "pattern": f"^{DURATION.pattern}$"},
         ]
     }
-    return Kind(f"a time from {_amount(low)} to {_amount(high)}, such as 90, 300s or 5m", read, schema, "TIME")
+    return ValueType(f"a time from {_amount(low)} to {_amount(high)}, such as 90, 300s or 5m", read, schema, "TIME")
 
 
-def size(low: int, high: int) -> Kind:
+def size(low: int, high: int) -> ValueType:
     """Make a kind for a number of bytes, or with a unit as in Docker: 512m, 2g."""
 
     def read(value: str) -> int:
@@ -150,7 +160,7 @@ def size(low: int, high: int) -> Kind:
         return number
 
     schema = {"anyOf": [{"type": "integer", "minimum": low, "maximum": high}, {"type": "string", "pattern": _SIZE}]}
-    return Kind(f"a size from {_bytes(low)} to {_bytes(high)}, such as 512m or 2g", read, schema, "SIZE")
+    return ValueType(f"a size from {_bytes(low)} to {_bytes(high)}, such as 512m or 2g", read, schema, "SIZE")
 
 
 def _bytes(number: int) -> str:
@@ -174,43 +184,49 @@ def _each_located(value: str) -> str:
     return ",".join(_located(part.strip()) for part in value.split(",") if part.strip())
 
 
-text: Final = Kind("text", _text, {"type": "string"})
-path: Final = Kind("a file or folder", _text, {"type": "string"}, "PATH", _located)
-paths: Final = Kind("files and folders with commas between", _text, {"type": "string"}, "PATHS", _each_located)
-cores: Final = Kind(
+text: Final = ValueType("text", _text, {"type": "string"})
+path: Final = ValueType("a file or folder", _text, {"type": "string"}, "PATH", _located)
+paths: Final = ValueType("files and folders with commas between", _text, {"type": "string"}, "PATHS", _each_located)
+variables: Final = ValueType(
+    "names of variables with commas between",
+    _matching(VARIABLES),
+    {"type": "string", "pattern": f"^{VARIABLES.pattern}$"},
+    "NAMES",
+)
+cores: Final = ValueType(
     "a number of cores such as 1.5", _cores, {"type": "number", "exclusiveMinimum": 0, "maximum": 4096}, "NUMBER"
 )
-queue_id: Final = Kind(
+queue_id: Final = ValueType(
     "a queue's id or name: letters, digits, '.', '_', '-'; at most 128",
     _matching(QUEUE_ID),
     {"type": "string", "pattern": f"^{QUEUE_ID.pattern}$"},
 )
-worker_id: Final = Kind(
+worker_id: Final = ValueType(
     "a worker's id: letters, digits, '.', '_', '-'; at most 128",
     _matching(WORKER_ID),
     {"type": "string", "pattern": f"^{WORKER_ID.pattern}$"},
 )
-deployment: Final = Kind(  # Temporal puts a dot or a colon between it and the build
+deployment: Final = ValueType(  # Temporal puts a dot or a colon between it and the build
     "a deployment's name: letters, digits, '_', '/', '-'; at most 200",
     _matching(DEPLOYMENT),
     {"type": "string", "pattern": f"^{DEPLOYMENT.pattern}$"},
 )
-build: Final = Kind(
+build: Final = ValueType(
     "a build id: letters, digits, '.', '_', '+', '-'; at most 200",
     _matching(BUILD),
     {"type": "string", "pattern": f"^{BUILD.pattern}$"},
 )
-url: Final = Kind(
+url: Final = ValueType(
     "a URL such as https://control-plane.example.com, without a user name or password in it",
     _url,
     {"type": "string", "format": "uri"},
     "URL",
 )
-address: Final = Kind(
+address: Final = ValueType(
     "an address, host:port",
     _address,
     {"type": "string", "pattern": r"^[A-Za-z0-9\[][A-Za-z0-9._:\]-]*$"},
     "HOST:PORT",
 )
 level: Final = choice(*LEVELS, upper=True)
-boolean: Final = Kind("true or false", _boolean, {"type": "boolean"}, "BOOLEAN")
+boolean: Final = ValueType("true or false", _boolean, {"type": "boolean"}, "BOOLEAN")

@@ -14,23 +14,23 @@ EVERY: Final = 600.0  # seconds until the same fault is logged again, with how o
 MOST: Final = 200  # different faults that are remembered
 
 
-class Complaints:
+class ThrottledLog:
     """The complaints log the same fault once in `EVERY` seconds. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()
-        self._told: dict[tuple[str, str], tuple[float, int]] = {}  # when a fault was logged last, how often since
+        self._logged: dict[tuple[str, str], tuple[float, int]] = {}  # when a fault was logged last, how often since
 
     def add(self, event: str, about: str, text: str) -> None:
         """Log `event` with `text`, unless the same fault was logged a short while ago."""
         with self._lock:
             now, key = self._clock(), (event, about)
-            told = self._told.get(key)
-            if told is not None and now - told[0] < EVERY:
-                self._told[key] = (told[0], told[1] + 1)
+            previous = self._logged.get(key)
+            if previous is not None and now - previous[0] < EVERY:
+                self._logged[key] = (previous[0], previous[1] + 1)
                 return
-            if len(self._told) >= MOST:
-                self._told.clear()
-            self._told[key] = (now, 0)
-        again = f" {told[1]} more since the last line" if told and told[1] else ""
+            if len(self._logged) >= MOST:
+                self._logged.clear()
+            self._logged[key] = (now, 0)
+        again = f" {previous[1]} more since the last line" if previous and previous[1] else ""
         log.warning("%s %s%s", event, text, again)

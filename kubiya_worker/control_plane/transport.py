@@ -14,6 +14,7 @@ import time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import urllib3
 from requests.adapters import HTTPAdapter
@@ -22,17 +23,18 @@ from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError
 
 from kubiya_worker import proxies, trust
 from kubiya_worker.control_plane import errors
+from kubiya_worker.control_plane.direct import DirectConnections
 from kubiya_worker.control_plane.fault_log import FaultLog
-from kubiya_worker.control_plane.values import encoded
+from kubiya_worker.control_plane.json_values import encoded
 
 POOLS, CONNECTIONS = 4, 32  # hosts, and connections to each of them
 REDIRECTS: Final = (301, 302, 303, 307, 308)
-READ: Final = 20_000  # of an error's body: what is behind that is not looked at
-SAID: Final = 300  # characters of it in a message
-FAULTS: Final = 5  # of a list of what is wrong
+ERROR_CHARACTERS: Final = 20_000  # characters of an error's body that are read; the rest is ignored
+LONGEST_DETAIL: Final = 300  # characters of an error's body in our message
+MOST_FAULTS: Final = 5  # faults of one answer (422) that the message names
 
 
-class Wire:
+class Transport:
     def __init__(
         self,
         base_url: str,
@@ -47,11 +49,19 @@ class Wire:
         self._timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
         self._headers = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", **headers}
         self._manager = _manager(base_url, direct)
+        self._proxied = not direct and bool(proxies.proxy_for(base_url))
         self._faults = FaultLog.of_environment()
         self.skew: float | None = None  # seconds that this host's clock is ahead of the server's, by its first answer
 
     def close(self) -> None:
         self._manager.clear()
+
+    def directly(self) -> DirectConnections | None:
+        """Return connections for an event loop to the same place; None where TLS or a proxy is on the way."""
+        parts = urlsplit(self.base_url)
+        if parts.scheme != "http" or self._proxied or not parts.hostname or parts.username:
+            return None
+        return DirectConnections(parts.hostname, parts.port or 80, self._headers)
 
     def call(
         self,
@@ -67,13 +77,15 @@ class Wire:
         `timeout`: seconds to connect, and to wait for bytes. A `body` of bytes is JSON already.
         """
         data = body if body is None or isinstance(body, bytes) else encoded(body)
-        sent = {**self._headers, **(headers or {})}
+        request_headers = {**self._headers, **(headers or {})}
         if data is not None:
-            sent["Content-Type"] = "application/json"
+            request_headers["Content-Type"] = "application/json"
         limit = self._timeout if timeout is None else urllib3.Timeout(connect=timeout[0], read=timeout[1])
-        reply = self._request(method, url, data, sent, limit, whole=True)
+        reply = self._request(method, url, data, request_headers, limit, preload=True)
         if reply.status >= 400:
-            raise self.refusal(method, url, reply.status, _detail(reply), _retry_after(reply))
+            fault = self.refusal(method, url, reply.status, _detail(reply), _retry_after(reply))
+            fault.problems = _problems(reply)
+            raise fault
         if reply.status in REDIRECTS:
             raise errors.Refused(
                 f"{method} {url} is redirected to {reply.headers.get('Location', 'nowhere')[:200]}",
@@ -98,10 +110,17 @@ class Wire:
     def open(self, url: str, headers: dict[str, str], *, timeout: tuple[float, float]) -> urllib3.BaseHTTPResponse:
         """Open a stream, whatever its status. The caller reads it piece by piece and closes it."""
         limit = urllib3.Timeout(connect=timeout[0], read=timeout[1])
-        return self._request("GET", url, None, {**self._headers, **headers}, limit, whole=False)
+        return self._request("GET", url, None, {**self._headers, **headers}, limit, preload=False)
 
     def _request(
-        self, method: str, url: str, data: bytes | None, headers: dict[str, str], limit: urllib3.Timeout, *, whole: bool
+        self,
+        method: str,
+        url: str,
+        data: bytes | None,
+        headers: dict[str, str],
+        limit: urllib3.Timeout,
+        *,
+        preload: bool,
     ) -> urllib3.BaseHTTPResponse:
         try:
             # A redirect would turn a POST into a GET, or carry the request elsewhere.
@@ -113,7 +132,7 @@ class Wire:
                 timeout=limit,
                 retries=False,
                 redirect=False,
-                preload_content=whole,
+                preload_content=preload,
             )
         except (LocationValueError, UnicodeError) as error:
             raise errors.Refused(f"{self.base_url} is not a URL", remedy="Check CONTROL_PLANE_URL") from error
@@ -144,15 +163,27 @@ def _manager(base_url: str, direct: bool) -> urllib3.PoolManager:
     return urllib3.PoolManager(POOLS, maxsize=CONNECTIONS, **trusted)
 
 
-def _detail(reply: urllib3.BaseHTTPResponse) -> str:
-    """Return why the server refuses, in one line: of JSON, of plain text, or of a proxy's HTML page."""
+def _problems(reply: urllib3.BaseHTTPResponse) -> list[dict[str, Any]]:
+    """Return each fault of a 422 as the server tells it; empty for any other answer."""
+    if reply.status != 422:
+        return []
     try:
         told = json.loads(reply.data)
     except ValueError:
-        told = None
-    text = reply.data[:READ].decode("utf-8", "replace")
-    said = detail_of(told) if isinstance(told, dict) else one_line(_words(text))
-    return said or reply.reason or "no reason given"
+        return []
+    listed = told.get("detail") if isinstance(told, dict) else None
+    return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+
+
+def _detail(reply: urllib3.BaseHTTPResponse) -> str:
+    """Return why the server refuses, in one line: of JSON, of plain text, or of a proxy's HTML page."""
+    try:
+        answer = json.loads(reply.data)
+    except ValueError:
+        answer = None
+    text = reply.data[:ERROR_CHARACTERS].decode("utf-8", "replace")
+    reason = detail_of(answer) if isinstance(answer, dict) else one_line(_words(text))
+    return reason or reply.reason or "no reason given"
 
 
 def _words(text: str) -> str:
@@ -164,22 +195,22 @@ def _words(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return the text without line breaks and control characters, and no longer than `SAID`."""
+    """Return the text without line breaks and control characters, and no longer than LONGEST_DETAIL."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= SAID else f"{line[: SAID - 1]}…"
+    return line if len(line) <= LONGEST_DETAIL else f"{line[: LONGEST_DETAIL - 1]}…"
 
 
-def detail_of(told: dict[str, Any]) -> str:
+def detail_of(answer: dict[str, Any]) -> str:
     """Return what the server says is wrong, in one line (docs/protocol.md#a1)."""
-    detail = told.get("detail")
+    detail = answer.get("detail")
     if detail is None:
-        detail = told.get("error") or told.get("message")
+        detail = answer.get("error") or answer.get("message")
     if isinstance(detail, dict):
         parts = [str(detail[k]).removesuffix(".") for k in ("message", "hint") if detail.get(k)]
         detail = ". ".join(parts) or str(detail.get("error") or "")
     elif isinstance(detail, list):
-        detail = "; ".join(map(_fault_of, detail[:FAULTS]))
-    return one_line(str(detail or "")[:READ])
+        detail = "; ".join(map(_fault_of, detail[:MOST_FAULTS]))
+    return one_line(str(detail or "")[:ERROR_CHARACTERS])
 
 
 def _fault_of(entry: Any) -> str:

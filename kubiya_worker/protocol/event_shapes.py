@@ -271,18 +271,18 @@ def problems(event_type: str, data: Mapping[str, Any]) -> list[str]:
     fields = {field.name: field for field in shape.fields}
     if data.get("source") == "team_member":
         fields |= {field.name: field for field in MEMBER}
-    found = []
+    lines = []
     for name, field in fields.items():
         value = data.get(name)
         if value is None:
-            found += [] if field.may else [f"{event_type}: {name} is missing"]
+            lines += [] if field.may else [f"{event_type}: {name} is missing"]
         elif not isinstance(value, TYPES[field.type]) or (
             isinstance(value, bool) and field.type in ("integer", "number")
         ):
-            found.append(f"{event_type}: {name} is no {field.type}: {value!r}")
+            lines.append(f"{event_type}: {name} is no {field.type}: {value!r}")
     if not shape.open:
-        found += [f"{event_type}: {name} is not in the table" for name in data if name not in fields]
-    return found
+        lines += [f"{event_type}: {name} is not in the table" for name in data if name not in fields]
+    return lines
 
 
 def reference() -> str:

@@ -22,13 +22,13 @@ MESSAGE_FIELDS: Final = (
 _EXECUTION: Final = re.compile(r"/executions/([^/?]+)(/.*)?")
 
 
-def than(write: Write) -> list[Write]:
+def reduced(write: Write) -> list[Write]:
     """Return ever more reduced forms of a write; none where nothing can be left out."""
     kind = write.kind.name if write.kind else ""
     if kind == "status":
-        return _patches(write)
+        return _reduced_patches(write)
     if kind == "session":
-        return [replace(write, body={**write.body, "messages": [_plain(x) for x in write.body["messages"]]})]
+        return [replace(write, body={**write.body, "messages": [_plain_message(x) for x in write.body["messages"]]})]
     if kind == "job_status" and len(write.body) > 1:
         return [replace(write, body={"status": write.body["status"]})]
     return []
@@ -36,25 +36,25 @@ def than(write: Write) -> list[Write]:
 
 def execution_of(write: Write) -> str | None:
     """Return the id of the execution that a write is about, where its path or its body names one."""
-    found = _EXECUTION.fullmatch(write.path)
-    if found and found[1] != "job-executions":
-        return found[1]
-    named = write.body.get("execution_id")
-    return str(named) if named else None
+    match = _EXECUTION.fullmatch(write.path)
+    if match and match[1] != "job-executions":
+        return match[1]
+    execution_id = write.body.get("execution_id")
+    return str(execution_id) if execution_id else None
 
 
-def _patches(write: Write) -> list[Write]:
-    made: list[Write] = []
+def _reduced_patches(write: Write) -> list[Write]:
+    reduced_patches: list[Write] = []
     size = len(write.body)
     for names in STATUS_FIELDS:
         body: dict[str, Any] = {name: write.body[name] for name in names if name in write.body}
         if body and len(body) < size:
-            made.append(replace(write, body=body))
+            reduced_patches.append(replace(write, body=body))
             size = len(body)
-    return made
+    return reduced_patches
 
 
-def _plain(message: dict[str, Any]) -> dict[str, Any]:
+def _plain_message(message: dict[str, Any]) -> dict[str, Any]:
     """Return a message as plain text, without our own keys, as any of them may be the cause of the refusal."""
     return {
         name: value if isinstance(value, str) else str(value)

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.settings.kinds import url
+from kubiya_worker.settings.value_types import url
 
 VARIABLE: Final = "KUBIYA_CONFIG"
 DEFAULT_FILE: Final = Path("~/.kubiya/config")
 
 
 @dataclass(frozen=True)
-class Context:
+class CliContext:
     """A context of the Kubiya CLI. A field is None when the context does not set it.
 
     `where` tells people the file and the context's name. `proxy_file`, `proxy_json` and `model` belong to an LLM proxy
@@ -45,7 +45,7 @@ def file_of(environ: Mapping[str, str]) -> Path | None:
     return path if named or path.is_file() else None
 
 
-def current(environ: Mapping[str, str]) -> Context | None:
+def current(environ: Mapping[str, str]) -> CliContext | None:
     """Return the current context; None without a file or a current context. Raises ConfigurationError."""
     path = file_of(environ)
     if path is None:
@@ -54,13 +54,13 @@ def current(environ: Mapping[str, str]) -> Context | None:
     name = str(document.get("current-context") or "")
     if not name:
         return None
-    context = _named(document, "contexts", name, "context")
+    context = _find(document, "contexts", name, "context")
     if context is None:
         raise ConfigurationError(
-            f"{path}: there is no context {name!r}, which is to be the current one", remedy="Correct current-context"
+            f"{path}: the current context {name!r} is not in the file", remedy="Correct current-context"
         )
     user = str(context.get("user") or "")
-    token = str((_named(document, "users", user, "user") or {}).get("token") or "").strip()
+    token = str((_find(document, "users", user, "user") or {}).get("token") or "").strip()
     if not token:
         raise ConfigurationError(
             f"{path}: the context {name!r} has no user with a token", remedy="Set KUBIYA_API_KEY, or correct the file"
@@ -68,26 +68,28 @@ def current(environ: Mapping[str, str]) -> Context | None:
     where = f"{path}: context {name}"
     proxy = context.get("litellm-proxy")
     if not isinstance(proxy, dict) or proxy.get("enabled") is not True:
-        return Context(token, _url(context.get("api-url"), where), where)
+        return CliContext(token, _url(context.get("api-url"), where), where)
     of_proxy = (str(proxy[key]) if proxy.get(key) else None for key in ("config-file", "config-json", "model"))
-    return Context(token, _url(context.get("api-url"), where), where, True, *of_proxy)
+    return CliContext(token, _url(context.get("api-url"), where), where, True, *of_proxy)
 
 
 def _read(path: Path) -> dict[str, Any]:
     import yaml  # slow to import, and not needed when a key is given
 
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}", remedy=f"Check {VARIABLE}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:  # the parser's message would quote a token
-        raise ConfigurationError(f"{path} is not valid YAML", remedy="Mend the file, or set KUBIYA_API_KEY") from error
-    if found is not None and not isinstance(found, dict):
-        raise ConfigurationError(f"{path} has to be a mapping", remedy="Mend the file, or set KUBIYA_API_KEY")
-    return found or {}
+        raise ConfigurationError(
+            f"{path} is not valid YAML", remedy="Correct the file, or set KUBIYA_API_KEY"
+        ) from error
+    if document is not None and not isinstance(document, dict):
+        raise ConfigurationError(f"{path} has to be a mapping", remedy="Correct the file, or set KUBIYA_API_KEY")
+    return document or {}
 
 
-def _named(document: dict[str, Any], section: str, name: str, key: str) -> dict[str, Any] | None:
+def _find(document: dict[str, Any], section: str, name: str, key: str) -> dict[str, Any] | None:
     rows = document.get(section)
     for row in rows if isinstance(rows, list) else ():
         if isinstance(row, dict) and str(row.get("name")) == name:
@@ -96,10 +98,10 @@ def _named(document: dict[str, Any], section: str, name: str, key: str) -> dict[
     return None
 
 
-def _url(given: Any, where: str) -> str | None:
-    if not given:
+def _url(value: Any, where: str) -> str | None:
+    if not value:
         return None
     try:
-        return str(url(given))
+        return str(url(value))
     except ValueError as error:
-        raise ConfigurationError(f"{where}: api-url {given!r} is not {error}", remedy="Correct it") from error
+        raise ConfigurationError(f"{where}: api-url {value!r} is not {error}", remedy="Correct it") from error

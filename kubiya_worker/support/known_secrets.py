@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from kubiya_worker.settings import context
+from kubiya_worker.credentials import SHORTEST
+from kubiya_worker.settings import cli_context
 from kubiya_worker.settings.file import VARIABLE
 from kubiya_worker.settings.table import OPTIONS
-from kubiya_worker.tools.redact import REDACTED, SECRET_NAME, SHORTEST
+from kubiya_worker.tools.redaction import REDACTED, SECRET_NAME
 
 LARGEST: Final = 65_536  # bytes of a file that is one secret
 PRIVATE_FILES: Final = ("dev/key", "services/*/*")  # below ~/.kubiya
@@ -38,27 +39,27 @@ class Secret:
     source: str
 
 
-def known(environs: Mapping[str, Mapping[str, str]], config: Path | None, home: Path) -> list[Secret]:
+def collect(environs: Mapping[str, Mapping[str, str]], config: Path | None, home: Path) -> list[Secret]:
     """Return all known secrets, each value once.
 
     The keys of `environs` name the owner of each environment; `home` is ~/.kubiya.
     """
-    found: list[Secret] = []
+    secrets: list[Secret] = []
     for whose, environ in environs.items():
-        found += of_environment(environ, whose)
+        secrets += of_environment(environ, whose)
     if config is not None:
-        found += of_config(config, environs.values())
-    named = [environ.get(context.VARIABLE, "").strip() for environ in environs.values()]
+        secrets += of_config(config, environs.values())
+    named = [environ.get(cli_context.VARIABLE, "").strip() for environ in environs.values()]
     for path in dict.fromkeys([home / "config", *(Path(name).expanduser() for name in named if name)]):
-        found += of_config(path, environs.values())
+        secrets += of_config(path, environs.values())
     for environ in environs.values():
         if environ.get(PROXY_FILE, "").strip():
-            found += of_config(Path(environ[PROXY_FILE].strip()).expanduser(), environs.values())
-        found += of_text(environ.get(PROXY_JSON, ""), PROXY_JSON, environs.values())
+            secrets += of_config(Path(environ[PROXY_FILE].strip()).expanduser(), environs.values())
+        secrets += of_text(environ.get(PROXY_JSON, ""), PROXY_JSON, environs.values())
     for pattern in PRIVATE_FILES:
-        found += (secret for path in _glob(home, pattern) for secret in of_file(path, str(path)))
-    found += (secret for path in _glob(Path(OF_SERVICES), "*/*") for secret in of_file(path, str(path)))
-    return unique(found)
+        secrets += (secret for path in _glob(home, pattern) for secret in of_file(path, str(path)))
+    secrets += (secret for path in _glob(Path(OF_SERVICES), "*/*") for secret in of_file(path, str(path)))
+    return unique(secrets)
 
 
 def unique(secrets: Iterable[Secret]) -> list[Secret]:
@@ -88,19 +89,19 @@ def is_secrets(name: str) -> bool:
     return name.removesuffix("_FILE") in _NAMES or bool(SECRET_NAME.search(name))
 
 
-def of_container(variables: Mapping[str, str], files: Mapping[str, bytes], whose: str) -> Iterator[Secret]:
+def of_container(variables: Mapping[str, str], files: Mapping[str, bytes], owner: str) -> Iterator[Secret]:
     """Yield the secrets of a worker in a container.
 
     Paths in its variables belong to its own file system; `files` has their contents. So its log, too, is cleaned of
     them in each form that the redactor knows.
     """
     for name, value in variables.items():
-        source = f"{name} ({whose})"
+        source = f"{name} ({owner})"
         if is_secrets(name) and not name.endswith("_FILE") and name not in files:
             yield Secret(value, source)
         yield from of_addresses(value, source)
     for name, content in files.items():
-        yield Secret(content.decode("utf-8", "replace"), f"{name} ({whose})")
+        yield Secret(content.decode("utf-8", "replace"), f"{name} ({owner})")
 
 
 def of_addresses(text: str, source: str) -> Iterator[Secret]:

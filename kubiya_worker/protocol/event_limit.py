@@ -37,7 +37,7 @@ _STARTED: Final = frozenset({ev.TOOL_STARTED})
 _ALWAYS: Final = frozenset({ev.APPROVAL_REQUESTED, ev.APPROVAL_RESOLVED, ev.ERROR})
 
 
-def pieces(used: int) -> int:
+def allowed_chunks(used: int) -> int:
     """Return into how many chunks the next answer may be split, after so many events."""
     return max(0, min(MOST_CHUNKS, (CHUNKED - used) // SHARE))
 
@@ -47,20 +47,20 @@ def level(used: int) -> int:
     return sum(used >= limit for limit in LEVELS)
 
 
-def sent(event: Event, sparing: int) -> bool:
+def is_sent(event: Event, sparing: int) -> bool:
     """Return whether an event is sent at this level."""
-    kind: str = event["event_type"]
+    event_type: str = event["event_type"]
     data: dict[str, Any] = event["data"]
-    if not sparing or kind in _ALWAYS:
+    if not sparing or event_type in _ALWAYS:
         return True
     if sparing >= 4:
         return False
-    if kind == ev.MESSAGE:
+    if event_type == ev.MESSAGE:
         return bool(str(data.get("content") or "").strip())
-    if kind == ev.NOTICE:
+    if event_type == ev.NOTICE:
         return sparing < 3 and data.get("severity") not in (None, "info")
-    if kind in _TOOLS:
-        return sparing < 3 and not (sparing == 2 and kind in _STARTED)
+    if event_type in _TOOLS:
+        return sparing < 3 and not (sparing == 2 and event_type in _STARTED)
     return True
 
 

@@ -1,0 +1,40 @@
+"""The reply of the control plane to the start of a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The reply to `POST /worker-queues/{id}/start` (docs/protocol.md#a3). Keys are never shown."""
+
+    worker_id: str
+    task_queue_name: str
+    temporal_namespace: str = "default"
+    temporal_host: str = "127.0.0.1:7233"
+    temporal_api_key: str = field(default="", repr=False)
+    organization_id: str = ""
+    control_plane_url: str = ""
+    heartbeat_interval: int = 30
+    litellm_api_url: str = ""
+    litellm_api_key: str = field(default="", repr=False)
+    queue_id: str = ""
+    queue_name: str = ""
+    environment_name: str = "default"
+    queue_ephemeral: bool = False
+    queue_single_execution: bool = False
+    control_plane_sdk_version: str = ""
+    features: tuple[str, ...] = ()
+    payload_key_id: str = ""  # the key with which it encrypts; our control plane's
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any]) -> Registration:
+        """Parse the reply. Unknown fields are ignored, null counts as absent; KeyError names a missing field."""
+        names = {f.name for f in fields(cls)}
+        values = {k: v for k, v in raw.items() if k in names and v is not None}
+        for name in ("worker_id", "task_queue_name"):
+            if not values.get(name):
+                raise KeyError(name)
+        return cls(**{**values, "features": tuple(values.get("features") or ())})
