@@ -94,10 +94,9 @@ class ModelReply:
     run.
 
     `thinking` holds opaque entries for the assistant message, so that a provider that signs its thoughts gets them
-    back.
-    `finish_reason` is STOP, TOOL_CALLS, LENGTH, or the provider's own word; an answer that a content filter stopped, or
-    that the model refused, is a ModelError (REFUSED) and no reply. `cost_nanos` is the call's cost in 1e-9 USD as the
-    gateway reports it; `too_large` says that the answer was stopped at LARGEST_ANSWER.
+    back. `finish_reason` is STOP, TOOL_CALLS, LENGTH, or the provider's own word; an answer that a content filter
+    stopped, or that the model refused, is a ModelError (REFUSED) and no reply. `cost_nanos` is the call's cost in 1e-9
+    USD as the gateway reports it; `too_large` says that the answer was stopped at LARGEST_ANSWER.
     """
 
     content: str
@@ -115,10 +114,9 @@ class ModelError(Unavailable):
     """A model call failed; `retryable` says whether the same call may succeed later, `retry_after` in how many seconds.
 
     `tries` is the most tries before such an error is final: ONCE, FEW or MANY. `window` is the model's context in
-    tokens
-    if the provider named it. `unclear` means that the provider gave no reason for refusing the request; a long
-    conversation
-    may be the reason. `usage` is what the failed call cost, by `model`, since an unusable answer is paid for too.
+    tokens if the provider named it. `unclear` means that the provider gave no reason for refusing the request; a long
+    conversation may be the reason. `usage` is what the failed call cost, by `model`, since an unusable answer is paid
+    for too.
     """
 
     def __init__(

@@ -30,13 +30,13 @@ def setting(model_config: Mapping[str, Any]) -> str | None:
     """Return the agent's `caching`: `off`, `5m`, `1h`, or None if it is not set; raise ConfigurationError for
     other values.
     """
-    given = model_config.get("caching")
-    if given is None:
+    value = model_config.get("caching")
+    if value is None:
         return None
-    word = {False: OFF, True: TIMES[0]}[given] if isinstance(given, bool) else str(given).strip().lower()
+    word = {False: OFF, True: TIMES[0]}[value] if isinstance(value, bool) else str(value).strip().lower()
     if word not in (OFF, *TIMES):  # YAML reads a plain `off` as false
         raise ConfigurationError(
-            f"`caching` of the agent's model_config is {given!r}", remedy=f"Write one of {', '.join((OFF, *TIMES))}"
+            f"`caching` of the agent's model_config is {value!r}", remedy=f"Write one of {', '.join((OFF, *TIMES))}"
         )
     return word
 
@@ -46,7 +46,7 @@ def is_claude(name: str) -> bool:
     return "claude" in name.lower()
 
 
-def kept(model_config: Mapping[str, Any], provider: str, name: str) -> str:
+def retention(model_config: Mapping[str, Any], provider: str, name: str) -> str:
     """Return how long marked parts are kept, or an empty text when nothing is marked.
 
     A model behind a gateway is marked when its name says Claude, or when the agent sets `caching` itself: then the
@@ -89,8 +89,7 @@ def mark_messages(messages: Sequence[MutableMapping[str, Any]], time: str, *, pa
 
     All of these become lists, marked or not, so that a message's bytes stay the same when the mark moves on. A tool's
     result is marked as a message: LiteLLM puts the mark of a part inside the result, where Anthropic does not look for
-    it.
-    `parts_only` is for gateways that know only marks of parts.
+    it. `parts_only` is for gateways that know only marks of parts.
     """
     for message in messages:
         if message.get("role") == "assistant" or (message.get("role") == "tool" and not parts_only):

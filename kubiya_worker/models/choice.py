@@ -17,14 +17,14 @@ from kubiya_worker.models.base import Endpoint, Model
 from kubiya_worker.models.compatibility import NOTHING, Compatibility, Endpoints, for_headers
 from kubiya_worker.models.connection import GATEWAY, OPENAI_HOST, Connection
 from kubiya_worker.models.demo import DemoModel
-from kubiya_worker.models.hosted import Client, HostedModel
+from kubiya_worker.models.hosted_model import HostedModel, ProviderClient
 from kubiya_worker.models.prices import Prices
 from kubiya_worker.models.routes import Route
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.names import DEFAULT_MODEL, DEMO_MODEL
 
-SMALLEST: Final = 512  # tokens; a smaller number cannot be a window
-LEARNED: Final = 1000  # the most models whose windows are remembered
+SMALLEST_WINDOW: Final = 512  # tokens; a smaller number cannot be a window
+MOST_WINDOWS: Final = 1000  # the most models whose windows are remembered
 OPENAI_URL: Final = "https://api.openai.com/v1"
 
 # `provider:model` ids that do not go to the gateway: the package that the provider needs, and the variable with its
@@ -68,7 +68,7 @@ def installed(package: str) -> bool:
         return False
 
 
-def _place(route: Route) -> str:
+def _client_name(route: Route) -> str:
     """Return the name of the client that a route shares with all routes that are reached in the same way."""
     return f"{route.provider} {route.base_url} {route.key} {route.compatibility.wire()}"
 
@@ -95,8 +95,8 @@ class Models:
         self._environ: Mapping[str, str] = os.environ if environ is None else environ
         self._endpoints = endpoints or Endpoints()
         self._variables = for_headers(self._environ)
-        self._clients: dict[str, Client] = {}
-        self._told: dict[str, int] = {}  # windows that errors have named, by model id
+        self._clients: dict[str, ProviderClient] = {}
+        self._error_windows: dict[str, int] = {}  # windows that errors have named, by model id
         self._listed: dict[str, dict[str, int]] = {}  # windows that servers list, by the client's name
         self._listing: set[asyncio.Task[None]] = set()
 
@@ -125,7 +125,7 @@ class Models:
             provider, name = self._routes[chosen].provider, self._routes[chosen].upstream
         if provider == GATEWAY and urlsplit(self._endpoint.base_url).hostname == OPENAI_HOST and not self._routes:
             return ""
-        return caching.kept(model_config, provider, name)
+        return caching.retention(model_config, provider, name)
 
     def nanos(self, model_id: str, usage: Usage, reported: str = "", kept: str = "") -> int | None:
         """Return the price of a call in 1e-9 USD, or None when it is unknown.
@@ -137,17 +137,17 @@ class Models:
         chosen = self.resolve(model_id)
         if chosen == DEMO_MODEL:
             return 0
-        found = self._prices.nanos(chosen, usage, kept)
-        if found is None and chosen in self._routes:
-            found = self._prices.nanos(self._routes[chosen].upstream, usage, kept)
-        return self._prices.nanos(reported, usage, kept) if found is None and reported else found
+        price = self._prices.nanos(chosen, usage, kept)
+        if price is None and chosen in self._routes:
+            price = self._prices.nanos(self._routes[chosen].upstream, usage, kept)
+        return self._prices.nanos(reported, usage, kept) if price is None and reported else price
 
     def saved(self, model_id: str, usage: Usage, nanos: int, reported: str = "") -> int:
         """Return how much more, in 1e-9 USD, a call of this price would have cost without the prompt cache."""
         if not usage.cache_read_tokens and not usage.cache_creation_tokens:
             return 0
-        plain = self.nanos(model_id, replace(usage, cache_read_tokens=0, cache_creation_tokens=0), reported)
-        return (plain or 0) - nanos
+        uncached = self.nanos(model_id, replace(usage, cache_read_tokens=0, cache_creation_tokens=0), reported)
+        return (uncached or 0) - nanos
 
     def window(self, model_id: str) -> int | None:
         """Return the model's context in tokens, or None when unknown; may load the public table, as `nanos` may.
@@ -157,48 +157,50 @@ class Models:
         chosen = self.resolve(model_id)
         if chosen == DEMO_MODEL:
             return None
-        own = self._prices.own_context(chosen) or self.told_window(model_id)
-        if own is not None:
-            return own
-        found = self._prices.context(chosen)
-        if found is None and chosen in self._routes:
-            found = self._prices.context(self._routes[chosen].upstream)
-        return found
+        own_window = self._prices.own_context(chosen) or self.reported_window(model_id)
+        if own_window is not None:
+            return own_window
+        public_window = self._prices.context(chosen)
+        if public_window is None and chosen in self._routes:
+            public_window = self._prices.context(self._routes[chosen].upstream)
+        return public_window
 
     def learn(self, model_id: str, window: int) -> None:
         """Remember the window that an error of the model's endpoint has named."""
         chosen = self.resolve(model_id)
-        if len(self._told) < LEARNED or chosen in self._told:
-            self._told[chosen] = window
+        if len(self._error_windows) < MOST_WINDOWS or chosen in self._error_windows:
+            self._error_windows[chosen] = window
 
-    def told_window(self, model_id: str) -> int | None:
+    def reported_window(self, model_id: str) -> int | None:
         """Return the window that the model's endpoint has named in an error or in its list of models."""
         chosen = self.resolve(model_id)
-        if chosen in self._told:
-            return self._told[chosen]
+        if chosen in self._error_windows:
+            return self._error_windows[chosen]
         provider, name = split(chosen)
         if provider == GATEWAY and chosen in self._routes:
             name = self._routes[chosen].upstream
-            provider = _place(self._routes[chosen])
+            provider = _client_name(self._routes[chosen])
         return self._listed.get(provider, {}).get(name)
 
     def look_up(self, model_id: str) -> None:
         """Ask the model's server once, in the background, for its list of models and their windows."""
         chosen = self.resolve(model_id)
-        place = _place(self._routes[chosen]) if chosen in self._routes else split(chosen)[0]
-        client = self._clients.get(place)
-        if client is None or place in self._listed or not client.connection.chat or client.connection.official:
+        client_name = _client_name(self._routes[chosen]) if chosen in self._routes else split(chosen)[0]
+        client = self._clients.get(client_name)
+        if client is None or client_name in self._listed or not client.connection.chat or client.connection.official:
             return
-        self._listed[place] = {}
+        self._listed[client_name] = {}
 
-        async def look() -> None:
+        async def read_list() -> None:
             connection = client.connection
             headers = dict(connection.compatibility.extra_headers)
-            endpoint = listing.Endpoint(connection.place, connection.base_url, connection.api_key, headers)
+            endpoint = listing.ListedEndpoint(connection.place, connection.base_url, connection.api_key, headers)
             answer = await asyncio.to_thread(listing.ask, endpoint)
-            self._listed[place] = {x.name: x.window for x in answer.models if x.window and x.window >= SMALLEST}
+            self._listed[client_name] = {
+                x.name: x.window for x in answer.models if x.window and x.window >= SMALLEST_WINDOW
+            }
 
-        task = asyncio.create_task(look())
+        task = asyncio.create_task(read_list())
         self._listing.add(task)
         task.add_done_callback(self._listing.discard)
 
@@ -213,7 +215,7 @@ class Models:
         if self._routes and provider == GATEWAY:
             return self._routed(chosen)
         if provider not in self._clients:
-            self._clients[provider] = Client(self._connection(provider, chosen))
+            self._clients[provider] = ProviderClient(self._connection(provider, chosen))
         return HostedModel(self._clients[provider], name)
 
     def _routed(self, chosen: str) -> Model:
@@ -223,16 +225,17 @@ class Models:
                 f"The model {chosen!r} is not in the proxy's model_list",
                 remedy=f"There are: {', '.join(sorted(self._routes))}",
             )
-        place = _place(route)
-        if place not in self._clients:
+        client_name = _client_name(route)
+        if client_name not in self._clients:
             if route.provider == GATEWAY:
-                made = self._adapted(
-                    Connection(GATEWAY, route.base_url, route.key, self._endpoint.idle_timeout), route.compatibility
+                connection = self._adapted(
+                    Connection(GATEWAY, route.base_url, route.key, self._endpoint.idle_timeout, environ=self._environ),
+                    route.compatibility,
                 )
             else:
-                made = self._connection(route.provider, chosen, route.key)
-            self._clients[place] = Client(made)
-        return HostedModel(self._clients[place], route.upstream)
+                connection = self._connection(route.provider, chosen, route.key)
+            self._clients[client_name] = ProviderClient(connection)
+        return HostedModel(self._clients[client_name], route.upstream)
 
     def _connection(self, provider: str, chosen: str, key: str = "") -> Connection:
         if provider == GATEWAY:
@@ -250,14 +253,15 @@ class Models:
             return self._endpoint_connection(chosen)  # the endpoint may be OpenAI with a key from the settings
         if variable and not key:
             raise ConfigurationError(f"The model {chosen!r} needs a key", remedy=f"Set {variable}")
-        made = Connection(
+        connection = Connection(
             provider=provider,
             base_url=self._environ.get("OPENAI_BASE_URL", "").rstrip("/") or OPENAI_URL if provider == "openai" else "",
             api_key=key,
             idle_timeout=self._endpoint.idle_timeout,
             region=self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION") or "",
+            environ=self._environ,
         )
-        return self._adapted(made) if made.chat else made
+        return self._adapted(connection) if connection.chat else connection
 
     def _adapted(self, connection: Connection, route: Compatibility = NOTHING) -> Connection:
         settings = self._endpoints.of(connection.base_url).with_(route)
@@ -284,14 +288,15 @@ class Models:
                 f"The model endpoint's address {endpoint.base_url!r} is no URL",
                 remedy="Begin it with https:// or http://",
             )
-        made = Connection(
+        connection = Connection(
             provider=GATEWAY,
             base_url=endpoint.base_url.rstrip("/"),
             api_key=endpoint.api_key,
             idle_timeout=endpoint.idle_timeout,
             metadata=endpoint.takes_metadata,
+            environ=self._environ,
         )
-        return self._adapted(made)
+        return self._adapted(connection)
 
     async def close(self) -> None:
         """Close the connections; a later call opens new ones."""

@@ -135,7 +135,7 @@ def _headers(raw: Any, where: str, environ: Mapping[str, str], *, agent: bool) -
         return {}
     if not isinstance(raw, Mapping):
         raise _wrong(where, "has to be a mapping of names to values")
-    found: dict[str, str] = {}
+    headers: dict[str, str] = {}
     for name, value in raw.items():
         place = f"{where}.{name}"
         if not isinstance(name, str) or not _HEADER.fullmatch(name) or name.lower() in _NOT_HEADERS:
@@ -145,14 +145,14 @@ def _headers(raw: Any, where: str, environ: Mapping[str, str], *, agent: bool) -
         text = str(value)
         if agent and _CREDENTIAL.search(name) and not _REFERENCE.search(text):
             raise ConfigurationError(
-                f"{place}: a credential does not belong into an agent",
+                f"{place}: an agent's configuration must not hold a credential",
                 remedy=f"Export {HEADER_VARIABLES}NAME on the worker, and write ${{{HEADER_VARIABLES}NAME}}",
             )
         expanded = _expanded(text, place, environ, agent=agent)
         if not expanded.isprintable() or not expanded.isascii():
             raise _wrong(place, "holds a character that a header cannot hold")
-        found[name] = expanded
-    return found
+        headers[name] = expanded
+    return headers
 
 
 def _expanded(text: str, place: str, environ: Mapping[str, str], *, agent: bool) -> str:
@@ -160,7 +160,7 @@ def _expanded(text: str, place: str, environ: Mapping[str, str], *, agent: bool)
         name = match[1] or match[2]
         if agent and not name.startswith(HEADER_VARIABLES):
             raise ConfigurationError(
-                f"{place}: an agent may not have the worker's variable {name} sent",
+                f"{place}: an agent may not use the worker's variable {name}",
                 remedy=f"Name the variable {HEADER_VARIABLES}… on the worker",
             )
         if not environ.get(name):
@@ -203,15 +203,15 @@ def load(path: str | None, environ: Mapping[str, str]) -> Endpoints:
         reason = getattr(error, "strerror", None) or error
         raise ConfigurationError(f"{where} cannot be read: {reason}", remedy="Check the path") from error
     try:
-        found = yaml.safe_load(text)
+        document = yaml.safe_load(text)
     except yaml.YAMLError as error:  # do not show the YAML error: it quotes the line, which may hold a key
         raise ConfigurationError(f"{where} is not valid YAML or JSON", remedy="Mend it") from error
-    if not isinstance(found, Mapping):
+    if not isinstance(document, Mapping):
         raise _wrong(where, "has to be a mapping")
-    single = found.get(ENDPOINTS) or {}
+    single = document.get(ENDPOINTS) or {}
     if not isinstance(single, Mapping):
         raise _wrong(f"{where}: {ENDPOINTS}", "has to be a mapping of URLs or hosts to settings")
-    common = {key: value for key, value in found.items() if key != ENDPOINTS}
+    common = {key: value for key, value in document.items() if key != ENDPOINTS}
     return Endpoints(
         parse(common, where, environ),
         {str(name).rstrip("/"): parse(raw, f"{where}: {ENDPOINTS}[{name}]", environ) for name, raw in single.items()},

@@ -37,6 +37,8 @@ class Connection:
     compatibility: Compatibility = NOTHING
     # Variables that an agent's headers may refer to.
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    # The worker's variables, for what a provider's package would look up in the process's environment.
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def chat(self) -> bool:
@@ -53,6 +55,11 @@ class Connection:
         """Return the values that no message may show: the key, and those of headers."""
         headers = tuple(value for value in self.variables.values() if value)
         return (self.api_key, *self.compatibility.secrets, *headers)
+
+    def custom_headers(self, variable: str) -> dict[str, str]:
+        """Return the headers of a variable like OPENAI_CUSTOM_HEADERS: a line `Name: value` for each."""
+        pairs = (line.partition(":") for line in self.environ.get(variable, "").splitlines())
+        return {name.strip(): value.strip() for name, colon, value in pairs if colon}
 
     @property
     def place(self) -> str:

@@ -15,8 +15,8 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.usage import RequestUsage
 
+from kubiya_worker.models import answer_parts as parts_of
 from kubiya_worker.models import base
-from kubiya_worker.models import parts as parts_of
 from kubiya_worker.models.connection import Connection
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.messages import Message, ToolCall
@@ -36,8 +36,8 @@ NO_RESULT: Final = "(no result: this call was not finished)"
 _NUMBERS: Final = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 _COUNTS: Final = ("max_tokens", "seed")
 _EFFORTS: Final = ("minimal", "low", "medium", "high", "xhigh", "max")
-# Settings that session.py, adaptation.py and vision.py apply.
-_ELSEWHERE: Final = ("timeout", "caching", "compatibility", "vision")
+# Settings that session.py, request_settings.py and vision.py apply.
+_APPLIED_ELSEWHERE: Final = ("timeout", "caching", "compatibility", "vision")
 _FINISH: Final = {"tool_call": base.TOOL_CALLS}
 
 
@@ -116,7 +116,7 @@ def to_settings(settings: Mapping[str, Any], metadata: Mapping[str, str], connec
     chosen: dict[str, Any] = {}
     body: dict[str, Any] = {"metadata": dict(metadata)} if metadata and connection.metadata else {}
     for name, value in settings.items():
-        if value is None or name in _ELSEWHERE:
+        if value is None or name in _APPLIED_ELSEWHERE:
             continue
         try:
             if name in _NUMBERS:
@@ -160,12 +160,12 @@ def _effort(value: Any) -> bool | str:
 
 def to_usage(usage: RequestUsage) -> Usage:
     """Return the counts; `input_tokens` includes tokens read from and written to a cache, as providers bill it."""
-    beside = usage.details or {}  # LiteLLM names tokens written to a cache only at the top level
+    details = usage.details or {}  # LiteLLM names tokens written to a cache only at the top level
     return Usage(
         input_tokens=usage.input_tokens or 0,
         output_tokens=usage.output_tokens or 0,
-        cache_read_tokens=usage.cache_read_tokens or beside.get("cache_read_input_tokens") or 0,
-        cache_creation_tokens=usage.cache_write_tokens or beside.get("cache_creation_input_tokens") or 0,
+        cache_read_tokens=usage.cache_read_tokens or details.get("cache_read_input_tokens") or 0,
+        cache_creation_tokens=usage.cache_write_tokens or details.get("cache_creation_input_tokens") or 0,
     )
 
 

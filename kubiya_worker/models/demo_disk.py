@@ -17,7 +17,7 @@ from typing import Final
 from kubiya_worker.models.demo_scene import Act, Call, Move, Scene
 from kubiya_worker.models.disk_usage import (
     CUT,
-    Entry,
+    DiskEntry,
     Findings,
     human,
     leaves,
@@ -64,15 +64,15 @@ def plan_disk(scene: Scene) -> Move:
     measurements = [act for act in scene.acts if act.command.startswith("du ") and read_du(act.output)]
     if not measurements:
         return _measure(scene, root)
-    found = scene.last("shell", "find ")
-    if found is None:
-        return _look_closer(root, measurements[0])
-    unknown = _without_size(measurements, found)
+    listing_of_find = scene.last("shell", "find ")
+    if listing_of_find is None:
+        return _find_large_files(root, measurements[0])
+    unknown = _without_size(measurements, listing_of_find)
     # One lookup was used for the folders.
     if unknown and CUT in measurements[0].output and scene.count("shell", "du -k ") < 2:
         command = "du -k " + " ".join(shlex.quote(path) for path in unknown[:MOST_NAMED])
         return Move("And how large these are.", (("shell", {"command": command}),))
-    return _conclude(scene, measured(root, measurements, found), root)
+    return _conclude(scene, measured(root, measurements, listing_of_find), root)
 
 
 def _measure(scene: Scene, root: str) -> Move:
@@ -95,7 +95,7 @@ def _measure(scene: Scene, root: str) -> Move:
     return Move(f"I could not measure {root}: {_first_line(tried.output)} Nothing was changed.")
 
 
-def _look_closer(root: str, du: Act) -> Move:
+def _find_large_files(root: str, du: Act) -> Move:
     """Ask find for large files only, to keep its output short, and also for folders when du's output was cut."""
     entries = read_du(du.output)
     folder = shlex.quote(root)
@@ -168,7 +168,7 @@ def _headline(findings: Findings) -> str:
     return f" The largest file is {first.path}, {size}."
 
 
-def _ranking(title: str, entries: tuple[Entry, ...], total: int) -> list[str]:
+def _ranking(title: str, entries: tuple[DiskEntry, ...], total: int) -> list[str]:
     if not entries:
         return []
     return ["", f"{title}:"] + [

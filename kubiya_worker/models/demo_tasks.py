@@ -66,8 +66,10 @@ def choose(scene: Scene) -> Move:
     return Move(TALK)
 
 
-def _one_call(scene: Scene, intro: str, tool: str, arguments: dict[str, object], tell: Callable[[Act], str]) -> Move:
-    """Say `intro`, call the tool once, then let `tell` describe the result; a call that may have run is not
+def _one_call(
+    scene: Scene, intro: str, tool: str, arguments: dict[str, object], describe: Callable[[Act], str]
+) -> Move:
+    """Say `intro`, call the tool once, then let `describe` describe the result; a call that may have run is not
     repeated.
     """
     if not scene.has(tool):
@@ -75,7 +77,7 @@ def _one_call(scene: Scene, intro: str, tool: str, arguments: dict[str, object],
     act = scene.last(tool)
     if act is None:
         return Move(intro, ((tool, arguments),))
-    return Move(_trouble(act) or tell(act))
+    return Move(_trouble(act) or describe(act))
 
 
 def _trouble(act: Act) -> str:

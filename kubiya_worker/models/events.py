@@ -40,7 +40,7 @@ class EventReading:
         events = aiter(self._response)
         try:
             while event := await self._wait(anext(events, None)):
-                for delta in thoughts.of(event):
+                for delta in thoughts.deltas_of(event):
                     if delta.kind == TEXT:
                         self._texts.append(delta.content)
                     yield delta
@@ -75,7 +75,7 @@ class _Thoughts:
         self._open: pai.ThinkingPart | None = None
         self._signature = ""
 
-    def of(self, event: pai.ModelResponseStreamEvent) -> list[Delta]:
+    def deltas_of(self, event: pai.ModelResponseStreamEvent) -> list[Delta]:
         part = event.part if isinstance(event, pai.PartStartEvent) else None
         delta = event.delta if isinstance(event, pai.PartDeltaEvent) else None
         if isinstance(part, pai.ThinkingPart):

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from pydantic_ai import exceptions as pai
 
-from kubiya_worker.models import base, keys, kinds, overflow, waits
+from kubiya_worker.models import base, fault_kinds, leaked_keys, retry_after, window_overflow
 from kubiya_worker.models.base import FEW, MANY, ModelError
-from kubiya_worker.models.report import Report
+from kubiya_worker.models.provider_report import ProviderReport
 
-SHOWN: Final = 300  # characters of a provider's message that are shown to a person
+LONGEST_MESSAGE: Final = 300  # characters of a provider's message that are shown to a person
 
 _WINDOW: Final = "model_context_window_exceeded"  # Anthropic's reason for an answer that the end of the window cut
 # Errors of boto3 and google-auth, which look for credentials at the first call. By name, since they may not be
@@ -28,11 +28,11 @@ _TOO_LONG_REMEDY: Final = "Shorten the conversation or choose a model with a lar
 _ADDRESS_REMEDY: Final = "Check the endpoint's address (LITELLM_API_BASE or OPENAI_BASE_URL)"
 _KEY_REMEDY: Final = "Check LITELLM_API_KEY, or the provider's own key or credentials, in the worker's environment"
 _LET_IN: Final = {
-    kinds.REGION: "The provider does not serve the region that the worker calls from: use another endpoint or model",
-    kinds.ADDRESS: "Have the worker's network address put on the provider's allow-list, or use another endpoint",
-    kinds.MODEL: "Let the key use this model, or give the agent a model that it may use",
-    kinds.PAGE: f"Something before the endpoint refuses the worker, such as a proxy or a sign-in. {_ADDRESS_REMEDY}",
-    kinds.KEY: _KEY_REMEDY,
+    fault_kinds.REGION: "The provider does not serve the worker's region: use another endpoint or model",
+    fault_kinds.ADDRESS: "Have the worker's network address put on the provider's allow-list, or use another endpoint",
+    fault_kinds.MODEL: "Let the key use this model, or give the agent a model that it may use",
+    fault_kinds.PAGE: f"Something before the endpoint refuses the worker, as a proxy or a sign-in. {_ADDRESS_REMEDY}",
+    fault_kinds.KEY: _KEY_REMEDY,
 }
 
 
@@ -55,19 +55,19 @@ def fault(error: Exception, place: str, *, streaming: bool, secrets: Iterable[st
             return moved(cause, place, secrets)
     if isinstance(error, pai.ModelAPIError) and not isinstance(error, pai.ModelConnectionError):
         report = _report_of(error)
-        if report.status is not None or report.codes or report.body is not None or _told_kind(error):
-            return reported(report, place, secrets, told=_told_kind(error))
-    said = clean(_words(error), secrets)
+        if report.status is not None or report.codes or report.body is not None or _kind_of_client(error):
+            return reported(report, place, secrets, kind_of_client=_kind_of_client(error))
+    words = clean(_words(error), secrets)
     if isinstance(error, (pai.ModelAPIError, pai.UnexpectedModelBehavior)):
         if streaming or not isinstance(error, pai.ModelConnectionError):
             return ModelError(
-                f"The answer of {place} broke off: {said}",
+                f"The answer of {place} broke off: {words}",
                 kind=base.CUT_STREAM,
                 tries=MANY if isinstance(error, pai.ModelConnectionError) else FEW,
                 remedy="Try again" if streaming else "Try again; if it stays, check the endpoint's address",
             )
         return ModelError(
-            f"The model endpoint {place} cannot be reached: {said}",
+            f"The model endpoint {place} cannot be reached: {words}",
             kind=base.UNAVAILABLE,
             retryable=True,
             remedy="Check that it runs and that its address (LITELLM_API_BASE or OPENAI_BASE_URL) is right",
@@ -75,17 +75,19 @@ def fault(error: Exception, place: str, *, streaming: bool, secrets: Iterable[st
     if type(error).__name__ in _NO_CREDENTIALS:
         return ModelError(f"There is no valid key for {place}", kind=base.AUTH, remedy=_KEY_REMEDY)
     if isinstance(error, pai.UserError):
-        return ModelError(f"The model endpoint {place} failed: {said}", kind=base.BAD_REQUEST)
+        return ModelError(f"The model endpoint {place} failed: {words}", kind=base.BAD_REQUEST)
     return None
 
 
-def reported(report: Report, place: str, secrets: Iterable[str] = (), told: str | None = None) -> ModelError:
-    """Return the ModelError for a provider's report; `told` is the kind if the client's own exception names it."""
-    status, said = report.status, clean(report.said, secrets)
+def reported(
+    report: ProviderReport, place: str, secrets: Iterable[str] = (), kind_of_client: str | None = None
+) -> ModelError:
+    """Return the ModelError for a provider's report; `kind_of_client` is the kind that the client's exception names."""
+    status, words = report.status, clean(report.summary, secrets)
     answered = f"answered {status}" if status and not report.in_stream else "failed"
-    happened = f"The model endpoint {place} {answered}: {said}"
-    wait = waits.asked(report)
-    kind = told or kinds.kind_of(report, wait)
+    happened = f"The model endpoint {place} {answered}: {words}"
+    wait = retry_after.wait_of(report)
+    kind = kind_of_client or fault_kinds.kind_of(report, wait)
 
     def error(kind: str, remedy: str, message: str = happened, **more: Any) -> ModelError:
         return ModelError(message, kind=kind, status=status, remedy=remedy, **more)
@@ -93,22 +95,22 @@ def reported(report: Report, place: str, secrets: Iterable[str] = (), told: str 
     if kind == base.MOVED:
         return moved(Moved(status or 0, report.headers.get("location", "")), place, secrets)
     if kind == base.CONTEXT_OVERFLOW:
-        return error(kind, _TOO_LONG_REMEDY, window=overflow.window_of(report))
+        return error(kind, _TOO_LONG_REMEDY, window=window_overflow.window_of(report))
     if kind == base.QUOTA:
-        used_up = f"The account or budget behind {place} is used up ({answered}): {said}"
+        used_up = f"The account or budget behind {place} is used up ({answered}): {words}"
         return error(kind, "Raise the account's quota, credit or budget, or use another key", used_up)
     if kind == base.AUTH:
-        return _auth(report, place, said)
+        return _auth(report, place, words)
     if kind == base.REFUSED:
         return error(kind, "Reword the task, or give the agent another model")
     if kind == base.UNKNOWN_MODEL:
         return error(kind, "Check the agent's model id and the endpoint's address")
     if kind in (base.RATE_LIMITED, base.UNAVAILABLE):
-        if wait is not None and wait > kinds.LONGEST_WAIT:
+        if wait is not None and wait > fault_kinds.LONGEST_WAIT:
             asks = f"The model endpoint {place} {answered} and asks to wait {_duration(wait)}, so it is not tried again"
             remedy = "Start it again then, raise the account's quota, or use another key or model"
-            return error(kind, remedy, f"{asks}: {said}")
-        unclear = status == 500 and not report.page and not kinds.away(report)
+            return error(kind, remedy, f"{asks}: {words}")
+        unclear = status == 500 and not report.page and not fault_kinds.away(report)
         return error(kind, "", retryable=True, retry_after=wait, unclear=unclear)
     if kind == base.BAD_ANSWER:
         return error(kind, "Try again; if it stays, check the endpoint and the model that it serves", retryable=True)
@@ -118,15 +120,15 @@ def reported(report: Report, place: str, secrets: Iterable[str] = (), told: str 
     return error(base.BAD_REQUEST, "Check the agent's model and model_config", unclear=unclear)
 
 
-def _auth(report: Report, place: str, said: str) -> ModelError:
+def _auth(report: ProviderReport, place: str, words: str) -> ModelError:
     """Return the error for 401 and 403; their reason may not be the key, so the server's code and words are shown."""
     status = report.status
-    code = f" ({report.code})" if report.code and report.code not in said.lower() else ""
+    code = f" ({report.code})" if report.code and report.code not in words.lower() else ""
     answered = f"answered {status}" if status else "failed"
-    happened = f"The model endpoint {place} {answered}: {said}{code}"
-    reason = kinds.why_not_let_in(report)
-    if reason == kinds.KEY:
-        happened = f"The model endpoint {place} refused the key ({status}): {said}{code}"
+    happened = f"The model endpoint {place} {answered}: {words}{code}"
+    reason = fault_kinds.why_not_let_in(report)
+    if reason == fault_kinds.KEY:
+        happened = f"The model endpoint {place} refused the key ({status}): {words}{code}"
     remedy = _LET_IN[reason]
     return ModelError(happened, kind=base.AUTH, status=status, remedy=remedy)
 
@@ -166,23 +168,25 @@ def of_answer(finish: str, details: Mapping[str, Any], place: str, secrets: Iter
 
     `finish` is pydantic-ai's finish reason, `details` the provider's other fields.
     """
-    own = str(details.get("finish_reason") or details.get("block_reason") or finish)
-    said = details.get("refusal") or details.get("block_reason_message")
+    provider_reason = str(details.get("finish_reason") or details.get("block_reason") or finish)
+    reason = details.get("refusal") or details.get("block_reason_message")
     if finish == base.CONTENT_FILTER or details.get("refusal"):
-        words = f": {clean(str(said), secrets)}" if said else ""
+        words = f": {clean(str(reason), secrets)}" if reason else ""
         return ModelError(
-            f"The model at {place} refused to answer ({own}){words}",
+            f"The model at {place} refused to answer ({provider_reason}){words}",
             kind=base.REFUSED,
             remedy="Reword the task, or give the agent another model",
         )
-    if own == _WINDOW:
+    if provider_reason == _WINDOW:
         return ModelError(
             f"The answer of {place} was cut at the end of the model's context window",
             kind=base.CONTEXT_OVERFLOW,
             remedy=_TOO_LONG_REMEDY,
         )
     if finish == "error":
-        return ModelError(f"The answer of {place} cannot be used ({own})", kind=base.BAD_ANSWER, retryable=True)
+        return ModelError(
+            f"The answer of {place} cannot be used ({provider_reason})", kind=base.BAD_ANSWER, retryable=True
+        )
     return None
 
 
@@ -197,13 +201,13 @@ def overtime(place: str, seconds: float) -> ModelError:
 
 def clean(text: str, secrets: Iterable[str]) -> str:
     """Return a provider's words on one short line, without keys, half characters or control characters."""
-    text = keys.masked(text, secrets).encode("utf-8", "replace").decode()
+    text = leaked_keys.masked(text, secrets).encode("utf-8", "replace").decode()
     text = "".join(character if character.isprintable() else " " for character in text)
     text = " ".join(text.split()).rstrip(". ")
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+    return text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + "…"
 
 
-def _told_kind(error: pai.ModelAPIError) -> str | None:
+def _kind_of_client(error: pai.ModelAPIError) -> str | None:
     """Return the kind if pydantic-ai knows the provider's codes better; None leaves the decision to the report."""
     if isinstance(error, pai.ModelContextWindowExceededError):
         return base.CONTEXT_OVERFLOW
@@ -212,7 +216,7 @@ def _told_kind(error: pai.ModelAPIError) -> str | None:
     return None
 
 
-def _report_of(error: pai.ModelAPIError) -> Report:
+def _report_of(error: pai.ModelAPIError) -> ProviderReport:
     """Return the report that a client's exception stands for, with the raw body if the client still has it."""
     status = error.status_code if isinstance(error, pai.ModelHTTPError) else None
     headers = (error.headers if isinstance(error, pai.ModelHTTPError) else None) or {}
@@ -230,7 +234,7 @@ def _report_of(error: pai.ModelAPIError) -> Report:
     codes = {"code": error.provider_error_code, "type": error.provider_error_type}
     if not isinstance(body, (dict, list, str)) and any(codes.values()):
         body = {**codes, "message": words} if words else codes
-    return Report(status, body, headers, words, in_stream=error.in_stream)
+    return ProviderReport(status, body, headers, words, in_stream=error.in_stream)
 
 
 def _causes(error: BaseException) -> Iterable[BaseException]:

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 import requests
 
 from kubiya_worker.errors import ConfigurationError, NotAllowed, TemporaryFailure, Unavailable, WorkerError
+from kubiya_worker.proxies import proxy_for
 
 PORTS: Final[Mapping[str, int]] = {"Ollama": 11434, "LM Studio": 1234, "llama.cpp": 8080, "vLLM": 8000}
 LOOPBACK: Final = "127.0.0.1"
-WITHIN: Final = 0.5  # seconds for a local server, as a person waits for the answer
-SECONDS: Final = 5.0  # seconds for a configured endpoint
+LOCAL_TIMEOUT: Final = 0.5  # seconds for a local server, as a person waits for the answer
+TIMEOUT: Final = 5.0  # seconds for a configured endpoint
 MOST_BYTES: Final = 4_000_000  # bytes of a list; a public gateway has hundreds of models
 MOST_MODELS: Final = 2_000
 
@@ -30,7 +31,7 @@ _WINDOWS: Final = (
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedModel:
     """One model of a list; `window` is its context in tokens if the server gives it."""
 
     name: str
@@ -38,7 +39,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class ListedEndpoint:
     """An OpenAI-compatible server: its name for people, its base URL, its key."""
 
     label: str
@@ -48,27 +49,29 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ModelList:
     """The models that an endpoint lists, or the error of asking it."""
 
-    endpoint: Endpoint
-    models: tuple[Listed, ...] = ()
+    endpoint: ListedEndpoint
+    models: tuple[ListedModel, ...] = ()
     fault: WorkerError | None = None
 
 
-def ask(endpoint: Endpoint, *, seconds: float = SECONDS, verify: str | bool = True) -> Answer:
+def ask(endpoint: ListedEndpoint, *, seconds: float = TIMEOUT, verify: str | bool = True) -> ModelList:
     """Return the endpoint's answer; never raise."""
     try:
         return _ask(endpoint, seconds, verify)
     except WorkerError as error:
-        return Answer(endpoint, fault=error)
+        return ModelList(endpoint, fault=error)
     except (requests.RequestException, OSError, ValueError) as error:
         remedy = f"Check that it runs: curl -v {endpoint.url}/models"
         fault = Unavailable(f"{endpoint.url} cannot be reached ({type(error).__name__})", remedy=remedy)
-        return Answer(endpoint, fault=fault)
+        return ModelList(endpoint, fault=fault)
 
 
-def ask_all(endpoints: Sequence[Endpoint], *, seconds: float = SECONDS, verify: str | bool = True) -> list[Answer]:
+def ask_all(
+    endpoints: Sequence[ListedEndpoint], *, seconds: float = TIMEOUT, verify: str | bool = True
+) -> list[ModelList]:
     """Ask all endpoints at the same time; the answers are in the same order."""
     if not endpoints:
         return []
@@ -76,36 +79,39 @@ def ask_all(endpoints: Sequence[Endpoint], *, seconds: float = SECONDS, verify: 
         return list(pool.map(lambda each: ask(each, seconds=seconds, verify=verify), endpoints))
 
 
-def local_servers(ports: Mapping[str, int] = PORTS, *, known: Iterable[str] = ()) -> list[Answer]:
-    """Return the servers on this host's loopback addresses that list models, in little more than WITHIN seconds.
+def local_servers(ports: Mapping[str, int] = PORTS, *, known: Iterable[str] = ()) -> list[ModelList]:
+    """Return the servers on this host's loopback addresses that list models, in little more than LOCAL_TIMEOUT seconds.
 
     `known` are base URLs that are asked elsewhere: they are left out.
     """
-    taken = {_place(url) for url in known}
+    excluded = {_host_and_port(url) for url in known}
     places = [(label, f"http://{LOOPBACK}:{port}/v1") for label, port in ports.items()]
-    found = ask_all([Endpoint(label, url) for label, url in places if _place(url) not in taken], seconds=WITHIN)
-    return [answer for answer in found if answer.models]
+    answers = ask_all(
+        [ListedEndpoint(label, url) for label, url in places if _host_and_port(url) not in excluded],
+        seconds=LOCAL_TIMEOUT,
+    )
+    return [answer for answer in answers if answer.models]
 
 
-def told(answer: Answer, most: int = 5) -> str:
+def summary(answer: ModelList, most: int = 5) -> str:
     """Return a server and its models as a text for people."""
     names = [" ".join(listed.name.split())[:60] for listed in answer.models]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{answer.endpoint.label} at {answer.endpoint.url}: {', '.join(names[:most])}{more}"
 
 
-def first_with(model: str, answers: Sequence[Answer]) -> Endpoint | None:
+def first_with(model: str, answers: Sequence[ModelList]) -> ListedEndpoint | None:
     """Return the first server that lists `model` under exactly this name."""
     return next((a.endpoint for a in answers if any(model == listed.name for listed in a.models)), None)
 
 
-def parse(document: Any) -> tuple[Listed, ...]:
+def parse(document: Any) -> tuple[ListedModel, ...]:
     """Read a list in OpenAI's form, without entries that have no name; raise ValueError for any other form."""
     rows = document.get("data") if isinstance(document, dict) else None
     if not isinstance(rows, list):
         raise ValueError("no list of models")
     named = [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str) and row["id"].strip()]
-    return tuple(Listed(row["id"].strip(), window_of(row)) for row in named[:MOST_MODELS])
+    return tuple(ListedModel(row["id"].strip(), window_of(row)) for row in named[:MOST_MODELS])
 
 
 def window_of(row: Mapping[str, Any]) -> int | None:
@@ -119,10 +125,13 @@ def window_of(row: Mapping[str, Any]) -> int | None:
     return None
 
 
-def _ask(endpoint: Endpoint, seconds: float, verify: str | bool) -> Answer:
+def _ask(endpoint: ListedEndpoint, seconds: float, verify: str | bool) -> ModelList:
     with requests.Session() as session:
-        # This host needs no proxy, and must not get a password from ~/.netrc.
-        session.trust_env = not is_loopback(endpoint.url)
+        local = is_loopback(endpoint.url)  # this host needs no proxy, and must not get a password from ~/.netrc
+        session.trust_env = not local
+        proxy = None if local else proxy_for(endpoint.url)
+        if proxy:
+            session.proxies = {urlsplit(endpoint.url).scheme: proxy}
         headers = dict(endpoint.headers)
         if endpoint.key:
             headers["Authorization"] = f"Bearer {endpoint.key}"
@@ -141,19 +150,21 @@ def _ask(endpoint: Endpoint, seconds: float, verify: str | bool) -> Answer:
         raise Unavailable(
             f"{url} answers, but with no list of models", remedy="Check the address: it usually ends in /v1"
         ) from error
-    return Answer(Endpoint(_owner(document) or endpoint.label, endpoint.url, endpoint.key, endpoint.headers), models)
+    return ModelList(
+        ListedEndpoint(_owner(document) or endpoint.label, endpoint.url, endpoint.key, endpoint.headers), models
+    )
 
 
-def _check(endpoint: Endpoint, status: int) -> None:
+def _check(endpoint: ListedEndpoint, status: int) -> None:
     if status in (401, 403):
         raise NotAllowed(
-            f"{endpoint.url} refuses the key ({status})" if endpoint.key else f"{endpoint.url} wants a key ({status})",
+            f"{endpoint.url} refuses the key ({status})" if endpoint.key else f"{endpoint.url} needs a key ({status})",
             remedy="Set OPENAI_API_KEY, or LITELLM_API_KEY for a gateway",
         )
     if status == 404:
         raise ConfigurationError(f"{endpoint.url}/models is not there (404)", remedy="Does the address end in /v1?")
     if status == 429:
-        raise TemporaryFailure(f"{endpoint.url} wants fewer requests (429)", remedy="Try again in a moment")
+        raise TemporaryFailure(f"{endpoint.url} limits the number of requests (429)", remedy="Try again in a moment")
     if status != 200:
         raise Unavailable(f"{endpoint.url}/models answers {status}", remedy=f"curl -v {endpoint.url}/models")
 
@@ -164,7 +175,7 @@ def _owner(document: Any) -> str:
     return _OWNERS.get(words.pop(), "") if len(words) == 1 else ""
 
 
-def _place(url: str) -> tuple[str, int | None]:
+def _host_and_port(url: str) -> tuple[str, int | None]:
     parts = urlsplit(url)
     return LOOPBACK if is_loopback(url) else str(parts.hostname), parts.port
 

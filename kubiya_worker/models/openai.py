@@ -13,7 +13,7 @@ from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
-from kubiya_worker.models.adapted import AdaptedChatModel
+from kubiya_worker.models.compatible_model import AdaptedChatModel
 from kubiya_worker.models.connection import CONNECT_TIMEOUT, READ_SLACK, Connection
 from kubiya_worker.models.conversion import MESSAGE
 from kubiya_worker.models.wire.outgoing import KNOWN, assistant, origin_of, refused_fields
@@ -39,7 +39,7 @@ class ChatModel(AdaptedChatModel):
     def __init__(self, name: str, origin: str, **options: Any) -> None:
         super().__init__(name, **options)
         self._origin = origin
-        self._sent: set[str] = set()  # extra fields that were sent back with messages
+        self._extra_fields_sent: set[str] = set()  # extra fields that were sent back with messages
         self._refused: frozenset[str] = frozenset()  # those of them that the endpoint refuses
 
     @asynccontextmanager
@@ -52,7 +52,7 @@ class ChatModel(AdaptedChatModel):
         try:
             stream = await self._completions_create(messages, True, chosen, parameters)
         except ModelHTTPError as error:
-            refused = refused_fields(error, self._sent - self._refused)
+            refused = refused_fields(error, self._extra_fields_sent - self._refused)
             if not refused:
                 raise
             # The endpoint sends a field that it refuses to get back: without a second try the conversation would fail
@@ -74,7 +74,7 @@ class ChatModel(AdaptedChatModel):
         if kept is None:
             return super()._map_model_response(message)
         sent = assistant(kept, self._origin, self.system, self._refused)
-        self._sent |= sent.keys() - KNOWN
+        self._extra_fields_sent |= sent.keys() - KNOWN
         return sent
 
 
@@ -82,6 +82,7 @@ def connect(connection: Connection) -> tuple[Make, Shut]:
     client = AsyncOpenAI(
         base_url=connection.base_url,
         api_key=connection.api_key or NO_KEY,
+        default_headers=connection.custom_headers("OPENAI_CUSTOM_HEADERS"),
         max_retries=0,  # Temporal retries instead: its retries are visible and survive the worker
         timeout=httpx2.Timeout(connection.idle_timeout + READ_SLACK, connect=CONNECT_TIMEOUT),
     )

@@ -38,17 +38,17 @@ class Price:
     cache_creation_1h: float | None = None
     context: int | None = None
 
-    def nanos(self, usage: Usage, kept: str = "") -> int:
-        """Return the cost in 1e-9 USD; `usage.input_tokens` includes cached tokens, and `kept` is how long a
+    def nanos(self, usage: Usage, retention: str = "") -> int:
+        """Return the cost in 1e-9 USD; `usage.input_tokens` includes cached tokens, and `retention` is how long a
         write stays.
         """
         read, created = usage.cache_read_tokens, usage.cache_creation_tokens
         plain = max(0, usage.input_tokens - read - created)
         of_read = self.input if self.cache_read is None else self.cache_read
         of_created = self.input if self.cache_creation is None else self.cache_creation
-        if kept == HOUR and self.cache_creation_1h is not None:
+        if retention == HOUR and self.cache_creation_1h is not None:
             of_created = self.cache_creation_1h
-        elif kept == HOUR and self.cache_creation is not None:
+        elif retention == HOUR and self.cache_creation is not None:
             of_created = self.cache_creation * HOUR_TO_MINUTES
         dollars = plain * self.input + read * of_read + created * of_created + usage.output_tokens * self.output
         return round(dollars * 1000)
@@ -56,7 +56,7 @@ class Price:
 
 class Prices:
     def __init__(self, own: Mapping[str, Price] | None = None) -> None:
-        self._own = dict(own or {})
+        self._own_prices = dict(own or {})
 
     @classmethod
     def load(cls, path: Path | None) -> Prices:
@@ -77,22 +77,22 @@ class Prices:
             )
         return cls({str(name): _price(path, str(name), entry) for name, entry in models.items()})
 
-    def nanos(self, model: str, usage: Usage, kept: str = "") -> int | None:
+    def nanos(self, model: str, usage: Usage, retention: str = "") -> int | None:
         """Return the price of a call in 1e-9 USD, or None when the model's is unknown; the first call may take a while.
 
-        `kept` is how long tokens written to the prompt cache stay there: an hour costs more than five minutes.
+        `retention` is how long tokens written to the prompt cache stay there: an hour costs more than five minutes.
         """
-        own = self._price_of(model)
-        if own is not None:
-            return own.nanos(usage, kept)
-        found = _public(model)
-        return None if found is None else _public_nanos(found, usage, kept)
+        own_price = self._price_of(model)
+        if own_price is not None:
+            return own_price.nanos(usage, retention)
+        public = _public(model)
+        return None if public is None else _public_nanos(public, usage, retention)
 
     def context(self, model: str) -> int | None:
         """Return the model's window in tokens, or None when it is unknown."""
-        own = self._price_of(model)
-        if own is not None:
-            return own.context
+        own_price = self._price_of(model)
+        if own_price is not None:
+            return own_price.context
         found = _public(model)
         return None if found is None else found.window
 
@@ -102,7 +102,7 @@ class Prices:
         return own.context if own is not None else None
 
     def _price_of(self, model: str) -> Price | None:
-        return next((self._own[name] for name in _names(model) if name in self._own), None)
+        return next((self._own_prices[name] for name in _names(model) if name in self._own_prices), None)
 
 
 def _names(model: str) -> list[str]:
@@ -148,7 +148,7 @@ def _public(model: str) -> _Public | None:
     return None
 
 
-def _public_nanos(model: _Public, usage: Usage, kept: str) -> int:
+def _public_nanos(model: _Public, usage: Usage, retention: str) -> int:
     from genai_prices import Usage as Tokens
     from genai_prices import calc_price
 
@@ -157,7 +157,7 @@ def _public_nanos(model: _Public, usage: Usage, kept: str) -> int:
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cache_read_tokens,
         cache_write_tokens=usage.cache_creation_tokens,
-        **({"cache_write_1h_tokens": usage.cache_creation_tokens} if kept == HOUR else {}),
+        **({"cache_write_1h_tokens": usage.cache_creation_tokens} if retention == HOUR else {}),
     )
     found = calc_price(tokens, model_ref=model.reference, provider_id=model.provider)
     return round(found.total_price * 1_000_000_000)

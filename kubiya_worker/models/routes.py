@@ -18,14 +18,14 @@ from kubiya_worker.models.compatibility import NOTHING, Compatibility
 from kubiya_worker.models.compatibility import parse as parse_compatibility
 from kubiya_worker.models.connection import GATEWAY
 
-ITSELF: Final = "Leave it out; or run LiteLLM itself, and set LITELLM_API_BASE to where it listens"
+USE_LITELLM: Final = "Leave it out; or run LiteLLM itself, and set LITELLM_API_BASE to where it listens"
 OPENAI: Final = "https://api.openai.com/v1"
 # The first part of `litellm_params.model`: APIs like OpenAI's at the user's own address, and other providers' APIs.
 COMPATIBLE: Final = frozenset({"openai", "custom_openai", "openai_like", "hosted_vllm", "litellm_proxy", "lm_studio"})
 NATIVE: Final = {"anthropic": "anthropic", "gemini": "google", "bedrock": "bedrock"}
-TAKEN: Final = ("model", "api_base", "base_url", "api_key", "extra_body", "extra_headers")
+SUPPORTED: Final = ("model", "api_base", "base_url", "api_key", "extra_body", "extra_headers")
 # LiteLLM settings that always hold here, so they may be given.
-SO_ANYWAY: Final = frozenset({"drop_params", "set_verbose"})
+ALWAYS_TRUE: Final = frozenset({"drop_params", "set_verbose"})
 ENVIRONMENT: Final = "os.environ/"
 
 
@@ -50,7 +50,7 @@ def read(path: str | None, text: str | None, environ: Mapping[str, str]) -> dict
         )
     if not path and not text:
         raise ConfigurationError(
-            "--enable-local-proxy needs to be told of the models",
+            "--enable-local-proxy needs a list of models",
             remedy="Give --proxy-config-file FILE, with a model_list as LiteLLM has it",
         )
     where = "--proxy-config-json"
@@ -91,28 +91,28 @@ def parse(document: Mapping[str, Any], where: str, environ: Mapping[str, str]) -
     """Return the routes by model name; raise ConfigurationError for a wrong entry or a feature that only LiteLLM
     has. Pure.
     """
-    own = document.get("environment_variables") or {}
+    document_variables = document.get("environment_variables") or {}
     settings = document.get("litellm_settings") or {}
-    if not isinstance(own, dict) or not isinstance(settings, dict):
+    if not isinstance(document_variables, dict) or not isinstance(settings, dict):
         raise ConfigurationError(f"{where}: environment_variables and litellm_settings are mappings", remedy="Mend it")
     for section in document.keys() - {"model_list", "environment_variables", "litellm_settings"}:
-        raise ConfigurationError(f"{where}: {section} is for LiteLLM's own proxy", remedy=ITSELF)
-    for name in settings.keys() - SO_ANYWAY:
-        raise ConfigurationError(f"{where}: litellm_settings.{name} is for LiteLLM's own proxy", remedy=ITSELF)
+        raise ConfigurationError(f"{where}: {section} is for LiteLLM's own proxy", remedy=USE_LITELLM)
+    for name in settings.keys() - ALWAYS_TRUE:
+        raise ConfigurationError(f"{where}: litellm_settings.{name} is for LiteLLM's own proxy", remedy=USE_LITELLM)
     rows = document.get("model_list")
     if not isinstance(rows, list) or not rows:
         raise ConfigurationError(f"{where} has no model_list", remedy="List each model_name with its litellm_params")
-    known = {**environ, **{str(name): str(value) for name, value in own.items()}}
-    found: dict[str, Route] = {}
+    variables = {**environ, **{str(name): str(value) for name, value in document_variables.items()}}
+    routes: dict[str, Route] = {}
     for number, row in enumerate(rows):
-        name, route = _route(row, f"{where}: model_list[{number}]", known)
-        if name in found:
+        name, route = _route(row, f"{where}: model_list[{number}]", variables)
+        if name in routes:
             raise ConfigurationError(
                 f"{where}: model_list[{number}]: there are two of {name}, between which LiteLLM's proxy would choose",
-                remedy=ITSELF,
+                remedy=USE_LITELLM,
             )
-        found[name] = route
-    return found
+        routes[name] = route
+    return routes
 
 
 def _route(row: Any, where: str, environ: Mapping[str, str]) -> tuple[str, Route]:
@@ -121,9 +121,11 @@ def _route(row: Any, where: str, environ: Mapping[str, str]) -> tuple[str, Route
     if not isinstance(name, str) or not name or not isinstance(params, dict) or not params.get("model"):
         raise ConfigurationError(f"{where} needs a model_name and litellm_params with a model", remedy="Mend it")
     if "*" in name:
-        raise ConfigurationError(f"{where}: {name} stands for any number of models", remedy=ITSELF)
-    for param in params.keys() - set(TAKEN):
-        raise ConfigurationError(f"{where}: litellm_params.{param} of {name} is for LiteLLM's own proxy", remedy=ITSELF)
+        raise ConfigurationError(f"{where}: {name} stands for any number of models", remedy=USE_LITELLM)
+    for param in params.keys() - set(SUPPORTED):
+        raise ConfigurationError(
+            f"{where}: litellm_params.{param} of {name} is for LiteLLM's own proxy", remedy=USE_LITELLM
+        )
 
     def value(key: str) -> str:
         return _expanded(params.get(key), f"{where}: {key} of {name}", environ)
@@ -132,8 +134,8 @@ def _route(row: Any, where: str, environ: Mapping[str, str]) -> tuple[str, Route
     reached = _reached(value("model"), base.rstrip("/"), value("api_key"), f"{where}: {name}")
     # LiteLLM has two of these settings itself; the others are beside them.
     extra = {key: params[key] for key in ("extra_body", "extra_headers") if params.get(key) is not None}
-    own = parse_compatibility(row.get("compatibility"), f"{where}: compatibility of {name}", environ)
-    settings = parse_compatibility(extra, f"{where}: litellm_params of {name}", environ).with_(own)
+    beside = parse_compatibility(row.get("compatibility"), f"{where}: compatibility of {name}", environ)
+    settings = parse_compatibility(extra, f"{where}: litellm_params of {name}", environ).with_(beside)
     if settings != NOTHING and reached.provider != GATEWAY:
         raise ConfigurationError(
             f"{where}: {name}: compatibility settings are for OpenAI-compatible endpoints, not {reached.provider}",
@@ -153,12 +155,12 @@ def _reached(model: str, base: str, key: str, where: str) -> Route:
     if not slash:
         return Route(GATEWAY, model, base or OPENAI, key)
     about = f"{provider} at an address of its own" if provider in NATIVE else f"the provider {provider}"
-    raise ConfigurationError(f"{where}: {about} is spoken to by LiteLLM only", remedy=ITSELF)
+    raise ConfigurationError(f"{where}: {about} can only be reached through LiteLLM itself", remedy=USE_LITELLM)
 
 
-def _expanded(given: Any, where: str, environ: Mapping[str, str]) -> str:
+def _expanded(raw: Any, where: str, environ: Mapping[str, str]) -> str:
     """Return a value, where `os.environ/NAME` means the variable; raise ConfigurationError when it is not set."""
-    text = "" if given is None else str(given).strip()
+    text = "" if raw is None else str(raw).strip()
     if not text.startswith(ENVIRONMENT):
         return text
     name = text.removeprefix(ENVIRONMENT)

@@ -1,4 +1,4 @@
-"""This module holds one provider's open connections and streams calls; hosted.py loads it at the first call."""
+"""This module holds one provider's open connections and streams calls; hosted_model.py loads it at the first call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from pydantic_ai.direct import model_request_stream
 from pydantic_ai.models import Model as ProviderModel
 
-from kubiya_worker.models import adaptation, conversion, faults
+from kubiya_worker.models import conversion, faults, request_settings
 from kubiya_worker.models.base import Delta, ModelError, ModelReply, ModelRequest
 from kubiya_worker.models.connection import Connection
 from kubiya_worker.models.events import EventReading
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def open_session(connection: Connection) -> Session:
+def open_session(connection: Connection) -> ProviderSession:
     """Return the session for `connection`; raise ImportError when the provider's package is missing."""
     if connection.chat:
         from kubiya_worker.models import openai
 
-        return Session(connection, *openai.connect(connection))
-    from kubiya_worker.models import native
+        return ProviderSession(connection, *openai.connect(connection))
+    from kubiya_worker.models import provider_sdks
 
-    return Session(connection, *native.connect(connection))
+    return ProviderSession(connection, *provider_sdks.connect(connection))
 
 
 class Answering(Protocol):
@@ -46,7 +46,7 @@ class Answering(Protocol):
     def reply(self) -> ModelReply: ...
 
 
-class Session:
+class ProviderSession:
     """Stream calls to a provider; `make` builds its model from a name, `shut` closes its connections."""
 
     def __init__(self, connection: Connection, make: Make, shut: Shut) -> None:
@@ -60,7 +60,7 @@ class Session:
 
     async def stream(self, name: str, request: ModelRequest) -> AsyncGenerator[Delta | ModelReply, None]:
         """Yield deltas, then the reply; raise ModelError."""
-        pace = Pace(self._connection, request.settings.get("timeout"))
+        pace = PieceTimeout(self._connection, request.settings.get("timeout"))
         answering: Answering | None = None
         async with AsyncExitStack() as stack:
             try:
@@ -74,12 +74,12 @@ class Session:
             yield answering.reply()
 
     @asynccontextmanager
-    async def _open(self, name: str, request: ModelRequest, pace: Pace) -> AsyncIterator[Answering]:
+    async def _open(self, name: str, request: ModelRequest, pace: PieceTimeout) -> AsyncIterator[Answering]:
         if name not in self._models:
             self._models[name] = self._make(name)
         model = self._models[name]
         messages = conversion.to_messages(request.system_prompt, request.messages)
-        settings = adaptation.settings_of(name, request, self._connection)
+        settings = request_settings.settings_of(name, request, self._connection)
         parameters = conversion.to_tools(request.tools)
         if not self._connection.chat:
             async with model_request_stream(
@@ -88,7 +88,7 @@ class Session:
                 yield EventReading(response, self._connection, pace.wait)
             return
         from kubiya_worker.models.openai import ChatModel
-        from kubiya_worker.models.wire.reading import Reading
+        from kubiya_worker.models.wire.answer_reader import Reading
 
         assert isinstance(model, ChatModel)
         tools = [tool.name for tool in request.tools]
@@ -102,7 +102,7 @@ class Session:
         return faults.fault(error, self._connection.place, streaming=streaming, secrets=secrets) or error
 
 
-class Pace:
+class PieceTimeout:
     """The time limits of a call: the connection's idle timeout for each piece, and `limit` seconds for the whole."""
 
     def __init__(self, connection: Connection, limit: Any) -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from kubiya_worker.models import json_schema
+from kubiya_worker import json_schema
 
 KEYS: Final = ("response_format", "structured_outputs", "response_model")
 SHOWN: Final = 8  # problems of one answer that are shown
@@ -20,58 +20,58 @@ _FENCE: Final = re.compile(r"^\s*```[a-zA-Z0-9_-]*[ \t]*\n(.*?)\n?\s*```\s*$", r
 _SCHEMA_WORDS: Final = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "items"})
 
 
-def wanted(*places: Mapping[str, Any]) -> dict[str, Any] | None:
+def requested_format(*places: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return OpenAI's response_format from the first configuration that asks for one, or None.
 
     Raise ValueError with the part that is not supported.
     """
     for place in places:
         for key in KEYS:
-            given = place.get(key)
-            if given in (None, False, "", "text") or given == {}:
+            value = place.get(key)
+            if value in (None, False, "", "text") or value == {}:
                 continue
-            if given is True:
+            if value is True:
                 if key == "structured_outputs" and not any(one.get(k) for one in places for k in KEYS if k != key):
                     return dict(ANY)
                 continue
-            return _format(given, key)
+            return _format(value, key)
     return None
 
 
-def _format(given: Any, key: str) -> dict[str, Any] | None:
-    if isinstance(given, str) and given.lstrip()[:1] == "{":
+def _format(value: Any, key: str) -> dict[str, Any] | None:
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
         try:
-            given = json.loads(given)
+            value = json.loads(value)
         except ValueError as error:
             raise ValueError(f"{key} is no JSON: {error}") from None
-    if given in ("json", "json_object"):
+    if value in ("json", "json_object"):
         return dict(ANY)
-    if not isinstance(given, Mapping):
-        raise ValueError(f"{key} is a JSON schema or OpenAI's response_format, not {str(given)[:60]!r}")
-    kind = given.get("type")
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{key} is a JSON schema or OpenAI's response_format, not {str(value)[:60]!r}")
+    kind = value.get("type")
     if kind == "text":
         return None
-    if kind == "json_object" and "properties" not in given:
+    if kind == "json_object" and "properties" not in value:
         return dict(ANY)
-    about = given.get("json_schema") if kind == "json_schema" else None
-    schema: Any = given
-    if isinstance(about, Mapping):
-        schema = about.get("schema", about if _SCHEMA_WORDS & set(about) else None)
+    description = value.get("json_schema") if kind == "json_schema" else None
+    schema: Any = value
+    if isinstance(description, Mapping):
+        schema = description.get("schema", description if _SCHEMA_WORDS & set(description) else None)
     elif kind == "json_schema":
-        schema = given.get("schema")
-    elif isinstance(given.get("schema"), Mapping):
-        about, schema = given, given["schema"]
+        schema = value.get("schema")
+    elif isinstance(value.get("schema"), Mapping):
+        description, schema = value, value["schema"]
     if schema is None or not (isinstance(schema, Mapping) and (_SCHEMA_WORDS & set(schema) or not schema)):
         raise ValueError(f"{key} has no JSON schema")
     try:
         json_schema.check(schema)
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from None
-    about = about if isinstance(about, Mapping) else {}
-    name = re.sub(r"[^A-Za-z0-9_-]+", "_", str(about.get("name") or schema.get("title") or "answer"))[:64]
+    description = description if isinstance(description, Mapping) else {}
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", str(description.get("name") or schema.get("title") or "answer"))[:64]
     inner: dict[str, Any] = {"name": name or "answer", "schema": dict(schema)}
-    if isinstance(about.get("strict"), bool):
-        inner["strict"] = about["strict"]
+    if isinstance(description.get("strict"), bool):
+        inner["strict"] = description["strict"]
     return {"type": "json_schema", "json_schema": inner}
 
 
@@ -98,6 +98,6 @@ def read(text: str, response_format: Mapping[str, Any]) -> tuple[str, str]:
         return text, "it is nested too deep"
     if response_format["type"] == "json_object":
         return text, "" if isinstance(value, dict) else "it is no JSON object"
-    found = json_schema.problems(value, response_format["json_schema"]["schema"])
-    told = [problem for _, problem in zip(range(SHOWN), found, strict=False)]
-    return text, "; ".join(told)[:1500]
+    problems = json_schema.problems(value, response_format["json_schema"]["schema"])
+    shown = [problem for _, problem in zip(range(SHOWN), problems, strict=False)]
+    return text, "; ".join(shown)[:1500]

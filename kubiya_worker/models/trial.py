@@ -68,7 +68,7 @@ FORMAT: Final = {"type": "json_schema", "json_schema": {"name": "answer", "stric
 
 
 @dataclass(frozen=True)
-class Check:
+class Ability:
     """One result; `status` is YES, NO or UNKNOWN (not tried, or nothing was seen), `detail` says what was seen."""
 
     status: str
@@ -76,10 +76,10 @@ class Check:
 
 
 @dataclass
-class Trial:
+class ModelTrial:
     """The result of a trial; `fault` says why it ended early."""
 
-    checks: dict[str, Check] = field(default_factory=dict)
+    abilities: dict[str, Ability] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
     calls: int = 0
     model: str = ""  # the provider's name of it
@@ -88,14 +88,14 @@ class Trial:
     @property
     def passed(self) -> bool:
         """Return whether the model called the tool, as an agent can do nothing without that."""
-        return self.fault is None and self.checks["tools"].status == YES
+        return self.fault is None and self.abilities["tools"].status == YES
 
-    def check(self, name: str) -> Check:
-        return self.checks.get(name, Check(UNKNOWN, "not tried"))
+    def ability(self, name: str) -> Ability:
+        return self.abilities.get(name, Ability(UNKNOWN, "not tried"))
 
 
 @dataclass
-class _Seen:
+class _TimedReply:
     reply: ModelReply
     pieces: int
     thought: int  # pieces of thoughts
@@ -103,69 +103,71 @@ class _Seen:
     seconds: float
 
 
-async def run(model: Model, model_id: str, settings: dict[str, Any], *, marked: bool, chat: bool) -> Trial:
+async def run(model: Model, model_id: str, settings: dict[str, Any], *, marked: bool, chat: bool) -> ModelTrial:
     """Make the calls; `marked` says that the prompt cache is used, `chat` that OpenAI's chat completions are spoken."""
-    trial = Trial()
+    trial = ModelTrial()
     prompt = f"{PROMPT}\n{FILLER}" if marked else PROMPT
 
-    async def ask(messages: list[Message], **changes: Any) -> _Seen:
+    async def call_model(messages: list[Message], **changes: Any) -> _TimedReply:
         fields: dict[str, Any] = {"tools": [TOOL], "settings": settings, **changes}
         request = ModelRequest(model_id, prompt, messages, cache_key="kubiya-models-test", **fields)
         trial.calls += 1
         try:
-            seen = await _seen(model.stream(request))
+            answer = await _read_answer(model.stream(request))
         except ModelError as error:
             trial.usage = trial.usage.plus(error.usage)
             raise
-        trial.usage, trial.model = trial.usage.plus(seen.reply.usage), seen.reply.model
-        return seen
+        trial.usage, trial.model = trial.usage.plus(answer.reply.usage), answer.reply.model
+        return answer
 
     messages: list[Message] = [{"role": "user", "content": TASK}]
     try:
-        called = await _tools(trial, ask, messages)
+        called = await _tools(trial, call_model, messages)
     except ModelError as error:
         trial.fault = error
         return trial
     try:
-        answered = await ask(messages)
+        answered = await call_model(messages)
     except ModelError as error:
-        trial.checks["tools"] = Check(NO, f"the results of the calls cannot go back: {error.message}")
+        trial.abilities["tools"] = Ability(NO, f"the endpoint does not take the results of the calls: {error.message}")
         return trial
     _text(trial, called, answered, marked=marked)
     if chat:
-        await _structured(trial, ask, settings)
+        await _structured(trial, call_model, settings)
     return trial
 
 
-async def _tools(trial: Trial, ask: Callable[..., Any], messages: list[Message]) -> _Seen:
+async def _tools(trial: ModelTrial, call_model: Callable[..., Any], messages: list[Message]) -> _TimedReply:
     """Make the first call; `messages` then hold what the second one needs."""
     try:
-        seen: _Seen = await ask(messages)
+        answer: _TimedReply = await call_model(messages)
     except ModelError as error:
         if error.kind in (AUTH, RATE_LIMITED, SILENT) or (error.status is None and error.kind == UNAVAILABLE):
             raise
-        plain: _Seen = await ask(messages, tools=[])  # this call raises when the tools are not the reason
-        trial.checks["tools"] = Check(NO, f"a request with tools is refused: {error.message}")
-        return plain
-    calls = seen.reply.tool_calls
+        without_tools: _TimedReply = await call_model(
+            messages, tools=[]
+        )  # this call raises when the tools are not the reason
+        trial.abilities["tools"] = Ability(NO, f"a request with tools is refused: {error.message}")
+        return without_tools
+    calls = answer.reply.tool_calls
     good = [call for call in calls if call["name"] == TOOL.name and _city(call["arguments"])]
     if good:
-        trial.checks["tools"] = Check(YES, f"{good[0]['name']} {good[0]['arguments']}")
+        trial.abilities["tools"] = Ability(YES, f"{good[0]['name']} {good[0]['arguments']}")
     elif calls:
         wrong = f"{calls[0]['name']} {calls[0]['arguments']}"
-        trial.checks["tools"] = Check(NO, f"the call cannot be used: {wrong}")
+        trial.abilities["tools"] = Ability(NO, f"the call cannot be used: {wrong}")
     else:
-        trial.checks["tools"] = Check(NO, "it answered with a text instead of a call")
+        trial.abilities["tools"] = Ability(NO, "it answered with a text instead of a call")
     if good:
         several = len(good) > 1
         detail = f"{len(good)} calls in one answer" if several else "one call where two were asked for"
-        trial.checks["parallel tools"] = Check(YES if several else NO, detail)
-    said: Message = {"role": "assistant", "content": seen.reply.content}
+        trial.abilities["parallel tools"] = Ability(YES if several else NO, detail)
+    assistant_message: Message = {"role": "assistant", "content": answer.reply.content}
     if calls:
-        said["tool_calls"] = calls
-    if seen.reply.thinking:
-        said["thinking"] = seen.reply.thinking
-    messages.append(said)
+        assistant_message["tool_calls"] = calls
+    if answer.reply.thinking:
+        assistant_message["thinking"] = answer.reply.thinking
+    messages.append(assistant_message)
     for number, call in enumerate(calls):
         result = {"city": _city(call["arguments"]), "celsius": 4 + 15 * number}
         messages.append(
@@ -173,45 +175,49 @@ async def _tools(trial: Trial, ask: Callable[..., Any], messages: list[Message])
         )
     if not calls:
         messages.append({"role": "user", "content": "Count from one to twenty in words."})
-    return seen
+    return answer
 
 
-def _text(trial: Trial, called: _Seen, answered: _Seen, *, marked: bool) -> None:
+def _text(trial: ModelTrial, called: _TimedReply, answered: _TimedReply, *, marked: bool) -> None:
     pieces = max(called.pieces, answered.pieces)
     whole = answered.reply.content
     status = YES if pieces > 1 else NO if len(whole) > 40 else UNKNOWN
     detail = f"first piece after {answered.first:.2f} s, {pieces} pieces" if pieces > 1 else "all came at once"
-    trial.checks["streaming"] = Check(status, detail)
+    trial.abilities["streaming"] = Ability(status, detail)
     used = called.reply.usage
     counted = f"{used.input_tokens:,} in, {used.output_tokens:,} out"
-    trial.checks["usage in the stream"] = Check(YES, counted) if used.total_tokens else Check(NO, "no count came")
+    trial.abilities["usage in the stream"] = (
+        Ability(YES, counted) if used.total_tokens else Ability(NO, "no count came")
+    )
     thought = called.thought + answered.thought
     thinks = thought or called.reply.thinking or answered.reply.thinking
-    trial.checks["reasoning"] = Check(YES, f"{thought} pieces of thought") if thinks else Check(UNKNOWN, "none seen")
+    trial.abilities["reasoning"] = (
+        Ability(YES, f"{thought} pieces of thought") if thinks else Ability(UNKNOWN, "none seen")
+    )
     read = answered.reply.usage.cache_read_tokens
     if read:
-        trial.checks["caching"] = Check(YES, f"{read:,} tokens of the second call were read from the cache")
+        trial.abilities["caching"] = Ability(YES, f"{read:,} tokens of the second call were read from the cache")
     else:
         seen = "marked, but nothing was read" if marked else "not marked for this model, and nothing was read"
-        trial.checks["caching"] = Check(NO if marked else UNKNOWN, seen)
+        trial.abilities["caching"] = Ability(NO if marked else UNKNOWN, seen)
 
 
-async def _structured(trial: Trial, ask: Callable[..., Any], settings: dict[str, Any]) -> None:
+async def _structured(trial: ModelTrial, call_model: Callable[..., Any], settings: dict[str, Any]) -> None:
     compatible = dict(settings.get("compatibility") or {})
     body = {**(compatible.get("extra_body") or {}), "response_format": FORMAT}
     changed = {**settings, "compatibility": {**compatible, "extra_body": body}}
     question: list[Message] = [{"role": "user", "content": "It is 4 degrees in Oslo, 19 in Rome. Where is it warmer?"}]
     try:
-        seen: _Seen = await ask(question, tools=[], settings=changed)
+        answer: _TimedReply = await call_model(question, tools=[], settings=changed)
     except ModelError as error:
-        trial.checks["structured output"] = Check(NO, error.message)
+        trial.abilities["structured output"] = Ability(NO, error.message)
         return
-    fits = _fits(seen.reply.content)
+    fits = _fits(answer.reply.content)
     detail = "an answer after a JSON schema" if fits else "the answer does not fit the schema"
-    trial.checks["structured output"] = Check(YES if fits else NO, detail)
+    trial.abilities["structured output"] = Ability(YES if fits else NO, detail)
 
 
-async def _seen(stream: AsyncGenerator[Delta | ModelReply, None]) -> _Seen:
+async def _read_answer(stream: AsyncGenerator[Delta | ModelReply, None]) -> _TimedReply:
     began, first, pieces, thought = time.monotonic(), 0.0, 0, 0
     reply: ModelReply | None = None
     async with aclosing(stream) as items:
@@ -223,7 +229,7 @@ async def _seen(stream: AsyncGenerator[Delta | ModelReply, None]) -> _Seen:
             thought += item.kind == THINKING
             pieces += item.kind != THINKING and bool(item.content)
     assert reply is not None  # every stream ends with a reply, or raises
-    return _Seen(reply, pieces, thought, first, time.monotonic() - began)
+    return _TimedReply(reply, pieces, thought, first, time.monotonic() - began)
 
 
 def _city(arguments: str) -> str:

@@ -1,5 +1,6 @@
-"""The payloads that Temporal keeps: compression, encryption, external storage. For all that use histories.
+"""The payloads that Temporal keeps: compression, encryption, external storage. Every program that reads histories
+uses it.
 
-A worker and the control plane that starts its executions need the same `Options`, because each must read payloads that
-the other has encrypted.
+A worker and the control plane that starts its executions need the same `PayloadOptions`, because each must read
+payloads that the other has encrypted.
 """

@@ -27,9 +27,9 @@ ZLIB: Final = b"binary/zlib"
 ENCRYPTED: Final = b"binary/encrypted"
 NONCE: Final = 12  # bytes; at random: one key is good for 2**32 payloads (NIST SP 800-38D)
 SMALLEST: Final = 256  # bytes of a payload from which compression is tried
-LARGEST: Final = 64 * 2**20  # bytes of a payload when decompressed: a bomb is refused
+LARGEST: Final = 64 * 2**20  # bytes of a payload when decompressed, so that a small payload cannot fill the memory
 IN_THREAD: Final = 65_536  # bytes from which a thread does the work: about 2 ms of zlib would block the event loop
-SAID_EVERY: Final = 30.0  # seconds between two lines about payloads that cannot be read
+LOG_EVERY: Final = 30.0  # seconds between two lines about payloads that cannot be read
 
 log = logging.getLogger(__name__)
 
@@ -42,27 +42,27 @@ class Codec(PayloadCodec):
     def __init__(self, keys: KeyRing | None = None, *, compress: bool = False) -> None:
         self._keys = keys
         self._compress = compress
-        self._said = -SAID_EVERY
+        self._logged_at = -LOG_EVERY
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         if self._keys is None and not self._compress:
             return list(payloads)
-        return await _each(self._encoded, payloads)
+        return await _run_for_each(self._encoded, payloads)
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Decode payloads. Raises UnknownKey, Undecodable."""
         if not any(payload.metadata.get(ENCODING) in (ZLIB, ENCRYPTED) for payload in payloads):
             return list(payloads)
         try:
-            return await _each(self._decoded, payloads)
+            return await _run_for_each(self._decoded, payloads)
         except WorkerError as error:
-            self._say(error)
+            self._log_unreadable(error)
             raise
 
-    def _say(self, error: WorkerError) -> None:
+    def _log_unreadable(self, error: WorkerError) -> None:
         """Log one line for the operator: Temporal's library shows only a traceback, and tries again and again."""
-        if time.monotonic() - self._said >= SAID_EVERY:
-            self._said = time.monotonic()
+        if time.monotonic() - self._logged_at >= LOG_EVERY:
+            self._logged_at = time.monotonic()
             log.error("payload.unreadable %s", error.line())
 
     def _encoded(self, payload: Payload) -> Payload:
@@ -104,7 +104,7 @@ class Codec(PayloadCodec):
             ) from error
 
 
-async def _each(work: Callable[[Payload], Payload], payloads: Sequence[Payload]) -> list[Payload]:
+async def _run_for_each(work: Callable[[Payload], Payload], payloads: Sequence[Payload]) -> list[Payload]:
     if sum(payload.ByteSize() for payload in payloads) >= IN_THREAD:
         return await asyncio.to_thread(lambda: [work(payload) for payload in payloads])
     return [work(payload) for payload in payloads]
@@ -125,4 +125,4 @@ def _parsed(data: bytes) -> Payload:
     try:
         return Payload.FromString(data)
     except Exception as error:  # protobuf's DecodeError has no documented, stable import path
-        raise Undecodable("A payload holds something else than a payload") from error
+        raise Undecodable("The decoded bytes are not a payload") from error

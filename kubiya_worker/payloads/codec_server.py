@@ -29,7 +29,7 @@ LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 HEADERS: Final = ("Authorization", "Content-Type", "X-Namespace")  # what Temporal's page sends
 
 
-class _Refused(Exception):
+class _BadRequest(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
@@ -46,7 +46,7 @@ def create_app(codec: PayloadCodec, origins: Sequence[str], token: str = "") -> 
             try:
                 _check(request, origins, token)
                 done = Payloads(payloads=await work((await _payloads(request)).payloads))
-            except _Refused as refused:
+            except _BadRequest as refused:
                 return JSONResponse({"message": str(refused)}, refused.status)
             except WorkerError as error:
                 return JSONResponse({"message": error.line()}, 400)
@@ -68,13 +68,13 @@ def create_app(codec: PayloadCodec, origins: Sequence[str], token: str = "") -> 
 def _check(request: Request, origins: Sequence[str], token: str) -> None:
     origin = request.headers.get("origin")
     if origin is not None and origin not in origins:
-        raise _Refused(403, f"The origin {origin!r} is not one that may ask; start it with --origin")
+        raise _BadRequest(403, f"The origin {origin!r} is not allowed; start the codec server with --origin")
     if token:
         given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
         if not hmac.compare_digest(given.encode(), token.encode()):
-            raise _Refused(401, "The token is missing or wrong: Authorization: Bearer TOKEN")
+            raise _BadRequest(401, "The token is missing or wrong: Authorization: Bearer TOKEN")
     elif _name(request.headers.get("host", "")) not in LOOPBACK:
-        raise _Refused(403, "Without a token it is asked by 127.0.0.1 or localhost")
+        raise _BadRequest(403, "Without a token, only requests to 127.0.0.1 or localhost are answered")
 
 
 def _name(host: str) -> str:
@@ -88,8 +88,8 @@ async def _payloads(request: Request) -> Payloads:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY:
-            raise _Refused(413, f"At most {MAX_BODY >> 20} MiB")
+            raise _BadRequest(413, f"At most {MAX_BODY >> 20} MiB")
     try:
         return json_format.Parse(body.decode(), Payloads(), ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
-        raise _Refused(400, 'The body is not {"payloads": [{"metadata": {…}, "data": …}]} in base64') from error
+        raise _BadRequest(400, 'The body is not {"payloads": [{"metadata": {…}, "data": …}]} in base64') from error

@@ -47,13 +47,13 @@ class KeyRing:
         self.path = path
         self._cipher = _cipher()
         self._ciphers: dict[str, AESGCM] = {}
-        self._seen: tuple[int, int] | None = None
+        self._file_version: tuple[int, int] | None = None
         self._load()
 
     def _load(self) -> None:
-        text, seen = _read(self.path)
+        text, version = _read(self.path)
         keys = parse(text, str(self.path))
-        self.text, self._seen = text, seen
+        self.text, self._file_version = text, version
         self._ciphers = {key.id: self._cipher(key.secret) for key in keys}
 
     @property
@@ -89,7 +89,7 @@ class KeyRing:
             about = self.path.stat()
         except OSError:
             return False
-        return (about.st_mtime_ns, about.st_size) != self._seen
+        return (about.st_mtime_ns, about.st_size) != self._file_version
 
 
 def parse(text: str, where: str) -> list[Key]:
@@ -99,17 +99,17 @@ def parse(text: str, where: str) -> list[Key]:
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        at = f"{where}:{number}"
+        place = f"{where}:{number}"
         if len(words) != 2 or not _ID.fullmatch(words[0]):
-            raise ConfigurationError(f"{at} is not 'ID BASE64'", remedy=f'Such as: echo "2026-11 $({MAKE})"')
+            raise ConfigurationError(f"{place} is not 'ID BASE64'", remedy=f'Such as: echo "2026-11 $({MAKE})"')
         secret = _decoded(words[1])
         if secret is None or len(secret) != LENGTH:
-            found = "no base64" if secret is None else f"{len(secret)} bytes"
+            fault = "no base64" if secret is None else f"{len(secret)} bytes"
             raise ConfigurationError(
-                f"{at}: the key {words[0]!r} is {found}, not {LENGTH} bytes in base64", remedy=f"Make one: {MAKE}"
+                f"{place}: the key {words[0]!r} is {fault}, not {LENGTH} bytes in base64", remedy=f"Make one: {MAKE}"
             )
         if any(key.id == words[0] for key in keys):
-            raise ConfigurationError(f"{at}: a second key has the id {words[0]!r}", remedy="Give each its own id")
+            raise ConfigurationError(f"{place}: a second key has the id {words[0]!r}", remedy="Give each its own id")
         keys.append(Key(words[0], secret))
     if not keys:
         raise ConfigurationError(f"{where} holds no key", remedy=f'Add one: echo "2026-11 $({MAKE})"')
@@ -141,13 +141,13 @@ def _read(path: Path) -> tuple[str, tuple[int, int]]:
         raise ConfigurationError(f"The file of payload keys {path} is not text") from error
 
 
-def _check_mode(path: Path, about: os.stat_result) -> None:
+def _check_mode(path: Path, status: os.stat_result) -> None:
     """Check that only its owner can read the file.
 
     A group may read root's file, because Kubernetes and systemd pass secrets in that way.
     """
-    allowed = 0o640 if about.st_uid == 0 and os.geteuid() != 0 else 0o600
-    mode = stat.S_IMODE(about.st_mode)
+    allowed = 0o640 if status.st_uid == 0 and os.geteuid() != 0 else 0o600
+    mode = stat.S_IMODE(status.st_mode)
     if mode & 0o077 & ~allowed:
         raise ConfigurationError(
             f"The file of payload keys {path} is open to others (mode {mode:04o})", remedy=f"chmod 600 {path}"

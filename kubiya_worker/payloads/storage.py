@@ -15,7 +15,7 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,11 +29,12 @@ from temporalio.converter import (
     StorageDriverStoreContext,
 )
 
+from kubiya_worker import aws
 from kubiya_worker.errors import ConfigurationError, WorkerError
 from kubiya_worker.payloads.codec import Undecodable
 
 if TYPE_CHECKING:
-    from kubiya_worker.payloads.converter import Options
+    from kubiya_worker.payloads.options import PayloadOptions
 
 NAME: Final = "kubiya.folder"  # part of every reference: must never change
 DIGEST: Final = "sha256"
@@ -48,7 +49,10 @@ log = logging.getLogger(__name__)
 
 
 class NotStored(WorkerError):
-    """A payload could neither be stored nor be kept in the history."""
+    """A payload could neither be stored nor be kept in the history.
+
+    Workflows know the failure by this class's name (`protocol.names.NOT_STORED`), so the name must not change.
+    """
 
 
 class FolderDriver(StorageDriver):
@@ -70,8 +74,8 @@ class FolderDriver(StorageDriver):
         return [await asyncio.to_thread(self._retrieve, claim.claim_data.get(DIGEST, "")) for claim in claims]
 
     def _path(self, digest: str) -> Path:
-        if not _DIGEST.fullmatch(digest):  # others can write histories: it must not lead elsewhere
-            raise Undecodable("A reference to a stored payload is not one of this worker's")
+        if not _DIGEST.fullmatch(digest):  # others can write histories: a name such as `../x` would leave the folder
+            raise Undecodable("The reference to a stored payload was not made by this storage")
         return self._folder / digest[:2] / digest
 
     def _store(self, data: bytes) -> StorageDriverClaim:
@@ -97,7 +101,7 @@ class FolderDriver(StorageDriver):
         return Payload.FromString(data)
 
 
-class Patient(StorageDriver):
+class InlineFallbackDriver(StorageDriver):
     """A driver that falls back to inline payloads in the history when the storage fails.
 
     Without it a failing storage would lose finished work: the result of a tool call cannot be produced a second time.
@@ -141,7 +145,7 @@ def _inlined(claim: StorageDriverClaim) -> Payload:
     try:
         return Payload.FromString(base64.b64decode(claim.claim_data[INLINE], validate=True))
     except Exception as error:  # protobuf's DecodeError, binascii.Error: it comes out of a history
-        raise Undecodable("A payload that was to be stored holds something else than a payload") from error
+        raise Undecodable("The bytes to store are not a payload") from error
 
 
 class S3Client(S3StorageDriverClient):
@@ -172,12 +176,12 @@ class S3Client(S3StorageDriverClient):
         return await asyncio.to_thread(get)
 
 
-def storage_of(options: Options) -> ExternalStorage | None:
+def storage_of(options: PayloadOptions, variables: Mapping[str, str] = os.environ) -> ExternalStorage | None:
     """Return the storage; None when none is configured. Raises ConfigurationError."""
     if not options.storage:
         return None
-    driver = _s3(options.storage) if options.storage.startswith(S3) else _folder(Path(options.storage))
-    return ExternalStorage(drivers=[Patient(driver)], payload_size_threshold=options.storage_from)
+    driver = _s3(options.storage, variables) if options.storage.startswith(S3) else _folder(Path(options.storage))
+    return ExternalStorage(drivers=[InlineFallbackDriver(driver)], payload_size_threshold=options.storage_from)
 
 
 def _folder(folder: Path) -> FolderDriver:
@@ -193,21 +197,22 @@ def _folder(folder: Path) -> FolderDriver:
     return FolderDriver(folder)
 
 
-def _s3(url: str) -> S3StorageDriver:
+def _s3(url: str, variables: Mapping[str, str]) -> S3StorageDriver:
     bucket = url.removeprefix(S3).strip("/")
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
         raise ConfigurationError(
             f"{url} is not s3:// and the name of a bucket", remedy="Correct KUBIYA_PAYLOAD_STORAGE"
         )
     try:
-        import boto3
         from botocore.exceptions import BotoCoreError
+
+        s3 = aws.session(variables)
     except ImportError as error:
         raise ConfigurationError(
             "Payloads are to be stored in S3, and its client is not installed", remedy="pip install 'kubiya-worker[s3]'"
         ) from error
     try:
-        client = boto3.client("s3")
+        client = s3.client("s3")
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(f"S3 cannot be used: {error}", remedy="Check AWS_* and AWS_ENDPOINT_URL") from error
     return S3StorageDriver(S3Client(client), bucket)

@@ -1,7 +1,7 @@
 """This module builds one answer from the chunks of a stream or from one JSON object. Pure.
 
-Whatever the server does with indexes, ids, names, usage and reasons, an `Answer` holds: the text, the thoughts, the
-calls, the counts, the reason, and the fields that must go back unchanged.
+Whatever the server does with indexes, ids, names, usage and reasons, an `AnswerBuilder` holds: the text, the thoughts,
+the calls, the counts, the reason, and the fields that must go back unchanged.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from kubiya_worker.models.base import RESET, TEXT, THINKING, THOUGHT, Delta
-from kubiya_worker.models.wire import opaque, tags
-from kubiya_worker.models.wire.counts import Counts
-from kubiya_worker.models.wire.toolcalls import Calls
-from kubiya_worker.protocol.characters import Halves, whole
+from kubiya_worker.models.wire import provider_fields, thinking_tags
+from kubiya_worker.models.wire.tool_calls import Calls
+from kubiya_worker.models.wire.usage import TokenCounts
+from kubiya_worker.protocol.characters import Halves, without_half_surrogates
 
 # Fields that hold a thought as text. The first one with text is shown, since servers repeat the same text in several.
 THOUGHT_FIELDS: Final = ("reasoning_content", "reasoning", "thinking", "thought", "reasoning_text")
@@ -44,11 +44,11 @@ KNOWN: Final = frozenset(
 _REASONS: Final = ("finish_reason", "finishReason", "done_reason")
 
 
-class Answer:
+class AnswerBuilder:
     """The answer so far; `feed` takes a chunk and returns the deltas for the reader."""
 
     def __init__(self, tools: Collection[str] = ()) -> None:
-        self.counts = Counts()
+        self.counts = TokenCounts()
         self.calls = Calls(tools)
         self.reason = ""  # the server's own word for why it ended
         self.refusal = ""
@@ -56,16 +56,16 @@ class Answer:
         self.size = 0  # characters of text, thoughts and calls
         self.told_end = False  # the end mark came, or usage after everything else
         self.went_on = False  # more came after a reason, so this server's reason does not mean the end
-        self.fields: opaque.Fields = {}
+        self.fields: provider_fields.Fields = {}
         self._thoughts: dict[str, list[str]] = {}  # pieces of thoughts by field
         self._texts: list[str] = []
         self._halves = Halves(), Halves()  # half characters of the text, and of the thoughts
-        self._splitter = tags.Splitter()
+        self._splitter = thinking_tags.Splitter()
         self._source = ""  # the field from which thoughts are shown
         self._thinking = False
         self._count = 0
         self._chosen: int | None = None
-        self._spare: Answer | None = None  # another choice, used only if the first one never comes
+        self._spare: AnswerBuilder | None = None  # another choice, used only if the first one never comes
 
     @property
     def text(self) -> str:
@@ -74,7 +74,7 @@ class Answer:
     @property
     def prefix(self) -> str:
         """Return the text before the answer in the same field: a thought in tags."""
-        return whole(self._splitter.prefix)
+        return without_half_surrogates(self._splitter.prefix)
 
     @property
     def is_whole(self) -> bool:
@@ -83,7 +83,7 @@ class Answer:
 
     @property
     def is_empty(self) -> bool:
-        return not self.text.strip() and not self.calls.all() and not self.refusal
+        return not self.text.strip() and not self.calls.complete() and not self.refusal
 
     def feed(self, chunk: Mapping[str, Any]) -> list[Delta]:
         model = chunk.get("model")
@@ -107,7 +107,9 @@ class Answer:
             self._take_spare(self._spare)
         deltas = self._split(self._splitter.feed(self._halves[0].flush()) + self._splitter.flush())
         deltas += self._think(self._halves[1].flush())
-        self.fields = opaque.finished({**{k: "".join(v) for k, v in self._thoughts.items() if any(v)}, **self.fields})
+        self.fields = provider_fields.finished(
+            {**{k: "".join(v) for k, v in self._thoughts.items() if any(v)}, **self.fields}
+        )
         return deltas + self._end_thought()
 
     def _choice(self, choice: Mapping[str, Any], number: int) -> list[Delta]:
@@ -115,7 +117,7 @@ class Answer:
         index = index if isinstance(index, int) and not isinstance(index, bool) else number
         if index and self._chosen is None:
             # This is not the first choice. Keep it apart: the first one may come later, or never.
-            self._spare = self._spare or Answer()
+            self._spare = self._spare or AnswerBuilder()
             self._spare._chosen = self._spare._chosen if self._spare._chosen is not None else index
             return [] if index != self._spare._chosen else self._drop(self._spare._message(choice))
         if self._chosen is None:
@@ -126,7 +128,7 @@ class Answer:
     def _drop(_: list[Delta]) -> list[Delta]:
         return []
 
-    def _take_spare(self, spare: Answer) -> None:
+    def _take_spare(self, spare: AnswerBuilder) -> None:
         spare.end()
         self.calls, self.fields, self.reason = spare.calls, spare.fields, spare.reason
         self.refusal, self._texts = spare.refusal, [spare.text]
@@ -137,21 +139,21 @@ class Answer:
                 self.reason = choice[name].strip()
         delta = choice.get("delta")
         if isinstance(delta, Mapping):
-            return self._said(delta)
+            return self._read_message(delta)
         message = choice.get("message")
         if isinstance(message, Mapping):
-            return self._said(message, complete=True)
+            return self._read_message(message, complete=True)
         return self._content(choice.get("text"), complete=True)
 
-    def _said(self, said: Mapping[str, Any], *, complete: bool = False) -> list[Delta]:
+    def _read_message(self, said: Mapping[str, Any], *, complete: bool = False) -> list[Delta]:
         """Take a message's fields; `complete` means the whole message, which may repeat what came in pieces."""
         self.size += len(str(said.get("refusal") or ""))
         if isinstance(said.get("refusal"), str):
-            self.refusal += whole(said["refusal"])
+            self.refusal += without_half_surrogates(said["refusal"])
         deltas: list[Delta] = []
         if not (complete and self.size):
             deltas += self._reasoning(said)
-            opaque.merge(self.fields, said, KNOWN)
+            provider_fields.merge(self.fields, said, KNOWN)
         deltas += self._content(said.get("content"), complete=complete)
         calls = [*_list(said.get("tool_calls"))]
         if isinstance(said.get("function_call"), Mapping):
@@ -161,22 +163,22 @@ class Answer:
             deltas += self._end_thought()
         return deltas
 
-    def _reasoning(self, said: Mapping[str, Any]) -> list[Delta]:
+    def _reasoning(self, message: Mapping[str, Any]) -> list[Delta]:
         shown = ""
         for name in THOUGHT_FIELDS:
-            value = said.get(name)
+            value = message.get(name)
             if isinstance(value, str):
                 self._thoughts.setdefault(name, []).append(value)
                 self.size += len(value)
                 if value and self._source in ("", name):
                     self._source, shown = name, shown or value
             elif value is not None:
-                opaque.merge(self.fields, {name: value})
-        for name in (opaque.BLOCKS, opaque.DETAILS):
-            text = "".join(_text_of(item) for item in _list(said.get(name)))
+                provider_fields.merge(self.fields, {name: value})
+        for name in (provider_fields.BLOCKS, provider_fields.DETAILS):
+            text = "".join(_text_of(item) for item in _list(message.get(name)))
             if text and self._source in ("", name):
                 self._source, shown = name, shown or text
-        self._splitter.elsewhere = self._splitter.elsewhere or bool(self._source)
+        self._splitter.separate_thoughts = self._splitter.separate_thoughts or bool(self._source)
         return self._think(self._halves[1].feed(shown))
 
     def _content(self, content: Any, *, complete: bool = False) -> list[Delta]:
@@ -197,7 +199,7 @@ class Answer:
         self.size += len(content)
         return self._split(self._splitter.feed(self._halves[0].feed(content)))
 
-    def _split(self, pieces: list[tags.Piece]) -> list[Delta]:
+    def _split(self, pieces: list[thinking_tags.TextPiece]) -> list[Delta]:
         deltas: list[Delta] = []
         for piece in pieces:
             if piece.undo:
@@ -221,9 +223,9 @@ class Answer:
             return []
         self._thinking = False
         self._count += 1
-        blocks = self.fields.get(opaque.BLOCKS) or [{}]
+        blocks = self.fields.get(provider_fields.BLOCKS) or [{}]
         signature = blocks[-1].get("signature") if isinstance(blocks[-1], dict) else ""
-        return [Delta(THOUGHT, whole(str(signature or "")), self._count - 1)]
+        return [Delta(THOUGHT, without_half_surrogates(str(signature or "")), self._count - 1)]
 
 
 def _text_of(item: Any) -> str:

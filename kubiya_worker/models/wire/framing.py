@@ -27,7 +27,7 @@ Wait = Callable[[Awaitable[bytes]], Awaitable[bytes]]  # limits how long to wait
 
 
 @dataclass(frozen=True)
-class Event:
+class StreamEvent:
     """One event; `value` is its JSON, or None when `text` is not JSON, and `end` marks the last one."""
 
     name: str
@@ -57,7 +57,7 @@ class Body:
         declared = str(self._response.headers.get("content-type") or "").lower()
         self.kind = kind_of(start, declared)
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncIterator[StreamEvent]:
         """Yield the events of a stream; fields, line ends and comments are read as the standard says.
 
         An event that the end of the body leaves open counts, because some servers omit the last empty line.
@@ -108,7 +108,7 @@ def kind_of(start: bytes, declared: str) -> str:
     return EVENTS if "event-stream" in declared else TEXT
 
 
-def event_of(name: str, text: str) -> Event | None:
+def event_of(name: str, text: str) -> StreamEvent | None:
     """Return the event, or None for an empty one (no data, or a name that only keeps a connection alive)."""
     text = text.strip()
     while text.startswith("data:"):  # a proxy has added a second "data:"
@@ -116,12 +116,12 @@ def event_of(name: str, text: str) -> Event | None:
     if not text:
         return None
     if text.upper() == _END:
-        return Event(name, text, end=True)
+        return StreamEvent(name, text, end=True)
     try:
-        return Event(name, text, json.loads(text, strict=False))
+        return StreamEvent(name, text, json.loads(text, strict=False))
     except (ValueError, RecursionError):
         # An unreadable event matters only if its name says that it carries an answer or an error.
-        return Event(name, text) if name in ("", "message", "error") else None
+        return StreamEvent(name, text) if name in ("", "message", "error") else None
 
 
 def documents(text: str) -> list[Any] | None:

@@ -15,8 +15,8 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from kubiya_worker.models.wire.answer import Answer
-from kubiya_worker.models.wire.toolcalls import FUNCTION, Call
+from kubiya_worker.models.wire.answer import AnswerBuilder
+from kubiya_worker.models.wire.tool_calls import FUNCTION, StreamedCall
 from kubiya_worker.protocol.messages import Message
 
 Entry = dict[str, Any]
@@ -38,20 +38,20 @@ def origin_of(place: str, model: str) -> str:
     return f"{place}/{model}"
 
 
-def entry_of(answer: Answer, calls: list[Call], origin: str) -> Entry | None:
+def entry_of(answer: AnswerBuilder, calls: list[StreamedCall], origin: str) -> Entry | None:
     """Return what must be stored of an answer, or None when there is nothing."""
-    found: Entry = {ORIGIN: origin}
+    entry: Entry = {ORIGIN: origin}
     if answer.fields:
-        found["fields"] = answer.fields
+        entry["fields"] = answer.fields
     extras = {str(number): call.extra for number, call in enumerate(calls) if call.extra}
     if extras:
-        found["calls"] = extras
+        entry["calls"] = extras
     if answer.prefix:
-        found["prefix"] = answer.prefix
-    return found if len(found) > 1 and len(json.dumps(found)) <= LARGEST else None
+        entry["prefix"] = answer.prefix
+    return entry if len(entry) > 1 and len(json.dumps(entry)) <= LARGEST else None
 
 
-def kept(entry: Entry, clean: Callable[[Any], Any]) -> Entry:
+def unchanged(entry: Entry, clean: Callable[[Any], Any]) -> Entry:
     """Return an entry without the fields that `clean` would change: a signed field goes back unchanged, or not
     at all.
     """
@@ -94,10 +94,10 @@ def refused_fields(error: Any, sent: Collection[str]) -> frozenset[str]:
     """Return the fields, of those that were sent back, which the endpoint's error says it refuses."""
     if error.status_code not in (400, 422):
         return frozenset()
-    said = str(error.body)
-    if not _NOT_TAKEN.search(said):
+    error_text = str(error.body)
+    if not _NOT_TAKEN.search(error_text):
         return frozenset()
-    return frozenset(name for name in sent if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", said))
+    return frozenset(name for name in sent if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", error_text))
 
 
 def _call(call: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:

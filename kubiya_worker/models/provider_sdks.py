@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from kubiya_worker import aws
 from kubiya_worker.models.connection import CONNECT_TIMEOUT, READ_SLACK, Connection
 
 if TYPE_CHECKING:
@@ -24,7 +25,11 @@ def _anthropic(connection: Connection) -> tuple[Make, Shut]:
     from pydantic_ai.models.anthropic import AnthropicModel
     from pydantic_ai.providers.anthropic import AnthropicProvider
 
-    client = AsyncAnthropic(api_key=connection.api_key, max_retries=0)
+    client = AsyncAnthropic(
+        api_key=connection.api_key,
+        default_headers=connection.custom_headers("ANTHROPIC_CUSTOM_HEADERS"),
+        max_retries=0,
+    )
     provider = AnthropicProvider(anthropic_client=client)
 
     def make(name: str) -> Any:
@@ -53,16 +58,15 @@ def _google(connection: Connection) -> tuple[Make, Shut]:
 
 
 def _bedrock(connection: Connection) -> tuple[Make, Shut]:
-    import boto3  # type: ignore[import-not-found,import-untyped,unused-ignore]
     from botocore.config import Config  # type: ignore[import-not-found,import-untyped,unused-ignore]
     from pydantic_ai.models.bedrock import BedrockConverseModel
     from pydantic_ai.providers.bedrock import BedrockProvider
 
-    client = boto3.client(
-        "bedrock-runtime",
-        region_name=connection.region or None,
-        config=Config(retries={"total_max_attempts": 1}, read_timeout=connection.idle_timeout),
-    )
+    options: dict[str, Any] = {"retries": {"total_max_attempts": 1}, "read_timeout": connection.idle_timeout}
+    if connection.environ.get(aws.BEARER):  # boto3 prefers it only when it is in the process's environment
+        options["signature_version"] = "bearer"
+    session = aws.session(connection.environ)
+    client = session.client("bedrock-runtime", region_name=connection.region or None, config=Config(**options))
     provider = BedrockProvider(bedrock_client=client)
 
     def make(name: str) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from kubiya_worker.models.report import Report
+from kubiya_worker.models.provider_report import ProviderReport
 
 SMALLEST, LARGEST = 512, 20_000_000  # tokens; a number outside of these cannot be a window
 
@@ -82,7 +82,7 @@ _NAMED: Final = tuple(
 )
 
 
-def found_in(report: Report) -> bool:
+def found_in(report: ProviderReport) -> bool:
     """Return whether the error says that the conversation does not fit."""
     if any(_CODES.search(re.sub(r"[^a-z]", "", code)) for code in report.codes) or report.codes & _EXACT:
         return True
@@ -95,10 +95,10 @@ def found_in(report: Report) -> bool:
         return True
     if report.status == 429:  # its words speak of tokens, too, but mean a rate
         return _more_than_the_rate(report.text)
-    return told(report.text) if report.status not in (401, 402, 403, 404) else False
+    return named_window(report.text) if report.status not in (401, 402, 403, 404) else False
 
 
-def told(text: str) -> bool:
+def named_window(text: str) -> bool:
     """Return whether the words say that the conversation is too long; `text` is in lower case, on one line."""
     if _more_than_the_rate(text):
         return True
@@ -119,7 +119,7 @@ def _more_than_the_rate(text: str) -> bool:
     return found is not None and int(found.group(2)) > int(found.group(1))
 
 
-def window_of(report: Report) -> int | None:
+def window_of(report: ProviderReport) -> int | None:
     """Return the window in tokens that an error names in a field, or else in words."""
     named = _first(report, _WINDOWS)
     if named is not None and SMALLEST <= named <= LARGEST:
@@ -136,5 +136,5 @@ def window_of(report: Report) -> int | None:
     return None
 
 
-def _first(report: Report, names: tuple[str, ...]) -> float | None:
+def _first(report: ProviderReport, names: tuple[str, ...]) -> float | None:
     return next((report.numbers[name] for name in names if name in report.numbers), None)

@@ -53,9 +53,9 @@ def status_of(body: Any) -> int | None:
         if not isinstance(holder, Mapping):
             continue
         for field in ("status_code", "status", "code", "type"):
-            said = str(holder.get(field) or "").strip()
-            if said.isdecimal() and 400 <= int(said) <= 599:
-                return int(said)
-            if said.lower() in _BY_WORD:
-                return _BY_WORD[said.lower()]
+            value = str(holder.get(field) or "").strip()
+            if value.isdecimal() and 400 <= int(value) <= 599:
+                return int(value)
+            if value.lower() in _BY_WORD:
+                return _BY_WORD[value.lower()]
     return None

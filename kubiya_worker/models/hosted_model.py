@@ -6,6 +6,7 @@ Loading takes 0.5 to 2 s and 50 to 100 MB, so it happens once, in a thread, whil
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -14,33 +15,38 @@ from typing import TYPE_CHECKING
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.models.base import Delta, ModelReply, ModelRequest
 from kubiya_worker.models.connection import Connection
+from kubiya_worker.models.import_lock import IMPORTS
 
 if TYPE_CHECKING:
-    from kubiya_worker.models.session import Session
+    from kubiya_worker.models.session import ProviderSession
 
 
-class Client:
+class ProviderClient:
     """One provider's connections, shared by all its models."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._session: Session | None = None
+        self._session: ProviderSession | None = None
         self._loading = asyncio.Lock()
 
-    async def session(self) -> Session:
+    async def session(self) -> ProviderSession:
         """Return the loaded session; raise ConfigurationError when a package cannot be imported."""
         if self._session is None:
             async with self._loading:
                 if self._session is None:
                     self._session = await asyncio.to_thread(self._load)
+                    gc.freeze()  # the packages stay: no collection need walk through them again
         return self._session
 
-    def _load(self) -> Session:
+    def _load(self) -> ProviderSession:
         try:
-            module = importlib.import_module(f"{__package__}.session")
-            session: Session = module.open_session(self.connection)
+            with IMPORTS:
+                module = importlib.import_module(f"{__package__}.session")
+                session: ProviderSession = module.open_session(self.connection)
         except ImportError as error:
-            extra = "" if self.connection.chat else f"[{self.connection.provider}]"
+            if self.connection.chat:  # every worker has it, so it was replaced under this one: a passing fault
+                raise
+            extra = f"[{self.connection.provider}]"
             raise ConfigurationError(
                 f"The packages for models of {self.connection.provider!r} cannot be imported: {error}",
                 remedy=f"Run `pip install 'kubiya-worker{extra}'` in the worker's environment",
@@ -61,7 +67,7 @@ class Client:
 class HostedModel:
     """A provider's model, under the provider's own name for it."""
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, client: ProviderClient, name: str) -> None:
         self._client = client
         self._name = name
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-from kubiya_worker.models.report import Report
+from kubiya_worker.models.provider_report import ProviderReport
 
 _UNITS: Final = {
     **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds"), 0.001),
@@ -41,7 +41,7 @@ _FIELDS: Final = ("retrydelay", "retry_delay", "retry_after", "retryafter", "ret
 _FIELDS_MS: Final = ("retry_after_ms", "retryafterms", "retry-after-ms")
 
 
-def asked(report: Report, now: datetime | None = None) -> float | None:
+def wait_of(report: ProviderReport, now: datetime | None = None) -> float | None:
     """Return the seconds that a failed answer asks to wait; None when it does not say.
 
     Fields for retries come first, then the limit that is used up, then words, then any limit's reset.
@@ -107,7 +107,7 @@ def _until(text: str, now: datetime) -> float | None:
     return None
 
 
-def _resets(headers: Mapping[str, str], report: Report, now: datetime) -> Iterator[tuple[float, bool | None]]:
+def _resets(headers: Mapping[str, str], report: ProviderReport, now: datetime) -> Iterator[tuple[float, bool | None]]:
     """Yield each limit's reset in seconds, and whether that limit is used up (None if nothing says so)."""
     for name, value in headers.items():
         if name in ("ratelimit", "x-ratelimit"):
@@ -126,13 +126,13 @@ def _resets(headers: Mapping[str, str], report: Report, now: datetime) -> Iterat
             yield seconds, None if remaining is None else remaining <= 0
 
 
-def _inner_headers(report: Report) -> dict[str, str]:
+def _inner_headers(report: ProviderReport) -> dict[str, str]:
     """Return the provider's headers that a gateway reports in its body."""
     inner = report.fields.get("headers")
     return {str(k).lower(): str(v) for k, v in inner.items()} if isinstance(inner, Mapping) else {}
 
 
-def _field(report: Report, name: str) -> Any:
+def _field(report: ProviderReport, name: str) -> Any:
     return report.numbers.get(name, report.fields.get(name))
 
 

@@ -33,7 +33,7 @@ _PAGE_WORDS: Final = 120  # characters shown of a web page without a title
 
 
 @dataclass(frozen=True)
-class Report:
+class ProviderReport:
     """A failed call; `body` is JSON or text as received, `words` an exception's text when there is no body.
 
     `in_stream` says that it came inside an answer that had begun with status 200.
@@ -56,11 +56,11 @@ class Report:
         body = _read(self.body)
         page = isinstance(body, str) and is_page(body)
         if isinstance(body, str):
-            search.say(body)
+            search.add_text(body)
         else:
-            search.look(body, "", 0)
+            search.search(body, "", 0)
         if not search.texts and self.words:
-            search.say(self.words)
+            search.add_text(self.words)
         headers = {str(name).lower(): str(value) for name, value in self.headers.items()}
         for name, value in (
             ("headers", headers),
@@ -74,7 +74,7 @@ class Report:
             object.__setattr__(self, name, value)
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """Return the words for a person: the first two different texts, else the body itself."""
         chosen: list[str] = []
         for text in self.texts:
@@ -110,20 +110,20 @@ class _Search:
         self.texts: list[str] = []
         self.numbers: dict[str, float] = {}
         self.fields: dict[str, Any] = {}
-        self._left = MOST
+        self._values_left = MOST
 
-    def look(self, value: Any, name: str, depth: int) -> None:
-        self._left -= 1
-        if depth > DEEPEST or self._left < 0:
+    def search(self, value: Any, name: str, depth: int) -> None:
+        self._values_left -= 1
+        if depth > DEEPEST or self._values_left < 0:
             return
         if isinstance(value, Mapping):
             # Outer values are read before inner ones, so the first of a name is the outermost.
             for key, inner in sorted(value.items(), key=lambda item: isinstance(item[1], (Mapping, list))):
-                self.look(inner, str(key).lower(), depth + 1)
+                self.search(inner, str(key).lower(), depth + 1)
             self.fields.setdefault(name, value)
         elif isinstance(value, list):
             for inner in value:
-                self.look(inner, name, depth + 1)
+                self.search(inner, name, depth + 1)
         elif isinstance(value, bool) or value is None:
             return
         elif isinstance(value, (int, float)):
@@ -142,11 +142,11 @@ class _Search:
         elif name in _WORDS:
             inner = _read(value)
             if isinstance(inner, str):
-                self.say(value)
+                self.add_text(value)
             else:
-                self.look(inner, name, depth + 1)
+                self.search(inner, name, depth + 1)
 
-    def say(self, text: str) -> None:
+    def add_text(self, text: str) -> None:
         text = words_of(text[:LARGEST])
         if text and text not in self.texts:
             self.texts.append(text)
@@ -171,12 +171,12 @@ def is_page(text: str) -> bool:
 
 def words_of(text: str) -> str:
     """Return a text on one line without markup: the title of a web page, or else its first words."""
-    found = _MARKUP.search(text[:5000])
-    if found is not None:
-        before, page = text[: found.start()], text[found.start() :]
-        titled = _TITLE.search(page)
-        shown = titled.group(2) if titled else _UNSHOWN.sub(" ", page)
-        shown = " ".join(html.unescape(_TAG.sub(" ", shown)).split())
-        shown = shown if len(shown) <= _PAGE_WORDS else f"{shown[:_PAGE_WORDS]}…"
-        text = f"{before} a web page: {shown}" if shown else f"{before} a web page"
+    markup = _MARKUP.search(text[:5000])
+    if markup is not None:
+        before, page = text[: markup.start()], text[markup.start() :]
+        title = _TITLE.search(page)
+        page_words = title.group(2) if title else _UNSHOWN.sub(" ", page)
+        page_words = " ".join(html.unescape(_TAG.sub(" ", page_words)).split())
+        page_words = page_words if len(page_words) <= _PAGE_WORDS else f"{page_words[:_PAGE_WORDS]}…"
+        text = f"{before} a web page: {page_words}" if page_words else f"{before} a web page"
     return " ".join(text.split())

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from kubiya_worker.models import base, overflow
-from kubiya_worker.models.report import Report
+from kubiya_worker.models import base, window_overflow
+from kubiya_worker.models.provider_report import ProviderReport
 
 LONGEST_WAIT: Final = 3600.0  # seconds; a longer wait is an error that a person sees at once
 
@@ -89,12 +89,12 @@ _MODEL_WORDS: Final = re.compile(
 )
 
 
-def kind_of(report: Report, wait: float | None) -> str:
+def kind_of(report: ProviderReport, wait: float | None) -> str:
     """Return the kind of ModelError that a report stands for; `wait` is the seconds that it asks to wait."""
     status, text = report.status, report.text
     if status in _REDIRECTS:
         return base.MOVED
-    if overflow.found_in(report):
+    if window_overflow.found_in(report):
         return base.CONTEXT_OVERFLOW
     if _used_up(report, wait):
         return base.QUOTA
@@ -124,7 +124,7 @@ def kind_of(report: Report, wait: float | None) -> str:
     return base.BAD_ANSWER if status is None or status < 400 else base.BAD_REQUEST
 
 
-def _used_up(report: Report, wait: float | None) -> bool:
+def _used_up(report: ProviderReport, wait: float | None) -> bool:
     """Return whether an account is used up, whatever the status: then waiting does not help."""
     if report.status == 402:
         return True
@@ -143,7 +143,7 @@ def _used_up(report: Report, wait: float | None) -> bool:
     return _QUOTA_WORDS.search(report.text) is not None and not _PER_MINUTE.search(report.text)
 
 
-def why_not_let_in(report: Report) -> str:
+def why_not_let_in(report: ProviderReport) -> str:
     """Return REGION, ADDRESS, MODEL, PAGE or KEY for a 401 or 403; another key helps only for KEY."""
     if _any(_REGION_CODE, report.codes) or _REGION_WORDS.search(report.text):
         return REGION
@@ -154,7 +154,7 @@ def why_not_let_in(report: Report) -> str:
     return PAGE if report.page else KEY
 
 
-def away(report: Report) -> bool:
+def away(report: ProviderReport) -> bool:
     """Return whether the report itself says that the server is away or busy."""
     return _any(_AWAY_CODE, report.codes)
 
@@ -163,7 +163,7 @@ def _any(pattern: re.Pattern[str], codes: Iterable[str]) -> bool:
     return any(pattern.search(code) for code in codes)
 
 
-def _flagged(report: Report) -> bool:
+def _flagged(report: ProviderReport) -> bool:
     """Return whether the report holds a moderation's result, which OpenRouter sends with 403."""
     metadata = report.fields.get("metadata")
     return isinstance(metadata, Mapping) and ("flagged_input" in metadata or "reasons" in metadata)

@@ -28,33 +28,35 @@ _PART_OF: Final = re.compile(  # "your key ending in cdef"
 
 def masked(text: str, secrets: Iterable[str]) -> str:
     """Return `text` with each part of one of `secrets`, and each word that looks like a key, masked."""
-    known = [secret for secret in secrets if len(secret) >= END]  # skip shorter secrets: half of all words contain them
-    for secret in sorted(known, key=len, reverse=True):
+    long_secrets = [
+        secret for secret in secrets if len(secret) >= END
+    ]  # skip shorter secrets: half of all words contain them
+    for secret in sorted(long_secrets, key=len, reverse=True):
         text = text.replace(secret, MASK)
     if "key" in text.lower() or "token" in text.lower():
         text = _PART_OF.sub(
-            lambda found: f"{found.group(1)}{MASK}" if _ends_it(found.group(3), known) else found[0], text
+            lambda found: f"{found.group(1)}{MASK}" if _ends_it(found.group(3), long_secrets) else found[0], text
         )
     text = _HASH.sub(MASK, text)
-    return _WORD.sub(lambda found: MASK if _is_part(found[0], known) else found[0], text)
+    return _WORD.sub(lambda found: MASK if _is_part(found[0], long_secrets) else found[0], text)
 
 
 def _is_part(word: str, secrets: list[str]) -> bool:
-    bare = word.strip(".:!?/\\-*…•#")
-    if _SHAPE.match(bare) and len(bare) >= 8 and re.search(r"[\d*.…•#]|[a-z][A-Z]", bare):
+    stripped = word.strip(".:!?/\\-*…•#")
+    if _SHAPE.match(stripped) and len(stripped) >= 8 and re.search(r"[\d*.…•#]|[a-z][A-Z]", stripped):
         return True
     cut = _CUT.search(word)
-    if cut and _SHAPE.match(bare):
+    if cut and _SHAPE.match(stripped):
         return True
     for secret in secrets:
         if len(secret) >= PIECE and any(secret[at : at + PIECE] in word for at in range(len(secret) - PIECE + 1)):
             return True
-        if len(secret) >= 2 * END and bare in (secret[-END:], secret[:END], secret[-END - 1 :], secret[: END + 1]):
+        if len(secret) >= 2 * END and stripped in (secret[-END:], secret[:END], secret[-END - 1 :], secret[: END + 1]):
             return True
         if cut and len(secret) >= 2 * END:
             head, tail = word[: cut.start()], word[cut.end() :].rstrip(".:!?")
-            shown = [part for part in (head, tail) if len(part) >= 2]
-            if any(secret.startswith(part) or secret.endswith(part) for part in shown):
+            visible_parts = [part for part in (head, tail) if len(part) >= 2]
+            if any(secret.startswith(part) or secret.endswith(part) for part in visible_parts):
                 return True
     return False
 

@@ -25,18 +25,18 @@ Entry = dict[str, Any]
 
 def entries(parts: Sequence[pai.ModelResponsePart]) -> list[Entry]:
     """Return what must be stored of an answer besides its text and its calls."""
-    found: list[Entry] = []
+    stored: list[Entry] = []
     calls = 0
     for part in parts:
         if isinstance(part, pai.ThinkingPart):
-            found.append(_entry(part, content=part.content, id=part.id, signature=part.signature))
+            stored.append(_entry(part, content=part.content, id=part.id, signature=part.signature))
         elif isinstance(part, pai.TextPart):
-            found.append(_entry(part, text=len(part.content)))
+            stored.append(_entry(part, text=len(part.content)))
         elif isinstance(part, pai.ToolCallPart):
-            found.append(_entry(part, call=calls))
+            stored.append(_entry(part, call=calls))
             calls += 1
-    signed = any("details" in entry for entry in found if "content" not in entry)
-    return found if signed or not _plain(found) else [entry for entry in found if "content" in entry]
+    signed = any("details" in entry for entry in stored if "content" not in entry)
+    return stored if signed or not _in_usual_order(stored) else [entry for entry in stored if "content" in entry]
 
 
 def restored(message: Message) -> list[pai.ModelResponsePart]:
@@ -44,29 +44,34 @@ def restored(message: Message) -> list[pai.ModelResponsePart]:
     usual order.
     """
     # Skip entries of OpenAI-compatible endpoints (wire/outgoing.py): they are for that endpoint only.
-    kept: list[Entry] = [entry for entry in message.get("thinking") or () if "origin" not in entry]
+    stored: list[Entry] = [entry for entry in message.get("thinking") or () if "origin" not in entry]
     text = str(message.get("content") or "")
     calls = list(message.get("tool_calls") or ())
-    lengths = [int(entry["text"]) for entry in kept if "text" in entry]
-    numbers = [int(entry["call"]) for entry in kept if "call" in entry]
+    lengths = [int(entry["text"]) for entry in stored if "text" in entry]
+    numbers = [int(entry["call"]) for entry in stored if "call" in entry]
     if sum(lengths) != len(text) or numbers != list(range(len(calls))):
-        signed = {int(entry["call"]): entry for entry in kept if "call" in entry}
-        kept = [entry for entry in kept if "text" not in entry and "call" not in entry]
-        kept += [{"text": len(text)}] if text else []
-        kept += [{**signed.get(number, {}), "call": number} for number in range(len(calls))]
+        signed = {int(entry["call"]): entry for entry in stored if "call" in entry}
+        stored = [entry for entry in stored if "text" not in entry and "call" not in entry]
+        stored += [{"text": len(text)}] if text else []
+        stored += [{**signed.get(number, {}), "call": number} for number in range(len(calls))]
     parts: list[pai.ModelResponsePart] = []
-    for entry in kept:
-        about: dict[str, Any] = {"provider_name": entry.get("provider"), "provider_details": entry.get("details")}
+    for entry in stored:
+        provider_fields: dict[str, Any] = {
+            "provider_name": entry.get("provider"),
+            "provider_details": entry.get("details"),
+        }
         if "text" in entry:
-            said, text = text[: int(entry["text"])], text[int(entry["text"]) :]
-            parts.append(pai.TextPart(content=said, **about))
+            part_text, text = text[: int(entry["text"])], text[int(entry["text"]) :]
+            parts.append(pai.TextPart(content=part_text, **provider_fields))
         elif "call" in entry:
             call = calls[int(entry["call"])]
             arguments = call.get("arguments") or "{}"
-            parts.append(pai.ToolCallPart(call["name"], arguments, tool_call_id=call["id"], **about))
+            parts.append(pai.ToolCallPart(call["name"], arguments, tool_call_id=call["id"], **provider_fields))
         else:
             content = str(entry.get("content") or "")
-            parts.append(pai.ThinkingPart(content, id=entry.get("id"), signature=entry.get("signature"), **about))
+            parts.append(
+                pai.ThinkingPart(content, id=entry.get("id"), signature=entry.get("signature"), **provider_fields)
+            )
     return parts
 
 
@@ -76,7 +81,7 @@ def _entry(part: pai.ThinkingPart | pai.TextPart | pai.ToolCallPart, **fields: A
     return {name: value for name, value in {**fields, **about}.items() if value is not None}
 
 
-def _plain(found: Sequence[Entry]) -> bool:
+def _in_usual_order(found: Sequence[Entry]) -> bool:
     """Return whether thoughts come first, then at most one text, then calls."""
     order = [1 if "content" in entry else 2 if "text" in entry else 3 for entry in found]
     return order == sorted(order) and order.count(2) <= 1

@@ -12,11 +12,11 @@ from pydantic_ai import exceptions as pai
 from kubiya_worker.models import base, faults
 from kubiya_worker.models.base import Delta, ModelError, ModelReply
 from kubiya_worker.models.connection import Connection
-from kubiya_worker.models.wire import framing, outgoing, problems, reasons
-from kubiya_worker.models.wire.answer import Answer
-from kubiya_worker.models.wire.framing import Body, Event
-from kubiya_worker.models.wire.toolcalls import is_object
-from kubiya_worker.protocol.characters import whole
+from kubiya_worker.models.wire import embedded_errors, finish_reasons, framing, outgoing
+from kubiya_worker.models.wire.answer import AnswerBuilder
+from kubiya_worker.models.wire.framing import Body, StreamEvent
+from kubiya_worker.models.wire.tool_calls import is_object
+from kubiya_worker.protocol.characters import without_half_surrogates
 
 Pace = Callable[[Awaitable[bytes]], Awaitable[bytes]]
 
@@ -42,10 +42,10 @@ class Reading:
         self._connection = connection
         self._model = model
         self._pace = pace
-        self._ended = False
+        self._end_seen = False
         self._too_large = False
-        self._odd = ""  # received text that is no part of an answer
-        self.answer = Answer(tools)
+        self._unexpected = ""  # received text that is no part of an answer
+        self.answer = AnswerBuilder(tools)
         self.answer.counts.add_headers(response.headers)
 
     @property
@@ -58,7 +58,7 @@ class Reading:
             body = Body(self._response, self._wait)
             await body.open()
             async for event in self._events(body):
-                for delta in self._take(event):
+                for delta in self._apply(event):
                     yield delta
                 if self._too_large:
                     break
@@ -71,7 +71,7 @@ class Reading:
         for delta in self.answer.end():
             yield delta
 
-    async def _events(self, body: Body) -> AsyncIterator[Event]:
+    async def _events(self, body: Body) -> AsyncIterator[StreamEvent]:
         if body.kind == framing.EVENTS:
             async for event in body.events():
                 yield event
@@ -85,24 +85,24 @@ class Reading:
             if values is None:
                 raise self._unusable(f"is no model's answer: {self._quoted(text)}", address=True)
             for value in values:
-                yield Event("", "", value)
+                yield StreamEvent("", "", value)
             self.answer.told_end = self.answer.told_end or not self.answer.is_empty
 
-    def _take(self, event: Event) -> list[Delta]:
-        if self._ended:
+    def _apply(self, event: StreamEvent) -> list[Delta]:
+        if self._end_seen:
             return []
         if event.end:
-            self._ended = self.answer.told_end = True
+            self._end_seen = self.answer.told_end = True
             return []
-        wrong = problems.error_in(event.text if event.value is None else event.value, event.name)
+        wrong = embedded_errors.error_in(event.text if event.value is None else event.value, event.name)
         if wrong is not None:
             raise self._failed(wrong)
         if event.value is None:
             raise self._unusable("holds an event that is no JSON")
         if not isinstance(event.value, Mapping):
             return []
-        if not event.value.get("choices") and not self._odd:
-            self._odd = "" if "choices" in event.value else event.text
+        if not event.value.get("choices") and not self._unexpected:
+            self._unexpected = "" if "choices" in event.value else event.text
         deltas = self.answer.feed(event.value)
         if self.answer.size > base.LARGEST_ANSWER:
             self._too_large = True
@@ -110,10 +110,10 @@ class Reading:
 
     async def _wait(self, awaitable: Awaitable[bytes]) -> bytes:
         """Return the next bytes; none when nothing more follows a complete answer soon."""
-        if not self._ended and (not self.answer.reason or self.answer.went_on):
+        if not self._end_seen and (not self.answer.reason or self.answer.went_on):
             return await self._pace(awaitable)
         try:
-            async with asyncio.timeout(AFTER_END if self._ended else AFTER_REASON):
+            async with asyncio.timeout(AFTER_END if self._end_seen else AFTER_REASON):
                 return await awaitable
         except TimeoutError:
             return b""
@@ -123,13 +123,18 @@ class Reading:
         answer = self.answer
         if not self.complete:
             raise self._paid(self._unfinished())
-        kind = base.LENGTH if self._too_large else reasons.kind_of(answer.reason)
+        kind = base.LENGTH if self._too_large else finish_reasons.kind_of(answer.reason)
         wrong = self._wrong(kind)
         if wrong is not None:
             raise self._paid(wrong)
-        calls = answer.calls.all()
+        calls = answer.calls.complete()
         tool_calls = [
-            {"id": whole(call.id), "name": whole(call.name), "arguments": call.arguments() or "{}"} for call in calls
+            {
+                "id": without_half_surrogates(call.id),
+                "name": without_half_surrogates(call.name),
+                "arguments": call.arguments() or "{}",
+            }
+            for call in calls
         ]
         if kind == base.LENGTH and calls and not is_object(calls[-1].arguments()):
             tool_calls[-1]["cut"] = base.LENGTH
@@ -147,7 +152,7 @@ class Reading:
         )
 
     def _finish(self, kind: str, calls: bool) -> str:
-        if kind in (base.STOP, base.TOOL_CALLS, reasons.UNKNOWN) and calls:
+        if kind in (base.STOP, base.TOOL_CALLS, finish_reasons.UNKNOWN) and calls:
             return base.TOOL_CALLS  # some servers say "stop", or nothing, although they ask for tools
         if kind == base.TOOL_CALLS or not self.answer.reason:
             return base.STOP
@@ -156,21 +161,25 @@ class Reading:
     def _wrong(self, kind: str) -> ModelError | None:
         answer, place = self.answer, self._connection.place
         details = {"finish_reason": answer.reason, "refusal": answer.refusal}
-        if kind == reasons.GIVEN_UP:
+        if kind == finish_reasons.GIVEN_UP:
             return ModelError(
                 f"The server at {place} gave up its answer ({answer.reason})",
                 kind=base.UNAVAILABLE,
                 retryable=True,
                 remedy="Try again",
             )
-        finish = {base.CONTENT_FILTER: base.CONTENT_FILTER, reasons.ERROR: "error"}.get(kind, "")
+        finish = {base.CONTENT_FILTER: base.CONTENT_FILTER, finish_reasons.ERROR: "error"}.get(kind, "")
         wrong = faults.of_answer(finish, details, place, self._secrets)
         if wrong is None and answer.is_empty and not answer.counts.known and not answer.reason:
             return self._unusable(f"is empty: {self._what_came()}", address=True)
         return wrong
 
     def _what_came(self) -> str:
-        return f"it holds no choice but {self._quoted(self._odd)}" if self._odd else "nothing but its end came"
+        return (
+            f"it holds no choice but {self._quoted(self._unexpected)}"
+            if self._unexpected
+            else "nothing but its end came"
+        )
 
     # -- errors
 
@@ -180,7 +189,9 @@ class Reading:
 
     def _unfinished(self) -> ModelError:
         if self.answer.is_empty and not self.answer.size:
-            return self._unusable(f"is empty: {self._what_came() if self._odd else 'nothing came'}", address=True)
+            return self._unusable(
+                f"is empty: {self._what_came() if self._unexpected else 'nothing came'}", address=True
+            )
         return faults.unfinished(self._connection.place)
 
     def _unusable(self, what: str, *, address: bool = False) -> ModelError:
@@ -203,7 +214,7 @@ class Reading:
 
     def _failed(self, body: Any) -> ModelError:
         """Return the error in a reply with status 200, as the same error with its own status would be returned."""
-        status = problems.status_of(body)
+        status = embedded_errors.status_of(body)
         as_status = pai.ModelHTTPError(status or 400, self._model, body=body)
         found = faults.fault(as_status, self._connection.place, streaming=True, secrets=self._secrets)
         assert found is not None
@@ -223,5 +234,5 @@ class Reading:
     def _quoted(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***") if secret else text
-        text = " ".join(whole(text).split())
+        text = " ".join(without_half_surrogates(text).split())
         return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")

@@ -9,9 +9,9 @@ from pydantic_ai.settings import ModelSettings
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.models import caching, compatibility, conversion
-from kubiya_worker.models.adapted import COMPATIBILITY
 from kubiya_worker.models.base import ModelRequest
 from kubiya_worker.models.compatibility import NOTHING, Compatibility
+from kubiya_worker.models.compatible_model import COMPATIBILITY
 from kubiya_worker.models.connection import Connection
 
 
@@ -21,16 +21,16 @@ def settings_of(name: str, request: ModelRequest, connection: Connection) -> Mod
     """
     chosen = cast(dict[str, Any], conversion.to_settings(request.settings, request.metadata, connection))
     chosen |= cache_settings(name, request, connection)
-    given = compatibility.of_agent(request.settings, connection.variables)
-    wanted = connection.compatibility.with_(given)
-    if wanted != NOTHING:
-        _adapt(chosen, wanted, connection)
+    of_agent = compatibility.of_agent(request.settings, connection.variables)
+    compatibility_settings = connection.compatibility.with_(of_agent)
+    if compatibility_settings != NOTHING:
+        _adapt(chosen, compatibility_settings, connection)
     return cast(ModelSettings, chosen)
 
 
 def cache_settings(name: str, request: ModelRequest, connection: Connection) -> dict[str, Any]:
     """Return the settings by which the provider's client, or ours, marks a request for the prompt cache."""
-    time = caching.kept(request.settings, connection.provider, name)
+    time = caching.retention(request.settings, connection.provider, name)
     if connection.chat and connection.official:
         off = caching.setting(request.settings) == caching.OFF
         return {"openai_prompt_cache_key": request.cache_key} if request.cache_key and not off else {}
@@ -45,19 +45,19 @@ def cache_settings(name: str, request: ModelRequest, connection: Connection) -> 
     return {caching.SETTING: time, caching.PARTS_ONLY: caching.parts_only(host)}
 
 
-def _adapt(chosen: dict[str, Any], wanted: Compatibility, connection: Connection) -> None:
+def _adapt(chosen: dict[str, Any], compatibility_settings: Compatibility, connection: Connection) -> None:
     if not connection.chat:
         raise ConfigurationError(
             f"`compatibility` is for OpenAI-compatible endpoints, not for {connection.provider}",
             remedy="Leave it out of the agent's llm_config",
         )
-    chosen[COMPATIBILITY] = wanted
-    body = {**chosen.get("extra_body", {}), **wanted.extra_body}
+    chosen[COMPATIBILITY] = compatibility_settings
+    body = {**chosen.get("extra_body", {}), **compatibility_settings.extra_body}
     limit = chosen.get("max_tokens")
-    if wanted.max_tokens_field and limit is not None:
+    if compatibility_settings.max_tokens_field and limit is not None:
         del chosen["max_tokens"]
-        body[wanted.max_tokens_field] = limit
+        body[compatibility_settings.max_tokens_field] = limit
     if body:
         chosen["extra_body"] = body
-    if wanted.extra_headers:
-        chosen["extra_headers"] = dict(wanted.extra_headers)
+    if compatibility_settings.extra_headers:
+        chosen["extra_headers"] = dict(compatibility_settings.extra_headers)

@@ -44,7 +44,7 @@ _COST_HEADERS: Final = ("x-litellm-response-cost", "x-response-cost", "x-cost-us
 
 
 @dataclass
-class Counts:
+class TokenCounts:
     """The sums so far; the last number of a stream counts, since it includes the earlier ones."""
 
     numbers: dict[str, int] = field(default_factory=dict)
@@ -57,17 +57,17 @@ class Counts:
 
     def add(self, chunk: Mapping[str, Any]) -> bool:
         """Take the counts of a chunk; return whether it had any."""
-        said = False
+        had_counts = False
         for raw in _usages(chunk):
             numbers = {name: count for name, count in _numbers(raw).items() if count is not None}
             if any(numbers.values()) or (numbers and not self.numbers):
                 self.numbers.update(numbers)
-                self.apart = _first(raw, _IN[:1]) is None and "cache_read_input_tokens" in raw
-                said = True
+                self.excludes_cached = _first(raw, _IN[:1]) is None and "cache_read_input_tokens" in raw
+                had_counts = True
             self._charge(cost_of(raw))
         self._charge(_dollars(chunk, _COST_PLACES))
         self._charge(_dollars(_mapping(chunk.get("_hidden_params")), _COST_PLACES))
-        return said
+        return had_counts
 
     def add_headers(self, headers: Mapping[str, str]) -> None:
         self._charge(_dollars(headers, _COST_HEADERS))
@@ -88,7 +88,7 @@ class Counts:
         total, thought = self.numbers.get("total"), self.numbers.get("thought", 0)
         if taken is None:
             taken = max(0, (total or 0) - (given or 0))
-        elif self.apart or read + written > taken:
+        elif self.excludes_cached or read + written > taken:
             taken += read + written
         if given is None:
             given = max(0, (total or 0) - taken)

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from kubiya_worker.models.wire import opaque
-from kubiya_worker.protocol.characters import whole
+from kubiya_worker.models.wire import provider_fields
+from kubiya_worker.protocol.characters import without_half_surrogates
 
 _KNOWN: Final = frozenset({"index", "id", "type", "function"})
 _KNOWN_OF_FUNCTION: Final = frozenset({"name", "arguments", "description", "parameters", "strict"})
@@ -16,7 +16,7 @@ FUNCTION: Final = "function"
 
 
 @dataclass(frozen=True)
-class Piece:
+class CallPiece:
     index: int | None
     id: str
     name: str
@@ -24,14 +24,14 @@ class Piece:
 
 
 @dataclass
-class Call:
+class StreamedCall:
     """One call; `extra` holds unknown fields, and those of its `function` under that name."""
 
     index: int | None = None
     id: str = ""
     name: str = ""
     pieces: list[str] = field(default_factory=list)
-    extra: opaque.Fields = field(default_factory=dict)
+    extra: provider_fields.Fields = field(default_factory=dict)
 
     @property
     def joined(self) -> str:
@@ -39,14 +39,15 @@ class Call:
 
     def arguments(self) -> str:
         """Return the raw text of the arguments; for servers that repeat the whole text in each piece, the last one."""
-        joined = whole(self.joined)
+        joined = without_half_surrogates(self.joined)
         if len(self.pieces) > 1 and not is_object(joined):
             last, rest = self.pieces[-1], self.pieces[:-1]
             grown = all(later.startswith(earlier) for earlier, later in zip(rest, self.pieces[1:], strict=True))
             if is_object(last) and (grown or "".join(rest) == last):
-                return whole(last)
+                return without_half_surrogates(last)
             if self.pieces[0].strip() == "{}" and is_object("".join(self.pieces[1:])):
-                return whole("".join(self.pieces[1:]))  # skip the empty object that some servers send first
+                # Skip the empty object that some servers send first.
+                return without_half_surrogates("".join(self.pieces[1:]))
         return joined
 
     def is_whole(self) -> bool:
@@ -58,33 +59,33 @@ class Calls:
 
     def __init__(self, tools: Collection[str] = ()) -> None:
         self._tools = frozenset(tools)
-        self._calls: list[Call] = []
+        self._calls: list[StreamedCall] = []
 
     def __len__(self) -> int:
         return len(self._calls)
 
-    def add(self, given: Iterable[Any], *, numbered: bool = False) -> int:
+    def add(self, pieces: Iterable[Any], *, numbered: bool = False) -> int:
         """Take the pieces of one event and return their size; `numbered` says that each is a separate call, by
         its place.
         """
         size = 0
-        for number, raw in enumerate(given):
+        for number, raw in enumerate(pieces):
             if isinstance(raw, Mapping):
                 size += self._add(raw, number if numbered else None)
         return size
 
-    def all(self) -> list[Call]:
+    def complete(self) -> list[StreamedCall]:
         """Return the calls, without those that have neither name nor arguments."""
-        found = [call for call in self._calls if call.name.strip() or call.joined.strip()]
-        if len(found) > 1 and _echoes(found[-1], found[-2]):
-            found.pop()
-        return found
+        calls = [call for call in self._calls if call.name.strip() or call.joined.strip()]
+        if len(calls) > 1 and _repeats_name(calls[-1], calls[-2]):
+            calls.pop()
+        return calls
 
     def _add(self, raw: Mapping[str, Any], place: int | None) -> int:
         function = raw.get("function") if isinstance(raw.get("function"), Mapping) else {}
         assert isinstance(function, Mapping)
         index = raw.get("index")
-        piece = Piece(
+        piece = CallPiece(
             index=index if isinstance(index, int) and not isinstance(index, bool) else place,
             id="" if raw.get("id") is None else str(raw["id"]),
             name="" if function.get("name") is None else str(function["name"]),
@@ -92,26 +93,26 @@ class Calls:
         )
         call = self._find(piece)
         if call is None:
-            call = Call(index=piece.index)
+            call = StreamedCall(index=piece.index)
             self._calls.append(call)
-        self._take(call, piece)
-        opaque.merge(call.extra, raw, _KNOWN)
-        beside: opaque.Fields = call.extra.get(FUNCTION, {})
-        opaque.merge(beside, function, _KNOWN_OF_FUNCTION)
-        if beside:
-            call.extra[FUNCTION] = beside
+        self._append(call, piece)
+        provider_fields.merge(call.extra, raw, _KNOWN)
+        function_extra: provider_fields.Fields = call.extra.get(FUNCTION, {})
+        provider_fields.merge(function_extra, function, _KNOWN_OF_FUNCTION)
+        if function_extra:
+            call.extra[FUNCTION] = function_extra
         return len(piece.arguments) + len(piece.name)
 
-    def _find(self, piece: Piece) -> Call | None:
+    def _find(self, piece: CallPiece) -> StreamedCall | None:
         """Return the call that the piece continues, or None when it begins a new one."""
         if piece.id:
-            known = [call for call in self._calls if call.id == piece.id]
-            here = [call for call in known if None in (call.index, piece.index) or call.index == piece.index]
-            if here:
-                return None if self._differs(here[-1], piece) else here[-1]
-            if known and not piece.name:
-                return known[-1]
-            if known:
+            same_id = [call for call in self._calls if call.id == piece.id]
+            same_place = [call for call in same_id if None in (call.index, piece.index) or call.index == piece.index]
+            if same_place:
+                return None if self._differs(same_place[-1], piece) else same_place[-1]
+            if same_id and not piece.name:
+                return same_id[-1]
+            if same_id:
                 return None
         last = next((call for call in reversed(self._calls) if piece.index in (None, call.index)), None)
         if last is None:
@@ -124,13 +125,13 @@ class Calls:
             return last if goes_on else None
         return None if piece.name and self._begins(last, piece) else last
 
-    def _differs(self, call: Call, piece: Piece) -> bool:
+    def _differs(self, call: StreamedCall, piece: CallPiece) -> bool:
         """Return whether the server gave the same id to two calls."""
         if not piece.name or not call.is_whole() or call.joined.strip() == "{}":
             return False
-        return is_object(piece.arguments) and not _same(call.joined, piece.arguments)
+        return is_object(piece.arguments) and not _same_json(call.joined, piece.arguments)
 
-    def _begins(self, last: Call, piece: Piece) -> bool:
+    def _begins(self, last: StreamedCall, piece: CallPiece) -> bool:
         """Return whether a piece with a name, and without a new id, begins another call than the last one at its
         place.
         """
@@ -138,13 +139,13 @@ class Calls:
         if last.is_whole():
             if not piece.arguments.strip():
                 return arguments.strip() != "{}"  # this is the beginning of the next call
-            return piece.arguments.lstrip()[:1] == "{" and not _same(arguments, piece.arguments)
+            return piece.arguments.lstrip()[:1] == "{" and not _same_json(arguments, piece.arguments)
         other = piece.name != last.name and piece.name in self._tools and last.name in self._tools
         if not arguments:
             return other
         return other and piece.arguments.lstrip()[:1] in ("", "{")
 
-    def _take(self, call: Call, piece: Piece) -> None:
+    def _append(self, call: StreamedCall, piece: CallPiece) -> None:
         call.id = call.id or piece.id
         if call.index is None:
             call.index = piece.index
@@ -152,13 +153,13 @@ class Calls:
         if not piece.arguments:
             return
         if call.is_whole():
-            if _same(call.joined, piece.arguments):
+            if _same_json(call.joined, piece.arguments):
                 return  # the server repeats the whole call
             if call.joined.strip() == "{}" and is_object(piece.arguments):
                 call.pieces.clear()
         call.pieces.append(piece.arguments)
 
-    def _name(self, call: Call, name: str) -> None:
+    def _name(self, call: StreamedCall, name: str) -> None:
         if not name or (name == call.name and call.name + name not in self._tools):
             return
         if not call.name or (name.startswith(call.name) and call.name + name not in self._tools):
@@ -178,7 +179,7 @@ def is_object(text: str) -> bool:
         return False
 
 
-def _same(one: str, other: str) -> bool:
+def _same_json(one: str, other: str) -> bool:
     if one == other:
         return True
     try:
@@ -187,12 +188,12 @@ def _same(one: str, other: str) -> bool:
         return False
 
 
-def _is_inside(call: Call, arguments: str) -> bool:
+def _is_inside(call: StreamedCall, arguments: str) -> bool:
     """Return whether the arguments can only be the middle or the end of those that have begun."""
     return bool(call.joined) and arguments.lstrip()[:1] != "{"
 
 
-def _echoes(last: Call, before: Call) -> bool:
+def _repeats_name(last: StreamedCall, before: StreamedCall) -> bool:
     """Return whether the last call only repeats the name of the one before it, at the end of the stream."""
     return not last.id and not last.joined.strip() and last.name == before.name and last.index == before.index
 

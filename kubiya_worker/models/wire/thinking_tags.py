@@ -41,7 +41,7 @@ START, THOUGHT, BETWEEN, ANSWER = "start", "thought", "between", "answer"
 
 
 @dataclass(frozen=True)
-class Piece:
+class TextPiece:
     """A piece of a thought or of the answer; `undo` says that everything given as the answer so far was a thought."""
 
     text: str
@@ -54,112 +54,115 @@ class Splitter:
 
     def __init__(self) -> None:
         self._state = START
-        self._held = ""
+        self._buffer = ""
         self._close = ""
         self._marked = False
         self._answer = ""
         self.prefix = ""
-        self.elsewhere = False  # thoughts came in a field of their own, so no text before a closing tag is one
+        self.separate_thoughts = False  # thoughts came in a field of their own, so no text before a closing tag is one
 
-    def feed(self, text: str) -> list[Piece]:
-        self._held += text
-        return self._pieces(last=False)
+    def feed(self, text: str) -> list[TextPiece]:
+        self._buffer += text
+        return self._split(last=False)
 
-    def flush(self) -> list[Piece]:
+    def flush(self) -> list[TextPiece]:
         """Return the text that was held back, as nothing more comes that could complete a tag."""
-        return self._pieces(last=True)
+        return self._split(last=True)
 
-    def _pieces(self, *, last: bool) -> list[Piece]:
-        found: list[Piece] = []
+    def _split(self, *, last: bool) -> list[TextPiece]:
+        found: list[TextPiece] = []
         while True:
-            state, held = self._state, self._held
-            found += {START: self._start, THOUGHT: self._thought, BETWEEN: self._between, ANSWER: self._say}[state](
-                last
-            )
-            if (state, held) == (self._state, self._held):
+            state, held = self._state, self._buffer
+            found += {START: self._start, THOUGHT: self._thought, BETWEEN: self._between, ANSWER: self._answer_text}[
+                state
+            ](last)
+            if (state, held) == (self._state, self._buffer):
                 return [piece for piece in found if piece.text or piece.undo]
 
-    def _start(self, last: bool) -> list[Piece]:
+    def _start(self, last: bool) -> list[TextPiece]:
         """Read the beginning, or the text after a thought, where another thought may follow."""
-        said = self._held.lstrip()
-        low = said.lower()
-        blanks = self._held[: len(self._held) - len(said)]
+        stripped = self._buffer.lstrip()
+        low = stripped.lower()
+        blanks = self._buffer[: len(self._buffer) - len(stripped)]
         opening = next((tag for tag in sorted(TAGS, key=len, reverse=True) if low.startswith(tag)), None)
         mark = next((mark for mark in MARKS if low.startswith(mark)), None)
         tags = (*TAGS, *MARKS)
         if not last and any(tag.startswith(low) and tag != low for tag in tags):
             return []  # only blanks, or the beginning of a tag, perhaps of a longer one
         if opening:
-            self._take(len(blanks) + len(opening))
+            self._take_prefix(len(blanks) + len(opening))
             self._close, self._state = TAGS[opening], THOUGHT
             self._marked = self._marked or opening.startswith("<|")
         elif mark:
-            self._take(len(blanks) + len(mark))
+            self._take_prefix(len(blanks) + len(mark))
             self._state, self._marked = BETWEEN, True
         else:
             self._state = ANSWER
         return []
 
-    def _thought(self, last: bool) -> list[Piece]:
-        at = self._held.lower().find(self._close)
+    def _thought(self, last: bool) -> list[TextPiece]:
+        at = self._buffer.lower().find(self._close)
         if at >= 0:
-            said = self._held[:at]
-            self._take(at + len(self._close))
+            thought = self._buffer[:at]
+            self._take_prefix(at + len(self._close))
             self._state = BETWEEN
-            return [Piece(said, thought=True)]
+            return [TextPiece(thought, thought=True)]
         return [
-            Piece(self._take(len(self._held) - (0 if last else _open_end(self._held, (self._close,)))), thought=True)
+            TextPiece(
+                self._take_prefix(len(self._buffer) - (0 if last else _open_end(self._buffer, (self._close,)))),
+                thought=True,
+            )
         ]
 
-    def _between(self, last: bool) -> list[Piece]:
+    def _between(self, last: bool) -> list[TextPiece]:
         """Skip blanks between a thought and the answer, which belong to neither."""
-        said = self._held.lstrip()
-        if not said:
-            self._take(len(self._held))
+        stripped = self._buffer.lstrip()
+        if not stripped:
+            self._take_prefix(len(self._buffer))
             return []
         self._start(last)
         if self._state == ANSWER:
-            self._take(len(self._held) - len(said))
+            self._take_prefix(len(self._buffer) - len(stripped))
         return []
 
-    def _say(self, last: bool) -> list[Piece]:
+    def _answer_text(self, last: bool) -> list[TextPiece]:
         if not self.prefix:
             alone = self._end_alone()
             if alone is not None:
                 return alone
         watched = ENDS if self._marked else () if self.prefix else _ALONE
-        keep = 0 if last else _open_end(self._held, watched)
-        said, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        keep = 0 if last else _open_end(self._buffer, watched)
+        said, self._buffer = self._buffer[: len(self._buffer) - keep], self._buffer[len(self._buffer) - keep :]
         if self._marked:
             for end in ENDS:
                 said = said.replace(end, "")
         if not self.prefix:
             self._answer += said
-        return [Piece(said)]
+        return [TextPiece(said)]
 
-    def _end_alone(self) -> list[Piece] | None:
+    def _end_alone(self) -> list[TextPiece] | None:
         """Find the end of a thought that had no beginning, but not inside code, nor where the text mentions the
         opening tag.
         """
-        low = self._held.lower()
+        low = self._buffer.lower()
         found = [(low.find(close), close) for close in _ALONE if close in low]
         if not found:
             return None
         at, close = min(found)
-        before = self._answer + self._held[:at]
+        before = self._answer + self._buffer[:at]
         opening = next(tag for tag, end in TAGS.items() if end == close)
         if before.count("`") % 2 or opening in before.lower():
             return None
-        if self.elsewhere and before.strip():
+        if self.separate_thoughts and before.strip():
             return None
         self.prefix, self._answer = self._answer, ""
-        self._take(at + len(close))
+        self._take_prefix(at + len(close))
         self._state = BETWEEN
-        return [Piece("", undo=True), Piece(before, thought=True)]
+        return [TextPiece("", undo=True), TextPiece(before, thought=True)]
 
-    def _take(self, length: int) -> str:
+    def _take_prefix(self, length: int) -> str:
         """Remove `length` characters that are not part of the answer, and keep them in the prefix."""
-        taken, self._held = self._held[:length], self._held[length:]
+        taken, self._buffer = self._buffer[:length], self._buffer[length:]
         self.prefix += taken
         return taken
 
