@@ -1,0 +1,1 @@
+"""Tools: what an agent can do. A skill of one file is a module here, one of several files is a package."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 from kubiya_worker.protocol import team
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, refusal
-from kubiya_worker.tools.configuration import Skill
+from kubiya_worker.tools.skill_configuration import Skill
 
 TYPES: Final = ("agent_communication",)
 KEYS: Final = {
@@ -70,11 +70,11 @@ def build(skill: Skill, workspace: Path) -> list[Tool]:
         skill=skill.name,
         agents=skill.strings("allowed_agents", ()) or (),
         teams=skill.strings("allowed_teams", ()) or (),
-        max_depth=_whole(skill, "max_execution_depth", 2, 0, 10),
+        max_depth=_whole_number(skill, "max_execution_depth", 2, 0, 10),
         timeout=skill.number("timeout", 300, 30, 3600),
         wait=skill.flag("wait_for_completion", True),
         inherit_context=skill.flag("inherit_context", False),
-        concurrent=_whole(skill, "max_concurrent_calls", 3, 1, 100),
+        concurrent=_whole_number(skill, "max_concurrent_calls", 3, 1, 100),
         streaming=skill.flag("streaming_enabled", True),
     )
     # The published server sends empty lists by default: offer what can work then, and no more.
@@ -90,7 +90,7 @@ def build(skill: Skill, workspace: Path) -> list[Tool]:
     return [Communication(name, terms) for name in OPERATIONS if name in wanted and possible[name]]
 
 
-def _whole(skill: Skill, key: str, default: int, low: int, high: int) -> int:
+def _whole_number(skill: Skill, key: str, default: int, low: int, high: int) -> int:
     value = skill.number(key, default, low, high)
     if value != int(value):
         raise skill.wrong(key, f"a whole number from {low} to {high}")

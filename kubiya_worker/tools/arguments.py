@@ -1,31 +1,21 @@
 """This module turns a model's arguments from JSON text into an object that fits the tool's schema, or into an error.
 
-The checker knows the part of JSON schema that tools use: type, required, properties, additionalProperties, enum, items,
-minimum, maximum, minLength, maxLength. It ignores other keywords (anyOf, $ref, formats): the tool itself, or the MCP
-server behind it, checks those.
+`json_schema` checks the types, bounds and names, also behind `anyOf` and `$ref`. A tool may ask for more than its
+schema says; it, or the MCP server behind it, has the last word.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, Final, NoReturn
 
+from kubiya_worker import json_schema
 from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools import schema_parts
 from kubiya_worker.tools.base import ToolArgumentsError
 
 MAX_PROBLEMS: Final = 8  # more problems would not help the model
-
-_TYPES: Final[dict[str, tuple[type, ...]]] = {
-    "string": (str,),
-    "boolean": (bool,),
-    "number": (int, float),
-    "integer": (int,),
-    "array": (list,),
-    "object": (dict,),
-    "null": (type(None),),
-}
 
 
 def parse_arguments(spec: ToolSpec, raw: str) -> dict[str, Any]:
@@ -49,11 +39,10 @@ def parse_arguments(spec: ToolSpec, raw: str) -> dict[str, Any]:
             f"The arguments of {spec.name} are {_name_of(value)}, not an object. Send one JSON object such as "
             f"{_example(spec)}."
         )
-    problems = list(_problems(value, spec.parameters, ""))
+    problems = _problems(value, spec.parameters)
     if problems:
         raise ToolArgumentsError(
-            f"The arguments of {spec.name} do not fit: {'; '.join(problems[:MAX_PROBLEMS])}. "
-            f"Send an object such as {_example(spec)}."
+            f"The arguments of {spec.name} do not fit: {'; '.join(problems)}. Send an object such as {_example(spec)}."
         )
     return value
 
@@ -62,74 +51,18 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _problems(value: Any, schema: Any, where: str) -> Iterator[str]:
-    """Yield the problems of `value`, one phrase each; `where` is the path to it, empty at the top."""
-    if not isinstance(schema, Mapping):
-        return
-    label = f"`{where}`" if where else "the object"
-    wanted = schema.get("type")
-    types = [wanted] if isinstance(wanted, str) else [name for name in wanted or () if isinstance(name, str)]
-    if types and not any(_is(value, name) for name in types):
-        yield f"{label} must be {' or '.join(types)}, not {_name_of(value)}"
-        return
-    allowed = schema.get("enum")
-    if isinstance(allowed, list) and value not in allowed:
-        yield f"{label} must be one of {', '.join(map(json.dumps, allowed))}"
-    yield from _bounds(value, schema, label)
-    if isinstance(value, dict):
-        yield from _members(value, schema, where)
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _problems(item, schema.get("items"), f"{where}[{index}]")
-
-
-def _bounds(value: Any, schema: Mapping[str, Any], label: str) -> Iterator[str]:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        low, high, unit, size = schema.get("minimum"), schema.get("maximum"), "", float(value)
-    elif isinstance(value, str):
-        low, high, unit, size = schema.get("minLength"), schema.get("maxLength"), " characters", float(len(value))
-    else:
-        return
-    if isinstance(low, (int, float)) and size < low:
-        yield f"{label} must be at least {low}{unit}"
-    if isinstance(high, (int, float)) and size > high:
-        yield f"{label} must be at most {high}{unit}"
-
-
-def _members(value: dict[str, Any], schema: Mapping[str, Any], where: str) -> Iterator[str]:
-    properties = schema.get("properties")
-    known: Mapping[str, Any] = properties if isinstance(properties, Mapping) else {}
-    required = schema.get("required")
-    prefix = f"{where}." if where else ""
-    for name in required if isinstance(required, list) else ():
-        if name not in value:
-            yield f"`{prefix}{name}` is missing"
-    others = schema.get("additionalProperties")
-    for name, member in value.items():
-        if name in known:
-            yield from _problems(member, known[name], prefix + name)
-        elif others is False:
-            near = difflib.get_close_matches(name, list(known), 1)
-            yield f"`{prefix}{name}` is not known" + (f" (did you mean `{near[0]}`?)" if near else "")
-        else:
-            yield from _problems(member, others, prefix + name)
-
-
-def _is(value: Any, name: str) -> bool:
-    if name == "integer" and isinstance(value, float):
-        return value.is_integer()
-    if isinstance(value, bool) and name in ("number", "integer"):
-        return False
-    return isinstance(value, _TYPES.get(name, (object,)))
+def _problems(value: dict[str, Any], schema: Any) -> list[str]:
+    """Return the first problems of the arguments; none where the schema itself is malformed."""
+    try:
+        found = json_schema.problems(value, schema, "the object", anything=schema_parts.ANYTHING)
+        return list(islice(found, MAX_PROBLEMS))
+    except Exception:  # each malformed schema fails in its own way; the tool, or its MCP server, has the last word
+        return []
 
 
 def _name_of(value: Any) -> str:
-    if isinstance(value, bool):
-        return "a boolean"
-    for name, article in (("string", "a"), ("number", "a"), ("array", "an"), ("object", "an")):
-        if isinstance(value, _TYPES[name]):
-            return f"{article} {name}"
-    return "null"
+    names = {bool: "a boolean", str: "a string", int: "a number", float: "a number", list: "an array"}
+    return names.get(type(value), "null")
 
 
 def _example(spec: ToolSpec) -> str:

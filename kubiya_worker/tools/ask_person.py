@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
-from kubiya_worker.tools.configuration import Skill
+from kubiya_worker.tools.skill_configuration import Skill
 
 TYPES: Final = ("ask_person",)
 KEYS: Final[dict[str, str]] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from kubiya_worker.protocol.tools import ToolSpec
 
@@ -24,12 +24,11 @@ def _nobody_watches(line: str) -> None:
 @dataclass(frozen=True)
 class ToolContext:
     """The surroundings of a call: `env` is the environment for tools (an agent's variables), never the worker's
-    secrets.
+    secrets. `secrets` are those that the tool's own settings reference: for these settings only.
 
     `tell` shows one line of progress to the people who watch. A tool whose output can be read again in parts (a file)
     returns at most `output_limit` characters. One whose output cannot (of a program, a server) returns up to
-    `keep_limit`;
-    the part above `output_limit` goes to a file.
+    `keep_limit`; the part above `output_limit` goes to a file.
     """
 
     execution_id: str
@@ -38,6 +37,7 @@ class ToolContext:
     env: Mapping[str, str] = field(default_factory=dict)
     output_limit: int = OUTPUT_LIMIT
     keep_limit: int = OUTPUT_LIMIT
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     tell: Callable[[str], None] = field(default=_nobody_watches, repr=False, compare=False)
 
 
@@ -56,8 +56,7 @@ class ToolResult:
     events.
 
     `taints` replaces the spec's statement about results: False for one without text of others (a refusal). `remote`
-    says
-    whether that text comes from outside this host.
+    says whether that text comes from outside this host.
     """
 
     output: str
@@ -82,6 +81,22 @@ class Tool(Protocol):
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult: ...
 
 
+@runtime_checkable
+class ExpandingTool(Protocol):
+    """A tool whose arguments hold names for several things, such as groups of hosts.
+
+    `expanded` puts the things in their place before the policy judges the call: a person sees and approves them, and
+    an approval does not cover what was added to a group since. Arguments without such names stay as they are.
+    """
+
+    def expanded(self, arguments: dict[str, Any]) -> dict[str, Any]: ...
+
+
+def expanded(tool: Tool | None, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments as the policy judges them. Raises ToolArgumentsError."""
+    return tool.expanded(arguments) if isinstance(tool, ExpandingTool) else arguments
+
+
 class ToolArgumentsError(ValueError):
     """The arguments do not fit the tool; the message tells the model what is wrong and what to send."""
 
@@ -89,8 +104,10 @@ class ToolArgumentsError(ValueError):
 class Toolset:
     """The tools of one execution by name, in the order in which the model sees them."""
 
-    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+    def __init__(self, tools: Iterable[Tool] = (), skills: Mapping[str, str] | None = None) -> None:
+        """Take the tools; `skills` has the id of the skill that each tool comes from, where it comes from one."""
         self._tools = {tool.spec.name: tool for tool in tools}
+        self.skills = dict(skills or {})
 
     @property
     def specs(self) -> list[ToolSpec]:

@@ -25,9 +25,9 @@ from typing import Any, Final, TypeVar, overload
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol.tools import EFFECTS, RISKS, ToolSpec
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
-from kubiya_worker.tools.configuration import Skill
-from kubiya_worker.tools.contained import described
-from kubiya_worker.tools.schemas import cut
+from kubiya_worker.tools.isolation import error_text
+from kubiya_worker.tools.skill_configuration import Skill
+from kubiya_worker.tools.text import cut
 
 TYPES: Final = ("custom",)
 KEYS: Final = {
@@ -148,7 +148,7 @@ class FunctionTool:
             else:
                 value = await asyncio.to_thread(_called, self.function, given)
         except Exception as error:
-            text = described(error)
+            text = error_text(error)
             return ToolResult(text, error=cut(text, 300))
         if isinstance(value, ToolResult):
             return value
@@ -162,7 +162,7 @@ def _called(function: Callable[..., Any], given: dict[str, Any]) -> Any:
     try:
         return function(**given)
     except StopIteration as error:
-        raise RuntimeError(f"it raised {described(error)}") from None
+        raise RuntimeError(f"it raised {error_text(error)}") from None
 
 
 def offered() -> list[Tool]:
@@ -172,23 +172,23 @@ def offered() -> list[Tool]:
 
 def build(skill: Skill, workspace: Path) -> list[Tool]:
     """Return the tools that the skill names, without those that each agent has anyway."""
-    wanted, config = skill.text("custom_class"), skill.configuration.get("custom_config")
+    class_name, config = skill.text("custom_class"), skill.configuration.get("custom_config")
     if config is not None and not isinstance(config, Mapping):
         raise skill.wrong("custom_config", "an object")
-    if wanted in _classes:
+    if class_name in _classes:
         try:
-            made: Tool = _classes[wanted](config or {})
-            return [made]
+            tool: Tool = _classes[class_name](config or {})
+            return [tool]
         except (ValueError, TypeError) as error:
             raise ConfigurationError(
-                f"skill {skill.name!r} (custom): {wanted} refuses its settings: {error}"
+                f"skill {skill.name!r} (custom): {class_name} refuses its settings: {error}"
             ) from error
     if config:
         raise skill.wrong("custom_config", "absent unless `custom_class` is a class")
-    if wanted and wanted not in _functions:
+    if class_name and class_name not in _functions:
         known = ", ".join([*_functions, *_classes]) or "none"
         raise ConfigurationError(
-            f"skill {skill.name!r} (custom): `custom_class` {wanted!r} is not registered on this worker",
+            f"skill {skill.name!r} (custom): `custom_class` {class_name!r} is not registered on this worker",
             remedy=f"Registered: {known}. Add it to the worker's extensions (docs/skills.md)",
         )
-    return [made for name, (made, by_skill) in _functions.items() if by_skill and wanted in ("", name)]
+    return [tool for name, (tool, by_skill) in _functions.items() if by_skill and class_name in ("", name)]

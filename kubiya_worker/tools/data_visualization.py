@@ -12,10 +12,10 @@ from typing import Any, Final, NamedTuple
 
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, refusal
-from kubiya_worker.tools.configuration import Skill
+from kubiya_worker.tools.skill_configuration import Skill
 
 
-class Kind(NamedTuple):
+class DiagramKind(NamedTuple):
     """A kind of diagram: its tool, the first words of its text, its purpose, an example, a check of its lines."""
 
     tool: str
@@ -32,8 +32,8 @@ _DATED: Final = (
     r"(title|section) .+|(dateFormat|axisFormat|tickInterval|excludes|includes|todayMarker|weekday|weekend)\b.*"
     r"|[^:]+:.+"
 )
-KINDS: Final[dict[str, Kind]] = {
-    "enable_flowchart": Kind(
+KINDS: Final[dict[str, DiagramKind]] = {
+    "enable_flowchart": DiagramKind(
         "create_flowchart",
         r"(flowchart|graph)( (TB|TD|BT|RL|LR))?;?",
         "steps and decisions",
@@ -41,7 +41,7 @@ KINDS: Final[dict[str, Kind]] = {
         blocks="subgraph",
         brackets=True,
     ),
-    "enable_sequence": Kind(
+    "enable_sequence": DiagramKind(
         "create_sequence_diagram",
         r"sequenceDiagram",
         "messages between participants, in order",
@@ -49,16 +49,16 @@ KINDS: Final[dict[str, Kind]] = {
         blocks="loop|alt|opt|par|critical|break|rect|box",
         needs=r".+(-|--)(>>?|x|\)).+:.*",
     ),
-    "enable_class_diagram": Kind(
+    "enable_class_diagram": DiagramKind(
         "create_class_diagram", r"classDiagram(-v2)?", "classes and how they relate", "classDiagram\n  Animal <|-- Dog"
     ),
-    "enable_er_diagram": Kind(
+    "enable_er_diagram": DiagramKind(
         "create_er_diagram",
         r"erDiagram",
         "entities and their relations",
         "erDiagram\n  CUSTOMER ||--o{ ORDER : places",
     ),
-    "enable_gantt": Kind(
+    "enable_gantt": DiagramKind(
         "create_gantt_chart",
         r"gantt",
         "tasks over time",
@@ -66,7 +66,7 @@ KINDS: Final[dict[str, Kind]] = {
         statement=_DATED,
         needs=r"[^:]+:.+",
     ),
-    "enable_pie_chart": Kind(
+    "enable_pie_chart": DiagramKind(
         "create_pie_chart",
         r"pie( showData)?( title .+)?",
         "shares of a whole",
@@ -74,13 +74,13 @@ KINDS: Final[dict[str, Kind]] = {
         statement=r'"[^"]+"\s*:\s*\d+(\.\d+)?|title .+|showData',
         needs=r'".+:.+',
     ),
-    "enable_state_diagram": Kind(
+    "enable_state_diagram": DiagramKind(
         "create_state_diagram",
         r"stateDiagram(-v2)?",
         "states and what leads from one to another",
         "stateDiagram-v2\n  [*] --> Idle\n  Idle --> Busy : job",
     ),
-    "enable_git_graph": Kind(
+    "enable_git_graph": DiagramKind(
         "create_git_graph",
         r"gitGraph( (LR|TB|BT))?:?",
         "commits and branches",
@@ -88,7 +88,7 @@ KINDS: Final[dict[str, Kind]] = {
         statement=r"(commit|branch|checkout|switch|merge|cherry-pick)\b.*",
         needs=r"commit\b.*",
     ),
-    "enable_user_journey": Kind(
+    "enable_user_journey": DiagramKind(
         "create_user_journey",
         r"journey",
         "a user's steps, each with a score from 1 to 5",
@@ -96,7 +96,7 @@ KINDS: Final[dict[str, Kind]] = {
         statement=r"title .+|section .+|[^:]+:\s*[1-5]\s*(:.*)?",
         needs=r"[^:]+:\s*[1-5].*",
     ),
-    "enable_quadrant_chart": Kind(
+    "enable_quadrant_chart": DiagramKind(
         "create_quadrant_chart",
         r"quadrantChart",
         "points by two measures from 0 to 1",
@@ -132,7 +132,7 @@ def build(skill: Skill, workspace: Path) -> list[Tool]:
 class Diagram:
     """The tool `create_…`, with the arguments `{diagram, title?}`."""
 
-    def __init__(self, kind: Kind, limit: int, theme: str) -> None:
+    def __init__(self, kind: DiagramKind, limit: int, theme: str) -> None:
         self._kind, self._limit, self._theme = kind, limit, theme
         self.spec = ToolSpec(
             name=kind.tool,
@@ -151,7 +151,7 @@ class Diagram:
         )
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
-        text = _plain(str(arguments["diagram"]))
+        text = _without_fence(str(arguments["diagram"]))
         if len(text) > self._limit:
             return refusal(f"The diagram has {len(text)} characters; {self._limit} are the most")
         wrong = check(self._kind, text)
@@ -168,7 +168,7 @@ class Diagram:
         return ToolResult(f"```mermaid\n{diagram}\n```", metadata={"diagram": self._kind.tool, "characters": len(text)})
 
 
-def check(kind: Kind, text: str) -> str | None:
+def check(kind: DiagramKind, text: str) -> str | None:
     """Return what is wrong with a diagram, with the line's number; None if nothing was found."""
     active = _ACTIVE.search(text)
     if active or "```" in text:
@@ -184,7 +184,7 @@ def check(kind: Kind, text: str) -> str | None:
     return _statements(kind, body) or _blocks(kind, body) or (_balanced(body) if kind.brackets else None)
 
 
-def _statements(kind: Kind, body: list[tuple[int, str]]) -> str | None:
+def _statements(kind: DiagramKind, body: list[tuple[int, str]]) -> str | None:
     for number, line in body:
         if kind.statement and not re.fullmatch(kind.statement, line) and not re.match(r"acc(Title|Descr)\b", line):
             return f"Line {number} cannot be understood: {line[:100]}"
@@ -193,7 +193,7 @@ def _statements(kind: Kind, body: list[tuple[int, str]]) -> str | None:
     return None
 
 
-def _blocks(kind: Kind, body: list[tuple[int, str]]) -> str | None:
+def _blocks(kind: DiagramKind, body: list[tuple[int, str]]) -> str | None:
     if not kind.blocks:
         return None
     opened: list[int] = []
@@ -229,7 +229,7 @@ def _balanced(body: list[tuple[int, str]]) -> str | None:
     return None
 
 
-def _plain(text: str) -> str:
+def _without_fence(text: str) -> str:
     """Return the diagram without the fence that models like to put around it."""
     match = re.fullmatch(r"\s*```(?:mermaid)?[ \t]*\n(.*?)\n?```\s*", text, re.DOTALL)
     return (match[1] if match else text).strip("\n").rstrip()

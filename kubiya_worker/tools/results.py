@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kubiya_worker.tools.base import ToolFile, ToolResult
-from kubiya_worker.tools.schemas import clean, cut
+from kubiya_worker.tools.text import clean, cut
 
 FOLDER: Final = "tool-results"
 KEPT_FILES: Final = 200  # of one workspace; the oldest go first
@@ -78,20 +78,20 @@ async def fitted(text: str, limit: int, workspace: Path, call_id: str) -> tuple[
 async def stored(files: tuple[ToolFile, ...], workspace: Path, call_id: str) -> tuple[list[str], list[dict[str, Any]]]:
     """Write a result's files; return a line for each, and {path, type} of each that was kept."""
     lines: list[str] = []
-    found: list[dict[str, Any]] = []
+    file_rows: list[dict[str, Any]] = []
     for file in files:
         kind = file.type.partition("/")[0]
-        about = f"{kind if kind in ('image', 'audio', 'video') else 'file'} {cut(clean(file.type), 100)}"
-        about = f"{about}{f' {cut(clean(file.name), 200)}' if file.name else ''}, {len(file.data)} bytes"
+        label = f"{kind if kind in ('image', 'audio', 'video') else 'file'} {cut(clean(file.type), 100)}"
+        label = f"{label}{f' {cut(clean(file.name), 200)}' if file.name else ''}, {len(file.data)} bytes"
         suffix = SUFFIXES.get(file.type, "bin")
         try:
             path = await asyncio.to_thread(keep, workspace, call_id, suffix, file.data)
         except OSError as error:
-            lines.append(f"[{about}; it could not be kept: {error.strerror or type(error).__name__}]")
+            lines.append(f"[{label}; it could not be kept: {error.strerror or type(error).__name__}]")
             continue
-        found.append({"path": path, "type": file.type})
-        lines.append(f"[{about}, in the file {path} of the workspace]")
-    return lines, found
+        file_rows.append({"path": path, "type": file.type})
+        lines.append(f"[{label}, in the file {path} of the workspace]")
+    return lines, file_rows
 
 
 def keep(workspace: Path, call_id: str, suffix: str, data: bytes) -> str:
@@ -145,16 +145,16 @@ def _folder(workspace: Path, *, create: bool = False) -> Iterator[int]:
 
 def _make_room(folder: int, size: int) -> None:
     """Remove the oldest files where there are too many, or too much is in them."""
-    found: list[tuple[float, int, str]] = []
+    kept_files: list[tuple[float, int, str]] = []
     for name in os.listdir(folder):
         with suppress(OSError):
             about = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if stat.S_ISREG(about.st_mode):
-                found.append((about.st_mtime, about.st_size, name))
-    found.sort()
-    total = sum(size for _, size, _ in found) + size
-    while found and (len(found) >= KEPT_FILES or total > KEPT_BYTES):
-        _, gone, name = found.pop(0)
+                kept_files.append((about.st_mtime, about.st_size, name))
+    kept_files.sort()
+    total = sum(size for _, size, _ in kept_files) + size
+    while kept_files and (len(kept_files) >= KEPT_FILES or total > KEPT_BYTES):
+        _, gone, name = kept_files.pop(0)
         total -= gone
         with suppress(OSError):
             os.unlink(name, dir_fd=folder)

@@ -14,14 +14,16 @@ the last word. Property names which providers refuse get other ones; `own_names`
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 from urllib.parse import unquote
 
-Schema = dict[str, Any]
+from kubiya_worker.tools import schema_parts as parts
+from kubiya_worker.tools.schema_parts import Schema
+from kubiya_worker.tools.text import clean, cut
+
 Names = dict[str, dict[str, str]]  # path of an object in the arguments -> name as sent -> the tool's own name
 
 NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -78,21 +80,23 @@ def own_names(arguments: Any, names: Names) -> Any:
     if not names:
         return arguments
     inner = {path[:at] for path in names for at in range(len(path) + 1) if at == len(path) or path[at] == "/"}
-    return _own(arguments, names, inner, "")
+    return _with_own_names(arguments, names, inner, "")
 
 
-def _own(value: Any, names: Names, inner: set[str], path: str) -> Any:
+def _with_own_names(value: Any, names: Names, inner: set[str], path: str) -> Any:
     if path not in inner:
         return value
     if isinstance(value, list):
-        return [_own(item, names, inner, f"{path}/*") for item in value]
+        return [_with_own_names(item, names, inner, f"{path}/*") for item in value]
     if not isinstance(value, dict):
         return value
     changed: dict[str, Any] = {}
     mapping = names.get(path, {})
     for key, member in value.items():
         below = f"{path}/{key}"
-        changed[mapping.get(key) or key] = _own(member, names, inner, below if below in inner else f"{path}/+")
+        changed[mapping.get(key) or key] = _with_own_names(
+            member, names, inner, below if below in inner else f"{path}/+"
+        )
     return changed
 
 
@@ -119,25 +123,14 @@ def shortened(schema: Any, characters: int) -> Any:
     return short
 
 
-def cut(text: str, limit: int) -> str:
-    """Return at most `limit` characters of `text`, the last of them an ellipsis where something is missing."""
-    return text if len(text) <= limit else f"{text[: max(limit - 1, 0)].rstrip()}…"
-
-
-def clean(text: Any) -> str:
-    """Return text that JSON and UTF-8 can carry: no half surrogates, no NUL."""
-    raw = text if isinstance(text, str) else str(text)
-    return raw.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
 class _Work:
     """The normalization of one tool's schema."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
         self._nodes = 0
-        self._taken = set(_keys(root))
-        self._given: dict[str, dict[str, str]] = {}  # path -> own name -> name as sent
+        self._used_names = set(parts.keys(root))
+        self._sent_names: dict[str, dict[str, str]] = {}  # path -> own name -> name as sent
         self._notes: dict[str, None] = {}
 
     def top(self) -> Normalized:
@@ -148,7 +141,9 @@ class _Work:
             flat = {key: flat[key] for key in ("description",) if key in flat}
         flat = self._without_union({**flat, "type": "object"}, ())
         schema = self._object(flat, "", 0, ())
-        names = {path: {sent: own for own, sent in given.items() if sent != own} for path, given in self._given.items()}
+        names = {
+            path: {sent: own for own, sent in given.items() if sent != own} for path, given in self._sent_names.items()
+        }
         return Normalized(schema, {path: given for path, given in names.items() if given}, tuple(self._notes))
 
     def _node(self, raw: Any, path: str, depth: int, refs: tuple[str, ...]) -> Schema | None:
@@ -168,29 +163,31 @@ class _Work:
             flat, options = self._without_union(flat, refs), None
         kinds = self._kinds(flat)
         if options is not None:
-            return self._said(flat, self._union(options, path, depth, refs, kinds))
+            return self._with_description(flat, self._union(options, path, depth, refs, kinds))
         if not kinds:
-            return self._said(flat, {})
+            return self._with_description(flat, {})
         if len(kinds) == 1:
             return self._typed(kinds[0], flat, path, depth, refs)
         bare = {key: value for key, value in flat.items() if key not in ("description", "title", *_SAID)}
-        return self._said(flat, _any_of([self._typed(kind, bare, path, depth, refs) for kind in kinds]))
+        return self._with_description(
+            flat, parts.any_of([self._typed(kind, bare, path, depth, refs) for kind in kinds])
+        )
 
     def _typed(self, kind: str, flat: Schema, path: str, depth: int, refs: tuple[str, ...]) -> Schema:
         if kind == "object":
             return self._object(flat, path, depth, refs)
         schema: Schema = {"type": kind}
         if kind == "array":
-            schema["items"] = _some(self._items(flat, path, depth, refs))
+            schema["items"] = parts.with_type(self._items(flat, path, depth, refs))
         if kind == "string":
-            words = [clean(word) for word in _listed(flat) or () if isinstance(word, str)]
+            words = [clean(word) for word in parts.listed(flat) or () if isinstance(word, str)]
             if words and len(words) <= MAX_ENUM:
                 schema["enum"] = list(dict.fromkeys(words))
         for name in _BOUNDS.get(kind, ()):
             value = flat.get(name)
-            if _is_number(value) and (kind in ("number", "integer") or (value >= 0 and float(value).is_integer())):
+            if parts.is_number(value) and (kind in ("number", "integer") or (value >= 0 and float(value).is_integer())):
                 schema[name] = value if kind in ("number", "integer") else int(value)
-        return self._said(flat, schema)
+        return self._with_description(flat, schema)
 
     def _object(self, flat: Schema, path: str, depth: int, refs: tuple[str, ...]) -> Schema:
         declared = flat.get("properties")
@@ -201,23 +198,23 @@ class _Work:
             members.setdefault(name, {})
         properties: Schema = {}
         for own, raw in members.items():
-            sent = self._sent(str(own), path)
+            sent = self._sent_name(str(own), path)
             schema = self._node(raw, f"{path}/{sent}", depth + 1, refs)
             if schema is not None:
-                properties[sent] = self._titled(_some(schema), str(own), sent)
-        made: Schema = {"type": "object", "properties": properties}
-        known = [self._sent(name, path) for name in dict.fromkeys(required)]
+                properties[sent] = self._titled(parts.with_type(schema), str(own), sent)
+        result: Schema = {"type": "object", "properties": properties}
+        known = [self._sent_name(name, path) for name in dict.fromkeys(required)]
         if known := [name for name in known if name in properties]:
-            made["required"] = known
-        others = flat.get("additionalProperties")
+            result["required"] = known
+        additional = flat.get("additionalProperties")
         if isinstance(flat.get("patternProperties"), Mapping):
-            others = True
-        if others is False:
-            made["additionalProperties"] = False
-        elif isinstance(others, Mapping) and others:
-            inner = self._node(others, f"{path}/+", depth + 1, refs)
-            made["additionalProperties"] = inner or True
-        return self._said(flat, made)
+            additional = True
+        if additional is False:
+            result["additionalProperties"] = False
+        elif isinstance(additional, Mapping) and additional:
+            inner = self._node(additional, f"{path}/+", depth + 1, refs)
+            result["additionalProperties"] = inner or True
+        return self._with_description(flat, result)
 
     def _items(self, flat: Schema, path: str, depth: int, refs: tuple[str, ...]) -> Schema:
         """Return the schema of an array's items; for a tuple, any of its members' types."""
@@ -226,23 +223,24 @@ class _Work:
             listed = flat.get("items")
         if isinstance(listed, list):
             made = [self._node(item, f"{path}/*", depth + 1, refs) for item in listed]
-            return _any_of([item for item in made if item is not None])
+            return parts.any_of([item for item in made if item is not None])
         return self._node(listed, f"{path}/*", depth + 1, refs) or {}
 
     def _union(self, options: list[Any], path: str, depth: int, refs: tuple[str, ...], kinds: list[str]) -> Schema:
         made = [self._node(option, path, depth + 1, refs) for option in options]
         chosen = [option for option in made if option is not None]
         if kinds:  # what is said beside a union holds for each part of it, mostly its type
-            chosen = [option or {"type": kind} for option in chosen for kind in kinds[:1]]
-        return _any_of(chosen)
+            any_kind = parts.any_of([self._typed(kind, {}, path, depth, refs) for kind in kinds])
+            chosen = [option or any_kind for option in chosen]
+        return parts.any_of(chosen)
 
     def _kinds(self, flat: Schema) -> list[str]:
         given = flat.get("type")
         listed = given if isinstance(given, list) else [given]
         kinds = [kind for kind in listed if isinstance(kind, str) and kind in _TYPES]
-        values = _listed(flat)
+        values = parts.listed(flat)
         if not kinds and values:
-            kinds = list(dict.fromkeys(_type_of(value) for value in values))
+            kinds = list(dict.fromkeys(parts.type_of(value) for value in values))
         if not kinds:
             kinds = [kind for kind, hints in _HINTS.items() if any(hint in flat for hint in hints)][:1]
         if kinds and flat.get("nullable") is True and "null" not in kinds:
@@ -300,8 +298,8 @@ class _Work:
         for name in _DROPPED:
             if name in flat:
                 self._notes[f"`{name}` is left out"] = None
-        parts = raw.get("allOf")
-        more = [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
+        given = raw.get("allOf")
+        more = [part for part in given if isinstance(part, Mapping)] if isinstance(given, list) else []
         reference = raw.get("$ref", raw.get("$dynamicRef"))
         if isinstance(reference, str):
             target = self._target(reference)
@@ -315,7 +313,7 @@ class _Work:
             inner = () if depth > MAX_DEPTH else tuple(self._references(part))
             if depth > MAX_DEPTH or any(name in refs[-MAX_DEPTH:] and refs.count(name) > 1 for name in inner):
                 continue
-            flat = _both(self._flat(part, (*refs, *inner), depth + 1), flat)
+            flat = parts.both(self._flat(part, (*refs, *inner), depth + 1), flat)
         return flat
 
     @staticmethod
@@ -333,20 +331,20 @@ class _Work:
             found = [m for place in places if isinstance(place, Mapping) for m in place.values()]
             marked = (m for m in found if isinstance(m, Mapping))
             return next((m for m in marked if pointer in (m.get("$anchor"), m.get("$dynamicAnchor"))), None)
-        here: Any = self._root
+        value: Any = self._root
         for part in pointer.split("/")[1:]:
             name = unquote(part).replace("~1", "/").replace("~0", "~")
-            if isinstance(here, Mapping) and name in here:
-                here = here[name]
-            elif isinstance(here, list) and name.isdigit() and int(name) < len(here):
-                here = here[int(name)]
+            if isinstance(value, Mapping) and name in value:
+                value = value[name]
+            elif isinstance(value, list) and name.isdigit() and int(name) < len(value):
+                value = value[int(name)]
             else:
                 return None
-        return {} if here is True else here if isinstance(here, Mapping) else None
+        return {} if value is True else value if isinstance(value, Mapping) else None
 
-    def _sent(self, own: str, path: str) -> str:
+    def _sent_name(self, own: str, path: str) -> str:
         """Return the name under which a property is sent; the same for the same property in each alternative."""
-        given = self._given.setdefault(path, {})
+        given = self._sent_names.setdefault(path, {})
         if own not in given:
             given[own] = own if NAME.fullmatch(own) else self._new_name(own)
         return given[own]
@@ -354,10 +352,10 @@ class _Work:
     def _new_name(self, own: str) -> str:
         base = re.sub(r"[^A-Za-z0-9_.-]", "_", own)[:NAME_LIMIT] or "field"
         name, number = base, 1
-        while name in self._taken:
+        while name in self._used_names:
             number += 1
             name = f"{base[: NAME_LIMIT - 6]}_{number}"
-        self._taken.add(name)
+        self._used_names.add(name)
         return name
 
     @staticmethod
@@ -368,103 +366,23 @@ class _Work:
         about = schema.get("description")
         return {**schema, "description": f"{cut(clean(own), NOTE)}{': ' if about else ''}{about or ''}"}
 
-    def _said(self, flat: Schema, schema: Schema) -> Schema:
+    def _with_description(self, flat: Schema, schema: Schema) -> Schema:
         """Add the description, and a text for some keywords that are not sent."""
         about = flat.get("description")
         words = clean(about).strip() if isinstance(about, str) else ""
         if not words and isinstance(flat.get("title"), str) and schema.get("type") != "object":
             words = clean(flat["title"]).strip()
         notes = [
-            text.format(cut(_shown(flat[name]), NOTE))
+            text.format(cut(parts.as_text(flat[name]), NOTE))
             for name, text in _SAID.items()
             if name in flat and flat[name] not in (None, False, "", [], {})
         ]
-        values = _listed(flat)
+        values = parts.listed(flat)
         told = "enum" in schema or "anyOf" in schema or schema.get("type") == "null"
         if values and not told and len(values) <= MAX_ENUM:
-            notes.append(f"one of {cut(', '.join(map(_shown, values)), NOTE * 5)}")
+            notes.append(f"one of {cut(', '.join(map(parts.as_text, values)), NOTE * 5)}")
         if notes and schema.get("type") not in ("object",):
             words = f"{words} ({'; '.join(notes)})".strip()
         inner = schema.get("description")
         together = words if not inner or inner == words else f"{words} {inner}".strip()
         return {**schema, "description": cut(together, TEXT)} if together else schema
-
-
-def _some(schema: Schema) -> Schema:
-    """Return a schema that always has a type, also for a value of any type: some providers refuse one without."""
-    if "type" in schema or "anyOf" in schema:
-        return schema
-    simple: list[Schema] = [{"type": kind} for kind in ("string", "number", "boolean", "null")]
-    return {**schema, "anyOf": [*simple, {"type": "object"}, {"type": "array", "items": {"type": "string"}}]}
-
-
-def _any_of(options: list[Schema]) -> Schema:
-    """Return the union of schemas in the shortest form; {} when it takes anything."""
-    flat: list[Schema] = []
-    for option in options:
-        inner = option.get("anyOf")
-        flat += inner if isinstance(inner, list) and set(option) == {"anyOf"} else [option]
-    if not flat or any("type" not in option and "anyOf" not in option for option in flat):
-        return {}
-    kinds = {option.get("type") for option in flat}
-    if kinds == {"string"} and all("enum" in option for option in flat):
-        words = list(dict.fromkeys(word for option in flat for word in option["enum"]))
-        return {"type": "string", "enum": words}
-    unlike = [option for at, option in enumerate(flat) if option not in flat[:at]]
-    return unlike[0] if len(unlike) == 1 else {"anyOf": unlike}
-
-
-def _both(first: Schema, second: Schema) -> Schema:
-    """Return what demands both: properties and required ones of each; for the rest the second has the word."""
-    together = {**first, **second}
-    inner = [schema["properties"] for schema in (first, second) if isinstance(schema.get("properties"), Mapping)]
-    if len(inner) == 2:
-        a, b = inner
-        shared = {name: {"allOf": [a[name], b[name]]} for name in a if name in b and a[name] != b[name]}
-        together["properties"] = {**a, **b, **shared}
-    needed = [schema["required"] for schema in (first, second) if isinstance(schema.get("required"), list)]
-    if len(needed) == 2:
-        together["required"] = [*needed[0], *needed[1]]
-    if first.get("additionalProperties") is False or second.get("additionalProperties") is False:
-        together.pop("additionalProperties", None)  # each knows its own members only
-    return together
-
-
-def _listed(flat: Mapping[str, Any]) -> list[Any] | None:
-    if "const" in flat:
-        return [flat["const"]]
-    values = flat.get("enum")
-    return values if isinstance(values, list) and values else None
-
-
-def _type_of(value: Any) -> str:
-    if isinstance(value, bool):
-        return "boolean"
-    for kind, python in (("string", str), ("integer", int), ("number", float), ("array", list), ("object", Mapping)):
-        if isinstance(value, python):
-            return kind
-    return "null"
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _shown(value: Any) -> str:
-    try:
-        return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
-    except (ValueError, RecursionError):
-        return "…"
-
-
-def _keys(root: Any) -> Iterator[str]:
-    """Yield every name in a schema, wherever it is: none of them is given to another property."""
-    pending: list[Any] = [root]
-    while pending:
-        here = pending.pop()
-        if isinstance(here, Mapping):
-            yield from (str(key) for key in here)
-            pending += here.values()
-        elif isinstance(here, list):
-            yield from (word for word in here if isinstance(word, str))
-            pending += here

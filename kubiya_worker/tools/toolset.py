@@ -11,31 +11,33 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from kubiya_worker import templates
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import (
-    agent_communication,
-    ask_person,
-    custom,
-    data_visualization,
-    docker,
-    file_generation,
-    files,
-    http,
-    mcp,
-    python,
-    shell,
-    sleep,
-)
-from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, Toolset
-from kubiya_worker.tools.configuration import Skill
+from kubiya_worker.protocol.tools import OWN_SKILL, ToolSpec
+from kubiya_worker.tools import agent_communication, ask_person, custom, data_visualization, mcp, sleep
+from kubiya_worker.tools.agent_skills import skill as agent_skills
+from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, Toolset, expanded
+from kubiya_worker.tools.docker import skill as docker
+from kubiya_worker.tools.files import generation
+from kubiya_worker.tools.files import skill as files
+from kubiya_worker.tools.http import skill as http
+from kubiya_worker.tools.python import skill as python
+from kubiya_worker.tools.shell import skill as shell
+from kubiya_worker.tools.skill_configuration import Skill
+from kubiya_worker.tools.ssh import skill as ssh
 
 NAME_LIMIT: Final = 64  # characters of a tool's name that model providers take (docs/protocol.md#d4)
 
 MODULES: Final = (
-    *(shell, files, python, http, docker, file_generation, data_visualization, agent_communication),
-    *(ask_person, custom, sleep),
+    *(shell, ssh, files, python, http, docker, generation, data_visualization, agent_communication),
+    *(agent_skills, ask_person, custom, sleep),
 )
+FILLED_AT_CALL: Final = (
+    "headers",
+    "hosts",
+    "private_key",
+)  # keys of skills that take `{{.secret.NAME}}`, filled in at each call
+FILLED_AT_START: Final = ("custom_config",)
 _BUILDERS: Final = {kind: module for module in MODULES for kind in module.TYPES}
 
 # Skill types of the published worker that this one does not have, and what to use instead.
@@ -68,7 +70,19 @@ class MissingSkill:
         return f"The skill {self.name!r} ({self.type}) is not available in this run: {self.error.line()}"
 
 
-def assemble(skills: Sequence[Mapping[str, Any]], *, workspace: Path) -> tuple[Toolset, list[MissingSkill]]:
+def settings_at_start(skills: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return the skills' settings whose templates `assemble` fills in; others are filled in at each call."""
+    return [(skill.get("configuration") or {}).get(key) for skill in skills for key in FILLED_AT_START]
+
+
+async def prepare(skills: Sequence[Mapping[str, Any]]) -> None:
+    """Fetch what skills need before `assemble` makes their tools. What cannot be had, `assemble` tells."""
+    await agent_skills.prepare(skills)
+
+
+def assemble(
+    skills: Sequence[Mapping[str, Any]], *, workspace: Path, secrets: Mapping[str, str] = templates.NONE
+) -> tuple[Toolset, list[MissingSkill]]:
     """Return the tools of all enabled skills that can start, and the skills that cannot.
 
     `skills` is the resolved list of protocol.md#a8. The first skill that has a tool of a name gives it that name; each
@@ -76,11 +90,12 @@ def assemble(skills: Sequence[Mapping[str, Any]], *, workspace: Path) -> tuple[T
     configuration key that nobody reads would run without the restriction that the key was meant to be.
     """
     tools: list[Tool] = []
+    owners: dict[str, str] = {}
     missing: list[MissingSkill] = []
     names: set[str] = set()
     for raw in skills:
         try:
-            skill, built = _build(raw, workspace)
+            skill, built = _build(raw, workspace, secrets)
         except ConfigurationError as error:
             name = str(raw.get("name") or raw.get("id") or "unnamed")
             missing.append(MissingSkill(name, str(raw.get("type") or name), error))
@@ -88,9 +103,10 @@ def assemble(skills: Sequence[Mapping[str, Any]], *, workspace: Path) -> tuple[T
         for tool in built:
             name = _free_name(tool.spec.name, skill, names)
             names.add(name)
+            owners[name] = "" if raw.get("source") == OWN_SKILL else str(raw.get("id") or "")
             tools.append(tool if name == tool.spec.name else _Renamed(replace(tool.spec, name=name), tool))
     tools += [tool for tool in custom.offered() if tool.spec.name not in names]
-    return Toolset(tools), missing
+    return Toolset(tools, owners), missing
 
 
 def build_toolset(skills: Sequence[Mapping[str, Any]], *, workspace: Path) -> Toolset:
@@ -101,7 +117,7 @@ def build_toolset(skills: Sequence[Mapping[str, Any]], *, workspace: Path) -> To
     return toolset
 
 
-def _build(raw: Mapping[str, Any], workspace: Path) -> tuple[str, list[Tool]]:
+def _build(raw: Mapping[str, Any], workspace: Path, secrets: Mapping[str, str]) -> tuple[str, list[Tool]]:
     """Return the skill's name and its tools; none for a skill that is switched off."""
     skill = Skill.parse(raw)
     if skill is None:
@@ -110,7 +126,22 @@ def _build(raw: Mapping[str, Any], workspace: Path) -> tuple[str, list[Tool]]:
     if module is None:
         raise _unknown(skill)
     skill.check_keys(module.KEYS)
-    return skill.name, module.build(skill, workspace)
+    return skill.name, module.build(_with_secrets(skill, secrets), workspace)
+
+
+def _with_secrets(skill: Skill, secrets: Mapping[str, str]) -> Skill:
+    """Return the skill with the secrets that it needs at its start. One in a key that takes none is refused."""
+    configuration = dict(skill.configuration)
+    for key, value in skill.configuration.items():
+        if key in FILLED_AT_START:
+            configuration[key] = templates.resolve(value, {}, f"skill {skill.name!r}: `{key}`", secrets)
+        elif key not in FILLED_AT_CALL and templates.secrets_in(value):
+            taken = ", ".join(f"`{known}`" for known in (*FILLED_AT_CALL, *FILLED_AT_START))
+            raise ConfigurationError(
+                f"skill {skill.name!r} ({skill.type}): `{key}` takes no {{{{.secret.NAME}}}}",
+                remedy=f"These take one: {taken}, and the variables and MCP servers of the agent",
+            )
+    return replace(skill, configuration=configuration)
 
 
 def reference() -> str:
@@ -168,6 +199,9 @@ class _Renamed:
 
     spec: ToolSpec
     tool: Tool
+
+    def expanded(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return expanded(self.tool, arguments)
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
         return await self.tool.run(arguments, context)

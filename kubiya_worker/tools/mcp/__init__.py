@@ -4,24 +4,26 @@ A server's tools are asked for once, when the execution begins, and then stay th
 execution's context, and `origin` names each one's server and tool.
 """
 
-from kubiya_worker.tools.mcp.config import KEYS, Server, merged, parse
-from kubiya_worker.tools.mcp.discover import Found, discover
+from kubiya_worker.tools.mcp.config import CONFIGURATION_KEYS, KEYS, McpServer, merged, of_environment, parse
+from kubiya_worker.tools.mcp.discovery import DiscoveredTools, discover
 from kubiya_worker.tools.mcp.names import provider_name
-from kubiya_worker.tools.mcp.offer import MOST_TOOLS
-from kubiya_worker.tools.mcp.pool import Pool
+from kubiya_worker.tools.mcp.pool import SessionPool
 from kubiya_worker.tools.mcp.render import render
-from kubiya_worker.tools.mcp.schema import spec_of
 from kubiya_worker.tools.mcp.tool import McpTool, tools_of
+from kubiya_worker.tools.mcp.tool_limits import MOST_TOOLS
+from kubiya_worker.tools.mcp.tool_spec import spec_of
 
 __all__ = [
+    "CONFIGURATION_KEYS",
     "KEYS",
     "MOST_TOOLS",
-    "Found",
+    "DiscoveredTools",
+    "McpServer",
     "McpTool",
-    "Pool",
-    "Server",
+    "SessionPool",
     "discover",
     "merged",
+    "of_environment",
     "parse",
     "provider_name",
     "render",

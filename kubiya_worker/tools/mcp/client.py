@@ -19,7 +19,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import CallToolResult, JSONRPCError, JSONRPCResponse
 from pydantic import ValidationError
 
-from kubiya_worker.tools.mcp.raw import RAW
+from kubiya_worker.tools.mcp.answers import RAW
 
 _PASSED: Final[Mapping[str, dict[str, Any]]] = {"tools/list": {"tools": []}, "tools/call": {"content": []}}
 
@@ -60,7 +60,7 @@ def mended(item: Any) -> Any:
     return SessionMessage(JSONRPCResponse.model_validate({"jsonrpc": "2.0", "id": number, "result": content}))
 
 
-class Client(ClientSession):
+class McpClient(ClientSession):
     """A session over a transport's two streams; other arguments are those of the SDK's `ClientSession`."""
 
     def __init__(self, read_stream: Any, write_stream: Any, **more: Any) -> None:
@@ -74,17 +74,17 @@ def _initialized(result: dict[str, Any]) -> dict[str, Any]:
     """Return the answer to `initialize`, with the fields added that the SDK needs."""
     about = result.get("serverInfo")
     named = about if isinstance(about, dict) else {}
-    made = {key: value for key, value in result.items() if key in ("protocolVersion", "_meta")}
+    result_fields = {key: value for key, value in result.items() if key in ("protocolVersion", "_meta")}
     capabilities = result.get("capabilities")
-    kept = (
+    offered_capabilities = (
         {key: value for key, value in (capabilities or {}).items() if isinstance(value, dict)}
         if isinstance(capabilities, dict)
         else {}
     )
     words = result.get("instructions")
     return {
-        **made,
-        "capabilities": kept,
+        **result_fields,
+        "capabilities": offered_capabilities,
         "serverInfo": {"name": str(named.get("name") or "unknown"), "version": str(named.get("version") or "unknown")},
         **({"instructions": words} if isinstance(words, str) else {}),
     }

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from kubiya_worker import templates
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.tools import templates, variables
+from kubiya_worker.tools.mcp import confinement_keys, variables
 
 START_LIMIT: Final = 300.0  # seconds, the most that `timeout` can be
 CALL_LIMIT: Final = 3600.0  # seconds, the most that a call can take
@@ -40,6 +41,7 @@ KEYS: Final = {
     "with it). Only for servers that keep nothing between calls",
     "tools": "Ours: the tools that are offered, with `*` as a wildcard (all); also `includeTools`",
     "excludeTools": "Tools that are not offered, with `*` as a wildcard (none); also `disabledTools`",
+    **confinement_keys.KEYS,
     "description": "For people, not used; also `name`, `title`, `icon`, `note`",
     "autoApprove": "Not used, and said so: approval rules decide here; also `alwaysAllow`, `trust`",
 }
@@ -65,13 +67,15 @@ TRANSPORTS: Final = {
     "streamablehttp": "http",
     "sse": "sse",
 }
+CONFIGURATION_KEYS: Final = ("mcp_servers", "mcpServers")  # of an agent's or a team's configuration
+TEMPLATED: Final = ("command", "args", "env", "env_file", "cwd", "url", "headers", "oauth")
 OAUTH_KEYS: Final = ("token_url", "client_id", "client_secret", "scope", "audience")
 
 Wrong = Callable[[str], ConfigurationError]
 
 
 @dataclass(frozen=True)
-class Server:
+class McpServer:
     """One configured server; texts may still hold `{{…}}` and `${…}`."""
 
     name: str
@@ -92,12 +96,29 @@ class Server:
     tools: tuple[str, ...] = ("*",)
     excluded: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()  # keys that other clients read and we do not
+    confinement: Mapping[str, Any] = field(default_factory=dict)  # its keys of confinement_keys.KEYS
+    named_files: tuple[str, ...] = ()  # the paths in `args`, as they are written
 
-    def resolved(self, environment: Mapping[str, str], workspace: Path | None = None) -> Server:
+    @property
+    def confirms(self) -> bool:
+        """Return whether a person is asked before each call, because the process is declared as unconfined."""
+        return self.confinement.get("confinement") in ("off", False)
+
+    @property
+    def templated(self) -> list[Any]:
+        """Return the settings in which templates are filled in."""
+        return [getattr(self, key) for key in TEMPLATED]
+
+    def resolved(
+        self,
+        environment: Mapping[str, str],
+        workspace: Path | None = None,
+        secrets: Mapping[str, str] = templates.NONE,
+    ) -> McpServer:
         """Return the server with all templates and variables filled in. Raises ConfigurationError."""
         where = f"MCP server {self.name!r}"
-        keys = ("command", "args", "env", "env_file", "cwd", "url", "headers", "oauth")
-        values = {key: templates.resolve(getattr(self, key), environment, where) for key in keys}
+        keys = TEMPLATED
+        values = {key: templates.resolve(getattr(self, key), environment, where, secrets) for key in keys}
         values = {key: variables.resolve(value, environment, workspace) for key, value in values.items()}
         for key in keys[2:]:  # a program may read ${…} in its arguments itself
             variables.require(values[key], where)
@@ -109,7 +130,7 @@ class Server:
     def key(self) -> str:
         """Return a key that is the same for servers that can share a session: all settings that start or reach them."""
         parts = [self.transport, self.command, list(self.args), dict(self.env), self.cwd, self.url]
-        parts += [dict(self.headers), dict(self.oauth)]
+        parts += [dict(self.headers), dict(self.oauth), dict(self.confinement)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -122,7 +143,7 @@ def _file(path: str, where: str) -> dict[str, str]:
         ) from error
 
 
-def parse(raw: Any) -> list[Server]:
+def parse(raw: Any) -> list[McpServer]:
     """Return the enabled servers of a map name -> server. Raises ConfigurationError that names server and key."""
     if raw is None:
         return []
@@ -142,55 +163,68 @@ def merged(*maps: Any) -> dict[str, Any]:
     return together
 
 
-def _server(name: str, raw: Any) -> Server | None:
+def of_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the servers of `resolved/full`: those of the environment, and those of the entity's configuration."""
+    configuration = environment.get("configuration")
+    configuration = configuration if isinstance(configuration, Mapping) else {}
+    return merged(environment.get("mcp_servers"), *(configuration.get(key) for key in CONFIGURATION_KEYS))
+
+
+def _server(name: str, raw: Any) -> McpServer | None:
     def wrong(message: str) -> ConfigurationError:
         return ConfigurationError(f"MCP server {name!r}: {message}")
 
     if not isinstance(raw, Mapping):
         raise wrong("its settings are not an object")
-    given, ignored = _given(raw, wrong)
+    values, ignored = _known_values(raw, wrong)
     for key in ("enabled", "disabled", "required", "shared"):
-        if not isinstance(given.get(key, True), bool):
+        if not isinstance(values.get(key, True), bool):
             raise wrong(f"`{key}` has to be true or false")
-    if given.get("enabled") is False or given.get("disabled") is True:
+    if values.get("enabled") is False or values.get("disabled") is True:
         return None
-    if bool(given.get("command")) == bool(given.get("url")):
+    if bool(values.get("command")) == bool(values.get("url")):
         raise wrong("exactly one of `command` and `url` is needed")
-    if given.get("oauth") and given.get("command"):
+    if values.get("oauth") and values.get("command"):
         raise wrong("`oauth` is for a server with a `url`; give one with a `command` its credentials in `env`")
-    url = str(given.get("url") or "")
+    url = str(values.get("url") or "")
     written = bool(url) and "{{" not in url and "${" not in url
     if written and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
         raise wrong("`url` is not an http(s) URL")
-    env_file = str(given.get("envFile") or "")
+    env_file = str(values.get("envFile") or "")
     if env_file and not env_file.startswith(("/", "~", "{{", "${")):
         raise wrong("`envFile` is not an absolute path")
-    call_timeout = _seconds(given, "call_timeout", 120.0, CALL_LIMIT, wrong)
-    return Server(
+    limits = {key: values[key] for key in confinement_keys.KEYS if key in values}
+    if limits and url:
+        raise wrong(f"`{next(iter(limits))}` is for a server with a `command`; one with a `url` runs elsewhere")
+    confinement_keys.check(name, limits)
+    call_timeout = _seconds(values, "call_timeout", 120.0, CALL_LIMIT, wrong)
+    return McpServer(
         name=name,
-        transport=_transport(given, wrong),
-        command=str(given.get("command") or ""),
-        args=_args(given, wrong),
-        env=_strings(given, "env", wrong),
+        transport=_transport(values, wrong),
+        command=str(values.get("command") or ""),
+        args=_args(values, wrong),
+        named_files=confinement_keys.named_files(_args(values, wrong)),
+        confinement=limits,
+        env=_strings(values, "env", wrong),
         env_file=env_file,
-        cwd=str(given.get("cwd") or ""),
+        cwd=str(values.get("cwd") or ""),
         url=url,
-        headers=_strings(given, "headers", wrong),
-        oauth=_oauth(given, wrong),
-        timeout=_seconds(given, "timeout", 30.0, START_LIMIT, wrong),
+        headers=_strings(values, "headers", wrong),
+        oauth=_oauth(values, wrong),
+        timeout=_seconds(values, "timeout", 30.0, START_LIMIT, wrong),
         call_timeout=call_timeout,
-        max_call_timeout=max(call_timeout, _seconds(given, "max_call_timeout", CALL_LIMIT, CALL_LIMIT, wrong)),
-        required=given.get("required") is True,
-        shared=given.get("shared") is True,
-        tools=_names(given, "tools", ("*",), wrong),
-        excluded=_names(given, "excludeTools", (), wrong),
+        max_call_timeout=max(call_timeout, _seconds(values, "max_call_timeout", CALL_LIMIT, CALL_LIMIT, wrong)),
+        required=values.get("required") is True,
+        shared=values.get("shared") is True,
+        tools=_names(values, "tools", ("*",), wrong),
+        excluded=_names(values, "excludeTools", (), wrong),
         ignored=tuple(ignored),
     )
 
 
-def _given(raw: Mapping[str, Any], wrong: Wrong) -> tuple[dict[str, Any], list[str]]:
+def _known_values(raw: Mapping[str, Any], wrong: Wrong) -> tuple[dict[str, Any], list[str]]:
     """Return the settings that are set, by our own spelling, and the keys that decide nothing here."""
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     ignored = []
     for written, value in raw.items():
         key = ALIASES.get(str(written), str(written))
@@ -200,9 +234,9 @@ def _given(raw: Mapping[str, Any], wrong: Wrong) -> tuple[dict[str, Any], list[s
             ignored.append(str(written))
         if value is None or key in ("description", "autoApprove"):
             continue
-        if given.setdefault(key, value) != value:
+        if values.setdefault(key, value) != value:
             raise wrong(f"`{written}` says something else than another key for `{key}`")
-    return given, ignored
+    return values, ignored
 
 
 def _transport(given: Mapping[str, Any], wrong: Wrong) -> str:

@@ -17,7 +17,7 @@ _WORDS: Final = ("error_description", "message", "detail", "error", "title", "re
 TRY_AGAIN: Final = frozenset({408, 425, 429, 502, 503, 504})  # these statuses pass while a server starts
 
 
-class Lost(Unavailable):
+class SessionLost(Unavailable):
     """The session ended during a call: nobody knows whether the server has run it."""
 
     def __init__(self, server: str) -> None:
@@ -70,21 +70,23 @@ def _phrase(status: int) -> str:
         return ""
 
 
-def reason_of(body: bytes, kind: str) -> str:
+def reason_of(body: bytes, content_type: str) -> str:
     """Return the reason in an error's body, on one short line."""
     text = body[:65_536].decode("utf-8", "replace")
     try:
-        said = _said(json.loads(text))
+        said = _text_of(json.loads(text))
     except ValueError:
-        said = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.S | re.I) if "html" in kind else text
+        said = (
+            re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.S | re.I) if "html" in content_type else text
+        )
     return " ".join(said.split())[:REASON]
 
 
-def _said(value: Any) -> str:
+def _text_of(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):
-        found = (_said(value[key]) for key in _WORDS if value.get(key))
+        found = (_text_of(value[key]) for key in _WORDS if value.get(key))
         return next(filter(None, found), "") or json.dumps(value)[:REASON]
     return json.dumps(value)[:REASON] if value else ""
 

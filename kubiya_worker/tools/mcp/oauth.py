@@ -19,7 +19,7 @@ EARLY: Final = 30.0  # seconds before its end that a token is renewed
 LIFETIME: Final = 300.0  # seconds of a token whose lifetime is not told
 
 
-class Tokens:
+class TokenCache:
     """The token of one set of client credentials."""
 
     def __init__(self, settings: Mapping[str, str]) -> None:

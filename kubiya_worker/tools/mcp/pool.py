@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from kubiya_worker.errors import Unavailable
-from kubiya_worker.tools.mcp.config import Server
-from kubiya_worker.tools.mcp.faults import HttpFault, Lost
-from kubiya_worker.tools.mcp.oauth import Tokens
-from kubiya_worker.tools.mcp.raw import Listing
-from kubiya_worker.tools.mcp.session import KILLED, Report, Session
+from kubiya_worker.tools.mcp.answers import Listing
+from kubiya_worker.tools.mcp.config import McpServer
+from kubiya_worker.tools.mcp.faults import HttpFault, SessionLost
+from kubiya_worker.tools.mcp.oauth import TokenCache
+from kubiya_worker.tools.mcp.session import KILLED, McpSession, Report
 
 IDLE: Final = 300.0  # seconds without a call after which a session is closed
 LIMIT: Final = 64  # sessions of a worker
@@ -30,39 +30,38 @@ PAUSES: Final = (0.3, 0.7, 1.5)  # seconds before a call is tried again that cou
 
 
 @dataclass
-class _Held:
-    session: Session
+class _PooledSession:
+    session: McpSession
     owner: str
     server: str
     used: float = 0.0  # monotonic: when the owner last asked for it
 
 
-class Pool:
+class SessionPool:
     """The sessions; `close` ends all of them.
 
     `over` returns whether an owner's execution is over, for executions that end elsewhere or without a message; it is
-    asked
-    about those that have been quiet for a while.
+    asked about those that have been quiet for a while.
     """
 
     def __init__(
         self, idle: float = IDLE, limit: int = LIMIT, over: Callable[[str], Awaitable[bool]] | None = None
     ) -> None:
-        self._idle, self._limit, self._over = idle, limit, over
-        self._held: dict[str, _Held] = {}
-        self._tokens: dict[str, Tokens] = {}
+        self._idle, self._limit, self._is_over = idle, limit, over
+        self._pooled: dict[str, _PooledSession] = {}
+        self._tokens: dict[str, TokenCache] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
 
-    async def tools(self, server: Server, workspace: Path, owner: str = "") -> Listing:
+    async def tools(self, server: McpServer, workspace: Path, owner: str = "") -> Listing:
         """Return the server's tools and instructions; raise ConfigurationError or Unavailable."""
         session = await self._open(server, workspace, owner)
         return await session.relist()
 
     async def call(
         self,
-        server: Server,
+        server: McpServer,
         name: str,
         arguments: dict[str, Any],
         workspace: Path,
@@ -71,7 +70,7 @@ class Pool:
         idempotent: bool = False,
         report: Report | None = None,
     ) -> Any:
-        """Return the SDK's `CallToolResult`, with the server's own answer in it (raw.py).
+        """Return the SDK's `CallToolResult`, with the server's own answer in it (answers.py).
 
         The call is made once more, where the server certainly has not run it: it does not know the session, or could
         not be reached. After a session that was lost with the call under way, only if the tool is `idempotent`.
@@ -89,7 +88,7 @@ class Pool:
                     continue
                 if reopened or not fault.may_have_forgotten or not await session.is_forgotten():
                     raise
-            except Lost:
+            except SessionLost:
                 if reopened or not idempotent:
                     raise
             reopened = True
@@ -97,29 +96,29 @@ class Pool:
 
     def changed(self, owner: str) -> list[str]:
         """Return the names of the owner's servers that have said that their list of tools is another one."""
-        return [held.server for held in self._held.values() if held.owner == owner and held.session.changed]
+        return [pooled.server for pooled in self._pooled.values() if pooled.owner == owner and pooled.session.changed]
 
-    def starting(self, server: Server, workspace: Path, owner: str = "") -> bool:
+    def starting(self, server: McpServer, workspace: Path, owner: str = "") -> bool:
         """Return whether a session of this server is still starting."""
-        held = self._held.get(self._key(server, workspace, owner))
-        return held is not None and held.session.starting and not held.session.over
+        pooled = self._pooled.get(self._key(server, workspace, owner))
+        return pooled is not None and pooled.session.starting and not pooled.session.is_over
 
-    def token(self, server: Server) -> str:
+    def token(self, server: McpServer) -> str:
         """Return the bearer token that was fetched for a server; it is a secret like those in its settings."""
         tokens = self._tokens.get(_credentials(server)) if server.oauth else None
         return tokens.current if tokens else ""
 
     def release(self, owner: str) -> None:
         """End the sessions of an execution that is over. Nobody waits for it."""
-        for key in [key for key, held in self._held.items() if held.owner == owner and owner]:
-            self._end(self._held.pop(key).session)
+        for key in [key for key, pooled in self._pooled.items() if pooled.owner == owner and owner]:
+            self._end(self._pooled.pop(key).session)
 
     async def close(self) -> None:
         """End all sessions; their servers have a moment for it, all at the same time."""
         if self._looking is not None:
             self._looking.cancel()
-        sessions = [held.session for held in self._held.values()]
-        self._held.clear()
+        sessions = [pooled.session for pooled in self._pooled.values()]
+        self._pooled.clear()
         closing = [asyncio.create_task(session.close(STOP_TIMEOUT)) for session in sessions]
         await asyncio.wait(
             [*closing, *self._closing], timeout=STOP_TIMEOUT + KILLED
@@ -127,42 +126,42 @@ class Pool:
 
     @property
     def open_count(self) -> int:
-        return sum(not held.session.over for held in self._held.values())
+        return sum(not pooled.session.is_over for pooled in self._pooled.values())
 
     # -- opening and ending
 
-    def _key(self, server: Server, workspace: Path, owner: str) -> str:
+    def _key(self, server: McpServer, workspace: Path, owner: str) -> str:
         own = "" if server.shared else f"{owner}:{server.name}:{workspace}"
         return f"{own}:{server.key}"
 
-    async def _open(self, server: Server, workspace: Path, owner: str) -> Session:
+    async def _open(self, server: McpServer, workspace: Path, owner: str) -> McpSession:
         key = self._key(server, workspace, owner)
-        held = self._held.get(key)
-        if held is None or held.session.over:
-            await self._place(server, key)
-            held = self._held.get(key)  # another call of the same execution may have been quicker
-        if held is None or held.session.over:
-            tokens = self._tokens.setdefault(_credentials(server), Tokens(server.oauth)) if server.oauth else None
-            session = Session(server, workspace, self._idle, tokens, self._room.set)
-            held = self._held[key] = _Held(session, "" if server.shared else owner, server.name)
-            self._look()
-        held.used = time.monotonic()
+        pooled = self._pooled.get(key)
+        if pooled is None or pooled.session.is_over:
+            await self._make_place(server, key)
+            pooled = self._pooled.get(key)  # another call of the same execution may have been quicker
+        if pooled is None or pooled.session.is_over:
+            tokens = self._tokens.setdefault(_credentials(server), TokenCache(server.oauth)) if server.oauth else None
+            session = McpSession(server, workspace, self._idle, tokens, self._room.set)
+            pooled = self._pooled[key] = _PooledSession(session, "" if server.shared else owner, server.name)
+            self._start_watching()
+        pooled.used = time.monotonic()
         try:
-            await held.session.ready()
+            await pooled.session.ready()
         except Exception:
-            if self._held.get(key) is held and not held.session.starting:
-                del self._held[key]
-                self._end(held.session)
+            if self._pooled.get(key) is pooled and not pooled.session.starting:
+                del self._pooled[key]
+                self._end(pooled.session)
             raise
-        return held.session
+        return pooled.session
 
-    async def _place(self, server: Server, key: str) -> None:
+    async def _make_place(self, server: McpServer, key: str) -> None:
         """Wait until one more session may be opened, within the time that the server has to start."""
         deadline = time.monotonic() + server.timeout
         while self.open_count >= self._limit:
-            if (held := self._held.get(key)) is not None and not held.session.over:
+            if (pooled := self._pooled.get(key)) is not None and not pooled.session.is_over:
                 return
-            idle = max(self._held.values(), key=lambda held: held.session.idle_for)
+            idle = max(self._pooled.values(), key=lambda pooled: pooled.session.idle_for)
             if idle.session.idle_for >= EVICTED_AFTER:
                 self._retire(idle.session)
                 continue
@@ -177,33 +176,33 @@ class Pool:
                 await asyncio.wait_for(self._room.wait(), min(left, 1.0))
             except TimeoutError:
                 pass  # another one may have become idle long enough
-        for gone in [name for name, held in self._held.items() if held.session.over]:
-            self._end(self._held.pop(gone).session)
+        for gone in [name for name, pooled in self._pooled.items() if pooled.session.is_over]:
+            self._end(self._pooled.pop(gone).session)
 
-    def _retire(self, session: Session) -> None:
+    def _retire(self, session: McpSession) -> None:
         """Open another one for the next call; calls that are under way in this one go on."""
-        for key in [key for key, held in self._held.items() if held.session is session]:
-            held = self._held.pop(key)
-            self._held[f"{key}:{id(session)}"] = held  # still the owner's, so that it ends with the execution
+        for key in [key for key, pooled in self._pooled.items() if pooled.session is session]:
+            pooled = self._pooled.pop(key)
+            self._pooled[f"{key}:{id(session)}"] = pooled  # still the owner's, so that it ends with the execution
         session.retire()
 
-    def _end(self, session: Session) -> None:
+    def _end(self, session: McpSession) -> None:
         task = asyncio.create_task(session.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _look(self) -> None:
-        if self._over is not None and (self._looking is None or self._looking.done()):
-            self._looking = asyncio.create_task(self._watch(self._over))
+    def _start_watching(self) -> None:
+        if self._is_over is not None and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(self._watch(self._is_over))
 
     async def _watch(self, over: Callable[[str], Awaitable[bool]]) -> None:
         """End the sessions of executions that are over and were not released here."""
-        while self._held:
+        while self._pooled:
             await asyncio.sleep(LOOK)
             quiet: dict[str, bool] = {}
-            for held in list(self._held.values()):
-                fresh = time.monotonic() - held.used < LOOK or held.session.idle_for < LOOK
-                quiet[held.owner] = quiet.get(held.owner, True) and not fresh
+            for pooled in list(self._pooled.values()):
+                fresh = time.monotonic() - pooled.used < LOOK or pooled.session.idle_for < LOOK
+                quiet[pooled.owner] = quiet.get(pooled.owner, True) and not fresh
             for owner in (owner for owner, is_quiet in quiet.items() if owner and is_quiet):
                 try:
                     if await over(owner):
@@ -212,5 +211,5 @@ class Pool:
                     continue
 
 
-def _credentials(server: Server) -> str:
+def _credentials(server: McpServer) -> str:
     return "\0".join(f"{key}={value}" for key, value in sorted(server.oauth.items()))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from kubiya_worker.tools.base import ToolFile, ToolResult
-from kubiya_worker.tools.schemas import clean, cut
+from kubiya_worker.tools.text import clean, cut
 
 ODD: Final = 500  # characters that are shown of a block of an unknown type
 FIELD: Final = 2_000  # characters of a link's name, address or description
@@ -23,9 +23,9 @@ FILES: Final = 20  # of one result
 def render(result: Mapping[str, Any], limit: int) -> ToolResult:
     """Return the text and the files of a result. At most `limit` characters."""
     files: list[ToolFile] = []
-    pieces = [piece for block in _blocks(result) for piece in _piece(block, files) if piece]
+    pieces = [piece for block in _blocks(result) for piece in _rendered_block(block, files) if piece]
     data = result.get("structuredContent")
-    if data is not None and not _is_told(data, pieces):
+    if data is not None and not _repeats(data, pieces):
         pieces.append(_json(data))
     if not pieces and not files:
         rest = {key: value for key, value in result.items() if key not in _KNOWN}
@@ -52,7 +52,7 @@ def _blocks(result: Mapping[str, Any]) -> list[Any]:
     return content if isinstance(content, list) else [content]
 
 
-def _piece(block: Any, files: list[ToolFile]) -> list[str]:
+def _rendered_block(block: Any, files: list[ToolFile]) -> list[str]:
     if not isinstance(block, Mapping):
         return [block if isinstance(block, str) else _json(block)]
     known = _KINDS.get(str(block.get("type")))
@@ -70,13 +70,13 @@ def _text(block: Mapping[str, Any], files: list[ToolFile]) -> str | None:
 
 
 def _file(block: Mapping[str, Any], files: list[ToolFile]) -> str | None:
-    return _kept(block.get("data"), block.get("mimeType"), "", files, str(block["type"]))
+    return _file_or_reason(block.get("data"), block.get("mimeType"), "", files, str(block["type"]))
 
 
 def _link(block: Mapping[str, Any], files: list[ToolFile]) -> str | None:
     named = block.get("title") or block.get("name")
     size = block.get("size")
-    told = [
+    fields = [
         _field(named),
         _field(block.get("mimeType")),
         f"{size} bytes" if isinstance(size, int) else "",
@@ -84,8 +84,8 @@ def _link(block: Mapping[str, Any], files: list[ToolFile]) -> str | None:
         _field(block.get("description")),
     ]
     if block.get("title") and block.get("name") != block.get("title"):
-        told.insert(1, _field(block.get("name")))
-    parts = [part for part in told if part]
+        fields.insert(1, _field(block.get("name")))
+    parts = [part for part in fields if part]
     return f"[link: {', '.join(parts)}]" if parts else None
 
 
@@ -99,7 +99,7 @@ def _resource(block: Mapping[str, Any], files: list[ToolFile]) -> str | None:
         return f"[resource {where}]\n{words if isinstance(words, str) else _json(words)}"
     if inner.get("blob") is None:
         return f"[resource {where}, without content]"
-    return _kept(inner.get("blob"), inner.get("mimeType"), _field(inner.get("uri")), files, "resource")
+    return _file_or_reason(inner.get("blob"), inner.get("mimeType"), _field(inner.get("uri")), files, "resource")
 
 
 _KINDS: Final[Mapping[str, Callable[[Mapping[str, Any], list[ToolFile]], str | None]]] = {
@@ -112,20 +112,20 @@ _KINDS: Final[Mapping[str, Callable[[Mapping[str, Any], list[ToolFile]], str | N
 }
 
 
-def _kept(data: Any, media_type: Any, name: str, files: list[ToolFile], kind: str) -> str:
+def _file_or_reason(data: Any, media_type: Any, name: str, files: list[ToolFile], kind: str) -> str:
     """Add a file to `files` and return an empty text, or return the line that says why the file is missing."""
-    about = ", ".join(part for part in (f"{kind} {_field(media_type)}".strip(), name) if part)
+    label = ", ".join(part for part in (f"{kind} {_field(media_type)}".strip(), name) if part)
     if len(files) >= FILES:
-        return f"[{about}: there are more than {FILES} files in the result]"
+        return f"[{label}: there are more than {FILES} files in the result]"
     if not isinstance(data, str):
-        return f"[{about}: its data are missing]"
+        return f"[{label}: its data are missing]"
     packed = "".join(data.rpartition(",")[2].split()).translate(_URL_SAFE).rstrip("=")  # of a data URL what is behind
     if len(packed) * 3 // 4 > FILE:
-        return f"[{about}: it has more than {FILE} bytes]"
+        return f"[{label}: it has more than {FILE} bytes]"
     try:
         raw = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
     except (binascii.Error, ValueError):
-        return f"[{about}: its data cannot be decoded]"
+        return f"[{label}: its data cannot be decoded]"
     files.append(ToolFile(raw, _media_type(media_type, raw), name))
     return ""
 
@@ -139,20 +139,20 @@ _MAGIC: Final = (
 )
 
 
-def _media_type(told: Any, raw: bytes) -> str:
+def _media_type(declared: Any, raw: bytes) -> str:
     """Return the type that the data show where they do, else the one that is told: providers refuse a wrong one."""
     for magic, kind in _MAGIC:
         if raw.startswith(magic):
             return kind
     if raw[:4] == b"RIFF" and raw[8:12] == b"WEBP":
         return "image/webp"
-    kind = told.partition(";")[0].strip().lower() if isinstance(told, str) else ""
+    kind = declared.partition(";")[0].strip().lower() if isinstance(declared, str) else ""
     if kind in ("image/png", "image/jpeg", "image/gif", "image/webp"):
         return "application/octet-stream"  # it says that it is an image, and is none
     return cut(clean(kind), 100) or "application/octet-stream"
 
 
-def _is_told(data: Any, pieces: list[str]) -> bool:
+def _repeats(data: Any, pieces: list[str]) -> bool:
     """Return True when the text of a result says the same as its data, as most servers do it."""
     for piece in pieces:
         try:

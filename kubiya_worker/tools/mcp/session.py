@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from kubiya_worker.errors import Unavailable, WorkerError
-from kubiya_worker.tools.mcp.config import Server
-from kubiya_worker.tools.mcp.faults import TRY_AGAIN, HttpFault, Lost
-from kubiya_worker.tools.mcp.oauth import Tokens
-from kubiya_worker.tools.mcp.raw import Listing, listing
-from kubiya_worker.tools.mcp.transport import Link, connected, kill_marked, plain
+from kubiya_worker.tools.mcp.answers import Listing, listing
+from kubiya_worker.tools.mcp.config import McpServer
+from kubiya_worker.tools.mcp.faults import TRY_AGAIN, HttpFault, SessionLost
+from kubiya_worker.tools.mcp.oauth import TokenCache
+from kubiya_worker.tools.mcp.transport import ServerConnection, connected, kill_marked, unwrapped
 
 CLOSE_TIMEOUT: Final = 6.0  # seconds that a session has to close: the SDK asks, sends SIGTERM, and SIGKILL after 4 s
 KILLED: Final = 3.0  # seconds until the SDK has noticed that its process is gone; a cancellation would leak its pipes
@@ -31,19 +31,19 @@ PAUSES: Final = (0.3, 0.7, 1.5, 3.0)  # seconds between tries to start; the last
 Report = Callable[[float, float | None, str | None], Any]  # progress, total, message
 
 
-class Session:
-    """A session; `over` says that it takes no more calls, `listing` is the server's offer once it is ready."""
+class McpSession:
+    """A session; `is_over` says that it takes no more calls, `listing` is the server's offer once it is ready."""
 
     def __init__(
         self,
-        server: Server,
+        server: McpServer,
         workspace: Path,
         idle: float,
-        tokens: Tokens | None = None,
+        tokens: TokenCache | None = None,
         ended: Callable[[], None] | None = None,
     ) -> None:
         self._server, self._workspace, self._idle, self._tokens = server, workspace, idle, tokens
-        self._link: Link | None = None
+        self._link: ServerConnection | None = None
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._closing = asyncio.Event()
         self._last = time.monotonic()
@@ -56,7 +56,7 @@ class Session:
         self._alarm = asyncio.get_running_loop().call_later(server.timeout, self._too_late)
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         return self._task.done() or self._closing.is_set() or (self._link is not None and self._link.ended.is_set())
 
     @property
@@ -71,14 +71,14 @@ class Session:
     @property
     def changed(self) -> bool:
         """Return whether the server has said that its list of tools changed."""
-        return self._changed and not self.over
+        return self._changed and not self.is_over
 
     async def ready(self) -> None:
         """Wait until the session can be used; raise the error that kept it from starting."""
         await asyncio.shield(self._ready)
 
     async def call(self, name: str, arguments: dict[str, Any], report: Report | None = None) -> Any:
-        """Return the SDK's result. Raises Lost, HttpFault, or the SDK's MCPError with the server's own words."""
+        """Return the SDK's result. Raises SessionLost, HttpFault, or the SDK's MCPError with the server's own words."""
 
         async def progress(done: float, total: float | None, message: str | None) -> None:
             if report is not None:
@@ -107,18 +107,18 @@ class Session:
 
     async def _use(self, call: Callable[[Any], Any]) -> Any:
         if self._link is None:
-            raise Lost(self._server.name)
+            raise SessionLost(self._server.name)
         self._under_way += 1
         self._last = time.monotonic()
         work = asyncio.ensure_future(call(self._link.client))
         try:
             await asyncio.wait({work, self._task}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                raise Lost(self._server.name)
+                raise SessionLost(self._server.name)
             try:
                 return work.result()
             except Exception as error:
-                told = self._told(error)
+                told = self._our_error(error)
                 if told is error:
                     raise
                 raise told from error
@@ -128,14 +128,14 @@ class Session:
             self._under_way -= 1
             self._last = time.monotonic()
 
-    def _told(self, error: Exception) -> Exception:
+    def _our_error(self, error: Exception) -> Exception:
         """Return our own error for an error of the SDK."""
-        from kubiya_worker.tools.mcp.remote import fault_in
+        from kubiya_worker.tools.mcp.http_client import fault_in
 
         fault = fault_in(getattr(error, "data", None))
         if fault is not None:
             return fault
-        return Lost(self._server.name) if self._link is not None and self._link.ended.is_set() else error
+        return SessionLost(self._server.name) if self._link is not None and self._link.ended.is_set() else error
 
     def retire(self) -> None:
         """Take no more calls; those that are under way go on to their end."""
@@ -175,7 +175,7 @@ class Session:
             try:
                 fault = await self._connect()
             except BaseException as error:
-                fault = plain(error, self._server)
+                fault = unwrapped(error, self._server)
                 if not isinstance(error, Exception):
                     self._fail(fault)
                     raise
@@ -217,7 +217,7 @@ class Session:
                 await asyncio.to_thread(kill_marked, marker)
         return fault
 
-    async def _open(self, link: Link) -> Exception | None:
+    async def _open(self, link: ServerConnection) -> Exception | None:
         self._link = link
         opening = asyncio.ensure_future(_opened(link.client))
         waits = [asyncio.ensure_future(event.wait()) for event in (self._closing, link.ended)]
@@ -237,13 +237,13 @@ class Session:
                 return None
             if link.ended.is_set():
                 raise Unavailable("it ended before it answered")
-            told = self._told(error) if isinstance(error, Exception) else Unavailable(str(error))
+            told = self._our_error(error) if isinstance(error, Exception) else Unavailable(str(error))
             return told if isinstance(told, WorkerError) else Unavailable(" ".join(str(told).split())[:300])
         finally:
             for task in (opening, *waits):
                 task.cancel()
 
-    async def _until_over(self, link: Link) -> None:
+    async def _until_over(self, link: ServerConnection) -> None:
         ended = asyncio.ensure_future(link.ended.wait())
         closing = asyncio.ensure_future(self._closing.wait())
         try:

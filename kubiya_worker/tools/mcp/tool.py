@@ -10,12 +10,12 @@ from typing import Any
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
-from kubiya_worker.tools.mcp.config import Server
+from kubiya_worker.tools.mcp.answers import answer_of
+from kubiya_worker.tools.mcp.config import McpServer
 from kubiya_worker.tools.mcp.names import own_name, server_of
-from kubiya_worker.tools.mcp.pool import Pool
-from kubiya_worker.tools.mcp.raw import answer_of
+from kubiya_worker.tools.mcp.pool import SessionPool
 from kubiya_worker.tools.mcp.render import render
-from kubiya_worker.tools.redact import Redactor
+from kubiya_worker.tools.redaction import Redactor
 from kubiya_worker.tools.schemas import own_names
 
 
@@ -24,8 +24,8 @@ class McpTool:
     """One tool of a server; its templates are filled in from the call's environment, not the start's."""
 
     spec: ToolSpec
-    server: Server
-    pool: Pool
+    server: McpServer
+    pool: SessionPool
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
         """Call the tool; each progress report restarts the call's timeout, up to `max_call_timeout` in all."""
@@ -33,7 +33,7 @@ class McpTool:
         loop = asyncio.get_running_loop()
         latest = loop.time() + self.server.max_call_timeout
         try:
-            server = self.server.resolved(context.env, context.workspace)
+            server = self.server.resolved(context.env, context.workspace, context.secrets)
             async with asyncio.timeout(server.call_timeout) as limit:
 
                 def report(done: float, total: float | None, message: str | None) -> None:
@@ -83,7 +83,7 @@ def _without(result: ToolResult, token: str) -> ToolResult:
     return replace(result, output=redactor.text(result.output), error=error, metadata=redactor.value(result.metadata))
 
 
-def tools_of(specs: Iterable[ToolSpec], servers: Iterable[Server], pool: Pool) -> list[Tool]:
+def tools_of(specs: Iterable[ToolSpec], servers: Iterable[McpServer], pool: SessionPool) -> list[Tool]:
     """Return the tools that an execution was given; those of a server that is configured no more are left out."""
     by_name = {server.name: server for server in servers}
     found = ((spec, server_of(spec, by_name)) for spec in specs if spec.source == "mcp")

@@ -1,8 +1,8 @@
 """This module connects to an MCP server: to a process over stdio, or over HTTP.
 
 A stdio server is a process with a clean environment (PATH, HOME, LANG, USER and the configured variables). The end of
-its stderr is kept, and `guard` ends it when the worker is killed. The first connection imports the SDK, so that a
-worker whose agents have no MCP servers does not load it.
+its stderr is kept, and `processes.cleanup` ends it when the worker is killed. The first connection imports the SDK, so
+that a worker whose agents have no MCP servers does not load it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
+from kubiya_worker._supervisor.posix.markers import pids_with
 from kubiya_worker.errors import ConfigurationError, Unavailable
-from kubiya_worker.tools import programs
-from kubiya_worker.tools.guard import MARKER, marked
-from kubiya_worker.tools.mcp.config import Server
-from kubiya_worker.tools.mcp.oauth import Tokens
-from kubiya_worker.tools.variables import INHERITED
+from kubiya_worker.tools.confinement import spawn
+from kubiya_worker.tools.mcp import confinement
+from kubiya_worker.tools.mcp.config import McpServer
+from kubiya_worker.tools.mcp.oauth import TokenCache
+from kubiya_worker.tools.mcp.variables import INHERITED
+from kubiya_worker.tools.processes import programs
+from kubiya_worker.tools.processes.cleanup import MARKER
 
 STDERR_SHOWN: Final = 500  # characters of a server's last words
 
 
-class Link:
+class ServerConnection:
     """A connection. `client` is the SDK's session, not yet initialized; `ended` is set when the server is gone."""
 
     def __init__(self, client: Any, ended: asyncio.Event, marker: str = "") -> None:
@@ -40,19 +43,19 @@ class Link:
 
 def kill_marked(marker: str) -> None:
     """Send SIGKILL to every process that carries the marker. On Linux; elsewhere none can be found so."""
-    for pid in marked(f"{MARKER}={marker}".encode()):
+    for pid in pids_with(f"{MARKER}={marker}".encode()):
         with contextlib.suppress(OSError):  # it has ended by itself
             os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.asynccontextmanager
 async def connected(
-    server: Server, workspace: Path, tokens: Tokens | None, notified: Callable[[Any], None]
-) -> AsyncIterator[Link]:
+    server: McpServer, workspace: Path, tokens: TokenCache | None, notified: Callable[[Any], None]
+) -> AsyncIterator[ServerConnection]:
     """Connect to a server. `notified` is given each of its notifications."""
     try:
         await asyncio.to_thread(_load_sdk)  # takes a second or more the first time; heartbeats must not wait for it
-        from kubiya_worker.tools.mcp.client import Client
+        from kubiya_worker.tools.mcp.client import McpClient
     except ImportError:
         raise ConfigurationError(
             "this worker has no MCP client", remedy="Install it with: pip install 'kubiya-worker[mcp]'"
@@ -73,14 +76,14 @@ async def connected(
             read, write = await stack.enter_async_context(_remote(server, tokens, inject))
         watched, put = await stack.enter_async_context(_watched(read, ended))
         inject.append(put)
-        client = await stack.enter_async_context(Client(watched, write, message_handler=handle))
-        yield Link(client, ended, marker)
+        client = await stack.enter_async_context(McpClient(watched, write, message_handler=handle))
+        yield ServerConnection(client, ended, marker)
 
 
 def _load_sdk() -> None:
 
     import kubiya_worker.tools.mcp.client
-    import kubiya_worker.tools.mcp.remote  # noqa: F401
+    import kubiya_worker.tools.mcp.http_client  # noqa: F401
 
     for name in (
         "mcp",
@@ -125,18 +128,36 @@ async def _watched(read: Any, ended: asyncio.Event) -> AsyncIterator[tuple[Any, 
 
 
 @contextlib.asynccontextmanager
-async def _process(server: Server, workspace: Path, marks: dict[str, str]) -> AsyncIterator[Any]:
-    from mcp.client.stdio import StdioServerParameters, stdio_client
+async def _process(server: McpServer, workspace: Path, marks: dict[str, str]) -> AsyncIterator[Any]:
+    from mcp.client.stdio import StdioServerParameters
 
-    env = {name: os.environ.get(name, "") for name in INHERITED if name in os.environ}
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     folder = await asyncio.to_thread(_folder, server, workspace)
-    parameters = StdioServerParameters(
-        command=server.command,
-        args=list(server.args),
-        env={**env, **server.env, **marks},
-        cwd=folder,
-        encoding_error_handler="replace",  # a byte that is not UTF-8 costs its place in one text, not the session
-    )
+    env = {**inherited, **server.env, **marks}
+    program = confinement.program_of(server, folder, env.get("PATH", os.defpath))
+    limits = confinement.profile_of(server, workspace, folder, program)
+    command = [server.command, *server.args]
+    async with contextlib.AsyncExitStack() as stack:
+        if limits is not None:
+            if "TMPDIR" not in server.env:
+                env["TMPDIR"] = str(await asyncio.to_thread(spawn.temporary_folder, workspace))
+            launch = spawn.launched(limits, program, command)
+            command = await asyncio.to_thread(launch.__enter__)
+            stack.push(launch)
+        parameters = StdioServerParameters(
+            command=command[0],
+            args=command[1:],
+            env=env,
+            cwd=folder,
+            encoding_error_handler="replace",  # a byte that is not UTF-8 costs its place in one text, not the session
+        )
+        yield await stack.enter_async_context(_spoken(server, parameters, remedy=confinement.REMEDY if limits else ""))
+
+
+@contextlib.asynccontextmanager
+async def _spoken(server: McpServer, parameters: Any, remedy: str) -> AsyncIterator[Any]:
+    from mcp.client.stdio import stdio_client
+
     with _LastWords() as errors:
         try:
             async with stdio_client(parameters, errlog=errors.file) as streams:
@@ -148,11 +169,11 @@ async def _process(server: Server, workspace: Path, marks: dict[str, str]) -> As
                 else f"the program {server.command} cannot be started: {error.strerror}"
             ) from None
         except Exception as error:
-            said, cause = errors.text(), plain(error, server)
-            raise Unavailable(f"{cause}; it said: {said}" if said else str(cause)) from error
+            said, cause = errors.text(), unwrapped(error, server)
+            raise Unavailable(f"{cause}; it said: {said}" if said else str(cause), remedy=remedy) from error
 
 
-def _folder(server: Server, workspace: Path) -> Path:
+def _folder(server: McpServer, workspace: Path) -> Path:
     """Return the folder that the server starts in, with the workspace there."""
     workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = workspace / Path(server.cwd).expanduser()
@@ -168,7 +189,7 @@ class _LastWords:
         self._reader, writer = os.pipe()
         os.set_blocking(self._reader, False)
         self.file = os.fdopen(writer, "w", encoding="utf-8")
-        self._kept = b""
+        self._tail = b""
         self._loop = asyncio.get_running_loop()
 
     def __enter__(self) -> _LastWords:
@@ -182,40 +203,40 @@ class _LastWords:
 
     def text(self) -> str:
         self._read()
-        return " ".join(self._kept.decode("utf-8", "replace").split())
+        return " ".join(self._tail.decode("utf-8", "replace").split())
 
     def _read(self) -> None:
         with contextlib.suppress(BlockingIOError, InterruptedError):
             data = os.read(self._reader, 1 << 16)
-            self._kept = (self._kept + data)[-STDERR_SHOWN:]
+            self._tail = (self._tail + data)[-STDERR_SHOWN:]
 
 
 @contextlib.asynccontextmanager
 async def _remote(
-    server: Server, tokens: Tokens | None, inject: list[Callable[[dict[str, Any]], None]]
+    server: McpServer, tokens: TokenCache | None, inject: list[Callable[[dict[str, Any]], None]]
 ) -> AsyncIterator[Any]:
     from mcp.client.sse import sse_client
     from mcp.client.streamable_http import streamable_http_client
 
-    from kubiya_worker.tools.mcp.remote import Http
+    from kubiya_worker.tools.mcp.http_client import McpHttpClient
 
     headers = dict(server.headers)
     if server.transport == "sse":
 
-        def client(headers: dict[str, str] | None = None, timeout: Any = None, auth: Any = None) -> Http:
-            return Http(tokens=tokens, inject=lambda message: inject[0](message), headers=headers)
+        def client(headers: dict[str, str] | None = None, timeout: Any = None, auth: Any = None) -> McpHttpClient:
+            return McpHttpClient(tokens=tokens, inject=lambda message: inject[0](message), headers=headers)
 
         async with sse_client(server.url, headers=headers, httpx_client_factory=client) as streams:
             yield streams
     else:
         async with (
-            Http(tokens=tokens, headers=headers) as http,
+            McpHttpClient(tokens=tokens, headers=headers) as http,
             streamable_http_client(server.url, http_client=http) as streams,
         ):
             yield streams
 
 
-def plain(error: BaseException, server: Server) -> Exception:
+def unwrapped(error: BaseException, server: McpServer) -> Exception:
     """Return the first cause in a group, without the SDK's wrapping."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

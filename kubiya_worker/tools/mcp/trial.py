@@ -15,14 +15,14 @@ from typing import Any
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools.arguments import parse_arguments
 from kubiya_worker.tools.base import Tool, ToolArgumentsError, ToolContext, ToolResult
-from kubiya_worker.tools.mcp.config import Server
-from kubiya_worker.tools.mcp.discover import Found, discover
-from kubiya_worker.tools.mcp.pool import Pool
+from kubiya_worker.tools.mcp.config import McpServer
+from kubiya_worker.tools.mcp.discovery import DiscoveredTools, discover
+from kubiya_worker.tools.mcp.pool import SessionPool
 from kubiya_worker.tools.mcp.tool import tools_of
 
 
 @dataclass
-class Trial:
+class ServerTrial:
     """The result; `error` says why the server cannot be used, and `seconds` is the time until its tools were listed."""
 
     server: str
@@ -37,7 +37,7 @@ class Trial:
 
     def wire(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        told: dict[str, Any] = {
+        data: dict[str, Any] = {
             "server": self.server,
             "transport": self.transport,
             "ok": not self.error and (self.result is None or not self.result.error),
@@ -58,34 +58,38 @@ class Trial:
         }
         if self.result is not None:
             files = [{"type": file.type, "bytes": len(file.data)} for file in self.result.files]
-            told["call"] = {
+            data["call"] = {
                 "tool": self.called,
                 "output": self.result.output,
                 "error": self.result.error,
                 "files": files,
             }
-        return told
+        return data
 
 
-async def tried(server: Server, environment: Mapping[str, str], tool: str = "", arguments: str = "{}") -> Trial:
+async def try_server(
+    server: McpServer, environment: Mapping[str, str], tool: str = "", arguments: str = "{}"
+) -> ServerTrial:
     """Try a server in a folder of its own; with `tool` (its own name or the one that models get) call that too."""
-    trial = Trial(server.name, server.transport)
-    pool = Pool()
+    trial = ServerTrial(server.name, server.transport)
+    pool = SessionPool()
     with tempfile.TemporaryDirectory(prefix="kubiya-mcp-") as folder:
         workspace = Path(folder)
         try:
             with suppress(ImportError):  # not the server's time; that it is missing is told below
                 await asyncio.to_thread(importlib.import_module, "kubiya_worker.tools.mcp.client")
             began = time.monotonic()
-            found: Found = await discover([replace(server, required=False)], pool, environment, workspace, [])
+            discovered: DiscoveredTools = await discover(
+                [replace(server, required=False)], pool, environment, workspace, []
+            )
             trial.seconds = time.monotonic() - began
-            trial.error = "; ".join(found.faults)
-            trial.specs, trial.notices = found.specs, found.notices
-            trial.instructions = found.instructions.get(server.name, "")
+            trial.error = "; ".join(discovered.faults)
+            trial.specs, trial.notices = discovered.specs, discovered.notices
+            trial.instructions = discovered.instructions.get(server.name, "")
             if tool and not trial.error:
                 context = ToolContext("mcp-test", "mcp-test", workspace, environment)
                 trial.called = tool
-                trial.result = await _call(tools_of(found.specs, [server], pool), tool, arguments, context)
+                trial.result = await _call(tools_of(discovered.specs, [server], pool), tool, arguments, context)
         finally:
             await pool.close()
     return trial

@@ -1,0 +1,1 @@
+"""Skill `docker`: containers, images, volumes and networks of a Docker engine."""

@@ -1,0 +1,1 @@
+"""Skills `file_system` and `file_generation`: files below one folder."""

@@ -1,0 +1,56 @@
+"""This module reads a server's unchanged answers: the pages of its list of tools, and the results of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+RAW: Final = "kubiya-worker/raw"  # the key below `_meta` under which an answer passes the SDK
+PAGES: Final = 20  # of a server's list of tools
+
+
+@dataclass
+class Listing:
+    """A server's tools as it describes them, each once, and its instructions."""
+
+    tools: list[Any] = field(default_factory=list)
+    instructions: str = ""
+
+
+def answer_of(result: Any) -> dict[str, Any]:
+    """Return the server's own answer out of the SDK's object for it."""
+    meta = getattr(result, "meta", None)
+    raw = meta.get(RAW) if isinstance(meta, Mapping) else None
+    if isinstance(raw, Mapping):
+        return dict(raw)
+    return dict(result) if isinstance(result, Mapping) else {}
+
+
+async def listing(client: Any) -> Listing:
+    """Return the server's tools and instructions; a page that was already named, or that holds nothing new, is
+    the last.
+    """
+    from mcp.types import PaginatedRequestParams
+
+    complete = Listing(instructions=str(getattr(client, "instructions", None) or ""))
+    names: set[str] = set()
+    cursors: set[str] = set()
+    cursor: Any = None
+    for _ in range(PAGES):
+        page = answer_of(await client.list_tools(params=PaginatedRequestParams(cursor=cursor) if cursor else None))
+        tools = page.get("tools")
+        new = [tool for tool in tools if _name_of(tool) not in names] if isinstance(tools, list) else []
+        for tool in new:
+            if _name_of(tool) not in names or not _name_of(tool):
+                complete.tools.append(tool)
+            names.add(_name_of(tool))
+        cursor = page.get("nextCursor")
+        if not isinstance(cursor, str) or not cursor or cursor in cursors or not new:
+            break
+        cursors.add(cursor)
+    return complete
+
+
+def _name_of(tool: Any) -> str:
+    return str(tool.get("name") or "") if isinstance(tool, Mapping) else ""

@@ -1,0 +1,62 @@
+"""Confine the process of a stdio server: its program, and what it may reach.
+
+It may read the system, the programs of PATH, its own program, and the files that its `args` name in so many words; it
+may change the workspace and its `cwd`. A `{{…}}` in `args` opens nothing, because whoever starts an execution fills it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.tools.confinement import profile
+from kubiya_worker.tools.confinement.process_profile import Profile
+from kubiya_worker.tools.confinement.profile import Declared
+from kubiya_worker.tools.mcp.config import McpServer
+from kubiya_worker.tools.mcp.confinement_keys import ServerKeys
+
+REMEDY: Final = (
+    "The server is confined: `read_paths`, `write_paths` and `grants` of its settings open more, `packages` the caches "
+    "of npx and uvx"
+)
+
+
+def declared(server: McpServer, workspace: Path) -> Declared:
+    """Return what the keys of a server say. Raises ConfigurationError."""
+    return profile.of_skill(ServerKeys(server.name, "mcp", server.confinement), workspace)
+
+
+def profile_of(server: McpServer, workspace: Path, folder: Path, program: str) -> Profile | None:
+    """Return the profile of a server's process; None: unconfined. Raises ConfigurationError."""
+    found = declared(server, workspace).applied()
+    if found is None:
+        return None
+    reads = [each for each in server.named_files if Path(each).is_file()]
+    reads += [program, os.path.realpath(program)]
+    beside = [Path(each).parent for each in (program, os.path.realpath(program))]
+    search = [each for each in os.environ.get("PATH", "").split(os.pathsep) if each]
+    search += [str(each) for each in beside if each.name in ("bin", ".bin", "shims")]
+    reads += profile.folders_of_programs(search)
+    own = profile.folders_of_interpreter(program) if program == sys.executable else ()
+    writes = profile.folder_to_change(folder) if folder != workspace else ()
+    return replace(
+        found, reads=(*found.reads, *reads), writes=(*found.writes, *writes), own=(*found.own, *own), once=True
+    )
+
+
+def program_of(server: McpServer, folder: Path, search: str) -> str:
+    """Return the path of a server's program, found as it would be without the launcher. Raises ConfigurationError."""
+    wanted = server.command if os.sep not in server.command else str(folder / server.command)
+    found = shutil.which(wanted, path=search)
+    if found is None:
+        raise ConfigurationError(
+            f"the program {server.command} cannot be started: Permission denied"
+            if os.sep in wanted and Path(wanted).exists()
+            else f"the program {server.command} is not on this host"
+        )
+    return str(Path(found).absolute())

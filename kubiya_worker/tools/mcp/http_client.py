@@ -1,0 +1,147 @@
+"""This module is an HTTP client for MCP's transports that turns each failure into the answer of one message only.
+
+The SDK says "Server returned an error response" for every status, and a connection that breaks ends the session with
+all calls in it. Here a status of 400 and more, and a connection that fails, come back as a JSON-RPC error with an
+`HttpFault` in its `data`: only this call hears of it, and by type. This module needs the package `mcp`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import httpx2
+
+from kubiya_worker.tools.mcp.faults import HttpFault, reason_of, seconds_of
+from kubiya_worker.tools.mcp.oauth import TokenCache
+
+# Random, so that no server can say that a call has not reached it and have it made again.
+FAULT: Final = f"fault-{secrets.token_hex(8)}"
+CLOSE_TIMEOUT: Final = 2.0  # seconds that a server has to answer the end of its session; nobody waits longer
+CONNECT_TIMEOUT: Final = 15.0  # seconds
+SESSION: Final = "mcp-session-id"
+_CODE: Final = -32000
+Inject = Callable[[dict[str, Any]], None]
+
+
+def fault_in(data: Any) -> HttpFault | None:
+    """Return the fault in the `data` of a JSON-RPC error, if this client has put one there."""
+    found = data.get(FAULT) if isinstance(data, Mapping) else None
+    return HttpFault(**found) if isinstance(found, Mapping) else None
+
+
+class McpHttpClient(httpx2.AsyncClient):
+    """The client; `inject` is for a transport that reads its answers elsewhere (SSE), and gets the error's
+    JSON-RPC message.
+    """
+
+    def __init__(self, *, tokens: TokenCache | None = None, inject: Inject | None = None, **more: Any) -> None:
+        more["timeout"] = httpx2.Timeout(CONNECT_TIMEOUT, read=None)  # each call has a limit of its own
+        super().__init__(**more)
+        self._tokens, self._inject = tokens, inject
+        # The client that asks for tokens: it has none of the server's own headers, which are not for others.
+        self._token_client: httpx2.AsyncClient | None = None
+
+    async def aclose(self) -> None:
+        if self._token_client is not None:
+            await self._token_client.aclose()
+        await super().aclose()
+
+    async def __aexit__(self, *about: Any) -> None:
+        if self._token_client is not None:
+            await self._token_client.aclose()
+        await super().__aexit__(*about)
+
+    async def send(self, request: httpx2.Request, **more: Any) -> httpx2.Response:
+        if request.method == "DELETE":
+            try:
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    return await self._authorized(request, **more)
+            except TimeoutError:
+                raise httpx2.ReadTimeout("the session's end was not answered", request=request) from None
+        if request.method != "POST":
+            return await self._opened(request, **more)
+        message = _message_of(await request.aread())
+        try:
+            response = await self._authorized(request, **more)
+            if response.status_code < 400:
+                if "text/event-stream" not in response.headers.get("content-type", "") and not response.is_redirect:
+                    await response.aread()  # here, where a connection that breaks is told to this call only
+                return response
+            await response.aread()
+        except HttpFault as error:
+            return self._error_response(request, message, error)
+        except httpx2.TransportError as error:
+            return self._error_response(request, message, _broken(error))
+        reason = reason_of(response.content, response.headers.get("content-type", ""))
+        fault = HttpFault(
+            reason,
+            status=response.status_code,
+            retry_after=seconds_of(response.headers.get("retry-after")),
+            in_session=SESSION in request.headers,
+        )
+        await response.aclose()
+        return self._error_response(request, message, fault)
+
+    async def _opened(self, request: httpx2.Request, **more: Any) -> httpx2.Response:
+        """Open a stream. For SSE it is the beginning of the session: why it cannot be had is worth telling."""
+        if self._inject is None:
+            return await self._authorized(request, **more)
+        try:
+            response = await self._authorized(request, **more)
+        except httpx2.TransportError as error:
+            raise _broken(error) from error
+        if response.status_code >= 400:
+            await response.aread()
+            reason = reason_of(response.content, response.headers.get("content-type", ""))
+            after = seconds_of(response.headers.get("retry-after"))
+            raise HttpFault(reason, status=response.status_code, retry_after=after)
+        return response
+
+    async def _authorized(self, request: httpx2.Request, **more: Any) -> httpx2.Response:
+        """Send it with a token, where there are credentials for one; once more with a new one after a 401."""
+        if self._tokens is None:
+            return await super().send(request, **more)
+        if self._token_client is None:
+            self._token_client = httpx2.AsyncClient(timeout=CONNECT_TIMEOUT)
+        token = await self._tokens.get(self._token_client)
+        request.headers["Authorization"] = f"Bearer {token}"
+        response = await super().send(request, **more)
+        if response.status_code != 401:
+            return response
+        await response.aclose()
+        request.headers["Authorization"] = f"Bearer {await self._tokens.get(self._token_client, refused=token)}"
+        return await super().send(request, **more)
+
+    def _error_response(self, request: httpx2.Request, message: Mapping[str, Any], fault: HttpFault) -> httpx2.Response:
+        """Return the answer to the message that says `fault`; nobody waits for one to a notification."""
+        number = message.get("id")
+        if number is None or "method" not in message:
+            return httpx2.Response(202, request=request)
+        error = {"code": _CODE, "message": str(fault), "data": {FAULT: fault.wire()}}
+        answer = {"jsonrpc": "2.0", "id": number, "error": error}
+        if self._inject is not None:
+            self._inject(answer)
+            return httpx2.Response(202, request=request)
+        return httpx2.Response(200, json=answer, request=request)
+
+
+def _message_of(body: bytes) -> Mapping[str, Any]:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def _broken(error: httpx2.TransportError) -> HttpFault:
+    """Return the fault of a failed connection; if the request was not yet written, the server certainly did not
+    get it.
+    """
+    before = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
+    if isinstance(error, before):
+        return HttpFault(" ".join(str(error).split())[:200] or type(error).__name__, sent=False)
+    return HttpFault("the connection broke while it worked; the outcome is unknown")

@@ -1,0 +1,1 @@
+"""Policy: rules and an external service, which decide whether a tool call may run."""

@@ -1,0 +1,238 @@
+"""This module decides which programs a shell skill may run, by its configuration and the file that would really run.
+
+A name means the program that the trusted search path has under it. A path counts if it leads into a folder of that
+path, so neither `./ls` nor `/tmp/ls` passes for `ls`. A program that starts another (env, timeout, xargs) passes if the
+other program does too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from kubiya_worker.tools.shell import git_rules, private_files, variables
+from kubiya_worker.tools.shell.command_line import CommandRefused
+from kubiya_worker.tools.shell.hazards import hazard
+from kubiya_worker.tools.shell.options import Place
+
+# A file with many names: its own name does not say what it does.
+_MULTICALL: Final = frozenset({"busybox", "toybox", "coreutils", "uutils"})
+
+ANY: Final = "*"  # in a list of allowed programs: every program
+# Programs that treat their input as data, whatever it holds.
+PLAIN_READERS: Final = frozenset(
+    (  # noqa: SIM905
+        "cat head tail grep egrep fgrep zgrep rg wc sort uniq cut tr awk gawk mawk nawk sed gsed jq nl tac rev "
+        "column paste fold fmt expand unexpand comm join diff cmp od xxd hexdump base64 base32 md5sum sha1sum "
+        "sha256sum sha512sum b2sum cksum gzip gunzip zcat bzip2 bunzip2 bzcat xz unxz xzcat zstd unzstd zstdcat "
+        "shuf strings iconv numfmt tsort ts"
+    ).split()
+)
+
+# Programs that run the program in their operands: letters of options without and with a value, operands before it.
+_LAUNCHERS: Final[Mapping[str, tuple[str, str, int]]] = {
+    "env": ("i", "u", 0),
+    "nice": ("", "n", 0),
+    "nohup": ("", "", 0),
+    "timeout": ("v", "ks", 1),
+    "time": ("pv", "", 0),
+    "stdbuf": ("", "ioe", 0),
+    "ionice": ("t", "cn", 0),
+    "setsid": ("cfw", "", 0),
+    "sudo": ("nEHk", "ug", 0),
+    "doas": ("n", "u", 0),
+    "xargs": ("0rtx", "nLPIsd", 0),
+}
+# These can run anything in ways that are hard to follow: with a blocked list, "*" does not allow them.
+_INTERPRETERS: Final = re.compile(
+    r"(ba|da|z|k|c|tc|fi|a)?sh|r?bash|python[\d.]*|perl[\d.]*|ruby[\d.]*|node|nodejs|deno|bun|php[\d.]*|lua[\d.]*|tclsh.*"
+    r"|expect|busybox|toybox|coreutils|su|runuser|chroot|unshare|nsenter|setpriv|systemd-run|start-stop-daemon|flock|watch"
+    r"|script|strace|ltrace|gdb|parallel|at|batch|crontab|screen|tmux|vim?|vim\..*|nano|emacs.*|ed|make|ld(-linux.*)?\.so.*"
+)
+
+
+@dataclass(frozen=True)
+class AllowedPrograms:
+    """The programs that may run: `allowed` and `blocked` are names or absolute paths, and "*" allows all but the
+    blocked.
+    """
+
+    allowed: frozenset[str]
+    blocked: frozenset[str] = frozenset()
+    search_path: tuple[str, ...] = ()
+    private: tuple[Path, ...] = field(default=())  # folders and files of the worker itself, which no argument may name
+    roots: tuple[Path, ...] = ()  # folders that git may work in, besides the one that it is started in
+    elsewhere: bool = False  # the programs run on another host, whose files cannot be looked at here
+
+    def check(self, argv: Sequence[str], cwd: Path, depth: int = 0, *, bare: bool = False) -> str:
+        """Return the path of the program that may run as `argv` in `cwd`; raise CommandRefused with the reason.
+
+        `bare` says that another program takes variables away that this tool sets for its protection.
+        """
+        path = self._named(argv[0]) if self.elsewhere else self._resolve(argv[0], cwd)
+        names = (path.name,) if self.elsewhere else _names(path)
+        for name in (*names, str(path)):
+            if name in self.blocked:
+                raise CommandRefused(f"The command {name} is blocked by the configuration of this tool")
+        listed = bool(self.allowed & ({argv[0]} if self.elsewhere else {names[0], str(path)}))
+        if not listed and ANY not in self.allowed:
+            raise CommandRefused(
+                f"The command {names[0]} is not allowed. Allowed commands: {', '.join(sorted(self.allowed)) or 'none'}"
+            )
+        for name in names:
+            if self.elsewhere:
+                private_files.check_elsewhere(name, argv[1:])
+            else:
+                private_files.check(name, argv[1:], cwd, self.private)
+        if not self.blocked and ANY in self.allowed:
+            return str(path)  # all programs are allowed, so arguments can get around nothing
+        if not listed and any(_INTERPRETERS.fullmatch(name) for name in names):
+            raise CommandRefused(
+                f"The command {names[0]} runs other programs; with blocked commands it must be allowed by name"
+            )
+        for name in names:
+            place = Place(cwd, (cwd, *self.roots), nowhere=self.elsewhere)
+            reason = hazard(name, argv[1:], place)
+            if not reason and name == "git" and (bare or self.elsewhere):
+                reason = "git is not run without the variables that keep a repository from running programs"
+            if not reason and name == "git":
+                outside = git_rules.outside(str(path), argv[1:], cwd, (cwd, *self.roots))
+                reason = f"git is not run with {outside}" if outside else None
+            if reason:
+                raise CommandRefused(f"The arguments are not allowed: {reason}")
+            if name in _LAUNCHERS:
+                inner = _inner(name, argv[1:])
+                if inner and depth < 4:
+                    self.check(inner, cwd, depth + 1, bare=bare or _takes_variables_away(name, argv[1:]))
+                elif inner:
+                    raise CommandRefused(f"The command {name} is nested too deeply")
+        return str(path)
+
+    def check_input(self, argv: Sequence[str], further: frozenset[str]) -> None:
+        """Raise Refused for a program that may treat its input as a program or as file names.
+
+        `further` are names that the configuration adds. A skill that allows every program allows this too.
+        """
+        if ANY in self.allowed and not self.blocked:
+            return
+        name = Path(argv[0]).name
+        if name in _LAUNCHERS:
+            inner = _inner(name, argv[1:])
+            if inner and name != "xargs":
+                return self.check_input(inner, further)
+        if name not in PLAIN_READERS | further:
+            raise CommandRefused(
+                f"{name} must not be given an input here: it could take it for a program, or for names of files. These "
+                f"may: {', '.join(sorted((PLAIN_READERS | further) & self.allowed)) or 'none of the allowed ones'}"
+            )
+
+    def _named(self, program: str) -> Path:
+        """Return a program of another host by its name. A path there has to be listed as it is written."""
+        if program in ("", ".", "..") or program.startswith("-"):
+            raise CommandRefused(f"{program!r} is no program")
+        if "/" in program and program not in self.allowed and not (ANY in self.allowed and not self.blocked):
+            raise CommandRefused(f"The command {program} is not allowed. Give the program's name alone")
+        return Path(program)
+
+    def _resolve(self, program: str, cwd: Path) -> Path:
+        """Return the file to run, without resolving symbolic links: a program with many names acts by the name
+        it is called.
+        """
+        if "/" in program:
+            path = Path(os.path.normpath(cwd / program))
+            folders = {os.path.realpath(folder) for folder in self.search_path}
+            if os.path.realpath(path.parent) not in folders:
+                raise CommandRefused(
+                    f"The command {program} is not in a folder of the search path. Give the program's name alone"
+                )
+            if not _is_program(path):
+                raise CommandRefused(f"The command {program} does not exist or is no program")
+            return path
+        if program in ("", ".", ".."):
+            raise CommandRefused(f"{program!r} is no program")
+        for folder in self.search_path:
+            path = Path(folder, program)
+            if _is_program(path):
+                return path
+        if program in self.allowed or ANY in self.allowed:
+            raise CommandRefused(f"The command {program} is not installed on this host")
+        raise CommandRefused(
+            f"The command {program} is not allowed. Allowed commands: {', '.join(sorted(self.allowed)) or 'none'}"
+        )
+
+
+def trusted_path(value: str, *, outside: Path = Path("/")) -> tuple[str, ...]:
+    """Return the trustworthy folders of a PATH: absolute, existing, not writable by everybody, not in `outside`."""
+    workspace = outside.resolve()
+    folders: list[str] = []
+    for folder in value.split(os.pathsep):
+        if not folder.startswith("/") or folder in folders:
+            continue
+        try:
+            real = Path(folder).resolve(strict=True)
+            mode = real.stat().st_mode
+        except OSError:
+            continue
+        if (
+            stat.S_ISDIR(mode)
+            and not mode & stat.S_IWOTH
+            and not (real.is_relative_to(workspace) and workspace != Path("/"))
+        ):
+            folders.append(folder)
+    return tuple(folders)
+
+
+def _is_program(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+def _names(path: Path) -> tuple[str, ...]:
+    """Return the program's name and those of the files that it links to (awk, mawk), without a final multi-call
+    binary.
+    """
+    names = [path.name]
+    for _ in range(16):
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+        if path.name not in names and path.name not in _MULTICALL:
+            names.append(path.name)
+    return tuple(names)
+
+
+def _takes_variables_away(name: str, arguments: Sequence[str]) -> bool:
+    """Return whether a launcher starts its program without some of the variables that this tool sets."""
+    return name in ("sudo", "doas") or (name == "env" and any(a.startswith("-") and a != "--" for a in arguments))
+
+
+def _inner(name: str, arguments: Sequence[str]) -> list[str]:
+    """Return the command inside a launcher's arguments, empty when there is none; raise Refused if it is unclear."""
+    plain, valued, operands = _LAUNCHERS[name]
+    index = 0
+    while index < len(arguments):
+        argument = arguments[index]
+        if argument == "--":
+            index += 1
+            break
+        if not argument.startswith("-"):
+            break
+        letters = argument[1:].lstrip(plain)
+        if letters and (argument.startswith("--") or letters[0] not in valued):
+            raise CommandRefused(f"The option {argument} of {name} is not allowed")
+        index += 2 if len(letters) == 1 else 1
+    if name in ("env", "sudo"):
+        while index < len(arguments) and re.match(r"[A-Za-z_]\w*=", arguments[index]):
+            variable = arguments[index].split("=")[0]
+            value = arguments[index].partition("=")[2]
+            if not variables.HARMLESS.fullmatch(variable) or not variables.is_harmless_value(variable, value):
+                raise CommandRefused(
+                    f"{name} must not set {variable} to {value[:40]!r}: programs may run others because of it. "
+                    "Variables for output (LANG, LC_ALL, TZ, COLUMNS and the like) may be set"
+                )
+            index += 1
+    return list(arguments[index + operands :])

@@ -1,0 +1,1 @@
+"""Running programs on other hosts through the host's own OpenSSH client."""
