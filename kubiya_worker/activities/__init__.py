@@ -8,11 +8,12 @@ from typing import Any
 from kubiya_worker.activities.approval import ApprovalActivities
 from kubiya_worker.activities.execution import ExecutionActivities
 from kubiya_worker.activities.job import JobActivities
+from kubiya_worker.activities.mcp_start import ServerActivities
 from kubiya_worker.activities.model import ModelActivities
 from kubiya_worker.activities.outage import OutageActivities
 from kubiya_worker.activities.runtime import Runtime
-from kubiya_worker.activities.servers import ServerActivities
 from kubiya_worker.activities.session import SessionActivities
+from kubiya_worker.activities.state_packing import PackingActivities
 from kubiya_worker.activities.summary import SummaryActivities
 from kubiya_worker.activities.tool import ToolActivities
 
@@ -27,6 +28,7 @@ def build(runtime: Runtime) -> list[Callable[..., Any]]:
         SummaryActivities(runtime, model).compact_conversation,
         tool.call_tool,
         ServerActivities(runtime).start_server,
+        PackingActivities(runtime).pack_state,
         session.begin_execution,
         session.store_session,
         session.end_turn,

@@ -24,17 +24,20 @@ async def heartbeats(details: Callable[[], tuple[Any, ...]] = tuple) -> AsyncIte
 
     `details()` gives the details of a heartbeat. The next attempt gets those of the last one.
     """
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
 
-    async def beat() -> None:
-        while True:
-            await asyncio.sleep(HEARTBEAT_EVERY)  # first: most calls are over by then, and each beat is a request
-            activity.heartbeat(*details())
+    def beat() -> None:
+        nonlocal timer
+        timer = loop.call_later(HEARTBEAT_EVERY, beat)
+        activity.heartbeat(*details())
 
-    task = asyncio.create_task(beat())
+    # A timer and not a task: most calls are over before the first beat.
+    timer = loop.call_later(HEARTBEAT_EVERY, beat)
     try:
         yield
     finally:
-        task.cancel()
+        timer.cancel()
 
 
 def attempt_tag() -> str:

@@ -10,6 +10,8 @@ from kubiya_worker.errors import ConfigurationError, WorkerError
 from kubiya_worker.protocol import calls, taint, team
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
+from kubiya_worker.protocol.tools import OWN_SKILL
+from kubiya_worker.tools.policy import restrictions
 
 
 @dataclass
@@ -23,6 +25,7 @@ class Definition:
     config: dict[str, Any] = field(default_factory=dict)
     skills: list[dict[str, Any]] = field(default_factory=list)
     rules: list[dict[str, Any]] = field(default_factory=list)
+    denials: list[dict[str, Any]] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
     execution: dict[str, Any] = field(default_factory=dict)
     session: list[m.Message] = field(default_factory=list)
@@ -61,6 +64,11 @@ def load(control_plane: ControlPlane, given: ex.ExecutionInput) -> Definition:
         ),
     )
     try:
+        found.denials = restrictions.rules_of(config)
+    except ConfigurationError as error:
+        found.failure = error
+        return found
+    try:
         if given.kind == "team":
             _lead(control_plane, given, found, entity)
         elif (subagents := _subagents(config)) and given.definition is not None:
@@ -76,11 +84,14 @@ def _own(control_plane: ControlPlane, given: ex.ExecutionInput) -> dict[str, Any
     definition = dict(given.definition or {})
     about = control_plane.execution_parts(given.member.stream if given.member else given.execution_id)
     skills = [*(definition.get("skills") or []), *map(control_plane.skill, definition.get("skill_ids") or ())]
+    skills = [{**skill, "source": OWN_SKILL} for skill in skills]
     if given.member is not None:
         about = {**about, "execution": {}, "session": None}
     stream = given.member.stream if given.member else given.execution_id
     environment = control_plane.environment(given.kind, given.agent_id, stream)  # the variables of this run
-    environment = {**environment, **(definition.get("environment") or {})}
+    own = definition.get("environment") or {}
+    servers = {**(environment.get("mcp_servers") or {}), **(own.get("mcp_servers") or {})}
+    environment = {**environment, **own, "mcp_servers": servers}
     return {**about, given.kind: definition, "skills": skills, "environment": environment}
 
 
@@ -88,7 +99,7 @@ def _lead(control_plane: ControlPlane, given: ex.ExecutionInput, found: Definiti
     config = team.TeamConfig.parse(found.config)
     leader = control_plane.agent(config.leader_id) if config.leader_id else {}
     if config.leader_id and not leader:
-        raise ValueError(f"the team's leader {config.leader_id!r} is not there")
+        raise ValueError(f"the team's leader {config.leader_id!r} does not exist")
     prompt = found.prompt or config.instructions or str(entity.get("description") or "")
     found.prompt = "\n\n".join(filter(None, (leader.get("system_prompt"), prompt)))
     llm = dict(config.llm)
@@ -107,7 +118,7 @@ def _member(control_plane: ControlPlane, config: team.TeamConfig, key: str) -> d
     if not found:
         kind, found = "team", control_plane.team(key)
     if not found:
-        raise ValueError(f"the team's member {key!r} is not there")
+        raise ValueError(f"the team's member {key!r} does not exist")
     queues = config.member_queues
     return {
         "kind": kind,
@@ -127,7 +138,9 @@ def _subagents(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _subagent(given: ex.ExecutionInput, key: str, raw: dict[str, Any], leader: Definition) -> dict[str, Any]:
-    """Return the definition of a subagent: it has its own prompt and model, and the tools of the execution."""
+    """Return the definition of a subagent: it has its own prompt and model, and those tools of the execution that
+    `tools` names, or all.
+    """
     assert given.definition is not None
     name = str(raw.get("name") or key)
     definition = {
@@ -137,6 +150,7 @@ def _subagent(given: ex.ExecutionInput, key: str, raw: dict[str, Any], leader: D
         "llm_config": leader.model_config,
         "skills": leader.skills,
         "environment": given.definition.get("environment") or {},
+        **({"configuration": {restrictions.ALLOWED: raw["tools"]}} if raw.get("tools") else {}),
     }
     about = {"name": name, "description": str(raw.get("description") or ""), "queue": "", "definition": definition}
     return {"kind": "agent", "id": f"{given.agent_id}.{key}", **about}
@@ -160,6 +174,7 @@ def context_for(given: ex.ExecutionInput, found: Definition) -> calls.Context:
         model_config=found.model_config,
         skills=found.skills,
         rules=found.rules,
+        denials=found.denials,
         workspace=str(found.config.get("cwd") or ""),
         user={k: v for k, v in given.user_metadata.items() if k.startswith("user_")},
         organization_id=given.organization_id,
@@ -168,7 +183,8 @@ def context_for(given: ex.ExecutionInput, found: Definition) -> calls.Context:
         members=found.members,
         member_timeout=found.member_timeout,
         member=given.member,
-        mcp_servers={**_servers(found, "mcp_servers"), **_servers(found, "mcpServers"), **given.mcp_servers},
+        # Those of the definition are not here: this is stored in the history, and they can hold credentials.
+        mcp_servers={**_servers(given, "mcp_servers"), **_servers(given, "mcpServers"), **given.mcp_servers},
         config=_budgets(given, found),
         taint=found.taint,
     )
@@ -182,7 +198,7 @@ def _budgets(given: ex.ExecutionInput, found: Definition) -> dict[str, Any]:
     return {name: config[name] for name in names if name in config}
 
 
-def _servers(found: Definition, key: str) -> dict[str, Any]:
-    """Return the MCP servers of the configuration. `begin_execution` refuses a value that is no map of servers."""
-    servers = found.config.get(key)
+def _servers(given: ex.ExecutionInput, key: str) -> dict[str, Any]:
+    """Return the MCP servers of the input's configuration; `begin_execution` refuses a value that is no map of them."""
+    servers = given.agent_config.get(key)
     return servers if isinstance(servers, dict) else {}

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from temporalio import activity
 
-from kubiya_worker.activities import history
+from kubiya_worker.activities import workflow_context
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.protocol import calls, team
@@ -31,12 +31,12 @@ def communication(tool: Tool | None) -> Communication | None:
     return inner if isinstance(inner, Communication) else None
 
 
-class _Refused(Exception):
+class _NotAllowed(Exception):
     """The call is refused. The message is for the model and has no full stop."""
 
 
 @dataclass(frozen=True)
-class Asking:
+class Delegation:
     """One call of the skill. `whom` gives the agent that the workflow runs; else the call runs as any tool."""
 
     runtime: Runtime
@@ -56,7 +56,7 @@ class Asking:
         """Return the agent or team to wait for, described as a team's member, with the terms. None: not allowed."""
         try:
             found, _ = await self._find(arguments)
-        except (_Refused, ControlPlaneError):
+        except (_NotAllowed, ControlPlaneError):
             return None
         terms = self.tool.terms
         return {
@@ -79,7 +79,7 @@ class Asking:
             if self.tool.operation == FOLLOW_UP:
                 return await self._follow_up(arguments)
             return await self._start(arguments)
-        except _Refused as refused:
+        except _NotAllowed as refused:
             return refusal(str(refused))
         except ControlPlaneError as error:
             doubt = "" if self.spec.idempotent else "; whether it was done is not known"
@@ -91,25 +91,27 @@ class Asking:
         kind, terms, context = self.tool.kind, self.tool.terms, self.context
         depth = _above(context) + (context.member.depth if context.member else 0)
         if depth >= terms.max_depth:
-            raise _Refused(
-                f"Nobody is asked from here: `max_execution_depth` is {terms.max_depth}, and this is at depth {depth}"
+            raise _NotAllowed(
+                f"This call may ask nobody: `max_execution_depth` is {terms.max_depth}, and this is at depth {depth}"
             )
         wanted = str(arguments[kind]).strip()
         found = await _asked(self.runtime.control_plane.find, kind, wanted)
         foreign = context.organization_id and found.get("organization_id") not in (None, "", context.organization_id)
         if not found or foreign or not terms.allows(kind, found):
             who = ", ".join(terms.allowed(kind))
-            raise _Refused(f"There is no {kind} {wanted[:100]!r} that may be asked; may be asked: {who}")
+            raise _NotAllowed(f"There is no {kind} {wanted[:100]!r} that may be asked; may be asked: {who}")
         return found, depth
 
     async def _start(self, arguments: dict[str, Any]) -> ToolResult:
         """Start a separate execution on this queue. A control plane that knows idempotency keys starts it only once."""
         found, depth = await self._find(arguments)
         if self.tool.terms.wait:
-            raise _Refused("Whom this call asks can be asked now; call again")  # it could not be found a moment ago
+            raise _NotAllowed(
+                "The one that this call asks can be asked now; call again"
+            )  # it could not be found a moment ago
         task = team.task_text(arguments)
         if self.tool.terms.inherit_context:
-            task = team.within(task, await history.last_request(self.runtime, self.call.execution_id))
+            task = team.within(task, await workflow_context.last_request(self.runtime, self.call.execution_id))
         body = {
             "prompt": task,
             "worker_queue_id": activity.info().task_queue,
@@ -135,7 +137,7 @@ class Asking:
     async def _follow_up(self, arguments: dict[str, Any]) -> ToolResult:
         row = await self._own(str(arguments["execution_id"]))
         if ex.is_final(str(row.get("status"))):
-            raise _Refused(f"It is {str(row['status']).lower()} and hears nothing any more; start another one")
+            raise _NotAllowed(f"It is {str(row['status']).lower()} and takes no more messages; start another one")
         await _asked(self.runtime.control_plane.send_message, str(row["id"]), str(arguments["message"]))
         return ToolResult("It was told.")
 
@@ -144,7 +146,7 @@ class Asking:
         row = await _asked(self.runtime.control_plane.find_execution, execution_id)
         parent = row.get("parent_execution_id") or (row.get("execution_metadata") or {}).get("parent_execution_id")
         if not row or parent != self._stream:
-            raise _Refused(f"There is no execution {execution_id[:100]!r} that was started from here")
+            raise _NotAllowed(f"There is no execution {execution_id[:100]!r} that was started from here")
         return row
 
     @property

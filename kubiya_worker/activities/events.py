@@ -17,7 +17,7 @@ from typing import Final
 
 from temporalio import activity
 
-from kubiya_worker.activities.pace import Pace
+from kubiya_worker.activities.pacing import EventPacing
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.spool import Spool, without_pieces
 from kubiya_worker.control_plane.writer import Writer
@@ -58,7 +58,7 @@ def on_stream(execution_id: str, member: Member | None, events: list[ev.Event]) 
     """Return the stream and the form of a run's events. A member's events show on its team's stream."""
     if member is None:
         return execution_id, events
-    return member.stream, [ev.of_member(event, execution_id, member.about()) for event in events]
+    return member.stream, [ev.of_member(event, execution_id, member.event_fields()) for event in events]
 
 
 class Publisher:
@@ -78,7 +78,7 @@ class Publisher:
         member: Member | None = None,
         spool: Spool | None = None,
         behind: Sequence[str] = (),
-        pace: Pace | None = None,
+        pace: EventPacing | None = None,
     ) -> None:
         """Set up the publisher. `pace` limits the number of events; None sets no limit."""
         self.pace = pace
@@ -149,7 +149,7 @@ class Publisher:
         if not small:
             kept = without_pieces(events)
             kept = kept if _size(kept) <= HANDED_BACK else []
-            self._spool.lose(len(events) - len(kept), "neither the spool nor a history takes so much")
+            self._spool.count_lost(len(events) - len(kept), "too large for the spool and for a history")
             events = kept
         self.undelivered = events
 
@@ -186,7 +186,7 @@ class Publisher:
                 await self._writer.publish(*on_stream(self._execution_id, self._member, portion))
             except ControlPlaneError as error:
                 if not error.retryable:
-                    self._spool.lose(len(portion), f"refused: {error}")
+                    self._spool.count_lost(len(portion), f"refused: {error}")
                     self._sending = self._sending[len(portion) :]
                     continue
                 if self._closing.is_set():
@@ -203,17 +203,22 @@ class Publisher:
     async def _more(self, seconds: float) -> None:
         """Let text gather for some seconds. Any other event, or the end of the activity, stops the wait."""
         self._wake.clear()
-        try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
-        except TimeoutError:
-            pass  # it is time
+        await _within(self._wake, seconds)
 
     async def _pause(self, seconds: float) -> None:
         """Let events gather for some seconds. The end of the activity stops the wait."""
-        try:
-            await asyncio.wait_for(self._closing.wait(), seconds)
-        except TimeoutError:
-            pass  # the usual case
+        await _within(self._closing, seconds)
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    """Wait for the event, at most some seconds. `asyncio.wait_for` would make a task for each wait."""
+    if event.is_set():
+        return
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass  # it is time
 
 
 def _size(events: list[ev.Event]) -> int:

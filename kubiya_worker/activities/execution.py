@@ -6,11 +6,11 @@ from typing import Any
 
 from temporalio import activity
 
-from kubiya_worker.activities import ending
+from kubiya_worker.activities import turn_end
 from kubiya_worker.activities.events import on_stream
-from kubiya_worker.activities.keeping import session_writes
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.activities.session import as_fault, ask, require_sent
+from kubiya_worker.activities.session_storage import session_writes
 from kubiya_worker.control_plane import records, writes
 from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import events as ev
@@ -54,7 +54,7 @@ class ExecutionActivities:
         await as_fault(delivery.together(*last))
         status = str(report.patch.get("status") or "")
         if ex.is_final(status) and names.FEATURE_TURN_STATUS not in control_plane.features:
-            await as_fault(ending.confirm(control_plane, delivery, execution_id, status))
+            await as_fault(turn_end.confirm(control_plane, delivery, execution_id, status))
         self._runtime.forget(execution_id)
         return {"published": published}
 
@@ -66,13 +66,13 @@ class ExecutionActivities:
             shown = on_stream(end.execution_id, end.member, end.events)
             await as_fault(self._runtime.writer.publish(*shown, end.behind))
         if end.tool_records:
-            about = {"execution_id": end.member.stream, "metadata": end.member.about()}
+            about = {"execution_id": end.member.stream, "metadata": end.member.event_fields()}
             redactor = self._runtime.redactor_of(end.execution_id)
             made = [
                 records.tool_call({**record, **about, "tool_use_id": f"{end.execution_id}:{record['tool_use_id']}"})
-                for record in ending.told(end.tool_records, end.messages, redactor)
+                for record in turn_end.told(end.tool_records, end.messages, redactor)
             ]
-            await ending.post_calls(self._runtime.delivery, made)
+            await turn_end.post_calls(self._runtime.delivery, made)
         self._runtime.forget(end.execution_id)
 
 

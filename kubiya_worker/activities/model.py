@@ -10,25 +10,25 @@ from typing import Any
 
 from temporalio import activity
 
-from kubiya_worker.activities import measured, pictures
+from kubiya_worker.activities import answer_checks, images
+from kubiya_worker.activities.answer_redaction import RedactedAnswer, kept_thought
 from kubiya_worker.activities.attempts import LONG, Attempts, attempt_tag, heartbeats
+from kubiya_worker.activities.authority import FRESH
 from kubiya_worker.activities.cache_watch import TEXT as UNREAD
 from kubiya_worker.activities.cache_watch import CacheWatch
 from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.fallback import Fallback
-from kubiya_worker.activities.history import context_of, conversation_of
-from kubiya_worker.activities.listing import relisted
+from kubiya_worker.activities.mcp_tools import relisted
 from kubiya_worker.activities.runtime import Runtime, workspace_of
-from kubiya_worker.activities.shown import Shown, kept_thought
-from kubiya_worker.models import caching, structured, vision
+from kubiya_worker.activities.workflow_context import context_of, conversation_of
+from kubiya_worker.models import structured, vision
 from kubiya_worker.models.base import BAD_REQUEST, LENGTH, Delta, ModelError, ModelReply, ModelRequest
 from kubiya_worker.protocol import calls, compaction, names, servers
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.execution import Usage
-from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools.mending import mended_arguments, mended_name
-from kubiya_worker.tools.redact import Redactor
+from kubiya_worker.tools.argument_repair import repaired_arguments, repaired_name
+from kubiya_worker.tools.redaction import Redactor
 
 
 def mended(reply: ModelReply, tools: Sequence[str]) -> tuple[ModelReply, list[str]]:
@@ -36,13 +36,13 @@ def mended(reply: ModelReply, tools: Sequence[str]) -> tuple[ModelReply, list[st
     slips: list[str] = []
     tool_calls = []
     for call in reply.tool_calls:
-        name = mended_name(call["name"], tools)
+        name = repaired_name(call["name"], tools)
         if name is not None:
             slips.append(f"The model asked for {call['name']!r}; the tool {name} is meant.")
             call = {**call, "name": name}
-        arguments = None if "cut" in call else mended_arguments(call["arguments"])
+        arguments = None if "cut" in call else repaired_arguments(call["arguments"])
         if arguments is not None:
-            slips.append(f"The arguments of {call['name']} were mended before it runs: {arguments.what}.")
+            slips.append(f"The arguments of {call['name']} were repaired before it runs: {arguments.what}.")
             call = {**call, "arguments": arguments.text}
         tool_calls.append(call)
     return replace(reply, tool_calls=tool_calls), slips
@@ -50,11 +50,11 @@ def mended(reply: ModelReply, tools: Sequence[str]) -> tuple[ModelReply, list[st
 
 def how_it_ended(reply: ModelReply, message: m.Message) -> list[str]:
     """Return notices for people about the way the answer ended and the parts of it that are kept."""
-    cut = [call["name"] for call in message.get("tool_calls") or () if call.get("cut") == measured.SIZE]
-    if cut or message.get("cut") == measured.SIZE:
+    cut = [call["name"] for call in message.get("tool_calls") or () if call.get("cut") == answer_checks.SIZE]
+    if cut or message.get("cut") == answer_checks.SIZE:
         of_what = f"the arguments of {', '.join(cut)}, which is not run" if cut else "its end"
         return [f"The answer is too large to be kept: {of_what} was left out."]
-    ended = measured.told(reply)
+    ended = answer_checks.told(reply)
     return [ended] if ended else []
 
 
@@ -67,6 +67,7 @@ class ModelActivities:
         self._runtime = runtime
         self._cache = CacheWatch()
         self._unformatted: set[str] = set()  # models whose endpoint takes no response_format
+        self._priced: set[tuple[str, str]] = set()  # models whose price was looked up before
         self.fallback = Fallback(runtime, self._price_of)
 
     @activity.defn(name=names.CALL_MODEL)
@@ -79,6 +80,7 @@ class ModelActivities:
             fresh = await relisted(runtime, call.execution_id, context)
             if fresh:
                 context = replace(context, tools=servers.replaced(context.tools, fresh))
+            context = await self._held_now(context)
             conversation = await conversation_of(runtime, call)
             given = compaction.for_model(conversation)
             attempts.long = not call.shortened and sum(map(m.size_of, given)) >= LONG
@@ -109,6 +111,19 @@ class ModelActivities:
         runtime.transcripts.leave(call.execution_id, result.message)
         return result
 
+    async def _held_now(self, context: calls.Context) -> calls.Context:
+        """Return the context without the tools of skills that were taken away. Wait while all agents are stopped.
+
+        A stop pauses each workflow; what waits here are the few calls that were on their way when it came.
+        """
+        authorities = self._runtime.authorities
+        authority = await authorities.of(context)
+        while authority.stopped is not None:
+            await asyncio.sleep(FRESH)
+            authority = await authorities.of(context)
+        tools = [tool for tool in context.tools if not authority.removed(str(tool.get("skill") or ""))]
+        return context if len(tools) == len(context.tools) else replace(context, tools=tools)
+
     async def _stream(
         self,
         call: calls.ModelInput,
@@ -123,20 +138,21 @@ class ModelActivities:
         model = runtime.models.select(model_id)
         runtime.models.look_up(model_id)
         messages = compaction.for_model(conversation)
-        if pictures.any_images(messages) and vision.takes_images(model_id, context.model_config):
+        if images.any_images(messages) and vision.takes_images(model_id, context.model_config):
             workspace = workspace_of(runtime, call.execution_id, context)
-            messages = await asyncio.to_thread(pictures.with_images, messages, workspace)
+            messages = await asyncio.to_thread(images.with_images, messages, workspace)
+        offer = runtime.offer_of(call.execution_id, context)
         request = ModelRequest(
             model_id=model_id,
             system_prompt=context.system_prompt,
             messages=messages,
-            tools=[ToolSpec.parse(tool) for tool in context.tools],
+            tools=offer.specs,
             settings=self._settings(context, model_id),
             metadata=self.trace(call.execution_id, context, model_id),
-            cache_key=caching.key(context.agent_id, context.system_prompt, context.tools),
+            cache_key=offer.cache_key,
         )
         redactor = runtime.redactor_of(call.execution_id)
-        shown = Shown(out, call.message_id, tag, redactor)
+        shown = RedactedAnswer(out, call.message_id, tag, redactor)
         reply: ModelReply | None = None
         async with contextlib.aclosing(model.stream(request)) as stream:
             async for item in stream:
@@ -147,7 +163,7 @@ class ModelActivities:
         shown.end()
         if reply is None:
             raise ModelError("The model's answer ended without a result", kind="cut_stream", retryable=True)
-        wrong = measured.empty(reply, conversation[-1] if conversation else None)
+        wrong = answer_checks.empty(reply, conversation[-1] if conversation else None)
         if wrong is not None:
             raise wrong
         kept = runtime.models.cached_for(model_id, context.model_config)
@@ -161,7 +177,7 @@ class ModelActivities:
             text, misfit = structured.read(reply.content, context.response_format)
             reply = reply if misfit else replace(reply, content=text)
         reply, slips = mended(reply, [str(tool["name"]) for tool in context.tools])
-        message = measured.fitted(self._message(call, reply, conversation, redactor))
+        message = answer_checks.fitted(self._message(call, reply, conversation, redactor))
         for number, text in enumerate([*slips, *how_it_ended(reply, message), *_misfits(misfit)]):
             data = {"severity": "warning", "message": redactor.text(text), "kind": "answer"}
             notice = f"notice:{call.message_id}:{tag}:{number}"
@@ -185,7 +201,7 @@ class ModelActivities:
             finish_reason=reply.finish_reason,
             model=reply.model,
             provider=reply.provider,
-            window=runtime.models.told_window(model_id),
+            window=runtime.models.reported_window(model_id),
             misfit=redactor.text(misfit),
         )
 
@@ -220,7 +236,11 @@ class ModelActivities:
         models = self._runtime.models
         if models.offline(model_id):
             return usage
-        nanos = await asyncio.to_thread(models.nanos, model_id, usage, model, kept)
+        if (model_id, model) in self._priced:
+            nanos = models.nanos(model_id, usage, model, kept)
+        else:  # the first time it reads a large table
+            nanos = await asyncio.to_thread(models.nanos, model_id, usage, model, kept)
+            self._priced.add((model_id, model))
         if nanos is None:
             return replace(usage, cost_nanos=told or 0)
         return replace(usage, cost_nanos=nanos, saved_nanos=models.saved(model_id, usage, nanos, model))

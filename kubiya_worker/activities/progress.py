@@ -8,14 +8,14 @@ from typing import Final
 from kubiya_worker.activities.events import Publisher
 from kubiya_worker.protocol import calls
 from kubiya_worker.protocol import events as ev
-from kubiya_worker.tools.redact import Redactor
+from kubiya_worker.tools.redaction import Redactor
 
 APART: Final = 0.5  # seconds between two lines
 OFTEN: Final = 40  # lines of one call after which there are fewer: a stream shows an execution's first 1,000 events
 SELDOM: Final = 30.0  # seconds between two lines then
 
 
-class Progress:
+class ToolProgress:
     """The progress lines of one call."""
 
     def __init__(self, call: calls.ToolInput, out: Publisher, redactor: Redactor) -> None:

@@ -13,22 +13,25 @@ from typing import Any, Generic, TypeVar
 
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from kubiya_worker.activities.ending import Posted
+from kubiya_worker.activities.authority import Authorities
 from kubiya_worker.activities.events import Publisher
+from kubiya_worker.activities.known_secrets import KnownSecrets
+from kubiya_worker.activities.offer import Offer
 from kubiya_worker.activities.outage import Waiting
-from kubiya_worker.activities.pace import Pace
+from kubiya_worker.activities.pacing import EventPacing
 from kubiya_worker.activities.transcripts import Transcripts
+from kubiya_worker.activities.turn_end import Posted
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.delivery import Delivery
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.control_plane.writer import Writer
 from kubiya_worker.models import Models
 from kubiya_worker.protocol.calls import Context, ModelInput, ServerInput, ToolInput
-from kubiya_worker.tools import programs
 from kubiya_worker.tools.base import Toolset
-from kubiya_worker.tools.enforcer import Enforcer
-from kubiya_worker.tools.mcp.pool import LIMIT, Pool
-from kubiya_worker.tools.redact import Redactor
+from kubiya_worker.tools.mcp.pool import LIMIT, SessionPool
+from kubiya_worker.tools.policy.enforcer import Enforcer
+from kubiya_worker.tools.processes import programs
+from kubiya_worker.tools.redaction import Redactor
 
 V = TypeVar("V")
 
@@ -73,8 +76,12 @@ class Runtime:
     spool: Spool = field(default_factory=Spool)
     transcripts: Transcripts = field(default_factory=Transcripts)
     contexts: Recent[Context] = field(default_factory=Recent)
-    toolsets: Recent[tuple[int, Toolset]] = field(default_factory=Recent)  # with the version of the tools
-    environments: Recent[Mapping[str, str]] = field(default_factory=Recent)  # for tools only; never in the history
+    offers: Recent[Offer] = field(default_factory=Recent)
+    # With the version of the tools and of the authority that they were made from.
+    toolsets: Recent[tuple[tuple[int, str], Toolset]] = field(default_factory=Recent)
+    # For tools only, never in the history; the templates in them are filled in at each use.
+    environments: Recent[Mapping[str, str]] = field(default_factory=Recent)
+    secrets_known: Recent[KnownSecrets] = field(default_factory=Recent)
     servers: Recent[Mapping[str, Any]] = field(default_factory=Recent)  # the environments' MCP servers, the same
     turns: Recent[Posted] = field(default_factory=Recent)  # the turns posted last; `forget` leaves them
     redactors: Recent[Redactor] = field(default_factory=Recent)  # with what an execution's environment hides
@@ -84,8 +91,8 @@ class Runtime:
     enforcer: Enforcer | None = None  # the external policy service; None: there is none
 
     @cached_property
-    def mcp(self) -> Pool:
-        return Pool(limit=self.mcp_max_sessions, over=self.is_over)
+    def mcp(self) -> SessionPool:
+        return SessionPool(limit=self.mcp_max_sessions, over=self.is_over)
 
     async def is_over(self, execution_id: str) -> bool:
         """Ask Temporal whether an execution has ended. One that was terminated or ended elsewhere tells no one."""
@@ -96,8 +103,12 @@ class Runtime:
         return found.status is not WorkflowExecutionStatus.RUNNING
 
     @cached_property
+    def authorities(self) -> Authorities:
+        return Authorities(self.control_plane)
+
+    @cached_property
     def writer(self) -> Writer:
-        return Writer(self.control_plane)
+        return Writer(self.control_plane, self.control_plane.directly())
 
     @cached_property
     def delivery(self) -> Delivery:
@@ -112,11 +123,13 @@ class Runtime:
         return Redactor(self.secrets)
 
     async def close(self) -> None:
-        """Close the connections to models, MCP servers and the policy service, then the guard of tools' programs."""
+        """Close the connections to models, MCP servers and the policy service, and end what tools have started."""
         closing = [self.models.close(), self.mcp.close(), self.waiting.close()]
         if self.enforcer is not None:
             closing.append(self.enforcer.close())
         await asyncio.gather(*closing)
+        if "writer" in vars(self):  # else nothing was written
+            self.writer.close()
         # Else the supervisor finds it for a moment after the worker's end, and warns of what was left behind.
         await asyncio.to_thread(programs.close)
 
@@ -129,8 +142,15 @@ class Runtime:
             member=context.member,
             spool=self.spool,
             behind=call.behind,
-            pace=None if call.pieces is None else Pace(call.pieces, call.sparing),
+            pace=None if call.pieces is None else EventPacing(call.pieces, call.sparing),
         )
+
+    def offer_of(self, execution_id: str, context: Context) -> Offer:
+        known = self.offers.get(execution_id)
+        if known is None or not known.fits(context):
+            known = Offer.of(context)
+            self.offers.put(execution_id, known)
+        return known
 
     def redactor_of(self, execution_id: str) -> Redactor:
         """Return the execution's redactor, or the worker's own while the execution's secrets are not known here."""
@@ -138,7 +158,8 @@ class Runtime:
 
     def forget(self, execution_id: str) -> None:
         """Drop what is kept of an execution that is over."""
-        for kept in (self.transcripts, self.contexts, self.toolsets, self.environments, self.servers, self.redactors):
+        every = (self.transcripts, self.contexts, self.offers, self.toolsets, self.environments, self.servers)
+        for kept in (*every, self.redactors, self.secrets_known):
             kept.forget(execution_id)
         self.mcp.release(execution_id)
 

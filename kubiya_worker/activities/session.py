@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
@@ -10,12 +11,13 @@ from typing import Any, Final, TypeVar
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from kubiya_worker.activities import ending
+from kubiya_worker.activities import turn_end
 from kubiya_worker.activities.definition import Definition, context_for, load
-from kubiya_worker.activities.equipment import tool_environment
-from kubiya_worker.activities.history import remember
-from kubiya_worker.activities.keeping import from_session, session_writes
+from kubiya_worker.activities.execution_secrets import secrets_for
 from kubiya_worker.activities.runtime import Runtime, workspace_of
+from kubiya_worker.activities.session_storage import from_session, session_writes
+from kubiya_worker.activities.step_resources import redactor_for, remember_environment, variables_of
+from kubiya_worker.activities.workflow_context import remember
 from kubiya_worker.control_plane import records, writes
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.spool import Spool
@@ -27,9 +29,11 @@ from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import hidden, mcp
-from kubiya_worker.tools.redact import Redactor
-from kubiya_worker.tools.toolset import MissingSkill, assemble
+from kubiya_worker.tools import mcp
+from kubiya_worker.tools.base import Toolset
+from kubiya_worker.tools.confinement import support as confinement
+from kubiya_worker.tools.policy import restrictions
+from kubiya_worker.tools.toolset import MissingSkill, assemble, prepare, settings_at_start
 
 T = TypeVar("T")
 
@@ -38,7 +42,6 @@ ON_UNSUPPORTED_SKILL: Final = "on_unsupported_skill"  # key of an agent's config
 BEGIN_PATIENCE: Final = 4.0  # seconds that MCP servers have before a step of its own waits for them
 FALLBACKS: Final = "fallback_models"  # key of an agent's llm_config or configuration
 MOST_FALLBACKS: Final = 8
-MCP_KEYS: Final = ("mcp_servers", "mcpServers")  # of an agent's configuration
 
 
 async def ask(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -57,7 +60,7 @@ def require_sent(spool: Spool, stream: str) -> None:
     """Raise a retryable ApplicationError while events of the stream wait on disk, as an end must come after them."""
     if spool.holds(stream):
         spool.hurry()
-        raise ApplicationError("Events of it wait on disk for the control plane", type="EventsWait")
+        raise ApplicationError("Events of the execution still wait on disk for the control plane", type="EventsWait")
 
 
 @dataclass
@@ -72,7 +75,7 @@ class Offered:
 def _set_format(context: calls.Context, found: Definition) -> None:
     """Require JSON as the final answer where the agent's llm_config, or a team's configuration, asks for it."""
     try:
-        context.response_format = structured.wanted(found.model_config, found.config)
+        context.response_format = structured.requested_format(found.model_config, found.config)
     except ValueError as error:
         raise ConfigurationError(str(error), remedy="See docs/models.md, Structured answers") from error
     if context.response_format is not None:
@@ -90,18 +93,24 @@ class SessionActivities:
         runtime, given = self._runtime, ex.ExecutionInput.parse(begin.raw)
         control_plane, execution_id = runtime.control_plane, given.execution_id
         remember(runtime, execution_id)
+        read_at = time.monotonic()
         found = await ask(load, control_plane, given)
         context = context_for(given, found)
+        has_servers = bool(given.mcp_servers or found.environment.get("mcp_servers"))
         metadata = dict(found.execution.get("execution_metadata") or {})
-        context.metadata = {**metadata, "workflow_started": True, "has_mcp_servers": bool(given.mcp_servers)}
+        context.metadata = {**metadata, "workflow_started": True, "has_mcp_servers": has_servers}
         context.published = names.published(control_plane.features)
         if names.FEATURE_APPROVAL_SIGNAL not in control_plane.features:
             context.approval_poll_seconds = APPROVAL_POLL
+        environment = {"configuration": found.config, **found.environment}
+        remember_environment(runtime, execution_id, environment)
         failure, notices, offered = None, list[str](), Offered()
         try:
             if found.failure is not None:
                 raise found.failure
-            mcp.merged(*(found.config.get(key) for key in MCP_KEYS))  # refuses what is no map of servers
+            mcp.merged(*(found.config.get(key) for key in mcp.CONFIGURATION_KEYS))  # refuses what is no map of servers
+            mcp.of_environment(environment)
+            variables = await variables_of(runtime, execution_id, context)
             _check_budgets(context)
             runtime.models.check(context.model_config)
             context.model_id = runtime.models.resolve(found.model_id)
@@ -110,18 +119,27 @@ class SessionActivities:
             await self._check_price(given, context)
             await self._set_threshold(context, found.config.get("compaction"))
             context.model_label = runtime.models.select(context.model_id).label
-            toolset, missing = assemble(context.skills, workspace=workspace_of(runtime, execution_id, context))
+            toolset, missing = await self._assembled(execution_id, context)
             leave_out(missing, found.config, context, notices)
+            if any(spec.category == "command_execution" for spec in toolset.specs) and confinement.notice():
+                notices.append(confinement.notice())
             members = [team.spec_of(member) for member in context.members]
-            own = _carried([*members, *toolset.specs], notices)
-            offered = await self._mcp_tools(execution_id, context, found.environment, own, notices)
-            context.tools = [spec.wire() for spec in (*own, *offered.specs)]
+            permitted = [s for s in (*members, *toolset.specs) if restrictions.permits(context.denials, s)]
+            own = _carried(permitted, notices)
+            offered = await self._mcp_tools(execution_id, context, variables, own, notices)
+            context.tools = [
+                {**spec.wire(), **({"skill": toolset.skills[spec.name]} if toolset.skills.get(spec.name) else {})}
+                for spec in (*own, *offered.specs)
+                if restrictions.permits(context.denials, spec)
+            ]
+            authority = runtime.authorities.learn(context, read_at)
+            if not offered.specs:  # else the first step adds the tools of its MCP servers
+                runtime.toolsets.put(execution_id, ((context.tools_version, authority.version), toolset))
         except WorkerError as error:
             failure = error.line()
         if given.member is None:
             await self._show_start(given, begin, context, notices)
         runtime.contexts.put(execution_id, context)
-        runtime.environments.put(execution_id, tool_environment(found.environment))
         earlier = [x for x in map(from_session, found.session) if x["message_id"] != begin.first_message["message_id"]]
         at = compaction.begins(earlier)
         tainted = taint.inherited(context.taint, earlier[:at])
@@ -135,6 +153,12 @@ class SessionActivities:
             awaited=offered.awaited,
             texts=max((names.assistant_number(x["message_id"]) for x in earlier), default=0),
         )
+
+    async def _assembled(self, execution_id: str, context: calls.Context) -> tuple[Toolset, list[MissingSkill]]:
+        skills, runtime = context.skills, self._runtime
+        secrets = await secrets_for(runtime, execution_id, context, settings_at_start(skills))
+        await prepare(skills)
+        return assemble(skills, workspace=workspace_of(runtime, execution_id, context), secrets=secrets)
 
     def _fallbacks(self, found: Definition, own: str) -> list[str]:
         """Return the ids of the agent's other models, in their order. ConfigurationError for one that cannot be used.
@@ -178,22 +202,24 @@ class SessionActivities:
         self,
         execution_id: str,
         context: calls.Context,
-        environment: dict[str, Any],
+        variables: Mapping[str, str],
         others: list[ToolSpec],
         notices: list[str],
     ) -> Offered:
         """Ask the execution's MCP servers for their tools. One that cannot be used is a notice, not a failure."""
-        self._runtime.servers.put(execution_id, environment.get("mcp_servers") or {})
-        configured = mcp.parse(mcp.merged(environment.get("mcp_servers"), context.mcp_servers))
+        configured = mcp.parse(mcp.merged(self._runtime.servers.get(execution_id), context.mcp_servers))
         if not configured:
             return Offered()
+        unconfined = confinement.notice() if any(server.command for server in configured) else ""
+        if unconfined and unconfined not in notices:
+            notices.append(unconfined)
+        templated = [server.templated for server in configured]
+        secrets = await secrets_for(self._runtime, execution_id, context, templated)
         workspace = workspace_of(self._runtime, execution_id, context)
-        variables = tool_environment(environment)
         taken = [spec.name for spec in others]
-        found = await mcp.discover(
-            configured, self._runtime.mcp, variables, workspace, taken, owner=execution_id, patience=BEGIN_PATIENCE
-        )
-        redactor = Redactor([*self._runtime.secrets, *hidden.values(variables, configured)])
+        about: dict[str, Any] = {"owner": execution_id, "patience": BEGIN_PATIENCE, "secrets": secrets}
+        found = await mcp.discover(configured, self._runtime.mcp, variables, workspace, taken, **about)
+        redactor = await redactor_for(self._runtime, execution_id, context)
         context.system_prompt = servers.with_note(context.system_prompt, redactor.text(found.briefing))
         for name, reason in found.missing.items():
             notices.append(lack(context, name, redactor.text(reason)))
@@ -262,7 +288,7 @@ class SessionActivities:
                 stages.append([replace(write, if_status=expected) for write in _outcome(turn, expected)])
         answers = await delivery.together(*stages)
         decided = answers[decided_at].get("next_status") if turn.turn_record else None
-        status = turn.force_status or str(decided or ending.decide(turn)).lower()
+        status = turn.force_status or str(decided or turn_end.decide(turn)).lower()
         if turn.more_input and status == ex.COMPLETED:
             status = ex.RUNNING
         if not (conditional and any(answers[decided_at + 1 :])):
@@ -270,14 +296,14 @@ class SessionActivities:
         return status
 
     def _calls_of(self, turn: calls.TurnInput) -> list[dict[str, Any]]:
-        return ending.told(turn.tool_records, turn.messages, self._runtime.redactor_of(turn.execution_id))
+        return turn_end.told(turn.tool_records, turn.messages, self._runtime.redactor_of(turn.execution_id))
 
     async def _end_by_steps(self, turn: calls.TurnInput, session: Write | None) -> str:
         runtime, execution_id = self._runtime, turn.execution_id
         seen = runtime.contexts.get(execution_id) is not None
         turn = replace(turn, tool_records=self._calls_of(turn))
         posted = runtime.turns.get(execution_id)
-        steps = ending.Ending(runtime.control_plane, runtime.delivery, turn, posted, seen=seen)
+        steps = turn_end.TurnEnd(runtime.control_plane, runtime.delivery, turn, posted, seen=seen)
         decided = await steps.run(session, lambda posted: runtime.turns.put(execution_id, posted))
         status = ex.RUNNING if turn.more_input and decided == ex.COMPLETED else decided
         outcome = _outcome(turn, status)
@@ -297,7 +323,9 @@ class SessionActivities:
         keeping = session_writes(plane, kept.execution_id, kept.messages, first=kept.first, **about)
         for part in await as_fault(keeping):
             if await as_fault(self._runtime.delivery.required(part)) is None:
-                raise ApplicationError("The session is not taken", type="Refused", non_retryable=True)
+                raise ApplicationError(
+                    "The control plane does not take the session", type="Refused", non_retryable=True
+                )
 
 
 def _outcome(turn: calls.TurnInput, status: str) -> list[Write]:

@@ -7,11 +7,11 @@ from typing import Any
 from temporalio import workflow
 
 from kubiya_worker.protocol import names
-from kubiya_worker.workflows.leader import Leader
+from kubiya_worker.workflows.execution import Execution
 
 
 @workflow.defn(name=names.AGENT_WORKFLOW)
-class AgentExecutionWorkflow(Leader):
+class AgentExecutionWorkflow(Execution):
     @workflow.run
     async def run(self, raw: dict[str, Any]) -> dict[str, Any]:
         return await self.execute(raw)

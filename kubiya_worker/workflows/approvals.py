@@ -1,120 +1,202 @@
-"""The approvals of one execution as the workflow holds them: asked, answered, remembered. This module does no I/O."""
+"""This module asks people for approvals, for an execution and for the members that it leads."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+import builtins
+from datetime import datetime, timedelta
 from typing import Any
 
+from temporalio import workflow
+from temporalio.exceptions import is_cancelled_exception
+
+from kubiya_worker.protocol import calls, names
+from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
-from kubiya_worker.protocol.calls import ApprovalRequest
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A person's answer, or its absence. `arguments` is canonical JSON text when the person edited them."""
-
-    approval_id: str
-    status: str  # TOOL_SUCCESS: approved | TOOL_DENIED | TOOL_EXPIRED
-    arguments_hash: str
-    approver: str = ""
-    text: str = ""
-    arguments: str | None = None
-
-    @property
-    def approved(self) -> bool:
-        return self.status == m.TOOL_SUCCESS
+from kubiya_worker.workflows import activity_failures, options, signals
+from kubiya_worker.workflows.approval_registry import ApprovalDecision, ApprovalRegistry
+from kubiya_worker.workflows.carried import Carried
+from kubiya_worker.workflows.outbox import EventOutbox
+from kubiya_worker.workflows.run import Run
+from kubiya_worker.workflows.stopwatch import Stopwatch
 
 
 class Approvals:
-    """Open questions by approval id. An answer that comes before its question is open is kept."""
+    """The questions to people: the execution's own, and those of members, whose answers are passed down to them."""
 
-    def __init__(self) -> None:
-        self._open: dict[str, dict[str, Any]] = {}
-        self._answers: dict[str, dict[str, Any]] = {}
-        self._remembered: dict[str, str] = {}  # arguments_hash -> approver, for "remember for this execution"
-        self.waited = 0.0  # seconds in which at least one question was open
-        self._since = 0.0
-
-    @property
-    def open_count(self) -> int:
-        return len(self._open)
-
-    def open(self, approval_id: str, asked: ApprovalRequest, tool_execution_id: str, now: float) -> None:
-        if not self._open:
-            self._since = now
-        self._open[approval_id] = {
-            "approval_id": approval_id,
-            "tool_name": asked.tool_name,
-            "tool_execution_id": tool_execution_id,
-            "arguments_hash": asked.arguments_hash,
-            "risk_level": asked.risk_level,
-            "reason": asked.reason,
-        }
-
-    def rename(self, approval_id: str, given: str) -> None:
-        """Note that the control plane gave the open question `approval_id` an id of its own, `given`."""
-        self._open[given] = {**self._open.pop(approval_id), "approval_id": given}
-
-    def request(self, approval_id: str) -> dict[str, Any]:
-        return self._open[approval_id]
+    def __init__(self, run: Run, outbox: EventOutbox) -> None:
+        self._run = run
+        self._outbox = outbox
+        self._registry = ApprovalRegistry()
+        self._members: dict[str, tuple[str, dict[str, Any]]] = {}  # approval id -> (member's workflow id, request)
+        self._members_clock = Stopwatch(0.0)  # of waiting for answers to members' questions
+        self._row = asyncio.Lock()
 
     def open_requests(self) -> list[dict[str, Any]]:
-        return list(self._open.values())
+        """Return the questions that nobody has answered."""
+        return self._registry.open_requests() + [request for _, request in self._members.values()]
 
-    def answer(self, answer: dict[str, Any]) -> None:
-        """Take an answer. The first one counts; a second one to the same question changes nothing."""
-        approval_id = str(answer.get("approval_id") or "")
-        if approval_id and str(answer.get("decision")) in ("approved", "rejected", "expired"):
-            self._answers.setdefault(approval_id, dict(answer))
+    def waited(self) -> float:
+        """Return the seconds for which people were waited for."""
+        return self._registry.waited + self._members_clock.waited(workflow.time())
 
-    def given(self, approval_id: str) -> dict[str, Any] | None:
-        """Return the answer as it came; None while there is none."""
-        return self._answers.get(approval_id)
+    def answer(self, answer: dict[str, Any]) -> str | None:
+        """Take a person's answer. Return the workflow id of the member that has asked, or None for an own question."""
+        asked_by, _ = self._members.get(str(answer.get("approval_id")), (None, None))
+        if asked_by is None:
+            self._registry.answer(answer)
+        return asked_by
 
-    def answered(self, approval_id: str) -> bool:
-        return approval_id in self._answers
+    # -- own questions
 
-    def close(self, approval_id: str, asked: ApprovalRequest, now: float) -> Answer:
-        """Close a question and return its verdict. Without an answer it expired, which is no denial. `now`: seconds."""
-        self._open.pop(approval_id, None)
-        if not self._open:
-            self.waited += now - self._since
-        given = self._answers.get(approval_id, {"decision": "expired"})
-        approver = given.get("approver") or {}
-        who = str(approver.get("email") or approver.get("name") or approver.get("id") or "a person")
-        reason = str(given.get("reason") or "").strip()
-        if given["decision"] == "expired":
-            text = "Nobody answered the request for approval in time. This is not a denial; it may be asked again."
-            text = f"Nobody can answer the request for approval: {reason}." if reason else text
-            return Answer(approval_id, m.TOOL_EXPIRED, asked.arguments_hash, text=text)
-        if given["decision"] == "rejected":
-            text = f"Denied by {who}." + (f" Reason: {reason}" if reason else "")
-            return Answer(approval_id, m.TOOL_DENIED, asked.arguments_hash, who, text)
-        edited = given.get("arguments")
-        if isinstance(edited, dict) and edited != asked.arguments:
-            granted = m.arguments_hash(asked.tool_name, edited)
-            return Answer(approval_id, m.TOOL_SUCCESS, granted, who, arguments=m.canonical(edited))
-        if given.get("remember"):
-            self._remembered[asked.arguments_hash] = who
-        return Answer(approval_id, m.TOOL_SUCCESS, asked.arguments_hash, who)
+    async def ask(self, request: calls.ToolInput, asked: calls.ApprovalRequest) -> ApprovalDecision:
+        """Ask a person and wait, with no slot held and nothing polled; weeks if need be."""
+        approval_id = names.approval_id(self._run.execution_id, request.tool_execution_id, asked.arguments_hash)
+        remembered = self._registry.remembered(asked)
+        if remembered:
+            return remembered
+        deadline = workflow.now() + timedelta(minutes=asked.timeout_minutes)
+        self._registry.open(approval_id, asked, request.tool_execution_id, workflow.time())
+        await self._outbox.deliver()
+        await self._tell_leader(approval_id, self._registry.request(approval_id))
+        try:
+            stored = await self._request(approval_id, request, asked, deadline)
+        except activity_failures.LOCAL_FAILURE as error:
+            if is_cancelled_exception(error):
+                raise
+            self._registry.close(approval_id, asked, workflow.time())
+            await self._tell_leader(approval_id, None)
+            text = f"It needs a person's approval, which could not be asked for: {activity_failures.cause_of(error)}"
+            return ApprovalDecision(approval_id, m.TOOL_DENIED, asked.arguments_hash, text=text)
+        if stored is not None and stored.id != approval_id:  # the control plane gives ids of its own
+            await self._tell_leader(approval_id, None)
+            self._registry.rename(approval_id, stored.id)
+            approval_id = stored.id
+            await self._tell_leader(approval_id, self._registry.request(approval_id))
+        self._outbox.count(1)
+        self._run.status = ex.WAITING
+        await self._wait_for_answer(approval_id, deadline)
+        decision = self._registry.close(approval_id, asked, workflow.time())
+        expired = approval_id if decision.status == m.TOOL_EXPIRED else None
+        await self._tell_leader(approval_id, None)
+        patch = {} if self.open_requests() else {"status": ex.RUNNING}
+        if patch:
+            self._run.status = ex.RUNNING
+        await self._outbox.report(patch=patch, expire_approval=expired)
+        return decision
 
-    def remembered(self, asked: ApprovalRequest) -> Answer | None:
-        who = self._remembered.get(asked.arguments_hash)
-        return Answer("remembered", m.TOOL_SUCCESS, asked.arguments_hash, who) if who is not None else None
+    async def _request(
+        self, approval_id: str, request: calls.ToolInput, asked: calls.ApprovalRequest, deadline: datetime
+    ) -> calls.ApprovalAsked | None:
+        """Store the request at the control plane, which shows it to people."""
+        stored: calls.ApprovalAsked | None = await workflow.execute_local_activity(
+            names.REQUEST_APPROVAL,
+            calls.ApprovalInput(
+                self._run.execution_id,
+                approval_id,
+                request.tool_execution_id,
+                asked,
+                deadline.isoformat(),
+                self._run.member,
+                self._outbox.behind,
+                user_email=str(self._run.input.user_metadata.get("user_email") or ""),
+            ),
+            result_type=calls.ApprovalAsked | None,  # type: ignore[arg-type]  # 0.1.0 returned nothing
+            **options.LOCAL,
+        )
+        return stored
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return the state for continue-as-new, which happens only when no question is open."""
-        return {"answers": self._answers, "remembered": self._remembered, "waited": self.waited}
+    async def _wait_for_answer(self, approval_id: str, deadline: datetime) -> None:
+        """Wait until there is an answer, or until the deadline."""
+        poll = self._run.context.approval_poll_seconds
+        if poll and workflow.patched("await-approval"):
+            await self._await_answer(approval_id, deadline, poll)
+        while not self._registry.has_answer(approval_id) and workflow.now() < deadline:
+            left = (deadline - workflow.now()).total_seconds()
+            try:
+                await workflow.wait_condition(
+                    lambda: self._registry.has_answer(approval_id), timeout=min(left, poll) if poll else left
+                )
+            except builtins.TimeoutError:
+                if poll and workflow.now() < deadline:
+                    await self._poll(approval_id)
 
-    @classmethod
-    def restore(cls, saved: dict[str, Any]) -> Approvals:
-        approvals = cls()
-        approvals._answers = dict(saved["answers"])
-        approvals._remembered = dict(saved["remembered"])
-        approvals.waited = float(saved["waited"])
-        return approvals
+    async def _await_answer(self, approval_id: str, deadline: datetime, every: float) -> None:
+        """Wait until a control plane that sends no signals has an answer, or until the deadline. `every`: seconds.
 
-    def take_over(self, earlier: Approvals) -> None:
-        """Take over the answers that arrived before the state was restored."""
-        for answer in earlier._answers.values():
-            self.answer(answer)
+        One activity fails until then and is retried. Its attempts are not in the history, which a wait of weeks would
+        otherwise fill.
+        """
+        remaining = deadline - workflow.now()
+        wait = workflow.start_activity(
+            names.AWAIT_APPROVAL, approval_id, result_type=dict, **options.approval_wait(every, remaining)
+        )
+        try:
+            await workflow.wait_condition(
+                lambda: self._registry.has_answer(approval_id) or wait.done(), timeout=remaining + options.LAST_LOOK
+            )
+        except builtins.TimeoutError:
+            pass  # the question below tells
+        if wait.done() and not wait.cancelled() and wait.exception() is None:
+            self._registry.answer(wait.result())
+        elif not wait.done():
+            wait.cancel()
+        if not self._registry.has_answer(approval_id):  # no worker was there at the time: it may have been answered
+            await self._poll(approval_id)
+        if not self._registry.has_answer(approval_id):
+            self._registry.answer({"approval_id": approval_id, "decision": "expired"})
+
+    async def _poll(self, approval_id: str) -> None:
+        """Ask a control plane that sends no signals for the answer."""
+        try:
+            answer = await workflow.execute_local_activity(
+                names.CHECK_APPROVAL, approval_id, result_type=dict, **options.LOCAL_ONCE
+            )
+        except activity_failures.LOCAL_FAILURE as error:
+            if is_cancelled_exception(error):
+                raise
+            workflow.logger.warning("approval.unknown %s", activity_failures.cause_of(error))
+            return
+        if answer:
+            self._registry.answer(answer)
+
+    async def _tell_leader(self, approval_id: str, request: dict[str, Any] | None) -> None:
+        """Pass a question on to the leader, from which the answer comes. None says that it is closed."""
+        if self._run.member is not None:
+            question = {"approval_id": approval_id, "workflow_id": workflow.info().workflow_id, "request": request}
+            await signals.send(self._run.member.leader, names.MEMBER_WAITS, question)
+
+    # -- questions of members
+
+    def open_for_member(self, approval_id: str, workflow_id: str, request: dict[str, Any]) -> dict[str, Any] | None:
+        """Note a member's question. Return its answer when a person was faster than the question's way up to here."""
+        self._members[approval_id] = (workflow_id, request)
+        self._members_clock.wait(approval_id, workflow.time())
+        return self._registry.answer_of(approval_id)
+
+    def close_for_member(self, approval_id: str) -> None:
+        self._members.pop(approval_id, None)
+        self._members_clock.go_on(approval_id, workflow.time())
+
+    def for_member(self, approval_id: str) -> dict[str, Any] | None:
+        """Return a member's question; None when it is closed."""
+        _, request = self._members.get(approval_id, (None, None))
+        return request
+
+    async def show_member_waits(self, approval_id: str, request: dict[str, Any] | None) -> None:
+        """Pass a member's question up to the own leader, or show in the execution's status that a person is needed."""
+        if self._run.member is not None:
+            await self._tell_leader(approval_id, request)
+            return
+        async with self._row:  # one after the other: the last word is the true one
+            status = ex.WAITING if self.open_requests() else ex.RUNNING
+            if status != self._run.status:
+                self._run.status = status
+                await self._outbox.report(patch={"status": status})
+
+    def carry(self, into: Carried) -> None:
+        into.approvals = self._registry.snapshot()  # no member works, so none waits for an answer
+
+    def restore(self, saved: Carried) -> None:
+        early, self._registry = self._registry, ApprovalRegistry.restore(saved.approvals)
+        self._registry.take_over(early)

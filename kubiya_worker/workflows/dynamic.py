@@ -7,11 +7,15 @@ from typing import Any
 from temporalio import workflow
 
 from kubiya_worker.protocol import dynamic, names
-from kubiya_worker.workflows.team import TeamLoop
+from kubiya_worker.workflows import team_strategies
+from kubiya_worker.workflows.execution import Execution
 
 
 @workflow.defn(name=names.DYNAMIC_WORKFLOW)
-class DynamicAgentExecutionWorkflow(TeamLoop):
+class DynamicAgentExecutionWorkflow(Execution):
+    def __init__(self) -> None:
+        super().__init__(team_strategies.BY_MODE)
+
     @workflow.run
     async def run(self, raw: dict[str, Any]) -> dict[str, Any]:
         # An input that is carried on (continue-as-new) has been translated already.

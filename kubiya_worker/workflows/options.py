@@ -13,8 +13,8 @@ HEARTBEAT_TIMEOUT: Final = timedelta(seconds=12)
 MODEL_CALL_TIMEOUT: Final = timedelta(hours=1)  # one attempt; silence is noticed much sooner by the model layer
 MODEL_ATTEMPTS: Final = 12  # with back-off to 30 s: rides out about four minutes of 429s or 5xx
 TOOL_ATTEMPTS: Final = 3  # idempotent tools only
-UNREAD_ATTEMPTS: Final = 20  # for a call whose worker lacks the key of its input; the tool has not begun
-UNREAD_PAUSE: Final = timedelta(seconds=5)  # before the next of them
+UNDECRYPTED_ATTEMPTS: Final = 20  # for a call whose worker lacks the key of its input; the tool has not begun
+UNDECRYPTED_PAUSE: Final = timedelta(seconds=5)  # before the next of them
 TOOL_MARGIN: Final = 30.0  # seconds beyond the tool's own limit: killing its processes, publishing its events
 
 # Small, fast, idempotent calls to the control plane, tried until they succeed: nothing is lost while it is away.
@@ -27,7 +27,7 @@ LOCAL: Final[dict[str, Any]] = {
     ),
     "local_retry_threshold": timedelta(seconds=5),
 }
-# The same, a few times in quick succession: then `lasting.call` waits for the control plane.
+# The same, a few times in quick succession: then `durable_calls.call` waits for the control plane.
 LOCAL_BRIEF: Final[dict[str, Any]] = {
     **LOCAL,
     "retry_policy": RetryPolicy(
@@ -35,7 +35,7 @@ LOCAL_BRIEF: Final[dict[str, Any]] = {
     ),
 }
 # The wait itself. It takes no slot; a worker that is lost meanwhile is noticed by its heartbeats.
-AWAIT: Final[dict[str, Any]] = {
+OUTAGE_WAIT: Final[dict[str, Any]] = {
     "start_to_close_timeout": timedelta(days=10),
     "heartbeat_timeout": HEARTBEAT_TIMEOUT,
     "retry_policy": RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5)),
@@ -55,14 +55,21 @@ MODEL: Final[dict[str, Any]] = {
     "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 }
 
-LATE: Final = timedelta(seconds=30)  # after the end of a request for approval: its last look has been made
+# The packing of a long conversation takes seconds, and minutes on a busy host.
+PACK: Final[dict[str, Any]] = {
+    "start_to_close_timeout": timedelta(minutes=5),
+    "heartbeat_timeout": HEARTBEAT_TIMEOUT,
+    "retry_policy": RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=5),
+}
+
+LAST_LOOK: Final = timedelta(seconds=30)  # beyond the deadline of an approval: the last question for an answer
 
 
-def looking(every: float, left: timedelta) -> dict[str, Any]:
+def approval_wait(every: float, left: timedelta) -> dict[str, Any]:
     """Return the options of an activity that fails until a person has answered. `every`: first pause in seconds."""
     return {
         "start_to_close_timeout": timedelta(seconds=60),
-        "schedule_to_close_timeout": max(left, timedelta()) + LATE,
+        "schedule_to_close_timeout": max(left, timedelta()) + LAST_LOOK,
         "retry_policy": RetryPolicy(
             initial_interval=timedelta(seconds=every),
             backoff_coefficient=1.2,

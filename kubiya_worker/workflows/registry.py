@@ -1,4 +1,4 @@
-"""The workflows that a worker runs, and what their sandbox shares instead of loading it anew for each execution."""
+"""The workflows that a worker runs, and the modules that extensions' workflows share with them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ WORKFLOWS: Final[list[type]] = [
     ScheduledJobWrapperWorkflow,
 ]
 
-# They keep nothing outside their instances. Loading them anew for each execution took a third of a worker's time; what
-# the sandbox would say about their code it says in tests/replay, where nothing of ours is shared.
+# They keep nothing outside their instances, so workflows of extensions that use them share them. What the sandbox would
+# say about their code it says in tests/replay, where nothing of ours is shared.
 SHARED: Final = ("kubiya_worker.protocol", "kubiya_worker.workflows")

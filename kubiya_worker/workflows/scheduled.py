@@ -12,7 +12,7 @@ from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import execution as ex
-from kubiya_worker.workflows import lasting, outcomes
+from kubiya_worker.workflows import activity_failures, durable_calls
 
 # Without its row the run cannot be shown, so the control plane is waited for.
 CREATE: Final[dict[str, Any]] = {
@@ -31,7 +31,7 @@ class ScheduledJobWrapperWorkflow:
         execution_id = str(raw.get("execution_id") or workflow.uuid4())  # the same in every replay
         job_id = str(metadata.get("job_id") or "")
         began = workflow.now()
-        made: calls.JobExecutionResult = await workflow.execute_activity(
+        row: calls.JobExecutionResult = await workflow.execute_activity(
             names.CREATE_JOB_EXECUTION,
             calls.JobExecution(
                 execution_id=execution_id,
@@ -47,9 +47,9 @@ class ScheduledJobWrapperWorkflow:
             result_type=calls.JobExecutionResult,
             **CREATE,
         )
-        if made.gone:
-            about = {"execution_id": execution_id, "job_id": job_id}
-            return {"status": ex.CANCELLED, "reason": "job_deleted", "message": made.gone, **about}
+        if row.gone:
+            ids = {"execution_id": execution_id, "job_id": job_id}
+            return {"status": ex.CANCELLED, "reason": "job_deleted", "message": row.gone, **ids}
         try:
             result: dict[str, Any] = await workflow.execute_child_workflow(
                 names.TEAM_WORKFLOW if kind == "team" else names.AGENT_WORKFLOW,
@@ -61,15 +61,15 @@ class ScheduledJobWrapperWorkflow:
                 result_type=dict,
             )
         except ChildWorkflowError as error:
-            cancelled = is_cancelled_exception(error) or outcomes.kind_of(error) == names.BY_USER
+            cancelled = is_cancelled_exception(error) or activity_failures.kind_of(error) == names.BY_USER
             status = ex.CANCELLED if cancelled else ex.FAILED
-            await self._tell(job_id, execution_id, status, began, outcomes.cause_of(error))
+            await self._report_end(job_id, execution_id, status, began, activity_failures.cause_of(error))
             raise
-        await self._tell(job_id, execution_id, str(result.get("status")), began, result.get("error"))
+        await self._report_end(job_id, execution_id, str(result.get("status")), began, result.get("error"))
         return result
 
-    async def _tell(self, job_id: str, execution_id: str, status: str, began: Any, error: str | None) -> None:
+    async def _report_end(self, job_id: str, execution_id: str, status: str, began: Any, error: str | None) -> None:
         if job_id:
             duration = round((workflow.now() - began).total_seconds() * 1000)
             end = calls.JobEnd(job_id, execution_id, status, duration, error)
-            await lasting.call(names.END_JOB_EXECUTION, end, execution_id)
+            await durable_calls.call(names.END_JOB_EXECUTION, end, execution_id)

@@ -10,6 +10,7 @@ from typing import Any
 
 from temporalio.client import Client
 
+from tests.support.demo_scripts import script, shell
 from tests.support.model_endpoint import ModelEndpoint
 from tests.support.schedules import due, tick
 from tests.support.stack import Stack, wait_until
@@ -17,14 +18,6 @@ from tests.support.stack import Stack, wait_until
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
 FILES = {"name": "files", "type": "file_system", "configuration": {}}
 CHAT: dict[str, Any] = {"execution_metadata": {"interactive": True}}
-
-
-def script(*steps: dict[str, Any]) -> str:
-    return "demo:script " + json.dumps(list(steps))
-
-
-def shell(*commands: str) -> dict[str, Any]:
-    return {"tools": [{"name": "shell", "arguments": {"command": command}} for command in commands]}
 
 
 SAVE = {"tools": [{"name": "save_file", "arguments": {"path": "note.txt", "content": "hello"}}]}
@@ -101,7 +94,7 @@ def _executions(stack: Stack) -> Iterator[tuple[str, str]]:
 def _limits(stack: Stack) -> Iterator[tuple[str, str]]:
     """A limit that a person raises, and a conversation that is summed up."""
     budgets = {"budgets": {"max_steps": 1, "on_limit": "ask"}}
-    asking = stack.agent("asking", skills=[SHELL], configuration=budgets)
+    asking = stack.agent("raised", skills=[SHELL], configuration=budgets)
     execution = stack.execute(script(shell("true"), {"text": "Raised."}), agent=asking)
     asked = stack.first(execution, "approval_requested")
     stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
@@ -165,7 +158,7 @@ def _asking(stack: Stack) -> Iterator[tuple[str, str]]:
     for name in ("left", "right"):
         stack.agent(name, skills=[SHELL, FILES])
     terms = {"allowed_agents": ["left", "right"], "max_concurrent_calls": 1, "inherit_context": True}
-    asking = stack.agent("asking", skills=[{"name": "others", "type": "agent_communication", "configuration": terms}])
+    asking = stack.agent("asker", skills=[{"name": "others", "type": "agent_communication", "configuration": terms}])
     tasks = {"left": script(SAVE, {"text": "Saved."}), "right": script(shell("true"), {"text": "Done."})}
     calls = [{"name": "execute_agent", "arguments": {"agent": name, "task": task}} for name, task in tasks.items()]
     execution = stack.execute(script({"tools": calls}, {"text": "Both."}), agent=asking)

@@ -19,6 +19,7 @@ from temporalio.workflow import NondeterminismError
 
 from kubiya_worker.process.replay import fault_of
 from kubiya_worker.protocol import names
+from kubiya_worker.workflows import continuation
 from kubiya_worker.workflows.agent import AgentExecutionWorkflow
 from kubiya_worker.workflows.registry import WORKFLOWS
 
@@ -117,3 +118,11 @@ async def test_a_changed_workflow_is_refused(shape: str) -> None:
     replayer = Replayer(workflows=[Changed], workflow_runner=runner, debug_mode=UNWATCHED)
     with pytest.raises(NondeterminismError):
         await replayer.replay_workflow(load(path))
+
+
+async def test_a_conversation_that_was_refused_as_too_long_replays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was recorded before such a conversation was summarised first, by a worker that carries only 60 kB."""
+    path = Path(__file__).parent / "too_long" / "refused.json"
+    monkeypatch.setattr(continuation, "RESUME_BYTES", 60_000)
+    assert "too long to go on" in path.read_text()
+    assert await fault_of(Replayer(workflows=WORKFLOWS, debug_mode=UNWATCHED), load(path)) is None

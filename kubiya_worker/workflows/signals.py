@@ -1,4 +1,4 @@
-"""Signals between workflows."""
+"""Send signals to other workflows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 
-async def signal(workflow_id: str, name: str, argument: Any = None) -> bool:
+async def send(workflow_id: str, name: str, argument: Any = None) -> bool:
     """Send a signal. Return False when the workflow has ended. Signals arrive once and in order."""
     handle = workflow.get_external_workflow_handle(workflow_id)
     try:

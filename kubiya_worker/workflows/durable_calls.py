@@ -8,7 +8,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from kubiya_worker.protocol import calls, names
-from kubiya_worker.workflows import options, outcomes
+from kubiya_worker.workflows import activity_failures, options
 
 
 async def call(
@@ -23,13 +23,13 @@ async def call(
     while True:
         try:
             return await workflow.execute_local_activity(name, argument, result_type=result_type, **options.LOCAL_BRIEF)
-        except outcomes.LOCAL_FAILURE as error:
-            if is_cancelled_exception(error) or outcomes.refused(error):
+        except activity_failures.LOCAL_FAILURE as error:
+            if is_cancelled_exception(error) or activity_failures.refused(error):
                 raise
         failures += 1
         outage = calls.Outage(execution_id, stream, failures)
         try:
-            await workflow.execute_activity(names.AWAIT_CONTROL_PLANE, outage, **options.AWAIT)
+            await workflow.execute_activity(names.AWAIT_CONTROL_PLANE, outage, **options.OUTAGE_WAIT)
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise

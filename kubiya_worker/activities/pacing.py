@@ -1,4 +1,4 @@
-"""The pace of text on a stream that shows only a limited number of events (protocol/room.py).
+"""The pace of text on a stream that shows only a limited number of events (protocol/event_limit.py).
 
 An answer gets a fixed number of chunks, however long it takes: the first are sent at once, and each later one waits
 longer than the one before. The rest of the text goes in a last chunk, before the complete message, so that a client
@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final
 
+from kubiya_worker.protocol import event_limit
 from kubiya_worker.protocol import events as ev
-from kubiya_worker.protocol import room
 
 FIRST: Final = 0.1  # seconds in which the first text is joined
 LONGEST: Final = 600.0  # seconds of an answer over which its chunks are spread
@@ -21,8 +21,8 @@ THINKING: Final = frozenset({ev.THINKING_START, ev.THINKING_DELTA, ev.THINKING_C
 TEXT: Final = frozenset({ev.MESSAGE_CHUNK, *THINKING})
 
 
-class Pace:
-    """The pace of one step. `pieces` is the number of chunks it may send; for `sparing` see protocol/room.py."""
+class EventPacing:
+    """The pace of one step. `pieces` is the number of chunks it may send; for `sparing` see protocol/event_limit.py."""
 
     def __init__(self, pieces: int, sparing: int, clock: Callable[[], float] = monotonic) -> None:
         self.left, self.sparing, self._clock = pieces, sparing, clock
@@ -39,7 +39,7 @@ class Pace:
             return self.left > THOUGHTS
         if event["event_type"] == ev.MESSAGE_CHUNK:
             return self.left > 0
-        return room.sent(event, self.sparing)
+        return event_limit.is_sent(event, self.sparing)
 
     def wait(self, queue: Sequence[ev.Event]) -> float:
         """Return the seconds for which the queue may gather more text."""

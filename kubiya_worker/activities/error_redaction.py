@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from kubiya_worker.activities.runtime import Runtime
-from kubiya_worker.tools.redact import AT_WORK, Redactor
+from kubiya_worker.tools.redaction import AT_WORK, Redactor
 
 
 class Scrub(Interceptor):

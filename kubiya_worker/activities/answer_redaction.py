@@ -8,10 +8,10 @@ from kubiya_worker.activities.events import Publisher
 from kubiya_worker.models.base import RESET, TEXT, THINKING, THOUGHT, Delta
 from kubiya_worker.models.wire import outgoing
 from kubiya_worker.protocol import events as ev
-from kubiya_worker.tools.redact import RedactedStream, Redactor
+from kubiya_worker.tools.redaction import RedactedStream, Redactor
 
 
-class Shown:
+class RedactedAnswer:
     """The events of an answer while it streams (protocol.md#c2). A secret split over two pieces is removed too."""
 
     def __init__(self, out: Publisher, message_id: str, tag: str, redactor: Redactor) -> None:
@@ -63,6 +63,6 @@ def kept_thought(entry: dict[str, Any], redactor: Redactor) -> dict[str, Any]:
     A signed part goes back to the provider unchanged, or not at all.
     """
     if outgoing.ORIGIN in entry:
-        return outgoing.kept(entry, redactor.value)
+        return outgoing.unchanged(entry, redactor.value)
     clean: dict[str, Any] = redactor.value(entry)
     return entry if clean == entry else {k: v for k, v in clean.items() if k not in ("signature", "details")}

@@ -11,15 +11,16 @@ from typing import Any
 
 from temporalio import activity
 
+from kubiya_worker.activities.execution_secrets import filled, secrets_for, seen
 from kubiya_worker.activities.runtime import Runtime, workspace_of
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol import calls
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import hidden, mcp
+from kubiya_worker.tools import mcp, secret_values
 from kubiya_worker.tools.base import Toolset
-from kubiya_worker.tools.redact import AT_WORK, Redactor
-from kubiya_worker.tools.toolset import assemble
+from kubiya_worker.tools.redaction import AT_WORK, Redactor
+from kubiya_worker.tools.toolset import assemble, prepare, settings_at_start
 
 
 def tool_environment(environment: Mapping[str, Any]) -> dict[str, str]:
@@ -39,13 +40,23 @@ async def variables_of(runtime: Runtime, execution_id: str, context: calls.Conte
         except ControlPlaneError as error:  # not fatal (docs/protocol.md#a8): the tool runs without
             activity.logger.warning("environment.unavailable %s", error)
             return {}
-        known = tool_environment(raw)
-        runtime.environments.put(execution_id, known)
-        runtime.servers.put(execution_id, raw.get("mcp_servers") or {})
+        known = remember_environment(runtime, execution_id, raw)
+    return filled(known, await secrets_for(runtime, execution_id, context, known))
+
+
+def remember_environment(runtime: Runtime, execution_id: str, raw: Mapping[str, Any]) -> Mapping[str, str]:
+    """Keep an execution's variables and MCP servers in memory, with `{{…}}` in them still; return the variables."""
+    known = tool_environment(raw)
+    runtime.environments.put(execution_id, known)
+    try:
+        servers = mcp.of_environment(raw)
+    except ConfigurationError:  # the execution is refused for it when it begins
+        servers = {}
+    runtime.servers.put(execution_id, servers)
     return known
 
 
-async def servers_of(runtime: Runtime, execution_id: str, context: calls.Context) -> list[mcp.Server]:
+async def servers_of(runtime: Runtime, execution_id: str, context: calls.Context) -> list[mcp.McpServer]:
     """Return the execution's MCP servers, with `{{…}}` in them still."""
     if runtime.servers.get(execution_id) is None:
         runtime.environments.forget(execution_id)
@@ -54,18 +65,39 @@ async def servers_of(runtime: Runtime, execution_id: str, context: calls.Context
 
 
 async def toolset_of(runtime: Runtime, execution_id: str, context: calls.Context) -> Toolset:
-    """Return the execution's tools. The context lists those of MCP servers."""
+    """Return the execution's tools, with the configuration that its skills have now.
+
+    The context lists the tools of MCP servers. A skill that was taken away keeps its tools here, so that the others
+    keep their names; the policy refuses calls of them.
+    """
+    authority = await runtime.authorities.of(context)
+    version = (context.tools_version, authority.version)
     known = runtime.toolsets.get(execution_id)
-    if known is not None and known[0] == context.tools_version:
+    if known is not None and known[0] == version:
         return known[1]
-    tools, _ = assemble(context.skills, workspace=workspace_of(runtime, execution_id, context))
+    skills = authority.current(context.skills)
+    secrets = await secrets_for(runtime, execution_id, context, settings_at_start(skills))
+    await prepare(skills)
+    tools, _ = assemble(skills, workspace=workspace_of(runtime, execution_id, context), secrets=secrets)
     offered = [spec for spec in map(ToolSpec.parse, context.tools) if spec.source == "mcp"]
     if offered:
         servers = await servers_of(runtime, execution_id, context)
         own = (tool for tool in map(tools.get, (spec.name for spec in tools.specs)) if tool is not None)
-        tools = Toolset([*own, *mcp.tools_of(offered, servers, runtime.mcp)])
-    runtime.toolsets.put(execution_id, (context.tools_version, tools))
+        tools = Toolset([*own, *mcp.tools_of(offered, servers, runtime.mcp)], tools.skills)
+    # Without the environment's servers, which the control plane did not give, the tools of these would be missing for
+    # the rest of the execution: the next call asks again.
+    if not offered or runtime.servers.get(execution_id) is not None:
+        runtime.toolsets.put(execution_id, (version, tools))
     return tools
+
+
+async def settings_of(runtime: Runtime, execution_id: str, context: calls.Context, spec: ToolSpec) -> Any:
+    """Return the settings of a tool whose templates are filled in at its call: its server's, or its skills'."""
+    if spec.source == "mcp":
+        servers = await servers_of(runtime, execution_id, context)
+        return [server.templated for server in servers if server.name == spec.server]
+    authority = await runtime.authorities.of(context)
+    return [skill.get("configuration") for skill in authority.current(context.skills)]
 
 
 async def redactor_for(runtime: Runtime, execution_id: str, context: calls.Context) -> Redactor:
@@ -77,7 +109,9 @@ async def redactor_for(runtime: Runtime, execution_id: str, context: calls.Conte
             servers = mcp.parse(mcp.merged(runtime.servers.get(execution_id), context.mcp_servers))
         except ConfigurationError:  # the execution was refused for it when it began
             servers = []
-        known = Redactor([*runtime.secrets, *hidden.values(environment, servers)])
+        secrets = await secrets_for(runtime, execution_id, context, [server.templated for server in servers])
+        hidden = secret_values.values(environment, servers, secrets)
+        known = Redactor([*runtime.secrets, *hidden, *seen(runtime, execution_id)])
         if runtime.environments.get(execution_id) is not None:  # not while it cannot be had
             runtime.redactors.put(execution_id, known)
     AT_WORK.set(known)

@@ -7,7 +7,7 @@ from typing import Final
 
 from kubiya_worker.models import base
 from kubiya_worker.models.base import ModelError, ModelReply
-from kubiya_worker.models.wire import reasons
+from kubiya_worker.models.wire import finish_reasons
 from kubiya_worker.protocol import messages as m
 
 # Bytes of an assistant message. It is in the history, and beside it the event that shows it where that could not be
@@ -52,7 +52,7 @@ def told(reply: ModelReply) -> str:
         return f"The answer was cut at the token limit, what follows is missing. {_MORE_TOKENS}"
     if not reply.content.strip() and not reply.tool_calls:
         return f"The model's answer is empty: it ended its turn without a word (finish reason {reply.finish_reason!r})"
-    if reasons.kind_of(reply.finish_reason) == reasons.UNKNOWN:
+    if finish_reasons.kind_of(reply.finish_reason) == finish_reasons.UNKNOWN:
         return f"The answer ended for a reason of the provider's own, {reply.finish_reason!r}: it may be incomplete"
     return ""
 

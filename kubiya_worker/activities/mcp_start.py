@@ -5,10 +5,10 @@ from __future__ import annotations
 from temporalio import activity
 
 from kubiya_worker.activities.attempts import heartbeats
-from kubiya_worker.activities.equipment import redactor_for
-from kubiya_worker.activities.history import context_of
-from kubiya_worker.activities.listing import look
+from kubiya_worker.activities.mcp_tools import look
 from kubiya_worker.activities.runtime import Runtime
+from kubiya_worker.activities.step_resources import redactor_for
+from kubiya_worker.activities.workflow_context import context_of
 from kubiya_worker.protocol import calls, names, servers
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kubiya_worker.activities.keeping import text_of
+from kubiya_worker.activities.session_storage import text_of
 from kubiya_worker.control_plane import records, writes
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.delivery import Delivery
@@ -26,7 +26,7 @@ from kubiya_worker.protocol import calls
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
-from kubiya_worker.tools.redact import Redactor
+from kubiya_worker.tools.redaction import Redactor
 
 DECIDES_WITHIN: Final = 5.0  # seconds that the control plane has for its decision, after a turn was posted
 LOOKS: Final = (0.2, 0.5, 1.0, 1.5, 2.0)  # seconds between looks at the row meanwhile
@@ -48,7 +48,7 @@ class Posted:
     calls: bool = False
 
 
-class Ending:
+class TurnEnd:
     """The end of one turn. `seen` says that this process has worked on the execution before."""
 
     def __init__(

@@ -1,0 +1,123 @@
+"""The records of a tool call: its two events, its message for the model, its entry in the turn. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kubiya_worker.activities.policy_decision import Ruling
+from kubiya_worker.protocol import calls, names
+from kubiya_worker.protocol import events as ev
+from kubiya_worker.protocol import messages as m
+
+EVENT_OUTPUT: Final = 10_000  # characters of a tool's output in its event; the conversation has all of it
+
+
+def started(
+    call: calls.ToolInput,
+    context: calls.Context,
+    arguments: Any,
+    ruling: Ruling | None,
+    about: Mapping[str, Any] | None = None,
+) -> ev.Event:
+    """Return the event `tool_started`. `arguments` are redacted; `about` adds to its data."""
+    data = {
+        "tool_name": call.tool_name,
+        "tool_execution_id": call.tool_execution_id,
+        "tool_arguments": arguments,
+        "message_id": call.message_id,
+        "message": f"Running {call.tool_name}",
+        "source": _source(context),
+        **(about or {}),
+        **_enforcement(ruling),
+    }
+    return ev.event(f"tool_started:{call.tool_execution_id}", ev.TOOL_STARTED, data)
+
+
+def completed(
+    call: calls.ToolInput,
+    context: calls.Context,
+    status: str,
+    output: str,
+    error: str | None,
+    seconds: float,
+    ruling: Ruling | None,
+    metadata: Mapping[str, Any] | None = None,
+) -> ev.Event:
+    """Return the event `tool_completed`, with the beginning of the output. All texts are redacted."""
+    left_out = len(output) - EVENT_OUTPUT
+    success = status == m.TOOL_SUCCESS
+    data = {
+        "tool_name": call.tool_name,
+        "tool_execution_id": call.tool_execution_id,
+        "status": "success" if success else "failed",
+        "outcome": status,
+        "tool_output": output if left_out <= 0 else f"{output[:EVENT_OUTPUT]}\n[{left_out} characters more]",
+        "tool_result": {"success": success, **(metadata or {})},
+        "tool_error": error,
+        "message": f"{call.tool_name} {'done' if success else 'failed'}",
+        "message_id": call.message_id,
+        "duration_seconds": round(seconds, 3),
+        "source": _source(context),
+        **_enforcement(ruling),
+    }
+    return ev.event(f"tool_completed:{call.tool_execution_id}", ev.TOOL_COMPLETED, data)
+
+
+def _source(context: calls.Context) -> str:
+    return "team_leader" if context.members else "agent"
+
+
+def _enforcement(ruling: Ruling | None) -> dict[str, Any]:
+    return {"enforcement": ruling.enforcement} if ruling is not None and ruling.enforcement else {}
+
+
+def message(call: calls.ToolInput, content: str, status: str, error: str | None) -> m.Message:
+    """Return the message with which the model gets the result of its call."""
+    made: m.Message = {
+        "role": "tool",
+        "content": content,
+        "message_id": names.tool_message_id(call.execution_id, call.tool_execution_id),
+        "timestamp": ev.now(),
+        "tool_call_id": call.tool_execution_id,
+        "tool_name": call.tool_name,
+        "status": status,
+    }
+    return {**made, "tool_error": error[:500]} if error and error != content else made
+
+
+def entry(
+    call: calls.ToolInput, status: str, error: str | None, started_at: str, seconds: float, size: int
+) -> dict[str, Any]:
+    """Return the call's entry in the control plane's record of the turn; `size` is in characters."""
+    return {
+        "execution_id": call.execution_id,
+        "tool_name": call.tool_name,
+        "tool_use_id": call.tool_execution_id,
+        "started_at": started_at,
+        "completed_at": ev.now(),
+        "duration_ms": round(seconds * 1000),
+        "tool_output_size": size,
+        "success": status == m.TOOL_SUCCESS,
+        "error_message": (error or "")[:500] or None,
+    }
+
+
+def approval_request(call: calls.ToolInput, arguments: dict[str, Any], ruling: Ruling) -> calls.ApprovalRequest:
+    """Return the question for a person. Its hash ties the answer to exactly these arguments."""
+    decision = ruling.decision
+    approvers = decision.approver_value if decision.approver_type == "user_emails" else None
+    if isinstance(approvers, str):
+        approvers = [part.strip() for part in approvers.split(",") if part.strip()]
+    return calls.ApprovalRequest(
+        tool_name=call.tool_name,
+        arguments=arguments,
+        arguments_hash=m.arguments_hash(call.tool_name, arguments),
+        risk_level=decision.risk,
+        reason=decision.reason,
+        rule_id=decision.rule_id,
+        approver_emails=list(approvers or []),
+        timeout_minutes=float(decision.timeout_minutes),
+        enforcement=ruling.enforcement,
+        approver_group=str(decision.approver_value or "") if decision.approver_type == "group" else "",
+    )

@@ -1,0 +1,135 @@
+"""This module has the events that a workflow itself sends, and keeps the order of all events of its execution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import is_cancelled_exception
+
+from kubiya_worker.protocol import calls, event_limit, events, names
+from kubiya_worker.protocol import messages as m
+from kubiya_worker.workflows import activity_failures, options, outcomes
+from kubiya_worker.workflows.carried import Carried
+from kubiya_worker.workflows.run import Run
+
+
+class EventOutbox:
+    """Events that the control plane has not taken yet, in order, and what newer events have to follow.
+
+    It also counts events, since a published stream shows a limited number of them (protocol/event_limit.py).
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._events: list[events.Event] = []
+        self._behind: list[str] = []  # ids, as on the stream, of what waits on workers' disks: newer events come after
+        self._event_count = 0  # events on the stream so far, at most
+
+    def start(self) -> None:
+        self._behind = list(self._run.member.behind) if self._run.member else []
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    @property
+    def behind(self) -> list[str]:
+        return self._behind
+
+    # -- how many events there may be
+
+    @property
+    def sent(self) -> int:
+        return self._event_count
+
+    def count(self, number: int) -> None:
+        """Count events that others send."""
+        self._event_count += number
+
+    def room(self, *, text: bool = False) -> dict[str, Any]:
+        """Return how many events the next step may send. `text`: the step is an answer, which comes in chunks."""
+        if not self._run.published:
+            return {}
+        least = int(self._run.member is not None)  # a member's text is shown by its chunks alone
+        chunks = max(least, event_limit.allowed_chunks(self._event_count)) if text else 0
+        return {"pieces": chunks, "sparing": event_limit.level(self._event_count)}
+
+    # -- what is in it
+
+    def keep(self, event: events.Event) -> None:
+        """Keep an event for the next report. It follows the events that wait on workers' disks."""
+        if self._run.published and not event_limit.is_sent(event, event_limit.level(self._event_count)):
+            return
+        self._event_count += 1
+        self._events.append({**event, "after": list(self._behind)} if self._behind else event)
+
+    def keep_unrun(self, request: calls.ToolInput, status: str, text: str) -> m.Message:
+        """Keep the event of a tool call that no worker ran, and return the call's tool message."""
+        now = workflow.now().isoformat()
+        self.keep(outcomes.tool_completed(request, text, status, now))
+        return outcomes.tool_message(request, text, status, now)
+
+    def predecessors(self) -> list[str]:
+        """Return the ids, as on the stream, of the events that a step's events have to follow."""
+        last = [self._events[-1]["event_id"]] if self._events else []
+        return [*self._behind, *(f"{self._run.execution_id}:{x}" if self._run.member else x for x in last)]
+
+    def settle(
+        self,
+        request: calls.ModelInput | calls.ToolInput | calls.ServerInput,
+        result: calls.ModelResult | calls.ToolOutcome | calls.ServerResult,
+    ) -> None:
+        """Note which events of a step were sent, which are left over, and which wait on a worker's disk."""
+        self._event_count += result.events
+        self._events += result.undelivered
+        if result.spooled is not None:
+            kept = [x for x in self._behind if x not in request.behind]
+            self._behind = [*kept, *(x for x in result.spooled if x not in kept)]
+
+    # -- sending
+
+    def take_all(self) -> list[events.Event]:
+        """Return all events and forget them: the caller sends them."""
+        taken, self._events = self._events, []
+        return taken
+
+    @property
+    def pending(self) -> list[events.Event]:
+        return self._events
+
+    async def deliver(self) -> None:
+        """Try once to publish the events that are left over. Those that fail again stay here, in order."""
+        if not self._events:
+            return
+        sent = self.take_all()
+        request = calls.ReportInput(self._run.execution_id, sent, member=self._run.member)
+        try:
+            await workflow.execute_local_activity(names.REPORT, request, **options.LOCAL_ONCE)
+        except activity_failures.LOCAL_FAILURE as error:
+            if is_cancelled_exception(error):
+                self._events = sent + self._events
+                raise
+            if not activity_failures.refused(error):  # away, or slower than it may be
+                self._events = sent + self._events
+
+    async def report(self, *, patch: dict[str, Any], expire_approval: str | None = None) -> None:
+        """Update the execution at the control plane, after the events that are left over. Wait out any outage."""
+        member = self._run.member
+        patch = {} if member else patch  # the row is the whole team's
+        sent = self.take_all()
+        request = calls.ReportInput(self._run.execution_id, sent, patch, expire_approval, member)
+        try:
+            await self._run.call_control_plane(names.REPORT, request)
+        except activity_failures.LOCAL_FAILURE as error:
+            if is_cancelled_exception(error):
+                self._events = sent + self._events
+                raise
+            # Refused: a status that cannot be shown does not end the work.
+            workflow.logger.warning("report.refused %s", activity_failures.cause_of(error))
+
+    def carry(self, into: Carried) -> None:
+        into.outbox, into.behind, into.sent = self._events, self._behind, self._event_count
+
+    def restore(self, saved: Carried) -> None:
+        self._events, self._event_count = saved.outbox, saved.sent
+        self._behind = self._behind if saved.behind is None else saved.behind

@@ -1,0 +1,137 @@
+"""This module makes the tool calls that a model asks for, after a person's approval where the policy requires one."""
+
+from __future__ import annotations
+
+import asyncio
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+from kubiya_worker.protocol import calls, names
+from kubiya_worker.protocol import messages as m
+from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.workflows import activity_failures, options, outcomes
+from kubiya_worker.workflows.approvals import Approvals
+from kubiya_worker.workflows.budget import Budget
+from kubiya_worker.workflows.conversation import Conversation
+from kubiya_worker.workflows.mcp_servers import McpServers
+from kubiya_worker.workflows.members import Members
+from kubiya_worker.workflows.outbox import EventOutbox
+from kubiya_worker.workflows.repeated_failures import RepeatedFailures
+from kubiya_worker.workflows.run import Run
+from kubiya_worker.workflows.turn import Turn
+
+
+class ToolCalls:
+    """The tool calls of an execution, one activity each; a call of a member becomes a run of it."""
+
+    def __init__(
+        self,
+        run: Run,
+        conversation: Conversation,
+        turn: Turn,
+        outbox: EventOutbox,
+        approvals: Approvals,
+        budget: Budget,
+        mcp_servers: McpServers,
+        members: Members,
+        repeated_failures: RepeatedFailures,
+    ) -> None:
+        self._run = run
+        self._conversation = conversation
+        self._turn = turn
+        self._outbox = outbox
+        self._approvals = approvals
+        self._budget = budget
+        self._mcp_servers = mcp_servers
+        self._members = members
+        self._repeated_failures = repeated_failures
+
+    async def make(self, asked_by: m.Message) -> list[m.Message]:
+        """Make all calls of a message at the same time. Return their messages in the order of the calls."""
+        tool_calls: list[m.ToolCall] = asked_by["tool_calls"]
+        await self._mcp_servers.ready_for(tool_calls)
+        self._budget.tools_begin()
+        results = await asyncio.gather(*(self._make(call, asked_by) for call in tool_calls))
+        for result in results:
+            self._conversation.append(result)
+        self._budget.tools_end()
+        return results
+
+    async def _make(self, call: m.ToolCall, asked_by: m.Message) -> m.Message:
+        message, outcome = await self._carry_out(call, asked_by)
+        return self._repeated_failures.note(call, message, outcome)
+
+    async def _carry_out(self, call: m.ToolCall, asked_by: m.Message) -> tuple[m.Message, calls.ToolOutcome | None]:
+        """Make one call. Return its message, and the outcome where the tool was run, or refused, by a worker."""
+        request = self._input(call, asked_by)
+        outcome = await self._run_tool(request, f"tool-{call['id']}")
+        while outcome.approval is not None:
+            decision = await self._approvals.ask(request, outcome.approval)
+            if not decision.approved:
+                text = f"{call['name']} was not run. {decision.text}"
+                return self._outbox.keep_unrun(request, decision.status, text), None
+            await self._run.unpaused()
+            request.grant = calls.Grant(decision.approval_id, decision.arguments_hash, decision.approver)
+            request.arguments = decision.arguments if decision.arguments is not None else request.arguments
+            request.hold, request.behind = bool(self._outbox), self._outbox.predecessors()
+            outcome = await self._run_tool(request, f"tool-{call['id']}-{decision.approval_id[:8]}")
+        if outcome.delegation is not None:
+            return await self._members.delegate(request, outcome.delegation, outcome.delegate), None
+        assert outcome.message is not None
+        self._run.tainted = self._run.tainted or outcome.taints
+        if outcome.record:
+            self._turn.note_tool(outcome.record)
+        return outcome.message, outcome
+
+    def _input(self, call: m.ToolCall, asked_by: m.Message) -> calls.ToolInput:
+        arguments: str | None = call["arguments"]
+        if len(arguments or "") > calls.INLINE_BYTES:
+            arguments = None  # the worker reads them from the conversation
+        failed, note = self._repeated_failures.before(call)
+        return calls.ToolInput(
+            execution_id=self._run.execution_id,
+            tool_execution_id=call["id"],
+            tool_name=call["name"],
+            message_id=str(asked_by["message_id"]),
+            step=self._turn.step,
+            arguments=arguments,
+            hold=bool(self._outbox),
+            behind=self._outbox.predecessors(),
+            tainted=self._run.tainted,
+            tools_version=self._run.context.tools_version,
+            cut=call.get("cut", ""),
+            failed=failed,
+            failure_note=note,
+            **self._outbox.room(),
+        )
+
+    async def _run_tool(self, request: calls.ToolInput, activity_id: str) -> calls.ToolOutcome:
+        spec = next((ToolSpec.parse(x) for x in self._run.context.tools if x["name"] == request.tool_name), None)
+        timeout, idempotent = (spec.timeout, spec.idempotent) if spec else (10.0, True)
+        undecrypted = unloaded = 0
+        while True:
+            try:
+                outcome: calls.ToolOutcome = await workflow.execute_activity(
+                    names.CALL_TOOL,
+                    request,
+                    result_type=calls.ToolOutcome,
+                    activity_id=activity_id,
+                    **options.tool(timeout, idempotent=idempotent),
+                )
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    raise
+                if activity_failures.undecrypted(error) and undecrypted < options.UNDECRYPTED_ATTEMPTS:
+                    undecrypted += 1  # it never began: another worker of the queue may have the key
+                    await workflow.sleep(options.UNDECRYPTED_PAUSE)
+                    continue
+                if activity_failures.kind_of(error) == names.MUST_RESTART and unloaded < options.UNDECRYPTED_ATTEMPTS:
+                    unloaded += 1  # it never began either: another worker, or this one once it was restarted, can
+                    await workflow.sleep(options.UNDECRYPTED_PAUSE)
+                    continue
+                message = self._outbox.keep_unrun(request, *outcomes.of_lost_call(request, error))
+                return calls.ToolOutcome(message=message)
+            self._outbox.settle(request, outcome)
+            self._mcp_servers.relist(outcome.relisted)
+            return outcome
