@@ -1,4 +1,4 @@
-"""A check looks at one thing and says what it found. A report is what all of them found (protocol.md#f10 `doctor`)."""
+"""A check examines one thing and returns a finding; a report has the findings of all (protocol.md#f10 `doctor`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SKIP: Final = "skip"
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of looking at one thing. `remedy` is a command or a sentence that fixes it; empty if it passed."""
+    """The result of examining one thing. `remedy` is a command or a sentence that fixes it; empty if it passed."""
 
     status: str
     message: str
@@ -31,7 +31,7 @@ class Check:
 
     name: str
     category: str
-    look: Callable[[], Finding]
+    run: Callable[[], Finding]
     needs: tuple[str, ...] = ()
 
 
@@ -42,14 +42,14 @@ class Result:
     seconds: float
 
     def wire(self) -> dict[str, Any]:
-        found = {
+        result = {
             "name": self.check.name,
             "category": self.check.category,
             "status": self.finding.status,
             "message": self.finding.message,
             "duration_ms": round(self.seconds * 1000, 1),
         }
-        return {**found, "remediation": self.finding.remedy} if self.finding.remedy else found
+        return {**result, "remediation": self.finding.remedy} if self.finding.remedy else result
 
 
 @dataclass
@@ -86,19 +86,19 @@ def examine(checks: Sequence[Check], report: Report) -> Iterator[Result]:
     for check in checks:
         missing = [name for name in check.needs if verdicts.get(name) not in (PASS, WARN)]
         began = time.monotonic()
-        finding = Finding(SKIP, f"not looked at: {missing[0]} comes first") if missing else _look(check)
+        finding = Finding(SKIP, f"not checked: it needs {missing[0]!r}") if missing else _run(check)
         verdicts[check.name] = finding.status
         result = Result(check, finding, time.monotonic() - began)
         report.results.append(result)
         yield result
 
 
-def _look(check: Check) -> Finding:
+def _run(check: Check) -> Finding:
     try:
-        return check.look()
+        return check.run()
     except WorkerError as error:
         return Finding(FAIL, error.message, error.remedy)
     except OSError as error:
         return Finding(FAIL, f"{error.strerror or error}")
     except Exception as error:  # an odd reply or a bug in one check must not end the whole report
-        return Finding(FAIL, f"it could not be looked at: {type(error).__name__}: {error}", "Please report this")
+        return Finding(FAIL, f"the check itself failed: {type(error).__name__}: {error}", "Please report this")

@@ -20,6 +20,7 @@ from typing import Final
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
 from kubiya_worker.launch import home as homes
 
+COMMAND: Final = "kubiya"
 OLDEST: Final = (3, 11)
 PACKAGES: Final = ("temporalio", "click", "requests", "psutil", "structlog", "yaml", "pydantic_ai", "daemon")
 DISK_FAIL, DISK_WARN = 100 * 2**20, 1024 * 2**20  # bytes free
@@ -39,6 +40,23 @@ def python() -> Finding:
     return Finding(PASS, f"Python {version} at {sys.executable}")
 
 
+def command(environ: Mapping[str, str], folder: Path = Path(sys.executable).parent) -> Finding:
+    """Check that the shell's `kubiya` is the one in `folder`: another program has the same name."""
+    ours = folder / COMMAND
+    found = [Path(each) / COMMAND for each in environ.get("PATH", "").split(os.pathsep) if each]
+    found = [path for path in found if path.is_file() and os.access(path, os.X_OK)]
+    others = list(dict.fromkeys(path for path in found if path.resolve() != ours.resolve()))
+    if not ours.is_file() or not others:
+        return Finding(PASS, f"{ours if ours.is_file() else sys.executable}")
+    if found[0] in others:
+        return Finding(
+            WARN,
+            f"`{COMMAND}` in this shell is {found[0]}, another program of that name; this one is {ours}",
+            f'Call {ours}, or put it first: export PATH="{folder}:$PATH"',
+        )
+    return Finding(PASS, f"{ours}, before another program of that name, {others[0]}")
+
+
 def packages() -> Finding:
     """Check that the packages can be found. They are not imported, because that takes a second."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
@@ -47,19 +65,12 @@ def packages() -> Finding:
     return Finding(PASS, f"temporalio {importlib.metadata.version('temporalio')} and {len(PACKAGES) - 1} others")
 
 
-def supervisor_name() -> Finding:
-    """Check that the import name `supervisor` is ours; the distribution of supervisord has it too."""
-    found = importlib.util.find_spec("supervisor")
-    origin = Path(found.origin) if found and found.origin else None
-    if origin is None:
-        return Finding(FAIL, "the package 'supervisor' is missing", f"{sys.executable} -m pip install kubiya-worker")
-    if not (origin.parent / "arbiter.py").exists() and (origin.parent / "supervisord.py").exists():
-        return Finding(
-            FAIL,
-            f"the import name 'supervisor' belongs to another distribution ({origin.parent})",
-            f"{sys.executable} -m pip uninstall supervisor",
-        )
-    return Finding(PASS, str(origin.parent))
+def supervisor_package() -> Finding:
+    """Check that the supervisor is in the package: a copy of the sources without its link lacks it."""
+    found = importlib.util.find_spec("kubiya_worker._supervisor")
+    if found is None or found.origin is None:
+        return Finding(FAIL, "kubiya_worker/_supervisor is missing", f"{sys.executable} -m pip install kubiya-worker")
+    return Finding(PASS, str(Path(found.origin).parent))
 
 
 def disk(home: Path) -> Finding:
@@ -72,12 +83,12 @@ def disk(home: Path) -> Finding:
 
 
 def inodes(home: Path) -> Finding:
-    about = os.statvfs(_existing(home))
-    if about.f_files == 0:
+    status = os.statvfs(_existing(home))
+    if status.f_files == 0:
         return Finding(SKIP, "this file system has no fixed number of inodes")
-    if about.f_favail < INODES_WARN:
-        return Finding(WARN, f"{about.f_favail} inodes free", f"du --inodes -x {_existing(home)} | sort -n | tail")
-    return Finding(PASS, f"{about.f_favail:,} inodes free")
+    if status.f_favail < INODES_WARN:
+        return Finding(WARN, f"{status.f_favail} inodes free", f"du --inodes -x {_existing(home)} | sort -n | tail")
+    return Finding(PASS, f"{status.f_favail:,} inodes free")
 
 
 def permissions(home: Path) -> Finding:
@@ -85,11 +96,11 @@ def permissions(home: Path) -> Finding:
     if not home.exists():
         parent = _existing(home)
         if os.access(parent, os.W_OK):
-            return Finding(PASS, f"{home} will be made")
+            return Finding(PASS, f"{home} will be created")
         return Finding(
             FAIL, f"{parent} is not writable", f"chown {os.getuid()} {parent}, or set HOME to another folder"
         )
-    about = home.stat()
+    status = home.stat()
     if not os.access(home, os.W_OK | os.X_OK):
         return Finding(FAIL, f"{home} is not writable", f"chown -R {os.getuid()} {home}")
     private = [home, home / "config", home / "dev" / "key"]
@@ -97,17 +108,17 @@ def permissions(home: Path) -> Finding:
     open_to = [p for p in private if p.exists() and _open_to_others(p)]
     if open_to:
         return Finding(WARN, f"{open_to[0]} can be read by other users", f"chmod -R go-rwx {open_to[0]}")
-    return Finding(PASS, f"{home} is {stat.filemode(about.st_mode)}")
+    return Finding(PASS, f"{home} is {stat.filemode(status.st_mode)}")
 
 
-def places(folders: Mapping[str, Path]) -> Finding:
+def folders_of_worker(folders: Mapping[str, Path]) -> Finding:
     """Check that the worker can write to its folders outside of ~/.kubiya, keyed by the variable that names each.
 
     One byte is written to each folder, and removed again.
     """
     for variable, folder in folders.items():
         if variable.endswith("_FILE") and not folder.is_dir():  # the worker does not create it
-            return Finding(FAIL, f"{folder} is no folder", f"mkdir -p {folder}, or set {variable} to another place")
+            return Finding(FAIL, f"{folder} is not a folder", f"mkdir -p {folder}, or set {variable} to another place")
         place = _existing(folder)
         try:
             with tempfile.TemporaryFile(dir=place) as file:
@@ -129,23 +140,37 @@ def limits() -> Finding:
     return Finding(PASS, f"{soft if soft != resource.RLIM_INFINITY else 'unlimited'} open files")
 
 
+def confinement(environ: Mapping[str, str]) -> Finding:
+    """Check whether the kernel can confine tools here. A unit or container may forbid what this shell can do."""
+    from kubiya_worker.tools.confinement import support  # imported here: most commands do not need it
+
+    wanted = environ.get("KUBIYA_CONFINEMENT", support.OFF).strip().lower()
+    found = support.probe()
+    if wanted == support.OFF:
+        could = "this kernel could confine tools" if found.works else found.reason
+        return Finding(PASS, f"off; {could}", support.OFF_REMEDY)
+    if found.works:
+        return Finding(PASS, found.means)
+    return Finding(FAIL if wanted == support.REQUIRE else WARN, found.reason, found.remedy)
+
+
 def pid_files(home: Path) -> Finding:
     """Check for PID files whose process has ended or is another one."""
     from kubiya_worker.launch import report  # imported here: it is slow, and most starts do not need it
 
-    found = [report.examine(worker) for worker in homes.homes(home / "workers")]
-    stale = [one.home for one in found if one.has_pid_file and not one.alive]
+    reports = [report.examine(worker) for worker in homes.homes(home / "workers")]
+    stale = [one.home for one in reports if one.has_pid_file and not one.alive]
     if stale:
         text = f"{stale[0].pid_file} was left by a supervisor that is gone"
         return Finding(WARN, text, f"kubiya worker stop {stale[0].flags}")
-    running = sum(one.alive for one in found)
+    running = sum(one.alive for one in reports)
     return Finding(PASS, f"no stale PID files, {running} workers of this user run" if running else "no stale PID files")
 
 
 def venvs(home: Path) -> Finding:
     """Check that each queue's venv has a Python that starts and the worker's package."""
-    found = sorted({worker.venv for worker in homes.homes(home / "workers") if worker.venv.is_dir()})
-    for venv in found:
+    all_venvs = sorted({worker.venv for worker in homes.homes(home / "workers") if worker.venv.is_dir()})
+    for venv in all_venvs:
         argv = [
             str(venv / "bin" / "python"),
             "-I",
@@ -160,7 +185,7 @@ def venvs(home: Path) -> Finding:
         if fault:
             text = f"{venv} cannot run a worker: {fault}"
             return Finding(FAIL, text, f"rm -rf {venv}; the next kubiya worker start makes it anew")
-    return Finding(PASS, f"{len(found)} work" if found else "none yet; kubiya worker start makes one")
+    return Finding(PASS, f"{len(all_venvs)} work" if all_venvs else "none yet; kubiya worker start makes one")
 
 
 def docker(environ: Mapping[str, str]) -> Finding:

@@ -18,7 +18,7 @@ from requests.auth import _basic_auth_str
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_auth_from_url
 
 from kubiya_worker import trust
-from kubiya_worker.doctor import key
+from kubiya_worker.doctor import api_key_check
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.process.assembly import enforcer_url
@@ -29,7 +29,7 @@ SECONDS: Final = 5.0  # for one answer
 SKEW_WARN, SKEW_FAIL = 5.0, 60.0  # seconds: between the two, tokens and certificates become invalid
 EXPIRY_WARN: Final = 14 * 86400  # seconds until a certificate ends
 PROXY_VARIABLES: Final = "echo $HTTP_PROXY $HTTPS_PROXY $ALL_PROXY $NO_PROXY"
-WHOSE: Final = "Is this URL a Kubiya control plane?"
+NOT_A_CONTROL_PLANE: Final = "Is this URL a Kubiya control plane?"
 
 
 def _get(url: str, **options: Any) -> requests.Response:
@@ -45,17 +45,17 @@ def _address(url: str) -> tuple[str, int]:
 
 def proxy_of(url: str) -> str | None:
     """Return the proxy for requests to `url`, without its password; None without one. Raises ConfigurationError."""
-    found = proxy_for(url)
-    if not found:
+    proxy_url = proxy_for(url)
+    if not proxy_url:
         return None
-    parts = urlsplit(found)
+    parts = urlsplit(proxy_url)
     return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
 
 
 def dns(url: str) -> Finding:
     host, port = _address(url)
     if proxy_of(url):
-        return Finding(SKIP, "the proxy looks names up")
+        return Finding(SKIP, "the proxy resolves names")
     try:
         found = sorted({str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)})
     except OSError as error:
@@ -64,15 +64,15 @@ def dns(url: str) -> Finding:
 
 
 def proxy(url: str) -> Finding:
-    found = proxy_of(url)
-    if found is None:
+    proxy_url = proxy_of(url)
+    if proxy_url is None:
         return Finding(PASS, "none for this address")
-    host, port = _address(found)
+    host, port = _address(proxy_url)
     try:
         socket.create_connection((host, port), SECONDS).close()
     except OSError as error:
-        return Finding(FAIL, f"{found}: {error.strerror or error}", PROXY_VARIABLES)
-    return Finding(PASS, f"{found} answers")
+        return Finding(FAIL, f"{proxy_url}: {error.strerror or error}", PROXY_VARIABLES)
+    return Finding(PASS, f"{proxy_url} answers")
 
 
 def tls(url: str) -> Finding:
@@ -105,12 +105,12 @@ def tls(url: str) -> Finding:
 
 def _connection(url: str, context: ssl.SSLContext) -> http.client.HTTPSConnection:
     host, port = _address(url)
-    given = proxy_for(url)
-    if not given:
+    proxy_url = proxy_for(url)
+    if not proxy_url:
         return http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)
-    parts = urlsplit(given)
+    parts = urlsplit(proxy_url)
     connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=SECONDS, context=context)
-    connection.set_tunnel(host, port, headers=_auth_of(given))
+    connection.set_tunnel(host, port, headers=_auth_of(proxy_url))
     return connection
 
 
@@ -130,7 +130,7 @@ def control_plane(url: str) -> Finding:
     except requests.RequestException as error:
         return Finding(FAIL, f"{url} cannot be reached ({type(error).__name__})", f"curl -v {url}/api/health")
     if reply.status_code != 200:
-        return Finding(FAIL, f"{url}/api/health answers {reply.status_code}", WHOSE)
+        return Finding(FAIL, f"{url}/api/health answers {reply.status_code}", NOT_A_CONTROL_PLANE)
     return Finding(PASS, f"{url} answers in {reply.elapsed.total_seconds() * 1000:.0f} ms")
 
 
@@ -138,12 +138,14 @@ def clock(url: str) -> Finding:
     """Compare this clock with the control plane's, to the second."""
     stamp = _get(f"{url}/api/health").headers.get("Date")
     if not stamp:
-        return Finding(SKIP, "the control plane does not tell the time")
+        return Finding(SKIP, "the control plane sends no time")
     try:
-        told = parsedate_to_datetime(stamp)
+        server_time = parsedate_to_datetime(stamp)
     except ValueError:
-        return Finding(SKIP, "the control plane tells a time that is none")
-    skew = (datetime.now(UTC) - (told if told.tzinfo else told.replace(tzinfo=UTC))).total_seconds()
+        return Finding(SKIP, "the control plane sends an invalid time")
+    skew = (
+        datetime.now(UTC) - (server_time if server_time.tzinfo else server_time.replace(tzinfo=UTC))
+    ).total_seconds()
     text = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the control plane"
     if abs(skew) > SKEW_FAIL:
         return Finding(FAIL, text, "timedatectl set-ntp true")
@@ -158,8 +160,8 @@ def api_key(settings: Settings) -> Finding:
             FAIL, "the control plane refuses the API key", "Set KUBIYA_API_KEY to a key of this control plane"
         )
     if reply.status_code != 200:
-        return Finding(WARN, f"the control plane cannot tell ({reply.status_code})")
-    return key.finding(_object(reply), key.claims(settings.api_key), datetime.now(UTC))
+        return Finding(WARN, f"the control plane could not check it ({reply.status_code})")
+    return api_key_check.finding(_object(reply), api_key_check.claims(settings.api_key), datetime.now(UTC))
 
 
 def queue(settings: Settings) -> Finding:
@@ -169,9 +171,9 @@ def queue(settings: Settings) -> Finding:
         return Finding(FAIL, f"there is no queue {settings.queue_id!r}", "Check --queue-id, or create the queue")
     if reply.status_code != 200:
         return Finding(FAIL, f"the queue cannot be read ({reply.status_code})", f"Try again, or ask who runs {url}")
-    told = _object(reply)
-    text = f"{told.get('name')}: {told.get('status')}, {told.get('active_workers')} workers"
-    if told.get("status") != "active":
+    answer = _object(reply)
+    text = f"{answer.get('name')}: {answer.get('status')}, {answer.get('active_workers')} workers"
+    if answer.get("status") != "active":
         return Finding(FAIL, text, "Activate the queue on the control plane")
     return Finding(PASS, text)
 
@@ -179,12 +181,12 @@ def queue(settings: Settings) -> Finding:
 def _object(reply: requests.Response) -> dict[str, Any]:
     """Return the JSON object of a reply. Raises ConfigurationError for another kind of reply."""
     try:
-        told = reply.json()
+        answer = reply.json()
     except requests.JSONDecodeError:
-        told = None
-    if not isinstance(told, dict):
-        raise ConfigurationError(f"{reply.url} answers something that is not a JSON object", remedy=WHOSE)
-    return told
+        answer = None
+    if not isinstance(answer, dict):
+        raise ConfigurationError(f"{reply.url} answers something that is not a JSON object", remedy=NOT_A_CONTROL_PLANE)
+    return answer
 
 
 def policy_service(settings: Settings) -> Finding:

@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Final
 
 from kubiya_worker import __version__
-from kubiya_worker.control_plane.client import ControlPlane, Registration
+from kubiya_worker.control_plane.client import ControlPlane
+from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.doctor.check import FAIL, PASS, Finding
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.settings import Settings
@@ -29,7 +30,7 @@ class Probe:
         self.registration = self._control_plane.start_worker(
             self._settings.queue_id, sdk_version=__version__, system_info={"hostname": self._settings.worker_hostname}
         )
-        return Finding(PASS, f"as worker {self.registration.worker_id}; said goodbye again afterwards")
+        return Finding(PASS, f"as worker {self.registration.worker_id}; it was disconnected again")
 
     def close(self) -> None:
         if self.registration is not None:

@@ -17,13 +17,13 @@ from kubiya_worker.errors import EX_OK, EXIT_CODES, TemporaryFailure, WorkerErro
 if TYPE_CHECKING:
     from docker.models.containers import Container
 
-WORKER_SAYS: Final = "kubiya worker: "  # how the worker's last line begins (process/main.py)
+WORKER_PREFIX: Final = "kubiya worker: "  # the beginning of the worker's last line (process/main.py)
 FOR_GOOD: Final = frozenset(each.code for each in EXIT_CODES if each.again == "no" and each.code != EX_OK)
 LOOK_EVERY: Final = 0.25  # seconds
 LAST_LINES: Final = 20
 
 
-class Watch:
+class ContainerExits:
     """Reports each end of a container. Make it before the container starts, so that no end is missed."""
 
     def __init__(self, container: Container, timeout: float) -> None:
@@ -38,8 +38,8 @@ class Watch:
         from docker.errors import APIError
 
         try:
-            told = self._container.wait(timeout=self._timeout, condition="next-exit")
-            self._ends.put(int(told["StatusCode"]))
+            result = self._container.wait(timeout=self._timeout, condition="next-exit")
+            self._ends.put(int(result["StatusCode"]))
         except (APIError, OSError):  # the time is up, or the container is gone
             pass
 
@@ -55,7 +55,7 @@ class Watch:
 
 def until_it_polls(
     container: Container,
-    watch: Watch,
+    watch: ContainerExits,
     wait: float,
     polls: Callable[[Container], bool | None],
     say: Callable[[str], None],
@@ -83,7 +83,7 @@ def until_it_polls(
 
 def failed(code: int, lines: Sequence[str]) -> WorkerError:
     """Return the error for a worker that ended. Its message is the worker's last line, which names the remedy. Pure."""
-    last = next((line for line in reversed(lines) if line.startswith(WORKER_SAYS)), lines[-1] if lines else "")
-    error = WorkerError(last.removeprefix(WORKER_SAYS) or f"The worker ended with exit code {code}")
+    last = next((line for line in reversed(lines) if line.startswith(WORKER_PREFIX)), lines[-1] if lines else "")
+    error = WorkerError(last.removeprefix(WORKER_PREFIX) or f"The worker ended with exit code {code}")
     error.exit_code = code
     return error

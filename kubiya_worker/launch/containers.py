@@ -32,7 +32,7 @@ LIVING: Final = ("running", "restarting", "paused")
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundContainer:
     """A worker's container. Times are ISO, UTC. `exit_code` is None while it runs; `polling` is None when not known."""
 
     queue: str
@@ -48,7 +48,7 @@ class Found:
     health: str
     polling: bool | None
     grace: float
-    says: dict[str, Any] = field(default_factory=dict)  # the worker's own status file
+    worker_status: dict[str, Any] = field(default_factory=dict)  # the worker's own status file
 
     @property
     def alive(self) -> bool:
@@ -77,21 +77,21 @@ class Found:
             "exit_code": self.exit_code,
             "out_of_memory": self.out_of_memory,
             "restarts": self.restarts,
-            "active_tasks": self.says.get("active_tasks"),
-            "completed_tasks": self.says.get("completed_tasks"),
-            "failed_tasks": self.says.get("failed_tasks"),
+            "active_tasks": self.worker_status.get("active_tasks"),
+            "completed_tasks": self.worker_status.get("completed_tasks"),
+            "failed_tasks": self.worker_status.get("failed_tasks"),
         }
 
 
-def find(queue: str | None = None) -> list[Found]:
+def find(queue: str | None = None) -> list[FoundContainer]:
     """Return the workers' containers of one queue, or of all, running or not. Empty when no engine answers."""
     client = _client(ANSWERS_WITHIN)
     if client is None:
         return []
     labels = [f"{LABEL}=true", *([f"{QUEUE_LABEL}={queue}"] if queue else [])]
     try:
-        listed = client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
-        return sorted((_facts(each) for each in listed), key=lambda found: (found.queue, found.name))
+        in_engine = client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
+        return sorted((_facts(each) for each in in_engine), key=lambda found: (found.queue, found.name))
     except OSError:  # the engine has stopped answering
         return []
     finally:
@@ -99,14 +99,14 @@ def find(queue: str | None = None) -> list[Found]:
 
 
 @dataclass(frozen=True)
-class Usage:
+class ContainerUsage:
     """The use of a container: `cpu` in seconds since its start, `memory` in bytes without the page cache."""
 
     cpu: float
     memory: int
 
 
-def usage(found: Found) -> Usage | None:
+def usage(found: FoundContainer) -> ContainerUsage | None:
     """Return the use of a container; None when it does not run or the engine does not tell."""
     client = _client(ANSWERS_WITHIN) if found.status == "running" else None
     if client is None:
@@ -114,23 +114,23 @@ def usage(found: Found) -> Usage | None:
     from docker.errors import APIError
 
     try:
-        told = client.api.stats(found.id, stream=False, one_shot=True)
-        cpu, memory = told["cpu_stats"]["cpu_usage"]["total_usage"], told["memory_stats"]
+        stats = client.api.stats(found.id, stream=False, one_shot=True)
+        cpu, memory = stats["cpu_stats"]["cpu_usage"]["total_usage"], stats["memory_stats"]
         cache = (memory.get("stats") or {}).get("inactive_file", 0)
-        return Usage(cpu / 1e9, int(memory["usage"]) - int(cache))
+        return ContainerUsage(cpu / 1e9, int(memory["usage"]) - int(cache))
     except (APIError, OSError, KeyError, TypeError):
         return None
     finally:
         client.close()
 
 
-def inspected(found: Found) -> dict[str, Any]:
+def inspected(found: FoundContainer) -> dict[str, Any]:
     """Return what `docker inspect` shows of the container. Raises Unavailable."""
-    with _held(found) as container:
+    with _container(found) as container:
         return dict(container.attrs)
 
 
-def given(found: Found, is_secret: Callable[[str], bool]) -> tuple[dict[str, str], dict[str, bytes]]:
+def environment_of(found: FoundContainer, is_secret: Callable[[str], bool]) -> tuple[dict[str, str], dict[str, bytes]]:
     """Return the container's variables, and the contents of its secret files by the variable that names the file.
 
     Works for a container that has ended, too. Files that the engine does not hand out are left out.
@@ -140,7 +140,7 @@ def given(found: Found, is_secret: Callable[[str], bool]) -> tuple[dict[str, str
     variables: dict[str, str] = {}
     files: dict[str, bytes] = {}
     try:
-        with _held(found) as container:
+        with _container(found) as container:
             pairs = (str(pair).partition("=") for pair in container.attrs["Config"].get("Env") or [])
             variables = {name: value for name, _, value in pairs}
             for name, value in variables.items():
@@ -167,28 +167,28 @@ def _content(container: Container, path: str) -> bytes:
         return file.read() if file else b""
 
 
-def stop(found: Found, *, force: bool = False) -> tuple[float, int | None]:
+def stop(container_info: FoundContainer, *, force: bool = False) -> tuple[float, int | None]:
     """Stop and remove the container. Return the seconds it took and the exit code.
 
     Running work has the grace period to finish, unless `force` is set. Raises Unavailable when the engine refuses.
     """
     began = time.monotonic()
-    with _held(found) as container:
+    with _container(container_info) as container:
         code: int | None = None
-        if found.alive:
+        if container_info.alive:
             if force:
                 container.kill()
             else:
-                container.stop(timeout=int(found.grace + STOP_SLACK))
+                container.stop(timeout=int(container_info.grace + STOP_SLACK))
             container.reload()
             code = container.attrs["State"].get("ExitCode")
         container.remove(force=True, v=True)
         return time.monotonic() - began, code
 
 
-def restart(found: Found, timeout: float) -> bool:
+def restart(found: FoundContainer, timeout: float) -> bool:
     """Restart the container in place; running work finishes first. Return whether it polls within `timeout` seconds."""
-    with _held(found) as container:
+    with _container(found) as container:
         container.restart(timeout=int(found.grace + STOP_SLACK))
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -199,16 +199,16 @@ def restart(found: Found, timeout: float) -> bool:
         return False
 
 
-def lines(found: Found, *, follow: bool = False, last: int | None = None) -> Iterator[str]:
+def lines(found: FoundContainer, *, follow: bool = False, last: int | None = None) -> Iterator[str]:
     """Yield the output, oldest line first, or only the `last` lines. With `follow`, go on until the container ends."""
-    with _held(found) as container:
-        rest = b""
+    with _container(found) as container:
+        unfinished = b""
         for chunk in container.logs(stream=True, follow=follow, tail="all" if last is None else last):
-            *whole, rest = (rest + chunk).split(b"\n")
+            *whole, unfinished = (unfinished + chunk).split(b"\n")
             for line in whole:
                 yield line.decode(errors="replace")
-        if rest:
-            yield rest.decode(errors="replace")
+        if unfinished:
+            yield unfinished.decode(errors="replace")
 
 
 def _client(timeout: float) -> Any:
@@ -229,7 +229,7 @@ def _client(timeout: float) -> Any:
 
 
 @contextmanager
-def _held(found: Found) -> Iterator[Container]:
+def _container(found: FoundContainer) -> Iterator[Container]:
     """Yield the container, on an engine that gets more time to answer. Raises Unavailable when the engine refuses."""
     from docker.errors import APIError, NotFound
 
@@ -246,38 +246,38 @@ def _held(found: Found) -> Iterator[Container]:
         client.close()
 
 
-def _facts(container: Container) -> Found:
-    about, config = container.attrs["State"], container.attrs["Config"]
+def _facts(container: Container) -> FoundContainer:
+    state, config = container.attrs["State"], container.attrs["Config"]
     environ = dict(pair.partition("=")[::2] for pair in config.get("Env") or [])
     running = container.status == "running"
-    return Found(
+    return FoundContainer(
         queue=str(container.labels.get(QUEUE_LABEL, "")),
         name=str(container.name),
         id=str(container.id),
         image=str(config.get("Image", "")),
         status=str(container.status),
-        started_at=_stamp(about.get("StartedAt")),
-        ended_at="" if running else _stamp(about.get("FinishedAt")),
-        exit_code=None if running else about.get("ExitCode"),
-        out_of_memory=bool(about.get("OOMKilled")),
+        started_at=_stamp(state.get("StartedAt")),
+        ended_at="" if running else _stamp(state.get("FinishedAt")),
+        exit_code=None if running else state.get("ExitCode"),
+        out_of_memory=bool(state.get("OOMKilled")),
         restarts=int(container.attrs.get("RestartCount") or 0),
-        health=str((about.get("Health") or {}).get("Status") or ""),
+        health=str((state.get("Health") or {}).get("Status") or ""),
         polling=polls(container) if running else None,
         grace=_seconds(environ.get("KUBIYA_GRACE_PERIOD")),
-        says=_says(container) if running else {},
+        worker_status=_read_status(container) if running else {},
     )
 
 
-def _says(container: Container) -> dict[str, Any]:
+def _read_status(container: Container) -> dict[str, Any]:
     """Return the worker's own status file; empty when the image is too old to write it, or it cannot be read."""
     from docker.errors import APIError
 
     try:
         output = container.exec_run(["cat", STATUS_FILE], stderr=False).output
-        told = json.loads(output) if isinstance(output, bytes) and output else {}
+        status = json.loads(output) if isinstance(output, bytes) and output else {}
     except (APIError, OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return status if isinstance(status, dict) else {}
 
 
 def _stamp(text: object) -> str:

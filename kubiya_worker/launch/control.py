@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from signal import Signals
 from typing import Final
 
 import psutil
 
+from kubiya_worker._supervisor.posix import ownership
 from kubiya_worker.errors import EX_TEMPFAIL, TemporaryFailure, WorkerError
 from kubiya_worker.launch import daemon, report
 from kubiya_worker.launch.home import Home
-from kubiya_worker.launch.report import Report
+from kubiya_worker.launch.report import WorkerReport
 
 STOP_SLACK: Final = 10.0  # seconds beyond what the supervisor itself needs at most
 GONE_WITHIN: Final = 10.0  # seconds after SIGKILL: the guard needs up to 5 for what is left of the tree
@@ -36,7 +36,7 @@ class NotStopped(WorkerError):
 
 
 @dataclass(frozen=True)
-class Stopped:
+class StopResult:
     """The result of a stop. `code` is the supervisor's exit code where it is known."""
 
     seconds: float
@@ -45,60 +45,60 @@ class Stopped:
     stale: bool = False
 
 
-def stop(home: Home, say: Say, *, force: bool = False) -> Stopped:
+def stop(home: Home, say: Say, *, force: bool = False) -> StopResult:
     """Stop the worker. Returns when none of its processes is left.
 
-    Raises NotRunning when there is no PID file, NotStopped when it had to be killed.
+    Raises NotRunning when none runs and there is no PID file, NotStopped when it had to be killed.
     """
     began = time.monotonic()
-    found = report.examine(home)
-    if not found.has_pid_file:
+    worker_report = report.examine(home)
+    if not worker_report.has_pid_file:
         raise NotRunning(f"No worker of {home.label} runs here", remedy="kubiya worker list shows those that do")
-    if not found.alive:
+    if not worker_report.alive:
         clear(home)
-        return Stopped(time.monotonic() - began, found.pid, stale=True)
+        return StopResult(time.monotonic() - began, worker_report.pid, stale=True)
     if not force:
-        within = _seconds(found.pid_file.get("stop_within")) + STOP_SLACK
+        patience = _seconds(worker_report.pid_file.get("stop_within")) + STOP_SLACK
         process = signal(home, "TERM")
-        active = found.live_status.get("active_tasks")
+        active = worker_report.live_status.get("active_tasks")
         if active:
             say(f"{active} running {'task has' if active == 1 else 'tasks have'} time to finish")
-        if wait(process, within):
+        if wait(process, patience):
             code = daemon.read_json(home.state_file).get("exit_code")
-            return Stopped(time.monotonic() - began, found.pid, code if isinstance(code, int) else None)
+            return StopResult(time.monotonic() - began, worker_report.pid, code if isinstance(code, int) else None)
     process = signal(home, "KILL")
     wait(process, GONE_WITHIN)
     _until_unlocked(home)
     clear(home)
     if not force:
         raise NotStopped(
-            f"The worker of {home.label} did not stop within {within:g} s and was killed",
-            remedy="What it was doing is taken up by the next worker",
+            f"The worker of {home.label} did not stop within {patience:g} s and was killed",
+            remedy="The next worker takes up its work",
         )
-    return Stopped(time.monotonic() - began, found.pid)
+    return StopResult(time.monotonic() - began, worker_report.pid)
 
 
-def restart(home: Home, timeout: float) -> Report:
+def restart(home: Home, timeout: float) -> WorkerReport:
     """Restart the worker gracefully: running work finishes first, and the supervisor stays.
 
     Returns when the new worker polls. Raises NotRunning, and TemporaryFailure when it is not ready in time.
     """
-    found = report.examine(home)
-    if not found.alive:
+    worker_report = report.examine(home)
+    if not worker_report.alive:
         raise NotRunning(
             f"No worker of {home.label} runs here", remedy=f"Start it: kubiya worker start {home.flags} -d"
         )
-    if found.word == report.DRAINING:
+    if worker_report.word == report.DRAINING:
         raise TemporaryFailure(
             f"The worker of {home.label} drains and is not restarted", remedy="Start it anew when it has ended"
         )
-    before = (found.state.get("child") or {}).get("pid")
+    pid_before = (worker_report.state.get("child") or {}).get("pid")
     process = signal(home, "HUP")
-    deadline = time.monotonic() + timeout + _seconds(found.pid_file.get("stop_within"))
+    deadline = time.monotonic() + timeout + _seconds(worker_report.pid_file.get("stop_within"))
     while time.monotonic() < deadline:
         state = daemon.read_json(home.state_file)
         child = state.get("child") or {}
-        if child.get("pid") not in (None, before) and child.get("ready_at"):
+        if child.get("pid") not in (None, pid_before) and child.get("ready_at"):
             return report.examine(home)
         if not process.is_running():
             code = state.get("exit_code")
@@ -112,39 +112,40 @@ def restart(home: Home, timeout: float) -> Report:
 
 
 def clear(home: Home) -> None:
-    """Remove the files that a dead supervisor has left. Nothing is touched while a process holds the PID file."""
+    """Remove the files that a dead supervisor has left. Nothing is touched while a process owns the instance."""
     try:
-        descriptor = os.open(home.pid_file, os.O_RDWR | os.O_CLOEXEC)
+        owned = ownership.Ownership.acquire(str(home.pid_file), str(home.state_file), wait=0.0)
+    except ownership.Held as held:
+        raise TemporaryFailure(f"{home.folder} is held by a process that lives", remedy="Try again") from held
     except OSError:
-        return  # there is no PID file any more
+        return  # the folder is gone
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_ino == home.pid_file.stat().st_ino:  # else a new supervisor has made its own file
-            home.info_file.unlink(missing_ok=True)
-            home.pid_file.unlink(missing_ok=True)
-    except BlockingIOError:
-        raise TemporaryFailure(f"{home.pid_file} is held by a process that lives", remedy="Try again") from None
-    except FileNotFoundError:
-        pass
+        for path in (home.info_file, home.pid_file):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise TemporaryFailure(f"{path} cannot be removed: {error.strerror}", remedy=f"ls -ld {path}") from error
     finally:
-        os.close(descriptor)
+        owned.release()
 
 
 def owner(home: Home) -> psutil.Process:
-    """Return the supervisor that the PID file names. Raises NotRunning when it has just ended."""
+    """Return the supervisor that owns this home. Raises NotRunning when it has just ended."""
+    found = ownership.find(str(home.pid_file), str(home.state_file))
     try:
         # psutil remembers the start time, so a reused PID is not taken for this process.
-        return psutil.Process(daemon.read_json(home.pid_file).get("pid"))
-    except (psutil.Error, TypeError, ValueError) as error:
-        raise NotRunning(f"The worker of {home.label} has just ended") from error
+        if found.alive and found.pid is not None:
+            return psutil.Process(found.pid)
+    except psutil.Error:
+        pass
+    raise NotRunning(f"The worker of {home.label} has just ended")
 
 
 def signal(home: Home, name: str) -> psutil.Process:
-    """Send a signal through the supervisor's own verification. Return the process, to wait for."""
+    """Send a signal once the whole identity was verified. Return the process, to wait for. Raises NotRunning."""
     process = owner(home)
-    answer = daemon.supervisor_says(home, "signal", name)
-    if not answer.get("alive"):
-        raise NotRunning(f"No signal was sent: {answer.get('reason') or 'the worker has just ended'}")
+    found = ownership.signal_owner(str(home.pid_file), Signals[f"SIG{name}"], str(home.state_file))
+    if not found.alive:
+        raise NotRunning(f"No signal was sent: {found.reason or 'the worker has just ended'}")
     return process
 
 
@@ -155,33 +156,23 @@ def wait(process: psutil.Process, timeout: float) -> bool:
     """
     deadline = time.monotonic() + timeout
     while True:
-        left = deadline - time.monotonic()
+        remaining = deadline - time.monotonic()
         try:
             if process.status() != psutil.STATUS_ZOMBIE:
-                process.wait(max(0.0, min(left, LOOK_EVERY)))
+                process.wait(max(0.0, min(remaining, LOOK_EVERY)))
             return True
         except psutil.TimeoutExpired:
-            if left <= 0:
+            if remaining <= 0:
                 return False
         except psutil.Error:
             return True  # it is gone
 
 
 def _until_unlocked(home: Home) -> None:
-    """Wait until the PID file's lock is free; the dying processes hold it until the last one is gone."""
+    """Wait until the lock is free; the dying processes hold it until the last one is gone."""
     deadline = time.monotonic() + GONE_WITHIN
-    while time.monotonic() < deadline:
-        try:
-            descriptor = os.open(home.pid_file, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            time.sleep(LOOK_EVERY)
-        finally:
-            os.close(descriptor)
+    while time.monotonic() < deadline and ownership.is_locked(str(home.pid_file)):
+        time.sleep(LOOK_EVERY)
 
 
 def _seconds(value: object) -> float:

@@ -1,7 +1,7 @@
 """Start a worker under a supervisor: write the supervisor's orders and wait for the start.
 
-The supervisor is a separate program (`python -m supervisor`; its contract is in `supervisor/spec.py`). It gets its
-orders on standard input and the worker's secrets in its environment, and reports the start through a pipe.
+The supervisor is a separate program (`python -m kubiya_worker._supervisor`; `supervisor/spec.py` has its contract).
+It gets its orders on standard input and the worker's secrets in its environment, and reports the start through a pipe.
 """
 
 from __future__ import annotations
@@ -23,20 +23,19 @@ from kubiya_worker.launch.home import Home
 from kubiya_worker.launch.local import worker_environment
 from kubiya_worker.launch.preflight import Queue
 from kubiya_worker.settings import Settings
-from kubiya_worker.settings.table import OPTIONS
+from kubiya_worker.settings.table import BY_NAME
 
 CANCEL_SLACK: Final = 6.0  # seconds after the grace period: the worker ends cancelled steps, then disconnects
-DRAIN: Final = "QUIT"  # the signal for supervisor and worker alike
+DRAIN_SIGNAL: Final = "QUIT"  # the signal for supervisor and worker alike
 KILL_AFTER: Final = 5.0  # seconds from the second SIGTERM to SIGKILL
 WATCHDOG: Final = 60.0  # seconds without a sign of life after which a worker is hung
 LOG_LEVEL_SECONDS: Final = 600.0
-TAKEN: Final = 73  # the supervisor's exit code when another one holds the PID file
-
-_DEFAULTS: Final = {option.name: option.default for option in OPTIONS}
+SUPERVISOR: Final = "kubiya_worker._supervisor"  # docs/decisions/011-supervisor-inside.md
+EX_PID_FILE_HELD: Final = 73  # the supervisor's exit code when another one holds the PID file
 
 
 @dataclass(frozen=True)
-class Event:
+class StartEvent:
     """One line of the readiness pipe. `ready` is None until the last one."""
 
     ready: bool | None
@@ -50,7 +49,7 @@ class Event:
     retry_in: float | None = None
 
     @classmethod
-    def parse(cls, line: str) -> Event:
+    def parse(cls, line: str) -> StartEvent:
         raw = json.loads(line)
         return cls(
             ready=raw.get("ready"),
@@ -66,11 +65,11 @@ class Event:
 
 
 def daemon_settings(home: Home, settings: Settings) -> Settings:
-    """Return the settings with files in the worker's own home.
+    """Return the settings, with the worker's own folder in place of each default that several workers would share.
 
-    Several daemons of one host must not share the files of the probes or a workspace.
+    Without this the daemons of one host would write the same probe files and work in the same workspace.
     """
-    own: dict[str, str] = {}
+    changed: dict[str, str] = {}
     for name, path in (
         ("alive_file", home.folder / "worker-alive"),
         ("ready_file", home.folder / "worker-ready"),
@@ -79,10 +78,10 @@ def daemon_settings(home: Home, settings: Settings) -> Settings:
         ("status_file", home.status_file),
         ("supervisor_state", home.state_file),
     ):
-        if getattr(settings, name) == _DEFAULTS[name]:
-            own[name] = str(path)
+        if getattr(settings, name) == BY_NAME[name].default:
+            changed[name] = str(path)
     # `kubiya worker start` reports to this socket. A worker would report again at each restart, when nobody listens.
-    return replace(settings, readiness_socket=None, **own)  # type: ignore[arg-type]
+    return replace(settings, readiness_socket=None, **changed)  # type: ignore[arg-type]
 
 
 def environment(home: Home, settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
@@ -104,7 +103,7 @@ def spec(home: Home, settings: Settings, argv: list[str], queue: Queue) -> dict[
         "watchdog": WATCHDOG,
         "grace_period": settings.grace_period + CANCEL_SLACK,
         "kill_after": KILL_AFTER,
-        "drains": f"SIG{DRAIN}",
+        "drains": f"SIG{DRAIN_SIGNAL}",
         "max_size": settings.max_log_size,
         "max_backups": settings.max_log_backups,
         "log_level_seconds": LOG_LEVEL_SECONDS,
@@ -115,7 +114,7 @@ def spec(home: Home, settings: Settings, argv: list[str], queue: Queue) -> dict[
             "control_plane_url": settings.control_plane_url,
             "worker_dir": str(home.folder),
             "deployment_type": "local",
-            "drain_signal": DRAIN,
+            "drain_signal": DRAIN_SIGNAL,
             "stop_within": f"{settings.grace_period + CANCEL_SLACK + KILL_AFTER:g}",
         },
         "info_lines": info_lines(home),
@@ -140,7 +139,7 @@ class Launch:
     def __init__(self, home: Home, settings: Settings, argv: list[str], queue: Queue) -> None:
         orders = json.dumps(spec(home, settings, argv, queue)).encode()
         self._reader, writer = os.pipe()
-        command = [sys.executable, "-P", "-m", "supervisor", "--spec-fd", "0", "--ready-fd", str(writer)]
+        command = [sys.executable, "-P", "-m", SUPERVISOR, "--spec-fd", "0", "--ready-fd", str(writer)]
         try:
             self._process = subprocess.Popen(
                 command,
@@ -159,23 +158,23 @@ class Launch:
         except BrokenPipeError:
             pass  # the supervisor has ended; the readiness pipe reports it
 
-    def events(self, timeout: float) -> Iterator[Event]:
+    def events(self, timeout: float) -> Iterator[StartEvent]:
         """Yield events until the last one, or for at most `timeout` seconds.
 
         Raises TemporaryFailure when the pipe ends without a result.
         """
         deadline = time.monotonic() + timeout
-        rest = b""
+        unfinished = b""
         while True:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._reader], [], [], left)[0]:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 or not select.select([self._reader], [], [], remaining)[0]:
                 return
             data = os.read(self._reader, 65536)
             if not data:
                 raise TemporaryFailure("The supervisor ended while it was starting", remedy="See the log")
-            *lines, rest = (rest + data).split(b"\n")
+            *lines, unfinished = (unfinished + data).split(b"\n")
             for line in lines:
-                event = Event.parse(line.decode(errors="replace"))
+                event = StartEvent.parse(line.decode(errors="replace"))
                 yield event
                 if event.ready is not None:
                     return
@@ -183,7 +182,7 @@ class Launch:
     def close(self) -> None:
         """Stop waiting for the start; the supervisor goes on."""
         os.close(self._reader)
-        self._process.wait()  # reaps the first process, which has ended after it forked
+        self._process.wait()  # reap the first process, which ended when it had forked; else it would stay a zombie
 
 
 def run_in_foreground(home: Home, settings: Settings, argv: list[str], queue: Queue) -> int:
@@ -198,27 +197,8 @@ def run_in_foreground(home: Home, settings: Settings, argv: list[str], queue: Qu
         raise TemporaryFailure("The supervisor's orders are too long", remedy="Shorten the paths")
     os.close(writer)
     os.set_inheritable(reader, True)
-    command = [sys.executable, "-P", "-m", "supervisor", "--spec-fd", str(reader), "--foreground"]
+    command = [sys.executable, "-P", "-m", SUPERVISOR, "--spec-fd", str(reader), "--foreground"]
     return init.run(command, environment(home, settings, os.environ))
-
-
-def supervisor_says(home: Home, *words: str) -> dict[str, Any]:
-    """Run `python -m supervisor check|signal PIDFILE …`. Return its answer.
-
-    It verifies the whole identity before any signal.
-    """
-    command = [sys.executable, "-P", "-m", "supervisor", words[0], str(home.pid_file), *words[1:]]
-    done = subprocess.run(
-        command, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False
-    )
-    try:
-        answer = json.loads(done.stdout)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise TemporaryFailure(f"The supervisor's check failed: {last}", remedy="Run kubiya doctor")
-    return answer
 
 
 def read_json(path: Path) -> dict[str, Any]:

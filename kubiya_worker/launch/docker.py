@@ -27,9 +27,9 @@ from kubiya_worker.errors import (
     UsageError,
     WorkerError,
 )
-from kubiya_worker.launch.container_start import Watch, until_it_polls
-from kubiya_worker.payloads.converter import KEYS_VARIABLE
+from kubiya_worker.launch.container_start import ContainerExits, until_it_polls
 from kubiya_worker.payloads.keys import KeyRing
+from kubiya_worker.payloads.options import KEYS_VARIABLE
 from kubiya_worker.settings import Settings
 from kubiya_worker.settings.file import text_of
 from kubiya_worker.settings.table import OPTIONS
@@ -60,7 +60,7 @@ PROXIES: Final = (
     "no_proxy",
 )
 # Always passed on, under the names of the worker guide.
-TOLD: Final = {
+ALWAYS_PASSED: Final = {
     "queue_id": "QUEUE_ID",
     "control_plane_url": "CONTROL_PLANE_URL",
     "log_level": "LOG_LEVEL",
@@ -78,7 +78,7 @@ def run(settings: Settings, *, detach: bool, wait: float, say: Say) -> int:
     With `detach` it returns once the worker polls, or at once when `wait` (seconds) is 0. Raises WorkerError with the
     remedy, also when a detached worker ended for good.
     """
-    for line in of_this_host(settings):
+    for line in unused_places(settings):
         say(line)
     files = {**secrets_of(settings), **files_of(settings)}
     client = connect()
@@ -86,7 +86,7 @@ def run(settings: Settings, *, detach: bool, wait: float, say: Say) -> int:
         _have_image(client, settings, say)
         _refuse_second(client, settings.queue_id)
         container = _create(client, settings, detach=detach)
-        watch = Watch(container, wait) if detach and wait else None
+        watch = ContainerExits(container, wait) if detach and wait else None
         try:
             container.put_archive(SECRETS, _archive(files))
             container.start()
@@ -162,17 +162,17 @@ def files_of(settings: Settings) -> dict[str, str]:
 
     Raises ConfigurationError when a file cannot be read.
     """
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for option in OPTIONS:
         value = getattr(settings, option.name, None)
         if option.role != "file" or not value:
             continue
         try:
             path = Path(value).expanduser()
-            found[option.env[0]] = KeyRing(path).text if option.env[0] == KEYS_VARIABLE else path.read_text("utf-8")
+            texts[option.env[0]] = KeyRing(path).text if option.env[0] == KEYS_VARIABLE else path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{option.env[0]}: {value} cannot be read: {error}") from error
-    return found
+    return texts
 
 
 def environment_of(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
@@ -180,23 +180,23 @@ def environment_of(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
 
     `docker inspect` shows them, so a secret is given as the name of a file.
     """
-    found = {name: environ[name] for name in (*PROXIES, "WORKER_HOSTNAME") if environ.get(name)}
-    found["KUBIYA_STATUS_FILE"] = STATUS_FILE
+    variables = {name: environ[name] for name in (*PROXIES, "WORKER_HOSTNAME") if environ.get(name)}
+    variables["KUBIYA_STATUS_FILE"] = STATUS_FILE
     for option in OPTIONS:
         value = getattr(settings, option.name, None)
         if value in (None, "") or not option.env or option.name == "worker_hostname":  # the container has its own
             continue
-        name = TOLD.get(option.name, option.env[0])
+        name = ALWAYS_PASSED.get(option.name, option.env[0])
         if option.secret:
-            found[f"{name}_FILE"] = f"{SECRETS}/{name}"
+            variables[f"{name}_FILE"] = f"{SECRETS}/{name}"
         elif option.role == "file":
-            found[name] = f"{SECRETS}/{name}"
-        elif option.role == "worker" and (option.name in TOLD or value != option.default):
-            found[name] = text_of(value)
-    return found
+            variables[name] = f"{SECRETS}/{name}"
+        elif option.role == "worker" and (option.name in ALWAYS_PASSED or value != option.default):
+            variables[name] = text_of(value)
+    return variables
 
 
-def of_this_host(settings: Settings) -> Iterator[str]:
+def unused_places(settings: Settings) -> Iterator[str]:
     """Yield a line for each folder or file of this host that was set; the container uses its own instead. Pure.
 
     Raises ConfigurationError for KUBIYA_READINESS_SOCKET: its reader would wait for ever.
@@ -209,7 +209,7 @@ def of_this_host(settings: Settings) -> Iterator[str]:
     for option in OPTIONS:
         value = getattr(settings, option.name, None)
         if option.role == "place" and value not in (None, option.default):
-            yield f"{option.env[0]} does nothing with --type=docker. The container has a place of its own for it"
+            yield f"{option.env[0]} has no effect with --type=docker: the container uses its own path for it"
 
 
 def network_of(settings: Settings, system: str) -> dict[str, Any]:
@@ -266,13 +266,13 @@ def _archive(files: dict[str, str]) -> bytes:
 
 def _follow(container: Container, settings: Settings) -> int:
     """Show the container's output and pass our signals to it until it ends; then remove it. Return its exit code."""
-    asked = threading.Event()
+    signalled = threading.Event()
 
     def forward(number: int, _frame: FrameType | None) -> None:
-        asked.set()
+        signalled.set()
         threading.Thread(target=_signal, args=(container, number), daemon=True).start()
 
-    before = {number: signal.signal(number, forward) for number in FORWARDED}
+    handlers = {number: signal.signal(number, forward) for number in FORWARDED}
     try:
         for chunk in _output(container):
             sys.stdout.buffer.write(chunk)
@@ -283,7 +283,7 @@ def _follow(container: Container, settings: Settings) -> int:
             raise TemporaryFailure("The worker ran out of memory", remedy="Give it more with --memory")
         return int(ended["StatusCode"])
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
         container.remove(force=True, v=True)
 
@@ -317,9 +317,9 @@ def _have_image(client: DockerClient, settings: Settings, say: Say) -> None:
 
     image = settings.image_reference
     try:
-        here = bool(client.images.get(image))
+        is_local = bool(client.images.get(image))
     except ImageNotFound:
-        here = False
+        is_local = False
     if settings.pull:
         say(f"pulling {image}")
         try:
@@ -329,13 +329,13 @@ def _have_image(client: DockerClient, settings: Settings, say: Say) -> None:
                 if line.get("status", "").startswith(("Digest", "Status", "Pull complete")):
                     say(" ".join(filter(None, (line.get("id"), line["status"]))))
         except (APIError, Unavailable) as error:
-            if not here:
+            if not is_local:
                 raise Unavailable(
                     f"The image {image} cannot be pulled: {getattr(error, 'explanation', None) or error}",
                     remedy="Check --image and --image-tag, the registry and `docker login`",
                 ) from error
-            say(f"cannot be pulled ({getattr(error, 'explanation', None) or error}); the image that is here serves")
-    elif not here:
+            say(f"cannot be pulled ({getattr(error, 'explanation', None) or error}); the local image is used")
+    elif not is_local:
         raise ConfigurationError(f"There is no image {image} here", remedy="Leave out --pull=false")
 
 

@@ -12,10 +12,10 @@ from kubiya_worker.errors import EX_TEMPFAIL, TemporaryFailure, WorkerError
 from kubiya_worker.launch import control, daemon, report
 from kubiya_worker.launch.control import NotRunning, NotStopped, Say
 from kubiya_worker.launch.home import Home
-from kubiya_worker.launch.report import Report
+from kubiya_worker.launch.report import WorkerReport
 
 LOOK_EVERY: Final = 0.2  # seconds
-SAY_EVERY: Final = 30.0  # seconds between lines while nothing changes
+REPORT_EVERY: Final = 30.0  # seconds between lines while nothing changes
 
 
 class NotFinished(WorkerError):
@@ -24,8 +24,8 @@ class NotFinished(WorkerError):
     exit_code = EX_TEMPFAIL
 
 
-class Left(WorkerError):
-    """The person stopped waiting; the drain goes on."""
+class StoppedWaiting(WorkerError):
+    """The person stopped waiting for the drain, which continues."""
 
     exit_code = 130  # the code that a shell gives for Ctrl-C
 
@@ -54,13 +54,13 @@ def drain(home: Home, say: Say, timeout: float | None = None) -> Drained:
     cannot be drained; NotFinished when some work was cut off; Left.
     """
     began = time.monotonic()
-    found = report.examine(home)
-    process = _ask(home, found, say)
+    worker_report = report.examine(home)
+    process = _request_drain(home, worker_report, say)
     try:
         timed_out = _wait(home, process, say, began, timeout)
     except KeyboardInterrupt:
-        raise Left(home) from None
-    return _outcome(home, found, time.monotonic() - began, timeout if timed_out else None)
+        raise StoppedWaiting(home) from None
+    return _outcome(home, worker_report, time.monotonic() - began, timeout if timed_out else None)
 
 
 def _wait(home: Home, process: psutil.Process, say: Say, began: float, timeout: float | None) -> bool:
@@ -85,7 +85,7 @@ def _stop(home: Home, say: Say) -> None:
         raise NotFinished(error.message, remedy="The next worker of the queue takes up what it was doing") from error
 
 
-def _ask(home: Home, found: Report, say: Say) -> psutil.Process:
+def _request_drain(home: Home, found: WorkerReport, say: Say) -> psutil.Process:
     """Send the drain signal, unless the worker drains already. Return the supervisor, to wait for."""
     if not found.alive:
         if found.has_pid_file:
@@ -107,42 +107,47 @@ def _ask(home: Home, found: Report, say: Say) -> psutil.Process:
 
 
 def _progress(home: Home, say: Say, last: tuple[int, float], now: float) -> tuple[int, float]:
-    """Report the number of tasks that are left, when it has changed or was not reported for SAY_EVERY seconds."""
+    """Report the number of tasks that are left, when it has changed or was not reported for REPORT_EVERY seconds."""
     child = daemon.read_json(home.state_file).get("child") or {}
     status = daemon.read_json(home.status_file)
-    left = status.get("active_tasks")
+    remaining = status.get("active_tasks")
     # A status from before the drain may be a second old and would show a wrong number.
-    if status.get("pid") != child.get("pid") or status.get("state") != "draining" or not isinstance(left, int):
+    if status.get("pid") != child.get("pid") or status.get("state") != "draining" or not isinstance(remaining, int):
         return last
-    if left == last[0] and now - last[1] < SAY_EVERY:
+    if remaining == last[0] and now - last[1] < REPORT_EVERY:
         return last
-    oldest = status.get("current_task") if left else None
-    say(f"{left} {_tasks(left)} left" + (f", the oldest is {oldest}" if oldest else ""))
-    return left, now
+    oldest = status.get("current_task") if remaining else None
+    say(f"{remaining} {_tasks(remaining)} left" + (f", the oldest is {oldest}" if oldest else ""))
+    return remaining, now
 
 
-def _outcome(home: Home, found: Report, seconds: float, timeout: float | None) -> Drained:
+def _outcome(home: Home, worker_report: WorkerReport, seconds: float, timeout: float | None) -> Drained:
     state, status = daemon.read_json(home.state_file), daemon.read_json(home.status_file)
-    death = (state.get("deaths") or [{}])[-1] if found.worker_pid is not None else {}
-    about = status if status.get("pid") == death.get("pid") else {}
-    if not _by_itself(found, state, death):
+    death = (state.get("deaths") or [{}])[-1] if worker_report.worker_pid is not None else {}
+    worker_status = status if status.get("pid") == death.get("pid") else {}
+    if not _ended_as_requested(worker_report, state, death):
         known = state.get("state") in ("stopped", "failed")
         raise NotFinished(
             f"The worker of {home.label} ended before it was drained: {state.get('why') if known else 'it was killed'}",
             remedy="The next worker of the queue takes up what it was doing",
         )
-    cut = _number(about, "cut_tasks") or int(bool(about) and death.get("code") != 0)
+    cut = _number(worker_status, "cut_tasks") or int(bool(worker_status) and death.get("code") != 0)
     if cut:
         limit = "to the end" if timeout is None else f"within {timeout:g} s"
         raise NotFinished(
             f"The worker of {home.label} was not drained {limit}, it was stopped: {cut} {_tasks(cut)} cut off",
             remedy="The next worker of the queue takes up what it was doing",
         )
-    left = about.get("open_executions")
-    return Drained(seconds, found.pid, _number(about, "drained_tasks"), left if isinstance(left, int) else None)
+    open_executions = worker_status.get("open_executions")
+    return Drained(
+        seconds,
+        worker_report.pid,
+        _number(worker_status, "drained_tasks"),
+        open_executions if isinstance(open_executions, int) else None,
+    )
 
 
-def _by_itself(found: Report, state: dict[str, Any], death: dict[str, Any]) -> bool:
+def _ended_as_requested(found: WorkerReport, state: dict[str, Any], death: dict[str, Any]) -> bool:
     """Return whether the supervisor ended as requested."""
     if (state.get("supervisor") or {}).get("pid") != found.pid:  # the next supervisor runs already
         return death.get("code") == 0

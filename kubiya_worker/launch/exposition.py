@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import urllib.error
-import urllib.request
 from typing import Final
 
+from kubiya_worker import loopback
+
 SECONDS: Final = 3.0
-LARGEST: Final = 8 << 20  # bytes
 _SAMPLE: Final = re.compile(r"([A-Za-z_:][\w:]*)(?:\{(.*)\})? (\S+)(?: \d+)?")
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -16,21 +15,13 @@ Samples = dict[str, list[tuple[dict[str, str], float]]]
 
 
 def page(address: str) -> str:
-    """Return the metrics page. Raises OSError. No proxy is used, because the page is on this host."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(address, timeout=SECONDS) as answer:
-            body: bytes = answer.read(LARGEST)
-    except urllib.error.URLError as error:
-        raise OSError(f"{address}: {error.reason}") from error
-    except ValueError as error:
-        raise OSError(f"{address}: {error}") from error
-    return body.decode(errors="replace")
+    """Return the metrics page. Raises OSError."""
+    return loopback.page(address, timeout=SECONDS)
 
 
 def samples(text: str) -> Samples:
     """Parse the text format into (labels, value) by metric name. Other lines are ignored. Pure."""
-    found: Samples = {}
+    by_metric: Samples = {}
     for line in text.splitlines():
         match = _SAMPLE.fullmatch(line.strip())
         if match is None:
@@ -40,5 +31,5 @@ def samples(text: str) -> Samples:
             number = float(value)
         except ValueError:
             continue
-        found.setdefault(name, []).append((dict(_LABEL.findall(labels or "")), number))
-    return found
+        by_metric.setdefault(name, []).append((dict(_LABEL.findall(labels or "")), number))
+    return by_metric

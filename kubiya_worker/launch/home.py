@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kubiya_worker._supervisor.posix import files
 from kubiya_worker.errors import ConfigurationError, TemporaryFailure, UsageError
-from kubiya_worker.settings.kinds import QUEUE_ID
+from kubiya_worker.settings.value_types import QUEUE_ID
 
 MOST_INSTANCES: Final = 99
 
@@ -117,13 +118,9 @@ class Home:
                 return
         except (OSError, UnicodeDecodeError):
             pass  # missing or unreadable: it is written below
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-                file.write(text)
-            draft.replace(path)
+            files.replace(path, text)
         except OSError as error:
-            draft.unlink(missing_ok=True)
             raise TemporaryFailure(
                 f"{path} cannot be written: {error.strerror}", remedy=f"df -h {path.parent}; df -i {path.parent}"
             ) from error
@@ -159,10 +156,10 @@ def find(queue: str, instance: int = 1, *, root: Path | None = None) -> Home:
     if not 1 <= instance <= MOST_INSTANCES:
         raise UsageError(f"--instance {instance} is not a number from 1 to {MOST_INSTANCES}")
     folder = (root or workers_folder()) / queue
-    return Home(_meant(folder) or folder, instance)
+    return Home(_link_target(folder) or folder, instance)
 
 
-def _meant(folder: Path) -> Path | None:
+def _link_target(folder: Path) -> Path | None:
     """Return the folder that a queue's other name links to.
 
     None for a real folder, or for a link that a person has made to another place.
@@ -178,7 +175,7 @@ def homes(root: Path | None = None) -> Iterator[Home]:
     """Yield all homes that exist, by queue and instance."""
     folder = root or workers_folder()
     for queue in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if _meant(queue) or not queue.is_dir() or not QUEUE_ID.fullmatch(queue.name):
+        if _link_target(queue) or not queue.is_dir() or not QUEUE_ID.fullmatch(queue.name):
             continue
         yield Home(queue)
         others = queue / "instances"

@@ -25,13 +25,13 @@ def label_of(queue: str, instance: int) -> str:
     return f"{LABEL}.{queue}" + ("" if instance == 1 else f"@{instance}")
 
 
-def plist(made: Service, folder: Path) -> bytes:
+def plist(service_definition: Service, folder: Path) -> bytes:
     """Return the agent's definition, which holds no secrets; they are in `folder`. Pure."""
-    kept = folder / "secrets"
+    secrets_folder = folder / "secrets"
     environment = {
-        **made.environment,
-        **made.files,
-        **{f"{name}_FILE": str(kept / service.credential_of(name)) for name in made.secrets},
+        **service_definition.environment,
+        **service_definition.files,
+        **{f"{name}_FILE": str(secrets_folder / service.credential_of(name)) for name in service_definition.secrets},
         "KUBIYA_WORKSPACE": str(folder / "workspaces"),
         "KUBIYA_SPOOL": str(folder / "spool"),
         "KUBIYA_ALIVE_FILE": str(folder / "alive"),
@@ -41,13 +41,13 @@ def plist(made: Service, folder: Path) -> bytes:
     }
     log = str(folder / "worker.log")
     definition = {
-        "Label": label_of(made.queue, made.instance),
-        "ProgramArguments": list(made.argv),
+        "Label": label_of(service_definition.queue, service_definition.instance),
+        "ProgramArguments": list(service_definition.argv),
         "EnvironmentVariables": environment,
         "RunAtLoad": True,
         "KeepAlive": {"SuccessfulExit": False},
         "ThrottleInterval": THROTTLE,
-        "ExitTimeOut": int(-(-made.stop_within // 1)),
+        "ExitTimeOut": int(-(-service_definition.stop_within // 1)),
         "ProcessType": "Background",
         "Umask": 0o077,
         "WorkingDirectory": str(folder),
@@ -65,37 +65,42 @@ def folder_of(queue: str, instance: int) -> Path:
     return Path("~/.kubiya/services").expanduser() / service.name_of(queue, instance)
 
 
-def install(made: Service, say: Say) -> None:
+def install(service_definition: Service, say: Say) -> None:
     """Write and start the agent."""
-    if made.system:
+    if service_definition.system:
         raise UsageError("There are no system services of macOS here", remedy="Leave out --system")
-    path, folder = plist_file(made.queue, made.instance), folder_of(made.queue, made.instance)
-    ours(path)
+    path, folder = (
+        plist_file(service_definition.queue, service_definition.instance),
+        folder_of(service_definition.queue, service_definition.instance),
+    )
+    refuse_foreign(path)
     service.make(folder, 0o700)
     folder.chmod(0o700)
-    service.write_secrets(folder / "secrets", made.secrets)
+    service.write_secrets(folder / "secrets", service_definition.secrets)
     service.make(path.parent)
-    _launchctl("bootout", f"{_domain()}/{label_of(made.queue, made.instance)}", may_fail=True)
-    service.write(path, plist(made, folder).decode(), 0o644)
+    _launchctl(
+        "bootout", f"{_domain()}/{label_of(service_definition.queue, service_definition.instance)}", may_fail=True
+    )
+    service.write(path, plist(service_definition, folder).decode(), 0o644)
     _launchctl("bootstrap", _domain(), str(path))
     say(f"wrote and started {path}; its log is {folder / 'worker.log'}")
 
 
 def uninstall(queue: str, instance: int, say: Say) -> None:
-    path, kept = plist_file(queue, instance), folder_of(queue, instance) / "secrets"
+    path, secrets_folder = plist_file(queue, instance), folder_of(queue, instance) / "secrets"
     if not path.exists():
         raise ConfigurationError(f"There is no service {path}")
-    ours(path)
+    refuse_foreign(path)
     _launchctl("bootout", f"{_domain()}/{label_of(queue, instance)}", may_fail=True)
     path.unlink()
-    if kept.is_dir():
-        for secret in kept.iterdir():
+    if secrets_folder.is_dir():
+        for secret in secrets_folder.iterdir():
             secret.unlink()
-        kept.rmdir()
+        secrets_folder.rmdir()
     say(f"stopped and removed {path}")
 
 
-def ours(path: Path) -> None:
+def refuse_foreign(path: Path) -> None:
     """Raise ConfigurationError if the agent was not written by us, that is, does not run a worker."""
     if not path.is_symlink() and not path.exists():
         return
@@ -121,5 +126,5 @@ def _launchctl(*words: str, may_fail: bool = False) -> None:
     except FileNotFoundError as error:
         raise Unavailable("There is no launchctl on PATH") from error
     if done.returncode and not may_fail:
-        said = " ".join((done.stderr or done.stdout).split())
-        raise ConfigurationError(f"launchctl {words[0]}: {said or f'exit code {done.returncode}'}")
+        output = " ".join((done.stderr or done.stdout).split())
+        raise ConfigurationError(f"launchctl {words[0]}: {output or f'exit code {done.returncode}'}")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psutil
 
+from kubiya_worker._supervisor.posix import ownership
 from kubiya_worker.launch import daemon, exposition, report
 from kubiya_worker.launch.exposition import Samples
 from kubiya_worker.launch.home import Home
-from kubiya_worker.launch.report import Report
+from kubiya_worker.launch.report import WorkerReport
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Look:
     (`silent` says why).
     """
 
-    report: Report
+    report: WorkerReport
     cpu: float | None = None
     memory: int | None = None
     samples: Samples = field(default_factory=dict)
@@ -31,43 +31,45 @@ class Look:
 
 
 class Watcher:
-    """Watches one worker. A look takes milliseconds, or 50 ms when the PID file has changed and must be verified.
+    """Watches one worker. A look takes milliseconds, or 50 ms when the lock file has changed and its owner is verified.
 
     Each process is remembered with its start time, so another process with a reused PID is never taken for it.
     """
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._mark: tuple[int, ...] | None = None
-        self._report: Report | None = None
+        self._file_version: tuple[int, ...] | None = None
+        self._report: WorkerReport | None = None
         self._supervisor: psutil.Process | None = None
         self._worker: psutil.Process | None = None
 
     def look(self, *, figures: bool = True) -> Look:
         """Look at the worker now. Raises WorkerError when the supervisor's check cannot be run."""
-        found = self._examine()
-        cpu, memory = self._usage(found.worker_pid)
-        url = found.live_status.get("metrics_url") if figures else None
+        worker_report = self._examine()
+        cpu, memory = self._usage(worker_report.worker_pid)
+        url = worker_report.live_status.get("metrics_url") if figures else None
         if not url:
-            return Look(found, cpu, memory)
+            return Look(worker_report, cpu, memory)
         try:
-            return Look(found, cpu, memory, exposition.samples(exposition.page(str(url))))
+            return Look(worker_report, cpu, memory, exposition.samples(exposition.page(str(url))))
         except OSError as error:
-            return Look(found, cpu, memory, silent=str(error))
+            return Look(worker_report, cpu, memory, silent=str(error))
 
-    def _examine(self) -> Report:
-        mark = self._mark_of()
-        alive = self._supervisor is not None and _lives(self._supervisor)
-        if self._report is None or mark != self._mark or alive != self._report.alive:
-            self._report, self._mark = report.examine(self._home), mark
+    def _examine(self) -> WorkerReport:
+        version = self._version_of_pid_file()
+        alive = self._supervisor is not None and _is_running(self._supervisor)
+        if self._report is None or version != self._file_version or alive != self._report.alive:
+            self._report, self._file_version = report.examine(self._home), version
             self._supervisor = _process(self._report.pid) if self._report.alive else None
             return self._report
-        state, status = daemon.read_json(self._home.state_file), daemon.read_json(self._home.status_file)
-        return replace(self._report, state=state, status=status)
+        state, silent = daemon.read_json(self._home.state_file), False
+        if alive:
+            state, silent = report.state_of(self._home, self._report.pid_file)
+        return replace(self._report, state=state, silent=silent, status=daemon.read_json(self._home.status_file))
 
-    def _mark_of(self) -> tuple[int, ...] | None:
+    def _version_of_pid_file(self) -> tuple[int, ...] | None:
         try:
-            about = os.stat(self._home.pid_file)  # noqa: PTH116 - as cheap as it gets
+            about = ownership.lock_file(str(self._home.pid_file)).stat()
         except OSError:
             return None
         return (about.st_ino, about.st_mtime_ns, about.st_size)
@@ -89,15 +91,15 @@ class Watcher:
 
 def total(samples: Samples, name: str, **labels: str) -> float | None:
     """Return the sum of a metric's samples that have these labels; None when there is none. Pure."""
-    found = [value for has, value in samples.get(name, ()) if _fits(has, labels)]
+    found = [value for has, value in samples.get(name, ()) if _has_labels(has, labels)]
     return sum(found) if found else None
 
 
-def _fits(has: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
-    return all(has.get(name) == value for name, value in wanted.items())
+def _has_labels(labels: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
+    return all(labels.get(name) == value for name, value in wanted.items())
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_running(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

@@ -12,7 +12,8 @@ from typing import Any, Final, NoReturn
 from kubiya_worker.errors import ConfigurationError, TemporaryFailure
 from kubiya_worker.launch import init, venv
 from kubiya_worker.launch.home import Home
-from kubiya_worker.payloads.converter import Options, Payloads
+from kubiya_worker.payloads.converter import Payloads
+from kubiya_worker.payloads.options import PayloadOptions
 from kubiya_worker.settings import Settings, origins
 from kubiya_worker.settings.file import text_of
 from kubiya_worker.settings.table import OPTIONS, Option
@@ -52,19 +53,19 @@ def _package() -> str:
 
 def worker_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment from which the worker reads the same settings, wherever it is started."""
-    found = dict(environ)
+    variables = dict(environ)
     for option in OPTIONS:
         for name in option.env:
-            found.pop(name, None)
+            variables.pop(name, None)
             if option.secret:
-                found.pop(f"{name}_FILE", None)  # the file was read already, and may be gone at the next start
+                variables.pop(f"{name}_FILE", None)  # the file was read already, and may be gone at the next start
         value = getattr(settings, option.name, None)
         if option.env and value is not None:
-            found[option.env[0]] = _told(option, value)
-    return found
+            variables[option.env[0]] = _variable_value(option, value)
+    return variables
 
 
-def _told(option: Option, value: Any) -> str:
+def _variable_value(option: Option, value: Any) -> str:
     """Return a value as the text of a variable; paths are absolute, so that it is right in any folder."""
     return option.parse.absolute(value) if option.parse.absolute else text_of(value)
 
@@ -75,8 +76,8 @@ def payload_variables(environ: Mapping[str, str]) -> dict[str, str]:
     for origin in origins({}, environ):
         option, value = origin.option, origin.value
         if option.name.startswith("payload_") and value is not None:
-            variables[option.env[0]] = _told(option, value)
-    Payloads.open(Options.of_environment(variables))
+            variables[option.env[0]] = _variable_value(option, value)
+    Payloads.open(PayloadOptions.of_environment(variables))
     return variables
 
 
@@ -85,20 +86,20 @@ def keep_files(environment: Mapping[str, str], environ: Mapping[str, str]) -> di
 
     Only for a worker that starts at once: the file may be gone later.
     """
-    found = dict(environment)
+    variables = dict(environment)
     for option in OPTIONS:
         for name in option.env if option.secret else ():
             if environ.get(name, "").strip():
                 break  # the variable itself counts
             if environ.get(f"{name}_FILE", "").strip():
-                found.pop(option.env[0], None)
-                found[f"{name}_FILE"] = str(Path(environ[f"{name}_FILE"].strip()).expanduser().absolute())
+                variables.pop(option.env[0], None)
+                variables[f"{name}_FILE"] = str(Path(environ[f"{name}_FILE"].strip()).expanduser().absolute())
                 break
-    return found
+    return variables
 
 
 def prepare(home: Home, settings: Settings, say: venv.Say, *, in_use: bool = False) -> list[str]:
-    """Prepare folder, venv and script. Return the worker's command line. Raises WorkerErrors with the remedy."""
+    """Prepare folder, venv and script. Return the worker's command line. Raises WorkerError with a remedy."""
     home.make()
     python = venv.ensure(home, settings, say, in_use=lambda: in_use)
     home.write(home.script, SCRIPT)
@@ -112,7 +113,7 @@ def exec_worker(settings: Settings, home: Home | None, say: venv.Say) -> NoRetur
         try:
             argv = prepare(home, settings, say)
         except (ConfigurationError, TemporaryFailure) as error:
-            if asks_for_another(settings):
+            if wants_other_installation(settings):
                 raise
             say(f"{error.message}; running without a venv of its own")
     environment = keep_files(worker_environment(settings, os.environ), os.environ)
@@ -125,9 +126,9 @@ def exec_worker(settings: Settings, home: Home | None, say: venv.Say) -> NoRetur
 
 def _is_image(settings: Settings, home: Home) -> bool:
     """Return whether this is PID 1 of a container whose image is the environment to run in."""
-    return os.getpid() == 1 and not asks_for_another(settings) and not home.requirements.exists()
+    return os.getpid() == 1 and not wants_other_installation(settings) and not home.requirements.exists()
 
 
-def asks_for_another(settings: Settings) -> bool:
+def wants_other_installation(settings: Settings) -> bool:
     """Return whether the settings ask for another installation than the running one."""
     return any((settings.python_path, settings.package_version, settings.local_wheel, settings.package_source))

@@ -36,7 +36,7 @@ class _File:
         opened = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115 - closed by close()
         self._file = cast(IO[bytes], opened)
         self.head = b""
-        self._rest = b""
+        self._unfinished = b""
 
     def beginning(self) -> bytes:
         """Return the file's first bytes; the reading position does not change."""
@@ -46,18 +46,15 @@ class _File:
         self._file.seek(position)
         return head
 
-    def skip_to_end(self) -> None:
-        self._file.seek(0, 2)
-
     def lines(self) -> Iterator[bytes]:
         """Yield the complete lines that were added since the last call."""
         while data := self._read(BLOCK):
-            *whole, self._rest = (self._rest + data).split(b"\n")
+            *whole, self._unfinished = (self._unfinished + data).split(b"\n")
             yield from whole
 
     def last(self) -> bytes:
         """Return the rest that has no line end."""
-        rest, self._rest = self._rest, b""
+        rest, self._unfinished = self._unfinished, b""
         return rest
 
     def _read(self, size: int) -> bytes:
@@ -91,31 +88,31 @@ def _drained(file: _File) -> Iterator[str]:
         file.close()
 
 
-def _newest_first(path: Path, known: Callable[[bytes], bool]) -> list[_File]:
+def _newest_first(path: Path, is_known: Callable[[bytes], bool]) -> list[_File]:
     """Open the current file, then `.1` and so on, until one whose beginning is known; that one is not returned.
 
     A rotation meanwhile gives files higher numbers. So a file can be seen twice, which its beginning shows, but none is
     missed.
     """
-    found: list[_File] = []
-    seen: set[bytes] = set()
+    files: list[_File] = []
+    heads: set[bytes] = set()
     number = 0
     while True:
         file = _open(path, number)
         if file is None:
             if number:
-                return found
+                return files
             number = 1
             continue
         head = file.beginning()
-        if head and known(head):
+        if head and is_known(head):
             file.close()
-            return found
-        if head in seen:
+            return files
+        if head in heads:
             file.close()
         else:
-            seen |= {head} - {b""}
-            found.append(file)
+            heads |= {head} - {b""}
+            files.append(file)
         number += 1
 
 
@@ -129,7 +126,7 @@ def _open(path: Path, number: int) -> _File | None:
     return None
 
 
-class Follower:
+class LogFollower:
     """Follows the lines of a log through rotations. Call `more` again and again."""
 
     def __init__(self, path: Path) -> None:
@@ -141,7 +138,7 @@ class Follower:
         if self._file is not None:
             self._file.close()
 
-    def more(self) -> Iterator[str]:
+    def new_lines(self) -> Iterator[str]:
         """Yield the lines since the last call; at the first call, all lines of all files."""
         if self._file is None:
             files = _newest_first(self._path, lambda _: False)[::-1]

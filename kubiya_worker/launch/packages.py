@@ -54,35 +54,30 @@ class Plan:
         shown = [self.python.prefix, self.python.version, self.requirement, self.folders, self.own, self.stamp]
         return hashlib.sha256(json.dumps(shown).encode()).hexdigest()
 
-    @property
-    def installs(self) -> bool:
-        """Return whether packages have to be fetched or built."""
-        return not self.folders or bool(self.own)
-
 
 def running_python() -> Interpreter:
     base = getattr(sys, "_base_executable", None) or sys.executable
     return Interpreter(base, str(Path(sys.base_prefix).resolve()), sys.version_info[:3])
 
 
-def plan(settings: Settings, python: Interpreter, own: str) -> Plan:
+def plan(settings: Settings, python: Interpreter, own_requirements: str) -> Plan:
     """Make the plan from the settings. Raises UsageError and ConfigurationError for settings that make no sense."""
-    asked = _asked(settings)
+    requested = _requested(settings)
     same = (python.prefix, python.version) == (running_python().prefix, running_python().version)
-    if asked is None and same:
-        return Plan(python, running_requirement(), site_folders(), own)
-    requirement, stamp = asked or (running_requirement(), "")
-    return Plan(python, requirement, (), own, stamp)
+    if requested is None and same:
+        return Plan(python, running_requirement(), site_folders(), own_requirements)
+    requirement, stamp = requested or (running_requirement(), "")
+    return Plan(python, requirement, (), own_requirements, stamp)
 
 
-def _asked(settings: Settings) -> tuple[str, str] | None:
+def _requested(settings: Settings) -> tuple[str, str] | None:
     """Return the requirement that flags or variables name, and a stamp of its file; None for the running one."""
-    given = {
+    flags = {
         "--package-version": settings.package_version,
         "--local-wheel": settings.local_wheel,
         "--package-source": settings.package_source,
     }
-    named = [(flag, value) for flag, value in given.items() if value]
+    named = [(flag, value) for flag, value in flags.items() if value]
     if len(named) > 1:
         raise UsageError(f"{' and '.join(flag for flag, _ in named)} contradict each other", remedy="Give one of them")
     if not named:
@@ -102,7 +97,7 @@ def _asked(settings: Settings) -> tuple[str, str] | None:
             return f"{NAME} @ {value}", ""
     raise UsageError(
         f"{flag} {value!r} is not {'a version' if flag == '--package-version' else 'something to install'}",
-        remedy="Such as 0.1.0" + ("" if flag == "--package-version" else ", a file, git+https://…, owner/repo@ref"),
+        remedy="Such as 1.0.0" + ("" if flag == "--package-version" else ", a file, git+https://…, owner/repo@ref"),
     )
 
 
@@ -117,13 +112,13 @@ def _file(flag: str, value: str) -> tuple[str, str]:
 
 def running_requirement() -> str:
     """Return the line of requirements.txt that installs the running worker in any Python (its origin is in PEP 610)."""
-    found = list(importlib.metadata.distributions(name=NAME))
-    origin = next((known for each in found if (known := _origin(each))), None)
+    distributions = list(importlib.metadata.distributions(name=NAME))
+    origin = next((known for each in distributions if (known := _origin(each))), None)
     if origin is None:
         project = Path(project_folder())
-        if not found or (project / "pyproject.toml").exists():  # a source tree on PYTHONPATH
+        if not distributions or (project / "pyproject.toml").exists():  # a source tree on PYTHONPATH
             return f"-e {project}"
-        return f"{NAME}=={found[0].version}"
+        return f"{NAME}=={distributions[0].version}"
     url, vcs = str(origin["url"]), origin.get("vcs_info")
     if isinstance(vcs, dict) and vcs.get("vcs"):
         return f"{NAME} @ {vcs['vcs']}+{url}@{vcs.get('commit_id') or vcs.get('requested_revision') or 'HEAD'}"
@@ -163,16 +158,16 @@ def _real(folder: str) -> str:
 
 def requirements_text(requirement: str, before: str) -> str:
     """Return the new text of the file: our part is replaced, the person's part is kept."""
-    return f"{HEAD}\n{requirement}\n\n{MARK}\n{_theirs(before)}"
+    return f"{HEAD}\n{requirement}\n\n{MARK}\n{_persons_part(before)}"
 
 
 def own_requirements(text: str) -> str:
     """Return the requirements that a person has added, without comments and blank lines."""
-    lines = (line.strip() for line in _theirs(text).splitlines())
+    lines = (line.strip() for line in _persons_part(text).splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("#"))
 
 
-def _theirs(text: str) -> str:
+def _persons_part(text: str) -> str:
     if MARK in text:
         return text.partition(MARK)[2].lstrip("\n")
     if text.startswith(HEAD):

@@ -10,7 +10,7 @@ from typing import Final
 from kubiya_worker.errors import ConfigurationError, Unavailable
 
 HOST: Final = "127.0.0.1"
-NOBODYS: Final = (20_000, 32_000)  # below the ports of outgoing connections, on Linux (32768) and macOS (49152)
+UNASSIGNED: Final = (20_000, 32_000)  # below the ports of outgoing connections, on Linux (32768) and macOS (49152)
 TRIES: Final = 50
 
 
@@ -35,30 +35,30 @@ def _listen(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def claim(port: int, what: str, flag: str) -> int:
+def claim(port: int, purpose: str, flag: str) -> int:
     """Return `port` if it is free, or any free port for 0.
 
     Raises Unavailable or ConfigurationError, which name the process that uses the port.
     """
     try:
-        return _listen(HOST, port) if port else _any()
+        return _listen(HOST, port) if port else _free_port()
     except (OSError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise Unavailable(
-                f"Port {port}, for {what}, is taken{_owner(port)}",
+                f"Port {port}, for {purpose}, is taken{_owner(port)}",
                 remedy=f"Stop that, or choose another port with {flag} (0 for any free one)",
             ) from error
         raise ConfigurationError(
-            f"Port {port}, for {what}, cannot be used: {getattr(error, 'strerror', None) or error}",
+            f"Port {port}, for {purpose}, cannot be used: {getattr(error, 'strerror', None) or error}",
             remedy=f"Choose another one with {flag} (0 for any free one)",
         ) from error
 
 
-def _any() -> int:
-    """Return a free port that the system hands to nobody, so that it is still free when its server starts."""
+def _free_port() -> int:
+    """Return a free port that is not used for outgoing connections, so that it is still free when its server starts."""
     for _ in range(TRIES):
         try:
-            return _listen(HOST, random.randrange(*NOBODYS))  # noqa: S311 - not for secrecy
+            return _listen(HOST, random.randrange(*UNASSIGNED))  # noqa: S311 - not for secrecy
         except OSError:
             continue
     return _listen(HOST, 0)

@@ -11,7 +11,7 @@ from kubiya_worker.errors import ConfigurationError, NotAllowed, Unavailable
 from kubiya_worker.models import compatibility, routes
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.settings import Settings
-from kubiya_worker.tools import rules
+from kubiya_worker.tools.policy import rules_file
 
 NOT_A_QUEUE = (400, 404, 422)  # 422: a server that accepts only ids answers so to a name
 
@@ -34,7 +34,7 @@ def check(settings: Settings) -> Queue:
     Raises NotAllowed (77), Unavailable (69), ConfigurationError (78: no such queue, not active, a file is wrong).
     """
     Payloads.open(settings.payloads)
-    rules.read(settings.policy_file)
+    rules_file.read(settings.policy_file)
     if settings.enable_local_proxy:
         routes.read(settings.proxy_config_file, settings.proxy_config_json, os.environ)
     compatibility.load(settings.model_compatibility, os.environ)

@@ -1,19 +1,25 @@
-"""The state of a worker on this host: the supervisor's identity is verified before its files are trusted.
+"""The state of a worker on this host: the supervisor itself is asked, and its identity is verified before.
 
-A killed supervisor leaves files that still say `running`. So the state that people see comes from two sources: the
-process that the PID file names, which may be dead, and the last content of the state file.
+Files may be removed, moved or overwritten, and a killed supervisor leaves some that still say `running`. So the owner
+of the instance is found by its lock and identity, and its state comes from its control socket. When a supervisor lives
+and does not answer, its last state is known only as old: the state is UNKNOWN, and the age is shown.
 """
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from kubiya_worker._supervisor.posix import control, ownership
 from kubiya_worker.launch import daemon
 from kubiya_worker.launch.home import Home
 
-RUNNING, STARTING, WAITING, DRAINING, STOPPING, STOPPED, FAILED = (
+RUNNING, STARTING, WAITING, DRAINING, STOPPING, STOPPED, FAILED, UNKNOWN = (
     "RUNNING",
     "STARTING",
     "WAITING",
@@ -21,9 +27,11 @@ RUNNING, STARTING, WAITING, DRAINING, STOPPING, STOPPED, FAILED = (
     "STOPPING",
     "STOPPED",
     "FAILED",
+    "UNKNOWN",
 )
+OLD: Final = 30.0  # seconds: a worker writes its status every 10 s
 STALE: Final = "STOPPED (stale PID file)"
-_LIVING: Final = {
+_STATE_WORDS: Final = {
     "running": RUNNING,
     "starting": STARTING,
     "backing_off": WAITING,
@@ -33,8 +41,13 @@ _LIVING: Final = {
 
 
 @dataclass(frozen=True)
-class Report:
-    """The state of one worker. `pid_file`, `state` and `status` are the files' contents, empty without a file."""
+class WorkerReport:
+    """The state of one worker.
+
+    `pid_file` is what the owner wrote about itself, or the content of a stale PID file; `state` is the supervisor's
+    answer, or its state file when it is gone or silent; `status` is the worker's status file. Each is empty when there
+    is nothing. `silent` means that the supervisor lives and does not answer.
+    """
 
     home: Home
     alive: bool
@@ -43,6 +56,7 @@ class Report:
     pid_file: dict[str, Any] = field(default_factory=dict)
     state: dict[str, Any] = field(default_factory=dict)
     status: dict[str, Any] = field(default_factory=dict)
+    silent: bool = False
 
     @property
     def has_pid_file(self) -> bool:
@@ -50,14 +64,21 @@ class Report:
 
     @property
     def word(self) -> str:
+        if self.silent:
+            return UNKNOWN
         if self.alive:
-            return _LIVING.get(str(self.state.get("state")), RUNNING)
+            return _STATE_WORDS.get(str(self.state.get("state")), RUNNING)
         if self.has_pid_file:
             return STALE
         return FAILED if self.state.get("state") == "failed" else STOPPED
 
     @property
     def why(self) -> str:
+        if self.silent:
+            last = str(self.state.get("state") or "not known")
+            old = age_of(self.state.get("updated_at"))
+            when = f", written {old:.0f} s ago" if old is not None else ""
+            return f"its supervisor, process {self.pid}, lives but does not answer; the last state is {last}{when}"
         if not self.alive and self.has_pid_file:
             return self.reason or "the supervisor that the PID file names is gone"
         return str(self.state.get("why") or ("" if self.state else "it was never started here"))
@@ -71,7 +92,12 @@ class Report:
     @property
     def live_status(self) -> dict[str, Any]:
         """Return the worker's own status; empty when the file was not written by the worker that runs now."""
-        return self.status if self.worker_pid is not None and self.status.get("pid") == self.worker_pid else {}
+        if self.worker_pid is None or self.status.get("pid") != self.worker_pid:
+            return {}
+        said = self.status.get("at")
+        age = round(max(0.0, time.time() - said), 1) if isinstance(said, int | float) else None
+        old = age is not None and age > OLD
+        return {**self.status, "age": age, **({"polling": None} if old else {})}
 
     @property
     def exit_code(self) -> int:
@@ -85,6 +111,8 @@ class Report:
             "queue_id": self.pid_file.get("queue_id", self.home.queue),
             "instance": self.home.instance,
             "state": self.word.split()[0].lower(),
+            "answers": self.alive and not self.silent,
+            "state_age": age_of(self.state.get("updated_at")) if self.silent else None,
             "stale_pid_file": self.has_pid_file and not self.alive,
             "why": self.why,
             "since": self.state.get("since"),
@@ -105,17 +133,36 @@ class Report:
         }
 
 
-def examine(home: Home) -> Report:
-    """Read the files and let the supervisor's own check verify the process. Return the report."""
-    pid_file = daemon.read_json(home.pid_file)
-    alive, pid, reason = False, None, ""
-    if pid_file or home.pid_file.exists():
-        answer = daemon.supervisor_says(home, "check")
-        alive, pid, reason = bool(answer.get("alive")), answer.get("pid"), str(answer.get("reason") or "")
-        pid_file = pid_file or {"pid": None}  # the file exists but cannot be read
-    return Report(
-        home, alive, pid, reason, pid_file, daemon.read_json(home.state_file), daemon.read_json(home.status_file)
-    )
+def examine(home: Home) -> WorkerReport:
+    """Find the supervisor that owns this home and ask it. Return the report."""
+    owner = ownership.find(str(home.pid_file), str(home.state_file))
+    record = dict(owner.record)
+    if not owner.alive and not record and os.path.lexists(home.pid_file):
+        record = daemon.read_json(home.pid_file) or {"pid": None}  # the file exists but cannot be read
+    state, silent = state_of(home, record) if owner.alive else (daemon.read_json(home.state_file), False)
+    if owner.alive and not record:
+        record = dict(state.get("owner") or {"pid": owner.pid})
+    status = daemon.read_json(home.status_file)
+    return WorkerReport(home, owner.alive, owner.pid, owner.reason, record, state, status, silent)
+
+
+def state_of(home: Home, record: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return the state of a supervisor that lives, and whether it was silent so that the state is an old one."""
+    address = str(record.get("control") or "")
+    told = control.ask(address or f"{home.state_file}.run/control")
+    if told:
+        return told, False
+    # A supervisor of an earlier version has no control socket; its state file is all that there is.
+    return daemon.read_json(home.state_file), bool(address)
+
+
+def age_of(stamp: object) -> float | None:
+    """Return the age of an ISO time in seconds; None when it is not a time."""
+    try:
+        at = datetime.fromisoformat(str(stamp)).timestamp()
+    except ValueError:
+        return None
+    return round(max(0.0, time.time() - at), 1)
 
 
 def log_sizes(home: Home) -> dict[str, int]:

@@ -111,8 +111,8 @@ def plan(
         elif option.name in PRIVATE_FILES:
             files[option.env[0]] = _absolute(value)
         else:
-            told = option.parse.absolute(value) if option.parse.absolute else text_of(value)
-            environment[option.env[0]] = told
+            text = option.parse.absolute(value) if option.parse.absolute else text_of(value)
+            environment[option.env[0]] = text
     for name in CARRIED:
         value = environ.get(name, "").strip()
         if value and _has_password(value):
@@ -129,10 +129,10 @@ def unreachable(paths: Sequence[Path], *, system: bool) -> Path | None:
     """Return the first path that the service could not read: hidden by the unit, or not open to its user."""
     hidden = [Path(place) for place in (HIDDEN_FROM_SYSTEM if system else HIDDEN_FROM_USER)]
     for path in paths:
-        for step in {path, path.resolve()}:
-            if any(step.is_relative_to(place) for place in hidden):
+        for candidate in {path, path.resolve()}:
+            if any(candidate.is_relative_to(place) for place in hidden):
                 return path
-            if system and not all(_open(part) for part in (step, *step.parents)):
+            if system and not all(_open_to_all(part) for part in (candidate, *candidate.parents)):
                 return path
     return None
 
@@ -199,7 +199,7 @@ def _has_password(value: str) -> bool:
         return True  # not a URL: treat it as a secret
 
 
-def _open(path: Path) -> bool:
+def _open_to_all(path: Path) -> bool:
     """Return whether every user can pass this directory or read this file."""
     try:
         mode = path.stat().st_mode

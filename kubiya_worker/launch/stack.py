@@ -2,19 +2,16 @@
 
 All three start at the same time, and each waits for the others that it needs. The stack is ready when the worker says
 so (`READY=1`), the control plane answers and Temporal accepts connections. At the end the worker drains first, then the
-control plane stops, then Temporal. Each child has a guard (`launch/guard.py`), so no child outlives this process.
+control plane stops, then Temporal. Each program has a guard (`guarded_program.py`), so none outlives this process.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import select
 import signal
-import socket
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Mapping
@@ -22,6 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from kubiya_worker import loopback
+from kubiya_worker._supervisor.posix.notify import NotifyReceiver
+from kubiya_worker._supervisor.posix.wakeup import WakeupPipe
 from kubiya_worker.errors import (
     EX_CONFIG,
     EX_NOPERM,
@@ -33,11 +33,11 @@ from kubiya_worker.errors import (
     WorkerError,
 )
 from kubiya_worker.launch import temporal_server
-from kubiya_worker.launch.guard import Child
+from kubiya_worker.launch.guarded_program import GuardedProgram
 from kubiya_worker.launch.local import check_server_installed, payload_variables, worker_argv
 from kubiya_worker.launch.ports import HOST, claim
-from kubiya_worker.launch.state import State
-from kubiya_worker.payloads.converter import KEYS_VARIABLE, STORAGE_VARIABLE
+from kubiya_worker.launch.stack_folder import StackFolder
+from kubiya_worker.payloads.options import KEYS_VARIABLE, STORAGE_VARIABLE
 
 TEMPORAL, CONTROL_PLANE, WORKER = "temporal", "control-plane", "worker"
 NAMES: Final = {TEMPORAL: "Temporal", CONTROL_PLANE: "The control plane", WORKER: "The worker"}
@@ -56,7 +56,7 @@ WITHHELD: Final = frozenset(
 
 
 @dataclass(frozen=True)
-class Options:
+class StackOptions:
     """Options of the stack. Ports are TCP ports of 127.0.0.1; 0 means any free one."""
 
     state_dir: Path
@@ -97,74 +97,16 @@ class Observer(Protocol):
 
 
 class Forced(Exception):
-    """A second signal arrived: stop waiting."""
-
-
-class Signals:
-    """Makes signals something to wait for. Main thread only; the earlier handlers are restored at the end."""
-
-    def __enter__(self) -> Signals:
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
-        os.set_blocking(self._reader, False)
-        self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        self._before = {n: signal.signal(n, lambda *_: None) for n in (*STOPS, signal.SIGCHLD)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(self._wakeup)
-        os.close(self._reader)
-        os.close(self._writer)
-
-    def fileno(self) -> int:
-        return self._reader
-
-    def taken(self) -> set[int]:
-        try:
-            return set(os.read(self._reader, 512))
-        except BlockingIOError:
-            return set()
-
-
-class NotifySocket:
-    """The receiving end of the worker's NOTIFY_SOCKET."""
-
-    def __init__(self, folder: Path) -> None:
-        path = folder / "notify"
-        self._folder: Path | None = None
-        if len(os.fsencode(path)) > 100:  # a socket's path has at most 103 bytes on macOS, 107 on Linux
-            self._folder = Path(tempfile.mkdtemp(prefix="kubiya-", dir="/tmp"))
-            path = self._folder / "notify"
-        path.unlink(missing_ok=True)
-        self.path = path
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.setblocking(False)
-        self.socket.bind(str(path))
-
-    def lines(self) -> list[str]:
-        found: list[str] = []
-        while True:
-            try:
-                found += self.socket.recv(4096).decode(errors="replace").splitlines()
-            except BlockingIOError:
-                return found
-
-    def close(self) -> None:
-        self.socket.close()
-        self.path.unlink(missing_ok=True)
-        if self._folder is not None:
-            self._folder.rmdir()
+    """A second signal arrived: the programs are killed without waiting."""
 
 
 class Stack:
-    def __init__(self, options: Options, observer: Observer, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, options: StackOptions, observer: Observer, environ: Mapping[str, str] | None = None) -> None:
         self._options = options
         self._observer = observer
         self._environ = dict(os.environ if environ is None else environ)
-        self._state = State(options.state_dir)
-        self._children: dict[str, Child] = {}
+        self._state = StackFolder(options.state_dir)
+        self._children: dict[str, GuardedProgram] = {}
         self._read: dict[str, int] = {}  # bytes of each log that the observer has
         self._worker_ready = False
         self._crashes = 0
@@ -176,10 +118,10 @@ class Stack:
         Raises WorkerError when it ends in another way. In both cases nothing is left running.
         """
         began = time.monotonic()
-        with self._state.held(), Signals() as signals:
+        with self._state.locked(), WakeupPipe((*STOPS, signal.SIGCHLD)) as signals:
             self._signals = signals
             self._prepare()
-            self._notify = NotifySocket(self._state.run)
+            self._notify = NotifyReceiver(str(self._state.run))
             try:
                 self._start()
                 if self._until_ready(began):
@@ -238,6 +180,7 @@ class Stack:
             self._spawn(TEMPORAL, argv, plain, umask=0o077)  # other users must not read its database
         argv = [sys.executable, "-P", "-m", "kubiya_worker.server", "--host", HOST, "--port", str(self._port)]
         argv += ["--database", str(self._databases / "control-plane.db"), "--key-file", str(self._state.key_file)]
+        argv += ["--log-file", str(self._state.logs / f"{CONTROL_PLANE}.log")]
         argv += ["--temporal-address", self._temporal, "--temporal-namespace", self._options.namespace, "--seed"]
         argv += ["--model", self._options.model] if self._options.model else []
         env = {k: v for k, v in self._environ.items() if k not in WITHHELD} | self._payloads
@@ -247,7 +190,7 @@ class Stack:
 
     def _spawn(self, name: str, argv: list[str], env: Mapping[str, str], umask: int = -1) -> None:
         try:
-            child = Child(name, argv, env, self._state.log(name), umask=umask)
+            child = GuardedProgram(name, argv, env, self._state.log(name), umask=umask)
         except OSError as error:
             raise ConfigurationError(f"{NAMES[name]} cannot be started: {error}") from error
         self._children[name] = child
@@ -260,48 +203,48 @@ class Stack:
     def _worker_environment(self) -> dict[str, str]:
         run = self._state.run
         env = {k: v for k, v in self._environ.items() if k not in WITHHELD}
-        own = {
+        defaults = {
             "KUBIYA_GRACE_PERIOD": f"{GRACE:g}",
             "KUBIYA_ALIVE_FILE": str(run / "worker-alive"),
             "KUBIYA_READY_FILE": str(run / "worker-ready"),
             "KUBIYA_WORKSPACE": str(self._state.folder / "workspaces"),
             "KUBIYA_SPOOL": str(self._state.folder / "spool"),
         }
-        given = {
+        fixed = {
             "QUEUE_ID": self._options.queue,
             "KUBIYA_API_KEY": self._key,
             "CONTROL_PLANE_URL": self._url,
-            "NOTIFY_SOCKET": str(self._notify.path),
+            "NOTIFY_SOCKET": self._notify.address,
             "TEMPORAL_TLS": "false",  # the control plane connects without TLS, too, also with --temporal-address
             "NO_PROXY": ",".join(filter(None, (env.get("NO_PROXY") or env.get("no_proxy"), HOST))),
         }
         if self._options.model:
-            given["KUBIYA_MODEL_OVERRIDE"] = self._options.model
+            fixed["KUBIYA_MODEL_OVERRIDE"] = self._options.model
         env.pop("no_proxy", None)
-        return {**own, **env, **self._payloads, **given}
+        return {**defaults, **env, **self._payloads, **fixed}
 
     def _until_ready(self, began: float) -> bool:
         """Wait until the stack is ready. Return False when it was stopped before."""
-        answers = reachable = False
+        answered = reachable = False
         deadline = began + READY_WITHIN
         while True:
-            if self._turn(0.02):
+            if self._handle_events(0.02):
                 return False
             reachable = reachable or temporal_server.reachable(self._temporal)
-            if not answers and self._answers():
-                answers = True
+            if not answered and self._control_plane_answers():
+                answered = True
                 if WORKER not in self._children:
                     self._ensure_queue()
                     self._spawn_worker()
-            if answers and reachable and self._worker_ready:
+            if answered and reachable and self._worker_ready:
                 break
             if time.monotonic() > deadline:
-                late = CONTROL_PLANE if not answers else TEMPORAL if not reachable else WORKER
-                child = self._children.get(late)
+                missing = CONTROL_PLANE if not answered else TEMPORAL if not reachable else WORKER
+                child = self._children.get(missing)
                 last = (child.last_lines(1) if child else []) or ["it has said nothing"]
                 raise TemporaryFailure(
-                    f"{NAMES[late]} was not ready within {READY_WITHIN:g} s: {last[0]}",
-                    remedy=f"See {self._state.log(late)}",
+                    f"{NAMES[missing]} was not ready within {READY_WITHIN:g} s: {last[0]}",
+                    remedy=f"See {self._state.log(missing)}",
                 )
         facts = Facts(
             control_plane_url=self._url,
@@ -320,30 +263,29 @@ class Stack:
                 "KUBIYA_API_KEY": self._key,
                 "CONTROL_PLANE_URL": self._url,
                 "CONTROL_PLANE_GATEWAY_URL": self._url,  # a value of the shell would override the line above
-                "QUEUE_ID": self._options.queue,
                 "TEMPORAL_ADDRESS": self._temporal,
+                # No QUEUE_ID: with it, `worker status` and `worker top` would show this queue's worker and no other.
                 # Another worker, or a codec server, must be able to read the same payloads.
                 **{name: self._payloads[name] for name in (KEYS_VARIABLE, STORAGE_VARIABLE) if name in self._payloads},
             }
         )
-        self._state.announce({"control_plane_url": self._url, "temporal_address": self._temporal})
+        self._state.announce(
+            {"control_plane_url": self._url, "temporal_address": self._temporal, "queue": self._options.queue}
+        )
         self._observer.ready(facts)
         return True
 
     def _request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Send a request to the control plane. Return status and JSON; (0, None) without an answer."""
-        connection = http.client.HTTPConnection(HOST, self._port, timeout=5)
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
         try:
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
-            reply = connection.getresponse()
-            return reply.status, json.loads(reply.read() or b"null")
-        except (OSError, http.client.HTTPException, ValueError):
+            text = None if body is None else json.dumps(body)
+            status, reply = loopback.request(method, f"{self._url}{path}", timeout=5, body=text, headers=headers)
+            return status, json.loads(reply or b"null")
+        except (OSError, ValueError):
             return 0, None
-        finally:
-            connection.close()
 
-    def _answers(self) -> bool:
+    def _control_plane_answers(self) -> bool:
         return self._request("GET", "/health")[0] == 200
 
     def _ensure_queue(self) -> None:
@@ -362,30 +304,30 @@ class Stack:
 
     # -- running
 
-    def _turn(self, timeout: float) -> bool:
+    def _handle_events(self, timeout: float) -> bool:
         """Wait at most `timeout` seconds for the next event and handle it. Return True when a signal asked to stop."""
-        select.select([self._signals.fileno(), self._notify.socket.fileno()], [], [], timeout)
-        if "READY=1" in self._notify.lines():
-            self._worker_ready = True
+        select.select([self._signals.fileno(), self._notify.fileno()], [], [], timeout)
+        for _, variables in self._notify.messages():
+            self._worker_ready |= variables.get("READY") == "1"
         self._follow()
-        if self._signals.taken() & STOPS:
+        if STOPS.intersection(self._signals.arrived()):
             return True
         for name, child in list(self._children.items()):
             code = child.code()
             if code is not None:
                 child.close()
                 del self._children[name]
-                self._ended(name, child, code)
+                self._handle_end(name, child, code)
         if self._restart_at is not None and time.monotonic() >= self._restart_at:
             self._restart_at = None
             self._spawn_worker()
         return False
 
     def _serve(self) -> None:
-        while not self._turn(0.1 if self._options.follow or self._restart_at is not None else 1.0):
+        while not self._handle_events(0.1 if self._options.follow or self._restart_at is not None else 1.0):
             pass
 
-    def _ended(self, name: str, child: Child, code: int) -> None:
+    def _handle_end(self, name: str, child: GuardedProgram, code: int) -> None:
         last = (child.last_lines(1) or ["it said nothing"])[0]
         if name == WORKER and code not in FINAL_CODES:
             self._crashes = 1 if time.monotonic() - child.started > HEALTHY_AFTER else self._crashes + 1
@@ -402,15 +344,8 @@ class Stack:
         if not self._options.follow:
             return
         for name, start in self._read.items():
-            try:
-                with (self._state.logs / f"{name}.log").open("rb") as file:
-                    file.seek(start)
-                    data = file.read(1_000_000)
-            except OSError:
-                continue
-            complete = data[: data.rfind(b"\n") + 1]
-            self._read[name] = start + len(complete)
-            for text in complete.decode(errors="replace").splitlines():
+            lines, self._read[name] = added_lines(self._state.logs / f"{name}.log", start)
+            for text in lines:
                 self._observer.line(name, text)
 
     # -- stopping
@@ -427,7 +362,7 @@ class Stack:
             while child.code() is None and time.monotonic() < deadline:
                 select.select([self._signals.fileno()], [], [], min(0.2, max(0.0, deadline - time.monotonic())))
                 self._follow()
-                if self._signals.taken() & STOPS:
+                if STOPS.intersection(self._signals.arrived()):
                     raise Forced
 
     def _kill(self) -> None:
@@ -437,6 +372,23 @@ class Stack:
             child.wait(5.0)
             child.close()  # closing the guard's pipe ends a child that could not be killed
         self._children.clear()
+
+
+def added_lines(path: Path, start: int) -> tuple[list[str], int]:
+    """Return the complete lines that a log has behind its first `start` bytes, and where to read on."""
+    data = b""
+    try:
+        if path.stat().st_size < start:  # it was rotated: the rest of the old file comes first
+            with path.with_name(f"{path.name}.1").open("rb") as file:
+                file.seek(start)
+                data, start = file.read(), 0
+        with path.open("rb") as file:
+            file.seek(start)
+            added = file.read(1_000_000)
+    except OSError:
+        return [], start
+    complete = added[: added.rfind(b"\n") + 1]
+    return (data + complete).decode(errors="replace").splitlines(), start + len(complete)
 
 
 def restart_delay(crashes: int) -> float:

@@ -1,9 +1,9 @@
 """A worker as a unit of systemd: the unit's text, and installing and removing it.
 
-The worker itself reports its state to systemd (`kubiya_worker/process/notify.py`): the unit is active once the worker
-polls, and is restarted when the event loop is silent. A system unit is restricted as far as possible while an agent's
-tools still work in its state directory (docs/daemon.md lists the restrictions and how to lift them). A unit of a user
-has the restrictions that need no privilege.
+The worker itself reports its state to systemd (`supervisor/posix/notify.py`): the unit is active once the worker polls,
+and is restarted when the event loop is silent. A system unit is restricted as far as an agent's tools can still work in
+its state directory (docs/daemon.md lists the restrictions and how to lift them). A user's unit has the restrictions
+that need no privilege.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from kubiya_worker.launch import service
 from kubiya_worker.launch.daemon import WATCHDOG
 from kubiya_worker.launch.service import Say, Service
 
-OLDEST: Final = 250  # LoadCredential= with %d
-WITH_BACKOFF: Final = 254  # RestartSteps=
+OLDEST: Final = 250  # the first version of systemd that has LoadCredential= with %d
+WITH_BACKOFF: Final = 254  # the first version that has RestartSteps=
 MARK: Final = "# Written by `kubiya worker install-service`"
 BOOTED: Final = Path("/run/systemd/system")  # sd_booted(3)
 LINGER: Final = Path("/var/lib/systemd/linger")
 CONTROL_WITHIN: Final = 30.0  # seconds for systemctl where nothing is waited for
-SAYS: Final = ("kubiya: ", "kubiya worker: ")  # how the last lines of the command and of the worker begin
+LINE_PREFIXES: Final = ("kubiya: ", "kubiya worker: ")  # how the last lines of the command and of the worker begin
 STOP_SLACK: Final = 15.0  # seconds over TimeoutStopSec
 
 # An agent's shell, files and Python work with all of these, and so do programs with a JIT compiler (node, java).
-CLOSED: Final = """\
+HARDENING: Final = """\
 NoNewPrivileges=yes
 LockPersonality=yes
 RestrictRealtime=yes
@@ -49,6 +49,7 @@ RestrictNamespaces=yes
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
+SystemCallFilter=landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp
 SystemCallFilter=~@privileged @resources
 SystemCallErrorNumber=EPERM
 ProtectSystem=strict
@@ -59,7 +60,7 @@ LimitCORE=0
 UMask=0077
 """
 # These need privileges of the manager. A user's unit that sets them fails where user namespaces are restricted.
-CLOSED_SYSTEM: Final = """\
+SYSTEM_HARDENING: Final = """\
 DynamicUser=yes
 CapabilityBoundingSet=
 AmbientCapabilities=
@@ -76,20 +77,22 @@ RemoveIPC=yes
 """
 # Tools may read a user's home, but not its secrets. Under a user's manager the settings about files have no effect
 # without PrivateUsers= (systemd 252 does not report it); with it the unit fails where users may create no namespaces.
-CLOSED_USER: Final = """\
+USER_HARDENING: Final = """\
 ProtectHome=read-only
 InaccessiblePaths=-%h/.ssh -%h/.gnupg -%h/.aws -%h/.azure -%h/.kube -%h/.docker -%h/.netrc -%h/.config/gcloud
 InaccessiblePaths=-%h/.kubiya/services -%h/.kubiya/worker-config.yaml
 """
 
 
-def unit(made: Service, version: int = OLDEST, secrets: Path | None = None, *, namespaces: bool = True) -> str:
+def unit(
+    service_definition: Service, version: int = OLDEST, secrets: Path | None = None, *, namespaces: bool = True
+) -> str:
     """Return the unit's text, which holds no secrets. Pure. `namespaces`: whether this user may create namespaces."""
-    folder = f"{service.PREFIX}/{made.name.removeprefix(f'{service.PREFIX}-')}"
+    folder = f"{service.PREFIX}/{service_definition.name.removeprefix(f'{service.PREFIX}-')}"
     state, run = f"%S/{folder}", f"%t/{folder}"
-    kept = secrets or secrets_folder(made)
+    credentials_folder = secrets or secrets_folder(service_definition)
     # These values contain systemd specifiers on purpose; all others are escaped.
-    own = {
+    specifiers = {
         "HOME": state,
         "KUBIYA_WORKSPACE": f"{state}/workspaces",
         "KUBIYA_SPOOL": f"{state}/spool",
@@ -97,22 +100,25 @@ def unit(made: Service, version: int = OLDEST, secrets: Path | None = None, *, n
         "KUBIYA_READY_FILE": f"{run}/ready",
         "PYTHONFAULTHANDLER": "1",
         "PYTHONUNBUFFERED": "1",
-        **{f"{name}_FILE": f"%d/{service.credential_of(name)}" for name in made.secrets},
-        **{name: f"%d/{service.credential_of(name)}" for name in made.files},
+        **{f"{name}_FILE": f"%d/{service.credential_of(name)}" for name in service_definition.secrets},
+        **{name: f"%d/{service.credential_of(name)}" for name in service_definition.files},
     }
     credentials = [
-        *((service.credential_of(name), str(kept / service.credential_of(name))) for name in made.secrets),
-        *((service.credential_of(name), path) for name, path in made.files.items()),
+        *(
+            (service.credential_of(name), str(credentials_folder / service.credential_of(name)))
+            for name in service_definition.secrets
+        ),
+        *((service.credential_of(name), path) for name, path in service_definition.files.items()),
     ]
-    network = ["Wants=network-online.target", "After=network-online.target"] if made.system else []
+    network = ["Wants=network-online.target", "After=network-online.target"] if service_definition.system else []
     backoff = ["RestartSteps=8", "RestartMaxDelaySec=300"] if version >= WITH_BACKOFF else []
-    number = "" if made.instance == 1 else f" ({made.instance})"
+    number = "" if service_definition.instance == 1 else f" ({service_definition.instance})"
     lines = [
-        f"{MARK} for {made.queue}{number}; the next installation writes it anew.",
-        f"# Changes of yours: systemctl {'' if made.system else '--user '}edit {made.name}",
+        f"{MARK} for {service_definition.queue}{number}; the next installation writes it anew.",
+        f"# Changes of yours: systemctl {'' if service_definition.system else '--user '}edit {service_definition.name}",
         "",
         "[Unit]",
-        f"Description=Kubiya worker of the queue {escaped(made.queue)}{number}",
+        f"Description=Kubiya worker of the queue {escaped(service_definition.queue)}{number}",
         *network,
         "# A network that is away is tried for ever.",
         "StartLimitIntervalSec=0",
@@ -120,10 +126,10 @@ def unit(made: Service, version: int = OLDEST, secrets: Path | None = None, *, n
         "[Service]",
         "Type=notify",
         "NotifyAccess=main",
-        f"ExecStart={' '.join(argument(word) for word in made.argv)}",
+        f"ExecStart={' '.join(argument(word) for word in service_definition.argv)}",
         f"WorkingDirectory=-{state}",
-        *(f'Environment="{name}={value}"' for name, value in own.items()),
-        *(f"Environment={quoted(f'{name}={value}')}" for name, value in made.environment.items()),
+        *(f'Environment="{name}={value}"' for name, value in specifiers.items()),
+        *(f"Environment={quoted(f'{name}={value}')}" for name, value in service_definition.environment.items()),
         *(f"LoadCredential={name}:{escaped(path)}" for name, path in credentials),
         f"SyslogIdentifier={service.PREFIX}",
         "",
@@ -137,19 +143,19 @@ def unit(made: Service, version: int = OLDEST, secrets: Path | None = None, *, n
         f"RestartPreventExitStatus={EX_USAGE} {EX_NOPERM} {EX_CONFIG}",
         "# The worker alone is told to stop, so that its tools can finish; what is left then is killed.",
         "KillMode=mixed",
-        f"TimeoutStopSec={made.stop_within:g}",
+        f"TimeoutStopSec={service_definition.stop_within:g}",
         "",
         f"StateDirectory={folder}",
         "StateDirectoryMode=0700",
         f"RuntimeDirectory={folder}",
         "RuntimeDirectoryMode=0700",
-        *CLOSED.splitlines(),
-        *(CLOSED_SYSTEM if made.system else CLOSED_USER).splitlines(),
-        *([] if made.system else [f"ReadWritePaths=-{state} -{run}"]),
-        *(["PrivateUsers=yes"] if namespaces and not made.system else []),
+        *HARDENING.splitlines(),
+        *(SYSTEM_HARDENING if service_definition.system else USER_HARDENING).splitlines(),
+        *([] if service_definition.system else [f"ReadWritePaths=-{state} -{run}"]),
+        *(["PrivateUsers=yes"] if namespaces and not service_definition.system else []),
         "",
         "[Install]",
-        f"WantedBy={'multi-user' if made.system else 'default'}.target",
+        f"WantedBy={'multi-user' if service_definition.system else 'default'}.target",
         "",
     ]
     return "\n".join(lines)
@@ -190,28 +196,30 @@ def _secrets_folder(name: str, *, system: bool) -> Path:
     return (Path("/etc/kubiya-worker") if system else Path("~/.kubiya/services").expanduser()) / name
 
 
-def install(made: Service, say: Say, wait: float) -> None:
+def install(service_definition: Service, say: Say, wait: float) -> None:
     """Write, enable and start the unit. Returns when the worker polls; `wait` is in seconds, 0 only starts it.
 
     Raises ConfigurationError, NotAllowed, Unavailable (no systemd), TemporaryFailure (does not poll).
     """
-    version = usable(system=made.system)
-    path = unit_file(made.name, system=made.system)
-    ours(path)
-    service.refuse_unreachable([Path(made.argv[0]), Path(service.__file__)], system=made.system)
-    namespaces = made.system or _may_make_namespaces()
+    version = usable(system=service_definition.system)
+    path = unit_file(service_definition.name, system=service_definition.system)
+    refuse_foreign(path)
+    service.refuse_unreachable(
+        [Path(service_definition.argv[0]), Path(service.__file__)], system=service_definition.system
+    )
+    namespaces = service_definition.system or _may_make_namespaces()
     if not namespaces:
         say("users of this host may make no namespaces: tools reach all files that you reach; --system closes them")
-    text = unit(made, version, namespaces=namespaces)
-    service.write_secrets(secrets_folder(made), made.secrets)
+    text = unit(service_definition, version, namespaces=namespaces)
+    service.write_secrets(secrets_folder(service_definition), service_definition.secrets)
     service.make(path.parent)
     service.write(path, text, 0o644)
-    _systemctl(made.system, "daemon-reload")
-    _systemctl(made.system, "enable", f"{made.name}.service")
+    _systemctl(service_definition.system, "daemon-reload")
+    _systemctl(service_definition.system, "enable", f"{service_definition.name}.service")
     say(f"wrote and enabled {path}")
-    if not made.system and not (LINGER / getpass.getuser()).exists():
+    if not service_definition.system and not (LINGER / getpass.getuser()).exists():
         say(f"it ends when {getpass.getuser()} logs out; to keep it: sudo loginctl enable-linger {getpass.getuser()}")
-    _start(made, wait)
+    _start(service_definition, wait)
 
 
 def _may_make_namespaces() -> bool:
@@ -223,23 +231,24 @@ def _may_make_namespaces() -> bool:
         return False
 
 
-def _start(made: Service, wait: float) -> None:
+def _start(service_definition: Service, wait: float) -> None:
     began = time.time()
-    flag = "" if made.system else "--user "
+    flag = "" if service_definition.system else "--user "
     if not wait:
-        _systemctl(made.system, "restart", "--no-block", f"{made.name}.service")
+        _systemctl(service_definition.system, "restart", "--no-block", f"{service_definition.name}.service")
         return
     try:
-        _systemctl(made.system, "restart", f"{made.name}.service", within=wait)
+        _systemctl(service_definition.system, "restart", f"{service_definition.name}.service", within=wait)
     except subprocess.TimeoutExpired:
         raise TemporaryFailure(
-            f"{made.name} does not poll yet after {wait:g} s; it goes on trying",
-            remedy=f"systemctl {flag}status {made.name}; journalctl {flag}-u {made.name}",
+            f"{service_definition.name} does not poll yet after {wait:g} s; it goes on trying",
+            remedy=f"systemctl {flag}status {service_definition.name}; journalctl {flag}-u {service_definition.name}",
         ) from None
     except ConfigurationError as error:
-        last = _journal(made, began)
+        last = _journal(service_definition, began)
         raise TemporaryFailure(
-            f"{made.name} did not start: {last or error.message}", remedy=f"journalctl {flag}-u {made.name}"
+            f"{service_definition.name} did not start: {last or error.message}",
+            remedy=f"journalctl {flag}-u {service_definition.name}",
         ) from error
 
 
@@ -251,7 +260,7 @@ def _journal(made: Service, since: float) -> str:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=CONTROL_WITHIN, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    lines = [line for line in done.stdout.splitlines() if line.startswith(SAYS)]
+    lines = [line for line in done.stdout.splitlines() if line.startswith(LINE_PREFIXES)]
     return lines[-1].partition(": ")[2] if lines else ""
 
 
@@ -264,19 +273,19 @@ def uninstall(queue: str, instance: int, *, system: bool, say: Say) -> None:
         other = unit_file(name, system=not system)
         hint = f"There is {other}: {'leave out' if system else 'add'} --system" if other.exists() else ""
         raise ConfigurationError(f"There is no service {path}", remedy=hint)
-    ours(path)
+    refuse_foreign(path)
     _may_write(system)
     stop_within = re.search(r"^TimeoutStopSec=([\d.]+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     within = (float(stop_within[1]) if stop_within else 90.0) + STOP_SLACK
     _systemctl(system, "stop", f"{name}.service", within=within)
     _systemctl(system, "disable", f"{name}.service")
     path.unlink()
-    kept = _secrets_folder(name, system=system)
-    if kept.is_dir():
-        for secret in kept.iterdir():
+    secrets = _secrets_folder(name, system=system)
+    if secrets.is_dir():
+        for secret in secrets.iterdir():
             secret.unlink()
-        kept.rmdir()
-    for shared in (kept.parent, (Path("/run") if system else _runtime()) / service.PREFIX):
+        secrets.rmdir()
+    for shared in (secrets.parent, (Path("/run") if system else _runtime()) / service.PREFIX):
         _remove_empty(shared)
     _systemctl(system, "daemon-reload")
     _systemctl(system, "reset-failed", f"{name}.service", may_fail=True)
@@ -324,7 +333,7 @@ def version_here() -> int:
     return int(found[1]) if found else 0
 
 
-def ours(path: Path) -> None:
+def refuse_foreign(path: Path) -> None:
     """Raise ConfigurationError for a unit that another program or a person wrote."""
     try:
         text = None if path.is_symlink() else path.read_text(encoding="utf-8")
@@ -358,8 +367,8 @@ def _systemctl(system: bool, *words: str, within: float = CONTROL_WITHIN, may_fa
     except FileNotFoundError as error:
         raise Unavailable("There is no systemctl on PATH") from error
     if done.returncode and not may_fail:
-        said = " ".join((done.stderr or done.stdout).split())
-        raise ConfigurationError(f"{' '.join(argv)}: {said or f'exit code {done.returncode}'}")
+        output = " ".join((done.stderr or done.stdout).split())
+        raise ConfigurationError(f"{' '.join(argv)}: {output or f'exit code {done.returncode}'}")
     return done.stdout
 
 

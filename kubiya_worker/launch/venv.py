@@ -10,7 +10,6 @@ it is used if it works), or its creation was interrupted (then it is made again)
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import importlib.util
 import json
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kubiya_worker import __version__
+from kubiya_worker._supervisor.posix import files, lock
 from kubiya_worker.errors import ConfigurationError, TemporaryFailure
 from kubiya_worker.launch import packages
 from kubiya_worker.launch.home import Home
@@ -47,33 +47,33 @@ _ABOUT: Final = (
     "print(json.dumps([sys._base_executable,os.path.realpath(sys.base_prefix),sys.version_info[:3]]))"
 )
 _WORKER: Final = (
-    "import json,sys;import kubiya_worker,temporalio,supervisor;"
+    "import json,sys;import kubiya_worker,temporalio;"
     "print(json.dumps([kubiya_worker.__version__,kubiya_worker.__file__,sys.version_info[:2]]))"
 )
 
 
 def ensure(home: Home, settings: Settings, say: Say, *, in_use: Callable[[], bool] = lambda: False) -> Path:
-    """Make sure that the venv is right. Return its Python. Raises WorkerErrors with the remedy.
+    """Make sure that the venv is right. Return its Python. Raises WorkerError with a remedy.
 
     `in_use` tells whether another instance of the queue uses the venv; then it is left as it is.
     """
-    with _alone(home, say):
+    with _locked(home, say):
         before = _read(home.requirements)
         python = find_python(settings.python_path)
         plan = packages.plan(settings, python, packages.own_requirements(before))
         home.write(home.requirements, packages.requirements_text(plan.requirement, before))
-        found = home.venv / "bin" / "python"
-        about = _stamp(home.venv)
-        if about and (about["fingerprint"] == plan.fingerprint or settings.no_update):
-            return found
-        if about and in_use():
-            say("venv: another instance runs with it, so it stays as it is; restart that one later")
-            return found
-        if about is None and _made_by_hand(home.venv, plan):
-            say("venv: the one that was made by hand is used")
-            return found
+        venv_python = home.venv / "bin" / "python"
+        stamp = _stamp(home.venv)
+        if stamp and (stamp["fingerprint"] == plan.fingerprint or settings.no_update):
+            return venv_python
+        if stamp and in_use():
+            say("venv: not changed, because another instance uses it; restart that instance later")
+            return venv_python
+        if stamp is None and _made_by_hand(home.venv, plan):
+            say("venv: using the one that was made by hand")
+            return venv_python
         _make(home.venv, plan, settings, say)
-        return found
+        return venv_python
 
 
 def find_python(wanted: str | None) -> Interpreter:
@@ -83,17 +83,17 @@ def find_python(wanted: str | None) -> Interpreter:
     path = shutil.which(str(Path(wanted).expanduser()))
     if path is None:
         raise ConfigurationError(f"PYTHON_PATH {wanted!r} is not a program", remedy="Set it to a Python 3.11 or newer")
-    found = _about(path)
-    if found is None or found.version < OLDEST:
-        shown = f"Python {'.'.join(map(str, found.version))}" if found else _version_of(path)
+    interpreter = _describe(path)
+    if interpreter is None or interpreter.version < OLDEST:
+        description = f"Python {'.'.join(map(str, interpreter.version))}" if interpreter else _version_of(path)
         raise ConfigurationError(
-            f"PYTHON_PATH {wanted!r} is {shown or 'not a Python that works'}",
+            f"PYTHON_PATH {wanted!r} is {description or 'not a Python that works'}",
             remedy="Set it to a Python 3.11 or newer",
         )
-    return found
+    return interpreter
 
 
-def _about(path: str) -> Interpreter | None:
+def _describe(path: str) -> Interpreter | None:
     """Ask a Python for its data; None if it does not answer as a Python does."""
     try:
         done = _run([path, "-I", "-c", _ABOUT], ASK_WITHIN)
@@ -114,15 +114,13 @@ def _version_of(path: str) -> str:
 
 
 @contextmanager
-def _alone(home: Home, say: Say) -> Iterator[None]:
+def _locked(home: Home, say: Say) -> Iterator[None]:
     """Lock the venv, so that one process per queue works on it. The lock file stays: removing it would let two in."""
     descriptor = os.open(home.queue_folder / ".venv.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("venv: another start is at it; waiting")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not lock.try_lock(descriptor):
+            say("venv: another start is changing it; waiting")
+            lock.lock(descriptor)
         yield
     finally:
         os.close(descriptor)
@@ -138,18 +136,17 @@ def _read(path: Path) -> str:
 def _stamp(venv: Path) -> dict[str, Any] | None:
     """Return the stamp of a finished venv; None when it is missing, unfinished or visibly broken. Starts no process."""
     try:
-        about = json.loads((venv / STAMP).read_text(encoding="utf-8"))
-        whole = os.access(venv / "bin" / "python", os.X_OK) and Path(about["proof"]).exists()
-        return about if whole and isinstance(about["fingerprint"], str) and not (venv / MAKING).exists() else None
+        stamp = json.loads((venv / STAMP).read_text(encoding="utf-8"))
+        whole = os.access(venv / "bin" / "python", os.X_OK) and Path(stamp["proof"]).exists()
+        return stamp if whole and isinstance(stamp["fingerprint"], str) and not (venv / MAKING).exists() else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _write_stamp(venv: Path, plan: Plan, proof: str) -> None:
     """Write the stamp. `proof` is a file without which the venv is broken."""
-    draft = venv / f"{STAMP}.{os.getpid()}"
-    draft.write_text(json.dumps({"fingerprint": plan.fingerprint, "proof": proof, "worker": plan.requirement}))
-    draft.replace(venv / STAMP)
+    stamp = {"fingerprint": plan.fingerprint, "proof": proof, "worker": plan.requirement}
+    files.replace(venv / STAMP, json.dumps(stamp))
 
 
 def _made_by_hand(venv: Path, plan: Plan) -> bool:
@@ -183,7 +180,7 @@ def _examine(venv: Path) -> tuple[str | None, str, str]:
 def _make(venv: Path, plan: Plan, settings: Settings, say: Say) -> None:
     began = time.monotonic()
     if venv.is_symlink() or venv.exists():
-        say("venv: made again; it was for something else, half-made or broken")
+        say("venv: created again; the old one was incomplete, broken, or made for other settings")
         _remove(venv)
     venv.mkdir(mode=0o700)
     (venv / MAKING).touch(mode=0o600)

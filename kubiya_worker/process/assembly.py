@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from temporalio.client import Client
-from temporalio.worker import Interceptor, Worker
+from temporalio.converter import StorageDriverStoreContext
+from temporalio.worker import (
+    Interceptor,
+    UnsandboxedWorkflowRunner,
+    Worker,
+    WorkflowInstance,
+    WorkflowInstanceDetails,
+    WorkflowRunner,
+)
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.workflow import Info
 
 from kubiya_worker import activities, extensions
-from kubiya_worker.activities.scrub import Scrub
-from kubiya_worker.control_plane.client import ControlPlane, Registration
+from kubiya_worker.activities.error_redaction import Scrub
+from kubiya_worker.control_plane.client import ControlPlane
+from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.control_plane.spool import Spool, lane_of
 from kubiya_worker.models import Endpoint, Models, compatibility
 from kubiya_worker.models import routes as litellm
@@ -22,21 +32,21 @@ from kubiya_worker.models.compatibility import Endpoints
 from kubiya_worker.models.prices import Prices
 from kubiya_worker.models.routes import Route
 from kubiya_worker.process import deployment
-from kubiya_worker.process.sandbox import Sandbox
 from kubiya_worker.protocol import names
 from kubiya_worker.settings import Settings
-from kubiya_worker.tools import enforcer, rules
+from kubiya_worker.tools.policy import enforcer, rules_file
 from kubiya_worker.workflows import registry
 
 log = structlog.get_logger()
 
-# The library demands a limit, but a drain has none. We cut off steps ourselves when a stop's grace period ends
-# (cut.py).
+# The library demands a limit, but a drain has none. At the end of a stop's grace period grace_expiry.py cancels what
+# still runs.
 UNLIMITED: Final = timedelta(days=365)
 # The longest delay before a cancellation reaches a step, or a dead worker is noticed.
 HEARTBEAT_THROTTLE: Final = timedelta(seconds=2)
 STICKY_TIMEOUT: Final = timedelta(seconds=5)  # how long a task waits for the worker that has the execution in memory
 CACHED_WORKFLOWS: Final = 200  # an instance takes about 100 kB; one that is not cached replays
+TASK_LIMIT: Final = 30  # seconds; a worker that really hangs is noticed after 60 (health), and restarted after 90
 
 
 def endpoint_of(settings: Settings, registration: Registration) -> Endpoint:
@@ -58,19 +68,19 @@ def endpoint_of(settings: Settings, registration: Registration) -> Endpoint:
     )
 
 
-def routes_of(settings: Settings) -> dict[str, Route]:
+def routes_of(settings: Settings, variables: Mapping[str, str]) -> dict[str, Route]:
     """Return the routes that a local LLM proxy would serve, or nothing when it is off.
 
     Raise ConfigurationError when its configuration is wrong.
     """
     if not settings.enable_local_proxy:
         return {}
-    return litellm.read(settings.proxy_config_file, settings.proxy_config_json, os.environ)
+    return litellm.read(settings.proxy_config_file, settings.proxy_config_json, variables)
 
 
-def endpoints_of(settings: Settings) -> Endpoints:
+def endpoints_of(settings: Settings, variables: Mapping[str, str]) -> Endpoints:
     """Return the compatibility settings of the worker's endpoints. Raises ConfigurationError."""
-    return compatibility.load(settings.model_compatibility, os.environ)
+    return compatibility.load(settings.model_compatibility, variables)
 
 
 def enforcer_url(settings: Settings) -> str:
@@ -106,11 +116,12 @@ def build_worker(
     secrets: Sequence[str],
     interceptors: Sequence[Interceptor],
     routes: Mapping[str, Route],
+    variables: Mapping[str, str],
 ) -> tuple[Worker, activities.Runtime]:
     """Build the Temporal worker.
 
     `secrets` are values that must not leave the process. `routes` name the models' endpoints when there is more than
-    one.
+    one. `variables` are those of the worker, the sealed ones among them.
     """
     if (settings.proxy_config_file or settings.proxy_config_json) and not settings.enable_local_proxy:
         log.warning("models.proxy_off", remedy="Add --enable-local-proxy, or leave its configuration out")
@@ -119,35 +130,36 @@ def build_worker(
         temporal=client,
         models=Models(
             endpoint_of(settings, registration),
+            variables,
             prices=Prices.load(settings.model_prices_file),
             routes=routes,
-            endpoints=endpoints_of(settings),
+            endpoints=endpoints_of(settings, variables),
         ),
         workspace_root=settings.workspace_root,
         worker_id=registration.worker_id,
         hostname=settings.worker_hostname,
-        rules=rules.read(settings.policy_file),
+        rules=rules_file.read(settings.policy_file),
         enforcer=enforcer_of(settings),
         longest_call=settings.activity_timeout,
         secrets=secrets,
         spool=spool,
         mcp_max_sessions=settings.mcp_max_sessions,
     )
-    own = activities.build(runtime)
-    found = extensions.load(settings.extensions, names.OURS)
-    for fault in found.faults:
+    activities_of_worker = activities.build(runtime)
+    loaded = extensions.load(settings.extensions, names.OURS)
+    for fault in loaded.faults:
         log.error("extension.refused", fault=fault)
-    if found.modules:
-        log.info("extension.loaded", modules=", ".join(found.modules))
+    if loaded.modules:
+        log.info("extension.loaded", modules=", ".join(loaded.modules))
 
     def make(custom: list[type]) -> Worker:
-        return Worker(
+        worker = Worker(
             client,
             task_queue=registration.task_queue_name,
             workflows=[*registry.WORKFLOWS, *custom],
-            activities=[*own, *found.activities],
+            activities=[*activities_of_worker, *loaded.activities],
             activity_executor=ThreadPoolExecutor(settings.max_concurrent_activities, "custom-activity"),
-            workflow_runner=Sandbox(),
+            workflow_runner=WorkflowSandbox(),
             interceptors=[Scrub(runtime), *interceptors],
             max_concurrent_activities=settings.max_concurrent_activities,
             max_cached_workflows=CACHED_WORKFLOWS,
@@ -157,11 +169,75 @@ def build_worker(
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
             **deployment.options(settings),
         )
+        allow_long_tasks(worker)
+        return worker
 
     try:
-        return make(found.workflows), runtime
+        return make(loaded.workflows), runtime
     except (RuntimeError, ValueError) as error:
-        if not found.workflows:
+        if not loaded.workflows:
             raise
         log.error("extension.refused", fault=f"custom workflows cannot be registered: {error}")
         return make([]), runtime
+
+
+def allow_long_tasks(worker: Worker) -> None:
+    """Give a workflow task TASK_LIMIT seconds before the SDK reports a deadlock and fails it.
+
+    The SDK's own limit of 2 s counts time, not work: on a host without a free core a run that packs a long
+    conversation exceeds it at each attempt, and never gets further. The SDK has no option for the limit, so its
+    attribute is set; a test says when a version of the SDK has it no more.
+    """
+    tasks = worker._workflow_worker
+    if tasks is not None and hasattr(tasks, "_deadlock_timeout_seconds"):
+        tasks._deadlock_timeout_seconds = TASK_LIMIT
+
+
+class WorkflowSandbox(WorkflowRunner):
+    """Run the workflows of extensions in Temporal's sandbox, which loads their modules for each run.
+
+    Our own workflows run outside of it, because the sandbox compiles a snippet for each activation, and does not watch
+    the modules that all runs share. tests/replay runs our workflows in the sandbox, so that it still checks them.
+    `contexts` says whether the client's data converter reads serialization or storage contexts.
+    """
+
+    def __init__(self, *, contexts: bool = False) -> None:
+        restrictions = SandboxRestrictions.default.with_passthrough_modules(*registry.SHARED)
+        self._sandbox = SandboxedWorkflowRunner(restrictions=restrictions)
+        self._unsandboxed = UnsandboxedWorkflowRunner()
+        self._contexts = contexts
+
+    def prepare_workflow(self, defn: Any) -> None:
+        self._runner_of(defn).prepare_workflow(defn)
+
+    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        instance = self._runner_of(det.defn).create_instance(det)
+        return instance if self._contexts else _WithoutContexts(instance)
+
+    def set_worker_level_failure_exception_types(self, types: Sequence[type[BaseException]]) -> None:
+        for runner in (self._sandbox, self._unsandboxed):
+            runner.set_worker_level_failure_exception_types(types)
+
+    def _runner_of(self, defn: Any) -> WorkflowRunner:
+        return self._unsandboxed if defn.cls in registry.WORKFLOWS else self._sandbox
+
+
+class _WithoutContexts(WorkflowInstance):
+    def __init__(self, instance: WorkflowInstance) -> None:
+        self._instance = instance
+        self._nowhere = StorageDriverStoreContext(target=None)
+
+    def activate(self, act: Any) -> Any:
+        return self._instance.activate(act)
+
+    def get_serialization_context(self, command_info: Any) -> None:
+        return None
+
+    def get_external_store_context(self, command_info: Any) -> StorageDriverStoreContext:
+        return self._nowhere
+
+    def get_info(self) -> Info:
+        return self._instance.get_info()
+
+    def get_thread_id(self) -> int | None:
+        return self._instance.get_thread_id()

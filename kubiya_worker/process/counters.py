@@ -14,13 +14,13 @@ from kubiya_worker.protocol import names
 
 
 @dataclass(frozen=True)
-class Counts:
+class ActivityCounts:
     active: int
     completed: int
     failed: int
 
 
-class Counters(Interceptor):
+class ActivityCounters(Interceptor):
     """A Temporal interceptor that counts activities: active, completed, failed (a cancelled one is neither)."""
 
     def __init__(self) -> None:
@@ -28,9 +28,9 @@ class Counters(Interceptor):
         self._active: dict[bytes, str] = {}
         self._completed = self._failed = 0
 
-    def counts(self) -> Counts:
+    def counts(self) -> ActivityCounts:
         with self._lock:
-            return Counts(len(self._active), self._completed, self._failed)
+            return ActivityCounts(len(self._active), self._completed, self._failed)
 
     def current(self) -> str | None:
         """Return the oldest running task as `<workflow id>/<activity type>`, or None."""
@@ -52,7 +52,7 @@ class Counters(Interceptor):
 
 
 class _Counting(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, counters: Counters) -> None:
+    def __init__(self, next: ActivityInboundInterceptor, counters: ActivityCounters) -> None:
         super().__init__(next)
         self._counters = counters
 

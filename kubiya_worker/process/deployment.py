@@ -42,8 +42,8 @@ STATUSES: Final = {
     WorkerDeploymentVersionStatus.WORKER_DEPLOYMENT_VERSION_STATUS_DRAINING: "draining",
     WorkerDeploymentVersionStatus.WORKER_DEPLOYMENT_VERSION_STATUS_DRAINED: "drained",
 }
-AGAIN: Final = 0.5  # seconds between tries while a version is not known yet
-ROUTED_EVERY: Final = 0.1  # seconds
+KNOWN_EVERY: Final = 0.5  # seconds between tries while Temporal does not know a version yet
+ROUTED_EVERY: Final = 0.1  # seconds between questions whether all partitions have the new routing
 IDENTITY: Final = "kubiya-deployment"
 NOT_YET: Final = (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION)
 
@@ -70,19 +70,23 @@ def options(settings: Settings) -> dict[str, Any]:
     return {"deployment_config": WorkerDeploymentConfig(version, True, behavior)}
 
 
-async def tell(client: Client, settings: Settings) -> None:
+async def log_version(client: Client, settings: Settings) -> None:
     """Log which version this worker is, and what to do when new executions do not go to it."""
     version = version_of(settings)
     if version is None:
         return
     try:
-        now = await current(client, version.deployment_name)
+        current_build = await current(client, version.deployment_name)
     except RPCError as error:
         log.warning("deployment.unknown", deployment=version.deployment_name, error=error.message)
         return
-    about = {"deployment": version.deployment_name, "build": version.build_id, "current": now or "none"}
-    hint = {} if now == version.build_id else {"hint": f"kubiya worker deployment set-current {version.build_id}"}
-    log.info("worker.version", **about, behavior=settings.versioning_behavior, **hint)
+    fields = {"deployment": version.deployment_name, "build": version.build_id, "current": current_build or "none"}
+    hint = (
+        {}
+        if current_build == version.build_id
+        else {"hint": f"kubiya worker deployment set-current {version.build_id}"}
+    )
+    log.info("worker.version", **fields, behavior=settings.versioning_behavior, **hint)
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,7 @@ class Version:
     """A version of a deployment.
 
     `status` is inactive, current, ramping, draining or drained. `percent` is its share of new executions while it
-    ramps.
-    `executions` counts the open ones that are pinned to it or were last worked on by it.
+    ramps. `executions` counts the open ones that are pinned to it or were last worked on by it.
     """
 
     build_id: str
@@ -128,7 +131,7 @@ async def versions(client: Client, name: str) -> list[Version]:
     info = (await describe(client, name)).worker_deployment_info
     routing = info.routing_config
     ramping = routing.ramping_deployment_version.build_id
-    found = sorted(info.version_summaries, key=lambda v: v.create_time.ToNanoseconds(), reverse=True)
+    summaries = sorted(info.version_summaries, key=lambda v: v.create_time.ToNanoseconds(), reverse=True)
     return [
         Version(
             build := summary.deployment_version.build_id,
@@ -136,7 +139,7 @@ async def versions(client: Client, name: str) -> list[Version]:
             routing.ramping_version_percentage if build == ramping else None,
             await _open(client, name, build),
         )
-        for summary in found
+        for summary in summaries
     ]
 
 
@@ -156,8 +159,7 @@ async def set_current(client: Client, name: str, build: str, *, within: float, i
     """Send new executions, and those that may move, to this build; return the build that was current before.
 
     A version is known once its first worker has polled. Wait up to `within` seconds for that, then raise
-    TemporaryFailure.
-    `idle` allows a version that has no polling worker.
+    TemporaryFailure. `idle` allows a version that has no polling worker.
     """
     request = SetWorkerDeploymentCurrentVersionRequest(
         namespace=client.namespace,
@@ -207,12 +209,12 @@ async def release(client: Client, workflow_id: str) -> bool:
     return True
 
 
-async def _until_routed(client: Client, name: str, within: float) -> None:
-    """Wait until every partition of the queues knows the new routing, at most `within` seconds.
+async def _until_routed(client: Client, name: str, timeout: float) -> None:
+    """Wait until every partition of the queues knows the new routing, at most `timeout` seconds.
 
     Servers before 1.30 do not report this state, and there is no wait.
     """
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + timeout
     while True:
         state = (await describe(client, name)).worker_deployment_info.routing_config_update_state
         if state != RoutingConfigUpdateState.ROUTING_CONFIG_UPDATE_STATE_IN_PROGRESS or time.monotonic() >= deadline:
@@ -220,8 +222,8 @@ async def _until_routed(client: Client, name: str, within: float) -> None:
         await asyncio.sleep(ROUTED_EVERY)
 
 
-async def _until_known(call: Callable[[], Awaitable[T]], build: str, within: float) -> T:
-    deadline = time.monotonic() + within
+async def _until_known(call: Callable[[], Awaitable[T]], build: str, timeout: float) -> T:
+    deadline = time.monotonic() + timeout
     while True:
         try:
             return await call()
@@ -233,4 +235,4 @@ async def _until_known(call: Callable[[], Awaitable[T]], build: str, within: flo
                     f"Version {build!r} cannot take executions: {error.message}",
                     remedy="Start its workers first, and see that they are ready",
                 ) from error
-        await asyncio.sleep(AGAIN)
+        await asyncio.sleep(KNOWN_EVERY)

@@ -10,32 +10,32 @@ import structlog
 from temporalio.worker import Worker
 
 from kubiya_worker.errors import EX_OK, EX_TEMPFAIL
-from kubiya_worker.process.condition import Condition
-from kubiya_worker.process.counters import Counters
-from kubiya_worker.process.cut import Cut, unfinished
+from kubiya_worker.process.counters import ActivityCounters
+from kubiya_worker.process.grace_expiry import GraceExpiry, unfinished
 from kubiya_worker.process.stop import Stop
+from kubiya_worker.process.worker_state import WorkerState
 
 log = structlog.get_logger()
 
 CANCEL_GRACE: Final = 5.0  # seconds that cancelled steps have to end their processes
 POLLS_END_WITHIN: Final = 5.0  # seconds after the last step's end in which a reachable Temporal server ends the polls
-TELL_EVERY: Final = 1.0  # seconds between looks at what is left of a drain
+REPORT_EVERY: Final = 1.0  # seconds between counts of the steps that a drain still waits for
 
 
 async def finish(
     worker: Worker,
     running: asyncio.Task[None],
     stop: Stop,
-    counters: Counters,
-    cut: Cut,
-    condition: Condition,
+    counters: ActivityCounters,
+    expiry: GraceExpiry,
+    state: WorkerState,
     grace: float,
 ) -> int:
     """Stop polling and wait until all steps are over; return the exit code: 0, or 75 when the end was forced."""
     began = time.monotonic()
     shutdown = asyncio.create_task(worker.shutdown())
     hurried, forced = (asyncio.create_task(event.wait()) for event in (stop.hurried, stop.forced))
-    telling = asyncio.create_task(_tell(stop, counters, condition))
+    reporting = asyncio.create_task(_report_progress(stop, counters, state))
     only_polls = asyncio.create_task(_only_polls(worker))
     try:
         if stop.drains:
@@ -43,26 +43,26 @@ async def finish(
             if not shutdown.done() and not only_polls.done():
                 active = counters.counts().active
                 log.info("worker.drain_limited", reason=stop.reason, active=active, grace=f"{grace:g}s")
-        over = {shutdown, forced, only_polls}
-        done, _ = await asyncio.wait(over, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        ended = {shutdown, forced, only_polls}
+        done, _ = await asyncio.wait(ended, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
         if not done:
-            cut.make(worker)
-            log.warning("worker.cut_off", steps=cut.number, active=counters.counts().active)
-            await asyncio.wait(over, timeout=CANCEL_GRACE, return_when=asyncio.FIRST_COMPLETED)
+            expiry.cancel_steps(worker)
+            log.warning("worker.cut_off", steps=expiry.steps, active=counters.counts().active)
+            await asyncio.wait(ended, timeout=CANCEL_GRACE, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (hurried, forced, telling, only_polls):
+        for task in (hurried, forced, reporting, only_polls):
             task.cancel()
     seconds = time.monotonic() - began
     if shutdown.done():
         shutdown.result()
         await asyncio.wait({running}, timeout=CANCEL_GRACE)
-        log.info("worker.drained", cut=cut.number, seconds=seconds)
+        log.info("worker.drained", cut=expiry.steps, seconds=seconds)
         return EX_OK
     if only_polls.done() and not stop.forced.is_set():
-        log.warning("worker.drained_without_temporal", cut=cut.number, seconds=seconds)
+        log.warning("worker.drained_without_temporal", cut=expiry.steps, seconds=seconds)
         return EX_OK
     active = counters.counts().active
-    cut.number = max(cut.number, active)
+    expiry.steps = max(expiry.steps, active)
     log.warning("worker.forced", active=active, seconds=seconds)
     return EX_TEMPFAIL
 
@@ -80,12 +80,12 @@ async def _only_polls(worker: Worker) -> None:
             since = time.monotonic()
 
 
-async def _tell(stop: Stop, counters: Counters, condition: Condition) -> None:
+async def _report_progress(stop: Stop, counters: ActivityCounters, state: WorkerState) -> None:
     """Report, until cancelled, how many steps are left, and when a stop replaces a drain."""
-    said = (stop.hurried.is_set(), counters.counts().active)
+    reported = (stop.hurried.is_set(), counters.counts().active)
     while True:
-        await asyncio.sleep(TELL_EVERY)
-        now = (stop.hurried.is_set(), counters.counts().active)
-        if now != said:
-            condition.draining(now[1], hurried=now[0])
-            said = now
+        await asyncio.sleep(REPORT_EVERY)
+        progress = (stop.hurried.is_set(), counters.counts().active)
+        if progress != reported:
+            state.draining(progress[1], hurried=progress[0])
+            reported = progress

@@ -7,7 +7,6 @@ only does `cat` fails then. `/tmp/worker-ready` exists only while the worker tak
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import threading
@@ -18,15 +17,17 @@ from typing import Any, Final
 
 import structlog
 
-from kubiya_worker.process.notify import Notifier, watchdog_interval
+from kubiya_worker._supervisor.posix import files
+from kubiya_worker._supervisor.posix.notify import NotifySender
 
 log = structlog.get_logger()
 
+READABLE: Final = 0o666  # less the umask: the probes of another user read the files
 ALIVE_EVERY: Final = 5.0  # seconds between touches of the alive file
 SILENT_AFTER: Final = 20.0  # seconds without a beat after which the loop counts as blocked
 
 
-class HealthFile:
+class ProbeFile:
     """A probe file that contains its owner's id, so that only the owner removes it."""
 
     def __init__(self, path: str, worker_id: str = "") -> None:
@@ -37,13 +38,9 @@ class HealthFile:
 
     def write(self) -> None:
         content = {"worker_id": self.worker_id, "pid": os.getpid(), "since": self._since, "at": time.time()}
-        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         try:
-            draft.write_text(json.dumps(content) + "\n")
-            draft.replace(self._path)
+            files.replace(self._path, json.dumps(content) + "\n", READABLE)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                draft.unlink()
             if not self._warned:
                 log.warning("health.file_not_written", path=str(self._path), error=str(error))
             self._warned = True
@@ -56,13 +53,14 @@ class HealthFile:
             pass  # the file is already gone, or belongs to another worker
 
 
-class Pulse:
-    """The event loop's own heartbeat: it touches the alive file, feeds the watchdog and measures how late the loop is.
+class LoopWatchdog:
+    """Check that the event loop runs: touch the alive file, feed the watchdog, and measure how late the loop is.
 
-    It also stops when a worker is `stuck` (Temporal answers, but the worker does not poll): only a restart helps.
+    While the worker is `stuck` (Temporal answers, but the worker does not poll) it does not touch the file nor feed the
+    watchdog, so that the worker is restarted: nothing else helps.
     """
 
-    def __init__(self, alive: HealthFile, notifier: Notifier, silent_after: float = SILENT_AFTER) -> None:
+    def __init__(self, alive: ProbeFile, notifier: NotifySender, silent_after: float = SILENT_AFTER) -> None:
         self._alive, self._notifier, self._silent_after = alive, notifier, silent_after
         self.lag = 0.0  # seconds by which the loop woke late, at the last beat
         self.stuck = False
@@ -81,7 +79,7 @@ class Pulse:
         }
 
     async def run(self) -> None:
-        every = min(ALIVE_EVERY, watchdog_interval() or ALIVE_EVERY)
+        every = min(ALIVE_EVERY, self._notifier.watchdog_every or ALIVE_EVERY)
         threading.Thread(target=self._watch, name="pulse", daemon=True).start()
         try:
             while True:

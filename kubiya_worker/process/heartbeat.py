@@ -1,8 +1,8 @@
 """This module sends heartbeats from its own thread, because a busy event loop must not make a live worker look dead.
 
-The first beat is full (system information, recent log lines) and goes at once. Light ones follow each interval, and
-when what they tell has changed; every 300 s one is full again (protocol.md#a4). A beat that fails is not repeated: the
-next one follows as planned.
+The first heartbeat is full (system information, recent log lines) and goes at once. Light ones follow at each interval,
+and when the state that they report has changed; every 300 s one is full again (protocol.md#a4). A heartbeat that fails
+is not repeated: the next one follows as planned.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import structlog
 
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
-from kubiya_worker.process import system
-from kubiya_worker.process.counters import Counters
+from kubiya_worker.process import host
+from kubiya_worker.process.counters import ActivityCounters
 
 log = structlog.get_logger()
 
 FULL_EVERY: Final = 300.0  # seconds
 
 
-class Schedule:
+class BeatSchedule:
     """Decide which beats are full; times come from a monotonic clock. Pure."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Schedule:
         return full
 
 
-def payload(counters: Counters, *, hostname: str, health: dict[str, Any]) -> dict[str, Any]:
+def payload(counters: ActivityCounters, *, hostname: str, health: dict[str, Any]) -> dict[str, Any]:
     """Return a light heartbeat in the form of docs/protocol.md#a4."""
     counts = counters.counts()
     return {
@@ -50,7 +50,7 @@ def payload(counters: Counters, *, hostname: str, health: dict[str, Any]) -> dic
             "active_tasks": counts.active,
             "completed_tasks": counts.completed,
             "failed_tasks": counts.failed,
-            **system.own_usage(),
+            **host.usage(),
             **health,
         },
     }
@@ -65,7 +65,7 @@ class Heartbeat:
         self,
         control_plane: ControlPlane,
         worker_id: str,
-        counters: Counters,
+        counters: ActivityCounters,
         *,
         interval: float,
         hostname: str,
@@ -75,7 +75,7 @@ class Heartbeat:
     ) -> None:
         self._control_plane, self._worker_id, self._counters = control_plane, worker_id, counters
         self._interval, self._hostname, self._health, self._logs = interval, hostname, health, logs
-        self._clock, self._schedule = clock, Schedule()
+        self._clock, self._schedule = clock, BeatSchedule()
         self._stop, self._wake = threading.Event(), threading.Event()
         self._failing = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -109,7 +109,7 @@ class Heartbeat:
         """Send one heartbeat."""
         body = payload(self._counters, hostname=self._hostname, health=self._health())
         if self._schedule.is_full(self._clock()):
-            body |= {"system_info": system.info(self._hostname), "logs": self._logs()}
+            body |= {"system_info": host.description(self._hostname), "logs": self._logs()}
         try:
             self._control_plane.heartbeat(self._worker_id, body)
         except ControlPlaneError as error:

@@ -9,90 +9,103 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import structlog
 
-from kubiya_worker.control_plane.client import ControlPlane, Registration
+from kubiya_worker._supervisor.posix.notify import NotifySender
+from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
-from kubiya_worker.control_plane.sender import Sender
+from kubiya_worker.control_plane.registration import Registration
+from kubiya_worker.control_plane.sender import SpoolSender
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, WorkerError
 from kubiya_worker.payloads.converter import Payloads
-from kubiya_worker.process import deployment, first_look, parent, queue_settings
+from kubiya_worker.process import deployment, queue_settings, startup_checks
 from kubiya_worker.process.assembly import build_worker, endpoints_of, routes_of, spool_of
-from kubiya_worker.process.condition import Condition
-from kubiya_worker.process.counters import Counters
-from kubiya_worker.process.cut import Cut
+from kubiya_worker.process.counters import ActivityCounters
 from kubiya_worker.process.drain import finish
-from kubiya_worker.process.health import HealthFile, Pulse
+from kubiya_worker.process.grace_expiry import GraceExpiry
+from kubiya_worker.process.health import LoopWatchdog, ProbeFile
 from kubiya_worker.process.heartbeat import Heartbeat
-from kubiya_worker.process.hider import Hider
-from kubiya_worker.process.logging import Recent
-from kubiya_worker.process.monitor import Monitor
-from kubiya_worker.process.notify import Notifier
-from kubiya_worker.process.polls import Polls
-from kubiya_worker.process.readiness import watch
-from kubiya_worker.process.registration import Stopped, register
-from kubiya_worker.process.single import SingleExecution
-from kubiya_worker.process.status import StatusFile
-from kubiya_worker.process.stop import Stop
+from kubiya_worker.process.import_faults import ImportFaults
+from kubiya_worker.process.logging import RecentLines, Verbosity
+from kubiya_worker.process.metrics_server import Monitor
+from kubiya_worker.process.pollers import Pollers, watch
+from kubiya_worker.process.preload import preload
+from kubiya_worker.process.redaction import ProcessRedactor
+from kubiya_worker.process.redaction_socket import RedactionSocket
+from kubiya_worker.process.registration import StoppedEarly, register
+from kubiya_worker.process.single_execution import SingleExecution
+from kubiya_worker.process.stop import Stop, stop_with_supervisor
 from kubiya_worker.process.temporal import connect, open_executions
-from kubiya_worker.process.verbosity import Verbosity
+from kubiya_worker.process.worker_state import StatusFile, WorkerState
 from kubiya_worker.settings import Settings
 
 log = structlog.get_logger()
 
 TAKE_BACK_WITHIN: Final = 2.0  # seconds to wait for a running registration when the worker is stopped
 CLOSE_WITHIN: Final = 1.0
+PACKAGES_CHANGED: Final = "its packages were changed"  # why a worker ends that its supervisor starts again
 QUEUE_WITHIN: Final = 2.0  # seconds to wait for the queue's own settings, once Temporal is connected
 
 
 async def run(
-    settings: Settings, control_plane: ControlPlane, payloads: Payloads, hide: Hider, recent: Recent, began: float
+    settings: Settings,
+    control_plane: ControlPlane,
+    payloads: Payloads,
+    redact: ProcessRedactor,
+    recent: RecentLines,
+    variables: Mapping[str, str],
+    began: float,
 ) -> int:
     """Run a worker from registration to disconnection.
 
-    Return the exit code; raise WorkerError when a person has to correct something.
+    `variables` are those of the process, the sealed ones among them. Return the exit code; raise WorkerError when a
+    person has to correct something.
     """
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(max_workers=32, thread_name_prefix="io"))
     stop = Stop(loop, settings.grace_period)
     stop.install()
     Verbosity(loop).install()
-    parent.watch(lambda: stop.cut("its supervisor is gone"))
-    return await Life(settings, control_plane, payloads, hide, recent, began, stop).run()
+    stop_with_supervisor(lambda: stop.end_process("its supervisor is gone"))
+    return await Life(settings, control_plane, payloads, redact, recent, variables, began, stop).run()
 
 
 class Life:
-    """The state of a worker from its start to its end; each phase runs the next one and removes what it has made."""
+    """The life of a worker from its start to its end; each phase runs the next one, then removes what it has made."""
 
     def __init__(
         self,
         settings: Settings,
         control_plane: ControlPlane,
         payloads: Payloads,
-        hide: Hider,
-        recent: Recent,
+        redact: ProcessRedactor,
+        recent: RecentLines,
+        variables: Mapping[str, str],
         began: float,
         stop: Stop,
     ) -> None:
         self._settings, self._control_plane, self._payloads = settings, control_plane, payloads
-        self._hide, self._recent, self._began, self._stop = hide, recent, began, stop
-        self._notifier, self._counters, self._cut = Notifier(), Counters(), Cut()
-        self._alive = HealthFile(settings.alive_file)
-        self._pulse = Pulse(self._alive, self._notifier)
-        self._monitor = Monitor(settings, self._counters, self._before)
+        self._redact, self._recent, self._began, self._stop = redact, recent, began, stop
+        self._variables = variables
+        self._notifier, self._counters, self._grace_expiry = NotifySender(os.environ), ActivityCounters(), GraceExpiry()
+        self._alive = ProbeFile(settings.alive_file)
+        self._watchdog = LoopWatchdog(self._alive, self._notifier)
+        self._monitor = Monitor(settings, self._counters, self._unregistered_state)
 
-    def _before(self) -> dict[str, Any]:
+    def _unregistered_state(self) -> dict[str, Any]:
         """Return the state of a worker that is not registered yet."""
-        return {"state": "registering", "polling": False, **self._pulse.snapshot()}
+        return {"state": "registering", "polling": False, **self._watchdog.snapshot()}
 
     async def run(self) -> int:
-        self._say(f"registering with {self._settings.control_plane_url}")
-        beating = asyncio.create_task(self._pulse.run())
+        self._notify_status(f"registering with {self._settings.control_plane_url}")
+        beating = asyncio.create_task(self._watchdog.run())
         try:
             registration = await self._register()
             if registration is None:
@@ -105,7 +118,7 @@ class Life:
             beating.cancel()
             await asyncio.wait({beating})
 
-    def _say(self, text: str) -> None:
+    def _notify_status(self, text: str) -> None:
         self._notifier.send(f"STATUS={text}")
 
     async def _register(self) -> Registration | None:
@@ -126,7 +139,7 @@ class Life:
             return None  # its thread ends with the process
         try:
             registration = registering.result()
-        except Stopped:
+        except StoppedEarly:
             return None
         if stop.asked.is_set():
             await asyncio.to_thread(self._disconnect, registration.worker_id, EX_OK, None)
@@ -135,8 +148,8 @@ class Life:
 
     async def _registered(self, registration: Registration) -> int:
         """Run a registered worker until it ends, then disconnect with the reason and return the exit code."""
-        settings, stop, hide = self._settings, self._stop, self._hide
-        hide.add((registration.temporal_api_key, registration.litellm_api_key))
+        settings, stop, redact = self._settings, self._stop, self._redact
+        redact.add((registration.temporal_api_key, registration.litellm_api_key))
         log.info(
             "worker.registered",
             queue=registration.queue_name or settings.queue_id,
@@ -144,10 +157,10 @@ class Life:
             seconds=time.monotonic() - self._began,
         )
 
-        def goodbye(code: int, message: str | None) -> None:
-            self._disconnect(registration.worker_id, code, hide(message) if message else None)
+        def disconnect(code: int, message: str | None) -> None:
+            self._disconnect(registration.worker_id, code, redact(message) if message else None)
 
-        stop.last_words = lambda: goodbye(EX_TEMPFAIL, "cut off: the event loop did not come to an end in time")
+        stop.before_exit = lambda: disconnect(EX_TEMPFAIL, "cut off: the event loop did not come to an end in time")
         single = await self._single(registration)
         watching = asyncio.create_task(single.watch(stop)) if single else None
         code, error_message = EX_OK, None
@@ -166,13 +179,13 @@ class Life:
                 stop.reason = "error"
             if watching:
                 watching.cancel()
-            await asyncio.to_thread(goodbye, code, error_message)
+            await asyncio.to_thread(disconnect, code, error_message)
             if single:
-                await asyncio.to_thread(single.clear_away)
+                await asyncio.to_thread(single.delete_queue_if_done)
         return code
 
     async def _single(self, registration: Registration) -> SingleExecution | None:
-        """Return what ends a worker after one run, or None; a setting or the queue can ask for it."""
+        """Return the watcher of single-execution mode, or None; a setting or the queue turns the mode on."""
         if not (self._settings.single_execution or registration.queue_single_execution):
             return None
         single = SingleExecution(self._control_plane, registration)
@@ -190,43 +203,53 @@ class Life:
         """Start heartbeats and run the worker; heartbeats go on while Temporal is away, as the worker is alive."""
         settings, control_plane, monitor = self._settings, self._control_plane, self._monitor
         spool = spool_of(settings, registration)
-        sender = Sender(control_plane, spool)
-        condition = Condition(settings, registration, self._pulse, self._notifier, self._began)
+        sender = SpoolSender(control_plane, spool)
+        state = WorkerState(settings, registration, self._watchdog, self._notifier, self._began)
         heartbeat = Heartbeat(
             control_plane,
             registration.worker_id,
             self._counters,
             interval=settings.heartbeat_interval,
             hostname=settings.worker_hostname,
-            health=condition.snapshot,
+            health=state.snapshot,
             logs=self._recent.take,
         )
 
         def figures() -> dict[str, Any]:
             waiting = {"event_lag": max(control_plane.event_lag, spool.age()), "spool_bytes": spool.bytes}
-            return {**condition.snapshot(), **waiting, "events_lost": spool.lost}
+            return {**state.snapshot(), **waiting, "events_lost": spool.lost}
 
         monitor.registered(registration, control_plane, figures)
-        about = {"slots": settings.max_concurrent_activities, "metrics_url": monitor.url}
-        status = StatusFile(settings.status_file, lambda: {**self._tasks(), **condition.facts(), **about})
+        redaction = RedactionSocket(settings.status_file, lambda: self._redact.secrets)
+        worker_facts = {
+            "slots": settings.max_concurrent_activities,
+            "metrics_url": monitor.url,
+            "redaction": redaction.address,
+        }
+        status = StatusFile(settings.status_file, lambda: {**self._tasks(), **state.facts(), **worker_facts})
 
         def changed() -> None:
             status.update()
             heartbeat.soon()
 
-        condition.changed = changed
-        looking = asyncio.create_task(first_look.look(settings, registration, control_plane, condition.polled))
+        state.changed = changed
+        checking = asyncio.create_task(
+            startup_checks.check(settings, registration, control_plane, state.polled, self._variables)
+        )
+        loading = asyncio.create_task(preload(state.polled, self._variables))
         heartbeat.start()
         status.start()
         sender.start()
         try:
-            return await self._work(registration, condition, spool)
+            return await self._work(registration, state, spool)
         finally:
-            looking.cancel()
-            await asyncio.wait({looking})
+            checking.cancel()
+            loading.cancel()
+            await asyncio.wait({checking, loading})
             await asyncio.to_thread(sender.stop)
             await asyncio.to_thread(heartbeat.stop)
             await asyncio.to_thread(status.stop)
+            redaction.close()
 
     def _tasks(self) -> dict[str, Any]:
         counts = self._counters.counts()
@@ -235,18 +258,24 @@ class Life:
             "completed_tasks": counts.completed,
             "failed_tasks": counts.failed,
             "current_task": self._counters.current(),
-            "cut_tasks": self._cut.number,
+            "cut_tasks": self._grace_expiry.steps,
         }
 
-    async def _work(self, registration: Registration, condition: Condition, spool: Spool) -> int:
+    def _packages_changed(self, fault: str, state: WorkerState) -> None:
+        """Tell that this worker must be restarted. Where a supervisor starts it again, drain it, and end."""
+        state.must_restart(fault)
+        if os.environ.get("NOTIFY_SOCKET"):
+            self._stop.finish(PACKAGES_CHANGED)
+
+    async def _work(self, registration: Registration, state: WorkerState, spool: Spool) -> int:
         """Connect, poll, and end when asked to; return the exit code."""
-        settings, stop, counters, cut = self._settings, self._stop, self._counters, self._cut
+        settings, stop, counters, expiry = self._settings, self._stop, self._counters, self._grace_expiry
         identity = f"{registration.worker_id}@{settings.worker_hostname}"
-        self._say("connecting to Temporal")
+        self._notify_status("connecting to Temporal")
         queue = registration.queue_id or settings.queue_id
         reading = asyncio.create_task(asyncio.to_thread(queue_settings.read, self._control_plane, queue))
         connecting = asyncio.create_task(
-            connect(settings, registration, identity, self._payloads, self._monitor.sdk_port, self._say)
+            connect(settings, registration, identity, self._payloads, self._monitor.sdk_port, self._notify_status)
         )
         stopping = asyncio.create_task(stop.asked.wait())
         await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -256,25 +285,35 @@ class Life:
             log.info("worker.stopped", reason=stop.reason, connected=False)
             return EX_OK
         client = connecting.result()
-        await deployment.tell(client, settings)
+        await deployment.log_version(client, settings)
         await asyncio.wait({reading, stopping}, timeout=QUEUE_WITHIN, return_when=asyncio.FIRST_COMPLETED)
         config = reading.result() if reading.done() else {}
-        routes = routes_of(settings) or queue_settings.routes_of(config, settings)
-        self._hide.add(route.key for route in routes.values())
-        self._hide.add(secret for route in routes.values() for secret in route.compatibility.secrets)
-        self._hide.add(endpoints_of(settings).secrets)
-        interceptors = [cut, counters, self._monitor.meter]
+        routes = routes_of(settings, self._variables) or queue_settings.routes_of(config, settings)
+        self._redact.add(route.key for route in routes.values())
+        self._redact.add(secret for route in routes.values() for secret in route.compatibility.secrets)
+        self._redact.add(endpoints_of(settings, self._variables).secrets)
+        faults = ImportFaults()
+        faults.on_first = lambda: self._packages_changed(faults.text, state)
+        interceptors = [expiry, counters, self._monitor.meter, faults]
         worker, runtime = build_worker(
-            settings, client, registration, self._control_plane, spool, self._hide.secrets, interceptors, routes
+            settings,
+            client,
+            registration,
+            self._control_plane,
+            spool,
+            self._redact.secrets,
+            interceptors,
+            routes,
+            self._variables,
         )
-        queue_settings.tell_version(config, self._control_plane.features)
+        queue_settings.warn_if_outdated(config, self._control_plane.features)
         running = asyncio.create_task(worker.run())
-        polls = Polls(client, registration.task_queue_name, identity)
+        pollers = Pollers(client, registration.task_queue_name, identity)
         watching = asyncio.create_task(
             watch(
-                lambda: asyncio.ensure_future(polls()),
+                lambda: asyncio.ensure_future(pollers()),
                 lambda: counters.counts().active >= settings.max_concurrent_activities,
-                condition,
+                state,
             )
         )
         try:
@@ -283,19 +322,21 @@ class Life:
                 watching.result()  # this task never ends by itself, so its end is a bug: raise its error
             watching.cancel()
             active = counters.counts().active
-            condition.draining(active, hurried=not stop.drains)
+            state.draining(active, hurried=not stop.drains)
             if running.done():
                 running.result()  # raise the error that ended the worker
                 raise WorkerError("The Temporal worker ended by itself", remedy="See the log above")
-            drains, before = stop.drains, counters.counts()
+            drains, counts_before = stop.drains, counters.counts()
             limit = "none" if drains else f"{settings.grace_period:g}s"
             log.info("worker.draining", reason=stop.reason, active=active, grace=limit)
-            code = await finish(worker, running, stop, counters, cut, condition, settings.grace_period)
+            code = await finish(worker, running, stop, counters, expiry, state, settings.grace_period)
+            if stop.reason == PACKAGES_CHANGED:
+                code = EX_TEMPFAIL  # a supervisor starts it again; 0 would say that it has finished
             if drains:  # a drain may have become a stop meanwhile, which has no time for this query
                 now = counters.counts()
-                finished = now.completed + now.failed - before.completed - before.failed
+                finished = now.completed + now.failed - counts_before.completed - counts_before.failed
                 left = await open_executions(client, registration.task_queue_name) if stop.drains else None
-                condition.leaves(finished, left)
+                state.record_drain(finished, left)
             return code
         finally:
             watching.cancel()

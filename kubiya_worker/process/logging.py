@@ -7,9 +7,11 @@ only `pretty` writes it over several lines.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import re
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -18,16 +20,18 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-# INFO lines of these loggers do not concern an operator's work.
+# INFO lines of these loggers are of no use to an operator.
 QUIET = ("temporalio", "urllib3", "httpx", "httpx2", "openai", "asyncio")
 CORE: Final = "temporalio.core"  # the logger for lines of Temporal's core, which would otherwise write to stdout itself
+ROOT: Final = ""
+VERBOSE_FOR: Final = 600.0  # seconds at DEBUG after the last SIGUSR2
 RECENT: Final = 100  # lines: what a control plane keeps of a worker (docs/protocol.md#a4)
-BARE: Final = re.compile(r"[^\s\"'=]+")  # a value that needs no quotes
+UNQUOTED: Final = re.compile(r"[^\s\"'=]+")  # a value that needs no quotes
 _UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-class Recent(logging.Handler):
+class RecentLines(logging.Handler):
     """Keep the last logged lines that were not taken yet, for heartbeats."""
 
     def __init__(self) -> None:
@@ -39,13 +43,13 @@ class Recent(logging.Handler):
 
     def take(self) -> list[str]:
         """Return the lines since the last call; safe from any thread."""
-        found = []
+        lines = []
         while self._lines:
-            found.append(self._lines.popleft())
-        return found
+            lines.append(self._lines.popleft())
+        return lines
 
 
-class Output(logging.StreamHandler[TextIO]):
+class LogOutput(logging.StreamHandler[TextIO]):
     """A log handler that survives a closed reader or a full disk: lines are lost then, and one message says so.
 
     The standard library would write a traceback for each such line, with its text before secrets were taken out.
@@ -53,20 +57,20 @@ class Output(logging.StreamHandler[TextIO]):
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self._told = False
+        self._reported = False
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)  # another error is a bug in our code
-        elif not self._told:
-            self._told = True
+        elif not self._reported:
+            self._reported = True
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write(f"kubiya worker: the log cannot be written ({error.strerror}); lines are lost\n")
 
 
-def configure(level: str, form: str, hide: Callable[[str], str]) -> Recent:
-    """Route all log lines to stdout; `form` is text, pretty or json, and `hide` removes secrets from a text."""
+def configure(level: str, form: str, redact: Callable[[str], str]) -> RecentLines:
+    """Route all log lines to stdout; `form` is text, pretty or json, and `redact` removes secrets from a text."""
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -74,12 +78,12 @@ def configure(level: str, form: str, hide: Callable[[str], str]) -> Recent:
     ]
     text = _pretty if form == "pretty" else _line
     renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False) if form == "json" else text
-    output, recent = Output(sys.stdout), Recent()
+    output, recent = LogOutput(sys.stdout), RecentLines()
     for handler, render in ((output, renderer), (recent, _line)):
         handler.setFormatter(
             structlog.stdlib.ProcessorFormatter(
                 foreign_pre_chain=shared,
-                processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _hiding(hide), render],
+                processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _redacting(redact), render],
             )
         )
     logging.captureWarnings(True)  # otherwise a library's warning would be two lines in another form
@@ -97,14 +101,14 @@ def configure(level: str, form: str, hide: Callable[[str], str]) -> Recent:
     return recent
 
 
-def _hiding(hide: Callable[[str], str]) -> Any:
+def _redacting(redact: Callable[[str], str]) -> Any:
     def process(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         for key, value in event.items():
             if not isinstance(value, int | float | bool | None):
                 text = value if isinstance(value, str) else str(value)
-                shown = hide(text)
-                if shown != text:
-                    event[key] = shown
+                redacted = redact(text)
+                if redacted != text:
+                    event[key] = redacted
         return event
 
     return process
@@ -131,7 +135,7 @@ def _pretty(logger: WrappedLogger, method: str, event: EventDict) -> str:
 
 def _quoted(value: Any) -> str:
     text = str(value)
-    if BARE.fullmatch(text):
+    if UNQUOTED.fullmatch(text):
         return _visible(text)
     return '"' + _visible(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
@@ -139,3 +143,35 @@ def _quoted(value: Any) -> str:
 def _visible(text: str) -> str:
     """Return the text without characters that would break the line or move a terminal's cursor."""
     return _UNSEEN.sub(lambda m: _ESCAPES.get(m[0]) or f"\\x{ord(m[0]):02x}", text)
+
+
+log = structlog.get_logger()
+
+
+class Verbosity:
+    """Raise the log level to DEBUG for ten minutes after the last SIGUSR2, then restore it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float = VERBOSE_FOR) -> None:
+        self._loop, self._seconds = loop, seconds
+        self._levels: dict[str, int] = {}  # the original levels by logger, to restore later
+        self._timer: asyncio.TimerHandle | None = None
+
+    def install(self) -> None:
+        self._loop.add_signal_handler(signal.SIGUSR2, self.up)
+
+    def up(self) -> None:
+        if not self._levels:
+            for name in (ROOT, *QUIET):
+                logger = logging.getLogger(name)
+                self._levels[name] = logger.level
+                logger.setLevel(logging.DEBUG)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(self._seconds, self._down)
+        log.info("log.verbose", lasts=f"{self._seconds:g}s")
+
+    def _down(self) -> None:
+        log.info("log.level", level=logging.getLevelName(self._levels[ROOT]).lower())
+        for name, level in self._levels.items():
+            logging.getLogger(name).setLevel(level)
+        self._levels, self._timer = {}, None

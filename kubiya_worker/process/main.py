@@ -11,11 +11,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from kubiya_worker.process.leaving import leave
+from kubiya_worker.process.exit import exit_process
 
 if TYPE_CHECKING:
     from kubiya_worker.payloads.converter import Payloads
-    from kubiya_worker.process.hider import Hider
+    from kubiya_worker.process.redaction import ProcessRedactor
+    from kubiya_worker.process.sealed_variables import SealedVariables
     from kubiya_worker.settings import Settings
 
 BEGAN = time.monotonic()
@@ -23,10 +24,10 @@ CUT_WITHIN = 2.0  # seconds that cancelled tasks have to end, after everything e
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run a worker until it is stopped, and leave the process with its exit code."""
+    """Run a worker until it is stopped, and end the process with its exit code."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, _too_early)
-    leave(run(sys.argv[1:] if argv is None else argv))
+    exit_process(run(sys.argv[1:] if argv is None else argv))
 
 
 def _too_early(number: int, _: FrameType | None) -> None:
@@ -38,26 +39,28 @@ def _too_early(number: int, _: FrameType | None) -> None:
 def run(argv: Sequence[str]) -> int:
     from kubiya_worker.errors import EX_SOFTWARE, WorkerError
     from kubiya_worker.payloads.converter import Payloads
-    from kubiya_worker.process.hider import Hider, of_environment
+    from kubiya_worker.process.redaction import ProcessRedactor, secrets_in
+    from kubiya_worker.process.sealed_variables import seal_process
     from kubiya_worker.proxies import spare_loopback
     from kubiya_worker.settings import resolve
-    from kubiya_worker.trust import believe
+    from kubiya_worker.trust import use_ca_bundle
 
     debug = os.environ.get("KUBIYA_DEBUG", "").lower() in ("1", "true", "yes", "on")
-    hide = Hider(of_environment(os.environ))
+    redact = ProcessRedactor(secrets_in(os.environ))
     try:
         settings = resolve(_flags(argv), os.environ)
-        hide.add(settings.secrets)
-        believe(settings.ca_file, os.environ)
+        redact.add(settings.secrets)
+        variables = seal_process(settings.extension_variables.split(","))  # the settings have those of their own
+        use_ca_bundle(settings.ca_file, os.environ)
         spare_loopback(os.environ)
-        payloads = Payloads.open(settings.payloads)
-        hide.add(payloads.secrets)
-        return _work(settings, payloads, hide)
+        payloads = Payloads.open(settings.payloads, variables)
+        redact.add(payloads.secrets)
+        return _work(settings, payloads, redact, variables)
     except WorkerError as error:
-        _say(error.line(), hide, debug)
+        _say(error.line(), redact, debug)
         return error.exit_code
     except Exception as error:  # this is a bug: write one line, and the traceback in debug mode
-        _say(f"{type(error).__name__}: {error}. Set KUBIYA_DEBUG=true for the traceback and report it", hide, debug)
+        _say(f"{type(error).__name__}: {error}. Set KUBIYA_DEBUG=true for the traceback and report it", redact, debug)
         return EX_SOFTWARE
 
 
@@ -76,23 +79,30 @@ def _flags(argv: Sequence[str]) -> dict[str, str]:
     return {k: v for k, v in vars(parser.parse_args(argv)).items() if v is not None}
 
 
-def _work(settings: Settings, payloads: Payloads, hide: Hider) -> int:
+def _work(settings: Settings, payloads: Payloads, redact: ProcessRedactor, variables: SealedVariables) -> int:
     import resource
 
+    from kubiya_worker._supervisor.posix import kernel
     from kubiya_worker.control_plane.client import ControlPlane
-    from kubiya_worker.process import allocator, lifecycle, logging
+    from kubiya_worker.process import confinement_log, host, lifecycle, logging
     from kubiya_worker.process.assembly import routes_of
-    from kubiya_worker.tools import rules
+    from kubiya_worker.tools.confinement import support
+    from kubiya_worker.tools.policy import rules_file
 
-    allocator.hold_small()
-    if not settings.debug:  # a core file would hold the key
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    host.limit_arenas()
+    if not settings.debug:  # a core file would hold the key, and a soft limit can be raised from outside
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if not settings.debug:
+        kernel.forbid_dumps()
+    support.use(settings.confinement, (settings.workspace_root, settings.spool_root))
+    support.is_active()  # raises before the control plane knows this worker
     # Read it before the registration, so that a wrong file is reported before the control plane knows this worker.
-    rules.read(settings.policy_file)
-    hide.add(route.key for route in routes_of(settings).values())
-    recent = logging.configure("DEBUG" if settings.debug else settings.log_level, settings.log_format, hide)
+    rules_file.read(settings.policy_file)
+    redact.add(route.key for route in routes_of(settings, variables).values())
+    recent = logging.configure("DEBUG" if settings.debug else settings.log_level, settings.log_format, redact)
+    confinement_log.tell()
     control_plane = ControlPlane(settings.control_plane_url, settings.api_key)
-    return _until_over(lifecycle.run(settings, control_plane, payloads, hide, recent, BEGAN))
+    return _until_over(lifecycle.run(settings, control_plane, payloads, redact, recent, variables, BEGAN))
 
 
 def _until_over(main: Coroutine[Any, Any, int]) -> int:
@@ -112,9 +122,9 @@ def _until_over(main: Coroutine[Any, Any, int]) -> int:
             loop.run_until_complete(asyncio.wait(left, timeout=CUT_WITHIN))
 
 
-def _say(line: str, hide: Callable[[str], str], debug: bool) -> None:
+def _say(line: str, redact: Callable[[str], str], debug: bool) -> None:
     trace = traceback.format_exc() if debug else ""
     try:
-        print(hide(f"{trace}kubiya worker: {line}"), file=sys.stderr, flush=True)  # noqa: T201 - the last word, as it is
+        print(redact(f"{trace}kubiya worker: {line}"), file=sys.stderr, flush=True)  # noqa: T201 - the last word, as it is
     except OSError:
         pass  # the reader is gone; the exit code still tells the result

@@ -17,8 +17,8 @@ from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from kubiya_worker import __version__
-from kubiya_worker.process import system
-from kubiya_worker.process.counters import Counters
+from kubiya_worker.process import host
+from kubiya_worker.process.counters import ActivityCounters
 from kubiya_worker.protocol import calls, names
 
 GAUGE, COUNTER, HISTOGRAM = "gauge", "counter", "histogram"
@@ -89,16 +89,16 @@ class Metrics:
 
     def count(self, name: str, *labels: str, by: float = 1) -> None:
         with self._lock:
-            self._counters[(_known(name, COUNTER, labels), labels)] += by
+            self._counters[(_checked(name, COUNTER, labels), labels)] += by
 
-    def keep(self, name: str, total: float, *labels: str) -> None:
-        """Set a counter that another part of the worker counts."""
+    def set_counter(self, name: str, total: float, *labels: str) -> None:
+        """Set a counter to the total that another part of the worker has counted."""
         with self._lock:
-            self._counters[(_known(name, COUNTER, labels), labels)] = total
+            self._counters[(_checked(name, COUNTER, labels), labels)] = total
 
-    def show(self, name: str, value: float | None, *labels: str) -> None:
-        """Set a gauge that another part of the worker measures; None removes its line."""
-        key = (_known(name, GAUGE, labels), labels)
+    def set_gauge(self, name: str, value: float | None, *labels: str) -> None:
+        """Set a gauge to the value that another part of the worker has measured; None removes its line."""
+        key = (_checked(name, GAUGE, labels), labels)
         with self._lock:
             if value is None:
                 self._gauges.pop(key, None)
@@ -107,7 +107,7 @@ class Metrics:
 
     def observe(self, name: str, seconds: float, *labels: str) -> None:
         with self._lock:
-            self._histograms[(_known(name, HISTOGRAM, labels), labels)].observe(seconds)
+            self._histograms[(_checked(name, HISTOGRAM, labels), labels)].observe(seconds)
 
     def text(self, gauges: Mapping[str, float], totals: Mapping[str, float], info: tuple[str, ...]) -> str:
         """Return the page in text format 0.0.4; `gauges` and `totals` (counters that others keep) map names to
@@ -129,11 +129,11 @@ class Metrics:
         if metric.name == "info":
             yield f"{name}{_labels(metric, info)} 1"
         elif metric.name in gauges or metric.name in totals:
-            yield f"{name} {gauges.get(metric.name, totals.get(metric.name, 0)):g}"
+            yield f"{name} {number(gauges.get(metric.name, totals.get(metric.name, 0)))}"
         elif metric.kind in (COUNTER, GAUGE):
             for (key, labels), value in sorted((self._counters if metric.kind == COUNTER else self._gauges).items()):
                 if key == metric.name:
-                    yield f"{name}{_labels(metric, labels)} {value:g}"
+                    yield f"{name}{_labels(metric, labels)} {number(value)}"
             if not metric.labels and (metric.name, ()) not in self._counters:
                 yield f"{name} 0"
         elif metric.kind == HISTOGRAM:
@@ -142,7 +142,7 @@ class Metrics:
                     yield from _buckets(metric, labels, histogram)
 
 
-def _known(name: str, kind: str, labels: tuple[str, ...]) -> str:
+def _checked(name: str, kind: str, labels: tuple[str, ...]) -> str:
     metric = BY_NAME[name]
     assert metric.kind == kind and len(labels) == len(metric.labels), name
     return name
@@ -150,8 +150,13 @@ def _known(name: str, kind: str, labels: tuple[str, ...]) -> str:
 
 def _labels(metric: Metric, values: tuple[str, ...], **more: str) -> str:
     pairs = [*zip(metric.labels, values, strict=True), *more.items()]
-    shown = ",".join(f'{name}="{_escaped(value)}"' for name, value in pairs)
-    return f"{{{shown}}}" if shown else ""
+    text = ",".join(f'{name}="{_escaped(value)}"' for name, value in pairs)
+    return f"{{{text}}}" if text else ""
+
+
+def number(value: float) -> str:
+    """Return a sample's value with all its digits: counters pass a million, and rounded ones would move in steps."""
+    return str(int(value)) if value == int(value) and abs(value) < 2**53 else repr(float(value))
 
 
 def _escaped(value: str) -> str:
@@ -163,7 +168,7 @@ def _buckets(metric: Metric, labels: tuple[str, ...], histogram: _Histogram) -> 
     for limit, count in zip((*map("{:g}".format, SECONDS), "+Inf"), histogram.counts, strict=True):
         total += count
         yield f"{name}_bucket{_labels(metric, labels, le=limit)} {total}"
-    yield f"{name}_sum{_labels(metric, labels)} {histogram.sum:g}"
+    yield f"{name}_sum{_labels(metric, labels)} {number(histogram.sum)}"
     yield f"{name}_count{_labels(metric, labels)} {total}"
 
 
@@ -223,7 +228,7 @@ def _count_result(metrics: Metrics, args: Iterable[Any], result: Any) -> None:
 
 def exposition(
     metrics: Metrics,
-    counters: Counters,
+    counters: ActivityCounters,
     condition: Callable[[], Mapping[str, Any]],
     slots: int,
     info: tuple[str, str],
@@ -232,29 +237,28 @@ def exposition(
     """Return the whole metrics page.
 
     `condition` is the state that heartbeats send, `info` the queue and the worker's id. `supervisor_state` is the file
-    in
-    which a supervisor counts its restarts.
+    in which a supervisor counts its restarts.
     """
     for reason, total in restarts(supervisor_state).items():
-        metrics.keep("restarts_total", total, reason)
-    counts, usage, now = counters.counts(), system.own_usage(), condition()
+        metrics.set_counter("restarts_total", total, reason)
+    counts, usage, state = counters.counts(), host.usage(), condition()
     gauges = {
         "active_tasks": counts.active,
         "cpu_percent": usage["cpu_percent"],
         "memory_bytes": usage["memory_bytes"],
         "uptime_seconds": usage["uptime_seconds"],
-        "ready": int(bool(now.get("polling"))),
+        "ready": int(bool(state.get("polling"))),
         "slots": slots,
         "slots_free": max(0, slots - counts.active),
-        "event_loop_lag_seconds": now.get("event_loop_lag", 0.0),
-        "event_loop_silent_seconds": now.get("event_loop_silent", 0.0),
-        "event_lag_seconds": round(now.get("event_lag", 0.0), 4),
-        "spool_bytes": now.get("spool_bytes", 0),
+        "event_loop_lag_seconds": state.get("event_loop_lag", 0.0),
+        "event_loop_silent_seconds": state.get("event_loop_silent", 0.0),
+        "event_lag_seconds": round(state.get("event_lag", 0.0), 4),
+        "spool_bytes": state.get("spool_bytes", 0),
     }
     totals = {
         "completed_tasks_total": counts.completed,
         "failed_tasks_total": counts.failed,
-        "events_lost_total": now.get("events_lost", 0),
+        "events_lost_total": state.get("events_lost", 0),
     }
     return metrics.text(gauges, totals, (__version__, *info))
 
@@ -264,11 +268,11 @@ def restarts(state_file: str | None) -> dict[str, int]:
     if not state_file:
         return {}
     try:
-        told = json.loads(Path(state_file).read_bytes()).get("restarts")
+        counts = json.loads(Path(state_file).read_bytes()).get("restarts")
     except (OSError, ValueError, AttributeError):
         return {}
-    found = told if isinstance(told, dict) else {}
-    return {str(reason): total for reason, total in found.items() if isinstance(total, int)}
+    by_reason = counts if isinstance(counts, dict) else {}
+    return {str(reason): total for reason, total in by_reason.items() if isinstance(total, int)}
 
 
 def reference() -> str:

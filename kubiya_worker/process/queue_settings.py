@@ -1,7 +1,7 @@
 """This module reads a queue's own settings for its workers (docs/protocol.md#a3): its models and the wanted version.
 
-They are read while the worker connects to Temporal. A control plane that gives none, or nonsense, does not delay the
-start: the worker then uses the gateway of its registration.
+They are read while the worker connects to Temporal. A control plane that sends none, or invalid ones, does not delay
+the start: the worker then uses the gateway of its registration.
 """
 
 from __future__ import annotations
@@ -36,17 +36,20 @@ def read(control_plane: ControlPlane, queue_id: str) -> dict[str, Any]:
 def routes_of(config: dict[str, Any], settings: Settings) -> dict[str, Route]:
     """Return the models of `enable_local_litellm_proxy`, unless this host has its own endpoint or list.
 
-    Only variables of the list itself are filled in: otherwise a person who may edit a queue could send this host's
-    secrets
-    to an address of their own.
+    No environment variable is filled in: otherwise a person who may edit a queue could send this host's secrets to an
+    address of their own.
     """
-    told = config.get("settings")
-    own = (
+    queue_settings = config.get("settings")
+    has_own_models = (
         settings.enable_local_proxy or settings.litellm_api_base or settings.openai_base_url or settings.openai_api_key
     )
-    if own or not isinstance(told, dict) or told.get("enable_local_litellm_proxy") is not True:
+    if (
+        has_own_models
+        or not isinstance(queue_settings, dict)
+        or queue_settings.get("enable_local_litellm_proxy") is not True
+    ):
         return {}
-    document = told.get("litellm_config")
+    document = queue_settings.get("litellm_config")
     try:
         return routes.parse(document if isinstance(document, dict) else {}, WHERE, {})
     except ConfigurationError as error:
@@ -54,18 +57,17 @@ def routes_of(config: dict[str, Any], settings: Settings) -> dict[str, Route]:
         return {}
 
 
-def tell_version(config: dict[str, Any], features: frozenset[str]) -> None:
-    """Log that another version is wanted; a worker does not update itself.
+def warn_if_outdated(config: dict[str, Any], features: frozenset[str]) -> None:
+    """Log that the queue recommends a newer version; a worker does not update itself.
 
-    `features` come from the registration. When there are none, the control plane is another product's, and means its
-    own
-    worker's version.
+    `features` come from the registration. A control plane without them is another product's, and its recommendation is
+    about that product's worker.
     """
     if not features:
         return
-    wanted = config.get("recommended_package_version")
-    if isinstance(wanted, str) and wanted and _numbers(wanted) > _numbers(__version__):
-        log.warning("worker.outdated", runs=__version__, recommended=wanted, remedy="docs/upgrades.md")
+    recommended = config.get("recommended_package_version")
+    if isinstance(recommended, str) and recommended and _numbers(recommended) > _numbers(__version__):
+        log.warning("worker.outdated", runs=__version__, recommended=recommended, remedy="docs/upgrades.md")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

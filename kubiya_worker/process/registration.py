@@ -9,10 +9,11 @@ from typing import Final
 import structlog
 
 from kubiya_worker import __version__
-from kubiya_worker.control_plane.client import ControlPlane, Registration
+from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import Refused, Unauthorized, Unreachable
+from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.errors import ConfigurationError, NotAllowed
-from kubiya_worker.process import system
+from kubiya_worker.process import host
 from kubiya_worker.process.backoff import Backoff
 from kubiya_worker.settings import Settings
 
@@ -21,19 +22,19 @@ log = structlog.get_logger()
 LONGEST_WAIT: Final = 300.0  # the longest wait in seconds, whatever Retry-After says
 
 
-class Stopped(Exception):
+class StoppedEarly(Exception):
     """The worker was stopped before it was registered."""
 
 
 def register(settings: Settings, control_plane: ControlPlane, stopping: threading.Event) -> Registration:
-    """Block until the worker is registered; raise NotAllowed (77), ConfigurationError (78) or Stopped."""
+    """Block until the worker is registered; raise NotAllowed (77), ConfigurationError (78) or StoppedEarly."""
     backoff = Backoff(first=0.5, longest=30.0)
     while not stopping.is_set():
         try:
             registration = control_plane.start_worker(
                 settings.queue_id,
                 sdk_version=__version__,
-                system_info=system.info(settings.worker_hostname),
+                system_info=host.description(settings.worker_hostname),
                 worker_id=settings.worker_id,
             )
             if settings.worker_id and registration.worker_id != settings.worker_id:
@@ -55,4 +56,4 @@ def register(settings: Settings, control_plane: ControlPlane, stopping: threadin
             delay = backoff.next(at_least=min(error.retry_after or 0.0, LONGEST_WAIT))
             log.warning("worker.registration_failed", error=error.message, retry_in=f"{delay:.1f}s")
             stopping.wait(delay)
-    raise Stopped
+    raise StoppedEarly

@@ -67,12 +67,11 @@ class Replayed:
     fault: str | None
 
 
-async def replay(client: Client, task_queue: str, custom: list[type], more: str = "") -> AsyncIterator[Replayed]:
-    """Yield each open execution of the queue, oldest first, without those that end meanwhile.
+async def replay(client: Client, task_queue: str, custom: list[type], condition: str = "") -> AsyncIterator[Replayed]:
+    """Replay the queue's open executions, oldest first, and yield each result; skip those that end meanwhile.
 
-    Workflow types that this worker does not have are faults, as no worker here would take them. `more` narrows
-    Temporal's
-    query, as "AND …".
+    Workflow types that this worker does not have are faults, as no worker here would take them.
+    `condition` narrows Temporal's query, as "AND …".
     """
     replayer = Replayer(
         workflows=[*registry.WORKFLOWS, *custom],
@@ -82,16 +81,16 @@ async def replay(client: Client, task_queue: str, custom: list[type], more: str 
         runtime=temporal.runtime(),  # our runtime sends the SDK's log lines to Python's logging, not to stdout
     )
     name = task_queue.replace("'", "''")
-    query = f"TaskQueue = '{name}' AND ExecutionStatus = 'Running' {more}"
+    query = f"TaskQueue = '{name}' AND ExecutionStatus = 'Running' {condition}"
     open_ones = [x async for x in client.list_workflows(query)]
-    for found in sorted(open_ones, key=lambda x: x.start_time):
+    for execution in sorted(open_ones, key=lambda x: x.start_time):
         try:
-            history = await client.get_workflow_handle(found.id, run_id=found.run_id).fetch_history()
+            history = await client.get_workflow_handle(execution.id, run_id=execution.run_id).fetch_history()
         except RPCError as error:
             if error.status == RPCStatusCode.NOT_FOUND:
                 continue
             raise
-        yield Replayed(found.id, found.workflow_type, len(history.events), await fault_of(replayer, history))
+        yield Replayed(execution.id, execution.workflow_type, len(history.events), await fault_of(replayer, history))
 
 
 async def fault_of(replayer: Replayer, history: WorkflowHistory) -> str | None:

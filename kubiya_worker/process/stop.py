@@ -3,12 +3,18 @@
 SIGQUIT drains: no new work, and running steps have all the time they need. SIGTERM, SIGINT or SIGHUP stops, also a
 worker that drains: running steps have the grace period; a second signal more than 1 s later forces. When the event loop
 does not end in time, the thread kills the processes that tools have started and leaves with 75.
+
+`stop_with_supervisor` stops a worker whose supervisor was killed and can no longer stop it. `SUPERVISOR_DEATH_FD` is a
+pipe of which only the supervisor holds the other end, so its end of file means that the supervisor is gone. A guard
+kills all remaining processes 3 s later, so there is no time for a full drain: running steps have WINDING_UP seconds,
+then the stop is forced as by a second signal.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import signal
 import threading
@@ -18,8 +24,9 @@ from typing import Final, NoReturn
 
 import structlog
 
+from kubiya_worker._supervisor.posix import death_pipe
 from kubiya_worker.errors import EX_TEMPFAIL
-from kubiya_worker.process.leaving import leave
+from kubiya_worker.process.exit import exit_process
 
 log = structlog.get_logger()
 
@@ -27,16 +34,18 @@ FORCE_AFTER: Final = 1.0  # seconds: in a terminal, one Ctrl-C can reach a proce
 FORCE_WITHIN: Final = 4.5  # seconds from the second signal to the end in any case
 # Seconds beyond the grace period that a stop may take to end cancelled steps and to disconnect.
 STOP_SLACK: Final = 20.0
+WINDING_UP = 1.2  # seconds between the two SIGTERM; above one second, or they count as one
+CUT_AFTER = 1.3  # seconds from there to the end of this process
 
 
 class Stop:
     """The stops that people and supervisors asked for, as events on the loop and one event for threads.
 
     The loop may be blocked at that moment. So a thread keeps the time limits: a forced stop ends within FORCE_WITHIN,
-    any
-    stop within the grace period and STOP_SLACK. A drain has no time limit.
+    any stop within the grace period and STOP_SLACK. A drain has no time limit.
 
-    `asked`: no new work is taken up (drain or stop). `hurried`: a stop, the grace period runs. `forced`: end now.
+    `asked`: the worker drains or stops, and accepts no new work. `hurried`: it stops, and the grace period runs.
+    `forced`: it ends now.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, grace: float) -> None:
@@ -46,8 +55,8 @@ class Stop:
         self.forced = asyncio.Event()
         self.thread_event = threading.Event()
         self.reason = "shutdown"
-        self.last_words: Callable[[], None] | None = None  # called in the thread before it ends the process, to log why
-        self._at = 0.0
+        self.before_exit: Callable[[], None] | None = None  # called in the thread before the process ends
+        self._stopped_at = 0.0
         # Times of signals; a signal handler may safely call its put.
         self._times: queue.SimpleQueue[float] = queue.SimpleQueue()
 
@@ -81,8 +90,8 @@ class Stop:
         if self.asked.is_set():
             return
         if hurried:
-            self._at = time.monotonic()
-            self._times.put(self._at)
+            self._stopped_at = time.monotonic()
+            self._times.put(self._stopped_at)
             self.hurried.set()
         self._ask(reason)
 
@@ -94,32 +103,32 @@ class Stop:
     def _signalled(self, number: signal.Signals) -> None:
         now = time.monotonic()
         if not self.hurried.is_set():
-            self._at = now
+            self._stopped_at = now
             self.hurried.set()
             self._ask(number.name)
-        elif now - self._at > FORCE_AFTER:
+        elif now - self._stopped_at > FORCE_AFTER:
             self.forced.set()
 
     def _enforce(self) -> None:
-        first = self._times.get()
-        deadline = first + self._grace + STOP_SLACK
+        first_signal = self._times.get()
+        deadline = first_signal + self._grace + STOP_SLACK
         forced = False
-        while (left := deadline - time.monotonic()) > 0:
+        while (remaining := deadline - time.monotonic()) > 0:
             try:
-                at = self._times.get(timeout=left)
+                signalled_at = self._times.get(timeout=remaining)
             except queue.Empty:
                 break
-            if at - first > FORCE_AFTER and not forced:
-                forced, deadline = True, at + FORCE_WITHIN
-        self.cut("the event loop did not come to an end in time")
+            if signalled_at - first_signal > FORCE_AFTER and not forced:
+                forced, deadline = True, signalled_at + FORCE_WITHIN
+        self.end_process("the event loop did not come to an end in time")
 
-    def cut(self, reason: str) -> NoReturn:
+    def end_process(self, reason: str) -> NoReturn:
         """End this process and all processes that its tools have started; call this from any thread."""
         log.error("worker.cut", reason=reason)
         _kill_descendants()
-        if self.last_words:
-            self.last_words()
-        leave(EX_TEMPFAIL)
+        if self.before_exit:
+            self.before_exit()
+        exit_process(EX_TEMPFAIL)
 
 
 def _kill_descendants() -> None:
@@ -129,3 +138,17 @@ def _kill_descendants() -> None:
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             process.kill()
+
+
+def stop_with_supervisor(end_process: Callable[[], None]) -> None:
+    """Stop this worker when its supervisor ends; without one, do nothing. `end_process` must end this process."""
+    death_pipe.watch(os.environ, lambda: _stop_in_a_hurry(end_process))
+
+
+def _stop_in_a_hurry(end_process: Callable[[], None]) -> None:
+    os.write(2, b"kubiya worker: its supervisor is gone; stopping\n")
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(WINDING_UP)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(CUT_AFTER)
+    end_process()

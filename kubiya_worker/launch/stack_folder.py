@@ -13,7 +13,6 @@ ephemeral/              databases of a stack that keeps nothing; emptied at each
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -23,34 +22,27 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from kubiya_worker._supervisor.posix import files, lock
 from kubiya_worker.errors import ConfigurationError, TemporaryFailure
 
-LOG_LIMIT: Final = 10_000_000  # bytes: a log that has grown beyond it is set aside at the next start
+LOG_LIMIT: Final = 11_000_000  # bytes: a larger log is set aside at a start; the control plane rotates its own at 10 MB
 
 
 def default_folder(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("KUBIYA_DEV_DIR") or "~/.kubiya/dev").expanduser().absolute()
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file as a whole, with mode 0600 from the first byte."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    draft.replace(path)
-
-
-class State:
+class StackFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.env_file = folder / "env"
         self.key_file = folder / "key"
         self.logs = folder / "logs"
         self.run = folder / "run"
-        self._lock = folder / "lock"
+        self.lock_file = folder / "lock"
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Hold the folder for this process.
 
         Raises TemporaryFailure when another stack holds it, ConfigurationError for other problems.
@@ -60,17 +52,15 @@ class State:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.folder.chmod(0o700)
             # Not removed afterwards: removing a lock file while another process waits for it lets two in.
-            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigurationError(
                 f"The folder {self.folder} cannot be used: {error.strerror}",
                 remedy="Check its owner, or choose another one with --state-dir",
             ) from error
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise self._taken() from error
+            if not lock.try_lock(descriptor):
+                raise self._held_by_another()
             for folder in (self.logs, self.run):
                 folder.mkdir(mode=0o700, exist_ok=True)
             os.ftruncate(descriptor, 0)
@@ -81,13 +71,13 @@ class State:
 
     def announce(self, facts: Mapping[str, Any]) -> None:
         """Write into the lock file what runs, for another process that finds the lock held."""
-        with self._lock.open("r+", encoding="utf-8") as file:
+        with self.lock_file.open("r+", encoding="utf-8") as file:
             file.truncate()
             json.dump({"pid": os.getpid(), **facts}, file)
 
-    def _taken(self) -> TemporaryFailure:
+    def _held_by_another(self) -> TemporaryFailure:
         try:
-            other = json.loads(self._lock.read_text(encoding="utf-8"))
+            other = json.loads(self.lock_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             other = {}
         pid, url = other.get("pid"), other.get("control_plane_url")
@@ -100,15 +90,15 @@ class State:
     def key(self) -> str:
         """Return the API key; it is made at the first start. Raises ConfigurationError."""
         try:
-            known = self.key_file.read_text(encoding="utf-8").strip()
+            key = self.key_file.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
-            known = ""
+            key = ""
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"The key file {self.key_file} cannot be read: {error}") from error
-        if not known:
-            known = f"kby_{secrets.token_urlsafe(32)}"
-            write_private(self.key_file, known + "\n")
-        return known
+        if not key:
+            key = f"kby_{secrets.token_urlsafe(32)}"
+            files.replace(self.key_file, key + "\n")
+        return key
 
     def databases(self, *, ephemeral: bool) -> Path:
         """Return the folder for the databases. An ephemeral one is emptied first."""
@@ -131,17 +121,17 @@ class State:
 
     def write_env(self, variables: Mapping[str, str]) -> None:
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
-        write_private(
+        files.replace(
             self.env_file, "# Written by kubiya dev. Prepares a shell:  . " + str(self.env_file) + "\n" + "".join(lines)
         )
 
 
 def read_env(path: Path) -> dict[str, str]:
     """Return the variables of an env file; empty when there is none."""
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     with contextlib.suppress(OSError, UnicodeDecodeError, ValueError):
         for line in path.read_text(encoding="utf-8").splitlines():
             if line.startswith("export ") and "=" in line:
                 name, _, value = line[len("export ") :].partition("=")
-                found[name] = "".join(shlex.split(value))
-    return found
+                variables[name] = "".join(shlex.split(value))
+    return variables

@@ -11,7 +11,7 @@ import sys
 from typing import NoReturn
 
 
-def leave(code: int) -> NoReturn:
+def exit_process(code: int) -> NoReturn:
     """Flush all output and end this process with `code`; call this from any thread."""
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -1,8 +1,9 @@
-"""The list of checks, in the order in which a person would look."""
+"""The list of all checks, in the order in which a person would look for a fault."""
 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from kubiya_worker.errors import WorkerError
 from kubiya_worker.models import listing
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.process.assembly import endpoint_of, routes_of
-from kubiya_worker.settings import Settings, foreign
-from kubiya_worker.settings.sources import misspelt
+from kubiya_worker.settings import Settings, unused_options
+from kubiya_worker.settings.sources import misspelled
 
 HOST, NETWORK, CONTROL_PLANE, TEMPORAL, MODEL = "host", "network", "control plane", "Temporal", "model"
 
@@ -25,7 +26,7 @@ def local_models() -> Finding:
     if not found:
         return Finding(SKIP, f"no model server on the usual ports of {', '.join(listing.PORTS)}")
     first = found[0].models[0].name
-    return Finding(PASS, "; ".join(map(listing.told, found)), f"To use one: kubiya dev --model {first}")
+    return Finding(PASS, "; ".join(map(listing.summary, found)), f"To use one: kubiya dev --model {first}")
 
 
 def checks(
@@ -38,25 +39,27 @@ def checks(
             raise problem
         assert settings is not None
         Payloads.open(settings.payloads)
-        routes_of(settings)
-        wrong, others = misspelt(environ), list(foreign.told(environ))
-        if wrong or others:
-            said = [f"nothing reads {name} (meant: {near}?)" for name, near in wrong.items()]
-            for entry in dict.fromkeys(one.entry for one in others):
-                said.append(f"{', '.join(one.variable for one in others if one.entry is entry)}: {entry.says}")
+        routes_of(settings, os.environ)
+        wrong, unused = misspelled(environ), list(unused_options.found_in(environ))
+        if wrong or unused:
+            faults = [f"{name} is not a known variable (did you mean {near}?)" for name, near in wrong.items()]
+            for entry in dict.fromkeys(one.entry for one in unused):
+                faults.append(f"{', '.join(one.variable for one in unused if one.entry is entry)}: {entry.says}")
             remedies = [f'export {near}="${name}"; unset {name}' for name, near in wrong.items()]
-            remedies += dict.fromkeys(one.entry.remedy for one in others)
-            return Finding(WARN, "; ".join(said), "; ".join(remedies))
+            remedies += dict.fromkeys(one.entry.remedy for one in unused)
+            return Finding(WARN, "; ".join(faults), "; ".join(remedies))
         return Finding(PASS, f"queue {settings.queue_id!r} at {settings.control_plane_url}")
 
     of_host = [
         Check("python", HOST, host.python),
+        Check("command", HOST, functools.partial(host.command, environ)),
         Check("packages", HOST, host.packages),
-        Check("supervisor", HOST, host.supervisor_name),
+        Check("supervisor", HOST, host.supervisor_package),
         Check("disk", HOST, functools.partial(host.disk, home)),
         Check("inodes", HOST, functools.partial(host.inodes, home)),
         Check("permissions", HOST, functools.partial(host.permissions, home)),
         Check("limits", HOST, host.limits),
+        Check("confinement", HOST, functools.partial(host.confinement, environ)),
         Check("pid files", HOST, functools.partial(host.pid_files, home)),
         Check("venv", HOST, functools.partial(host.venvs, home)),
         Check("docker", HOST, functools.partial(host.docker, environ)),
@@ -64,19 +67,23 @@ def checks(
     ]
     if settings is None:
         return of_host, None
-    of_host.append(Check("folders", HOST, functools.partial(host.places, settings.places(here=False))))
+    of_host.append(
+        Check("folders", HOST, functools.partial(host.folders_of_worker, settings.written_folders(here=False)))
+    )
     url = settings.control_plane_url
     probe = Probe(settings)
 
     def look_at_model() -> Finding:
         assert probe.registration is not None
-        routes = routes_of(settings)
-        places = {(each.base_url, each.key) for each in routes.values() if each.base_url}
+        routes = routes_of(settings, os.environ)
+        endpoints = {(each.base_url, each.key) for each in routes.values() if each.base_url}
         if routes:
-            findings = [network.model(*place) for place in sorted(places)]
-            worse = [finding for finding in findings if finding.status != PASS]
+            findings = [network.model(*place) for place in sorted(endpoints)]
+            failing = [finding for finding in findings if finding.status != PASS]
             return (
-                worse[0] if worse else Finding(PASS, f"{len(routes)} models of the proxy's model_list can be reached")
+                failing[0]
+                if failing
+                else Finding(PASS, f"{len(routes)} models of the proxy's model_list can be reached")
             )
         endpoint = endpoint_of(settings, probe.registration)
         return network.model(endpoint.base_url, endpoint.api_key)

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import structlog
 
-from kubiya_worker.control_plane.client import ControlPlane, Registration
+from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
+from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.process.stop import Stop
 from kubiya_worker.protocol import execution as ex
 
@@ -30,31 +31,33 @@ Rows = Iterable[Mapping[str, Any]]
 
 
 class Sightings:
-    """Decide from one check to the next whether all executions are over. Pure."""
+    """Decide from one check to the next whether all executions of this worker are over. Pure."""
 
     def __init__(self, before: Rows = ()) -> None:
         """Take `before`, the queue's executions when this worker began."""
-        self._before = {str(row.get("id")) for row in before if _over(row)}
+        self._over_before = {str(row.get("id")) for row in before if _is_over(row)}
         self._in_a_row = 0
         self.open = 0  # executions that were not over at the last check
 
-    def see(self, rows: Rows) -> bool:
+    def update(self, rows: Rows) -> bool:
         """Return whether nothing is left to do."""
-        ours = [row for row in rows if str(row.get("id")) not in self._before]
-        self.open = sum(not _over(row) for row in ours)
+        ours = [row for row in rows if str(row.get("id")) not in self._over_before]
+        self.open = sum(not _is_over(row) for row in ours)
         self._in_a_row = self._in_a_row + 1 if ours and not self.open else 0
         return self._in_a_row >= SIGHTINGS
 
-    def missed(self) -> None:
+    def forget(self) -> None:
         """Record a check without an answer: earlier checks no longer count."""
         self._in_a_row = 0
 
 
-def _over(row: Mapping[str, Any]) -> bool:
+def _is_over(row: Mapping[str, Any]) -> bool:
     return ex.is_final(str(row.get("status")))
 
 
 class SingleExecution:
+    """Ask the control plane about the queue's executions, and end the worker when all are over."""
+
     def __init__(self, control_plane: ControlPlane, registration: Registration) -> None:
         self._control_plane = control_plane
         self._queue_id = registration.queue_id or registration.task_queue_name
@@ -64,7 +67,7 @@ class SingleExecution:
 
     async def begin(self) -> None:
         """Record, before the worker polls, the executions that are already over."""
-        rows = await self._look()
+        rows = await self._queue_executions()
         if rows is not None:
             self._sightings = Sightings(rows)
 
@@ -81,7 +84,7 @@ class SingleExecution:
             self._done = True
             stop.finish(OVER)
 
-    def clear_away(self) -> None:
+    def delete_queue_if_done(self) -> None:
         """Delete an ephemeral queue, unless an execution is left on it. Blocks."""
         if not (self._done and self._ephemeral):
             return
@@ -94,15 +97,15 @@ class SingleExecution:
     async def _until_over(self) -> None:
         await asyncio.sleep(FIRST)
         while True:
-            rows = await self._look()
+            rows = await self._queue_executions()
             if rows is None:
-                self._sightings.missed()
-            elif self._sightings.see(rows):
+                self._sightings.forget()
+            elif self._sightings.update(rows):
                 await asyncio.sleep(SETTLE)
                 return
             await asyncio.sleep(EVERY)
 
-    async def _look(self) -> list[dict[str, Any]] | None:
+    async def _queue_executions(self) -> list[dict[str, Any]] | None:
         try:
             return await asyncio.to_thread(self._control_plane.queue_executions, self._queue_id)
         except ControlPlaneError as error:

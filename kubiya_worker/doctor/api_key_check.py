@@ -33,29 +33,29 @@ def claims(key: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def finding(told: Mapping[str, Any], claimed: Mapping[str, Any], now: datetime) -> Finding:
-    """Return the finding. `told` is the reply of `/auth/validate`, `claimed` the result of `claims`."""
-    key = told.get("key")
+def finding(answer: Mapping[str, Any], token_claims: Mapping[str, Any], now: datetime) -> Finding:
+    """Return the finding. `answer` is the reply of `/auth/validate`, `token_claims` the result of `claims`."""
+    key = answer.get("key")
     key = key if isinstance(key, dict) else {}
-    places = (key, told, claimed)
-    parts = [f"organization {told.get('slug') or told.get('name') or told.get('id') or 'not told'}"]
-    parts += [f"as {told['user_email']}"] if told.get("user_email") else []
-    groups = _words(told.get("user_group_names"))
+    sources = (key, answer, token_claims)
+    parts = [f"organization {answer.get('slug') or answer.get('name') or answer.get('id') or 'unknown'}"]
+    parts += [f"as {answer['user_email']}"] if answer.get("user_email") else []
+    groups = _words(answer.get("user_group_names"))
     parts += [f"groups {_list(groups)}"] if groups else []
     name = " ".join(str(key[each]) for each in ("name", "prefix", "id") if key.get(each))
     parts += [f"key {name}"] if name else []
-    scopes = next((words for place in places for each in SCOPES if (words := _words(place.get(each)))), None)
+    scopes = next((words for place in sources for each in SCOPES if (words := _words(place.get(each)))), None)
     if scopes is None:
-        parts.append("its scope is not told")
+        parts.append("its scope is unknown")
     else:
-        parts.append("with every right in it" if EVERYTHING in scopes else f"scope {_list(scopes)}")
+        parts.append("with all rights" if EVERYTHING in scopes else f"scope {_list(scopes)}")
     if key.get("created_at"):
         parts.append(f"made {str(key['created_at'])[:10]}")
-    end = next(_ends((key.get("expires_at"), told.get("expires_at"), claimed.get("exp"))), None)
+    end = next(_ends((key.get("expires_at"), answer.get("expires_at"), token_claims.get("exp"))), None)
     parts += [f"good until {end:%Y-%m-%d %H:%M} UTC"] if end else []
     text = ", ".join(parts)
-    if str(told.get("user_status") or "active").lower() != "active":
-        return Finding(WARN, f"{text}; the user is {told['user_status']}", "Use the key of an active user")
+    if str(answer.get("user_status") or "active").lower() != "active":
+        return Finding(WARN, f"{text}; the user is {answer['user_status']}", "Use the key of an active user")
     if end and (end - now).total_seconds() < ENDS_SOON:
         return Finding(WARN, text, "Make a new key, and set KUBIYA_API_KEY to it")
     return Finding(PASS, text)

@@ -1,7 +1,7 @@
 """The checks of every `kubiya worker start`: those that cost no time.
 
-Key, queue and clock are not checked here: the worker's registration shows them (`process.first_look`). A folder that
-cannot be used ends the start or is reported at the place where it is made.
+Key, queue and clock are not checked here: the worker's registration and `process.startup_checks` check them. A folder
+that cannot be used is reported by the code that creates it.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from kubiya_worker.doctor import host
 from kubiya_worker.doctor.check import FAIL, WARN, Check, Report, examine
 
 
-def faults(folder: Path, places: Mapping[str, Path]) -> Iterator[str]:
+def faults(folder: Path, folders: Mapping[str, Path]) -> Iterator[str]:
     """Yield one line for each fault of this host, nothing for checks that pass. `folder` is ~/.kubiya.
 
-    `places` are the other folders that the worker will write to, keyed by the variable that names each.
+    `folders` are the other folders that the worker will write to, keyed by the variable that names each.
     """
     try:
         home = folder.expanduser()
     except RuntimeError:  # a user without a home
         home = Path.cwd()
-    looked_at = [
-        Check("supervisor", "host", host.supervisor_name),
+    checks = [
+        Check("supervisor", "host", host.supervisor_package),
         Check("disk", "host", functools.partial(host.disk, home)),
         Check("inodes", "host", functools.partial(host.inodes, home)),
         Check("limits", "host", host.limits),
-        Check("folders", "host", functools.partial(host.places, places)),
+        Check("folders", "host", functools.partial(host.folders_of_worker, folders)),
     ]
-    for result in examine(looked_at, Report()):
+    for result in examine(checks, Report()):
         if result.finding.status in (FAIL, WARN):
             remedy = f". {result.finding.remedy}" if result.finding.remedy else ""
             yield f"{result.check.name}: {result.finding.message}{remedy}"

@@ -1,0 +1,98 @@
+"""This module loads what runs need right after the worker is ready, in a thread, so that the first run does not wait.
+
+It is also what makes a replaced package harmless (`pip install -U`): a worker that has loaded all goes on with the
+code that it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import importlib.util
+import time
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import structlog
+
+from kubiya_worker.models.import_lock import IMPORTS
+
+log = structlog.get_logger()
+
+# In the order in which a run needs them. tests/process/worker/test_preload.py finds what is missing.
+NEEDED: Final = (
+    "kubiya_worker.models.session",
+    "kubiya_worker.models.openai",
+    "kubiya_worker.models.wire.answer_reader",
+    "openai.resources.chat.completions.completions",
+    "openai.resources.chat.completions.messages",
+    "openai.lib.streaming.chat",
+    "openai.lib._chat_completion_resources",
+    "openai.resources.models",
+    "genai_prices.data",
+    "anyio._backends._asyncio",
+    "anyio._core._sockets",
+    "yaml",
+    "kubiya_worker.tools.mcp.client",
+    "kubiya_worker.tools.mcp.http_client",
+    "mcp.client.stdio",
+    "mcp.client.sse",
+    "mcp.client.streamable_http",
+    "mcp.shared.message",
+)
+# Packages of extras: the variables of which one says that the package is used, and what a run needs of it. One that is
+# not installed or not used is left out: each takes some 30 MiB and a second.
+EXTRAS: Final = {
+    "anthropic": (
+        ("ANTHROPIC_API_KEY",),
+        ("anthropic.resources.messages", "pydantic_ai.models.anthropic", "pydantic_ai.providers.anthropic"),
+    ),
+    "google.genai": (
+        ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+        ("pydantic_ai.models.google", "pydantic_ai.providers.google"),
+    ),
+    "boto3": (
+        ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK", "AWS_ROLE_ARN"),
+        ("botocore.config", "pydantic_ai.models.bedrock", "pydantic_ai.providers.bedrock"),
+    ),
+}
+
+
+async def preload(polled: asyncio.Event, variables: Mapping[str, str]) -> None:
+    """Wait until the worker is ready, then load all. What cannot be loaded is logged; its run says the rest."""
+    await polled.wait()
+    began = time.monotonic()
+    faults = await asyncio.to_thread(load, (*NEEDED, *extras(variables)))
+    gc.freeze()  # as in worker_state.py: a full collection need not walk through all of it
+    for fault in faults:
+        log.warning("worker.not_loaded", error=fault)
+    log.info("worker.loaded", seconds=time.monotonic() - began)
+
+
+def load(modules: Iterable[str]) -> list[str]:
+    """Import modules and return what went wrong, one text for each that could not be imported."""
+    faults = []
+    for module in modules:
+        try:
+            with IMPORTS:  # one by one, so that a run need not wait for all of them
+                importlib.import_module(module)
+        except Exception as error:  # a package may raise anything while it is imported
+            faults.append(f"{module}: {type(error).__name__}: {error}")
+    return faults
+
+
+def extras(variables: Mapping[str, str]) -> list[str]:
+    """Return the modules of the extras that are installed and that these variables say are used."""
+    found: list[str] = []
+    for package, (names, modules) in EXTRAS.items():
+        if any(variables.get(name) for name in names) and _installed(package):
+            found += modules
+    return found
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # the package that `package` is in
+        return False
