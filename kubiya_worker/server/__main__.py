@@ -7,8 +7,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -19,12 +21,15 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from kubiya_worker.errors import EX_OK, UsageError, WorkerError
 from kubiya_worker.protocol.names import DEMO_MODEL
+from kubiya_worker.server.log import FORMAT, RotatingLog
 
 if TYPE_CHECKING:
     from kubiya_worker.server.plane import Plane
+    from kubiya_worker.server.sealing import KeySource
 
 STATE: Final = Path("~/.kubiya/server").expanduser()
 GRACE: Final = 2  # seconds that open requests have to end after SIGTERM
+MAX_FILES: Final = 10_000  # macOS does not allow more than 10,240
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 log = logging.getLogger("kubiya_worker.server")
@@ -44,6 +49,16 @@ def port(text: str) -> int:
     return number
 
 
+def database_file(text: str) -> Path:
+    """Return the path of an SQLite file; an address of another kind of database is refused, not taken as a name."""
+    if "://" in text:
+        kind = text.partition("://")[0]
+        raise argparse.ArgumentTypeError(
+            f"{kind}:// is not supported: the control plane keeps its data in an SQLite file"
+        )
+    return Path(text)
+
+
 def parser(state: str) -> argparse.ArgumentParser:
     """Return the parser of the command line; `state` is the default folder for data."""
     parser = Parser(prog="kubiya server start", description="The local control plane", allow_abbrev=False)
@@ -52,14 +67,31 @@ def parser(state: str) -> argparse.ArgumentParser:
     parser.add_argument("--port", type=port, default=7777, help="port, 0 for a free one (default: %(default)s)")
     parser.add_argument(
         "--database",
-        type=Path,
+        type=database_file,
         default=Path(state) / "control-plane.db",
         help="SQLite file, or :memory: (default: %(default)s)",
     )
     parser.add_argument("--key-file", type=Path, help="0600 file of an API key (default: 'key' beside the database)")
+    parser.add_argument(
+        "--secrets-key-file",
+        type=Path,
+        help="0600 file of the key that seals secrets (default: 'secrets.key' beside the database)",
+    )
+    parser.add_argument(
+        "--secrets-key-command",
+        default="",
+        metavar="COMMAND",
+        help="command that prints that key, such as a KMS's",
+    )
     parser.add_argument("--organization", default="local", help="whose key it is (default: %(default)s)")
     parser.add_argument("--temporal-address", default="127.0.0.1:7233", help="default: %(default)s")
     parser.add_argument("--temporal-namespace", default="default", help="default: %(default)s")
+    parser.add_argument("--log-file", type=Path, help="file that rotates, in place of standard output")
+    parser.add_argument(
+        "--no-audit-allowed",
+        action="store_true",
+        help="keep no audit record of tool calls that a rule or a policy service allows; denied ones are always kept",
+    )
     parser.add_argument("--seed", action="store_true", help="make the queue 'default' and the agent 'ops'")
     parser.add_argument("--model", default=DEMO_MODEL, help="model of the sample agent (default: %(default)s)")
     return parser
@@ -94,6 +126,23 @@ def listen(host: str, port: int) -> socket.socket:
     return made
 
 
+def allow_connections() -> None:
+    """Raise the limit of open files as far as this user may: each connection is one, and the usual 1024 are few."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def log_into(path: Path) -> None:
+    """Write the log, and all other output, into a file that rotates; raise UsageError if it cannot be opened."""
+    try:
+        handler = RotatingLog(path)
+    except OSError as error:
+        raise UsageError(f"The file {path} cannot be written: {error.strerror}", remedy="Check --log-file") from error
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
 def create_key(options: argparse.Namespace) -> None:
     from kubiya_worker.server.auth import Keys, ensure_key_file
     from kubiya_worker.server.store.database import Database
@@ -103,22 +152,47 @@ def create_key(options: argparse.Namespace) -> None:
     database.close()
 
 
+def _secret(name: str) -> str:
+    """Return a secret of the environment, or of the file that `name`_FILE says; raise UsageError without the file."""
+    file = os.environ.get(f"{name}_FILE", "").strip()
+    if not file:
+        return os.environ.get(name, "").strip()
+    try:
+        return Path(file).expanduser().read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{name}_FILE {file} cannot be read", remedy="Check the file and its rights") from error
+
+
 def open_plane(options: argparse.Namespace) -> Plane:
     """Open the stores, and create a key and what --seed asks for; raise WorkerError."""
-    from kubiya_worker.payloads.converter import Options, Payloads
+    from kubiya_worker.payloads.converter import Payloads
+    from kubiya_worker.payloads.options import PayloadOptions
+    from kubiya_worker.server import oidc
     from kubiya_worker.server.auth import ORGANIZATION, ensure_key_file
+    from kubiya_worker.server.moving import move_credentials
     from kubiya_worker.server.plane import Plane
+    from kubiya_worker.server.sealing import KeyCommand, KeyFile
     from kubiya_worker.server.store.seed import ensure_sample
     from kubiya_worker.server.temporal import Temporal
 
-    payloads = Payloads.open(Options.of_environment(os.environ))
+    source: KeySource | None = None
+    if options.secrets_key_command:
+        source = KeyCommand(options.secrets_key_command)
+    elif options.secrets_key_file is not None:
+        source = KeyFile(options.secrets_key_file)
+    payloads = Payloads.open(PayloadOptions.of_environment(os.environ))
     plane = Plane(
         options.database,
         Temporal(options.temporal_address, options.temporal_namespace, payloads),
         litellm_url=os.environ.get("LITELLM_API_BASE", ""),
         litellm_key=os.environ.get("LITELLM_API_KEY", ""),
+        secrets_key=source,
     )
+    plane.events.records_allowed = not options.no_audit_allowed
     ensure_key_file(plane.keys, options.key_file, options.organization)
+    known = oidc.settings(os.environ, _secret("KUBIYA_OIDC_CLIENT_SECRET"))
+    plane.oidc = oidc.Provider(known) if known else None
+    move_credentials(plane)
     if options.seed:
         ensure_sample(plane, ORGANIZATION, options.model)
     return plane
@@ -129,6 +203,7 @@ def serve(plane: Plane, bound: socket.socket, began: float) -> None:
     import uvicorn
 
     from kubiya_worker.server.app import create_app
+    from kubiya_worker.server.connections import LimitedProtocol
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
@@ -145,6 +220,8 @@ def serve(plane: Plane, bound: socket.socket, began: float) -> None:
             await super().startup(sockets)
             host, port = bound.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            # What is there now stays: else each full collection walks through all that was imported, 20 to 50 ms.
+            gc.freeze()
             took = time.monotonic() - began
             print(f"control_plane.listening url={url} pid={os.getpid()} in {took:.2f}s", flush=True)  # noqa: T201
             if host not in LOOPBACK:
@@ -158,6 +235,7 @@ def serve(plane: Plane, bound: socket.socket, began: float) -> None:
 
     config = uvicorn.Config(
         create_app(plane),
+        http=LimitedProtocol,
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -168,12 +246,13 @@ def serve(plane: Plane, bound: socket.socket, began: float) -> None:
         ws="none",
     )
     server = Server(config)
+    allow_connections()
     asyncio.run(server.serve(sockets=[bound]))
 
 
 def main(argv: list[str] | None = None) -> int:
     began = time.monotonic()
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    logging.basicConfig(level=logging.WARNING, format=FORMAT, stream=sys.stdout)
     logging.Formatter.converter = time.gmtime
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
@@ -181,6 +260,8 @@ def main(argv: list[str] | None = None) -> int:
             create_key(options)
             print(options.key_file)  # noqa: T201
             return EX_OK
+        if options.log_file is not None:
+            log_into(options.log_file)
         bound = listen(options.host, options.port)
         serve(open_plane(options), bound, began)
     except WorkerError as error:

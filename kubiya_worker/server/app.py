@@ -19,6 +19,7 @@ from kubiya_worker.server.api import (
     agents,
     analytics,
     approvals,
+    audit,
     batch,
     control,
     environments,
@@ -27,13 +28,22 @@ from kubiya_worker.server.api import (
     general,
     install,
     jobs,
+    keys,
     locks,
+    manifests,
+    oidc,
     queues,
+    reference,
     rules,
+    secrets,
+    session,
+    stop,
     webhooks,
     workers,
 )
-from kubiya_worker.server.http import reply
+from kubiya_worker.server.http import Edge, reply
+from kubiya_worker.server.mcp_endpoint import PATH as MCP_PATH
+from kubiya_worker.server.mcp_endpoint import McpEndpoint
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.temporal import TemporalDown
 
@@ -54,7 +64,8 @@ PAGE_HEADERS: Final = {
 # Routes are tried in this order, so the ones that workers call most come first.
 RESOURCES: Final = (
     *(executions, analytics, workers, control, execute, approvals, agents),
-    *(queues, locks, install, environments, rules, webhooks, jobs, general),
+    *(queues, locks, install, environments, rules, secrets, stop, webhooks, jobs, manifests),
+    *(keys, session, oidc, audit, general),
 )
 
 
@@ -88,22 +99,33 @@ async def _connect(plane: Plane) -> None:
 
 
 def create_app(plane: Plane) -> Starlette:
+    for_mcp = McpEndpoint()
+
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        work = (_connect(plane), background.reconcile(plane), plane.scheduler.run())
+        work = (
+            _connect(plane),
+            background.reconcile(plane),
+            background.tidy(plane),
+            background.checkpoint(plane),
+            plane.scheduler.run(),
+        )
         tasks = [asyncio.create_task(each) for each in work]
         plane.sender.resume()
         yield
+        await for_mcp.close()
         plane.sender.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        plane.keys.store_uses()
         plane.database.close()
 
     routes = [route for resource in RESOURCES for route in resource.ROUTES]
     routes = [*batch.routes(routes), *routes]
+    described = reference.routes([route for route in routes if isinstance(route, Edge)], PAGE_HEADERS)
     app = Starlette(
-        routes=[*routes, Route("/", page), Route("/static/{name}", page)],
+        routes=[*routes, *described, Route(MCP_PATH, for_mcp), Route("/", page), Route("/static/{name}", page)],
         lifespan=lifespan,
         exception_handlers={404: missing, 405: wrong_method, 500: broken},
     )

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 import os
 import re
 import secrets
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, func, insert, select, update
 
 from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.server.person import Person, of_key
 from kubiya_worker.server.store import schema
-from kubiya_worker.server.store.database import Database, now
+from kubiya_worker.server.store.database import Database, dumps, now
+from kubiya_worker.server.store.journal import Change
+from kubiya_worker.server.store.statement import Prepared
+
+log = logging.getLogger(__name__)
 
 ORGANIZATION: Final = "local"
+T: Final = schema.api_keys
+_FIND: Final = Prepared(select(T).where(T.c.hash == bindparam("hash")))
+TOLD: Final = ("name", "email", "role", "groups", "scopes", "status", "expires_at")  # of a key, by a record
+ID: Final = 12  # characters of a hash that name its key
 _KEY: Final = re.compile(r"kby_[A-Za-z0-9_-]{43,}")  # 256 random bits
 
 
@@ -24,40 +38,144 @@ def hashed(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
 
 
+def key_id_of(digest: str) -> str:
+    """Return the public name of a key."""
+    return digest[:ID]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The organization that a request is for, and the person who asks."""
+
+    organization_id: str
+    person: Person
+
+
 class Keys:
     def __init__(self, database: Database) -> None:
         self._db = database
-        self._known: dict[str, str] = {}
+        self._used: dict[str, float] = {}  # by hash: seconds since the epoch, not written yet
 
-    def organization(self, key: str) -> str | None:
-        """Return the organization of a key, or None when the key is unknown."""
-        if not key:
+    def caller(self, key: str, address: str = "") -> Caller | None:
+        """Return whom a key stands for now; None when it is unknown, revoked or expired.
+
+        This reads the row at each request: a cache would outlive a revocation.
+        """
+        return self.caller_of(hashed(key), address) if key else None
+
+    def caller_of(self, digest: str, address: str = "") -> Caller | None:
+        """Return whom the key with this hash stands for now."""
+        row = self._db.execute(_FIND, {"hash": digest}).first()
+        if row is None or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= time.time()):
             return None
+        self._used[digest] = time.time()
+        return Caller(row.organization_id, of_key(key_id_of(digest), json.loads(row.data)).at(address))
+
+    def about(self, key_id: str) -> dict[str, Any]:
+        """Return the public facts about a key, for the one who holds it; none for an empty id."""
+        row = self._db.execute(select(T).where(_named(key_id))).first() if key_id else None
+        if row is None:
+            return {}
+        told = self._shown(row)
+        limits = [f"{kind[:-1]}:{name}" for kind, names in told["scopes"].items() for name in names or ()]
+        return {**{k: told[k] for k in ("id", "created_at", "expires_at", "role")}, "scopes": limits or ["*"]}
+
+    def trace(self, key: str) -> tuple[str, str]:
+        """Return what a record says of a key that was refused: the organization that has or had it, and its id."""
         digest = hashed(key)
-        if digest not in self._known:
-            query = select(schema.api_keys.c.organization_id).where(schema.api_keys.c.hash == digest)
-            found = self._db.execute(query).scalar()
-            if found is None:
-                return None
-            self._known[digest] = found
-        return self._known[digest]
+        row = self._db.execute(_FIND, {"hash": digest}).first() if key else None
+        return row.organization_id if row is not None else ORGANIZATION, key_id_of(digest) if key else ""
 
-    def about(self, key: str) -> dict[str, Any]:
-        """Return the public facts about a key; a key may do everything in its organization."""
-        digest = hashed(key)
-        made = self._db.execute(select(schema.api_keys.c.created_at).where(schema.api_keys.c.hash == digest)).scalar()
-        return {"id": digest[:12], "created_at": made, "expires_at": None, "scopes": ["*"]}
+    def create(
+        self,
+        organization_id: str = ORGANIZATION,
+        key: str | None = None,
+        *,
+        about: dict[str, Any] | None = None,
+        expires_at: float | None = None,
+    ) -> str:
+        """Create a key, or register the given one; only its hash is stored.
 
-    def any(self) -> bool:
-        return self._db.execute(select(schema.api_keys.c.hash).limit(1)).first() is not None
-
-    def create(self, organization_id: str = ORGANIZATION, key: str | None = None) -> str:
-        """Create a key, or register the given one; only its hash is stored."""
+        `about` is the person, {name, email, role, groups, scopes, created_by}; without it the key is the local user's.
+        """
         key = key or f"kby_{secrets.token_urlsafe(32)}"
-        row = {"hash": hashed(key), "organization_id": organization_id, "created_at": now()}
+        row = {
+            "hash": hashed(key),
+            "organization_id": organization_id,
+            "created_at": now(),
+            "data": dumps(about or {}),
+            "expires_at": expires_at,
+        }
         with self._db.transaction():
-            self._db.execute(insert(schema.api_keys).prefix_with("OR IGNORE"), row)
+            if self._db.execute(insert(T).prefix_with("OR IGNORE"), row).rowcount:
+                self._told(hashed(key), None)
         return key
+
+    def known(self, key: str) -> bool:
+        """Return whether the key was ever registered here, also when it has ended since."""
+        return self._db.execute(_FIND, {"hash": hashed(key)}).first() is not None
+
+    def list(self, organization_id: str) -> list[dict[str, Any]]:
+        """Return all keys as they are shown, oldest first, without anything that could be used as a key."""
+        query = select(T).where(T.c.organization_id == organization_id).order_by(T.c.created_at)
+        return [self._shown(row) for row in self._db.execute(query)]
+
+    def find(self, organization_id: str, key_id: str) -> dict[str, Any] | None:
+        query = select(T).where(T.c.organization_id == organization_id, _named(key_id))
+        row = self._db.execute(query).first()
+        return self._shown(row) if row else None
+
+    def revoke(self, organization_id: str, key_id: str) -> None:
+        """End a key: the next request with it is refused. The row stays, so that old names can be explained."""
+        mine = (T.c.organization_id == organization_id) & _named(key_id) & T.c.revoked_at.is_(None)
+        with self._db.transaction():
+            rows = self._db.execute(select(T).where(mine)).all()
+            self._db.execute(update(T).where(mine).values(revoked_at=now()))
+            for row in rows:
+                self._told(row.hash, self._shown(row))
+
+    def store_uses(self) -> None:
+        """Write when keys were last used. This is called once a minute, so that no request waits for it."""
+        used, self._used = self._used, {}
+        if used:
+            with self._db.transaction():
+                for digest, at in used.items():
+                    self._db.execute(update(T).where(T.c.hash == digest).values(used_at=at))
+
+    def _told(self, digest: str, before: dict[str, Any] | None) -> None:
+        """Have a key's creation or end recorded, with its person and role."""
+        row = self._db.execute(_FIND, {"hash": digest}).first()
+        after = self._shown(row)
+        sides = (None if before is None else {k: before[k] for k in TOLD}, {k: after[k] for k in TOLD})
+        verb = "create" if before is None else "revoke"
+        self._db.changed(Change(row.organization_id, "key", key_id_of(digest), after["name"], *sides, verb))
+
+    def _shown(self, row: Any) -> dict[str, Any]:
+        person = of_key(key_id_of(row.hash), json.loads(row.data))
+        used = self._used.get(row.hash, row.used_at)
+        ended = row.expires_at is not None and row.expires_at <= time.time()
+        return {
+            "id": person.key_id,
+            "name": person.name,
+            "email": person.email,
+            "role": person.role,
+            "groups": list(person.groups),
+            "scopes": person.scope.json(),
+            "status": "revoked" if row.revoked_at else "expired" if ended else "active",
+            "created_at": row.created_at,
+            "created_by": json.loads(row.data).get("created_by"),
+            "expires_at": _iso(row.expires_at),
+            "last_used_at": _iso(used),
+            "revoked_at": row.revoked_at,
+        }
+
+
+def _named(key_id: str) -> Any:
+    return func.substr(T.c.hash, 1, ID) == key_id
+
+
+def _iso(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat()
 
 
 def ensure_key_file(keys: Keys, path: Path, organization_id: str = ORGANIZATION) -> None:
@@ -74,8 +192,12 @@ def ensure_key_file(keys: Keys, path: Path, organization_id: str = ORGANIZATION)
             )
         if key:
             path.chmod(0o600)
-            if keys.organization(key) is None:
+            if not keys.known(key):
                 keys.create(organization_id, key)
+            elif keys.caller(key) is None:
+                log.warning(
+                    "key_file.ended path=%s: its key was revoked or has expired; remove the file for a new one", path
+                )
             return
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{os.getpid()}")

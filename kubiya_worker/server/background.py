@@ -1,14 +1,21 @@
-"""This module finds workflows that ended without reporting a status, so that every execution ends."""
+"""This module does what no request asks for.
+
+It finds workflows that ended without reporting a status, deletes worker queues whose time is over, and moves what was
+written from SQLite's log into its database.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.plane import Plane, workflow_of
+from kubiya_worker.server.store import sqlite_file
+from kubiya_worker.server.store.database import MEMORY
 from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.temporal import End, TemporalDown
 
@@ -18,6 +25,10 @@ EVERY: Final = 5.0  # seconds between two checks
 QUIET: Final = timedelta(seconds=4)  # an execution that changed within this time is not checked
 AT_ONCE: Final = 50  # executions per check, so that a thousand waiting chats cost ten calls a second
 MISSING: Final = timedelta(minutes=1)  # how long Temporal may not know a workflow (its row can be stored before)
+
+CHECKPOINT_EVERY: Final = 0.5  # seconds between two looks at the size of the log
+CHECKPOINT_AT: Final = 4 << 20  # bytes
+TIDY_EVERY: Final = 60.0  # seconds between two looks for queues whose time is over
 
 
 def chosen(open_: list[Execution], after: str, limit: int = AT_ONCE) -> list[Execution]:
@@ -36,6 +47,52 @@ async def reconcile(plane: Plane) -> None:
             after = await _look(plane, after)
         except Exception:  # a full disk, or a bug: the next check may succeed
             log.exception("reconcile.failed")
+
+
+async def checkpoint(plane: Plane) -> None:
+    """Move written pages into the database from another thread, so that no request waits for it; until cancelled."""
+    path = plane.database.path
+    if path == MEMORY:
+        return
+    while True:
+        await asyncio.sleep(CHECKPOINT_EVERY)
+        try:
+            if sqlite_file.log_size(path) > CHECKPOINT_AT:
+                await asyncio.to_thread(sqlite_file.checkpoint, path)
+        except Exception:  # a full disk, or a bug: SQLite does it by itself, from a larger log on
+            log.exception("checkpoint.failed")
+
+
+async def tidy(plane: Plane) -> None:
+    """Delete worker queues whose `auto_cleanup_after_seconds` are over, and old deliveries, until cancelled."""
+    while True:
+        try:
+            drop_old_queues(plane, datetime.now(UTC))
+            plane.deliveries.forget_old(time.time())
+            plane.keys.store_uses()
+        except Exception:  # a full disk, or a bug: the next look may succeed
+            log.exception("tidy.failed")
+        await asyncio.sleep(TIDY_EVERY)
+
+
+def drop_old_queues(plane: Plane, at: datetime) -> list[str]:
+    """Delete the queues whose time is over at `at`, and return their ids.
+
+    A queue stays while it has a live worker, an execution that is not over, or a job's schedule.
+    """
+    scheduled = {job.get("queue_id") for job in plane.jobs.every()}
+    dropped = []
+    for queue in plane.queues.every():
+        seconds, key, organization = queue.get("auto_cleanup_after_seconds"), queue["id"], queue["organization_id"]
+        if not seconds or at < datetime.fromisoformat(queue["created_at"]) + timedelta(seconds=seconds):
+            continue
+        busy = any(not ex.is_final(status) for status in plane.executions.counts(organization, key, ""))
+        if busy or key in scheduled or plane.workers.live(organization, key):
+            continue
+        plane.queues.delete(queue)
+        log.info("queue.cleaned_up queue=%s", queue["name"])
+        dropped.append(key)
+    return dropped
 
 
 async def _look(plane: Plane, after: str) -> str:

@@ -4,11 +4,13 @@ docs/protocol.md#a1.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import DatabaseError
@@ -16,32 +18,34 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.server import actor, sessions
+from kubiya_worker.server.access import Need, need_of
+from kubiya_worker.server.edges import filters
+from kubiya_worker.server.edges.base import Filters, NoFilters, Nothing, Wire
+from kubiya_worker.server.edges.problems import problem, problems
+from kubiya_worker.server.open_credentials import problem_text
 from kubiya_worker.server.store.database import dumps
 from kubiya_worker.server.store.outbox import TooLarge
-from kubiya_worker.server.store.records import Taken
+from kubiya_worker.server.store.records import CredentialsInTheOpen, Taken
 
 if TYPE_CHECKING:
+    from kubiya_worker.server.auth import Caller
     from kubiya_worker.server.plane import Plane
 
 log = logging.getLogger(__name__)
 
 MAX_BODY: Final = 8 * 1024 * 1024  # bytes
-MAX_DRAIN: Final = 64 * 1024 * 1024  # bytes of a refused body that are read, so that its sender can read the reply
 # Bytes: Temporal's limit for one payload is 2 MB, and a payload can hold more than one prompt.
 MAX_PROMPT: Final = 256 * 1024
-MAX_NAME: Final = 200  # characters
 MAX_DEPTH: Final = 100  # depth of arrays and objects in a body
+KEY_HEADERS: Final = ("authorization", "userkey")
+LOOPBACK: Final = ("127.0.0.1", "::1")
 SCHEMES: Final = ("bearer ", "userkey ", "baerer ")
 
-# JSON types by the names that FastAPI gives them in a 422.
-_TYPES: Final[Mapping[type, tuple[str, str]]] = {
-    str: ("Input should be a valid string", "string_type"),
-    dict: ("Input should be a valid dictionary", "dict_type"),
-    list: ("Input should be a valid list", "list_type"),
-    bool: ("Input should be a valid boolean", "bool_type"),
-    int: ("Input should be a valid integer", "int_type"),
-    float: ("Input should be a valid number", "float_type"),
-}
+Model = TypeVar("Model", bound=BaseModel)
+Row = TypeVar("Row")
+Query = TypeVar("Query", bound=Filters)
 
 
 class ApiError(Exception):
@@ -50,7 +54,10 @@ class ApiError(Exception):
         self.status, self.detail = status, detail
 
 
-REFUSALS: Final = (ApiError, Taken, TooLarge, DatabaseError)
+# Refusals that are recorded: no key, no right, a conflict with what was decided, all agents stopped.
+RECORDED: Final = frozenset({401, 403, 409, 423})
+ACCESS: Final = "access.call"  # the action of a refused request that changes nothing by itself
+REFUSALS: Final = (ApiError, Taken, TooLarge, DatabaseError, ConfigurationError, CredentialsInTheOpen)
 
 
 def not_found(what: str, key: str) -> ApiError:
@@ -59,11 +66,7 @@ def not_found(what: str, key: str) -> ApiError:
 
 def invalid(where: str, message: str, kind: str = "value_error") -> ApiError:
     """Return a 422 in FastAPI's form about one field of the body."""
-    return ApiError(422, [_problem(["body", where], message, kind)])
-
-
-def _problem(where: Sequence[str | int], message: str, kind: str) -> dict[str, Any]:
-    return {"loc": list(where), "msg": message, "type": kind}
+    return ApiError(422, [problem(["body", where], message, kind)])
 
 
 def token_of(request: Request) -> str:
@@ -77,93 +80,86 @@ def token_of(request: Request) -> str:
     return given if " " not in given else ""
 
 
-def fields_of(body: Mapping[str, Any], fields: Mapping[str, type]) -> dict[str, Any]:
-    """Return the known fields of the body, without unknown and null ones; answer 422 with each wrong type. Pure."""
-    found: dict[str, Any] = {}
-    problems = []
-    for name, kind in fields.items():
-        value = body.get(name)
-        if value is None:
-            continue
-        right = isinstance(value, kind) or (kind is float and isinstance(value, int))
-        if not right or (isinstance(value, bool) and kind is not bool):
-            problems.append(_problem(["body", name], *_TYPES[kind]))
-        found[name] = value
-    if problems:
-        raise ApiError(422, problems)
-    return found
+def address_of(request: Request) -> str:
+    """Return the address that the request came from: a proxy's, where one stands before this server."""
+    return request.client.host if request.client else ""
 
 
-def read(model: type[BaseModel], body: Any, where: tuple[str | int, ...] = ()) -> BaseModel:
-    """Return the body as an instance of the model.
+def is_local(request: Request) -> bool:
+    """Return whether a program of this host asks, and not for somebody else: a proxy says for whom it asks."""
+    forwarded = any(name in request.headers for name in ("forwarded", "x-forwarded-for"))
+    return address_of(request) in LOOPBACK and not forwarded
 
-    A 422 lists each problem, as on the published server, and quotes no value.
-    """
+
+def read(model: type[Model], given: Any, place: Sequence[str | int] = ("body",)) -> Model:
+    """Return what a client sent as an instance of the model; answer 422 with each problem and its place."""
     try:
-        return model.model_validate(body)
+        return model.model_validate(given)
     except ValidationError as error:
-        problems = [
-            _problem(["body", *where, *one["loc"]], one["msg"], one["type"])
-            for one in error.errors(include_url=False, include_context=False, include_input=False)
-        ]
-        raise ApiError(422, problems) from error
+        raise ApiError(422, problems(error, model, place)) from error
+
+
+def page(call: Call, rows: list[Row]) -> list[Row]:
+    """Return the part of a list that the request asks for."""
+    wanted = call.filters(filters.Page)
+    return rows[wanted.skip : wanted.skip + wanted.limit]
+
+
+def set_in(model: BaseModel) -> dict[str, Any]:
+    """Return the fields that the request sets, by the names that it has for them, without null ones."""
+    if isinstance(model, Wire):
+        return model.given()
+    fields = model.model_dump(exclude_unset=True, by_alias=True)
+    kept = getattr(model, "nullable", ())
+    return {name: value for name, value in fields.items() if value is not None or name in kept}
 
 
 class Call:
-    """One authenticated request: organization, path parameters, query, JSON object."""
+    """One authenticated request: who asks, of which organization, path parameters, filters of the query, the body."""
 
     def __init__(
         self,
         request: Request,
         plane: Plane,
-        organization_id: str,
+        caller: Caller,
         body: dict[str, Any],
+        model: type[BaseModel] | None = None,
         path_params: Mapping[str, Any] | None = None,
+        filters: Filters | None = None,
     ) -> None:
-        """Take the request; `path_params` are those of a request inside a batch."""
-        self.request, self.plane, self.organization_id, self.body = request, plane, organization_id, body
+        """Take the request; answer 422 for a body that is not as `model` says.
+
+        `path_params` are those of a request inside a batch.
+        """
+        self.request, self.plane, self.caller, self.body = request, plane, caller, body
+        self.organization_id, self.person = caller.organization_id, caller.person
         self._path_params = request.path_params if path_params is None else path_params
+        self._filters = filters
+        self.model = read(model, body) if model is not None else None
 
     def path(self, name: str) -> str:
         return str(self._path_params[name])
 
-    def query(self, name: str, default: str = "") -> str:
-        return self.request.query_params.get(name, default)
+    def filters(self, model: type[Query]) -> Query:
+        """Return the query, which the route has read as this model."""
+        assert isinstance(self._filters, model)
+        return self._filters
 
-    def number(self, name: str, default: int, low: int, high: int) -> int:
-        text = self.query(name)
-        try:
-            return max(low, min(high, int(text))) if text else default
-        except ValueError:
-            raise ApiError(422, [_problem(["query", name], "Input should be a valid integer", "int_parsing")]) from None
+    def reaches(self, execution_id: str) -> bool:
+        """Return whether the caller's key covers an execution of the organization; without limits this asks nothing."""
+        if not self.person.scope.limited:
+            return True
+        found = self.plane.executions.get(self.organization_id, execution_id)
+        return found is not None and self.person.scope.covers(found["queue_id"], found["entity_id"])
 
-    def fields(self, fields: Mapping[str, type]) -> dict[str, Any]:
-        return fields_of(self.body, fields)
-
-    def given(self, model: type[BaseModel]) -> dict[str, Any]:
-        """Return the model's fields that the body sets, without null ones; answer 422 for an invalid body."""
-        fields = read(model, self.body).model_dump(exclude_unset=True)
-        return {name: value for name, value in fields.items() if value is not None}
-
-    def text(self, name: str) -> str:
-        """Return a required text that is not empty; else answer 422."""
-        value = self.body.get(name)
-        if value is None:
-            raise invalid(name, "Field required", "missing")
-        if not isinstance(value, str):
-            raise invalid(name, *_TYPES[str])
-        if not value.strip():
-            raise invalid(name, f"{name} must not be empty", "string_too_short")
-        return value
-
-    def name(self, field: str = "name", low: int = 1, high: int = MAX_NAME) -> str:
-        text = self.text(field).strip()
-        if not low <= len(text) <= high:
-            raise invalid(field, f"{field} must have {low} to {high} characters", "string_length")
-        return text
+    @functools.cached_property
+    def given(self) -> dict[str, Any]:
+        """Return the fields that the body sets, without null ones."""
+        return set_in(self.model) if self.model is not None else {}
 
     def prompt(self, name: str = "prompt") -> str:
-        text = self.text(name)
+        """Return a text that goes to a model; answer 413 when it is too large."""
+        text = str(self.given[name])
         size = len(text.encode())
         if size > MAX_PROMPT:
             raise ApiError(
@@ -172,6 +168,28 @@ class Call:
                 "name it, so that the agent reads what it needs.",
             )
         return text
+
+
+def caller_of(request: Request) -> Caller | None:
+    """Return who asks, by the key of the request, or else by the cookie of a browser that is signed in."""
+    plane: Plane = request.app.state.plane
+    if any(name in request.headers for name in KEY_HEADERS):
+        return plane.keys.caller(token_of(request), address_of(request))
+    return plane.sessions.caller(request.cookies.get(sessions.cookie_of(request), ""), address_of(request))
+
+
+def _forged(request: Request) -> str:
+    """Return why a write may come from another site's page, which browsers would send with the cookie; else nothing.
+
+    A key is not sent by itself, so a request with one needs no such check.
+    """
+    if request.method in ("GET", "HEAD") or any(name in request.headers for name in KEY_HEADERS):
+        return ""
+    expected = sessions.csrf_of(request.cookies.get(sessions.cookie_of(request), ""))
+    given = request.headers.get(sessions.CSRF_HEADER, "")
+    if sessions.own_origin(request) and secrets.compare_digest(given.encode(), expected.encode()):
+        return ""
+    return "A write by a browser's session needs its CSRF token in X-CSRF-Token, and comes from this server's own page"
 
 
 Handler = Callable[[Call], Awaitable[Any]]
@@ -190,10 +208,17 @@ def unauthorized(
     return reply({"detail": {"error": "Unauthorized", "message": message, "hint": hint}}, 401)
 
 
-class Write(Route):
-    """A route that a batch may hold: its handler never waits."""
+class Edge(Route):
+    """A route that needs a key, with the models of what it takes. A batch may hold it if its handler never waits."""
 
     handler: Handler
+    method: str
+    status: int
+    need: Need
+    body: type[BaseModel] | None
+    query: type[Filters] | None
+    batched: bool
+    audit: str
 
 
 def route(
@@ -202,35 +227,71 @@ def route(
     handler: Handler,
     status: int = 200,
     *,
+    body: type[BaseModel] | None = None,
+    query: type[Filters] | None = NoFilters,
     prefix: str = "/api/v1",
     batched: bool = False,
-) -> Route:
+    audit: str = "",
+) -> Edge:
     """Return a route that needs a key; the handler's result becomes the JSON reply, and a Response is sent
     unchanged.
+
+    `audit` is what the route's record says that was done, as `kind.verb`; the stores write it with the change, and
+    a refusal is recorded here. A test finds the writing routes without it.
+
+    A route of a worker's writes takes any query (`query=None`), as it takes unknown fields.
     """
+    need = need_of(method, prefix + path)
     with_body = method in ("POST", "PATCH", "PUT")
+    if body is None and with_body:
+        body = Nothing
+    if body is not None and issubclass(body, Wire):
+        query = None
 
     async def serve(request: Request) -> Response:
         plane: Plane = request.app.state.plane
-        organization_id = plane.keys.organization(token_of(request))
-        if organization_id is None:
+        caller = caller_of(request)
+        asked = f"{method} {prefix}{path}"
+        if caller is None:
+            if audit:
+                plane.audit.refuse_key(
+                    plane.keys.trace(token_of(request)), audit, asked, request.headers, address_of(request)
+                )
             return unauthorized()
+        who = actor.of_request(caller.person, asked, request.headers)
+
+        def record_refusal(code: int, detail: Any) -> None:
+            action = audit or (ACCESS if code == 403 else "")
+            if action and code in RECORDED:
+                with actor.acting(who):
+                    plane.audit.refuse(caller.organization_id, action, request.path_params, code, detail)
+
+        forbidden = _forged(request) or need.refusal(caller.person)
+        if forbidden:
+            record_refusal(403, forbidden)
+            return reply({"detail": forbidden}, 403)
 
         async def answer() -> Any:
-            body = parsed(await received(request)) if with_body else {}
-            return await handler(Call(request, plane, organization_id, body))
+            filters = read(query, dict(request.query_params), ("query",)) if query is not None else None
+            given = parsed(await received(request)) if with_body else {}
+            return await handler(Call(request, plane, caller, given, body, filters=filters))
 
-        return await answered(request, answer, status)
+        with actor.acting(who):
+            return await answered(request, answer, status, record_refusal)
 
-    if not batched:
-        return Route(prefix + path, serve, methods=[method])
-    made = Write(prefix + path, serve, methods=[method])
-    made.handler = handler
+    made = Edge(prefix + path, serve, methods=[method])
+    made.handler, made.method, made.status, made.body, made.query = handler, method, status, body, query
+    made.batched, made.need, made.audit = batched, need, audit
     return made
 
 
-async def answered(request: Request, answer: Callable[[], Awaitable[Any]], status: int) -> Response:
-    """Return the reply for the result of `answer`, or for the error that it raises."""
+async def answered(
+    request: Request,
+    answer: Callable[[], Awaitable[Any]],
+    status: int,
+    refused: Callable[[int, Any], None] = lambda status, detail: None,
+) -> Response:
+    """Return the reply for the result of `answer`, or for the error that it raises, of which `refused` is told."""
     try:
         content = await answer()
         return content if isinstance(content, Response) else reply(content, status)
@@ -238,6 +299,7 @@ async def answered(request: Request, answer: Callable[[], Awaitable[Any]], statu
         return Response(status_code=400)  # the client is gone, so nobody reads this
     except REFUSALS as error:
         status, detail = refusal(error, request.url.path)
+        refused(status, detail)
         return reply({"detail": detail}, status)
 
 
@@ -247,24 +309,31 @@ def refusal(error: Exception, path: str) -> tuple[int, Any]:
         return error.status, error.detail
     if isinstance(error, Taken):
         return 409, f"The name {str(error)!r} is taken"
+    if isinstance(error, CredentialsInTheOpen):
+        place = "credential_in_the_open"
+        return 422, [problem(["body", *one.place], problem_text(one), place) for one in error.found]
     if isinstance(error, TooLarge):
         return 413, str(error)
+    if isinstance(error, ConfigurationError):  # what is sealed cannot be opened or made
+        log.error("server.wrongly_set path=%s error=%s", path, error.line())
+        return 503, error.line()
     assert isinstance(error, DatabaseError)
     log.error("database.failed path=%s error=%s", path, error.orig)
     return 503, f"The database cannot be used: {error.orig}. Check the disk"
 
 
 async def received(request: Request) -> bytes:
-    """Return the body as bytes; answer 413 when it is too large."""
+    """Return the body as bytes; answer 413 as soon as it is known to be too large."""
+    announced = request.headers.get("content-length", "")
+    too_large = announced.isdecimal() and int(announced) > MAX_BODY
     raw = bytearray()
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= MAX_BODY:
+    if not too_large:
+        async for chunk in request.stream():
             raw += chunk
-        elif size > MAX_DRAIN:
-            break
-    if size > MAX_BODY:
+            if len(raw) > MAX_BODY:
+                too_large = True
+                break
+    if too_large:
         raise ApiError(413, f"The request has more than {MAX_BODY:,} bytes, and no more are taken")
     return bytes(raw)
 
@@ -276,13 +345,13 @@ def parsed(raw: bytes) -> dict[str, Any]:
     try:
         body = json.loads(raw.decode(), parse_constant=_no_number, parse_float=_finite)
     except UnicodeDecodeError as error:
-        raise ApiError(422, [_problem(["body"], "The body is not UTF-8", "json_invalid")]) from error
+        raise ApiError(422, [problem(["body"], "The body is not UTF-8", "json_invalid")]) from error
     except (ValueError, RecursionError) as error:
-        raise ApiError(422, [_problem(["body"], f"JSON decode error: {error}", "json_invalid")]) from error
+        raise ApiError(422, [problem(["body"], f"JSON decode error: {error}", "json_invalid")]) from error
     if not isinstance(body, dict):
-        raise ApiError(422, [_problem(["body"], "Input should be an object", "dict_type")])
+        raise ApiError(422, [problem(["body"], "Input should be an object", "dict_type")])
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
-        raise ApiError(422, [_problem(["body"], f"Input is nested more than {MAX_DEPTH} deep", "recursion_loop")])
+        raise ApiError(422, [problem(["body"], f"Input is nested more than {MAX_DEPTH} deep", "recursion_loop")])
     return _whole(body) if b"\\ud" in raw.lower() else body
 
 

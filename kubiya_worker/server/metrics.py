@@ -1,6 +1,4 @@
-"""This module writes the control plane's metrics as Prometheus text: only counts, no names or ids, so no key is
-needed.
-"""
+"""This module writes the control plane's metrics as Prometheus text: only counts, no names or ids."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ def exposition(plane: Plane) -> str:
         ("workers_live", "Workers with a heartbeat in the last 150 s", [("", live)]),
         ("approvals_pending", "Requests for approval that nobody has answered", [("", pending)]),
         ("outbox_pending", "Actions that Temporal has still to be told", [("", untold)]),
-        ("streams_open", "Clients that follow an execution", [("", plane.watching())]),
+        ("streams_open", "Clients that follow an execution", [("", plane.watchers.count())]),
     ]
     lines = []
     for name, about, samples in families:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from kubiya_worker.server.store import outbox as store
 from kubiya_worker.server.store.outbox import Action, Outbox
-from kubiya_worker.server.temporal import Refused, Temporal, TemporalDown, Workflow
+from kubiya_worker.server.temporal import RefusedByTemporal, Temporal, TemporalDown, Workflow
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Sender:
         if action.kind == store.START:
             try:
                 await self._temporal.start(workflow, argument)
-            except Refused as error:
+            except RefusedByTemporal as error:
                 self._refused(action.execution_id, str(error))
         elif action.kind == store.SIGNAL:
             await self._temporal.signal(workflow, argument["name"], *argument["args"])

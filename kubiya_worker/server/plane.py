@@ -1,34 +1,47 @@
-"""This module joins the control plane's parts in one object: its stores, Temporal, and the watchers of event logs."""
+"""This module joins the control plane's parts in one object: its stores, Temporal, and the clients that follow logs."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol.events import Event
 from kubiya_worker.protocol.servers import DEGRADED
+from kubiya_worker.secret_sources import Sources
 from kubiya_worker.server.auth import Keys
 from kubiya_worker.server.locks import Locks
+from kubiya_worker.server.oidc import Provider
 from kubiya_worker.server.outbox import Sender
 from kubiya_worker.server.precedence import Precedence
 from kubiya_worker.server.schedules import Scheduler
+from kubiya_worker.server.sealing import KeyFile, KeyInMemory, KeySource, Seal
+from kubiya_worker.server.sessions import Sessions
 from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store import outbox, schema
 from kubiya_worker.server.store.approvals import Approval, Approvals
-from kubiya_worker.server.store.database import Database, now
+from kubiya_worker.server.store.audit import Audit
+from kubiya_worker.server.store.database import MEMORY, Database, now
+from kubiya_worker.server.store.deliveries import Deliveries
 from kubiya_worker.server.store.events import Events
 from kubiya_worker.server.store.executions import Execution, Executions, next_status
 from kubiya_worker.server.store.jobs import Jobs
 from kubiya_worker.server.store.records import Records
 from kubiya_worker.server.store.results import Results
 from kubiya_worker.server.store.schedules import Schedules
+from kubiya_worker.server.store.secrets import Secrets, sealed_before
+from kubiya_worker.server.store.stops import Stops
+from kubiya_worker.server.store.versions import Versions
 from kubiya_worker.server.store.workers import Workers
 from kubiya_worker.server.temporal import Temporal, Workflow
+from kubiya_worker.server.watchers import Watchers
+
+KEY_NAME: Final = "secrets.key"  # the file beside the database
 
 
 def workflow_of(execution: Execution) -> Workflow:
@@ -36,30 +49,54 @@ def workflow_of(execution: Execution) -> Workflow:
 
 
 class Plane:
-    def __init__(self, database: Path, temporal: Temporal, *, litellm_url: str = "", litellm_key: str = "") -> None:
+    def __init__(
+        self,
+        database: Path,
+        temporal: Temporal,
+        *,
+        litellm_url: str = "",
+        litellm_key: str = "",
+        secrets_key: KeySource | None = None,
+        sources: Sources | None = None,
+    ) -> None:
+        """Open the stores. `secrets_key` seals what the database must not show; by default a file beside it does."""
         self.database = Database(database)
+        self.seal = Seal(secrets_key or self._key_beside(database))
+        self.secrets = Secrets(self.database, self.seal)
+        self.sources = sources or Sources.allowed(os.environ)
         self.temporal = temporal
         self.litellm_url, self.litellm_key = litellm_url, litellm_key
+        self.audit = Audit(self.database)
         self.keys = Keys(self.database)
-        self.environments = Records(self.database, schema.environments)
-        self.queues = Records(self.database, schema.queues)
-        self.agents = Records(self.database, schema.agents)
-        self.teams = Records(self.database, schema.teams)
-        self.rules = Records(self.database, schema.rules)
+        self.sessions = Sessions(self.database, self.keys)
+        self.oidc: Provider | None = None  # set before the first request, where one is configured
+        self.environments = Records(self.database, schema.environments, "environment")
+        self.queues = Records(self.database, schema.queues, "queue")
+        self.agents = Records(self.database, schema.agents, "agent")
+        self.teams = Records(self.database, schema.teams, "team")
+        self.rules = Records(self.database, schema.rules, "rule")
         self.workers = Workers(self.database)
-        self.executions = Executions(self.database)
+        self.executions = Executions(self.database, self.seal)
         self.events = Events(self.database)
         self.turns = Precedence(self.events.known)
         self.results = Results(self.database)
         self.approvals = Approvals(self.database)
         self.outbox = outbox.Outbox(self.database)
         self.sender = Sender(self.outbox, temporal, find=self.workflow, refused=self._never_started)
-        self.jobs = Jobs(self.database)
+        self.jobs = Jobs(self.database, self.seal)
+        self.deliveries = Deliveries(self.database)
+        self.stops = Stops(self.database)
+        self.versions = Versions(self.database)
         self.scheduler = Scheduler(Schedules(self.database), temporal, refused=self._never_scheduled)
         self.locks = Locks()
         self.began = time.time()
         self.closing = asyncio.Event()
-        self._watchers: dict[str, set[asyncio.Event]] = {}
+        self.watchers = Watchers(self.events)
+
+    def _key_beside(self, database: Path) -> KeySource:
+        if database == MEMORY:
+            return KeyInMemory()
+        return KeyFile(database.with_name(KEY_NAME), lambda: sealed_before(self.database))
 
     # -- the log of an execution
 
@@ -69,33 +106,13 @@ class Plane:
         """
         with self.database.transaction():
             new = self.events.append(execution_id, events)
-        self.wake(execution_id)
+        self.watchers.wake(execution_id)
         return new
-
-    def wake(self, execution_id: str) -> None:
-        for watcher in self._watchers.get(execution_id, ()):
-            watcher.set()
-
-    def watch(self, execution_id: str) -> asyncio.Event:
-        watcher = asyncio.Event()
-        self._watchers.setdefault(execution_id, set()).add(watcher)
-        return watcher
-
-    def unwatch(self, execution_id: str, watcher: asyncio.Event) -> None:
-        watching = self._watchers.get(execution_id, set())
-        watching.discard(watcher)
-        if not watching:
-            self._watchers.pop(execution_id, None)
-
-    def watching(self) -> int:
-        """Return the number of open streams."""
-        return sum(map(len, self._watchers.values()))
 
     def close(self) -> None:
         """End every stream: clients connect to the next server with the number of their last event."""
         self.closing.set()
-        for execution_id in list(self._watchers):
-            self.wake(execution_id)
+        self.watchers.wake_all()
 
     # -- changes of an execution
 
@@ -106,7 +123,7 @@ class Plane:
 
         `told` are events of the change that come before it in the log.
         """
-        before = execution["status"]
+        before, text = execution["status"], execution.get("error_message")
         asked = str(changes.get("status") or before).lower()
         if ex.is_final(before) and asked != before:
             return execution
@@ -132,9 +149,26 @@ class Plane:
                         done["metadata"] = {DEGRADED: lacking}
                     events.append({"event_id": f"done:{execution['id']}", "event_type": ev.DONE, "data": done})
             self.executions.save(execution)
+            if status != before and not by_worker:
+                sides = ({"status": before, "error_message": text}, {"status": status, **_why(execution)})
+                self.executions.told(execution, "", *sides)
             if events:
                 self.publish(execution["id"], events)
         return execution
+
+    def cancel(self, execution: Execution, text: str) -> Execution:
+        """Cancel an execution that is open; `text` says why, to its readers."""
+        note = {
+            "role": "system",
+            "content": text,
+            "message_id": f"{execution['id']}_cancel_{time.time_ns() // 1000}",
+            "timestamp": ev.now(),
+        }
+        with self.database.transaction():
+            self.outbox.withdraw_start(execution["id"])
+            self.tell(execution, outbox.CANCEL)
+            event = ev.event(f"message:{note['message_id']}", ev.MESSAGE, note)
+            return self.change(execution, {"status": ex.CANCELLED, "error_message": text}, told=[event])
 
     def _close_approvals(self, execution: Execution) -> list[Event]:
         """Close the open approval requests of an execution that is over."""
@@ -168,6 +202,10 @@ class Plane:
 
     def signal(self, execution: Execution, name: str, *args: Any) -> None:
         self.tell(execution, outbox.SIGNAL, {"name": name, "args": list(args)})
+
+
+def _why(execution: Execution) -> dict[str, Any]:
+    return {"error_message": execution.get("error_message")}
 
 
 def resolved(approval: Approval) -> Event:

@@ -13,7 +13,7 @@ from typing import Final
 
 from kubiya_worker.server.store import schedules as store
 from kubiya_worker.server.store.schedules import Schedules, Wanted
-from kubiya_worker.server.temporal import Refused, Temporal, TemporalDown
+from kubiya_worker.server.temporal import RefusedByTemporal, Temporal, TemporalDown
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,6 @@ class Scheduler:
                 await self._temporal.unschedule(job_id)
             else:
                 await self._temporal.schedule(job_id, wanted)
-        except Refused as error:
+        except RefusedByTemporal as error:
             log.warning("schedule.refused job_id=%s error=%s", job_id, error)
             self._refused(job_id, str(error))

@@ -10,18 +10,16 @@ or repeating an event.
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import StreamingResponse
 
-from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.store.database import dumps
-from kubiya_worker.server.store.events import Stored
+from kubiya_worker.server.stream_frames import frame, shown
 
 if TYPE_CHECKING:
     from kubiya_worker.server.plane import Plane
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 KEEPALIVE = 15.0  # seconds
 LONGEST = 270.0  # seconds; then the client is asked to connect again
 HISTORY: Final = 200  # messages
-PAGE: Final = 200  # events in one read
-FLAT: Final = frozenset({ev.STATUS, ev.DONE, ev.APPROVAL_RESOLVED})
 
 
 def counter_of(last_event_id: str) -> int:
@@ -39,30 +35,23 @@ def counter_of(last_event_id: str) -> int:
     return int(found[1] or found[2]) if found else 0
 
 
-def frame(event_type: str, data: str, event_id: str | None = None) -> str:
-    """Return one frame; `data` is one line of JSON."""
-    head = f"id: {event_id}\n" if event_id else ""
-    return f"{head}event: {event_type}\ndata: {data}\n\n"
+def stream(
+    plane: Plane, execution_id: str, last_event_id: str | None, allowed: Callable[[], bool] = lambda: True
+) -> StreamingResponse:
+    """Return the streaming reply; the caller has already checked the execution's organization.
 
-
-def shown(execution_id: str, event: Stored, *, flat: bool = False) -> str:
-    event_id = f"{execution_id}_{event.sequence}_{event.micros}"
-    if flat or event.event_type in FLAT:
-        return frame(event.event_type, event.data, event_id)
-    wrapped = f'{{"data":{event.data},"timestamp":{json.dumps(event.timestamp)}}}'
-    return frame(event.event_type, wrapped, event_id)
-
-
-def stream(plane: Plane, execution_id: str, last_event_id: str | None) -> StreamingResponse:
-    """Return the streaming reply; the caller has already checked the execution's organization."""
+    `allowed` is asked before each piece: a stream ends when the key of its client does.
+    """
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     return StreamingResponse(
-        _frames(plane, execution_id, last_event_id), media_type="text/event-stream", headers=headers
+        _frames(plane, execution_id, last_event_id, allowed), media_type="text/event-stream", headers=headers
     )
 
 
-async def _frames(plane: Plane, execution_id: str, last_event_id: str | None) -> AsyncIterator[str]:
-    watcher = plane.watch(execution_id)
+async def _frames(
+    plane: Plane, execution_id: str, last_event_id: str | None, allowed: Callable[[], bool]
+) -> AsyncIterator[str | bytes]:
+    watcher = plane.watchers.join(execution_id)
     ends = time.monotonic() + LONGEST
     try:
         sequence = counter_of(last_event_id) if last_event_id is not None else None
@@ -76,14 +65,16 @@ async def _frames(plane: Plane, execution_id: str, last_event_id: str | None) ->
             yield _history(plane, execution_id, sequence + 1)
         while True:
             watcher.clear()
-            page = plane.events.after(execution_id, sequence, PAGE)
-            if page:
-                sequence = page[-1].sequence
-                yield "".join(shown(execution_id, event) for event in page)
-                if len(page) == PAGE or watcher.is_set():
+            if not allowed():
+                return
+            page = plane.watchers.page(execution_id, sequence)
+            if page is not None:
+                sequence = page.last
+                yield page.text
+                if page.more or watcher.is_set():
                     continue
             # The row became final in the transaction that wrote `done`: a client with the whole log has seen it.
-            if not page or any(event.event_type == ev.DONE for event in page):
+            if page is None or page.done:
                 status = plane.executions.status(execution_id)
                 if status is None or ex.is_final(status):
                     return
@@ -97,7 +88,7 @@ async def _frames(plane: Plane, execution_id: str, last_event_id: str | None) ->
             except TimeoutError:
                 yield ": keepalive\n\n"
     finally:
-        plane.unwatch(execution_id, watcher)
+        plane.watchers.leave(execution_id, watcher)
 
 
 def _history(plane: Plane, execution_id: str, before: int) -> str:

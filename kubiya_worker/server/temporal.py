@@ -13,7 +13,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kubiya_worker.errors import WorkerError
-from kubiya_worker.payloads.converter import Options, Payloads
+from kubiya_worker.payloads.converter import Payloads
+from kubiya_worker.payloads.options import PayloadOptions
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
 from kubiya_worker.server.store.schedules import Wanted
@@ -37,7 +38,7 @@ class TemporalDown(Exception):
     """Temporal does not answer; the text says why."""
 
 
-class Refused(Exception):
+class RefusedByTemporal(Exception):
     """Temporal refuses the request, and would refuse it again."""
 
 
@@ -82,7 +83,7 @@ class Temporal:
 
     def __init__(self, address: str, namespace: str, payloads: Payloads | None = None) -> None:
         self.address, self.namespace = address, namespace
-        self.payloads = payloads or Payloads.open(Options())
+        self.payloads = payloads or Payloads.open(PayloadOptions())
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
 
@@ -112,7 +113,7 @@ class Temporal:
         return (await self.client()).get_workflow_handle(workflow.id)
 
     async def start(self, workflow: Workflow, argument: dict[str, Any]) -> None:
-        """Start a workflow; a second start changes nothing. Raise TemporalDown or Refused."""
+        """Start a workflow; a second start changes nothing. Raise TemporalDown or RefusedByTemporal."""
         client = await self.client()
         from temporalio.common import WorkflowIDReusePolicy
         from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -131,7 +132,7 @@ class Temporal:
             return
         except RPCError as error:
             if error.status == RPCStatusCode.INVALID_ARGUMENT:
-                raise Refused(error.message) from error
+                raise RefusedByTemporal(error.message) from error
             raise TemporalDown(error.message) from error
 
     async def signal(self, workflow: Workflow, name: str, *args: Any) -> None:
@@ -196,7 +197,7 @@ class Temporal:
     # -- schedules of jobs
 
     async def schedule(self, job_id: str, wanted: Wanted) -> None:
-        """Create or change the schedule; raise TemporalDown or Refused."""
+        """Create or change the schedule; raise TemporalDown or RefusedByTemporal."""
         client = await self.client()
         from temporalio.client import ScheduleAlreadyRunningError, ScheduleUpdate
         from temporalio.service import RPCError, RPCStatusCode
@@ -212,7 +213,7 @@ class Temporal:
                 raise TemporalDown("the schedule went away meanwhile") from error
         except RPCError as error:
             if error.status == RPCStatusCode.INVALID_ARGUMENT:
-                raise Refused(error.message) from error
+                raise RefusedByTemporal(error.message) from error
             raise TemporalDown(error.message) from error
 
     async def unschedule(self, job_id: str) -> None:

@@ -4,20 +4,27 @@ a name.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Final
 
 from starlette.routing import Route
 
-from kubiya_worker.protocol import execution as ex
-from kubiya_worker.server.api.environments import check_environment
-from kubiya_worker.server.http import Call, invalid, not_found, route
+from kubiya_worker.server.api import deletion
+from kubiya_worker.server.edges import definitions as edges
+from kubiya_worker.server.edges import filters
+from kubiya_worker.server.edges.base import Strict
+from kubiya_worker.server.http import ApiError, Call, not_found, page, route
+from kubiya_worker.server.person import LOCAL, WORKER
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.records import Object, Records
 
 AGENT: Final = "agent"
 TEAM: Final = "team"
-FIELDS: Final = {AGENT: definitions.AGENT_FIELDS, TEAM: definitions.TEAM_FIELDS}
-TEAM_STATUSES: Final = ("active", "inactive", "archived", "idle")  # a team has no status that describes a run
+MODELS: Final[dict[str, tuple[type[Strict], type[Strict]]]] = {
+    AGENT: (edges.NewAgent, edges.AgentPatch),
+    TEAM: (edges.NewTeam, edges.TeamPatch),
+}
+DROPPED: Final = ("last_active_at", "state", "error_message")  # docs/protocol.md#a7
 _MEMBER = ("id", "name", "status", "capabilities", "description")
 
 
@@ -29,40 +36,21 @@ def entity_of(call: Call, kind: str, key: str | None = None) -> Object:
     """Return an agent or team by id or name, or answer 404."""
     key = key if key is not None else call.path("entity")
     found = store_of(call, kind).find(call.organization_id, key)
-    if found is None:
+    if found is None or not call.person.scope.has_agent(found["id"]):
         raise not_found(kind.capitalize(), key)
     return found
 
 
-def _fields(call: Call, kind: str) -> Object:
+def _fields(call: Call) -> Object:
     """Return the fields that the body sets; `model` is another name of `model_id`, `model_config` of `llm_config`."""
-    body = dict(call.body)
-    if kind == AGENT:
-        for name, alias in (("model_id", "model"), ("llm_config", "model_config")):
-            if body.get(name) is None and body.get(alias) is not None:
-                body[name] = body[alias]
-    call.body = body
-    given = call.fields(FIELDS[kind])
-    if "name" in given:
-        given["name"] = call.name()
-    if kind == TEAM and given.get("status", TEAM_STATUSES[0]) not in TEAM_STATUSES:
-        raise invalid("status", f"status of a team is one of {', '.join(TEAM_STATUSES)}", "enum")
-    check_environment(given)
-    check_budgets(given.get("configuration") or {}, "configuration")
-    try:
-        if "skills" in given:
-            given["skills"] = [definitions.skill(s) for s in given["skills"]]
-    except ValueError as error:
-        raise invalid("skills", str(error)) from error
+    given = {name: value for name, value in call.given.items() if name not in DROPPED}
+    for name, alias in (("model_id", "model"), ("llm_config", "model_config")):
+        if alias in given:
+            given.setdefault(name, given.pop(alias))
+            given.pop(alias, None)
+    if "skills" in given:
+        given["skills"] = [definitions.skill(s) for s in given["skills"]]
     return given
-
-
-def check_budgets(configuration: Object, where: str) -> None:
-    """Answer 422 for limits with which no execution could begin."""
-    try:
-        ex.Budgets.parse(configuration)
-    except ValueError as error:
-        raise invalid(where, str(error)) from error
 
 
 def _shown(call: Call, kind: str, entity: Object) -> Object:
@@ -74,8 +62,24 @@ def _shown(call: Call, kind: str, entity: Object) -> Object:
     return {**entity, "agents": [{k: m.get(k) for k in _MEMBER} for m in found if m]}
 
 
+def _check_members(call: Call, kind: str, entity: Object, given: Object) -> None:
+    """Answer 404 for a new member of a team that the caller's key does not reach."""
+    ids = (given.get("configuration") or {}).get("member_ids") if kind == TEAM else None
+    for key in ids if isinstance(ids, list) and call.person.scope.limited else ():
+        if key not in (entity["configuration"].get("member_ids") or ()):
+            entity_of(call, AGENT, str(key))
+
+
+def _execution(call: Call) -> str:
+    return call.filters(filters.EnvironmentFilters).execution_id
+
+
 def resolved_skills(entity: Object, kind: str) -> list[Object]:
     return [{**s, "source": kind, "inherited": False} for s in entity["skills"] if s.get("enabled", True)]
+
+
+def _ours(call: Call, execution_id: str) -> bool:
+    return call.plane.executions.owner(execution_id) == call.organization_id and call.reaches(execution_id)
 
 
 def resolved_environment(call: Call, entity: Object, kind: str, execution_id: str | None = None) -> Object:
@@ -87,18 +91,40 @@ def resolved_environment(call: Call, entity: Object, kind: str, execution_id: st
     servers: dict[str, Any] = {}
     attached = [call.plane.environments.find(call.organization_id, str(i)) for i in entity["environment_ids"]]
     for source in [*(a["execution_environment"] for a in attached if a), entity["execution_environment"]]:
-        variables |= {str(k): str(v) for k, v in (source.get("env_vars") or {}).items()}
+        variables |= _variables(source)
         servers |= source.get("mcp_servers") or {}
-    if execution_id and call.plane.executions.owner(execution_id) == call.organization_id:
-        variables |= call.plane.executions.environment(execution_id)
+    own = _own(call, execution_id)
+    variables |= _variables(own)
+    if not _works_for(call, execution_id, entity):  # a member has the run's variables, and its own servers
+        own = {}
     prompt = "system_prompt" if kind == AGENT else "instructions"
     return {
         "env_vars": variables,
-        "mcp_servers": servers,
+        "mcp_servers": {**servers, **(own.get("mcp_servers") or {})},
         prompt: entity.get("system_prompt") or entity["configuration"].get("instructions"),
         "description": entity.get("description"),
-        "configuration": entity["configuration"],
+        "configuration": {**entity["configuration"], **(own.get("configuration") or {})},
     }
+
+
+def _own(call: Call, execution_id: str | None) -> Object:
+    """Return what a run was given for itself: only to its worker, as a person could read credentials there."""
+    allowed = call.person.role == WORKER or call.person.id == LOCAL.id
+    if not allowed or not execution_id or not _ours(call, execution_id):
+        return {}
+    return call.plane.executions.own(execution_id)
+
+
+def _works_for(call: Call, execution_id: str | None, entity: Object) -> bool:
+    """Return whether the execution is one of this entity itself."""
+    execution = call.plane.executions.get(call.organization_id, execution_id) if execution_id else None
+    return execution is not None and execution["entity_id"] == entity["id"]
+
+
+def _variables(source: Object) -> dict[str, str]:
+    """Return the variables of an environment; each of its `secrets` is a variable of the secret's name."""
+    listed = {str(name): f"{{{{.secret.{name}}}}}" for name in source.get("secrets") or ()}
+    return listed | {str(k): str(v) for k, v in (source.get("env_vars") or {}).items()}
 
 
 def _routes(kind: str) -> list[Route]:
@@ -106,46 +132,63 @@ def _routes(kind: str) -> list[Route]:
     new = definitions.new_agent if kind == AGENT else definitions.new_team
 
     async def create(call: Call) -> Any:
-        name = call.name()
-        return _shown(call, kind, store_of(call, kind).create(call.organization_id, name, new(_fields(call, kind))))
+        given = _fields(call)
+        return _shown(call, kind, store_of(call, kind).create(call.organization_id, given["name"], new(given)))
 
     async def list_all(call: Call) -> Any:
-        return [_shown(call, kind, e) for e in store_of(call, kind).list(call.organization_id)]
+        every = store_of(call, kind).list(call.organization_id)
+        return [_shown(call, kind, e) for e in page(call, [e for e in every if call.person.scope.has_agent(e["id"])])]
 
     async def get(call: Call) -> Any:
         return _shown(call, kind, entity_of(call, kind))
 
     async def update(call: Call) -> Any:
-        return _shown(call, kind, store_of(call, kind).update(entity_of(call, kind), _fields(call, kind)))
+        entity, given = entity_of(call, kind), _fields(call)
+        if call.person.role == WORKER and set(given) - {"status"}:
+            raise ApiError(403, f"A worker's key changes no more of {kind}s than their status")
+        _check_members(call, kind, entity, given)
+        return _shown(call, kind, store_of(call, kind).update(entity, given))
 
     async def delete(call: Call) -> Any:
-        store_of(call, kind).delete(entity_of(call, kind)["id"])
+        """Delete it; one that open executions, jobs or teams need is refused with their list (409)."""
+        entity = entity_of(call, kind)
+        remove = functools.partial(store_of(call, kind).delete, entity)
+        return deletion.delete(call, kind, entity, lambda needs: needs.of_entity(kind, entity), remove)
 
     async def skills(call: Call) -> Any:
         return resolved_skills(entity_of(call, kind), kind)
 
     async def environment(call: Call) -> Any:
-        return resolved_environment(call, entity_of(call, kind), kind, call.query("execution_id"))["env_vars"]
+        return resolved_environment(call, entity_of(call, kind), kind, _execution(call))["env_vars"]
 
     async def environment_full(call: Call) -> Any:
-        execution_id = call.query("execution_id")
+        execution_id = _execution(call)
         known = store_of(call, kind).find(call.organization_id, call.path("entity"))
-        if known is None and execution_id and call.plane.executions.owner(execution_id) == call.organization_id:
+        if known is None and execution_id and _ours(call, execution_id):
             # An agent or team made for one request has no definition.
-            return {"env_vars": call.plane.executions.environment(execution_id)}
-        return resolved_environment(call, entity_of(call, kind), kind, call.query("execution_id"))
+            own = _own(call, execution_id)
+            return {**own, "env_vars": _variables(own)}
+        return resolved_environment(call, entity_of(call, kind), kind, execution_id)
 
     plural = f"/{kind}s"
+    created, changed = MODELS[kind]
     return [
-        route("POST", plural, create, 201),
-        route("GET", plural, list_all),
+        route("POST", plural, create, 201, body=created, audit=f"{kind}.create"),
+        route("GET", plural, list_all, query=filters.Page),
         route("GET", plural + "/{entity}", get),
-        route("PATCH", plural + "/{entity}", update, batched=True),
-        route("DELETE", plural + "/{entity}", delete),
+        route("PATCH", plural + "/{entity}", update, body=changed, batched=True, audit=f"{kind}.update"),
+        route("DELETE", plural + "/{entity}", delete, query=filters.Deletion, audit=f"{kind}.delete"),
         route("GET", f"/skills/associations{plural}/{{entity}}/skills/resolved", skills),
         route("GET", f"/skills/associations{plural}/{{entity}}/toolsets/resolved", skills),
-        route("GET", f"/execution-environment{plural}/{{entity}}/resolved", environment),
-        route("GET", f"/execution-environment{plural}/{{entity}}/resolved/full", environment_full),
+        route(
+            "GET", f"/execution-environment{plural}/{{entity}}/resolved", environment, query=filters.EnvironmentFilters
+        ),
+        route(
+            "GET",
+            f"/execution-environment{plural}/{{entity}}/resolved/full",
+            environment_full,
+            query=filters.EnvironmentFilters,
+        ),
     ]
 
 
@@ -155,8 +198,14 @@ async def add_member(call: Call) -> Any:
 
 
 async def remove_member(call: Call) -> Any:
+    """Take an agent out of a team; it is refused while executions of the team are open (409)."""
     team, member = entity_of(call, TEAM, call.path("team")), entity_of(call, AGENT, call.path("agent"))
-    return _with_members(call, team, _others(team, member))
+    if _others(team, member) == team["configuration"].get("member_ids"):
+        return _shown(call, TEAM, team)
+    leave = functools.partial(_with_members, call, team, _others(team, member))
+    return deletion.delete(
+        call, f"member {member['name']} of the team", team, lambda needs: needs.of_member(team), leave
+    )
 
 
 def _others(team: Object, member: Object) -> list[Any]:
@@ -172,6 +221,6 @@ def _with_members(call: Call, team: Object, ids: list[Any]) -> Object:
 ROUTES: list[Route] = [
     *_routes(AGENT),
     *_routes(TEAM),
-    route("POST", "/teams/{team}/agents/{agent}", add_member),
-    route("DELETE", "/teams/{team}/agents/{agent}", remove_member),
+    route("POST", "/teams/{team}/agents/{agent}", add_member, audit="team.update"),
+    route("DELETE", "/teams/{team}/agents/{agent}", remove_member, query=filters.Deletion, audit="team.update"),
 ]

@@ -8,9 +8,9 @@ from typing import Any, Final
 from starlette.routing import Route
 
 from kubiya_worker.protocol import execution as ex
-from kubiya_worker.server.api import bodies
 from kubiya_worker.server.api.executions import execution_id_of, execution_of
-from kubiya_worker.server.http import Call, read, route
+from kubiya_worker.server.edges import worker
+from kubiya_worker.server.http import Call, route
 
 FAILURES: Final = ("error", "content_filter")
 
@@ -29,25 +29,20 @@ def decide(execution: Mapping[str, Any], turn: Mapping[str, Any]) -> str:
 
 async def add_turn(call: Call) -> Any:
     """Store a turn; the same turn_id counts once, and a turn never changes a final execution's status."""
-    read(bodies.Turn, call.body)
-    execution = execution_of(call, call.text("execution_id"))
+    execution = execution_of(call, call.body["execution_id"])
     turn_id = call.plane.results.add_turn(execution["id"], call.body)
     status = execution["status"] if ex.is_final(execution["status"]) else decide(execution, call.body)
     return {"success": True, "turn_id": turn_id, "next_status": status}
 
 
 async def add_tool_call(call: Call) -> Any:
-    read(bodies.ToolCall, call.body)
-    call.text("tool_name")
-    call.plane.results.add_tool_calls(execution_id_of(call, call.text("execution_id")), [call.body])
+    call.plane.results.add_tool_calls(execution_id_of(call, call.body["execution_id"]), [call.body])
     return {"success": True}
 
 
 async def add_batch(call: Call) -> Any:
     """Store all entries, or none when one is invalid."""
-    execution_id = execution_id_of(call, call.text("execution_id"))
-    read(bodies.Batch, call.body)
-    given = call.fields({"turns": list, "tool_calls": list, "tasks": list})
+    execution_id, given = execution_id_of(call, call.body["execution_id"]), call.body
     with call.plane.database.transaction():
         for turn in given.get("turns", ()):
             call.plane.results.add_turn(execution_id, turn)
@@ -67,8 +62,8 @@ async def details(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("POST", "/analytics/turns", add_turn, 201, batched=True),
-    route("POST", "/analytics/tool-calls", add_tool_call, 201),
-    route("POST", "/analytics/batch", add_batch, 201, batched=True),
+    route("POST", "/analytics/turns", add_turn, 201, body=worker.TurnBody, batched=True),
+    route("POST", "/analytics/tool-calls", add_tool_call, 201, body=worker.ToolCallBody),
+    route("POST", "/analytics/batch", add_batch, 201, body=worker.Batch, batched=True),
     route("GET", "/analytics/executions/{execution}/details", details),
 ]

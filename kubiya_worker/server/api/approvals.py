@@ -13,85 +13,144 @@ from starlette.routing import Route
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
-from kubiya_worker.server.api import bodies
-from kubiya_worker.server.api.executions import execution_id_of
+from kubiya_worker.server.access import ANSWER
+from kubiya_worker.server.api.executions import execution_id_of, execution_of, requesters
+from kubiya_worker.server.approvers import OF_RULE, Approvers, approvers
+from kubiya_worker.server.edges import executions as edges
+from kubiya_worker.server.edges import filters, worker
 from kubiya_worker.server.http import ApiError, Call, invalid, not_found, reply, route
 from kubiya_worker.server.plane import resolved
 from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store.approvals import Approval
+from kubiya_worker.server.store.executions import Execution
+from kubiya_worker.server.store.records import Object
 
 FIELDS: Final = (
     *("tool_name", "tool_execution_id", "tool_args", "arguments_hash", "risk_level", "rule_id", "reason"),
     *("approver_emails", "enforcement_context", "requester_email", "requester_id"),
 )
-ANSWER_FIELDS: Final[dict[str, type]] = {
-    "answer": str,
-    "comment": str,
-    "reason": str,
-    "arguments": dict,
-    "remember": bool,
-    "approver_email": str,
-    "approver_name": str,
-    "approver_id": str,
-}
-# A local control plane has keys but no accounts: a key's holder is this person, unless the answer names another.
 LONGEST_ANSWER: Final = 20_000  # characters
-LOCAL_USER: Final = {"email": "local@localhost", "name": "local user"}
 
 
 def approval_of(call: Call) -> Approval:
     found = call.plane.approvals.get(call.organization_id, call.path("approval"))
-    if found is None:
+    if found is None or not call.reaches(found["execution_id"]):
         raise not_found("Approval", call.path("approval"))
     return found
 
 
+def _rule(call: Call, approval: Approval) -> Object | None:
+    """Return the rule that asked as it is now; None where it was deleted or is one of the worker's host."""
+    return call.plane.rules.find(call.organization_id, str(approval.get("rule_id") or ""))
+
+
+def _approvers(call: Call, approval: Approval) -> Approvers:
+    execution = call.plane.executions.get(call.organization_id, approval["execution_id"])
+    asked = requesters(call, execution) if execution else []
+    return approvers(approval, _rule(call, approval), asked)
+
+
+def _shown(call: Call, approval: Approval) -> Approval:
+    """Return the request as replies show it: an open one with who may answer it, and whether the caller may."""
+    if approval["status"] != ap.PENDING:
+        return approval
+    who = _approvers(call, approval)
+    mine = call.person.role in ANSWER.roles and not who.refusal(call.person)
+    return {**approval, "approvers": who.json(), "you_may_answer": mine}
+
+
 async def create(call: Call) -> Any:
     """Create a request; the same id creates one request, so a worker that is not sure may ask again."""
-    given = call.given(bodies.Approval)
-    call.text("tool_name")
-    execution_id = execution_id_of(call, call.text("execution_id"))
+    given = call.given
+    execution_id = execution_id_of(call, given["execution_id"])
     key = given.get("id") or str(uuid.uuid4())
     existing = call.plane.approvals.get(call.organization_id, key)
     if existing is not None:
-        return reply(existing)
+        return reply(_shown(call, existing))
     minutes = float(given.get("timeout_minutes", 1440))
     if call.plane.approvals.exists(key):
         raise ApiError(409, f"The approval {key!r} exists already")
     data = {name: given.get(name) for name in FIELDS}
-    return call.plane.approvals.create(call.organization_id, key, execution_id, data, minutes)
+    rule, execution = _rule(call, data), execution_of(call, execution_id)
+    if rule is not None:
+        data["rule"] = {name: rule.get(name) for name in OF_RULE}
+    with call.plane.database.transaction():
+        approval = call.plane.approvals.create(call.organization_id, key, execution_id, data, minutes)
+        if rule is not None and _needs_nobody(rule, execution, approval):
+            return _approved_by_rule(call, approval, execution, rule)
+    return _shown(call, approval)
+
+
+def _needs_nobody(rule: Object, execution: Execution, approval: Approval) -> bool:
+    """Return whether the person who started the execution has a role or group that the rule approves by itself.
+
+    Where another judge asks as well (taint, the host's rules, a policy service), the rule cannot answer for it.
+    """
+    context = approval.get("enforcement_context") or {}
+    if context.get("several_judges") or context.get("question"):
+        return False
+    by = execution.get("requested_by") or {}
+    return not {by.get("role"), *(by.get("groups") or ())}.isdisjoint(rule.get("auto_approve_roles") or ())
+
+
+def _approved_by_rule(call: Call, approval: Approval, execution: Execution, rule: Object) -> Approval:
+    """Approve a request at once; its event comes first, as the worker's own would only come after the answer."""
+    keys = ("execution_id", "tool_name", "tool_args", "tool_execution_id", "risk_level", "reason", "arguments_hash")
+    asked = {key: approval.get(key) for key in (*keys, "expires_at")}
+    asked |= {"approval_id": approval["id"], "status": ap.PENDING}
+    event = ev.event(f"approval_requested:{approval['id']}", ev.APPROVAL_REQUESTED, asked)
+    call.plane.publish(approval["execution_id"], [event])
+    by = execution["requested_by"]
+    told = f"The rule {rule['name']} approves what {by['name']} starts"
+    changes = {"approved_by_email": "", "approved_by_name": f"the rule {rule['name']}", "comment": told}
+    answer = {
+        "approval_id": approval["id"],
+        "decision": ap.APPROVED,
+        "approver": {"id": f"rule:{rule['id']}", "name": f"the rule {rule['name']} for {by['name']}", "email": ""},
+        "reason": told,
+        "arguments": None,
+        "remember": False,
+        "resolved_at": ev.now(),
+    }
+    approval = _resolve(call, approval, ap.APPROVED, changes)
+    call.plane.signal(execution, names.RESOLVE_APPROVAL, answer)
+    return approval
 
 
 async def list_all(call: Call) -> Any:
-    return call.plane.approvals.search(
+    wanted = call.filters(filters.ApprovalFilters)
+    found = call.plane.approvals.search(
         call.organization_id,
-        status=call.query("status"),
-        execution_id=call.query("execution_id"),
-        requester=call.query("requester_email"),
-        limit=call.number("limit", 50, 1, 500),
-        offset=call.number("offset", 0, 0, 10**9),
+        scope=call.person.scope,
+        status=wanted.status,
+        execution_id=wanted.execution_id,
+        requester=wanted.requester_email,
+        limit=wanted.limit,
+        offset=wanted.offset,
     )
+    return [_shown(call, approval) for approval in found]
 
 
 async def pending(call: Call) -> Any:
+    wanted = call.filters(filters.PendingApprovalFilters)
     found = call.plane.approvals.search(
-        call.organization_id, status=ap.PENDING, execution_id=call.query("execution_id"), limit=500
+        call.organization_id, call.person.scope, status=ap.PENDING, execution_id=wanted.execution_id, limit=500
     )
-    return [approval for approval in found if not ap.overdue(approval, datetime.now(UTC))]
+    return [_shown(call, approval) for approval in found if not ap.overdue(approval, datetime.now(UTC))]
 
 
 async def get(call: Call) -> Any:
-    return approval_of(call)
+    return _shown(call, approval_of(call))
 
 
 async def approve(call: Call) -> Any:
-    given = call.fields(ANSWER_FIELDS)
-    return _answer(call, ap.APPROVED, given, reason=given.get("comment") or given.get("reason") or "")
+    given = call.given
+    return _answer(call, ap.APPROVED, given, "comment", reason=given.get("comment") or given.get("reason") or "")
 
 
 async def reject(call: Call) -> Any:
-    given = call.fields(ANSWER_FIELDS)
-    return _answer(call, ap.REJECTED, given, reason=given.get("reason") or given.get("comment") or "")
+    given = call.given
+    return _answer(call, ap.REJECTED, given, "reason", reason=given.get("reason") or given.get("comment") or "")
 
 
 async def expire(call: Call) -> Any:
@@ -100,9 +159,16 @@ async def expire(call: Call) -> Any:
     return approval if approval["status"] != ap.PENDING else _resolve(call, approval, ap.EXPIRED, {})
 
 
-def _answer(call: Call, decision: str, given: dict[str, Any], *, reason: str) -> Approval:
-    """Store the first answer; the same answer again is accepted, a different one is a conflict."""
+def _answer(call: Call, decision: str, given: dict[str, Any], field: str, *, reason: str) -> Approval:
+    """Store the first answer; the same answer again is accepted, a different one is a conflict.
+
+    `field` is where the reason is expected.
+    """
     plane, approval = call.plane, approval_of(call)
+    _only_the_caller(call, given)
+    refused = _approvers(call, approval).refusal(call.person)
+    if refused:
+        raise ApiError(403, refused)
     if approval["status"] == decision:
         return approval
     if ap.overdue(approval, datetime.now(UTC)):
@@ -113,10 +179,9 @@ def _answer(call: Call, decision: str, given: dict[str, Any], *, reason: str) ->
     execution = plane.executions.get(call.organization_id, approval["execution_id"])
     if execution is None or ex.is_final(execution["status"]):
         raise ApiError(409, "The execution that asked does not run any more")
-    approver = {
-        **LOCAL_USER,
-        **{k: given[f"approver_{k}"] for k in ("email", "name", "id") if f"approver_{k}" in given},
-    }
+    if not reason.strip() and _wants_reason(call, approval):
+        raise invalid(field, "The rule that asks wants a reason for each answer", "missing")
+    approver = call.person.contact()
     edited = _arguments(approval, given) if decision == ap.APPROVED else None
     answer = {
         "approval_id": approval["id"],
@@ -138,6 +203,36 @@ def _answer(call: Call, decision: str, given: dict[str, Any], *, reason: str) ->
         approval = _resolve(call, approval, decision, changes)
         plane.signal(execution, names.RESOLVE_APPROVAL, answer)
     return approval
+
+
+def reject_by_rule(call: Call, approval: Approval, rule: dict[str, Any]) -> None:
+    """Reject a waiting request in the name of a rule that denies its call; leave one whose execution has ended."""
+    plane, execution = call.plane, call.plane.executions.get(call.organization_id, approval["execution_id"])
+    if execution is None or ex.is_final(execution["status"]) or ap.overdue(approval, datetime.now(UTC)):
+        return
+    approver = {"name": f"the rule {rule['name']}", "email": None}
+    reason = f"The rule {rule['name']} denies it since {rule['updated_at']}"
+    changes = {"approved_by_name": approver["name"], "rejection_reason": reason}
+    answer = {"approval_id": approval["id"], "decision": ap.REJECTED, "approver": approver, "reason": reason}
+    with plane.database.transaction():
+        _resolve(call, approval, ap.REJECTED, changes)
+        plane.signal(execution, names.RESOLVE_APPROVAL, {**answer, "resolved_at": ev.now()})
+
+
+def _only_the_caller(call: Call, given: dict[str, Any]) -> None:
+    """Answer 422 where the body names another approver than the person who asks."""
+    for name, real in call.person.contact().items():
+        said = given.get(f"approver_{name}")
+        if said is not None and said.lower() != real.lower():
+            told = f"The approver is who asks: {call.person.name}. Leave approver_{name} out, or use that person's key"
+            raise invalid(f"approver_{name}", told)
+
+
+def _wants_reason(call: Call, approval: Approval) -> bool:
+    """Return whether the rule wants a reason: one of this control plane, or one of the worker's host."""
+    rule = _rule(call, approval)
+    told = (approval.get("enforcement_context") or {}).get("require_reason") is True
+    return told or bool(rule and rule["require_reason"])
 
 
 def _arguments(approval: Approval, given: dict[str, Any]) -> dict[str, Any] | None:
@@ -165,11 +260,11 @@ def _resolve(call: Call, approval: Approval, status: str, changes: dict[str, Any
 
 
 ROUTES: list[Route] = [
-    route("POST", "/approvals", create, 201),
-    route("GET", "/approvals", list_all),
-    route("GET", "/approvals/pending", pending),
+    route("POST", "/approvals", create, 201, body=worker.Approval, audit="approval.create"),
+    route("GET", "/approvals", list_all, query=filters.ApprovalFilters),
+    route("GET", "/approvals/pending", pending, query=filters.PendingApprovalFilters),
     route("GET", "/approvals/{approval}", get),
-    route("POST", "/approvals/{approval}/approve", approve),
-    route("POST", "/approvals/{approval}/reject", reject),
-    route("POST", "/approvals/{approval}/expire", expire),
+    route("POST", "/approvals/{approval}/approve", approve, body=edges.Answer, audit="approval.approve"),
+    route("POST", "/approvals/{approval}/reject", reject, body=edges.Answer, audit="approval.reject"),
+    route("POST", "/approvals/{approval}/expire", expire, body=worker.Expire, audit="approval.expire"),
 ]

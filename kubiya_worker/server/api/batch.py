@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable
 from typing import Any, Final
 
-from starlette.routing import Match, Route
+from starlette.routing import Match
 
-from kubiya_worker.server.http import REFUSALS, ApiError, Call, Write, invalid, refusal, route
+from kubiya_worker.server.edges import worker
+from kubiya_worker.server.edges.base import Filters
+from kubiya_worker.server.http import REFUSALS, ApiError, Call, Edge, invalid, refusal, route
 
 PREFIX: Final = "/api/v1"
 MOST: Final = 20  # requests in a batch
 MOST_GROUPS: Final = 50
 
 
-def routes(single: Iterable[Route]) -> list[Route]:
+def routes(single: Iterable[Any]) -> list[Edge]:
     """Return the batch route, which accepts those routes of `single` that may be in a batch."""
-    writes = [route for route in single if isinstance(route, Write)]
+    writes = [route for route in single if isinstance(route, Edge) and route.batched]
 
     async def batch(call: Call) -> Any:
         """Run all requests, or none; the first refused request becomes the reply, except a 404 of one marked
@@ -28,7 +30,7 @@ def routes(single: Iterable[Route]) -> list[Route]:
         A request with `if_status` runs only when the turn before it led to that `next_status`; else its answer is null.
         `groups` instead of `requests` holds several separate batches, each with its own answer or refusal.
         """
-        given = call.fields({"requests": list, "groups": list})
+        given = call.given
         groups = given.get("groups")
         if groups is None:
             return _batch(call, writes, given.get("requests"))
@@ -36,10 +38,10 @@ def routes(single: Iterable[Route]) -> list[Route]:
             raise invalid("groups", f"at most {MOST_GROUPS} groups", "too_long")
         return {"groups": [_group(call, writes, group) for group in groups]}
 
-    return [route("POST", "/batch", batch)]
+    return [route("POST", "/batch", batch, body=worker.Requests)]
 
 
-def _group(call: Call, writes: list[Write], given: Any) -> dict[str, Any]:
+def _group(call: Call, writes: list[Edge], given: Any) -> dict[str, Any]:
     try:
         return _batch(call, writes, given)
     except REFUSALS as error:
@@ -47,7 +49,7 @@ def _group(call: Call, writes: list[Write], given: Any) -> dict[str, Any]:
         return {"status": status, "detail": detail}
 
 
-def _batch(call: Call, writes: list[Write], given: Any) -> dict[str, Any]:
+def _batch(call: Call, writes: list[Edge], given: Any) -> dict[str, Any]:
     if not isinstance(given, list):
         raise invalid("requests", "Field required", "missing")
     if len(given) > MOST:
@@ -59,7 +61,7 @@ def _batch(call: Call, writes: list[Write], given: Any) -> dict[str, Any]:
         return {"answers": _answers(call, writes, given)}
 
 
-def _answers(call: Call, writes: list[Write], given: list[Any]) -> list[Any]:
+def _answers(call: Call, writes: list[Edge], given: list[Any]) -> list[Any]:
     answers: list[Any] = []
     status = None
     for request in given:
@@ -70,21 +72,35 @@ def _answers(call: Call, writes: list[Write], given: list[Any]) -> list[Any]:
     return answers
 
 
-def _answer(call: Call, writes: list[Write], request: Any) -> Any:
+def _answer(call: Call, writes: list[Edge], request: Any) -> Any:
     if not isinstance(request, dict) or not isinstance(request.get("body"), dict):
         raise invalid("requests", "a request has method, path and a body that is an object", "dict_type")
     method, path = str(request.get("method")), str(request.get("path"))
+    try:
+        return within(call, writes, method, path, request["body"])
+    except ApiError as error:
+        if request.get("optional") is True and error.status == 404:
+            return None
+        raise
+
+
+def within(
+    call: Call, routes: Iterable[Edge], method: str, path: str, body: dict[str, Any], query: Filters | None = None
+) -> Any:
+    """Run the handler of another route, which must never wait, as a part of this request; return its result.
+
+    `query` is what the other route reads from a query string; without it nothing is asked for.
+    """
     scope = {"type": "http", "method": method, "path": PREFIX + path}
-    for write in writes:
-        match, found = write.matches(scope)
+    for each in routes:
+        match, found = each.matches(scope)
         if match is Match.FULL:
-            inner = Call(call.request, call.plane, call.organization_id, request["body"], found["path_params"])
-            try:
-                return _at_once(write.handler(inner))
-            except ApiError as error:
-                if request.get("optional") is True and error.status == 404:
-                    return None
-                raise
+            refused = each.need.refusal(call.person)
+            if refused:
+                raise ApiError(403, refused)
+            query = query or (each.query() if each.query is not None else None)
+            inner = Call(call.request, call.plane, call.caller, body, each.body, found["path_params"], query)
+            return _at_once(each.handler(inner))
     raise invalid("requests", f"{method} {path} cannot be in a batch")
 
 

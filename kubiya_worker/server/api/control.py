@@ -14,15 +14,15 @@ from starlette.routing import Route
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
+from kubiya_worker.server.api import stop
 from kubiya_worker.server.api.execute import USER
 from kubiya_worker.server.api.executions import execution_of
-from kubiya_worker.server.http import ApiError, Call, invalid, route
+from kubiya_worker.server.edges import executions as edges
+from kubiya_worker.server.http import ApiError, Call, route
 from kubiya_worker.server.store import outbox
 from kubiya_worker.server.store.executions import Execution
 
 PREVIEW: Final = 200  # characters
-REASON: Final = 500  # characters
-BATCH: Final = 100  # executions
 PAUSABLE: Final = (ex.RUNNING, ex.WAITING)
 
 
@@ -46,9 +46,7 @@ async def message(call: Call) -> Any:
     `member` (our own field), or `@name` at the beginning of the text, sends it to one member of a team.
     """
     execution, text, plane = execution_of(call), call.prompt("message"), call.plane
-    given = call.fields({"role": str, "message_id": str, "member": str, **dict.fromkeys(USER, str)})
-    if given.get("role", "user") != "user":
-        raise invalid("role", "role is user", "enum")
+    given = call.given
     _not_final(execution)
     said = {
         "role": "user",
@@ -61,8 +59,10 @@ async def message(call: Call) -> Any:
         event = ev.event(f"message:{said['message_id']}", ev.MESSAGE, said, said["timestamp"])
         if plane.publish(execution["id"], [event]):
             execution |= {"last_message_at": said["timestamp"], "last_message_preview": text[:PREVIEW]}
+            execution["asked_by"] = sorted({*(execution.get("asked_by") or ()), call.person.id})
             plane.executions.save(_with_participant(execution, said))
             plane.signal(execution, names.ADD_MESSAGE, said)
+            plane.executions.told(execution, "message", None, {"prompt": text})
     told = _done(execution, "The message was given to the execution")
     return {**told, "message_id": said["message_id"]}
 
@@ -89,6 +89,7 @@ async def resume(call: Call) -> Any:
     execution, plane = execution_of(call), call.plane
     if execution["status"] != ex.PAUSED:
         return _refused(execution, f"An execution that is {execution['status']} cannot be resumed")
+    stop.check(call)
     with plane.database.transaction():
         plane.signal(execution, names.RESUME)
         plane.change(execution, {"status": execution.get("status_before_pause") or ex.RUNNING})
@@ -101,17 +102,8 @@ async def cancel(call: Call) -> Any:
         return _done(execution, "The execution is cancelled already")
     if ex.is_final(execution["status"]):
         return _refused(execution, f"The execution is {execution['status']} already")
-    note = {
-        "role": "system",
-        "content": "Cancelled by user",
-        "message_id": f"{execution['id']}_cancel_{time.time_ns() // 1000}",
-        "timestamp": ev.now(),
-    }
-    with plane.database.transaction():
-        plane.outbox.withdraw_start(execution["id"])
-        plane.tell(execution, outbox.CANCEL)
-        changes = {"status": ex.CANCELLED, "error_message": "Cancelled by user"}
-        plane.change(execution, changes, told=[ev.event(f"message:{note['message_id']}", ev.MESSAGE, note)])
+    reason = call.given.get("reason")
+    plane.cancel(execution, f"Cancelled by user: {reason}" if reason else "Cancelled by user")
     return _done(execution, "The execution is cancelled")
 
 
@@ -122,23 +114,21 @@ async def mark_done(call: Call) -> Any:
     _not_final(execution)
     with call.plane.database.transaction():
         call.plane.signal(execution, names.MARK_AS_DONE)
+        call.plane.executions.told(execution, "mark_done")
     return _done(execution, "The execution ends after its current step")
 
 
 async def terminate(call: Call) -> Any:
     """Terminate the workflow: the worker runs no more code for it, but a running tool is not stopped."""
-    return _terminate(call, execution_of(call), call.text("reason")[:REASON])
+    return _terminate(call, execution_of(call), call.given["reason"])
 
 
 async def terminate_all(call: Call) -> Any:
     """Terminate up to 100 executions one by one; one that is unknown or over does not stop the others."""
-    reason, ids = call.text("reason")[:REASON], call.fields({"execution_ids": list}).get("execution_ids")
-    if not ids or len(ids) > BATCH or not all(isinstance(key, str) for key in ids):
-        raise invalid("execution_ids", f"execution_ids is a list of 1 to {BATCH} ids", "list_type")
-    results = []
-    for key in ids:
+    reason, results = call.given["reason"], []
+    for key in call.given["execution_ids"]:
         execution = call.plane.executions.get(call.organization_id, key)
-        if execution is None:
+        if execution is None or not call.reaches(key):
             results.append({"success": False, "execution_id": key, "error": f"Execution {key!r} not found"})
         else:
             results.append(_terminate(call, execution, reason))
@@ -157,11 +147,11 @@ def _terminate(call: Call, execution: Execution, reason: str) -> dict[str, Any]:
 
 
 ROUTES: list[Route] = [
-    route("POST", "/executions/batch/terminate", terminate_all),
-    route("POST", "/executions/{execution}/message", message, 202),
-    route("POST", "/executions/{execution}/pause", pause),
-    route("POST", "/executions/{execution}/resume", resume),
-    route("POST", "/executions/{execution}/cancel", cancel),
-    route("POST", "/executions/{execution}/mark-done", mark_done, 202),
-    route("POST", "/executions/{execution}/terminate", terminate),
+    route("POST", "/executions/batch/terminate", terminate_all, body=edges.TerminateAll, audit="execution.cancel"),
+    route("POST", "/executions/{execution}/message", message, 202, body=edges.Message, audit="execution.message"),
+    route("POST", "/executions/{execution}/pause", pause, audit="execution.pause"),
+    route("POST", "/executions/{execution}/resume", resume, audit="execution.resume"),
+    route("POST", "/executions/{execution}/cancel", cancel, body=edges.Cancel, audit="execution.cancel"),
+    route("POST", "/executions/{execution}/mark-done", mark_done, 202, audit="execution.mark_done"),
+    route("POST", "/executions/{execution}/terminate", terminate, body=edges.Terminate, audit="execution.cancel"),
 ]

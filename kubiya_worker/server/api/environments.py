@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from starlette.routing import Route
 
-from kubiya_worker.server.http import ApiError, Call, invalid, not_found, route
+from kubiya_worker.server.api import deletion
+from kubiya_worker.server.edges import definitions as edges
+from kubiya_worker.server.edges import filters
+from kubiya_worker.server.http import ApiError, Call, not_found, page, route
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.records import Object
 
@@ -29,29 +33,14 @@ def name_of(call: Call, environment_id: str) -> str:
     return str(found["name"]) if found else DEFAULT
 
 
-def check_environment(given: Object) -> None:
-    """Answer 422 for an `execution_environment` that could not be resolved."""
-    fault = definitions.fault_of_environment(given.get("execution_environment") or {})
-    if fault:
-        raise invalid("execution_environment", fault, "dict_type")
-
-
-def _fields(call: Call) -> Object:
-    given = call.fields(definitions.ENVIRONMENT_FIELDS)
-    check_environment(given)
-    if "name" in given:
-        given["name"] = call.name()
-    return given
-
-
 async def list_all(call: Call) -> Any:
     environment_of(call, DEFAULT)
-    return call.plane.environments.list(call.organization_id)
+    return page(call, call.plane.environments.list(call.organization_id))
 
 
 async def create(call: Call) -> Any:
-    environment = definitions.new_environment(_fields(call))
-    return call.plane.environments.create(call.organization_id, call.name(), environment)
+    environment = definitions.new_environment(call.given)
+    return call.plane.environments.create(call.organization_id, call.given["name"], environment)
 
 
 async def get(call: Call) -> Any:
@@ -59,22 +48,21 @@ async def get(call: Call) -> Any:
 
 
 async def update(call: Call) -> Any:
-    return call.plane.environments.update(environment_of(call), _fields(call))
+    return call.plane.environments.update(environment_of(call), call.given)
 
 
 async def delete(call: Call) -> Any:
     environment = environment_of(call)
     if environment["name"] == DEFAULT:
         raise ApiError(400, "The environment 'default' cannot be deleted")
-    if any(q["environment_id"] == environment["id"] for q in call.plane.queues.list(call.organization_id)):
-        raise ApiError(400, f"The environment {environment['name']!r} has worker queues; delete them first")
-    call.plane.environments.delete(environment["id"])
+    remove = functools.partial(call.plane.environments.delete, environment)
+    return deletion.delete(call, "environment", environment, lambda needs: needs.of_environment(environment), remove)
 
 
 ROUTES: list[Route] = [
-    route("GET", "/environments", list_all),
-    route("POST", "/environments", create, 201),
+    route("GET", "/environments", list_all, query=filters.Page),
+    route("POST", "/environments", create, 201, body=edges.NewEnvironment, audit="environment.create"),
     route("GET", "/environments/{environment}", get),
-    route("PATCH", "/environments/{environment}", update),
-    route("DELETE", "/environments/{environment}", delete),
+    route("PATCH", "/environments/{environment}", update, body=edges.EnvironmentPatch, audit="environment.update"),
+    route("DELETE", "/environments/{environment}", delete, query=filters.Deletion, audit="environment.delete"),
 ]

@@ -10,37 +10,19 @@ from starlette.routing import Route
 
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
-from kubiya_worker.server.api import bodies
-from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of
-from kubiya_worker.server.api.environments import check_environment
-from kubiya_worker.server.api.queues import hidden, queue_of
-from kubiya_worker.server.http import ApiError, Call, fields_of, invalid, not_found, route
+from kubiya_worker.server.api import stop
+from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of, store_of
+from kubiya_worker.server.api.executions import execution_of
+from kubiya_worker.server.api.queues import hidden, queue_of, queues_of
+from kubiya_worker.server.edges import executions as edges
+from kubiya_worker.server.edges import worker
+from kubiya_worker.server.http import ApiError, Call, invalid, not_found, route
 from kubiya_worker.server.store import outbox
 from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.store.records import Object
 
-FIELDS: Final[dict[str, type]] = {
-    "system_prompt": str,
-    "model_id": str,
-    "worker_queue_id": str,
-    "user_metadata": dict,
-    "execution_environment": dict,
-    "execution_metadata": dict,
-    "parent_execution_id": str,
-}
 DYNAMIC: Final = "dynamic"
-ENTITY_FIELDS: Final[dict[str, type]] = {
-    "entity_type": str,
-    "name": str,
-    "system_prompt": str,
-    "model_id": str,
-    "model_params": dict,
-    "configuration": dict,
-    "mcp_servers": dict,
-    "skill_ids": list,
-    "subagents": list,
-    "runtime": str,
-}
+SERVERS: Final = ("mcp_servers", "mcpServers")  # keys of a configuration that hold MCP servers
 USER: Final = ("user_id", "user_name", "user_email", "user_avatar")
 
 
@@ -52,7 +34,7 @@ def choose_queue(call: Call, key: str | None) -> Object:
         if queue["status"] != "active":
             raise ApiError(400, f"The queue {queue['name']!r} is {queue['status']}, not active")
         return queue
-    active = [q for q in plane.queues.list(organization) if q["status"] == "active" and not hidden(q)]
+    active = [q for q in queues_of(call) if q["status"] == "active" and not hidden(q)]
     for queue in active:
         if plane.workers.live(organization, queue["id"]):
             return queue
@@ -74,12 +56,14 @@ def new_execution(call: Call, kind: str, entity: Object, queue: Object, prompt: 
         "queue_id": queue["id"],
         "prompt": prompt,
         "system_prompt": given.get("system_prompt"),
+        "request": request_of(given),
         "response": None,
         "error_message": None,
         "usage": {},
         "execution_metadata": given.get("execution_metadata") or {},
         "runner_name": queue["name"],
         **{key: user.get(key) for key in USER},
+        "requested_by": given.get("requested_by") or call.person.requester(),
         "parent_execution_id": given.get("parent_execution_id"),
         "started_at": None,
         "completed_at": None,
@@ -89,12 +73,23 @@ def new_execution(call: Call, kind: str, entity: Object, queue: Object, prompt: 
     }
 
 
+def request_of(given: Object) -> Object:
+    """Return what a run was asked with beside prompt and secrets, so that the same can be started again."""
+    asked = {
+        "model_id": given.get("model_id"),
+        "configuration": without_servers(given.get("configuration") or {}),
+        "working_dir": (given.get("execution_environment") or {}).get("working_dir"),
+        "user_metadata": {k: v for k, v in (given.get("user_metadata") or {}).items() if k not in USER},
+    }
+    return {name: value for name, value in asked.items() if value}
+
+
 def workflow_input(call: Call, execution: Execution, kind: str, entity: Object, given: Object) -> dict[str, Any]:
     """Return the workflow's input (docs/protocol.md#b3) without secrets, as it is stored in a history.
 
     Queues of a team's members are given by their ids.
     """
-    config = {**entity["configuration"], **(given.get("configuration") or {})}
+    config = without_servers({**entity["configuration"], **(given.get("configuration") or {})})
     queues = config.get("member_queues")
     if kind == TEAM and isinstance(queues, dict):
         config["member_queues"] = {str(k): queue_of(call, str(v))["id"] for k, v in queues.items()}
@@ -110,7 +105,7 @@ def workflow_input(call: Call, execution: Execution, kind: str, entity: Object, 
         "model_id": given.get("model_id") or entity.get("model_id"),
         "model_config": entity.get("llm_config") or {},
         f"{kind}_config": config,
-        "mcp_servers": entity["execution_environment"].get("mcp_servers") or {},
+        "mcp_servers": {},  # a worker asks for them when it needs them; a history holds none of their settings
         "user_metadata": {k: v for k, v in (given.get("user_metadata") or {}).items() if v is not None},
         "runtime_type": entity.get("runtime") or "default",
         "initial_message_timestamp": now(),
@@ -119,10 +114,25 @@ def workflow_input(call: Call, execution: Execution, kind: str, entity: Object, 
     }
 
 
-def variables(given: Object) -> dict[str, str]:
-    check_environment(given)
-    variables = (given.get("execution_environment") or {}).get("env_vars") or {}
-    return {str(k): str(v) for k, v in variables.items()}
+def without_servers(configuration: Object) -> Object:
+    """Return a configuration without its MCP servers, for what is stored in a history."""
+    return {key: value for key, value in configuration.items() if key not in SERVERS}
+
+
+def own_of(given: Object) -> dict[str, Any]:
+    """Return what only this run's worker may get, as `Executions.own` returns it; it is in no history."""
+    environment, configuration = given.get("execution_environment") or {}, given.get("configuration") or {}
+    return {
+        "env_vars": {str(k): str(v) for k, v in (environment.get("env_vars") or {}).items()},
+        "secrets": environment.get("secrets") or [],
+        "mcp_servers": given.get("mcp_servers") or {},
+        "configuration": {key: configuration[key] for key in SERVERS if configuration.get(key)},
+    }
+
+
+def page_of(execution_id: str) -> str:
+    """Return where this server's page shows an execution."""
+    return f"/#/executions/{execution_id}"
 
 
 def _reply(execution: Execution) -> dict[str, Any]:
@@ -130,6 +140,7 @@ def _reply(execution: Execution) -> dict[str, Any]:
         "execution_id": execution["id"],
         "workflow_id": names.workflow_id(execution["execution_type"], execution["id"]),
         "status": execution["status"].upper(),
+        "page": page_of(execution["id"]),
         "message": f"The execution was given to the queue {execution['runner_name']!r}",
     }
 
@@ -138,9 +149,10 @@ def begin(
     call: Call, kind: str, entity: Object, queue: Object, prompt: str, given: Object, key: str | None
 ) -> Execution:
     """Store the row and its start in one transaction, so that Temporal gets it even if it is away now."""
+    stop.check(call)
     execution = new_execution(call, kind, entity, queue, prompt, given)
     with call.plane.database.transaction():
-        execution = call.plane.executions.create(execution, environment=variables(given), idempotency_key=key)
+        execution = call.plane.executions.create(execution, own=own_of(given), idempotency_key=key)
         call.plane.tell(execution, outbox.START, workflow_input(call, execution, kind, entity, given))
     return execution
 
@@ -148,7 +160,7 @@ def begin(
 def _execute(kind: str) -> Route:
     async def execute(call: Call) -> Any:
         entity, plane = entity_of(call, kind), call.plane
-        prompt, given = call.prompt(), call.fields(FIELDS)
+        prompt, given = call.prompt(), call.given
         key = call.request.headers.get("idempotency-key")
         earlier = plane.executions.by_idempotency_key(call.organization_id, key) if key else None
         if earlier is not None:
@@ -156,36 +168,102 @@ def _execute(kind: str) -> Route:
         queue = choose_queue(call, given.get("worker_queue_id"))
         return _reply(begin(call, kind, entity, queue, prompt, given, key))
 
-    return route("POST", f"/{kind}s/{{entity}}/execute", execute)
+    return route("POST", f"/{kind}s/{{entity}}/execute", execute, body=edges.Execute, audit="execution.start")
+
+
+async def retry(call: Call) -> Any:
+    """Start what an execution was asked for once more, as a new execution with the definitions of now.
+
+    What made the first one stricter counts again, such as a prompt with text from a webhook.
+    """
+    earlier, plane = execution_of(call), call.plane
+    kind, request = earlier["execution_type"], earlier.get("request")
+    if kind not in (AGENT, TEAM):
+        raise ApiError(409, f"An execution of the kind {kind} cannot be repeated: what ran is stored nowhere")
+    if request is None:
+        raise ApiError(409, "This execution was not started with all of its settings here, so it cannot be repeated")
+    key = call.request.headers.get("idempotency-key")
+    known = plane.executions.by_idempotency_key(call.organization_id, key) if key else None
+    if known is not None:
+        return _reply(known)
+    entity, queue = (
+        entity_of(call, kind, earlier["entity_id"]),
+        choose_queue(call, call.given.get("worker_queue_id") or earlier["queue_id"]),
+    )
+    own, metadata = plane.executions.own(earlier["id"]), earlier.get("execution_metadata") or {}
+    kept = {name: metadata[name] for name in ("interactive", "job_id", "job_name") if name in metadata}
+    given: Object = {
+        "system_prompt": earlier.get("system_prompt"),
+        "model_id": request.get("model_id"),
+        "configuration": {**(request.get("configuration") or {}), **(own.get("configuration") or {})},
+        "execution_environment": {
+            **{name: own[name] for name in ("env_vars", "secrets") if name in own},
+            "working_dir": request.get("working_dir"),
+        },
+        "mcp_servers": own.get("mcp_servers"),
+        "user_metadata": request.get("user_metadata"),
+        "execution_metadata": {**kept, "source": "retry", "retry_of": earlier["id"]},
+    }
+    return _reply(begin(call, kind, entity, queue, earlier["prompt"], given, key))
 
 
 async def create(call: Call) -> Any:
     """Create the row of a scheduled run; its workflow runs already and chose the id, and the same id is created
     once.
     """
-    given = call.given(bodies.JobExecution)
-    execution_id, kind = call.text("execution_id"), given["entity_type"]
+    given = call.given
+    execution_id, kind = given["execution_id"], given["entity_type"]
     made = {"execution_id": execution_id, "status": "created"}
     if call.plane.executions.owner(execution_id) == call.organization_id:
         return made
+    stop.check(call)
     job = call.plane.jobs.find(call.organization_id, given["job_id"]) if given.get("job_id") else None
     if given.get("job_id") and job is None:
         raise not_found("Job", given["job_id"])
-    entity = entity_of(call, kind, call.text("entity_id"))
-    queues = call.plane.queues.list(call.organization_id)
+    if not given.get("entity_id"):
+        raise invalid("entity_id", "Field required", "missing")
+    if job is not None and store_of(call, kind).find(call.organization_id, given["entity_id"]) is None:
+        text = f"Its run at {now()} did not start: the {kind} that it runs was deleted"
+        call.plane.jobs.update(job, {"error_message": text})
+    entity = entity_of(call, kind, given["entity_id"])
+    queues = queues_of(call)
     asked = given.get("worker_queue_id")
     queue = queue_of(call, asked) if asked else queues[0] if queues else choose_queue(call, None)
     about = {key: given[key] for key in ("job_id", "trigger_type") if key in given}
     metadata = {**(given.get("trigger_metadata") or {}), **about}
-    row = new_execution(call, kind, entity, queue, call.prompt(), {"execution_metadata": metadata})
+    row = new_execution(
+        call,
+        kind,
+        entity,
+        queue,
+        call.prompt(),
+        {**_of_job(job), "execution_metadata": metadata, "requested_by": (job or {}).get("owner")},
+    )
+    if job is None:
+        del row["request"]  # only the workflow knows with what it began
     try:
         with call.plane.database.transaction():
-            call.plane.executions.create({**row, "id": execution_id}, environment=variables(job or {}))
+            call.plane.executions.create(
+                {**row, "id": execution_id}, own=own_of({**(job or {}), "configuration": (job or {}).get("config")})
+            )
             if job is not None:
-                call.plane.jobs.add_run(job["id"], execution_id, given.get("trigger_type") or "cron")
+                call.plane.jobs.add_run(job, execution_id, given.get("trigger_type") or "cron")
     except IntegrityError as error:
         raise ApiError(409, f"The execution {execution_id!r} exists already") from error
     return made
+
+
+def _of_job(job: Object | None) -> Object:
+    """Return what a job's runs are asked with."""
+    if job is None:
+        return {}
+    config = {**job["config"]}
+    return {
+        "system_prompt": job["system_prompt"],
+        "model_id": config.pop("model_id", None),
+        "configuration": config,
+        "execution_environment": job["execution_environment"],
+    }
 
 
 async def job_status(call: Call) -> Any:
@@ -193,8 +271,9 @@ async def job_status(call: Call) -> Any:
 
     The answer says `updated`, or `not_found` for a run that is not the job's.
     """
-    given, pair = call.given(bodies.JobStatus), {"job_id": call.path("job"), "execution_id": call.path("execution")}
-    execution = call.plane.executions.get(call.organization_id, pair["execution_id"])
+    given, pair = call.given, {"job_id": call.path("job"), "execution_id": call.path("execution")}
+    reached = call.reaches(pair["execution_id"])
+    execution = call.plane.executions.get(call.organization_id, pair["execution_id"]) if reached else None
     if execution is None or not call.plane.jobs.has_run(pair["job_id"], execution["id"]):
         return {**pair, "status": "not_found"}
     told = {"job_id": pair["job_id"], **given}
@@ -205,19 +284,14 @@ async def job_status(call: Call) -> Any:
 
 async def execute_dynamic(call: Call) -> Any:
     """Start an agent or a team that exists only in this request (docs/protocol.md#a9)."""
-    plane, prompt = call.plane, call.prompt()
-    entity = call.fields({"entity": dict}).get("entity")
-    if entity is None:
-        raise invalid("entity", "Field required", "missing")
-    given = call.fields({"worker_queue_id": str, "execution_environment": dict, "user_metadata": dict})
-    about = fields_of(entity, ENTITY_FIELDS)
+    plane, prompt, given = call.plane, call.prompt(), call.given
+    about = given["entity"]
     kind = str(about.get("entity_type") or AGENT).lower()
     if kind not in (AGENT, TEAM):
         raise invalid("entity_type", "entity_type is agent or team", "enum")
     subagents = about.get("subagents") or []
-    if not all(isinstance(one, dict) for one in subagents):
-        raise invalid("subagents", "each subagent is an object", "dict_type")
     queue = choose_queue(call, given.get("worker_queue_id"))
+    stop.check(call)
     entity_id = str(uuid.uuid4())
     name = about.get("name") or "dynamic"
     row = new_execution(call, DYNAMIC, {"id": entity_id, "name": name}, queue, prompt, given)
@@ -235,15 +309,18 @@ async def execute_dynamic(call: Call) -> Any:
         "system_prompt": about.get("system_prompt"),
         "model_id": about.get("model_id"),
         "model_config": about.get("model_params") or {},
-        "agent_config": config,
-        "mcp_servers": about.get("mcp_servers") or {},
+        "agent_config": without_servers(config),
+        "mcp_servers": {},
         "skill_ids": about.get("skill_ids") or [],
         "user_metadata": given.get("user_metadata") or {},
         "runtime_type": about.get("runtime") or "default",
         "initial_message_timestamp": now(),
     }
     with plane.database.transaction():
-        row = plane.executions.create(row, environment=variables(given))
+        own = own_of({**about, "execution_environment": given.get("execution_environment")})
+        members = {key: config[key] for key in ("member_ids", "leader_id") if config.get(key)}
+        own["configuration"] = {**own["configuration"], **members}  # say whose secrets the run may use
+        row = plane.executions.create(row, own=own)
         plane.tell(row, outbox.START, argument)
     return {**_reply(row), "entity_id": entity_id, "worker_queue_id": queue["id"]}
 
@@ -252,6 +329,8 @@ async def skill(call: Call) -> Any:
     """Return one skill by its id; skills are stored with the agent or team that has them."""
     for store in (call.plane.agents, call.plane.teams):
         for entity in store.list(call.organization_id):
+            if not call.person.scope.has_agent(entity["id"]):
+                continue
             found = next((s for s in entity["skills"] if s["id"] == call.path("skill")), None)
             if found is not None:
                 return found
@@ -261,9 +340,10 @@ async def skill(call: Call) -> Any:
 ROUTES: list[Route] = [
     _execute(AGENT),
     _execute(TEAM),
-    route("POST", "/executions/create", create, 201),
-    route("POST", "/executions/job-executions", create, 201),
-    route("POST", "/dynamic-executions/execute", execute_dynamic),
+    route("POST", "/executions/{execution}/retry", retry, body=edges.Retry, audit="execution.start"),
+    route("POST", "/executions/create", create, 201, body=worker.JobExecution, audit="execution.start"),
+    route("POST", "/executions/job-executions", create, 201, body=worker.JobExecution, audit="execution.start"),
+    route("POST", "/dynamic-executions/execute", execute_dynamic, body=edges.ExecuteDynamic, audit="execution.start"),
     route("GET", "/skills/{skill}", skill),
-    route("POST", "/executions/{execution}/job/{job}/status", job_status, 202),
+    route("POST", "/executions/{execution}/job/{job}/status", job_status, 202, body=worker.JobStatus),
 ]

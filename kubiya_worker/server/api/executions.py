@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from starlette.routing import Route
 
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
-from kubiya_worker.server.api import bodies
+from kubiya_worker.server.api import execution_lists
 from kubiya_worker.server.api.agents import AGENT, TEAM, resolved_environment, resolved_skills, store_of
-from kubiya_worker.server.http import ApiError, Call, fields_of, invalid, not_found, route
+from kubiya_worker.server.edges import filters, worker
+from kubiya_worker.server.http import ApiError, Call, caller_of, invalid, not_found, route
 from kubiya_worker.server.plane import workflow_of
 from kubiya_worker.server.store.events import data_of
-from kubiya_worker.server.store.executions import Execution, summary
+from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.stream import stream
 from kubiya_worker.server.temporal import TemporalDown
-
-EVENT_FIELDS: Final[dict[str, type]] = {
-    "event_id": str,
-    "event_type": str,
-    "data": dict,
-    "timestamp": str,
-    "after": list,
-}
 
 
 def execution_of(call: Call, key: str | None = None) -> Execution:
     key = key if key is not None else call.path("execution")
     found = call.plane.executions.get(call.organization_id, key)
-    if found is None:
+    if found is None or not call.person.scope.covers(found["queue_id"], found["entity_id"]):
         raise not_found("Execution", key)
     return found
 
@@ -38,21 +31,25 @@ def execution_of(call: Call, key: str | None = None) -> Execution:
 def execution_id_of(call: Call, key: str | None = None) -> str:
     """Return the id if this organization has such an execution, without reading the row; else answer 404."""
     key = key if key is not None else call.path("execution")
-    if call.plane.executions.owner(key) != call.organization_id:
+    if call.plane.executions.owner(key) != call.organization_id or not call.reaches(key):
         raise not_found("Execution", key)
     return key
 
 
-async def list_all(call: Call) -> Any:
-    """List executions; `summary=true` leaves out fields that can be long."""
-    found = call.plane.executions.search(
-        call.organization_id,
-        status=call.query("status_filter") or call.query("status"),
-        kind=call.query("execution_type"),
-        skip=call.number("skip", 0, 0, 10**9),
-        limit=call.number("limit", 50, 1, 500),
-    )
-    return [summary(e) for e in found] if call.query("summary") == "true" else found
+def requesters(call: Call, execution: Execution) -> list[str]:
+    """Return the ids of the persons who asked for an execution: who started it, or told it something, or one that led
+    to it.
+    """
+    found: list[str] = []
+    seen: set[str] = set()
+    row: Execution | None = execution
+    while row is not None and row["id"] not in seen:
+        seen.add(row["id"])
+        by = row.get("requested_by") or {}
+        found += [str(by.get("id") or row.get("user_email") or "").lower(), *map(str, row.get("asked_by") or ())]
+        parent = row.get("parent_execution_id") or (row.get("execution_metadata") or {}).get("parent_execution_id")
+        row = call.plane.executions.get(call.organization_id, str(parent)) if parent else None
+    return [each for each in dict.fromkeys(found) if each]
 
 
 async def get(call: Call) -> Any:
@@ -63,13 +60,13 @@ async def delete(call: Call) -> Any:
     execution = execution_of(call)
     if not ex.is_final(execution["status"]):
         raise ApiError(409, f"The execution is {execution['status']}; cancel it first")
-    call.plane.executions.delete(execution["id"])
+    call.plane.executions.delete(execution)
     call.plane.events.forget(execution["id"])
-    call.plane.wake(execution["id"])
+    call.plane.watchers.wake(execution["id"])
 
 
 async def patch(call: Call) -> Any:
-    changes = call.given(bodies.ExecutionPatch)
+    changes = call.given
     status = str(changes.get("status") or ex.RUNNING).lower()
     if status not in ex.STATUSES | {ex.TERMINATED}:
         raise invalid("status", f"unknown status {status!r}", "enum")
@@ -111,18 +108,14 @@ async def details(call: Call) -> Any:
 async def get_session(call: Call) -> Any:
     execution_id = execution_id_of(call)
     session = call.plane.results.session(execution_id)
-    if session is None:
+    wanted = call.filters(filters.SessionFilters).session_id
+    if session is None or wanted not in ("", execution_id, session["session_id"]):
         raise ApiError(404, "No session yet")
     return {**session, "message_count": len(session["messages"])}
 
 
 async def save_session(call: Call) -> Any:
-    execution_id = execution_id_of(call)
-    given = call.fields({"session_id": str, "user_id": str, "messages": list, "metadata": dict, "first": int})
-    if "messages" not in given:
-        raise invalid("messages", "Field required", "missing")
-    if problem := next(filter(None, map(bodies.check_message, given["messages"])), ""):
-        raise invalid("messages", problem)
+    execution_id, given = execution_id_of(call), call.body
     session = {
         "session_id": given.get("session_id") or execution_id,
         "execution_id": execution_id,
@@ -130,10 +123,7 @@ async def save_session(call: Call) -> Any:
         "messages": given["messages"],
         "metadata": given.get("metadata") or {},
     }
-    first = given.get("first") or 0
-    if first < 0:
-        raise invalid("first", "Input should be greater than or equal to 0", "greater_than_equal")
-    call.plane.results.save_session(execution_id, session, first)
+    call.plane.results.save_session(execution_id, session, given.get("first") or 0)
     return {
         "success": True,
         "execution_id": execution_id,
@@ -142,21 +132,8 @@ async def save_session(call: Call) -> Any:
     }
 
 
-def _event(raw: Any) -> ev.Event:
-    if not isinstance(raw, dict):
-        raise invalid("events", "an event is an object", "dict_type")
-    event = fields_of(raw, EVENT_FIELDS)
-    if not event.get("event_type"):
-        raise invalid("event_type", "Field required", "missing")
-    if "data" not in event:
-        raise invalid("data", "Field required", "missing")
-    if "\n" in event["event_type"] or "\r" in event["event_type"]:
-        raise invalid("event_type", "event_type is one line")
-    return event
-
-
 async def add_event(call: Call) -> Any:
-    execution_id, event = execution_id_of(call), _event(call.body)
+    execution_id, event = execution_id_of(call), call.given
     call.plane.publish(execution_id, [event])
     return {"success": True, "execution_id": execution_id, "event_type": event["event_type"]}
 
@@ -166,10 +143,8 @@ async def add_events(call: Call) -> Any:
 
     The events before that one are stored, and sending them again does no harm.
     """
-    execution_id, given = execution_id_of(call), call.fields({"events": list, "after": list})
-    if "events" not in given:
-        raise invalid("events", "Field required", "missing")
-    events = [_event(raw) for raw in given["events"]]
+    execution_id, given = execution_id_of(call), call.given
+    events: list[ev.Event] = given["events"]
     ready = call.plane.turns.ready(execution_id, [*events, {"after": given.get("after") or []}])
     new = call.plane.publish(execution_id, events[:ready]) if ready else 0
     if ready <= len(events):
@@ -181,28 +156,34 @@ async def add_events(call: Call) -> Any:
 async def list_events(call: Call) -> Any:
     """Return stored events without streaming: those after the number `after`, at most `limit`."""
     execution_id = execution_id_of(call)
-    after, limit = call.number("after", 0, 0, 10**15), call.number("limit", 500, 1, 1000)
-    found = call.plane.events.after(execution_id, after, limit)
+    wanted = call.filters(filters.EventFilters)
+    found = call.plane.events.after(execution_id, wanted.after, wanted.limit)
     keys = ("sequence", "event_type", "timestamp")
     return [{**{key: getattr(e, key) for key in keys}, "data": data_of(e)} for e in found]
 
 
 async def get_stream(call: Call) -> Any:
-    given = call.request.headers.get("last-event-id") or call.query("last_event_id") or None
-    return stream(call.plane, execution_id_of(call), given)
+    given = call.request.headers.get("last-event-id") or call.filters(filters.Stream).last_event_id or None
+    execution_id = execution_id_of(call)
+
+    def allowed() -> bool:
+        now = caller_of(call.request)
+        return now is not None and now.person.role == call.person.role and now.person.scope == call.person.scope
+
+    return stream(call.plane, execution_id, given, allowed)
 
 
 ROUTES: list[Route] = [
-    route("POST", "/executions/{execution}/events/batch", add_events, 202, batched=True),
-    route("POST", "/executions/{execution}/events", add_event, 202),
-    route("GET", "/executions/{execution}/events", list_events),
+    route("POST", "/executions/{execution}/events/batch", add_events, 202, body=worker.EventsBody, batched=True),
+    route("POST", "/executions/{execution}/events", add_event, 202, body=worker.OneEvent),
+    route("GET", "/executions/{execution}/events", list_events, query=filters.EventFilters),
     route("GET", "/executions/{execution}", get),
-    route("PATCH", "/executions/{execution}", patch, batched=True),
+    route("PATCH", "/executions/{execution}", patch, body=worker.ExecutionPatch, batched=True),
     route("GET", "/executions/{execution}/context", context),
-    route("GET", "/executions/{execution}/session", get_session),
-    route("POST", "/executions/{execution}/session", save_session, 201, batched=True),
-    route("GET", "/executions/{execution}/stream", get_stream),
+    route("GET", "/executions/{execution}/session", get_session, query=filters.SessionFilters),
+    route("POST", "/executions/{execution}/session", save_session, 201, body=worker.SessionBody, batched=True),
+    route("GET", "/executions/{execution}/stream", get_stream, query=filters.Stream),
     route("GET", "/executions/{execution}/details", details),
-    route("DELETE", "/executions/{execution}", delete),
-    route("GET", "/executions", list_all),
+    route("DELETE", "/executions/{execution}", delete, audit="execution.delete"),
+    route("GET", "/executions", execution_lists.list_all, query=filters.ExecutionFilters),
 ]

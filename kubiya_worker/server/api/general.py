@@ -12,7 +12,8 @@ from starlette.routing import Route
 
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
-from kubiya_worker.server.http import Call, not_found, reply, route, token_of
+from kubiya_worker.server.edges import filters
+from kubiya_worker.server.http import Call, caller_of, is_local, not_found, reply, route, unauthorized
 from kubiya_worker.server.metrics import exposition
 
 if TYPE_CHECKING:
@@ -48,8 +49,12 @@ async def detailed(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
+    """Return counts of all organizations: to programs of this host, and to any key."""
+    plane: Plane = request.app.state.plane
+    if not is_local(request) and caller_of(request) is None:
+        return unauthorized()
     try:
-        figures = exposition(request.app.state.plane)
+        figures = exposition(plane)
     except DatabaseError as error:
         return reply({"detail": f"The database cannot be used: {error.orig}"}, 503)
     return PlainTextResponse(figures, media_type="text/plain; version=0.0.4")
@@ -60,10 +65,12 @@ async def validate(call: Call) -> Any:
         "id": call.organization_id,
         "name": call.organization_id,
         "slug": call.organization_id,
-        "user_id": "local",
-        "user_email": "local@localhost",
-        "user_name": "local user",
-        "key": call.plane.keys.about(token_of(call.request)),
+        "user_id": call.person.id,
+        "user_email": call.person.email,
+        "user_name": call.person.name,
+        "role": call.person.role,
+        "groups": list(call.person.groups),
+        "key": call.plane.keys.about(call.person.key_id),
     }
 
 
@@ -99,8 +106,14 @@ def _models(call: Call) -> list[dict[str, Any]]:
 
 
 async def models(call: Call) -> Any:
-    provider = call.query("provider")
-    return [model for model in _models(call) if not provider or model["provider"] == provider]
+    wanted = call.filters(filters.ModelFilters)
+    return [
+        model
+        for model in _models(call)
+        if wanted.provider in ("", model["provider"])
+        and (not wanted.runtime or wanted.runtime in model["compatible_runtimes"])
+        and wanted.type in ("", model["model_type"])
+    ]
 
 
 async def default_model(call: Call) -> Any:
@@ -126,7 +139,7 @@ ROUTES: list[Route] = [
     Route("/metrics", metrics),
     route("GET", "/auth/validate", validate),
     route("GET", "/client/config", client_config),
-    route("GET", "/models", models),
+    route("GET", "/models", models, query=filters.ModelFilters),
     route("GET", "/models/default", default_model),
     route("GET", "/models/{model:path}", model),
     route("GET", "/runtimes", runtimes),

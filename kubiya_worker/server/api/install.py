@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from kubiya_worker.server.api.queues import queue_of
+from kubiya_worker.server.edges import filters
 from kubiya_worker.server.http import ApiError, Call, route
 
 LOCAL: Final = """\
@@ -61,7 +62,7 @@ SCRIPTS: Final = {"local": LOCAL, "docker": DOCKER, "kubernetes": KUBERNETES, "o
 
 
 async def install_script(call: Call) -> Any:
-    queue, kind = queue_of(call), call.query("deployment_type", "local").lower()
+    queue, kind = queue_of(call), call.filters(filters.InstallScript).deployment_type.lower()
     if kind not in SCRIPTS:
         raise ApiError(400, f"Unknown deployment_type {kind!r}; one of {', '.join(SCRIPTS)}")
     url = str(call.request.base_url).rstrip("/")
@@ -75,4 +76,6 @@ def _yaml(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-ROUTES: list[Route] = [route("GET", "/worker-queues/{queue}/install-script", install_script)]
+ROUTES: list[Route] = [
+    route("GET", "/worker-queues/{queue}/install-script", install_script, query=filters.InstallScript)
+]

@@ -10,10 +10,12 @@ from starlette.routing import Route
 from kubiya_worker.protocol import names
 from kubiya_worker.server import cron, template
 from kubiya_worker.server.api import execute
-from kubiya_worker.server.api.agents import AGENT, TEAM, check_budgets, entity_of, store_of
-from kubiya_worker.server.api.environments import check_environment, environment_of
-from kubiya_worker.server.api.queues import hidden, queue_of
-from kubiya_worker.server.http import MAX_PROMPT, ApiError, Call, invalid, not_found, route
+from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of, store_of
+from kubiya_worker.server.api.environments import environment_of
+from kubiya_worker.server.api.queues import hidden, queue_of, queues_of
+from kubiya_worker.server.edges import filters
+from kubiya_worker.server.edges import jobs as edges
+from kubiya_worker.server.http import MAX_PROMPT, ApiError, Call, invalid, not_found, page, read, route
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.jobs import no_runs
 from kubiya_worker.server.store.records import Object
@@ -22,11 +24,8 @@ from kubiya_worker.server.store.schedules import Wanted
 CRON: Final = "cron"
 WEBHOOK: Final = "webhook"
 MANUAL: Final = "manual"
-TRIGGERS: Final = (CRON, WEBHOOK, MANUAL)
 MODES: Final = {"predefined_agent": AGENT, "predefined_team": TEAM}
 ELSEWHERE: Final = ("on_the_fly", "predefined_workflow")  # these modes need the hosted product's planner and workflows
-EXECUTORS: Final = ("auto", "specific_queue", "environment")
-ENVIRONMENT: Final = ("env_vars", "working_dir")  # keys that a job's execution_environment may have here
 RUN: Final = ("id", "status", "entity_id", "entity_name", "execution_type", "trigger_type", "error_message")
 TIMES: Final = ("created_at", "started_at", "completed_at")
 
@@ -34,35 +33,33 @@ TIMES: Final = ("created_at", "started_at", "completed_at")
 def job_of(call: Call) -> Object:
     """Return a job by id or name, or answer 404."""
     found = call.plane.jobs.find(call.organization_id, call.path("job"))
-    if found is None:
+    if found is None or not _reached(call, found):
         raise not_found("Job", call.path("job"))
     return found
 
 
+def _reached(call: Call, job: Object) -> bool:
+    """Return whether the caller's key reaches a job: its agent or team, and the queue that it is bound to."""
+    scope, name = call.person.scope, job["worker_queue_name"] if job["executor_type"] == "specific_queue" else None
+    queue = call.plane.queues.find(call.organization_id, name) if name else None
+    queue_id = queue["id"] if queue else job.get("queue_id")
+    return scope.has_agent(job["entity_id"]) and (queue_id is None or scope.has_queue(queue_id))
+
+
 def _fields(call: Call) -> Object:
-    given = call.fields(definitions.JOB_FIELDS)
-    if "name" in given:
-        given["name"] = call.name()
-    if "prompt_template" in given:
+    if "prompt_template" in call.given:
         call.prompt("prompt_template")
-    if not given.get("webhook_secret", "x").strip():
-        raise invalid("webhook_secret", "webhook_secret must not be empty", "string_too_short")
-    check_environment(given)
-    return given
+    return dict(call.given)
 
 
 def _checked(call: Call, job: Object) -> Object:
     """Return the job with its entity's id; answer 422 with the wrong field, or 404 for a missing object."""
-    if job["trigger_type"] not in TRIGGERS:
-        raise invalid("trigger_type", f"trigger_type is one of {', '.join(TRIGGERS)}", "enum")
     kind = _kind(job)
     if not job["entity_id"]:
         raise invalid("entity_id", "Field required", "missing")
     if job["prompt_template"] is None:
         raise invalid("prompt_template", "Field required", "missing")
     _check_times(job)
-    if job["executor_type"] not in EXECUTORS:
-        raise invalid("executor_type", f"executor_type is one of {', '.join(EXECUTORS)}", "enum")
     for executor, field in (("specific_queue", "worker_queue_name"), ("environment", "environment_name")):
         if job["executor_type"] == executor and not job[field]:
             article = "an" if executor == "environment" else "a"
@@ -71,10 +68,7 @@ def _checked(call: Call, job: Object) -> Object:
         queue_of(call, job["worker_queue_name"])
     elif job["executor_type"] == "environment":
         environment_of(call, job["environment_name"])
-    for key in job["execution_environment"]:
-        if key not in ENVIRONMENT:
-            raise invalid("execution_environment", f"{key} is not taken here; attach it to the {kind} instead")
-    _check_config(job["config"], "config")
+    _check_config(kind, job["config"], "config")
     entity = entity_of(call, kind, job["entity_id"])
     return {**job, "entity_type": kind, "planning_mode": f"predefined_{kind}", "entity_id": entity["id"]}
 
@@ -112,17 +106,17 @@ def _check_times(job: Object) -> None:
         raise invalid("prompt_template", f"A schedule brings no value for {', '.join(holes)}")
 
 
-def _check_config(config: Object, where: str) -> None:
-    if not isinstance(config.get("model_id") or "", str):
-        raise invalid(where, "model_id is a string", "string_type")
-    check_budgets(config, where)
+def _check_config(kind: str, config: Object, where: str) -> None:
+    """Answer 422 for a field that only a team has, in a job of an agent."""
+    if kind == AGENT:
+        read(edges.AgentJobConfig, config, ("body", where))
 
 
 def queue_for(call: Call, job: Object) -> Object:
     """Return the job's queue, or else an active one, with a live worker if possible; answer 400 when there is none."""
     if job["executor_type"] == "specific_queue":
         return execute.choose_queue(call, job["worker_queue_name"])
-    queues = [q for q in call.plane.queues.list(call.organization_id) if q["status"] == "active" and not hidden(q)]
+    queues = [q for q in queues_of(call) if q["status"] == "active" and not hidden(q)]
     place = ""
     if job["executor_type"] == "environment":
         environment = environment_of(call, job["environment_name"])
@@ -146,7 +140,7 @@ def _attach(call: Call, job: Object, secret: str | None = None) -> tuple[Object,
     if job["trigger_type"] == WEBHOOK:
         made = plane.jobs.set_webhook(job, secret)
     else:
-        plane.jobs.drop_webhook(job["id"])
+        plane.jobs.drop_webhook(job)
     if job["trigger_type"] == CRON:
         wanted = _wanted(call, job)
         plane.scheduler.set(job["id"], wanted)
@@ -202,6 +196,9 @@ def run(call: Call, job: Object, trigger: str, values: Object, override: Object,
     """
     if not job["enabled"]:
         raise ApiError(409, f"The job {job['name']!r} is disabled; enable it first")
+    broken = _broken(call, job, store_of(call, job["entity_type"]).find(call.organization_id, job["entity_id"]))
+    if broken:
+        raise ApiError(409, f"The job {job['name']!r} is broken. {broken}")
     key = about.get("delivery") or call.request.headers.get("idempotency-key")
     key = f"job:{job['id']}:{key}" if key else None
     execution = call.plane.executions.by_idempotency_key(call.organization_id, key) if key else None
@@ -214,15 +211,18 @@ def run(call: Call, job: Object, trigger: str, values: Object, override: Object,
             raise ApiError(413, f"The prompt comes to more than {MAX_PROMPT:,} bytes")
         given = given_of(job, trigger, override, about)
         if trigger == WEBHOOK:
+            given["requested_by"] = job.get("owner")
+        if trigger == WEBHOOK:
             given["user_metadata"] = {**given["user_metadata"], "tainted": prompt != job["prompt_template"]}
         with call.plane.database.transaction():
             execution = execute.begin(call, job["entity_type"], entity, queue_for(call, job), prompt, given, key)
-            call.plane.jobs.add_run(job["id"], execution["id"], trigger)
+            call.plane.jobs.add_run(job, execution["id"], trigger)
     return {
         "job_id": job["id"],
         "execution_id": execution["id"],
         "workflow_id": names.workflow_id(execution["execution_type"], execution["id"]),
         "status": "started",
+        "page": execute.page_of(execution["id"]),
         "message": f"The job was given to the queue {execution['runner_name']!r}",
     }
 
@@ -235,6 +235,7 @@ def _shown(call: Call, job: Object, tally: Object | None, **more: Any) -> Object
         **job,
         "status": "active" if job["enabled"] else "disabled",
         "entity_name": entity["name"] if entity else None,
+        "broken": _broken(call, job, entity),
         "webhook_url_path": path,
         "webhook_url": str(call.request.base_url).rstrip("/") + path if path else None,
         "temporal_schedule_id": names.schedule_id(job["id"]) if job["trigger_type"] == CRON else None,
@@ -243,14 +244,30 @@ def _shown(call: Call, job: Object, tally: Object | None, **more: Any) -> Object
     }
 
 
+def _broken(call: Call, job: Object, entity: Object | None) -> str | None:
+    """Return what the job needs and cannot find any more, as a sentence; None for a job that can run."""
+    plane, organization = call.plane, call.organization_id
+    if entity is None:
+        return f"The {job['entity_type']} that it runs was deleted"
+    if job["executor_type"] == "specific_queue" and not plane.queues.find(organization, job["worker_queue_name"]):
+        return f"Its queue {job['worker_queue_name']!r} was deleted"
+    if job["executor_type"] == "environment" and not plane.environments.find(organization, job["environment_name"]):
+        return f"Its environment {job['environment_name']!r} was deleted"
+    queue_id = job.get("queue_id")  # of its schedule
+    if queue_id and not plane.queues.find(organization, queue_id):
+        return "The queue of its schedule was deleted"
+    return None
+
+
 def _tally(call: Call, job: Object) -> Object | None:
     return call.plane.jobs.tallies(call.organization_id).get(job["id"])
 
 
 async def create(call: Call) -> Any:
     """Create a job; a webhook's new secret is shown in this answer only."""
-    name, given = call.name(), _fields(call)
-    job = _checked(call, definitions.new_job(given))
+    given = _fields(call)
+    name = given["name"]
+    job = {**_checked(call, definitions.new_job(given)), "owner": call.person.requester()}
     with call.plane.database.transaction():
         job, secret = _attach(
             call, call.plane.jobs.create(call.organization_id, name, job), given.get("webhook_secret")
@@ -261,8 +278,9 @@ async def create(call: Call) -> Any:
 async def list_all(call: Call) -> Any:
     """List jobs; `due=true` adds the time of the next run, which is asked of Temporal."""
     tallies, jobs = call.plane.jobs.tallies(call.organization_id), call.plane.jobs.list(call.organization_id)
+    jobs = page(call, [job for job in jobs if _reached(call, job)])
     shown = [_shown(call, job, tallies.get(job["id"])) for job in jobs]
-    if call.query("due") != "true":
+    if not call.filters(filters.JobFilters).due:
         return shown
     timed = any(job["trigger_type"] == CRON and job["enabled"] for job in jobs)
     due = await call.plane.temporal.next_runs() if timed else {}
@@ -284,7 +302,8 @@ async def update(call: Call) -> Any:
         given["planning_mode"] = None  # the old mode belonged to the old type
     elif given.get("planning_mode") and not given.get("entity_type"):
         given["entity_type"] = None
-    changes = _checked(call, {**job, **given})
+    # Who changes a job asks for what it does from then on.
+    changes = {**_checked(call, {**job, **given}), "owner": call.person.requester()}
     with call.plane.database.transaction():
         job, made = _attach(call, call.plane.jobs.update(job, changes), secret)
     return _shown(call, job, _tally(call, job), **({"webhook_secret": made} if made else {}))
@@ -294,7 +313,7 @@ async def delete(call: Call) -> Any:
     """Delete a job; its executions stay, and a run that has begun continues."""
     job, plane = job_of(call), call.plane
     with plane.database.transaction():
-        plane.jobs.delete(job["id"])
+        plane.jobs.delete(job)
         if job["trigger_type"] == CRON:
             plane.scheduler.set(job["id"], None)
 
@@ -315,28 +334,28 @@ def _switch(enabled: bool) -> Any:
 
 
 async def trigger(call: Call) -> Any:
-    job, given = job_of(call), call.fields({"parameters": dict, "config_override": dict})
+    job, given = job_of(call), call.given
     override = given.get("config_override") or {}
-    _check_config({**job["config"], **override}, "config_override")
+    _check_config(job["entity_type"], {**job["config"], **override}, "config_override")
     return run(call, job, MANUAL, given.get("parameters") or {}, override, {})
 
 
 async def executions(call: Call) -> Any:
     """List the job's executions, newest first."""
     job = job_of(call)
-    skip = call.number("skip", 0, 0, 10**9) or call.number("offset", 0, 0, 10**9)
-    found = call.plane.jobs.runs(job["id"], skip, call.number("limit", 50, 1, 500))
+    wanted = call.filters(filters.JobRunFilters)
+    found = call.plane.jobs.runs(job["id"], wanted.skip or wanted.offset, wanted.limit)
     return [{"execution_id": e["id"], **{k: e.get(k) for k in (*RUN, *TIMES)}} for e in found]
 
 
 ROUTES: list[Route] = [
-    route("POST", "/jobs", create, 201),
-    route("GET", "/jobs", list_all),
+    route("POST", "/jobs", create, 201, body=edges.NewJob, audit="job.create"),
+    route("GET", "/jobs", list_all, query=filters.JobFilters),
     route("GET", "/jobs/{job}", get),
-    route("PATCH", "/jobs/{job}", update),
-    route("DELETE", "/jobs/{job}", delete),
-    route("POST", "/jobs/{job}/trigger", trigger),
-    route("POST", "/jobs/{job}/enable", _switch(True)),
-    route("POST", "/jobs/{job}/disable", _switch(False)),
-    route("GET", "/jobs/{job}/executions", executions),
+    route("PATCH", "/jobs/{job}", update, body=edges.JobPatch, audit="job.update"),
+    route("DELETE", "/jobs/{job}", delete, audit="job.delete"),
+    route("POST", "/jobs/{job}/trigger", trigger, body=edges.Trigger, audit="job.run"),
+    route("POST", "/jobs/{job}/enable", _switch(True), audit="job.enable"),
+    route("POST", "/jobs/{job}/disable", _switch(False), audit="job.disable"),
+    route("GET", "/jobs/{job}/executions", executions, query=filters.JobRunFilters),
 ]

@@ -7,17 +7,16 @@ from typing import Any
 from starlette.routing import Route
 
 from kubiya_worker.server.api.queues import queue_of
+from kubiya_worker.server.edges import worker
 from kubiya_worker.server.http import ApiError, Call, invalid, route
 
-SHORTEST, USUAL, LONGEST = 60, 300, 600  # seconds
+USUAL = 300  # seconds
 
 
 async def acquire(call: Call) -> Any:
     queue_id, worker_id = queue_of(call)["id"], call.path("worker")
-    given = call.fields({"worker_id": str, "lock_duration_seconds": int})
+    given = call.given
     seconds = given.get("lock_duration_seconds", USUAL)
-    if not SHORTEST <= seconds <= LONGEST:
-        raise invalid("lock_duration_seconds", f"lock_duration_seconds must be {SHORTEST} to {LONGEST}")
     if given.get("worker_id", worker_id) != worker_id:
         raise invalid("worker_id", "worker_id is another one than in the path")
     lock = call.plane.locks.acquire(queue_id, worker_id, seconds)
@@ -39,7 +38,7 @@ async def status(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("POST", "/worker-queues/{queue}/workers/{worker}/update-lock", acquire),
+    route("POST", "/worker-queues/{queue}/workers/{worker}/update-lock", acquire, body=worker.LockBody),
     route("DELETE", "/worker-queues/{queue}/workers/{worker}/update-lock", release),
     route("GET", "/worker-queues/{queue}/update-lock-status", status),
 ]

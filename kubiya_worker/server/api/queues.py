@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from datetime import UTC, datetime, timedelta
@@ -13,12 +14,16 @@ from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
 from kubiya_worker.protocol.messages import canonical
+from kubiya_worker.server.api import deletion, execution_lists
 from kubiya_worker.server.api.environments import environment_of, name_of
-from kubiya_worker.server.http import ApiError, Call, invalid, not_found, route
+from kubiya_worker.server.edges import definitions as edges
+from kubiya_worker.server.edges import filters
+from kubiya_worker.server.http import ApiError, Call, invalid, not_found, page, route
+from kubiya_worker.server.person import WORKER
 from kubiya_worker.server.store import definitions
+from kubiya_worker.server.store.execution_search import ExecutionQuery
 from kubiya_worker.server.store.records import Object
 
-STATUSES = ("active", "inactive", "paused")
 CONFIG_KEYS = ("name", "status", "max_workers", "heartbeat_interval", "tags", "settings")
 
 
@@ -26,9 +31,14 @@ def queue_of(call: Call, key: str | None = None) -> Object:
     """Return a queue by id or name, or answer 404."""
     key = key if key is not None else call.path("queue")
     found = call.plane.queues.find(call.organization_id, key)
-    if found is None:
+    if found is None or not call.person.scope.has_queue(found["id"]):
         raise not_found("Worker queue", key)
     return found
+
+
+def queues_of(call: Call) -> list[Object]:
+    """Return the queues that the caller's key reaches."""
+    return [q for q in call.plane.queues.list(call.organization_id) if call.person.scope.has_queue(q["id"])]
 
 
 def hidden(queue: Object) -> bool:
@@ -44,34 +54,23 @@ def _shown(call: Call, queue: Object) -> Object:
     return {**queue, "active_workers": len(_live(call, queue)), "task_queue_name": queue["id"]}
 
 
-def _fields(call: Call) -> Object:
-    given = call.fields(definitions.QUEUE_FIELDS)
-    if "name" in given:
-        given["name"] = call.name(low=2, high=50)
-    if not 10 <= given.get("heartbeat_interval", 10) <= 300:
-        raise invalid("heartbeat_interval", "heartbeat_interval must be 10 to 300 seconds")
-    if given.get("max_workers", 1) < 1:
-        raise invalid("max_workers", "max_workers must be at least 1")
-    if given.get("status", "active") not in STATUSES:
-        raise invalid("status", f"status is one of {', '.join(STATUSES)}", "enum")
-    return given
-
-
 async def list_all(call: Call) -> Any:
-    return [_shown(call, q) for q in call.plane.queues.list(call.organization_id) if not hidden(q)]
+    return [_shown(call, q) for q in page(call, [q for q in queues_of(call) if not hidden(q)])]
 
 
 async def list_of_environment(call: Call) -> Any:
     environment = environment_of(call)
-    queues = call.plane.queues.list(call.organization_id)
-    return [_shown(call, q) for q in queues if q["environment_id"] == environment["id"] and not hidden(q)]
+    here = [q for q in queues_of(call) if q["environment_id"] == environment["id"] and not hidden(q)]
+    return [_shown(call, q) for q in page(call, here)]
 
 
 async def create(call: Call) -> Any:
-    environment = environment_of(call)
-    name = call.name(low=2, high=50)
-    queue = definitions.new_queue(_fields(call), environment["id"])
-    return _shown(call, call.plane.queues.create(call.organization_id, name, queue))
+    environment, given = environment_of(call), dict(call.given)
+    told = given.pop("environment_id", environment["id"])
+    if told not in (environment["id"], environment["name"]):
+        raise invalid("environment_id", "environment_id is another one than in the path")
+    queue = definitions.new_queue(given, environment["id"])
+    return _shown(call, call.plane.queues.create(call.organization_id, given["name"], queue))
 
 
 async def get(call: Call) -> Any:
@@ -79,22 +78,19 @@ async def get(call: Call) -> Any:
 
 
 async def update(call: Call) -> Any:
-    given = _fields(call)
-    if "max_workers" in call.body and call.body["max_workers"] is None:
-        given["max_workers"] = None  # no limit
-    return _shown(call, call.plane.queues.update(queue_of(call), given))
+    return _shown(call, call.plane.queues.update(queue_of(call), call.given))
 
 
 async def delete(call: Call) -> Any:
     queue = queue_of(call)
+    if call.person.role == WORKER and not hidden(queue):
+        raise ApiError(403, "A worker's key deletes no queue but the one of a single run")
     if queue["name"] == "default":
         raise ApiError(400, "The queue 'default' cannot be deleted")
-    if not hidden(queue) and _live(call, queue):
-        raise ApiError(400, f"The queue {queue['name']!r} has active workers; stop them first")
-    jobs = [job["name"] for job in call.plane.jobs.list(call.organization_id) if job.get("queue_id") == queue["id"]]
-    if jobs:
-        raise ApiError(400, f"The schedule of the job {jobs[0]!r} runs on the queue {queue['name']!r}; change it first")
-    call.plane.queues.delete(queue["id"])
+    remove = functools.partial(call.plane.queues.delete, queue)
+    if hidden(queue):  # `kubiya exec --local` deletes it while its worker and its execution end
+        return remove()
+    return deletion.delete(call, "queue", queue, lambda needs: needs.of_queue(queue), remove)
 
 
 async def config(call: Call) -> Any:
@@ -144,13 +140,12 @@ async def metrics(call: Call) -> Any:
 
 
 async def executions(call: Call) -> Any:
-    status = call.query("status", "all")
-    found = call.plane.executions.search(
-        call.organization_id,
-        queue_id=queue_of(call)["id"],
-        status="" if status == "all" else status,
-        limit=call.number("limit", 10, 1, 200),
+    wanted = call.filters(filters.QueueExecutionFilters)
+    statuses = filters.statuses_of(wanted.status)
+    query = ExecutionQuery(
+        call.organization_id, statuses=statuses, queue_id=queue_of(call)["id"], scope=call.person.scope
     )
+    found = await execution_lists.part(call, query, 0, wanted.limit)
     keys = ("id", "status", "entity_id", "entity_name", "execution_type", "created_at", "started_at", "completed_at")
     return [
         {
@@ -177,15 +172,15 @@ async def worker_command(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("POST", "/environments/{environment}/worker-queues", create, 201),
-    route("GET", "/environments/{environment}/worker-queues", list_of_environment),
-    route("GET", "/worker-queues", list_all),
+    route("POST", "/environments/{environment}/worker-queues", create, 201, body=edges.NewQueue, audit="queue.create"),
+    route("GET", "/environments/{environment}/worker-queues", list_of_environment, query=filters.Page),
+    route("GET", "/worker-queues", list_all, query=filters.Page),
     route("GET", "/worker-queues/{queue}", get),
-    route("PATCH", "/worker-queues/{queue}", update),
-    route("DELETE", "/worker-queues/{queue}", delete),
+    route("PATCH", "/worker-queues/{queue}", update, body=edges.QueuePatch, audit="queue.update"),
+    route("DELETE", "/worker-queues/{queue}", delete, query=filters.Deletion, audit="queue.delete"),
     route("GET", "/worker-queues/{queue}/config", config),
     route("GET", "/worker-queues/{queue}/workers", workers),
     route("GET", "/worker-queues/{queue}/metrics", metrics),
-    route("GET", "/worker-queues/{queue}/executions", executions),
+    route("GET", "/worker-queues/{queue}/executions", executions, query=filters.QueueExecutionFilters),
     route("GET", "/worker-queues/{queue}/worker-command", worker_command),
 ]

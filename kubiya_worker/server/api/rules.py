@@ -5,14 +5,25 @@ apply them.
 from __future__ import annotations
 
 import fnmatch
-from typing import Any
+import functools
+from collections.abc import Sequence
+from typing import Any, Final
 
 from starlette.routing import Route
 
 from kubiya_worker.protocol.tools import RISKS
-from kubiya_worker.server.http import Call, invalid, not_found, route
+from kubiya_worker.server import approvers
+from kubiya_worker.server.api import approvals, deletion
+from kubiya_worker.server.edges import definitions as edges
+from kubiya_worker.server.edges import filters, worker
+from kubiya_worker.server.http import Call, invalid, not_found, page, route
+from kubiya_worker.server.person import ADMIN, APPROVER, OPERATOR
+from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.records import Object
+
+ANSWERING: Final = (OPERATOR, APPROVER, ADMIN)  # roles that the table of access.py lets answer
+MOST_WAITING: Final = 10_000  # requests that one change of a rule looks through
 
 
 def _rule_of(call: Call) -> Object:
@@ -22,40 +33,83 @@ def _rule_of(call: Call) -> Object:
     return found
 
 
-def _fields(call: Call) -> Object:
-    given = call.fields(definitions.RULE_FIELDS)
-    if given.get("scope_type", "all") not in definitions.SCOPES:
-        raise invalid("scope_type", f"scope_type is one of {', '.join(definitions.SCOPES)}", "enum")
-    if given.get("action", "ask") not in definitions.ACTIONS:
-        raise invalid("action", f"action is one of {', '.join(definitions.ACTIONS)}", "enum")
-    if "name" in given:
-        given["name"] = call.name()
-    if not 0 < given.get("timeout_minutes", 1) <= definitions.LONGEST_TIMEOUT:
-        raise invalid("timeout_minutes", f"timeout_minutes is above 0 and at most {definitions.LONGEST_TIMEOUT}")
-    return given
-
-
 async def list_all(call: Call) -> Any:
-    return call.plane.rules.list(call.organization_id)
+    return page(call, call.plane.rules.list(call.organization_id))
 
 
 async def create(call: Call) -> Any:
-    name, given = call.name(), _fields(call)
-    if given.get("scope_type") is None:
-        raise invalid("scope_type", "Field required", "missing")
+    given = call.given
     if given["scope_type"] != "all" and not given.get("scope_value"):
         raise invalid("scope_value", f"A rule of scope {given['scope_type']} needs a scope_value", "missing")
-    return call.plane.rules.create(call.organization_id, name, definitions.new_rule(given))
+    with call.plane.database.transaction():
+        rule = call.plane.rules.create(
+            call.organization_id, given["name"], _checked(definitions.new_rule(given), given)
+        )
+        _deny_waiting(call, rule)
+    return rule
 
 
 async def update(call: Call) -> Any:
-    return call.plane.rules.update(_rule_of(call), _fields(call))
+    rule = _rule_of(call)
+    if "approver_type" in call.given and "approver_value" not in call.given:
+        raise invalid("approver_value", "Give it with approver_type: the old names are of another kind", "missing")
+    with call.plane.database.transaction():
+        rule = call.plane.rules.update(rule, _checked({**rule, **call.given}, call.given))
+        _deny_waiting(call, rule)
+    return rule
+
+
+def _deny_waiting(call: Call, rule: Object) -> None:
+    """Reject the waiting requests whose calls a new or changed rule denies: nobody has to answer them first."""
+    if rule["action"] != "deny":
+        return
+    rules = call.plane.rules.list(call.organization_id)
+    for approval in call.plane.approvals.search(call.organization_id, status=ap.PENDING, limit=MOST_WAITING):
+        if denies(rule, rules, str(approval.get("tool_name") or ""), str(approval.get("risk_level") or "")):
+            approvals.reject_by_rule(call, approval, rule)
+
+
+def denies(rule: Object, rules: Sequence[Object], tool: str, risk: str) -> bool:
+    """Return whether a rule certainly denies a waiting call of the tool. Pure.
+
+    The worker judges each call that is approved once more, so a doubt is no gap: a rule that depends on the arguments,
+    or a stronger rule that may match, leaves the request open.
+    """
+    if rule["action"] != "deny" or rule.get("argument_pattern") or not about(rule, {"tool": tool}, risk):
+        return False
+    stronger = [each for each in rules if each["priority"] > rule["priority"] and each.get("enabled", True)]
+    return not any(each["scope_type"] == "category" or about(each, {"tool": tool}, risk) for each in stronger)
+
+
+def _checked(rule: Object, given: Object) -> Object:
+    """Return the rule with its approvers as a list; answer 422 where they could not be found or honoured.
+
+    A rule that asks can become one that denies, and keeps its approvers; `given` is what the request says.
+    """
+    kind, names = rule["approver_type"], list(approvers.names_in(rule["approver_value"]))
+    if names and not kind:
+        raise invalid(
+            "approver_type", f"approver_value needs an approver_type: {', '.join(approvers.TYPES)}", "missing"
+        )
+    if kind and not names and rule["approver_value"] is None:
+        raise invalid("approver_value", f"approver_type {kind} needs an approver_value", "missing")
+    wrong = [name for name in names if kind == approvers.ROLE and name not in ANSWERING]
+    if wrong:
+        raise invalid("approver_value", f"{wrong[0]!r} is no role that may answer: {', '.join(ANSWERING)}", "enum")
+    wrong = [name for name in names if kind == approvers.EMAILS and "@" not in name]
+    if wrong:
+        raise invalid("approver_value", f"{wrong[0]!r} is not an e-mail address")
+    if rule.get("separate_approver") and rule["auto_approve_roles"]:
+        raise invalid("separate_approver", "separate_approver contradicts auto_approve_roles: give one of them")
+    if rule["action"] != "ask" and any(given.get(name) for name in (*approvers.OF_RULE, "auto_approve_roles")):
+        raise invalid("action", f"Nobody is asked by a rule whose action is {rule['action']}, so it has no approvers")
+    return {**rule, "approver_type": kind if names else None, "approver_value": names or None}
 
 
 async def resolve(call: Call) -> Any:
     """Return the rules for a tool, strongest first; those with an `argument_pattern` also depend on the call."""
-    tool = call.text("tool_name")
-    given = call.fields({"risk_level": str, "category": str})
+    given = call.given
+    tool = given["tool_name"]
     scopes = {"tool": tool, **{k: v for k, v in (("category", given.get("category")),) if v}}
     found = [r for r in call.plane.rules.list(call.organization_id) if about(r, scopes, given.get("risk_level", ""))]
     found.sort(key=lambda rule: -rule["priority"])
@@ -81,13 +135,16 @@ def about(rule: Object, scopes: dict[str, str], risk: str) -> bool:
 
 
 async def delete(call: Call) -> Any:
-    call.plane.rules.delete(_rule_of(call)["id"])
+    """Delete a rule; it is refused while requests for approval wait because of it (409)."""
+    rule = _rule_of(call)
+    remove = functools.partial(call.plane.rules.delete, rule)
+    return deletion.delete(call, "rule", rule, lambda needs: needs.of_rule(rule), remove)
 
 
 ROUTES: list[Route] = [
-    route("GET", "/approval-rules", list_all),
-    route("POST", "/approval-rules", create, 201),
-    route("POST", "/approval-rules/resolve", resolve),
-    route("PUT", "/approval-rules/{rule}", update),
-    route("DELETE", "/approval-rules/{rule}", delete),
+    route("GET", "/approval-rules", list_all, query=filters.Page),
+    route("POST", "/approval-rules", create, 201, body=edges.NewRule, audit="rule.create"),
+    route("POST", "/approval-rules/resolve", resolve, body=worker.Resolve),
+    route("PUT", "/approval-rules/{rule}", update, body=edges.RulePatch, audit="rule.update"),
+    route("DELETE", "/approval-rules/{rule}", delete, query=filters.Deletion, audit="rule.delete"),
 ]

@@ -2,40 +2,60 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from kubiya_worker.server.actor import acting, of_request
 from kubiya_worker.server.api import jobs
-from kubiya_worker.server.http import ApiError, Call, answered, parsed, received, unauthorized
+from kubiya_worker.server.auth import Caller
+from kubiya_worker.server.http import ApiError, Call, address_of, answered, parsed, received, unauthorized
+from kubiya_worker.server.person import of_webhook
 from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.proof import TOLERANCE, proven
 
-# Headers in which senders number their deliveries: a repeated delivery starts nothing again.
-DELIVERY: Final = ("x-github-delivery", "x-gitlab-event-uuid", "idempotency-key")
+ASKED: Final = "POST /api/v1/jobs/webhook/{path}"
 EVENT: Final = ("x-github-event", "x-gitlab-event")
+REFUSED: Final = "No webhook is here that this request is signed for"
+HINT: Final = (
+    "Sign the body with the webhook's secret: HMAC-SHA256 in X-Webhook-Signature or X-Hub-Signature-256, "
+    "or the secret itself in X-Gitlab-Token"
+)
 
 
 async def webhook(request: Request) -> Response:
     plane: Plane = request.app.state.plane
 
     async def answer() -> Any:
-        raw = await received(request)
         hook = plane.jobs.webhook(path=request.path_params["path"])
-        if hook is None or not hook.signed(raw, request.headers):
+        if hook is None:
+            return unauthorized(REFUSED, HINT)
+        raw, now = await received(request), time.time()
+        proof = proven(plane.jobs.webhook_secret(hook), raw, request.headers)
+        if proof is None:
+            return unauthorized(REFUSED, HINT)
+        if proof.is_late(now):
             return unauthorized(
-                "No webhook is here that this request is signed for",
-                "Sign the body with the webhook's secret: HMAC-SHA256 in X-Webhook-Signature or X-Hub-Signature-256, "
-                "or the secret itself in X-Gitlab-Token",
+                f"The signed time of this delivery is more than {TOLERANCE} s from the time here",
+                "Sign it with the time of sending, and check the clocks of both hosts",
             )
-        call = Call(request, plane, hook.organization_id, {})
+        known = plane.deliveries.answer(hook.job_id, proof.keys)
+        if known is not None:
+            return known
         job = plane.jobs.find(hook.organization_id, hook.job_id)
         if job is None:
             raise ApiError(404, "The job of this webhook is gone")
-        about = {"delivery": _first(request, DELIVERY), "event": _first(request, EVENT)}
+        call = Call(request, plane, Caller(hook.organization_id, of_webhook(job, address_of(request))), {})
+        about = {"delivery": proof.delivery, "event": _first(request, EVENT)}
         about = {key: value for key, value in about.items() if value}
-        return jobs.run(call, job, jobs.WEBHOOK, parsed(raw), {}, about)
+        # Remembered with the start: after a crash between the two, the sender's next try would start it again.
+        with acting(of_request(call.person, ASKED, request.headers)), plane.database.transaction():
+            started = jobs.run(call, job, jobs.WEBHOOK, parsed(raw), {}, about)
+            plane.deliveries.remember(hook.job_id, proof.keys, started, now)
+        return started
 
     return await answered(request, answer, 200)
 

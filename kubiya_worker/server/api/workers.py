@@ -8,14 +8,16 @@ from starlette.routing import Route
 
 from kubiya_worker import __version__
 from kubiya_worker.protocol import names
-from kubiya_worker.server.api import bodies
 from kubiya_worker.server.api.environments import name_of
 from kubiya_worker.server.api.queues import queue_of
+from kubiya_worker.server.edges import worker as edges
 from kubiya_worker.server.http import ApiError, Call, invalid, not_found, route
 
 FEATURES = (
     names.FEATURE_EVENTS_BATCH,
     names.FEATURE_CONTEXT,
+    names.FEATURE_AUTHORITY,
+    names.FEATURE_SECRETS,
     names.FEATURE_TURN_STATUS,
     names.FEATURE_APPROVAL_SIGNAL,
     names.FEATURE_SESSION_PARTS,
@@ -26,7 +28,7 @@ FEATURES = (
 
 
 async def start(call: Call) -> Any:
-    queue, plane, given = queue_of(call), call.plane, call.given(bodies.Start)
+    queue, plane, given = queue_of(call), call.plane, call.given
     if queue["status"] != "active":
         raise ApiError(400, f"The queue {queue['name']!r} is {queue['status']}, not active")
     asked = given.get("worker_id") or None
@@ -63,7 +65,7 @@ async def start(call: Call) -> Any:
 
 async def list_all(call: Call) -> Any:
     """List the live workers of all queues."""
-    return call.plane.workers.live(call.organization_id)
+    return [w for w in call.plane.workers.live(call.organization_id) if call.person.scope.has_queue(w["queue_id"])]
 
 
 async def health(call: Call) -> Any:
@@ -76,23 +78,30 @@ async def health(call: Call) -> Any:
     return {"status": status, "queue_id": queue["id"], "active_workers": len(live), "workers": live}
 
 
+def _reached(call: Call) -> bool:
+    """Return whether the caller's key reaches the queue of the worker in the path."""
+    queue_id = call.plane.workers.queue_of(call.organization_id, call.path("worker"))
+    return queue_id is not None and call.person.scope.has_queue(queue_id)
+
+
 async def heartbeat(call: Call) -> Any:
     """Store a heartbeat; answer 204 also for an unknown worker, as published, since its next registration makes
     it known.
     """
-    call.plane.workers.beat(call.organization_id, call.path("worker"), call.given(bodies.Beat))
+    if _reached(call):
+        call.plane.workers.beat(call.organization_id, call.path("worker"), call.given)
 
 
 async def disconnect(call: Call) -> Any:
-    about = call.given(bodies.Disconnect)
-    if not call.plane.workers.disconnect(call.organization_id, call.path("worker"), about):
+    about = call.given
+    if not _reached(call) or not call.plane.workers.disconnect(call.organization_id, call.path("worker"), about):
         raise not_found("Worker", call.path("worker"))
 
 
 ROUTES: list[Route] = [
-    route("POST", "/worker-queues/{queue}/start", start),
+    route("POST", "/worker-queues/{queue}/start", start, body=edges.Start),
     route("GET", "/workers", list_all),
     route("GET", "/workers/{queue}/health", health),
-    route("POST", "/workers/{worker}/heartbeat", heartbeat),
-    route("POST", "/workers/{worker}/disconnect", disconnect),
+    route("POST", "/workers/{worker}/heartbeat", heartbeat, body=edges.Beat),
+    route("POST", "/workers/{worker}/disconnect", disconnect, body=edges.Disconnect),
 ]

@@ -1,6 +1,5 @@
-// Requests to the control plane, with the key of this tab.
-
-const KEY = "kubiya.key";
+// Requests to the control plane. The browser is signed in by a cookie that scripts cannot read; a write also shows the
+// session's CSRF token, which only this page can ask for.
 
 export class ApiError extends Error {
   // `problems`: [{field, message}], where the answer names fields of what was sent.
@@ -10,10 +9,26 @@ export class ApiError extends Error {
   }
 }
 
-export const key = {
-  get: () => sessionStorage.getItem(KEY),
-  set: (value) => sessionStorage.setItem(KEY, value),
-  forget: () => sessionStorage.removeItem(KEY),
+let csrf = "";
+
+export const session = {
+  // Who is signed in in this browser, {user, may}; throws ApiError, 401 for nobody.
+  async find() {
+    const found = await call("GET", "/session");
+    csrf = found.csrf_token || "";
+    return found;
+  },
+  // Signs in with a key, which is sent this once and kept nowhere.
+  async begin(key) {
+    const found = await call("POST", "/session", undefined, { Authorization: `Bearer ${key}` });
+    csrf = found.csrf_token;
+    return found;
+  },
+  // Ends this browser's session, or all of the person's.
+  async end(everywhere) {
+    await call("DELETE", everywhere ? "/sessions" : "/session");
+    csrf = "";
+  },
 };
 
 // One sentence out of the shapes that errors have (docs/protocol.md#a1).
@@ -29,17 +44,17 @@ function problemsOf(body) {
   return Array.isArray(body?.detail) ? body.detail.map((d) => ({ field: (d.loc || []).slice(1).join("."), message: d.msg })) : [];
 }
 
-export function headers(more = {}) {
-  return { Authorization: `Bearer ${key.get()}`, ...more };
-}
-
 // JSON of the answer; null for an empty one. Throws ApiError; its status is 0 when nobody answers.
 export async function call(method, path, body, more = {}) {
   let answer;
   try {
     answer = await fetch(`/api/v1${path}`, {
       method,
-      headers: headers({ ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...more }),
+      headers: {
+        ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+        ...(method === "GET" ? {} : { "X-CSRF-Token": csrf }),
+        ...more,
+      },
       body: body === undefined ? undefined : JSON.stringify(body),
       cache: "no-store",
     });

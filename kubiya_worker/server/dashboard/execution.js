@@ -12,13 +12,14 @@ export class Execution {
   // `refused()`: the key is not known any more. `changed()`: the list is to be asked again. `again(row)`: run it again.
   constructor({ refused, changed, again }) {
     Object.assign(this, { refused, changed, row: null, chosen: null, frame: null });
-    this.timeline = new Timeline($("timeline"), { answer, say });
+    const drawn = () => ($("latest").hidden = this.timeline.atEnd());
+    this.timeline = new Timeline($("timeline"), { answer, say, drawn });
     for (const [id, path] of [["pause", "pause"], ["resume", "resume"], ["finish", "mark-done"], ["cancel", "cancel"]]) {
       $(id).addEventListener("click", () => this.act($(id), path));
     }
     $("again").addEventListener("click", () => again(this.row));
     $("latest").addEventListener("click", () => this.timeline.toEnd());
-    $("timeline").addEventListener("scroll", () => ($("latest").hidden = this.timeline.atEnd()), { passive: true });
+    $("timeline").addEventListener("scroll", drawn, { passive: true });
     $("composer").addEventListener("submit", (event) => {
       event.preventDefault();
       this.send();
@@ -28,6 +29,7 @@ export class Execution {
   leave() {
     this.follower?.stop();
     Object.assign(this, { chosen: null, row: null, follower: null });
+    this.timeline.clear(); // a long run is many megabytes
     $("execution").hidden = true;
   }
 
@@ -58,7 +60,7 @@ export class Execution {
     $("detail").focus({ preventScroll: true });
     const mine = () => this.chosen === id;
     this.follower = new Follower(id, {
-      onEvent: (type, data) => mine() && this.take(type, data),
+      onEvent: (type, data, at) => mine() && this.take(type, data, at),
       onState: (connected) => mine() && !connected && banner("The connection to the control plane is lost; the execution goes on. Connecting again"),
       onEnd: (refusal) => mine() && this.ended(refusal),
     });
@@ -71,10 +73,9 @@ export class Execution {
     this.changed();
   }
 
-  take(type, data) {
+  take(type, data, at) {
     const row = this.row;
-    this.stay();
-    this.timeline.take(type, data);
+    this.timeline.take(type, data, at);
     if (type === "run_started" || type === "metadata") {
       Object.assign(row, { model: data.model || row.model, label: data.model_label || row.label, began: true });
     }
@@ -86,17 +87,14 @@ export class Execution {
       Object.assign(row, { usage: data.usage || {}, completed_at: row.completed_at || new Date().toISOString() });
       this.updateTimes();
     }
-    if (!type.startsWith("message") && !type.startsWith("thinking")) this.show();
+    if (!type.startsWith("message") && !type.startsWith("thinking")) this.soon();
   }
 
-  // Who reads the end goes on reading it. Asked once a frame, before it changes: each time costs a layout of the page.
-  stay() {
-    if (this.frame) return;
-    const stick = this.timeline.atEnd();
-    this.frame = requestAnimationFrame(() => {
+  // Shown once a frame, however many events came.
+  soon() {
+    this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
-      if (stick) this.timeline.toEnd();
-      $("latest").hidden = this.timeline.atEnd();
+      this.show();
     });
   }
 

@@ -1,20 +1,35 @@
 // The list of executions: newest first.
 
+import { clock } from "./clock.js";
 import { List, set, setStatus } from "./list.js";
-import { age, el, oneLine } from "./text.js";
+import { duration, el, oneLine } from "./text.js";
 
 export class Executions extends List {
   make(execution) {
     const prompt = el("span", { class: "row-prompt" }, oneLine(execution.prompt));
     const status = el("span", { class: "status" });
     const facts = el("span", { class: "row-facts" });
-    const line = el("span", { class: "row-line" }, status, facts);
-    const link = el("a", { href: `#/executions/${encodeURIComponent(execution.id)}` }, prompt, line);
-    return { item: el("li", {}, link), link, status, facts };
+    const used = el("span", { class: "row-facts" });
+    const when = el("span", { class: "row-line" }, clock(execution.created_at), used);
+    const link = el("a", { href: `#/executions/${encodeURIComponent(execution.id)}` }, prompt, el("span", { class: "row-line" }, status, facts), when);
+    return { item: el("li", {}, link), link, status, facts, used };
   }
 
   update(row, execution) {
     setStatus(row.status, execution.status, this.waiting.has(execution.id));
-    set(row.facts, [execution.entity_name, age(execution.created_at)].filter(Boolean).join(" · "));
+    set(row.facts, [execution.entity_name, execution.runner_name].filter(Boolean).join(" · "));
+    set(row.used, used(execution).join(" · "));
   }
+}
+
+// What it took: time, tokens and cost, as far as they are known.
+export function used(execution) {
+  const seconds = (Date.parse(execution.completed_at) - Date.parse(execution.started_at)) / 1000;
+  const cost = execution.usage?.cost_usd;
+  return [Number.isFinite(seconds) ? duration(seconds) : "", dollars(cost)].filter(Boolean);
+}
+
+export function dollars(amount) {
+  if (!amount) return "";
+  return amount < 0.01 ? `$${amount.toFixed(4)}` : `$${amount.toFixed(2)}`;
 }

@@ -2,8 +2,15 @@
 
 import { $, el } from "./text.js";
 
+let said = null;
+
+// Read out by screen readers: of what comes within one frame, the last.
 export function say(text) {
-  $("said").textContent = text;
+  if (said === null) requestAnimationFrame(() => {
+    $("said").textContent = said;
+    said = null;
+  });
+  said = text;
 }
 
 export function banner(text) {

@@ -103,7 +103,7 @@ export class Job {
     set($("job-switch"), job.enabled ? "Disable" : "Enable");
     $("job-run").disabled = !job.enabled;
     $("job-run").title = job.enabled ? "" : "A disabled job is started by nothing: enable it first";
-    set($("job-error"), job.error_message ? `Temporal does not take its schedule: ${job.error_message}` : "");
+    set($("job-error"), job.broken ? `This job is broken: ${job.broken}` : job.error_message || "");
     set($("job-prompt-text"), job.prompt_template || "");
     const shown = this.facts(job);
     if (this.shown === JSON.stringify(shown)) return; // what a person has marked stays marked

@@ -30,13 +30,12 @@ export class JobForm {
       event.preventDefault();
       this.save();
     });
-    const zones = Intl.supportedValuesOf ? Intl.supportedValuesOf("timeZone") : [];
-    $("zones").replaceChildren(...["UTC", ...zones].map((zone) => el("option", { value: zone })));
   }
 
   // Without a job: a new one.
   async open(job = null) {
     this.job = job;
+    this.fillZones();
     this.fail("");
     $("job-form-title").textContent = job ? "Edit job" : "New job";
     $("job-save").textContent = job ? "Save" : "Create";
@@ -59,6 +58,13 @@ export class JobForm {
       this.failed(error);
     }
     this.show();
+  }
+
+  // Several hundred nodes, which are made when they are needed first.
+  fillZones() {
+    if ($("zones").hasChildNodes()) return;
+    const zones = Intl.supportedValuesOf ? Intl.supportedValuesOf("timeZone") : [];
+    $("zones").append(...["UTC", ...zones].map((zone) => el("option", { value: zone })));
   }
 
   showQueues() {

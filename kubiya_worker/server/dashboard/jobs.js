@@ -27,9 +27,11 @@ export class Jobs extends List {
     row.off.hidden = job.enabled;
     set(row.start, [startText(job), next].filter(Boolean).join(" · "));
     // A schedule that Temporal refuses never starts anything: that comes before how it went.
-    row.status.hidden = !job.error_message && !job.last_execution_status;
-    if (job.error_message) {
-      set(row.status, "cannot start");
+    const wrong = job.broken || job.error_message;
+    row.status.hidden = !wrong && !job.last_execution_status;
+    row.status.title = wrong || "";
+    if (wrong) {
+      set(row.status, job.broken ? "broken" : "cannot start");
       row.status.dataset.status = "failed";
     } else setStatus(row.status, job.last_execution_status, this.waiting.has(job.last_execution_id));
     set(row.last, job.last_execution_at ? `ran ${age(job.last_execution_at)}` : "has not run yet");

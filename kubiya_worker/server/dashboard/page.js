@@ -1,60 +1,114 @@
 // The page: signing in, which view is shown, and its list, asked for again while the page is seen.
 
-import { call, key } from "./api.js";
+import { call, session } from "./api.js";
+import { Audit } from "./audit.js";
 import { Execution } from "./execution.js";
+import { choose, kind as clockKind } from "./clock.js";
 import { Executions } from "./executions.js";
+import { Filters } from "./filters.js";
 import { banner, nothing } from "./frame.js";
+import { Inbox } from "./inbox.js";
 import { Job } from "./job.js";
 import { JobForm } from "./jobform.js";
 import { Jobs } from "./jobs.js";
+import { Pages } from "./pages.js";
+import { Request } from "./request.js";
+import { may, needs, setRights } from "./rights.js";
 import { Start } from "./start.js";
+import { Stop } from "./stop.js";
 import { $, el, statusText } from "./text.js";
 
 const EVERY = 2000; // ms between two looks at the list
-const PAGE = 50;
+const NEW = { executions: "POST /agents/{entity}/execute", jobs: "POST /jobs" }; // what the button for a new one needs
+const ANSWERING = "Keys: j and k go through the list, x chooses for an answer to several; in a request a approves, r denies, e edits.";
+// What stands where nothing is chosen: for who may only read, and for who may also do what the view is for.
+const NOTHING = {
+  executions: ["Choose an execution.", "Choose an execution, or start a new one.", NEW.executions],
+  inbox: ["Choose a request.", `Choose what to answer. ${ANSWERING}`, "POST /approvals/{approval}/approve"],
+  jobs: ["Choose a job.", "Choose a job, or make a new one.", NEW.jobs],
+  audit: ["Choose a record.", "Choose a record.", "GET /audit"],
+};
 
-const state = { kind: "executions", limit: PAGE, timer: null, signedIn: false };
-const refused = () => signedOut("The key is not known any more");
+const state = { kind: "executions", timer: null, signedIn: false };
+const refused = () => signedOut("You are signed out: the key or the session has ended");
 const start = new Start({ refused });
+const stop = new Stop({ refused, changed: refresh });
 const form = new JobForm({ refused, saved });
-const lists = { executions: new Executions($("rows"), $("empty")), jobs: new Jobs($("job-rows"), $("no-jobs")) };
+const filters = new Filters({ changed: filtered });
+const pages = new Pages({ changed: refresh });
+const lists = {
+  executions: new Executions($("rows"), $("empty")),
+  inbox: new Inbox($("inbox-rows"), $("no-inbox"), { changed: refresh }),
+  jobs: new Jobs($("job-rows"), $("no-jobs")),
+};
 const views = {
   executions: new Execution({ refused, changed: refresh, again: (row) => start.open(row) }),
+  inbox: new Request({ refused, changed: refresh }),
   jobs: new Job({ refused, changed: refresh, edit: (job) => form.open(job) }),
+  audit: new Audit({ refused, changed: refresh }),
 };
 
 // -- signing in
 
 function signedOut(message = "") {
   state.signedIn = false;
-  key.forget();
   leave();
   views.jobs.forget();
-  for (const list of Object.values(lists)) list.clear();
+  for (const list of [...Object.values(lists), views.audit]) list.clear();
+  setRights([]);
   clearTimeout(state.timer);
   banner("");
-  for (const id of ["app", "new", "leave", "workers"]) $(id).hidden = true;
+  for (const id of ["app", "new", "person", "workers"]) $(id).hidden = true;
+  stop.hide();
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   $("door").hidden = false;
   $("key-error").textContent = message;
   $("key").value = "";
   $("key").focus();
+  offerProvider();
 }
 
-async function signIn() {
+// The identity provider, where the control plane has one.
+async function offerProvider() {
   try {
-    await call("GET", "/auth/validate");
+    const { oidc } = await call("GET", "/session/providers");
+    $("oidc").hidden = !oidc;
+    if (oidc) $("oidc").textContent = `Sign in with ${oidc.name}`;
+  } catch {
+    // The key is enough; a control plane that is away is said elsewhere.
+  }
+}
+
+// With a key, or else by the session that this browser has.
+async function signIn(key = "") {
+  let found;
+  try {
+    found = key ? await session.begin(key) : await session.find();
   } catch (error) {
-    if (error.status === 401) return signedOut("The control plane does not know this key");
+    if (error.status === 401) return signedOut(key ? "The control plane does not know this key" : "");
     banner(`${error.message}; trying again`);
-    state.timer = setTimeout(signIn, EVERY);
+    state.timer = setTimeout(() => signIn(key), EVERY);
     return;
   }
+  const { user } = found;
+  setRights(found.may);
   state.signedIn = true;
   banner("");
   $("door").hidden = true;
-  for (const id of ["app", "new", "leave"]) $(id).hidden = false;
+  $("who").textContent = user.name;
+  $("who-more").textContent = [user.email, user.role, ...user.groups].filter(Boolean).join(" · ");
+  for (const id of ["app", "new", "person"]) $(id).hidden = false;
   route();
+}
+
+async function signOut(everywhere) {
+  $("person").open = false;
+  try {
+    await session.end(everywhere);
+  } catch (error) {
+    if (error.status !== 401) return banner(`${error.message}; you are still signed in`);
+  }
+  signedOut();
 }
 
 $("key-form").addEventListener("submit", (event) => {
@@ -65,10 +119,10 @@ $("key-form").addEventListener("submit", (event) => {
     return;
   }
   $("key-error").textContent = "";
-  key.set(value);
-  signIn();
+  signIn(value);
 });
-$("leave").addEventListener("click", () => signedOut());
+$("leave").addEventListener("click", () => signOut(false));
+$("leave-all").addEventListener("click", () => signOut(true));
 
 // -- the lists
 
@@ -77,9 +131,13 @@ async function refresh() {
   if (!state.signedIn) return;
   if (!document.hidden) {
     try {
-      const [workers] = await Promise.all([call("GET", "/workers"), state.kind === "jobs" ? showJobs() : showExecutions()]);
+      const [workers, stopped, pending] = await Promise.all(["/workers", "/stop", "/approvals/pending"].map((path) => call("GET", path)));
+      if (!state.signedIn) return;
+      showCount(pending.length);
+      await { executions: showExecutions, inbox: showInbox, jobs: showJobs, audit: () => views.audit.list() }[state.kind](pending);
       if (!state.signedIn) return;
       showWorkers(workers);
+      stop.show(stopped);
       banner("");
     } catch (error) {
       if (error.status === 401) return refused();
@@ -90,25 +148,38 @@ async function refresh() {
   state.timer = setTimeout(refresh, EVERY);
 }
 
-async function showExecutions() {
-  const filter = $("filter").value;
-  const query = `summary=true&limit=${state.limit + 1}${filter ? `&status_filter=${filter}` : ""}`;
-  const [found, pending] = await Promise.all([call("GET", `/executions?${query}`), call("GET", "/approvals/pending")]);
-  if (filter !== $("filter").value) return; // another choice was made meanwhile, and is being asked for
-  const waiting = new Set(pending.map((approval) => approval.execution_id));
-  const none = filter
-    ? `No execution is ${statusText(filter)}.`
-    : "Nothing has run yet. Start an execution here, or in a shell: kubiya exec agent ops \"what fills the disk?\"";
-  lists.executions.show(found.slice(0, state.limit), views.executions.chosen, none, waiting);
-  $("more").hidden = found.length <= state.limit;
+function waitingOf(pending) {
+  return new Set(pending.map((approval) => approval.execution_id));
+}
+
+async function showExecutions(pending) {
+  const values = filters.values();
+  const found = await pages.load(values);
+  if (!found || values.toString() !== filters.values().toString()) return; // another choice was made, and is being asked for
+  const status = values.get("status");
+  let none = "Nothing has run yet. Start an execution here, or in a shell: kubiya exec agent ops \"what fills the disk?\"";
+  if (values.toString()) none = values.size === 1 && status ? `No execution is ${statusText(status)}.` : "No execution is like that.";
+  if (pages.next) none = "Nothing in this part; go on with Next.";
+  lists.executions.show(found, views.executions.chosen, none, waitingOf(pending));
   views.executions.show(); // its age
 }
 
-async function showJobs() {
-  const [found, pending] = await Promise.all([call("GET", "/jobs?due=true"), call("GET", "/approvals/pending"), views.jobs.refresh()]);
-  const waiting = new Set(pending.map((approval) => approval.execution_id));
+async function showInbox(pending) {
+  const { executions } = await call("GET", "/executions?status=waiting_for_input&summary=true&limit=100&cursor=");
+  const asked = waitingOf(pending);
+  lists.inbox.fill(pending, executions.filter((each) => !asked.has(each.id)), views.inbox.chosen);
+}
+
+async function showJobs(pending) {
+  const [found] = await Promise.all([call("GET", "/jobs?due=true"), views.jobs.refresh()]);
   found.sort((a, b) => a.name.localeCompare(b.name));
-  lists.jobs.show(found, views.jobs.chosen, "There is no job yet. A job starts an agent or a team by a schedule, by a webhook, or by hand.", waiting);
+  lists.jobs.show(found, views.jobs.chosen, "There is no job yet. A job starts an agent or a team by a schedule, by a webhook, or by hand.", waitingOf(pending));
+}
+
+function showCount(count) {
+  $("inbox-count").hidden = !count;
+  $("inbox-count").textContent = count > 99 ? "99+" : String(count);
+  $("tab-inbox").setAttribute("aria-label", count ? `Inbox, ${count} open` : "Inbox");
 }
 
 function showWorkers(workers) {
@@ -119,26 +190,37 @@ function showWorkers(workers) {
   $("workers").title = workers.length ? "" : "Start one: kubiya worker start --queue-id default";
 }
 
-$("filter").addEventListener("change", refresh);
-$("more").addEventListener("click", () => {
-  state.limit = Math.min(450, state.limit + PAGE);
+// Other executions are wanted: the list begins anew, and the address says it where the list is what is shown.
+function filtered(address) {
+  pages.first();
+  if (state.kind === "executions" && place().id === null) history.replaceState(null, "", address);
+  $("tab-executions").href = address;
   refresh();
-});
+}
+
+$("clock").value = clockKind();
+$("clock").addEventListener("change", () => choose($("clock").value));
 document.addEventListener("visibilitychange", () => document.hidden || refresh());
 
-// -- which view: #/, #/executions/ID, #/jobs, #/jobs/ID
+// -- which view: #/?FILTERS, #/executions/ID, #/inbox, #/inbox/ID, #/jobs, #/jobs/ID, #/audit, #/audit/NUMBER
 
 function place() {
-  const [, kind, id] = /^#\/(executions|jobs)(?:\/(.+))?$/.exec(location.hash) || [];
+  const [, kind, id, words] = /^#\/(executions|inbox|jobs|audit)?(?:\/([^?]+))?(?:\?(.*))?$/.exec(location.hash) || [];
   try {
-    return { kind: kind || "executions", id: id ? decodeURIComponent(id) : null };
+    return { kind: kind || "executions", id: id ? decodeURIComponent(id) : null, words };
   } catch {
     return { kind, id: id || null }; // not what this page wrote: nothing has that id
   }
 }
 
 function route() {
-  const { kind, id } = place();
+  const { kind, id, words } = place();
+  if (state.signedIn && kind === "audit" && !may("GET /audit")) return location.replace("#/");
+  if (kind === "executions" && id === null && (words || "") !== filters.values().toString()) {
+    filters.take(words || "");
+    pages.first();
+    $("tab-executions").href = filters.address();
+  }
   state.kind = kind;
   document.body.dataset.view = id ? "detail" : "list";
   document.body.dataset.kind = kind;
@@ -147,8 +229,8 @@ function route() {
     else $(`tab-${each}`).removeAttribute("aria-current");
     $(`list-${each}`).hidden = each !== kind;
   }
-  $("filter").hidden = kind !== "executions";
   $("new-what").textContent = kind === "jobs" ? " job" : " execution";
+  needs($("new"), NEW[kind] || NEW.executions);
   if (id === null || id !== views[kind].chosen) {
     leave();
     if (id && state.signedIn) views[kind].open(id);
@@ -158,7 +240,8 @@ function route() {
 
 function leave() {
   for (const view of Object.values(views)) view.leave();
-  nothing(el("p", {}, state.kind === "jobs" ? "Choose a job, or make a new one." : "Choose an execution, or start a new one."));
+  const [reads, acts, route] = NOTHING[state.kind];
+  nothing(el("p", {}, may(route) ? acts : reads));
   document.title = "Kubiya";
 }
 
@@ -186,13 +269,11 @@ for (const [field, target] of [["say", "composer"], ["prompt", "start-form"], ["
 // does not stay in the address bar or the history.
 function takeKey() {
   const given = /^#key=(kby_[\w-]+)$/.exec(location.hash);
-  if (!given) return;
-  history.replaceState(null, "", location.pathname);
-  key.set(given[1]);
+  if (given) history.replaceState(null, "", location.pathname);
+  return given ? given[1] : "";
 }
 
-takeKey();
+const given = takeKey();
 window.addEventListener("hashchange", route);
 route();
-if (key.get()) signIn();
-else signedOut();
+signIn(given);

@@ -14,34 +14,6 @@ export function el(tag, attributes = {}, ...children) {
   return made;
 }
 
-// The little Markdown that models write: fences, `code`, **bold**, headings. The rest stays as it is.
-export function prose(text) {
-  const out = document.createDocumentFragment();
-  text.split(/^```[^\n]*\n?/m).forEach((part, index) => {
-    if (index % 2) {
-      out.append(el("pre", { class: "code", tabindex: "0" }, part.replace(/\n$/, "")));
-    } else if (part.trim()) {
-      const block = el("div", { class: "prose" });
-      for (const line of part.replace(/^\n+|\n+$/g, "").split("\n")) {
-        if (block.hasChildNodes()) block.append("\n");
-        const heading = /^#{1,6} (.*)$/.exec(line);
-        if (heading) block.append(el("strong", {}, ...inline(heading[1])));
-        else block.append(...inline(line));
-      }
-      out.append(block);
-    }
-  });
-  return out;
-}
-
-function inline(line) {
-  return line.split(/(`[^`]+`|\*\*[^*]+\*\*)/).filter(Boolean).map((piece) => {
-    if (piece.length > 2 && piece.startsWith("`") && piece.endsWith("`")) return el("code", {}, piece.slice(1, -1));
-    if (piece.length > 4 && piece.startsWith("**") && piece.endsWith("**")) return el("strong", {}, piece.slice(2, -2));
-    return piece;
-  });
-}
-
 const WORDS = {
   pending: "waiting for a worker",
   queued: "queued",
@@ -98,15 +70,4 @@ export function summary(values) {
   const entries = Object.entries(values).filter(([, value]) => value !== null);
   if (entries.length === 1) return typeof entries[0][1] === "string" ? entries[0][1] : JSON.stringify(entries[0][1]);
   return shortFirst(entries).map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`).join(" ");
-}
-
-// Arguments one by one: what a person reads before saying yes.
-export function argumentList(values) {
-  const list = el("dl", { class: "arguments" });
-  const entries = values && typeof values === "object" ? Object.entries(values) : [["arguments", values]];
-  for (const [name, value] of shortFirst(entries)) {
-    const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
-    list.append(el("dt", {}, name), el("dd", {}, el("pre", { tabindex: "0", "aria-label": name }, text ?? "")));
-  }
-  return list;
 }

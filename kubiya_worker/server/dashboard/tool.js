@@ -1,58 +1,97 @@
 // One tool call: what it is about in a line; inside, its arguments, what a member did for it, and its output.
 
-import { argumentList, duration, el, oneLine, summary } from "./text.js";
+import { argumentList, output } from "./output.js";
+import { duration, el, oneLine, summary } from "./text.js";
+import { Windowed } from "./windowed.js";
 
 const OUTCOMES = { denied: "denied", expired: "expired", unknown: "outcome unknown" };
+const INSIDE = 200; // elements of what a member did
 
 export class Tool {
   constructor(data) {
-    this.state = el("span", { class: "tool-state" });
-    this.line = el("code", { class: "tool-line" });
-    this.body = el("div", { class: "tool-body" });
+    Object.assign(this, { name: String(data.tool_name), id: String(data.tool_execution_id), element: null, members: null });
+    Object.assign(this, { state: "", words: "", values: null, result: null, open: false });
     this.chosen = false; // a person has opened or closed it
-    const name = el("span", { class: "tool-name" }, String(data.tool_name));
-    const head = el("summary", { onclick: () => (this.chosen = true) }, name, this.line, this.state);
-    this.element = el("details", { class: "tool" }, head, this.body);
   }
 
   started(data) {
-    const values = data.tool_arguments ?? data.tool_input ?? {};
-    this.line.textContent = oneLine(summary(values), 300);
-    this.body.replaceChildren(argumentList(values), ...(this.members ? [this.members] : []));
+    this.values = data.tool_arguments ?? data.tool_input ?? {};
     this.show("running", "running");
-  }
-
-  // Where the work of the member goes that this call has asked. It is seen while it happens.
-  inside() {
-    if (!this.members) {
-      this.members = el("div", { class: "members" });
-      this.body.append(this.members);
-      if (this.element.dataset.state === "running" && !this.chosen) this.element.open = true;
-    }
-    return this.members;
   }
 
   completed(data) {
     const good = ["success", "completed"].includes(String(data.status ?? data.tool_status).toLowerCase());
     const words = [OUTCOMES[data.outcome] || (good ? "done" : "failed"), duration(data.duration_seconds ?? NaN)];
+    const text = typeof data.tool_output === "string" ? data.tool_output : data.tool_output ? JSON.stringify(data.tool_output, null, 2) : "";
+    const error = data.tool_error && !text.includes(data.tool_error) ? String(data.tool_error) : "";
+    this.result = { text: text.replace(/\n$/, ""), error };
+    if (!good) this.open = true;
+    else if (this.members && !this.chosen && !this.read()) this.open = false;
     this.show(good ? "good" : "bad", words.filter(Boolean).join(", "));
-    const output = typeof data.tool_output === "string" ? data.tool_output : data.tool_output ? JSON.stringify(data.tool_output, null, 2) : "";
+  }
+
+  // Where the work of the member goes that this call has asked. It is seen while it happens.
+  inside() {
+    if (!this.members) {
+      this.members = new Windowed(el("div", { class: "members" }), { most: INSIDE });
+      if (this.state === "running" && !this.chosen) this.open = true;
+      this.list?.change(this);
+    }
+    return this.members;
+  }
+
+  show(state, words) {
+    Object.assign(this, { state, words });
+    this.list?.change(this);
+  }
+
+  make() {
+    this.told = el("span", { class: "tool-state" });
+    this.line = el("code", { class: "tool-line" });
+    this.body = el("div", { class: "tool-body" });
+    const head = el("summary", { onclick: () => (this.chosen = true) }, el("span", { class: "tool-name" }, this.name), this.line, this.told);
+    this.element = el("details", { class: "tool" }, head, this.body);
+    this.filled = ""; // what the body shows
+    this.update();
+    this.element.addEventListener("toggle", () => {
+      if (!this.element || this.open === this.element.open) return;
+      this.open = this.element.open;
+      this.list.change(this);
+    });
+    return this.element;
+  }
+
+  update() {
+    this.line.textContent = oneLine(summary(this.values ?? {}), 300);
+    this.told.textContent = this.words;
+    this.element.dataset.state = this.state;
+    this.element.open = this.open;
+    this.fill();
+  }
+
+  // The inside is made when it is seen: thousands of calls are listed, and few are opened.
+  fill() {
+    const wanted = this.open ? `${Boolean(this.values)} ${Boolean(this.members)} ${Boolean(this.result)}` : "";
+    if (wanted === this.filled) return;
+    this.filled = wanted;
+    if (!this.open) return this.body.replaceChildren();
+    const kept = this.body.contains(this.members?.root ?? null); // what is in it may have the focus
+    for (const child of [...this.body.children]) if (!kept || child !== this.members.root) child.remove();
+    if (this.values) this.body.prepend(argumentList(this.values));
+    if (this.members && !kept) this.body.append(this.members.root);
+    if (this.result) this.body.append(...this.outcome());
+  }
+
+  outcome() {
+    const { text, error } = this.result;
     const parts = [];
-    if (data.tool_error && !output.includes(data.tool_error)) parts.push(el("pre", { class: "output bad", tabindex: "0", "aria-label": "Error" }, String(data.tool_error)));
-    if (output.trim()) parts.push(el("pre", { class: "output", tabindex: "0", "aria-label": "Output" }, output.replace(/\n$/, "")));
-    if (!parts.length) parts.push(el("p", { class: "help" }, "No output"));
-    this.body.append(...parts);
-    if (!good) this.element.open = true;
-    else if (this.members && !this.chosen && !this.read()) this.element.open = false;
+    if (error) parts.push(output(error, { label: "Error", bad: true, name: `${this.name}-error.txt` }));
+    if (text.trim()) parts.push(output(text, { name: `${this.name}.txt` }));
+    return parts.length ? parts : [el("p", { class: "help" }, "No output")];
   }
 
   // Whether somebody seems to look at it: then it does not close by itself.
   read() {
-    return this.element.matches(":hover") || this.element.contains(document.activeElement);
-  }
-
-  show(kind, text) {
-    this.state.textContent = text;
-    this.element.dataset.state = kind;
+    return this.element && (this.element.matches(":hover") || this.element.contains(document.activeElement));
   }
 }

@@ -8,20 +8,29 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, func, insert, select, update
 
+from kubiya_worker.protocol.messages import arguments_hash
+from kubiya_worker.server.person import EVERYTHING, Scope
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps, now
+from kubiya_worker.server.store.executions import within
+from kubiya_worker.server.store.journal import Change
+from kubiya_worker.server.store.statement import Prepared
 
 Approval = dict[str, Any]
 T = schema.approvals
 COLUMNS = ("id", "organization_id", "execution_id", "status", "created_at", "updated_at")
+
+TOLD: Final = (
+    *("status", "risk_level", "reason", "expires_at", "requester_email"),
+    *("approved_by_email", "approved_by_name", "rejection_reason", "comment"),
+)
 
 PENDING: Final = "pending"
 APPROVED: Final = "approved"
 REJECTED: Final = "rejected"
 EXPIRED: Final = "expired"
 
-# Built once, because building a query costs more than running it.
-_PENDING_OF = select(T).where(T.c.execution_id == bindparam("execution_id"), T.c.status == PENDING)
+_PENDING_OF = Prepared(select(T).where(T.c.execution_id == bindparam("execution_id"), T.c.status == PENDING))
 
 
 def overdue(approval: Approval, at: datetime) -> bool:
@@ -52,7 +61,22 @@ class Approvals:
         }
         with self._db.transaction():
             self._db.execute(insert(T), {**row, "data": dumps(data)})
-        return {**data, **row}
+            made = {**data, **row}
+            self._told(made, None)
+        return made
+
+    def _told(self, approval: Approval, before: Approval | None) -> None:
+        """Have a request or its end recorded; the arguments are proven by their hash."""
+        edited, context = approval.get("edited_args"), approval.get("enforcement_context") or {}
+        after = {name: approval.get(name) for name in TOLD}
+        if edited is not None:
+            after["edited_arguments_hash"] = arguments_hash(str(approval.get("tool_name")), edited)
+        about = {name: approval.get(name) for name in ("execution_id", "arguments_hash", "rule_id")}
+        about["rules_version"] = context.get("rules_version")
+        sides = (None if before is None else {name: before.get(name) for name in TOLD}, after)
+        name = str(approval.get("tool_name") or "")
+        organization_id = approval["organization_id"]
+        self._db.changed(Change(organization_id, "approval", approval["id"], name, *sides, about=about))
 
     def get(self, organization_id: str, key: str) -> Approval | None:
         row = self._db.execute(select(T).where(T.c.id == key, T.c.organization_id == organization_id)).first()
@@ -64,6 +88,7 @@ class Approvals:
     def search(
         self,
         organization_id: str,
+        scope: Scope = EVERYTHING,
         *,
         status: str = "",
         execution_id: str = "",
@@ -72,6 +97,9 @@ class Approvals:
         offset: int = 0,
     ) -> list[Approval]:
         query = select(T).where(T.c.organization_id == organization_id)
+        if scope.limited:
+            of = schema.executions
+            query = query.where(T.c.execution_id.in_(select(of.c.id).where(*within(scope))))
         if status:
             query = query.where(T.c.status == status.lower())
         if execution_id:
@@ -100,11 +128,12 @@ class Approvals:
         return int(self._db.execute(query).scalar() or 0)
 
     def resolve(self, approval: Approval, status: str, changes: dict[str, Any]) -> Approval:
-        at = now()
+        at, before = now(), approval
         approval = {**approval, **changes, "status": status, "resolved_at": at, "updated_at": at}
         data = {k: v for k, v in approval.items() if k not in COLUMNS}
         with self._db.transaction():
             self._db.execute(
                 update(T).where(T.c.id == approval["id"]), {"status": status, "updated_at": at, "data": dumps(data)}
             )
+            self._told(approval, before)
         return approval

@@ -7,10 +7,9 @@ more than that, and one writer needs no locks. So there is no `await` inside a t
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import time
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,11 +20,15 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from kubiya_worker.errors import ConfigurationError, Unavailable
-from kubiya_worker.server.store import schema
+from kubiya_worker.server.store import journal, schema
+from kubiya_worker.server.store.journal import Change
+from kubiya_worker.server.store.sqlite_file import copy, locked
+from kubiya_worker.server.store.statement import Prepared, as_database_error, run
 
-HEAD: Final = "2026_11_session_parts"  # the newest migration; a test compares it with the scripts
+HEAD: Final = "2026_11_execution_lists"  # the newest migration; a test compares it with the scripts
 MEMORY: Final = Path(":memory:")
-LOCK_SECONDS: Final = 5.0  # how long to wait for a server that is ending and still holds the file
+LARGEST_JOURNAL: Final = 64 << 20  # bytes that the file beside the database keeps after something has read for long
+OWN_CHECKPOINT: Final = 4096  # pages of 4 KiB: a server does it earlier, from a thread (background.py)
 MIGRATIONS: Final = Path(__file__).parents[1] / "migrations"
 
 
@@ -33,9 +36,17 @@ def now() -> str:
     return datetime.now(UTC).isoformat()
 
 
+def is_known(version: str) -> bool:
+    """Return whether this package has the migration that made a database."""
+    return (MIGRATIONS / "versions" / f"{version}.py").exists()
+
+
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would make an encoder for each value
+
+
 def dumps(value: Any) -> str:
     """Return JSON in ASCII on one line, which no client can split and half a surrogate pair cannot break."""
-    return json.dumps(value, separators=(",", ":"))
+    return _encode(value)
 
 
 class Database:
@@ -47,10 +58,12 @@ class Database:
         self.path = path
         self.rollbacks = 0  # caches of written rows compare this number, to drop what was undone
         self._depth = 0
+        self._changes: list[Change] = []
         self._lock: int | None = None
         self._engine = create_engine(f"sqlite:///{path}", poolclass=StaticPool, connect_args={"timeout": 10})
         event.listen(self._engine, "connect", _pragmas)
         self.connection: Connection
+        self._driver: sqlite3.Connection
         try:
             self._open(exclusive)
         except BaseException:
@@ -62,9 +75,12 @@ class Database:
         try:
             if path != MEMORY:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._lock = _locked(path) if exclusive else None
+                self._lock = locked(path) if exclusive else None
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self.connection = self._engine.connect()
+            driver = self.connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            self._driver = driver  # one for all, as the pool has one
             self._migrate()
         except OperationalError as error:
             raise Unavailable(
@@ -96,10 +112,23 @@ class Database:
                 f"{self.path} is an SQLite database, but not of this control plane",
                 remedy="Name another file with --database",
             )
-        version = self.connection.execute(text("select version_num from alembic_version")).scalar()
+        version = str(self.connection.execute(text("select version_num from alembic_version")).scalar())
         self.connection.commit()
         if version != HEAD:
+            if is_known(version):
+                self._copy(version)
             self.upgrade()
+
+    def _copy(self, version: str) -> None:
+        """Keep the database as the version before has left it: a migration has no way back."""
+        target = self.path.with_name(f"{self.path.name}.{version}.old")
+        try:
+            copy(self._driver, target)
+        except (OSError, sqlite3.Error) as error:
+            raise Unavailable(
+                f"The copy {target} before the upgrade of the database cannot be written: {error}",
+                remedy="Free some space there; it needs as much as the database",
+            ) from error
 
     def upgrade(self) -> None:
         """Run the migrations that this database does not have yet."""
@@ -124,8 +153,7 @@ class Database:
         """Run schema changes in a transaction, so that a kill in the middle leaves the old schema.
 
         sqlite3 begins none by itself before DDL. Foreign keys are off meanwhile: SQLite changes a table by building a
-        new
-        one, and dropping the old one would delete the rows that refer to it.
+        new one, and dropping the old one would delete the rows that refer to it.
         """
         self.connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
         self.connection.commit()
@@ -138,6 +166,8 @@ class Database:
             self.connection.commit()
 
     def execute(self, statement: Any, values: Any = None) -> Any:
+        if isinstance(statement, Prepared):
+            return run(self._driver, statement, {} if values is None else values)
         return self.connection.execute(statement, values) if values is not None else self.connection.execute(statement)
 
     @contextlib.contextmanager
@@ -147,13 +177,27 @@ class Database:
         try:
             yield
             if self._depth == 1:
+                if self._changes:
+                    changes, self._changes = self._changes, []
+                    journal.write(self.execute, changes)
                 self.connection.commit()
+                try:
+                    self._driver.commit()  # SQLAlchemy does nothing where only prepared statements have run
+                except sqlite3.Error as error:
+                    raise as_database_error("commit", error) from error
         except BaseException:
+            self._changes.clear()
             self.connection.rollback()
+            self._driver.rollback()
             self.rollbacks += 1
             raise
         finally:
             self._depth -= 1
+
+    def changed(self, change: Change) -> None:
+        """Have what was changed recorded in the transaction that is open."""
+        assert self._depth, "a change outside of a transaction would be without its record"
+        self._changes.append(change)
 
     def close(self) -> None:
         if hasattr(self, "connection"):  # there is no connection when it could not be opened
@@ -164,28 +208,12 @@ class Database:
             self._lock = None
 
 
-def _locked(path: Path) -> int:
-    """Return a descriptor with a lock that marks the database as used; the system frees it however the process ends."""
-    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                os.close(descriptor)
-                raise Unavailable(
-                    f"Another control plane uses the database {path}",
-                    remedy="Stop that one, or name another file with --database",
-                ) from None
-            time.sleep(0.05)
-
-
 def _pragmas(connection: Any, _: Any) -> None:
     try:
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):
             connection.execute(f"PRAGMA {pragma}")
+        connection.execute(f"PRAGMA journal_size_limit={LARGEST_JOURNAL}")
+        connection.execute(f"PRAGMA wal_autocheckpoint={OWN_CHECKPOINT}")
     except BaseException:  # not a database: the pool never had this connection, and so does not close it
         connection.close()
         raise

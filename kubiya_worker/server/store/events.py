@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,20 +14,33 @@ from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol.events import Event, now
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps
+from kubiya_worker.server.store.journal import Change
+from kubiya_worker.server.store.statement import Prepared
 
 T = schema.events
 CACHED: Final = 10_000  # executions whose last number is kept in memory
 
-_LAST = text("select max(sequence) from events where execution_id = :e")
-_INSERT = insert(T)
-_KNOWN = text("select event_id from events where execution_id = :e and event_id in (select value from json_each(:ids))")
-_AFTER = "select sequence, event_type, data, timestamp, micros from events where execution_id = :e and sequence > :s"
-_PAGE = text(f"{_AFTER} order by sequence limit :n")
-_MESSAGES = text(
-    "select sequence, event_type, data, timestamp, micros from events "
-    "where execution_id = :e and event_type = 'message' and sequence < :s order by sequence desc limit :n"
+_LAST = Prepared(text("select max(sequence) from events where execution_id = :e"))
+_INSERT = Prepared(insert(T))
+_KNOWN = Prepared(
+    text("select event_id from events where execution_id = :e and event_id in (select value from json_each(:ids))")
 )
-_OUTLINE = text("select sequence, event_type, subject from events where execution_id = :e order by sequence")
+_AFTER = "select sequence, event_type, data, timestamp, micros from events where execution_id = :e and sequence > :s"
+_PAGE = Prepared(text(f"{_AFTER} order by sequence limit :n"))
+_MESSAGES = Prepared(
+    text(
+        "select sequence, event_type, data, timestamp, micros from events "
+        "where execution_id = :e and event_type = 'message' and sequence < :s order by sequence desc limit :n"
+    )
+)
+_OWNER = Prepared(text("select organization_id from executions where id = :e"))
+_BEGINS: Final = frozenset({ev.TOOL_STARTED, ev.MEMBER_TOOL_STARTED})
+_ENDS: Final = frozenset({ev.TOOL_COMPLETED, ev.MEMBER_TOOL_COMPLETED})
+_OUTLINE = Prepared(text("select sequence, event_type, subject from events where execution_id = :e order by sequence"))
+
+ALLOWED: Final = "allowed"  # of `enforcement.decision`
+DENIED: Final = "denied"
+TOLD: Final = ("rule_id", "rules_version", "rules_age_seconds", "arguments_hash", "approval_id")  # of `enforcement`
 
 # The key in an event's data that names its message, tool call or approval.
 SUBJECTS: Final = {
@@ -84,15 +97,29 @@ def history_end(outline: Iterable[tuple[int, str, str | None]]) -> int:
     return min([end, *began.values()])
 
 
+def decision_of(event_type: str, data: Mapping[str, Any]) -> str:
+    """Return the verb of the decision that an event tells: `allow` at a call's start, `deny` at its end, or none. Pure.
+
+    A call that no rule, judge or person decided on has no `enforcement`.
+    """
+    decision = (data.get("enforcement") or {}).get("decision")
+    if decision == ALLOWED and event_type in _BEGINS:
+        return "allow"
+    return "deny" if decision == DENIED and event_type in _ENDS else ""
+
+
 class Events:
     def __init__(self, database: Database) -> None:
         self._db = database
+        self.records_allowed = True  # whether a call that a rule, a judge or a person allowed leaves an audit record
         self._last: dict[str, int] = {}
+        self._owners: dict[str, Any] = {}  # organizations, which never change
         self._rollbacks = 0
 
     def last(self, execution_id: str) -> int:
         """Return the highest number given out, or 0."""
         if self._rollbacks != self._db.rollbacks or len(self._last) > CACHED:
+            self._owners.clear()
             self._last.clear()  # numbers counted in a transaction that failed were not stored
             self._rollbacks = self._db.rollbacks
         if execution_id not in self._last:
@@ -105,7 +132,7 @@ class Events:
         sequence = start = self.last(execution_id)
         known = self.known(execution_id, [e["event_id"] for e in events if e.get("event_id") is not None])
         micros = time.time_ns() // 1000
-        rows = []
+        rows, decisions = [], []
         for event in events:
             event_id = event.get("event_id")
             if event_id is not None:
@@ -114,6 +141,9 @@ class Events:
                 known.add(event_id)
             sequence += 1
             data = event.get("data") or {}
+            verb = decision_of(event["event_type"], data)
+            if verb == "deny" or (verb and self.records_allowed):
+                decisions.append((verb, data, event.get("timestamp")))
             subject = data.get(SUBJECTS.get(event["event_type"], ""))
             rows.append(
                 {
@@ -131,7 +161,24 @@ class Events:
             with self._db.transaction():
                 self._db.execute(_INSERT, rows)
                 self._last[execution_id] = sequence
+                if decisions:
+                    self._told_decisions(execution_id, decisions)
         return sequence - start
+
+    def _told_decisions(self, execution_id: str, decisions: Sequence[tuple[str, dict[str, Any], Any]]) -> None:
+        """Have a worker's decisions on calls recorded: the rule, the version and age of the rules, the arguments' hash.
+
+        Their time is the worker's: in an outage they come later.
+        """
+        if execution_id not in self._owners:
+            self._owners[execution_id] = self._db.execute(_OWNER, {"e": execution_id}).scalar()
+        organization_id = self._owners[execution_id]
+        for verb, data, at in decisions:
+            told, key = data["enforcement"], str(data.get("tool_execution_id") or "")
+            about = {"execution_id": execution_id, "detail": str(told.get("reason") or "")[:500], "decided_at": at}
+            about |= {name: told.get(name) for name in TOLD}
+            name = str(data.get("tool_name") or "")
+            self._db.changed(Change(organization_id, "call", key, name, verb=verb, about=about))
 
     def known(self, execution_id: str, ids: Sequence[str]) -> set[str]:
         """Return those of the ids that are stored."""
@@ -141,6 +188,7 @@ class Events:
 
     def forget(self, execution_id: str) -> None:
         self._last.pop(execution_id, None)
+        self._owners.pop(execution_id, None)
 
     def after(self, execution_id: str, sequence: int, limit: int = 200) -> list[Stored]:
         rows = self._db.execute(_PAGE, {"e": execution_id, "s": sequence, "n": limit})

@@ -8,23 +8,37 @@ from typing import Any, Final
 from sqlalchemy import bindparam, delete, func, insert, select, text
 
 from kubiya_worker.protocol import execution as ex
-from kubiya_worker.server.store import schema
+from kubiya_worker.server.person import Scope
+from kubiya_worker.server.sealing import Seal, is_sealed
+from kubiya_worker.server.store import execution_search, schema
 from kubiya_worker.server.store.database import Database, dumps, now
+from kubiya_worker.server.store.execution_search import ExecutionQuery, Place
+from kubiya_worker.server.store.journal import Change
+from kubiya_worker.server.store.statement import Prepared
 
 Execution = dict[str, Any]
 T = schema.executions
 COLUMNS = ("id", "organization_id", "execution_type", "entity_id", "queue_id", "status", "created_at", "updated_at")
+# What the record of a start says. The prompt is proven by its hash: a record outlives a deleted execution.
+STARTED: Final = ("execution_type", "entity_id", "queue_id", "prompt", "parent_execution_id")
 SUMMARY_PROMPT: Final = 200  # characters
+# By name, since an index finds these: "not a final one" reads every execution there ever was, each few seconds.
+OPEN: Final = tuple(sorted(ex.STATUSES - ex.FINAL))
 
 _ALL = select(*(T.c[name] for name in COLUMNS), T.c.data)
-# Built once, because building a query costs as much as running it.
-_GET = _ALL.where(T.c.id == bindparam("id"), T.c.organization_id == bindparam("organization"))
-_ENVIRONMENT = select(T.c.environment).where(T.c.id == bindparam("id"))
-_INSERT = insert(T)
-_SAVE = text("update executions set status = :status, updated_at = :updated_at, data = :data where id = :id")
-_PLACE = text("select execution_type, queue_id from executions where id = :id")
-_OWNER = text("select organization_id from executions where id = :id")
-_STATUS = text("select status from executions where id = :id")
+_GET = Prepared(_ALL.where(T.c.id == bindparam("id"), T.c.organization_id == bindparam("organization")))
+_ENVIRONMENT = Prepared(select(T.c.environment).where(T.c.id == bindparam("id")))
+_INSERT = Prepared(insert(T))
+_SAVE = Prepared(text("update executions set status = :status, updated_at = :updated_at, data = :data where id = :id"))
+_PLACE = Prepared(text("select execution_type, queue_id from executions where id = :id"))
+_OWNER = Prepared(text("select organization_id from executions where id = :id"))
+_STATUS = Prepared(text("select status from executions where id = :id"))
+
+
+def within(scope: Scope) -> list[Any]:
+    """Return the conditions that an execution is within a key's scope."""
+    limits = ((T.c.queue_id, scope.queues), (T.c.entity_id, scope.agents))
+    return [column.in_(sorted(ids)) for column, ids in limits if ids is not None]
 
 
 def next_status(current: str, asked: str, *, by_worker: bool = True) -> str:
@@ -38,25 +52,39 @@ def next_status(current: str, asked: str, *, by_worker: bool = True) -> str:
 
 
 class Executions:
-    def __init__(self, database: Database) -> None:
-        self._db = database
+    def __init__(self, database: Database, seal: Seal) -> None:
+        self._db, self._seal = database, seal
         self._owners: dict[str, str] = {}
 
     def _object(self, row: Any) -> Execution:
         return {**json.loads(row.data), **{name: getattr(row, name) for name in COLUMNS}}
 
-    def create(
-        self, execution: Execution, *, environment: dict[str, str], idempotency_key: str | None = None
-    ) -> Execution:
-        """Store a pending execution; `environment` holds variables of this run, which only its worker gets."""
+    def create(self, execution: Execution, *, own: dict[str, Any], idempotency_key: str | None = None) -> Execution:
+        """Store a pending execution; `own` is what `own` returns, which only its worker gets. It is sealed."""
         at = now()
         row = {name: execution[name] for name in COLUMNS if name in execution}
         row |= {"status": ex.PENDING, "created_at": at, "updated_at": at}
         data = {k: v for k, v in execution.items() if k not in COLUMNS}
-        hidden = {"idempotency_key": idempotency_key, "environment": dumps(environment), "data": dumps(data)}
+        hidden = {
+            "idempotency_key": idempotency_key,
+            "environment": self._sealed(own, execution["id"]),
+            "data": dumps(data),
+            "requester": execution_search.requester_of(execution),
+            "words": execution_search.words_of(execution),
+        }
         with self._db.transaction():
             self._db.execute(_INSERT, {**row, **hidden})
-        return {**data, **row}
+            made = {**data, **row}
+            self.told(made, "start", None, {name: made.get(name) for name in STARTED})
+        return made
+
+    def told(
+        self, execution: Execution, verb: str = "", before: Execution | None = None, after: Execution | None = None
+    ) -> None:
+        """Have a decision about an execution recorded; what its own steps do is in its event log."""
+        name = str(execution.get("entity_name") or execution["entity_id"])
+        change = Change(execution["organization_id"], "execution", execution["id"], name, before, after, verb)
+        self._db.changed(change)
 
     def owner(self, execution_id: str) -> str | None:
         """Return the organization of an execution, the only fact that storing an event needs."""
@@ -86,30 +114,40 @@ class Executions:
         row = self._db.execute(_ALL.where(T.c.organization_id == organization_id, T.c.idempotency_key == key)).first()
         return self._object(row) if row else None
 
-    def environment(self, execution_id: str) -> dict[str, str]:
+    def own(self, execution_id: str) -> dict[str, Any]:
+        """Return what this run alone was given, beside its entity's definition: {env_vars, mcp_servers,
+        configuration}, each only if it was.
+
+        Raises ConfigurationError when it cannot be opened.
+        """
         found = self._db.execute(_ENVIRONMENT, {"id": execution_id}).scalar()
-        variables: dict[str, str] = json.loads(found) if found else {}
+        if not found:
+            return {}
+        if not is_sealed(found):  # a row of a version before secrets: the variables as they are
+            return {"env_vars": variables} if (variables := json.loads(found)) else {}
+        told: dict[str, Any] = json.loads(self._seal.open(found, _place(execution_id)))
+        return told
+
+    def environment(self, execution_id: str) -> dict[str, str]:
+        variables: dict[str, str] = self.own(execution_id).get("env_vars") or {}
         return variables
+
+    def _sealed(self, own: dict[str, Any], execution_id: str) -> str:
+        told = {part: value for part, value in own.items() if value}
+        return self._seal.close(dumps(told), _place(execution_id)) if told else "{}"
 
     def search(
         self,
-        organization_id: str,
+        query: ExecutionQuery,
         *,
-        queue_id: str = "",
-        status: str = "",
-        kind: str = "",
+        after: Place | None = None,
         skip: int = 0,
         limit: int = 50,
-    ) -> list[Execution]:
-        query = _ALL.where(T.c.organization_id == organization_id)
-        if queue_id:
-            query = query.where(T.c.queue_id == queue_id)
-        if status:
-            query = query.where(T.c.status == status.lower())
-        if kind:
-            query = query.where(T.c.execution_type == kind.lower())
-        query = query.order_by(T.c.created_at.desc()).offset(skip).limit(limit)
-        return [self._object(row) for row in self._db.execute(query)]
+    ) -> tuple[list[Execution], Place | None]:
+        """Return at most `limit` executions in their order, and where the next search begins; None at the end."""
+        ids, place = execution_search.find(self._db, query, after=after, skip=skip, limit=limit)
+        rows = {row.id: row for row in self._db.execute(_ALL.where(T.c.id.in_(ids)))} if ids else {}
+        return [self._object(rows[key]) for key in ids], place
 
     def counts(self, organization_id: str, queue_id: str, since: str) -> dict[str, int]:
         """Return the number of a queue's executions made since `since`, by status."""
@@ -126,22 +164,32 @@ class Executions:
             self._db.execute(_SAVE, {**values, "data": dumps(data)})
         return execution
 
-    def delete(self, execution_id: str) -> None:
+    def delete(self, execution: Execution) -> None:
         with self._db.transaction():
-            self._db.execute(delete(T).where(T.c.id == execution_id))
-        self._owners.pop(execution_id, None)
+            self._db.execute(delete(T).where(T.c.id == execution["id"]))
+            self.told(execution, "delete", {name: execution.get(name) for name in (*STARTED, "status")})
+        self._owners.pop(execution["id"], None)
+
+    def unfinished(self, organization_id: str) -> list[Execution]:
+        """Return the organization's executions that are not final, oldest first."""
+        query = _ALL.where(T.c.organization_id == organization_id, T.c.status.not_in(sorted(ex.FINAL)))
+        return [self._object(row) for row in self._db.execute(query.order_by(T.c.created_at))]
 
     def open(self, unchanged_since: str) -> list[Execution]:
         """Return executions for the reconciler: not final, sent to Temporal, unchanged since then; of all
         organizations.
         """
         told = select(schema.outbox.c.id).where(schema.outbox.c.execution_id == T.c.id).exists()
-        query = _ALL.where(T.c.status.not_in(sorted(ex.FINAL)), T.c.updated_at < unchanged_since, ~told)
+        query = _ALL.where(T.c.status.in_(OPEN), T.c.updated_at < unchanged_since, ~told)
         return [self._object(row) for row in self._db.execute(query.order_by(T.c.updated_at))]
+
+
+def _place(execution_id: str) -> str:
+    return f"execution:{execution_id}"
 
 
 def summary(execution: Execution) -> Execution:
     """Return the row for lists, without fields that can be long."""
-    keys = ("response", "system_prompt", "participants")
+    keys = ("response", "system_prompt", "request", "participants")
     short = {k: v for k, v in execution.items() if k not in keys}
     return {**short, "prompt": str(execution.get("prompt") or "")[:SUMMARY_PROMPT]}

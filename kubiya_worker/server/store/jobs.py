@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import secrets
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
 
 from kubiya_worker.protocol import execution as ex
+from kubiya_worker.server.sealing import Seal, is_sealed
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database
+from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.records import Object, Records
 
 W = schema.webhooks
@@ -25,32 +25,13 @@ class Webhook:
     path: str
     job_id: str
     organization_id: str
-    secret: str = field(repr=False)
-
-    def signed(self, body: bytes, headers: Any) -> bool:
-        """Return whether one of the three headers (docs/protocol.md#a9) proves that the sender has the secret.
-
-        GitLab sends the secret itself as its token; a digest is accepted in its place, too.
-        """
-        digest = hmac.new(self.secret.encode(), body, "sha256").hexdigest()
-        token = headers.get("x-gitlab-token", "")
-        shown = (
-            (headers.get("x-webhook-signature", "").lower(), digest),
-            (headers.get("x-hub-signature-256", "").lower(), f"sha256={digest}"),
-            (token, self.secret),
-            (token.lower(), digest),
-        )
-        # Compare all of them, so that the time taken reveals nothing.
-        return any([hmac.compare_digest(given.encode(), right.encode()) for given, right in shown])  # noqa: C419
+    sealed: str = field(repr=False)
 
 
 class Jobs(Records):
-    def __init__(self, database: Database) -> None:
-        super().__init__(database, schema.jobs)
-
-    def every(self) -> list[Object]:
-        """Return the jobs of all organizations."""
-        return [self._object(row) for row in self._db.execute(select(self._table))]
+    def __init__(self, database: Database, seal: Seal) -> None:
+        super().__init__(database, schema.jobs, "job")
+        self._seal = seal
 
     # -- webhooks
 
@@ -58,31 +39,47 @@ class Jobs(Records):
         row = self._db.execute(select(W).where(W.c.path == path if path else W.c.job_id == job_id)).first()
         return Webhook(row.path, row.job_id, row.organization_id, row.secret) if row else None
 
+    def webhook_secret(self, hook: Webhook) -> str:
+        """Return the secret itself, which an HMAC needs. Raises ConfigurationError when it cannot be opened."""
+        return self._seal.open(hook.sealed, _place(hook.job_id)) if is_sealed(hook.sealed) else hook.sealed
+
     def set_webhook(self, job: Object, secret: str | None) -> str | None:
         """Create the webhook or replace its secret; without `secret`, a webhook that has none gets a new one,
         which is returned.
         """
         known = self.webhook(job_id=job["id"])
         made = None if known or secret else secrets.token_urlsafe(32)
+        fresh = secret or made
+        sealed = self._seal.close(fresh, _place(job["id"])) if fresh else ""
         with self._db.transaction():
             if known is None:
                 path = secrets.token_urlsafe(18)
                 row = {"path": path, "job_id": job["id"], "organization_id": job["organization_id"]}
-                self._db.execute(insert(W), {**row, "secret": secret or made})
+                self._db.execute(insert(W), {**row, "secret": sealed})
+                self._told(job, "webhook_create")
             elif secret:
-                self._db.execute(update(W).where(W.c.job_id == job["id"]).values(secret=secret))
+                self._db.execute(update(W).where(W.c.job_id == job["id"]).values(secret=sealed))
+                self._told(job, "webhook_secret")
         return made
 
-    def drop_webhook(self, job_id: str) -> None:
+    def drop_webhook(self, job: Object) -> None:
+        if self.webhook(job_id=job["id"]) is None:
+            return
         with self._db.transaction():
-            self._db.execute(delete(W).where(W.c.job_id == job_id))
+            self._db.execute(delete(W).where(W.c.job_id == job["id"]))
+            self._told(job, "webhook_delete")
+
+    def _told(self, job: Object, verb: str, **about: str) -> None:
+        """Have something recorded that is not a change of the job's fields; a webhook's path and secret are not."""
+        self._db.changed(Change(job["organization_id"], "job", job["id"], job["name"], verb=verb, about=about))
 
     # -- executions
 
-    def add_run(self, job_id: str, execution_id: str, trigger_type: str) -> None:
-        row = {"job_id": job_id, "execution_id": execution_id, "trigger_type": trigger_type}
+    def add_run(self, job: Object, execution_id: str, trigger_type: str) -> None:
+        row = {"job_id": job["id"], "execution_id": execution_id, "trigger_type": trigger_type}
         with self._db.transaction():
             self._db.execute(insert(R), row)
+            self._told(job, "run", execution_id=execution_id, trigger_type=trigger_type)
 
     def has_run(self, job_id: str, execution_id: str) -> bool:
         query = select(R.c.job_id).where(R.c.job_id == job_id, R.c.execution_id == execution_id)
@@ -112,6 +109,10 @@ class Jobs(Records):
             if ex.is_final(status):
                 tally["successful_executions" if status == ex.COMPLETED else "failed_executions"] += count
         return found
+
+
+def _place(job_id: str) -> str:
+    return f"webhook:{job_id}"
 
 
 def no_runs() -> Object:

@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, delete, insert, select
 
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps
+from kubiya_worker.server.store.statement import Prepared
 
 START: Final = "start"  # argument: the workflow's input
 SIGNAL: Final = "signal"  # argument: {name, args}
@@ -17,9 +18,9 @@ CANCEL: Final = "cancel"
 TERMINATE: Final = "terminate"  # argument: {reason}
 
 T = schema.outbox
-_ADD = insert(T)  # built once, because building a statement costs as much as running it
-_NEXT = select(T).where(T.c.execution_id == bindparam("execution_id")).order_by(T.c.id).limit(1)
-_REMOVE = delete(T).where(T.c.id == bindparam("key"))
+_ADD = Prepared(insert(T), ("execution_id", "action", "argument"))
+_NEXT = Prepared(select(T).where(T.c.execution_id == bindparam("execution_id")).order_by(T.c.id).limit(1))
+_REMOVE = Prepared(delete(T).where(T.c.id == bindparam("key")))
 MAX_ARGUMENT: Final = 1_500_000  # bytes: Temporal's limit for one payload is 2 MB
 
 

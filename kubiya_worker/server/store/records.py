@@ -4,30 +4,54 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from sqlalchemy import Table, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from kubiya_worker.server.open_credentials import OpenCredential, found_in
 from kubiya_worker.server.store.database import Database, dumps, now
+from kubiya_worker.server.store.journal import Change
+from kubiya_worker.server.store.statement import Prepared
 
 Object = dict[str, Any]
+Objects = list[Object]  # in a class that has a method `list`
+
+
+# What workers report of an agent at each of its runs: steps of an execution, and so no records of their own.
+REPORTED: Final = {"agent": frozenset({"status"})}
 
 
 class Taken(Exception):
     """Another object of the organization already has this name."""
 
 
+class CredentialsInTheOpen(Exception):
+    """A definition holds credentials; the control plane stores references to secrets only."""
+
+    def __init__(self, found: Sequence[OpenCredential]) -> None:
+        super().__init__(f"{len(found)} credentials in the open")
+        self.found = found
+
+
+def _refuse_open(definition: Object) -> None:
+    found = found_in(definition)
+    if found:
+        raise CredentialsInTheOpen(found)
+
+
 class Records:
-    def __init__(self, database: Database, table: Table) -> None:
-        self._db, self._table = database, table
-        t = table.c  # built once: building a query costs as much as running it
+    def __init__(self, database: Database, table: Table, kind: str) -> None:
+        """Take the table, and what its objects are called in records."""
+        self._db, self._table, self._kind = database, table, kind
+        t = table.c
         either = or_(t.id == bindparam("key"), t.name == bindparam("key"))
         ours = t.organization_id == bindparam("organization")
-        self._find = select(table).where(ours, either)
-        self._list = select(table).where(ours).order_by(t.created_at, t.name)
+        self._find = Prepared(select(table).where(ours, either))
+        self._list = Prepared(select(table).where(ours).order_by(t.created_at, t.name))
         new: dict[str, Any] = {name: bindparam(name) for name in ("data", "name", "updated_at")}
-        self._update = update(table).where(t.id == bindparam("key")).values(new)
+        self._update = Prepared(update(table).where(t.id == bindparam("key")).values(new))
 
     def _object(self, row: Any) -> Object:
         return {
@@ -48,7 +72,12 @@ class Records:
     def list(self, organization_id: str) -> list[Object]:
         return [self._object(row) for row in self._db.execute(self._list, {"organization": organization_id})]
 
+    def every(self) -> Objects:
+        """Return the objects of all organizations."""
+        return [self._object(row) for row in self._db.execute(select(self._table))]
+
     def create(self, organization_id: str, name: str, data: Object, key: str | None = None) -> Object:
+        _refuse_open(data)
         at = now()
         row = {
             "id": key or str(uuid.uuid4()),
@@ -58,26 +87,36 @@ class Records:
             "created_at": at,
             "updated_at": at,
         }
+        made = {**data, **{k: v for k, v in row.items() if k != "data"}}
         try:
             with self._db.transaction():
                 self._db.execute(insert(self._table), row)
+                self._changed(made, None, made)
         except IntegrityError as error:
             raise Taken(name) from error
-        return {**data, **{k: v for k, v in row.items() if k != "data"}}
+        return made
 
     def update(self, record: Object, changes: Object) -> Object:
         """Return the object with `changes` applied; id, organization and times cannot change."""
+        _refuse_open(changes)
         fixed = ("id", "organization_id", "created_at", "updated_at", "name")
         data = {k: v for k, v in {**record, **changes}.items() if k not in fixed}
         name = str(changes.get("name") or record["name"])
         values = {"data": dumps(data), "name": name, "updated_at": now()}
+        changed = {**record, **changes, "id": record["id"], "name": name, "updated_at": values["updated_at"]}
         try:
             with self._db.transaction():
                 self._db.execute(self._update, {**values, "key": record["id"]})
+                if not changes.keys() <= REPORTED.get(self._kind, frozenset()):
+                    self._changed(changed, record, changed)
         except IntegrityError as error:
             raise Taken(name) from error
-        return {**record, **changes, "id": record["id"], "name": name, "updated_at": values["updated_at"]}
+        return changed
 
-    def delete(self, key: str) -> None:
+    def delete(self, record: Object) -> None:
         with self._db.transaction():
-            self._db.execute(delete(self._table).where(self._table.c.id == key))
+            self._db.execute(delete(self._table).where(self._table.c.id == record["id"]))
+            self._changed(record, record, None)
+
+    def _changed(self, about: Object, before: Object | None, after: Object | None) -> None:
+        self._db.changed(Change(about["organization_id"], self._kind, about["id"], about["name"], before, after))

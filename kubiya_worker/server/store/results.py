@@ -11,20 +11,24 @@ from sqlalchemy.dialects.sqlite import insert
 
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps
+from kubiya_worker.server.store.statement import Prepared
 
-# Built once, because building a statement costs as much as running it.
-_SAVE_SESSION = insert(schema.sessions)
-_SAVE_SESSION = _SAVE_SESSION.on_conflict_do_update(["execution_id"], set_={"data": _SAVE_SESSION.excluded.data})
-_ADD_SESSION = insert(schema.sessions).on_conflict_do_nothing()
+_SESSIONS = insert(schema.sessions)
+_SAVE_SESSION = Prepared(_SESSIONS.on_conflict_do_update(["execution_id"], set_={"data": _SESSIONS.excluded.data}))
+_ADD_SESSION = Prepared(_SESSIONS.on_conflict_do_nothing())
 _PART = schema.session_parts.c
-_SAVE_PART = insert(schema.session_parts)
-_SAVE_PART = _SAVE_PART.on_conflict_do_update(["execution_id", "first"], set_={"data": _SAVE_PART.excluded.data})
-_DROP_PARTS = delete(schema.session_parts).where(
-    _PART.execution_id == bindparam("of"), _PART.first > bindparam("after")
+_NEW_PARTS = insert(schema.session_parts)
+_SAVE_PART = Prepared(
+    _NEW_PARTS.on_conflict_do_update(["execution_id", "first"], set_={"data": _NEW_PARTS.excluded.data})
 )
-_PARTS = select(_PART.first, _PART.data).where(_PART.execution_id == bindparam("execution_id")).order_by(_PART.first)
-_SESSION = select(schema.sessions.c.data).where(schema.sessions.c.execution_id == bindparam("execution_id"))
-_ADD_ONCE = {table: insert(table).on_conflict_do_nothing() for table in (schema.turns, schema.tool_calls)}
+_DROP_PARTS = Prepared(
+    delete(schema.session_parts).where(_PART.execution_id == bindparam("of"), _PART.first > bindparam("after"))
+)
+_PARTS = Prepared(
+    select(_PART.first, _PART.data).where(_PART.execution_id == bindparam("execution_id")).order_by(_PART.first)
+)
+_SESSION = Prepared(select(schema.sessions.c.data).where(schema.sessions.c.execution_id == bindparam("execution_id")))
+_ADD_ONCE = {table: Prepared(insert(table).on_conflict_do_nothing()) for table in (schema.turns, schema.tool_calls)}
 
 
 class Results:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from sqlalchemy import (
     Boolean,
     Column,
+    Connection,
     Float,
     ForeignKey,
     Index,
@@ -14,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
 )
 
 metadata = MetaData()
@@ -48,6 +52,22 @@ api_keys = Table(
     Column("hash", String, primary_key=True),
     Column("organization_id", String, nullable=False),
     Column("created_at", String, nullable=False),
+    # {name, email, role, groups, scopes}; empty for the local user
+    Column("data", Text, nullable=False, server_default="{}"),
+    Column("expires_at", Float),  # seconds since the epoch
+    Column("revoked_at", String),
+    Column("used_at", Float),  # seconds since the epoch
+)
+# Browsers that are signed in, by the hash of their cookie. `key_hash`: the key that the person signed in with.
+browser_sessions = Table(
+    "browser_sessions",
+    metadata,
+    Column("hash", String, primary_key=True),
+    Column("organization_id", String, nullable=False),
+    Column("person_id", String, nullable=False),
+    Column("key_hash", String),
+    Column("data", Text, nullable=False),  # {name, email, role, groups} of who signed in without a key
+    Column("expires_at", Float, nullable=False),  # seconds since the epoch
 )
 environments = _named("environments")
 queues = _named("queues")
@@ -55,7 +75,7 @@ agents = _named("agents")
 teams = _named("teams")
 rules = _named("approval_rules")
 jobs = _named("jobs")
-# The path of a job's webhook, and the secret that signs its calls: an HMAC needs the secret itself, not a hash.
+# The path of a job's webhook, and the secret that signs its calls, sealed: an HMAC needs the secret itself, not a hash.
 webhooks = Table(
     "webhooks",
     metadata,
@@ -63,6 +83,25 @@ webhooks = Table(
     Column("job_id", String, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, unique=True),
     Column("organization_id", String, nullable=False),
     Column("secret", String, nullable=False),
+)
+# The specs that definition files gave an object, by the object's name: they outlive it, so that it can come back.
+definition_versions = Table(
+    "definition_versions",
+    metadata,
+    Column("organization_id", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("data", Text, nullable=False),
+)
+# Deliveries of webhooks that started something, by their signature and by the sender's number.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("job_id", String, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("answer", Text, nullable=False),
+    Column("taken_at", Float, nullable=False, index=True),  # seconds since the epoch
 )
 # The schedules that Temporal should have; null for one to delete. A row is written in the transaction that needs it,
 # and outlives its job until Temporal has been told.
@@ -91,14 +130,21 @@ executions = Table(
     Column("organization_id", String, nullable=False),
     Column("execution_type", String, nullable=False),
     Column("entity_id", String, nullable=False),
-    Column("queue_id", String, nullable=False, index=True),
+    Column("queue_id", String, nullable=False),
     Column("status", String, nullable=False, index=True),
     Column("idempotency_key", String),
     Column("environment", Text, nullable=False),  # variables of this run alone; no reply about the row contains them
     Column("data", Text, nullable=False),
-    Column("created_at", String, nullable=False, index=True),
+    Column("created_at", String, nullable=False),
     Column("updated_at", String, nullable=False),
+    Column("requester", String),  # the id of the person who asked for it
+    Column("words", Text),  # in which a search for a text looks
     UniqueConstraint("organization_id", "idempotency_key"),
+    # Each list is read in the order of one of these, from any place on.
+    *(
+        Index(f"executions_{'_'.join(by) or 'all'}", "organization_id", *by, "created_at", "id")
+        for by in ((), ("status",), ("entity_id",), ("queue_id",), ("requester",))
+    ),
 )
 # Actions that Temporal must still be told, in order: start, signal, cancel, terminate. A row is written in the
 # transaction that needs it, and deleted when Temporal has it.
@@ -169,4 +215,57 @@ job_runs = Table(
     _of_execution(primary_key=True),
     Column("job_id", String, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("trigger_type", String, nullable=False),
+)
+# Organizations that make no new call until the stop is lifted.
+stops = Table(
+    "stops",
+    metadata,
+    Column("organization_id", String, primary_key=True),
+    Column("data", Text, nullable=False),
+)
+# What was decided and changed, one line of JSON each, numbered without gaps within an organization. A record outlives
+# what it is about. The triggers stop mistakes and clumsy hands; the chain of hashes shows what gets around them.
+audit = Table(
+    "audit",
+    metadata,
+    Column("organization_id", String, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("record", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+# The last record of each organization, so that records that were removed at the end are missed.
+audit_heads = Table(
+    "audit_heads",
+    metadata,
+    Column("organization_id", String, primary_key=True),
+    Column("seq", Integer, nullable=False),
+    Column("hash", String, nullable=False),
+)
+_NEVER: Final = "begin select raise(abort, 'audit records are kept as written'); end"
+TRIGGERS: Final = {  # the migration has a copy of them
+    "audit_no_update": "update on audit",
+    "audit_no_delete": "delete on audit",
+    "audit_heads_no_delete": "delete on audit_heads",
+    "audit_heads_forward": "update on audit_heads when new.seq <= old.seq",
+}
+
+
+def _guard(_: Any, connection: Connection, **__: Any) -> None:
+    for name, what in TRIGGERS.items():
+        connection.exec_driver_sql(f"create trigger {name} before {what} {_NEVER}")
+
+
+event.listen(metadata, "after_create", _guard)
+# Secrets by name: the value sealed (sealing.py), or the external source that has it.
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("organization_id", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("value", Text),
+    Column("source", String),
+    Column("data", Text, nullable=False),  # {created_by, updated_by}: persons
+    Column("created_at", String, nullable=False),
+    Column("updated_at", String, nullable=False),
+    Column("used_at", Float),  # seconds since the epoch, when a worker got it last
 )

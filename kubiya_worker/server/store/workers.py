@@ -56,6 +56,12 @@ class Workers:
             self._db.execute(insert(T), row)
         return worker_id
 
+    def queue_of(self, organization_id: str, worker_id: str) -> str | None:
+        """Return the id of the queue that a worker is registered on; None for an unknown worker."""
+        query = select(T.c.queue_id).where(T.c.id == worker_id, T.c.organization_id == organization_id)
+        found: str | None = self._db.execute(query).scalar()
+        return found
+
     def beat(self, organization_id: str, worker_id: str, body: dict[str, Any]) -> bool:
         """Store a heartbeat; return False for a worker that is unknown or disconnected. A light one keeps the
         system information.

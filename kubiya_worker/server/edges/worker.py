@@ -5,13 +5,14 @@ server.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Required
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, RootModel
+from typing_extensions import TypedDict
 
+from kubiya_worker.server.edges.base import Filled, Json, Wire, within
 from kubiya_worker.server.store.definitions import LONGEST_TIMEOUT
 
-Json = dict[str, Any]
 NAME = 255  # characters of a tool's name
 RISK = 50  # characters
 
@@ -24,7 +25,7 @@ def _time(text: str) -> str:
 Time = Annotated[str, AfterValidator(_time)]
 
 
-class SystemInfo(BaseModel):
+class SystemInfo(Wire):
     """A worker's description of its host; fields not named here are kept unchanged."""
 
     model_config = ConfigDict(extra="allow")
@@ -53,7 +54,7 @@ class SystemInfo(BaseModel):
     uptime_seconds: float | None = None
 
 
-class Start(BaseModel):
+class Start(Wire):
     """A worker's registration; `worker_id`, the id that it asks for, is our own field."""
 
     worker_sdk_version: str | None = None
@@ -62,22 +63,22 @@ class Start(BaseModel):
     worker_id: str | None = None
 
 
-class Beat(BaseModel):
+class Beat(Wire):
     status: str = "active"
     tasks_processed: int = 0
     current_task_id: str | None = None
-    worker_metadata: Json = {}
+    worker_metadata: Json = Field(default_factory=dict)
     system_info: SystemInfo | None = None
     logs: list[str] | None = None
 
 
-class Disconnect(BaseModel):
+class Disconnect(Wire):
     reason: str | None = None
     exit_code: int | None = None
     error_message: str | None = None
 
 
-class ExecutionPatch(BaseModel):
+class ExecutionPatch(Wire):
     """A change of an execution; null leaves a field unchanged."""
 
     status: str | None = None
@@ -89,7 +90,7 @@ class ExecutionPatch(BaseModel):
     execution_metadata: Json | None = None
 
 
-class Turn(BaseModel):
+class TurnBody(Wire):
     """A turn's figures; a field with a default does not accept null."""
 
     execution_id: str
@@ -119,13 +120,13 @@ class Turn(BaseModel):
     aem_cost: float = 0
     model_weight: float = 1
     tool_calls_weight: float = 1
-    tools_called_names: list[str] = []
-    metrics: Json = {}
+    tools_called_names: list[str] = Field(default_factory=list)
+    metrics: Json = Field(default_factory=dict)
 
 
-class ToolCall(BaseModel):
+class ToolCallBody(Wire):
     execution_id: str
-    tool_name: str
+    tool_name: Filled
     started_at: Time
     turn_id: str | None = None
     tool_use_id: str | None = None
@@ -137,37 +138,102 @@ class ToolCall(BaseModel):
     tool_input: Json | None = None
     tool_output: str | None = None
     success: bool = True
-    metadata: Json = {}
+    metadata: Json = Field(default_factory=dict)
 
 
-class Batch(BaseModel):
+class Batch(Wire):
     """Several entries; each names its execution, although the batch does too."""
 
     execution_id: str
-    turns: list[Turn] = []
-    tool_calls: list[ToolCall] = []
-    tasks: list[Json] = []
+    turns: list[TurnBody] = Field(default_factory=list)
+    tool_calls: list[ToolCallBody] = Field(default_factory=list)
+    tasks: list[Json] = Field(default_factory=list)
 
 
-def check_message(message: Any) -> str:
-    """Return what is wrong with a session's message, or an empty text.
+def _messages(messages: list[Json]) -> list[Json]:
+    if any(m.get("role") == "assistant" and not isinstance(m.get("content"), str) for m in messages):
+        raise ValueError("The content of an assistant's message is text")
+    return messages
+
+
+class SessionBody(Wire):
+    """A conversation. `first`, the place of the first of these messages in it, is our own field.
 
     An assistant's content must be text: the published server stores nothing of any other type.
     """
-    if not isinstance(message, dict):
-        return "Each message is an object"
-    if message.get("role") == "assistant" and not isinstance(message.get("content"), str):
-        return "The content of an assistant's message is text"
-    return ""
+
+    messages: Annotated[list[Json], AfterValidator(_messages)]
+    session_id: str | None = None
+    user_id: str | None = None
+    metadata: Json | None = None
+    first: Annotated[int, Field(ge=0)] | None = None
 
 
-class Approval(BaseModel):
+def _line(text: str) -> str:
+    if not text or "\n" in text or "\r" in text:
+        raise ValueError("event_type is one line")
+    return text
+
+
+class Event(TypedDict, total=False):
+    """An event; `event_id` and `after`, the ids of events that come before it, are our own fields.
+
+    It is a dictionary, since a model for each event of a batch costs three times as much.
+    """
+
+    event_type: Required[Annotated[str, AfterValidator(_line)]]
+    data: Required[Json]
+    timestamp: str | None
+    event_id: str | None
+    after: list[Any] | None
+
+
+class OneEvent(RootModel[Event], Wire):
+    """A body that is one event."""
+
+    def given(self) -> Json:
+        return dict(self.root)
+
+
+class EventsBody(Wire):
+    """Events in their order. This route is our own."""
+
+    events: list[Event]
+    after: list[Any] | None = None
+
+
+class Requests(Wire):
+    """Several writes in one request. This route is our own; docs/control-plane.md."""
+
+    requests: list[Any] | None = None
+    groups: list[Any] | None = None
+
+
+class Expire(Wire):
+    """A request that nobody has answered in time. This route is our own."""
+
+
+class Resolve(Wire):
+    """A question which approval rules are about a tool."""
+
+    tool_name: Filled
+    tool_args: Json | None = None
+    risk_level: str | None = None
+    category: str | None = None
+
+
+class LockBody(Wire):
+    worker_id: str | None = None
+    lock_duration_seconds: Annotated[int, within(60, 600, "seconds")] | None = None
+
+
+class Approval(Wire):
     """A request for approval; `id`, `tool_execution_id`, `arguments_hash`, `reason` and the requester's fields
     are ours.
     """
 
-    execution_id: str
-    tool_name: Annotated[str, Field(max_length=NAME)]
+    execution_id: Filled
+    tool_name: Annotated[Filled, Field(max_length=NAME)]
     rule_id: str | None = None
     tool_args: Json | None = None
     risk_level: Annotated[str, Field(max_length=RISK)] | None = None
@@ -182,13 +248,13 @@ class Approval(BaseModel):
     requester_id: str | None = None
 
 
-class JobExecution(BaseModel):
+class JobExecution(Wire):
     """A run of a job; `worker_queue_id`, the queue of the run, is our own field."""
 
-    execution_id: str
+    execution_id: Filled
     organization_id: str
     entity_type: Literal["agent", "team"]
-    prompt: str
+    prompt: Filled
     trigger_type: str
     trigger_metadata: Json
     job_id: str | None = None
@@ -196,7 +262,7 @@ class JobExecution(BaseModel):
     worker_queue_id: str | None = None
 
 
-class JobStatus(BaseModel):
+class JobStatus(Wire):
     status: str
     duration_ms: int | None = None
     error_message: str | None = None

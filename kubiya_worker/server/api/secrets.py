@@ -1,0 +1,157 @@
+"""This module serves secrets: set, list, remove for people, who never get a value; values for workers at their use."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from typing import Any, Final
+
+from starlette.routing import Route
+
+from kubiya_worker.errors import ConfigurationError, WorkerError
+from kubiya_worker.protocol import execution as ex
+from kubiya_worker.server import references
+from kubiya_worker.server.edges import filters
+from kubiya_worker.server.edges import secrets as edges
+from kubiya_worker.server.http import ApiError, Call, invalid, not_found, page, route
+from kubiya_worker.server.person import LOCAL, WORKER
+from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.store.records import Object
+
+log = logging.getLogger(__name__)
+
+ABSENT: Final = "there is no secret with this name"
+NOT_REFERENCED: Final = "no definition of this execution references it"
+
+
+def definitions(plane: Plane, organization_id: str) -> Iterator[tuple[str, Object]]:
+    """Yield (kind, definition) of all that can reference a secret."""
+    stores = {"environment": plane.environments, "agent": plane.agents, "team": plane.teams, "job": plane.jobs}
+    for kind, store in stores.items():
+        yield from ((kind, one) for one in store.list(organization_id))
+
+
+def _users(call: Call, name: str) -> list[dict[str, str]]:
+    """Return {kind, id, name} of the definitions, and of the unfinished executions, that use a secret."""
+    plane, organization = call.plane, call.organization_id
+    running = [
+        {"kind": "execution", "id": row["id"], "name": str(row["entity_name"])}
+        for row in plane.executions.unfinished(organization)
+        if name in references.secrets_in(plane.executions.own(row["id"]))
+    ]
+    return [*references.users_of(name, definitions(plane, organization)), *running]
+
+
+async def list_all(call: Call) -> Any:
+    """List the secrets: who set them, when a worker got them last, and which definitions use them."""
+    known = list(definitions(call.plane, call.organization_id))
+    found = call.plane.secrets.list(call.organization_id)
+    return [{**one, "used_by": references.users_of(one["name"], known)} for one in page(call, found)]
+
+
+async def put(call: Call) -> Any:
+    """Set a secret's value, or the external source that has it, in place of what was there."""
+    name, given = call.path("secret"), call.given
+    try:
+        edges.check_name(name)
+    except ValueError as error:
+        raise invalid("secret", str(error)) from error
+    if ("value" in given) == ("source" in given):
+        raise invalid("value", "A secret has a value or a source: give one of them", "missing")
+    try:
+        if "source" in given:
+            call.plane.sources.check(given["source"])
+        by = call.person.contact()
+        made = call.plane.secrets.set(
+            call.organization_id, name, by, value=given.get("value"), source=given.get("source")
+        )
+    except ConfigurationError as error:
+        if "source" in given:
+            raise invalid("source", error.line()) from error
+        raise
+    return {**made, "used_by": _users(call, name)}
+
+
+async def delete(call: Call) -> Any:
+    """Delete a secret; answer 409 with the list of what uses it."""
+    name = call.path("secret")
+    if call.plane.secrets.find(call.organization_id, name) is None:
+        raise not_found("Secret", name)
+    users = _users(call, name)
+    if users:
+        told = ", ".join(f"{user['kind']} {user['name']}" for user in users[:20])
+        raise ApiError(409, f"The secret {name} is used by {told}. Take {{{{.secret.{name}}}}} out of them first")
+    call.plane.secrets.delete(call.organization_id, name)
+
+
+async def resolve(call: Call) -> Any:
+    """Return the values that a worker needs for one execution now: {values, missing: name -> why}.
+
+    Only a worker gets them: with a worker's key, or the local user's; alive; for an execution that is not over; and
+    only secrets that the entity's definition, its environments or the execution itself reference.
+    """
+    given, plane, organization = call.given, call.plane, call.organization_id
+    if call.person.role != WORKER and call.person.id != LOCAL.id:
+        raise ApiError(403, "Only workers get values of secrets: give the worker a key of the role worker")
+    worker = next((w for w in plane.workers.live(organization) if w["id"] == given["worker_id"]), None)
+    if worker is None or not call.person.scope.has_queue(worker["queue_id"]):
+        raise not_found("Live worker", given["worker_id"])
+    execution = plane.executions.get(organization, given["execution_id"])
+    if execution is None:
+        raise not_found("Execution", given["execution_id"])
+    if ex.is_final(execution["status"]):
+        raise ApiError(409, f"The execution is {execution['status']} and needs no secrets")
+    allowed = _referenced(call, execution, given["kind"], given["entity_id"])
+    values: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    for name in dict.fromkeys(given["names"]):
+        if name not in allowed:
+            missing[name] = NOT_REFERENCED
+            continue
+        try:
+            found = plane.secrets.value(organization, name)
+            if found is None:
+                missing[name] = ABSENT
+                continue
+            value, source = found
+            values[name] = value if value is not None else await asyncio.to_thread(plane.sources.read, str(source))
+        except WorkerError as error:
+            log.warning("secret.unavailable name=%s: %s", name, error.line())
+            missing[name] = error.message
+    if values:
+        plane.secrets.used(organization, values)
+    return {"values": values, "missing": missing}
+
+
+def _referenced(call: Call, execution: Object, kind: str, key: str) -> set[str]:
+    """Return the secrets that an entity may use in an execution; none for an entity that has no part in it."""
+    plane, organization = call.plane, call.organization_id
+
+    def find(kind: str, key: str) -> Object | None:
+        return (plane.agents if kind == "agent" else plane.teams).find(organization, key)
+
+    own = plane.executions.own(execution["id"])
+    found = references.secrets_in(own)
+    top_kind = str(execution["execution_type"])
+    top = find(top_kind, execution["entity_id"]) if top_kind in ("agent", "team") else None
+    # A dynamic entity is stored nowhere: what it was given is in the execution's own part.
+    top = top or {"id": execution["entity_id"], "configuration": own.get("configuration") or {}, "skills": []}
+    everybody = [(k, one) for k, one in definitions(plane, organization) if k in ("agent", "team")]
+    entity = next(
+        (one for one in references.taking_part(top_kind, top, find, everybody) if key == str(one["id"])), None
+    )
+    if entity is None:
+        return found if key.partition(".")[0] == execution["entity_id"] else set()  # a subagent: ID.NAME
+    attached = [plane.environments.find(organization, str(one)) for one in entity.get("environment_ids") or ()]
+    for source in (entity, *(one for one in attached if one)):
+        found |= references.secrets_in(source)
+    return found
+
+
+ROUTES: list[Route] = [
+    route("GET", "/secrets", list_all, query=filters.Page),
+    route("POST", "/secrets/resolve", resolve, body=edges.SecretsWanted),
+    route("PUT", "/secrets/{secret}", put, body=edges.SecretSet, audit="secret.set"),
+    route("DELETE", "/secrets/{secret}", delete, audit="secret.delete"),
+]

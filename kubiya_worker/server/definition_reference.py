@@ -1,0 +1,92 @@
+"""This module describes what definition files can hold: a JSON schema for editors, and tables for people. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kubiya_worker.server.edges import manifests
+from kubiya_worker.server.edges.base import Strict, fields_of
+
+_ABOUT: Final = {
+    "Secret": "A secret: a `source` that the control plane reads, or `value_from`, which `kubiya apply` reads where it "
+    "runs: a variable (`env`) or a file (`file`). Without both, the secret has to be there already.",
+    "Environment": "Variables and MCP servers for the agents and teams that name the environment.",
+    "Queue": "A worker queue: workers are started for it, and work is sent to it.",
+    "Agent": "An agent: its instructions, its model and its skills.",
+    "Team": "Agents that work together. Members and the leader are given by name.",
+    "Rule": "A rule that asks a person about a tool call, allows it or denies it.",
+    "Job": "A prompt for an agent or a team that a schedule, a webhook or a person starts.",
+}
+_NOT_IN_FILES: Final = frozenset({("Secret", "value")})  # kubiya apply sends it, and refuses it in a file
+_WORDS: Final = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+    "array": "list",
+    "object": "object",
+}
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of one document, for editors."""
+    kinds: list[dict[str, Any]] = []
+    definitions: dict[str, Any] = {}
+    for kind in manifests.KINDS:
+        spec = _without_refused(kind)
+        definitions |= spec.pop("$defs", {})
+        kinds.append(
+            {
+                "title": kind,
+                "description": _ABOUT[kind],
+                "type": "object",
+                "properties": {"kind": {"const": kind}, "name": {"type": "string", "minLength": 1}, "spec": spec},
+                "required": ["kind", "name", *(["spec"] if kind in ("Rule", "Job") else [])],
+                "additionalProperties": False,
+            }
+        )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A definition of Kubiya Worker",
+        "oneOf": kinds,
+        "$defs": definitions,
+    }
+
+
+def _without_refused(kind: str) -> dict[str, Any]:
+    """Return the schema of a kind's spec without the fields that are refused by name."""
+    model: type[Strict] = manifests.SPECS[kind]
+    made = model.model_json_schema()
+    taken = {name for name, refused in fields_of(model).items() if refused is None}
+    taken -= {name for of, name in _NOT_IN_FILES if of == kind}
+    made["properties"] = {name: value for name, value in made.get("properties", {}).items() if name in taken}
+    return made
+
+
+def reference() -> str:
+    """Return a section in Markdown for each kind, with its fields and their types."""
+    return "\n".join(_section(kind) for kind in manifests.KINDS)
+
+
+def _section(kind: str) -> str:
+    made = _without_refused(kind)
+    inner, required = made.get("$defs", {}), set(made.get("required", ()))
+    rows = [
+        f"| `{name}` | {_type(value, inner)} | {'required' if name in required else ''} |"
+        for name, value in sorted(made["properties"].items())
+    ]
+    table = ["| field of `spec` | type | |", "|---|---|---|", *rows]
+    return "\n".join([f"## {kind}", "", _ABOUT[kind], "", *table, ""])
+
+
+def _type(value: dict[str, Any], inner: dict[str, Any]) -> str:
+    """Return a type in words; an object that has fields of its own lists them."""
+    if "$ref" in value:
+        fields = inner[value["$ref"].rpartition("/")[2]].get("properties", {})
+        named = [name for name, field in sorted(fields.items()) if not field.get("deprecated")]
+        return f"object: {', '.join(f'`{name}`' for name in named)}" if named else "object"
+    if "anyOf" in value:
+        return " or ".join(dict.fromkeys(_type(one, inner) for one in value["anyOf"] if one.get("type") != "null"))
+    if value.get("type") == "array":
+        return f"list of {_type(value.get('items', {}), inner)}"
+    return _WORDS.get(str(value.get("type")), "any value")

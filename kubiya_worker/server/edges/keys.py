@@ -1,0 +1,41 @@
+"""This module models what is said about API keys: whose they are, what they may do, and for how long."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from kubiya_worker.server.edges.base import Name, Number, Strict, checked_by, one_of
+from kubiya_worker.server.person import ROLES
+
+LONGEST: Final = 3650.0  # days
+
+
+def _address(text: str) -> None:
+    name, at, host = text.partition("@")
+    if not (name and at and host) or any(c.isspace() for c in text):
+        raise ValueError("email is an address such as ann@example.org")
+
+
+def _groups(groups: list[str]) -> None:
+    for group in groups:
+        if not group.strip() or group != group.strip() or "," in group:
+            raise ValueError("a group is a name without commas, and without spaces around it")
+        if group in ROLES:
+            raise ValueError(f"{group} is the name of a role, so a group cannot have it")
+
+
+class NewKey(Strict):
+    """A key of a person. `queues` and `agents` (also teams) limit it, by ids or names; without them it is not limited.
+
+    The person of two keys is the same if they have the same e-mail.
+    """
+
+    name: Name
+    role: Annotated[str, one_of(*ROLES)]
+    email: Annotated[str, checked_by(_address)] | None = None
+    groups: Annotated[list[str], checked_by(_groups)] | None = None
+    queues: Annotated[list[str], Field(min_length=1)] | None = None
+    agents: Annotated[list[str], Field(min_length=1)] | None = None
+    expires_in_days: Annotated[Number, Field(gt=0, le=LONGEST)] | None = None

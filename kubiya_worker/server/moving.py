@@ -1,0 +1,87 @@
+"""This module moves credentials that older definitions hold in the open to secrets, when the control plane starts.
+
+The stored versions of a definition are such definitions too: a rollback would bring their credentials back.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from kubiya_worker.server import open_credentials
+from kubiya_worker.server.open_credentials import OpenCredential
+from kubiya_worker.server.person import LOCAL
+from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.store.records import Object, Records
+
+log = logging.getLogger(__name__)
+
+
+def move_credentials(plane: Plane) -> int:
+    """Put a reference in place of each credential, and say so in the log; return how many were moved.
+
+    Raises ConfigurationError when there is no key to seal them: then nothing is changed.
+    """
+    moved = 0
+    stores = {"environment": plane.environments, "agent": plane.agents, "team": plane.teams, "job": plane.jobs}
+    for kind, store in stores.items():
+        for definition in store.every():
+            moved += _move(plane, kind, store, definition)
+    moved += sum(_move_of_version(plane, version) for version in plane.versions.every())
+    if moved:
+        # What was replaced is still in the file's free pages and in its journal.
+        plane.database.connection.exec_driver_sql("VACUUM")
+        plane.database.connection.commit()
+        plane.database.connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    return moved
+
+
+def _move(plane: Plane, kind: str, store: Records, definition: Object) -> int:
+    found = open_credentials.found_in(definition)
+    if not found:
+        return 0
+    with plane.database.transaction():
+        changed, names = _with_references(plane, definition["organization_id"], definition, found)
+        # `changed` on both sides: a record of the change must not hold what it was.
+        store.update(changed, {key: changed[key] for key in changed if changed[key] != definition[key]})
+    _tell(kind, definition["name"], names, found)
+    return len(found)
+
+
+def _move_of_version(plane: Plane, version: Object) -> int:
+    found = open_credentials.found_in(version["spec"])
+    if not found:
+        return 0
+    with plane.database.transaction():
+        changed, names = _with_references(plane, version["organization_id"], version["spec"], found)
+        plane.versions.replace_spec(version, changed)
+    _tell(version["kind"].lower(), f"{version['name']} version={version['version']}", names, found)
+    return len(found)
+
+
+def _with_references(
+    plane: Plane, organization_id: str, definition: Object, found: Sequence[OpenCredential]
+) -> tuple[Object, list[str]]:
+    """Store the credentials; return the definition with references in their place, and the names of the secrets."""
+    names = []
+    for one in found:
+        names.append(_stored(plane, organization_id, one))
+        definition = open_credentials.replaced(definition, one, names[-1])
+    return definition, names
+
+
+def _tell(kind: str, name: str, names: Sequence[str], found: Sequence[OpenCredential]) -> None:
+    places = ", ".join(".".join(map(str, one.place)) for one in found)
+    log.warning("secrets.moved %s=%s secrets=%s places=%s", kind, name, ",".join(names), places)
+
+
+def _stored(plane: Plane, organization_id: str, found: OpenCredential) -> str:
+    """Store the credential under its name, or under a numbered one where another secret has that name."""
+    number, name = 1, found.secret
+    while (known := plane.secrets.value(organization_id, name)) is not None:
+        if known[0] == found.value:
+            return name
+        number += 1
+        name = f"{found.secret}_{number}"
+    plane.secrets.set(organization_id, name, LOCAL.contact(), value=found.value)
+    return name

@@ -1,0 +1,123 @@
+"""This module finds credentials that a definition holds in the open, and puts references in their place. Pure.
+
+What counts is certain: a credential-like name, the shape of a known service's key, a DSN's password. Long mixed text,
+which is hidden in results too, does not: it may be a digest, and a definition must not be refused for one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from kubiya_worker import credentials
+
+Object = dict[str, Any]
+Place = tuple[str | int, ...]
+SERVERS: Final = ("mcp_servers", "mcpServers")
+_PAIR: Final = re.compile(r"(-{0,2}[A-Za-z_][\w.-]*)=(.+)", re.DOTALL)
+_HEADER: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]*)\s*:\s+(\S.*)")
+_VARIABLE: Final = re.compile(r"(?:[A-Za-z]+ )?\$\{[^}]+\}")  # `${NAME}` of an MCP server's settings: a reference, too
+
+
+@dataclass(frozen=True)
+class OpenCredential:
+    """A credential at `place` of a definition; `secret` is a name for it."""
+
+    place: Place
+    secret: str
+    value: str = field(repr=False)
+
+
+def found_in(definition: Mapping[str, Any]) -> list[OpenCredential]:
+    """Return the credentials of a definition: of its variables, its MCP servers and its skills' configuration."""
+    found: list[OpenCredential] = []
+    environment = definition.get("execution_environment")
+    if isinstance(environment, Mapping):
+        place: Place = ("execution_environment",)
+        found += _pairs(environment.get("env_vars"), (*place, "env_vars"), "")
+        found += _servers(environment.get("mcp_servers"), (*place, "mcp_servers"))
+    for key in ("configuration", "config"):
+        configuration = definition.get(key) or {}
+        for servers in SERVERS:
+            found += _servers(configuration.get(servers), (key, servers))
+    for number, skill in enumerate(definition.get("skills") or ()):
+        about = str(skill.get("name") or skill.get("type") or "skill")
+        found += _pairs(skill.get("configuration"), ("skills", number, "configuration"), about)
+    return found
+
+
+def problem_text(found: OpenCredential) -> str:
+    """Return what a person does about a credential; the value is not in it."""
+    return (
+        f"A credential in the open. Store it with: kubiya secrets set {found.secret}, "
+        f"and write {{{{.secret.{found.secret}}}}} in its place"
+    )
+
+
+def replaced(definition: Object, found: OpenCredential, name: str) -> Object:
+    """Return the definition with the reference to the secret `name` in place of the credential."""
+    reference = f"{{{{.secret.{name}}}}}"
+    changed: Object = _at(definition, found.place, lambda text: str(text).replace(found.value, reference))
+    return changed
+
+
+def _at(value: Any, place: Place, change: Callable[[Any], Any]) -> Any:
+    if not place:
+        return change(value)
+    step = place[0]
+    if isinstance(value, Mapping):
+        return {**value, step: _at(value[step], place[1:], change)}
+    return [_at(one, place[1:], change) if number == step else one for number, one in enumerate(value)]
+
+
+def _servers(servers: Any, place: Place) -> Iterator[OpenCredential]:
+    for name, server in servers.items() if isinstance(servers, Mapping) else ():
+        for key, value in server.items() if isinstance(server, Mapping) else ():
+            if key == "args":
+                yield from _arguments(value, (*place, name, key), str(name))
+            else:
+                yield from _pairs({key: value}, (*place, name), str(name))
+
+
+def _arguments(arguments: Any, place: Place, about: str) -> Iterator[OpenCredential]:
+    """Yield the credentials of a command line: `--token X`, `--token=X`, `X-Api-Key: X`, a DSN."""
+    given = [str(one) for one in arguments] if isinstance(arguments, (list, tuple)) else []
+    for number, argument in enumerate(given):
+        pair = _PAIR.fullmatch(argument)
+        told = _HEADER.fullmatch(pair[2] if pair else argument) or pair
+        if told:
+            name, value = told[1], told[2]
+        else:
+            before = given[number - 1] if number else ""
+            flag = before.startswith("-") and "=" not in before and not argument.startswith("-")
+            name, value = (before if flag else "argument"), argument
+        for secret in _certain(name, value):
+            yield OpenCredential((*place, number), _named(about, name), secret)
+
+
+def _pairs(value: Any, place: Place, about: str) -> Iterator[OpenCredential]:
+    """Yield the credentials of an object's texts, by their keys; lists have the key that they stand at."""
+    if isinstance(value, Mapping):
+        for key, member in value.items():
+            yield from _pairs(member, (*place, str(key)), about)
+    elif isinstance(value, (list, tuple)):
+        for number, one in enumerate(value):
+            yield from _pairs(one, (*place, number), about)
+    elif isinstance(value, (str, int)) and not isinstance(value, bool):
+        key = next(step for step in reversed(place) if isinstance(step, str))
+        for secret in _certain(key, str(value)):
+            yield OpenCredential(place, _named(about, key), secret)
+
+
+def _certain(name: str, value: str) -> list[str]:
+    if _VARIABLE.fullmatch(value):
+        return []
+    return [one for one in credentials.certain(name, value) if len(one) >= credentials.SHORTEST and one in value]
+
+
+def _named(about: str, key: str) -> str:
+    """Return a name for a secret, such as TRACKER_AUTHORIZATION."""
+    name = re.sub(r"[^A-Za-z0-9]+", "_", f"{about}_{key}").strip("_").upper()[:90] or "SECRET"
+    return name if not name[0].isdigit() else f"S_{name}"

@@ -1,0 +1,83 @@
+"""Statements that are compiled once and run by SQLite's own driver.
+
+SQLAlchemy describes them. Run by it, each would be looked up, bound and wrapped anew, which costs several times what
+SQLite needs to find a row by its key, and every request finds some.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import namedtuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Select
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.expression import ClauseElement
+
+_DIALECT: Final[Dialect] = sqlite.dialect(paramstyle="named")
+_DIALECT.dbapi = sqlite3  # type: ignore[assignment]  # it names the errors
+
+
+class Prepared:
+    """A statement on columns of text and numbers. Columns of other types need SQLAlchemy, which converts them.
+
+    `keys` are the columns that an insert sets; None sets all of the table.
+    """
+
+    def __init__(self, statement: ClauseElement, keys: Sequence[str] | None = None) -> None:
+        compiled = statement.compile(dialect=_DIALECT, column_keys=None if keys is None else list(keys))
+        self.sql = str(compiled)
+        # What the statement itself gives, such as a limit; the rest is given when it runs.
+        self.constants = {name: value for name, value in compiled.params.items() if isinstance(value, int | str)}
+        # Rows of a statement in text have no names.
+        self.row = _row_of(statement.selected_columns.keys()) if isinstance(statement, Select) else tuple
+
+
+def _row_of(names: Sequence[str]) -> Any:
+    """Return how a row with columns of these names is made of its values."""
+    kind: Any = namedtuple
+    return kind("Row", names)._make
+
+
+class Rows:
+    """The rows that a statement has found, read once, with the part of SQLAlchemy's result that the stores use."""
+
+    def __init__(self, cursor: sqlite3.Cursor, row: Any) -> None:
+        self._cursor, self._row = cursor, row
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._row, self._cursor.fetchall())
+
+    def all(self) -> list[Any]:
+        return list(self)
+
+    def first(self) -> Any:
+        found = self._cursor.fetchone()
+        self._cursor.close()  # an open one would hold back a checkpoint of the log
+        return None if found is None else self._row(found)
+
+    def scalar(self) -> Any:
+        found = self._cursor.fetchone()
+        self._cursor.close()
+        return None if found is None else found[0]
+
+
+def run(
+    driver: sqlite3.Connection, prepared: Prepared, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+) -> Rows:
+    """Run a statement once, or for each of a list of values. Raise SQLAlchemy's errors."""
+    try:
+        if isinstance(values, Mapping):
+            given = {**prepared.constants, **values} if prepared.constants else values
+            return Rows(driver.execute(prepared.sql, given), prepared.row)
+        return Rows(driver.executemany(prepared.sql, values), prepared.row)
+    except sqlite3.Error as error:
+        raise as_database_error(prepared.sql, error) from error
+
+
+def as_database_error(sql: str, error: sqlite3.Error) -> Exception:
+    """Return the driver's error as SQLAlchemy's, by which callers tell a full disk from a mistake."""
+    return DBAPIError.instance(sql, None, error, sqlite3.Error, dialect=_DIALECT)
