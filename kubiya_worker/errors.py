@@ -4,7 +4,7 @@
     ├── UsageError              64  EX_USAGE        the command line is wrong; tried once
     ├── Unavailable             69  EX_UNAVAILABLE  a service that the worker needs cannot be had
     ├── TemporaryFailure        75  EX_TEMPFAIL     worth another try later (a restart, a drain cut short)
-    ├── NotAllowed              77  EX_NOPERM       wrong API key, or one without the right; tried once
+    ├── NotAllowed              77  EX_NOPERM       the API key is wrong, or lacks a permission; tried once
     └── ConfigurationError      78  EX_CONFIG       a setting, a queue or an installation is wrong; tried once
 
 The codes are those of sysexits.h, so that systemd's RestartPreventExitStatus and the supervisor read them alike.
@@ -36,14 +36,14 @@ EXIT_CODES: Final = (
     ExitCode(EX_OK, "EX_OK", "done; of a worker: stopped as asked", "no"),
     ExitCode(1, "", "the answer is no: an execution failed, a check failed, there was nothing to stop", ""),
     ExitCode(3, "", "status: the PID file was left by a supervisor that is gone", ""),
-    ExitCode(EX_USAGE, "EX_USAGE", "the command line is wrong, or names what there is not", "no"),
-    ExitCode(EX_UNAVAILABLE, "EX_UNAVAILABLE", "a service that is needed cannot be had", "yes"),
+    ExitCode(EX_USAGE, "EX_USAGE", "the command line is wrong, or names something that does not exist", "no"),
+    ExitCode(EX_UNAVAILABLE, "EX_UNAVAILABLE", "a service that is needed is not available", "yes"),
     ExitCode(EX_SOFTWARE, "EX_SOFTWARE", "a fault of the worker itself", "yes"),
     ExitCode(EX_TEMPFAIL, "EX_TEMPFAIL", "not now: work was cut off, or it is not ready yet; try again", "yes"),
-    ExitCode(EX_NOPERM, "EX_NOPERM", "wrong API key, or one without the right", "no"),
+    ExitCode(EX_NOPERM, "EX_NOPERM", "the API key is wrong, or lacks a permission", "no"),
     ExitCode(EX_CONFIG, "EX_CONFIG", "a setting, the queue or the installation is wrong", "no"),
     ExitCode(130, "", "cancelled with Ctrl-C", ""),
-    ExitCode(141, "", "whoever read the output has gone", ""),
+    ExitCode(141, "", "the reader of the output has closed it", ""),
 )
 
 

@@ -1,9 +1,9 @@
 """A worker's own activities, workflows and tools: Python files of the operator, and packages with an entry point.
 
 `KUBIYA_EXTENSIONS` names files and folders; `~/.kubiya/custom_activities.py` is loaded when it is there; so is every
-module of the entry point group `kubiya_worker.extensions`. They are loaded once, when the worker starts: a restart is
-how they are reloaded. One that fails to import is named in the log, and the rest is loaded. They run in the worker's
-process, with all that the worker may do: treat them like the worker's own code.
+module of the entry point group `kubiya_worker.extensions`. They are loaded once, when the worker starts; to reload
+them, restart it. One that fails to import is named in the log, and the rest is loaded. They run in the worker's process
+with all of its rights: treat them like the worker's own code. `run_program` starts a program that has fewer rights.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from kubiya_worker.tools.base import ToolContext, ToolResult
 from kubiya_worker.tools.custom import tool
+from kubiya_worker.tools.extension_programs import run_program
 
 GROUP: Final = "kubiya_worker.extensions"
 DEFAULT: Final = "~/.kubiya/custom_activities.py"
@@ -37,19 +38,19 @@ class Extensions:
 
 def load(places: str, taken: Iterable[str] = ()) -> Extensions:
     """Load the extensions. `places` are files and folders, separated by commas; `taken` are the worker's own names."""
-    found, names = Extensions(), set(taken)
-    for path in _files(places, found.faults):
-        _add(found, names, str(path), lambda path=path: _import(path))
+    loaded, names = Extensions(), set(taken)
+    for path in _files(places, loaded.faults):
+        _add(loaded, names, str(path), lambda path=path: _import(path))
     for point in importlib.metadata.entry_points(group=GROUP):
-        _add(found, names, f"{point.name} ({point.value})", lambda point=point: importlib.import_module(point.module))
-    return found
+        _add(loaded, names, f"{point.name} ({point.value})", lambda point=point: importlib.import_module(point.module))
+    return loaded
 
 
 def _files(places: str, faults: list[str]) -> list[Path]:
-    given = [Path(place.strip()).expanduser() for place in places.split(",") if place.strip()]
+    paths = [Path(place.strip()).expanduser() for place in places.split(",") if place.strip()]
     default = Path(DEFAULT).expanduser()
     files = []
-    for place in given + ([default] if default.is_file() and default not in given else []):
+    for place in paths + ([default] if default.is_file() and default not in paths else []):
         if place.is_dir():
             files += sorted(path for path in place.glob("*.py") if not path.name.startswith("_"))
         elif place.is_file():
@@ -73,7 +74,7 @@ def _import(path: Path) -> ModuleType:
     return module
 
 
-def _add(found: Extensions, names: set[str], where: str, load: Any) -> None:
+def _add(loaded: Extensions, names: set[str], where: str, load: Any) -> None:
     try:
         module = load()
     except BaseException as error:
@@ -81,22 +82,22 @@ def _add(found: Extensions, names: set[str], where: str, load: Any) -> None:
             raise
         frames = traceback.extract_tb(error.__traceback__)
         line = f":{frames[-1].lineno} in {Path(frames[-1].filename).name}" if frames else ""
-        found.faults.append(f"{where}: {type(error).__name__}: {error}{line}")
+        loaded.faults.append(f"{where}: {type(error).__name__}: {error}{line}")
         return
-    found.modules.append(where)
+    loaded.modules.append(where)
     for value in list(vars(module).values()):
-        for mark, kept in (
-            ("__temporal_activity_definition", found.activities),
-            ("__temporal_workflow_definition", found.workflows),
+        for mark, registered in (
+            ("__temporal_activity_definition", loaded.activities),
+            ("__temporal_workflow_definition", loaded.workflows),
         ):
             definition = getattr(value, mark, None)
-            if definition is None or value in kept or getattr(value, "__module__", None) != module.__name__:
+            if definition is None or value in registered or getattr(value, "__module__", None) != module.__name__:
                 continue
             if definition.name in names:
-                found.faults.append(f"{where}: the name {definition.name} is taken; it is left out")
+                loaded.faults.append(f"{where}: the name {definition.name} is taken; it is left out")
                 continue
             names.add(definition.name)
-            kept.append(value)
+            registered.append(value)
 
 
-__all__ = ["Extensions", "ToolContext", "ToolResult", "load", "tool"]
+__all__ = ["Extensions", "ToolContext", "ToolResult", "load", "run_program", "tool"]

@@ -33,10 +33,10 @@ def proxy_for(url: str) -> str | None:
     from requests.utils import get_environ_proxies, select_proxy  # slow to import, and not needed by every start
 
     given = select_proxy(url, get_environ_proxies(url))
-    return normal(given, url) if given else None
+    return _normal(given, url) if given else None
 
 
-def normal(given: str, url: str) -> str:
+def _normal(given: str, url: str) -> str:
     """Return a proxy as a URL; `url` is the address it is for. Raises ConfigurationError."""
     found = given if "://" in given else f"http://{given}"
     try:

@@ -24,7 +24,7 @@ STORES: Final = (
 )
 
 
-def believe(ca_file: str | None, environ: MutableMapping[str, str]) -> None:
+def use_ca_bundle(ca_file: str | None, environ: MutableMapping[str, str]) -> None:
     """Make every client of this process trust only this CA file. Raises ConfigurationError for an invalid file."""
     if not ca_file:
         return
@@ -42,9 +42,9 @@ def believe(ca_file: str | None, environ: MutableMapping[str, str]) -> None:
     environ.update(dict.fromkeys(READ_BY_LIBRARIES, str(path)))
 
 
-def believe_environment(environ: MutableMapping[str, str]) -> None:
+def use_ca_bundle_of_environment(environ: MutableMapping[str, str]) -> None:
     """Do the same for programs without settings: the file is taken from the environment."""
-    believe(next((environ[name] for name in VARIABLES if environ.get(name)), None), environ)
+    use_ca_bundle(next((environ[name] for name in VARIABLES if environ.get(name)), None), environ)
 
 
 def bundle(environ: Mapping[str, str]) -> str | None:

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
+from kubiya_worker.cli.argument_editor import edit_arguments
 from kubiya_worker.cli.connection import connect
-from kubiya_worker.cli.render import arguments_block, arguments_text, duration, is_question
+from kubiya_worker.cli.moments import age
+from kubiya_worker.cli.render import arguments_block, arguments_text, is_question
 from kubiya_worker.cli.terminal import Paint, one_line
-from kubiya_worker.cli.watch import edit_arguments
 from kubiya_worker.errors import UsageError
 
 
-def age(stamp: Any) -> str:
-    """Return the time since `stamp` in a word; "?" when it is not a time."""
-    try:
-        made = datetime.fromisoformat(str(stamp))
-    except ValueError:
-        return "?"
-    made = made if made.tzinfo else made.replace(tzinfo=UTC)
-    return duration(max(0.0, (datetime.now(UTC) - made).total_seconds()))
-
-
-def _waiting(approval: dict[str, Any]) -> dict[str, Any]:
+def _still_pending(approval: dict[str, Any]) -> dict[str, Any]:
     """Return the request if it is still open. Raises UsageError if it was answered: a second answer changes nothing."""
     status = str(approval.get("status"))
     if status != "pending":
@@ -39,35 +29,48 @@ def _waiting(approval: dict[str, Any]) -> dict[str, Any]:
     return approval
 
 
+def _approvers(approval: dict[str, Any]) -> str:
+    return str((approval.get("approvers") or {}).get("text") or "")
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def approvals() -> None:
     """List and answer requests for approval. ID may be the first characters of an id."""
 
 
 @approvals.command()
-@click.option("-a", "--all", "everything", is_flag=True, help="Also those that were answered.")
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON for each.")
-def ls(everything: bool, as_json: bool) -> None:
-    """List the requests that wait for an answer."""
-    found = connect().approvals("" if everything else "pending")
+@click.option("-a", "--all", "everything", is_flag=True, help="Show answered requests too.")
+@click.option("--mine", is_flag=True, help="Only those that you may answer.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), help="json: print one JSON array.")
+def ls(everything: bool, mine: bool, as_json: bool, output: str | None) -> None:
+    """List the requests that wait for an answer, and who may answer them."""
+    requests = connect().approvals("" if everything else "pending")
+    if mine:
+        requests = [approval for approval in requests if approval.get("you_may_answer", True)]
+    if output == "json":
+        print(json.dumps(requests, ensure_ascii=False))
+        return
     if as_json:
-        for approval in found:
+        for approval in requests:
             print(json.dumps(approval, ensure_ascii=False))
         return
-    if not found:
-        print("Nothing waits for approval." if not everything else "Nothing was ever asked.", file=sys.stderr)
+    if not requests:
+        print("No request waits for approval." if not everything else "There are no requests.", file=sys.stderr)
         return
     paint = Paint.for_stream(sys.stdout)
-    for approval in found:
+    for approval in requests:
         status = "" if approval.get("status") == "pending" else f"  {approval.get('status')}"
         head = f"{approval.get('id')}  {one_line(str(approval.get('tool_name')), 30)}{status}"
         print(f"{paint.bold(head)}  {paint.dim(age(approval.get('created_at')))}")
         print(f"    {one_line(arguments_text(approval.get('tool_args')), 100)}")
+        if approval.get("you_may_answer") is False:
+            print(paint.dim(f"    may be answered by {one_line(_approvers(approval), 200)}"))
 
 
 @approvals.command()
 @click.argument("id")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(id: str, as_json: bool) -> None:
     """Show one request with all of its arguments."""
     approval = connect().find_approval(id)
@@ -78,17 +81,19 @@ def show(id: str, as_json: bool) -> None:
     for name in ("id", "execution_id", "tool_name", "risk_level", "reason", "status", "created_at", "expires_at"):
         if approval.get(name):
             print(f"{paint.dim(f'{name}:')} {one_line(str(approval[name]), 500)}")
+    if _approvers(approval):
+        print(f"{paint.dim('may be answered by:')} {one_line(_approvers(approval), 500)}")
     print(arguments_block(approval.get("tool_args") or {}, paint, "  "))
 
 
 @approvals.command()
 @click.argument("id")
-@click.option("--comment", default="", help="For the record.")
+@click.option("--comment", default="", help="Reason, stored with the decision.")
 @click.option("--remember", is_flag=True, help="Also for the same call later in this execution.")
 def approve(id: str, comment: str, remember: bool) -> None:
     """Approve the tool call, so that it runs."""
     api = connect()
-    approval = _waiting(api.find_approval(id))
+    approval = _still_pending(api.find_approval(id))
     if is_question(approval):
         raise UsageError("The agent asks for an answer", remedy=f'kubiya approvals answer {approval["id"]} "…"')
     api.approve(str(approval["id"]), comment=comment, remember=remember)
@@ -104,7 +109,7 @@ def answer(id: str, text: str) -> None:
     if not text.strip():
         raise UsageError("The answer is empty", remedy="kubiya approvals deny leaves the question unanswered")
     api = connect()
-    approval = _waiting(api.find_approval(id))
+    approval = _still_pending(api.find_approval(id))
     if not is_question(approval):
         raise UsageError("The agent asks for approval, not for an answer", remedy="kubiya approvals approve, or deny")
     api.approve(str(approval["id"]), answer=text)
@@ -113,11 +118,11 @@ def answer(id: str, text: str) -> None:
 
 @approvals.command()
 @click.argument("id")
-@click.option("--reason", default="", help="The agent is told.")
+@click.option("--reason", default="", help="Reason; the agent reads it.")
 def deny(id: str, reason: str) -> None:
     """Deny the tool call, so that it does not run."""
     api = connect()
-    approval = _waiting(api.find_approval(id))
+    approval = _still_pending(api.find_approval(id))
     api.reject(str(approval["id"]), reason)
     print(f"denied: {one_line(str(approval.get('tool_name')), 60)}, execution {approval.get('execution_id')}")
 
@@ -136,7 +141,7 @@ def edit(id: str, arguments: str | None) -> None:
         if not isinstance(edited, dict):
             raise UsageError("--arguments is not a JSON object")
     api = connect()
-    approval = _waiting(api.find_approval(id))
+    approval = _still_pending(api.find_approval(id))
     if arguments is None:
         edited = edit_arguments(approval.get("tool_args") or {})
         if edited is None:

@@ -1,9 +1,12 @@
-"""`kubiya completion`, and the completion of options: only from this host's data, without the network."""
+"""`kubiya completion`, and the completion of arguments: from this host, and from the control plane if it answers.
+
+The control plane gets half a second to answer, and no failure is ever shown: a person who types wants no error.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
@@ -12,6 +15,21 @@ from kubiya_worker.errors import WorkerError
 
 SHELLS: Final = ("bash", "zsh", "fish")
 VARIABLE: Final = "_KUBIYA_COMPLETE"  # as click derives it from the program's name
+PATIENCE: Final = 0.5  # seconds
+HELP: Final = 60  # characters
+# Where the control plane lists them, by what commands call them.
+LISTS: Final = {
+    "agents": "/agents",
+    "teams": "/teams",
+    "rules": "/approval-rules",
+    "queues": "/worker-queues",
+    "environments": "/environments",
+    "jobs": "/jobs",
+    "secrets": "/secrets",
+    "keys": "/keys",
+    "approvals": "/approvals?status=pending",
+    "runs": "/executions?summary=true&limit=50",
+}
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
@@ -42,6 +60,45 @@ def queues(_: click.Context, __: click.Parameter, incomplete: str) -> list[Compl
     return [CompletionItem(name) for name in sorted(known) if name.startswith(incomplete)]
 
 
+def names(*kinds: str) -> Complete:
+    """Complete names of objects that the control plane has, such as `agents`."""
+
+    def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        rows = (row for kind in kinds for row in _asked(LISTS[kind]))
+        return _items(((str(row.get("name") or ""), str(row.get("description") or "")) for row in rows), incomplete)
+
+    return complete
+
+
+def ids(kind: str, *about: str) -> Complete:
+    """Complete ids of objects that the control plane has, with a few of their fields as help."""
+
+    def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        rows = _asked(LISTS[kind])
+        pairs = ((str(row.get("id")), " ".join(str(row.get(name) or "") for name in about)) for row in rows)
+        return _items(pairs, incomplete)
+
+    return complete
+
+
+def _items(found: Iterable[tuple[str, str]], incomplete: str) -> list[CompletionItem]:
+    begun = incomplete.lower()
+    fits = {name: help for name, help in found if name and name.lower().startswith(begun)}
+    return [CompletionItem(name, help=" ".join(help.split())[:HELP] or None) for name, help in fits.items()]
+
+
+def _asked(path: str) -> list[dict[str, Any]]:
+    """Return a list of the control plane; empty when there is no answer in time, for whatever reason."""
+    try:
+        from kubiya_worker.cli.connection import connect
+
+        found = connect().ask("GET", path, timeout=(PATIENCE, PATIENCE))
+        rows = found if isinstance(found, list) else next((v for v in found.values() if isinstance(v, list)), [])
+        return [row for row in rows if isinstance(row, dict)]
+    except Exception:
+        return []
+
+
 def options(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete names of settings."""
     from kubiya_worker.settings.table import OPTIONS
@@ -63,4 +120,5 @@ def words(*known: str) -> Complete:
     return complete
 
 
+runs: Final = ids("runs", "status", "entity_name", "prompt")
 levels: Final = words("DEBUG", "INFO", "WARNING", "ERROR")

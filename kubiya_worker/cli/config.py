@@ -15,8 +15,8 @@ from kubiya_worker.cli.options import config_file
 from kubiya_worker.cli.terminal import Paint
 from kubiya_worker.errors import ConfigurationError, UsageError
 from kubiya_worker.settings import describe, sources
-from kubiya_worker.settings.foreign import FOREIGN
 from kubiya_worker.settings.table import OPTIONS, Option
+from kubiya_worker.settings.unused_options import UNUSED_OPTIONS
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,15 +26,15 @@ def config() -> None:
 
 @config.command()
 @config_file
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(config: str | None, as_json: bool) -> None:
     """Show what is set, with secrets hidden."""
     found = [o for o in sources.origins({}, os.environ, config) if o.value is not None]
     if as_json:
-        print(json.dumps({o.option.name: o.shown if o.option.secret else o.value for o in found}, ensure_ascii=False))
+        print(json.dumps({o.option.name: o.display if o.option.secret else o.value for o in found}, ensure_ascii=False))
         return
     for origin in found:
-        print(f"{origin.option.name}: {origin.shown}")
+        print(f"{origin.option.name}: {origin.display}")
 
 
 @config.command()
@@ -43,31 +43,31 @@ def show(config: str | None, as_json: bool) -> None:
 def explain(name: str | None, config: str | None) -> None:
     """Show the source of each value, or everything about the option NAME."""
     paint = Paint.for_stream(sys.stdout)
-    found = sources.origins({}, os.environ, config)
+    all_origins = sources.origins({}, os.environ, config)
     if name is None:
-        width = max(len(o.option.name) for o in found)
-        for origin in found:
-            value = origin.shown or paint.dim("not set")
+        width = max(len(o.option.name) for o in all_origins)
+        for origin in all_origins:
+            value = origin.display or paint.dim("not set")
             print(f"{origin.option.name:{width}}  {value}  {paint.dim(f'({origin.source})')}")
         return
-    option = _named(name)
-    origin = next(o for o in found if o.option is option)
+    option = _find_option(name)
+    origin = next(o for o in all_origins if o.option is option)
     print(f"{paint.bold(option.name)}: {option.help}")
-    print(f"  is          {origin.shown or 'not set'}  ({origin.source})")
+    print(f"  is          {origin.display or 'not set'}  ({origin.source})")
     print(f"  takes       {option.parse.wanted}")
     for what, names in (("flag", [option.flag]), ("environment", option.env), ("file", [option.key])):
         given = ", then ".join(n for n in names if n)
         if given:
             print(f"  {what:11} {given}")
-    print(paint.dim("  A flag wins over the environment, that over the file, that over the default."))
+    print(paint.dim("  The order is: flag, environment, file, default; the first that is set wins."))
 
 
-def _named(name: str) -> Option:
+def _find_option(name: str) -> Option:
     """Find an option by its name, flag, variable or key. Raises UsageError."""
     for option in OPTIONS:
         if name in (option.name, option.flag, option.key, *option.env):
             return option
-    for entry in FOREIGN:
+    for entry in UNUSED_OPTIONS:
         if name in (entry.name, entry.flag) or entry.has(name):
             raise UsageError(f"{name} is not for this worker: {entry.why}", remedy=entry.remedy)
     names = [n for o in OPTIONS for n in (o.name, o.flag, o.key, *o.env) if n]

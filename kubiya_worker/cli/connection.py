@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import os
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from typing import IO, Any, Final, cast
+from urllib.parse import quote, urlencode, urlsplit
 
 from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError
 
-from kubiya_worker import __version__
+from kubiya_worker import __version__, loopback
+from kubiya_worker.cli import choice
 from kubiya_worker.control_plane import errors
 from kubiya_worker.control_plane.client import ControlPlane
-from kubiya_worker.errors import ConfigurationError, NotAllowed, UsageError, WorkerError
-from kubiya_worker.launch.state import default_folder, read_env
+from kubiya_worker.errors import ConfigurationError, NotAllowed, Unavailable, UsageError, WorkerError
+from kubiya_worker.launch.stack_folder import default_folder, read_env
 from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL
-from kubiya_worker.settings import context
+from kubiya_worker.settings import cli_context
 from kubiya_worker.settings.file import read_secret
-from kubiya_worker.settings.kinds import url as parse_url
-from kubiya_worker.settings.kinds import without_credentials
 from kubiya_worker.settings.table import BY_NAME
-from kubiya_worker.trust import believe_environment
+from kubiya_worker.settings.value_types import url as parse_url
+from kubiya_worker.settings.value_types import without_credentials
+from kubiya_worker.trust import use_ca_bundle_of_environment
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 QUIET: Final = 45.0  # seconds without a byte after which a stream counts as dead; the server sends one every 15 s
@@ -42,20 +43,20 @@ def connect(environ: Mapping[str, str] | None = None) -> Api:
     if not key and file:
         key = read_secret(Path(file).expanduser(), "The API key file")
     names = BY_NAME["control_plane_url"].env
-    known = None if key else context.current(environ)
-    default = (known.api_url if known else None) or DEFAULT_CONTROL_PLANE_URL
-    name, given = next(((n, environ[n]) for n in names if environ.get(n)), ("", default))
-    key = key or (known.api_key if known else "")
+    context = None if key else cli_context.current(environ)
+    default = (context.api_url if context else None) or DEFAULT_CONTROL_PLANE_URL
+    name, url = next(((n, environ[n]) for n in names if environ.get(n)), ("", default))
+    key = key or (context.api_key if context else "")
     try:
-        base = parse_url(given.strip())
+        base = parse_url(url.strip())
     except ValueError as error:
-        shown = without_credentials(given)
+        shown = without_credentials(url)
         raise ConfigurationError(f"{name} {shown!r} is not {error}", remedy="Correct it") from error
     if not key:
         raise NotAllowed("No API key is given", remedy=local_stack(environ) or "Set KUBIYA_API_KEY, or run kubiya dev")
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise NotAllowed("The API key has characters that no key has", remedy="Check KUBIYA_API_KEY")
-    believe_environment(os.environ)
+        raise NotAllowed("The API key contains characters that a key cannot have", remedy="Check KUBIYA_API_KEY")
+    use_ca_bundle_of_environment(os.environ)
     return Api(base, key, environ)
 
 
@@ -66,11 +67,10 @@ def local_stack(environ: Mapping[str, str], *, other_than: str = "") -> str:
     if not url or url == other_than:
         return ""
     try:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{url}/health", timeout=1):
-            return f"A local stack runs; prepare this shell for it:  . {env_file}"
-    except (OSError, ValueError, urllib.error.URLError):
+        loopback.page(f"{url}/health", timeout=1)
+    except OSError:
         return ""
+    return f"A local stack runs here. To use it, run:  . {env_file}"
 
 
 class Api(ControlPlane):
@@ -99,51 +99,56 @@ class Api(ControlPlane):
 
     def _explain(self, error: errors.ControlPlaneError) -> None:
         """Replace the worker's remedy by one for a person."""
-        elsewhere = ""
+        hint = ""
         if isinstance(error, errors.Unauthorized):
             error.message = f"The control plane at {self.base_url} refuses the API key"
             env_file = default_folder(self._environ) / "env"
-            elsewhere = local_stack(self._environ, other_than=self.base_url)
+            hint = local_stack(self._environ, other_than=self.base_url)
             if read_env(env_file).get("CONTROL_PLANE_URL") == self.base_url:
-                elsewhere = f"The local stack has another one than this shell; prepare it again:  . {env_file}"
-            error.remedy = elsewhere or "Check KUBIYA_API_KEY"
+                hint = f"The local stack has another key than this shell. To use it, run:  . {env_file}"
+            error.remedy = hint or "Check KUBIYA_API_KEY"
         elif isinstance(error, errors.Unreachable) and error.status is None:
-            elsewhere = local_stack(self._environ, other_than=self.base_url)
+            hint = local_stack(self._environ, other_than=self.base_url)
             start = "Is kubiya dev running?" if urlsplit(self.base_url).hostname in LOOPBACK else ""
-            error.remedy = elsewhere or start or "Check CONTROL_PLANE_URL and the network"
+            error.remedy = hint or start or "Check CONTROL_PLANE_URL and the network"
         else:
             _, _, detail = error.message.partition(f"{error.status}: ")
             error.message = f"The control plane says: {detail or error.message}"
             error.remedy = "Try again" if isinstance(error, errors.Unreachable) else ""
 
+    def ask(self, method: str, path: str, body: Any = None, *, timeout: tuple[float, float] | None = None) -> Any:
+        """Return the answer to a request under /api/v1. Raises ControlPlaneError."""
+        return self._call(method, path, body, timeout=timeout)
+
     # -- agents and executions
 
     def find(self, kind: str, name: str) -> dict[str, Any]:
         """Find an agent or a team (`kind`) by id or name. Raises UsageError, which lists the known ones."""
-        agents = self._list(f"/{kind}s")
-        for key in ("id", "name"):
-            for agent in agents:
-                if str(agent.get(key)) == name:
-                    return agent
-        loose = [a for a in agents if str(a.get("name")).lower() == name.lower()]
-        if len(loose) == 1:
-            return loose[0]
-        known = ", ".join(sorted(str(a.get("name")) for a in agents)[:20])
-        raise UsageError(
-            f"There is no {kind} {name!r}", remedy=f"There are: {known}" if known else "There are none yet"
-        )
+        return choice.choose(kind, name, self._list(f"/{kind}s"))
 
     def agents(self) -> list[dict[str, Any]]:
         """Return all agents."""
         return self._list("/agents")
+
+    def stop_of_all(self) -> dict[str, Any]:
+        """Return the stop of all agents: {stopped, by, reason, at, paused}."""
+        return self._object("GET", "/stop")
+
+    def stop_all(self, reason: str) -> dict[str, Any]:
+        """Stop all agents; one that was stopped before keeps its first reason."""
+        return self._object("POST", "/stop", {"reason": reason})
+
+    def lift_stop(self) -> dict[str, Any]:
+        """Lift the stop: {stopped: false, resumed: a number of executions}."""
+        return self._object("DELETE", "/stop")
 
     def full_environment(self, kind: str, entity_id: str) -> dict[str, Any]:
         """Return the variables and MCP servers of an agent or a team."""
         found = self._call("GET", f"/execution-environment/{kind}s/{quote(entity_id, safe='')}/resolved/full")
         return dict(found) if isinstance(found, dict) else {}
 
-    def execute(self, kind: str, entity_id: str, body: dict[str, Any]) -> str:
-        """Start an execution of an agent or a team. Return its id."""
+    def execute(self, kind: str, entity_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Start an execution of an agent or a team. Return {execution_id, page?}."""
         try:
             answer = self._object("POST", f"/{kind}s/{quote(entity_id, safe='')}/execute", body)
         except errors.Refused as error:
@@ -153,8 +158,8 @@ class Api(ControlPlane):
                 ) from error
             raise
         if not answer.get("execution_id"):
-            raise WorkerError(f"{self.base_url} started nothing", remedy="Is this URL a Kubiya control plane?")
-        return str(answer["execution_id"])
+            raise WorkerError(f"{self.base_url} started no execution", remedy="Is this URL a Kubiya control plane?")
+        return answer
 
     def execution(self, execution_id: str) -> dict[str, Any]:
         """Return an execution. Raises UsageError when there is none with this id."""
@@ -173,7 +178,7 @@ class Api(ControlPlane):
     def mark_done(self, execution_id: str) -> None:
         self._call("POST", f"/executions/{execution_id}/mark-done", {})
 
-    def say(self, execution_id: str, text: str) -> None:
+    def send_text(self, execution_id: str, text: str) -> None:
         self._call("POST", f"/executions/{execution_id}/message", {"message": text})
 
     def open_stream(self, execution_id: str, last_event_id: str) -> BaseHTTPResponse:
@@ -201,11 +206,7 @@ class Api(ControlPlane):
         except errors.Refused as error:
             if error.status != 404:
                 raise
-        found = [a for a in self.approvals() if str(a.get("id")).startswith(key)] if len(key) >= 4 else []
-        if len(found) != 1:
-            what = f"{len(found)} requests begin with" if found else "There is no request"
-            raise UsageError(f"{what} {key!r}", remedy="kubiya approvals ls shows those that wait")
-        return found[0]
+        return choice.choose("request", key, self.approvals(), fields=("id",))
 
     def approve(
         self,
@@ -224,6 +225,68 @@ class Api(ControlPlane):
     def reject(self, approval_id: str, reason: str = "") -> dict[str, Any]:
         return self._object("POST", f"/approvals/{approval_id}/reject", {"reason": reason})
 
+    # -- secrets
+
+    def secret_list(self) -> list[dict[str, Any]]:
+        """Return the secrets without their values."""
+        return self._list("/secrets")
+
+    def set_secret(self, name: str, body: dict[str, str]) -> dict[str, Any]:
+        """Set a secret's {value} or {source}."""
+        return self._object("PUT", f"/secrets/{quote(name, safe='')}", body)
+
+    def remove_secret(self, name: str) -> None:
+        """Remove a secret. Raises UsageError when there is none with this name."""
+        try:
+            self._call("DELETE", f"/secrets/{quote(name, safe='')}")
+        except errors.Refused as error:
+            if error.status == 404:
+                raise UsageError(f"There is no secret {name}", remedy="kubiya secrets ls shows them") from error
+            raise
+
+    # -- keys
+
+    def api_keys(self) -> list[dict[str, Any]]:
+        return self._list("/keys")
+
+    def create_key(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the new key with what is known of it; no other answer ever has `key`."""
+        return self._object("POST", "/keys", body)
+
+    def revoke_key(self, key_id: str) -> dict[str, Any]:
+        return self._object("DELETE", f"/keys/{quote(key_id, safe='')}")
+
+    # -- definitions
+
+    def apply(
+        self, documents: Sequence[Mapping[str, Any]], *, source: str, prune: bool = False, dry_run: bool = False
+    ) -> list[dict[str, Any]]:
+        """Make the definitions as the documents say, all or none; return each change {kind, name, action, differences}.
+
+        Raises Refused, whose `problems` name the document and the field.
+        """
+        body = {"documents": list(documents), "source": source, "prune": prune, "dry_run": dry_run}
+        return list(self._object("POST", "/definitions/apply", body)["changes"])
+
+    def definitions(self, kind: str = "") -> list[dict[str, Any]]:
+        """Return the stored definitions as documents {kind, name, spec}, of all kinds or of one."""
+        return list(self._object("GET", f"/definitions?kind={quote(kind, safe='')}")["documents"])
+
+    def definition(self, kind: str, name: str) -> dict[str, Any]:
+        return self._object("GET", _definition(kind, name))
+
+    def delete_definition(self, kind: str, name: str, *, force: bool = False) -> dict[str, Any]:
+        """Delete an object; return the change. `force` ends or disables whoever needs it: `ended` lists them."""
+        return self._object("DELETE", _definition(kind, name) + ("?force=true" if force else ""))
+
+    def history(self, kind: str, name: str) -> list[dict[str, Any]]:
+        """Return the versions of a definition, newest first: {version, action, by, at, spec, differences}."""
+        return list(self._object("GET", f"{_definition(kind, name)}/history")["versions"])
+
+    def roll_back(self, kind: str, name: str, version: int) -> dict[str, Any]:
+        """Make a definition as it was in a version; return the change."""
+        return self._object("POST", f"{_definition(kind, name)}/rollback", {"version": version})
+
     # -- jobs
 
     def jobs(self) -> list[dict[str, Any]]:
@@ -231,16 +294,7 @@ class Api(ControlPlane):
 
     def find_job(self, key: str) -> dict[str, Any]:
         """Find a job by id, name, or the first characters of an id. Raises UsageError, which lists the known ones."""
-        every = self.jobs()
-        for name in ("id", "name"):
-            for job in every:
-                if str(job.get(name)) == key:
-                    return job
-        found = [job for job in every if str(job.get("id")).startswith(key)] if len(key) >= 4 else []
-        if len(found) == 1:
-            return found[0]
-        known = ", ".join(sorted(str(job.get("name")) for job in every)[:20])
-        raise UsageError(f"There is no job {key!r}", remedy=f"There are: {known}" if known else "There are none yet")
+        return choice.choose("job", key, self.jobs())
 
     def job(self, job_id: str) -> dict[str, Any]:
         return self._object("GET", f"/jobs/{job_id}")
@@ -261,9 +315,38 @@ class Api(ControlPlane):
     def delete_job(self, job_id: str) -> None:
         self._call("DELETE", f"/jobs/{job_id}")
 
+    # -- audit
+
+    def audit(self, filters: dict[str, str], limit: int) -> list[dict[str, Any]]:
+        """Return the newest records that fit, the newest first."""
+        return self._list(f"/audit?{urlencode({**{k: v for k, v in filters.items() if v}, 'limit': limit})}")
+
+    def audit_head(self) -> str:
+        """Return NUMBER:HASH of the last record."""
+        return str(self._object("GET", "/audit/head")["head"])
+
+    def audit_lines(self, after: int = 0) -> Iterator[str]:
+        """Yield the records after a number, in their order, without holding them all."""
+        reply = self._wire.open(f"{self.base_url}/api/v1/audit/export?after={after}", {}, timeout=(5.0, QUIET))
+        try:
+            if reply.status >= 400:
+                fault = errors.from_status(reply.status, f"The export answered {reply.status}", None)
+                self._explain(fault)
+                raise fault
+            for line in TextIOWrapper(cast(IO[bytes], reply), encoding="utf-8"):
+                yield line.rstrip("\n")
+        except HTTPError as error:  # without this, a cut connection would look like records that are missing
+            raise Unavailable(f"The export broke off: {error}", remedy="Try again") from error
+        finally:
+            reply.close()
+
     def _list(self, path: str) -> list[dict[str, Any]]:
         """Return a list, also when the server wraps it in an object."""
         found = self._call("GET", path)
         if isinstance(found, dict):
             found = next((v for v in found.values() if isinstance(v, list)), [])
         return [x for x in found or [] if isinstance(x, dict)]
+
+
+def _definition(kind: str, name: str) -> str:
+    return f"/definitions/{quote(kind, safe='')}/{quote(name, safe='')}"

@@ -14,27 +14,40 @@ import click
 
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.errors import UsageError
-from kubiya_worker.launch.stack import NAMES, Facts, Options, Stack
-from kubiya_worker.launch.state import default_folder
+from kubiya_worker.launch.stack import NAMES, Facts, Stack, StackOptions
+from kubiya_worker.launch.stack_folder import default_folder
 from kubiya_worker.launch.temporal_server import ORIGINS
 from kubiya_worker.models import listing
 from kubiya_worker.models.choice import split
 from kubiya_worker.models.connection import GATEWAY
 from kubiya_worker.protocol.names import DEMO_MODEL
-from kubiya_worker.settings.kinds import queue_id as parse_queue
+from kubiya_worker.settings.value_types import queue_id as parse_queue
 
 PORT = click.IntRange(0, 65535)
+DEFAULT_MODEL = "LITELLM_DEFAULT_MODEL"
 ENDPOINTS = (
     *("LITELLM_API_BASE", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_API_KEY_FILE"),
     *("KUBIYA_ENABLE_LOCAL_PROXY", "KUBIYA_MODEL_OVERRIDE", "KUBIYA_MODEL"),
 )
 
 
-class Screen:
+OFFLINE = (
+    "No model is configured: agents without model_id use the demo model, which is no LLM. For another one set "
+    "OPENAI_API_KEY, OPENAI_BASE_URL or LITELLM_API_BASE, or give --model."
+)
+
+
+class DevOutput:
     """The output for a person: events go to stderr, facts to stdout. With `as_json`, one line when ready."""
 
-    def __init__(self, *, as_json: bool, local: Callable[[], Sequence[listing.Answer]] = tuple) -> None:
-        """Prepare the output. `local` returns this host's model servers; it is called once, when all is ready."""
+    def __init__(
+        self, *, as_json: bool, local: Callable[[], Sequence[listing.ModelList]] = tuple, offline: bool = False
+    ) -> None:
+        """Prepare the output. `local` returns this host's model servers; it is called once, when all is ready.
+
+        `offline`: agents without a model get the demo model, which a person has to know.
+        """
+        self._offline = offline
         self._json = as_json
         self._local = local
         self._paint = Paint.for_stream(sys.stdout)
@@ -42,7 +55,7 @@ class Screen:
 
     def ready(self, facts: Facts) -> None:
         if self._json:
-            shown: dict[str, Any] = {
+            report: dict[str, Any] = {
                 "event": "ready",
                 "control_plane_url": facts.control_plane_url,
                 "temporal_address": facts.temporal_address,
@@ -54,8 +67,8 @@ class Screen:
                 "seconds": round(facts.seconds, 2),
             }
             if servers := self._local():
-                shown["local_models"] = {a.endpoint.url: [listed.name for listed in a.models] for a in servers}
-            print(json.dumps(shown), flush=True)
+                report["local_models"] = {a.endpoint.url: [listed.name for listed in a.models] for a in servers}
+            print(json.dumps(report), flush=True)
             return
         # The key in the address signs the browser in. It is printed on a terminal only: saved output must not hold it.
         key = f"/#key={facts.api_key}" if sys.stdout.isatty() else "/"
@@ -69,12 +82,14 @@ class Screen:
             ("logs", f"{str(facts.logs).replace(home + '/', '~/', 1)}/"),
         ]
         servers = self._local()
-        rows += [("local models", one_line(listing.told(server), 160)) for server in servers]
+        rows += [("local models", one_line(listing.summary(server), 160)) for server in servers]
         for name, value in rows:
             print(f"  {self._paint.dim(f'{name:14}')}{value}")
         if servers:
             model = one_line(servers[0].models[0].name, 60)
             print(self._paint.dim(f"  Agents use the demo model. With a local one: kubiya dev --model {model}"))
+        elif self._offline:
+            print(self._paint.dim(f"  {OFFLINE}"))
         print(self._paint.bold(f"ready in {facts.seconds:.1f} s: a worker polls the queue {facts.queue!r}"))
         print("In another terminal:")
         print(f"  . {env_file}")
@@ -82,19 +97,21 @@ class Screen:
         print(self._paint.dim("Ctrl-C stops everything."), flush=True)
 
     def restarting(self, code: int, delay: float, last: str) -> None:
-        self._say(f"the worker ended with exit code {code} and is started again in {delay:g} s: {last}")
+        self._print_event(f"the worker ended with exit code {code} and is started again in {delay:g} s: {last}")
 
     def stopping(self, name: str) -> None:
         if not self._stopping:
             self._stopping = True
-            self._say("stopping; again to force")
+            self._print_event("stopping; press Ctrl-C again to force it")
         elif not self._json:
-            self._say(f"stopping {NAMES[name][:1].lower() + NAMES[name][1:] if name != 'temporal' else 'Temporal'}")
+            self._print_event(
+                f"stopping {NAMES[name][:1].lower() + NAMES[name][1:] if name != 'temporal' else 'Temporal'}"
+            )
 
     def line(self, name: str, text: str) -> None:
         print(f"{self._paint.dim(f'{name:14}')}{text}", file=sys.stderr, flush=True)
 
-    def _say(self, text: str) -> None:
+    def _print_event(self, text: str) -> None:
         print(f"kubiya dev: {text}", file=sys.stderr, flush=True)
 
 
@@ -113,7 +130,7 @@ def _codec(facts: Facts) -> str:
 @click.option("--port", type=PORT, default=7777, show_default=True, help="Port of the control plane; 0: any free one.")
 @click.option("--temporal-port", type=PORT, default=7233, show_default=True, help="Port of Temporal; 0: any free one.")
 @click.option("--ui-port", type=PORT, default=8233, show_default=True, help="Port of Temporal's page; 0: any free one.")
-@click.option("--no-ui", is_flag=True, help="Without Temporal's page.")
+@click.option("--no-ui", is_flag=True, help="Do not start Temporal's page.")
 @click.option("--temporal-address", help="Use the Temporal server at HOST:PORT instead of starting one.")
 @click.option("--temporal-namespace", default="default", show_default=True, help="Its namespace.")
 @click.option("--ephemeral", is_flag=True, help="Keep no data: Temporal in memory, a fresh control plane.")
@@ -121,7 +138,7 @@ def _codec(facts: Facts) -> str:
 @click.option("--model", help="Model of the sample agent and of this worker, such as demo, or one of a local server.")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Default: ~/.kubiya/dev (or KUBIYA_DEV_DIR).")
 @click.option("--json", "as_json", is_flag=True, help="When ready, print one line of JSON.")
-@click.option("-v", "--verbose", is_flag=True, help="Show the logs of all three.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the logs of Temporal, the control plane and the worker.")
 def dev(
     port: int,
     temporal_port: int,
@@ -143,7 +160,7 @@ def dev(
         parse_queue(queue_id)
     except ValueError as error:
         raise UsageError(f"--queue-id {queue_id!r} is not {error}") from error
-    options = Options(
+    options = StackOptions(
         state_dir=state_dir.expanduser().absolute() if state_dir else default_folder(os.environ),
         port=port,
         temporal_port=temporal_port,
@@ -156,17 +173,26 @@ def dev(
         follow=verbose,
     )
     environ = dict(os.environ)
-    served = is_configured(environ)
-    if model and not served:
+    configured = is_configured(environ)
+    fallback = {} if model or configured else offline_default(environ)
+    environ |= fallback
+    if model and not configured:
         environ |= local_endpoint(model)
-    offered = ThreadPoolExecutor(1, "local-models").submit(listing.local_servers) if not model and not served else None
-    screen = Screen(as_json=as_json, local=offered.result if offered else tuple)
+    servers = (
+        ThreadPoolExecutor(1, "local-models").submit(listing.local_servers) if not model and not configured else None
+    )
+    screen = DevOutput(as_json=as_json, local=servers.result if servers else tuple, offline=bool(fallback))
     return Stack(options, screen, environ).run()
 
 
 def is_configured(environ: Mapping[str, str]) -> bool:
     """Return whether the environment names a model endpoint; then no local server is searched."""
     return any(environ.get(name, "").strip() for name in ENDPOINTS)
+
+
+def offline_default(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variable that gives agents without a model the demo model; empty where a default model is set."""
+    return {} if environ.get(DEFAULT_MODEL, "").strip() else {DEFAULT_MODEL: DEMO_MODEL}
 
 
 def local_endpoint(model: str) -> dict[str, str]:

@@ -24,15 +24,19 @@ from typing import Any, Final
 
 import click
 
-from kubiya_worker.cli.connection import connect
-from kubiya_worker.cli.watch import ASK, DENY, GRANT, Manner, Watch
+from kubiya_worker.cli import completion
+from kubiya_worker.cli.connection import Api, connect
+from kubiya_worker.cli.run_api import RunApi
+from kubiya_worker.cli.terminal import Paint, one_line
+from kubiya_worker.cli.watch import ASK, DENY, GRANT, ExecutionWatch, Manner
 from kubiya_worker.errors import ConfigurationError, UsageError
-from kubiya_worker.settings.kinds import boolean, seconds
+from kubiya_worker.settings.value_types import boolean, seconds
 
+QUEUE: Final = "Worker queue, by id or name.  [default: an active one with a worker]"
 PROMPT_BYTES: Final = 1_000_000  # Temporal takes 2 MB in one payload; the workflow's input holds more than the prompt
 
 
-def _watching(command: Any) -> Any:
+def watch_options(command: Any) -> Any:
     """Add the options that both commands have."""
     options = [
         click.option(
@@ -41,21 +45,25 @@ def _watching(command: Any) -> Any:
             type=click.Choice(["text", "json"]),
             default="text",
             show_default=True,
-            help="How it is shown.",
+            help="Output format.",
         ),
         click.option("--approve", is_flag=True, help="Grant every approval that is asked for."),
         click.option("--deny", is_flag=True, help="Deny every approval that is asked for."),
-        click.option("--no-wait", is_flag=True, help="Leave (exit 75) when a person has to approve first."),
-        click.option("--stream/--no-stream", default=None, help="Text as it comes.  [default: on a terminal]"),
-        click.option("-i", "--interactive", is_flag=True, help="Go on talking after the answer; /done ends it."),
-        click.option("--timeout", help="Leave (exit 75) after this time, such as 90, 5m or 1h."),
-        click.option("-v", "--verbose", is_flag=True, help="Thinking, whole commands, output of tools."),
+        click.option("--no-wait", is_flag=True, help="Exit with 75 when a person has to approve first."),
+        click.option(
+            "--stream/--no-stream", default=None, help="Show the answer while it is written.  [default: on a terminal]"
+        ),
+        click.option(
+            "-i", "--interactive", is_flag=True, help="Continue the conversation after the answer; /done ends it."
+        ),
+        click.option("--timeout", help="Exit with 75 after this time, such as 90, 5m or 1h."),
+        click.option("-v", "--verbose", is_flag=True, help="Show thinking, whole commands and the output of tools."),
         click.option(
             "--output-lines",
             type=click.IntRange(0),
             default=10,
             show_default=True,
-            help="With -v: lines of a tool's output.",
+            help="With -v: the number of lines of a tool's output.",
         ),
         click.option("--full-output", is_flag=True, help="With -v: all of a tool's output."),
     ]
@@ -64,7 +72,13 @@ def _watching(command: Any) -> Any:
     return command
 
 
-def _manner(
+DEFAULTS: Final[dict[str, Any]] = {
+    **dict.fromkeys(("approve", "deny", "no_wait", "interactive", "verbose", "full_output"), False),
+    **{"output": "text", "stream": None, "timeout": None, "output_lines": 10},
+}
+
+
+def _manner_of(
     *,
     output: str,
     approve: bool,
@@ -132,31 +146,41 @@ def exec_() -> None:
 
 def _task(command: Any) -> Any:
     """Add the arguments and options of a task, the same for an agent and a team."""
-    parts = [
-        click.argument("name_or_id"),
+    options = [
+        click.argument("name_or_id", shell_complete=completion.names(f"{command.__name__}s")),
         click.argument("prompt"),
-        click.option("--queue", help="Worker queue, by id or name.  [default: an active one with a worker]"),
+        click.option(
+            "--queue",
+            shell_complete=completion.names("queues"),
+            help=QUEUE,
+        ),
         click.option("--cwd", help="Folder on the worker's host to work in."),
         click.option("--model", help="Another model for this execution; of a team, for its leader."),
     ]
-    for part in reversed(parts):
+    for part in reversed(options):
         command = part(command)
     return command
 
 
 @exec_.command(short_help="Give an agent a task and watch it.")
 @_task
-@_watching
+@watch_options
 def agent(name_or_id: str, prompt: str, **options: Any) -> int:
-    """Let the agent NAME_OR_ID work on PROMPT (`-`: read it from standard input)."""
+    """Let the agent NAME_OR_ID work on PROMPT (`-`: read it from standard input).
+
+    Example: kubiya exec agent ops "What fills the disk under /var/log?"
+    """
     return _execute("agent", name_or_id, prompt, **options)
 
 
 @exec_.command(short_help="Give a team a task and watch it.")
 @_task
-@_watching
+@watch_options
 def team(name_or_id: str, prompt: str, **options: Any) -> int:
-    """Let the team NAME_OR_ID work on PROMPT (`-`: read it from standard input)."""
+    """Let the team NAME_OR_ID work on PROMPT (`-`: read it from standard input).
+
+    Example: kubiya exec team triage "Why is the service slow?"
+    """
     return _execute("team", name_or_id, prompt, **options)
 
 
@@ -164,10 +188,10 @@ def _execute(
     kind: str, name_or_id: str, prompt: str, queue: str | None, cwd: str | None, model: str | None, **options: Any
 ) -> int:
     text = read_prompt(prompt)
-    manner = _manner(keyboard=prompt != "-" and has_keyboard(os.environ), **options)
+    manner = _manner_of(keyboard=prompt != "-" and has_keyboard(os.environ), **options)
     api = connect()
-    began = time.monotonic()
-    found = api.find(kind, name_or_id)
+    started_at = time.monotonic()
+    entity = api.find(kind, name_or_id)
     body: dict[str, Any] = {
         "prompt": text,
         "stream": True,
@@ -176,16 +200,22 @@ def _execute(
     body |= {"worker_queue_id": queue} if queue else {}
     body |= {"execution_environment": {"working_dir": cwd}} if cwd else {}
     body |= {"model_id": model} if model else {}
-    execution_id = api.execute(kind, str(found["id"]), body)
-    return Watch(api, execution_id, manner, began).run()
+    told = api.execute(kind, str(entity["id"]), body)
+    if told.get("page") and not manner.as_json:
+        print(Paint.for_stream(sys.stderr).dim(f"  {api.base_url}{one_line(str(told['page']), 200)}"), file=sys.stderr)
+    return ExecutionWatch(api, str(told["execution_id"]), manner, started_at).run()
 
 
 @exec_.command(short_help="Watch an execution, or read one that is over.")
-@click.argument("execution_id")
-@_watching
+@click.argument("execution_id", shell_complete=completion.runs)
+@watch_options
 def attach(execution_id: str, **options: Any) -> int:
-    """Watch a running execution, or read a finished one, from its beginning."""
-    manner = _manner(keyboard=has_keyboard(os.environ), **options)
+    """Watch a running execution, or read a finished one, from its beginning. The beginning of its id is enough."""
     api = connect()
-    api.execution(execution_id)
-    return Watch(api, execution_id, manner).run()
+    return follow(api, str(RunApi(api).find(execution_id)["id"]), **options)
+
+
+def follow(api: Api, execution_id: str, **options: Any) -> int:
+    """Watch an execution with the options of a command, or with their defaults. Return the exit code."""
+    manner = _manner_of(keyboard=has_keyboard(os.environ), **{**DEFAULTS, **options})
+    return ExecutionWatch(api, execution_id, manner).run()

@@ -8,15 +8,16 @@ from typing import Any, Final
 
 import click
 
-from kubiya_worker.cli.approvals import age
+from kubiya_worker.cli import completion, kinds, runs, tables
 from kubiya_worker.cli.connection import connect
+from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.errors import UsageError
 
 SHOWN: Final = (
     *("id", "name", "description", "status", "trigger_type", "cron_schedule", "cron_timezone", "next_execution_at"),
     *("webhook_url", "entity_type", "entity_name", "executor_type", "worker_queue_name", "environment_name"),
-    *("prompt_template", "system_prompt", "config", "error_message"),
+    *("prompt_template", "system_prompt", "config", "broken", "error_message"),
 )
 
 
@@ -28,13 +29,13 @@ def _when(job: dict[str, Any]) -> str:
 
 def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
     """Parse NAME=VALUE words. Raises UsageError for another form."""
-    found: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise UsageError(f"{one_line(text, 60)!r} is not NAME=VALUE", remedy="See 'kubiya jobs trigger --help'")
-        found[name.strip()] = value
-    return found
+        parameters[name.strip()] = value
+    return parameters
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -43,30 +44,41 @@ def jobs() -> None:
 
 
 @jobs.command()
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON for each.")
-def ls(as_json: bool) -> None:
-    """List all jobs."""
-    found = connect().jobs()
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each.")
+@click.option("-o", "--output", type=click.Choice(tables.FORMATS), help="Output format.  [default: lines]")
+@click.pass_context
+def ls(context: click.Context, as_json: bool, output: str | None) -> None:
+    """List all jobs.
+
+    Example: kubiya jobs ls -o wide
+    """
+    if output:
+        context.invoke(kinds.commands_of(kinds.NOUNS["jobs"])["ls"], output=output)
+        return
+    all_jobs = connect().jobs()
     if as_json:
-        for job in found:
+        for job in all_jobs:
             print(json.dumps(job, ensure_ascii=False))
         return
-    if not found:
+    if not all_jobs:
         print("There are no jobs.", file=sys.stderr)
         return
     paint = Paint.for_stream(sys.stdout)
-    for job in found:
+    for job in all_jobs:
         off = "" if job.get("enabled", True) else "  disabled"
+        off += "  broken" if job.get("broken") else ""
         runs, last = job.get("total_executions") or 0, job.get("last_execution_at")
-        told = f"{runs} run{'' if runs == 1 else 's'}{f', last {age(last)} ago' if last else ''}"
-        print(f"{paint.bold(one_line(str(job.get('name')), 60))}{off}  {paint.dim(told)}")
+        summary = f"{runs} run{'' if runs == 1 else 's'}{f', last {age(last)} ago' if last else ''}"
+        print(f"{paint.bold(one_line(str(job.get('name')), 60))}{off}  {paint.dim(summary)}")
         entity = f"{job.get('entity_type')} {job.get('entity_name') or job.get('entity_id')}"
         print(f"    {one_line(_when(job), 60)}  {one_line(entity, 60)}")
+        if job.get("broken"):
+            print(f"    {one_line(str(job['broken']), 200)}: give it another one, or remove it")
 
 
 @jobs.command()
-@click.argument("job")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.argument("job", shell_complete=completion.names("jobs"))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(job: str, as_json: bool) -> None:
     """Show a job and its last executions."""
     api = connect()
@@ -88,13 +100,13 @@ def show(job: str, as_json: bool) -> None:
 @jobs.command()
 @click.argument("name")
 @click.argument("prompt")
-@click.option("--agent", help="Who does it: an agent, by id or name.")
+@click.option("--agent", help="The agent that does the job, by id or name.")
 @click.option("--team", help="Or a team.")
-@click.option("--cron", help="By a schedule: minute, hour, day of month, month, day of week.")
-@click.option("--timezone", help="Of the schedule, such as Europe/Berlin.  [default: UTC]")
-@click.option("--webhook", is_flag=True, help="By a webhook; its URL and secret are printed.")
+@click.option("--cron", help="Start by a schedule: minute, hour, day of month, month, day of week.")
+@click.option("--timezone", help="Time zone of the schedule, such as Europe/Berlin.  [default: UTC]")
+@click.option("--webhook", is_flag=True, help="Start by a webhook; its URL and secret are printed.")
 @click.option("--queue", help="The worker queue that it runs on.  [default: one with a worker]")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def create(
     name: str,
     prompt: str,
@@ -128,39 +140,39 @@ def create(
         **({"cron_schedule": cron, "cron_timezone": timezone or "UTC"} if cron is not None else {}),
         **({"executor_type": "specific_queue", "worker_queue_name": queue} if queue else {}),
     }
-    made = api.create_job(body)
+    created = api.create_job(body)
     if as_json:
-        print(json.dumps(made, ensure_ascii=False))
+        print(json.dumps(created, ensure_ascii=False))
         return
-    print(f"created: {one_line(str(made.get('name')), 60)}, job {made.get('id')}")
-    if made.get("webhook_url"):
-        print(f"webhook: {made['webhook_url']}")
-    if made.get("webhook_secret"):
-        print(f"secret:  {made['webhook_secret']}  (it is not shown again)")
+    print(f"created: {one_line(str(created.get('name')), 60)}, job {created.get('id')}")
+    if created.get("webhook_url"):
+        print(f"webhook: {created['webhook_url']}")
+    if created.get("webhook_secret"):
+        print(f"secret:  {created['webhook_secret']}  (it is not shown again)")
 
 
 @jobs.command()
-@click.argument("job")
-@click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="For {{NAME}} in the prompt.")
+@click.argument("job", shell_complete=completion.names("jobs"))
+@click.option(
+    "-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="A value for {{NAME}} in the prompt."
+)
 def trigger(job: str, given: tuple[str, ...]) -> None:
     """Start a job now. Prints only the execution's id when the output is not a terminal."""
     parameters = _parameters(given)
     api = connect()
     started = api.trigger_job(str(api.find_job(job)["id"]), parameters)
-    print(started.get("execution_id"))
-    if sys.stdout.isatty():
-        print(f"Watch it: kubiya exec attach {started.get('execution_id')}", file=sys.stderr)
+    runs.started(api, started, watched=False)
 
 
 @jobs.command()
-@click.argument("job")
+@click.argument("job", shell_complete=completion.names("jobs"))
 def enable(job: str) -> None:
     """Enable a job, so that it can start again."""
     _switch(job, "enable")
 
 
 @jobs.command()
-@click.argument("job")
+@click.argument("job", shell_complete=completion.names("jobs"))
 def disable(job: str) -> None:
     """Disable a job: nothing starts it until it is enabled."""
     _switch(job, "disable")
@@ -174,10 +186,14 @@ def _switch(job: str, word: str) -> None:
 
 
 @jobs.command()
-@click.argument("job")
+@click.argument("job", shell_complete=completion.names("jobs"))
 def rm(job: str) -> None:
     """Remove a job. Its executions are kept."""
     api = connect()
     found = api.find_job(job)
     api.delete_job(str(found["id"]))
     print(f"removed: {one_line(str(found.get('name')), 60)}")
+
+
+jobs.add_command(kinds.commands_of(kinds.NOUNS["jobs"])["get"], "get")
+jobs.add_command(kinds.commands_of(kinds.NOUNS["jobs"])["edit"], "edit")

@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import sys
+import threading
 import traceback
 from typing import Any, NoReturn
 
@@ -16,7 +17,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - an older interpreter gets one li
 import click
 
 from kubiya_worker import __version__
-from kubiya_worker.cli.lazy import LazyGroup
+from kubiya_worker.cli.lazy_group import LazyGroup
 from kubiya_worker.cli.terminal import tolerate
 from kubiya_worker.errors import EX_SOFTWARE, EX_TEMPFAIL, EX_USAGE, WorkerError
 
@@ -25,14 +26,35 @@ COMMANDS = {
     "worker": ("kubiya_worker.cli.worker:worker", "Start and manage workers."),
     "dev": ("kubiya_worker.cli.dev:dev", "Run Temporal, a control plane and a worker on this machine."),
     "exec": ("kubiya_worker.cli.exec:exec_", "Run an agent or a team on a task and watch it."),
+    "runs": ("kubiya_worker.cli.runs:runs", "List, show, watch, cancel and repeat executions."),
+    "agents": ("kubiya_worker.cli.kinds:agents", "List, show, edit and remove agents."),
+    "teams": ("kubiya_worker.cli.kinds:teams", "List, show, edit and remove teams."),
+    "queues": ("kubiya_worker.cli.kinds:queues", "List, show, edit and remove worker queues."),
+    "rules": ("kubiya_worker.cli.kinds:rules", "List, show, edit and remove approval rules."),
+    "environments": ("kubiya_worker.cli.kinds:environments", "List, show, edit and remove environments."),
+    "init": ("kubiya_worker.cli.init:init", "Write an example of an agent, a rule and a job to a file."),
+    "apply": ("kubiya_worker.cli.apply:apply", "Make agents, teams, rules, queues and jobs as files say."),
+    "diff": ("kubiya_worker.cli.apply:diff", "Show what apply would change."),
+    "get": ("kubiya_worker.cli.definitions:get", "Show agents, teams, rules, queues, environments or jobs."),
+    "export": ("kubiya_worker.cli.definitions:export", "Print all definitions as documents for apply."),
+    "delete": ("kubiya_worker.cli.definitions:delete", "Delete an agent, team, rule, queue, environment or job."),
+    "history": ("kubiya_worker.cli.definitions:history", "List the versions of a definition."),
+    "rollback": ("kubiya_worker.cli.definitions:rollback", "Make a definition as it was in a version."),
     "approvals": ("kubiya_worker.cli.approvals:approvals", "List and answer requests for approval."),
+    "keys": ("kubiya_worker.cli.keys:keys", "Create, list and revoke API keys."),
+    "secrets": ("kubiya_worker.cli.secrets:secrets", "Set, list and remove secrets that agents use."),
+    "stop-all": ("kubiya_worker.cli.stop_all:stop_all", "Stop every agent at once, or let them go on."),
+    "audit": ("kubiya_worker.cli.audit:audit", "Show and check the records of decisions and changes."),
     "jobs": ("kubiya_worker.cli.jobs:jobs", "List, make and start jobs."),
-    "models": ("kubiya_worker.cli.models:models", "List models, and try what one can do."),
+    "models": ("kubiya_worker.cli.models:models", "List models, and test what a model can do."),
     "mcp": ("kubiya_worker.cli.mcp:mcp_", "List MCP servers and try them without a run."),
     "config": ("kubiya_worker.cli.config:config", "Show, explain and check the settings."),
-    "doctor": ("kubiya_worker.cli.doctor:doctor", "Examine this host and its connections, and say what mends them."),
+    "doctor": (
+        "kubiya_worker.cli.doctor:doctor",
+        "Check this host and its connections, and say how to repair what is wrong.",
+    ),
     "server": ("kubiya_worker.cli.server:server", "Run the local control plane alone."),
-    "completion": ("kubiya_worker.cli.completion:completion", "Print what completes kubiya in bash, zsh or fish."),
+    "completion": ("kubiya_worker.cli.completion:completion", "Print the code for completion in bash, zsh or fish."),
 }
 
 
@@ -47,11 +69,19 @@ def main(argv: list[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         tolerate(stream)
     code = call(cli, sys.argv[1:] if argv is None else argv)
-    if TEMPORAL in sys.modules:  # an interpreter that used Temporal's core can hang or crash at its exit
-        from kubiya_worker.process.leaving import leave
+    if must_exit_at_once():
+        from kubiya_worker.process.exit import exit_process
 
-        leave(code)
+        exit_process(code)
     sys.exit(code)
+
+
+def must_exit_at_once() -> bool:
+    """Return True when the interpreter could hang or crash while it ends.
+
+    It can after Temporal's core was used, and while a thread that nobody waits for still runs or imports.
+    """
+    return TEMPORAL in sys.modules or any(thread.daemon for thread in threading.enumerate())
 
 
 def call(command: click.Command, argv: list[str], **context: Any) -> int:
@@ -69,7 +99,9 @@ def call(command: click.Command, argv: list[str], **context: Any) -> int:
     except click.UsageError as error:
         where = f" See '{error.ctx.command_path} --help'." if error.ctx else ""
         text = " ".join(error.format_message().split())
-        click.echo(f"kubiya: {text}{'' if text.endswith(('.', '?', '?)')) else '.'}{_near(error)}{where}", err=True)
+        click.echo(
+            f"kubiya: {text}{'' if text.endswith(('.', '?', '?)')) else '.'}{_suggestion(error)}{where}", err=True
+        )
         return EX_USAGE
     except click.ClickException as error:
         error.show()
@@ -82,9 +114,9 @@ def call(command: click.Command, argv: list[str], **context: Any) -> int:
     except SystemExit:
         if sys.stdout is output:
             raise
-        return _unread()  # click turns a closed pipe into exit code 1, which means "failed" here
+        return _broken_pipe()  # click turns a closed pipe into exit code 1, which means "failed" here
     except BrokenPipeError:
-        return _unread()
+        return _broken_pipe()
     except OSError as error:
         if error.errno != errno.ENOSPC:
             return _bug(error)
@@ -101,7 +133,7 @@ def _bug(error: Exception) -> int:
     return EX_SOFTWARE
 
 
-def _near(error: click.UsageError) -> str:
+def _suggestion(error: click.UsageError) -> str:
     """Return similar command names for an unknown command."""
     group = error.ctx.command if error.ctx else None
     typed = re.match(r"No such command '(.*)'", error.format_message())
@@ -112,7 +144,7 @@ def _near(error: click.UsageError) -> str:
     return f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(known)}."
 
 
-def _unread() -> int:
+def _broken_pipe() -> int:
     """Return 128 + SIGPIPE, as a shell does, because the reader of our output has gone. Later output is discarded."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)

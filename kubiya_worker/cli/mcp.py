@@ -1,4 +1,4 @@
-"""`kubiya mcp`: list the MCP servers of agents, and test one without an execution."""
+"""`kubiya mcp`: list the MCP servers of agents, test one without an execution, and be one that offers agents."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import click
 
-from kubiya_worker.cli import completion
+from kubiya_worker.cli import completion, tables
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.errors import EX_CONFIG, EX_UNAVAILABLE, ConfigurationError, UsageError
-from kubiya_worker.tools import hidden, mcp
-from kubiya_worker.tools.mcp.trial import Trial, tried
-from kubiya_worker.tools.redact import Redactor
+from kubiya_worker.tools import mcp, secret_values
+from kubiya_worker.tools.mcp.trial import ServerTrial, try_server
+from kubiya_worker.tools.redaction import Redactor
 
 KEYS: Final = ("mcpServers", "mcp_servers", "servers")  # keys that other clients use for the map of servers in a file
 FILES: Final = (".json", ".yaml", ".yml")
@@ -35,51 +35,64 @@ class Configured:
     owners: list[str] = field(default_factory=list)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    def parsed(self) -> mcp.Server | None:
+    def parsed(self) -> mcp.McpServer | None:
         """Return the server as it would be used; None when it is switched off. Raises ConfigurationError."""
         return next(iter(mcp.parse({self.name: self.raw})), None)
 
 
 @click.group(name="mcp", context_settings={"help_option_names": ["-h", "--help"]})
 def mcp_() -> None:
-    """List MCP servers and try them without a run."""
+    """List MCP servers, try them without a run, and offer agents to MCP clients."""
 
 
 @mcp_.command()
 @click.argument("file", required=False, shell_complete=completion.files)
-@click.option("-o", "--output", type=FORMATS, default="text", help="What to print.  [default: text]")
+@click.option("-o", "--output", type=FORMATS, default="text", help="Output format.  [default: text]")
 def ls(file: str | None, output: str) -> None:
     """List the servers of all agents, or those of FILE ({"mcpServers": {...}})."""
-    found = _of_file(file, {}) if file else _of_agents(connect())
+    servers = _of_file(file, {}) if file else _of_agents(connect())
     if output == "json":
-        for each in found:
+        for each in servers:
             print(json.dumps(_row(each), ensure_ascii=False))
         return
-    if not found:
+    if not servers:
         print("There are no MCP servers.", file=sys.stderr)
         return
     paint = Paint.for_stream(sys.stdout)
-    for each in found:
+    for each in servers:
         row = _row(each)
         state = paint.dim(row["transport"]) if row["state"] == "on" else one_line(row["state"], 160)
         print(f"{paint.bold(one_line(each.name, 60))}  {state}")
         print(f"    {one_line(row['where'] or '-', 400)}  {paint.dim(one_line(', '.join(each.owners), 100))}")
 
 
+@mcp_.command()
+@click.argument("name")
+@click.option("--agent", shell_complete=completion.names("agents"), help="The agent, if several have such a server.")
+@tables.output(tables.YAML, tables.JSON, default=tables.YAML)
+def get(name: str, agent: str | None, output: str) -> None:
+    """Show an MCP server: how it is reached, who has it, and whether its settings are right. Secrets are not shown.
+
+    Example: kubiya mcp get tickets
+    """
+    (found,) = _select(_of_agents(connect(), agent), name, {})
+    tables.dump(_row(found), output)
+
+
 @mcp_.command(name="test")
 @click.argument("name", shell_complete=completion.files)
-@click.option("--agent", help="The agent whose server of this name is meant.")
+@click.option("--agent", help="The agent, if several agents have a server of this name.")
 @click.option("--server", "only", help="Of a FILE with several servers: the one to try.  [default: all]")
 @click.option(
     "--env",
     "variables",
     multiple=True,
     metavar="NAME[=VALUE]",
-    help="A variable for `{{NAME}}`; without a value, this shell's.",
+    help="A value for `{{NAME}}`; without one, this shell's variable.",
 )
-@click.option("--call", "tool", help="A tool to call, for real.")
-@click.option("--arguments", default="{}", metavar="JSON", help="Its arguments.  [default: {}]")
-@click.option("-o", "--output", type=FORMATS, default="text", help="What to print.  [default: text]")
+@click.option("--call", "tool", help="Call this tool too; the call is real.")
+@click.option("--arguments", default="{}", metavar="JSON", help="The tool's arguments, as JSON.  [default: {}]")
+@click.option("-o", "--output", type=FORMATS, default="text", help="Output format.  [default: text]")
 def test(
     name: str,
     agent: str | None,
@@ -93,58 +106,80 @@ def test(
 
     Exit code 69 when one fails, 78 when its settings are wrong.
     """
-    given = _variables(variables)
+    variable_values = _variables(variables)
     is_file = Path(name).expanduser().is_file() or name.endswith(FILES)
-    found = _of_file(name, given) if is_file else _named(_of_agents(connect(), agent), name, given)
+    servers = (
+        _of_file(name, variable_values) if is_file else _select(_of_agents(connect(), agent), name, variable_values)
+    )
     if only:
-        found = [each for each in found if each.name == only]
-        if not found:
+        servers = [each for each in servers if each.name == only]
+        if not servers:
             raise UsageError(f"{name} has no server {only!r}", remedy="See 'kubiya mcp ls FILE'")
-    if not found:
+    if not servers:
         raise UsageError(f"{name} has no MCP servers", remedy='Write {"mcpServers": {"NAME": {"command": "..."}}}')
     codes: set[int] = set()
-    for each in found:
+    for each in servers:
         trial, redactor = _try(each, tool or "", arguments)
-        told = redactor.value(trial.wire())
-        codes.add(0 if told["ok"] else EX_UNAVAILABLE if trial.transport else EX_CONFIG)
+        outcome = redactor.value(trial.wire())
+        codes.add(0 if outcome["ok"] else EX_UNAVAILABLE if trial.transport else EX_CONFIG)
         if output == "json":
-            print(json.dumps(told, ensure_ascii=False), flush=True)
+            print(json.dumps(outcome, ensure_ascii=False), flush=True)
         else:
-            _show(told)
+            _print_trial(outcome)
     return max(codes)
 
 
-def _try(each: Configured, tool: str, arguments: str) -> tuple[Trial, Redactor]:
+@mcp_.command()
+@click.option("--agent", "agents", multiple=True, help="Offer this agent, by name or id; may be repeated.")
+@click.option("--team", "teams", multiple=True, help="Offer this team, by name or id; may be repeated.")
+def serve(agents: tuple[str, ...], teams: tuple[str, ...]) -> None:
+    """Offer agents and teams as tools to an MCP client that starts this command (stdio).
+
+    Without --agent and --team all are offered. The client's configuration is: {"mcpServers": {"kubiya": {"command":
+    "kubiya", "args": ["mcp", "serve"]}}}.
+    """
+    try:
+        from kubiya_worker.cli.mcp_stdio import run
+    except ImportError:
+        raise ConfigurationError(
+            "kubiya mcp serve needs the package `mcp`", remedy="Install it with: pip install 'kubiya-worker[mcp]'"
+        ) from None
+    run(connect(), agents, teams)
+
+
+def _try(each: Configured, tool: str, arguments: str) -> tuple[ServerTrial, Redactor]:
     try:
         server = each.parsed()
         if server is None:
-            return Trial(each.name, "", error=f"MCP server {each.name!r} is switched off"), Redactor(())
-        redactor = Redactor(hidden.values(each.environment, [server]))
-        return asyncio.run(tried(server, each.environment, tool, arguments)), redactor
+            return ServerTrial(each.name, "", error=f"MCP server {each.name!r} is switched off"), Redactor(())
+        redactor = Redactor(secret_values.values(each.environment, [server]))
+        return asyncio.run(try_server(server, each.environment, tool, arguments)), redactor
     except ConfigurationError as error:
-        return Trial(each.name, "", error=error.line()), Redactor(hidden.values(each.environment))
+        return ServerTrial(each.name, "", error=error.line()), Redactor(secret_values.values(each.environment))
 
 
-def _show(told: Mapping[str, Any]) -> None:
+def _print_trial(trial: Mapping[str, Any]) -> None:
     paint = Paint.for_stream(sys.stdout)
-    mark = paint.green(paint.symbol("✓", "ok")) if told["ok"] else paint.red(paint.symbol("✗", "FAIL"))
-    tools = told["tools"]
-    about = f"{len(tools)} tool{'' if len(tools) == 1 else 's'} in {told['seconds']:.1f} s" if not told["error"] else ""
-    print(f"{mark} {paint.bold(one_line(told['server'], 60))} {told['transport']}  {about}".rstrip())
-    if told["error"]:
-        print(f"    {one_line(told['error'], 600)}")
+    mark = paint.green(paint.symbol("✓", "ok")) if trial["ok"] else paint.red(paint.symbol("✗", "FAIL"))
+    tools = trial["tools"]
+    summary = (
+        f"{len(tools)} tool{'' if len(tools) == 1 else 's'} in {trial['seconds']:.1f} s" if not trial["error"] else ""
+    )
+    print(f"{mark} {paint.bold(one_line(trial['server'], 60))} {trial['transport']}  {summary}".rstrip())
+    if trial["error"]:
+        print(f"    {one_line(trial['error'], 600)}")
     for each in tools:
         schema = each["parameters"]
         needed = schema.get("required") or []
         names = [f"{name}{'*' if name in needed else ''}" for name in schema.get("properties") or {}]
         print(f"    {one_line(each['name'], 60)}({one_line(', '.join(names), 100)})")
         print(f"        {paint.dim(one_line(each['description'], 110))}")
-    for notice in told["notices"]:
+    for notice in trial["notices"]:
         print(f"  {paint.yellow('!')} {one_line(notice, 600)}")
-    if told["instructions"]:
-        print(f"    instructions: {one_line(told['instructions'], 200)}")
-    if "call" in told:
-        call = told["call"]
+    if trial["instructions"]:
+        print(f"    instructions: {one_line(trial['instructions'], 200)}")
+    if "call" in trial:
+        call = trial["call"]
         print(f"  {one_line(call['tool'], 60)}: {call['error'] or 'done'}")
         for line in str(call["output"]).splitlines()[:40]:
             print(f"    {one_line(line, 200)}")
@@ -166,7 +201,7 @@ def _row(each: Configured) -> dict[str, Any]:
     return {
         **row,
         "transport": server.transport,
-        "where": Redactor(hidden.values(each.environment, [server])).text(where),
+        "where": Redactor(secret_values.values(each.environment, [server])).text(where),
     }
 
 
@@ -201,7 +236,7 @@ def _yaml(text: str) -> Any:
 def _of_agents(api: Api, only: str | None = None) -> list[Configured]:
     """Return the servers of all agents, each definition once. Raises as the control plane's client does."""
     agents = [api.find("agent", only)] if only else api.agents()
-    found: dict[str, Configured] = {}
+    by_definition: dict[str, Configured] = {}
     for agent in agents:
         environment = api.full_environment("agent", str(agent["id"]))
         variables = {str(k): str(v) for k, v in (environment.get("env_vars") or {}).items() if v is not None}
@@ -209,12 +244,12 @@ def _of_agents(api: Api, only: str | None = None) -> list[Configured]:
         servers = mcp.merged(environment.get("mcp_servers"), config.get("mcp_servers"), config.get("mcpServers"))
         for name, raw in servers.items():
             key = json.dumps([name, raw], sort_keys=True, default=str)
-            known = found.setdefault(key, Configured(str(name), raw, [], variables))
+            known = by_definition.setdefault(key, Configured(str(name), raw, [], variables))
             known.owners.append(str(agent.get("name") or agent["id"]))
-    return sorted(found.values(), key=lambda each: each.name)
+    return sorted(by_definition.values(), key=lambda each: each.name)
 
 
-def _named(servers: Iterable[Configured], name: str, given: Mapping[str, str]) -> list[Configured]:
+def _select(servers: Iterable[Configured], name: str, given: Mapping[str, str]) -> list[Configured]:
     """Return the server with this name. Raises UsageError when there is none, or several that differ."""
     servers = list(servers)
     found = [each for each in servers if each.name == name]
@@ -231,12 +266,12 @@ def _named(servers: Iterable[Configured], name: str, given: Mapping[str, str]) -
 
 
 def _variables(given: tuple[str, ...]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not name or (not equals and name not in os.environ):
             raise UsageError(
                 f"--env {one_line(name, 60)!r}: this shell has no such variable", remedy="Set it, or write NAME=VALUE"
             )
-        found[name] = value if equals else os.environ[name]
-    return found
+        values[name] = value if equals else os.environ[name]
+    return values

@@ -25,13 +25,13 @@ import click
 from kubiya_worker import trust
 from kubiya_worker.cli.options import config_file
 from kubiya_worker.cli.terminal import Paint, one_line
-from kubiya_worker.control_plane.client import Registration
+from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.errors import ConfigurationError, UsageError, WorkerError
 from kubiya_worker.models import listing
 from kubiya_worker.models.base import Endpoint
 from kubiya_worker.models.choice import NATIVE, Models, split
 from kubiya_worker.models.connection import GATEWAY
-from kubiya_worker.models.listing import Answer
+from kubiya_worker.models.listing import ModelList
 from kubiya_worker.models.prices import Prices
 from kubiya_worker.process.assembly import endpoint_of, endpoints_of, routes_of
 from kubiya_worker.protocol.execution import Usage
@@ -45,21 +45,21 @@ NO_ENDPOINT: Final = (
 )
 
 output: Final = click.option(
-    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How it is shown."
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."
 )
 base_url: Final = click.option("--base-url", metavar="URL", help="Ask this endpoint, with the key of OPENAI_API_KEY.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def models() -> None:
-    """List models, and try what one can do."""
+    """List models, and test what a model can do."""
 
 
 def settings_here(config: str | None) -> Settings:
     """Return the settings about models. A queue and a key are not required."""
     found = {o.option.name: o.value for o in sources.origins({}, os.environ, config) if o.value is not None}
     found.pop("api_key_file", None)
-    trust.believe(found.get("ca_file"), os.environ)
+    trust.use_ca_bundle(found.get("ca_file"), os.environ)
     spare_loopback(os.environ)
     return Settings(**{"queue_id": "none", "api_key": "", **found})
 
@@ -74,13 +74,13 @@ def endpoint_here(settings: Settings, base_url: str | None) -> Endpoint:
     return endpoint_of(settings, Registration(worker_id="", task_queue_name=""))
 
 
-def places(settings: Settings, configured: Endpoint) -> list[listing.Endpoint]:
+def endpoints(settings: Settings, configured: Endpoint) -> list[listing.ListedEndpoint]:
     """Return each OpenAI-compatible endpoint of the settings once."""
-    headers = endpoints_of(settings)
+    headers = endpoints_of(settings, os.environ)
     found = [(configured.base_url, configured.api_key)] if configured.base_url else []
-    found += [(r.base_url, r.key) for r in routes_of(settings).values() if r.provider == GATEWAY]
+    found += [(r.base_url, r.key) for r in routes_of(settings, os.environ).values() if r.provider == GATEWAY]
     return [
-        listing.Endpoint("", url.rstrip("/"), key, headers.of(url).extra_headers)
+        listing.ListedEndpoint("", url.rstrip("/"), key, headers.of(url).extra_headers)
         for url, key in dict.fromkeys(found)
         if url
     ]
@@ -94,12 +94,12 @@ def ls(base_url: str | None, config: str | None, output: str) -> int:
     """List the models of the configured endpoint and of local servers: Ollama, LM Studio, llama.cpp, vLLM."""
     settings = settings_here(config)
     prices = Prices.load(settings.model_prices_file)
-    named = places(settings, endpoint_here(settings, base_url))
+    named = endpoints(settings, endpoint_here(settings, base_url))
     answers = listing.ask_all(named, verify=trust.bundle(os.environ) or True)
     if not base_url:
         answers += listing.local_servers(known=[place.url for place in named])
     if not answers:
-        raise ConfigurationError("There is no model endpoint here", remedy=NO_ENDPOINT)
+        raise ConfigurationError("No model endpoint is configured", remedy=NO_ENDPOINT)
     rows = [_row(answer, listed, prices) for answer in answers for listed in answer.models]
     faults = [answer for answer in answers if answer.fault is not None]
     if output == "json":
@@ -116,7 +116,7 @@ def ls(base_url: str | None, config: str | None, output: str) -> int:
     return faults[0].fault.exit_code
 
 
-def _row(answer: Answer, listed: listing.Listed, prices: Prices) -> dict[str, Any]:
+def _row(answer: ModelList, listed: listing.ListedModel, prices: Prices) -> dict[str, Any]:
     local = listing.is_loopback(answer.endpoint.url)
     return {
         "model": listed.name,
@@ -135,7 +135,7 @@ def _price(prices: Prices, model: str) -> dict[str, float] | None:
 
 def _table(rows: list[dict[str, Any]]) -> None:
     paint = Paint.for_stream(sys.stdout)
-    shown = [
+    cells = [
         (
             one_line(row["model"], 60),
             f"{row['context_window']:,}" if row["context_window"] else "",
@@ -145,17 +145,23 @@ def _table(rows: list[dict[str, Any]]) -> None:
         for row in rows
     ]
     head = ("MODEL", "WINDOW", "PRICE IN / OUT", "ENDPOINT")
-    widths = [max(len(line[at]) for line in [head, *shown]) for at in range(3)]
-    for number, line in enumerate([head, *shown] if shown else []):
+    widths = [max(len(line[at]) for line in [head, *cells]) for at in range(3)]
+    for number, line in enumerate([head, *cells] if cells else []):
         text = "  ".join([*(part.ljust(width) for part, width in zip(line, widths, strict=False)), line[3]])
         print(paint.dim(text) if number == 0 else text)
 
 
-@models.command(short_help="Try a model: what can it do at its endpoint?")
+@models.command(short_help="Test what a model can do at its endpoint.")
 @click.argument("model")
 @base_url
 @config_file
-@click.option("--timeout", type=click.FloatRange(1, 3600), default=120.0, show_default=True, help="Seconds for a call.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1, 3600),
+    default=120.0,
+    show_default=True,
+    help="Time limit of a call, in seconds.",
+)
 @output
 def test(model: str, base_url: str | None, config: str | None, timeout: float, output: str) -> int:
     """Make a few small calls to MODEL, with a real streamed tool call, and show what its endpoint can do.
@@ -168,38 +174,38 @@ def test(model: str, base_url: str | None, config: str | None, timeout: float, o
         raise UsageError("The demo model is a script; there is nothing to try", remedy="Name a model of an endpoint")
     settings = settings_here(config)
     configured = _serving(settings, model, base_url)
-    known = Models(
+    candidates = Models(
         configured,
         prices=Prices.load(settings.model_prices_file),
-        routes={} if base_url else routes_of(settings),
-        endpoints=endpoints_of(settings),
+        routes={} if base_url else routes_of(settings, os.environ),
+        endpoints=endpoints_of(settings, os.environ),
     )
     chosen: dict[str, Any] = {"timeout": timeout}
-    marked = bool(known.cached_for(model, chosen)) or "api.openai.com" in configured.base_url
+    marked = bool(candidates.cached_for(model, chosen)) or "api.openai.com" in configured.base_url
     began = time.monotonic()
 
-    async def go() -> tuple[str, trial.Trial]:
+    async def go() -> tuple[str, trial.ModelTrial]:
         try:
-            selected = known.select(model)
+            selected = candidates.select(model)
             return selected.label, await trial.run(
                 selected, model, chosen, marked=marked, chat=split(model)[0] in (GATEWAY, "openai")
             )
         finally:
-            await known.close()
+            await candidates.close()
 
-    label, found = asyncio.run(go())
+    label, outcome = asyncio.run(go())
     seconds = time.monotonic() - began
-    cost = known.nanos(model, found.usage, found.model)
+    cost = candidates.nanos(model, outcome.usage, outcome.model)
     if output == "json":
-        print(json.dumps(_wire(model, label, found, seconds, cost), ensure_ascii=False))
+        print(json.dumps(_wire(model, label, outcome, seconds, cost), ensure_ascii=False))
     else:
-        _show(label, found, seconds, cost)
-    if found.fault is not None:
-        fault: WorkerError = trial.as_worker_error(found.fault)
+        _print_outcome(label, outcome, seconds, cost)
+    if outcome.fault is not None:
+        fault: WorkerError = trial.as_worker_error(outcome.fault)
         if output == "json":
             return fault.exit_code
         raise fault
-    return 0 if found.passed else 1
+    return 0 if outcome.passed else 1
 
 
 def _serving(settings: Settings, model: str, base_url: str | None) -> Endpoint:
@@ -208,7 +214,7 @@ def _serving(settings: Settings, model: str, base_url: str | None) -> Endpoint:
     configured = Endpoint(
         configured.base_url, configured.api_key, idle_timeout=settings.model_idle_timeout, gateway=configured.gateway
     )
-    if configured.base_url or split(model)[0] in NATIVE or routes_of(settings):
+    if configured.base_url or split(model)[0] in NATIVE or routes_of(settings, os.environ):
         return configured
     servers = listing.local_servers()
     place = listing.first_with(model, servers)
@@ -219,34 +225,34 @@ def _serving(settings: Settings, model: str, base_url: str | None) -> Endpoint:
     return Endpoint(place.url, "", idle_timeout=settings.model_idle_timeout, gateway=False)
 
 
-def _wire(model: str, label: str, found: Any, seconds: float, nanos: int | None) -> dict[str, Any]:
+def _wire(model: str, label: str, outcome: Any, seconds: float, nanos: int | None) -> dict[str, Any]:
     from kubiya_worker.models.trial import CHECKS
 
-    checks = {name: found.check(name) for name in CHECKS}
+    checks = {name: outcome.ability(name) for name in CHECKS}
     return {
         "model": model,
         "at": label,
-        "ok": found.passed,
+        "ok": outcome.passed,
         "checks": {name.replace(" ", "_"): vars(check) for name, check in checks.items()},
-        "error": found.fault.line() if found.fault else None,
-        "calls": found.calls,
-        "usage": found.usage.wire(),
+        "error": outcome.fault.line() if outcome.fault else None,
+        "calls": outcome.calls,
+        "usage": outcome.usage.wire(),
         "cost_usd": None if nanos is None else nanos / 1e9,
         "seconds": round(seconds, 2),
     }
 
 
-def _show(label: str, found: Any, seconds: float, nanos: int | None) -> None:
+def _print_outcome(label: str, outcome: Any, seconds: float, nanos: int | None) -> None:
     from kubiya_worker.models.trial import CHECKS, NO, YES
 
     paint = Paint.for_stream(sys.stdout)
-    if found.fault is not None:
+    if outcome.fault is not None:
         return
     print(paint.bold(one_line(label, 100)))
     marks = {YES: paint.green(paint.symbol("✓", "ok")), NO: paint.red(paint.symbol("✗", "!!"))}
     for name in CHECKS:
-        check = found.check(name)
+        check = outcome.ability(name)
         print(f"  {marks.get(check.status, paint.dim('-'))} {name:20} {paint.dim(one_line(check.detail, 140))}")
     price = f", ${nanos / 1e9:.4f}" if nanos else ""
-    spent = f"{found.calls} calls, {found.usage.total_tokens:,} tokens{price}, {seconds:.1f} s"
-    print(f"  {spent}{'' if found.passed else ': an agent with this model can use no tool'}")
+    spent = f"{outcome.calls} calls, {outcome.usage.total_tokens:,} tokens{price}, {seconds:.1f} s"
+    print(f"  {spent}{'' if outcome.passed else ': an agent with this model can use no tool'}")

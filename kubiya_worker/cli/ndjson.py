@@ -26,13 +26,13 @@ def line_of(frame: Frame, execution_id: str, *, verbose: bool = False) -> dict[s
     plain = PLAIN.get(frame.event_type)
     if plain:
         line = line_of(replace(frame, event_type=plain), execution_id, verbose=verbose)
-        about = {name: data.get(name) for name in ("member_name", "member_path")}
-        return {**line, "metadata": {**line.get("metadata", {}), **about}} if line else None
+        metadata = {name: data.get(name) for name in ("member_name", "member_path")}
+        return {**line, "metadata": {**line.get("metadata", {}), **metadata}} if line else None
     match frame.event_type:
         case ev.RUN_STARTED | ev.METADATA:
             kind = "connected" if frame.event_type == ev.RUN_STARTED else "progress"
-            about = {k: v for k, v in data.items() if k in ("agent_name", "model", "model_label", "run_id") and v}
-            return {"type": kind, **base, "metadata": about}
+            metadata = {k: v for k, v in data.items() if k in ("agent_name", "model", "model_label", "run_id") and v}
+            return {"type": kind, **base, "metadata": metadata}
         case ev.MESSAGE | ev.MESSAGE_CHUNK:
             chunk = {"chunk": True} if frame.event_type == ev.MESSAGE_CHUNK else {}
             text = {"role": data.get("role"), "content": data.get("content"), **chunk}
@@ -60,19 +60,19 @@ def line_of(frame: Frame, execution_id: str, *, verbose: bool = False) -> dict[s
         case ev.STATUS:
             return {"type": "status", **base, "status": {"state": data.get("status")}}
         case ev.APPROVAL_REQUESTED | ev.APPROVAL_RESOLVED:
-            about = {k: v for k, v in data.items() if k != "execution_id" and v is not None}
-            return {"type": "progress", **base, "progress": {"stage": frame.event_type}, "metadata": about}
+            metadata = {k: v for k, v in data.items() if k != "execution_id" and v is not None}
+            return {"type": "progress", **base, "progress": {"stage": frame.event_type}, "metadata": metadata}
         case ev.NOTICE if data.get("kind") == DEGRADED:
-            told = {"stage": DEGRADED, "message": data.get("message")}
-            return {"type": "progress", **base, "progress": told, "metadata": {DEGRADED: data.get(DEGRADED)}}
+            progress = {"stage": DEGRADED, "message": data.get("message")}
+            return {"type": "progress", **base, "progress": progress, "metadata": {DEGRADED: data.get(DEGRADED)}}
         case ev.NOTICE:
             return {"type": "progress", **base, "progress": {"stage": "notice", "message": data.get("message")}}
         case ev.ERROR:
             return {"type": "error", **base, "error": {"message": error_text(data)}}
         case ev.DONE:
-            lacking = (data.get("metadata") or {}).get(DEGRADED)
-            more = {"metadata": {DEGRADED: lacking}} if lacking else {}
-            return {"type": "done", **base, "status": {"state": data.get("status")}, **more}
+            missing = (data.get("metadata") or {}).get(DEGRADED)
+            extra = {"metadata": {DEGRADED: missing}} if missing else {}
+            return {"type": "done", **base, "status": {"state": data.get("status")}, **extra}
         case _ if frame.event_type in (LOST, BACK):
             stage = "reconnecting" if frame.event_type == LOST else "reconnected"
             return {"type": "progress", **base, "progress": {"stage": stage}}

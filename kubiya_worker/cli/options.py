@@ -10,15 +10,15 @@ import click
 
 from kubiya_worker.cli import completion
 from kubiya_worker.proxies import spare_loopback
-from kubiya_worker.settings import Settings, kinds, sources
+from kubiya_worker.settings import Settings, sources, value_types
 from kubiya_worker.settings.file import text_of
-from kubiya_worker.settings.foreign import FOREIGN
 from kubiya_worker.settings.sources import DEFAULT_FILE
 from kubiya_worker.settings.table import BY_NAME, Option
-from kubiya_worker.trust import believe
+from kubiya_worker.settings.unused_options import UNUSED_OPTIONS
+from kubiya_worker.trust import use_ca_bundle
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-_COMPLETED: Final = ((kinds.queue_id, completion.queues), (kinds.path, completion.files))
+_COMPLETED: Final = ((value_types.queue_id, completion.queues), (value_types.path, completion.files))
 
 config_file: Final = click.option(
     "--config", shell_complete=completion.files, metavar="PATH", help=f"Configuration file.  [default: {DEFAULT_FILE}]"
@@ -42,20 +42,22 @@ def settings(*names: str) -> Callable[[Command], Command]:
 def resolved(flags: Mapping[str, Any], config: str | None) -> Settings:
     """Resolve the settings of this command, and use them for its own connections. Raises as `sources.resolve` does."""
     found = sources.resolve(flags, os.environ, config)
-    believe(found.ca_file, os.environ)
+    use_ca_bundle(found.ca_file, os.environ)
     spare_loopback(os.environ)
     return found
 
 
 def foreign_flags(command: Command) -> Command:
-    """Add hidden flags of other programs that this worker refuses by name (`settings.foreign`).
+    """Add hidden flags of other programs that this worker refuses by name (`settings.unused_options`).
 
     They are not in the help, but in the reference.
     """
-    for entry in FOREIGN:
+    for entry in UNUSED_OPTIONS:
         if entry.flag:
-            given: dict[str, Any] = {"is_flag": True} if entry.parse is kinds.boolean else {}
-            command = click.option(entry.flag, entry.name, default=None, hidden=True, help=entry.says, **given)(command)
+            arguments: dict[str, Any] = {"is_flag": True} if entry.parse is value_types.boolean else {}
+            command = click.option(entry.flag, entry.name, default=None, hidden=True, help=entry.says, **arguments)(
+                command
+            )
     return command
 
 
@@ -67,13 +69,13 @@ def queue_option(help: str) -> Callable[[Command], Command]:
 
 def _option(option: Option) -> Callable[[Command], Command]:
     assert option.flag, option.name
-    given: dict[str, Any] = {"metavar": option.parse.word, "shell_complete": _complete(option)}
-    if option.parse is kinds.boolean:
+    arguments: dict[str, Any] = {"metavar": option.parse.word, "shell_complete": _complete(option)}
+    if option.parse is value_types.boolean:
         # A value makes it possible to switch off what the environment or the file has set: `--pull=false`. Without the
         # flag the value is None, so that environment and file count.
-        given = {"is_flag": False, "flag_value": "true", "metavar": "BOOLEAN" if option.default else "[BOOLEAN]"}
+        arguments = {"is_flag": False, "flag_value": "true", "metavar": "BOOLEAN" if option.default else "[BOOLEAN]"}
     names = (option.short, option.flag) if option.short else (option.flag,)
-    return click.option(*names, option.name, default=None, help=told(option), **given)
+    return click.option(*names, option.name, default=None, help=help_text(option), **arguments)
 
 
 def _complete(option: Option) -> completion.Complete | None:
@@ -81,7 +83,7 @@ def _complete(option: Option) -> completion.Complete | None:
     return completion.words(*words) if words else next((of for kind, of in _COMPLETED if option.parse is kind), None)
 
 
-def told(option: Option) -> str:
+def help_text(option: Option) -> str:
     """Return the help text of an option."""
     variables = f" (or {', '.join(option.env)})" if option.env else ""
     default = "" if option.default in (None, False, "") else f"  [default: {text_of(option.default)}]"

@@ -18,7 +18,7 @@ def error_text(data: dict[str, Any]) -> str:
 
 
 @dataclass
-class Progress:
+class ExecutionProgress:
     """The state so far. `answer` is the last text of the assistant that asked for no tool."""
 
     status: str = ex.PENDING
@@ -36,7 +36,7 @@ class Progress:
     _messages: set[str] = field(default_factory=set)
     _tools: set[str] = field(default_factory=set)
 
-    def take(self, frame: Frame) -> None:
+    def apply(self, frame: Frame) -> None:
         data = frame.data
         match frame.event_type:
             case ev.METADATA | ev.RUN_STARTED:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import click
 
-from kubiya_worker.cli.lazy import LazyGroup
+from kubiya_worker.cli.lazy_group import LazyGroup
 from kubiya_worker.cli.main import cli
 from kubiya_worker.errors import EXIT_CODES
 from kubiya_worker.settings.table import OPTIONS
@@ -18,12 +18,12 @@ NAME = "kubiya"
 # Variables that the commands read and that are not settings of a worker.
 OF_COMMANDS = (
     ("KUBIYA_CONFIG", "The Kubiya CLI's own configuration (~/.kubiya/config): key and URL where none is given"),
-    ("KUBIYA_NON_INTERACTIVE", "true: kubiya exec asks nothing, as where there is no terminal"),
+    ("KUBIYA_NON_INTERACTIVE", "true: kubiya exec asks no questions, as without a terminal"),
 )
 
 
 @dataclass(frozen=True)
-class Entry:
+class CommandEntry:
     """One command. `arguments` is written as in a usage line; `options` are (`-q, --queue TEXT`, help text)."""
 
     path: str
@@ -33,7 +33,7 @@ class Entry:
     commands: tuple[tuple[str, str], ...]
 
 
-def entries() -> list[Entry]:
+def entries() -> list[CommandEntry]:
     """Return every command that is not hidden; a group comes before its commands."""
     return [_entry(context) for context in _walk(click.Context(cli, info_name=NAME))]
 
@@ -52,7 +52,7 @@ def _children(context: click.Context) -> list[tuple[str, click.Command]]:
     return [(name, command) for name, command in found if command is not None and not command.hidden]
 
 
-def _entry(context: click.Context) -> Entry:
+def _entry(context: click.Context) -> CommandEntry:
     command = context.command
     arguments = " ".join(command.collect_usage_pieces(context))
     shown = [p for p in command.get_params(context) if isinstance(p, click.Option) and "--help" not in p.opts]
@@ -61,7 +61,9 @@ def _entry(context: click.Context) -> Entry:
     if context.command_path == "kubiya server start":
         arguments, options = "[OPTIONS] [create-key]", _options_of_the_server()
     children = [(name, _short(command, name, child)) for name, child in _children(context)]
-    return Entry(context.command_path, arguments, _paragraphs(command.help or ""), tuple(options), tuple(children))
+    return CommandEntry(
+        context.command_path, arguments, _paragraphs(command.help or ""), tuple(options), tuple(children)
+    )
 
 
 def _short(group: click.Command, name: str, child: click.Command) -> str:

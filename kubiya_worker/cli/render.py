@@ -6,9 +6,9 @@ import json
 import shlex
 from typing import Any, Final
 
-from kubiya_worker.cli.progress import Progress, error_text
+from kubiya_worker.cli.progress import ExecutionProgress, error_text
 from kubiya_worker.cli.stream import BACK, LOST, Frame
-from kubiya_worker.cli.terminal import Paint, clean, cut, one_line
+from kubiya_worker.cli.terminal import Paint, clean, one_line, truncate
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 
@@ -26,17 +26,17 @@ def arguments_text(arguments: Any) -> str:
         return arguments
     if not isinstance(arguments, dict):
         return ""
-    given = {k: v for k, v in arguments.items() if v is not None}
-    command = given.get("command", given.get("argv"))
+    values = {k: v for k, v in arguments.items() if v is not None}
+    command = values.get("command", values.get("argv"))
     if isinstance(command, list):
         return shlex.join(str(part) for part in command)
     if isinstance(command, str):
         return command
-    if len(given) == 1:
-        value = next(iter(given.values()))
+    if len(values) == 1:
+        value = next(iter(values.values()))
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return " ".join(
-        f"{k}={v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)}" for k, v in short_first(given)
+        f"{k}={v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)}" for k, v in short_first(values)
     )
 
 
@@ -63,8 +63,8 @@ def arguments_block(arguments: Any, paint: Paint, indent: str) -> str:
 
 def is_question(data: dict[str, Any]) -> bool:
     """Return whether an agent asks a question, not for approval. `data` is the request or its event."""
-    told = data.get("enforcement") or data.get("enforcement_context")
-    return isinstance(told, dict) and bool(told.get("question"))
+    enforcement = data.get("enforcement") or data.get("enforcement_context")
+    return isinstance(enforcement, dict) and bool(enforcement.get("question"))
 
 
 def options_of(data: dict[str, Any]) -> list[str]:
@@ -102,17 +102,17 @@ class Renderer:
         self._verbose = verbose
         self._live = live
         self._output_lines = output_lines
-        self._open: str | None = None  # id of the message whose text is before the cursor
+        self._open_message: str | None = None  # id of the message whose text is before the cursor
         self._at_line_start = True
-        self._shown: dict[str, str] = {}  # text so far, by message id
+        self._streamed: dict[str, str] = {}  # text so far, by message id
         self._complete: set[str] = set()
-        self._held = ""  # text that may be the answer
+        self._possible_answer = ""  # text that may be the answer
         self._running: dict[str, str] = {}  # tools that run, by call id
         self._thinking = False
-        self._named = False
+        self._header_written = False
         self._questions: set[str] = set()  # ids of requests that are questions
 
-    def feed(self, frame: Frame, progress: Progress) -> str:
+    def feed(self, frame: Frame, progress: ExecutionProgress) -> str:
         """Return the text that this event adds. `progress` has taken the event already."""
         data = frame.data
         if data.get("source") == "team_member":
@@ -153,7 +153,7 @@ class Renderer:
     def notice(self, text: str) -> str:
         return self._line(self._paint.yellow(f"  {self._paint.symbol('…', '...')} {one_line(text, 500)}"))
 
-    def footer(self, progress: Progress, execution_id: str, seconds: float) -> str:
+    def footer(self, progress: ExecutionProgress, execution_id: str, seconds: float) -> str:
         """Return the last line: the result, and the steps, tokens and time it took."""
         paint = self._paint
         good = progress.status == ex.COMPLETED
@@ -180,7 +180,7 @@ class Renderer:
     def approval(self, data: dict[str, Any]) -> str:
         """Return the request for approval or the question, with everything that a person must see to answer."""
         paint = self._paint
-        out = self._flush_held() + self.end_text()
+        out = self._flush_possible_answer() + self.end_text()
         tool = one_line(str(data.get("tool_name")), 100)
         risk = f" ({one_line(str(data['risk_level']), 20)} risk)" if data.get("risk_level") else ""
         if is_question(data):
@@ -204,16 +204,16 @@ class Renderer:
         """End the line that the cursor is in."""
         out = "" if self._at_line_start else "\n"
         self._at_line_start = True
-        self._open = None
+        self._open_message = None
         self._thinking = False
         return out
 
     # -- text
 
-    def _header(self, progress: Progress) -> str:
-        if self._named:
+    def _header(self, progress: ExecutionProgress) -> str:
+        if self._header_written:
             return ""
-        self._named = True
+        self._header_written = True
         label = f" ({progress.model_label})" if progress.model_label else ""
         name = " · ".join(filter(None, (progress.agent, progress.model)))
         return self._line(self._paint.dim(one_line(f"{name}{label}", 200))) if name else ""
@@ -222,7 +222,7 @@ class Renderer:
         message_id, text = str(data.get("message_id")), str(data.get("content") or "")
         if message_id in self._complete:
             return ""
-        self._shown[message_id] = self._shown.get(message_id, "") + text
+        self._streamed[message_id] = self._streamed.get(message_id, "") + text
         if not self._live:
             return ""
         return self._write(message_id, text)
@@ -230,15 +230,15 @@ class Renderer:
     def _write(self, message_id: str, text: str) -> str:
         text = clean(text)
         out = ""
-        if self._open != message_id:
+        if self._open_message != message_id:
             out = self.end_text()
-            self._open = message_id
+            self._open_message = message_id
             text = text.lstrip("\n")
         if text:
             self._at_line_start = text.endswith("\n")
         return out + text
 
-    def _message(self, data: dict[str, Any], progress: Progress) -> str:
+    def _message(self, data: dict[str, Any], progress: ExecutionProgress) -> str:
         message_id, content = str(data.get("message_id")), str(data.get("content") or "")
         if message_id in self._complete:
             return ""
@@ -249,23 +249,23 @@ class Renderer:
         if data.get("role") != "assistant":
             return ""
         out = self._header(progress)
-        streamed = self._shown.pop(message_id, "")
+        streamed = self._streamed.pop(message_id, "")
         if self._live:
             if not streamed:
                 out += self._write(message_id, content)
             return out + self.end_text()
         if data.get("tool_calls"):
             return out + (self._line(self._paint.dim(clean(content.strip()))) if content.strip() else "")
-        self._held = content
+        self._possible_answer = content
         return out
 
-    def _flush_held(self) -> str:
-        held, self._held = self._held.strip(), ""
+    def _flush_possible_answer(self) -> str:
+        held, self._possible_answer = self._possible_answer.strip(), ""
         return self._line(self._paint.dim(clean(held))) if held else ""
 
     def _reset(self, data: dict[str, Any]) -> str:
         message_id = str(data.get("message_id"))
-        cut_off = bool(self._shown.pop(message_id, "").strip())
+        cut_off = bool(self._streamed.pop(message_id, "").strip())
         self._complete.discard(message_id)
         if not cut_off or not self._live:
             return ""
@@ -319,7 +319,7 @@ class Renderer:
             arguments = {"task": arguments.get("task")}
         shown = clean(arguments_text(arguments)) if self._verbose else one_line(arguments_text(arguments), room)
         line = f"  {paint.cyan(paint.symbol('▸', '>'))} {paint.bold(name)}  {shown}".rstrip()
-        return self._flush_held() + self._line(line)
+        return self._flush_possible_answer() + self._line(line)
 
     def _tool_completed(self, data: dict[str, Any]) -> str:
         paint = self._paint
@@ -350,7 +350,7 @@ class Renderer:
             return self._line(f"    {' '.join(parts)}") + body
         more = f" {paint.symbol('…', '...')} {len(lines)} lines" if len(lines) > 1 else ""
         room = self._width - 20 - len(more)
-        first = cut(" ".join(lines[0].split()), room) if lines else "no output"
+        first = truncate(" ".join(lines[0].split()), room) if lines else "no output"
         summary = (paint.dim if good else paint.red)(first) + paint.dim(more)
         return self._line(f"    {' '.join(parts)} {summary}")
 

@@ -6,12 +6,17 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from kubiya_worker.errors import ConfigurationError, Unavailable, UsageError
 from kubiya_worker.launch.local import check_server_installed
+from kubiya_worker.launch.stack_folder import default_folder
 from kubiya_worker.launch.temporal_server import CODEC_PORT, ORIGINS
+
+if TYPE_CHECKING:
+    from kubiya_worker.server.store.backup import Contents
 
 PORT = click.IntRange(0, 65535)
 
@@ -37,11 +42,14 @@ def start(arguments: tuple[str, ...]) -> None:
 
 @server.command(short_help="Let Temporal's page and CLI read encrypted payloads.")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; beyond loopback with a token."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; outside of loopback a token is required.",
 )
-@click.option("--port", default=CODEC_PORT, show_default=True, type=PORT, help="0 takes a free one.")
-@click.option("--origin", "origins", multiple=True, help="Of Temporal's page. [default: http://localhost:8233]")
-@click.option("--token-file", help="File (0600) with the token that must come as Authorization: Bearer.")
+@click.option("--port", default=CODEC_PORT, show_default=True, type=PORT, help="Port; 0 takes a free one.")
+@click.option("--origin", "origins", multiple=True, help="Origin of Temporal's page. [default: http://localhost:8233]")
+@click.option("--token-file", help="File (0600) with the token that requests must send as Authorization: Bearer.")
 def codec(host: str, port: int, origins: tuple[str, ...], token_file: str | None) -> None:
     """Run a codec server with the keys of KUBIYA_PAYLOAD_KEYS_FILE.
 
@@ -53,18 +61,19 @@ def codec(host: str, port: int, origins: tuple[str, ...], token_file: str | None
     from kubiya_worker.launch.local import payload_variables
     from kubiya_worker.payloads import codec_server
     from kubiya_worker.payloads.codec import Codec
-    from kubiya_worker.payloads.converter import Options, Payloads
+    from kubiya_worker.payloads.converter import Payloads
+    from kubiya_worker.payloads.options import PayloadOptions
 
-    payloads = Payloads.open(Options.of_environment(payload_variables(os.environ)))
+    payloads = Payloads.open(PayloadOptions.of_environment(payload_variables(os.environ)))
     if payloads.keys is None:
         raise ConfigurationError("There are no keys to decrypt with", remedy="Set KUBIYA_PAYLOAD_KEYS_FILE")
     for origin in origins:
         if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
-            raise UsageError(f"--origin {origin!r} is no origin", remedy="Such as http://localhost:8233")
+            raise UsageError(f"--origin {origin!r} is not an origin", remedy="Such as http://localhost:8233")
     token = _token(token_file)
     shown = f"[{host}]" if ":" in host else host
     if not token and shown not in codec_server.LOOPBACK:
-        raise UsageError(f"Whoever reaches {host} would read what is encrypted", remedy="Give it a --token-file")
+        raise UsageError(f"Whoever reaches {host} could read the encrypted payloads", remedy="Give it a --token-file")
     app = codec_server.create_app(
         Codec(payloads.keys, compress=payloads.options.compression == "zlib"),
         origins or ORIGINS,
@@ -83,6 +92,72 @@ def codec(host: str, port: int, origins: tuple[str, ...], token_file: str | None
     uvicorn.Server(config).run(sockets=[listening])
 
 
+DATABASE = click.option(
+    "--database",
+    help="SQLite file of the control plane.  [default: ~/.kubiya/dev/control-plane.db if it is there, else "
+    "~/.kubiya/server/control-plane.db]",
+)
+
+
+@server.command(short_help="Copy the database to a file, also while the server runs.")
+@click.argument("file")
+@DATABASE
+def backup(file: str, database: str | None) -> None:
+    """Copy the control plane's database to FILE (mode 0600), also while the server runs; nothing waits for it.
+
+    The key that seals secrets is not in it: keep a copy of secrets.key in another place.
+
+    \b
+    Example:  kubiya server backup /var/backups/control-plane-$(date +%F).db
+    """
+    check_server_installed()
+    from kubiya_worker.server.store.backup import back_up
+
+    source = _database(database)
+    made = back_up(source, Path(file).expanduser().absolute())
+    click.echo(f"backed up: {source} to {file} ({_told(made)})")
+    sealing = source.parent / "secrets.key"
+    if sealing.exists():
+        click.echo(f"not in it: {sealing}, without which its secrets cannot be read; keep a copy in another place")
+
+
+@server.command(short_help="Put a backup in the place of the database.")
+@click.argument("file")
+@DATABASE
+def restore(file: str, database: str | None) -> None:
+    """Put the backup FILE in the place of the control plane's database. Stop the server first.
+
+    The database that was there stays beside it, as FILE.TIME.old. Executions that were open go on from what Temporal
+    has; those that began after the backup are not known any more.
+
+    \b
+    Example:  kubiya server restore /var/backups/control-plane-2026-11-28.db
+    """
+    check_server_installed()
+    from kubiya_worker.server.store.backup import put_back
+
+    target = _database(database)
+    found, old = put_back(Path(file).expanduser().absolute(), target)
+    click.echo(f"restored: {target} from {file} ({_told(found)})")
+    if old is not None:
+        click.echo(f"kept:     {old}")
+
+
+def _database(given: str | None) -> Path:
+    if given is not None:
+        return Path(given).expanduser().absolute()
+    dev = default_folder(os.environ) / "control-plane.db"
+    alone = Path("~/.kubiya/server/control-plane.db").expanduser()
+    if dev.exists() and alone.exists():
+        raise UsageError(f"There are two databases: {dev} and {alone}", remedy="Name one with --database")
+    return dev if dev.exists() else alone
+
+
+def _told(contents: Contents) -> str:
+    newest = f", the newest of {contents.newest[:19]}Z" if contents.newest else ""
+    return f"{contents.executions} executions, {contents.events} events, {contents.size} bytes{newest}"
+
+
 def _token(file: str | None) -> str:
     if file is None:
         return ""
@@ -94,5 +169,5 @@ def _token(file: str | None) -> str:
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}", remedy="Check --token-file") from error
     if len(token) < 16:
-        raise ConfigurationError(f"The token in {path} is short", remedy=f"openssl rand -hex 32 > {path}")
+        raise ConfigurationError(f"The token in {path} is too short", remedy=f"openssl rand -hex 32 > {path}")
     return token

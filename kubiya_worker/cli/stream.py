@@ -111,7 +111,7 @@ class Follower:
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         self._closed = threading.Event()
-        self._seen = 0
+        self._last_sequence = 0
         self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
 
     def start(self) -> None:
@@ -124,7 +124,7 @@ class Follower:
         """Ask the thread to end. It ends after the next piece it reads, or with this process."""
         self._closed.set()
 
-    def taken(self) -> list[Frame]:
+    def take_frames(self) -> list[Frame]:
         try:
             while os.read(self._reader, 4096):
                 pass
@@ -143,22 +143,22 @@ class Follower:
             pass  # the pipe is full, so `fileno` is readable already
 
     def _run(self) -> None:
-        tries, lost = 0, False
+        tries, is_lost = 0, False
         while not self._closed.is_set():
-            last = f"{self._execution_id}_{self._seen}_0"
+            last = f"{self._execution_id}_{self._last_sequence}_0"
             try:
                 with self._connect(self._execution_id, last) as reply:
-                    if lost:
+                    if is_lost:
                         self._put(Frame(BACK, {}))
-                        lost = False
-                    before = self._seen
+                        is_lost = False
+                    before = self._last_sequence
                     if self._read(reply):
                         self._put(Frame(END, {}))
                         return
-                    tries = 0 if self._seen > before else tries
+                    tries = 0 if self._last_sequence > before else tries
             except Unreachable:
-                if not lost and tries:
-                    lost = True
+                if not is_lost and tries:
+                    is_lost = True
                     self._put(Frame(LOST, {}))
             except ControlPlaneError as error:
                 self._put(Frame(FAILED, {}, error=error))
@@ -178,9 +178,9 @@ class Follower:
             for frame in frames(lines_of(reply.stream(None if chunked else 1))):
                 if self._closed.is_set():
                     return True
-                if frame.sequence and frame.sequence <= self._seen:
+                if frame.sequence and frame.sequence <= self._last_sequence:
                     continue
-                self._seen = max(self._seen, frame.sequence)
+                self._last_sequence = max(self._last_sequence, frame.sequence)
                 if frame.event_type not in SILENT:
                     self._put(frame)
                 if frame.event_type == ev.DONE:

@@ -31,8 +31,8 @@ async def connected(settings: Settings, reason: str) -> AsyncIterator[tuple[Clie
 
     payloads = Payloads.open(settings.payloads)
     control_plane = ControlPlane(settings.control_plane_url, settings.api_key, read_timeout=10.0)
-    told: dict[str, Any] = {"hostname": settings.worker_hostname}
-    registration = control_plane.start_worker(settings.queue_id, sdk_version=__version__, system_info=told)
+    system_info: dict[str, Any] = {"hostname": settings.worker_hostname}
+    registration = control_plane.start_worker(settings.queue_id, sdk_version=__version__, system_info=system_info)
     address = settings.temporal_host or registration.temporal_host
     try:
         try:

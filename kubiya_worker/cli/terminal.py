@@ -19,13 +19,13 @@ _CONTROL: Final = re.compile(
 _BIDI: Final = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f]")
 
 
-_PLAIN: Final = {"…": "...", "·": "-", "▸": ">", "✓": "ok", "✗": "!!"}
+_ASCII: Final = {"…": "...", "·": "-", "▸": ">", "✓": "ok", "✗": "!!"}
 
 
 def _plainly(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(_PLAIN.get(c, "?") for c in error.object[error.start : error.end]), error.end
+    return "".join(_ASCII.get(c, "?") for c in error.object[error.start : error.end]), error.end
 
 
 codecs.register_error("plainly", _plainly)
@@ -45,7 +45,7 @@ def clean(text: str) -> str:
 
 def one_line(text: str, width: int) -> str:
     """Return `text` on one line of at most `width` columns."""
-    return cut(" ".join(clean(text).split()), width)
+    return truncate(" ".join(clean(text).split()), width)
 
 
 def columns_of(character: str) -> int:
@@ -54,7 +54,7 @@ def columns_of(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def cut(text: str, width: int) -> str:
+def truncate(text: str, width: int) -> str:
     """Cut `text` to `width` columns, with an ellipsis at the cut."""
     used = 0
     for position, character in enumerate(text):

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from kubiya_worker.cli.terminal import Paint, columns_of, cut, one_line
+from kubiya_worker.cli.terminal import Paint, columns_of, one_line, truncate
 from kubiya_worker.cli.worker_status import death_line, size
 from kubiya_worker.launch import report
-from kubiya_worker.launch.containers import Found
+from kubiya_worker.launch.containers import FoundContainer
+from kubiya_worker.launch.dev_worker import DevWorker
 from kubiya_worker.launch.live import Look, total
 
 HELP: Final = "q quits"
@@ -38,10 +39,14 @@ def restarts(look: Look, _: float) -> str:
 
 
 def slots(look: Look, _: float) -> str:
-    own = look.report.live_status
-    if not own:
+    status = look.report.live_status
+    if not status:
         return ""
-    return f"{own.get('active_tasks', 0)}/{own['slots']}" if own.get("slots") else str(own.get("active_tasks", 0))
+    return (
+        f"{status.get('active_tasks', 0)}/{status['slots']}"
+        if status.get("slots")
+        else str(status.get("active_tasks", 0))
+    )
 
 
 def tokens(look: Look, _: float) -> str:
@@ -63,11 +68,13 @@ def event_lag(look: Look, _: float) -> str:
 
 
 def polls(look: Look, _: float) -> str:
-    own = look.report.live_status
-    if not own:
+    status = look.report.live_status
+    if not status:
         return ""
-    if not own.get("polling"):
-        return "blocked" if own.get("blocked") else "no"
+    if status.get("polling", False) is None:
+        return "?"  # the worker has not told its state for too long
+    if not status.get("polling"):
+        return "blocked" if status.get("blocked") else "no"
     pollers = total(look.samples, "temporal_num_pollers")
     return f"{pollers:.0f}" if pollers else "yes"
 
@@ -80,17 +87,33 @@ def _status(name: str) -> Callable[[Look, float], str]:
 class ContainerLook:
     """One look at a worker in a container; `cpu` and `memory` are the same as in `Look`."""
 
-    found: Found
+    container: FoundContainer
     cpu: float | None = None
     memory: int | None = None
 
 
-AnyLook = Look | ContainerLook
+@dataclass(frozen=True)
+class StackLook:
+    """One look at the worker of `kubiya dev`, of which only its process tells."""
+
+    stack: DevWorker
 
 
-def _contained(look: ContainerLook, now: float) -> dict[str, str]:
+AnyLook = Look | ContainerLook | StackLook
+
+
+def _stack_cells(look: StackLook, now: float) -> dict[str, str]:
+    """Return the cells of the worker of a stack, by column."""
+    return {
+        "QUEUE": f"{look.stack.queue} (dev)",
+        "STATE": report.RUNNING,
+        "UP": short(now - look.stack.started_at),
+    }
+
+
+def _container_cells(look: ContainerLook, now: float) -> dict[str, str]:
     """Return the cells of a container by column, from the engine and the worker's status file."""
-    found, own = look.found, look.found.says
+    found, own = look.container, look.container.worker_status
     started = _seconds(found.started_at) if found.status == "running" else None
     cells = {
         "QUEUE": f"{found.queue} (docker)",
@@ -127,7 +150,7 @@ COLUMNS: Final = (
 
 
 @dataclass(frozen=True)
-class Approvals:
+class ApprovalCount:
     """The number of waiting approvals; None if it is not known, and then `why` has the reason."""
 
     waiting: int | None = None
@@ -140,11 +163,11 @@ class Approvals:
 
 
 def frame(
-    looks: Sequence[AnyLook], approvals: Approvals, host: str, now: float, paint: Paint, width: int, height: int
+    looks: Sequence[AnyLook], approvals: ApprovalCount, host: str, now: float, paint: Paint, width: int, height: int
 ) -> list[str]:
     """Return the picture: at most `height` lines of at most `width` columns."""
     clock = datetime.fromtimestamp(now).strftime("%H:%M:%S")
-    head = f"{paint.bold(cut(host, 40))}  {clock}  {_summary(looks)}  {approvals}"
+    head = f"{paint.bold(truncate(host, 40))}  {clock}  {_summary(looks)}  {approvals}"
     lines = [_fit(head, width), ""]
     table = rows(looks, now, paint, width)
     space = height - len(lines) - 1
@@ -158,7 +181,7 @@ def frame(
     return [*lines[: height - 1], _fit(paint.dim(HELP), width)][:height]
 
 
-def plain(looks: Sequence[AnyLook], approvals: Approvals, now: float, paint: Paint) -> list[str]:
+def plain_lines(looks: Sequence[AnyLook], approvals: ApprovalCount, now: float, paint: Paint) -> list[str]:
     """Return the lines for a pipe: all columns in full width."""
     return [f"{_summary(looks)}  {approvals}", *rows(looks, now, paint, None)]
 
@@ -182,36 +205,40 @@ def rows(looks: Sequence[AnyLook], now: float, paint: Paint, width: int | None) 
 
 def _values(look: AnyLook, now: float) -> dict[str, str]:
     if isinstance(look, ContainerLook):
-        return _contained(look, now)
+        return _container_cells(look, now)
+    if isinstance(look, StackLook):
+        return _stack_cells(look, now)
     return {column.title: column.value(look, now) for column in COLUMNS}
 
 
 def details(look: AnyLook, paint: Paint) -> list[str]:
     """Return more facts about a worker that do not fit into its row."""
     if isinstance(look, ContainerLook):
-        return _of_container(look.found, paint)
-    found, own = look.report, look.report.live_status
-    said: list[str] = []
-    if own.get("current_task"):
-        said.append(f"at {own['current_task']}")
-    if found.word != report.RUNNING and found.why:
-        said.append(found.why)
+        return _container_details(look.container, paint)
+    if isinstance(look, StackLook):
+        return [f"{paint.bold(look.stack.queue)}  of kubiya dev, process {look.stack.pid}"]
+    worker_report, status = look.report, look.report.live_status
+    notes: list[str] = []
+    if status.get("current_task"):
+        notes.append(f"at {status['current_task']}")
+    if worker_report.word != report.RUNNING and worker_report.why:
+        notes.append(worker_report.why)
     if look.silent:
-        said.append(f"its metrics do not answer: {look.silent}")
-    deaths = found.state.get("deaths") or []
+        notes.append(f"its metrics do not answer: {look.silent}")
+    deaths = worker_report.state.get("deaths") or []
     if deaths:
-        said.append(f"last death: {death_line(deaths[-1])}")
-    return [f"{paint.bold(found.home.label)}  {one_line(text, 300)}" for text in said]
+        notes.append(f"last death: {death_line(deaths[-1])}")
+    return [f"{paint.bold(worker_report.home.label)}  {one_line(text, 300)}" for text in notes]
 
 
-def _of_container(found: Found, paint: Paint) -> list[str]:
-    said = [f"container {found.name} of {found.image}"]
-    if found.says.get("current_task"):
-        said.append(f"at {found.says['current_task']}")
-    if not found.alive:
-        memory = ", out of memory" if found.out_of_memory else ""
-        said.append(f"ended with exit code {found.exit_code}{memory}")
-    return [f"{paint.bold(found.queue)}  {one_line(text, 300)}" for text in said]
+def _container_details(container: FoundContainer, paint: Paint) -> list[str]:
+    notes = [f"container {container.name} of {container.image}"]
+    if container.worker_status.get("current_task"):
+        notes.append(f"at {container.worker_status['current_task']}")
+    if not container.alive:
+        memory = ", out of memory" if container.out_of_memory else ""
+        notes.append(f"ended with exit code {container.exit_code}{memory}")
+    return [f"{paint.bold(container.queue)}  {one_line(text, 300)}" for text in notes]
 
 
 def count(value: float) -> str:
@@ -243,16 +270,20 @@ def moment(seconds: float | None) -> str:
 
 def _summary(looks: Sequence[AnyLook]) -> str:
     running = sum(_word(look) == report.RUNNING for look in looks)
-    active = sum(int(_says(look).get("active_tasks") or 0) for look in looks)
+    active = sum(int(_status_of(look).get("active_tasks") or 0) for look in looks)
     return f"{running} of {len(looks)} workers running, {active} step{'s' if active != 1 else ''} active"
 
 
 def _word(look: AnyLook) -> str:
-    return look.found.word if isinstance(look, ContainerLook) else look.report.word
+    if isinstance(look, StackLook):
+        return report.RUNNING
+    return look.container.word if isinstance(look, ContainerLook) else look.report.word
 
 
-def _says(look: AnyLook) -> dict[str, Any]:
-    return look.found.says if isinstance(look, ContainerLook) else look.report.live_status
+def _status_of(look: AnyLook) -> dict[str, Any]:
+    if isinstance(look, StackLook):
+        return {}
+    return look.container.worker_status if isinstance(look, ContainerLook) else look.report.live_status
 
 
 def _row(shown: Sequence[Column], texts: Sequence[str], wide: dict[str, int]) -> str:
@@ -265,11 +296,13 @@ def _row(shown: Sequence[Column], texts: Sequence[str], wide: dict[str, int]) ->
 
 def _coloured(line: str, look: AnyLook, paint: Paint) -> str:
     if isinstance(look, ContainerLook):
-        label, alive = look.found.queue, look.found.alive
+        label, alive = look.container.queue, look.container.alive
+    elif isinstance(look, StackLook):
+        label, alive = look.stack.queue, True
     else:
         label, alive = look.report.home.label, look.report.alive
     word = _word(look).split()[0]
-    if _word(look) == report.RUNNING and _says(look).get("polling", True):
+    if _word(look) == report.RUNNING and _status_of(look).get("polling", True):
         return line.replace(word, paint.green(word), 1) if word not in label else line
     return paint.yellow(line) if alive else paint.dim(line)
 
@@ -283,7 +316,7 @@ def _fit(text: str, width: int | None) -> str:
     if width is None:
         return text
     bare = one_line_kept(text)
-    return text if _columns(bare) <= width else cut(bare, width)
+    return text if _columns(bare) <= width else truncate(bare, width)
 
 
 def one_line_kept(text: str) -> str:

@@ -19,11 +19,10 @@ from datetime import datetime
 from types import FrameType
 from typing import Any, Final
 
-import click
-
 from kubiya_worker.cli import ndjson
+from kubiya_worker.cli.argument_editor import edit_arguments
 from kubiya_worker.cli.connection import Api
-from kubiya_worker.cli.progress import Progress
+from kubiya_worker.cli.progress import ExecutionProgress
 from kubiya_worker.cli.render import Renderer, is_question, options_of
 from kubiya_worker.cli.stream import END, FAILED, Follower, Frame
 from kubiya_worker.cli.terminal import Paint, one_line
@@ -57,14 +56,14 @@ class Manner:
     keyboard: bool = False  # a person types on stdin
 
 
-class Watch:
+class ExecutionWatch:
     def __init__(self, api: Api, execution_id: str, manner: Manner, began: float | None = None) -> None:
         self._api = api
         self._id = execution_id
         self._manner = manner
-        self._began = time.monotonic() if began is None else began
+        self._started_at = time.monotonic() if began is None else began
         self._attached = began is None
-        self._progress = Progress()
+        self._progress = ExecutionProgress()
         # On a terminal everything goes to one stream. Otherwise stdout gets only the answer, so that it can be piped.
         self._screen = sys.stdout if manner.live and not manner.as_json else sys.stderr
         self._paint = Paint.for_stream(self._screen)
@@ -76,19 +75,19 @@ class Watch:
             output_lines=manner.output_lines,
         )
         self._question: Callable[[str], None] | None = None
-        self._asked = ""  # the prompt before the cursor
-        self._held = ""  # output that came meanwhile, until its line is complete
+        self._prompt_text = ""  # the prompt before the cursor
+        self._pending_output = ""  # output that came meanwhile, until its line is complete
         self._asks_about = ""  # the approval that `_question` is about, if any
-        self._seen: set[str] = set()  # approvals whose arguments are on the screen
+        self._shown_approvals: set[str] = set()  # approvals whose arguments are on the screen
         self._asked_once: set[str] = set()
         self._typed = b""
-        self._mine: list[str] = []  # messages typed here, which must not be shown a second time
+        self._own_messages: list[str] = []  # messages typed here, which must not be shown a second time
         self._keyboard_open = manner.keyboard
         self._interrupts = 0
         self._cancelling: float | None = None  # when the cancellation was requested (monotonic seconds)
         self._error_at: float | None = None
         self._warned = False
-        self._leave: int | None = None  # the exit code, once it is clear
+        self._exit_code: int | None = None  # the exit code, once it is clear
 
     def run(self) -> int:
         """Watch until the execution is over or the person leaves. Return the exit code.
@@ -98,10 +97,10 @@ class Watch:
         follower = Follower(self._id, self._api.open_stream)
         reader, self._bell = os.pipe()
         os.set_blocking(self._bell, False)
-        before = signal.signal(signal.SIGINT, self._on_interrupt)
+        previous_handler = signal.signal(signal.SIGINT, self._on_interrupt)
         follower.start()
         try:
-            while self._leave is None:
+            while self._exit_code is None:
                 sources = [follower.fileno(), reader]
                 if self._question is not None and self._keyboard_open:
                     sources.append(sys.stdin.fileno())
@@ -109,16 +108,16 @@ class Watch:
                 if reader in ready:
                     os.read(reader, 64)
                     self._interrupted()
-                for frame in follower.taken():
-                    if self._leave is None:
-                        self._take(frame)
+                for frame in follower.take_frames():
+                    if self._exit_code is None:
+                        self._handle(frame)
                 if sys.stdin.fileno() in ready if self._keyboard_open else False:
                     self._read_keyboard()
-                self._clock()
-            return self._leave
+                self._check_deadlines()
+            return self._exit_code
         finally:
             self._close_question()
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, previous_handler)
             follower.close()
             bell, self._bell = self._bell, -1
             os.close(bell)
@@ -126,24 +125,24 @@ class Watch:
 
     # -- events
 
-    def _take(self, frame: Frame) -> None:
+    def _handle(self, frame: Frame) -> None:
         if frame.event_type == FAILED:
             raise frame.error or WorkerError("The stream failed")
         if frame.event_type == END:
-            self._over()
+            self._finish()
             return
-        self._progress.take(frame)
+        self._progress.apply(frame)
         approval_id = str(frame.data.get("approval_id"))
         answered = frame.event_type == ev.APPROVAL_RESOLVED and self._asks_about == approval_id
-        if answered or (self._question == self._said and not self._progress.wants_input):
+        if answered or (self._question == self._send_message and not self._progress.wants_input):
             self._close_question()
-        if frame.event_type == ev.MESSAGE and frame.data.get("content") in self._mine:
-            self._mine.remove(str(frame.data["content"]))
+        if frame.event_type == ev.MESSAGE and frame.data.get("content") in self._own_messages:
+            self._own_messages.remove(str(frame.data["content"]))
         elif frame.event_type == ev.APPROVAL_REQUESTED and self._question is not None:
             pass  # shown under another open question, its arguments would get that question's answer
         else:
-            self._show(frame)
-            self._seen.add(approval_id)
+            self._print_event(frame)
+            self._shown_approvals.add(approval_id)
         match frame.event_type:
             case ev.APPROVAL_REQUESTED:
                 self._approval(approval_id, frame.data)
@@ -154,7 +153,7 @@ class Watch:
             case ev.STATUS | ev.MESSAGE:
                 self._input_wanted()
 
-    def _show(self, frame: Frame) -> None:
+    def _print_event(self, frame: Frame) -> None:
         if self._manner.as_json:
             line = ndjson.line_of(frame, self._id, verbose=self._manner.verbose)
             if line is not None:
@@ -168,24 +167,24 @@ class Watch:
         While a question is open, only complete lines are written, each on its own line, and the question is repeated
         below.
         """
-        if self._asked:
-            self._held += text
-            if self._held.endswith("\n"):
-                text, self._held = f"\n{self._held}{self._asked}", ""
+        if self._prompt_text:
+            self._pending_output += text
+            if self._pending_output.endswith("\n"):
+                text, self._pending_output = f"\n{self._pending_output}{self._prompt_text}", ""
             else:
                 return
         if text:
             self._screen.write(text)
             self._screen.flush()
 
-    def _note(self, text: str) -> None:
+    def _notice(self, text: str) -> None:
         if not self._manner.as_json:
             self._write(self._renderer.notice(text))
 
-    def _over(self) -> None:
+    def _finish(self) -> None:
         """Finish after the last event: show the answer and the footer, set the exit code."""
         self._close_question()
-        progress, took = self._progress, None
+        progress, seconds_taken = self._progress, None
         incomplete = (
             not progress.answer or not progress.usage or (progress.status != ex.COMPLETED and not progress.error)
         )
@@ -193,10 +192,10 @@ class Watch:
             try:
                 execution = self._api.execution(self._id)
                 progress.finish({**execution, "error": progress.error})
-                took = _seconds_between(execution) if self._attached else None
+                seconds_taken = _seconds_between(execution) if self._attached else None
             except ControlPlaneError:
                 pass  # the events have to suffice
-        seconds = time.monotonic() - self._began if took is None else took
+        seconds = time.monotonic() - self._started_at if seconds_taken is None else seconds_taken
         if self._manner.as_json:
             result = {
                 "execution_id": self._id,
@@ -216,38 +215,38 @@ class Watch:
             if not self._manner.live and progress.answer:
                 print(progress.answer.rstrip("\n"), flush=True)
         if progress.status == ex.COMPLETED:
-            self._leave = EX_OK
+            self._exit_code = EX_OK
         else:
-            self._leave = EX_CANCELLED if self._cancelling is not None else EX_FAILED
+            self._exit_code = EX_CANCELLED if self._cancelling is not None else EX_FAILED
 
-    def _clock(self) -> None:
+    def _check_deadlines(self) -> None:
         """Act on limits of time that have passed."""
         now = time.monotonic()
-        if self._leave is not None:
+        if self._exit_code is not None:
             return
         if self._cancelling is not None and now - self._cancelling > SETTLE:
-            self._note("it was asked to cancel and has not said so yet")
-            self._leave = EX_CANCELLED
+            self._notice("the cancellation was requested, and the execution has not confirmed it yet")
+            self._exit_code = EX_CANCELLED
         elif self._error_at is not None and now - self._error_at > ERROR_SETTLE:
             self._error_at = None
             try:
                 if ex.is_final(str(self._api.execution(self._id).get("status"))):
-                    self._over()  # a server that sends no `done` after an `error`
+                    self._finish()  # a server that sends no `done` after an `error`
             except Unreachable:
                 self._error_at = now
-        elif self._manner.timeout is not None and now - self._began > self._manner.timeout:
-            self._detach(f"{self._manner.timeout:g} s are over; the execution goes on")
-        elif not self._warned and not self._progress.started and now - self._began > NO_WORKER_AFTER:
+        elif self._manner.timeout is not None and now - self._started_at > self._manner.timeout:
+            self._detach(f"{self._manner.timeout:g} s have passed; the execution goes on")
+        elif not self._warned and not self._progress.started and now - self._started_at > NO_WORKER_AFTER:
             self._warned = True
-            self._note("no worker has taken it yet. Is one running?  kubiya worker start --queue-id …")
+            self._notice("no worker has taken it yet. Is one running?  kubiya worker start --queue-id …")
 
     # -- approvals
 
     def _next_approval(self) -> None:
         """Ask about the first open approval, and show its arguments if they were held back."""
         for approval_id, data in list(self._progress.pending.items())[:1]:
-            if self._question is None and approval_id not in self._seen and not self._manner.as_json:
-                self._seen.add(approval_id)
+            if self._question is None and approval_id not in self._shown_approvals and not self._manner.as_json:
+                self._shown_approvals.add(approval_id)
                 self._write(self._renderer.approval(data))
             self._approval(approval_id, data)
 
@@ -258,9 +257,9 @@ class Watch:
 
     def _end_prompt(self, end: str) -> None:
         """Leave the line of the prompt. `end` is the line end if the terminal has not shown one."""
-        if self._asked:
-            held, self._held, self._asked = self._held, "", ""
-            self._write(end + held)
+        if self._prompt_text:
+            output, self._pending_output, self._prompt_text = self._pending_output, "", ""
+            self._write(end + output)
 
     def _approval(self, approval_id: str, data: dict[str, Any]) -> None:
         manner = self._manner
@@ -269,20 +268,23 @@ class Watch:
         if not self._still_open(approval_id):
             return
         if manner.approvals == GRANT and data.get("tool_name") == names.RAISE_BUDGET:
-            self._note("not granted: --approve is for tools, not for more budget")
+            self._notice("not granted: --approve is for tools, not for more budget")
             self._answer(lambda: self._api.reject(approval_id, "kubiya exec --approve does not raise budgets"))
+        elif manner.approvals == GRANT and data.get("tool_name") == names.GO_ON:
+            self._notice("not granted: --approve is for tools, not for a call that fails again and again")
+            self._answer(lambda: self._api.reject(approval_id, "kubiya exec --approve does not decide this"))
         elif manner.approvals == GRANT and is_question(data):
-            self._note("not answered: --approve is for tools, not for questions")
+            self._notice("not answered: --approve is for tools, not for questions")
             self._answer(lambda: self._api.reject(approval_id, "nobody is there to answer (kubiya exec --approve)"))
         elif manner.approvals == GRANT:
-            self._note("granted, as --approve says")
+            self._notice("granted, as --approve says")
             self._answer(lambda: self._api.approve(approval_id, comment="kubiya exec --approve"))
         elif manner.approvals == DENY:
             self._answer(lambda: self._api.reject(approval_id, "kubiya exec --deny"))
         elif self._keyboard_open and not manner.as_json:
             self._ask_approval(approval_id, data)
         elif manner.wait_for_approval:
-            self._note(f"waiting for a person: {_command(approval_id, data)}")
+            self._notice(f"waiting for a person: {_command(approval_id, data)}")
         else:
             self._detach(f"a person has to answer first: {_command(approval_id, data)}")
 
@@ -319,7 +321,7 @@ class Watch:
                 except UsageError as error:
                     edited, why = None, error.line()
                 if edited is None:
-                    self._note(why)
+                    self._notice(why)
                     self._ask_approval(approval_id, data)
                 else:
                     self._answer(lambda: self._api.approve(approval_id, arguments=edited))
@@ -351,13 +353,13 @@ class Watch:
         try:
             send()
         except ControlPlaneError as error:
-            self._note(error.line())
+            self._notice(error.line())
 
     # -- the keyboard
 
     def _prompt(self, text: str) -> None:
         self._write(self._renderer.end_text() + self._paint.bold(text))
-        self._asked = self._paint.bold(text.lstrip("\n"))
+        self._prompt_text = self._paint.bold(text.lstrip("\n"))
 
     def _read_keyboard(self) -> None:
         data = os.read(sys.stdin.fileno(), 65536)
@@ -366,7 +368,7 @@ class Watch:
             if self._manner.chat and self._progress.wants_input:
                 self._mark_done()
             elif self._question is not None:
-                self._detach("the keyboard is gone; the execution goes on")
+                self._detach("standard input has ended; the execution goes on")
             return
         self._typed += data
         while b"\n" in self._typed and self._question is not None:
@@ -381,11 +383,11 @@ class Watch:
             return
         if self._manner.chat and self._keyboard_open:
             self._prompt("> ")
-            self._question = self._said
+            self._question = self._send_message
         elif not self._manner.chat:
             self._detach("it waits for input: kubiya exec attach -i")
 
-    def _said(self, line: str) -> None:
+    def _send_message(self, line: str) -> None:
         text = line.strip()
         if text == "/done":
             self._mark_done()
@@ -393,8 +395,8 @@ class Watch:
             self._input_wanted()
         else:
             self._progress.turn_over = False
-            self._mine.append(text)
-            self._answer(lambda: self._api.say(self._id, text))
+            self._own_messages.append(text)
+            self._answer(lambda: self._api.send_text(self._id, text))
 
     def _mark_done(self) -> None:
         self._progress.turn_over = False
@@ -414,7 +416,7 @@ class Watch:
 
     def _interrupted(self) -> None:
         if self._cancelling is not None:
-            self._leave = EX_CANCELLED
+            self._exit_code = EX_CANCELLED
         elif self._interrupts >= 2 or not self._keyboard_open or self._manner.as_json:
             self._cancel()
         else:
@@ -438,7 +440,7 @@ class Watch:
     def _cancel(self) -> None:
         self._close_question()
         self._cancelling = time.monotonic()
-        self._note("cancelling")
+        self._notice("cancelling")
         self._api.cancel(self._id)
 
     def _detach(self, why: str) -> None:
@@ -447,8 +449,8 @@ class Watch:
             result = {"execution_id": self._id, "status": self._progress.status, "detached": why}
             print(json.dumps(result, separators=(",", ":")), flush=True)
         else:
-            self._note(f"{why}. Watch it again: kubiya exec attach {self._id}")
-        self._leave = EX_TEMPFAIL
+            self._notice(f"{why}. Watch it again: kubiya exec attach {self._id}")
+        self._exit_code = EX_TEMPFAIL
 
 
 def _command(approval_id: str, data: dict[str, Any]) -> str:
@@ -456,33 +458,6 @@ def _command(approval_id: str, data: dict[str, Any]) -> str:
     if is_question(data):
         return f'kubiya approvals answer {approval_id} "…"   (or deny)'
     return f"kubiya approvals approve {approval_id}   (or deny, edit)"
-
-
-def edit_arguments(arguments: dict[str, Any]) -> dict[str, Any] | None:
-    """Let a person edit the arguments in $EDITOR. Return the new ones; None when nothing was changed.
-
-    Raises UsageError when there is no editor, or it fails.
-    """
-    text = json.dumps(arguments, ensure_ascii=False, indent=2)
-    while True:
-        try:
-            edited = click.edit(text + "\n", extension=".json")
-        except (click.ClickException, OSError) as error:
-            said = error.format_message() if isinstance(error, click.ClickException) else str(error)
-            raise UsageError(f"The editor did not work: {said}", remedy="Set EDITOR to one that is there") from error
-        if edited is None or edited.strip() == json.dumps(arguments, ensure_ascii=False, indent=2):
-            return None
-        try:
-            parsed = json.loads(edited)
-        except ValueError as error:
-            click.echo(f"  That is not JSON: {error}", err=True)
-            text = edited.rstrip("\n")
-            if not click.confirm("  Edit again?", default=True, err=True):
-                return None
-            continue
-        if isinstance(parsed, dict):
-            return None if parsed == arguments else parsed
-        click.echo("  Arguments are a JSON object", err=True)
 
 
 def _seconds_between(execution: dict[str, Any]) -> float | None:

@@ -22,18 +22,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _common(command: F) -> F:
-    given = (
+    common_options = (
         options.settings("queue_id"),
         click.option("--name", help="Worker deployment (or TEMPORAL_DEPLOYMENT_NAME)."),
         options.config_file,
     )
-    for option in reversed(given):
+    for option in reversed(common_options):
         command = option(command)
     return command
 
 
 def _timeout(command: F) -> F:
-    what = "Seconds that its workers have to show themselves."
+    what = "Seconds to wait for a worker of the version."
     return click.option("--timeout", type=click.FloatRange(0, 86_400), default=WAIT, show_default=True, help=what)(
         command
     )
@@ -54,24 +54,24 @@ def deployment() -> None:
 
 @deployment.command()
 @_common
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(queue_id: str | None, name: str | None, config: str | None, as_json: bool) -> None:
     """Show the versions of a deployment, newest first."""
     settings, name = _settings(queue_id, name, config)
-    asyncio.run(_show(settings, name, as_json))
+    asyncio.run(_print_versions(settings, name, as_json))
 
 
-async def _show(settings: Settings, name: str, as_json: bool) -> None:
+async def _print_versions(settings: Settings, name: str, as_json: bool) -> None:
     from kubiya_worker.process import deployment as versions
 
     async with connected(settings, "deployment") as (client, _):
-        found = await versions.versions(client, name)
+        all_versions = await versions.versions(client, name)
     if as_json:
-        print(json.dumps({"deployment": name, "versions": [vars(version) for version in found]}))
+        print(json.dumps({"deployment": name, "versions": [vars(version) for version in all_versions]}))
         return
-    ramped = next((version.percent for version in found if version.percent), 0.0)
+    ramped = next((version.percent for version in all_versions if version.percent), 0.0)
     rows = [HEADS]
-    for version in found:
+    for version in all_versions:
         share = 100 - ramped if version.status == "current" else version.percent
         new = "" if share is None else f"{share:g} %"
         rows.append(
@@ -80,15 +80,15 @@ async def _show(settings: Settings, name: str, as_json: bool) -> None:
     widths = [max(len(row[n]) for row in rows) for n in range(len(HEADS))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    if not any(version.status == "current" for version in found):
-        print(f"None is current. To have one: kubiya worker deployment set-current {found[0].build_id}")
+    if not any(version.status == "current" for version in all_versions):
+        print(f"No version is current. Choose one: kubiya worker deployment set-current {all_versions[0].build_id}")
 
 
 @deployment.command("set-current")
 @click.argument("build_id", required=False)
 @_common
 @_timeout
-@click.option("--allow-no-pollers", is_flag=True, help="Although no worker of it polls: executions wait for one.")
+@click.option("--allow-no-pollers", is_flag=True, help="Also when no worker of it polls; executions then wait for one.")
 def set_current(
     build_id: str | None,
     queue_id: str | None,
@@ -138,7 +138,7 @@ async def _ramp(settings: Settings, name: str, build: str, percent: float, timeo
 @deployment.command()
 @click.argument("build_id")
 @_common
-@click.option("--json", "as_json", is_flag=True, help="One JSON object for each execution, and one for all.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each execution, and one for all.")
 def move(build_id: str, queue_id: str | None, name: str | None, config: str | None, as_json: bool) -> int:
     """Move the open executions of an older version to the current one, so that its workers can stop.
 
@@ -157,27 +157,33 @@ async def _move(settings: Settings, name: str, build: str, as_json: bool) -> int
 
     moved = stayed = 0
     async with connected(settings, "deployment") as (client, queue):
-        here, current = settings.build_id or __version__, await versions.current(client, name)
+        installed, current = settings.build_id or __version__, await versions.current(client, name)
         if build == current:
-            raise ConfigurationError(f"{build} is the current version of {name}", remedy="Name the one to leave")
-        if current != here:
             raise ConfigurationError(
-                f"The current version of {name} is {current or 'none'}, and {here} is installed here",
+                f"{build} is the current version of {name}", remedy="Name the version to move from"
+            )
+        if current != installed:
+            raise ConfigurationError(
+                f"The current version of {name} is {current or 'none'}, and {installed} is installed here",
                 remedy="Run it where the current version is installed: histories are replayed with it",
             )
         custom = extensions.load(settings.extensions, names.OURS).workflows
-        async for one in replay.replay(client, queue, custom, f"AND {versions.of_version(name, build)}"):
-            if one.fault is None and not await versions.release(client, one.workflow_id):
+        async for replayed in replay.replay(client, queue, custom, f"AND {versions.of_version(name, build)}"):
+            if replayed.fault is None and not await versions.release(client, replayed.workflow_id):
                 continue  # it has ended meanwhile
-            moved, stayed = moved + (one.fault is None), stayed + (one.fault is not None)
+            moved, stayed = moved + (replayed.fault is None), stayed + (replayed.fault is not None)
             if as_json:
-                print(json.dumps({"workflow_id": one.workflow_id, "moved": one.fault is None, "fault": one.fault}))
+                print(
+                    json.dumps(
+                        {"workflow_id": replayed.workflow_id, "moved": replayed.fault is None, "fault": replayed.fault}
+                    )
+                )
             else:
-                print(f"{'moved ' if one.fault is None else 'STAYS '} {one.workflow_id}")
-                if one.fault is not None:
-                    print(f"       {one.fault}")
+                print(f"{'moved ' if replayed.fault is None else 'STAYS '} {replayed.workflow_id}")
+                if replayed.fault is not None:
+                    print(f"       {replayed.fault}")
     if as_json:
-        print(json.dumps({"moved": moved, "stayed": stayed, "from": build, "to": here}))
+        print(json.dumps({"moved": moved, "stayed": stayed, "from": build, "to": installed}))
     else:
-        print(f"{moved} open executions moved from {build} to {here}" + (f", {stayed} stay" if stayed else ""))
+        print(f"{moved} open executions moved from {build} to {installed}" + (f", {stayed} stay" if stayed else ""))
     return 1 if stayed else 0

@@ -8,30 +8,31 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from kubiya_worker.cli.completion import levels
 from kubiya_worker.cli.terminal import clean
-from kubiya_worker.cli.which import home_of, which
 from kubiya_worker.cli.worker_container import container_of
+from kubiya_worker.cli.worker_target import home_of, worker_options
 from kubiya_worker.errors import UsageError
-from kubiya_worker.launch import containers, logfiles, logline, report
+from kubiya_worker.launch import containers, dev_worker, logfiles, logline, report
 from kubiya_worker.launch.logline import Filter
 
 LOOK_EVERY: Final = 0.2  # seconds between looks at the file while following
-SHOWN: Final = 200  # lines without --since or -n, as a screen or two
+DEFAULT_LINES: Final = 200  # lines that are shown without --since or -n
 
 
 @click.command()
-@which
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, through rotations.")
+@worker_options
+@click.option("-f", "--follow", is_flag=True, help="Follow the log, through rotations.")
 @click.option("-n", "--lines", "count", type=click.IntRange(0), help="The last N lines.  [default: 200]")
-@click.option("--since", help="From a time on: 10m, 2h, 3d ago, or 2026-11-24T10:00.")
+@click.option("--since", help="Lines since a time: 10m, 2h, 3d ago, or 2026-11-24T10:00.")
 @click.option("--level", shell_complete=levels, help="This level and above: DEBUG, INFO, WARNING, ERROR.")
 @click.option("--execution", help="Lines about the execution with this id.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object for each line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each line.")
 def logs(
     queue_id: str | None,
     instance: int,
@@ -43,36 +44,46 @@ def logs(
     as_json: bool,
 ) -> None:
     """Read a worker's log, also when the worker does not run."""
-    home = home_of(queue_id, instance)
+    stack = dev_worker.meant(queue_id) if instance == 1 else None
     try:
-        wanted = Filter(
+        selection = Filter(
             since=logline.parse_since(since, time.time()) if since else None,
             level=logline.rank(level) if level else 0,
             text=execution or "",
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
+    if stack is not None:
+        _print_file(stack.log_file, selection, count, since, follow, as_json)
+        return
+    home = home_of(queue_id, instance)
     box = container_of(home, report.examine(home))
     if box is not None:
         # While following, the engine counts the last lines before the filter selects from them.
-        shown = SHOWN if count is None and since is None else count
+        last = DEFAULT_LINES if count is None and since is None else count
         if follow:
-            for line in wanted.select(containers.lines(box, follow=True, last=shown)):
+            for line in selection.select(containers.lines(box, follow=True, last=last)):
                 _print([line], as_json)
             return
-        chosen = wanted.select(containers.lines(box))
-        _print(chosen if shown is None else deque(chosen, shown), as_json)
+        chosen = selection.select(containers.lines(box))
+        _print(chosen if last is None else deque(chosen, last), as_json)
         return
     if not home.logs.is_dir():
         raise UsageError(f"{home.label} has no log here", remedy="A worker in the foreground logs to its stdout")
-    with closing(logfiles.Follower(home.log_file)) as follower:
-        first: Iterable[str] = wanted.select(follower.more())
+    _print_file(home.log_file, selection, count, since, follow, as_json)
+
+
+def _print_file(
+    file: Path, selection: Filter, count: int | None, since: str | None, follow: bool, as_json: bool
+) -> None:
+    with closing(logfiles.LogFollower(file)) as follower:
+        first: Iterable[str] = selection.select(follower.new_lines())
         if count is not None or since is None:
-            first = deque(first, SHOWN if count is None else count)
+            first = deque(first, DEFAULT_LINES if count is None else count)
         _print(first, as_json)
         while follow:
             time.sleep(LOOK_EVERY)
-            _print(wanted.select(follower.more()), as_json)
+            _print(selection.select(follower.new_lines()), as_json)
 
 
 def _print(lines: Iterable[str], as_json: bool) -> None:

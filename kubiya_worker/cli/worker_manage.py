@@ -6,19 +6,19 @@ from typing import Final
 
 import click
 
-from kubiya_worker.cli.which import home_of, which
 from kubiya_worker.cli.worker_container import container_of
+from kubiya_worker.cli.worker_target import home_of, worker_options
 from kubiya_worker.errors import TemporaryFailure, UsageError
 from kubiya_worker.launch import containers, control, report
 from kubiya_worker.launch import drain as drains
-from kubiya_worker.launch.containers import Found
-from kubiya_worker.settings import kinds
+from kubiya_worker.launch.containers import FoundContainer
+from kubiya_worker.settings import value_types
 
 KILLED: Final = 128 + 9  # exit code of a container that the engine had to kill
-LONGEST_DRAIN: Final = kinds.seconds(0, 30 * 86_400)
+LONGEST_DRAIN: Final = value_types.seconds(0, 30 * 86_400)
 
 
-def _say(text: str) -> None:
+def _print_event(text: str) -> None:
     click.echo(f"kubiya worker: {text}", err=True)
 
 
@@ -33,8 +33,8 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float 
 
 
 @click.command()
-@which
-@click.option("-f", "--force", is_flag=True, help="Kill it at once; what it was doing is taken up by the next worker.")
+@worker_options
+@click.option("-f", "--force", is_flag=True, help="Kill it at once; the next worker takes up its work.")
 def stop(queue_id: str | None, instance: int, force: bool) -> None:
     """Stop a worker. Running work has the grace period to finish. The exit code is 1 when it had to be killed."""
     home = home_of(queue_id, instance)
@@ -42,17 +42,17 @@ def stop(queue_id: str | None, instance: int, force: bool) -> None:
     if box is not None:
         _stop_container(box, force=force)
         return
-    done = control.stop(home, _say, force=force)
-    if done.stale:
+    result = control.stop(home, _print_event, force=force)
+    if result.stale:
         print(f"{home.label} was not running; its stale PID file is removed")
     elif force:
-        print(f"{home.label} was killed (pid {done.pid}) and all that it had started")
+        print(f"{home.label} was killed (pid {result.pid}) and all that it had started")
     else:
-        code = "" if done.code is None else f", exit code {done.code}"
-        print(f"{home.label} stopped in {done.seconds:.1f} s (pid {done.pid}{code})")
+        code = "" if result.code is None else f", exit code {result.code}"
+        print(f"{home.label} stopped in {result.seconds:.1f} s (pid {result.pid}{code})")
 
 
-def _stop_container(box: Found, *, force: bool) -> None:
+def _stop_container(box: FoundContainer, *, force: bool) -> None:
     seconds, code = containers.stop(box, force=force)
     if not box.alive:
         print(f"{box.queue} was not running; its container {box.name} is removed")
@@ -61,14 +61,14 @@ def _stop_container(box: Found, *, force: bool) -> None:
     elif code == KILLED:
         raise control.NotStopped(
             f"The worker in the container {box.name} did not stop in time and was killed",
-            remedy="What it was doing is taken up by the next worker",
+            remedy="The next worker takes up its work",
         )
     else:
         print(f"{box.queue} stopped in {seconds:.1f} s (container {box.name}, exit code {code})")
 
 
 @click.command()
-@which
+@worker_options
 @click.option("--timeout", callback=_seconds, help="Stop it after that time: 90, 300s, 5m.  [default: no limit]")
 def drain(queue_id: str | None, instance: int, timeout: float | None) -> None:
     """Let a worker finish all running steps without a time limit, accept nothing new, and end.
@@ -83,16 +83,18 @@ def drain(queue_id: str | None, instance: int, timeout: float | None) -> None:
             f"The worker of {box.queue} runs in the container {box.name}, which the engine drains",
             remedy=f"docker update --restart=no {box.name}; docker kill --signal QUIT {box.name}",
         )
-    done = drains.drain(home, _say, timeout)
-    ran = f"{done.tasks} {'task' if done.tasks == 1 else 'tasks'} finished, none was cut off"
-    print(f"{home.label} drained in {done.seconds:.1f} s: {ran if done.tasks else 'nothing ran'} (pid {done.pid})")
-    if done.open_executions:
-        verb = "executions are" if done.open_executions > 1 else "execution is"
-        print(f"{done.open_executions} {verb} not over; the next worker of the queue goes on")
+    result = drains.drain(home, _print_event, timeout)
+    ran = f"{result.tasks} {'task' if result.tasks == 1 else 'tasks'} finished, none was cut off"
+    print(
+        f"{home.label} drained in {result.seconds:.1f} s: {ran if result.tasks else 'nothing ran'} (pid {result.pid})"
+    )
+    if result.open_executions:
+        verb = "executions are" if result.open_executions > 1 else "execution is"
+        print(f"{result.open_executions} {verb} not over; the next worker of the queue goes on")
 
 
 @click.command()
-@which
+@worker_options
 @click.option("--wait-timeout", type=float, default=60.0, help="Seconds until the new one has to poll.  [default: 60]")
 def restart(queue_id: str | None, instance: int, wait_timeout: float) -> None:
     """Restart a worker in place: running work finishes first, and the settings of its start are kept."""

@@ -15,7 +15,7 @@ from kubiya_worker.settings import Settings
 @click.command("replay")
 @settings("queue_id")
 @config_file
-@click.option("--json", "as_json", is_flag=True, help="One JSON object for each execution, and one for all.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each execution, and one for all.")
 def replay(queue_id: str | None, config: str | None, as_json: bool) -> int:
     """Replay the queue's open executions with this installation's workflow code. Nothing is changed.
 
@@ -24,24 +24,26 @@ def replay(queue_id: str | None, config: str | None, as_json: bool) -> int:
     return asyncio.run(_replay(resolved({"queue_id": queue_id}, config), as_json))
 
 
-async def _replay(given: Settings, as_json: bool) -> int:
+async def _replay(configured: Settings, as_json: bool) -> int:
     from kubiya_worker import __version__, extensions
     from kubiya_worker.process import replay as replaying
     from kubiya_worker.protocol import names
 
     good = bad = 0
-    async with connected(given, "replay") as (client, queue):
-        found = extensions.load(given.extensions, names.OURS)
-        for fault in found.faults:
+    async with connected(configured, "replay") as (client, queue):
+        loaded = extensions.load(configured.extensions, names.OURS)
+        for fault in loaded.faults:
             click.echo(f"kubiya worker: {fault}", err=True)
-        async for one in replaying.replay(client, queue, found.workflows):
-            good, bad = good + (one.fault is None), bad + (one.fault is not None)
+        async for replayed in replaying.replay(client, queue, loaded.workflows):
+            good, bad = good + (replayed.fault is None), bad + (replayed.fault is not None)
             if as_json:
-                print(json.dumps(vars(one)))
+                print(json.dumps(vars(replayed)))
             else:
-                print(f"{'ok  ' if one.fault is None else 'FAIL'}  {one.workflow_id}  {one.events} events")
-                if one.fault is not None:
-                    print(f"      {one.fault}")
+                print(
+                    f"{'ok  ' if replayed.fault is None else 'FAIL'}  {replayed.workflow_id}  {replayed.events} events"
+                )
+                if replayed.fault is not None:
+                    print(f"      {replayed.fault}")
     if as_json:
         print(json.dumps({"version": __version__, "replayed": good, "failed": bad}))
     elif bad:

@@ -44,26 +44,28 @@ def install(
     """
     from kubiya_worker.launch import launchd, preflight, service, systemd
 
-    given = resolved(flags, config)
-    homes.find(given.queue_id, instance)  # refuses an invalid name
+    configured = resolved(flags, config)
+    homes.find(configured.queue_id, instance)  # refuses an invalid name
     found = origins(flags, os.environ, config)
-    made, notes = service.plan(given, found, os.environ, sys.executable, instance=instance, system=system)
+    service_definition, notes = service.plan(
+        configured, found, os.environ, sys.executable, instance=instance, system=system
+    )
     for note in notes:
-        _say(note)
+        _print_event(note)
     mac = sys.platform == "darwin"
     if print_only:
-        _print(made, mac)
+        _print(service_definition, mac)
         return
     if not mac:
         systemd.usable(system=system)
-    preflight.check(given)
+    preflight.check(configured)
     if mac:
-        launchd.install(made, _say)
+        launchd.install(service_definition, _print_event)
     else:
-        systemd.install(made, _say, 0.0 if no_wait else wait_timeout)
+        systemd.install(service_definition, _print_event, 0.0 if no_wait else wait_timeout)
         flag = "" if system else "--user "
-        print(f"{'started' if no_wait else 'ready: it polls'}: {made.name}")
-        print(f"systemctl {flag}status {made.name}; journalctl {flag}-fu {made.name}")
+        print(f"{'started' if no_wait else 'ready: it polls'}: {service_definition.name}")
+        print(f"systemctl {flag}status {service_definition.name}; journalctl {flag}-fu {service_definition.name}")
 
 
 @click.command()
@@ -74,33 +76,41 @@ def uninstall(queue_id: str | None, instance: int, system: bool) -> None:
     """Stop a worker's service (running work finishes first), disable it and remove it. Its state is kept."""
     from kubiya_worker.launch import launchd, systemd
 
-    named = queue_id or os.environ.get("QUEUE_ID", "").strip()
-    if not named:
+    queue = queue_id or os.environ.get("QUEUE_ID", "").strip()
+    if not queue:
         raise UsageError("No queue is given", remedy="Use --queue-id Q, or set QUEUE_ID")
-    homes.find(named, instance)
+    homes.find(queue, instance)
     if sys.platform == "darwin":
-        launchd.uninstall(named, instance, _say)
+        launchd.uninstall(queue, instance, _print_event)
     else:
-        systemd.uninstall(named, instance, system=system, say=_say)
+        systemd.uninstall(queue, instance, system=system, say=_print_event)
 
 
-def _print(made: Service, mac: bool) -> None:
+def _print(service_definition: Service, mac: bool) -> None:
     from kubiya_worker.launch import launchd, service, systemd
 
     if mac:
-        folder = launchd.folder_of(made.queue, made.instance)
-        path, text = launchd.plist_file(made.queue, made.instance), launchd.plist(made, folder).decode()
-        kept = folder / "secrets"
+        folder = launchd.folder_of(service_definition.queue, service_definition.instance)
+        path, text = (
+            launchd.plist_file(service_definition.queue, service_definition.instance),
+            launchd.plist(service_definition, folder).decode(),
+        )
+        secrets_folder = folder / "secrets"
     else:
-        path, text = systemd.unit_file(made.name, system=made.system), systemd.unit(made, systemd.version_here())
-        kept = systemd.secrets_folder(made)
+        path, text = (
+            systemd.unit_file(service_definition.name, system=service_definition.system),
+            systemd.unit(service_definition, systemd.version_here()),
+        )
+        secrets_folder = systemd.secrets_folder(service_definition)
     print(f"# {path}\n{text}")
-    for name in made.secrets:
-        print(f"# {kept / service.credential_of(name)} (0600): {name}, hidden")
-    hidden = service.unreachable([Path(made.argv[0]), Path(service.__file__)], system=made.system)
+    for name in service_definition.secrets:
+        print(f"# {secrets_folder / service.credential_of(name)} (0600): {name}, hidden")
+    hidden = service.unreachable(
+        [Path(service_definition.argv[0]), Path(service.__file__)], system=service_definition.system
+    )
     if hidden and not mac:
-        _say(f"such a service cannot read {hidden}: it would be refused")
+        _print_event(f"such a service cannot read {hidden}: it would be refused")
 
 
-def _say(text: str) -> None:
+def _print_event(text: str) -> None:
     click.echo(f"kubiya worker: {text}", err=True)

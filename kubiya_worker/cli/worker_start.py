@@ -13,18 +13,18 @@ import click
 
 from kubiya_worker.cli.options import config_file, foreign_flags, resolved, settings
 from kubiya_worker.cli.terminal import clean
-from kubiya_worker.doctor import brief
+from kubiya_worker.doctor import quick_checks
 from kubiya_worker.errors import EX_TEMPFAIL, ConfigurationError, TemporaryFailure, UsageError, WorkerError
 from kubiya_worker.launch import home as homes
 from kubiya_worker.launch import local
 from kubiya_worker.launch.home import Home
-from kubiya_worker.settings import Settings, foreign
+from kubiya_worker.settings import Settings, unused_options
 
 if TYPE_CHECKING:
     from kubiya_worker.launch.daemon import Launch
 
-WORKER_SAYS: Final = "kubiya worker: "  # how the worker's last line begins (process/main.py)
-SHOWN: Final = 20  # lines of the log when a start fails
+WORKER_PREFIX: Final = "kubiya worker: "  # the beginning of the worker's last line (process/main.py)
+LOG_LINES: Final = 20  # lines of the log when a start fails
 
 
 class _Start(click.Command):
@@ -55,7 +55,7 @@ class _Start(click.Command):
 @settings("metrics_port", "max_log_size", "max_log_backups")
 @settings("package_version", "local_wheel", "package_source", "no_cache", "no_update")
 @settings("image", "image_tag", "pull", "memory", "cpus")
-@click.option("--no-webui", is_flag=True, hidden=True, help="Always so: a worker has no web page.")
+@click.option("--no-webui", is_flag=True, hidden=True, help="No effect: a worker has no web page.")
 @foreign_flags
 @click.option("--api-key", "api_key_on_argv", hidden=True, help="Refused: argv is visible to every user.")
 def start(
@@ -81,25 +81,27 @@ def start(
                 "Keys in --proxy-config-json are visible to every user of this host",
                 remedy="Write os.environ/NAME for them, or use --proxy-config-file; and replace those keys",
             )
-    found = resolved(flags, config)
-    for told in foreign.told(os.environ):
-        _say(told.line)
-    if found.deployment_type == "docker":
+    configured = resolved(flags, config)
+    for unused in unused_options.found_in(os.environ):
+        _print_event(unused.line)
+    if configured.deployment_type == "docker":
         from kubiya_worker.launch import docker
 
-        return docker.run(found, detach=found.daemon_mode, wait=0.0 if no_wait else wait_timeout, say=_say)
-    for fault in brief.faults(Path("~/.kubiya"), found.places(here=not found.daemon_mode)):
-        _say(fault)
-    if found.daemon_mode:
-        return daemonize(homes.find(found.queue_id, instance), found, 0.0 if no_wait else wait_timeout)
+        return docker.run(
+            configured, detach=configured.daemon_mode, wait=0.0 if no_wait else wait_timeout, say=_print_event
+        )
+    for fault in quick_checks.faults(Path("~/.kubiya"), configured.written_folders(here=not configured.daemon_mode)):
+        _print_event(fault)
+    if configured.daemon_mode:
+        return daemonize(homes.find(configured.queue_id, instance), configured, 0.0 if no_wait else wait_timeout)
     try:
-        home: Home | None = homes.find(found.queue_id, instance)
+        home: Home | None = homes.find(configured.queue_id, instance)
     except ConfigurationError:
         home = None  # no home directory: a container
-    local.exec_worker(found, home, _say)
+    local.exec_worker(configured, home, _print_event)
 
 
-def _say(text: str) -> None:
+def _print_event(text: str) -> None:
     click.echo(f"kubiya worker: {text}", err=True)
 
 
@@ -115,30 +117,32 @@ def daemonize(home: Home, settings: Settings, wait: float) -> int:
     if settings.metrics_port:
         ports.refuse_taken(settings.metrics_host, settings.metrics_port)
     queue = preflight.check(settings)
-    argv = local.prepare(home, settings, _say, in_use=_others_run(home))
+    argv = local.prepare(home, settings, _print_event, in_use=_others_run(home))
     home.link(queue.other_than(home.queue))
     home.status_file.unlink(missing_ok=True)
     if os.getpid() == 1:
-        _say(f"PID 1 of a container: the supervisor runs in the foreground; the log is {home.log_file}")
+        _print_event(f"PID 1 of a container: the supervisor runs in the foreground; the log is {home.log_file}")
         return daemon.run_in_foreground(home, settings, argv, queue)
-    logged = _size(home)
+    log_size_before = _size(home)
     launch = daemon.Launch(home, settings, argv, queue)
     try:
-        return _follow(launch, home, wait, logged, settings)
+        return _follow(launch, home, wait, log_size_before, settings)
     finally:
         launch.close()
 
 
-def _tell_socket(settings: Settings, supervisor: int, home: Home) -> None:
+def _notify_readiness_socket(settings: Settings, supervisor: int, home: Home) -> None:
     if not settings.readiness_socket:
         return
-    from kubiya_worker import ready_line
+    from kubiya_worker import readiness_socket
 
-    told = ready_line.line(supervisor, settings.queue_id, settings.control_plane_url, str(home.folder))
+    line = readiness_socket.line(supervisor, settings.queue_id, settings.control_plane_url, str(home.folder))
     try:
-        ready_line.send(settings.readiness_socket, told)
+        readiness_socket.send(settings.readiness_socket, line)
     except OSError as error:
-        _say(f"KUBIYA_READINESS_SOCKET {settings.readiness_socket} could not be told: {error.strerror or error}")
+        _print_event(
+            f"KUBIYA_READINESS_SOCKET {settings.readiness_socket} cannot be reached: {error.strerror or error}"
+        )
 
 
 def _refuse_second(home: Home) -> None:
@@ -146,10 +150,10 @@ def _refuse_second(home: Home) -> None:
 
     found = report.examine(home)
     if found.alive:
-        raise _taken(home, found.pid, found.word.lower())
+        raise _already_runs(home, found.pid, found.word.lower())
 
 
-def _taken(home: Home, pid: int | None, word: str) -> WorkerError:
+def _already_runs(home: Home, pid: int | None, word: str) -> WorkerError:
     number = home.instance + 1
     if word == "draining":
         return TemporaryFailure(
@@ -175,7 +179,7 @@ def _follow(launch: Launch, home: Home, wait: float, logged: int, settings: Sett
 
     `logged` is the size of the log in bytes before the start.
     """
-    from kubiya_worker.launch.daemon import TAKEN, read_json
+    from kubiya_worker.launch.daemon import EX_PID_FILE_HELD, read_json
 
     reason = ""
     # Even without waiting, wait for the PID file, so that `status` and `stop` work at once.
@@ -184,10 +188,10 @@ def _follow(launch: Launch, home: Home, wait: float, logged: int, settings: Sett
             worker = f", worker {event.worker_pid}" if event.worker_pid else ""
             print(f"ready: a worker polls the queue {home.label} (pid {event.pid}{worker})")
             print(f"log: {home.log_file}")
-            _tell_socket(settings, event.pid or 0, home)
+            _notify_readiness_socket(settings, event.pid or 0, home)
             return 0
-        if event.ready is False and event.exit_code == TAKEN:
-            raise _taken(home, event.pid, "running")
+        if event.ready is False and event.exit_code == EX_PID_FILE_HELD:
+            raise _already_runs(home, event.pid, "running")
         if event.ready is False:
             raise _failed(event.exit_code, event.reason, event.last_lines, home)
         if event.event == "started" and not wait:
@@ -197,8 +201,8 @@ def _follow(launch: Launch, home: Home, wait: float, logged: int, settings: Sett
         if event.event == "died":
             reason = event.reason
             again = f"; tried again in {event.retry_in:.1f} s" if event.retry_in is not None else ""
-            _say(f"the worker ended with {_ending(event.exit_code)}: {reason}{again}")
-    _show(_lines_since(home, logged))
+            _print_event(f"the worker ended with {_ending(event.exit_code)}: {reason}{again}")
+    _print_lines(_lines_since(home, logged))
     child = read_json(home.state_file).get("child") or {}
     reason = reason or str(child.get("status") or "")
     raise TemporaryFailure(
@@ -212,10 +216,10 @@ def _ending(code: int | None) -> str:
 
 
 def _failed(code: int | None, reason: str, lines: Sequence[str], home: Home) -> WorkerError:
-    last = next((line for line in reversed(lines) if line.startswith(WORKER_SAYS)), "")
-    _show([line for line in lines if line != last])
-    said = clean(last).removeprefix(WORKER_SAYS)
-    error = WorkerError(said or reason or "The worker could not be started", remedy=f"The log is {home.log_file}")
+    last = next((line for line in reversed(lines) if line.startswith(WORKER_PREFIX)), "")
+    _print_lines([line for line in lines if line != last])
+    last_words = clean(last).removeprefix(WORKER_PREFIX)
+    error = WorkerError(last_words or reason or "The worker could not be started", remedy=f"The log is {home.log_file}")
     error.exit_code = code or EX_TEMPFAIL
     return error
 
@@ -241,6 +245,6 @@ def _lines_since(home: Home, start: int) -> list[str]:
         return []
 
 
-def _show(lines: Sequence[str]) -> None:
-    for line in lines[-SHOWN:]:
+def _print_lines(lines: Sequence[str]) -> None:
+    for line in lines[-LOG_LINES:]:
         print(f"  {clean(line)}", file=sys.stderr)

@@ -19,53 +19,73 @@ from kubiya_worker.launch import home as homes
 
 
 @click.command("support-bundle")
-@queue_option("Without it all workers of this host; else those of this queue")
+@queue_option("Only workers of this queue; without it all of this host")
 @click.option("--output", "-o", help="File or folder.  [default: kubiya-support-….tar.gz here]")
 @config_file
 def bundle(queue_id: str | None, output: str | None, config: str | None) -> None:
-    """Pack what helps to find a fault: doctor, settings, state, logs, versions, metrics. Checked to hold no secrets.
+    """Pack facts for support into one file: doctor, settings, state, logs, versions, metrics. It holds no secrets.
 
     No worker has to run for it. What cannot be read is left out and listed. Look into the file before you send it.
     """
-    from kubiya_worker.launch.state import default_folder
+    from kubiya_worker.launch.stack_folder import default_folder
     from kubiya_worker.settings import sources
     from kubiya_worker.support import bundle as archive
-    from kubiya_worker.support import known, parts
+    from kubiya_worker.support import bundle_parts, known_secrets
 
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # an exit that removes the draft
     queue = queue_id or os.environ.get("QUEUE_ID", "").strip() or None
-    named = homes.find(queue) if queue else None
-    path = archive.place(output, queue)
-    found = parts.order(
-        [report.examine(h) for h in homes.homes() if named is None or h.queue_folder == named.queue_folder]
+    queue_home = homes.find(queue) if queue else None
+    path = archive.output_path(output, queue)
+    reports = bundle_parts.order(
+        [report.examine(h) for h in homes.homes() if queue_home is None or h.queue_folder == queue_home.queue_folder]
     )
-    environs = {one.home.label: parts.environ_of(one) for one in found}
+    given = {one.home.label: bundle_parts.environ_of(one) for one in reports}
+    environs = {
+        label: {name: value for name, value in environ.items() if not bundle_parts.is_overwritten(value)}
+        for label, environ in given.items()
+        if environ
+    }
+    addresses = {one.home.label: str(one.live_status.get("redaction") or "") for one in reports}
+    unknown = {
+        label: [] if addresses[label] else bundle_parts.unknown_secrets(environ or {}, os.environ)
+        for label, environ in given.items()
+    }
     stack = default_folder(os.environ)
-    secrets = known.known(
-        {"this shell": os.environ, **{label: environ for label, environ in environs.items() if environ}},
+    secrets = known_secrets.collect(
+        {"this shell": os.environ, **environs},
         sources.file_of(config),
         homes.workers_folder().parent,
     )
     boxes = containers.find(queue)
     for box in boxes:
-        secrets += known.of_container(*containers.given(box, known.is_secrets), f"container {box.name}")
-    secrets += [secret for file in (stack / "key",) for secret in known.of_file(file, str(file))]
-    _say("examining this host and its connections (up to a minute when nothing answers)")
-    outcome, given = _doctor(queue, config, [os.environ, *filter(None, environs.values())])
-    secrets = known.unique([*secrets, *(known.Secret(value, "registration") for value in given)])
-    hide = archive.hider(secrets)
-    share = parts.shares(len(found) + len(boxes))
+        secrets += known_secrets.of_container(
+            *containers.environment_of(box, known_secrets.is_secrets), f"container {box.name}"
+        )
+    secrets += [secret for file in (stack / "key",) for secret in known_secrets.of_file(file, str(file))]
+    _print_event("examining this host and its connections (up to a minute when nothing answers)")
+    outcome, registration_keys = _doctor(queue, config, [os.environ, *environs.values()])
+    secrets = known_secrets.unique(
+        [*secrets, *(known_secrets.Secret(value, "registration") for value in registration_keys)]
+    )
+    hide = archive.secret_remover(secrets, [*filter(None, addresses.values())])
+    share = bundle_parts.shares(len(reports) + len(boxes))
     todo = [
-        parts.Part("doctor.json", "what is wrong here (kubiya doctor --json)", lambda: outcome),
-        *parts.of_host(homes.workers_folder().parent, {"queue_id": queue}, os.environ, config),
-        *(part for one in found for part in parts.of_worker(one, environs[one.home.label], share)),
-        *(part for box in boxes for part in parts.of_container(box, share)),
-        *parts.of_stack(stack),
+        bundle_parts.Part("doctor.json", "the findings of kubiya doctor --json", lambda: outcome),
+        *bundle_parts.of_host(homes.workers_folder().parent, {"queue_id": queue}, os.environ, config),
+        *(
+            part
+            for one in reports
+            for part in bundle_parts.without_logs(
+                bundle_parts.of_worker(one, given[one.home.label], share), unknown[one.home.label]
+            )
+        ),
+        *(part for box in boxes for part in bundle_parts.of_container(box, share)),
+        *bundle_parts.of_stack(stack),
     ]
-    packed = archive.members(todo, hide)
-    packed.insert(0, archive.manifest(packed, hide, len(secrets)))
-    written = archive.write(path, packed, secrets)
-    _show(packed, len(secrets))
+    files = archive.members(todo, hide)
+    files.insert(0, archive.manifest(files, archive.secret_remover(secrets), len(secrets)))
+    written = archive.write(path, files, secrets)
+    _print_files(files, len(secrets))
     print(f"{path}  {size(written)}")
 
 
@@ -74,8 +94,8 @@ def _doctor(queue: str | None, config: str | None, environs: list[Mapping[str, s
 
     The first environment that has the needed settings is used.
     """
+    from kubiya_worker.doctor.all_checks import checks
     from kubiya_worker.doctor.check import Report, examine
-    from kubiya_worker.doctor.checks import checks
     from kubiya_worker.settings import Settings, resolve
 
     settings: Settings | None = None
@@ -88,28 +108,28 @@ def _doctor(queue: str | None, config: str | None, environs: list[Mapping[str, s
         except WorkerError as error:
             problem = problem or error
     todo, probe = checks(settings, problem, homes.workers_folder().parent, environ)
-    made = Report()
+    doctor_report = Report()
     try:
-        for _ in examine(todo, made):
+        for _ in examine(todo, doctor_report):
             pass
     finally:
         if probe is not None:
             probe.close()
     registration = probe.registration if probe else None
     keys = [registration.temporal_api_key, registration.litellm_api_key] if registration else []
-    wire: dict[str, Any] = made.wire()
+    wire: dict[str, Any] = doctor_report.wire()
     return json.dumps(wire, indent=1, ensure_ascii=False) + "\n", [*filter(None, keys)]
 
 
-def _show(packed: list[Any], secrets: int) -> None:
+def _print_files(packed: list[Any], secrets: int) -> None:
     for member in packed:
         if not member.missing:
             print(f"  {member.name:44} {size(member.size):>10}  {member.about}")
     missing = [f"{m.name} ({m.missing})" for m in packed if m.missing]
     if missing:
         print(f"not there: {'; '.join(missing)}")
-    print(f"{secrets} secrets of this host were looked for, and are not in it; look into it before you send it")
+    print(f"{secrets} secrets of this host were searched for, and none is in it; look into the file before you send it")
 
 
-def _say(text: str) -> None:
+def _print_event(text: str) -> None:
     click.echo(f"kubiya worker: {text}", err=True)

@@ -15,8 +15,8 @@ from kubiya_worker.launch import home as homes
 from kubiya_worker.launch.home import Home
 
 
-def which(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the two options."""
+def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--queue-id` and `--instance` to a command."""
     command = click.option("--instance", type=int, default=1, help="Which one, where several run.  [default: 1]")(
         command
     )
@@ -31,11 +31,11 @@ def home_of(queue_id: str | None, instance: int) -> Home:
     named = queue_id or os.environ.get("QUEUE_ID", "").strip()
     if named:
         return homes.find(named, instance)
-    known = list(homes.homes())
-    if len(known) == 1 and instance == 1:
-        return known[0]
-    queues_of_containers = {found.queue for found in containers.find()} if not known else set()
+    all_homes = list(homes.homes())
+    if len(all_homes) == 1 and instance == 1:
+        return all_homes[0]
+    queues_of_containers = {found.queue for found in containers.find()} if not all_homes else set()
     if len(queues_of_containers) == 1 and instance == 1:
         return homes.find(queues_of_containers.pop())
-    names = ", ".join(sorted({h.queue for h in known} | queues_of_containers))
+    names = ", ".join(sorted({h.queue for h in all_homes} | queues_of_containers))
     raise UsageError("No queue is given", remedy=f"Use --queue-id Q{f'; there are {names}' if names else ''}")

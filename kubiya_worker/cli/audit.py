@@ -1,0 +1,174 @@
+"""`kubiya audit`: show, keep and check the records of what was decided and changed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import click
+
+from kubiya_worker.cli.connection import connect
+from kubiya_worker.cli.moments import moment
+from kubiya_worker.cli.terminal import Paint, one_line
+from kubiya_worker.errors import UsageError
+from kubiya_worker.protocol import audit as chain
+
+MOST_TOLD: Final = 20  # problems that are printed one by one
+LONGEST: Final = 160  # characters of what changed, in a list
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def audit() -> None:
+    """Show and check the records of every decision and change: who, from where, when, what, before and after."""
+
+
+@audit.command()
+@click.option("--since", metavar="TIME", help="From a time on: 30m, 2h, 7d, or 2026-11-28T12:00.")
+@click.option("--until", metavar="TIME", help="Up to a time.")
+@click.option("--person", default="", help="By a person: id, name, e-mail or key id.")
+@click.option("--action", default="", help="Of an action, such as approval.approve, approval or delete.")
+@click.option("--object", "thing", default="", help="About an object: its kind, id or name.")
+@click.option("--refused", is_flag=True, help="Only what was refused.")
+@click.option("-n", "--lines", default=50, type=click.IntRange(1, 1000), show_default=True, help="How many, at most.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="One line of JSON for each.")
+def ls(
+    since: str | None,
+    until: str | None,
+    person: str,
+    action: str,
+    thing: str,
+    refused: bool,
+    lines: int,
+    output: str,
+) -> None:
+    """List the newest records, the newest last.
+
+    Example: kubiya audit ls --since 2h --action approval
+    """
+    now = datetime.now(UTC)
+    times = {"since": since, "until": until}
+    found = connect().audit(
+        {name: moment(text, now) for name, text in times.items() if text}
+        | {"person": person, "action": action, "object": thing, "outcome": "refused" if refused else ""},
+        lines,
+    )
+    if output == "json":
+        for record in reversed(found):
+            print(chain.line_of(record))
+        return
+    if not found:
+        print("No record fits.", file=sys.stderr)
+        return
+    paint = Paint.for_stream(sys.stdout)
+    for record in reversed(found):
+        print(_line(record, paint))
+
+
+def _line(record: dict[str, Any], paint: Paint) -> str:
+    """Return a record in one line: number, time, who, what, and the fields that changed."""
+    who, thing, place = record.get("who") or {}, record.get("object") or {}, record.get("from") or {}
+    name = one_line(str(who.get("name") or who.get("email") or who.get("key") or "nobody"), 40)
+    address = f" from {place['address']}" if place.get("address") else ""
+    about = one_line(str(thing.get("name") or thing.get("id") or ""), 60)
+    refused = f"  refused: {record.get('detail')}" if record.get("outcome") == "refused" else ""
+    head = f"{record.get('seq')}  {str(record.get('at'))[:19]}Z  {name}{address}  "
+    done = paint.bold(f"{record.get('action')} {about}")
+    return f"{head}{done}{one_line(refused, LONGEST)}{paint.dim(_fields(record))}"
+
+
+def _fields(record: dict[str, Any]) -> str:
+    before, after = record.get("before") or {}, record.get("after") or {}
+    if not before:
+        return ""
+    words = [f"{name}: {json.dumps(before.get(name))} > {json.dumps(value)}" for name, value in after.items()]
+    return f"  {one_line(', '.join(words), LONGEST)}" if words else ""
+
+
+@audit.command()
+@click.option("--after", default=0, type=click.IntRange(0), help="Only records after this number.")
+@click.option("-f", "--file", "path", type=click.Path(path_type=Path), help="Into a file.  [default: standard output]")
+def export(after: int, path: Path | None) -> None:
+    """Export all records as JSON lines, in their order, as `verify --file` reads them."""
+    lines, count = connect().audit_lines(after), 0
+    with path.open("w", encoding="utf-8") if path else nullcontext(sys.stdout) as file:
+        for line in lines:
+            print(line, file=file)
+            count += 1
+    print(f"{count} records", file=sys.stderr)
+
+
+@audit.command()
+def head() -> None:
+    """Print NUMBER:HASH of the last record. Keep it where the control plane's host cannot write.
+
+    `verify --head` shows later that all records up to it are still the same.
+    """
+    print(connect().audit_head())
+
+
+@audit.command()
+@click.option(
+    "-f",
+    "--file",
+    "path",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="An exported file, without the control plane.",
+)
+@click.option("--head", "heads", multiple=True, metavar="NUMBER:HASH", help="A head that was kept. Several are taken.")
+@click.option("--after", "start", metavar="NUMBER:HASH", help="The head before the first record of a partial export.")
+def verify(path: Path | None, heads: tuple[str, ...], start: str | None) -> int:
+    """Check that no record was changed, removed, moved or inserted. The exit code is 1 if one was.
+
+    Without --head, records that were removed at the end of a file, or all written anew, cannot be noticed.
+    """
+    try:
+        kept = [chain.Head.parse(text) for text in heads]
+        after = chain.Head.parse(start) if start else chain.EMPTY
+    except ValueError as error:
+        raise UsageError(str(error), remedy="Check --head and --after") from error
+    if path is not None:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return _told(_lines(file), kept, after)
+    api = connect()
+    kept.append(chain.Head.parse(api.audit_head()))
+    return _told(api.audit_lines(after.seq), kept, after)
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    return (line for line in file if line.strip())
+
+
+def _told(lines: Iterator[str], heads: list[chain.Head], after: chain.Head) -> int:
+    """Print each problem, or how many records hold; return the exit code."""
+    counted = _Counted(lines)
+    found = 0
+    for problem in chain.problems(counted, heads, after):
+        found += 1
+        if found <= MOST_TOLD:
+            print(problem.text)
+    if found > MOST_TOLD:
+        print(f"… and {found - MOST_TOLD} problems more")
+    if found:
+        print(f"The chain is broken: {found} problems in {counted.count} records", file=sys.stderr)
+        return 1
+    print(f"{counted.count} records: none was changed, removed, moved or inserted")
+    if not heads:
+        print("Only a head that was kept elsewhere shows a cut end: verify --head", file=sys.stderr)
+    return 0
+
+
+class _Counted:
+    """Count lines while they are read, so that a long file is never held in memory."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines, self.count = lines, 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self.count += 1
+            yield line

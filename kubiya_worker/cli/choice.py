@@ -1,0 +1,48 @@
+"""This module finds the one object that a person means by an id, a name, or the beginning of one of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from kubiya_worker.cli.terminal import one_line
+from kubiya_worker.errors import UsageError
+
+FEWEST: Final = 4  # characters of a beginning that may stand for the whole
+MOST_LISTED: Final = 20
+
+
+def choose(
+    what: str, key: str, rows: Sequence[Mapping[str, Any]], *, fields: Sequence[str] = ("id", "name")
+) -> dict[str, Any]:
+    """Return the row that `key` names. Raises UsageError, which lists what fits, or else what there is.
+
+    A whole id or name is preferred; then a name in other letters; then the beginning of exactly one of them.
+    """
+    for field in fields:
+        for row in rows:
+            if str(row.get(field)) == key:
+                return dict(row)
+    found = [row for row in rows if key and str(row.get(fields[-1])).lower() == key.lower()]
+    if not found and len(key) >= FEWEST:
+        begun = key.lower()
+        found = [row for row in rows if any(str(row.get(field) or "").lower().startswith(begun) for field in fields)]
+    if len(found) == 1:
+        return dict(found[0])
+    listed = listing(found or rows, fields)
+    if found:
+        raise UsageError(f"{len(found)} {what}s begin with {one_line(key, 60)!r}", remedy=f"These fit: {listed}")
+    raise UsageError(
+        f"There is no {what} {one_line(key, 60)!r}", remedy=f"There are: {listed}" if listed else "There are none yet"
+    )
+
+
+def listing(rows: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> str:
+    """Return the names of rows; where two have the same one, or it has no letters to type, with their ids."""
+    names = [str(row.get(fields[-1]) or "") for row in rows]
+    shown = [
+        name if name and names.count(name) == 1 else " ".join(str(row[f]) for f in fields if row.get(f))
+        for name, row in zip(names, rows, strict=True)
+    ]
+    more = f" and {len(shown) - MOST_LISTED} more" if len(shown) > MOST_LISTED else ""
+    return ", ".join(one_line(each, 80) for each in sorted(shown)[:MOST_LISTED]) + more

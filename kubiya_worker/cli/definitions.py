@@ -1,0 +1,151 @@
+"""`kubiya get`, `export`, `delete`, `history` and `rollback`: the definitions that the control plane stores."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from kubiya_worker.cli import apply as changes
+from kubiya_worker.cli import choice, completion, kinds
+from kubiya_worker.cli.connection import Api, connect
+from kubiya_worker.cli.moments import age
+from kubiya_worker.cli.terminal import Paint, one_line
+
+SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
+KINDS: Final = ("secrets", "environments", "queues", "agents", "teams", "rules", "jobs")
+_DETAILS: Final = {
+    "Secret": ("source",),  # what a table shows of a definition, by kind: the first fields that it has
+    "Agent": ("description", "model_id"),
+    "Team": ("description",),
+    "Rule": ("action", "scope_type", "scope_value"),
+    "Queue": ("environment", "description"),
+    "Environment": ("description",),
+    "Job": ("agent", "team", "trigger_type", "cron_schedule"),
+}
+
+kind_of: Final = click.argument("kind", shell_complete=completion.words(*KINDS))
+output: Final = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "yaml", "json"]),
+    default="table",
+    show_default=True,
+    help="Output format; yaml can be edited and applied.",
+)
+
+
+@click.command(context_settings=SETTINGS)
+@kind_of
+@click.argument("name", required=False)
+@output
+def get(kind: str, name: str | None, output: str) -> None:
+    """Show definitions. KIND is environments, queues, agents, teams, rules or jobs; NAME may be its beginning.
+
+    Example: kubiya get agent ops -o yaml
+    """
+    api = connect()
+    documents = [api.definition(kind, _name(api, kind, name))] if name else api.definitions(kind)
+    if output == "table":
+        _table(documents)
+    else:
+        _print(documents, output)
+
+
+@click.command(context_settings=SETTINGS)
+@click.argument("kinds", nargs=-1, shell_complete=completion.words(*KINDS))
+@click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
+def export(kinds: tuple[str, ...], output: str) -> None:
+    """Print all definitions, or those of some KINDS, as documents for `kubiya apply`.
+
+    Example: kubiya export > everything.yaml
+    """
+    api = connect()
+    _print([each for kind in kinds or ("",) for each in api.definitions(kind)], output)
+
+
+@click.command(context_settings=SETTINGS)
+@kind_of
+@click.argument("name")
+@click.option("--force", is_flag=True, help="End or disable whatever needs it, and say so of each.")
+def delete(kind: str, name: str, force: bool) -> None:
+    """Delete an object. Its versions are kept: `kubiya rollback` brings it back.
+
+    One that others need (open executions, jobs, teams, workers) is refused with their list.
+
+    Example: kubiya delete agent ops
+    """
+    api = connect()
+    change = api.delete_definition(kind, _name(api, kind, name), force=force)
+    kinds.removed(change)
+
+
+@click.command(context_settings=SETTINGS)
+@kind_of
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each version.")
+def history(kind: str, name: str, as_json: bool) -> None:
+    """List the versions of a definition, newest first: who made each, when, and what differs from the one before.
+
+    Example: kubiya history agent ops
+    """
+    versions = connect().history(kind, name)
+    if as_json:
+        for version in versions:
+            print(json.dumps(version, ensure_ascii=False))
+        return
+    paint = Paint.for_stream(sys.stdout)
+    for version in versions:
+        by = version.get("by") or {}
+        who = one_line(str(by.get("name") or by.get("email") or "not by a file"), 60)
+        number = version.get("version") or "-"
+        print(
+            f"{paint.bold(str(number))}  {version.get('action')}  {who}  {paint.dim(age(version.get('at')) + ' ago')}"
+        )
+        for each in version.get("differences") or ():
+            print(f"    {one_line(changes.difference(each), 300)}")
+
+
+@click.command(context_settings=SETTINGS)
+@kind_of
+@click.argument("name")
+@click.argument("version", type=click.IntRange(min=1))
+def rollback(kind: str, name: str, version: int) -> None:
+    """Make a definition as it was in VERSION, a number of `kubiya history`.
+
+    Example: kubiya rollback agent ops 3
+    """
+    changes.show([connect().roll_back(kind, name, version)])
+
+
+def _name(api: Api, kind: str, name: str) -> str:
+    """Return the whole name for a name, or for its beginning when that means one. Raises UsageError."""
+    rows = [{"name": each["name"]} for each in api.definitions(kind)]
+    return str(choice.choose(kind.removesuffix("s"), name, rows, fields=("name",))["name"])
+
+
+def _print(documents: Sequence[dict[str, Any]], output: str) -> None:
+    from kubiya_worker.cli import definition_files  # imports a parser of YAML, which other commands do not need
+
+    if output == "json":
+        for document in documents:
+            print(json.dumps(document, ensure_ascii=False))
+    else:
+        print(definition_files.dump(documents), end="")
+
+
+def _table(documents: Sequence[dict[str, Any]]) -> None:
+    if not documents:
+        print("There are none.", file=sys.stderr)
+        return
+    paint = Paint.for_stream(sys.stdout)
+    width = min(40, max(len(str(each["name"])) for each in documents))
+    print(paint.dim(f"{'NAME':<{width}}  DETAILS"))
+    for each in documents:
+        fields = (str(each["spec"].get(field) or "") for field in _DETAILS.get(str(each["kind"]), ()))
+        details = one_line("  ".join(field for field in fields if field), 100)
+        name = f"{one_line(str(each['name']), 60):<{width}}"
+        print(f"{paint.bold(name)}  {details}".rstrip())

@@ -1,0 +1,129 @@
+"""`kubiya keys`: API keys of persons and workers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from kubiya_worker.cli import choice, completion, tables
+from kubiya_worker.cli.connection import connect
+from kubiya_worker.cli.moments import age
+from kubiya_worker.cli.tables import Cells, field
+from kubiya_worker.cli.terminal import Paint, one_line
+from kubiya_worker.errors import UsageError
+
+ROLES: Final = ("viewer", "operator", "approver", "admin", "worker")
+FORMATS: Final = click.Choice(["text", "json"])
+COLUMNS: Final = (
+    *(field("id"), field("role"), Cells("PERSON", lambda row: _person(row)), field("status")),
+    Cells("USED", lambda row: age(row["last_used_at"]) if row.get("last_used_at") else "never"),
+    field("groups", wide=True),
+    field("expires_at", "UNTIL", wide=True),
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def keys() -> None:
+    """Create, list and revoke API keys. Only an admin's key may do it."""
+
+
+@keys.command()
+@click.argument("name")
+@click.option("--role", type=click.Choice(ROLES), required=True, help="What the key may do.")
+@click.option("--email", help="Whose key it is. Two keys with one e-mail are the same person's.")
+@click.option("--group", "groups", multiple=True, help="A group of the person, for approval rules. May be repeated.")
+@click.option("--queue", "queues", multiple=True, help="Limit the key to this queue. May be repeated.")
+@click.option("--agent", "agents", multiple=True, help="Limit the key to this agent or team. May be repeated.")
+@click.option("--expires-in-days", type=float, help="When the key ends.  [default: never]")
+@click.option("-o", "--output", type=FORMATS, default="text", help="Output format.  [default: text]")
+def create(
+    name: str,
+    role: str,
+    email: str | None,
+    groups: tuple[str, ...],
+    queues: tuple[str, ...],
+    agents: tuple[str, ...],
+    expires_in_days: float | None,
+    output: str,
+) -> None:
+    """Create a key for a person or a worker, and show it this once.
+
+    When the output is not a terminal, only the key is printed.
+
+    \b
+    viewer    reads
+    operator  reads; starts, steers and ends executions; makes jobs
+    approver  reads, and answers requests for approval
+    admin     everything
+    worker    what a worker asks for, and nothing else
+    """
+    body: dict[str, Any] = {"name": name, "role": role}
+    given = {"email": email, "groups": groups, "queues": queues, "agents": agents, "expires_in_days": expires_in_days}
+    body |= {field: list(value) if isinstance(value, tuple) else value for field, value in given.items() if value}
+    if expires_in_days is not None and expires_in_days <= 0:
+        raise UsageError("--expires-in-days is more than 0")
+    made = connect().create_key(body)
+    if output == "json":
+        print(json.dumps(made, ensure_ascii=False))
+    elif not sys.stdout.isatty():
+        print(made["key"])
+    else:
+        print(f"created: {made['id']}, {made['role']}, for {one_line(_person(made), 100)}")
+        print(f"key:     {made['key']}  (it is not shown again)")
+
+
+@keys.command()
+@click.option("-a", "--all", "everything", is_flag=True, help="Show revoked and expired keys too.")
+@click.option("-o", "--output", type=click.Choice(["text", *tables.FORMATS]), default="text", show_default=True)
+def ls(everything: bool, output: str) -> None:
+    """List the keys: whose they are, what they may do, and when they were last used."""
+    found = [key for key in connect().api_keys() if everything or key.get("status") == "active"]
+    if output != "text":
+        tables.show(found, COLUMNS, output, none="There are no keys.")
+        return
+    paint = Paint.for_stream(sys.stdout)
+    for key in found:
+        status = "" if key.get("status") == "active" else f"  {key.get('status')}"
+        used = f"used {age(key['last_used_at'])} ago" if key.get("last_used_at") else "never used"
+        head = f"{key.get('id')}  {one_line(str(key.get('role')), 20):8}  {one_line(_person(key), 80)}{status}"
+        print(f"{paint.bold(head)}  {paint.dim(used)}")
+        limits = [f"{kind}: {', '.join(names)}" for kind, names in (key.get("scopes") or {}).items() if names]
+        more = [*limits, *([f"groups: {', '.join(key['groups'])}"] if key.get("groups") else [])]
+        more += [f"until {key['expires_at']}"] if key.get("expires_at") else []
+        if more:
+            print(f"    {one_line('; '.join(more), 200)}")
+
+
+@keys.command()
+@click.argument("id", shell_complete=completion.ids("keys", "role", "name"))
+@tables.output(tables.YAML, tables.JSON, default=tables.YAML)
+def get(id: str, output: str) -> None:
+    """Show what is known of a key. The key itself was shown once, when it was made.
+
+    Example: kubiya keys get 3f2a
+    """
+    tables.dump(choice.choose("key", id, connect().api_keys(), fields=("id",)), output)
+
+
+@keys.command()
+@click.argument("id", shell_complete=completion.ids("keys", "role", "name"))
+def revoke(id: str) -> None:
+    """Revoke a key: the next request with it is refused. ID may be the beginning of an id.
+
+    Example: kubiya keys revoke 3f2a
+    """
+    api = connect()
+    told = api.revoke_key(str(choice.choose("key", id, api.api_keys(), fields=("id",))["id"]))
+    print(f"revoked: {told.get('id')}, of {one_line(_person(told), 100)}")
+
+
+def _person(key: Mapping[str, Any]) -> str:
+    name, email = str(key.get("name") or ""), str(key.get("email") or "")
+    return f"{name} <{email}>" if email and email != name else name
+
+
+keys.add_command(revoke, "rm")

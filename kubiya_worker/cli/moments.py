@@ -1,0 +1,59 @@
+"""This module reads times as a person types them, and writes them with the zone of this host. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from kubiya_worker.cli.render import duration
+from kubiya_worker.cli.terminal import one_line
+from kubiya_worker.errors import UsageError
+
+_AGE: Final = re.compile(r"(\d+)([smhdw])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def moment(text: str, now: datetime) -> str:
+    """Return the time of `2h`, `7d` or an ISO date. Raises UsageError for another form."""
+    age = _AGE.fullmatch(text.strip())
+    try:
+        if age:
+            return (now - timedelta(seconds=int(age[1]) * _SECONDS[age[2]])).isoformat()
+        given = datetime.fromisoformat(text.strip())
+    except (ValueError, OverflowError):
+        raise UsageError(f"{one_line(text, 40)!r} is not a time", remedy="Write 2h, 7d, or 2026-11-28T12:00") from None
+    return given.astimezone(UTC).isoformat()
+
+
+def parsed(stamp: Any) -> datetime | None:
+    """Return the time of a stored text; without a zone it is UTC. None for what is no time."""
+    try:
+        given = datetime.fromisoformat(str(stamp))
+    except ValueError:
+        return None
+    return given if given.tzinfo else given.replace(tzinfo=UTC)
+
+
+def clock(stamp: Any) -> str:
+    """Return a time in this host's zone, with the zone: `2026-11-29 03:12:05 +01:00`; empty for what is no time."""
+    given = parsed(stamp)
+    return given.astimezone().isoformat(" ", "seconds").replace("+", " +") if given else ""
+
+
+def between(began: Any, ended: Any) -> float | None:
+    """Return the seconds from one time to another; None where one is missing."""
+    first, last = parsed(began), parsed(ended)
+    return max(0.0, (last - first).total_seconds()) if first and last else None
+
+
+def took(began: Any, ended: Any) -> str:
+    """Return the time between two times in words; empty where one is missing."""
+    seconds = between(began, ended)
+    return "" if seconds is None else duration(seconds)
+
+
+def age(stamp: Any, now: datetime | None = None) -> str:
+    """Return the time since `stamp` in words; "?" when it is not a time."""
+    made = parsed(stamp)
+    return duration(max(0.0, ((now or datetime.now(UTC)) - made).total_seconds())) if made else "?"

@@ -1,0 +1,115 @@
+"""This module asks the control plane about executions: lists page by page, one by the beginning of its id, events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from kubiya_worker.cli import choice
+from kubiya_worker.cli.connection import Api
+from kubiya_worker.control_plane.errors import Refused
+from kubiya_worker.errors import UsageError
+
+PAGE: Final = 100  # executions of one request
+EVENTS: Final = 1_000  # events of one request
+PUBLISHED: Final = frozenset({"status"})  # the filters that every control plane has
+
+Run = dict[str, Any]
+
+
+class RunApi:
+    """The calls of `kubiya runs`."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+
+    def pages(self, filters: Mapping[str, str], limit: int, cursor: str = "") -> Iterator[tuple[list[Run], str | None]]:
+        """Yield pages of executions with the cursor of the next one, until there are no more or `limit` are there.
+
+        Raises UsageError for a control plane that cannot filter so: one that ignores a filter would show too much.
+        """
+        given = {name: value for name, value in filters.items() if value}
+        left, after = limit, cursor
+        while left > 0:
+            wanted = {**given, "summary": "true", "limit": str(min(PAGE, left)), "cursor": after}
+            told = self.api.ask("GET", f"/executions?{urlencode(wanted)}")
+            if isinstance(told, list):
+                yield from self._published(told, given, limit)
+                return
+            found = [one for one in told.get("executions") or () if isinstance(one, dict)]
+            left -= len(found)
+            after = told.get("next") or ""
+            yield found, after or None
+            if not after:
+                return
+
+    def _published(
+        self, first: list[Run], given: Mapping[str, str], limit: int
+    ) -> Iterator[tuple[list[Run], str | None]]:
+        """Yield the pages of a control plane that knows no cursor and few filters."""
+        strange = sorted(set(given) - PUBLISHED)
+        if strange:
+            raise UsageError(
+                f"The control plane at {self.api.base_url} cannot filter by {', '.join(strange)}",
+                remedy="Leave it out, or ask a local control plane",
+            )
+        found, left, skip = first, limit, 0
+        while found and left > 0:
+            yield found[:left], None
+            left, skip = left - len(found), skip + len(found)
+            if len(found) < min(PAGE, left + len(found)):
+                return
+            wanted = {"skip": str(skip), "limit": str(min(PAGE, left))}
+            wanted |= {"status_filter": given["status"]} if given.get("status") else {}
+            found = self.api.ask("GET", f"/executions?{urlencode(wanted)}") if left > 0 else []
+
+    def find(self, key: str) -> Run:
+        """Return an execution by its id or the beginning of it. Raises UsageError, which lists those that fit."""
+        if not key.strip():
+            raise UsageError("The execution's id is empty", remedy="kubiya runs ls shows the ids")
+        try:
+            return dict(self.api.ask("GET", f"/executions/{quote(key, safe='')}"))
+        except Refused as error:
+            if error.status != 404:
+                raise
+        if len(key) < choice.FEWEST:
+            raise UsageError(
+                f"There is no execution {key!r}", remedy=f"Give at least {choice.FEWEST} characters of its id"
+            )
+        found = [one for one in self._begun(key) if str(one.get("id")).startswith(key)]
+        if len(found) == 1:
+            return dict(self.api.ask("GET", f"/executions/{quote(str(found[0]['id']), safe='')}"))
+        if not found:
+            raise UsageError(f"There is no execution {key!r}", remedy="kubiya runs ls shows the ids")
+        listed = choice.listing([{"id": one["id"], "name": ""} for one in found], ("id", "name"))
+        raise UsageError(f"{len(found)} executions begin with {key!r}", remedy=f"These fit: {listed}")
+
+    def _begun(self, key: str) -> list[Run]:
+        wanted = {"cursor": "", "id": key, "limit": "20", "summary": "true"}
+        told = self.api.ask("GET", f"/executions?{urlencode(wanted)}")
+        return list(told if isinstance(told, list) else told["executions"])
+
+    def events(self, execution_id: str) -> Iterator[dict[str, Any]]:
+        """Yield all stored events {sequence, event_type, timestamp, data}, oldest first."""
+        after = 0
+        while True:
+            path = f"/executions/{quote(execution_id, safe='')}/events?after={after}&limit={EVENTS}"
+            found = list(self.api.ask("GET", path))
+            yield from found
+            if len(found) < EVENTS:
+                return
+            after = int(found[-1]["sequence"])
+
+    def cancel(self, execution_id: str, reason: str) -> str:
+        """Cancel an execution; return what the control plane says. Raises UsageError when it is over already."""
+        body = {"reason": reason} if reason else {}
+        told = self.api.ask("POST", f"/executions/{quote(execution_id, safe='')}/cancel", body) or {}
+        if not told.get("success", True):
+            raise UsageError(str(told.get("error") or "The execution cannot be cancelled"))
+        return str(told.get("message") or "cancelled")
+
+    def retry(self, execution_id: str, queue: str) -> dict[str, Any]:
+        """Start the same again; return {execution_id, page}."""
+        body = {"worker_queue_id": queue} if queue else {}
+        return dict(self.api.ask("POST", f"/executions/{quote(execution_id, safe='')}/retry", body))

@@ -1,0 +1,288 @@
+"""`kubiya runs`: executions of agents and teams: list, show, watch, cancel, start again, export."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from kubiya_worker.cli import completion, run_transcript, tables
+from kubiya_worker.cli.connection import Api, connect
+from kubiya_worker.cli.exec import follow, watch_options
+from kubiya_worker.cli.moments import age, clock, moment, took
+from kubiya_worker.cli.render import arguments_text, duration
+from kubiya_worker.cli.run_api import RunApi
+from kubiya_worker.cli.run_log import EventLog
+from kubiya_worker.cli.run_steps import APPROVAL, TOOL, steps_of
+from kubiya_worker.cli.tables import Cells, Row, field
+from kubiya_worker.cli.terminal import Paint, one_line
+from kubiya_worker.errors import UsageError
+
+SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
+EVERYTHING: Final = 10**9
+SHORT: Final = 8  # characters of an id in a table, if they tell the rows apart
+
+
+def _tokens(row: Row) -> str:
+    total = int((row.get("usage") or {}).get("total_tokens") or 0)
+    return f"{total:,}" if total else ""
+
+
+def _cost(row: Row) -> str:
+    cost = (row.get("usage") or {}).get("cost_usd")
+    return f"${cost:.4f}" if cost else ""
+
+
+def _person(row: Row) -> str:
+    by = row.get("requested_by") or {}
+    return str(by.get("name") or by.get("email") or row.get("user_email") or "")
+
+
+def _columns(rows: list[dict[str, Any]], *, wide: bool) -> list[Cells]:
+    short = next(n for n in (*range(SHORT, 36), 200) if len({str(r.get("id"))[:n] for r in rows}) == len(rows))
+    return [
+        Cells("ID", lambda row: str(row.get("id")) if wide else str(row.get("id"))[:short], 60),
+        field("status", most=17),
+        field("entity_name", "AGENT", 24),
+        field("runner_name", "QUEUE", 20, wide=True),
+        Cells("PERSON", _person, 24, wide=True),
+        Cells("AGE", lambda row: age(row.get("created_at"))),
+        Cells("BEGAN", lambda row: clock(row.get("created_at")), wide=True),
+        Cells("TOOK", lambda row: took(row.get("created_at"), row.get("completed_at"))),
+        Cells("TOKENS", _tokens),
+        Cells("COST", _cost),
+        field("prompt", most=60),
+    ]
+
+
+@click.group(context_settings=SETTINGS)
+def runs() -> None:
+    """List, show, watch and control executions. ID may be the beginning of an id."""
+
+
+@runs.command()
+@click.option("--status", help="With this status, or with one of several: failed,cancelled.")
+@click.option("--agent", shell_complete=completion.names("agents", "teams"), help="Of an agent or a team.")
+@click.option("--queue", shell_complete=completion.names("queues"), help="On a worker queue.")
+@click.option("--person", help="Asked for by a person: the e-mail; `me` is you.")
+@click.option("--text", help="With this text in the prompt, in the agent's name, or at the beginning of the id.")
+@click.option("--since", metavar="TIME", help="From a time on: 30m, 2h, 7d, or 2026-11-28T12:00.")
+@click.option("--until", metavar="TIME", help="Before a time.")
+@click.option("--waits", is_flag=True, help="Only those with an open request to a person.")
+@click.option("--oldest", is_flag=True, help="The oldest first.")
+@click.option("-n", "--limit", type=click.IntRange(1), default=30, show_default=True, help="How many, at most.")
+@click.option("-a", "--all", "everything", is_flag=True, help="All of them.")
+@click.option("--cursor", default="", help="Go on behind an earlier list.")
+@tables.output()
+def ls(
+    limit: int,
+    everything: bool,
+    cursor: str,
+    waits: bool,
+    oldest: bool,
+    since: str | None,
+    until: str | None,
+    output: str,
+    **filters: str | None,
+) -> None:
+    """List executions, newest first.
+
+    Example: kubiya runs ls --status failed --since 24h -o wide
+    """
+    now = datetime.now(UTC)
+    wanted = {name: value or "" for name, value in filters.items()}
+    wanted |= {name: moment(text, now) for name, text in (("since", since), ("until", until)) if text}
+    wanted |= {"waits": "true"} if waits else {}
+    wanted |= {"order": "oldest"} if oldest else {}
+    found: list[dict[str, Any]] = []
+    following: str | None = None
+    for page, place in RunApi(connect()).pages(wanted, EVERYTHING if everything else limit, cursor):
+        found, following = [*found, *page], place
+    tables.show(found, _columns(found, wide=output == tables.WIDE), output, none="No execution fits.")
+    if following:
+        print(f"There may be more: --limit, --all, or --cursor {following}", file=sys.stderr)
+
+
+@runs.command()
+@click.argument("id", shell_complete=completion.runs)
+@tables.output()
+def show(id: str, output: str) -> None:
+    """Show an execution: what it is, its steps with tokens, cost and times, and its answer.
+
+    Example: kubiya runs show 3f2a -o wide
+    """
+    api = RunApi(connect())
+    run = api.find(id)
+    steps = steps_of(api.events(str(run["id"])))
+    if output in (tables.JSON, tables.YAML):
+        tables.dump({**run, "steps": [step.wire() for step in steps]}, output)
+        return
+    paint = Paint.for_stream(sys.stdout)
+    for name, value in _facts(run):
+        print(f"{paint.dim(f'{name:10}')}{value}")
+    if steps:
+        print()
+        print(tables.table([vars(step) for step in steps], STEPS, wide=output == tables.WIDE, paint=paint))
+    if run.get("response"):
+        print(f"\n{run_transcript.plain(str(run['response']))}")
+
+
+def _facts(run: Row) -> list[tuple[str, str]]:
+    usage = run.get("usage") or {}
+    cached = int(usage.get("cache_read_tokens") or 0)
+    tokens = f"{_tokens(run)} ({int(usage.get('input_tokens') or 0):,} in, {int(usage.get('output_tokens') or 0):,} out"
+    tokens += f", {cached:,} cached)" if cached else ")"
+    metadata = run.get("execution_metadata") or {}
+    facts = [
+        ("id", run.get("id")),
+        (str(run.get("execution_type") or "agent"), run.get("entity_name")),
+        ("status", run.get("status")),
+        ("error", run.get("error_message")),
+        ("queue", run.get("runner_name")),
+        ("person", _person(run)),
+        ("job", metadata.get("job_name") or metadata.get("job_id")),
+        ("retry of", metadata.get("retry_of")),
+        ("asked", clock(run.get("created_at"))),
+        ("began", clock(run.get("started_at"))),
+        ("ended", clock(run.get("completed_at"))),
+        ("took", took(run.get("created_at"), run.get("completed_at"))),
+        ("tokens", tokens if _tokens(run) else ""),
+        ("cost", _cost(run)),
+        ("prompt", run.get("prompt")),
+    ]
+    return [(name, one_line(str(value), 500)) for name, value in facts if value]
+
+
+def _what(row: Row) -> str:
+    """Return a step's input or output on one line: what was asked of a tool, what a model or a person said."""
+    if row["kind"] in (TOOL, APPROVAL):
+        by = f" by {row['detail']['by']}" if row["detail"].get("by") else ""
+        return f"{arguments_text(row['input'])}{by}"
+    return str(row["output"])
+
+
+STEPS: Final = (
+    Cells("AT", lambda row: clock(row["at"])[11:19]),
+    Cells("BEGAN", lambda row: clock(row["at"]), wide=True),
+    field("kind", "STEP"),
+    Cells("WHAT", lambda row: f"{row['member']}: {row['name']}" if row["member"] else row["name"], 30),
+    field("outcome"),
+    Cells("TOOK", lambda row: "" if row["seconds"] is None else duration(row["seconds"])),
+    Cells("TOKENS", lambda row: f"{row['tokens']:,}" if row["tokens"] else ""),
+    Cells("COST", lambda row: f"${row['cost_usd']:.4f}" if row["cost_usd"] else ""),
+    Cells("INPUT OR TEXT", _what, 60),
+    Cells("RESULT", lambda row: row["output"] if row["kind"] in (TOOL, APPROVAL) else "", 40, wide=True),
+)
+
+
+@runs.command()
+@click.argument("id", shell_complete=completion.runs)
+@watch_options
+def watch(id: str, **options: Any) -> int:
+    """Watch an execution until it is over, and answer what it asks. The exit codes are those of `kubiya exec`.
+
+    Example: kubiya runs watch 3f2a
+    """
+    api = connect()
+    return follow(api, str(RunApi(api).find(id)["id"]), **options)
+
+
+@runs.command()
+@click.argument("id", shell_complete=completion.runs)
+@click.option("-f", "--follow", "live", is_flag=True, help="Go on until the execution is over.")
+@click.option("-t", "--times", is_flag=True, help="Put the time before each line.")
+@click.option("--full-output", is_flag=True, help="All of a tool's output.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def logs(id: str, live: bool, times: bool, full_output: bool, output: str) -> int:
+    """Print what happened in an execution, from its beginning. It only reads: Ctrl-C leaves the execution alone.
+
+    Example: kubiya runs logs -f 3f2a
+    """
+    api = RunApi(connect())
+    run = api.find(id)
+    log = EventLog(times=times, full=full_output, as_json=output == tables.JSON)
+    return log.follow(api.api, run) if live else log.read(run, api.events(str(run["id"])))
+
+
+@runs.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=completion.runs)
+@click.option("--reason", default="", help="Why; readers of the execution see it.")
+def cancel(ids: tuple[str, ...], reason: str) -> None:
+    """Cancel executions: a model or a tool that works now is stopped.
+
+    Example: kubiya runs cancel 3f2a --reason "wrong host"
+    """
+    api = RunApi(connect())
+    for found in [api.find(each) for each in ids]:  # all are looked up before the first one is cancelled
+        api.cancel(str(found["id"]), reason)
+        print(f"cancelled: {found['id']}, {one_line(str(found.get('entity_name')), 60)}")
+
+
+@runs.command()
+@click.argument("id", shell_complete=completion.runs)
+@click.option("--queue", default="", shell_complete=completion.names("queues"), help="Another worker queue.")
+@click.option("--watch/--no-watch", "watched", default=None, help="Watch the new one.  [default: on a terminal]")
+def retry(id: str, queue: str, watched: bool | None) -> int:
+    """Start the same again as a new execution: prompt, model, settings; by the definitions of now.
+
+    Prints only the new execution's id when the output is not a terminal.
+
+    Example: kubiya runs retry 3f2a
+    """
+    api = connect()
+    executions = RunApi(api)
+    told = executions.retry(str(executions.find(id)["id"]), queue)
+    return started(api, told, watched=sys.stdout.isatty() if watched is None else watched)
+
+
+def started(api: Api, told: Row, *, watched: bool) -> int:
+    """Say which execution was started and where a page shows it, and watch it if that is wanted."""
+    execution_id = str(told.get("execution_id"))
+    if watched:
+        announce(api, told)
+        return follow(api, execution_id)
+    print(execution_id)
+    announce(api, told)
+    if sys.stdout.isatty():
+        print(f"Watch it: kubiya runs watch {execution_id}", file=sys.stderr)
+    return 0
+
+
+def announce(api: Api, told: Row) -> None:
+    """Print the address of the page of an execution that was started, where the control plane has such a page."""
+    if told.get("page"):
+        paint = Paint.for_stream(sys.stderr)
+        print(paint.dim(f"  {api.base_url}{one_line(str(told['page']), 200)}"), file=sys.stderr)
+
+
+@runs.command()
+@click.argument("id", shell_complete=completion.runs)
+@click.argument("file", required=False, shell_complete=completion.files)
+@click.option(
+    "-o", "--output", type=click.Choice(["markdown", "json"]), help="Form.  [default: by the file's name, or markdown]"
+)
+def export(id: str, file: str | None, output: str | None) -> None:
+    """Write an execution's transcript to FILE, or to standard output: messages, tools with output, decisions, answer.
+
+    Example: kubiya runs export 3f2a incident.md
+    """
+    api = RunApi(connect())
+    run = api.find(id)
+    steps = steps_of(api.events(str(run["id"])))
+    form = output or (tables.JSON if file and file.endswith(".json") else "markdown")
+    if form == tables.JSON:
+        text = json.dumps({"execution": run, "steps": [step.wire() for step in steps]}, ensure_ascii=False, indent=1)
+    else:
+        text = run_transcript.markdown(run, steps)
+    if file is None:
+        print(text)
+        return
+    try:
+        Path(file).expanduser().write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+    print(f"{len(steps)} steps: {file}", file=sys.stderr)

@@ -1,0 +1,115 @@
+"""`kubiya secrets`: values that agents use and nobody reads back."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from kubiya_worker.cli import choice, completion, tables
+from kubiya_worker.cli.connection import connect
+from kubiya_worker.cli.moments import age
+from kubiya_worker.cli.tables import Cells, field
+from kubiya_worker.cli.terminal import Paint, one_line
+from kubiya_worker.errors import UsageError
+
+COLUMNS: Final = (
+    *(field("name"), field("source")),
+    Cells("SET BY", lambda row: (row.get("updated_by") or {}).get("name")),
+    Cells("SET", lambda row: age(row.get("updated_at"))),
+    Cells("USED", lambda row: age(row["used_at"]) if row.get("used_at") else "never"),
+    Cells("USED BY", lambda row: _users(row.get("used_by") or [])),
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def secrets() -> None:
+    """Set, list and remove secrets. A definition uses one as {{.secret.NAME}}; its value is never shown again."""
+
+
+@secrets.command(name="set")
+@click.argument("name")
+@click.option("--from-file", type=click.Path(path_type=Path), help="Read the value from this file, as it is.")
+@click.option("--source", help="Keep no value but this place of it: env:NAME, file:PATH or vault:MOUNT/PATH#FIELD.")
+def set_(name: str, from_file: Path | None, source: str | None) -> None:
+    """Set a secret, in place of what it was.
+
+    The value comes from standard input or from a question without echo, never from the command line, which every user
+    of the host can read.
+
+    Example: pass show github | kubiya secrets set GITHUB_TOKEN
+    """
+    if from_file is not None and source:
+        raise UsageError("--from-file and --source contradict each other", remedy="Give one of them")
+    body = {"source": source} if source else {"value": _value(from_file)}
+    told = connect().set_secret(name, body)
+    users = told.get("used_by") or []
+    print(f"set: {told.get('name')}, used by {_users(users) if users else 'nobody yet'}")
+    if not users:
+        print(f"Use it as {{{{.secret.{told.get('name')}}}}}", file=sys.stderr)
+
+
+def _value(file: Path | None) -> str:
+    """Return the value from a file, from a question, or from standard input without its last line break."""
+    if file is not None:
+        try:
+            return file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{file} cannot be read as text", remedy="Check the path") from error
+    if sys.stdin.isatty():
+        return str(click.prompt("Value", hide_input=True, confirmation_prompt="Once more", err=True))
+    value = sys.stdin.read()
+    value = value.removesuffix("\n").removesuffix("\r")
+    if not value:
+        raise UsageError("Standard input holds no value", remedy="kubiya secrets set NAME < FILE")
+    return value
+
+
+@secrets.command()
+@click.option("-o", "--output", type=click.Choice(["text", *tables.FORMATS]), default="text", show_default=True)
+def ls(output: str) -> None:
+    """List the secrets: who set them, when a worker got them last, and which definitions use them."""
+    found = connect().secret_list()
+    if output != "text":
+        tables.show(found, COLUMNS, output, none="There are no secrets.")
+        return
+    if not found:
+        print("There are no secrets.", file=sys.stderr)
+        return
+    paint = Paint.for_stream(sys.stdout)
+    for one in found:
+        by = one_line(str((one.get("updated_by") or {}).get("name") or "somebody"), 60)
+        used = f"used {age(one['used_at'])} ago" if one.get("used_at") else "never used"
+        source = f"  from {one_line(one['source'], 100)}" if one.get("source") else ""
+        told = f"set by {by} {age(one.get('updated_at'))} ago, {used}"
+        print(f"{paint.bold(str(one.get('name')))}{source}  {paint.dim(told)}")
+        if one.get("used_by"):
+            print(f"    {one_line(_users(one['used_by']), 200)}")
+
+
+@secrets.command()
+@click.argument("name", shell_complete=completion.names("secrets"))
+@tables.output(tables.YAML, tables.JSON, default=tables.YAML)
+def get(name: str, output: str) -> None:
+    """Show what is known of a secret, and who uses it: never its value.
+
+    Example: kubiya secrets get GITHUB_TOKEN
+    """
+    tables.dump(choice.choose("secret", name, connect().secret_list(), fields=("name",)), output)
+
+
+@secrets.command()
+@click.argument("name", shell_complete=completion.names("secrets"))
+def rm(name: str) -> None:
+    """Remove a secret. One that a definition uses is kept, and the command says what uses it.
+
+    Example: kubiya secrets rm OLD_TOKEN
+    """
+    connect().remove_secret(name)
+    print(f"removed: {name}")
+
+
+def _users(users: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{user.get('kind')} {user.get('name')}" for user in users)

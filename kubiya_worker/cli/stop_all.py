@@ -1,0 +1,48 @@
+"""`kubiya stop-all`: stop every agent of the organization at once, and let them go on again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from kubiya_worker.cli.connection import connect
+from kubiya_worker.cli.terminal import one_line
+from kubiya_worker.errors import UsageError
+
+
+@click.command("stop-all", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--reason", default="", metavar="TEXT", help="Why. Everybody who is refused meanwhile reads it.")
+@click.option("--lift", is_flag=True, help="Let the agents go on where they were.")
+@click.option("--status", is_flag=True, help="Only say whether the agents are stopped.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def stop_all(reason: str, lift: bool, status: bool, as_json: bool) -> None:
+    """Stop every agent on every queue: no new model or tool call until it is lifted.
+
+    Steps under way end; what runs or waits is paused, and nothing new starts.
+
+    Example: kubiya stop-all --reason "a key has leaked"
+    """
+    if sum((bool(reason.strip()), lift, status)) != 1:
+        raise UsageError("stop-all needs one of --reason TEXT, --lift, --status")
+    api = connect()
+    state = api.stop_of_all() if status else api.lift_stop() if lift else api.stop_all(reason.strip())
+    if as_json:
+        print(json.dumps(state, ensure_ascii=False))
+        return
+    print(_line(state, lifted=lift))
+    if state.get("stopped"):
+        print("Let them go on with: kubiya stop-all --lift", file=sys.stderr)
+
+
+def _line(state: dict[str, Any], *, lifted: bool) -> str:
+    if not state.get("stopped"):
+        return f"Lifted. Executions that go on: {state.get('resumed', 0)}" if lifted else "The agents are not stopped."
+    by = state.get("by") or {}
+    who = one_line(str(by.get("name") or by.get("email") or "somebody"), 60)
+    why = one_line(str(state.get("reason")), 500)
+    return (
+        f"All agents are stopped by {who} since {state.get('at')}: {why}. Paused executions: {state.get('paused', 0)}"
+    )
