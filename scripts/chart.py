@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from kubiya_worker.launch.docker import TOLD
+from kubiya_worker.launch.docker import ALWAYS_PASSED
 from kubiya_worker.launch.service import credential_of
 from kubiya_worker.settings.file import text_of
 from kubiya_worker.settings.table import OPTIONS, Option
@@ -100,7 +100,9 @@ def _property(name: str, value: Any) -> dict[str, Any]:
 
 def template() -> str:
     """Variables of the container, by the names that the worker guide has where it has one."""
-    named = "\n".join(f'  "{value_of(option)}" "{TOLD.get(option.name, option.env[0])}"' for option in options())
+    named = "\n".join(
+        f'  "{value_of(option)}" "{ALWAYS_PASSED.get(option.name, option.env[0])}"' for option in options()
+    )
     secrets = "\n".join(_secret(option) for option in OPTIONS if option.secret)
     return f"""{{{{/* Written by scripts/docs from kubiya_worker/settings/table.py. */}}}}
 {{{{- define "worker.settings" -}}}}

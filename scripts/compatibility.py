@@ -22,8 +22,7 @@ HEAD: Final = """# Compatibility
 
 What model endpoints and MCP servers send in fact, and what the worker does with it. This page is written by
 `python -m scripts.compatibility` from the cases in `tests/cases/`, which the tests play through a real stack.
-Do not edit it. A case that is not right yet is named in an `open-*.txt` beside its cases. Settings for an endpoint
-that needs something else are in [models.md](models.md#compatibility-settings).
+Do not edit it. Settings for an endpoint that needs something else are in [models.md](models.md#compatibility-settings).
 """
 MODELS_HEAD: Final = """
 ## Model endpoints

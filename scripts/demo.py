@@ -23,8 +23,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from kubiya_worker.launch.guard import Child
-from kubiya_worker.launch.state import read_env
+from kubiya_worker.launch.guarded_program import GuardedProgram
+from kubiya_worker.launch.stack_folder import read_env
 
 READY_WITHIN = 60.0  # seconds
 RUN_WITHIN = 60.0
@@ -88,7 +88,7 @@ def wait_until_ready(log: Path, ended: Any) -> dict[str, Any]:
 def guarded_stack(home: Path) -> Iterator[dict[str, Any]]:
     """A stack that ends with this block, and with this process."""
     log = home / "dev.log"
-    child = Child("dev", dev(home / "state"), os.environ, log)
+    child = GuardedProgram("dev", dev(home / "state"), os.environ, log)
     try:
         yield wait_until_ready(log, child.code)
     finally:

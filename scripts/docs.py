@@ -7,7 +7,8 @@ from pathlib import Path
 from kubiya_worker import __version__, errors
 from kubiya_worker.cli import reference as command_line
 from kubiya_worker.process import metrics
-from kubiya_worker.protocol import shapes
+from kubiya_worker.protocol import event_shapes
+from kubiya_worker.server import definition_reference
 from kubiya_worker.settings import describe
 from kubiya_worker.tools import toolset
 from scripts import chart, error_lines
@@ -95,7 +96,7 @@ stand for what differs. A traceback is a bug; `KUBIYA_DEBUG=true` shows one. Wha
 
 EVENTS = """# Events of an execution
 
-Written by `scripts/docs` from `kubiya_worker/protocol/shapes.py`; a test holds the events of real executions to it.
+Written by `scripts/docs` from `kubiya_worker/protocol/event_shapes.py`; a test compares real events with it.
 
 `GET /api/v1/executions/ID/stream` sends them as server-sent events, `GET /api/v1/executions/ID/events?after=N` as one
 list. They are numbered 1, 2, 3 … within an execution; the `id` of a frame is `<execution>_<number>_<microseconds>`, and
@@ -114,6 +115,16 @@ Every event of a member's run holds besides:
 {member}"""
 
 
+DEFINITIONS = """# Fields of definitions
+
+Written by `scripts/docs` from `kubiya_worker/server/edges/manifests.py`. How to use them:
+[definitions](../definitions.md).
+
+Each document has `kind`, `name` and `spec`. `kubiya init --schema` prints the same as a JSON schema for editors.
+
+{table}"""
+
+
 BY_COMMAND = (
     (
         "kubiya exec",
@@ -127,7 +138,10 @@ BY_COMMAND = (
     ("kubiya worker drain", "0 all that ran has finished; 1 no worker runs; 75 steps were cut off, or it died"),
     ("kubiya worker status", "0 it is supervised; 1 there is no PID file; 3 its PID file is stale"),
     ("kubiya doctor", "0 nothing failed; 1 a check failed"),
-    ("python -m supervisor", "64 the spec cannot be used; 73 another holds the PID file; 74 a file cannot be made"),
+    (
+        "python -m kubiya_worker._supervisor",
+        "64 the spec cannot be used; 73 another holds the PID file; 74 a file cannot be made",
+    ),
 )
 
 
@@ -140,7 +154,8 @@ def pages() -> dict[Path, str]:
         reference / "metrics.md": METRICS.format(table=metrics.reference()),
         reference / "cli.md": CLI.format(table=command_line.markdown()),
         reference / "exit-codes.md": EXIT_CODES.format(table=errors.reference(), commands=by_command()),
-        reference / "events.md": EVENTS.format(table=shapes.reference(), member=shapes.member_reference()),
+        reference / "events.md": EVENTS.format(table=event_shapes.reference(), member=event_shapes.member_reference()),
+        reference / "definitions.md": DEFINITIONS.format(table=definition_reference.reference()),
         reference / "errors.md": ERRORS.format(table=error_lines.reference()),
         DOCS.parent / "kubiya_worker" / "cli" / "kubiya.1": command_line.man(__version__),
         **chart.pages(),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,15 @@ PACKAGE: Final = Path(__file__).parents[1] / "kubiya_worker"
 ELSEWHERE: Final = ("tools",)  # what a tool says is for the model, but for what its configuration has wrong
 VAGUE: Final = {"error", "strerror", "reason", "detail", "why", "said", "text", "message", "last", "e", "line", "what"}
 LOUD: Final = ("warning", "error", "critical", "exception")
+
+
+@dataclass(frozen=True)
+class Module:
+    """The classes and the calls of a module, at any depth; `path` begins behind the package."""
+
+    path: Path
+    classes: tuple[ast.ClassDef, ...]
+    calls: tuple[ast.Call, ...]
 
 
 @dataclass(frozen=True, order=True)
@@ -30,10 +39,11 @@ def lines() -> list[Line]:
     """Return the lines in order of exit code and text, each once."""
     codes = _codes()
     found = set()
-    for path, tree in _trees():
-        for call in _calls(tree):
+    for module in _modules():
+        elsewhere = module.path.parts[0] in ELSEWHERE
+        for call in module.calls:
             name = _name(call.func)
-            if name not in codes or not call.args or (path.parts[0] in ELSEWHERE and name != "ConfigurationError"):
+            if name not in codes or not call.args or (elsewhere and name != "ConfigurationError"):
                 continue
             text = _text(call.args[0])
             remedy = next((_text(k.value) for k in call.keywords if k.arg == "remedy"), "")
@@ -46,14 +56,11 @@ def lines() -> list[Line]:
 def log_events() -> set[str]:
     """Names of the events that are logged as a warning or worse, by the worker."""
     found = set()
-    for path, tree in _trees():
-        for call in _calls(tree):
-            if (
-                isinstance(call.func, ast.Attribute)
-                and call.func.attr in LOUD
-                and call.args
-                and path.parts[0] != "server"
-            ):
+    for module in _modules():
+        if module.path.parts[0] == "server":
+            continue
+        for call in module.calls:
+            if isinstance(call.func, ast.Attribute) and call.func.attr in LOUD and call.args:
                 name = re.match(r"[a-z_]+\.[a-z_]+", _text(call.args[0]))
                 if name:
                     found.add(name[0])
@@ -80,9 +87,9 @@ def _cell(text: str) -> str:
 def _codes() -> dict[str, int]:
     """Exit codes by the name of the class: its own, or that of the class it derives from."""
     found: dict[str, tuple[list[str], int | None]] = {}
-    for path, tree in _trees():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef) and path.parts[0] not in ELSEWHERE:
+    for module in _modules():
+        if module.path.parts[0] not in ELSEWHERE:
+            for node in module.classes:
                 found[node.name] = ([_name(base) for base in node.bases], _own_code(node))
     known: dict[str, int] = {"WorkerError": errors.WorkerError.exit_code}
     while True:  # until no class is added
@@ -105,13 +112,16 @@ def _own_code(node: ast.ClassDef) -> int | None:
     return None
 
 
-def _trees() -> Iterator[tuple[Path, ast.Module]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield path.relative_to(PACKAGE), ast.parse(path.read_text(encoding="utf-8"))
+@cache
+def _modules() -> tuple[Module, ...]:
+    return tuple(_module(path) for path in sorted(PACKAGE.rglob("*.py")))
 
 
-def _calls(tree: ast.Module) -> Iterator[ast.Call]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+def _module(path: Path) -> Module:
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    classes = tuple(node for node in nodes if isinstance(node, ast.ClassDef))
+    calls = tuple(node for node in nodes if isinstance(node, ast.Call))
+    return Module(path.relative_to(PACKAGE), classes, calls)
 
 
 def _name(node: ast.expr) -> str:

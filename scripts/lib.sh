@@ -26,10 +26,16 @@ find_python() {
 }
 
 # What an installation depends on; another answer means: install again.
-fingerprint() { (echo "$PWD" "$1" && cat setup.cfg pyproject.toml kubiya_worker/__init__.py) | cksum; }
+fingerprint() {
+    (
+        echo "$PWD" "$1" "${UNLOCKED:-}"
+        cat setup.cfg pyproject.toml kubiya_worker/__init__.py
+        [ ! -e constraints.txt ] || cat constraints.txt
+    ) | cksum
+}
 
-# ensure_venv EXTRAS: make $VENV hold this project with `server`, `dev` (which includes it), `dev,deploy` or `unit`.
-# Warm, it costs one cksum.
+# ensure_venv EXTRAS: make $VENV hold this project with `server`, `dev` (which includes it), `dev,deploy` or `unit`, in
+# the versions of constraints.txt. With UNLOCKED=1: in the newest versions that setup.cfg allows. Warm, it costs one cksum.
 ensure_venv() {
     local extra=$1 more enough stamp
     case $extra in
@@ -58,7 +64,8 @@ ensure_venv() {
         local reason
         reason=$(grep -i '^ *\(error\|× \)' "$log" | tail -n 1 || true)
         die "the packages could not be installed: ${reason:-$(tail -n 1 "$log")}." \
-            "Is a package index reachable? All that was said is in $log"
+            "Is a package index reachable? If it lacks versions of constraints.txt, set UNLOCKED=1." \
+            "All that was said is in $log"
     fi
     mkdir -p "$VENV"/share/man/man1 # for `man kubiya`, which an editable installation does not bring
     ln -sf ../../../../kubiya_worker/cli/kubiya.1 "$VENV"/share/man/man1/kubiya.1
@@ -83,16 +90,27 @@ make_venv() {
 
 # uv resolves and installs in a tenth of pip's time. It is fetched when it is not there; where that fails, pip does it all.
 install_with_uv() {
-    local uv=uv
-    if ! "$uv" --version; then
-        "$VENV"/bin/python -m pip install --quiet --disable-pip-version-check uv || return
-        uv=$VENV/bin/uv
-    fi
+    local uv options=(--compile-bytecode)
+    uv=$(find_uv "$VENV"/bin/python) || return
     use_index "$VENV"/bin/python
-    local compile=--compile-bytecode
-    [ "$1" != unit ] || compile=--no-compile-bytecode # one test needs a tenth of it: Python compiles that itself
-    "$uv" pip install --python "$VENV"/bin/python "$compile" -e ".[$1]"
+    [ "$1" != unit ] || options=(--no-compile-bytecode) # one test needs a tenth of it: Python compiles that itself
+    ! locked || options+=(--constraints constraints.txt) # it checks the hashes too
+    "$uv" pip install --python "$VENV"/bin/python "${options[@]}" -e ".[$1]"
 }
+
+# find_uv PYTHON: the name of uv, which that Python's pip installs where the host has none.
+find_uv() {
+    if uv --version >/dev/null 2>&1; then
+        echo uv
+        return
+    fi
+    local own
+    own=$(dirname "$1")/uv
+    "$own" --version >/dev/null 2>&1 || "$1" -m pip install --quiet --disable-pip-version-check uv >&2 || return
+    echo "$own"
+}
+
+locked() { [ -e constraints.txt ] && [ -z "${UNLOCKED:-}" ]; }
 
 # use_index PYTHON: uv asks the index that this Python's pip asks.
 use_index() {
@@ -102,8 +120,13 @@ use_index() {
 }
 
 install_with_pip() {
+    local options=(--disable-pip-version-check)
+    if locked; then # the versions alone: with a hash anywhere, pip refuses a folder, such as this project
+        sed '/^ *--hash/d; s/ *\\$//' constraints.txt >"$VENV"/constraints.txt || return
+        options+=(--constraint "$VENV"/constraints.txt)
+    fi
     "$VENV"/bin/python -m ensurepip --upgrade && # an environment that uv made has no pip
-        "$VENV"/bin/python -m pip install --disable-pip-version-check -e ".[$1]"
+        "$VENV"/bin/python -m pip install "${options[@]}" -e ".[$1]"
 }
 
 # apt_install PACKAGE…: as root, without questions; says so.

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from scripts.bench.report import Row, Spread, main
-from scripts.bench.rig import BARE_QUEUE, NOTE_STEP, Rig, Step, rig, script
+from scripts.bench.rig import BARE_QUEUE, NOTE_STEP, Rig, Step, rig
+from tests.support.demo_scripts import script
 from tests.support.stack import free_port, wait_until
 
 UNSEEN = ("RecordActivityTaskHeartbeat", "QueryWorkflow")  # requests of the worker that no history shows

@@ -8,7 +8,8 @@ the tool calls carry.
 from __future__ import annotations
 
 from scripts.bench.report import Row, Spread, alternate, main
-from scripts.bench.rig import NOTE_STEP, rig, script
+from scripts.bench.rig import NOTE_STEP, rig
+from tests.support.demo_scripts import script
 from tests.support.enforcer import EnforcerService
 
 SHORT, LONG = 1, 21  # tool calls

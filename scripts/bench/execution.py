@@ -6,7 +6,8 @@ Baseline: the same structure on a bare Temporal worker on the same server: a loc
 from __future__ import annotations
 
 from scripts.bench.report import Row, alternate, below, main
-from scripts.bench.rig import rig, script
+from scripts.bench.rig import rig
+from tests.support.demo_scripts import script
 
 STEPS = "LRL"  # begin, the model call, the end of the turn
 

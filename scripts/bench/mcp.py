@@ -43,7 +43,7 @@ from kubiya_worker.tools import mcp
 servers = mcp.parse({f"s{n}": {"command": sys.executable, "args": [NASTY]} for n in range(COUNT)})
 
 async def main():
-    before, folder, pool = memory(), Path(tempfile.mkdtemp()), mcp.Pool()
+    before, folder, pool = memory(), Path(tempfile.mkdtemp()), mcp.SessionPool()
     began = time.perf_counter()
     found = await mcp.discover(servers, pool, {}, folder, [], owner="e0")
     cold = time.perf_counter() - began

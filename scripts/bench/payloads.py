@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 
 from scripts.bench.report import Row, Spread, alternate, main, say
-from scripts.bench.rig import NOTE_STEP, Rig, rig, script
+from scripts.bench.rig import NOTE_STEP, Rig, rig
+from tests.support.demo_scripts import script
 
 ROUNDS = 11
 STEPS = 2 * ROUNDS + 1

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from scripts.bench.report import Row, Spread, below, main, say
-from scripts.bench.rig import script
+from tests.support.demo_scripts import script
 from tests.support.stack import Stack
 
 AWAY = (5.0, 20.0, 60.0)  # seconds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import tempfile
 import time
@@ -25,11 +24,6 @@ BARE_QUEUE = "bare"
 NOTE_STEP: Step = {"tools": [{"name": "read_file", "arguments": {"path": "note"}}]}  # asks for a small, real tool call
 
 T = TypeVar("T")
-
-
-def script(*steps: Step) -> str:
-    """A prompt that the demo model plays word for word: an instant model."""
-    return "demo:script " + json.dumps(list(steps))
 
 
 class Rig:

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from scripts.bench.report import Row, Spread, main, say
-from scripts.bench.rig import Rig, rig, script
+from scripts.bench.rig import Rig, rig
+from tests.support.demo_scripts import script
 from tests.support.stack import Process
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"]}}

@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 
 from scripts.bench.report import Row, Spread, main, say
-from scripts.bench.rig import NOTE_STEP, Rig, rig, script
+from scripts.bench.rig import NOTE_STEP, Rig, rig
+from tests.support.demo_scripts import script
 from tests.support.stack import Process
 
 SIZES = (1, 2, 4)

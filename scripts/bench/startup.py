@@ -19,7 +19,8 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 
 from scripts.bench.report import Row, Spread, alternate, below, main, say
-from scripts.bench.rig import Rig, rig, script
+from scripts.bench.rig import Rig, rig
+from tests.support.demo_scripts import script
 from tests.support.stack import BIN, Process
 
 MIB = 2**20

@@ -8,7 +8,8 @@ events. The bare activity returns what it was given.
 from __future__ import annotations
 
 from scripts.bench.report import Row, alternate, at_most, main
-from scripts.bench.rig import NOTE_STEP, rig, script
+from scripts.bench.rig import NOTE_STEP, rig
+from tests.support.demo_scripts import script
 
 SHORT, LONG = 1, 11  # rounds of a model call and a tool call: 2 and 22 steps
 

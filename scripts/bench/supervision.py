@@ -103,7 +103,7 @@ class Ours(Contender):
             "state_file": str(self.folder / "state"),
             "log_file": str(self.logs / "log"),
         }
-        command = [sys.executable, "-m", "supervisor", "--spec-fd", "0", "--foreground"]
+        command = [sys.executable, "-m", "kubiya_worker._supervisor", "--spec-fd", "0", "--foreground"]
         process = subprocess.Popen(command, stdin=subprocess.PIPE)
         assert process.stdin
         process.stdin.write(json.dumps(spec).encode())

@@ -11,7 +11,8 @@ from __future__ import annotations
 import psutil
 
 from scripts.bench.report import Row, alternate, at_least, main
-from scripts.bench.rig import NOTE_STEP, Rig, rig, script
+from scripts.bench.rig import NOTE_STEP, Rig, rig
+from tests.support.demo_scripts import script
 from tests.support.stack import Process
 
 STEPS = "LRRRL"

@@ -15,12 +15,13 @@ from typing import Final
 
 import psutil
 
-from kubiya_worker.tools.guard import MARKER
+from kubiya_worker.tools.processes.cleanup import MARKER
 from scripts.chaos.clock import Clock
 from scripts.chaos.evidence import Evidence, Hit
 from scripts.chaos.plan import Fault
 from scripts.chaos.watch import Watch, within
 from tests.support.daemon import Daemons
+from tests.support.processes import runs
 from tests.support.stack import Stack, wait_until
 
 QUEUE: Final = "default"
@@ -131,7 +132,7 @@ class Faults:
     def _sigterm(self, fault: Fault) -> None:
         supervisor, folder = self.supervisor(), self._daemons.folder(QUEUE)
         os.kill(supervisor, signal.SIGTERM)
-        wait_until(lambda: not _runs(supervisor), 60, "the supervisor has gone after SIGTERM")
+        wait_until(lambda: not runs(supervisor), 60, "the supervisor has gone after SIGTERM")
         left = [name for name in ("worker.pid", "daemon_info.txt") if (folder / name).exists()]
         tried, found = self._seen.left
         self._seen.left = (tried + 1, [*found, *(f"fault {fault.number}: {name} after a stop" for name in left)])
@@ -182,13 +183,6 @@ class Faults:
         """Return True when the time of the latest log line is not `offset` seconds ahead of our clock."""
         assert self.watch is not None
         return abs(self.watch.last_time - (time.time() + offset)) >= NOW
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def fill(path: Path) -> None:

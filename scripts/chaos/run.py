@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from kubiya_worker._supervisor.posix import kernel
 from kubiya_worker.protocol import names
 from scripts.chaos import laws, plan, slow, watch
 from scripts.chaos.clock import Clock
@@ -23,7 +24,6 @@ from scripts.chaos.faults import QUEUE, Faults, Missed, SmallDisk
 from scripts.chaos.load import PATIENCE, RULE, SHELL, Load, Model
 from scripts.chaos.plan import Fault
 from scripts.chaos.watch import Watch
-from supervisor import kernel
 from tests.support.daemon import Daemons
 from tests.support.stack import Stack
 
@@ -46,8 +46,7 @@ Say = Callable[[str], None]
 @dataclass
 class Outcome:
     fault: Fault
-    lasted: float = 0.0  # seconds until it was undone
-    recovery: float = 0.0  # from there until the executions that were under way had ended, and the files agreed
+    recovery: float = 0.0  # seconds from its end until the executions under way had ended, and the files agreed
     notes: list[str] = field(default_factory=list)
     missed: bool = False
 
@@ -70,7 +69,7 @@ class Report:
 class Chaos:
     def __init__(self, folder: Path, seed: int, say: Say, ending: threading.Event) -> None:
         self._folder, self._say = folder, say
-        self._evidence_folder = folder / "evidence"
+        self._evidence_folder = folder / "traces"  # `Stack.agent` lets programs of tools change it
         self._evidence_folder.mkdir(mode=0o700)
         self.seen, self.report = Evidence(), Report(seed)
         self._ending = ending
@@ -173,14 +172,12 @@ class Chaos:
         outcome = Outcome(fault)
         self.report.outcomes.append(outcome)
         backoffs, broken = len(self._watch.backoffs), len(load.faults)
-        began = time.monotonic()
         try:
             faults.do(fault)
         except Missed as missed:
             outcome.missed = True
             outcome.notes.append(f"missed: {missed}")
         lifted = time.monotonic()
-        outcome.lasted = lifted - began
         waiting = load.under_way()
         while waiting & load.under_way() and time.monotonic() - lifted < RECOVERS_WITHIN:
             time.sleep(0.02)

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import psutil
 
-from kubiya_worker.tools.guard import MARKER
+from kubiya_worker.tools.processes.cleanup import MARKER
 from scripts.chaos.evidence import Log
 
 LOOK_EVERY: Final = 0.1  # seconds
