@@ -22,12 +22,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.existingSecret }}{{ .Values.existingSecret }}{{ else }}{{ include "worker.name" . }}{{ end }}
 {{- end }}
 
-{{- /* With a worker deployment: the build id of the version that this release is to have current. */ -}}
+{{- /* The build id of this release's version; empty without a worker deployment. */ -}}
 {{- define "worker.build" -}}
 {{- if .Values.deploymentName }}{{ .Values.buildId | default .Values.image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end }}
 
-{{- /* Of a version, given root and build: its Deployment's name. Each version has one of its own. */ -}}
+{{- /* The name of a version's Deployment, from root and build. Each version has its own Deployment. */ -}}
 {{- define "worker.deployment" -}}
 {{- $name := include "worker.name" .root }}
 {{- if .build }}{{ printf "%s-%s" ($name | trunc 40) (regexReplaceAll "[^a-z0-9]+" (lower .build) "-") | trunc 63 | trimSuffix "-" }}{{ else }}{{ $name }}{{ end }}
