@@ -1,10 +1,16 @@
-"""What all tests need of the process that runs them."""
+"""Prepare the test process: signals, examples that are the same in each run, and the order of the tests."""
 
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support import child_transports
+
+child_transports.install()
 
 # A shell starts what it puts in the background with SIGINT ignored, `nohup` anything with SIGHUP ignored, and children
 # inherit that: none of the processes that tests start would hear a Ctrl-C, or that its terminal is gone.
@@ -19,3 +25,19 @@ settings.register_profile(
     "same everywhere", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("same everywhere")
+
+QUICK = tuple(Path(__file__).parent / folder for folder in ("unit", "replay"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the order below: by itself pytest-xdist begins with the files that hold the most tests, which are quick."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the quick tests behind the others.
+
+    The workers of pytest-xdist take one file after the other. While the last ones run, other workers have nothing to
+    do: the last files are better small.
+    """
+    items.sort(key=lambda item: any(item.path.is_relative_to(folder) for folder in QUICK))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.contract.checks import CHECKS
-from tests.contract.planes import LONG, Tried
+from tests.contract.control_planes import LONG, PlaneUnderTest
 from tests.support.published_plane.rules import RULES
 
 
@@ -15,7 +15,7 @@ def test_each_rule_has_a_check() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", ["published", "ours"])
-def test_control_plane_keeps(planes: dict[str, Tried], name: str, rule: str) -> None:
+def test_control_plane_keeps(planes: dict[str, PlaneUnderTest], name: str, rule: str) -> None:
     plane = planes[name]
     if plane.world is not None:
         plane.world.longest = LONG

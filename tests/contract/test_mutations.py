@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.contract.checks import CHECKS
-from tests.contract.planes import SHORT, Tried
+from tests.contract.control_planes import SHORT, PlaneUnderTest
 from tests.support.published_plane.rules import RULES
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_check_fails_without_its_rule(planes: dict[str, Tried], rule: str) -> None:
+def test_check_fails_without_its_rule(planes: dict[str, PlaneUnderTest], rule: str) -> None:
     plane = planes["published"]
     assert plane.world is not None
     plane.world.broken, plane.world.longest = {rule}, SHORT

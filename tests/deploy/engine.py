@@ -80,6 +80,12 @@ def _answers(address: str) -> bool:
     return docker(address, "info", check=False).returncode == 0
 
 
+def remove_containers(address: str) -> None:
+    """Remove all containers of the engine, and their volumes."""
+    if left := docker(address, "ps", "-aq").stdout.split():
+        docker(address, "rm", "-fv", *left)
+
+
 def docker(address: str, *arguments: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     program = shutil.which("docker", path=PATH)
     assert program, "no docker client"

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from kubiya_worker.support.check import leaks
-from kubiya_worker.tools.redact import _forms
+from kubiya_worker.leak_check import leaks
+from kubiya_worker.tools.redaction import _forms
 from tests.deploy import engine
 from tests.support.stack import ROOT, Process, Stack, free_port, wait_until
 
@@ -43,9 +43,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(autouse=True)
 def clean(host: str) -> Iterator[None]:
     yield
-    left = engine.docker(host, "ps", "-aq").stdout.split()
-    if left:
-        engine.docker(host, "rm", "-fv", *left)
+    engine.remove_containers(host)
 
 
 def start(host: str, stack: Stack, *arguments: str) -> Process:

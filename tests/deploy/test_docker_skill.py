@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from kubiya_worker.tools import docker_run
 from kubiya_worker.tools.base import ToolContext, ToolResult
+from kubiya_worker.tools.docker import run
 from kubiya_worker.tools.toolset import build_toolset
 from tests.deploy import engine
 from tests.support.dev import Dev
@@ -48,9 +48,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def clean(host: str) -> Iterator[None]:
     yield
-    left = engine.docker(host, "ps", "-aq").stdout.split()
-    if left:
-        engine.docker(host, "rm", "-fv", *left)
+    engine.remove_containers(host)
     engine.docker(host, "volume", "prune", "-f")
 
 
@@ -148,8 +146,8 @@ async def test_a_run_that_is_cancelled_is_removed_before_the_call_ends(agent: Ag
 
 
 async def test_what_a_killed_worker_left_is_removed_by_the_next_run(agent: Agent, host: str) -> None:
-    by_hand(host, "left", "--label", f"{docker_run.DEADLINE_LABEL}={int(time.time()) - 1}")
-    by_hand(host, "waited-for", "--label", f"{docker_run.DEADLINE_LABEL}={int(time.time()) + 100}")
+    by_hand(host, "left", "--label", f"{run.DEADLINE_LABEL}={int(time.time()) - 1}")
+    by_hand(host, "waited-for", "--label", f"{run.DEADLINE_LABEL}={int(time.time()) + 100}")
     by_hand(host, "anothers")
     await agent("run_container", image=IMAGE, command=["id"])
     assert sorted(containers(host)) == ["anothers", "waited-for"]
@@ -270,7 +268,7 @@ def test_kubiya_exec_of_an_agent_that_runs_containers(host: str, tmp_path: Path)
         skill = {"name": "docker", "type": "docker", "configuration": configuration}
         dev.call("POST", "/agents", {"name": "dock", "model_id": "demo", "skills": [skill]})
         rule = {"name": "high asks", "scope_type": "risk_level", "scope_value": "high"}
-        dev.call("POST", "/approval-rules", {**rule, "approver_type": "group", "approver_value": "ops"})
+        dev.call("POST", "/approval-rules", rule)
         run = {"name": "run_container", "arguments": {"image": IMAGE, "command": ["echo", "from inside"]}}
         tools = [{"name": "list_containers", "arguments": {}}, run]
         prompt = "demo:script " + json.dumps([{"tools": tools}, {"text": "It ran."}])

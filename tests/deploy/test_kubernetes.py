@@ -152,7 +152,7 @@ for (const found of JSON.parse(fs.readFileSync(0, "utf8"))) {
 
 @pytest.fixture(scope="module")
 def operators(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[dict[str, Any]]], str]:
-    """What the schemas of the Prometheus operator and of KEDA have against objects; "" is nothing."""
+    """Return a check of objects by the schemas of the Prometheus operator and of KEDA; it returns "" for valid ones."""
     npm, node, folder = shutil.which("npm"), shutil.which("node"), tmp_path_factory.mktemp("operators")
     if npm is None or node is None:
         pytest.skip("npm is not installed")

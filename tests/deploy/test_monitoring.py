@@ -18,7 +18,7 @@ import requests
 import yaml
 
 from kubiya_worker.process import metrics
-from kubiya_worker.process.counters import Counters
+from kubiya_worker.process.counters import ActivityCounters
 from kubiya_worker.process.metrics import METRICS, PREFIX
 from tests.support.stack import BIN, Stack, free_port, wait_until
 
@@ -92,8 +92,8 @@ def test_promtool_finds_nothing_to_say_of_our_pages(promtool: Path, stack: Stack
         elif metric.kind == metrics.COUNTER:
             filled.count(metric.name, *labels)
         elif labels and metric.name != "info":
-            filled.show(metric.name, 1, *labels)
-    page = metrics.exposition(filled, Counters(), dict, 10, ("q", "w"))
+            filled.set_gauge(metric.name, 1, *labels)
+    page = metrics.exposition(filled, ActivityCounters(), dict, 10, ("q", "w"))
     assert set(KNOWN) <= set(re.findall(r"^# TYPE (\S+)", page, re.MULTILINE))
     of_control_plane = requests.get(f"{stack.url}/metrics", timeout=60).text
     for text in (page, of_control_plane):

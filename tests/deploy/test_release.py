@@ -94,12 +94,12 @@ def test_a_release_is_whole_and_says_what_is_in_it(tmp_path: Path) -> None:
         "kubiya_worker/py.typed",
         "kubiya_worker/server/dashboard/index.html",
         "kubiya_worker/server/migrations/script.py.mako",
-        "supervisor/guard.py",
+        "kubiya_worker/_supervisor/posix/guard.py",
     ):
         assert name in names
     for name in ("licenses/LICENSE", "data/share/man/man1/kubiya.1"):
         assert any(found.endswith(name) for found in names), name
-    assert not any(name.startswith(("tests", "scripts")) for name in names)
+    assert not any(name.startswith(("tests", "scripts", "supervisor")) for name in names)
     with tarfile.open(sdist) as tar:
         entries = tar.getmembers()
     assert {entry.uid for entry in entries} == {0} and len({entry.mtime for entry in entries}) == 1

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.deploy import engine
-from tests.support.gateway import Gateway
-from tests.support.machine import KUBIYA, Machine
+from tests.support.recording_proxy import RecordingProxy
 from tests.support.stack import ROOT, Stack, free_port, wait_until
+from tests.support.systemd_container import KUBIYA, Machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -53,20 +53,20 @@ def variables(stack: Stack, **env: str) -> dict[str, str]:
 
 
 def install(machine: Machine, stack: Stack, *flags: str, **env: str) -> str:
-    """What it says."""
+    """Install the service and return the output of the command."""
     argv = [KUBIYA, "worker", "install-service", "--system", "--queue-id", "default", *flags]
     done = machine.run(*argv, env=variables(stack, **env))
     return done.stdout + done.stderr
 
 
 def drop_in(machine: Machine, text: str) -> None:
-    """As `systemctl edit` writes it."""
+    """Write a drop-in for the unit, as `systemctl edit` does."""
     machine.write(DROP_IN, text)
     machine.run("systemctl", "daemon-reload")
 
 
 def shell(stack: Stack, *commands: str) -> list[str]:
-    """What an agent's shell says to each of these."""
+    """Run these commands in an agent's shell and return the output of each."""
     calls = [{"name": "shell", "arguments": {"command": command}} for command in commands]
     script = json.dumps([*({"text": "", "tools": [call]} for call in calls), {"text": "done"}])
     allowed = sorted({command.split()[0] for command in commands})
@@ -132,7 +132,7 @@ PROGRAM = ("/opt/kubiya/bin/python", "/usr/local/lib/probe.py")
 
 
 def prepare(machine: Machine) -> None:
-    """What the probe tries, open to everybody but for the unit, or to the group `data`."""
+    """Create the files that the probe tries to open: each is open to everybody, or to the group `data`."""
     machine.write("/usr/local/lib/probe.py", PROBE)
     machine.sh(
         "getent group data || groupadd data; mkdir -p /srv/data /var/open /home/ada/project /root/open;"
@@ -155,7 +155,7 @@ def probe(machine: Machine, stack: Stack, setting: str = "") -> dict[str, str]:
 
 
 def test_it_is_active_once_it_polls_and_does_work(machine: Machine, stack: Stack) -> None:
-    with Gateway(free_port()) as temporal:  # nothing is behind it yet
+    with RecordingProxy(free_port()) as temporal:  # nothing is behind it yet
         install(machine, stack, "--no-wait", TEMPORAL_HOST=temporal.url.removeprefix("http://"))
         wait_until(lambda: "Temporal" in machine.show(UNIT, "StatusText"), PATIENCE, "it says what it waits for")
         assert machine.show(UNIT, "ActiveState") == "activating"
@@ -291,7 +291,7 @@ def test_each_drop_in_of_the_docs_opens_what_it_says(
 
 
 def test_a_users_unit_sees_no_secrets_of_its_user(machine: Machine, stack: Stack) -> None:
-    """And lives without a session: the user lingers."""
+    """The user lingers, so the unit also runs without a session."""
     machine.sh(
         "id ada 2>/dev/null || useradd -m ada; loginctl enable-linger ada; mkdir -p ~ada/.ssh;"
         "echo x >~ada/.ssh/id; chown -R ada: ~ada"

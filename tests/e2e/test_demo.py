@@ -44,7 +44,7 @@ def of(folder: Path) -> list[psutil.Process]:
 
 
 def test_it_prints_one_line_and_leaves_nothing(environment: dict[str, str], tmp_path: Path) -> None:
-    """With a home that cannot be written: the demo needs none."""
+    """The home cannot be written here, and the demo needs none."""
     run = subprocess.run(
         [DEMO, "--json"], env={**environment, "HOME": "/proc/1"}, capture_output=True, text=True, timeout=110
     )
@@ -118,7 +118,7 @@ def test_wrong_usage_is_told(environment: dict[str, str]) -> None:
 
 
 def test_an_old_python_first_on_path_is_told_in_one_line(tmp_path: Path) -> None:
-    """In a copy without a .venv, with no other Python to be found."""
+    """The demo runs in a copy without a .venv, and there is no other Python to find."""
     (tmp_path / "scripts").mkdir()
     for name in ("scripts/demo", "scripts/lib.sh", "scripts/demo.py", "setup.cfg", "pyproject.toml"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())

@@ -13,15 +13,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.demo_scripts import script
 from tests.support.dev import Dev
 from tests.support.stack import BIN, wait_until
 from tests.support.terminal import CONTROL_C, CONTROL_D
 
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-
-
-def script(*steps: dict[str, Any]) -> str:
-    return "demo:script " + json.dumps(steps)
 
 
 def tool(name: str, **arguments: Any) -> dict[str, Any]:
@@ -107,7 +104,7 @@ def test_a_timeout_leaves_the_run_and_says_how_to_come_back(dev: Dev) -> None:
     run = dev.kubiya("exec", "agent", "ops", SLOW, "--timeout", "2s")
     assert run.returncode == 75
     (execution,) = set(ID.findall(run.stderr))
-    assert f"2 s are over; the execution goes on. Watch it again: kubiya exec attach {execution}" in run.stderr
+    assert f"2 s have passed; the execution goes on. Watch it again: kubiya exec attach {execution}" in run.stderr
     stop(dev, execution)
 
 
@@ -303,7 +300,7 @@ def test_an_editor_that_does_not_work_leaves_the_question(dev: Dev) -> None:
     with dev.terminal("exec", "agent", "ops", SAVE, EDITOR="/nonexistent/editor", VISUAL="") as terminal:
         terminal.expect("[e]dit")
         terminal.send("e\n")
-        terminal.expect("The editor did not work")
+        terminal.expect("The editor failed")
         terminal.expect("Set EDITOR")
         terminal.expect("? [y]es")
         terminal.send("y\n")
@@ -390,7 +387,7 @@ def test_a_keyboard_that_ends_at_a_question_detaches(dev: Dev) -> None:
     with dev.terminal("exec", "agent", "ops", SAVE) as terminal:
         terminal.expect("run save_file?")
         terminal.send(CONTROL_D)
-        terminal.expect("the keyboard is gone; the execution goes on")
+        terminal.expect("standard input has ended; the execution goes on")
         assert terminal.wait() == 75
 
 

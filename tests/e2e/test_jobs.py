@@ -10,7 +10,8 @@ import re
 import pytest
 import requests
 
-from tests.e2e.test_exec import ID, script, status_of
+from tests.e2e.test_exec import ID, status_of
+from tests.support.demo_scripts import script
 from tests.support.dev import Dev
 from tests.support.stack import wait_until
 
@@ -22,7 +23,7 @@ def test_a_job_is_made_shown_triggered_and_removed(dev: Dev) -> None:
     started = dev.kubiya("jobs", "trigger", "greet", "-p", "who=Ada")
     assert started.returncode == 0, started.stderr
     execution = started.stdout.strip()
-    assert ID.fullmatch(execution) and not started.stderr
+    assert ID.fullmatch(execution) and started.stderr.strip().endswith(f"/#/executions/{execution}")
     answer = dev.kubiya("exec", "attach", execution, "--timeout", "60s")
     assert answer.stdout == "Hello Ada.\n"
     assert status_of(dev, execution) == "completed"

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.scripted_model import endpoint as endpoint
+from tests.support.scripted_model import queue as queue
 from tests.support.stack import Stack
 
 

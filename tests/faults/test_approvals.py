@@ -14,9 +14,9 @@ from temporalio.client import Client, WorkflowExecutionDescription
 
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol import names
-from tests.support.gateway import Gateway
 from tests.support.model_endpoint import ModelEndpoint
-from tests.support.stack import Stack
+from tests.support.recording_proxy import RecordingProxy
+from tests.support.stack import Stack, wait_until
 
 FILES = {"name": "files", "type": "file_system", "configuration": {}}
 ANSWERED_WITHIN = 2.0  # seconds: figure D4 is one, on a machine that is not busy
@@ -60,9 +60,9 @@ def outcomes(events: list[dict[str, Any]]) -> list[str]:
 def test_a_waiting_approval_holds_no_slot_and_asks_nobody_and_its_answer_is_heard_at_once(stack: Stack) -> None:
     queue = stack.queue("waits")
     files = ["one", "two", "three", "four"]
-    with ModelEndpoint(by_step=save(*files)) as endpoint, Gateway(stack.port) as gateway:
+    with ModelEndpoint(by_step=save(*files)) as endpoint, RecordingProxy(stack.port) as proxy:
         model = {"OPENAI_BASE_URL": endpoint.url, "OPENAI_API_KEY": "sk-test"}
-        stack.worker(queue, ready=True, CONTROL_PLANE_GATEWAY_URL=gateway.url, **model)
+        stack.worker(queue, ready=True, CONTROL_PLANE_GATEWAY_URL=proxy.url, **model)
         execution = begin(stack, endpoint, queue)
         delays: list[float] = []
         asked: list[str] = []
@@ -70,7 +70,7 @@ def test_a_waiting_approval_holds_no_slot_and_asks_nobody_and_its_answer_is_hear
             if event["event"] == "approval_requested":
                 asked.append(event["data"]["approval_id"])
                 if len(asked) == 1:
-                    _nothing_happens(stack, gateway, execution)
+                    _nothing_happens(stack, proxy, execution)
                 stack.call("POST", f"/approvals/{asked[-1]}/approve", {})
                 answered = time.monotonic()
             elif event["event"] == "tool_started":
@@ -81,17 +81,22 @@ def test_a_waiting_approval_holds_no_slot_and_asks_nobody_and_its_answer_is_hear
     assert min(delays) < ANSWERED_WITHIN  # the best of four: the machine may be busy, the product must not be slow
 
 
-def _nothing_happens(stack: Stack, gateway: Gateway, execution: str) -> None:
-    deadline = time.monotonic() + 30
-    while asyncio.run(describe(stack, execution)).raw_description.HasField("pending_workflow_task"):
-        assert time.monotonic() < deadline
-    before, requests = asyncio.run(describe(stack, execution)), len(gateway.requests)
-    assert not before.raw_description.pending_activities
+def _nothing_happens(stack: Stack, proxy: RecordingProxy, execution: str) -> None:
+    found: list[WorkflowExecutionDescription] = []
+
+    def at_rest() -> bool:
+        """The question is on the stream before the steps have ended that tell of it."""
+        found[:] = [asyncio.run(describe(stack, execution))]
+        raw = found[0].raw_description
+        return not (raw.pending_activities or raw.HasField("pending_workflow_task"))
+
+    wait_until(at_rest, 30, "the run is at rest")
+    before, requests = found[0], len(proxy.requests)
     time.sleep(WATCHED)  # the claim is about time that passes
     after = asyncio.run(describe(stack, execution))
     assert after.history_length == before.history_length
     assert not after.raw_description.pending_activities
-    assert [path for _, path in gateway.requests[requests:] if "heartbeat" not in path] == []
+    assert [path for _, path in proxy.requests[requests:] if "heartbeat" not in path] == []
 
 
 @pytest.mark.timeout(240)

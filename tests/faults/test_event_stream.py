@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.event_stream import shown_texts
 from tests.support.stack import Process, Stack
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
@@ -61,7 +62,7 @@ class Client:
         return str(self.frames[-1]["id"]) if self.frames else "0"
 
     def follow(self, at_most: int | None = None) -> bool:
-        """Over one generator of events, at most so many of them. Whether `done` came."""
+        """Read one connection's events, at most so many, and return whether `done` was among them."""
         self.connections += 1
         taken = 0
         for event in self.stack.events(self.execution, after=self.last, timeout=LIMIT):
@@ -97,18 +98,6 @@ def slow(client: Client) -> Client:
 
 def sequences(client: Client) -> list[int]:
     return [int(frame["id"].split("_")[-2]) for frame in client.frames]
-
-
-def shown(frames: list[dict[str, Any]]) -> list[str]:
-    """What a client shows in the end: chunks by message; `reset_chunks` discards what was streamed of one."""
-    texts: dict[str, str] = {}
-    for frame in frames:
-        data = frame["data"]
-        if frame["event"] == "reset_chunks":
-            texts[data["message_id"]] = ""
-        elif frame["event"] == "message_chunk":
-            texts[data["message_id"]] = texts.get(data["message_id"], "") + data["content"]
-    return list(texts.values())
 
 
 class Chaos:
@@ -153,11 +142,11 @@ def run_through(stack: Stack, blows: str) -> None:
     for client in [*clients, late]:
         assert sequences(client) == list(range(1, len(log) + 1))
         assert [(f["event"], f["data"]) for f in client.frames] == [(e["event_type"], e["data"]) for e in log]
-    assert shown(watcher.frames) == [text_of(step) for step in range(len(blows) + 1)]
+    assert shown_texts(watcher.frames) == [text_of(step) for step in range(len(blows) + 1)]
     whole = [
         f["data"]["content"] for f in watcher.frames if f["event"] == "message" and f["data"]["role"] == "assistant"
     ]
-    assert whole == shown(watcher.frames)
+    assert whole == shown_texts(watcher.frames)
     calls = {
         kind: [f["data"]["tool_execution_id"] for f in watcher.frames if f["event"] == kind]
         for kind in ("tool_started", "tool_completed")

@@ -84,6 +84,6 @@ def test_nothing_is_lost_or_repeated_wherever_a_worker_is_killed(stack: Stack, n
 
 
 def _taken_up(outcomes: list[Outcome]) -> None:
-    """Of an agent's; what a team has to do after that takes its time on a busy machine."""
+    """Check how soon another worker went on with an agent. A team has more to do then, so its time is not checked."""
     for outcome in outcomes:
         assert outcome.scene.teams or outcome.seconds < TAKEN_UP_WITHIN, outcome

@@ -72,7 +72,7 @@ def words(seed: int, size: int) -> str:
 def test_history_of_a_hundred_model_calls_is_linear(stack: Stack, tools: bool) -> None:
     files = []
     for n in range(CALLS):
-        file = stack.folder / f"material-{n}"
+        file = stack.trace(f"material-{n}")
         file.write_text(words(n, TEXT * 3 // 4))
         files.append(file)
     steps = [

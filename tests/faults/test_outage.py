@@ -59,16 +59,24 @@ def place(event: dict[str, Any]) -> str:
 
 
 class Run:
-    def __init__(self, stack: Stack, tmp_path: Path, steps: int, queue: str, calls: int = 1, said: str = "") -> None:
-        self.stack, self.steps, self.calls, self.log = stack, steps, calls, tmp_path / "done"
-        agent = stack.agent("steady", skills=[SHELL])
+    def __init__(
+        self,
+        stack: Stack,
+        steps: int,
+        queue: str,
+        calls: int = 1,
+        said: str = "",
+        agent: str = "steady",
+    ) -> None:
+        self.stack, self.steps, self.calls, self.log = stack, steps, calls, stack.trace("done")
+        agent = stack.agent(agent, skills=[SHELL])
         self.id = stack.execute(script(steps, self.log, calls, said), agent=agent, queue=queue)
 
     def done(self) -> int:
         return len(self.log.read_text().split()) if self.log.exists() else 0
 
     def asks(self) -> bool:
-        """Whether a call of the model is under way, as far as Temporal knows."""
+        """Return whether a call of the model is pending, as far as Temporal knows."""
 
         async def described() -> WorkflowExecutionDescription:
             client = await Client.connect(self.stack.temporal_address)
@@ -125,7 +133,7 @@ def away(stack: Stack) -> None:
 def test_an_outage_is_kept_on_disk_and_told_in_order_afterwards(stack: Stack, tmp_path: Path) -> None:
     queue, spool = stack.queue("away"), tmp_path / "spool"
     worker = stack.worker(queue, KUBIYA_SPOOL=str(spool))
-    run = Run(stack, tmp_path, 6, queue, said=stack.key)
+    run = Run(stack, 6, queue, said=stack.key)
     run.until(1)
     assert spooled(spool) == []  # nothing is written while the control plane takes events
     away(stack)
@@ -143,7 +151,7 @@ def test_an_outage_is_kept_on_disk_and_told_in_order_afterwards(stack: Stack, tm
 def test_a_worker_that_is_killed_meanwhile_loses_nothing(stack: Stack, tmp_path: Path) -> None:
     queue, spool = stack.queue("killed"), tmp_path / "spool"
     first = stack.worker(queue, KUBIYA_SPOOL=str(spool))
-    run = Run(stack, tmp_path, 6, queue)
+    run = Run(stack, 6, queue)
     run.until(1)
     away(stack)
     run.until(6)
@@ -164,7 +172,7 @@ def test_the_order_holds_when_the_steps_were_on_several_hosts(stack: Stack, tmp_
     queue, spools = stack.queue("apart"), [tmp_path / "one", tmp_path / "two"]
     for spool in spools:
         stack.worker(queue, KUBIYA_SPOOL=str(spool), MAX_CONCURRENT_ACTIVITIES="1")
-    run = Run(stack, tmp_path, 6, queue, calls=3)
+    run = Run(stack, 6, queue, calls=3)
     run.until(1)
     away(stack)
     run.until(6)
@@ -208,7 +216,7 @@ def test_a_full_disk_holds_no_run_up_and_loses_nothing(stack: Stack, tmp_path: P
     queue = stack.queue("full")
     with small_disk(tmp_path / "disk", "8k") as disk:
         worker: Process = stack.worker(queue, KUBIYA_SPOOL=str(disk / "spool"))
-        run = Run(stack, tmp_path, 8, queue)
+        run = Run(stack, 8, queue)
         run.until(1)
         away(stack)
         run.until(8)

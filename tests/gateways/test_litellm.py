@@ -60,9 +60,9 @@ def converse(gateway: Gateway, steps: int, settings: dict[str, Any]) -> list[Mod
 
 def test_it_is_a_real_one_and_lists_its_model(litellm: Gateway) -> None:
     assert litellm.version
-    found = listing.ask(listing.Endpoint("", litellm.url, KEY))
+    found = listing.ask(listing.ListedEndpoint("", litellm.url, KEY))
     assert [each.name for each in found.models] == [MODEL], found.fault
-    wrong = listing.ask(listing.Endpoint("", litellm.url, "sk-wrong")).fault
+    wrong = listing.ask(listing.ListedEndpoint("", litellm.url, "sk-wrong")).fault
     assert wrong is not None and "sk-wrong" not in wrong.line()
 
 

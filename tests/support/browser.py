@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -35,6 +35,26 @@ def wait_for_words(page: Any, selector: str, words: str) -> None:
     from playwright.sync_api import expect
 
     expect(page.locator(selector).first).to_have_text(words, timeout=TIMEOUT)
+
+
+@contextlib.contextmanager
+def accessible_page(browser: Any, width: int, scheme: str) -> Iterator[tuple[Any, Callable[[str], None]]]:
+    """Open a page of this width and colour scheme.
+
+    Also return a check, which fails when axe-core finds something in what the page shows, or when that is too wide.
+    """
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    size = {"width": width, "height": 740}
+    with browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce") as context:
+        context.set_default_timeout(TIMEOUT)
+        page = context.new_page()
+
+        def check(what: str) -> None:
+            found = axe.run(page).response["violations"]
+            assert not found, (what, [(v["id"], v["nodes"][0]["html"], v["nodes"][0]["failureSummary"]) for v in found])
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, what
+
+        yield page, check
 
 
 def sign_in(page: Any, stack: Stack, fragment: str = "") -> None:

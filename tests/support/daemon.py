@@ -6,6 +6,7 @@ with Daemons(stack, tmp_path) as daemons:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -32,21 +33,15 @@ class Daemons:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for folder, _, files in os.walk(self.workers):  # which does not mind what vanishes meanwhile
-            if "worker.pid" in files:
-                self.run("worker", "stop", "-f", *self.flags(Path(folder)), check=False)
-        left = self.processes()
-        for process in left:
-            process.kill()
+        deadline = time.monotonic() + 60
+        while left := self.processes():  # a supervisor may start another worker before it is killed itself
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            assert time.monotonic() < deadline, left
         if error is not None:
             for path in self.workers.rglob("worker.log"):
                 print(f"--- {path}", path.read_text(), sep="\n")
-            return
-        assert not left, left
-
-    def flags(self, folder: Path) -> list[str]:
-        parts = folder.relative_to(self.workers).parts
-        return ["--queue-id", parts[0], *(["--instance", parts[2]] if len(parts) == 3 else [])]
 
     def environment(self, **env: str) -> dict[str, str]:
         """Return the environment of a person's shell, without the variables of this test run."""
@@ -73,6 +68,20 @@ class Daemons:
         )
         assert not check or done.returncode == 0, (args, done.returncode, done.stdout, done.stderr)
         return done
+
+    def shell(self, command: str, **env: str) -> str:
+        """Run a line of the guide in a person's shell, and return what it prints."""
+        done = subprocess.run(
+            ["bash", "-c", command.replace("<queue-id>", "default")],
+            env=self.environment(**env),
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        return done.stdout
 
     def start(self, queue: str = "default", *args: str, **env: str) -> int:
         """A daemon that polls; its supervisor's pid."""

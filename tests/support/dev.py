@@ -37,7 +37,7 @@ class Dev:
         found: dict[str, psutil.Process] = {}
         for process in psutil.Process(self.process.pid).children(recursive=True):
             text = command_line(process)
-            if "guard.py" in text:
+            if "guard.main" in text:
                 continue
             for name, mark in {
                 "temporal": "start-dev",

@@ -1,8 +1,8 @@
 """Executions whose worker is killed at one step, and what has to be true of them in the end (D1, D2, D5, D6).
 
 A `Scene` says who takes part and what each does, step by step. `play` performs it on workers of which the one that
-comes to `point` kills itself (tests/support/mortal.py). The model endpoint counts; each tool adds a line to a file of
-its own, so it must not run twice. `check` compares what was counted with the scene.
+comes to `point` kills itself (tests/support/self_killing_worker.py). The model endpoint counts its requests; each tool
+adds a line to a file of its own, so that a second run of it shows. `check` compares these counts with the scene.
 
 A point is `<activity type>:<nth call>:<before|during|after>`; `""` kills nobody. Who gets a call is Temporal's choice,
 so the nth call kills whichever worker of the queue has it. Other calls may be under way on that worker.
@@ -79,11 +79,15 @@ class Outcome:
 
 def play(stack: Stack, scene: Scene, point: str = "") -> Outcome:
     mark = uuid.uuid4().hex[:8]
-    files = {text: stack.folder / f"{mark}-{text.replace(' ', '-')}txt" for text in scene.lines("write")}
+    files = {text: stack.trace(f"{mark}-{text.replace(' ', '-')}txt") for text in scene.lines("write")}
     with ModelEndpoint(by_model={f"gpt-{who}": _script(scene, who, mark, files) for who in scene.plays}) as endpoint:
         env = {"OPENAI_BASE_URL": endpoint.url, "OPENAI_API_KEY": "sk-test"}
         count, last = (stack.folder / f"{mark}-{name}" for name in ("count", "last"))
-        armed = {"mortal": point or "nothing:0:before", "MORTAL_COUNT": str(count), "MORTAL_LAST": str(last)}
+        armed = {
+            "kill_at": point or "nothing:0:before",
+            "KILL_COUNT_FILE": str(count),
+            "KILL_UNDER_WAY_FILE": str(last),
+        }
         queues = {label: stack.queue(f"{label}-{mark}") for label in {MAIN, *scene.queues.values()}}
         crew = [stack.worker(queues[scene.struck], ready=False, **armed, **env) for _ in range(scene.workers)]
         others = [stack.worker(q, ready=False, **env) for label, q in queues.items() if label != scene.struck]

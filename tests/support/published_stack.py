@@ -9,7 +9,6 @@ with PublishedStack(tmp_path) as stack:
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 import requests
 from temporalio.client import Client
 
+from tests.support.event_stream import frames, in_time
 from tests.support.published_plane import PublishedPlane
 from tests.support.published_plane.world import World, workflow_id
 from tests.support.stack import FINAL, Process, Stack, wait_until
@@ -52,7 +52,7 @@ class PublishedStack(Stack):
     def worker(self, queue: str = "", **options: Any) -> Process:
         return super().worker(queue or self.plane.queue_id, **options)
 
-    def agent(self, name: str = "agent", *, skills: list[dict[str, Any]] | None = None, **fields: Any) -> str:
+    def make_agent(self, name: str, skills: list[dict[str, Any]], fields: dict[str, Any]) -> str:
         return self.plane.agent(name, skills=skills, **fields)
 
     def execute(self, prompt: str, *, agent: str = "", queue: str = "", **body: Any) -> str:
@@ -129,14 +129,5 @@ class PublishedStack(Stack):
         headers = {"Authorization": f"Bearer {self.key}"}
         with requests.Session() as http, http.get(url, headers=headers, stream=True, timeout=(5, 20)) as answer:
             answer.raise_for_status()
-            event: Event = {}
-            for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
-                assert time.monotonic() < deadline, f"the stream of {execution_id} has not ended in {timeout} s"
-                name, _, value = line.partition(": ")
-                if name in ("id", "event"):
-                    event[name] = value
-                elif name == "data":
-                    event["data"] = json.loads(value)
-                elif not line and event:
-                    yield event
-                    event = {}
+            lines = answer.iter_lines(chunk_size=1, decode_unicode=True)
+            yield from frames(in_time(deadline, lines, f"the stream of {execution_id} has not ended in {timeout} s"))

@@ -16,10 +16,12 @@ import random
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,9 +29,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import requests
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
 from kubiya_worker.launch import temporal_server
+from tests.support.event_stream import frames, in_time
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
@@ -131,6 +135,8 @@ class Stack:
     def __init__(self, folder: Path, *, persistent: bool = False, ends_polls: bool = False) -> None:
         """`ends_polls`: Temporal itself ends the polls of a worker that leaves, as a cluster's may."""
         self.folder = folder
+        self.traces = folder / "traces"
+        self.traces.mkdir(exist_ok=True)
         self.ends_polls = ends_polls
         self.persistent = persistent
         self.temporal_port, self.port = free_port(), free_port()
@@ -195,16 +201,26 @@ class Stack:
             **env,
         }
 
-    def worker(self, queue: str = "default", *, ready: bool = True, mortal: str = "", **env: str) -> Process:
-        """A worker; `mortal` makes it kill itself (tests/support/mortal.py)."""
-        module = ["-m", "tests.support.mortal"] if mortal else ["-m", "kubiya_worker.process.worker"]
+    def worker(self, queue: str = "default", *, ready: bool = True, kill_at: str = "", **env: str) -> Process:
+        """A worker; `kill_at` makes it kill itself (tests/support/self_killing_worker.py)."""
+        module = ["-m", "tests.support.self_killing_worker"] if kill_at else ["-m", "kubiya_worker.process.worker"]
         environment = self.worker_environment(**env)
-        if mortal:
-            environment["MORTAL"] = mortal
+        if kill_at:
+            environment["KILL_AT"] = kill_at
         process = self.start([sys.executable, *module, "--queue-id", queue], environment)
         if ready:
             process.expect("worker.ready")
         return process
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[Self]:
+        """Lend the stack to the tests of one module: the workers that they leave running end with it."""
+        before = len(self.processes)
+        yield self
+        kept = (self.temporal, self.server)  # which a test may have replaced
+        for process in [each for each in reversed(self.processes[before:]) if each not in kept]:
+            process.kill()
+            self.processes.remove(process)
 
     # -- what a client does
 
@@ -216,9 +232,34 @@ class Stack:
             assert answer.status_code < 400, (method, path, answer.status_code, answer.text)
         return answer.json() if answer.content else None
 
+    def trace(self, name: str) -> Path:
+        """Return the path of a new file in which a tool can leave a trace (see `agent`)."""
+        return self.traces / f"{name}-{uuid.uuid4().hex[:8]}"
+
     def agent(self, name: str = "agent", *, skills: list[dict[str, Any]] | None = None, **fields: Any) -> str:
-        body = {"name": name, "model_id": "demo", "skills": skills or [], **fields}
+        """Make an agent whose programs may change `traces` beside their workspaces.
+
+        Tools are confined as they are by default, so a test that watches what a program does must look there.
+        """
+        return self.make_agent(name, [self._tracing(skill) for skill in skills or []], fields)
+
+    def make_agent(self, name: str, skills: list[dict[str, Any]], fields: dict[str, Any]) -> str:
+        body = {"name": name, "model_id": "demo", "skills": skills, **fields}
         return str(self.call("POST", "/agents", body)["id"])
+
+    def _tracing(self, skill: dict[str, Any]) -> dict[str, Any]:
+        configuration = skill.get("configuration")
+        if skill.get("type") not in ("shell", "python") or not configuration or "confinement" in configuration:
+            return skill  # in a shell skill without configuration, a key would allow every program
+        return {**skill, "configuration": {"write_paths": [str(self.traces)], **configuration}}
+
+    def store(self, kind: str, key: str, **fields: Any) -> None:
+        """Write into a stored definition what the API refuses, as a control plane that takes everything would."""
+        with contextlib.closing(sqlite3.connect(self.folder / "cp.db", timeout=10)) as database, database:
+            changed = database.execute(
+                f"update {kind} set data = json_patch(data, ?) where id = ?", (json.dumps(fields), key)
+            )
+            assert changed.rowcount == 1, (kind, key)
 
     def queue(self, name: str) -> str:
         return str(self.call("POST", "/environments/default/worker-queues", {"name": name})["id"])
@@ -268,25 +309,31 @@ class Stack:
                     timeout=(5, 20),
                 ) as answer:
                     answer.raise_for_status()
-                    event: dict[str, Any] = {}
-                    for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
-                        assert time.monotonic() < deadline, f"no {until} within {timeout} s"
-                        name, _, value = line.partition(": ")
-                        if name in ("id", "event"):
-                            event[name] = value
-                        elif name == "data":
-                            event["data"] = json.loads(value)
-                        elif not line and event:
-                            after = event.get("id", after)
-                            if set(event["data"]) == {"data", "timestamp"}:
-                                event["data"] = event["data"]["data"]
-                            yield event
-                            if event["event"] == until:
-                                return
-                            event = {}
+                    lines = answer.iter_lines(chunk_size=1, decode_unicode=True)
+                    for event in frames(in_time(deadline, lines, f"no {until} within {timeout} s")):
+                        after = event.get("id", after)
+                        if set(event["data"]) == {"data", "timestamp"}:
+                            event["data"] = event["data"]["data"]
+                        yield event
+                        if event["event"] == until:
+                            return
             except requests.RequestException:
                 pass  # the server is being restarted
             time.sleep(0.05)  # an execution that is over ends its stream at once
+
+    def history(self, execution_id: str) -> list[HistoryEvent]:
+        """Return the history of an execution as Temporal stores it: a client without a codec reads it."""
+
+        async def fetch() -> list[HistoryEvent]:
+            client = await Client.connect(self.temporal_address)
+            handle = client.get_workflow_handle(f"agent-execution-{execution_id}")
+            return [event async for event in handle.fetch_history_events()]
+
+        return asyncio.run(fetch())
+
+    def raw_history(self, execution_id: str) -> bytes:
+        """Return the bytes of the history, in which a test looks for what must not be there."""
+        return b"".join(event.SerializeToString() for event in self.history(execution_id))
 
     def wait_for_turn(self, execution_id: str, turn: int, timeout: float = 120.0) -> None:
         """Wait until the turn with this number was posted and the execution waits for the next message."""

@@ -1,4 +1,4 @@
-"""A real supervisor around a puppet (`puppet.py`), for tests."""
+"""A real supervisor around a scripted child (`scripted_child.py`), for tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-PUPPET = Path(__file__).with_name("puppet.py")
+CHILD = Path(__file__).with_name("scripted_child.py")
 PATIENCE = 40.0  # seconds: a busy machine is no failure
 
 
@@ -30,13 +30,6 @@ def until(what: Callable[[], Any], patience: float = PATIENCE, every: float = 0.
     raise AssertionError(f"not within {patience} s")
 
 
-def runs(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
 class Supervised:
     """Stops at the end of its `with`, whatever happened."""
 
@@ -45,7 +38,7 @@ class Supervised:
         self.log, self.pid_file = folder / "logs" / "worker.log", folder / "worker.pid"
         self.state_file, self.info_file = folder / "state.json", folder / "daemon_info.txt"
         self.spec: dict[str, Any] = {
-            "argv": [sys.executable, "-I", "-S", str(PUPPET), *steps],
+            "argv": [sys.executable, "-I", "-S", str(CHILD), *steps],
             "pid_file": str(self.pid_file),
             "log_file": str(self.log),
             "state_file": str(self.state_file),
@@ -64,7 +57,7 @@ class Supervised:
     def start(self) -> None:
         reader, writer = os.pipe()
         self.reader = reader
-        argv = [sys.executable, "-m", "supervisor", "--spec-fd", "0", "--ready-fd", str(writer)]
+        argv = [sys.executable, "-m", "kubiya_worker._supervisor", "--spec-fd", "0", "--ready-fd", str(writer)]
         if self.foreground:
             argv.append("--foreground")
         self.process = subprocess.Popen(
@@ -160,7 +153,7 @@ class Supervised:
         return int(pid) if pid else None
 
     def spawned(self) -> int:
-        """The PID that the puppet spoke of."""
+        """The PID that the child reported."""
         text = until(lambda: next((line for line in self.text().splitlines() if line.startswith("spawned ")), ""))
         pid = int(text.split()[1])
         self._pids.add(pid)

@@ -1,4 +1,4 @@
-"""What the environment may name as a proxy, and what a client of ours makes of it."""
+"""The environment names a proxy, and every client of ours uses it in the same way."""
 
 from __future__ import annotations
 

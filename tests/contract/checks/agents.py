@@ -10,12 +10,12 @@ from temporalio.client import Client, ScheduleActionStartWorkflow
 from temporalio.service import RPCError
 
 from tests.contract.checks.registry import checks
-from tests.contract.planes import Tried
+from tests.contract.control_planes import PlaneUnderTest
 from tests.support.stack import wait_until
 
 
 @checks("agents.drops")
-def patch_of_an_agent(plane: Tried) -> None:
+def patch_of_an_agent(plane: PlaneUnderTest) -> None:
     agent = plane.agent()
     body = {"status": "running", "last_active_at": "2026-01-01T00:00:00Z", "state": {"a": 1}, "error_message": "x"}
     plane.call("PATCH", f"/agents/{agent}", body)
@@ -25,7 +25,7 @@ def patch_of_an_agent(plane: Tried) -> None:
 
 
 @checks("teams.status")
-def status_of_a_team(plane: Tried) -> None:
+def status_of_a_team(plane: PlaneUnderTest) -> None:
     team = plane.team()
     for status in ("running", "completed", "failed"):
         plane.refused("PATCH", f"/teams/{team}", {"status": status})
@@ -34,7 +34,7 @@ def status_of_a_team(plane: Tried) -> None:
 
 
 @checks("teams.member-objects")
-def members(plane: Tried) -> None:
+def members(plane: PlaneUnderTest) -> None:
     agent = plane.agent(system_prompt="secret", model_id="demo", description="looks")
     (member,) = plane.call("GET", f"/teams/{plane.team(member_ids=[agent])}")["agents"]
     assert member["id"] == agent and member["description"] == "looks"
@@ -42,7 +42,7 @@ def members(plane: Tried) -> None:
 
 
 @checks("execute.queue-required")
-def queue_of_a_run(plane: Tried) -> None:
+def queue_of_a_run(plane: PlaneUnderTest) -> None:
     path = f"/agents/{plane.any_agent()}/execute"
     if plane.published:  # ours takes a queue that has a live worker
         plane.refused("POST", path, {"prompt": "Look."})
@@ -51,7 +51,7 @@ def queue_of_a_run(plane: Tried) -> None:
 
 
 @checks("skills.known-keys")
-def keys_of_a_skill(plane: Tried) -> None:
+def keys_of_a_skill(plane: PlaneUnderTest) -> None:
     configuration = {"timeout": 60, "shell_binary": "/bin/bash", "working_directory": "/srv"}
     if plane.published:
         body = {"name": "shell", "type": "shell", "configuration": configuration}
@@ -63,7 +63,7 @@ def keys_of_a_skill(plane: Tried) -> None:
 
 
 @checks("skills.auto-shell")
-def attached_shell(plane: Tried) -> None:
+def attached_shell(plane: PlaneUnderTest) -> None:
     found = plane.call("GET", f"/skills/associations/agents/{plane.agent()}/skills/resolved")
     assert [(s["type"], s["configuration"], s["enabled"]) for s in found] == [("shell", {}, True)]
     if plane.published:
@@ -74,7 +74,7 @@ def attached_shell(plane: Tried) -> None:
 
 
 @checks("environment.key")
-def environment(plane: Tried) -> None:
+def environment(plane: PlaneUnderTest) -> None:
     agent = plane.agent(execution_environment={"env_vars": {"REGION": "eu"}}, system_prompt="Be brief.")
     found = plane.call("GET", f"/execution-environment/agents/{agent}/resolved/full")
     assert found["env_vars"]["REGION"] == "eu"
@@ -85,17 +85,16 @@ def environment(plane: Tried) -> None:
 
 
 @checks("temporal.ids")
-def workflow_ids(plane: Tried) -> None:
-    execution_id = plane.run()
-    _input(plane, f"agent-execution-{execution_id}")
+def workflow_ids(plane: PlaneUnderTest) -> None:
     body = {"prompt": "{}", "worker_queue_id": plane.queue_id}
     told = plane.call("POST", f"/teams/{plane.team(member_ids=[plane.any_agent()])}/execute", body)
     assert told["workflow_id"] == f"team-execution-{told['execution_id']}"
     assert _input(plane, told["workflow_id"])["execution_id"] == told["execution_id"]
+    _input(plane, f"agent-execution-{plane.run()}")
 
 
 @checks("temporal.input")
-def workflow_input(plane: Tried) -> None:
+def workflow_input(plane: PlaneUnderTest) -> None:
     execution_id = plane.run()
     given = _input(plane, f"agent-execution-{execution_id}")
     assert given["execution_id"] == execution_id and given["agent_id"] == plane.any_agent()
@@ -108,7 +107,7 @@ def workflow_input(plane: Tried) -> None:
 
 
 @checks("temporal.cron-null-id")
-def input_of_a_cron_run(plane: Tried) -> None:
+def input_of_a_cron_run(plane: PlaneUnderTest) -> None:
     body = {
         "name": f"j-{uuid.uuid4()}",
         "trigger_type": "cron",
@@ -139,8 +138,8 @@ def input_of_a_cron_run(plane: Tried) -> None:
     assert given[0]["user_metadata"]["job_id"] == job and given[0]["user_metadata"]["trigger_type"] == "cron"
 
 
-def _input(plane: Tried, workflow_id: str) -> dict[str, Any]:
-    """What a workflow was started with, as its history has it."""
+def _input(plane: PlaneUnderTest, workflow_id: str) -> dict[str, Any]:
+    """Return the input of a workflow, read from its history."""
     found: list[dict[str, Any]] = []
 
     async def look() -> bool:
@@ -154,5 +153,5 @@ def _input(plane: Tried, workflow_id: str) -> dict[str, Any]:
         found.append((await client.data_converter.decode(list(payloads)))[0])
         return True
 
-    wait_until(lambda: asyncio.run(look()), 3, f"the workflow {workflow_id}")
+    wait_until(lambda: asyncio.run(look()), 30, f"the workflow {workflow_id}")
     return found[0]

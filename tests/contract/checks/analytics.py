@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from tests.contract.checks.registry import checks
-from tests.contract.planes import START, Tried
+from tests.contract.control_planes import START, PlaneUnderTest
 
 
 def _is_uuid(text: Any) -> bool:
@@ -17,7 +17,7 @@ def _is_uuid(text: Any) -> bool:
 
 
 @checks("turns.row-id")
-def id_of_a_turn(plane: Tried) -> None:
+def id_of_a_turn(plane: PlaneUnderTest) -> None:
     execution_id = plane.row("running")
     told = plane.call("POST", "/analytics/turns", plane.turn(execution_id, turn_id=f"{execution_id}_turn_1"), 201)
     assert told["success"] is True
@@ -28,7 +28,7 @@ def id_of_a_turn(plane: Tried) -> None:
 
 
 @checks("turns.judge")
-def a_turn_is_judged(plane: Tried) -> None:
+def a_turn_is_judged(plane: PlaneUnderTest) -> None:
     execution_id = plane.row("running")
     plane.call("PATCH", f"/executions/{execution_id}", {"status": "failed", "error_message": "broke"})
     plane.call("POST", "/analytics/turns", plane.turn(execution_id), 201)
@@ -40,7 +40,7 @@ def a_turn_is_judged(plane: Tried) -> None:
 
 
 @checks("turns.unknown-execution")
-def turn_of_nobody(plane: Tried) -> None:
+def turn_of_nobody(plane: PlaneUnderTest) -> None:
     nobody = str(uuid.uuid4())
     assert plane.status("POST", "/analytics/turns", plane.turn(nobody)) == 404
     assert plane.status("POST", "/analytics/tool-calls", plane.tool_call(nobody)) == 404
@@ -48,7 +48,7 @@ def turn_of_nobody(plane: Tried) -> None:
 
 
 @checks("tool-calls.turn-id")
-def turn_of_a_tool_call(plane: Tried) -> None:
+def turn_of_a_tool_call(plane: PlaneUnderTest) -> None:
     execution_id = plane.row("running")
     turn_id = plane.call("POST", "/analytics/turns", plane.turn(execution_id), 201)["turn_id"]
     for known in (turn_id, None):
@@ -62,7 +62,7 @@ def turn_of_a_tool_call(plane: Tried) -> None:
 
 
 @checks("tool-calls.input-object")
-def input_and_output(plane: Tried) -> None:
+def input_and_output(plane: PlaneUnderTest) -> None:
     execution_id = plane.row()
     for wrong in ({"tool_input": [1]}, {"tool_input": "ls"}, {"tool_output": {"text": "x"}}, {"tool_output": 5}):
         plane.refused("POST", "/analytics/tool-calls", plane.tool_call(execution_id, **wrong))
@@ -73,7 +73,7 @@ def input_and_output(plane: Tried) -> None:
 
 
 @checks("batch.all-or-nothing")
-def one_bad_item(plane: Tried) -> None:
+def one_bad_item(plane: PlaneUnderTest) -> None:
     execution_id = plane.row()
     good = plane.tool_call(execution_id)
     for bad in ({**good, "started_at": "yesterday"},):
@@ -86,7 +86,7 @@ def one_bad_item(plane: Tried) -> None:
 
 
 @checks("batch.execution-id")
-def each_item_names_its_execution(plane: Tried) -> None:
+def each_item_names_its_execution(plane: PlaneUnderTest) -> None:
     execution_id = plane.row()
     bare = {"tool_name": "shell", "started_at": START}
     turn = {k: v for k, v in plane.turn(execution_id).items() if k != "execution_id"}
@@ -96,7 +96,7 @@ def each_item_names_its_execution(plane: Tried) -> None:
 
 
 @checks("batch.no-decision")
-def turns_of_a_batch(plane: Tried) -> None:
+def turns_of_a_batch(plane: PlaneUnderTest) -> None:
     execution_id = plane.row("running")
     body = {"execution_id": execution_id, "turns": [plane.turn(execution_id)]}
     plane.call("POST", "/analytics/batch", body, 201)
@@ -105,7 +105,7 @@ def turns_of_a_batch(plane: Tried) -> None:
 
 
 @checks("tasks.server-id")
-def tasks(plane: Tried) -> None:
+def tasks(plane: PlaneUnderTest) -> None:
     execution_id, own = plane.row(), str(uuid.uuid4())
     body = {"execution_id": execution_id, "task_description": "look", "task_id": own}
     told = plane.ask("POST", "/analytics/tasks", body)

@@ -6,23 +6,23 @@ import uuid
 from typing import Any
 
 from tests.contract.checks.registry import checks
-from tests.contract.planes import Object, Tried
+from tests.contract.control_planes import Object, PlaneUnderTest
 
 
-def _mine(plane: Tried) -> Object:
+def _mine(plane: PlaneUnderTest) -> Object:
     """Fields that let the caller decide."""
     email = plane.call("GET", "/auth/validate")["user_email"]
     return {"approver_emails": [email]}
 
 
-def _ask(plane: Tried, execution_id: str = "", **fields: Any) -> Object:
+def _ask(plane: PlaneUnderTest, execution_id: str = "", **fields: Any) -> Object:
     body = {"execution_id": execution_id or plane.run(), "tool_name": "shell", "tool_args": {"command": "ls"}, **fields}
     found: Object = plane.call("POST", "/approvals", body, 201)
     return found
 
 
 @checks("approvals.server-id")
-def id_of_an_approval(plane: Tried) -> None:
+def id_of_an_approval(plane: PlaneUnderTest) -> None:
     own = str(uuid.uuid4())
     approval = _ask(plane, id=own)
     uuid.UUID(approval["id"])
@@ -34,7 +34,7 @@ def id_of_an_approval(plane: Tried) -> None:
 
 
 @checks("approvals.no-idempotency")
-def asked_twice(plane: Tried) -> None:
+def asked_twice(plane: PlaneUnderTest) -> None:
     execution_id = plane.row()
     first, second = _ask(plane, execution_id), _ask(plane, execution_id)
     assert first["id"] != second["id"]
@@ -43,7 +43,7 @@ def asked_twice(plane: Tried) -> None:
 
 
 @checks("approvals.context-kept")
-def context(plane: Tried) -> None:
+def context(plane: PlaneUnderTest) -> None:
     given = {"tool_execution_id": "call_9", "nested": {"list": [1, None, "x"]}}
     execution_id = plane.row()
     _ask(plane, execution_id, enforcement_context=given)
@@ -52,7 +52,7 @@ def context(plane: Tried) -> None:
 
 
 @checks("approvals.approver")
-def approver(plane: Tried) -> None:
+def approver(plane: PlaneUnderTest) -> None:
     mine = _ask(plane, **_mine(plane))
     decided = plane.call("POST", f"/approvals/{mine['id']}/approve", {"comment": "fine"})
     assert decided["status"] == "approved" and decided["approved_by_email"] and decided["resolved_at"]
@@ -65,7 +65,7 @@ def approver(plane: Tried) -> None:
 
 
 @checks("approvals.once")
-def decided_once(plane: Tried) -> None:
+def decided_once(plane: PlaneUnderTest) -> None:
     approval = _ask(plane, **_mine(plane))
     path = f"/approvals/{approval['id']}"
     told = plane.call("POST", f"{path}/reject", {"reason": "no"})
@@ -76,7 +76,7 @@ def decided_once(plane: Tried) -> None:
 
 
 @checks("approvals.plain-500")
-def fields_that_are_too_long(plane: Tried) -> None:
+def fields_that_are_too_long(plane: PlaneUnderTest) -> None:
     body = {"execution_id": plane.row(), "tool_name": "shell"}
     for wrong in ({"tool_name": "x" * 256}, {"risk_level": "x" * 51}):
         answer = plane.ask("POST", "/approvals", {**body, **wrong})
@@ -89,7 +89,7 @@ def fields_that_are_too_long(plane: Tried) -> None:
 
 
 @checks("approvals.body-required")
-def body_of_a_decision(plane: Tried) -> None:
+def body_of_a_decision(plane: PlaneUnderTest) -> None:
     approval = _ask(plane, **_mine(plane))
     if plane.published:  # ours takes none for an empty one
         assert plane.ask("POST", f"/approvals/{approval['id']}/reject").status_code == 422
@@ -97,7 +97,7 @@ def body_of_a_decision(plane: Tried) -> None:
 
 
 @checks("approvals.no-expiry")
-def expiry(plane: Tried) -> None:
+def expiry(plane: PlaneUnderTest) -> None:
     approval = _ask(plane, timeout_minutes=1)
     assert approval["expires_at"] > approval["created_at"][:19]
     if plane.published:  # ours expires them, and is told by the worker; here a worker looks at its own clock
@@ -107,7 +107,7 @@ def expiry(plane: Tried) -> None:
 
 
 @checks("rules.first-by-priority")
-def rules(plane: Tried) -> None:
+def rules(plane: PlaneUnderTest) -> None:
     if not plane.published:
         return  # ours hands its rules to the worker, which applies them (docs/policy.md)
     tool = f"tool_{uuid.uuid4().hex[:8]}"

@@ -7,19 +7,19 @@ import time
 import uuid
 
 from tests.contract.checks.registry import checks
-from tests.contract.planes import Object, Tried, said
+from tests.contract.control_planes import Object, PlaneUnderTest, said
 from tests.support.stack import wait_until
 
 
 @checks("patch.lower-case")
-def statuses_in_lower_case(plane: Tried) -> None:
+def statuses_in_lower_case(plane: PlaneUnderTest) -> None:
     execution_id = plane.row()
     assert plane.call("PATCH", f"/executions/{execution_id}", {"status": "RUNNING"})["status"] == "running"
     assert plane.get(execution_id)["status"] == "running"
 
 
 @checks("patch.replaces-maps")
-def maps_are_replaced(plane: Tried) -> None:
+def maps_are_replaced(plane: PlaneUnderTest) -> None:
     execution_id = plane.row()
     for value in ({"a": 1}, {"b": 2}):
         plane.call("PATCH", f"/executions/{execution_id}", {"usage": value, "execution_metadata": value})
@@ -28,7 +28,7 @@ def maps_are_replaced(plane: Tried) -> None:
 
 
 @checks("patch.null-leaves")
-def null_leaves_the_field(plane: Tried) -> None:
+def null_leaves_the_field(plane: PlaneUnderTest) -> None:
     execution_id = plane.row()
     plane.call("PATCH", f"/executions/{execution_id}", {"response": "kept", "error_message": "too"})
     plane.call("PATCH", f"/executions/{execution_id}", {"response": None, "error_message": None, "status": None})
@@ -37,7 +37,7 @@ def null_leaves_the_field(plane: Tried) -> None:
 
 
 @checks("events.any-type")
-def events_of_any_type(plane: Tried) -> None:
+def events_of_any_type(plane: PlaneUnderTest) -> None:
     execution_id = plane.row()
     for kind in ("message_chunk", "of_tomorrow"):
         plane.event(execution_id, kind, text="x")
@@ -47,12 +47,12 @@ def events_of_any_type(plane: Tried) -> None:
 
 
 @checks("session.404-first")
-def no_session_yet(plane: Tried) -> None:
+def no_session_yet(plane: PlaneUnderTest) -> None:
     assert plane.status("GET", f"/executions/{plane.row()}/session") == 404
 
 
 @checks("session.success-false")
-def sessions_that_cannot_be_stored(plane: Tried) -> None:
+def sessions_that_cannot_be_stored(plane: PlaneUnderTest) -> None:
     execution_id = plane.row()
     path = f"/executions/{execution_id}/session"
     plane.call("POST", path, {"session_id": execution_id, "messages": [said("user", "kept", "m1")]}, 201)
@@ -68,7 +68,7 @@ def sessions_that_cannot_be_stored(plane: Tried) -> None:
 
 
 @checks("session.replaced")
-def sessions_are_replaced(plane: Tried) -> None:
+def sessions_are_replaced(plane: PlaneUnderTest) -> None:
     execution_id = plane.row()
     path = f"/executions/{execution_id}/session"
     for count in (3, 2):
@@ -81,7 +81,7 @@ def sessions_are_replaced(plane: Tried) -> None:
 
 
 @checks("message.id")
-def follow_ups(plane: Tried) -> None:
+def follow_ups(plane: PlaneUnderTest) -> None:
     execution_id = plane.run()
     plane.call("PATCH", f"/executions/{execution_id}", {"status": "waiting_for_input"})
     for text in ("one", "two"):
@@ -101,7 +101,7 @@ def follow_ups(plane: Tried) -> None:
 
 
 @checks("pause.only-running")
-def pause(plane: Tried) -> None:
+def pause(plane: PlaneUnderTest) -> None:
     execution_id = plane.run()
     for word in ("pause", "resume"):
         told = plane.call("POST", f"/executions/{execution_id}/{word}")  # it is pending
@@ -115,7 +115,7 @@ def pause(plane: Tried) -> None:
 
 
 @checks("job.create-twice")
-def jobs_row_twice(plane: Tried) -> None:
+def jobs_row_twice(plane: PlaneUnderTest) -> None:
     execution_id = str(uuid.uuid4())
     for _ in range(2):
         told = plane.call("POST", "/executions/job-executions", plane.job_body(execution_id), 201)
@@ -125,13 +125,13 @@ def jobs_row_twice(plane: Tried) -> None:
 
 
 @checks("job.unknown")
-def unknown_job(plane: Tried) -> None:
+def unknown_job(plane: PlaneUnderTest) -> None:
     body = plane.job_body(str(uuid.uuid4()), job_id=f"job_{uuid.uuid4()}")
     assert plane.status("POST", "/executions/job-executions", body) == 404
 
 
 @checks("job.status")
-def status_of_a_jobs_run(plane: Tried) -> None:
+def status_of_a_jobs_run(plane: PlaneUnderTest) -> None:
     job = plane.call("POST", "/jobs", _job(plane), 201)["id"]
     execution_id = str(uuid.uuid4())
     plane.call("POST", "/executions/job-executions", plane.job_body(execution_id, job_id=job), 201)
@@ -144,7 +144,7 @@ def status_of_a_jobs_run(plane: Tried) -> None:
         assert told["status"] == status, (path, told)
 
 
-def _job(plane: Tried) -> Object:
+def _job(plane: PlaneUnderTest) -> Object:
     about = {"trigger_type": "manual", "planning_mode": "predefined_agent", "prompt_template": "Look."}
     queue = {"executor_type": "specific_queue", "worker_queue_name": plane.queue_id}
     return {"name": f"j-{time.time_ns()}", **about, **queue, "entity_type": "agent", "entity_id": plane.any_agent()}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from tests.contract.planes import Tried
+from tests.contract.control_planes import PlaneUnderTest
 from tests.support.published_plane.rules import RULES
 
-Check = Callable[[Tried], None]
+Check = Callable[[PlaneUnderTest], None]
 CHECKS: Final[dict[str, Check]] = {}
 
 

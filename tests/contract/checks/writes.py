@@ -1,4 +1,4 @@
-"""What holds for every write: keys, types, ids, values (docs/protocol.md#a1, #a11)."""
+"""These checks hold for every write: keys, types, ids, values (docs/protocol.md#a1, #a11)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 from tests.contract.checks.registry import checks
-from tests.contract.planes import Object, Tried
+from tests.contract.control_planes import Object, PlaneUnderTest
 
 # A write, a body that is taken, and by field the values that are of a wrong type.
 WRONG: dict[str, dict[str, list[Any]]] = {
@@ -87,7 +87,7 @@ WHOLE: dict[str, list[str]] = {
 }
 
 
-def write(plane: Tried, name: str) -> tuple[str, str, Object]:
+def write(plane: PlaneUnderTest, name: str) -> tuple[str, str, Object]:
     """Method, path and a body that is taken."""
     execution_id, worker_id = plane.row(), str(uuid.uuid4())
     job = plane.job_body(str(uuid.uuid4()))
@@ -106,12 +106,12 @@ def write(plane: Tried, name: str) -> tuple[str, str, Object]:
     return writes[name]
 
 
-def _worker(plane: Tried) -> str:
+def _worker(plane: PlaneUnderTest) -> str:
     return str(plane.call("POST", f"/worker-queues/{plane.queue_id}/start", {})["worker_id"])
 
 
 @checks("auth.unknown-key")
-def unknown_key(plane: Tried) -> None:
+def unknown_key(plane: PlaneUnderTest) -> None:
     execution_id = plane.row()
     for headers in ({}, {"Authorization": "Bearer nobody"}):
         answer = plane.ask("GET", f"/executions/{execution_id}", headers=headers)
@@ -120,7 +120,7 @@ def unknown_key(plane: Tried) -> None:
 
 
 @checks("auth.every-form")
-def every_form_of_key(plane: Tried) -> None:
+def every_form_of_key(plane: PlaneUnderTest) -> None:
     execution_id = plane.row()
     forms: list[dict[str, str]] = [
         {"Authorization": f"{scheme}{plane.key}"} for scheme in ("Bearer ", "UserKey ", "Baerer ", "")
@@ -131,7 +131,7 @@ def every_form_of_key(plane: Tried) -> None:
 
 
 @checks("types.422")
-def wrong_types(plane: Tried) -> None:
+def wrong_types(plane: PlaneUnderTest) -> None:
     for name, fields in WRONG.items():
         method, path, body = write(plane, name)
         for field, values in fields.items():
@@ -143,7 +143,7 @@ def wrong_types(plane: Tried) -> None:
 
 
 @checks("types.required")
-def required_fields(plane: Tried) -> None:
+def required_fields(plane: PlaneUnderTest) -> None:
     for name, fields in REQUIRED.items():
         method, path, body = write(plane, name)
         for field in fields:
@@ -151,7 +151,7 @@ def required_fields(plane: Tried) -> None:
 
 
 @checks("types.null-is-not-absent")
-def null_is_not_absent(plane: Tried) -> None:
+def null_is_not_absent(plane: PlaneUnderTest) -> None:
     for name, fields in DEFAULTED.items():
         method, path, body = write(plane, name)
         for field in fields:
@@ -159,7 +159,7 @@ def null_is_not_absent(plane: Tried) -> None:
 
 
 @checks("types.fraction")
-def fractions(plane: Tried) -> None:
+def fractions(plane: PlaneUnderTest) -> None:
     for name, fields in WHOLE.items():
         method, path, body = write(plane, name)
         for field in fields:
@@ -168,7 +168,7 @@ def fractions(plane: Tried) -> None:
 
 
 @checks("types.unknown-fields")
-def unknown_fields(plane: Tried) -> None:
+def unknown_fields(plane: PlaneUnderTest) -> None:
     for name in (*WRONG, "job", "batch"):
         method, path, body = write(plane, name)
         answer = plane.ask(method, path, {**body, "of_tomorrow": {"any": ["thing"]}})
@@ -176,7 +176,7 @@ def unknown_fields(plane: Tried) -> None:
 
 
 @checks("ids.unknown")
-def unknown_ids(plane: Tried) -> None:
+def unknown_ids(plane: PlaneUnderTest) -> None:
     nobody = str(uuid.uuid4())
     for method, path, body in (
         ("GET", f"/executions/{nobody}", None),
@@ -193,7 +193,7 @@ def unknown_ids(plane: Tried) -> None:
 
 
 @checks("ids.no-uuid")
-def ids_that_are_no_uuid(plane: Tried) -> None:
+def ids_that_are_no_uuid(plane: PlaneUnderTest) -> None:
     for method, path, body in (
         ("GET", "/executions/not-a-uuid", None),
         ("PATCH", "/executions/not-a-uuid", {"status": "running"}),
@@ -208,7 +208,7 @@ def ids_that_are_no_uuid(plane: Tried) -> None:
 
 
 @checks("values.time")
-def times(plane: Tried) -> None:
+def times(plane: PlaneUnderTest) -> None:
     for name, field in (
         ("patch", "started_at"),
         ("patch", "completed_at"),
@@ -223,7 +223,7 @@ def times(plane: Tried) -> None:
 
 
 @checks("values.nul")
-def nul_and_half_surrogates(plane: Tried) -> None:
+def nul_and_half_surrogates(plane: PlaneUnderTest) -> None:
     method, path, _ = write(plane, "patch")
     for text in ("a\\u0000b", "a\\ud83d b"):
         answer = plane.raw(method, path, f'{{"response": "{text}"}}')
@@ -238,7 +238,7 @@ def nul_and_half_surrogates(plane: Tried) -> None:
 
 
 @checks("values.int-range")
-def counts_of_32_bits(plane: Tried) -> None:
+def counts_of_32_bits(plane: PlaneUnderTest) -> None:
     method, path, body = write(plane, "turn")
     assert plane.status(method, path, {**body, "input_tokens": 2**31 - 1}) == 201
     status = plane.status(method, path, {**body, "input_tokens": 2**31})

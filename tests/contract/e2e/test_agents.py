@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from tests.contract.e2e.told import SHELL, Watched, check, mine, of, script
+from tests.contract.e2e.outcome_checks import SHELL, WatchedRun, check, mine, of
+from tests.support.demo_scripts import script
 from tests.support.published_stack import PublishedStack
 
 
-def begin(stack: PublishedStack, prompt: str, **body: Any) -> Watched:
-    return Watched(stack, stack.execute(prompt, **body))
+def begin(stack: PublishedStack, prompt: str, **body: Any) -> WatchedRun:
+    return WatchedRun(stack, stack.execute(prompt, **body))
 
 
 def test_a_text(stack: PublishedStack) -> None:
@@ -46,7 +47,7 @@ def test_tools_that_fail_do_not_fail_the_run(stack: PublishedStack) -> None:
 
 
 def test_a_follow_up(stack: PublishedStack) -> None:
-    run = Watched(stack, stack.chat(script({"text": "What next?"})))
+    run = WatchedRun(stack, stack.chat(script({"text": "What next?"})))
     stack.wait(run.id, "waiting_for_input")
     stack.plane.expect("PATCH", f"/executions/{run.id}", 2)
     stack.call("POST", f"/executions/{run.id}/message", {"message": script({"text": "And on."})}, 202)

@@ -49,7 +49,7 @@ def start(stack: PublishedStack, **body: Any) -> str:
 
 
 def told(stack: PublishedStack, execution: str) -> dict[str, Any]:
-    """What the model was told of the call."""
+    """Return the tool message of the call, as the model has read it."""
     stack.end(execution)
     return next(m for m in stack.world.sessions[execution]["messages"] if m["role"] == "tool")
 
@@ -130,10 +130,10 @@ def test_a_request_that_nobody_could_decide_is_told(stack: PublishedStack, rule:
 def test_a_request_that_was_made_before_the_worker_died_is_found(stack: PublishedStack, rule: dict[str, Any]) -> None:
     """Killed between the request and its record: the next worker waits for the first one, and makes no second."""
     queue = stack.call(
-        "POST", f"/environments/{next(iter(stack.world.environments))}/worker-queues", {"name": "mortal"}
+        "POST", f"/environments/{next(iter(stack.world.environments))}/worker-queues", {"name": "killed"}
     )
-    marks = {"MORTAL_COUNT": str(stack.folder / "count"), "MORTAL_LAST": str(stack.folder / "last")}
-    first = stack.worker(queue["id"], mortal="request_approval:1:after", **marks)
+    marks = {"KILL_COUNT_FILE": str(stack.folder / "count"), "KILL_UNDER_WAY_FILE": str(stack.folder / "last")}
+    first = stack.worker(queue["id"], kill_at="request_approval:1:after", **marks)
     execution = stack.execute(PROMPT, agent=stack.agent("writer", skills=[FILES]), queue=queue["id"])
     assert first.wait(60) == -signal.SIGKILL
     assert len([a for a in stack.world.approvals.values() if a["execution_id"] == execution]) == 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.contract.e2e.told import Watched, check, script
+from tests.contract.e2e.outcome_checks import WatchedRun, check
+from tests.support.demo_scripts import script
 from tests.support.published_stack import PublishedStack
 from tests.support.stack import wait_until
 
@@ -27,7 +28,7 @@ def job_of(stack: PublishedStack, kind: str, entity: str, **fields: Any) -> str:
 def test_by_hand(stack: PublishedStack) -> None:
     job = job_of(stack, "agent", stack.agent("manual"))
     told = stack.call("POST", f"/jobs/{job}/trigger", {"parameters": {}})
-    run = Watched(stack, told["execution_id"])
+    run = WatchedRun(stack, told["execution_id"])
     check(stack, run, "completed", response="Looked at it.")
 
 
@@ -36,7 +37,7 @@ def test_a_team_by_hand(stack: PublishedStack) -> None:
     configuration = {"member_ids": [member], "llm": {"model": "demo"}}
     team = str(stack.call("POST", "/teams", {"name": "team", "configuration": configuration})["id"])
     told = stack.call("POST", f"/jobs/{job_of(stack, 'team', team)}/trigger", {})
-    check(stack, Watched(stack, told["execution_id"]), "completed", response="Looked at it.")
+    check(stack, WatchedRun(stack, told["execution_id"]), "completed", response="Looked at it.")
 
 
 def test_by_its_schedule(stack: PublishedStack) -> None:

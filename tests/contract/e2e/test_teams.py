@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.contract.e2e.told import SHELL, Watched, check, mine, of, script
+from tests.contract.e2e.outcome_checks import SHELL, WatchedRun, check, mine, of
+from tests.support.demo_scripts import script
 from tests.support.published_stack import PublishedStack
 
 
@@ -14,9 +15,9 @@ def team_of(stack: PublishedStack, **members: dict[str, Any]) -> str:
     return str(stack.call("POST", "/teams", {"name": "team", "configuration": configuration})["id"])
 
 
-def execute(stack: PublishedStack, team: str, prompt: str) -> Watched:
+def execute(stack: PublishedStack, team: str, prompt: str) -> WatchedRun:
     body = {"prompt": prompt, "worker_queue_id": stack.plane.queue_id}
-    return Watched(stack, str(stack.call("POST", f"/teams/{team}/execute", body)["execution_id"]))
+    return WatchedRun(stack, str(stack.call("POST", f"/teams/{team}/execute", body)["execution_id"]))
 
 
 def ask(member: str, task: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ otherwise. What cannot be run here is listed there with the reason, and with ano
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -150,6 +151,16 @@ def made_of_files(shell: Shell, command: str) -> None:
             values = values[part]
 
 
+def with_a_token_file(shell: Shell, command: str) -> None:
+    (shell.folder / "github-token.txt").write_text("a-token-of-this-test\n")
+    shell.run(command)
+
+
+def with_the_head(shell: Shell, command: str) -> None:
+    last = json.loads((shell.folder / "audit.jsonl").read_text().splitlines()[-1])
+    shell.run(command.replace("NUMBER:HASH", f"{last['seq']}:{last['hash']}"))
+
+
 def not_here(reason: str) -> Treatment:
     assert reason
     return lambda shell, command: None
@@ -166,6 +177,9 @@ TREATMENTS: tuple[tuple[str, Treatment], ...] = (
     (r"python3 -m venv |\.venv/bin/pip |\. \.venv/|pip install", not_here("needs a package index; test_demo does it")),
     (r"ollama ", not_here("a local model server; tests/integration/models has a scripted one")),
     (r"kubiya models ", parsed),  # tests/integration/models/test_models_command.py
+    (r"kubiya audit verify .*NUMBER:HASH", with_the_head),
+    (r"kubiya secrets set .* < ", with_a_token_file),
+    (r"kubiya server restore ", parsed),  # tests/faults/test_backup.py
     (r"kubiya dev\b", parsed),  # the stack that all of this runs beside was started by it
     (r"kubiya worker start .*--type=docker", parsed),  # tests/deploy
     (r"kubiya worker deployment ", parsed),  # tests/integration/versions
@@ -179,7 +193,10 @@ TREATMENTS: tuple[tuple[str, Treatment], ...] = (
     (r"kubiya worker (status|restart|drain|stop|logs) .*my-queue", with_a_daemon(exits(0))),
     (r"kubiya exec .*(--no-wait|--timeout)", exits(75)),
     (r"kubiya exec agent ops \"What fills the disk under /var/log\?\"$", parsed),  # in tutorial.md with a folder
+    (r"kubiya exec agent disk-watcher ", parsed),  # asks for an approval; tests/integration/examples runs such agents
+    (r"kubiya runs watch ", parsed),  # the newest execution may wait for a person; tests/unit/cli/test_runs.py
     (r"kubiya exec team triage \"[^\"]*\"$", parsed),  # in tutorial.md with a folder and --approve
+    (r'curl "\$URL" ', not_here("a webhook's URL and secret; tests/integration/jobs/test_webhooks.py signs alike")),
     (r"curl -N ", foreground("event: done", signal.SIGINT, -signal.SIGINT, 0)),
     (r"docker (build|run|compose) ", made_of_files),
     (r"kubectl |helm ", made_of_files),

@@ -111,7 +111,7 @@ PREPARED = [
     "kubiya worker start --metrics-port 99999",
     "kubiya worker start --grace-period forever",
     "TEMPORAL_TLS=maybe kubiya worker start",
-    "DOCKER_HOST=unix:///nowhere/docker.sock kubiya worker start --type=docker",
+    "DOCKER_HOST=unix:///nowhere/docker.sock kubiya worker start --type=docker --queue-id default",
     "kubiya exec team ops hi",
     "kubiya exec agent '' hi",
     "kubiya exec attach ''",

@@ -205,7 +205,7 @@ def test_a_variable_of_the_guide(variable: dict[str, str | None]) -> None:
 
 
 def test_paths_of_the_guide() -> None:
-    """Those of a daemon are looked at where one runs: in_the_background."""
+    """The paths of a daemon have their own check, where a daemon runs: `in_the_background`."""
     defaults = {option.default for option in OPTIONS}
     image = (ROOT / "deploy" / "Dockerfile").read_text()
     for path in GUIDE["paths"]:

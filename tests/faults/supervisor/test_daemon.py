@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import requests
 
 from tests.support.control_plane import ControlPlane
 from tests.support.daemon import Daemons
-from tests.support.gateway import Gateway
+from tests.support.processes import runs
+from tests.support.recording_proxy import RecordingProxy
 from tests.support.stack import Stack, free_port, wait_until
 
 pytestmark = pytest.mark.timeout(240)
@@ -53,17 +53,10 @@ def daemons(stack: Stack, tmp_path: Path) -> Iterator[Daemons]:
 
 
 @pytest.fixture
-def gateway(stack: Stack) -> Iterator[Gateway]:
-    """Before the control plane, which can be taken away behind it."""
-    with Gateway(stack.port) as made:
+def proxy(stack: Stack) -> Iterator[RecordingProxy]:
+    """Yield a proxy in front of the control plane, so that a test can take the control plane away."""
+    with RecordingProxy(stack.port) as made:
         yield made
-
-
-def alive(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def call_of(tool: str, **arguments: object) -> str:
@@ -90,31 +83,33 @@ def test_a_killed_supervisor_leaves_no_worker_no_tool_and_no_grandchild(
     daemons: Daemons, stack: Stack, tmp_path: Path
 ) -> None:
     pid = daemons.start()
-    pids = tmp_path / "pids"
-    (tmp_path / "family.sh").write_text(FAMILY.format(pids=pids))
+    pids, family_script = stack.trace("pids"), stack.trace("family.sh")
+    family_script.write_text(FAMILY.format(pids=pids))
     skill = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["sh"], "timeout": 300}}
     agent = stack.agent("parent", skills=[skill])
-    execution = stack.execute(call_of("shell", command=f"sh {tmp_path / 'family.sh'}"), agent=agent)
+    execution = stack.execute(call_of("shell", command=f"sh {family_script}"), agent=agent)
     wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 3, PATIENCE, "the tool's processes are there")
     family = [*map(int, pids.read_text().split()), *(process.pid for process in daemons.processes())]
     assert {pid, daemons.worker_pid()} < set(family)
     try:
         os.kill(pid, signal.SIGKILL)
         began = time.monotonic()
-        wait_until(lambda: not any(map(alive, family)), PATIENCE, "all of them are gone")
+        wait_until(lambda: not any(map(runs, family)), PATIENCE, "all of them are gone")
         print(f"gone after {time.monotonic() - began:.1f} s")
         assert time.monotonic() - began < 30  # S1 says 5 s on an idle machine
     finally:
-        for each in filter(alive, family):
+        for each in filter(runs, family):
             os.kill(each, signal.SIGKILL)
     stack.call("POST", f"/executions/{execution}/cancel", {})
 
 
-def test_a_key_that_is_refused_later_ends_it_after_one_try(daemons: Daemons, gateway: Gateway, tmp_path: Path) -> None:
+def test_a_key_that_is_refused_later_ends_it_after_one_try(
+    daemons: Daemons, proxy: RecordingProxy, tmp_path: Path
+) -> None:
     """The other control plane does not know the key: as if it had been revoked."""
     with ControlPlane(tmp_path) as other:
-        daemons.start(CONTROL_PLANE_GATEWAY_URL=gateway.url)
-        gateway.target = other.port
+        daemons.start(CONTROL_PLANE_GATEWAY_URL=proxy.url)
+        proxy.target = other.port
         die(daemons)
         daemons.wait_until_gone(PATIENCE)
     found = daemons.status("--queue-id", "default")
@@ -122,15 +117,15 @@ def test_a_key_that_is_refused_later_ends_it_after_one_try(daemons: Daemons, gat
     assert [death["class"] for death in found["deaths"]] == ["crash", "once"]
 
 
-def test_a_network_that_is_away_is_waited_for(daemons: Daemons, gateway: Gateway) -> None:
-    daemons.start(CONTROL_PLANE_GATEWAY_URL=gateway.url)
-    gateway.target = free_port()
+def test_a_network_that_is_away_is_waited_for(daemons: Daemons, proxy: RecordingProxy) -> None:
+    daemons.start(CONTROL_PLANE_GATEWAY_URL=proxy.url)
+    proxy.target = free_port()
     for death in range(1, 4):
         die(daemons)
         wait_until(lambda: tries_again(daemons.state(), death), PATIENCE, "it tries again")  # noqa: B023
     wait_until(lambda: status_of(daemons.state()), PATIENCE, "it says what it waits for")
     print(status_of(daemons.state()))
-    gateway.target = daemons.stack.port
+    proxy.target = daemons.stack.port
     wait_until(lambda: daemons.state()["state"] == "running", PATIENCE, "it polls again")
     assert [death["signal"] for death in daemons.state()["deaths"]] == ["SIGKILL"] * 3  # no death but ours
 

@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.supervised import PATIENCE, Supervised, runs, until
+from tests.support.processes import runs
+from tests.support.supervised import PATIENCE, Supervised, until
 
 ALL_WAYS = pytest.mark.parametrize("portable", [False, True], ids=["kernel", "portable"])
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only a subreaper finds these")
@@ -118,7 +119,9 @@ def test_a_start_right_after_a_kill_waits_for_the_old_processes_to_end(tmp_path:
 
 
 def _cli(*args: str) -> tuple[int, dict[str, object]]:
-    done = subprocess.run([sys.executable, "-m", "supervisor", *args], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "kubiya_worker._supervisor", *args], capture_output=True, text=True, timeout=60
+    )
     return done.returncode, json.loads(done.stdout)
 
 
@@ -155,7 +158,7 @@ def test_a_stale_pid_file_does_not_hinder_a_start(tmp_path: Path) -> None:
 
 def test_of_many_that_start_at_once_one_wins(tmp_path: Path) -> None:
     with Supervised(tmp_path, "ready", "wait") as it:
-        command = [sys.executable, "-m", "supervisor", "--spec-fd", "0", "--foreground"]
+        command = [sys.executable, "-m", "kubiya_worker._supervisor", "--spec-fd", "0", "--foreground"]
         others = [subprocess.Popen(command, stdin=-1, stderr=-1) for _ in range(4)]
         for each in others:
             assert each.stdin

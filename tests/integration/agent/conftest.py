@@ -1,16 +1,4 @@
-"""One stack with one worker for the tests of this folder."""
+"""A scripted model, and a queue whose worker asks it."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-
-import pytest
-
-from tests.support.stack import Stack
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("stack")) as running:
-        running.worker()
-        yield running
+from tests.support.scripted_model import endpoint as endpoint
+from tests.support.scripted_model import queue as queue

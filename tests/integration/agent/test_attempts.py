@@ -1,4 +1,4 @@
-"""How often a failing model is asked, what else is tried, and what it costs: through the whole real stack."""
+"""These tests count, on a real stack, how often a failing model is asked, which models come next, and the cost."""
 
 from __future__ import annotations
 
@@ -24,13 +24,6 @@ def endpoint() -> Iterator[ModelEndpoint]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def queue(stack: Stack, endpoint: ModelEndpoint) -> str:
-    name = stack.queue("attempts")
-    stack.worker(name, OPENAI_BASE_URL=endpoint.url, OPENAI_API_KEY="sk-test")
-    return name
-
-
 class Ran:
     def __init__(
         self,
@@ -47,9 +40,11 @@ class Ran:
         endpoint.script = list(script)
         before = endpoint.count
         llm = {"fallback_models": [f"{name}-{run}" for name in list(by_model)[1:]], **agent.pop("llm_config", {})}
+        stored = agent.pop("stored", {})
         made = stack.agent(
             f"a-{run}", skills=[SHELL], model_id=f"{next(iter(by_model), 'own')}-{run}", llm_config=llm, **agent
         )
+        stack.store("agents", made, **stored)
         self.execution = stack.execute("Do it.", agent=made, queue=queue)
         self.events = list(stack.events(self.execution))
         self.row = stack.execution(self.execution)
@@ -95,7 +90,7 @@ def test_a_wrong_request_is_not_sent_to_another_model(stack: Stack, endpoint: Mo
 
 
 def test_fallback_models_that_are_no_list_are_refused(stack: Stack, endpoint: ModelEndpoint, queue: str) -> None:
-    ran = Ran(stack, endpoint, queue, {"own": []}, llm_config={"fallback_models": {"a": 1}})
+    ran = Ran(stack, endpoint, queue, {"own": []}, stored={"llm_config": {"fallback_models": {"a": 1}}})
     assert ran.row["status"] == "failed" and "fallback_models" in ran.row["error_message"]
     assert ran.asked == []
 

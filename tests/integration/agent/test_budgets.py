@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.demo_scripts import script
 from tests.support.model_endpoint import ModelEndpoint
 from tests.support.stack import Stack
 
@@ -23,10 +23,6 @@ def agent(stack: Stack, model: str = "demo", **budgets: Any) -> str:
     )
 
 
-def demo(*steps: dict[str, Any]) -> str:
-    return "demo:script " + json.dumps(list(steps))
-
-
 def question(stack: Stack, execution: str, number: int) -> dict[str, Any]:
     """The request for more budget with that number (1 is the first), as its event has it."""
     for event in stack.events(execution, until="nothing", timeout=60):
@@ -37,7 +33,7 @@ def question(stack: Stack, execution: str, number: int) -> dict[str, Any]:
 
 def test_a_person_raises_the_limit_and_the_run_goes_on(stack: Stack) -> None:
     execution = stack.execute(
-        demo(STEP, STEP, STEP, {"text": "Done."}), agent=agent(stack, max_steps=1, on_limit="ask")
+        script(STEP, STEP, STEP, {"text": "Done."}), agent=agent(stack, max_steps=1, on_limit="ask")
     )
     first = question(stack, execution, 1)
     assert (first["tool_name"], first["tool_args"]) == ("raise_budget", {"max_steps": 2})
@@ -52,7 +48,7 @@ def test_a_person_raises_the_limit_and_the_run_goes_on(stack: Stack) -> None:
 
 
 def test_a_person_who_does_not_raise_it_ends_the_run(stack: Stack) -> None:
-    execution = stack.execute(demo(STEP, {"text": "Done."}), agent=agent(stack, max_steps=1, on_limit="ask"))
+    execution = stack.execute(script(STEP, {"text": "Done."}), agent=agent(stack, max_steps=1, on_limit="ask"))
     asked = question(stack, execution, 1)
     stack.call("POST", f"/approvals/{asked['approval_id']}/reject", {"reason": "enough"})
     row = stack.wait(execution)
@@ -65,10 +61,9 @@ def test_limits_that_cannot_be_read_are_refused_with_the_definition_and_by_the_w
     told = stack.call("POST", "/agents", {"name": "unlimited", "configuration": wrong}, 422)
     assert "budgets.max_steps is a whole number above 0, not 0" in told["detail"][0]["msg"]
     stack.call("PATCH", f"/agents/{agent(stack)}", {"configuration": {"budgets": "lots"}}, 422)
-    # A control plane that takes everything: here by way of a definition that is only in the request.
-    entity = {"name": "loose", "model_id": "demo", "configuration": {"budgets": {"max_stepz": 5}}}
-    request = {"prompt": demo({"text": "x"}), "entity": entity, "worker_queue_id": "default"}
-    row = stack.wait(stack.call("POST", "/dynamic-executions/execute", request)["execution_id"])
+    loose = agent(stack)
+    stack.store("agents", loose, configuration={"budgets": {"max_stepz": 5}})
+    row = stack.wait(stack.execute(script({"text": "x"}), agent=loose))
     assert row["status"] == "failed"
     assert "budgets has no 'max_stepz'" in row["error_message"] and "docs/budgets.md" in row["error_message"]
 

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
-from pathlib import Path
 from typing import Any
 
+import pytest
 from temporalio.client import Client
 
+from tests.support.demo_scripts import script, shell, until
 from tests.support.stack import Stack, wait_until
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
 FILES = {"name": "files", "type": "file_system", "configuration": {}}
 
 
-def script(*steps: dict[str, Any]) -> str:
-    return "demo:script " + json.dumps(list(steps))
-
-
-def shell(*commands: str, text: str = "") -> dict[str, Any]:
-    return {"text": text, "tools": [{"name": "shell", "arguments": {"command": c}} for c in commands]}
-
-
 def agent(stack: Stack, *skills: dict[str, Any], **fields: Any) -> str:
     return stack.agent(f"agent-{uuid.uuid4().hex[:8]}", skills=list(skills), **fields)
-
-
-def until(gate: Path) -> str:
-    """A command that runs until the test makes the file."""
-    return f"sh -c 'until test -e {gate}; do sleep 0.05; done'"
 
 
 def kinds(events: list[dict[str, Any]]) -> list[str]:
@@ -119,7 +106,7 @@ def test_a_message_while_it_runs_reaches_the_next_model_call(stack: Stack) -> No
 
 
 def test_cancel_stops_a_running_tool_and_the_status_stays(stack: Stack) -> None:
-    marker = stack.folder / f"ran-{uuid.uuid4().hex}"
+    marker = stack.trace("ran")
     execution = stack.execute(
         script(shell(f"sh -c 'sleep 20; touch {marker}'"), {"text": "never"}), agent=agent(stack, SHELL)
     )
@@ -175,9 +162,21 @@ def test_an_agent_may_refuse_to_run_without_one_of_its_skills(stack: Stack) -> N
     row = stack.wait(stack.execute("hello", agent=strict))
     assert row["status"] == "failed"
     assert "Did you mean 'shell'?" in row["error_message"]
-    misspelt = agent(stack, wrong, configuration={"on_unsupported_skill": "stop"})
+    misspelt = agent(stack, wrong)
+    stack.call("PATCH", f"/agents/{misspelt}", {"configuration": {"on_unsupported_skill": "stop"}}, 422)
+    stack.store("agents", misspelt, configuration={"on_unsupported_skill": "stop"})
     row = stack.wait(stack.execute("hello", agent=misspelt))
     assert row["status"] == "failed" and '"skip" or "fail"' in row["error_message"]
+
+
+@pytest.mark.parametrize("lists", [{"disallowed_tools": ["shell"]}, {"allowed_tools": ["save_file"]}])
+def test_a_tool_that_the_configuration_does_not_permit_never_runs(stack: Stack, lists: dict[str, list[str]]) -> None:
+    prompt = script(shell("touch made"), {"text": "I may not."})
+    execution = stack.execute(prompt, agent=agent(stack, SHELL, configuration=lists))
+    assert stack.wait(execution)["response"] == "I may not."
+    assert not (stack.folder / "workspaces" / execution / "made").exists()
+    (told,) = [m for m in stack.call("GET", f"/executions/{execution}/session")["messages"] if m["role"] == "tool"]
+    assert told["status"] == "denied"
 
 
 def test_malformed_tool_arguments_and_unknown_tools_are_told_to_the_model(stack: Stack) -> None:
@@ -192,8 +191,7 @@ def test_malformed_tool_arguments_and_unknown_tools_are_told_to_the_model(stack:
 def test_what_others_wrote_makes_the_next_command_ask_if_the_agent_says_so(stack: Stack) -> None:
     prompt = script(shell("echo one", "echo two"), shell("touch made"), {"text": "Done."})
     careful = agent(stack, SHELL, configuration={"taint": "ask"})
-    # The execution's own word does not lift the agent's.
-    execution = stack.execute(prompt, agent=careful, agent_config={"taint": "off"})
+    execution = stack.execute(prompt, agent=careful)
     asked = stack.first(execution, "approval_requested")
     assert asked["tool_args"] == {"command": "touch made"}
     assert "run code" in asked["reason"] and "read what others wrote" in asked["reason"]
@@ -208,18 +206,23 @@ def test_what_others_wrote_makes_the_next_command_ask_if_the_agent_says_so(stack
 
 
 def test_what_was_read_is_not_forgotten_when_the_history_begins_anew(stack: Stack) -> None:
-    harmless = {"text": "", "tools": [{"name": "no_such_tool", "arguments": {}}]}  # its result holds nothing of others
-    steps = [shell("echo one"), *[harmless] * 70, shell("touch made"), {"text": "Done."}]
+    # Their results hold nothing of others; each is another call, so that none counts as repeated.
+    harmless = [{"text": "", "tools": [{"name": f"no_such_tool_{n}", "arguments": {}}]} for n in range(70)]
+    steps = [shell("echo one"), *harmless, shell("touch made"), {"text": "Done."}]
     execution = stack.execute(script(*steps), agent=agent(stack, SHELL, configuration={"taint": "ask"}))
     asked = stack.first(execution, "approval_requested")
     assert asked["tool_args"] == {"command": "touch made"}
     stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
     assert stack.wait(execution)["status"] == "completed"
 
-    async def runs() -> tuple[str | None, str | None]:
+    async def runs() -> tuple[str, str, set[str]]:
         client = await Client.connect(stack.temporal_address)
-        found = (await client.get_workflow_handle(f"agent-execution-{execution}").describe()).raw_description
-        return found.workflow_execution_info.first_run_id, found.workflow_execution_info.execution.run_id
+        workflow_id = f"agent-execution-{execution}"
+        found = (await client.get_workflow_handle(workflow_id).describe()).raw_description.workflow_execution_info
+        history = await client.get_workflow_handle(workflow_id, run_id=found.first_run_id).fetch_history()
+        began = {x.activity_task_scheduled_event_attributes.activity_type.name for x in history.events}
+        return found.first_run_id, found.execution.run_id, began
 
-    first, last = asyncio.run(runs())
+    first, last, activities = asyncio.run(runs())
     assert first != last  # or this test shows nothing
+    assert "pack_state" in activities, "the workflow's own thread does not pack"

@@ -1,31 +1,16 @@
-"""What the agent does when the model's endpoint refuses, stalls, lies or breaks off: through the whole real stack."""
+"""The agent copes with a model endpoint that refuses, stalls, lies or breaks off: these tests use a real stack."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
+from tests.support.event_stream import shown_texts
 from tests.support.model_endpoint import ModelEndpoint
 from tests.support.stack import Stack
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
 IDLE = 3.0  # seconds that the worker of one test waits for a byte of the model; the others' takes its time
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[ModelEndpoint]:
-    with ModelEndpoint() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def queue(stack: Stack, endpoint: ModelEndpoint) -> str:
-    name = stack.queue("model-faults")
-    stack.worker(name, OPENAI_BASE_URL=endpoint.url, OPENAI_API_KEY="sk-test")
-    return name
 
 
 class Ran:
@@ -43,17 +28,6 @@ class Ran:
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [event["data"] for event in self.events if event["event"] == kind]
-
-    def shown(self) -> list[str]:
-        """What a client shows in the end, by message: `reset_chunks` discards what was streamed of one."""
-        text: dict[str, str] = {}
-        for event in self.events:
-            data = event["data"]
-            if event["event"] == "reset_chunks":
-                text[data["message_id"]] = ""
-            elif event["event"] == "message_chunk":
-                text[data["message_id"]] = text.get(data["message_id"], "") + data["content"]
-        return list(text.values())
 
 
 def test_429_is_waited_out_as_long_as_the_endpoint_says(stack: Stack, endpoint: ModelEndpoint, queue: str) -> None:
@@ -81,7 +55,7 @@ def test_a_cut_stream_is_taken_back_and_its_text_is_not_doubled(
     cut = {"text": "one two three four five", "chunk_delay": 0.05, "cut_after": 4}
     ran = Ran(stack, endpoint, queue, [cut, {"text": "one two three four five"}])
     assert ran.row["response"] == "one two three four five"
-    assert ran.shown() == ["one two three four five"]
+    assert shown_texts(ran.events) == ["one two three four five"]
     assert "".join(chunk["content"] for chunk in ran.of("message_chunk")) != ran.row["response"], "nothing was cut"
     assert len(ran.of("reset_chunks")) == 1
     assert [x["role"] for x in ran.messages] == ["user", "assistant"]
@@ -92,7 +66,7 @@ def test_silence_ends_at_the_idle_timeout_and_is_tried_again(stack: Stack, endpo
     stack.worker(queue, OPENAI_BASE_URL=endpoint.url, OPENAI_API_KEY="sk-test", KUBIYA_MODEL_IDLE_TIMEOUT=str(IDLE))
     silent = {"text": "one two three", "silence": {"after": 2, "seconds": 120}}
     ran = Ran(stack, endpoint, queue, [silent, {"text": "Awake."}])
-    assert ran.shown() == [ran.row["response"]] == ["Awake."]
+    assert shown_texts(ran.events) == [ran.row["response"]] == ["Awake."]
     assert IDLE <= ran.requests[1]["at"] - ran.requests[0]["at"] < 90
     (notice,) = ran.of("notice")
     assert notice["kind"] == "silent"
@@ -134,7 +108,7 @@ def test_malformed_arguments_are_told_to_the_model_which_may_try_again(
 def test_parallel_calls_run_at_the_same_time_and_are_answered_in_order(
     stack: Stack, endpoint: ModelEndpoint, queue: str
 ) -> None:
-    meeting = stack.folder / f"meet-{uuid.uuid4().hex[:8]}"
+    meeting = stack.trace("meet")
     meeting.mkdir()
 
     def waits_for_the_other(me: str, other: str) -> dict[str, Any]:

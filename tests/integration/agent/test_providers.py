@@ -7,25 +7,18 @@ was rightly made.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from kubiya_worker.models.choice import installed
-from kubiya_worker.protocol import shapes
+from kubiya_worker.protocol import event_shapes
 from tests.support.model_endpoint import ModelEndpoint
 from tests.support.stack import Stack
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["echo"]}}
 MODELS = {"openai": "gpt-test", "anthropic": "anthropic:claude-sonnet-5", "google": "google:gemini-3-pro-preview"}
 PACKAGES = {"anthropic": "anthropic", "google": "google.genai"}
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[ModelEndpoint]:
-    with ModelEndpoint() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +57,7 @@ class Ran:
         self.events = list(stack.events(self.execution))
         self.row = stack.execution(self.execution)
         self.requests = endpoint.requests[before:]
-        assert [p for event in self.events for p in shapes.problems(event["event"], event["data"])] == []
+        assert [p for event in self.events for p in event_shapes.problems(event["event"], event["data"])] == []
         assert "canary" not in str(self.events) + str(self.row)
 
     def of(self, *kinds: str) -> list[dict[str, Any]]:
@@ -161,7 +154,7 @@ def test_a_conversation_beyond_the_window_ends_the_run_and_says_so(
 def test_a_conversation_beyond_the_window_is_summed_up_between_thoughts_and_tools(
     stack: Stack, endpoint: ModelEndpoint, queue: str, shape: str
 ) -> None:
-    """What is left of it begins with an answer that has thoughts and calls, which not every provider takes first."""
+    """The rest begins with an answer that has thoughts and calls; not every provider accepts that at first."""
     steps = [{"thinking": f"step {n}", "tools": [echo(f"left-{n}"), echo(f"right-{n}")]} for n in range(3)]
     overflow, summary = {"fault": "context_overflow"}, {"thinking": "so", "text": "THE SUMMARY"}
     ran = Ran(stack, endpoint, queue, shape, *steps, overflow, summary, {"thinking": "on", "text": "Done."})

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from tests.support.model_endpoint import ModelEndpoint
 from tests.support.stack import Stack
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
 SCHEMA = {"type": "object", "properties": {"load": {"type": "number"}}, "required": ["load"]}
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[ModelEndpoint]:
-    with ModelEndpoint() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def queue(stack: Stack, endpoint: ModelEndpoint) -> str:
-    name = stack.queue("structured")
-    stack.worker(name, OPENAI_BASE_URL=endpoint.url, OPENAI_API_KEY="sk-test")
-    return name
 
 
 def run(

@@ -1,4 +1,4 @@
-"""By default a page taints and a file does not: what an agent may do after reading either. Real stack, real page."""
+"""A page taints an execution by default, and a file does not: these tests read both on a real stack."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(stack: Stack, *tools: tuple[str, dict[str, Any]], hosts: str = "127.0.0.
 
 
 def asked(stack: Stack, execution: str) -> list[dict[str, Any]]:
-    """What was asked until the end, each question answered with yes."""
+    """Approve each call that asks, until the end, and return the arguments of these calls."""
     found = []
     for event in stack.events(execution):
         if event["event"] == "approval_requested":

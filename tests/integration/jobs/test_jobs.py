@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 from datetime import timedelta
 from functools import partial
@@ -13,15 +12,12 @@ from typing import Any
 import pytest
 from temporalio.client import Client, ScheduleOverlapPolicy, WorkflowFailureError
 
+from tests.support.demo_scripts import script
 from tests.support.schedules import due, schedule, tick
 from tests.support.stack import Stack, wait_until
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
 YEARLY: dict[str, Any] = {"trigger_type": "cron", "cron_schedule": "30 6 1 1 *", "cron_timezone": "Asia/Tokyo"}
-
-
-def script(*steps: dict[str, Any]) -> str:
-    return "demo:script " + json.dumps(list(steps))
 
 
 def job(stack: Stack, status: int = 201, **fields: Any) -> dict[str, Any]:
@@ -245,8 +241,9 @@ def test_a_team_has_jobs_too(stack: Stack) -> None:
 def test_a_queue_with_a_scheduled_job_stays(stack: Stack) -> None:
     queue = stack.queue(f"q-{uuid.uuid4().hex[:6]}")
     made = job(stack, worker_queue_name=queue, **YEARLY)
-    refused = stack.call("DELETE", f"/worker-queues/{queue}", status=400)
-    assert made["name"] in refused["detail"]
+    refused = stack.call("DELETE", f"/worker-queues/{queue}", status=409)["detail"]
+    assert made["name"] in refused["message"] and "force=true" in refused["hint"]
+    assert refused["needed_by"] == [{"kind": "job", "id": made["id"], "name": made["name"]}]
     stack.call("DELETE", f"/jobs/{made['id']}")
     stack.call("DELETE", f"/worker-queues/{queue}")
 
@@ -269,7 +266,7 @@ def test_a_queue_with_a_scheduled_job_stays(stack: Stack) -> None:
         ({"worker_queue_name": "nowhere"}, 404, "Worker queue 'nowhere' not found"),
         ({"executor_type": "environment"}, 422, "needs an environment_name"),
         ({"executor_type": "environment", "environment_name": "moon"}, 404, "Environment 'moon' not found"),
-        ({"execution_environment": {"secrets": ["x"]}}, 422, "secrets is not taken here"),
+        ({"execution_environment": {"integration_ids": ["x"]}}, 422, "not supported yet: integration_ids"),
         ({"config": {"budgets": {"max_steps": "many"}}}, 422, "budgets.max_steps is a whole number above 0"),
         ({"webhook_secret": "s3cret"}, 422, "goes with the trigger_type webhook"),
         ({"prompt_template": " "}, 422, "must not be empty"),

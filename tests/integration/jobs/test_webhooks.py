@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.integration.jobs.test_jobs import SHELL, job, script
+from tests.integration.jobs.test_jobs import SHELL, job
+from tests.support.demo_scripts import script
 from tests.support.stack import Stack
 
 SECRET = "s3cret-of-the-tests"
@@ -23,7 +24,7 @@ def digest(body: bytes, secret: str = SECRET) -> str:
 
 
 def post(made: dict[str, Any], body: bytes, **headers: str) -> requests.Response:
-    """Without a key: whoever calls a webhook has none."""
+    """Post to the webhook without an API key: callers of a webhook have none."""
     with requests.Session() as session:
         session.trust_env = False
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -94,9 +95,13 @@ def test_a_delivery_that_is_sent_again_starts_nothing_again(stack: Stack) -> Non
     made = job(stack, trigger_type="webhook", webhook_secret=SECRET)
     proof, delivery = digest(b"{}"), uuid.uuid4().hex
     first, again = (post(made, b"{}", X_Webhook_Signature=proof, X_GitHub_Delivery=delivery).json() for _ in range(2))
-    assert first["execution_id"] == again["execution_id"]
-    other = post(made, b"{}", X_Webhook_Signature=proof, X_GitHub_Delivery=uuid.uuid4().hex).json()
+    assert first == again
+    body = b'{"n": 2}'
+    other = post(made, body, X_Webhook_Signature=digest(body), X_GitHub_Delivery=uuid.uuid4().hex).json()
     assert other["execution_id"] != first["execution_id"]
+    # Whoever saw the first delivery can change what is not signed.
+    assert post(made, b"{}", X_Webhook_Signature=proof, X_GitHub_Delivery=uuid.uuid4().hex).json() == first
+    assert post(made, b"{}", X_Hub_Signature_256=f"sha256={proof.upper()}".replace("SHA", "sha")).json() == first
     assert len(stack.call("GET", f"/jobs/{made['id']}/executions")) == 2
 
 
@@ -133,5 +138,6 @@ def test_a_prompt_with_a_payload_taints_and_one_without_does_not(stack: Stack) -
     assert stack.wait(execution)["status"] == "cancelled"
 
     stack.call("PATCH", f"/jobs/{made['id']}", {"prompt_template": script(steps[0], {"text": "."})})
+    body += b" "  # else it would be the delivery of before
     execution = post(made, body, X_Webhook_Signature=digest(body)).json()["execution_id"]
     assert stack.wait(execution)["status"] == "completed"

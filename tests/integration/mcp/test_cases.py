@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.mcp_cases import FOLDER, Case, Ran, call, far, nasty, running
+from tests.support.mcp_cases import Case, Ran, call, far, nasty, running
 
-OPEN = {line for path in FOLDER.glob("open-*.txt") for line in path.read_text().split()}  # do not hold yet
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # of a tool or a property, as providers take it
 TRACES = ("validation error", "pydantic", "errors.pydantic.dev", "Traceback")  # no model reads these
 PASSWORD = "pw-9f8e7d6c5b"
@@ -135,6 +134,7 @@ def command_not_there(ran: Ran) -> None:
 @case("progress", one("progress=7", call_timeout=4), call("work"))
 def progress(ran: Ran) -> None:
     assert "work done, token given" in ran.results[0] and ran.outcomes() == ["success"]
+    assert len(ran.calls()) == 1, "the limit was renewed: the call was not made again"
     assert len(set(re.findall("step . of 7", ran.notices))) >= 3, "a person sees how far it is"
 
 
@@ -148,6 +148,27 @@ def env_booleans(ran: Ran) -> None:
 def list_changed(ran: Ran) -> None:
     assert "mcp__nasty__grown_tool" not in ran.offered(0) and "mcp__nasty__grown_tool" in ran.offered(1)
     assert "the new tool answers" in ran.results[1]
+
+
+LATE = ["mcp__slow__echo", "mcp__nasty__grown_tool"]
+DENIED = {"configuration": {"taint": "off", "disallowed_tools": LATE}}
+
+
+@case("list-changed-denied", one("list-changed"), call("grow"), call("grown_tool"), settings=DENIED)
+def list_changed_with_a_tool_that_is_not_permitted(ran: Ran) -> None:
+    assert "mcp__nasty__grow" in ran.offered(1) and "mcp__nasty__grown_tool" not in ran.offered(1)
+    assert "grown_tool" not in [name for name, _ in ran.calls()]
+
+
+@case(
+    "slow-start-denied",
+    {"slow": nasty("slow-start=24", timeout=40), "nasty": nasty()},
+    {"first_delay": 22, **PID},
+    {"first_delay": 5, **PID},
+    settings=DENIED,
+)
+def slow_start_with_a_tool_that_is_not_permitted(ran: Ran) -> None:
+    assert "mcp__slow__pid" in ran.offered(2) and "mcp__slow__echo" not in ran.offered(2)
 
 
 # -- sessions over HTTP
@@ -377,12 +398,7 @@ def rans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ran]]:
         yield came
 
 
-def _of(name: str) -> Any:
-    marks = [pytest.mark.xfail(strict=True, reason="does not hold yet")] if name in OPEN else []
-    return pytest.param(name, id=name, marks=marks)
-
-
-@pytest.mark.parametrize("name", [_of(name) for name in CHECKS])
+@pytest.mark.parametrize("name", CHECKS)
 def test_case(name: str, rans: dict[str, Ran]) -> None:
     check, ran = CHECKS[name], rans[name]
     try:
@@ -391,7 +407,7 @@ def test_case(name: str, rans: dict[str, Ran]) -> None:
         raise AssertionError(f"{error}\n{ran}") from error
 
 
-@pytest.mark.parametrize("status", [_of(f"status={status}") for status in REASONS])
+@pytest.mark.parametrize("status", [f"status={status}" for status in REASONS])
 def test_the_model_reads_the_status_and_the_reason(status: str, rans: dict[str, Ran]) -> None:
     ran, code = rans[status], int(status.partition("=")[2])
     assert str(code) in ran.results[1] and REASONS[code] in ran.results[1], ran
@@ -400,23 +416,19 @@ def test_the_model_reads_the_status_and_the_reason(status: str, rans: dict[str, 
     assert ran.ended_after < 20, "a Retry-After of 30 s is not waited for"
 
 
-@pytest.mark.parametrize("name", [_of("close-hangs-open")])
-def test_the_worker_stops_while_closing_a_session_hangs(name: str, rans: dict[str, Ran]) -> None:
-    assert rans[name].row["status"] == "waiting_for_input"
+def test_the_worker_stops_while_closing_a_session_hangs(rans: dict[str, Ran]) -> None:
+    assert rans["close-hangs-open"].row["status"] == "waiting_for_input"
     assert STOPPED["seconds"] < 6
 
 
-@pytest.mark.parametrize("name", [_of("nothing-left")])
-def test_nothing_is_left_of_an_execution_that_is_over(name: str, rans: dict[str, Ran]) -> None:
+def test_nothing_is_left_of_an_execution_that_is_over(rans: dict[str, Ran]) -> None:
     assert {key: ran.alive for key, ran in rans.items() if ran.alive} == {}
 
 
-@pytest.mark.parametrize("name", [_of("no-traces")])
-def test_no_model_reads_a_trace_of_the_sdk(name: str, rans: dict[str, Ran]) -> None:
+def test_no_model_reads_a_trace_of_the_sdk(rans: dict[str, Ran]) -> None:
     for ran in rans.values():
         assert not [trace for trace in TRACES for result in ran.results if trace in result], ran
 
 
-@pytest.mark.parametrize("name", [_of("no-password-in-the-log")])
-def test_no_secret_is_in_the_workers_log(name: str, rans: dict[str, Ran]) -> None:
+def test_no_secret_is_in_the_workers_log(rans: dict[str, Ran]) -> None:
     assert rans and not [line for line in WORKER if PASSWORD in line or TOKEN in line]

@@ -22,7 +22,7 @@ import pytest
 from kubiya_worker.tools import mcp
 from kubiya_worker.tools.base import ToolContext
 from kubiya_worker.tools.mcp import MOST_TOOLS
-from kubiya_worker.tools.mcp.offer import ALL_BYTES, size_of
+from kubiya_worker.tools.mcp.tool_limits import ALL_BYTES, size_of
 from tests.support.mcp_cases import FOLDER
 from tests.unit.tools.test_schemas import check
 
@@ -40,7 +40,7 @@ def _installed(*argv: str, cwd: Path | None = None) -> None:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, Any]], str]:
-    """Where a server's program is. What is installed together is installed when the first of it is asked for."""
+    """Return a function that gives the path of a server's program, and installs its group of servers first."""
     places: dict[tuple[str, str], Path] = {}
 
     def place(registry: str, sdk: str) -> Path:
@@ -78,7 +78,7 @@ def page(tmp_path: Path) -> Iterator[str]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "www")))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
     server.server_close()
@@ -106,7 +106,7 @@ async def test_a_published_server_lists_its_tools_and_answers(
 
     settings = {"args": filled(server.get("args", [])), "env": filled(server.get("env", {})), "timeout": 45}
     configured = mcp.parse({"s": {"command": program(server), **settings}})
-    pool = mcp.Pool()
+    pool = mcp.SessionPool()
     try:
         found = await mcp.discover(configured, pool, {}, tmp_path, [])
         assert found.faults == [], found.faults

@@ -26,15 +26,20 @@ pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[mcp.Pool]:
-    pool = mcp.Pool()
+async def pool() -> AsyncIterator[mcp.SessionPool]:
+    pool = mcp.SessionPool()
     yield pool
     await pool.close()
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    argv = [sys.executable, str(FOLDER / "http.py"), "0"]
+def http_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("http") / "log"
+
+
+@pytest.fixture(scope="module")
+def url(http_log: Path) -> Iterator[str]:
+    argv = [sys.executable, str(FOLDER / "http.py"), "0", f"log={http_log}"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
@@ -46,9 +51,9 @@ def nasty(*switches: str, **settings: Any) -> dict[str, Any]:
 
 
 class Client:
-    """What one execution does with its servers."""
+    """A client uses the pool as one execution does."""
 
-    def __init__(self, pool: mcp.Pool, servers: dict[str, Any], workspace: Path, owner: str = "e1") -> None:
+    def __init__(self, pool: mcp.SessionPool, servers: dict[str, Any], workspace: Path, owner: str = "e1") -> None:
         self.pool, self.servers, self.workspace, self.owner = pool, mcp.parse(servers), workspace, owner
         self.told: list[str] = []
 
@@ -61,6 +66,12 @@ class Client:
         return await tools[f"mcp__s__{name}"].run(arguments, context)
 
 
+def events(log: Path, kind: str) -> list[dict[str, Any]]:
+    """Return what a server of tests/cases/mcp has noted of this kind."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [line for line in map(json.loads, lines) if line["event"] == kind]
+
+
 async def gone(pid: str) -> None:
     deadline = time.monotonic() + 15
     while psutil.pid_exists(int(pid.partition("=")[2])):
@@ -68,7 +79,7 @@ async def gone(pid: str) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_each_execution_has_its_own_server_which_ends_with_it(pool: mcp.Pool, tmp_path: Path) -> None:
+async def test_each_execution_has_its_own_server_which_ends_with_it(pool: mcp.SessionPool, tmp_path: Path) -> None:
     one, two = (Client(pool, nasty(), tmp_path, owner) for owner in ("e1", "e2"))
     pids = [(await client.call("pid")).output for client in (one, two, one)]
     assert pids[0] == pids[2] != pids[1]
@@ -77,7 +88,7 @@ async def test_each_execution_has_its_own_server_which_ends_with_it(pool: mcp.Po
     assert (await two.call("pid")).output == pids[1]
 
 
-async def test_a_shared_server_is_one_for_all_and_outlives_each(pool: mcp.Pool, tmp_path: Path) -> None:
+async def test_a_shared_server_is_one_for_all_and_outlives_each(pool: mcp.SessionPool, tmp_path: Path) -> None:
     one, two = (Client(pool, nasty(shared=True), tmp_path / owner, owner) for owner in ("e1", "e2"))
     pid = (await one.call("pid")).output
     pool.release("e1")
@@ -92,7 +103,7 @@ async def test_an_execution_that_ended_elsewhere_loses_its_servers(tmp_path: Pat
         asked.append(owner)
         return owner == "e1"
 
-    pool = mcp.Pool(over=over)
+    pool = mcp.SessionPool(over=over)
     try:
         one, two = (Client(pool, nasty(), tmp_path, owner) for owner in ("e1", "e2"))
         pids = [(await client.call("pid")).output for client in (one, two)]
@@ -105,11 +116,12 @@ async def test_an_execution_that_ended_elsewhere_loses_its_servers(tmp_path: Pat
 
 
 async def test_at_the_limit_one_waits_for_a_place_and_is_told_why_there_is_none(tmp_path: Path) -> None:
-    pool = mcp.Pool(limit=2)
+    pool = mcp.SessionPool(limit=2)
     try:
-        clients = [Client(pool, nasty(timeout=3), tmp_path, f"e{number}") for number in range(3)]
+        clients = [Client(pool, nasty(), tmp_path, f"e{number}") for number in range(3)]
         assert [(await client.found()).faults for client in clients[:2]] == [[], []]
-        (fault,) = (await clients[2].found()).faults
+        # Only the wait for a place has a short limit: a server that starts may need longer on a busy machine.
+        (fault,) = (await Client(pool, nasty(timeout=1), tmp_path, "e2").found()).faults
         assert "2 sessions" in fault and "KUBIYA_MCP_MAX_SESSIONS" in fault
         waiting = asyncio.create_task(clients[2].call("pid"))
         await asyncio.sleep(0)
@@ -121,7 +133,7 @@ async def test_at_the_limit_one_waits_for_a_place_and_is_told_why_there_is_none(
 
 async def test_an_idle_session_makes_place(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("kubiya_worker.tools.mcp.pool.EVICTED_AFTER", 0.0)
-    pool = mcp.Pool(limit=1)
+    pool = mcp.SessionPool(limit=1)
     try:
         one, two = (Client(pool, nasty(), tmp_path, owner) for owner in ("e1", "e2"))
         first = (await one.call("pid")).output
@@ -132,35 +144,37 @@ async def test_an_idle_session_makes_place(tmp_path: Path, monkeypatch: Any) -> 
         await pool.close()
 
 
-async def test_who_stops_waiting_does_not_stop_the_start(pool: mcp.Pool, tmp_path: Path) -> None:
-    client = Client(pool, nasty("slow-start=1.5"), tmp_path)
-    began = time.monotonic()
-    assert (await client.found(patience=0.2)).starting == ["s"]
-    assert time.monotonic() - began < 1
-    assert (await client.call("echo", s="up")).output == '{"s": "up"}'
-    assert time.monotonic() - began < 3, "it was not started again"
-
-
-async def test_a_server_that_hangs_is_ended_and_nobody_waits_for_it(pool: mcp.Pool, tmp_path: Path) -> None:
+async def test_who_stops_waiting_does_not_stop_the_start(pool: mcp.SessionPool, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    client = Client(pool, nasty("hang-start", f"log={log}", timeout=1), tmp_path)
-    began = time.monotonic()
+    client = Client(pool, nasty("slow-start=1.5", f"log={log}"), tmp_path)
+    assert (await client.found(patience=0.2)).starting == ["s"]
+    assert (await client.call("echo", s="up")).output == '{"s": "up"}'
+    assert len(events(log, "start")) == 1, "it was not started again"
+
+
+async def test_a_server_that_hangs_is_ended_and_nobody_waits_for_it(pool: mcp.SessionPool, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    client = Client(pool, nasty("hang-start", f"log={log}", timeout=2), tmp_path)
     (fault,) = (await client.found()).faults
-    assert "did not start within 1 seconds" in fault and time.monotonic() - began < 2
-    await gone(f"pid={json.loads(log.read_text())['server']}")
+    assert "did not start within 2 seconds" in fault
+    (started,) = events(log, "start")
+    assert psutil.pid_exists(started["server"]), (
+        "the fault came only when the server, which ignores SIGTERM, had been killed"
+    )
+    await gone(f"pid={started['server']}")
 
 
 async def test_closing_is_quick_whatever_servers_do(tmp_path: Path, url: str) -> None:
-    pool = mcp.Pool()
+    pool = mcp.SessionPool()
     servers = {**nasty("hang-start", timeout=30), "far": {"url": f"{url}/close-hangs"}}
     found = await mcp.discover(mcp.parse(servers), pool, {}, tmp_path, [], owner="e1", patience=1.0)
     assert found.starting == ["s"]
     began = time.monotonic()
     await pool.close()
-    assert time.monotonic() - began < 4.5
+    assert time.monotonic() - began < 20  # the server answers the DELETE after 60 s
 
 
-async def test_progress_renews_the_limit_up_to_the_longest(pool: mcp.Pool, tmp_path: Path) -> None:
+async def test_progress_renews_the_limit_up_to_the_longest(pool: mcp.SessionPool, tmp_path: Path) -> None:
     client = Client(pool, nasty("progress=5", call_timeout=4), tmp_path)
     assert (await client.call("work")).output == "work done, token given"
     assert "step 2 of 5 (2 of 5)" in client.told
@@ -170,12 +184,13 @@ async def test_progress_renews_the_limit_up_to_the_longest(pool: mcp.Pool, tmp_p
 
 
 async def test_a_call_under_way_goes_on_while_another_opens_the_session_again(
-    pool: mcp.Pool, tmp_path: Path, url: str
+    pool: mcp.SessionPool, tmp_path: Path, url: str, http_log: Path
 ) -> None:
     client = Client(pool, {"s": {"url": f"{url}/restart-404"}}, tmp_path)
     await client.call("session")
     slow = asyncio.create_task(client.call("slow", seconds=2))
-    await asyncio.sleep(0.5)
+    while not any('"name": "slow"' in json.dumps(line["params"]) for line in events(http_log, "in")):
+        await asyncio.sleep(0.02)
     await asyncio.to_thread(_post, f"{url}/restart-404/forget")
     assert (await client.call("session")).output.endswith("calls=1")
     assert (await slow).output == "slow is done"
@@ -187,7 +202,7 @@ def _post(address: str) -> None:
     requests.post(address, timeout=10).raise_for_status()
 
 
-async def test_a_lost_call_is_repeated_only_where_that_is_safe(pool: mcp.Pool, tmp_path: Path) -> None:
+async def test_a_lost_call_is_repeated_only_where_that_is_safe(pool: mcp.SessionPool, tmp_path: Path) -> None:
     """The program ends in mid-call, the first time; a tool that says `readOnlyHint` may run again."""
     program = tmp_path / "dies.py"
     program.write_text(DIES)
@@ -200,7 +215,7 @@ async def test_a_lost_call_is_repeated_only_where_that_is_safe(pool: mcp.Pool, t
 
 
 async def test_what_a_server_prints_beside_the_protocol_does_no_harm_and_is_not_logged(
-    pool: mcp.Pool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    pool: mcp.SessionPool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     program = tmp_path / "talks.py"
     program.write_text(TALKS + (FOLDER / "nasty.py").read_text())
@@ -293,7 +308,7 @@ class Guarded(BaseHTTPRequestHandler):
 def guarded(request: Any) -> Iterator[tuple[str, type[Guarded]]]:
     kind = type("Kind", (Guarded,), {"tokens": [], "used": {}, "in_form": request.param})
     server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}", kind
     server.shutdown()
@@ -307,7 +322,7 @@ def credentials(url: str, secret: str = "s3cret/+") -> dict[str, Any]:
 
 
 async def test_a_token_is_fetched_kept_and_renewed(
-    guarded: tuple[str, type[Guarded]], pool: mcp.Pool, tmp_path: Path
+    guarded: tuple[str, type[Guarded]], pool: mcp.SessionPool, tmp_path: Path
 ) -> None:
     url, kind = guarded
     for owner in ("e1", "e2"):  # the token is the worker's, sessions are not
@@ -320,7 +335,7 @@ async def test_a_token_is_fetched_kept_and_renewed(
 
 
 async def test_why_there_is_no_token_is_told(
-    guarded: tuple[str, type[Guarded]], pool: mcp.Pool, tmp_path: Path
+    guarded: tuple[str, type[Guarded]], pool: mcp.SessionPool, tmp_path: Path
 ) -> None:
     url, _ = guarded
     (fault,) = (await Client(pool, credentials(url, "wrong-secret"), tmp_path).found()).faults

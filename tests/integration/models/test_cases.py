@@ -23,7 +23,6 @@ FOLDER = Path(__file__).parents[2] / "cases" / "models"
 # ours.jsonl has more inputs of the same kinds, in the same form.
 LINES = [line for name in ("cases.jsonl", "ours.jsonl") for line in (FOLDER / name).read_text().splitlines()]
 CASES: list[Case] = [json.loads(line) for line in LINES]
-OPEN = {line for path in FOLDER.glob("open-*.txt") for line in path.read_text().split()}  # do not hold yet
 # Too large for a file: more than Temporal takes.
 _PIECE = {"choices": [{"index": 0, "delta": {"content": "x" * 100_000}}]}
 HUGE: Case = {
@@ -57,7 +56,7 @@ class Ran:
         return "\n".join([self.error, *self.notices])
 
     def __str__(self) -> str:
-        """For whoever reads why a case does not hold."""
+        """Return the facts that explain why a case failed."""
         shown = {k: self.row.get(k) for k in ("status", "response", "error_message", "usage")}
         results = [result[:200] for result in self.results]
         return f"{len(self.requests)} requests; {shown}; notices {self.notices}; results {results}"
@@ -70,7 +69,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ran]]:
             LITELLM_API_BASE=endpoint.url,
             LITELLM_API_KEY="sk-case-0123456789abcdef",
             KUBIYA_MODEL_IDLE_TIMEOUT="20",
-            KUBIYA_MAX_CONCURRENT_ACTIVITIES="40",
+            MAX_CONCURRENT_ACTIVITIES="40",
         )
         with ThreadPoolExecutor(8) as clients:
             started = dict(zip(endpoint.cases, clients.map(lambda case: _start(stack, case), CASES), strict=True))
@@ -90,7 +89,7 @@ def _start(stack: Stack, case: Case) -> str:
 
 
 def _wait(stack: Stack, endpoint: CaseEndpoint, started: dict[str, str]) -> None:
-    """Until each execution is over. One that makes more requests than its case allows is stopped."""
+    """Wait until each execution is over, and cancel one that makes more requests than its case allows."""
     deadline = time.monotonic() + LONGEST
     running = dict(started)
     while running and time.monotonic() < deadline:
@@ -121,20 +120,14 @@ def _read(stack: Stack, execution: str, requests: list[dict[str, Any]]) -> Ran:
     )
 
 
-def _of(case: Case) -> Any:
-    strict = "wait_s" not in case["expect"]  # a busy machine waits long enough by itself
-    marks = [pytest.mark.xfail(strict=strict, reason="does not hold yet")] if case["id"] in OPEN else []
-    return pytest.param(case, id=case["id"], marks=marks)
-
-
-@pytest.mark.parametrize("case", [_of(case) for case in CASES])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["id"]))
 def test_case(case: Case, ran: dict[str, Ran]) -> None:
     problems = list(judged(case["expect"], ran[case["id"]]))
     assert not problems, f"{case['why']} {problems}\n{ran[case['id']]}"
 
 
 def judged(expect: dict[str, Any], ran: Ran) -> Iterator[str]:
-    """What is not as `expect` asks."""
+    """Yield a line for each fact that differs from `expect`."""
     allowed = expect["status"] if isinstance(expect["status"], list) else [expect["status"]]
     if ran.row["status"] not in allowed:
         yield f"status {ran.row['status']}, not {expect['status']}"

@@ -128,8 +128,8 @@ def test_the_double_refuses_what_the_provider_refuses() -> None:
 
 
 def test_openai_itself_gets_a_key_and_no_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kubiya_worker.models.adaptation import settings_of
     from kubiya_worker.models.connection import Connection
+    from kubiya_worker.models.request_settings import settings_of
 
     official = Connection("openai", "https://api.openai.com/v1", "sk-x")
     request = ModelRequest("gpt-5", "p", [user("hi")], [SHELL], cache_key="kubiya-1")

@@ -113,7 +113,7 @@ def test_beyond_loopback_it_wants_a_token(tmp_path: Path) -> None:
     ("arguments", "keys", "code", "says"),
     [
         (["--host", "0.0.0.0"], True, 64, "Give it a --token-file"),
-        (["--origin", "localhost"], True, 64, "is no origin"),
+        (["--origin", "localhost"], True, 64, "is not an origin"),
         (["--token-file", "/nowhere/token"], True, 78, "cannot be read"),
         ([], False, 78, "Set KUBIYA_PAYLOAD_KEYS_FILE"),
     ],

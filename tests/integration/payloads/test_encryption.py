@@ -1,20 +1,20 @@
-"""What Temporal keeps, with keys: nothing that can be read, the same runs, and rotation while one of them waits."""
+"""Temporal stores nothing readable when keys are set: the runs stay the same, also while keys are rotated."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.api.history.v1 import History
 from temporalio.client import Client
 
-from kubiya_worker.payloads.converter import Options, Payloads
+from kubiya_worker.payloads.converter import Payloads
+from kubiya_worker.payloads.options import PayloadOptions
+from tests.support.demo_scripts import script, shell
 from tests.support.stack import Stack, wait_until
 
 CANARY = "canary-7f3a9c"
@@ -31,20 +31,12 @@ def key(n: int) -> str:
 
 
 def write(path: Path, *lines: str) -> Path:
-    """At once: whoever looks meanwhile reads the old file or the new one."""
+    """Replace the file in one step: a reader sees the old content or the new one."""
     draft = path.with_name(f"{path.name}.draft")
     draft.write_text("".join(f"{line}\n" for line in lines))
     draft.chmod(0o600)
     draft.replace(path)
     return path
-
-
-def script(*steps: dict[str, Any]) -> str:
-    return f"demo:script {json.dumps(list(steps))}"
-
-
-def shell(command: str) -> dict[str, Any]:
-    return {"text": "", "tools": [{"name": "shell", "arguments": {"command": command}}]}
 
 
 @pytest.fixture
@@ -62,19 +54,8 @@ def stack(tmp_path: Path, keys: Path) -> Iterator[Stack]:
         yield running
 
 
-def history(stack: Stack, execution: str) -> History:
-    """As Temporal has it: fetched by a client without a codec."""
-
-    async def fetch() -> History:
-        client = await Client.connect(stack.temporal_address)
-        handle = client.get_workflow_handle(f"agent-execution-{execution}")
-        return History(events=(await handle.fetch_history()).events)
-
-    return asyncio.run(fetch())
-
-
 def failed_tasks(stack: Stack, execution: str) -> list[str]:
-    events = history(stack, execution).events
+    events = stack.history(execution)
     return [
         e.workflow_task_failed_event_attributes.failure.message
         for e in events
@@ -83,7 +64,7 @@ def failed_tasks(stack: Stack, execution: str) -> list[str]:
 
 
 def failed_activities(stack: Stack, execution: str) -> int:
-    events = history(stack, execution).events
+    events = stack.history(execution)
     return sum(event.HasField("activity_task_failed_event_attributes") for event in events)
 
 
@@ -94,7 +75,7 @@ def test_a_history_holds_nothing_that_can_be_read(stack: Stack, keys: Path) -> N
     execution = stack.execute(script(*steps), agent=agent)
     done = stack.wait(execution)
     assert done["status"] == "completed" and CANARY in done["response"]
-    raw = history(stack, execution).SerializeToString()
+    raw = stack.raw_history(execution)
     assert CANARY.encode() not in raw and b"demo:script" not in raw and b"shell" not in raw
     assert raw.count(b"binary/encrypted") > 10
     for process in stack.processes:
@@ -115,7 +96,7 @@ def test_the_key_is_rotated_while_a_run_waits(stack: Stack, keys: Path) -> None:
     stack.start_server()
     stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
     assert stack.wait(execution)["status"] == "completed"
-    raw = history(stack, execution).SerializeToString()
+    raw = stack.raw_history(execution)
     assert b"old" in raw and b"new" in raw
 
 
@@ -124,7 +105,7 @@ def test_failures_are_encrypted_and_their_reason_arrives(stack: Stack, keys: Pat
     execution = stack.execute(script({"text": ""}), agent=stack.agent(model_id=f"none/{CANARY}"))
     done = stack.wait(execution)
     assert done["status"] == "failed" and CANARY in str(done["error_message"])
-    assert CANARY.encode() not in history(stack, execution).SerializeToString()
+    assert CANARY.encode() not in stack.raw_history(execution)
 
 
 def test_a_worker_without_the_key_does_not_start(stack: Stack, tmp_path: Path, keys: Path) -> None:
@@ -172,7 +153,7 @@ def test_a_tool_call_that_a_worker_cannot_read_runs_on_the_next(stack: Stack) ->
     busy = stack.execute(script(waits, {"text": "Done."}), agent=stack.agent("busy", skills=[free]))
     stack.first(busy, "tool_started")  # so the approved call comes to the worker without a key
     queue = stack.call("GET", "/worker-queues/default")["id"]
-    keyless = stack.start([sys.executable, "-m", "tests.support.keyless", stack.temporal_address, queue])
+    keyless = stack.start([sys.executable, "-m", "tests.support.worker_without_keys", stack.temporal_address, queue])
     keyless.expect("polls")
     stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
     keyless.expect("payload.unreadable A payload is encrypted with the key 'old', and this process has no keys")
@@ -200,7 +181,7 @@ def test_the_converter_reads_what_the_stack_has_written(stack: Stack, keys: Path
     stack.wait(execution)
 
     async def result() -> Any:
-        converter = Payloads.open(Options(keys)).converter()
+        converter = Payloads.open(PayloadOptions(keys)).converter()
         client = await Client.connect(stack.temporal_address, data_converter=converter)
         return await client.get_workflow_handle(f"agent-execution-{execution}").result()
 

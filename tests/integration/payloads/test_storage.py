@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from temporalio.client import Client
 
 from tests.integration.payloads.test_encryption import CANARY, key, write
 from tests.support.bucket import NAME, bucket
@@ -40,15 +38,6 @@ def stack(tmp_path: Path, store: Path) -> Iterator[Stack]:
         yield running
 
 
-def raw(stack: Stack, execution: str) -> bytes:
-    async def fetch() -> bytes:
-        client = await Client.connect(stack.temporal_address)
-        found = await client.get_workflow_handle(f"agent-execution-{execution}").fetch_history()
-        return b"".join(event.SerializeToString() for event in found.events)
-
-    return asyncio.run(fetch())
-
-
 def test_large_payloads_are_in_the_folder_and_another_worker_goes_on(stack: Stack, store: Path) -> None:
     stack.call("POST", "/approval-rules", ASK)
     first = stack.worker()
@@ -62,7 +51,7 @@ def test_large_payloads_are_in_the_folder_and_another_worker_goes_on(stack: Stac
     stored = [path for path in store.rglob("*") if path.is_file()]
     assert len(stored) > 2
     assert {path.stat().st_mode & 0o777 for path in stored} == {0o600}
-    history = raw(stack, execution)
+    history = stack.raw_history(execution)
     # The prompt alone has 24 kB, the tool's output 28 kB; both are in the payloads several times.
     assert len(history) < 60_000 and b"kubiya.folder" in history
     for place in (history, *(path.read_bytes() for path in stored)):
@@ -84,7 +73,7 @@ def test_a_result_that_cannot_be_stored_is_kept_all_the_same(
     """The tool is not idempotent: it is not run again, and what it said is not lost."""
     monkeypatch.setenv("KUBIYA_PAYLOAD_STORAGE_FROM", "20000")
     worker = stack.worker()
-    gate, ran = tmp_path / "gate", tmp_path / "ran"
+    gate, ran = tmp_path / "gate", stack.trace("ran")
     command = f"sh -c 'echo x >> {ran}; until test -e {gate}; do sleep 0.05; done; seq 100000 104000'"
     moves = [{"text": "", "tools": [{"name": "shell", "arguments": {"command": command}}]}, {"text": "Done."}]
     shell = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
@@ -120,5 +109,5 @@ def test_large_payloads_are_in_a_bucket_and_another_worker_goes_on(
             stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
             assert stack.wait(execution)["status"] == "completed"
             assert client.list_objects_v2(Bucket=NAME)["KeyCount"] > 2
-            assert len(raw(stack, execution)) < 60_000
+            assert len(stack.raw_history(execution)) < 60_000
             assert "104000" in json.dumps(stack.call("GET", f"/executions/{execution}/session"))

@@ -14,8 +14,8 @@ from kubiya_worker import trust
 from kubiya_worker.protocol.calls import Context
 from kubiya_worker.protocol.execution import Member
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import enforcer
-from kubiya_worker.tools.enforcer import Enforcer, Verdict
+from kubiya_worker.tools.policy import enforcer
+from kubiya_worker.tools.policy.enforcer import Enforcer, Verdict
 from tests.support.enforcer import ALLOW, HANGS, Answer, EnforcerService, Raw, self_signed
 
 SHELL = ToolSpec("shell", "", risk="high", category="command_execution", effects=("exec",))

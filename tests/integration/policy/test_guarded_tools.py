@@ -15,6 +15,7 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from kubiya_worker.activities import Runtime
+from kubiya_worker.activities.authority import Authorities
 from kubiya_worker.activities.tool import ToolActivities
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.models import Endpoint, Models
@@ -22,7 +23,7 @@ from kubiya_worker.protocol import calls, names, team
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import EFFECTS, ToolSpec
 from kubiya_worker.tools.base import ToolContext, ToolResult, Toolset
-from kubiya_worker.tools.enforcer import Enforcer
+from kubiya_worker.tools.policy.enforcer import Enforcer
 from kubiya_worker.tools.toolset import MODULES, build_toolset
 from tests.support.enforcer import ALLOW, HANGS, Answer, EnforcerService, Raw
 from tests.support.scripted_plane import ScriptedPlane
@@ -80,15 +81,18 @@ class Bench:
             secrets=(CANARY,),
             enforcer=Enforcer(url, timeout=timeout),
         )
-        self.runtime.toolsets.put("e-1", (0, Toolset(self.tools.values())))
         self.runtime.environments.put("e-1", {})
 
     def context(self, **fields: Any) -> None:
         tools = [spec.wire() for spec in SPECS]
         context = calls.Context("a-1", agent_name="ops", tools=tools, members=[MEMBER], **fields)
         self.runtime.contexts.put("e-1", context)
+        self.runtime.authorities = Authorities(self.runtime.control_plane, clock=lambda: 0.0)  # nothing gets old
+        self.runtime.authorities.learn(context, 0.0)
 
     async def call(self, spec: ToolSpec, grant: calls.Grant | None = None, **about: Any) -> calls.ToolOutcome:
+        authority = await self.runtime.authorities.of(self.runtime.contexts.get("e-1") or calls.Context("a-1"))
+        self.runtime.toolsets.put("e-1", ((0, authority.version), Toolset(self.tools.values())))
         text = m.canonical({**_arguments(spec), **about.pop("arguments", {})})
         asked = calls.ToolInput("e-1", f"t-{spec.name}", spec.name, "m-1", 1, arguments=text, grant=grant, **about)
         return await ActivityEnvironment().run(ToolActivities(self.runtime).call_tool, asked)
@@ -249,11 +253,13 @@ async def test_the_strictest_word_counts(make: Make, service: EnforcerService) -
     assert service.questions == [] and bench.ran() == set()  # what is denied here need not be asked there
     assert {o.message["status"] for o in outcomes.values() if o.message} == {m.TOOL_DENIED}
     assert bench.events()[-1]["data"]["enforcement"]["rule_id"] == "r-1"
-    bench.context(rules=[{**denied, "action": "ask", "approver_type": "user_emails", "approver_value": "a@b.c"}])
+    asks = {"action": "ask", "approver_type": "user_emails", "approver_value": "a@b.c", "require_reason": True}
+    bench.context(rules=[{**denied, **asks}])
     service.answer = {"allow": True, "approval_required": True, "policies": ["two-eyes"]}
     asked = (await bench.call(SPECS[0])).approval
     assert asked is not None and asked.approver_emails == ["a@b.c"]
     assert "no tools" in asked.reason and "two-eyes" in asked.reason
+    assert asked.enforcement["require_reason"] is True
     bench.context(rules=[{**denied, "action": "allow"}])
     service.answer = {"allow": False}
     await bench.all()

@@ -1,4 +1,4 @@
-"""What a worker writes to the published control plane: as it wants it, and whatever the optional part answers."""
+"""A worker writes to the published control plane in its shapes, whatever the optional routes answer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kubiya_worker.control_plane import writes
+from kubiya_worker.control_plane.delivery import PAUSE_ROUTE_AFTER
 from tests.support.published_stack import PublishedStack
 
 FILES = {"name": "files", "type": "file_system", "configuration": {}}
@@ -132,13 +133,17 @@ def test_what_cannot_be_stored_is_replaced_before_it_is_sent(stack: PublishedSta
 
 
 def test_analytics_that_do_not_answer_cost_one_run_some_seconds(stack: PublishedStack, tmp_path: Path) -> None:
+    def quick() -> float:
+        began = time.monotonic()
+        assert stack.end(stack.execute("demo:script " + json.dumps([{"text": "Quick."}])))["response"] == "Quick."
+        return time.monotonic() - began
+
+    usual = min(quick() for _ in range(2))
     stack.plane.faults = {"/analytics": "hang"}
     first = run(stack, tmp_path)
     assert stack.end(first)["status"] == "completed"
-    began = time.monotonic()
-    second = stack.execute("demo:script " + json.dumps([{"text": "Quick."}]))
-    assert stack.end(second)["response"] == "Quick."
-    assert time.monotonic() - began < 4, "the routes rest"
+    # A run that waits for a silent route waits for PAUSE_ROUTE_AFTER at least. One of three may try the route again.
+    assert min(quick() for _ in range(3)) < usual + PAUSE_ROUTE_AFTER, "the routes do not rest"
 
 
 def test_faults_of_the_control_plane_are_single_bounded_lines(stack: PublishedStack) -> None:

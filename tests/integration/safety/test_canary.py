@@ -2,7 +2,8 @@
 
 One run in which everything repeats every secret in every form of tests/unit/tools/data/leaks.txt: the model in small
 pieces of text and thought and in a tool's arguments, tools by their output and by breaking, the endpoint by refusing
-the key. What was said meanwhile is decoded and searched by `support/check.py`, which shares nothing with the redactor.
+the key. What was said meanwhile is decoded and searched by `leak_check.py`, which shares
+no code with the redactor.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any
 import psutil
 from temporalio.client import Client
 
-from kubiya_worker.support.check import leaks
-from kubiya_worker.tools.redact import REDACTED
+from kubiya_worker.leak_check import leaks
+from kubiya_worker.tools.redaction import REDACTED
 from tests.support.model_endpoint import ModelEndpoint
 from tests.support.stack import Stack
 from tests.unit.tools.leaks import BENIGN, LEAKS, filled
@@ -29,11 +30,17 @@ TOOL_SECRET = "gh0_canary/e+o %41&x:tab"
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 30}}
 ASK = {"name": "ask", "scope_type": "tool", "scope_value": "shell", "argument_pattern": "approve", "action": "ask"}
 BREAKING = '''
+import os
+import pathlib
+import subprocess
 from kubiya_worker.extensions import tool
 
 @tool(risk="low")
 def breaking(path: str) -> str:
-    """Reads a file, and breaks over it."""
+    """Reads a file, and breaks over it; before, it writes what it finds in the worker's own process."""
+    seen = [repr(dict(os.environ)), subprocess.run(["env"], capture_output=True, text=True).stdout]
+    seen += [pathlib.Path("/proc/self/environ").read_bytes().decode()] if os.path.exists("/proc/self/environ") else []
+    pathlib.Path(path + ".seen").write_text("\\n".join(seen))
     try:
         raise KeyError(open(path).read())
     except KeyError as error:
@@ -43,7 +50,7 @@ def breaking(path: str) -> str:
 
 @contextlib.contextmanager
 def command_lines() -> Iterator[set[str]]:
-    """Of all processes, again and again."""
+    """Collect the command lines of all processes, 50 times a second, until the test ends."""
     seen: set[str] = set()
     over = threading.Event()
 
@@ -109,11 +116,12 @@ def test_a_secret_appears_nowhere(tmp_path: Path) -> None:
         (workspace / "attacks").write_text(attacks)
         (workspace / "benign").write_text("\n".join(BENIGN))
         stack.call("POST", "/approval-rules", ASK)
+        stack.call("PUT", "/secrets/TOOL", {"value": TOOL_SECRET})
         agent = stack.agent(
             model_id="scripted",
             skills=[SHELL],
             configuration={"cwd": str(workspace)},
-            execution_environment={"env_vars": {"GITHUB_TOKEN": TOOL_SECRET, "PLAIN": "plain value"}},
+            execution_environment={"env_vars": {"GITHUB_TOKEN": "{{.secret.TOOL}}", "PLAIN": "plain value"}},
         )
 
         def shell(command: str) -> dict[str, Any]:
@@ -150,6 +158,7 @@ def test_a_secret_appears_nowhere(tmp_path: Path) -> None:
             places[f"log of the {name}"] = "\n".join(process.lines).encode()
         places["command lines"] = "\n".join(argv).encode()
         environment = (workspace / "environment").read_text()
+        in_process = (workspace / "attacks.seen").read_text()
 
     assert done["status"] == "completed" and refused["status"] == "failed", (done, refused)
     found = {place: leaks(data, secrets) for place, data in places.items()}
@@ -160,5 +169,7 @@ def test_a_secret_appears_nowhere(tmp_path: Path) -> None:
     assert "Incorrect API key" in refused["error_message"] and REDACTED in refused["error_message"]
     assert b"RuntimeError: it said" in places[f"/api/v1/executions/{first}/events?after=0"]
     assert "\n".join(BENIGN) in done["response"]
+    # Code inside the worker finds none of them in its environment, nor in that of a program that it starts.
+    assert "PATH" in in_process and leaks(in_process.encode(), secrets) == []
     # A tool has what was meant for it, and nothing of the worker's.
     assert f"GITHUB_TOKEN={TOOL_SECRET}" in environment and leaks(environment.encode(), secrets[:3]) == []

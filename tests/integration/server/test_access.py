@@ -11,9 +11,12 @@ import pytest
 from starlette.routing import Route
 
 from kubiya_worker.server.app import RESOURCES
+from kubiya_worker.server.edges.base import fields_of
+from kubiya_worker.server.http import Edge
 from tests.support.control_plane import ControlPlane
 
 PUBLIC = {"/health", "/api/health", "/api/health/detailed", "/api/ready", "/metrics"}
+WITHOUT_KEY = {"/auth/oidc", "/auth/oidc/callback", "/api/v1/session/providers"}  # signing in
 # Routes whose path names nothing, and which answer another organization with what is that one's own.
 OWN = {
     "/auth/validate",
@@ -30,9 +33,20 @@ OWN = {
     "/approvals",
     "/approvals/pending",
     "/approval-rules",
+    "/authority",
+    "/stop",
     "/approval-rules/resolve",
     "/executions",
     "/jobs",
+    "/keys",
+    "/audit",
+    "/audit/head",
+    "/audit/verify",
+    "/audit/export",
+    "/definitions",
+    "/definitions/apply",
+    "/secrets",
+    "/secrets/{secret}",
 }
 
 
@@ -59,6 +73,7 @@ def things(plane: ControlPlane) -> dict[str, str]:
     execution = plane.execute("secret prompt")
     approval = plane.call("POST", "/approvals", {"execution_id": execution, "tool_name": "shell"}, 201)["id"]
     rule = plane.call("POST", "/approval-rules", {"name": "r", "scope_type": "all"}, 201)["id"]
+    key = plane.call("POST", "/keys", {"name": "secret person", "role": "viewer"}, 201)["id"]
     job = plane.call("POST", "/jobs", {**JOB, "entity_id": agent}, 201)
     plane.call("POST", f"/executions/{execution}/session", {"messages": [{"role": "user", "content": "hi"}]}, 201)
     return {
@@ -75,10 +90,13 @@ def things(plane: ControlPlane) -> dict[str, str]:
             "execution": execution,
             "approval": approval,
             "rule": rule,
+            "key": key,
             "entity": agent,
             "model": "demo",
             "skill": skill,
+            "secret": "A_SECRET",
         },
+        **{"kind": "agent", "name": agent},
     }
 
 
@@ -88,14 +106,14 @@ def path_of(path: str, things: dict[str, str]) -> str:
     return re.sub(r"\{(\w+)(?::\w+)?\}", lambda m: things[m[1]], path)
 
 
-# A body that every route takes, so that the answer is about whose the thing is.
-def body_of(path: str, things: dict[str, str]) -> dict[str, Any]:
-    return {
+def body_of(method: str, path: str, things: dict[str, str]) -> dict[str, Any]:
+    """A body that the route takes, so that the answer is about whose the thing is."""
+    values = {
         "name": "mine",
         "prompt": "p",
         "message": "m",
         "reason": "r",
-        "status": "active" if path.endswith(("{queue}", "/teams")) else "running",
+        "status": "active" if path.endswith(("queue}", "queues", "/teams", "/teams/{entity}")) else "running",
         "tool_name": "shell",
         "scope_type": "all",
         "entity_type": "agent",
@@ -113,9 +131,19 @@ def body_of(path: str, things: dict[str, str]) -> dict[str, Any]:
         "turn_number": 1,
         "model": "demo",
         "started_at": "2026-11-28T12:00:00Z",
+        "documents": [],
+        "version": 1,
         "organization_id": "other",
         "trigger_metadata": {},
+        "role": "viewer" if path.endswith("/keys") else "user",
+        "value": "a-value-of-mine",
+        "worker_id": "somebody",
+        "kind": "agent",
+        "names": ["A"],
     }
+    edges = (route for resource in RESOURCES for route in resource.ROUTES if isinstance(route, Edge))
+    body = next((edge.body for edge in edges if (edge.method, edge.path) == (method, path)), None)
+    return {name: value for name, value in values.items() if body is not None and name in fields_of(body)}
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"UserKey": "wrong"}])
@@ -123,10 +151,15 @@ def test_no_route_answers_without_a_key(plane: ControlPlane, things: dict[str, s
     wrong = []
     for method, path in routes():
         answer = plane.ask(
-            method, "/" + path_of(path, things), body_of(path, things), headers={"Authorization": None, **headers}
+            method,
+            "/" + path_of(path, things),
+            body_of(method, path, things),
+            headers={"Authorization": None, **headers},
         )
         if path in PUBLIC:
             assert answer.status_code in (200, 503), (path, answer.text)
+        elif path in WITHOUT_KEY:
+            assert answer.text in ('{"detail":"Not Found"}', '{"oidc":null}')
         elif answer.status_code != 401:
             wrong.append((method, path, answer.status_code))
         else:
@@ -141,9 +174,9 @@ def test_no_route_shows_or_changes_another_organizations_things(plane: ControlPl
     before = snapshot(plane, things)
     wrong = []
     for method, path in routes():
-        if path in PUBLIC:
+        if path in PUBLIC | WITHOUT_KEY:
             continue
-        answer = plane.ask(method, "/" + path_of(path, things), body_of(path, things), headers=headers)
+        answer = plane.ask(method, "/" + path_of(path, things), body_of(method, path, things), headers=headers)
         bare = path.removeprefix("/api/v1")
         if bare == "/executions/batch/terminate":
             assert answer.json()["terminated"] == 0
@@ -151,10 +184,13 @@ def test_no_route_shows_or_changes_another_organizations_things(plane: ControlPl
             assert (answer.status_code, answer.json()["status"]) == (202, "not_found")  # as published
         elif bare == "/workers/{worker}/heartbeat":
             assert answer.status_code == 204  # always, as published; the snapshot says that nothing was taken
+        elif bare in ("/session", "/sessions"):
+            shown = [thing for thing in things.values() if len(thing) > 9 and thing in answer.text]
+            assert answer.status_code == 200 and not shown
         elif bare == "/jobs/webhook/{path}":
             assert answer.status_code == 401  # a key is not what it wants
         elif bare in OWN:
-            assert answer.status_code in (200, 201, 404), (method, path, answer.text)
+            assert answer.status_code in (200, 201, 204, 404), (method, path, answer.text)
             shown = [s for s in (*things.values(), "secret prompt") if len(s) > 9 and s in answer.text]
             if shown and answer.status_code != 404:  # a 404 says the id that was asked for
                 wrong.append((method, path, answer.status_code, answer.text))

@@ -1,4 +1,4 @@
-"""How many calls of a queue wait for a person: true whatever becomes of them."""
+"""The number of calls that wait for a person stays right, however each of them ends."""
 
 from __future__ import annotations
 

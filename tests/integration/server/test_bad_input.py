@@ -1,4 +1,4 @@
-"""Whatever a client sends, it gets a clear answer, and never a 500."""
+"""The server answers each bad request with a clear error, and never with a 500."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kubiya_worker.server.edges.manifests import KINDS
 from tests.integration.server.test_access import path_of, routes
 from tests.support.control_plane import ControlPlane
 from tests.support.small_disk import small_disk
@@ -79,6 +80,19 @@ FIELDS = [
     "config",
     "parameters",
     "webhook_secret",
+    "documents",
+    "kind",
+    "spec",
+    "version",
+    "value",
+    "source",
+    "names",
+    "entity",
+    "email",
+    "groups",
+    "queues",
+    "agents",
+    "expires_in_days",
 ]
 TEXT = st.one_of(
     st.sampled_from(
@@ -127,11 +141,19 @@ QUERIES = st.dictionaries(
             "execution_type",
             "last_event_id",
             "deployment_type",
+            "force",
+            "kind",
+            "entity",
+            "since",
+            "until",
+            "outcome",
+            "before",
         ]
     ),
     st.one_of(st.sampled_from(["-1", "0", "99999999999999999999", "1e9", "all", "x", "٣", " 7 "]), st.text(max_size=8)),
     max_size=3,
 )
+DOCUMENTS = st.fixed_dictionaries({"kind": st.one_of(st.sampled_from(KINDS), TEXT), "name": TEXT})
 ROUTES = sorted(set(routes()))
 
 
@@ -145,6 +167,7 @@ def things(plane: ControlPlane) -> dict[str, str]:
     execution = plane.execute()
     approval = plane.call("POST", "/approvals", {"execution_id": execution, "tool_name": "shell"}, 201)["id"]
     rule = plane.call("POST", "/approval-rules", {"name": "fuzzed", "scope_type": "all"}, 201)["id"]
+    key = plane.call("POST", "/keys", {"name": "fuzzed", "role": "viewer"}, 201)["id"]
     job = {"name": "fuzzed", "trigger_type": "webhook", "entity_type": "agent", "prompt_template": "{{a}}"}
     job = plane.call("POST", "/jobs", {**job, "entity_id": agent}, 201)
     return {
@@ -154,9 +177,13 @@ def things(plane: ControlPlane) -> dict[str, str]:
             "execution": execution,
             "approval": approval,
             "rule": rule,
+            "key": key,
             "entity": agent,
             "model": "demo",
             "skill": skill,
+            "secret": "A_SECRET",
+            "kind": "agent",
+            "name": agent,
         },
     }
 
@@ -166,6 +193,7 @@ def things(plane: ControlPlane) -> dict[str, str]:
     route=st.sampled_from(ROUTES),
     body=BODIES,
     query=QUERIES,
+    document=DOCUMENTS,
     key=st.one_of(st.none(), st.sampled_from(["nowhere", "%00", "..", "%ff", "a" * 300, "%2F"])),
 )
 def test_no_request_is_answered_with_a_500(
@@ -174,6 +202,7 @@ def test_no_request_is_answered_with_a_500(
     route: tuple[str, str],
     body: Any,
     query: dict[str, str],
+    document: dict[str, str],
     key: str | None,
 ) -> None:
     method, path = route
@@ -181,6 +210,8 @@ def test_no_request_is_answered_with_a_500(
         return  # a stream does not end; the others ask Temporal, which is not there
     if method == "DELETE":
         key = key or "nowhere"  # the things are for all examples
+    if path.endswith("/definitions/apply"):
+        body = {"documents": [{**document, "spec": body}]}
     where = path_of(path, things if key is None else dict.fromkeys(things, key))
     raw = json.dumps(body, ensure_ascii=True).encode()
     answer = plane.http.request(
@@ -211,9 +242,10 @@ def test_no_request_is_answered_with_a_500(
         (b"{}", "Field required"),
         (b'{"name": 5}', "valid string"),
         (b'{"name": "  "}', "must not be empty"),
-        (b'{"name": "x", "skills": [{"type": {}}]}', "a skill is an object with a type"),
+        (b'{"name": "x", "skills": [{}]}', "a skill is an object with a type"),
+        (b'{"name": "x", "skills": [{"type": {}}]}', "valid string"),
         (b'{"name": "x", "execution_environment": {"env_vars": []}, "skills": {}}', "valid list"),
-        (b'{"name": "x", "execution_environment": {"env_vars": [1]}}', "env_vars is an object"),
+        (b'{"name": "x", "execution_environment": {"env_vars": [1]}}', "valid dictionary"),
     ],
 )
 def test_a_body_that_cannot_be_taken_is_told_what_is_wrong(plane: ControlPlane, raw: bytes, says: str) -> None:
@@ -247,8 +279,8 @@ def test_what_temporal_would_never_take_is_refused_before_it_is_stored(plane: Co
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("POST", "/agents/nobody/execute", 404),
-        ("POST", "/agents/ops/execute", 422),
+        ("POST", "/agents/nobody/execute", 422),
+        ("POST", "/teams/nobody/agents/nobody", 404),
         ("GET", "/executions/nothing", 404),
         ("GET", "/executions/nothing/stream", 404),
         ("GET", "/worker-queues/nothing", 404),
@@ -298,7 +330,7 @@ def test_a_file_that_holds_no_key_is_not_taken_for_one(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_said_and_what_was_acknowledged_is_kept(tmp_path: Path) -> None:
-    """On a small tmpfs. When there is room again, the same server goes on."""
+    """The disk is a small tmpfs; when it has room again, the same server goes on."""
     with small_disk(tmp_path / "disk", "3m") as disk, ControlPlane(tmp_path, database=disk / "cp.db") as plane:
         execution, taken, failed = plane.execute(), 0, None
         while failed is None and taken < 400:

@@ -172,7 +172,7 @@ def test_the_client_tells_each_group_what_became_of_it(
     assert isinstance(refused, errors.Refused) and refused.status == 404 and "nobody" in str(refused)
     (told,) = map(json.loads, (tmp_path / "faults").read_text().splitlines())
     assert (told["status"], told["url"].rpartition("/api/v1")[2]) == (404, "/executions/nobody/events/batch")
-    monkeypatch.setattr(client_module, "TOGETHER_BYTES", 1)  # what does not fit together goes one by one
+    monkeypatch.setattr(client_module, "REQUEST_BYTES", 1)  # what does not fit together goes one by one
     *again, refused = client.write_groups(said)
     assert [one[0]["duplicates"] for one in again if isinstance(one, list)] == [1, 1, 1]
     assert isinstance(refused, errors.Refused)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.browser import TIMEOUT, sign_in, wait_for_words
+from tests.support import big_runs
+from tests.support.browser import TIMEOUT, accessible_page, sign_in, wait_for_words
+from tests.support.demo_scripts import script
 from tests.support.stack import Stack, wait_until
 
 FILES = {"name": "files", "type": "file_system", "configuration": {}}
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
 SAVE = {"name": "save_file", "arguments": {"content": "line one\nline two", "path": "note.txt"}}
-
-
-def script(*steps: dict[str, Any]) -> str:
-    return "demo:script " + json.dumps(list(steps))
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +42,54 @@ def wait_for_text(page: Any, selector: str, text: str) -> None:
     page.locator(selector, has_text=text).first.wait_for()
 
 
-def test_the_key_is_asked_for_checked_and_kept_in_the_tab_alone(page: Any, stack: Stack) -> None:
+def test_a_browser_signs_in_once_and_no_script_can_read_what_it_holds(page: Any, stack: Stack) -> None:
     page.goto(stack.url)
     page.fill("#key", "kby_wrong")
     page.keyboard.press("Enter")
     page.wait_for_function("() => document.getElementById('key-error').textContent.includes('does not know this key')")
-    assert page.evaluate("sessionStorage.length + localStorage.length") == 0
     sign_in(page, stack)
     page.reload()
     page.wait_for_selector("#app:not([hidden])")
-    assert page.evaluate("localStorage.length") == 0 and page.evaluate("document.cookie") == ""
-    assert stack.key not in page.content()
+    other = page.context.new_page()
+    other.goto(stack.url)
+    other.wait_for_selector("#app:not([hidden])")
+    assert page.evaluate("sessionStorage.length + localStorage.length") == 0
+    assert page.evaluate("document.cookie") == "" and stack.key not in page.content()
+    (cookie,) = page.context.cookies()
+    assert cookie["httpOnly"] and cookie["sameSite"] == "Strict" and stack.key not in cookie["value"]
+    assert page.inner_text("#who") == "local user"
+    page.click("#person summary")
     page.click("#leave")
     page.wait_for_selector("#door:not([hidden])")
-    assert page.evaluate("sessionStorage.length") == 0
+    other.wait_for_selector("#door:not([hidden])")  # its next look at the list is refused
+    assert page.context.cookies() == []
+
+
+def test_signing_out_everywhere_ends_the_sessions_of_other_browsers(browser: Any, page: Any, stack: Stack) -> None:
+    context = browser.new_context()
+    try:
+        elsewhere = context.new_page()
+        elsewhere.set_default_timeout(TIMEOUT)
+        sign_in(elsewhere, stack)
+        sign_in(page, stack)
+        page.click("#person summary")
+        page.click("#leave-all")
+        page.wait_for_selector("#door:not([hidden])")
+        elsewhere.wait_for_selector("#door:not([hidden])")
+    finally:
+        context.close()
+
+
+def test_another_sites_page_cannot_write_with_the_cookie(page: Any, stack: Stack) -> None:
+    """The browser posts a form from another origin, as forms can: without the token nothing is written."""
+    sign_in(page, stack)
+    page.goto("about:blank")
+    field = """<input name='{"reason":"' value='x"}'>"""
+    evil = f"<form method=post enctype=text/plain action='{stack.url}/api/v1/stop'>{field}</form>"
+    with page.expect_navigation():
+        page.evaluate("html => { document.body.innerHTML = html; document.forms[0].submit(); }", evil)
+    assert "X-CSRF-Token" in page.content() or "Unauthorized" in page.content()
+    assert stack.call("GET", "/stop") == {"stopped": False}
 
 
 def test_the_address_that_kubiya_dev_prints_signs_in_and_does_not_stay(page: Any, stack: Stack) -> None:
@@ -129,9 +161,9 @@ def test_an_approval_that_somebody_else_answered_shows_at_once(page: Any, stack:
     open_execution(page, stack, execution)
     page.wait_for_selector(".ask button")
     asked = stack.first(execution, "approval_requested")
-    stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {"approver_name": "Ada"})
+    stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
     wait_for_status(page, "completed")
-    assert page.inner_text(".ask .resolved") == "Approved by Ada"
+    assert page.inner_text(".ask .resolved") == "Approved by local user"
 
 
 def test_a_chat_takes_messages_and_is_cancelled(page: Any, stack: Stack) -> None:
@@ -174,6 +206,7 @@ def test_what_a_teams_members_do_stands_in_the_calls_that_asked_for_it(page: Any
     assert set(inside.locator(".who").all_inner_texts()) == {"host"}
     page.click(".ask button.primary")
     wait_for_status(page, "completed")
+    call("ask_writer").locator("> summary").click()  # it has closed when it was done
     saved = call("ask_writer").locator('.members .tool[data-state="good"]')
     assert "save_file" in saved.locator("summary").text_content()
     assert disk.get_attribute("open") is not None  # a person has opened it
@@ -182,23 +215,52 @@ def test_what_a_teams_members_do_stands_in_the_calls_that_asked_for_it(page: Any
     assert not axe.run(page).response["violations"]
 
 
-def test_a_long_log_is_there_at_once_and_its_end_is_seen(page: Any, stack: Stack) -> None:
-    """2,500 tool calls: a layout of the page for each event would take minutes."""
+def test_a_long_log_is_there_at_once_and_stays_where_it_is_read(page: Any, stack: Stack) -> None:
+    """Only its end is in the document. What is earlier comes when it is asked for; nothing that is read jumps."""
     execution = stack.execute("Hold on", agent="painter", execution_metadata={"interactive": True})
     stack.wait(execution, "waiting_for_input")
-    events = []
-    for number in range(2500):
-        about = {"tool_name": "shell", "tool_execution_id": f"call{number}", "message_id": "m", "source": "agent"}
-        values = {"tool_arguments": {"command": f"ls {number}"}}
-        result = {"status": "success", "tool_output": "line\n" * 50}
-        events.append({"event_id": f"{number}s", "event_type": "tool_started", "data": {**about, **values}})
-        events.append({"event_id": f"{number}c", "event_type": "tool_completed", "data": {**about, **result}})
-    for start in range(0, len(events), 250):
-        stack.call("POST", f"/executions/{execution}/events/batch", {"events": events[start : start + 250]})
+    events = big_runs.steps(300)
+    big_runs.post(stack, execution, events[:-20])
     open_execution(page, stack, execution)
-    page.wait_for_function("() => document.querySelectorAll('.tool[data-state=\"good\"]').length === 2500")
+    page.locator(".message.assistant", has_text="Step 297").wait_for()
     left = "(({ scrollHeight, scrollTop, clientHeight }) => scrollHeight - scrollTop - clientHeight)"
     page.wait_for_function(f"() => {left}(document.getElementById('timeline')) < 80")
+    assert page.evaluate(big_runs.NODES) < big_runs.MOST_NODES
+    assert page.locator(".message.assistant", has_text="Step 200").count() == 0
+    first = page.locator(".message.assistant .body").first
+    step = first.inner_text().split(":")[0].split()[-1]
+    page.evaluate("document.getElementById('timeline').scrollTop = 0")  # as "Show earlier" does
+    page.locator(".message.assistant", has_text=f"Step {int(step) - 5}:").first.wait_for(state="attached")
+    page.evaluate("document.getElementById('timeline').scrollTop = 700")
+    seen = page.locator("#timeline > *").nth(12)
+    name, top = seen.inner_text(), seen.bounding_box()["y"]
+    big_runs.post(stack, execution, events[-20:])
+    page.locator("#timeline .later", has_text=re.compile(r"\d")).wait_for()
+    seen = page.locator("#timeline > *").nth(12)
+    assert (seen.inner_text(), seen.bounding_box()["y"]) == (name, top)
+    page.click("#latest")
+    page.locator(".message.assistant", has_text="Step 299").wait_for()
+    assert page.evaluate(big_runs.NODES) < big_runs.MOST_NODES
+
+
+def test_a_long_output_shows_its_ends_and_is_copied_and_downloaded_whole(page: Any, stack: Stack) -> None:
+    execution = stack.execute("Hold on", agent="painter", execution_metadata={"interactive": True})
+    text = big_runs.long_output(300_000)
+    big_runs.post(
+        stack, execution, big_runs.call("shell", {"command": "cat long"}, f"\x1b[31mred\x1b[0m\n{text}\nthe end")
+    )
+    open_execution(page, stack, execution)
+    page.click(".tool summary")
+    page.wait_for_selector(".tool .gap")
+    assert page.inner_text(".tool .t-red") == "red"
+    assert "line 0000000" in page.inner_text(".tool .output >> nth=0")
+    assert page.inner_text(".tool .output >> nth=1").endswith("the end")
+    with page.expect_download() as found:
+        page.get_by_role("button", name="Download").click()
+    assert found.value.suggested_filename == "shell.txt"
+    assert Path(found.value.path()).read_text().endswith(f"{text}\nthe end")
+    page.get_by_role("button", name="Show more").click()
+    assert "line 0000700" in page.inner_text(".tool .output >> nth=0")
 
 
 def test_a_failed_run_says_why_and_tells_nothing_as_html(page: Any, stack: Stack) -> None:
@@ -296,20 +358,10 @@ def test_an_execution_that_is_not_there_is_said(page: Any, stack: Stack) -> None
 @pytest.mark.parametrize("width", [1280, 360])
 def test_it_is_readable_for_everybody(browser: Any, stack: Stack, scheme: str, width: int) -> None:
     """axe-core finds nothing (labels, roles, contrast …), and nothing is wider than the screen."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     steps = [{"text": "See `this`:\n```\ncode\n```", "tools": [{"name": "shell", "arguments": {"command": "false"}}]}]
     execution = stack.execute(script(*steps, {"tools": [SAVE]}), agent="painter")
     stack.first(execution, "approval_requested")
-    size = {"width": width, "height": 740}
-    with browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce") as context:
-        context.set_default_timeout(TIMEOUT)
-        page = context.new_page()
-
-        def check(what: str) -> None:
-            found = axe.run(page).response["violations"]
-            assert not found, (what, [(v["id"], v["nodes"][0]["html"], v["nodes"][0]["failureSummary"]) for v in found])
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, what
-
+    with accessible_page(browser, width, scheme) as (page, check):
         page.goto(stack.url)
         check("the door")
         sign_in(page, stack)

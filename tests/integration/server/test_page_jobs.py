@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import TIMEOUT, sign_in, wait_for_words
+from tests.support.browser import accessible_page, sign_in, wait_for_words
 from tests.support.stack import Stack
 
 DONE = 'demo:script [{"text": "Done."}]'
@@ -327,22 +327,12 @@ def test_a_schedule_in_words_is_right_or_stays_cron(page: Any, stack: Stack) -> 
 @pytest.mark.parametrize("width", [1280, 360])
 def test_jobs_are_readable_for_everybody(browser: Any, stack: Stack, scheme: str, width: int) -> None:
     """axe-core finds nothing (labels, roles, contrast …), and nothing is wider than the screen."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     long = make(stack, name=f"{'Averylongname' * 9} {uuid.uuid4().hex}", description="about " * 60, **YEARLY)
     make(stack, enabled=False)
     hook = make(stack, trigger_type="webhook", prompt_template="Look at {{issue.title}} " + "x" * 300)
     started = stack.call("POST", f"/jobs/{long['id']}/trigger", {})["execution_id"]
     assert stack.wait(started)["status"] == "completed"
-    size = {"width": width, "height": 740}
-    with browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce") as context:
-        context.set_default_timeout(TIMEOUT)
-        page = context.new_page()
-
-        def check(what: str) -> None:
-            found = axe.run(page).response["violations"]
-            assert not found, (what, [(v["id"], v["nodes"][0]["html"], v["nodes"][0]["failureSummary"]) for v in found])
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, what
-
+    with accessible_page(browser, width, scheme) as (page, check):
         sign_in(page, stack, "#/jobs")
         page.wait_for_selector("#job-rows li")
         check("the list")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import pytest
 import requests
 
 from kubiya_worker.server.stream import counter_of
+from tests.support import event_stream
 from tests.support.control_plane import ControlPlane
 
 Frame = dict[str, Any]
@@ -40,16 +40,7 @@ def open_stream(plane: ControlPlane, execution: str, last: str | None = None, **
 
 def frames(answer: requests.Response) -> Iterator[Frame]:
     assert answer.headers["Content-Type"].startswith("text/event-stream")
-    frame: Frame = {}
-    for line in answer.iter_lines(chunk_size=None, decode_unicode=True):
-        name, _, value = line.partition(": ")
-        if name in ("id", "event"):
-            frame[name] = value
-        elif name == "data":
-            frame["data"] = json.loads(value)
-        elif not line and frame:
-            yield frame
-            frame = {}
+    yield from event_stream.frames(answer.iter_lines(chunk_size=None, decode_unicode=True))
 
 
 def numbers(found: list[Frame]) -> list[int]:

@@ -12,18 +12,11 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
+from tests.support.demo_scripts import script, shell
 from tests.support.stack import Stack
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
 FILES = {"name": "files", "type": "file_system", "configuration": {}}
-
-
-def script(*steps: dict[str, Any]) -> str:
-    return "demo:script " + json.dumps(list(steps))
-
-
-def shell(*commands: str) -> dict[str, Any]:
-    return {"tools": [{"name": "shell", "arguments": {"command": c}} for c in commands]}
 
 
 def ask(agent: str, task: str, **arguments: Any) -> dict[str, Any]:
@@ -183,7 +176,7 @@ def test_an_execution_that_nobody_waits_for_is_followed_by_its_id(stack: Stack) 
     events = list(stack.events(first))
     outputs = [e["tool_output"] or e["tool_error"] for e in of(events, "tool_completed")][1:]
     assert f"{agents.name('other')}: completed\nI did it." in outputs
-    assert any("It is completed and hears nothing any more" in output for output in outputs)
+    assert any("It is completed and takes no more messages" in output for output in outputs)
     assert any("that was started from here" in output for output in outputs)
 
 

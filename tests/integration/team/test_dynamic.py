@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 from typing import Any
 
@@ -11,17 +10,10 @@ import pytest
 from temporalio.client import Client, WorkflowFailureError
 
 from kubiya_worker.protocol import names
+from tests.support.demo_scripts import script, shell
 from tests.support.stack import Stack
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
-
-
-def script(*steps: dict[str, Any]) -> str:
-    return "demo:script " + json.dumps(list(steps))
-
-
-def shell(command: str) -> dict[str, Any]:
-    return {"tools": [{"name": "shell", "arguments": {"command": command}}]}
 
 
 def dynamic(stack: Stack, prompt: str, **entity: Any) -> str:
@@ -91,7 +83,7 @@ def test_a_dynamic_agent_that_fails_fails_its_workflow(stack: Stack) -> None:
 
 
 def scheduled(stack: Stack, **raw: Any) -> dict[str, Any]:
-    """What a Temporal schedule starts for a job. The result, with the job's id as `asked_by`."""
+    """Start a job's workflow as a Temporal schedule does; return its result, and the job's id as `asked_by`."""
     job = {"name": f"nightly-{uuid.uuid4().hex[:6]}", "trigger_type": "manual", "entity_type": "agent"}
     job_id = stack.call("POST", "/jobs", {**job, "entity_id": "ops", "prompt_template": "hello"})["id"]
     queue = next(q["id"] for q in stack.call("GET", "/worker-queues") if q["name"] == "default")

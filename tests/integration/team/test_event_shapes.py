@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from typing import Any
 
+from kubiya_worker.protocol import event_shapes
 from kubiya_worker.protocol import events as ev
-from kubiya_worker.protocol import shapes
+from tests.support.demo_scripts import script
 from tests.support.stack import Stack
 
 SKILLS = [
@@ -22,10 +22,6 @@ NOT_SEEN_HERE = {
     ev.THINKING_DELTA,
     ev.THINKING_COMPLETE,
 }  # need a model that fails, or thinks
-
-
-def script(*steps: dict[str, Any]) -> str:
-    return "demo:script " + json.dumps(list(steps))
 
 
 def call(name: str, **arguments: str) -> dict[str, Any]:
@@ -45,6 +41,6 @@ def test_events_of_real_executions_have_the_shapes_that_are_documented(stack: St
     body = {"prompt": script(call(f"ask_{name}", task=task), {"text": "Told."}), "worker_queue_id": "default"}
     two = stack.call("POST", f"/teams/{team}/execute", body)["execution_id"]
     events = [event for execution in (one, two) for event in stack.events(execution)]
-    assert [p for event in events for p in shapes.problems(event["event"], event["data"])] == []
-    made = {s.event_type for s in shapes.SHAPES if s.by not in (shapes.HOSTED, shapes.STREAM)}
+    assert [p for event in events for p in event_shapes.problems(event["event"], event["data"])] == []
+    made = {s.event_type for s in event_shapes.SHAPES if s.by not in (event_shapes.HOSTED, event_shapes.STREAM)}
     assert {e["event"] for e in events} == made - NOT_SEEN_HERE | set(ev.MEMBER_TYPES.values())

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
-from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.client import Client
 
+from tests.support.demo_scripts import script, shell, until
 from tests.support.stack import Stack, wait_until
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
 FILES = {"name": "files", "type": "file_system", "configuration": {}}
-
-
-def script(*steps: dict[str, Any]) -> str:
-    return "demo:script " + json.dumps(list(steps))
-
-
-def shell(*commands: str, text: str = "") -> dict[str, Any]:
-    return {"text": text, "tools": [{"name": "shell", "arguments": {"command": c}} for c in commands]}
 
 
 class Team:
@@ -54,13 +45,8 @@ class Team:
         return str(self.stack.call("POST", f"/teams/{self.id}/execute", request)["execution_id"])
 
 
-def until(gate: Path) -> str:
-    """A command that runs until the test makes the file."""
-    return f"sh -c 'until test -e {gate}; do sleep 0.05; done'"
-
-
 def members(stack: Stack, execution: str) -> list[dict[str, Any]]:
-    """What the workflows of the members tell of themselves, in the order in which they were asked."""
+    """Return the states of the members' workflows, in the order in which the members were asked."""
 
     async def ask() -> list[dict[str, Any]]:
         client = await Client.connect(stack.temporal_address)
@@ -213,7 +199,7 @@ def test_pause_and_resume_reach_the_members(stack: Stack) -> None:
 
 def test_cancel_reaches_the_members_and_their_tools(stack: Stack) -> None:
     team = Team(stack, "one", "two")
-    marks = {name: stack.folder / f"ran-{name}-{team.mark}" for name in ("one", "two")}
+    marks = {name: stack.trace(f"ran-{name}") for name in ("one", "two")}
     tasks = {name: script(shell(f"sh -c 'sleep 20; touch {mark}'"), {"text": "never"}) for name, mark in marks.items()}
     execution = team.execute(script(team.ask(**tasks), {"text": "never"}))
     started = set()
@@ -325,12 +311,13 @@ def test_a_chat_with_a_team_goes_on_over_turns(stack: Stack) -> None:
 
 
 def test_a_team_that_is_set_up_wrong_fails_with_one_line(stack: Stack) -> None:
-    team = Team(stack, "a", mode="anarchy")
+    team = Team(stack, "a")
+    stack.store("teams", team.id, configuration={"mode": "anarchy"})
     row = stack.wait(team.execute("hello"))
     assert row["status"] == "failed"
     assert "'anarchy' is not one of coordinate, route, collaborate, sequential" in row["error_message"]
     row = stack.wait(Team(stack, "a", leader_id="Nobody-Here").execute("hello"))
-    assert row["error_message"].startswith("The team's leader 'Nobody-Here' is not there.")
+    assert row["error_message"].startswith("The team's leader 'Nobody-Here' does not exist.")
 
 
 @pytest.mark.slow

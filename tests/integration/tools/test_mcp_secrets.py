@@ -44,7 +44,8 @@ def test_what_a_server_was_given_is_in_no_event_and_no_result(tmp_path: Path) ->
     with Stack(tmp_path) as stack:
         stack.worker()
         environment = {"env_vars": {"SITE": SITE_CODE}, "mcp_servers": servers}
-        agent = stack.agent("confessor", execution_environment=environment)
+        agent = stack.agent("confessor")
+        stack.store("agents", agent, execution_environment=environment)  # the API refuses the open passphrase
         execution = stack.execute(prompt, agent=agent)
         events = list(stack.events(execution))
         session = stack.call("GET", f"/executions/{execution}/session")
@@ -58,7 +59,7 @@ def test_what_a_server_was_given_is_in_no_event_and_no_result(tmp_path: Path) ->
 
 def test_a_process_that_has_used_tools_ends_without_a_warning() -> None:
     """The guard of its programs is ended with it."""
-    use = "from kubiya_worker.tools import programs; programs.marks('x')"
+    use = "from kubiya_worker.tools.processes import programs; programs.marks('x')"
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-c", use], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )

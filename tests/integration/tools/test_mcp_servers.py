@@ -22,7 +22,7 @@ import pytest
 
 from kubiya_worker.tools import mcp
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
-from kubiya_worker.tools.mcp.pool import Pool
+from kubiya_worker.tools.mcp.pool import SessionPool
 from tests.support.stack import Process, Stack, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -59,14 +59,14 @@ def pypi(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[Pool]:
-    pool = Pool()
+async def pool() -> AsyncIterator[SessionPool]:
+    pool = SessionPool()
     yield pool
     await pool.close()
 
 
 async def tools_of(
-    pool: Pool, servers: dict[str, Any], workspace: Path, **env: str
+    pool: SessionPool, servers: dict[str, Any], workspace: Path, **env: str
 ) -> tuple[dict[str, Tool], list[str]]:
     parsed = mcp.parse(servers)
     found = await mcp.discover(parsed, pool, env, workspace, [], owner="e1")
@@ -95,7 +95,7 @@ async def until(condition: Callable[[], Any], seconds: float = 30) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_servers_of_pypi_list_and_answer(pypi: Path, pool: Pool, tmp_path: Path) -> None:
+async def test_servers_of_pypi_list_and_answer(pypi: Path, pool: SessionPool, tmp_path: Path) -> None:
     servers = {
         "time": {"command": str(pypi / "mcp-server-time"), "args": ["--local-timezone", "UTC"], "timeout": 45},
         "fetch": {"command": str(pypi / "mcp-server-fetch"), "timeout": 45},
@@ -114,13 +114,18 @@ async def test_servers_of_pypi_list_and_answer(pypi: Path, pool: Pool, tmp_path:
 
 
 async def test_servers_of_npm_work_on_files_and_see_a_clean_environment(
-    npm: Path, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    npm: Path, pool: SessionPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBIYA_API_KEY", "kby_of_the_worker")
     folder = tmp_path / "files"
     folder.mkdir()
     servers = {
-        "fs": {"command": str(npm / "mcp-server-filesystem"), "args": ["{{FOLDER}}"], "timeout": 45},
+        "fs": {
+            "command": str(npm / "mcp-server-filesystem"),
+            "args": ["{{FOLDER}}"],
+            "write_paths": [str(folder)],
+            "timeout": 45,
+        },
         "all": {
             "command": str(npm / "mcp-server-everything"),
             "args": ["stdio"],
@@ -161,7 +166,7 @@ def everything(npm: Path, tmp_path: Path) -> Iterator[Callable[[str], int]]:
 
 @pytest.mark.parametrize(("program", "kind", "path"), [("streamableHttp", "http", "/mcp"), ("sse", "sse", "/sse")])
 async def test_remote_servers_answer(
-    program: str, kind: str, path: str, everything: Callable[[str], int], pool: Pool, tmp_path: Path
+    program: str, kind: str, path: str, everything: Callable[[str], int], pool: SessionPool, tmp_path: Path
 ) -> None:
     url = f"http://127.0.0.1:{everything(program)}{path}"
     tools, faults = await tools_of(
@@ -173,7 +178,7 @@ async def test_remote_servers_answer(
 
 async def test_a_session_is_shared_reopened_when_it_died_and_closed_when_idle(pypi: Path, tmp_path: Path) -> None:
     program = str(pypi / "mcp-server-time")
-    pool = Pool(idle=3.0)
+    pool = SessionPool(idle=3.0)
     try:
         tools, faults = await tools_of(pool, {"time": {"command": program, "timeout": 45}}, tmp_path)
         assert faults == []
@@ -195,7 +200,9 @@ async def test_a_session_is_shared_reopened_when_it_died_and_closed_when_idle(py
         await pool.close()
 
 
-async def test_a_call_whose_server_dies_is_told_the_outcome_is_unknown(npm: Path, pool: Pool, tmp_path: Path) -> None:
+async def test_a_call_whose_server_dies_is_told_the_outcome_is_unknown(
+    npm: Path, pool: SessionPool, tmp_path: Path
+) -> None:
     program = str(npm / "mcp-server-everything")
     tools, _ = await tools_of(pool, {"all": {"command": program, "args": ["stdio"], "timeout": 45}}, tmp_path)
     tool = tools["mcp__all__trigger-long-running-operation"]
@@ -210,7 +217,7 @@ async def test_a_call_whose_server_dies_is_told_the_outcome_is_unknown(npm: Path
 
 
 async def test_closing_the_pool_leaves_no_process(pypi: Path, tmp_path: Path) -> None:
-    pool, program = Pool(), str(pypi / "mcp-server-time")
+    pool, program = SessionPool(), str(pypi / "mcp-server-time")
     await tools_of(pool, {"time": {"command": program, "timeout": 45}}, tmp_path)
     assert len(processes(program)) == 1
     await pool.close()

@@ -1,4 +1,4 @@
-"""What tools give back and raise, on a real worker: large results are in a file, and nothing a tool raises ends it."""
+"""A real worker bounds what tools return and raise: large results go to a file, and no error ends the execution."""
 
 from __future__ import annotations
 

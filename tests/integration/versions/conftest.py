@@ -1,4 +1,4 @@
-"""One stack for the tests of this folder; each has its own queue, deployment and workers."""
+"""A queue, a deployment and workers of its own for each test of this folder."""
 
 from __future__ import annotations
 
@@ -8,12 +8,6 @@ import pytest
 
 from tests.integration.versions.fleet import Fleet
 from tests.support.stack import Stack
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("stack")) as running:
-        yield running
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ class Fleet:
         return process
 
     def deployment(self, *words: str, build: str = "", code: int = 0) -> str:
-        """What `kubiya worker deployment …` says, where `build` is installed; its exit code has to be `code`."""
+        """Run `kubiya worker deployment …` with `build` installed, check its exit code, and return its output."""
         env = {
             "KUBIYA_API_KEY": self.stack.key,
             "CONTROL_PLANE_URL": self.stack.url,

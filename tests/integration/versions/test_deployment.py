@@ -61,7 +61,7 @@ def test_auto_upgrade_moves_without_a_new_run(fleet: Fleet) -> None:
 def test_a_share_of_the_executions_goes_to_a_version_that_is_ramping(fleet: Fleet) -> None:
     fleet.worker("1")
     fleet.worker("2")
-    assert "None is current" in fleet.deployment("show")
+    assert "No version is current" in fleet.deployment("show")
     fleet.deployment("set-current", "1")
     assert "2 of" in fleet.deployment("ramp", "2", "100")
     assert fleet.described(fleet.converse())[0] == "2"

@@ -35,7 +35,7 @@ class Load:
         self.daemons, self.stack = daemons, daemons.stack
         name = uuid.uuid4().hex[:8]
         self.gate = folder / f"gate-{name}"
-        self.began = folder / f"began-{name}"
+        self.began = self.stack.trace("began")
         self.began.mkdir()
         command = f"sh -c 'echo > {self.began}/$$; until [ -e {self.gate} ]; do sleep 0.05; done; echo finished'"
         steps = [{"tools": [{"name": "shell", "arguments": {"command": command}}]}, {"text": "all done"}]
@@ -48,7 +48,7 @@ class Load:
         wait_until(lambda: daemons.status()["worker"].get("active_tasks", 0) >= count, 60, "all tasks are told")
 
     def end(self) -> None:
-        """None of it is taken up by the worker of a later test, whose tasks are counted."""
+        """Terminate all executions, so that no worker of a later test takes their tasks."""
 
         async def terminate() -> None:
             client = await Client.connect(self.stack.temporal_address)
@@ -59,7 +59,7 @@ class Load:
         asyncio.run(terminate())
 
     def finish(self) -> None:
-        """On a new daemon: each execution is completed, no step of it has failed or was tried a second time."""
+        """Start a new daemon and check that each execution completes and that no step failed or ran twice."""
         self.daemons.start()
         for execution in self.executions:
             assert self.stack.wait(execution)["response"] == "all done"
@@ -239,13 +239,15 @@ def test_what_cannot_be_drained_is_said_in_one_line(daemons: Daemons) -> None:
         done = daemons.run("worker", "drain", *args, check=False)
         assert done.returncode == code and word in done.stderr and done.stderr.count("\n") == 1, done
     pid = daemons.start()
-    path = daemons.folder() / "worker.pid"
+    path = daemons.folder() / ".worker.pid.lock"
     about = json.loads(path.read_text())
     del about["drain_signal"]  # as of a version that did not know it: the signal would have killed it
+    os.kill(pid, signal.SIGSTOP)  # else it would write its own record again
     path.write_text(json.dumps(about))
     done = daemons.run("worker", "drain", "--queue-id", "default", check=False)
     assert done.returncode == 75 and "cannot drain" in done.stderr
     assert daemons.state()["state"] == "running"
+    os.kill(pid, signal.SIGCONT)
     os.kill(pid, signal.SIGKILL)
     daemons.wait_until_gone()
     done = daemons.run("worker", "drain", "--queue-id", "default", check=False)

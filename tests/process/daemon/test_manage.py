@@ -104,7 +104,7 @@ def test_the_worker_tells_prometheus_how_often_its_supervisor_restarted_it(daemo
 
 def test_status_shows_running_tasks_and_stop_lets_them_finish(daemons: Daemons, tmp_path: Path) -> None:
     daemons.start()
-    began, gate = tmp_path / "began", tmp_path / "gate"
+    began, gate = daemons.stack.trace("began"), tmp_path / "gate"
     skill = {"type": "shell", "name": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 200}}
     command = f"sh -c 'touch {began}; until [ -e {gate} ]; do sleep 0.05; done'"
     steps = [{"tools": [{"name": "shell", "arguments": {"command": command}}]}, {"text": "over"}]
@@ -162,12 +162,6 @@ def test_a_worker_that_ran_programs_leaves_nothing_behind(daemons: Daemons) -> N
     daemons.run("worker", "stop")
     log = (daemons.folder() / "logs" / "worker.log").read_text()
     assert "worker.drained" in log and "left_behind" not in log
-
-
-def test_the_only_worker_needs_no_name(daemons: Daemons) -> None:
-    daemons.start()
-    assert daemons.status()["state"] == "running"
-    daemons.run("worker", "stop")
 
 
 def test_logs_follow_through_rotations_without_losing_or_doubling(daemons: Daemons) -> None:

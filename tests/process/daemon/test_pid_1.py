@@ -11,27 +11,20 @@ import psutil
 import pytest
 
 from tests.support.daemon import KUBIYA, Daemons
+from tests.support.processes import UNSHARE, may_unshare
 from tests.support.stack import Process, wait_until
 
-UNSHARE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 PATIENCE = 60.0
-
-
-def _may_unshare() -> bool:
-    try:
-        return subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
 
 
 pytestmark = [
     pytest.mark.timeout(240),
-    pytest.mark.skipif(not _may_unshare(), reason="may not make PID namespaces here"),
+    pytest.mark.skipif(not may_unshare(), reason="may not make PID namespaces here"),
 ]
 
 
 class Container:
-    """What runs as PID 1; its exit code is what `unshare` ends with."""
+    """A worker daemon runs as PID 1 of a namespace; `unshare` ends with its exit code."""
 
     def __init__(self, daemons: Daemons, **env: str) -> None:
         self.daemons = daemons
@@ -104,7 +97,7 @@ def test_stop_ends_the_container(container: Container) -> None:
 
 
 def test_orphans_are_reaped_by_it(container: Container) -> None:
-    """What `docker exec` leaves behind becomes PID 1's."""
+    """PID 1 becomes the parent of processes that `docker exec` leaves behind."""
     program = "import subprocess; subprocess.Popen(['sleep', '0.2'], start_new_session=True)"
     assert container.run(sys.executable, "-c", program).returncode == 0
 
@@ -118,7 +111,7 @@ def test_orphans_are_reaped_by_it(container: Container) -> None:
 
 
 def test_a_killed_supervisor_ends_the_container(container: Container) -> None:
-    """With 137, for the engine's restart policy; the kernel ends the rest."""
+    """The exit code is 137, which the engine's restart policy reads; the kernel ends the other processes."""
     pid = int(container.daemons.pid_file()["pid"])
     assert container.run("sh", "-c", f"kill -9 {pid}").returncode == 0
     assert container.process.wait(PATIENCE) == 137

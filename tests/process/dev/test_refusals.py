@@ -1,4 +1,4 @@
-"""What keeps `kubiya dev` from starting ends in one line with the remedy, and leaves nothing running."""
+"""A start of `kubiya dev` that fails prints one line with the remedy, and leaves nothing running."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_no_temporal_program(tmp_path: Path) -> None:
 
 
 def test_without_the_server_extra(tmp_path: Path) -> None:
-    """With a `temporal` on PATH and no uvicorn."""
+    """There is a `temporal` on PATH here, and no uvicorn."""
     hidden = tmp_path / "hide"
     hidden.mkdir()
     (hidden / "sitecustomize.py").write_text("import sys\nsys.modules['uvicorn'] = None\n")

@@ -5,19 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.support.stack import Stack, free_port
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("stack")) as running:
-        yield running
 
 
 def _doctor(stack: Stack, *arguments: str, **changes: str) -> tuple[int, dict[str, Any], str]:
@@ -39,7 +30,7 @@ def test_a_healthy_stack_passes_and_is_left_as_it_was(stack: Stack) -> None:
     assert stack.call("GET", "/worker-queues/default/workers") == []
     assert stack.key not in said
     told = found["api key"]["message"]
-    assert told.startswith("organization local, as local@localhost, key ") and "with every right in it, made 20" in told
+    assert told.startswith("organization local, as local@localhost, key ") and "with all rights, made 20" in told
 
 
 def test_a_wrong_key_is_the_first_thing_that_fails(stack: Stack) -> None:

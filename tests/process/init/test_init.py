@@ -10,21 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import UNSHARE, may_unshare
+
 ROOT = Path(__file__).parents[3]
-UNSHARE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 INIT = "import os, sys; from kubiya_worker.launch import init; sys.exit(init.run(sys.argv[1:], os.environ))"
 
 Start = Callable[[str], subprocess.Popen[str]]
 
 
-def _may_unshare() -> bool:
-    try:
-        return subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-pytestmark = pytest.mark.skipif(not _may_unshare(), reason="may not make PID namespaces here")
+pytestmark = pytest.mark.skipif(not may_unshare(), reason="may not make PID namespaces here")
 
 
 @pytest.fixture

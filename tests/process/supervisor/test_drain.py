@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.support.supervised import Supervised, runs, until
+from tests.support.processes import runs
+from tests.support.supervised import Supervised, until
 
 DRAINS: dict[str, Any] = {"drains": "SIGQUIT", "grace_period": 0.2, "kill_after": 0.2}
 LONG = "finish:600"

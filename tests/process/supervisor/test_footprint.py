@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.support.supervised import Supervised
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="measured on Linux")
+@pytest.mark.skipif("COVERAGE_PROCESS_CONFIG" in os.environ, reason="coverage.py takes memory of its own")
 def test_it_is_small_and_sleeps(tmp_path: Path) -> None:
     with Supervised(tmp_path, "ready", "wait", foreground=False) as supervised:
         process = psutil.Process(supervised.ready()["pid"])

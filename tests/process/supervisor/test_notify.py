@@ -7,10 +7,13 @@ import signal
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
-from tests.support.supervised import Supervised, runs, until
+from tests.support.processes import runs
+from tests.support.supervised import Supervised, until
 
 
 @pytest.mark.parametrize("portable", [False, True], ids=["kernel", "portable"])
@@ -75,3 +78,57 @@ def test_readiness_is_passed_on_to_who_supervises_the_supervisor(tmp_path: Path)
             supervised.signal(signal.SIGTERM)
             until(lambda: hears("STOPPING=1"))
             assert supervised.ended() == 0
+
+
+def test_a_child_that_never_says_anything_counts_as_hung(tmp_path: Path) -> None:
+    """It may hang in an import, before it can say READY=1."""
+    steps = [f"once:{tmp_path}/x", "sleep:1000", "ready", "beats:0.1", "wait"]
+    with Supervised(tmp_path, *steps, watchdog=2, start_silence=2) as supervised:
+        died = supervised.message(), supervised.message()
+        assert died[1] and died[1]["class"] == "hung"
+        supervised.ready()
+
+
+def test_the_watchdog_is_armed_for_a_child_whose_ready_was_lost(tmp_path: Path) -> None:
+    """It beats, so it has started; then it is silent. Its READY=1 never came."""
+    steps = ["hush", f"once:{tmp_path}/x", "sleep:0", "beats:0.2", "wait"]
+    with Supervised(tmp_path, *steps, watchdog=2, start_silence=2) as supervised:
+        started = supervised.message()
+        assert started
+        time.sleep(3)  # longer than the limit: each beat counts
+        assert supervised.state()["restarts"]["hung"] == 0
+        os.kill(started["worker_pid"], signal.SIGQUIT)  # beats no more
+        until(lambda: supervised.state()["restarts"]["hung"] == 1)
+
+
+def test_the_watchdog_is_armed_for_a_child_that_was_told_to_drain_before_it_was_ready(tmp_path: Path) -> None:
+    steps = ["hush", "say:up", f"await:{tmp_path}/gate", "ready", "wait"]
+    fields: dict[str, Any] = {"watchdog": 2, "start_silence": 2, "drains": "SIGQUIT"}
+    with Supervised(tmp_path, *steps, **fields) as supervised:
+        assert supervised.message()
+        until(lambda: "up" in supervised.text().splitlines())
+        supervised.signal(signal.SIGQUIT)
+        until(lambda: supervised.state()["state"] == "draining")
+        (tmp_path / "gate").touch()
+        assert supervised.ended() != 0  # it is replaced by nothing, since it drains, but it does not stand for ever
+        assert supervised.state()["deaths"][-1]["class"] == "hung"
+
+
+def test_saying_that_it_stops_again_and_again_gains_no_time(tmp_path: Path) -> None:
+    steps = ["stubborn", "ready", "stops:0.1", "wait"]
+    with Supervised(tmp_path, *steps, grace_period=1, kill_after=0.5) as supervised:
+        worker = supervised.ready()["worker_pid"]
+        until(lambda: not runs(worker))
+
+
+@pytest.mark.skipif(not hasattr(signal, "pidfd_send_signal"), reason="Linux")
+def test_a_guard_that_is_suspended_when_the_child_ends_holds_nothing_up(tmp_path: Path) -> None:
+    steps = [f"once:{tmp_path}/x", "finish:0.2", "spawn:stubborn", "ready", "beats:0.2", "wait"]
+    with Supervised(tmp_path, *steps, watchdog=3) as supervised:
+        ready, tool = supervised.ready(), supervised.spawned()
+        guard = psutil.Process(ready["worker_pid"]).parent()
+        assert guard
+        guard.suspend()
+        os.kill(ready["worker_pid"], signal.SIGKILL)
+        until(lambda: supervised.state()["child"] and supervised.state()["child"]["pid"] != ready["worker_pid"])
+        assert not runs(tool) and not runs(guard.pid)

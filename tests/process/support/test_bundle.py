@@ -11,36 +11,23 @@ import subprocess
 import sys
 import tarfile
 import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kubiya_worker.support.check import leaks
+from kubiya_worker.leak_check import leaks
 from tests.support.daemon import Daemons
 from tests.support.small_disk import small_disk
-from tests.support.stack import Stack, wait_until
+from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.timeout(400)
 IN_ENV, IN_CONFIG, IN_FILE, IN_TOOL, IN_PROXY = (f"canary-{n}-Zq7/x+w=" for n in ("env", "cfg", "file", "tool", "pxy"))
 UNKNOWN = "kby_unknownCanary0123456789"  # nobody here knows it: its make tells
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("stack")) as made:
-        yield made
-
-
-@pytest.fixture
-def daemons(stack: Stack, tmp_path: Path) -> Iterator[Daemons]:
-    with Daemons(stack, tmp_path) as made:
-        yield made
-
-
 def _next(state: dict[str, Any], worker: int) -> bool:
-    """Whether another worker than this one is ready: the state names one that was killed until that is noticed."""
+    """Return whether another worker is ready; until its death is noticed, the state still names the killed one."""
     child = state["child"] or {}
     return child.get("pid") != worker and bool(child.get("ready_at"))
 
@@ -73,7 +60,8 @@ def test_x1_no_secret_of_any_place_is_in_it_and_all_the_rest_is(daemons: Daemons
         SERVICE_TOKEN=IN_TOOL,
     )
     skills = [{"type": "shell", "name": "shell", "configuration": {"allowed_commands": ["printenv"]}}]
-    environment = {"env_vars": {"SERVICE_TOKEN": IN_TOOL}}
+    stack.call("PUT", "/secrets/SERVICE_TOKEN", {"value": IN_TOOL})
+    environment = {"secrets": ["SERVICE_TOKEN"]}
     agent = stack.agent("canary", skills=skills, execution_environment=environment)
     script = [{"tools": [{"name": "shell", "arguments": {"command": "printenv SERVICE_TOKEN"}}]}, {"text": "done"}]
     stack.wait(stack.execute("demo:script " + json.dumps(script), agent=agent), "completed", "waiting_for_input")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from kubiya_worker.tools import policy
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
+from kubiya_worker.tools.policy import rules
 from kubiya_worker.tools.toolset import build_toolset
 
 
@@ -105,9 +105,9 @@ def _specs(workspace: Path, **configuration: Any) -> list[Any]:
 def test_a_person_decides_a_deletion_unless_a_rule_allows_it(tmp_path: Path) -> None:
     allow = {"id": "r1", "scope_type": "tool", "scope_value": "delete_file", "action": "allow"}
     spec = tool_of(tmp_path, "delete_file").spec
-    assert policy.decide(spec, {"path": "a"}, []).kind == "ask"
-    assert policy.decide(spec, {"path": "a"}, [allow]).kind == "allow"
-    assert policy.decide(tool_of(tmp_path, "delete_file", approve_delete=False).spec, {"path": "a"}, []).kind == "allow"
+    assert rules.decide(spec, {"path": "a"}, []).kind == "ask"
+    assert rules.decide(spec, {"path": "a"}, [allow]).kind == "allow"
+    assert rules.decide(tool_of(tmp_path, "delete_file", approve_delete=False).spec, {"path": "a"}, []).kind == "allow"
 
 
 @pytest.mark.parametrize("name", ["replace_in_file", "append_to_file", "insert_in_file", "move_file", "delete_file"])
@@ -115,8 +115,8 @@ def test_a_rule_for_saving_holds_for_every_change_and_an_allowance_only_for_savi
     spec = tool_of(tmp_path, name, approve_delete=False).spec
     deny = {"id": "r1", "scope_type": "tool", "scope_value": "save_file", "action": "deny"}
     everything = {"id": "r2", "scope_type": "all", "action": "ask", "priority": -1}
-    assert policy.decide(spec, {"path": "a"}, [deny]).kind == "deny"
-    assert policy.decide(spec, {"path": "a"}, [{**deny, "action": "allow"}, everything]).kind == "ask"
+    assert rules.decide(spec, {"path": "a"}, [deny]).kind == "deny"
+    assert rules.decide(spec, {"path": "a"}, [{**deny, "action": "allow"}, everything]).kind == "ask"
 
 
 def test_edits_of_one_file_at_the_same_time_are_all_made(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from kubiya_worker.tools import files
 from kubiya_worker.tools.base import ToolContext, ToolResult
+from kubiya_worker.tools.files import skill as files
 from kubiya_worker.tools.toolset import build_toolset
 
 

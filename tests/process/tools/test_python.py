@@ -8,12 +8,12 @@ import pytest
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.tools.base import ToolContext, ToolResult
-from kubiya_worker.tools.configuration import Skill
-from kubiya_worker.tools.python import Python, build
+from kubiya_worker.tools.python.skill import Python, build
+from kubiya_worker.tools.skill_configuration import Skill
 
 
 def run(workspace: Path, code: str, env: dict[str, str] | None = None, **configuration: Any) -> ToolResult:
-    tool = Python(Skill("py", "python", configuration))
+    tool = Python(Skill("py", "python", configuration), workspace)
     return asyncio.run(tool.run({"code": code}, ToolContext("e1", "c1", workspace, env or {})))
 
 
@@ -95,4 +95,4 @@ def test_configuration_is_honoured_or_refused(tmp_path: Path) -> None:
     assert build(Skill("py", "python", {"enable_code_execution": False}), tmp_path) == []
     for wrong in ({"timeout": 301}, {"blocked_imports": ["a-b"]}, {"interpreter": "/nonexistent/python"}):
         with pytest.raises(ConfigurationError):
-            Python(Skill("py", "python", wrong))
+            Python(Skill("py", "python", wrong), Path())

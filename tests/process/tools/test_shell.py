@@ -13,10 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
-from kubiya_worker.tools import programs
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
+from kubiya_worker.tools.processes import programs
 from kubiya_worker.tools.toolset import build_toolset
-from tests.support.supervised import runs
+from tests.support.processes import runs
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_refusals_are_results_that_the_model_can_read(tmp_path: Path) -> None:
 
 
 def test_its_input_is_empty(tool: Tool, tmp_path: Path) -> None:
-    assert call(tool, tmp_path, "cat", timeout=5).output == "[no output]"
+    assert call(tool, tmp_path, "cat", timeout=60).output == "[no output]"
 
 
 def test_the_environment_is_made_from_nothing(tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def test_the_environment_is_made_from_nothing(tool: Tool, tmp_path: Path, monkey
 def test_a_supervisors_mark_of_the_run_reaches_programs(
     tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By it the supervisor finds them where no subreaper does (macOS); an agent's variables do not change it."""
+    """The supervisor finds programs by this mark where there is no subreaper (macOS); an agent cannot change it."""
     monkeypatch.setenv("SUPERVISOR_RUN", "run-1")
     given = context(tmp_path, env={"SUPERVISOR_RUN": "x"})
     output = asyncio.run(tool.run({"command": "env"}, given)).output
@@ -252,17 +252,17 @@ async def test_a_killed_worker_leaves_no_program_behind(tmp_path: Path, alive: C
     worker = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)])
     try:
         await until(lambda: len(alive("1000.6")) == 2)
-        children = psutil.Process(worker.pid).children()  # guard and program
-        (guard,) = [child for child in children if "guard.py" in " ".join(child.cmdline())]
-        assert guard.environ() == {}
+        children = psutil.Process(worker.pid).children()  # the cleanup process and the program
+        (cleanup,) = [child for child in children if "cleanup.py" in " ".join(child.cmdline())]
+        assert cleanup.environ() == {}
     finally:
         worker.kill()
         worker.wait()
     await until(lambda: not alive("1000.6"))
-    await until(lambda: not runs(guard.pid))
+    await until(lambda: not runs(cleanup.pid))
 
 
-async def test_a_guard_that_dies_is_replaced_and_knows_what_runs(
+async def test_a_cleanup_process_that_dies_is_replaced_and_knows_what_runs(
     tmp_path: Path, alive: Callable[[str], list[int]]
 ) -> None:
     text = "env -i sleep 1000.7 & echo $! > started; env -i sleep 1000.7"
@@ -275,9 +275,9 @@ async def both():
     first = asyncio.create_task(shell.run({"command": "sh script"}, ToolContext("e1", "t1", workspace)))
     while not (workspace / "started").exists():
         await asyncio.sleep(0.01)
-    from kubiya_worker.tools import programs
-    programs._guard._process.kill()
-    programs._guard._process.wait()
+    from kubiya_worker.tools.processes import programs
+    programs._cleanup._process.kill()
+    programs._cleanup._process.wait()
     await shell.run({"command": "true"}, ToolContext("e1", "t2", workspace))
     (workspace / "again").touch()
     await first

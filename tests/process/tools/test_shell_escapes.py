@@ -71,3 +71,46 @@ def test_a_repository_whose_configuration_names_programs_is_refused(setting: str
     assert tool is not None
     result = asyncio.run(tool.run({"command": "git status"}, ToolContext("e", "t", workspace)))
     assert result.metadata.get("refused") and setting.lower() in result.output.lower()
+
+
+EVIL = "git init -q evil && git -C evil config core.fsmonitor 'touch PWN' && git -C evil config core.hooksPath x"
+HIDDEN_CONFIGURATIONS = {
+    "a .git file that leads to a folder": f"{EVIL} && mkdir d && echo 'gitdir: ../evil/.git' > d/.git",
+    "an empty .git below a bad repository": f"{EVIL} && mkdir -p evil/sub/.git && ln -s evil/sub d",
+    "a .git link": f"{EVIL} && mkdir d && ln -s ../evil/.git d/.git",
+    "a .git file with a common folder": (
+        f"{EVIL} && mkdir -p d g && echo 'gitdir: ../g' > d/.git && cp evil/.git/HEAD g/HEAD"
+        " && echo ../evil/.git > g/commondir"
+    ),
+    "a folder that is a repository itself": "git init -q --bare d && git -C d config core.fsmonitor 'touch PWN'",
+}
+
+
+@pytest.mark.parametrize("setup", HIDDEN_CONFIGURATIONS.values(), ids=HIDDEN_CONFIGURATIONS)
+def test_git_is_not_run_in_a_repository_that_hides_its_configuration(setup: str, places: dict[str, str]) -> None:
+    workspace = Path(places["ws"])
+    subprocess.run(["sh", "-ec", setup], cwd=workspace, check=True)
+    skill = {"name": "ops", "type": "shell", "configuration": {"allowed_commands": ["git"]}}
+    tool = build_toolset([skill], workspace=workspace).get("shell")
+    assert tool is not None
+    result = asyncio.run(tool.run({"command": "git -C d status"}, ToolContext("e", "t", workspace)))
+    assert result.metadata.get("refused"), result.output
+    assert not any(path.name == "PWN" for path in workspace.rglob("*"))
+
+
+def test_hooks_and_submodules_of_a_repository_run_nothing(places: dict[str, str]) -> None:
+    workspace = Path(places["ws"])
+    setup = (
+        "mkdir -p .git/hooks && printf '#!/bin/sh\\ntouch PWN\\n' > .git/hooks/pre-commit"
+        " && chmod +x .git/hooks/pre-commit && git init -q sub && touch sub/f && git -C sub add f"
+        " && git -C sub -c user.email=t -c user.name=t commit -qm 1 && echo x > sub/f"
+        " && git add sub 2>/dev/null && git -C sub config core.fsmonitor 'touch PWN'"
+    )
+    subprocess.run(["sh", "-ec", setup], cwd=workspace, check=True)
+    skill = {"name": "ops", "type": "shell", "configuration": {"allowed_commands": ["git"]}}
+    tool = build_toolset([skill], workspace=workspace).get("shell")
+    assert tool is not None
+    for command in ("git status", "git diff", "git commit -am x"):
+        result = asyncio.run(tool.run({"command": command}, ToolContext("e", "t", workspace)))
+        assert not result.metadata.get("refused") and not result.error, result.output
+    assert not any(path.name == "PWN" for path in workspace.rglob("*"))

@@ -81,13 +81,14 @@ def test_health_turns_red_when_the_loop_is_blocked_and_green_with_it(
 ) -> None:
     port, gate = free_port(), tmp_path / "gate"
     known = {"KUBIYA_API_KEY": stack.key, "KUBIYA_METRICS_PORT": str(port)}
-    worker = start(stack.url, module="tests.support.blockable", BLOCK=str(gate), **known)
+    worker = start(stack.url, module="tests.support.blocking_worker", BLOCK=str(gate), **known)
     worker.expect("worker.ready")
     wait_until(lambda: get(port, "/healthz")[0] == 200, 30, "/healthz is green")  # it calls 1 s late blocked
     worker.signal(signal.SIGUSR1)
     wait_until(lambda: get(port, "/healthz")[0] == 503, 30, "/healthz is red")
     status, why = get(port, "/readyz")
     assert status == 503 and "blocked" in why
+    worker.expect("worker.blocked")  # the watching thread looks four times a second: it must have seen the block
     gate.touch()
     worker.expect("worker.unblocked")
     wait_until(lambda: get(port, "/healthz")[0] == 200, 30, "/healthz is green again")

@@ -1,4 +1,4 @@
-"""What is said of health is true of work pickup: probe files and the notify protocol, against a real Temporal."""
+"""Probe files and the notify protocol say whether the worker takes work; a real Temporal is the witness."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_the_notify_protocol(start: Start, plane: ScriptedPlane, tmp_path: Path,
 
 
 def test_a_drain_starts_no_clock_of_a_supervisor(start: Start, stack: Stack, tmp_path: Path) -> None:
-    """After STOPPING=1 systemd kills what has not ended within TimeoutStopSec: it comes when all has finished."""
+    """STOPPING=1 starts systemd's TimeoutStopSec, so the worker sends it only when all steps have finished."""
     supervisor = Supervisor(str(tmp_path / "notify"))
     gate = tmp_path / "gate"
     try:
@@ -156,7 +156,7 @@ def test_a_blocked_event_loop_is_not_alive(start: Start, plane: ScriptedPlane, t
     alive, gate = tmp_path / "alive", tmp_path / "gate"
     notified = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
     try:
-        worker = start(plane.url, module="tests.support.blockable", BLOCK=str(gate), **notified)
+        worker = start(plane.url, module="tests.support.blocking_worker", BLOCK=str(gate), **notified)
         worker.expect("worker.ready")
         wait_until(alive.exists, 30, "the alive file")
         worker.signal(signal.SIGUSR1)

@@ -50,7 +50,7 @@ def test_the_first_beat_is_full_and_the_others_light(start: Start, plane: Script
 
 
 def test_a_beat_says_at_once_that_it_polls(start: Start, plane: ScriptedPlane) -> None:
-    """Who asks the control plane right after `start -d` must not be told for half a minute that nobody polls."""
+    """The second heartbeat follows at once, so that the control plane shows the worker as polling after `start -d`."""
     worker = start(plane.url, HEARTBEAT_INTERVAL="3600")
     worker.expect("worker.ready")
     told = [beat.body["worker_metadata"] for beat in plane.expect(BEAT, 2)]
@@ -114,10 +114,11 @@ def test_a_blocked_event_loop_is_said_by_the_beats_that_go_on(
     start: Start, plane: ScriptedPlane, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
-    worker = start(plane.url, module="tests.support.blockable", HEARTBEAT_INTERVAL="1", BLOCK=str(gate))
+    worker = start(plane.url, module="tests.support.blocking_worker", HEARTBEAT_INTERVAL="1", BLOCK=str(gate))
     worker.expect("worker.ready")
     worker.signal(signal.SIGUSR1)
     wait_until(lambda: _blocked(plane.requests(BEAT)), 60, "a beat that says it")
+    worker.expect("worker.blocked")  # the watching thread must have seen the block before it ends
     gate.touch()
     worker.expect("worker.unblocked")
     wait_until(lambda: not _blocked(plane.requests(BEAT)), 60, "a beat that says that it is over")
@@ -125,5 +126,5 @@ def test_a_blocked_event_loop_is_said_by_the_beats_that_go_on(
 
 
 def _blocked(beats: list[Seen]) -> bool:
-    """What the last two say, so that a loop that was only late is not taken for it."""
+    """Return whether the last two heartbeats tell of a blocked loop; one alone may come from a loop that was late."""
     return len(beats) >= 2 and all(b.body["worker_metadata"]["event_loop_blocked"] for b in beats[-2:])

@@ -95,7 +95,7 @@ def test_a_reader_that_goes_away_does_not_end_the_worker(tmp_path: Path) -> None
 
 
 def test_a_log_that_cannot_be_written_costs_lines_and_is_said_once() -> None:
-    """Not a traceback for each line, which would have the line as it was before secrets were taken out."""
+    """There is no traceback for each lost line: it would contain the line before its secrets were redacted."""
     code = """
 import structlog
 from kubiya_worker.process.logging import configure

@@ -17,7 +17,7 @@ import pytest
 
 from kubiya_worker import trust
 from kubiya_worker.tools import mcp
-from kubiya_worker.tools.mcp.pool import Pool
+from kubiya_worker.tools.mcp.pool import SessionPool
 from tests.process.worker.conftest import Start
 from tests.support.certificates import Certificates, Terminator
 from tests.support.enforcer import EnforcerService
@@ -122,7 +122,7 @@ def test_mcp_goes_the_same_way(network: Network, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(name, value)
 
     async def discover() -> list[str]:
-        pool = Pool()
+        pool = SessionPool()
         try:
             parsed = mcp.parse({"far": {"transport_type": "http", "url": "https://mcp.test/mcp"}})
             return (await mcp.discover(parsed, pool, {}, tmp_path, [])).faults

@@ -1,4 +1,4 @@
-"""What is wrong before anything is sent: one line, the code, and nothing on the wire."""
+"""A worker with a wrong setting ends with one line and the right code, before it sends anything."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ CASES = [
     ({"QUEUE_ID": ""}, 64, "No queue is given. Use --queue-id Q, or set QUEUE_ID"),
     ({"QUEUE_ID": "../etc"}, 78, "QUEUE_ID '../etc' is not a queue's id or name"),
     ({"KUBIYA_API_KEY": ""}, 77, "No API key is given. Set KUBIYA_API_KEY"),
-    ({"KUBIYA_API_KEY": "two words"}, 77, "The API key has characters that no key has. Check KUBIYA_API_KEY"),
-    ({"KUBIYA_API_KEY": "schlüssel"}, 77, "The API key has characters that no key has"),
+    (
+        {"KUBIYA_API_KEY": "two words"},
+        77,
+        "The API key contains characters that a key cannot have. Check KUBIYA_API_KEY",
+    ),
+    ({"KUBIYA_API_KEY": "schlüssel"}, 77, "The API key contains characters that a key cannot have"),
     ({"CONTROL_PLANE_GATEWAY_URL": "localhost:7777"}, 78, "CONTROL_PLANE_GATEWAY_URL 'localhost:7777' is not a URL"),
     ({"CONTROL_PLANE_GATEWAY_URL": "http://127.0.0.1:99999"}, 78, "is not a URL"),
     ({"HEARTBEAT_INTERVAL": "soon"}, 78, "HEARTBEAT_INTERVAL 'soon' is not a time"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -25,7 +27,7 @@ class Running:
 
     def __init__(self, stack: Stack, folder: Path, **env: str) -> None:
         name = f"q-{uuid.uuid4().hex[:8]}"
-        self.stack, self.gate, self.pid_file = stack, folder / f"{name}-gate", folder / f"{name}-pid"
+        self.stack, self.gate, self.pid_file = stack, folder / f"{name}-gate", stack.trace("pid")
         self.queue = stack.queue(name)
         self.worker = stack.worker(self.queue, ready=True, **env)
         command = f"sh -c 'echo $$ > {self.pid_file}; until [ -e {self.gate} ]; do sleep 0.05; done; echo finished'"
@@ -211,14 +213,20 @@ def test_a_hanging_control_plane_does_not_hold_the_exit(start: Start, plane: Scr
 
 
 def test_a_blocked_event_loop_does_not_hold_a_forced_stop(start: Start, plane: ScriptedPlane, tmp_path: Path) -> None:
-    worker = start(plane.url, module="tests.support.blockable", BLOCK=str(tmp_path / "never"))
+    worker = start(plane.url, module="tests.support.blocking_worker", BLOCK=str(tmp_path / "never"))
     worker.expect("worker.ready")
     worker.signal(signal.SIGUSR1)
     worker.expect("worker.blocked")
-    worker.signal(signal.SIGTERM)
-    time.sleep(3)  # a second signal counts when more than one second has passed since the first was felt
-    worker.signal(signal.SIGTERM)
-    assert worker.wait() == 75, worker.lines  # long before its grace period is over
+
+    def ended() -> bool:
+        """A signal counts as a second one when it is felt more than 1 s after the first, and nothing tells when."""
+        worker.signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.popen.wait(1.5)
+        return worker.popen.poll() is not None
+
+    wait_until(ended, 60, "the end of a worker whose loop is blocked")
+    assert worker.wait() == 75, worker.lines
     assert plane.expect("/disconnect")[0].body["exit_code"] == 75
 
 

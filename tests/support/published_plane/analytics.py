@@ -134,8 +134,8 @@ async def details(call: Call) -> Any:
 
 _A = "/analytics"
 ENTRIES = (
-    Entry("POST", _A + "/turns", add_turn, 201, bodies.Turn, optional=True),
-    Entry("POST", _A + "/tool-calls", add_tool_call, 201, bodies.ToolCall, optional=True),
+    Entry("POST", _A + "/turns", add_turn, 201, bodies.TurnBody, optional=True),
+    Entry("POST", _A + "/tool-calls", add_tool_call, 201, bodies.ToolCallBody, optional=True),
     Entry("POST", _A + "/tasks", add_task, 201, bodies.Task, optional=True),
     Entry("PATCH", _A + "/tasks/{task}", patch_task, 200, bodies.TaskPatch, optional=True),
     Entry("POST", _A + "/batch", add_batch, 201, bodies.Batch, optional=True),

@@ -77,7 +77,7 @@ class Session(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class Turn(BaseModel):
+class TurnBody(BaseModel):
     execution_id: str
     turn_number: int
     model: str
@@ -109,7 +109,7 @@ class Turn(BaseModel):
     metrics: Json = {}
 
 
-class ToolCall(BaseModel):
+class ToolCallBody(BaseModel):
     execution_id: str
     tool_name: str
     started_at: str
@@ -151,8 +151,8 @@ class TaskPatch(BaseModel):
 
 class Batch(BaseModel):
     execution_id: str
-    turns: list[Turn] = []
-    tool_calls: list[ToolCall] = []
+    turns: list[TurnBody] = []
+    tool_calls: list[ToolCallBody] = []
     tasks: list[Task] = []
 
 

@@ -1,4 +1,4 @@
-"""Where events of a step go that the control plane does not take: to disk, else to the workflow, else they count."""
+"""Events that the control plane does not take go to disk, else to the workflow, else they are counted as lost."""
 
 from __future__ import annotations
 

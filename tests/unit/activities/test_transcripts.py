@@ -1,4 +1,4 @@
-"""What a worker keeps of conversations stays within its limit."""
+"""The worker's cache of conversations stays within its limit."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""A plan of faults follows from its seed, and holds every kind that this host allows."""
+
 from __future__ import annotations
 
 from scripts.chaos import plan

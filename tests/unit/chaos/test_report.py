@@ -1,3 +1,5 @@
+"""The report of a chaos run is one JSON object, and tells how to repeat a breach."""
+
 from __future__ import annotations
 
 import json
@@ -12,7 +14,7 @@ def report(*breaches: str) -> Report:
     verdict = laws.Verdict("nothing is lost", 3, list(breaches))
     verdict.notes["again, killed"] += 1
     times = [float(second) for second in range(1, 21)]
-    outcomes = [Outcome(Fault(n, "kill-worker", 0.0, 0.0), 0.1, time) for n, time in enumerate(times, 1)]
+    outcomes = [Outcome(Fault(n, "kill-worker", 0.0, 0.0), time) for n, time in enumerate(times, 1)]
     missed = Outcome(Fault(21, "kill-tool", 0.0, 0.0), missed=True)
     return Report(5, [*outcomes, missed], [verdict], executions=40)
 

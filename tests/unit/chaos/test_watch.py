@@ -1,4 +1,4 @@
-"""What is read of a log, and which processes are strangers."""
+"""The chaos run reads logs, and knows which processes are not its own."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def bash(script: str, home: Path) -> subprocess.CompletedProcess[str]:
 
 
 def completed(line: str, home: Path) -> list[str]:
-    """What bash offers for the last word of `line`."""
+    """Return the completions that bash offers for the last word of `line`."""
     words = line.split(" ")
     script = (
         'eval "$(kubiya completion bash)" && '

@@ -1,4 +1,4 @@
-"""What `kubiya dev` says when it is ready."""
+"""`kubiya dev` tells, when it is ready, of local models and of the codec server."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kubiya_worker.cli.dev import Screen
-from kubiya_worker.doctor import checks
+from kubiya_worker.cli.dev import DevOutput
+from kubiya_worker.doctor import all_checks
 from kubiya_worker.doctor.check import PASS, SKIP
 from kubiya_worker.launch.stack import Facts
 from kubiya_worker.launch.temporal_server import arguments
@@ -42,7 +42,7 @@ def test_it_says_how_encrypted_payloads_are_read(
         pid=1,
         seconds=1.0,
     )
-    Screen(as_json=False).ready(facts)
+    DevOutput(as_json=False).ready(facts)
     told = capsys.readouterr().out
     assert says in told and ("payloads" in told) == bool(says)
 
@@ -72,19 +72,20 @@ def _facts() -> Facts:
     )
 
 
-OLLAMA = listing.Answer(
-    listing.Endpoint("Ollama", "http://127.0.0.1:11434/v1"), (listing.Listed("qwen3:8b"), listing.Listed("gemma3"))
+OLLAMA = listing.ModelList(
+    listing.ListedEndpoint("Ollama", "http://127.0.0.1:11434/v1"),
+    (listing.ListedModel("qwen3:8b"), listing.ListedModel("gemma3")),
 )
 
 
 def test_local_models_are_offered_and_the_default_stays(capsys: pytest.CaptureFixture[str]) -> None:
-    Screen(as_json=False, local=lambda: [OLLAMA]).ready(_facts())
+    DevOutput(as_json=False, local=lambda: [OLLAMA]).ready(_facts())
     told = capsys.readouterr().out
     assert "Ollama at http://127.0.0.1:11434/v1: qwen3:8b, gemma3" in told
     assert "Agents use the demo model. With a local one: kubiya dev --model qwen3:8b" in told
-    Screen(as_json=True, local=lambda: [OLLAMA]).ready(_facts())
+    DevOutput(as_json=True, local=lambda: [OLLAMA]).ready(_facts())
     assert json.loads(capsys.readouterr().out)["local_models"] == {"http://127.0.0.1:11434/v1": ["qwen3:8b", "gemma3"]}
-    Screen(as_json=True).ready(_facts())
+    DevOutput(as_json=True).ready(_facts())
     assert "local_models" not in capsys.readouterr().out
 
 
@@ -105,8 +106,17 @@ def test_nothing_is_looked_for_where_an_endpoint_is_configured(name: str) -> Non
 
 def test_the_doctor_says_which_local_models_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "local_servers", list)
-    assert checks.local_models().status == SKIP
+    assert all_checks.local_models().status == SKIP
     monkeypatch.setattr(listing, "local_servers", lambda: [OLLAMA])
-    found = checks.local_models()
+    found = all_checks.local_models()
     assert (found.status, found.remedy) == (PASS, "To use one: kubiya dev --model qwen3:8b")
     assert "qwen3:8b, gemma3" in found.message
+
+
+def test_without_a_model_agents_get_the_demo_model_and_it_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dev.offline_default({}) == {"LITELLM_DEFAULT_MODEL": "demo"}
+    assert dev.offline_default({"LITELLM_DEFAULT_MODEL": "mine"}) == {}
+    DevOutput(as_json=False, offline=True).ready(_facts())
+    assert "agents without model_id use the demo model" in capsys.readouterr().out
+    DevOutput(as_json=False).ready(_facts())
+    assert "demo model" not in capsys.readouterr().out

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kubiya_worker.cli import ndjson
-from kubiya_worker.cli.progress import Progress
+from kubiya_worker.cli.progress import ExecutionProgress
 from kubiya_worker.cli.render import Renderer
 from kubiya_worker.cli.stream import Frame
 from kubiya_worker.cli.terminal import Paint
@@ -54,10 +54,10 @@ FRAMES = [
 
 
 def test_members_show_under_their_names_and_as_far_in_as_they_are_deep() -> None:
-    renderer, progress = Renderer(Paint(unicode=False)), Progress()
+    renderer, progress = Renderer(Paint(unicode=False)), ExecutionProgress()
     text = ""
     for frame in FRAMES:
-        progress.take(frame)
+        progress.apply(frame)
         text += renderer.feed(frame, progress)
     assert text.splitlines() == [
         "  > logs  Find errors.",
@@ -75,7 +75,7 @@ def test_an_approval_says_for_whom_it_is() -> None:
     asked = member(
         ev.APPROVAL_REQUESTED, ("triage", "writer"), tool_name="save_file", tool_args={"path": "a"}, approval_id="1"
     )
-    text = Renderer(Paint(unicode=False)).feed(asked, Progress())
+    text = Renderer(Paint(unicode=False)).feed(asked, ExecutionProgress())
     assert "    for: triage -> writer\n" in text
 
 

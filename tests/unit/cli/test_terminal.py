@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from kubiya_worker.cli.terminal import clean, cut, one_line, tolerate
+from kubiya_worker.cli.terminal import clean, one_line, tolerate, truncate
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def test_control_sequences_and_direction_marks_are_not_obeyed() -> None:
 
 
 def test_widths_are_columns() -> None:
-    assert cut("日本語", 4) == "日…"
-    assert cut("abc", 3) == "abc"
-    assert cut("abcd", 3) == "ab…"
-    assert cut("abcd", 0) == "…"
+    assert truncate("日本語", 4) == "日…"
+    assert truncate("abc", 3) == "abc"
+    assert truncate("abcd", 3) == "ab…"
+    assert truncate("abcd", 0) == "…"
     assert one_line("a\n\n  b\tc", 10) == "a b c"

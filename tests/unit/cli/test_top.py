@@ -1,4 +1,4 @@
-"""What `kubiya worker top` draws, out of looks: every terminal is wide and high enough for something."""
+"""The display of `kubiya worker top` fits into a terminal of any size."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from kubiya_worker.cli.terminal import Paint
-from kubiya_worker.cli.top_view import Approvals, ContainerLook, count, frame, moment, plain, short
-from kubiya_worker.launch.containers import Found
+from kubiya_worker.cli.top_view import ApprovalCount, ContainerLook, count, frame, moment, plain_lines, short
+from kubiya_worker.launch.containers import FoundContainer
 from kubiya_worker.launch.exposition import samples
 from kubiya_worker.launch.home import Home
 from kubiya_worker.launch.live import Look
-from kubiya_worker.launch.report import Report
+from kubiya_worker.launch.report import WorkerReport
 
 NOW = 1_800_000_000.0
 PAGE = """# HELP kubiya_worker_model_tokens_total Tokens
@@ -35,7 +35,7 @@ def _look(queue: str = "default", **changes: Any) -> Look:
     child = {"pid": 7, "started_at": "2027-01-15T06:00:00Z"}
     state = {"state": "running", "child": child, "restarts": {"crash": 2, "asked": 1}, "deaths": []}
     status = {"pid": 7, "active_tasks": 2, "slots": 10, "completed_tasks": 12, "failed_tasks": 1, "polling": True}
-    report = Report(Home(Path("/x") / queue), True, 6, "", {"pid": 6}, state, {**status, **changes})
+    report = WorkerReport(Home(Path("/x") / queue), True, 6, "", {"pid": 6}, state, {**status, **changes})
     return Look(report, 3.14159, 96 << 20, samples(PAGE))
 
 
@@ -44,7 +44,7 @@ def _cells(line: str) -> list[str]:
 
 
 def test_a_row_says_all_of_it() -> None:
-    head, titles, row = plain([_look()], Approvals(4), NOW, Paint())
+    head, titles, row = plain_lines([_look()], ApprovalCount(4), NOW, Paint())
     assert head == "1 of 1 workers running, 2 steps active  approvals waiting: 4"
     assert _cells(row) == [
         *(
@@ -71,7 +71,7 @@ def test_a_row_says_all_of_it() -> None:
     ("said", "wanted"), [({"polling": False}, "no"), ({"polling": False, "blocked": True}, "blocked")]
 )
 def test_a_worker_that_does_not_poll_is_told(said: dict[str, Any], wanted: str) -> None:
-    assert plain([_look(**said)], Approvals(), NOW, Paint())[2].endswith(wanted)
+    assert plain_lines([_look(**said)], ApprovalCount(), NOW, Paint())[2].endswith(wanted)
 
 
 @pytest.mark.parametrize("width", [1, 2, 10, 24, 40, 79, 80, 132, 300])
@@ -79,7 +79,7 @@ def test_a_worker_that_does_not_poll_is_told(said: dict[str, Any], wanted: str) 
 @pytest.mark.parametrize("colour", [True, False])
 def test_it_never_leaves_the_terminal(width: int, height: int, colour: bool) -> None:
     looks = [_look(f"queue-{n}-日本", current_task="agent-execution-1/call_tool") for n in range(9)]
-    lines = frame(looks, Approvals(None, "no key"), "host", NOW, Paint(colour), width, height)
+    lines = frame(looks, ApprovalCount(None, "no key"), "host", NOW, Paint(colour), width, height)
     assert len(lines) <= height
     bare = [frame_line for frame_line in lines if "\x1b" not in frame_line]
     assert all(len(line) <= width for line in bare)
@@ -90,7 +90,7 @@ def test_it_never_leaves_the_terminal(width: int, height: int, colour: bool) -> 
 
 
 def test_what_workers_say_is_shown_and_not_obeyed() -> None:
-    lines = frame([_look(current_task="\x1b[2Jx\ny")], Approvals(0), "h", NOW, Paint(), 100, 24)
+    lines = frame([_look(current_task="\x1b[2Jx\ny")], ApprovalCount(0), "h", NOW, Paint(), 100, 24)
     assert any(line.endswith("at x y") for line in lines) and not any("\x1b" in line for line in lines)
 
 
@@ -101,7 +101,7 @@ def test_figures_are_short() -> None:
 
 
 def test_a_container_has_a_row_with_what_is_known_of_it() -> None:
-    found = Found(
+    found = FoundContainer(
         queue="boxed",
         name="kubiya-worker-boxed",
         id="c1",
@@ -115,14 +115,20 @@ def test_a_container_has_a_row_with_what_is_known_of_it() -> None:
         health="",
         polling=True,
         grace=30.0,
-        says={"active_tasks": 3, "slots": 10, "completed_tasks": 7, "failed_tasks": 1, "current_task": "step e1"},
+        worker_status={
+            "active_tasks": 3,
+            "slots": 10,
+            "completed_tasks": 7,
+            "failed_tasks": 1,
+            "current_task": "step e1",
+        },
     )
     now = datetime(2026, 11, 26, 10, 2, 5, tzinfo=UTC).timestamp()
-    shown = plain([ContainerLook(found, 12.34, 50 << 20)], Approvals(0), now, Paint(False))
+    shown = plain_lines([ContainerLook(found, 12.34, 50 << 20)], ApprovalCount(0), now, Paint(False))
     assert shown[0].startswith("1 of 1 workers running, 3 steps active")
     assert " ".join(shown[2].split()) == "boxed (docker) RUNNING 2m05s 2 12.3 50.0 MiB 3/10 7 1 - - - - yes"
-    framed = frame([ContainerLook(found)], Approvals(0), "h", now, Paint(False), 100, 20)
+    framed = frame([ContainerLook(found)], ApprovalCount(0), "h", now, Paint(False), 100, 20)
     assert any("container kubiya-worker-boxed of agent-worker:1" in line for line in framed)
-    ended = replace(found, status="exited", exit_code=137, out_of_memory=True, polling=None, says={})
-    framed = frame([ContainerLook(ended)], Approvals(0), "h", now, Paint(False), 100, 20)
+    ended = replace(found, status="exited", exit_code=137, out_of_memory=True, polling=None, worker_status={})
+    framed = frame([ContainerLook(ended)], ApprovalCount(0), "h", now, Paint(False), 100, 20)
     assert any("ended with exit code 137, out of memory" in line for line in framed)

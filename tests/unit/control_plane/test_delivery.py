@@ -1,4 +1,4 @@
-"""What becomes of a write that a control plane does not take: by kind of write, and by what it answers."""
+"""Each kind of write is retried, reduced or given up, by what the control plane answers."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_session_that_was_answered_201_and_not_stored_is_made_plain(plane: Scr
 def test_a_silent_write_is_given_up_when_nothing_else_is_answered_either(
     plane: ScriptedPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "SILENT", 0.2)
+    monkeypatch.setattr(delivery, "PROBE_AFTER", 0.2)
     monkeypatch.setattr(delivery, "OPTIONAL_TIMEOUT", (0.5, 0.5))
     began = time.monotonic()
     with pytest.raises(errors.Unreachable, match="does not answer"):
@@ -121,7 +121,7 @@ def test_an_optional_write_is_tried_once(plane: ScriptedPlane, reply: Reply) -> 
 
 def test_a_route_that_does_not_answer_rests(plane: ScriptedPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubiya_worker.control_plane.client.TURN_TIMEOUT", (1.0, 0.1))
-    monkeypatch.setattr(delivery, "SLOW", 0.05)
+    monkeypatch.setattr(delivery, "PAUSE_ROUTE_AFTER", 0.05)
     plane.others = lambda seen: Reply(201, {}, delay=0.5 if "analytics" in seen.path else 0.0)
     client = ControlPlane(plane.url, "key")
     made = Delivery(client, Writer(client))

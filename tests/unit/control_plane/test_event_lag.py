@@ -1,4 +1,4 @@
-"""How old events are when they have been sent, or could not be."""
+"""The age of events is measured when they are sent, and while they cannot be sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits on disk while the control plane is away: in order, bounded, private, taken over."""
+"""The spool keeps events on disk during an outage: in order, bounded, private, and open to the next worker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from kubiya_worker.control_plane import errors, sender
 from kubiya_worker.control_plane import spool as sp
-from kubiya_worker.control_plane.sender import Sender
+from kubiya_worker.control_plane.sender import SpoolSender
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.protocol import events as ev
 
@@ -40,7 +40,7 @@ class Plane:
 
 
 def _send(plane: Plane, spool: Spool) -> tuple[bool, bool]:
-    return Sender(plane, spool)._round()  # type: ignore[arg-type]
+    return SpoolSender(plane, spool)._round()  # type: ignore[arg-type]
 
 
 def test_events_come_out_in_their_order_and_the_disk_is_empty_afterwards(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_its_age_is_that_of_the_oldest_event(tmp_path: Path) -> None:
 
 def test_the_sender_delivers_by_itself_and_sleeps_when_there_is_nothing(tmp_path: Path) -> None:
     spool, plane = Spool(tmp_path), Plane()
-    running = Sender(plane, spool)  # type: ignore[arg-type]
+    running = SpoolSender(plane, spool)  # type: ignore[arg-type]
     running.start()
     spool.add("a", [_event("1")])
     from tests.support.stack import wait_until

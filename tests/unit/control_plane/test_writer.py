@@ -1,4 +1,4 @@
-"""Which writes travel together, and that each gets its own answer."""
+"""The writer sends some writes together, and each of them still gets its own answer."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def busy(plane: Plane) -> tuple[Writer, asyncio.Task[list[dict[str, Any]]]
 
 
 async def test_the_first_goes_at_once_and_what_comes_meanwhile_goes_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "SLOW", 60.0)
+    monkeypatch.setattr(writer, "SLOW_AFTER", 60.0)
     plane = Plane()
     made, first = await busy(plane)
     rest = [written(made, "/2"), written(made, "/3a", "/3b"), written(made, "/bad")]
@@ -93,22 +93,22 @@ async def test_nothing_waits_for_a_request_that_is_slow() -> None:
 
 
 async def test_no_more_than_so_many_travel_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "SLOW", 60.0)
+    monkeypatch.setattr(writer, "SLOW_AFTER", 60.0)
     plane = Plane()
     made = writer_of(plane)
     tasks = [written(made, "/0")]
     await plane.begun.get()
-    tasks += [written(made, f"/{n}") for n in range(1, writer.TOGETHER + 3)]
+    tasks += [written(made, f"/{n}") for n in range(1, writer.GROUPS_PER_REQUEST + 3)]
     await asyncio.sleep(0)
     plane.free = True
     plane.go()
     await asyncio.gather(*tasks)
     assert sum(map(len, plane.requests)) == len(tasks)
-    assert max(map(len, plane.requests)) == writer.TOGETHER
+    assert max(map(len, plane.requests)) == writer.GROUPS_PER_REQUEST
 
 
 async def test_a_fault_of_the_request_is_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "SLOW", 60.0)
+    monkeypatch.setattr(writer, "SLOW_AFTER", 60.0)
     plane = Plane()
     made, first = await busy(plane)
     rest = [written(made, "/2"), written(made, "/3")]
@@ -124,7 +124,7 @@ async def test_a_fault_of_the_request_is_everybodys(monkeypatch: pytest.MonkeyPa
 
 
 async def test_who_gives_up_takes_nothing_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "SLOW", 60.0)
+    monkeypatch.setattr(writer, "SLOW_AFTER", 60.0)
     plane = Plane()
     made, first = await busy(plane)
     gone, stays = written(made, "/2"), written(made, "/3")

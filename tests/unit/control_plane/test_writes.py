@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from kubiya_worker.control_plane import records, values, weaker, writes
-from kubiya_worker.control_plane.complaints import EVERY, Complaints
+from kubiya_worker.control_plane import json_values, records, reduced_writes, writes
+from kubiya_worker.control_plane.throttled_log import EVERY, ThrottledLog
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_nul_half_surrogates_and_numbers_that_are_none_are_replaced_and_nothing_
         "ok": "\U0001f600 é \\u0000",
         "n": [1, 2.5, True, None],
     }
-    sent = json.loads(values.encoded(odd))
+    sent = json.loads(json_values.encoded(odd))
     assert sent == {
         "a\ufffd": ["x\ufffd", {"n": None, "i": None}],
         "ok": "\U0001f600 é \\u0000",
@@ -93,23 +93,23 @@ def test_a_tools_texts_are_cut() -> None:
 
 def test_a_status_gets_there_with_ever_less_beside_it() -> None:
     write = writes.execution("e", status="completed", usage={}, response="r", execution_metadata={}, error_message="x")
-    assert [sorted(less.body) for less in weaker.than(write)] == [
+    assert [sorted(less.body) for less in reduced_writes.reduced(write)] == [
         ["error_message", "response", "status"],
         ["error_message", "status"],
         ["status"],
     ]
-    assert weaker.than(writes.execution("e", status="running")) == []
+    assert reduced_writes.reduced(writes.execution("e", status="running")) == []
 
 
 def test_a_session_gets_there_as_plain_text() -> None:
     message = {"role": "assistant", "content": "hi", "message_id": "m", "tool_calls": [{}], "thinking": [{}]}
-    (less,) = weaker.than(writes.session("e", [message], user_id=None, turn=1))
+    (less,) = reduced_writes.reduced(writes.session("e", [message], user_id=None, turn=1))
     assert less.body["messages"] == [{"role": "assistant", "content": "hi", "message_id": "m"}]
 
 
 def test_the_same_fault_is_one_line_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
-    complaints = Complaints(lambda: now[0])
+    complaints = ThrottledLog(lambda: now[0])
     for at in (0.0, 1.0, 2.0, EVERY + 1):
         now[0] = at
         complaints.add("write.dropped", "turn 500", "kind=turn broke")

@@ -18,15 +18,19 @@ SOURCES = ("kubiya_worker", "supervisor", "scripts", "tests", "docs")
 SUFFIXES = (".py", ".md", ".js", ".json")
 
 
-def test_every_page_is_as_scripts_docs_writes_it() -> None:
+@pytest.fixture(scope="module")
+def pages() -> dict[Path, str]:
+    return docs.pages()
+
+
+def test_every_page_is_as_scripts_docs_writes_it(pages: dict[Path, str]) -> None:
     """Write them anew with scripts/docs, and read the difference."""
-    pages = docs.pages()
     stale = [str(p.relative_to(ROOT)) for p, text in pages.items() if not p.exists() or p.read_text("utf-8") != text]
     assert not stale, f"run scripts/docs: {stale}"
 
 
-def test_no_page_of_the_reference_is_written_by_hand() -> None:
-    written = {path for path in docs.pages() if path.parent.name == "reference"}
+def test_no_page_of_the_reference_is_written_by_hand(pages: dict[Path, str]) -> None:
+    written = {path for path in pages if path.parent.name == "reference"}
     assert set((ROOT / "docs" / "reference").iterdir()) == written
 
 
@@ -60,7 +64,8 @@ def test_every_event_that_warns_is_explained() -> None:
 def test_lines_that_are_explained_are_lines_that_are_said() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
     table = page.split("## By the line")[1] + page.split("## By the line")[2].split("## By what")[0]
-    said = " ".join(path.read_text() for path in (ROOT / "kubiya_worker").rglob("*.py"))
+    files = [path for folder in ("kubiya_worker", "supervisor") for path in (ROOT / folder).rglob("*.py")]
+    said = " ".join(path.read_text() for path in files)
     for row in re.findall(r"^\| `(.+?)`.* \| .+ \| .+ \|$", table, re.MULTILINE):
         for part in filter(None, re.split(r" ?'?…'?,? ?", row)):
             assert part in said, row

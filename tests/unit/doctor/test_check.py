@@ -1,4 +1,4 @@
-"""How checks build on one another, and what a report says."""
+"""A check runs after those that it needs, and the report tells all of their findings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_a_check_is_skipped_when_what_it_needs_failed_or_was_skipped() -> None:
     report = Report()
     todo = [_check("a", FAIL), _check("b", PASS, "a"), _check("c", PASS, "b"), _check("d", PASS)]
     assert [r.finding.status for r in examine(todo, report)] == [FAIL, SKIP, SKIP, PASS]
-    assert report.results[1].finding.message == "not looked at: a comes first"
+    assert report.results[1].finding.message == "not checked: it needs 'a'"
     assert report.overall == "unhealthy"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import resource
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -19,7 +21,7 @@ from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN
 
 
 def test_this_interpreter_and_its_packages_pass() -> None:
-    assert host.python().status == host.packages().status == host.supervisor_name().status == PASS
+    assert host.python().status == host.packages().status == host.supervisor_package().status == PASS
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,16 +31,37 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
     assert found.remedy == f"{sys.executable} -m pip install kubiya-worker"
 
 
-def test_the_supervisor_of_another_distribution_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = tmp_path / "supervisor"
-    other.mkdir()
-    (other / "__init__.py").touch()
-    (other / "supervisord.py").touch()
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "supervisor", raising=False)
-    found = host.supervisor_name()
-    assert found.status == FAIL
-    assert "pip uninstall supervisor" in found.remedy
+def made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    program = folder / "kubiya"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_another_program_of_the_same_name_is_told_with_both_paths(tmp_path: Path) -> None:
+    ours, other = made(tmp_path / "ours"), made(tmp_path / "other")
+    found = host.command({"PATH": f"{other.parent}:{ours.parent}"}, ours.parent)
+    assert found.status == WARN and str(ours) in found.message and str(other) in found.message
+    assert found.remedy == f'Call {ours}, or put it first: export PATH="{ours.parent}:$PATH"'
+    assert host.command({"PATH": f"{ours.parent}:{other.parent}"}, ours.parent).status == PASS
+    link = tmp_path / "bin" / "kubiya"  # as pipx and uv make one
+    link.parent.mkdir()
+    link.symlink_to(ours)
+    assert host.command({"PATH": f"{link.parent}"}, ours.parent).message == str(ours)
+    assert host.command({"PATH": ""}, tmp_path / "no").status == PASS
+
+
+def test_the_package_is_the_command_too() -> None:
+    done = subprocess.run([sys.executable, "-m", "kubiya_worker", "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("kubiya, version")
+
+
+def test_sources_without_the_link_to_the_supervisor_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some tools leave out links when they copy a folder."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    found = host.supervisor_package()
+    assert (found.status, found.message) == (FAIL, "kubiya_worker/_supervisor is missing")
 
 
 def test_a_folder_that_is_not_there_yet_passes_when_it_can_be_made(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `start -d --type=docker` makes of what a container does. The engine is a puppet; tests/deploy has a real one."""
+"""`start -d --type=docker` reports how a container ends. The container is a fake; tests/deploy starts real ones."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from kubiya_worker.errors import TemporaryFailure, WorkerError
-from kubiya_worker.launch.container_start import Watch, until_it_polls
+from kubiya_worker.launch.container_start import ContainerExits, until_it_polls
 
 pytest.importorskip("docker")
 
 
-class Puppet:
+class FakeContainer:
     """Ends with these codes, one after the other, then goes on."""
 
     name = "kubiya-worker-q"
@@ -37,34 +37,36 @@ class Puppet:
         self.removed = True
 
 
-def _follow(puppet: Any, wait: float, polls_after: int | None = None) -> list[str]:
-    """What is said of a container that polls once so many of its ends were told, or never."""
+def _follow(container: Any, wait: float, polls_after: int | None = None) -> list[str]:
+    """Return the lines told about a container that polls after so many ends were told (None: it never polls)."""
     said: list[str] = []
     try:
-        until_it_polls(puppet, Watch(puppet, wait), wait, lambda _: len(said) == polls_after, said.append)
+        until_it_polls(
+            container, ContainerExits(container, wait), wait, lambda _: len(said) == polls_after, said.append
+        )
     finally:
-        puppet.over.set()
+        container.over.set()
     return said
 
 
 @pytest.mark.parametrize("code", [64, 77, 78])
 def test_what_no_restart_mends_is_the_workers_own_word_and_code_and_leaves_nothing(code: int) -> None:
-    puppet = Puppet(code)
+    container = FakeContainer(code)
     with pytest.raises(WorkerError) as caught:
-        _follow(puppet, wait=60)
+        _follow(container, wait=60)
     assert (caught.value.exit_code, caught.value.line()) == (code, "No such queue. Check --queue-id")
-    assert puppet.removed
+    assert container.removed
 
 
 def test_what_a_restart_may_mend_is_told_and_waited_for() -> None:
-    puppet = Puppet(69, 75)
-    said = _follow(puppet, wait=60, polls_after=2)
+    container = FakeContainer(69, 75)
+    said = _follow(container, wait=60, polls_after=2)
     assert said == [f"the worker ended with exit code {code}; the engine starts it again" for code in (69, 75)]
-    assert not puppet.removed
+    assert not container.removed
 
 
 def test_one_that_does_not_poll_in_time_is_left_and_told() -> None:
-    puppet = Puppet()
+    container = FakeContainer()
     with pytest.raises(TemporaryFailure, match=r"does not poll after 0\.3 s; it goes on trying"):
-        _follow(puppet, wait=0.3)
-    assert not puppet.removed
+        _follow(container, wait=0.3)
+    assert not container.removed

@@ -1,4 +1,4 @@
-"""What a container is told of the settings: all that the worker in it needs, and no secret in its configuration."""
+"""A container gets all settings that its worker needs, and no secret stands in its configuration."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def test_the_worker_in_the_container_resolves_to_the_same_settings(tmp_path: Pat
             assert getattr(there, option.name) == getattr(given, option.name), option.name
 
 
-def test_places_of_this_host_are_refused_or_told_by_name(tmp_path: Path) -> None:
+def test_unused_places_are_refused_or_reported_by_name(tmp_path: Path) -> None:
     given = Settings(queue_id="q", api_key="k")
-    assert list(docker.of_this_host(given)) == []
-    (line,) = docker.of_this_host(replace(given, workspace=str(tmp_path)))
-    assert line.startswith("KUBIYA_WORKSPACE does nothing with --type=docker.")
+    assert list(docker.unused_places(given)) == []
+    (line,) = docker.unused_places(replace(given, workspace=str(tmp_path)))
+    assert line.startswith("KUBIYA_WORKSPACE has no effect with --type=docker:")
     with pytest.raises(ConfigurationError, match="KUBIYA_READINESS_SOCKET is not for --type=docker"):
-        list(docker.of_this_host(replace(given, readiness_socket=str(tmp_path / "socket"))))
+        list(docker.unused_places(replace(given, readiness_socket=str(tmp_path / "socket"))))
 
 
 def test_plain_text_to_temporal_that_was_asked_for_is_plain_text_in_the_container() -> None:
@@ -56,9 +56,9 @@ def test_plain_text_to_temporal_that_was_asked_for_is_plain_text_in_the_containe
     assert docker.environment_of(given, {})["TEMPORAL_TLS"] == "false"
 
 
-def test_defaults_of_this_host_do_not_stand_over_those_of_the_image() -> None:
+def test_defaults_unused_places_do_not_stand_over_those_of_the_image() -> None:
     shown = docker.environment_of(Settings(queue_id="q", api_key="k"), {})
-    assert set(shown) == {*docker.TOLD.values(), "KUBIYA_API_KEY_FILE", "KUBIYA_STATUS_FILE"}
+    assert set(shown) == {*docker.ALWAYS_PASSED.values(), "KUBIYA_API_KEY_FILE", "KUBIYA_STATUS_FILE"}
     places = {name for o in OPTIONS if o.role in ("place", "launch") for name in o.env}
     shown = docker.environment_of(Settings("q", "k", alive_file="/x", python_path="/y"), {})
     assert places & set(shown) == {"KUBIYA_STATUS_FILE"}  # a place of the container's own

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kubiya_worker.launch.logfiles import Follower, read, rotated
+from kubiya_worker.launch.logfiles import LogFollower, read, rotated
 
 
 class Log:
@@ -46,8 +46,8 @@ class Log:
 
 
 @pytest.fixture
-def follower(tmp_path: Path) -> Iterator[Follower]:
-    made = Follower(tmp_path / "worker.log")
+def follower(tmp_path: Path) -> Iterator[LogFollower]:
+    made = LogFollower(tmp_path / "worker.log")
     yield made
     made.close()
 
@@ -68,7 +68,7 @@ def test_all_files_are_read_oldest_first(compress: bool, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("seed", range(20))
-def test_following_loses_and_doubles_nothing(compress: bool, seed: int, tmp_path: Path, follower: Follower) -> None:
+def test_following_loses_and_doubles_nothing(compress: bool, seed: int, tmp_path: Path, follower: LogFollower) -> None:
     chance = random.Random(seed)
     log, seen = Log(tmp_path, compress=compress), list[str]()
     for _ in range(300):
@@ -78,35 +78,35 @@ def test_following_loses_and_doubles_nothing(compress: bool, seed: int, tmp_path
         elif action < 0.75:
             log.rotate()
         else:
-            seen += follower.more()
-    seen += follower.more()
-    seen += follower.more()
+            seen += follower.new_lines()
+    seen += follower.new_lines()
+    seen += follower.new_lines()
     assert numbers(seen) == log.expected()
 
 
-def test_a_rotation_in_the_middle_of_reading(tmp_path: Path, follower: Follower) -> None:
+def test_a_rotation_in_the_middle_of_reading(tmp_path: Path, follower: LogFollower) -> None:
     log = Log(tmp_path)
     log.write(3)
-    seen = list(follower.more())
+    seen = list(follower.new_lines())
     log.write(3)
-    reading = follower.more()
+    reading = follower.new_lines()
     seen.append(next(reading))
     log.rotate()
     log.write(2)
     log.rotate()
     log.write(2)
     seen += reading
-    seen += follower.more()
+    seen += follower.new_lines()
     assert numbers(seen) == log.expected()
 
 
-def test_a_line_is_handed_on_when_it_is_whole(tmp_path: Path, follower: Follower) -> None:
+def test_a_line_is_handed_on_when_it_is_whole(tmp_path: Path, follower: LogFollower) -> None:
     path = tmp_path / "worker.log"
     path.write_text("2026 one\n2026 tw")
-    assert list(follower.more()) == ["2026 one"]
+    assert list(follower.new_lines()) == ["2026 one"]
     with path.open("a") as file:
         file.write("o\n")
-    assert list(follower.more()) == ["2026 two"]
+    assert list(follower.new_lines()) == ["2026 two"]
 
 
 def test_what_a_crash_has_cut_off_is_shown(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_what_a_crash_has_cut_off_is_shown(tmp_path: Path) -> None:
     assert list(read(path))[-2:] == ["one", "tw"]
 
 
-def test_no_log_is_no_line(tmp_path: Path, follower: Follower) -> None:
-    assert list(follower.more()) == [] == list(read(tmp_path / "worker.log"))
+def test_no_log_is_no_line(tmp_path: Path, follower: LogFollower) -> None:
+    assert list(follower.new_lines()) == [] == list(read(tmp_path / "worker.log"))
     (tmp_path / "worker.log").write_text("first\n")
-    assert list(follower.more()) == ["first"]
+    assert list(follower.new_lines()) == ["first"]

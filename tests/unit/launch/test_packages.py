@@ -1,4 +1,4 @@
-"""What is installed: the running installation unless something else was named, and never an option in disguise."""
+"""The running installation is installed unless a package was named, and a name is never read as an option."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def settings(**given: str) -> Settings:
 
 def test_by_default_the_running_installation_is_seen_through() -> None:
     found = plan(settings(), HERE, "")
-    assert found.folders and not found.installs
+    assert found.folders and not found.own
 
 
 def test_another_python_gets_the_same_worker_installed() -> None:
     found = plan(settings(), OTHER, "")
-    assert not found.folders and found.installs
+    assert not found.folders
     assert found.requirement == packages.running_requirement()
 
 

@@ -1,4 +1,4 @@
-"""What systemd and launchd are told, read back by the tools of the host where there are any."""
+"""The files for systemd and launchd are read back by the tools of the host, where it has any."""
 
 from __future__ import annotations
 
@@ -166,16 +166,16 @@ def test_a_users_unit_asks_for_nothing_that_needs_privilege(monkeypatch: pytest.
 
 def test_another_programs_unit_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "kubiya-worker-q.service"
-    systemd.ours(path)
+    systemd.refuse_foreign(path)
     path.write_text(systemd.unit(planned()[0]))
-    systemd.ours(path)
+    systemd.refuse_foreign(path)
     link = tmp_path / "link.service"
     link.symlink_to(path)
     path_of_another = tmp_path / "another.service"
     path_of_another.write_text("[Service]\nExecStart=/bin/true\n")
     for refused in (link, path_of_another):
         with pytest.raises(ConfigurationError, match="not touched"):
-            systemd.ours(refused)
+            systemd.refuse_foreign(refused)
 
 
 def test_secrets_are_files_for_their_owner_alone(tmp_path: Path) -> None:
@@ -233,13 +233,13 @@ def test_the_plist_restarts_crashes_gives_time_and_holds_no_secret(tmp_path: Pat
 
 def test_another_programs_plist_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "x.plist"
-    launchd.ours(path)
+    launchd.refuse_foreign(path)
     path.write_bytes(launchd.plist(planned()[0], tmp_path))
-    launchd.ours(path)
+    launchd.refuse_foreign(path)
     for content in (plistlib.dumps({"Label": "x", "ProgramArguments": ["/bin/true"]}), b"no plist", b"\xff"):
         path.write_bytes(content)
         with pytest.raises(ConfigurationError, match="not touched"):
-            launchd.ours(path)
+            launchd.refuse_foreign(path)
 
 
 def test_macos_has_agents_of_users_only() -> None:

@@ -1,4 +1,4 @@
-"""Which parts of a request are marked for the prompt cache, and for how long."""
+"""These tests check which parts of a request are marked for the prompt cache, and for how long."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MARK = {"type": "ephemeral"}
     ],
 )
 def test_marks_are_for_models_that_want_them(config: dict[str, Any], provider: str, name: str, expected: str) -> None:
-    assert caching.kept(config, provider, name) == expected
+    assert caching.retention(config, provider, name) == expected
 
 
 @pytest.mark.parametrize("word", ["2h", "on please", 5, ["5m"], {}])

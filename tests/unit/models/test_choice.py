@@ -1,4 +1,4 @@
-"""Which model serves an id, and what a person is told when none does."""
+"""These tests check which model serves an id, and the message when no model does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.models import Endpoint, Models, choice
 from kubiya_worker.models.demo import DemoModel
-from kubiya_worker.models.hosted import HostedModel
+from kubiya_worker.models.hosted_model import HostedModel
 
 GATEWAY = "http://127.0.0.1:4000"
 

@@ -69,14 +69,14 @@ def test_an_agent_can_have_sent_only_what_the_worker_offers() -> None:
     found = parse({"extra_headers": {"X-Api-Key": "${KUBIYA_MODEL_HEADER_TENANT}"}}, environ, agent=True)
     assert found.extra_headers == {"X-Api-Key": "tenant-17"}
     for name in ("KUBIYA_API_KEY", "HOME"):
-        with pytest.raises(ConfigurationError, match=f"may not have the worker's variable {name} sent") as caught:
+        with pytest.raises(ConfigurationError, match=f"may not use the worker's variable {name}") as caught:
             parse({"extra_headers": {"X": f"${{{name}}}"}}, environ, agent=True)
         assert "worker-key" not in caught.value.line()
 
 
 @pytest.mark.parametrize("name", ["Authorization", "x-api-key", "Cookie", "X-Secret"])
 def test_a_credential_does_not_stand_in_an_agent(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="does not belong into an agent") as caught:
+    with pytest.raises(ConfigurationError, match="must not hold a credential") as caught:
         Models(Endpoint(), {}).check({"compatibility": {"extra_headers": {name: "sk-literal"}}})
     assert "sk-literal" not in caught.value.line()
 

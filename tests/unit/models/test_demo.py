@@ -16,6 +16,7 @@ from kubiya_worker.models import Delta, ModelReply, ModelRequest
 from kubiya_worker.models.demo import DemoModel, plan
 from kubiya_worker.protocol.messages import Message
 from kubiya_worker.protocol.tools import ToolSpec
+from tests.support.demo_scripts import script
 
 TOOLS = [ToolSpec(name, "") for name in ("shell", "list_files", "read_file", "search_files", "save_file")]
 Verdict = Callable[[str, dict[str, Any]], tuple[str, str] | None]
@@ -277,10 +278,6 @@ def test_usage_is_estimated_from_characters() -> None:
 
 
 # -- scripts
-
-
-def script(*steps: dict[str, Any]) -> str:
-    return f"demo:script {json.dumps(steps)}"
 
 
 def test_a_script_is_played_word_for_word(tmp_path: Path) -> None:

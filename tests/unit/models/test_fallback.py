@@ -1,4 +1,4 @@
-"""When the next model is asked, and which ones rest."""
+"""A fallback model is asked after certain faults only, and a model that failed rests for a while."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (what servers send stays on one line)
-"""What providers report when a call fails: each kind in the words, codes and fields of many servers."""
+"""Failed calls are classified by the words, codes and fields in which many servers report them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from kubiya_worker.models import base, faults, keys, overflow, waits
-from kubiya_worker.models.report import Report, words_of
+from kubiya_worker.models import base, faults, leaked_keys, retry_after, window_overflow
+from kubiya_worker.models.provider_report import ProviderReport, words_of
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 KEY = "sk-proj-Zk81mQv7TtY2wXcB94Rn"
 
 
-def report(body: Any, status: int | None = 400, headers: dict[str, str] | None = None) -> Report:
-    return Report(status, body, headers or {}, in_stream=status is None)
+def report(body: Any, status: int | None = 400, headers: dict[str, str] | None = None) -> ProviderReport:
+    return ProviderReport(status, body, headers or {}, in_stream=status is None)
 
 
 def kind(body: Any, status: int | None = 400, headers: dict[str, str] | None = None) -> str:
@@ -109,7 +109,7 @@ def test_a_request_beyond_the_window(status: int | None, body: Any, window: int 
 
 @pytest.mark.parametrize(("status", "body"), NOT_TOO_LONG)
 def test_other_words_about_tokens_are_no_overflow(status: int | None, body: Any) -> None:
-    assert not overflow.found_in(report(body, status))
+    assert not window_overflow.found_in(report(body, status))
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def http_date(seconds: float) -> str:
     ],
 )  # fmt: skip
 def test_the_wait_in_every_form(headers: dict[str, str], body: Any, seconds: float | None) -> None:
-    asked = waits.asked(report(body, 429, headers), NOW)
+    asked = retry_after.wait_of(report(body, 429, headers), NOW)
     assert asked == (None if seconds is None else pytest.approx(seconds, abs=0.01))
 
 
@@ -349,9 +349,9 @@ def test_an_error_page_is_told_by_its_status_and_title(status: int) -> None:
     ],
 )
 def test_no_part_of_a_key_is_shown(said: str) -> None:
-    shown = keys.masked(said, [KEY])
+    shown = leaked_keys.masked(said, [KEY])
     assert not any(KEY[at : at + 4] in shown.replace("key", "") for at in range(4, len(KEY) - 3)), shown
-    assert keys.MASK in shown
+    assert leaked_keys.MASK in shown
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_no_part_of_a_key_is_shown(said: str) -> None:
     ],
 )
 def test_another_key_is_not_shown_either(said: str) -> None:
-    assert keys.masked(said, []).count(keys.MASK) == 1
+    assert leaked_keys.masked(said, []).count(leaked_keys.MASK) == 1
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_another_key_is_not_shown_either(said: str) -> None:
     ],
 )
 def test_other_words_stay(said: str) -> None:
-    assert keys.masked(said, [KEY]) == said
+    assert leaked_keys.masked(said, [KEY]) == said
 
 
 def test_a_message_is_bounded_and_clean() -> None:
@@ -392,5 +392,5 @@ def test_a_body_that_is_deep_or_wide_is_searched_in_bounds() -> None:
     deep: Any = openai("inner")
     for _ in range(2000):
         deep = {"error": deep}
-    assert Report(400, deep).said
-    assert Report(400, {f"k{n}": {"message": str(n)} for n in range(100_000)}).said
+    assert ProviderReport(400, deep).summary
+    assert ProviderReport(400, {f"k{n}": {"message": str(n)} for n in range(100_000)}).summary

@@ -14,7 +14,7 @@ import pytest
 
 from kubiya_worker.errors import ConfigurationError, NotAllowed, TemporaryFailure, Unavailable
 from kubiya_worker.models import listing
-from kubiya_worker.models.listing import Endpoint, Listed
+from kubiya_worker.models.listing import ListedEndpoint, ListedModel
 from tests.support.stack import free_port
 
 OLLAMA = {"object": "list", "data": [{"id": "qwen3:8b", "object": "model", "owned_by": "library"}]}
@@ -44,7 +44,7 @@ class Server:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = int(self._http.server_address[1])
         self.url = f"http://127.0.0.1:{self.port}/v1"
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
         self._http.shutdown()
@@ -73,7 +73,7 @@ def server() -> Iterator[Server]:
     ],
 )
 def test_the_window_stands_under_many_names(row: dict[str, Any], window: int | None) -> None:
-    assert listing.parse({"data": [{"id": "m", **row}]}) == (Listed("m", window),)
+    assert listing.parse({"data": [{"id": "m", **row}]}) == (ListedModel("m", window),)
 
 
 @pytest.mark.parametrize("document", [None, [], {}, {"data": None}, {"data": {"id": "m"}}, "ok"])
@@ -83,16 +83,16 @@ def test_what_is_no_list_is_none(document: Any) -> None:
 
 
 def test_entries_without_a_name_are_left_out() -> None:
-    assert listing.parse({"data": [None, {}, {"id": ""}, {"id": 3}, {"id": " m "}]}) == (Listed("m"),)
+    assert listing.parse({"data": [None, {}, {"id": ""}, {"id": 3}, {"id": " m "}]}) == (ListedModel("m"),)
 
 
 def test_a_local_server_is_known_by_its_list_and_not_by_its_port(server: Server) -> None:
     found = listing.local_servers({"vLLM": server.port, "LM Studio": free_port()})
     assert [(a.endpoint.label, a.endpoint.url, a.models) for a in found] == [
-        ("Ollama", server.url, (Listed("qwen3:8b"),))
+        ("Ollama", server.url, (ListedModel("qwen3:8b"),))
     ]
     assert "authorization" not in server.asked[0][1]
-    assert listing.told(found[0]) == f"Ollama at {server.url}: qwen3:8b"
+    assert listing.summary(found[0]) == f"Ollama at {server.url}: qwen3:8b"
     assert listing.first_with("qwen3:8b", found) == found[0].endpoint
     assert listing.first_with("qwen3", found) is None
     assert listing.local_servers({"vLLM": server.port}, known=[f"http://localhost:{server.port}/v1"]) == []
@@ -108,7 +108,7 @@ def test_a_server_that_says_nothing_holds_nobody_up() -> None:
     silent = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
     began = time.monotonic()
     assert listing.local_servers({str(n): s.getsockname()[1] for n, s in enumerate(silent)}) == []
-    assert time.monotonic() - began < 4 * listing.WITHIN  # all at once, not one after the other
+    assert time.monotonic() - began < 4 * listing.LOCAL_TIMEOUT  # all at once, not one after the other
     for each in silent:
         each.close()
 
@@ -131,18 +131,18 @@ def test_a_redirect_leads_nowhere(server: Server) -> None:
         (401, NotAllowed, "refuses the key"),
         (403, NotAllowed, "refuses the key"),
         (404, ConfigurationError, "end in /v1"),
-        (429, TemporaryFailure, "fewer requests"),
+        (429, TemporaryFailure, "limits the number of requests"),
         (500, Unavailable, "answers 500"),
     ],
 )
 def test_a_refusal_says_what_to_do_and_not_the_key(server: Server, status: int, kind: type, says: str) -> None:
     server.status = status
-    fault = listing.ask(Endpoint("", server.url, "sk-canary")).fault
+    fault = listing.ask(ListedEndpoint("", server.url, "sk-canary")).fault
     assert fault is not None and isinstance(fault, kind) and says in fault.line() and "sk-canary" not in fault.line()
     assert server.asked[0][1]["authorization"] == "Bearer sk-canary"
 
 
 def test_a_list_without_an_end_is_not_read(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "MOST_BYTES", 10)
-    fault = listing.ask(Endpoint("", server.url)).fault
+    fault = listing.ask(ListedEndpoint("", server.url)).fault
     assert fault is not None and "more than" in fault.line()

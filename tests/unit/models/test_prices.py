@@ -1,4 +1,4 @@
-"""What calls cost."""
+"""These tests compute the costs of calls."""
 
 from __future__ import annotations
 

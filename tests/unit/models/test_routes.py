@@ -10,7 +10,7 @@ import pytest
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.models import Endpoint, Models
-from kubiya_worker.models.hosted import HostedModel
+from kubiya_worker.models.hosted_model import HostedModel
 from kubiya_worker.models.routes import Route, literal_keys, parse, read
 
 FILE = """\
@@ -54,7 +54,7 @@ def test_json_does_as_well_and_variables_of_the_worker_count() -> None:
         ({"model_list": [{"model_name": "m"}]}, r"model_list\[0\] needs a model_name and litellm_params"),
         (
             _one(model="azure/x", api_base="https://h", api_key="k"),
-            "m: the provider azure is spoken to by LiteLLM only",
+            "m: the provider azure can only be reached through LiteLLM itself",
         ),
         (_one(model="anthropic/x", api_base="https://h"), "anthropic at an address of its own"),
         (_one(model="x", api_base="gpu:8000"), "api_base is no URL"),
@@ -74,7 +74,7 @@ def test_what_only_litellm_can_do_is_refused_by_name(document: dict[str, Any], s
 
 def test_what_is_not_given_or_given_twice_is_said(tmp_path: Path) -> None:
     for path, text, says in (
-        (None, None, "needs to be told of the models"),
+        (None, None, "needs a list of models"),
         ("a", "b", "contradict each other"),
         (str(tmp_path / "gone"), None, "cannot be read"),
         (None, "{sk-secret: [", "not valid YAML or JSON"),

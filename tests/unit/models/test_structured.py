@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kubiya_worker.models import json_schema, structured
+from kubiya_worker.models import structured
 
 PERSON: dict[str, Any] = {
     "type": "object",
@@ -28,18 +28,18 @@ PERSON: dict[str, Any] = {
     ],
 )
 def test_a_schema_is_found_however_it_is_given(config: dict[str, Any]) -> None:
-    wanted = structured.wanted(config)
+    wanted = structured.requested_format(config)
     assert wanted is not None and wanted["json_schema"]["schema"] == PERSON
 
 
 @pytest.mark.parametrize("config", [{}, {"response_format": None}, {"response_format": {"type": "text"}}])
 def test_nothing_is_asked_for(config: dict[str, Any]) -> None:
-    assert structured.wanted(config) is None
+    assert structured.requested_format(config) is None
 
 
 @pytest.mark.parametrize("config", [{"response_format": {"type": "json_object"}}, {"structured_outputs": True}])
 def test_any_object(config: dict[str, Any]) -> None:
-    wanted = structured.wanted(config)
+    wanted = structured.requested_format(config)
     assert wanted == structured.ANY
     assert structured.read('{"a": 1}', wanted)[1] == ""
     assert "no JSON object" in structured.read("[1]", wanted)[1]
@@ -59,7 +59,7 @@ def test_any_object(config: dict[str, Any]) -> None:
 )
 def test_what_cannot_be_honoured_is_refused_by_name(config: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=re.escape(named)):
-        structured.wanted(config)
+        structured.requested_format(config)
 
 
 @pytest.mark.parametrize(
@@ -80,46 +80,8 @@ def test_what_cannot_be_honoured_is_refused_by_name(config: dict[str, Any], name
     ],
 )
 def test_what_does_not_fit_is_said(text: str, problem: str) -> None:
-    wanted = structured.wanted({"response_format": PERSON})
+    wanted = structured.requested_format({"response_format": PERSON})
     assert wanted is not None
     read, told = structured.read(text, wanted)
     assert (told == "") == (problem == "") and problem in told
     assert "```" not in read or told
-
-
-@pytest.mark.parametrize(
-    ("schema", "good", "bad"),
-    [
-        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, None, 3),
-        ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, 1.5, 1),
-        ({"allOf": [{"minimum": 1}, {"maximum": 3}]}, 2, 4),
-        ({"not": {"type": "string"}}, 1, "x"),
-        ({"enum": ["a", 1]}, 1, True),
-        ({"const": {"a": [1]}}, {"a": [1]}, {"a": [2]}),
-        ({"type": ["string", "null"]}, None, 1),
-        ({"type": "array", "items": {"type": "integer"}, "uniqueItems": True}, [1, 2], [1, 1]),
-        ({"type": "array", "prefixItems": [{"type": "string"}], "items": False}, ["a"], ["a", 1]),
-        ({"type": "array", "minItems": 2}, [1, 2], [1]),
-        ({"type": "array", "contains": {"const": 3}}, [3], [4]),
-        ({"patternProperties": {"^n_": {"type": "number"}}}, {"n_a": 1}, {"n_a": "1"}),
-        ({"propertyNames": {"pattern": "^[a-z]+$"}}, {"a": 1}, {"A": 1}),
-        ({"additionalProperties": {"type": "string"}}, {"a": "1"}, {"a": 1}),
-        ({"if": {"required": ["a"]}, "then": {"required": ["b"]}}, {"a": 1, "b": 1}, {"a": 1}),
-        ({"multipleOf": 0.1}, 0.3, 0.35),
-        ({"type": "string", "nullable": True}, None, 1),
-        ({"$defs": {"n": {"type": "object", "properties": {"next": {"$ref": "#/$defs/n"}}}}, "$ref": "#/$defs/n"},
-         {"next": {"next": {}}}, {"next": {"next": 1}}),
-        ({"pattern": "^\\d+$"}, "12", "a"),
-        ({"exclusiveMaximum": 3}, 2, 3),
-    ],
-)  # fmt: skip
-def test_the_words_of_a_schema(schema: dict[str, Any], good: Any, bad: Any) -> None:
-    json_schema.check(schema)
-    assert list(json_schema.problems(good, schema)) == []
-    assert list(json_schema.problems(bad, schema))
-
-
-def test_a_schema_that_refers_to_itself_ends() -> None:
-    schema = {"$ref": "#"}
-    json_schema.check(schema)
-    assert "too deep" in next(json_schema.problems(1, schema))

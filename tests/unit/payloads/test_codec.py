@@ -1,3 +1,5 @@
+"""The codec compresses and encrypts payloads, and refuses those that it cannot read."""
+
 from __future__ import annotations
 
 import base64

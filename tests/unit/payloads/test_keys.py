@@ -1,3 +1,5 @@
+"""The file of payload keys is read line by line, and a mistake in it is named with its line."""
+
 from __future__ import annotations
 
 import base64

@@ -11,7 +11,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import StorageDriverRetrieveContext, StorageDriverStoreContext
 
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.payloads.converter import Options
+from kubiya_worker.payloads.options import PayloadOptions
 from kubiya_worker.payloads.storage import storage_of
 from tests.support.bucket import NAME, bucket
 
@@ -27,7 +27,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 async def test_what_is_stored_in_a_bucket_comes_back(client: Any) -> None:
-    storage = storage_of(Options(storage=f"s3://{NAME}"))
+    storage = storage_of(PayloadOptions(storage=f"s3://{NAME}"))
     assert storage is not None
     [driver] = storage.drivers
     payload = Payload(metadata={"encoding": b"json/plain"}, data=uuid.uuid4().bytes * 20_000)
@@ -43,7 +43,7 @@ async def test_what_is_stored_in_a_bucket_comes_back(client: Any) -> None:
 
 
 async def test_a_bucket_that_is_away_costs_no_result(client: Any) -> None:
-    storage = storage_of(Options(storage="s3://no-such-bucket"))
+    storage = storage_of(PayloadOptions(storage="s3://no-such-bucket"))
     assert storage is not None
     [driver] = storage.drivers
     payload = Payload(metadata={"encoding": b"json/plain"}, data=b"x" * 300_000)
@@ -55,4 +55,4 @@ def test_s3_without_a_region_is_refused_with_what_is_missing(monkeypatch: pytest
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "not a url")
     with pytest.raises(ConfigurationError, match="S3 cannot be used"):
-        storage_of(Options(storage="s3://payloads"))
+        storage_of(PayloadOptions(storage="s3://payloads"))

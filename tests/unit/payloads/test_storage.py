@@ -1,3 +1,5 @@
+"""Large payloads are stored in a folder, and a reference opens only the very payload that it names."""
+
 from __future__ import annotations
 
 import os
@@ -10,8 +12,15 @@ from temporalio.converter import StorageDriverClaim, StorageDriverRetrieveContex
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.payloads.codec import Undecodable
-from kubiya_worker.payloads.converter import STORED_FROM, Options, Payloads
-from kubiya_worker.payloads.storage import INLINE_BYTES, FolderDriver, NotStored, Patient, storage_of
+from kubiya_worker.payloads.converter import Payloads
+from kubiya_worker.payloads.options import STORED_FROM, PayloadOptions
+from kubiya_worker.payloads.storage import (
+    INLINE_BYTES,
+    FolderDriver,
+    InlineFallbackDriver,
+    NotStored,
+    storage_of,
+)
 from kubiya_worker.protocol import names
 
 PAYLOAD = Payload(metadata={"encoding": b"json/plain"}, data=b'"large"')
@@ -66,7 +75,7 @@ class Broken(FolderDriver):
 
 async def test_what_cannot_be_stored_stays_in_the_history(tmp_path: Path) -> None:
     inner = Broken(tmp_path)
-    driver = Patient(inner)
+    driver = InlineFallbackDriver(inner)
     [kept] = await driver.store(STORE, [PAYLOAD])
     assert files(tmp_path) == []
     inner.mended = True
@@ -79,7 +88,7 @@ async def test_what_cannot_be_stored_stays_in_the_history(tmp_path: Path) -> Non
 
 async def test_what_is_too_large_for_a_history_is_said_by_name(tmp_path: Path) -> None:
     with pytest.raises(NotStored, match="No space left on device") as raised:
-        await Patient(Broken(tmp_path)).store(STORE, [Payload(data=b"x" * INLINE_BYTES)])
+        await InlineFallbackDriver(Broken(tmp_path)).store(STORE, [Payload(data=b"x" * INLINE_BYTES)])
     assert type(raised.value).__name__ == names.NOT_STORED  # by which the workflow knows it
 
 
@@ -87,7 +96,7 @@ async def test_what_is_too_large_for_a_history_is_said_by_name(tmp_path: Path) -
 async def test_a_reference_that_holds_no_payload_is_refused(tmp_path: Path, text: str) -> None:
     claim = StorageDriverClaim({"inline": text})
     try:
-        assert await Patient(FolderDriver(tmp_path)).retrieve(RETRIEVE, [claim]) == [Payload()]
+        assert await InlineFallbackDriver(FolderDriver(tmp_path)).retrieve(RETRIEVE, [claim]) == [Payload()]
         assert text == ""
     except Undecodable:
         assert text
@@ -95,12 +104,12 @@ async def test_a_reference_that_holds_no_payload_is_refused(tmp_path: Path, text
 
 @pytest.mark.parametrize("digest", ["", "../../etc/passwd", "/etc/passwd", "0" * 63, "0" * 64 + "\n", "A" * 64])
 async def test_a_reference_leads_nowhere_else(tmp_path: Path, digest: str) -> None:
-    with pytest.raises(Undecodable, match="not one of this worker's"):
+    with pytest.raises(Undecodable, match="was not made by this storage"):
         await FolderDriver(tmp_path).retrieve(RETRIEVE, [StorageDriverClaim({"sha256": digest})])
 
 
 async def test_only_large_payloads_are_stored_and_all_come_back(tmp_path: Path) -> None:
-    converter = Payloads.open(Options(storage=str(tmp_path))).converter()
+    converter = Payloads.open(PayloadOptions(storage=str(tmp_path))).converter()
     for size, stored in ((10, 0), (STORED_FROM, 1)):
         wanted = "x" * size
         encoded = await converter.encode([wanted])
@@ -119,4 +128,4 @@ async def test_only_large_payloads_are_stored_and_all_come_back(tmp_path: Path) 
 )
 def test_a_place_that_cannot_be_used_is_refused_at_the_start(storage: str, says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
-        storage_of(Options(storage=storage))
+        storage_of(PayloadOptions(storage=storage))

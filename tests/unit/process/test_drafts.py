@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kubiya_worker.process.health import HealthFile
-from kubiya_worker.process.status import StatusFile
+from kubiya_worker.process.health import ProbeFile
+from kubiya_worker.process.worker_state import StatusFile
 
 
 def test_a_probe_file_that_cannot_be_written_leaves_no_draft(tmp_path: Path) -> None:
     (tmp_path / "alive").mkdir()
-    HealthFile(str(tmp_path / "alive"), "w1").write()
+    ProbeFile(str(tmp_path / "alive"), "w1").write()
     assert [path.name for path in tmp_path.iterdir()] == ["alive"]
 
 

@@ -1,4 +1,4 @@
-"""Which heartbeats are full, with the clock passed in."""
+"""Some heartbeats are full and the rest are short; these tests pass in the clock."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import Unreachable
-from kubiya_worker.process.counters import Counters
-from kubiya_worker.process.heartbeat import FULL_EVERY, Heartbeat, Schedule
+from kubiya_worker.process.counters import ActivityCounters
+from kubiya_worker.process.heartbeat import FULL_EVERY, BeatSchedule, Heartbeat
 
 
 def test_the_first_is_full_and_one_each_300_seconds() -> None:
-    schedule = Schedule()
+    schedule = BeatSchedule()
     assert [schedule.is_full(t) for t in (10.0, 40.0, 309.9, 310.0, 311.0, 2000.0)] == [
         True,
         False,
@@ -35,7 +35,7 @@ class Plane(ControlPlane):
 
 
 def test_beats_carry_counts_health_and_in_full_ones_system_and_logs() -> None:
-    plane, counters, now = Plane(), Counters(), [0.0]
+    plane, counters, now = Plane(), ActivityCounters(), [0.0]
     heartbeat = Heartbeat(
         plane,
         "w1",

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from kubiya_worker.process import endpoint, metrics
-from kubiya_worker.process.counters import Counters
+from kubiya_worker.process import metrics, metrics_server
+from kubiya_worker.process.counters import ActivityCounters
 from kubiya_worker.process.metrics import METRICS, PREFIX, Metrics
 
 LINE = re.compile(r'^kubiya_worker_[a-z_]+(\{([a-z_]+="(?:[^"\\]|\\.)*",?)+\})? [-+0-9.e]+$')
 
 
 def page(filled: Metrics, **condition: object) -> str:
-    return metrics.exposition(filled, Counters(), lambda: condition, 10, ("q", "w-1"))
+    return metrics.exposition(filled, ActivityCounters(), lambda: condition, 10, ("q", "w-1"))
 
 
 def test_every_line_is_well_formed_and_every_name_is_in_the_table() -> None:
@@ -48,6 +48,14 @@ def test_buckets_are_cumulative_and_agree_with_the_count() -> None:
     assert 'kubiya_worker_step_seconds_count{type="call_tool",outcome="completed"} 4' in page(filled)
 
 
+def test_a_large_counter_keeps_all_its_digits() -> None:
+    filled = Metrics()
+    filled.count("tool_calls_total", "shell", "success", by=1_234_567)
+    assert 'tool_calls_total{tool="shell",outcome="success"} 1234567' in page(filled)
+    filled.observe("step_seconds", 1_234_567.25, "call_tool", "completed")
+    assert 'step_seconds_sum{type="call_tool",outcome="completed"} 1234567.25' in page(filled)
+
+
 def test_a_name_that_is_not_in_the_table_or_has_other_labels_is_a_bug() -> None:
     with pytest.raises(KeyError):
         Metrics().count("no_such")
@@ -67,7 +75,7 @@ def test_a_name_that_is_not_in_the_table_or_has_other_labels_is_a_bug() -> None:
     ],
 )
 def test_health_is_what_the_condition_says(condition: dict[str, object], lives: bool, takes_work: bool) -> None:
-    assert (endpoint.alive(condition)[0], endpoint.ready(condition)[0]) == (lives, takes_work)
+    assert (metrics_server.alive(condition)[0], metrics_server.ready(condition)[0]) == (lives, takes_work)
 
 
 def test_the_reference_page_is_current() -> None:
@@ -79,7 +87,7 @@ def test_the_reference_page_is_current() -> None:
 def test_restarts_are_those_that_the_supervisor_has_counted(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
     state.write_text('{"restarts": {"crash": 2, "hung": 0}}')
-    page = metrics.exposition(metrics.Metrics(), Counters(), dict, 10, ("q", "w"), str(state))
+    page = metrics.exposition(metrics.Metrics(), ActivityCounters(), dict, 10, ("q", "w"), str(state))
     assert 'kubiya_worker_restarts_total{reason="crash"} 2' in page.splitlines()
     assert 'kubiya_worker_restarts_total{reason="hung"} 0' in page.splitlines()
     for text in ("", "[]", '{"restarts": []}'):

@@ -1,4 +1,4 @@
-"""Which connection to Temporal is made: addresses and TLS."""
+"""These tests check the address and the TLS settings of the connection to Temporal."""
 
 from __future__ import annotations
 

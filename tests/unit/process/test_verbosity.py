@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kubiya_worker.process.verbosity import Verbosity
+from kubiya_worker.process.logging import Verbosity
 
 
 @pytest.fixture(autouse=True)

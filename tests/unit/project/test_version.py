@@ -30,7 +30,9 @@ def test_the_chart_and_the_image_have_it() -> None:
     assert re.findall(r"^ARG VERSION=(.*)$", dockerfile, re.MULTILINE) == [__version__]
 
 
-def release(folder: Path, version: str, changelog: str, ref: str = "main") -> subprocess.CompletedProcess[str]:
+def release(
+    folder: Path, version: str, changelog: str, ref: str = "main", recorded: str = "1.2.0"
+) -> subprocess.CompletedProcess[str]:
     """Run scripts/release in a folder that has only what it reads before it builds."""
     (folder / "scripts").mkdir()
     (folder / "kubiya_worker").mkdir()
@@ -38,6 +40,9 @@ def release(folder: Path, version: str, changelog: str, ref: str = "main") -> su
         shutil.copy(ROOT / "scripts" / name, folder / "scripts" / name)
     (folder / "kubiya_worker" / "__init__.py").write_text(f'"""A package."""\n\n__version__ = "{version}"\n')
     (folder / "CHANGELOG.md").write_text(changelog)
+    histories = folder / "tests" / "replay" / "histories" / recorded
+    histories.mkdir(parents=True)
+    (histories / "plain.json").write_text("{}")
     (folder / "full").mkdir()
     (folder / "full" / "file").touch()  # a folder that is not empty is refused next: nothing is built here
     env = {**os.environ, "GITHUB_REF_NAME": ref}
@@ -66,6 +71,11 @@ def test_a_version_that_the_changelog_lacks_is_refused(changelog: str, tmp_path:
 def test_a_version_with_a_section_goes_on(heading: str, tmp_path: Path) -> None:
     run = release(tmp_path, "1.2.0", f"# Changelog\n\n## Unreleased\n\n{heading}\n\n- A thing.\n", "v1.2.0")
     assert run.returncode == 78 and "is not empty" in run.stderr and "CHANGELOG" not in run.stderr
+
+
+def test_a_version_without_recorded_histories_is_refused(tmp_path: Path) -> None:
+    run = release(tmp_path, "1.2.0", "## 1.2.0\n", recorded="1.1.0")
+    assert run.returncode == 78 and "tests/replay/histories has nothing of 1.2.0" in run.stderr
 
 
 def test_a_tag_of_another_version_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How the tools and notes of MCP servers change during an execution."""
+"""The tools and notices of MCP servers change during an execution; these tests follow the changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose text taints, what a tainted execution asks for, and that nobody lifts what another asks for."""
+"""Text of others taints an execution, which then asks; no configuration lifts what another one asks for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cron expression becomes for Temporal, and what is no cron expression."""
+"""A cron expression is translated for Temporal, or refused."""
 
 from __future__ import annotations
 

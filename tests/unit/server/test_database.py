@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from kubiya_worker.errors import ConfigurationError, Unavailable
 from kubiya_worker.server.store import database as store
+from kubiya_worker.server.store import sqlite_file
 from kubiya_worker.server.store.database import HEAD, MIGRATIONS, Database
 
 NEXT = """
@@ -34,7 +35,7 @@ def downgrade():
 
 
 def schema_of(path: Path) -> dict[str, str]:
-    """Each table and index, as SQLite keeps it, without regard to blanks and the order of columns and constraints."""
+    """Each table and index, as SQLite keeps it, without regard to blanks, quotes and the order of columns."""
     connection = sqlite3.connect(path)
     rows = connection.execute("select name, sql from sqlite_master where name not like 'sqlite_%'").fetchall()
     connection.close()
@@ -42,7 +43,9 @@ def schema_of(path: Path) -> dict[str, str]:
     for name, sql in rows:
         if name != "alembic_version" and sql:
             head, _, body = sql.partition("(")
-            normal[name] = " ".join(head.split()) + str(sorted(" ".join(line.split(", ")) for line in lines_of(body)))
+            normal[name] = " ".join(head.replace('"', "").split()) + str(
+                sorted(" ".join(line.split(", ")) for line in lines_of(body))
+            )
     return normal
 
 
@@ -86,7 +89,7 @@ def filled(path: Path) -> None:
         database.execute(
             text(
                 "insert into executions values "
-                "('e1', 'o', 'agent', 'a', 'q', 'running', null, '{}', '{}', '2026', '2026')"
+                "('e1', 'o', 'agent', 'a', 'q', 'running', null, '{}', '{}', '2026', '2026', null, null)"
             )
         )
         database.execute(text("insert into events values ('e1', 1, 'x', 'message', null, '{}', '2026', 1)"))
@@ -112,6 +115,28 @@ def test_a_database_that_is_one_revision_behind_is_upgraded(tmp_path: Path, monk
     assert database.execute(text("select version_num from alembic_version")).scalar() == "next"
     assert database.execute(text("pragma foreign_keys")).scalar() == 1
     database.close()
+
+
+def test_executions_of_an_older_version_are_found_by_person_and_text(tmp_path: Path) -> None:
+    path = tmp_path / "cp.db"
+    filled(path)
+    told = '{"requested_by": {"id": "Ada@acme.example"}, "entity_name": "Ops", "prompt": "LOOK at /var"}'
+    old = sqlite3.connect(path)
+    for index in ("all", "status", "entity_id", "queue_id", "requester"):
+        old.execute(f"drop index executions_{index}")
+    for column in ("requester", "words"):
+        old.execute(f"alter table executions drop column {column}")
+    for column in ("queue_id", "created_at"):
+        old.execute(f"create index ix_executions_{column} on executions ({column})")
+    old.execute("update executions set data = ?", (told,))
+    old.execute("update alembic_version set version_num = '2026_11_browser_sessions'")
+    old.commit()
+    old.close()
+    database = Database(path)
+    row = database.execute(text("select requester, words from executions")).one()
+    database.close()
+    assert tuple(row) == ("ada@acme.example", "ops\nlook at /var")
+    assert "executions_requester" in schema_of(path) and "ix_executions_queue_id" not in schema_of(path)
 
 
 def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +189,7 @@ def test_another_programs_database_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_second_server_on_the_same_database_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite_file, "LOCK_SECONDS", 0.1)
     first = Database(tmp_path / "cp.db")
     with pytest.raises(Unavailable, match="Another control plane uses the database"):
         Database(tmp_path / "cp.db")
@@ -181,7 +206,7 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     database = Database(tmp_path / "state" / "cp.db")
     with database.transaction():
-        database.execute(text("insert into api_keys values ('h', 'o', '2026')"))
+        database.execute(text("insert into api_keys (hash, organization_id, created_at) values ('h', 'o', '2026')"))
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "state").iterdir()}
     database.close()
     assert set(modes.values()) == {0o600} and "cp.db-wal" in modes

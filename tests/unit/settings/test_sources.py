@@ -1,4 +1,4 @@
-"""Where a value comes from, and what is said about a bad one."""
+"""Each value is traced to its source, and an error about a bad value names the source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from kubiya_worker.errors import ConfigurationError, NotAllowed, UsageError
 from kubiya_worker.settings import Settings, origins, resolve
-from kubiya_worker.settings.sources import misspelt, validate
+from kubiya_worker.settings.sources import misspelled, validate
 from kubiya_worker.settings.table import OPTIONS
 
 KEY = {"KUBIYA_API_KEY": "kby_secret-of-the-test", "QUEUE_ID": "q1"}
@@ -105,7 +105,7 @@ def test_a_value_can_come_from_a_file_that_the_configuration_names(write: Any, t
         ("control_plane:\n  ulr: x\n", ":2: unknown key 'control_plane.ulr'. Did you mean 'control_plane.url'?"),
         ("logging:\n  level: LOUD\n", ":2: logging.level 'LOUD' is not one of DEBUG, INFO"),
         ("logging: INFO\n", ":1: logging has to be a mapping"),
-        ("queue_id: a\nqueue_id: b\n", ":2: queue_id is there already, in line 1. Leave one of them"),
+        ("queue_id: a\nqueue_id: b\n", ":2: queue_id is there already, in line 1. Remove one of them"),
         ("logging:\n  level: INFO\nlogging:\n  max_backups: 3\n", ":3: logging is there already, in line 1"),
         ("queue_id: [a]\n", ":1: queue_id has to be a single value"),
         ("logging:\n  level: ${NOT_SET}\n", ":2: the variable NOT_SET is not set. export NOT_SET=…"),
@@ -169,9 +169,9 @@ def test_each_name_is_of_one_option_only() -> None:
     assert len(keys) == len(set(keys))
 
 
-def test_a_misspelt_variable_is_found_and_others_are_left_alone() -> None:
+def test_a_misspelled_variable_is_found_and_others_are_left_alone() -> None:
     environ = {"KUBIYA_METRIC_PORT": "1", "KUBIYA_API_KEY_FILE": "x", "KUBIYA_DEV_DIR": "x", "TEMPORAL_HOSTS": "y"}
-    assert misspelt({**environ, "KUBIYA_METRICS_PORT": "1", "LOG_LEVELS": "x"}) == {
+    assert misspelled({**environ, "KUBIYA_METRICS_PORT": "1", "LOG_LEVELS": "x"}) == {
         "KUBIYA_METRIC_PORT": "KUBIYA_METRICS_PORT",
         "TEMPORAL_HOSTS": "TEMPORAL_HOST",
     }

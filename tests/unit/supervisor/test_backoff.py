@@ -1,10 +1,12 @@
+"""The backoff decides when a child starts again, or that it does not."""
+
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.backoff import Death, GiveUp, Start, decide
-from supervisor.spec import Spec
+from kubiya_worker._supervisor.backoff import Death, GiveUp, StartAt, decide
+from kubiya_worker._supervisor.spec import Spec
 
 SPEC = Spec(argv=("/bin/true",), pid_file="/p", log_file="/l", state_file="/s")
 CRASH, NETWORK = Death("crash", 1), Death("network", 69)
@@ -12,7 +14,7 @@ CRASH, NETWORK = Death("crash", 1), Death("network", 69)
 
 def delay(*deaths: Death, chance: float = 1.0, spec: Spec = SPEC) -> float:
     decision = decide(deaths, 100.0, lambda: chance, spec)
-    assert isinstance(decision, Start)
+    assert isinstance(decision, StartAt)
     return decision.at - 100.0
 
 
@@ -49,7 +51,7 @@ def test_codes_that_another_try_does_not_change_end_it() -> None:
 
 def test_a_limit_of_crashes_ends_it_with_the_last_code() -> None:
     spec = Spec(argv=("/bin/true",), pid_file="/p", log_file="/l", state_file="/s", give_up_after=3)
-    assert isinstance(decide([CRASH, CRASH], 0.0, lambda: 0.0, spec), Start)
+    assert isinstance(decide([CRASH, CRASH], 0.0, lambda: 0.0, spec), StartAt)
     assert decide([CRASH, CRASH, Death("hung", 137)], 0.0, lambda: 0.0, spec) == GiveUp(137, "3 crashes in a row")
 
 

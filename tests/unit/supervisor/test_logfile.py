@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supervisor import logfile
-from supervisor.logfile import Log
+from kubiya_worker._supervisor import logfile
+from kubiya_worker._supervisor.logfile import Log
 
 
 def sink(folder: Path, **fields: Any) -> Log:

@@ -1,3 +1,5 @@
+"""A process is identified by PID and start time, and signalled only while it is the same one."""
+
 from __future__ import annotations
 
 import os
@@ -9,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from supervisor import kernel, processes
-from supervisor.processes import Identity, PortableTable, Process, ProcTable, Table
+from kubiya_worker._supervisor.posix import kernel, processes
+from kubiya_worker._supervisor.posix.processes import Identity, PortableTable, Process, ProcTable, Table
 
 TABLES = pytest.mark.parametrize(
     "table",

@@ -1,11 +1,14 @@
+"""A spec is read from JSON, and an error names the wrong field."""
+
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 import pytest
 
-from supervisor.spec import Spec, SpecError
+from kubiya_worker._supervisor.spec import Spec, SpecError
 
 LEAST: dict[str, Any] = {"argv": ["/bin/true"], "pid_file": "/r/p", "log_file": "/r/l", "state_file": "/r/s"}
 
@@ -16,7 +19,7 @@ def made(**fields: Any) -> Spec:
 
 def test_json_there_and_back_is_the_same_spec() -> None:
     spec = made(env={"A": "b"}, exit_classes={"once": [3], "done": []}, info_lines=["x"], watchdog=1.5)
-    assert Spec.from_json(spec.to_json()) == spec
+    assert Spec.from_json(json.dumps(dataclasses.asdict(spec))) == spec
 
 
 @pytest.mark.parametrize(

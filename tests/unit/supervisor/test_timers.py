@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from supervisor.timers import Timers
+from kubiya_worker._supervisor.timers import Timers
 
 
 class Clock:

@@ -16,7 +16,7 @@ LEAKS, BENIGN = cases("leaks.txt"), cases("leaks_benign.txt")
 
 
 def _base64(offset: int, encode: Callable[[bytes], bytes]) -> Callable[[str], str]:
-    """As it stands in an encoded text in which `offset` bytes are before it, and some behind."""
+    """Return the form that a secret has inside an encoded text, with `offset` bytes before it and some behind it."""
     return lambda secret: encode(b"u:"[:offset] + secret.encode() + b"~").decode()
 
 

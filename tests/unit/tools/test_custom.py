@@ -1,3 +1,5 @@
+"""Custom tools are Python functions in files of the operator."""
+
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal

@@ -1,11 +1,13 @@
+"""The skill `data_visualization` draws diagrams and refuses what it cannot draw."""
+
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
-from kubiya_worker.tools.configuration import Skill
-from kubiya_worker.tools.data_visualization import KINDS, Kind, build
+from kubiya_worker.tools.data_visualization import KINDS, DiagramKind, build
+from kubiya_worker.tools.skill_configuration import Skill
 
 
 def tools(**configuration: Any) -> dict[str, Tool]:
@@ -18,7 +20,7 @@ async def draw(name: str, diagram: str, title: str = "", **configuration: Any) -
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.tool)
-async def test_each_kind_draws_its_own_example(kind: Kind) -> None:
+async def test_each_kind_draws_its_own_example(kind: DiagramKind) -> None:
     result = await draw(kind.tool, kind.example)
     assert (result.error, result.output) == (None, f"```mermaid\n{kind.example}\n```")
 

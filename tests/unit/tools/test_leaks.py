@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kubiya_worker.support.check import leaks
-from kubiya_worker.tools.redact import REDACTED, Redactor
+from kubiya_worker.leak_check import leaks
+from kubiya_worker.tools.redaction import REDACTED, Redactor
 from tests.unit.tools.leaks import BENIGN, FORMS, LEAKS, filled
 
 SECRETS = {
@@ -17,7 +17,7 @@ REDACTOR = Redactor(SECRETS.values())
 
 
 def pieces(text: str, size: int) -> str:
-    """What a stream shows of a text that comes in pieces."""
+    """Return what a stream shows of a text that arrives in pieces of `size` characters."""
     stream = REDACTOR.stream()
     shown = [stream.feed(text[at : at + size]) for at in range(0, len(text), size)]
     return "".join([*shown, stream.flush()])

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools import schemas
+from kubiya_worker.tools.arguments import parse_arguments
 from kubiya_worker.tools.schemas import normalized, own_names
 
 KEYWORDS = {
@@ -206,11 +208,14 @@ SIMPLE = st.recursive(
             {"enum": ["a", 1, None]},
             {"const": 2},
             {"type": ["string", "null"]},
+            {"type": ["integer", "array", "null"], "minimum": 2, "minItems": 1},
+            {"type": "array", "maxItems": 1},
+            {"type": "array", "prefixItems": [{"type": "string"}, {"enum": [1]}]},
         ]
     ),
     lambda inner: (
         st.builds(lambda i: {"type": "array", "items": i}, inner)
-        | st.builds(lambda a, b: {"anyOf": [a, b]}, inner, inner)
+        | st.builds(lambda word, a, b: {word: [a, b]}, st.sampled_from(["anyOf", "oneOf", "allOf"]), inner, inner)
         | st.builds(lambda a, b: {"type": "object", "properties": {"a": a, "b": b}, "required": ["a"]}, inner, inner)
         | st.builds(lambda a: {"type": "object", "additionalProperties": a}, inner)
     ),
@@ -223,6 +228,12 @@ VALUES = st.recursive(
 )
 
 
+def test_a_value_of_any_type_may_be_an_array_of_anything() -> None:
+    made = of({"type": "object", "properties": {"a": {}, "b": {"type": "array"}}})
+    for arguments in ({"a": [1, [2], {}]}, {"b": [[1], {"c": [None]}]}):
+        assert parse_arguments(ToolSpec("x", "", made), json.dumps(arguments)) == arguments
+
+
 @settings(max_examples=100, deadline=None)
 @given(SIMPLE, VALUES)
 def test_what_the_tool_takes_is_never_refused_here(schema: Any, value: Any) -> None:
@@ -233,3 +244,4 @@ def test_what_the_tool_takes_is_never_refused_here(schema: Any, value: Any) -> N
             json.dumps(made).replace('"type": "array", "items": {"type": "string"}', '"type": "array"')
         )
         jsonschema.validate({"v": value}, open_ended)
+        assert parse_arguments(ToolSpec("x", "", made), json.dumps({"v": value})) == {"v": value}

@@ -1,3 +1,5 @@
+"""An agent's skills become the set of its tools."""
+
 import asyncio
 import json
 from pathlib import Path
@@ -62,7 +64,7 @@ def test_a_name_that_is_taken_gets_the_skills_name_before_it(tmp_path: Path) -> 
     ("broken", "message"),
     [
         (skill("shel"), "Did you mean 'shell'"),
-        (skill("quantum"), "Types that this worker runs: agent_communication, ask_person, bash, "),
+        (skill("quantum"), "Types that this worker runs: agent_communication, agent_skills, ask_person, bash, "),
         (skill("slack"), "is not one of this worker's; remove it, or attach an MCP server"),
         (skill("shell", enabled="yes"), "`enabled` is 'yes'"),
         (

@@ -8,11 +8,25 @@ from hypothesis import strategies as st
 from kubiya_worker.activities.transcripts import Transcripts
 from kubiya_worker.protocol import calls, compaction
 from kubiya_worker.protocol import messages as m
-from kubiya_worker.workflows.conversation import Conversation, pack, unpack
+from kubiya_worker.workflows.carried import Carried
+from kubiya_worker.workflows.conversation import Conversation
 
 
 def message(role: str, number: int, content: str = "text") -> m.Message:
     return {"role": role, "content": f"{content} {number}", "message_id": f"{role}{number}", "timestamp": "t"}
+
+
+def snapshot(conversation: Conversation) -> Carried:
+    carried = Carried()
+    conversation.carry(carried)
+    return carried
+
+
+def carried_on(conversation: Conversation) -> Conversation:
+    """Return the conversation as the next run has it."""
+    again = Conversation()
+    again.restore(Carried.unpack(snapshot(conversation).pack()))
+    return again
 
 
 def test_a_message_that_is_signalled_twice_is_heard_once() -> None:
@@ -44,7 +58,7 @@ def test_packing_loses_nothing(texts: list[str], waiting: str) -> None:
         [{"role": "user", "content": text, "message_id": str(i)} for i, text in enumerate(texts)],
         [{"role": "user", "content": waiting, "message_id": "waiting"}],
     )
-    again = Conversation.restore(unpack(pack(conversation.snapshot())))
+    again = carried_on(conversation)
     assert again.messages == conversation.messages
     assert again.inbox == conversation.inbox
     assert again.digest() == conversation.digest()
@@ -106,9 +120,9 @@ def long_talk() -> Conversation:
 def test_nothing_is_let_go_without_a_summary() -> None:
     conversation = Conversation([message("user", 1), message("assistant", 2)])
     assert conversation.outgrown() == []
-    before = conversation.snapshot()
+    before = snapshot(conversation)
     conversation.trim()
-    assert conversation.snapshot() == before and "stored" not in before
+    assert snapshot(conversation) == before and "stored" not in before.conversation
 
 
 def test_what_a_summary_stands_for_is_let_go_but_for_what_was_last_asked() -> None:
@@ -116,7 +130,7 @@ def test_what_a_summary_stands_for_is_let_go_but_for_what_was_last_asked() -> No
     assert ids(conversation.outgrown()) == ["user1", "assistant2", "user3", "assistant4", "tool5"]
     conversation.trim()
     assert ids(conversation.messages) == ["user3", "assistant6", "system7"]
-    assert ids(conversation.rest()) == ["assistant6", "system7"]
+    assert ids(conversation.unstored()) == ["assistant6", "system7"]
     assert (conversation.stored, conversation.total) == (5, 7)
     assert conversation.outgrown() == [], "it is stored once"
     assert (conversation.last_request(), conversation.last_text()) == ("text 3", "text 6")
@@ -127,7 +141,7 @@ def test_what_a_summary_stands_for_is_let_go_but_for_what_was_last_asked() -> No
 def test_a_trimmed_conversation_is_carried_on_and_trimmed_again() -> None:
     conversation = long_talk()
     conversation.trim()
-    again = Conversation.restore(unpack(pack(conversation.snapshot())))
+    again = carried_on(conversation)
     assert not again.receive(message("user", 1)), "what was let go was heard all the same"
     assert again.receive(message("user", 8))
     again.take_inbox()

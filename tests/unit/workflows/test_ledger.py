@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kubiya_worker.protocol.execution import Usage
-from kubiya_worker.workflows.ledger import Ledger, Stopwatch
+from kubiya_worker.workflows.ledger import Ledger
+from kubiya_worker.workflows.stopwatch import Stopwatch
 
 
 def test_an_account_says_all_that_was_used_so_a_report_that_comes_twice_counts_once() -> None:

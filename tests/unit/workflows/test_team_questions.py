@@ -9,7 +9,10 @@ import pytest
 from temporalio import workflow
 
 from kubiya_worker.protocol import names
-from kubiya_worker.workflows import leader, wires
+from kubiya_worker.workflows import signals
+from kubiya_worker.workflows.approvals import Approvals
+from kubiya_worker.workflows.background import BackgroundTasks
+from kubiya_worker.workflows.team import TeamExecutionWorkflow
 
 QUESTION = {"approval_id": "a-1", "workflow_id": "member-1", "request": {"approval_id": "a-1"}}
 ANSWER = {"approval_id": "a-1", "decision": "approved", "approver": {"name": "ada"}}
@@ -17,32 +20,32 @@ ANSWER = {"approval_id": "a-1", "decision": "approved", "approver": {"name": "ad
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, Any]]:
-    """What the workflow tells other workflows, without a workflow around it."""
+    """Collect what the workflow tells other workflows, without a workflow around it."""
     told: list[tuple[str, str, Any]] = []
 
-    async def signal(workflow_id: str, name: str, argument: Any = None) -> bool:
+    async def send(workflow_id: str, name: str, argument: Any = None) -> bool:
         told.append((workflow_id, name, argument))
         return True
 
-    def run(_: leader.Leader, work: Coroutine[Any, Any, None]) -> None:
+    def start(_: BackgroundTasks, work: Coroutine[Any, Any, None]) -> None:
         with pytest.raises(StopIteration):
             work.send(None)
 
     async def nothing(*_: Any) -> None:
         pass
 
-    monkeypatch.setattr(wires, "signal", signal)
+    monkeypatch.setattr(signals, "send", send)
     monkeypatch.setattr(workflow, "time", lambda: 0.0)
-    monkeypatch.setattr(leader.Leader, "_later", run)
-    monkeypatch.setattr(leader.Leader, "_show_waiting", nothing)
+    monkeypatch.setattr(BackgroundTasks, "start", start)
+    monkeypatch.setattr(Approvals, "show_member_waits", nothing)
     return told
 
 
 @pytest.mark.parametrize("answer_first", [False, True])
 def test_the_answer_reaches_the_member_that_asked(sent: list[tuple[str, str, Any]], answer_first: bool) -> None:
     """An inner team passes the question up by a signal of its own, so a fast person can be first."""
-    loop = leader.Leader()
-    steps: list[Callable[[], None]] = [lambda: loop.member_waits(QUESTION), lambda: loop.resolve_approval(ANSWER)]
+    team = TeamExecutionWorkflow()
+    steps: list[Callable[[], None]] = [lambda: team.member_waits(QUESTION), lambda: team.resolve_approval(ANSWER)]
     for step in reversed(steps) if answer_first else steps:
         step()
     assert sent == [("member-1", names.RESOLVE_APPROVAL, ANSWER)]

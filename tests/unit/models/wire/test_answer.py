@@ -1,4 +1,4 @@
-"""What is made of chunks, whatever a server does with indexes, ids, names and places."""
+"""An answer is put together from chunks, even when indexes, ids, names or places are wrong."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from kubiya_worker.models.base import RESET, TEXT, THINKING, THOUGHT
-from kubiya_worker.models.wire.answer import Answer
+from kubiya_worker.models.wire.answer import AnswerBuilder
 from kubiya_worker.protocol.execution import Usage
 
 
-def said(*deltas: dict[str, Any], tools: tuple[str, ...] = ("shell",), finish: str = "stop") -> Answer:
+def said(*deltas: dict[str, Any], tools: tuple[str, ...] = ("shell",), finish: str = "stop") -> AnswerBuilder:
     """The answer that comes in these pieces."""
-    answer = Answer(tools)
+    answer = AnswerBuilder(tools)
     for delta in deltas:
         answer.feed({"choices": [{"index": 0, "delta": delta}]})
     answer.feed({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
@@ -27,8 +27,8 @@ def call(arguments: Any = None, name: str | None = None, **fields: Any) -> dict[
     return {"tool_calls": [{**fields, "function": {k: v for k, v in function.items() if v is not None}}]}
 
 
-def calls(answer: Answer) -> list[tuple[str, str]]:
-    return [(found.name, found.arguments()) for found in answer.calls.all()]
+def calls(answer: AnswerBuilder) -> list[tuple[str, str]]:
+    return [(found.name, found.arguments()) for found in answer.calls.complete()]
 
 
 ONE, TWO = '{"command": "one"}', '{"command": "two"}'
@@ -106,7 +106,10 @@ def test_two_names_at_one_place_are_two_calls_when_both_are_tools() -> None:
 
 
 def test_an_integer_becomes_a_text_and_no_id_stays_empty() -> None:
-    assert [c.id for c in said(call(ONE, "shell", id=7), call(TWO, "shell", id=None, index=1)).calls.all()] == ["7", ""]
+    assert [c.id for c in said(call(ONE, "shell", id=7), call(TWO, "shell", id=None, index=1)).calls.complete()] == [
+        "7",
+        "",
+    ]
 
 
 @pytest.mark.parametrize("cut", range(1, 40))
@@ -144,7 +147,7 @@ def test_only_a_thought_before_the_answer_is_taken_out(text: str, answer: str, c
 
 
 def test_what_was_shown_as_the_answer_is_taken_back_when_it_was_a_thought() -> None:
-    answer = Answer()
+    answer = AnswerBuilder()
     deltas = [
         d for text in ("plan", "</think>", "yes") for d in answer.feed({"choices": [{"delta": {"content": text}}]})
     ]
@@ -172,19 +175,19 @@ def test_halves_of_a_character_meet_across_pieces_and_what_stays_alone_is_replac
 
 
 def test_only_the_first_choice_counts_in_whichever_order_they_come() -> None:
-    answer = Answer()
+    answer = AnswerBuilder()
     for index, text in ((1, "OTHER"), (0, "this"), (1, "WORDS"), (0, " one")):
         answer.feed({"choices": [{"index": index, "delta": {"content": text}}]})
     answer.end()
     assert answer.text == "this one"
-    both = Answer()
+    both = AnswerBuilder()
     both.feed({"choices": [{"delta": {"content": "first"}}, {"delta": {"content": "second"}}]})
     both.end()
     assert both.text == "first"
 
 
 def test_a_choice_that_is_the_only_one_counts_whatever_its_number() -> None:
-    answer = Answer()
+    answer = AnswerBuilder()
     answer.feed({"choices": [{"index": 1, "delta": {"content": "only"}, "finish_reason": "stop"}]})
     answer.end()
     assert (answer.text, answer.reason) == ("only", "stop")
@@ -238,13 +241,13 @@ def test_a_choice_that_is_the_only_one_counts_whatever_its_number() -> None:
     ],
 )
 def test_usage_is_found_in_every_place_and_under_every_name(usage: Any, expected: Usage, place: Any) -> None:
-    answer = Answer()
+    answer = AnswerBuilder()
     answer.feed(place(usage))
     assert answer.counts.usage() == expected
 
 
 def test_the_last_usage_counts_and_one_without_numbers_is_none() -> None:
-    answer = Answer()
+    answer = AnswerBuilder()
     for out in (10, 20, 50):
         answer.feed(
             {"choices": [{"delta": {"content": "x"}}], "usage": {"prompt_tokens": 100, "completion_tokens": out}}
@@ -270,14 +273,14 @@ def test_the_last_usage_counts_and_one_without_numbers_is_none() -> None:
     ],
 )
 def test_what_a_gateway_says_it_cost(chunk: dict[str, Any], nanos: int | None) -> None:
-    answer = Answer()
+    answer = AnswerBuilder()
     answer.feed({"choices": [], **chunk})
     assert answer.counts.nanos == nanos
 
 
 def test_usage_beside_a_choice_is_not_the_end_and_alone_it_is() -> None:
     usage = {"usage": {"prompt_tokens": 9, "completion_tokens": 1}}
-    answer = Answer()
+    answer = AnswerBuilder()
     ends = []
     for chunk in (
         {"choices": [{"delta": {"role": "assistant"}}], **usage},
@@ -337,11 +340,11 @@ def test_what_nobody_here_knows_is_kept_in_its_place() -> None:
         {"vendor": {"a": [2], "b": None}},
     )
     assert answer.fields == {"reasoning_opaque": "abcdef", "vendor": {"a": [1, 2]}}
-    assert answer.calls.all()[0].extra == {"thought_signature": "sig", "function_note": "x"}
+    assert answer.calls.complete()[0].extra == {"thought_signature": "sig", "function_note": "x"}
 
 
 def test_a_message_that_repeats_what_came_in_pieces_adds_nothing() -> None:
-    answer = Answer(("shell",))
+    answer = AnswerBuilder(("shell",))
     answer.feed({"choices": [{"delta": {"content": "Hello ", "reasoning_content": "hm"}}]})
     answer.feed({"choices": [{"delta": call(ONE, "shell", id="a", index=0)}]})
     whole = {"content": "Hello you", "reasoning_content": "hm", **call(ONE, "shell", id="a")}
@@ -352,6 +355,6 @@ def test_a_message_that_repeats_what_came_in_pieces_adds_nothing() -> None:
 
 def test_content_in_parts_has_its_thoughts_taken_out() -> None:
     parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "plan"}]}, {"type": "text", "text": "yes"}]
-    answer = Answer()
+    answer = AnswerBuilder()
     deltas = answer.feed({"choices": [{"delta": {"content": parts}}]}) + answer.end()
     assert [(d.kind, d.content) for d in deltas] == [(THINKING, "plan"), (THOUGHT, ""), (TEXT, "yes")]

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from kubiya_worker.models.wire import framing
-from kubiya_worker.models.wire.framing import Body, Event
+from kubiya_worker.models.wire.framing import Body, StreamEvent
 
 
 class Pieces(httpx2.AsyncByteStream):
@@ -21,20 +21,20 @@ class Pieces(httpx2.AsyncByteStream):
             yield piece
 
 
-def read(body: bytes, cut: int = 1000, declared: str = "text/event-stream") -> tuple[str, list[Event]]:
-    """What kind of body it is, and the events in it, when it comes in pieces of so many bytes."""
+def read(body: bytes, cut: int = 1000, declared: str = "text/event-stream") -> tuple[str, list[StreamEvent]]:
+    """Return the kind of a body, and its events, when it arrives in pieces of `cut` bytes."""
 
     async def soon(awaitable: Awaitable[bytes]) -> bytes:
         return await awaitable
 
-    async def scenario() -> tuple[str, list[Event]]:
+    async def scenario() -> tuple[str, list[StreamEvent]]:
         pieces = Pieces([body[at : at + cut] for at in range(0, len(body), cut)])
         request = httpx2.Request("POST", "http://model")
         response = httpx2.Response(200, headers={"content-type": declared}, stream=pieces, request=request)
         opened = Body(response, soon)
         await opened.open()
         if opened.kind != framing.EVENTS:
-            return opened.kind, [Event("", await opened.text())]
+            return opened.kind, [StreamEvent("", await opened.text())]
         return opened.kind, [event async for event in opened.events()]
 
     return asyncio.run(scenario())

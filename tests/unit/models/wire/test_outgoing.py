@@ -1,4 +1,4 @@
-"""What goes back with a message, to whom, and what a redaction leaves of it."""
+"""A provider's own fields go back to it alone, in their place; redaction removes such a field as a whole."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from kubiya_worker.models.wire import outgoing
-from kubiya_worker.models.wire.answer import Answer
-from kubiya_worker.tools.redact import Redactor
+from kubiya_worker.models.wire.answer import AnswerBuilder
+from kubiya_worker.tools.redaction import Redactor
 
 HERE = outgoing.origin_of("gateway:4000", "claude")
 CALL = {"id": "a", "name": "shell", "arguments": '{"command":  "ls"}'}
@@ -50,10 +50,10 @@ def test_it_survives_json_and_is_the_same_each_time() -> None:
 
 def test_a_redaction_takes_a_field_as_a_whole_and_leaves_the_others_untouched() -> None:
     (entry,) = message()["thinking"]
-    assert outgoing.kept(entry, Redactor(["hunter2-secret"]).value) == entry
+    assert outgoing.unchanged(entry, Redactor(["hunter2-secret"]).value) == entry
     entry["fields"]["thinking_blocks"] = [{"type": "thinking", "thinking": "hunter2-secret", "signature": "s"}]
     entry["prefix"] = "<think>hunter2-secret</think>"
-    assert outgoing.kept(entry, Redactor(["hunter2-secret"]).value) == {
+    assert outgoing.unchanged(entry, Redactor(["hunter2-secret"]).value) == {
         "origin": HERE,
         "fields": {"opaque": "x"},
         "calls": {"0": {"extra_content": 1}},
@@ -61,7 +61,7 @@ def test_a_redaction_takes_a_field_as_a_whole_and_leaves_the_others_untouched() 
 
 
 def test_a_thought_in_tags_goes_back_as_it_stood() -> None:
-    answer = Answer()
+    answer = AnswerBuilder()
     text = "<think>plan</think>\n\nyes"
     for piece in text:
         answer.feed({"choices": [{"delta": {"content": piece}}]})
@@ -96,7 +96,7 @@ def test_what_an_earlier_version_kept_goes_back_too() -> None:
 
 
 def test_what_is_too_large_to_be_kept_is_left_out() -> None:
-    answer = Answer()
+    answer = AnswerBuilder()
     answer.feed({"choices": [{"delta": {"blob": "x" * outgoing.LARGEST, "content": "yes"}}]})
     answer.end()
     assert outgoing.entry_of(answer, [], HERE) is None

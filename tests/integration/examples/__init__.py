@@ -1,0 +1,1 @@
+"""The files in examples/, applied and run."""

@@ -1,0 +1,80 @@
+"""The control plane's log: it rotates by size, and loses and splits no line."""
+
+from __future__ import annotations
+
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+from kubiya_worker.launch import logfiles
+from kubiya_worker.server.log import BACKUPS, MAX_SIZE
+from tests.support.control_plane import ControlPlane
+from tests.support.stack import Process, wait_until
+
+PROGRAM = """
+import logging, os, sys, threading
+from pathlib import Path
+from kubiya_worker.server.log import RotatingLog
+
+logging.basicConfig(level=logging.INFO, handlers=[RotatingLog(Path(sys.argv[1]), 20_000, int(sys.argv[2]))])
+
+def write(name):
+    for number in range(1000):
+        logging.info("line %s %d %s", name, number, "ö" * (number % 90))
+        if number % 100 == 0:
+            os.write(2, f"raw {name} {number}\\n".encode())
+
+threads = [threading.Thread(target=write, args=(name,)) for name in "abc"]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print("printed", flush=True)
+"""
+
+
+def run(path: Path, backups: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(path), str(backups)], capture_output=True, timeout=60, check=True
+    )
+    assert done.stdout == done.stderr == b""
+
+
+def test_no_line_is_lost_or_split_over_rotations(tmp_path: Path) -> None:
+    path = tmp_path / "cp.log"
+    run(path, 100)
+    files = logfiles.rotated(path)
+    assert len(files) > 10
+    for file in (*files, path):
+        assert file.stat().st_size <= 20_500 and file.read_bytes().endswith(b"\n")
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    lines = [line for file in (*files, path) for line in file.read_text("utf-8").splitlines()]
+    for name in "abc":
+        assert [int(found[1]) for line in lines if (found := re.fullmatch(rf".* INFO line {name} (\d+) ö*", line))] == [
+            *range(1000)
+        ]
+    assert sum(line.startswith("raw ") for line in lines) == 30 and lines[-1] == "printed"
+    assert len(lines) == 3031
+
+
+def test_all_files_together_have_a_bound(tmp_path: Path) -> None:
+    run(tmp_path / "cp.log", 3)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["cp.log", "cp.log.1", "cp.log.2", "cp.log.3"]
+    assert MAX_SIZE * (BACKUPS + 1) == 50_000_000
+
+
+def test_the_server_logs_into_the_file_and_says_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "cp.log"
+    plane = ControlPlane(tmp_path)
+    process = Process(plane.argv("--log-file", str(path)), {"HOME": str(tmp_path)}, tmp_path)
+    try:
+        wait_until(lambda: path.exists() and "control_plane.listening" in path.read_text(), 60, "it listens")
+        plane.http.post(plane.url, data=b"", headers={"Host": "h"}, timeout=30)
+        process.popen.terminate()
+        assert process.wait(30) == 0 and process.lines == []
+    finally:
+        process.kill()
+        plane.http.close()
+    other = Process(plane.argv("--log-file", str(tmp_path / "no" / "cp.log")), {"HOME": str(tmp_path)}, tmp_path)
+    assert other.wait(60) == 64 and "--log-file" in other.lines[-1]
+    other.kill()

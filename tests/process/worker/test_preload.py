@@ -1,0 +1,77 @@
+"""A worker loads what runs need right after it is ready, so a package that is replaced then fails nothing."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.model_endpoint import ModelEndpoint
+from tests.support.stack import ROOT, Process, Stack
+
+SKILLS = [
+    {"name": "files", "type": "file_system", "configuration": {}},
+    {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"]}},
+]
+STEPS: list[dict[str, Any]] = [{"tools": [{"name": "shell", "arguments": {"command": "true"}}]}, {"text": "done"}]
+BROKEN = "raise ImportError('half of a package')\n"
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    with Stack(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def endpoint() -> Iterator[ModelEndpoint]:
+    with ModelEndpoint(by_step=STEPS) as running:
+        yield running
+
+
+def worker_of(stack: Stack, endpoint: ModelEndpoint, variable: str, value: str) -> Process:
+    variables = {"OPENAI_BASE_URL": endpoint.url, "OPENAI_API_KEY": "sk-test", variable: value}
+    return stack.worker("default", ready=True, kill_at="", **variables)
+
+
+def ran(stack: Stack, agent: str) -> str:
+    return str(stack.wait(stack.execute("go", agent=agent), timeout=90)["status"])
+
+
+def break_all(package: Path) -> None:
+    """Leave a package as one that is being replaced: none of its modules can be imported."""
+    for folder in ("models", "activities", "workflows", "control_plane"):
+        for module in (package / folder).rglob("*.py"):
+            module.write_text(BROKEN)
+    for cache in package.rglob("__pycache__"):
+        shutil.rmtree(cache)
+
+
+@pytest.mark.timeout(240)
+def test_a_first_run_imports_nothing(stack: Stack, endpoint: ModelEndpoint) -> None:
+    worker = worker_of(stack, endpoint, "PYTHONPROFILEIMPORTTIME", "1")
+    worker.expect("worker.loaded")
+    before = len(worker.lines)
+    assert ran(stack, stack.agent("first", model_id="gpt-test", skills=SKILLS)) == "completed"
+    imported = [line.rpartition("|")[2].strip() for line in worker.lines[before:] if line.startswith("import time:")]
+    assert not imported, "\n".join(imported)
+
+
+@pytest.mark.timeout(240)
+def test_a_package_that_is_replaced_under_a_worker_fails_nothing(
+    stack: Stack, endpoint: ModelEndpoint, tmp_path: Path
+) -> None:
+    copy = tmp_path / "site"
+    shutil.copytree(ROOT / "kubiya_worker", copy / "kubiya_worker", symlinks=False)
+    worker = worker_of(stack, endpoint, "PYTHONPATH", str(copy))
+    worker.expect("worker.loaded")
+    break_all(copy / "kubiya_worker")
+    agent = stack.agent("first", model_id="gpt-test", skills=SKILLS)
+    assert [ran(stack, agent) for _ in range(3)] == ["completed"] * 3
+    assert not [line for line in worker.lines if "must_restart" in line or "Traceback" in line]
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0

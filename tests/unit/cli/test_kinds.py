@@ -1,0 +1,178 @@
+"""Verbs of the kinds of definitions: the same for each, by name, id, or the beginning of one of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from kubiya_worker.cli import choice, completion, kinds
+from kubiya_worker.cli.main import COMMANDS, cli
+from kubiya_worker.errors import UsageError
+from tests.support.api import Api
+from tests.support.commands import Commands
+
+JOB = {"trigger_type": "manual", "entity_type": "agent", "entity_id": "ops", "prompt_template": "x"}
+MADE = {
+    "agents": ("/agents", {}),
+    "teams": ("/teams", {}),
+    "queues": ("/environments/default/worker-queues", {}),
+    "rules": ("/approval-rules", {"scope_type": "all"}),
+    "environments": ("/environments", {}),
+    "jobs": ("/jobs", JOB),
+}
+
+
+@pytest.mark.parametrize("word", kinds.NOUNS)
+def test_each_kind_has_the_same_verbs(word: str, plane: Api, kubiya: Commands) -> None:
+    path, fields = MADE[word]
+    name = f"verbs of {word}" if word != "queues" else "verbs-of-queues"
+    made = plane.call("POST", path, {"name": name, "description": "about it", **fields})
+    table = kubiya(word, "ls", "-o", "table").out.splitlines()
+    assert table[0].startswith("NAME ") and any(line.startswith(name) for line in table[1:])
+    assert made["id"] in kubiya(word, "ls", "-o", "wide").out
+    documents = kubiya(word, "ls", "-o", "json").json
+    assert name in [each["name"] for each in documents]
+    for key in (name, made["id"], made["id"][:10], name[:8], name.upper()):
+        found = yaml.safe_load(kubiya(word, "get", key).out)
+        assert (found["name"], found["spec"]["description"]) == (name, "about it"), key
+    kubiya(word, "rm", made["id"][:10])
+    assert f"There is no {word[:-1]}" in kubiya(word, "get", name, code=64).err
+
+
+def edited(monkeypatch: pytest.MonkeyPatch, old: str, new: str, meanwhile: Any = lambda: None) -> None:
+    """Let the editor replace a text, while somebody else does something."""
+
+    def edit(text: str, **_: Any) -> str:
+        assert old in text
+        meanwhile()
+        return text.replace(old, new)
+
+    monkeypatch.setattr(click, "edit", edit)
+
+
+def test_a_definition_is_edited_and_applied(plane: Api, kubiya: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    plane.agent(name="to-edit", description="before")
+    edited(monkeypatch, "before", "after")
+    assert 'spec.description: "before" -> "after"' in kubiya("agents", "edit", "to-edit").out
+    assert "Nothing was changed" in _unchanged(kubiya, monkeypatch)
+    assert plane.call("GET", "/agents/to-edit")["description"] == "after"
+    # It is in no set of files now, so that no `apply --prune` deletes it.
+    other = {"kind": "Agent", "name": "of-a-file", "spec": {}}
+    plane.call("POST", "/definitions/apply", {"documents": [other], "prune": True})
+    assert plane.call("GET", "/agents/to-edit")
+
+
+def _unchanged(kubiya: Commands, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(click, "edit", lambda text, **_: None)
+    return kubiya("agents", "edit", "to-edit", code=64).err
+
+
+def test_what_somebody_else_changed_meanwhile_is_not_overwritten(
+    plane: Api, kubiya: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = plane.agent(name="of-two", description="before")
+
+    def other() -> None:
+        plane.call("PATCH", f"/agents/{agent['id']}", {"system_prompt": "Mine."})
+
+    edited(monkeypatch, "before", "after", other)
+    told = kubiya("agents", "edit", "of-two", code=78).err
+    assert "was changed in spec.system_prompt since this text was read" in told
+    stored = plane.call("GET", f"/agents/{agent['id']}")
+    assert (stored["description"], stored["system_prompt"]) == ("before", "Mine.")
+    kept = Path(told.split("The text is kept in ")[1].split()[0])
+    assert "after" in kept.read_text() and kept.stat().st_mode & 0o077 == 0
+    kept.unlink()
+    edited(monkeypatch, "before", "after", lambda: plane.call("DELETE", f"/agents/{agent['id']}"))
+    told = kubiya("agents", "edit", "of-two", code=78).err
+    assert "was deleted since this text was read" in told
+    Path(told.split("The text is kept in ")[1].split()[0]).unlink()
+
+
+def test_a_wrong_text_is_told_with_its_line_and_kept(
+    plane: Api, kubiya: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane.agent(name="wrong", description="before")
+    for new, said in (("description", "descriptoin"), ("name: wrong", "name: other")):
+        edited(monkeypatch, new, said)
+        told = kubiya("agents", "edit", "wrong", code=78 if new == "description" else 64).err
+        assert "Did you mean description?" in told or "is not the Agent 'wrong' any more" in told
+        Path(told.split("The text is kept in ")[1].split()[0]).unlink()
+
+
+def test_several_are_removed_or_none(plane: Api, kubiya: Commands) -> None:
+    plane.agent(name="one-of-two")
+    kubiya("agents", "rm", "one-of-two", "nothing-like-it", code=64)
+    assert plane.call("GET", "/agents/one-of-two")
+
+
+def test_keys_and_secrets_have_the_verbs_too(plane: Api, kubiya: Commands) -> None:
+    plane.call("PUT", "/secrets/VERBS_TOKEN", {"value": "c4nary-value"})
+    told = kubiya("secrets", "get", "VERBS").out + kubiya("secrets", "ls", "-o", "wide").out
+    assert "VERBS_TOKEN" in told and "c4nary" not in told and "USED BY" in told
+    made = plane.key("viewer", "Ada", email="ada@verbs.example")
+    assert yaml.safe_load(kubiya("keys", "get", made["id"][:6]).out)["email"] == "ada@verbs.example"
+    assert "PERSON" in kubiya("keys", "ls", "-o", "table").out
+    assert made["id"] in kubiya("keys", "rm", made["id"][:6]).out
+    assert plane.ask("GET", "/agents", key=False, headers=made["headers"]).status_code == 401
+
+
+def test_one_of_several_is_chosen_or_they_are_listed() -> None:
+    rows = [{"id": f"abcd-{n}", "name": name} for n, name in enumerate(["disk", "disk-watcher", "disks", "Logs"])]
+    assert choice.choose("agent", "disk", rows)["id"] == "abcd-0", "a whole name is preferred"
+    assert choice.choose("agent", "logs", rows)["id"] == "abcd-3"
+    assert choice.choose("agent", "disk-", rows)["id"] == "abcd-1"
+    assert choice.choose("agent", "abcd-2", rows)["name"] == "disks"
+    with pytest.raises(UsageError, match=r"4 agents begin with 'abcd'.*Logs, disk, disk-watcher, disks"):
+        _told(lambda: choice.choose("agent", "abcd", rows))
+    with pytest.raises(UsageError, match=r"There is no agent 'log'.*There are: Logs"):
+        _told(lambda: choice.choose("agent", "log", rows))
+
+
+def _told(call: Any) -> None:
+    try:
+        call()
+    except UsageError as error:
+        raise UsageError(error.line()) from error
+
+
+def test_the_shell_completes_names_and_never_sees_an_error(
+    plane: Api, kubiya: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane.agent(name="complete-me", description="for the shell")
+    context, parameter = click.Context(cli), click.Argument(["x"])
+    found = completion.names("agents")(context, parameter, "COMP")
+    assert [(item.value, item.help) for item in found] == [("complete-me", "for the shell")]
+    execution = plane.execute(prompt="of the shell")
+    assert [item.value for item in completion.runs(context, parameter, execution[:9])] == [execution]
+    monkeypatch.setenv("KUBIYA_API_KEY", "kby_wrong")
+    assert completion.names("agents", "teams")(context, parameter, "") == []
+    monkeypatch.delenv("KUBIYA_API_KEY")
+    assert completion.runs(context, parameter, "") == []
+
+
+def test_every_command_about_objects_says_an_example() -> None:
+    without = []
+    for name in ("runs", "agents", "teams", "queues", "rules", "environments"):
+        group = cli.get_command(click.Context(cli), name)
+        assert isinstance(group, click.Group) and name in COMMANDS
+        verbs = group.commands.items()
+        without += [f"{name} {verb}" for verb, one in verbs if f"Example: kubiya {name}" not in str(one.help)]
+    assert without == []
+
+
+def test_a_document_of_json_is_one_document(plane: Api, kubiya: Commands) -> None:
+    assert json.loads(kubiya("agents", "get", "ops", "-o", "json").out)["kind"] == "Agent"
+
+
+def test_an_mcp_server_is_shown_with_who_has_it(plane: Api, kubiya: Commands) -> None:
+    servers = {"tickets-of-a-test": {"url": "https://tickets.example/mcp"}}
+    plane.agent(name="has-a-server", configuration={"mcp_servers": servers})
+    told = yaml.safe_load(kubiya("mcp", "get", "tickets-of-a-test").out)
+    assert (told["where"], told["owners"]) == ("https://tickets.example/mcp", ["has-a-server"])
+    assert "There are: tickets-of-a-test" in kubiya("mcp", "get", "other", code=64).err

@@ -1,0 +1,50 @@
+"""Answers of MCP servers that are not even JSON-RPC: each is read, or told, and no call waits for what has come."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from kubiya_worker.tools import mcp
+from kubiya_worker.tools.base import ToolContext
+
+SERVER = """
+import json, sys
+
+ANSWERS = json.loads(sys.argv[1])
+for line in sys.stdin:
+    message = json.loads(line)
+    number, method = message.get("id"), message["method"]
+    about = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}}
+    listed = {"tools": [{"name": "t", "inputSchema": {}}]}
+    known = {"initialize": {"result": about}, "tools/list": {"result": listed}, "tools/call": ANSWERS}
+    if number is not None:
+        print("a line for a log")
+        print(json.dumps({"jsonrpc": "2.0", "id": number, **known.get(method, {"result": {}})}), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "output", "error"),
+    [
+        ('{"result": "plain text"}', "plain text", False),
+        ('{"result": [1, 2]}', "[1, 2]", False),
+        ('{"result": null}', "[no output]", False),
+        ('{"error": "it broke"}', "it broke", True),
+        ('{"error": {"message": "no code"}}', "no code", True),
+    ],
+)
+async def test_an_answer_that_is_not_of_the_protocol_is_read(
+    answer: str, output: str, error: bool, tmp_path: Path
+) -> None:
+    servers = mcp.parse({"s": {"command": sys.executable, "args": ["-c", SERVER, answer], "call_timeout": 20}})
+    pool = mcp.SessionPool()
+    try:
+        found = await mcp.discover(servers, pool, {}, tmp_path, [])
+        (tool,) = mcp.tools_of(found.specs, servers, pool)
+        result = await tool.run({}, ToolContext("e1", "c1", tmp_path))
+    finally:
+        await pool.close()
+    assert output in result.output and bool(result.error) == error

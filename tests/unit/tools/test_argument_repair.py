@@ -1,0 +1,133 @@
+"""Calls that are not quite ones: what is mended, and above all what is not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubiya_worker.tools.argument_repair import repaired_arguments, repaired_name
+
+GOOD = {"command": "echo one"}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        '{"command": "echo one",}',
+        '{"command": "echo one", \n }',
+        '{"command": "echo one"},',
+        '```json\n{"command": "echo one"}\n```',
+        '```\n{"command": "echo one"}```',
+        '```json\n{"command": "echo one",}\n```',
+        json.dumps('{"command": "echo one"}'),
+        json.dumps(json.dumps('{"command": "echo one"}')),
+        json.dumps('{"command": "echo one",}'),
+        '{"command": "echo one"}<|call|>',
+        '<tool_call>{"command": "echo one"}</tool_call>',
+        '\ufeff{"command": "echo one"}',
+        '{"command": "echo one"}{"command":"echo one"}',
+    ],
+)
+def test_what_can_mean_one_thing_only_is_mended(raw: str) -> None:
+    mended = repaired_arguments(raw)
+    assert mended is not None and json.loads(mended.text) == GOOD
+    assert mended.what
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        '{"command": "echo one"',
+        '{"command": "echo one',
+        '{"command": "echo one", "a": ',
+        '{"command": "echo one",',
+        '```json\n{"command": "echo on',
+        '"{\\"command\\": \\"echo one',
+        '{"command": "a"}{"command": "b"}',
+        "{'command': 'echo one'}",
+        "{command: 1}",
+        '{"a": 1,,}',
+        '{"a":,}',
+        "{,}",
+        "[,]",
+        "not json",
+        '["ls"]',
+        '"ls"',
+        "3",
+    ],
+)
+def test_what_was_cut_or_is_a_guess_is_left_as_it_is(raw: str) -> None:
+    assert repaired_arguments(raw) is None
+
+
+@pytest.mark.parametrize(
+    "raw", ['{"a": 1}', "{}", '{"a": "x, }"}', '{"a": "```json\\n{}\\n```"}', '{"a": "{\\"b\\": 1,}"}']
+)
+def test_what_is_right_is_not_touched(raw: str) -> None:
+    assert repaired_arguments(raw) is None
+
+
+def test_control_characters_within_a_text_are_meant() -> None:
+    mended = repaired_arguments('{"command": "a\tb\nc", "d": "e\\"\r",}')
+    assert mended is not None
+    assert json.loads(mended.text) == {"command": "a\tb\nc", "d": 'e"\r'}
+    assert "control character" in mended.what and "comma" in mended.what
+
+
+def test_half_a_character_is_replaced() -> None:
+    mended = repaired_arguments('{"a": "x\\ud83c y", "b": "\\ud83c\\udf89"}')
+    assert mended is not None and json.loads(mended.text) == {"a": "x\ufffd y", "b": "🎉"}
+
+
+def test_null_means_no_arguments() -> None:
+    mended = repaired_arguments("null")
+    assert mended is not None and mended.text == "{}"
+
+
+@given(st.dictionaries(st.text(), st.text() | st.lists(st.text() | st.integers()), max_size=3))
+def test_nothing_within_a_text_changes(value: dict[str, object]) -> None:
+    raw = json.dumps(value, ensure_ascii=False)
+    assert repaired_arguments(raw) is None
+    for broken in (f"```\n{raw}\n```", json.dumps(raw), raw[:-1] + ",}" if value else raw + ","):
+        mended = repaired_arguments(broken)
+        assert mended is not None and json.loads(mended.text) == value
+
+
+KNOWN = ["shell", "read_file", "file.read", "now"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("functions.shell", "shell"),
+        ("default_api.shell", "shell"),
+        ("default_api:shell", "shell"),
+        ("a.b.shell", "shell"),
+        ("tools/shell", "shell"),
+        ("ns::shell", "shell"),
+        ("functions.file.read", "file.read"),
+        ("shell<|channel|>commentary", "shell"),
+        ("shell<|channel|>json", "shell"),
+        ("<|channel|>commentary to=functions.shell", "shell"),
+        ("functions.shell<|constrain|>json", "shell"),
+        ("shell:0", "shell"),
+        ("functions.shell:12", "shell"),
+        (" shell\n", "shell"),
+        ("`shell`", "shell"),
+        ("shell()", "shell"),
+        ("shell", None),
+        ("Shell", None),
+        ("shel", None),
+        ("shells", None),
+        ("shell_1", None),
+        ("shell now", None),
+        ("shell.other", None),
+        ("", None),
+        ("shell<|x|>now", None),
+    ],
+)
+def test_names(name: str, meant: str | None) -> None:
+    assert repaired_name(name, KNOWN) == meant
