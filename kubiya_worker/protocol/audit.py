@@ -63,7 +63,7 @@ def head_of(record: Mapping[str, Any]) -> Head:
     return Head(record["seq"], record["hash"])
 
 
-class Check:
+class ChainCheck:
     """A check of a chain, line by line in their order; `heads` are what is known of it from elsewhere.
 
     After a problem the chain goes on from what the record claims, so that one wrong record is told once.
@@ -107,7 +107,7 @@ class Check:
 
 def problems(lines: Iterable[str], heads: Iterable[Head] = (), after: Head = EMPTY) -> Iterator[Problem]:
     """Yield each problem of a chain of lines, in their order."""
-    check = Check(heads, after)
+    check = ChainCheck(heads, after)
     for line in lines:
         yield from check.line(line)
     yield from check.end()

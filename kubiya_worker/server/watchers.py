@@ -22,7 +22,7 @@ LONGEST_GATHER: Final = 0.1  # seconds
 
 
 @dataclass(frozen=True)
-class Page:
+class LogPage:
     """A part of a log as a stream sends it. `last` is its last number; `more` says that events follow already."""
 
     text: bytes
@@ -41,7 +41,7 @@ class Watchers:
         self._events = events
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._pages: dict[str, tuple[int, int, Page]] = {}  # of each execution: from where, last number then, page
+        self._pages: dict[str, tuple[int, int, LogPage]] = {}  # of each execution: from where, last number then, page
 
     def join(self, execution_id: str) -> asyncio.Event:
         """Return an event that is set whenever the log of the execution has grown."""
@@ -83,7 +83,7 @@ class Watchers:
         for watcher in self._waiting.get(execution_id, ()):
             watcher.set()
 
-    def page(self, execution_id: str, sequence: int) -> Page | None:
+    def page(self, execution_id: str, sequence: int) -> LogPage | None:
         """Return the events behind the number `sequence`, None without any. Clients at one place share it."""
         last = self._events.last(execution_id)
         if sequence >= last:
@@ -96,7 +96,7 @@ class Watchers:
             self._pages[execution_id] = (sequence, last, page)
         return page
 
-    def _rendered(self, execution_id: str, sequence: int, last: int) -> Page | None:
+    def _rendered(self, execution_id: str, sequence: int, last: int) -> LogPage | None:
         texts: list[bytes] = []
         size, done = 0, False
         for event in self._events.after(execution_id, sequence, PAGE):
@@ -107,4 +107,4 @@ class Watchers:
             size += len(text)
             sequence = event.sequence
             done = done or event.event_type == ev.DONE
-        return Page(b"".join(texts), sequence, more=sequence < last, done=done) if texts else None
+        return LogPage(b"".join(texts), sequence, more=sequence < last, done=done) if texts else None

@@ -94,16 +94,16 @@ def measure(quick: bool) -> list[Row]:
     clients = 40 if quick else CLIENTS
     with tempfile.TemporaryDirectory() as folder, ControlPlane(Path(folder)) as plane:
         say(f"{FEW} clients")
-        few, _ = asyncio.run(follow(plane, FEW, total))
+        few, alone = asyncio.run(follow(plane, FEW, total))
         say(f"{clients} clients")
         many, health = asyncio.run(follow(plane, clients, total))
     what = f"from an event's request to each of {clients} clients of one execution, {RATE} events/s (p95 counts)"
-    base = Spread.of(few)
+    base, asked = Spread.of(few), Spread.of(alone)
     more = {"p95": Spread.of(many).p95, "baseline_p95": base.p95}
     slowest = f"`/health` meanwhile, of which the slowest counts ({HEALTH} s)"
     return [
         Row("P9", what, "s", Spread.of(many), f"{FEW} clients", base, f"{BAR} s", below(BAR, of="p95"), more),
-        Row("P9", slowest, "s", Spread.of(health), "", None, f"{HEALTH} s", below(HEALTH, of="max")),
+        Row("P9", slowest, "s", Spread.of(health), f"{FEW} clients", asked, f"{HEALTH} s", below(HEALTH, of="max")),
     ]
 
 

@@ -21,16 +21,19 @@ class BoundSocket:
         A temporary folder is used when the path is too long or the file system has no sockets. Raises OSError.
         """
         self._kind = kind
-        self._folder, self.address = folder, f"{folder}/{name}"
-        if len(os.fsencode(self.address)) <= _LONGEST:
+        own = f"supervisor-{os.urandom(8).hex()}"
+        # A TMPDIR may be as long as the folder, and /tmp may be read-only.
+        temporary = (os.environ.get("TMPDIR"), "/tmp", "/var/tmp")  # noqa: S108 - the folder in it is ours alone
+        places = [folder, *(f"{each}/{own}" for each in temporary if each)]
+        fitting = [place for place in places if len(os.fsencode(f"{place}/{name}")) <= _LONGEST]
+        for place in fitting:
+            self._folder, self.address = place, f"{place}/{name}"
             try:
                 self._open()
                 return
             except OSError:
-                pass
-        self._folder = f"{os.environ.get('TMPDIR', '/tmp')}/supervisor-{os.urandom(8).hex()}"  # noqa: S108 - ours alone
-        self.address = f"{self._folder}/{name}"
-        self._open()
+                if place == fitting[-1]:
+                    raise
 
     def _open(self) -> None:
         Path(self._folder).mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-from kubiya_worker.protocol.audit import Check, Problem
+from kubiya_worker.protocol.audit import ChainCheck, Problem
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.http import Call, route
 
@@ -60,7 +60,7 @@ async def verify(call: Call) -> Any:
     that was kept elsewhere: `kubiya audit verify --head`.
     """
     head = call.plane.audit.head(call.organization_id)
-    check, problems, at = Check([head] if head.seq else []), list[Problem](), 0
+    check, problems, at = ChainCheck([head] if head.seq else []), list[Problem](), 0
     while part := [each for each in call.plane.audit.lines(call.organization_id, at, PART) if each[0] <= head.seq]:
         for _, line in part:
             problems += check.line(line)

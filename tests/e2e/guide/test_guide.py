@@ -31,6 +31,8 @@ pytestmark = pytest.mark.timeout(300)
 GUIDE: dict[str, Any] = extract((ROOT / "docs" / "guide.md").read_text())
 QUEUE = "my-queue"
 TROUBLESHOOTING = "tests/process/daemon/test_guide_troubleshooting.py"
+RUNNING = "tests/process/daemon/test_running.py"
+KILLED = "tests/faults/supervisor/test_killed.py"
 DOCKER = "tests/deploy/test_docker.py"
 
 
@@ -131,14 +133,14 @@ TREATMENTS: list[tuple[str, Treatment]] = [
     (r"tail -f ", Elsewhere(TROUBLESHOOTING, "test_tail_f_shows_the_log")),
     (r"ps aux ", Elsewhere(TROUBLESHOOTING, "test_ps_shows_the_worker_and_kill_stops_it")),
     (r"kill <pid>", Elsewhere(TROUBLESHOOTING, "test_kill_of_the_pid_files_pid_stops_both")),
-    (r"kill -9 <pid>", Elsewhere(TROUBLESHOOTING, "test_kill_9_leaves_nothing")),
+    (r"kill -9 <pid>", Elsewhere(KILLED, "test_a_killed_supervisor_leaves_nobody")),
     (r"echo \$KUBIYA_API_KEY", Elsewhere(TROUBLESHOOTING, "test_the_api_key_is_named_when_it_is_missing")),
     (r"echo \$HTTPS?_PROXY", Elsewhere(TROUBLESHOOTING, "test_the_proxy_settings_are_used")),
     (r"python3 --version", Elsewhere(TROUBLESHOOTING, "test_an_old_python_is_one_line")),
     (r"rm -rf .*/venv", Elsewhere(TROUBLESHOOTING, "test_clearing_the_venv_heals_it")),
     (r"cd |python3 -m venv|source |pip install", Elsewhere(TROUBLESHOOTING, "test_the_manual_repair")),
-    (r"ls -la .*/logs/|touch |df -h", Elsewhere(TROUBLESHOOTING, "test_looking_at_the_logs_folder")),
-    (r"ls -la |cat ", Elsewhere(TROUBLESHOOTING, "test_the_status_check")),
+    (r"ls -la .*/logs/|touch |df -h", Elsewhere(RUNNING, "test_looking_at_the_logs_folder")),
+    (r"ls -la |cat ", Elsewhere(RUNNING, "test_the_status_check")),
     (
         r"docker run -d ",
         Elsewhere(DOCKER, "test_the_guides_docker_run_does_work_as_an_unprivileged_user_on_a_read_only_root"),

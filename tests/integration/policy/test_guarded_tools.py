@@ -29,6 +29,7 @@ from tests.support.enforcer import ALLOW, HANGS, Answer, EnforcerService, Raw
 from tests.support.scripted_plane import ScriptedPlane
 
 CANARY = "kby-canary-4711"
+HOSTS = {"user": "ops", "agent": True, "hosts": {"web1": {"address": "192.0.2.1", "host_key": "ssh-ed25519 AAAA"}}}
 SKILLS: list[dict[str, Any]] = [
     {"name": "shell", "type": "shell", "configuration": {}},
     {"name": "files", "type": "file_system", "configuration": {}},
@@ -40,6 +41,8 @@ SKILLS: list[dict[str, Any]] = [
     {"name": "others", "type": "agent_communication", "configuration": {"allowed_agents": "*"}},
     {"name": "sleep", "type": "sleep", "configuration": {}},
     {"name": "ask", "type": "ask_person", "configuration": {}},
+    {"name": "hosts", "type": "ssh", "configuration": HOSTS},
+    {"name": "guides", "type": "agent_skills", "configuration": {"path": str(Path(__file__).with_name("skills"))}},
 ]
 FURTHER = [
     ToolSpec("mcp__tracker__list", "", source="mcp", taints=True, effects=EFFECTS, origin="tracker/list"),
