@@ -29,7 +29,8 @@ from tests.support.enforcer import ALLOW, HANGS, Answer, EnforcerService, Raw
 from tests.support.scripted_plane import ScriptedPlane
 
 CANARY = "kby-canary-4711"
-HOSTS = {"user": "ops", "agent": True, "hosts": {"web1": {"address": "192.0.2.1", "host_key": "ssh-ed25519 AAAA"}}}
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGEMFwBtJXjjoBpEYRt+IizB9PJkO7UcrBpCIoLFJWOh"
+HOSTS = {"user": "ops", "agent": True, "hosts": {"web1": {"address": "192.0.2.1", "host_key": HOST_KEY}}}
 SKILLS: list[dict[str, Any]] = [
     {"name": "shell", "type": "shell", "configuration": {}},
     {"name": "files", "type": "file_system", "configuration": {}},
@@ -116,12 +117,17 @@ class Bench:
 
 
 def _arguments(spec: ToolSpec) -> dict[str, Any]:
-    made = {"string": "x", "integer": 1, "number": 1, "boolean": True, "array": [], "object": {}}
     properties = spec.parameters.get("properties", {})
-    return {
-        name: properties[name].get("enum", [made.get(str(properties[name].get("type")), "x")])[0]
-        for name in spec.parameters.get("required", ())
-    }
+    return {name: _value(properties[name]) for name in spec.parameters.get("required", ())}
+
+
+def _value(schema: dict[str, Any]) -> Any:
+    """Return a value that fits the schema."""
+    if "enum" in schema:
+        return schema["enum"][0]
+    if schema.get("type") == "array":
+        return [_value(schema.get("items", {}))] * int(schema.get("minItems", 0))
+    return {"integer": 1, "number": 1, "boolean": True, "object": {}}.get(str(schema.get("type")), "x")
 
 
 @pytest.fixture
