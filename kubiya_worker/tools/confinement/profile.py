@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kubiya_worker.tools.confinement import places, support
+from kubiya_worker.tools.confinement import places, support, visible
 from kubiya_worker.tools.confinement.process_profile import Profile
 from kubiya_worker.tools.shell.private_files import private_places
 from kubiya_worker.tools.skill_configuration import Skill
@@ -180,7 +180,7 @@ def _virtual_environment(folder: Path) -> list[str]:
     values = {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in lines)}
     home = Path(values.get("home") or folder / "bin")
     # Only an installation of Python: the file may be one that a model has written.
-    base = [str(home), str(home.parent / "lib")] if home.name == "bin" and (home / "python3").exists() else []
+    base = [str(home), str(home.parent / "lib")] if home.name == "bin" and visible.exists(home / "python3") else []
     return [str(folder), *base]
 
 
@@ -217,7 +217,7 @@ def _paths(skill: Skill, key: str, workspace: Path) -> tuple[str, ...]:
         whole = Path(path).expanduser()
         if not whole.is_absolute() or ".." in whole.parts:
             raise skill.wrong(key, f"a list of absolute paths, or paths that begin with ~; {path!r} is neither")
-        real = whole.resolve()
+        real = Path(os.path.realpath(whole))  # `resolve` raises for links in a circle
         if not real.is_relative_to(workspace) and any(real.is_relative_to(place) for place in _private(workspace)):
             raise skill.wrong(key, f"a list of paths outside of the worker's own folders; {path!r} lies in one")
     return paths

@@ -16,7 +16,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from kubiya_worker.tools.confinement import landlock, launcher, paths, places, restrict, seatbelt, seccomp, support
+from kubiya_worker.tools.confinement import (
+    landlock,
+    launcher,
+    paths,
+    places,
+    restrict,
+    seatbelt,
+    seccomp,
+    support,
+    visible,
+)
 from kubiya_worker.tools.confinement.process_profile import Profile
 from kubiya_worker.tools.confinement.rulesets import Rulesets
 
@@ -87,7 +97,7 @@ def launched(profile: Profile, program: str, argv: Sequence[str]) -> Iterator[li
 def temporary_folder(workspace: Path) -> Path:
     """Return the folder for TMPDIR in a workspace, made if it is not there: a confined process cannot use /tmp."""
     folder = workspace / places.TEMPORARY
-    if not folder.is_dir():
+    if not visible.is_folder(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / ".gitignore").write_text(NOT_SHOWN, encoding="utf-8")
     return folder

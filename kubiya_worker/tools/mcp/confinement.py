@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.tools.confinement import profile
+from kubiya_worker.tools.confinement import profile, visible
 from kubiya_worker.tools.confinement.process_profile import Profile
 from kubiya_worker.tools.confinement.profile import Declared
 from kubiya_worker.tools.mcp.config import McpServer
@@ -36,7 +36,7 @@ def profile_of(server: McpServer, workspace: Path, folder: Path, program: str) -
     found = declared(server, workspace).applied()
     if found is None:
         return None
-    reads = [each for each in server.named_files if Path(each).is_file()]
+    reads = [each for each in server.named_files if visible.is_file(each)]
     reads += [program, os.path.realpath(program)]
     beside = [Path(each).parent for each in (program, os.path.realpath(program))]
     search = [each for each in os.environ.get("PATH", "").split(os.pathsep) if each]
@@ -56,7 +56,7 @@ def program_of(server: McpServer, folder: Path, search: str) -> str:
     if found is None:
         raise ConfigurationError(
             f"the program {server.command} cannot be started: Permission denied"
-            if os.sep in wanted and Path(wanted).exists()
+            if os.sep in wanted and visible.exists(wanted)
             else f"the program {server.command} is not on this host"
         )
     return str(Path(found).absolute())

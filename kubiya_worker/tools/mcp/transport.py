@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from kubiya_worker._supervisor.posix.markers import pids_with
 from kubiya_worker.errors import ConfigurationError, Unavailable
-from kubiya_worker.tools.confinement import spawn
+from kubiya_worker.tools.confinement import spawn, visible
 from kubiya_worker.tools.mcp import confinement
 from kubiya_worker.tools.mcp.config import McpServer
 from kubiya_worker.tools.mcp.oauth import TokenCache
@@ -177,7 +177,7 @@ def _folder(server: McpServer, workspace: Path) -> Path:
     """Return the folder that the server starts in, with the workspace there."""
     workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = workspace / Path(server.cwd).expanduser()
-    if not folder.is_dir():
+    if not visible.is_folder(folder):
         raise ConfigurationError(f"its `cwd` {folder} is no folder on this host")
     return folder
 

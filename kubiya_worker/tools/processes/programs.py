@@ -84,7 +84,7 @@ def private_folder(prefix: str) -> Iterator[Path]:
     when the worker is killed meanwhile.
     """
     memory = os.environ.get("XDG_RUNTIME_DIR", "")
-    usable = Path(memory).is_absolute() and Path(memory).is_dir() and os.access(memory, os.W_OK | os.X_OK)
+    usable = Path(memory).is_absolute() and os.access(memory, os.W_OK | os.X_OK) and Path(memory).is_dir()
     _cleanup.ensure()
     with tempfile.TemporaryDirectory(prefix=prefix, dir=memory if usable else None) as folder:
         _cleanup.watch_folder(folder)

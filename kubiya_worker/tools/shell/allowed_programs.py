@@ -188,7 +188,7 @@ def trusted_path(value: str, *, outside: Path = Path("/")) -> tuple[str, ...]:
 
 
 def _is_program(path: Path) -> bool:
-    return path.is_file() and os.access(path, os.X_OK)
+    return os.access(path, os.X_OK) and path.is_file()  # first what never raises: its folder may be closed
 
 
 def _names(path: Path) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, refusal
-from kubiya_worker.tools.confinement import profile, spawn
+from kubiya_worker.tools.confinement import profile, spawn, visible
 from kubiya_worker.tools.processes import programs
 from kubiya_worker.tools.shell import allowed_programs, command_line, private_files
 from kubiya_worker.tools.shell.allowed_programs import ANY
@@ -112,7 +112,7 @@ class Shell:
         timeout = float(arguments.get("timeout") or self._timeout)
         if folder == self._workspace:
             folder.mkdir(parents=True, exist_ok=True)
-        if not folder.is_dir():
+        if not visible.is_folder(folder):
             return refusal(f"The working directory {folder} does not exist")
         try:
             lines = command_line.parse(str(arguments["command"]))

@@ -293,6 +293,41 @@ def test_what_administrators_run_works(places: dict[str, Any], uid: int) -> None
 
 
 @needs_landlock
+@pytest.mark.skipif(os.getuid() != 0, reason="root alone can become another user")
+def test_what_the_workers_user_may_not_look_at_is_absent(
+    places: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of the search path, and the Python that a virtual environment was made from, lie in closed folders."""
+    top = places["ws"].parents[1]
+    closed, venv, python = top / "closed", top / "venv" / "bin", top / "root" / "python" / "bin"
+    for folder in (closed, venv, python):
+        folder.mkdir(parents=True)
+        (folder / "python3").touch(0o755)
+    (venv.parent / "pyvenv.cfg").write_text(f"home = {python}\n")
+    owned(top, NOBODY)
+    for folder in (closed, top / "root"):
+        os.chown(folder, 0, 0)
+        folder.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{closed}:{venv}:/usr/bin:/bin")
+
+    def tried() -> list[str]:
+        assert not os.access(python, os.F_OK) and not os.access(closed / "python3", os.F_OK)
+        tool = shell(places["ws"], allowed_commands=["ls", "id"])
+        return [call(tool, places["ws"], command).output for command in ("id -u", f"ls {closed}")] + [
+            asyncio.run(
+                tool.run(
+                    {"command": "id", "working_directory": str(closed / "below")},
+                    ToolContext("e1", "c2", places["ws"]),
+                )
+            ).output
+        ]
+
+    ran, refused, nowhere = in_child(tried, NOBODY)
+    assert ran.strip() == str(NOBODY)
+    assert "ermission denied" in refused and "does not exist" in nowhere
+
+
+@needs_landlock
 def test_the_home_as_the_workspace_does_not_open_the_workers_folder(places: dict[str, Any]) -> None:
     home = Path(places["home"])
     tool = shell(home)

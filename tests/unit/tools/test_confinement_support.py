@@ -130,3 +130,5 @@ def test_a_program_reads_the_installation_that_it_belongs_to(tmp_path: Path) -> 
     assert profile.folders_of_programs([f"{modules}/.bin"]) == (f"{modules}/.bin", str(modules))
     (venv / "pyvenv.cfg").write_text(f"home = {tmp_path}/keys/bin\n")
     assert profile.folders_of_programs([f"{venv}/bin"]) == (f"{venv}/bin", str(venv)), "no Python is there"
+    (venv / "pyvenv.cfg").write_text(f"home = {tmp_path}/{'long' * 100}/bin\n")
+    assert profile.folders_of_programs([f"{venv}/bin"]) == (f"{venv}/bin", str(venv)), "the kernel refuses to look"
