@@ -116,6 +116,22 @@ def kept_stack(home: Path) -> Iterator[dict[str, Any]]:
     process.returncode = 0  # it is on its own from here
 
 
+def declare(folder: Path, environment: dict[str, str]) -> None:
+    """Let the agent that reads logs read the folder too, as a person would: programs read only what is declared."""
+    import requests
+
+    base = environment["CONTROL_PLANE_URL"] + "/api/v1"
+    with requests.Session() as session:
+        session.trust_env = False
+        session.headers["Authorization"] = f"Bearer {environment['KUBIYA_API_KEY']}"
+        agent = session.get(f"{base}/agents/logs", timeout=10).json()
+        (skill,) = agent["skills"]
+        skill["configuration"]["read_paths"] = [str(folder)]
+        done = session.patch(f"{base}/agents/{agent['id']}", json={"skills": [skill]}, timeout=10)
+    if not done.ok:
+        raise Failed(f"the folder could not be declared: {done.text}")
+
+
 def run(folder: Path, environment: dict[str, str], *, team: bool, as_json: bool) -> dict[str, Any]:
     """The result of the run as `kubiya exec -o json` gives it; in text it streams to the terminal as well."""
     prompt = f"Find what fills the disk under {folder} and tell me what to do about it."
@@ -206,6 +222,8 @@ def main() -> int:
             if not options.json:
                 print(f"ready in {facts['seconds']} s: {facts['control_plane_url']}", file=sys.stderr, flush=True)
             environment = {**os.environ, **read_env(Path(facts["env_file"]))}
+            if options.team:
+                declare(folder, environment)
             known = run(folder, environment, team=options.team, as_json=options.json)
             execution, approvals = facts_of_run(environment, known)
             if options.team:

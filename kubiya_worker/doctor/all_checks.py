@@ -50,6 +50,8 @@ def checks(
             return Finding(WARN, "; ".join(faults), "; ".join(remedies))
         return Finding(PASS, f"queue {settings.queue_id!r} at {settings.control_plane_url}")
 
+    # Where other settings are wrong, the variable alone is known; the worker does not start then.
+    confinement = settings.confinement if settings else environ.get("KUBIYA_CONFINEMENT", "prefer").strip().lower()
     of_host = [
         Check("python", HOST, host.python),
         Check("command", HOST, functools.partial(host.command, environ)),
@@ -59,7 +61,7 @@ def checks(
         Check("inodes", HOST, functools.partial(host.inodes, home)),
         Check("permissions", HOST, functools.partial(host.permissions, home)),
         Check("limits", HOST, host.limits),
-        Check("confinement", HOST, functools.partial(host.confinement, environ)),
+        Check("confinement", HOST, functools.partial(host.confinement, confinement)),
         Check("pid files", HOST, functools.partial(host.pid_files, home)),
         Check("venv", HOST, functools.partial(host.venvs, home)),
         Check("docker", HOST, functools.partial(host.docker, environ)),

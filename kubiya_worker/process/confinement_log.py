@@ -10,13 +10,10 @@ log = structlog.get_logger(__name__)
 
 
 def tell() -> None:
-    """Write one line: a warning with the reason where tools run unconfined, and only for debugging where it is off.
-
-    Off is the default; `kubiya worker status` and `kubiya doctor` say it.
-    """
+    """Write one line: that tools are confined, or a warning with the reason where they are not."""
     if support.is_active():
         log.info("confinement.on", how=support.line())
     elif support.mode() == support.OFF:
-        log.debug("confinement.off", why=support.line())
+        log.info("confinement.off", why=support.line(), remedy=support.remedy())
     else:
         log.warning("confinement.missing", why=support.line(), remedy=support.remedy())

@@ -379,7 +379,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         None,
         ("KUBIYA_CONFINEMENT",),
         "policy.confinement",
-        "off",
+        "prefer",
     ),
     Option(
         "enforce_enabled",

@@ -10,6 +10,10 @@ from tests.support.dev import Dev
 
 def test_the_sample_team_triages_an_incident_and_stops_once_for_a_person(dev: Dev, tmp_path: Path) -> None:
     (tmp_path / "error.log").write_text("ERROR no space left on device\n" * 5)
+    agent = dev.call("GET", "/agents/logs")
+    (skill,) = agent["skills"]
+    skill["configuration"]["read_paths"].append(str(tmp_path))
+    dev.call("PATCH", f"/agents/{agent['id']}", {"skills": [skill]})
     prompt = f"The application under {tmp_path} is down. Find out why."
     done = dev.kubiya("exec", "team", "triage", prompt, "--approve", "-o", "json", "-v")
     assert done.returncode == 0, done.stderr

@@ -95,8 +95,9 @@ class Ran:
 
 
 def nasty(*switches: str, **settings: Any) -> dict[str, Any]:
-    """The settings of nasty.py with these switches."""
-    return {"command": sys.executable, "args": [str(FOLDER / "nasty.py"), *switches, "log={log}"], **settings}
+    """The settings of nasty.py with these switches. It is confined, and may change the folder of the logs."""
+    args = [str(FOLDER / "nasty.py"), *switches, "log={log}"]
+    return {"command": sys.executable, "args": args, "write_paths": ["{logs}"], **settings}
 
 
 def far(path: str, **settings: Any) -> dict[str, Any]:
@@ -142,7 +143,12 @@ class Runner:
 
     def _run(self, case: Case) -> Ran:
         log = self.folder / f"{case.id.strip('/').replace('/', '_').replace('=', '-')}.log"
-        servers = json.loads(json.dumps(case.servers).replace("{log}", str(log)).replace("{http}", self.url))
+        servers = json.loads(
+            json.dumps(case.servers)
+            .replace("{log}", str(log))
+            .replace("{logs}", str(self.folder))
+            .replace("{http}", self.url)
+        )
         environment = {"mcp_servers": servers, "env_vars": case.variables}
         agent = self.stack.agent(
             case.id,
@@ -226,7 +232,7 @@ def running(folder: Path) -> Iterator[Runner]:
     ):
         http = stack.start([sys.executable, str(FOLDER / "http.py"), "0", f"log={folder / 'http.log'}"])
         url = http.expect("^http://")
-        runner = Runner(stack, endpoint, http, url, folder)
+        runner = Runner(stack, endpoint, http, url, stack.traces)
         watching.append(runner.watch)
         runner.worker = stack.worker(
             LITELLM_API_BASE=endpoint.url,

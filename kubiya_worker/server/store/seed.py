@@ -30,7 +30,7 @@ MEMBERS = {  # name -> (description, prompt, skills)
             {
                 "name": "shell",
                 "type": "shell",
-                "configuration": {"allowed_commands": ["grep", "tail", "head", "cat", "ls"]},
+                "configuration": {"allowed_commands": ["grep", "tail", "head", "cat", "ls"], "read_paths": ["/srv"]},
             }
         ],
     ),

@@ -1,7 +1,7 @@
 """Find what this host can do for confinement, and what is done where it can do nothing: `KUBIYA_CONFINEMENT`.
 
-`require`: the worker does not start. `prefer`: tools run without, and the log, the status, `doctor` and
-each run say so. `off` (the default): tools run without.
+`require`: the worker does not start. `prefer` (the default): tools run without, and the log, the status, `doctor` and
+each run say so. `off`: tools run without everywhere.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MODES: Final = (REQUIRE, PREFER, OFF)
 
 OFF_REMEDY: Final = f"Set KUBIYA_CONFINEMENT={PREFER} to confine tools"
 
-_mode = [OFF]  # the worker sets it from its settings
+_mode = [PREFER]  # the worker sets it from its settings; what sets nothing must not be less safe
 _private: list[Path] = []
 
 

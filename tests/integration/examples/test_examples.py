@@ -21,6 +21,7 @@ from tests.support.stack import BIN, ROOT, Stack
 
 FILES: Final = sorted((ROOT / "examples").glob("*.yaml"))
 DENIED: Final = ("denied", "expired")
+VARIABLES: Final = {"postgresql-health": {"PGHOST": "127.0.0.1"}}  # what a file asks for in its comment
 # For each file: commands that run at once, and one that a person is asked about; empty where there is none.
 TRIED: Final[dict[str, tuple[list[str], str]]] = {
     "backup-check": (["find /var/backups -newermt yesterday", "date", "tar -tf /nothing.tar | head -n 5"], ""),
@@ -81,7 +82,8 @@ def test_an_example_is_applied_and_runs(stack: Stack, file: Path) -> None:
     free, asks = TRIED[file.stem]
     prompt = script(*([shell(*free)] if free else []), {"text": "Done."})
     for agent in agents:
-        found = outcomes(stack, stack.execute(prompt, agent=agent))
+        variables = {"execution_environment": {"env_vars": VARIABLES.get(file.stem, {})}}
+        found = outcomes(stack, stack.execute(prompt, agent=agent, **variables))
         assert len(found) == len(free)
         assert not [each for each in found if each[0] in DENIED or "not allowed" in each[1]], found
     if asks:

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from kubiya_worker.tools.confinement import seccomp
+from kubiya_worker.tools.confinement import seccomp, support
 from tests.process.worker.conftest import Start
 from tests.support.scripted_plane import ScriptedPlane
 from tests.support.stack import Process
@@ -53,8 +53,16 @@ def test_require_ends_with_78_before_the_control_plane_hears_of_it(start: Start)
     assert "KUBIYA_CONFINEMENT is require" in worker.lines[0] and "SystemCallFilter=" in worker.lines[0]
 
 
-def test_prefer_starts_and_warns(start: Start) -> None:
+def test_by_default_it_starts_and_warns(start: Start) -> None:
     with ScriptedPlane() as plane:
-        worker = without_landlock(start, plane.url, KUBIYA_CONFINEMENT="prefer")
+        worker = without_landlock(start, plane.url)
         assert plane.expect("/start")
         worker.expect("confinement.missing")
+
+
+@pytest.mark.skipif(not support.probe().abi, reason=f"no confinement here: {support.probe().reason}")
+@pytest.mark.parametrize(("env", "event"), [({}, "confinement.on"), ({"KUBIYA_CONFINEMENT": "off"}, "confinement.off")])
+def test_the_log_says_whether_tools_are_confined(start: Start, env: dict[str, str], event: str) -> None:
+    with ScriptedPlane() as plane:
+        worker = start(plane.url, **env)
+        worker.expect(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
@@ -16,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from kubiya_worker.doctor import host
+from kubiya_worker.doctor import all_checks, host
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN
+from kubiya_worker.settings import Settings
+from kubiya_worker.tools.confinement import support
 
 
 def test_this_interpreter_and_its_packages_pass() -> None:
@@ -55,6 +58,44 @@ def test_another_program_of_the_same_name_is_told_with_both_paths(tmp_path: Path
 def test_the_package_is_the_command_too() -> None:
     done = subprocess.run([sys.executable, "-m", "kubiya_worker", "--version"], capture_output=True, text=True)
     assert done.stdout.startswith("kubiya, version")
+
+
+def test_the_setting_and_the_kernel_decide_what_is_said_of_the_confinement(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {}
+    for kernel in (support.Support(7), support.explain(errno.ENOSYS)):
+        monkeypatch.setattr(support, "probe", lambda found=kernel: found)
+        said |= {(kernel.works, mode): host.confinement(mode) for mode in support.MODES}
+    assert {place: found.status for place, found in said.items()} == {
+        **{(True, "require"): PASS, (True, "prefer"): PASS, (True, "off"): WARN},
+        **{(False, "require"): FAIL, (False, "prefer"): WARN, (False, "off"): WARN},
+    }
+    assert "this kernel could confine them" in said[True, "off"].message
+    for place, found in said.items():
+        assert place[0] or "this kernel has no Landlock" in found.message
+        assert found.status == PASS or found.remedy
+
+
+@pytest.mark.parametrize(
+    ("settings", "environ", "status", "says"),
+    [
+        (None, {}, WARN, "this kernel has no Landlock"),
+        (None, {"KUBIYA_CONFINEMENT": " OFF "}, WARN, "off:"),
+        (Settings("q", "key"), {}, WARN, "this kernel has no Landlock"),
+        (Settings("q", "key", confinement="require"), {}, FAIL, "this kernel has no Landlock"),  # as a file may say
+        (Settings("q", "key", confinement="off"), {}, WARN, "off:"),
+    ],
+)
+def test_the_doctor_goes_by_the_workers_own_setting(
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings | None,
+    environ: dict[str, str],
+    status: str,
+    says: str,
+) -> None:
+    monkeypatch.setattr(support, "probe", lambda: support.explain(errno.ENOSYS))
+    listed, _ = all_checks.checks(settings, None, Path("/nonexistent"), environ)
+    found = next(check for check in listed if check.name == "confinement").run()
+    assert found.status == status and found.message.startswith(says)
 
 
 def test_sources_without_the_link_to_the_supervisor_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
