@@ -25,6 +25,7 @@ LISTS: Final = {
     "queues": "/worker-queues",
     "environments": "/environments",
     "jobs": "/jobs",
+    "notifications": "/notifications",
     "secrets": "/secrets",
     "keys": "/keys",
     "approvals": "/approvals?status=pending",

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +27,14 @@ MORE: Final = (
     Cells("CHANGED", lambda row: clock(row.get("updated_at")), wide=True),
     field("id", most=40, wide=True),
 )
+
+
+def _channel(row: Mapping[str, Any]) -> str:
+    return str((row.get("channel") or {}).get("type") or "")
+
+
+def _delivered(state: str) -> Callable[[Mapping[str, Any]], int]:
+    return lambda row: int((row.get("deliveries") or {}).get(state) or 0)
 
 
 def _skills(row: Mapping[str, Any]) -> list[str]:
@@ -92,6 +100,14 @@ NOUNS: Final = {
                 *(field("entity_name", "AGENT", 24), field("status"), AGE, *MORE),
             ),
             "'disks every morning'",
+        ),
+        Noun(
+            "notifications",
+            (
+                *(field("name"), Cells("CHANNEL", _channel), field("events", most=50)),
+                *(Cells("WAITING", _delivered("waiting")), Cells("DEAD", _delivered("dead")), AGE, *MORE, ABOUT),
+            ),
+            "on-call",
         ),
     )
 }

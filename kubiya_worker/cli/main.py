@@ -35,7 +35,10 @@ COMMANDS = {
     "init": ("kubiya_worker.cli.init:init", "Write an example of an agent, a rule and a job to a file."),
     "apply": ("kubiya_worker.cli.apply:apply", "Make agents, teams, rules, queues and jobs as files say."),
     "diff": ("kubiya_worker.cli.apply:diff", "Show what apply would change."),
-    "get": ("kubiya_worker.cli.definitions:get", "Show agents, teams, rules, queues, environments or jobs."),
+    "get": (
+        "kubiya_worker.cli.definitions:get",
+        "Show definitions of one kind, or one of them.",
+    ),
     "export": ("kubiya_worker.cli.definitions:export", "Print all definitions as documents for apply."),
     "delete": ("kubiya_worker.cli.definitions:delete", "Delete an agent, team, rule, queue, environment or job."),
     "history": ("kubiya_worker.cli.definitions:history", "List the versions of a definition."),
@@ -46,6 +49,10 @@ COMMANDS = {
     "stop-all": ("kubiya_worker.cli.stop_all:stop_all", "Stop every agent at once, or let them go on."),
     "audit": ("kubiya_worker.cli.audit:audit", "Show and check the records of decisions and changes."),
     "jobs": ("kubiya_worker.cli.jobs:jobs", "List, make and start jobs."),
+    "notifications": (
+        "kubiya_worker.cli.notifications:notifications",
+        "List, show, edit, remove and test notifications.",
+    ),
     "models": ("kubiya_worker.cli.models:models", "List models, and test what a model can do."),
     "mcp": ("kubiya_worker.cli.mcp:mcp_", "List MCP servers and try them without a run."),
     "config": ("kubiya_worker.cli.config:config", "Show, explain and check the settings."),

@@ -98,6 +98,7 @@ def checks(
         Check("clock", CONTROL_PLANE, functools.partial(network.clock, url), ("health",)),
         Check("api key", CONTROL_PLANE, functools.partial(network.api_key, settings), ("health",)),
         Check("queue", CONTROL_PLANE, functools.partial(network.queue, settings), ("api key",)),
+        Check("notifications", CONTROL_PLANE, functools.partial(network.notifications, settings), ("api key",)),
         Check("registration", CONTROL_PLANE, probe.register, ("queue",)),
         Check("poll", TEMPORAL, probe.temporal, ("registration",)),
         Check("endpoint", MODEL, look_at_model, ("registration",)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shlex
 import socket
 import ssl
 import time
@@ -176,6 +177,27 @@ def queue(settings: Settings) -> Finding:
     if answer.get("status") != "active":
         return Finding(FAIL, text, "Activate the queue on the control plane")
     return Finding(PASS, text)
+
+
+def notifications(settings: Settings) -> Finding:
+    """Say which notifications could not be delivered. Only a control plane that has them, and a person's key, tell."""
+    url = f"{settings.control_plane_url}/api/v1/notifications"
+    reply = _get(url, headers={"Authorization": f"Bearer {settings.api_key}"})
+    if reply.status_code != 200:
+        return Finding(SKIP, f"this key, or this control plane, does not tell ({reply.status_code})")
+    found = reply.json()
+    rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+    told = {str(row.get("name")): row.get("deliveries") or {} for row in rows}
+    dead = [name for name, deliveries in told.items() if deliveries.get("dead")]
+    failing = [name for name, deliveries in told.items() if deliveries.get("last_error") and name not in dead]
+    if not dead and not failing:
+        return Finding(PASS, f"{len(told)} defined, all delivered")
+    name = (dead or failing)[0]
+    text = f"{name}: {told[name].get('dead')} dead, {told[name].get('waiting')} waiting: {told[name].get('last_error')}"
+    others = len(dead) + len(failing) - 1
+    text += f"; and {others} more" if others else ""
+    name = shlex.quote(name)
+    return Finding(WARN, text, f"kubiya notifications test {name}; then kubiya notifications retry {name}")
 
 
 def _object(reply: requests.Response) -> dict[str, Any]:

@@ -170,6 +170,7 @@ def open_plane(options: argparse.Namespace) -> Plane:
     from kubiya_worker.server import oidc
     from kubiya_worker.server.auth import ORGANIZATION, ensure_key_file
     from kubiya_worker.server.moving import move_credentials
+    from kubiya_worker.server.notify import settings as notify
     from kubiya_worker.server.plane import Plane
     from kubiya_worker.server.sealing import KeyCommand, KeyFile
     from kubiya_worker.server.store.seed import ensure_sample
@@ -190,6 +191,7 @@ def open_plane(options: argparse.Namespace) -> Plane:
     )
     plane.events.records_allowed = not options.no_audit_allowed
     ensure_key_file(plane.keys, options.key_file, options.organization)
+    plane.notifier.use(notify.settings(os.environ))
     known = oidc.settings(os.environ, _secret("KUBIYA_OIDC_CLIENT_SECRET"))
     plane.oidc = oidc.Provider(known) if known else None
     move_credentials(plane)
@@ -205,6 +207,10 @@ def serve(plane: Plane, bound: socket.socket, began: float) -> None:
     from kubiya_worker.server.app import create_app
     from kubiya_worker.server.connections import LimitedProtocol
 
+    host, port = bound.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    plane.notifier.url = plane.notifier.url or url  # of the links in messages
+
     class Server(uvicorn.Server):
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
@@ -218,8 +224,6 @@ def serve(plane: Plane, bound: socket.socket, began: float) -> None:
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            host, port = bound.getsockname()[:2]
-            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             # What is there now stays: else each full collection walks through all that was imported, 20 to 50 ms.
             gc.freeze()
             took = time.monotonic() - began

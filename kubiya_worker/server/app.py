@@ -31,6 +31,7 @@ from kubiya_worker.server.api import (
     keys,
     locks,
     manifests,
+    notifications,
     oidc,
     queues,
     reference,
@@ -64,7 +65,7 @@ PAGE_HEADERS: Final = {
 # Routes are tried in this order, so the ones that workers call most come first.
 RESOURCES: Final = (
     *(executions, analytics, workers, control, execute, approvals, agents),
-    *(queues, locks, install, environments, rules, secrets, stop, webhooks, jobs, manifests),
+    *(queues, locks, install, environments, rules, secrets, stop, webhooks, jobs, notifications, manifests),
     *(keys, session, oidc, audit, general),
 )
 
@@ -109,6 +110,7 @@ def create_app(plane: Plane) -> Starlette:
             background.tidy(plane),
             background.checkpoint(plane),
             plane.scheduler.run(),
+            plane.notifier.run(),
         )
         tasks = [asyncio.create_task(each) for each in work]
         plane.sender.resume()

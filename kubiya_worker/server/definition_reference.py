@@ -16,6 +16,7 @@ _ABOUT: Final = {
     "Team": "Agents that work together. Members and the leader are given by name.",
     "Rule": "A rule that asks a person about a tool call, allows it or denies it.",
     "Job": "A prompt for an agent or a team that a schedule, a webhook or a person starts.",
+    "Notification": "A channel, and who is told of what by it.",
 }
 _NOT_IN_FILES: Final = frozenset({("Secret", "value")})  # kubiya apply sends it, and refuses it in a file
 _WORDS: Final = {
@@ -41,7 +42,7 @@ def schema() -> dict[str, Any]:
                 "description": _ABOUT[kind],
                 "type": "object",
                 "properties": {"kind": {"const": kind}, "name": {"type": "string", "minLength": 1}, "spec": spec},
-                "required": ["kind", "name", *(["spec"] if kind in ("Rule", "Job") else [])],
+                "required": ["kind", "name", *(["spec"] if kind in ("Rule", "Job", "Notification") else [])],
                 "additionalProperties": False,
             }
         )

@@ -22,6 +22,7 @@ _DEFAULTS: Final[dict[str, Callable[[Object], Object]]] = {
     "Team": definitions.new_team,
     "Rule": definitions.new_rule,
     "Job": definitions.new_job,
+    "Notification": definitions.new_notification,
 }
 _SKILL: Final = definitions.skill({"type": "x"})
 

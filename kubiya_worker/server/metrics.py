@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
 from kubiya_worker import __version__
+from kubiya_worker.server.notify.channels import TYPES
 from kubiya_worker.server.store.workers import live_since
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ def exposition(plane: Plane) -> str:
         {"at": live_since()},
     ).scalar()
     pending = execute(text("select count(*) from approvals where status = 'pending'")).scalar()
+    deliveries = plane.notification_deliveries.counts()
     untold = execute(text("select count(*) from outbox")).scalar()
     families: list[tuple[str, str, list[tuple[str, Any]]]] = [
         ("info", "Version of the control plane", [(f'{{version="{__version__}"}}', 1)]),
@@ -33,10 +36,22 @@ def exposition(plane: Plane) -> str:
         ("workers_live", "Workers with a heartbeat in the last 150 s", [("", live)]),
         ("approvals_pending", "Requests for approval that nobody has answered", [("", pending)]),
         ("outbox_pending", "Actions that Temporal has still to be told", [("", untold)]),
+        (
+            "notification_deliveries",
+            "Deliveries of notifications by state, of the last 30 days",
+            [(f'{{state="{state}"}}', count) for state, count in sorted(deliveries.items())],
+        ),
         ("streams_open", "Clients that follow an execution", [("", plane.watchers.count())]),
+        ("notifications_sent_total", "Notifications that a channel took", _by_channel(plane.notifier.sent)),
+        ("notifications_failed_total", "Tries that a channel did not take", _by_channel(plane.notifier.failed)),
     ]
     lines = []
     for name, about, samples in families:
-        lines += [f"# HELP kubiya_control_plane_{name} {about}", f"# TYPE kubiya_control_plane_{name} gauge"]
+        kind = "counter" if name.endswith("_total") else "gauge"
+        lines += [f"# HELP kubiya_control_plane_{name} {about}", f"# TYPE kubiya_control_plane_{name} {kind}"]
         lines += [f"kubiya_control_plane_{name}{labels} {value}" for labels, value in samples]
     return "\n".join(lines) + "\n"
+
+
+def _by_channel(counts: Counter[str]) -> list[tuple[str, Any]]:
+    return [(f'{{channel="{kind}"}}', counts[kind]) for kind in TYPES]

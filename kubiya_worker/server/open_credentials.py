@@ -31,7 +31,7 @@ class OpenCredential:
 
 
 def found_in(definition: Mapping[str, Any]) -> list[OpenCredential]:
-    """Return the credentials of a definition: of its variables, its MCP servers and its skills' configuration."""
+    """Return the credentials of a definition: its variables, MCP servers, skills' configuration and channel."""
     found: list[OpenCredential] = []
     environment = definition.get("execution_environment")
     if isinstance(environment, Mapping):
@@ -45,6 +45,7 @@ def found_in(definition: Mapping[str, Any]) -> list[OpenCredential]:
     for number, skill in enumerate(definition.get("skills") or ()):
         about = str(skill.get("name") or skill.get("type") or "skill")
         found += _pairs(skill.get("configuration"), ("skills", number, "configuration"), about)
+    found += _pairs(definition.get("channel"), ("channel",), "notification")
     return found
 
 

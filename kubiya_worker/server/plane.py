@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from kubiya_worker.protocol.servers import DEGRADED
 from kubiya_worker.secret_sources import Sources
 from kubiya_worker.server.auth import Keys
 from kubiya_worker.server.locks import Locks
+from kubiya_worker.server.notify import events as notices
+from kubiya_worker.server.notify.notifier import Notifier
 from kubiya_worker.server.oidc import Provider
 from kubiya_worker.server.outbox import Sender
 from kubiya_worker.server.precedence import Precedence
@@ -31,6 +34,7 @@ from kubiya_worker.server.store.deliveries import Deliveries
 from kubiya_worker.server.store.events import Events
 from kubiya_worker.server.store.executions import Execution, Executions, next_status
 from kubiya_worker.server.store.jobs import Jobs
+from kubiya_worker.server.store.notification_deliveries import NotificationDeliveries
 from kubiya_worker.server.store.records import Records
 from kubiya_worker.server.store.results import Results
 from kubiya_worker.server.store.schedules import Schedules
@@ -85,6 +89,11 @@ class Plane:
         self.sender = Sender(self.outbox, temporal, find=self.workflow, refused=self._never_started)
         self.jobs = Jobs(self.database, self.seal)
         self.deliveries = Deliveries(self.database)
+        self.notifications = Records(self.database, schema.notifications, "notification")
+        self.notification_deliveries = NotificationDeliveries(self.database)
+        self.notifier = Notifier(
+            self.notifications, self.notification_deliveries, self.secrets, self.sources, waits=self._waits
+        )
         self.stops = Stops(self.database)
         self.versions = Versions(self.database)
         self.scheduler = Scheduler(Schedules(self.database), temporal, refused=self._never_scheduled)
@@ -154,6 +163,9 @@ class Plane:
                 self.executions.told(execution, "", *sides)
             if events:
                 self.publish(execution["id"], events)
+            if status == ex.FAILED != before:
+                job = self.jobs.of_run(execution["id"])
+                self.notifier.tell(execution["organization_id"], notices.of_failure(execution, job))
         return execution
 
     def cancel(self, execution: Execution, text: str) -> Execution:
@@ -187,7 +199,15 @@ class Plane:
         """Mark a job whose schedule Temporal refuses for good."""
         for job in self.jobs.every():
             if job["id"] == job_id:
-                self.jobs.update(job, {"error_message": f"Temporal refuses its schedule: {why}"})
+                text = f"Temporal refuses its schedule: {why}"
+                with self.database.transaction():
+                    job = self.jobs.update(job, {"error_message": text})
+                    self.notifier.tell(job["organization_id"], notices.of_job(job, text))
+
+    def _waits(self, organization_id: str, approval_id: str) -> bool:
+        """Return whether a request waits for an answer that somebody can still give."""
+        approval = self.approvals.get(organization_id, approval_id)
+        return approval is not None and approval["status"] == ap.PENDING and not ap.overdue(approval, datetime.now(UTC))
 
     # -- actions for Temporal
 

@@ -49,7 +49,7 @@ def proven(secret: str, body: bytes, headers: Mapping[str, str]) -> Proof | None
 
 def _standard(secret: str, body: bytes, headers: Mapping[str, str]) -> Proof | None:
     number, time = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-    digest = hmac.new(_standard_key(secret), f"{number}.{time}.".encode() + body, "sha256").digest()
+    digest = hmac.new(standard_key(secret), f"{number}.{time}.".encode() + body, "sha256").digest()
     right = f"v1,{base64.b64encode(digest).decode()}"
     good = [_same(each, right) for each in headers.get("webhook-signature", "").split()]  # one for each secret in use
     return _proof(digest, headers, _seconds(time)) if any(good) and number and _seconds(time) is not None else None
@@ -93,7 +93,8 @@ def _seconds(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else None
 
 
-def _standard_key(secret: str) -> bytes:
+def standard_key(secret: str) -> bytes:
+    """Return the key of a secret: what `whsec_` precedes is base64."""
     if secret.startswith(STANDARD_PREFIX):
         try:
             return base64.b64decode(secret.removeprefix(STANDARD_PREFIX), validate=True)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import sqlite3
 import uuid
+from collections.abc import Coroutine
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -54,6 +55,10 @@ class Api:
         where = path[1:] if path.startswith("//") else f"/api/v1{path}"
         sent = {**({"Authorization": f"Bearer {self._key}"} if key else {}), **(headers or {})}
         return self._loop.run_until_complete(self._http.request(method, where, json=body, headers=sent, **options))
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something on the loop of the control plane."""
+        self._loop.run_until_complete(work)
 
     def forget_cookies(self) -> None:
         self._http.cookies.clear()

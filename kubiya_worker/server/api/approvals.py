@@ -19,6 +19,7 @@ from kubiya_worker.server.approvers import OF_RULE, Approvers, approvers
 from kubiya_worker.server.edges import executions as edges
 from kubiya_worker.server.edges import filters, worker
 from kubiya_worker.server.http import ApiError, Call, invalid, not_found, reply, route
+from kubiya_worker.server.notify.events import of_approval
 from kubiya_worker.server.plane import resolved
 from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store.approvals import Approval
@@ -78,6 +79,7 @@ async def create(call: Call) -> Any:
         approval = call.plane.approvals.create(call.organization_id, key, execution_id, data, minutes)
         if rule is not None and _needs_nobody(rule, execution, approval):
             return _approved_by_rule(call, approval, execution, rule)
+        call.plane.notifier.tell(call.organization_id, of_approval(approval, execution))
     return _shown(call, approval)
 
 

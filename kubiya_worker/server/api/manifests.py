@@ -14,7 +14,7 @@ from urllib.parse import quote
 from starlette.routing import Route
 
 from kubiya_worker.server import definition_spec
-from kubiya_worker.server.api import agents, environments, jobs, queues, rules, secret_documents, secrets
+from kubiya_worker.server.api import agents, environments, jobs, notifications, queues, rules, secret_documents, secrets
 from kubiya_worker.server.api.batch import within
 from kubiya_worker.server.api.secret_documents import SecretObjects
 from kubiya_worker.server.edges import filters
@@ -41,16 +41,18 @@ _PATHS: Final = {
     "Team": "/teams",
     "Rule": "/approval-rules",
     "Job": "/jobs",
+    "Notification": "/notifications",
 }
 _EDGES: Final = [
     each
-    for resource in (secrets, environments, queues, agents, rules, jobs)
+    for resource in (secrets, environments, queues, agents, rules, jobs, notifications)
     for each in resource.ROUTES
     if isinstance(each, Edge) and each.method in ("POST", "PATCH", "PUT", "DELETE")
 ]
 
 
-_NO_FORCE: Final = ("Job", secret_documents.KIND)  # nobody needs a job, and what uses a secret is changed first
+# Nobody needs the first two, and what uses a secret is changed first.
+_NO_FORCE: Final = ("Job", "Notification", secret_documents.KIND)
 
 
 class _DryRun(Exception):
@@ -61,7 +63,8 @@ def _store(call: Call, kind: str) -> Records | SecretObjects:
     plane = call.plane
     if kind == secret_documents.KIND:
         return SecretObjects(plane.secrets)
-    stores = (plane.environments, plane.queues, plane.agents, plane.teams, plane.rules, plane.jobs)
+    entities = (plane.environments, plane.queues, plane.agents, plane.teams)
+    stores = (*entities, plane.rules, plane.jobs, plane.notifications)
     return dict(zip(edges.KINDS[1:], stores, strict=True))[kind]
 
 

@@ -28,6 +28,7 @@ NOT_REFERENCED: Final = "no definition of this execution references it"
 def definitions(plane: Plane, organization_id: str) -> Iterator[tuple[str, Object]]:
     """Yield (kind, definition) of all that can reference a secret."""
     stores = {"environment": plane.environments, "agent": plane.agents, "team": plane.teams, "job": plane.jobs}
+    stores["notification"] = plane.notifications
     for kind, store in stores.items():
         yield from ((kind, one) for one in store.list(organization_id))
 

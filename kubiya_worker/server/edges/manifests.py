@@ -10,11 +10,12 @@ from pydantic_core import PydanticCustomError
 from kubiya_worker.server.edges.base import Filled, Json, Name, NotSupported, Strict, fields_of, one_of
 from kubiya_worker.server.edges.definitions import AgentPatch, EnvironmentPatch, QueuePatch, RulePatch, TeamPatch
 from kubiya_worker.server.edges.jobs import JobPatch
+from kubiya_worker.server.edges.notifications import Channel, Events, NotificationPatch
 from kubiya_worker.server.edges.secrets import SecretSet
 from kubiya_worker.server.store import definitions
 
 # Each may refer to those before it.
-KINDS: Final = ("Secret", "Environment", "Queue", "Agent", "Team", "Rule", "Job")
+KINDS: Final = ("Secret", "Environment", "Queue", "Agent", "Team", "Rule", "Job", "Notification")
 MOST: Final = 1_000  # documents in a request
 REFERENCES: Final = frozenset({"environment", "agent", "team"})  # fields that name other objects, and are not stored
 _BESIDE: Final = NotSupported("The name stands beside spec")
@@ -99,6 +100,12 @@ class JobSpec(JobPatch):
     planning_mode: Annotated[Any, _BY_NAME] = None
 
 
+class NotificationSpec(NotificationPatch):
+    name: Annotated[Any, _BESIDE] = None
+    channel: Channel
+    events: Events
+
+
 SPECS: Final[dict[str, type[Strict]]] = {
     "Secret": SecretSpec,
     "Environment": EnvironmentSpec,
@@ -107,6 +114,7 @@ SPECS: Final[dict[str, type[Strict]]] = {
     "Team": TeamSpec,
     "Rule": RuleSpec,
     "Job": JobSpec,
+    "Notification": NotificationSpec,
 }
 
 

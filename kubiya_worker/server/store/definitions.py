@@ -1,4 +1,4 @@
-"""This module makes stored objects from what requests say: environments, queues, agents, teams, rules, jobs. Pure."""
+"""This module makes stored objects from what requests say: each kind of definition with its defaults. Pure."""
 
 from __future__ import annotations
 
@@ -119,6 +119,11 @@ def new_job(given: Object) -> Object:
         "error_message": None,
     }
     return {**defaults, **{k: v for k, v in _without_name(given).items() if k != "webhook_secret"}}
+
+
+def new_notification(given: Object) -> Object:
+    defaults: Object = {"description": None, "enabled": True, "channel": None, "events": [], "filters": {}}
+    return {**defaults, **_without_name(given)}
 
 
 def skill(raw: Object) -> Object:

@@ -81,6 +81,12 @@ class Jobs(Records):
             self._db.execute(insert(R), row)
             self._told(job, "run", execution_id=execution_id, trigger_type=trigger_type)
 
+    def of_run(self, execution_id: str) -> Object | None:
+        """Return the job that has started an execution; None for one that no job has started, or that is gone."""
+        query = select(schema.jobs).join(R, R.c.job_id == schema.jobs.c.id).where(R.c.execution_id == execution_id)
+        row = self._db.execute(query).first()
+        return self._object(row) if row else None
+
     def has_run(self, job_id: str, execution_id: str) -> bool:
         query = select(R.c.job_id).where(R.c.job_id == job_id, R.c.execution_id == execution_id)
         return self._db.execute(query).first() is not None

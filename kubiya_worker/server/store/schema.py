@@ -75,6 +75,7 @@ agents = _named("agents")
 teams = _named("teams")
 rules = _named("approval_rules")
 jobs = _named("jobs")
+notifications = _named("notifications")
 # The path of a job's webhook, and the secret that signs its calls, sealed: an HMAC needs the secret itself, not a hash.
 webhooks = Table(
     "webhooks",
@@ -83,6 +84,26 @@ webhooks = Table(
     Column("job_id", String, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, unique=True),
     Column("organization_id", String, nullable=False),
     Column("secret", String, nullable=False),
+)
+# What channels are to be told, each written in the transaction of what it tells. A row is tried until the channel has
+# it, or until it is dead. `key` names what it tells, so that nothing is told twice by one definition.
+notification_deliveries = Table(
+    "notification_deliveries",
+    metadata,
+    Column("id", String, primary_key=True),  # the same at each try: receivers know by it what they have already
+    Column("organization_id", String, nullable=False),
+    Column("notification_id", String, ForeignKey("notifications.id", ondelete="CASCADE"), nullable=False),
+    Column("key", String, nullable=False),
+    Column("approval_id", String, index=True),
+    Column("state", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Float, nullable=False),  # seconds since the epoch
+    Column("created_at", Float, nullable=False),  # seconds since the epoch
+    Column("ended_at", Float),  # seconds since the epoch
+    Column("data", Text, nullable=False),  # what is told
+    Column("error", Text),  # of the last try
+    UniqueConstraint("notification_id", "key"),
+    Index("notification_deliveries_due", "state", "due_at"),
 )
 # The specs that definition files gave an object, by the object's name: they outlive it, so that it can come back.
 definition_versions = Table(

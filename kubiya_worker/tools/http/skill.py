@@ -11,19 +11,16 @@ import asyncio
 import fnmatch
 import ipaddress
 import re
-import socket
-import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import urljoin
 
-from kubiya_worker import __version__, templates
+from kubiya_worker import addresses, templates
 from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.pinned_http import HttpAnswer, Resolve, exchange, http_errors, lookup
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, refusal
-from kubiya_worker.tools.http import addresses
 from kubiya_worker.tools.skill_configuration import Skill
 
 TYPES: Final = ("http", "web", "fetch")
@@ -53,21 +50,9 @@ _RESERVED: Final = re.compile(
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _TEXTUAL: Final = re.compile(r"text/|application/([^;]*[+/.-])?(json|xml|javascript|yaml|x-www-form-urlencoded|sql)\b")
 
-Resolve = Callable[[str, int], Awaitable[Sequence[addresses.Address]]]
-
 
 def build(skill: Skill, workspace: Path) -> list[Tool]:
     return [HttpRequest(skill)]
-
-
-@dataclass(frozen=True)
-class _Answer:
-    status: int
-    reason: str
-    headers: Mapping[str, str]  # names in lower case
-    body: bytes
-    cut: bool
-    url: str
 
 
 class HttpRequest:
@@ -117,19 +102,19 @@ class HttpRequest:
             return _failure(f"no whole answer within {self._timeout:g} seconds")
         except OSError as error:
             return _failure(f"the server cannot be reached ({error.strerror or type(error).__name__})")
-        except _http_errors() as error:
+        except http_errors() as error:
             return _failure(f"the exchange with the server failed ({str(error)[:200] or type(error).__name__})")
         return _result(answer, context.keep_limit)
 
     async def _fetch(
         self, method: str, url: str, headers: dict[str, str], own: dict[str, str], data: bytes | None
-    ) -> _Answer:
+    ) -> HttpAnswer:
         target = self._target(url)
         first = target.origin
         for _ in range(self._redirects + 1):
             reachable = await self._addresses(target)
             sent = {**headers, **own} if target.origin == first else _without_credentials(headers)
-            answer = await _exchange(method, target, reachable, sent, data, self._max_size)
+            answer = await exchange(method, target, reachable, sent, data, self._max_size)
             location = answer.headers.get("location")
             if answer.status not in (301, 302, 303, 307, 308) or not location:
                 return answer
@@ -186,115 +171,7 @@ class HttpRequest:
         )
 
 
-async def lookup(host: str, port: int) -> Sequence[addresses.Address]:
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise addresses.RequestRefused(f"The name {host} cannot be resolved ({error.strerror or error})") from None
-    return [ipaddress.ip_address(str(entry[4][0])) for entry in found]
-
-
-def _http_errors() -> tuple[type[Exception], ...]:
-    import httpcore2
-
-    return (
-        httpcore2.ProtocolError,
-        httpcore2.NetworkError,
-        httpcore2.TimeoutException,
-        httpcore2.UnsupportedProtocol,
-        zlib.error,
-    )
-
-
-async def _exchange(
-    method: str,
-    target: addresses.Target,
-    reachable: Sequence[addresses.Address],
-    headers: Mapping[str, str],
-    data: bytes | None,
-    limit: int,
-) -> _Answer:
-    """Make one request to checked addresses; the server and its certificate are still addressed by the name."""
-    import httpcore2  # import here, so that an execution without this skill does not load it
-
-    backend: Any = _Pinned(reachable)
-    sent = {"user-agent": f"kubiya-worker/{__version__}", "accept": "*/*", **headers, "accept-encoding": "identity"}
-    async with (
-        httpcore2.AsyncConnectionPool(network_backend=backend, max_connections=1) as pool,
-        pool.stream(
-            method,
-            _wire_url(target),
-            headers=[(k.encode(), v.encode("latin-1")) for k, v in sent.items()],
-            content=data,
-        ) as answer,
-    ):
-        got = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in answer.headers}
-        body, cut = await _read(answer, got.get("content-encoding", ""), limit)
-        reason = answer.extensions.get("reason_phrase", b"").decode("latin-1")
-        return _Answer(answer.status, reason, got, body, cut, target.url)
-
-
-def _wire_url(target: addresses.Target) -> str:
-    """Return the URL with the checked host, so that nothing interprets the original spelling a second time."""
-    parts = urlsplit(target.url)
-    host = f"[{target.host}]" if ":" in target.host else target.host
-    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
-    query = "?" + quote(parts.query, safe="/?%:@!$&'()*+,;=~-._[]") if parts.query else ""
-    return f"{target.scheme}://{host}:{target.port}{path}{query}"
-
-
-class _Pinned:
-    """Connect to the given addresses whatever the host's name; `httpcore2` does the rest, including TLS by name."""
-
-    def __init__(self, reachable: Sequence[addresses.Address]) -> None:
-        import httpcore2
-
-        self._reachable = reachable
-        self._backend = httpcore2.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Any = None,
-    ) -> Any:
-        import httpcore2
-
-        failure: Exception | None = None
-        for address in self._reachable[:4]:
-            try:
-                return await self._backend.connect_tcp(str(address), port, timeout=10.0)
-            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
-                failure = error
-        raise failure or httpcore2.ConnectError("no address")
-
-    async def connect_unix_socket(self, path: str, timeout: float | None = None, socket_options: Any = None) -> Any:
-        raise NotImplementedError  # no proxy and no socket is ever configured
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-async def _read(answer: Any, encoding: str, limit: int) -> tuple[bytes, bool]:
-    """Return at most `limit` bytes of the decoded body, and whether there was more; a compression bomb is never
-    unpacked whole.
-    """
-    encoding = encoding.strip().lower()
-    if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
-        raise addresses.RequestRefused(f"The server answered in the encoding {encoding[:40]}, which is not read")
-    decoder = zlib.decompressobj(47) if encoding not in ("", "identity") else None  # 47: gzip or zlib, by its header
-    body = bytearray()
-    async for chunk in answer.aiter_stream():
-        room = limit + 1 - len(body)
-        body += decoder.decompress(chunk, room) if decoder else chunk[:room]
-        if len(body) > limit:
-            return bytes(body[:limit]), True
-    return bytes(body), False
-
-
-def _result(answer: _Answer, output_limit: int) -> ToolResult:
+def _result(answer: HttpAnswer, output_limit: int) -> ToolResult:
     content_type = answer.headers.get("content-type", "")
     lines = [f"HTTP {answer.status} {answer.reason}".rstrip(), f"url: {answer.url}"]
     lines += [

@@ -38,6 +38,7 @@ OWN = {
     "/approval-rules/resolve",
     "/executions",
     "/jobs",
+    "/notifications",
     "/keys",
     "/audit",
     "/audit/head",
@@ -75,6 +76,9 @@ def things(plane: ControlPlane) -> dict[str, str]:
     rule = plane.call("POST", "/approval-rules", {"name": "r", "scope_type": "all"}, 201)["id"]
     key = plane.call("POST", "/keys", {"name": "secret person", "role": "viewer"}, 201)["id"]
     job = plane.call("POST", "/jobs", {**JOB, "entity_id": agent}, 201)
+    channel = {"type": "ntfy", "url": "https://ntfy.example.org", "topic": "secret-topic"}
+    about = {"name": "n", "channel": channel, "events": ["run_failed"]}
+    notification = plane.call("POST", "/notifications", about, 201)["id"]
     plane.call("POST", f"/executions/{execution}/session", {"messages": [{"role": "user", "content": "hi"}]}, 201)
     return {
         **{
@@ -90,6 +94,7 @@ def things(plane: ControlPlane) -> dict[str, str]:
             "execution": execution,
             "approval": approval,
             "rule": rule,
+            "notification": notification,
             "key": key,
             "entity": agent,
             "model": "demo",
@@ -141,6 +146,13 @@ def body_of(method: str, path: str, things: dict[str, str]) -> dict[str, Any]:
         "kind": "agent",
         "names": ["A"],
     }
+    if path.endswith("/notifications"):
+        values |= {
+            "events": ["run_failed"],
+            "channel": {"type": "ntfy", "url": "https://ntfy.example.org", "topic": "t"},
+        }
+    elif "/notifications/" in path:
+        del values["events"]
     edges = (route for resource in RESOURCES for route in resource.ROUTES if isinstance(route, Edge))
     body = next((edge.body for edge in edges if (edge.method, edge.path) == (method, path)), None)
     return {name: value for name, value in values.items() if body is not None and name in fields_of(body)}
@@ -208,6 +220,7 @@ def snapshot(plane: ControlPlane, things: dict[str, str]) -> dict[str, Any]:
         "environment": "/environments/{}",
         "execution": "/executions/{}",
         "job": "/jobs/{}",
+        "notification": "/notifications/{}",
         "approval": "/approvals/{}",
         "queue": "/worker-queues/{}/workers",
     }

@@ -17,13 +17,18 @@ from tests.support.api import Api
 from tests.support.commands import Commands
 
 JOB = {"trigger_type": "manual", "entity_type": "agent", "entity_id": "ops", "prompt_template": "x"}
-MADE = {
+NOTIFICATION: dict[str, Any] = {
+    "channel": {"type": "ntfy", "url": "https://ntfy.example.org", "topic": "t"},
+    "events": ["run_failed"],
+}
+MADE: dict[str, tuple[str, dict[str, Any]]] = {
     "agents": ("/agents", {}),
     "teams": ("/teams", {}),
     "queues": ("/environments/default/worker-queues", {}),
     "rules": ("/approval-rules", {"scope_type": "all"}),
     "environments": ("/environments", {}),
     "jobs": ("/jobs", JOB),
+    "notifications": ("/notifications", NOTIFICATION),
 }
 
 

@@ -157,3 +157,29 @@ def test_a_policy_service_that_cannot_be_reached_is_a_failure(server: ThreadingH
     server.RequestHandlerClass.status = 404  # type: ignore[attr-defined]
     assert look(_url(server)) == WARN
     assert look("http://127.0.0.1:1") == FAIL
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "verdict", "text"),
+    [
+        (404, b"{}", SKIP, "404"),
+        (403, b"{}", SKIP, "403"),
+        (200, b"[]", PASS, "0 defined"),
+        (200, b'[{"name": "a", "deliveries": {"dead": 0, "waiting": 1, "last_error": null}}]', PASS, "1 defined"),
+        (
+            200,
+            b'[{"name": "on call", "deliveries": {"dead": 0, "waiting": 1, "last_error": "x"}}]',
+            WARN,
+            "1 waiting: x",
+        ),
+        (200, b'[{"name": "on call", "deliveries": {"dead": 2, "waiting": 0, "last_error": "y"}}]', WARN, "2 dead"),
+    ],
+)
+def test_a_channel_that_does_not_take_messages_is_told(
+    server: ThreadingHTTPServer, status: int, body: bytes, verdict: str, text: str
+) -> None:
+    handler = server.RequestHandlerClass
+    handler.status, handler.body = status, body  # type: ignore[attr-defined]
+    found = network.notifications(Settings(control_plane_url=_url(server), api_key="k", queue_id="q"))
+    assert found.status == verdict and text in found.message
+    assert verdict != WARN or "kubiya notifications test 'on call'" in found.remedy

@@ -103,6 +103,9 @@ def scheduled(api: Api) -> Object:
     return {"execution_id": str(uuid.uuid4()), "entity_type": "agent", "entity_id": "ops", "prompt": "Look.", **about}
 
 
+# An address that nobody may reach, so that a test of it sends nothing.
+NOWHERE = {"type": "ntfy", "url": "http://127.0.0.1:1024", "topic": "t"}
+NOTIFICATION = {"channel": NOWHERE, "events": ["run_failed"]}
 Make = Callable[[Api], Any]
 # For each recorded route: what makes the object of its path, and the body.
 EXAMPLES: Final[dict[str, tuple[Make, Any]]] = {
@@ -126,6 +129,11 @@ EXAMPLES: Final[dict[str, tuple[Make, Any]]] = {
     "POST /approval-rules": (lambda api: "", {"name": "recorded", **RULE}),
     "PUT /approval-rules/{rule}": (lambda api: new(api, "/approval-rules", **RULE), {"enabled": False}),
     "DELETE /approval-rules/{rule}": (lambda api: new(api, "/approval-rules", **RULE), None),
+    "POST /notifications": (lambda api: "", {"name": "recorded", **NOTIFICATION}),
+    "PATCH /notifications/{notification}": (lambda api: new(api, "/notifications", **NOTIFICATION), {"enabled": False}),
+    "DELETE /notifications/{notification}": (lambda api: new(api, "/notifications", **NOTIFICATION), None),
+    "POST /notifications/{notification}/test": (lambda api: new(api, "/notifications", **NOTIFICATION), {}),
+    "POST /notifications/{notification}/retry": (lambda api: new(api, "/notifications", **NOTIFICATION), {}),
     "POST /jobs": (lambda api: "", {"name": "recorded", **JOB}),
     "PATCH /jobs/{job}": (lambda api: new(api, "/jobs", **JOB), {"description": "other"}),
     "DELETE /jobs/{job}": (lambda api: new(api, "/jobs", **JOB), None),

@@ -33,6 +33,7 @@ SECRETS = "tests/unit/server/test_secrets.py"
 WRITES = "tests/unit/server/test_effect_writes.py"
 APPROVERS = "tests/unit/server/test_approvers.py"
 KEYS = "tests/unit/server/test_keys.py"
+NOTIFICATIONS = "tests/unit/server/test_notifications.py"
 BEGUN = "tests/unit/activities/test_definition.py"
 
 # By test: the models' fields whose effect it shows, as module.Model and the names.
@@ -243,6 +244,29 @@ EFFECTS: dict[str, dict[str, str]] = {
     f"{SECRETS}::test_a_listed_secret_is_a_variable_of_its_name": {
         "configuration.Environment": "secrets",
         "configuration.RunEnvironment": "secrets",
+    },
+    f"{NOTIFICATIONS}::test_what_is_given_is_stored_and_shown": {
+        "notifications.NotificationPatch": "name description",
+    },
+    f"{NOTIFICATIONS}::test_a_webhook_is_signed_and_has_the_same_id_at_each_try": {
+        "notifications.NotificationPatch": "channel",
+        "notifications.NewNotification": "name channel",
+        "notifications.Channel": "type url secret",
+    },
+    f"{NOTIFICATIONS}::test_a_message_goes_to_a_topic_of_ntfy": {"notifications.Channel": "topic token"},
+    f"{NOTIFICATIONS}::test_a_mail_is_sent_by_tls_with_the_same_message_id": {
+        "notifications.Channel": "server tls username password sender to",
+    },
+    f"{NOTIFICATIONS}::test_only_the_events_of_a_definition_are_told_and_a_jobs_run_as_both": {
+        "notifications.NotificationPatch": "events",
+        "notifications.NewNotification": "events",
+    },
+    f"{NOTIFICATIONS}::test_filters_leave_the_agents_teams_and_queues_that_they_name": {
+        "notifications.NotificationPatch": "filters",
+        "notifications.NotificationFilters": "agents teams queues",
+    },
+    f"{NOTIFICATIONS}::test_a_notification_that_is_not_enabled_tells_nothing": {
+        "notifications.NotificationPatch": "enabled",
     },
     f"{WRITES}::test_a_turn_keeps_what_it_was_posted_with": {"worker.TurnBody": "*"},
     f"{WRITES}::test_a_tool_call_keeps_what_it_was_posted_with": {"worker.ToolCallBody": "*"},

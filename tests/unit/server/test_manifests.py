@@ -31,6 +31,10 @@ SPECS: dict[str, Object] = {
     },
     "Team": {"description": "At night", "configuration": {"member_ids": ["ops"], "mode": "coordinate"}},
     "Rule": {"scope_type": "tool", "scope_value": "shell", "action": "deny", "priority": 3, "require_reason": True},
+    "Notification": {
+        **{"description": "At night", "enabled": False, "events": ["run_failed"], "filters": {"agents": ["ops"]}},
+        "channel": {"type": "ntfy", "url": "https://ntfy.example.org", "topic": "night"},
+    },
     "Job": {
         **{"agent": "ops", "prompt_template": "Look.", "trigger_type": "cron", "cron_schedule": "0 6 * * *"},
         **{"cron_timezone": "Europe/Berlin", "worker_queue_name": "default", "config": {"budgets": {"max_steps": 3}}},
@@ -69,7 +73,9 @@ def test_what_is_applied_is_told_back_and_applied_again_changes_nothing(api: Api
 
 @pytest.mark.parametrize("kind", SPECS)
 def test_a_field_that_is_left_out_gets_its_default_back(api: Api, kind: str) -> None:
-    least = {"Rule": {"scope_type": "all"}, "Job": {"agent": "ops", "prompt_template": "Look."}}.get(kind, {})
+    needed = {"Rule": {"scope_type": "all"}, "Job": {"agent": "ops", "prompt_template": "Look."}}
+    needed["Notification"] = {name: SPECS["Notification"][name] for name in ("channel", "events")}
+    least = needed.get(kind, {})
     one = document(kind)
     applied(api, one)
     (change,) = applied(api, {**one, "spec": least})

@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 
 import pytest
 
+from kubiya_worker import addresses
 from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.pinned_http import Resolve
 from kubiya_worker.tools.base import ToolContext, ToolResult
-from kubiya_worker.tools.http import addresses
-from kubiya_worker.tools.http.skill import HttpRequest, Resolve
+from kubiya_worker.tools.http.skill import HttpRequest
 from kubiya_worker.tools.skill_configuration import Skill
 from tests.unit.tools.cases import cases
 

@@ -1,0 +1,110 @@
+"""This module serves notifications: definitions of channels, what was delivered by them, and a test of each."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from starlette.routing import Route
+
+from kubiya_worker import templates
+from kubiya_worker.server.edges import filters
+from kubiya_worker.server.edges import notifications as edges
+from kubiya_worker.server.http import Call, invalid, not_found, page, route
+from kubiya_worker.server.notify import events
+from kubiya_worker.server.store import definitions
+from kubiya_worker.server.store.journal import Change
+from kubiya_worker.server.store.records import Object
+
+NO_DELIVERIES: Final = {"waiting": 0, "sent": 0, "dead": 0, "dropped": 0, "last_error": None}
+
+
+def _notification_of(call: Call) -> Object:
+    found = call.plane.notifications.find(call.organization_id, call.path("notification"))
+    if found is None:
+        raise not_found("Notification", call.path("notification"))
+    return found
+
+
+def _checked(call: Call, given: Object) -> Object:
+    """Return what is given; answer 422 for a secret, an agent, a team or a queue that is not there."""
+    plane, organization = call.plane, call.organization_id
+    for name in sorted(templates.secrets_in(given.get("channel"))):
+        if plane.secrets.find(organization, name) is None:
+            raise invalid("channel", f"There is no secret {name}. Set it first: kubiya secrets set {name}")
+    stores = {"agents": plane.agents, "teams": plane.teams, "queues": plane.queues}
+    for kind, names in (given.get("filters") or {}).items():
+        for name in names or ():
+            if stores[kind].find(organization, name) is None:
+                raise invalid("filters", f"There is no {kind.removesuffix('s')} {name!r}")
+    return given
+
+
+async def list_all(call: Call) -> Any:
+    """List the notifications, each with how many deliveries wait, were sent, and are dead."""
+    tallies = call.plane.notification_deliveries.tallies(call.organization_id)
+    found = page(call, call.plane.notifications.list(call.organization_id))
+    return [{**one, "deliveries": tallies.get(one["id"], NO_DELIVERIES)} for one in found]
+
+
+async def create(call: Call) -> Any:
+    given = _checked(call, call.given)
+    return call.plane.notifications.create(call.organization_id, given["name"], definitions.new_notification(given))
+
+
+async def get(call: Call) -> Any:
+    return _notification_of(call)
+
+
+async def update(call: Call) -> Any:
+    return call.plane.notifications.update(_notification_of(call), _checked(call, call.given))
+
+
+async def delete(call: Call) -> Any:
+    """Delete a notification, and with it what its channel has not got yet."""
+    call.plane.notifications.delete(_notification_of(call))
+
+
+async def deliveries(call: Call) -> Any:
+    """List the newest deliveries of a notification: {id, state, attempts, error, event, title}."""
+    wanted = call.filters(filters.Page)
+    found = call.plane.notification_deliveries.of(_notification_of(call)["id"], wanted.skip + wanted.limit)
+    return [delivery.json() for delivery in found[wanted.skip :]]
+
+
+async def retry(call: Call) -> Any:
+    """Let the dead deliveries of a notification be tried again."""
+    found = _notification_of(call)
+    with call.plane.database.transaction():
+        count = call.plane.notification_deliveries.revive(found["id"], time.time())
+        _told(call, found, "retry")
+    call.plane.notifier.wake()
+    return {"retried": count}
+
+
+async def test(call: Call) -> Any:
+    """Send a test message now, once, and return what became of it."""
+    found = _notification_of(call)
+    with call.plane.database.transaction():
+        key = call.plane.notifier.add(found, events.test(found["name"]), events.TEST)
+        _told(call, found, "test")
+    delivery = await call.plane.notifier.settled(key)
+    if delivery is None:
+        raise not_found("Notification", found["name"])
+    return delivery.json()
+
+
+def _told(call: Call, found: Object, verb: str) -> None:
+    call.plane.database.changed(Change(call.organization_id, "notification", found["id"], found["name"], verb=verb))
+
+
+ROUTES: list[Route] = [
+    route("GET", "/notifications", list_all, query=filters.Page),
+    route("POST", "/notifications", create, 201, body=edges.NewNotification, audit="notification.create"),
+    route("GET", "/notifications/{notification}", get),
+    route("PATCH", "/notifications/{notification}", update, body=edges.NotificationPatch, audit="notification.update"),
+    route("DELETE", "/notifications/{notification}", delete, audit="notification.delete"),
+    route("GET", "/notifications/{notification}/deliveries", deliveries, query=filters.Page),
+    route("POST", "/notifications/{notification}/retry", retry, audit="notification.retry"),
+    route("POST", "/notifications/{notification}/test", test, audit="notification.test"),
+]

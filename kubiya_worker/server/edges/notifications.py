@@ -1,0 +1,107 @@
+"""This module models notifications: a channel, and who is told of what by it."""
+
+from __future__ import annotations
+
+from email.utils import parseaddr
+from typing import Annotated, Final
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from kubiya_worker import templates
+from kubiya_worker.addresses import RequestRefused, parse
+from kubiya_worker.server.edges.base import Filled, Name, Strict, checked_by, one_of
+from kubiya_worker.server.notify import mail
+from kubiya_worker.server.notify.channels import TYPES
+from kubiya_worker.server.notify.events import EVENTS
+
+# A credential is never written in a definition: it is the name of a secret.
+Secret = Annotated[
+    str, Field(pattern=r"^\{\{\s*\.secret\.[A-Za-z_][A-Za-z0-9_]{0,99}\s*\}\}$", examples=["{{.secret.NAME}}"])
+]
+MOST_RECIPIENTS: Final = 50
+
+
+def _url(text: str) -> None:
+    if templates.secrets_in(text):
+        return  # the secret may be the whole address, which is checked when it is used
+    try:
+        parse(text)
+    except RequestRefused as error:
+        raise ValueError(str(error)) from error
+
+
+def _address(text: str) -> None:
+    address = parseaddr(text)[1]
+    if address.count("@") != 1 or any(ord(c) < 32 for c in text) or not address.isascii():
+        raise ValueError(f"{text[:80]!r} is not an e-mail address")
+
+
+Address = Annotated[Filled, checked_by(_address)]
+
+
+class Channel(Strict):
+    """A channel says where messages go. Which fields a type needs and takes is in docs/notifications.md."""
+
+    type: Annotated[str, one_of(*TYPES)]
+    url: Annotated[Filled, checked_by(_url)] | None = None
+    secret: Secret | None = None
+    topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    token: Secret | None = None
+    server: Filled | None = None
+    tls: Annotated[str, one_of(*mail.MODES)] | None = None
+    username: Filled | None = None
+    password: Secret | None = None
+    sender: Address | None = None
+    to: Annotated[list[Address], Field(min_length=1, max_length=MOST_RECIPIENTS)] | None = None
+
+    @model_validator(mode="after")
+    def _of_its_type(self) -> Channel:
+        known = TYPES[self.type]
+        given = {name for name in self.model_fields_set if getattr(self, name) is not None} - {"type"}
+        takes = (*known.needs, *known.takes)
+        for name in sorted(given - set(takes)):
+            raise _wrong(f"A channel of the type {self.type} takes no {name}; it takes {', '.join(takes)}")
+        for name in known.needs:
+            if name not in given:
+                raise _wrong(f"A channel of the type {self.type} needs {name}")
+        if self.server is not None:
+            try:
+                mail.server_of({"server": self.server, "tls": self.tls})
+            except ValueError as error:
+                raise _wrong(str(error)) from error
+        if self.username is not None and self.tls == mail.NONE:
+            raise _wrong("Nobody signs in without TLS: choose starttls or tls")
+        if (self.username is None) != (self.password is None):
+            raise _wrong("username and password belong together")
+        return self
+
+
+def _wrong(text: str) -> PydanticCustomError:
+    return PydanticCustomError("value_error", "{text}", {"text": text})
+
+
+class NotificationFilters(Strict):
+    """The filters limit a notification, by names or ids; a list that is absent is no limit."""
+
+    agents: list[Filled] | None = None
+    teams: list[Filled] | None = None
+    queues: list[Filled] | None = None
+
+
+Events = Annotated[list[Annotated[str, one_of(*EVENTS)]], Field(min_length=1)]
+
+
+class NotificationPatch(Strict):
+    name: Name | None = None
+    description: str | None = None
+    enabled: bool | None = None
+    channel: Channel | None = None
+    events: Events | None = None
+    filters: NotificationFilters | None = None
+
+
+class NewNotification(NotificationPatch):
+    name: Name
+    channel: Channel
+    events: Events
