@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import socket
 from pathlib import Path
@@ -21,10 +23,11 @@ class BoundSocket:
         A temporary folder is used when the path is too long or the file system has no sockets. Raises OSError.
         """
         self._kind = kind
-        own = f"supervisor-{os.urandom(8).hex()}"
+        # Of the same name at each start, so that the sockets of killed processes are used again and do not gather.
+        own = f"supervisor-{os.geteuid()}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
         # A TMPDIR may be as long as the folder, and /tmp may be read-only.
         temporary = (os.environ.get("TMPDIR"), "/tmp", "/var/tmp")  # noqa: S108 - the folder in it is ours alone
-        places = [folder, *(f"{each}/{own}" for each in temporary if each)]
+        places = [folder, *(f"{each}/{own}" for each in temporary if each), f"/tmp/supervisor-{os.urandom(8).hex()}"]  # noqa: S108
         fitting = [place for place in places if len(os.fsencode(f"{place}/{name}")) <= _LONGEST]
         for place in fitting:
             self._folder, self.address = place, f"{place}/{name}"
@@ -37,6 +40,9 @@ class BoundSocket:
 
     def _open(self) -> None:
         Path(self._folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        # In /tmp everybody could have made a folder of this name before, and would then reach the socket.
+        if Path(self._folder).is_symlink() or Path(self._folder).stat().st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "the folder is another user's", self._folder)
         Path(self._folder).chmod(0o700)
         made = socket.socket(socket.AF_UNIX, self._kind)
         try:

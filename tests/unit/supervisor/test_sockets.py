@@ -54,3 +54,36 @@ def test_no_folder_at_all_is_an_error(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(BoundSocket, "_open", refused)
     with pytest.raises(PermissionError):
         BoundSocket(socket.SOCK_DGRAM, str(tmp_path), "s")
+
+
+def test_what_a_killed_process_left_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TMPDIR", raising=False)
+    first = BoundSocket(socket.SOCK_DGRAM, str(tmp_path / LONG), "s")
+    first.socket.close()  # as a kill does: the name stays
+    second = BoundSocket(socket.SOCK_DGRAM, str(tmp_path / LONG), "s")
+    assert second.address == first.address and dialled(second)
+    second.close()
+    assert not Path(second.address).parent.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user")
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_a_folder_of_somebody_else_is_not_used(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TMPDIR", raising=False)
+    first = BoundSocket(socket.SOCK_DGRAM, str(tmp_path / LONG), "s")
+    place = Path(first.address).parent
+    first.close()
+    other = tmp_path / "other"
+    if kind == "folder":
+        place.mkdir()
+        os.chown(place, 65534, 65534)
+    else:
+        other.mkdir()
+        place.symlink_to(other)
+    try:
+        second = BoundSocket(socket.SOCK_DGRAM, str(tmp_path / LONG), "s")
+        assert Path(second.address).parent != place and dialled(second)
+        second.close()
+        assert not other.exists() or not list(other.iterdir())
+    finally:
+        place.unlink() if kind == "link" else place.rmdir()
