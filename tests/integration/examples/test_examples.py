@@ -82,8 +82,8 @@ def test_an_example_is_applied_and_runs(stack: Stack, file: Path) -> None:
     free, asks = TRIED[file.stem]
     prompt = script(*([shell(*free)] if free else []), {"text": "Done."})
     for agent in agents:
-        variables = {"execution_environment": {"env_vars": VARIABLES.get(file.stem, {})}}
-        found = outcomes(stack, stack.execute(prompt, agent=agent, **variables))
+        environment = {"env_vars": VARIABLES.get(file.stem, {})}
+        found = outcomes(stack, stack.execute(prompt, agent=agent, execution_environment=environment))
         assert len(found) == len(free)
         assert not [each for each in found if each[0] in DENIED or "not allowed" in each[1]], found
     if asks:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from kubiya_worker.doctor import all_checks, host
-from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN
+from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
 from kubiya_worker.settings import Settings
 from kubiya_worker.tools.confinement import support
 
@@ -61,7 +61,7 @@ def test_the_package_is_the_command_too() -> None:
 
 
 def test_the_setting_and_the_kernel_decide_what_is_said_of_the_confinement(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = {}
+    said: dict[tuple[bool, str], Finding] = {}
     for kernel in (support.Support(7), support.explain(errno.ENOSYS)):
         monkeypatch.setattr(support, "probe", lambda found=kernel: found)
         said |= {(kernel.works, mode): host.confinement(mode) for mode in support.MODES}
