@@ -190,13 +190,15 @@ NEEDS: Final[dict[str, Need]] = {
     "POST /workers/{worker}/disconnect": WORK,
     "POST /workers/{worker}/heartbeat": WORK,
 }
-# Paths that are not in the table: they hold no data, or check a proof of their own: a webhook its signature, a sign-in
+# Paths that are not in the table: they hold no data, or check a proof of their own: a webhook its signature, an answer
+# from a message its token, a sign-in
 # what the provider says, /mcp a key, with which it asks the routes of the table, and the metrics, which are counts
 # only, a key where the client is not on this host.
 OPEN: Final = frozenset(
     {"/health", "/api/health", "/api/health/detailed", "/api/ready", "/metrics", "/api/v1/jobs/webhook/{path}"}
     | {"/openapi.json", "/api", "/", "/static/{name}", "/mcp"}
     | {"/auth/oidc", "/auth/oidc/callback", "/api/v1/session/providers"}
+    | {"/answers/{token}", "/answers/mattermost"}
 )
 PREFIX: Final = "/api/v1"
 

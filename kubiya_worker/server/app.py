@@ -18,6 +18,7 @@ from kubiya_worker.server import background
 from kubiya_worker.server.api import (
     agents,
     analytics,
+    answers,
     approvals,
     audit,
     batch,
@@ -65,7 +66,7 @@ PAGE_HEADERS: Final = {
 # Routes are tried in this order, so the ones that workers call most come first.
 RESOURCES: Final = (
     *(executions, analytics, workers, control, execute, approvals, agents),
-    *(queues, locks, install, environments, rules, secrets, stop, webhooks, jobs, notifications, manifests),
+    *(queues, locks, install, environments, rules, secrets, stop, webhooks, jobs, notifications, answers, manifests),
     *(keys, session, oidc, audit, general),
 )
 

@@ -115,6 +115,13 @@ class Keys:
         """Return whether the key was ever registered here, also when it has ended since."""
         return self._db.execute(_FIND, {"hash": hashed(key)}).first() is not None
 
+    def persons(self, organization_id: str, email: str) -> list[Person]:
+        """Return the person with this e-mail as each of their valid keys has them: role, groups, limits."""
+        query = select(T).where(T.c.organization_id == organization_id, T.c.revoked_at.is_(None))
+        query = query.where(T.c.expires_at.is_(None) | (T.c.expires_at > time.time())).order_by(T.c.created_at)
+        found = [of_key(key_id_of(row.hash), json.loads(row.data)) for row in self._db.execute(query)]
+        return [person for person in found if person.email.lower() == email.lower()]
+
     def list(self, organization_id: str) -> list[dict[str, Any]]:
         """Return all keys as they are shown, oldest first, without anything that could be used as a key."""
         query = select(T).where(T.c.organization_id == organization_id).order_by(T.c.created_at)

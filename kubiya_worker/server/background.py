@@ -70,6 +70,7 @@ async def tidy(plane: Plane) -> None:
             drop_old_queues(plane, datetime.now(UTC))
             plane.deliveries.forget_old(time.time())
             plane.notification_deliveries.forget_old(time.time())
+            plane.answer_tokens.forget_old(time.time())
             plane.keys.store_uses()
         except Exception:  # a full disk, or a bug: the next look may succeed
             log.exception("tidy.failed")

@@ -27,6 +27,7 @@ from kubiya_worker.server.sealing import KeyFile, KeyInMemory, KeySource, Seal
 from kubiya_worker.server.sessions import Sessions
 from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store import outbox, schema
+from kubiya_worker.server.store.answer_tokens import AnswerTokens
 from kubiya_worker.server.store.approvals import Approval, Approvals
 from kubiya_worker.server.store.audit import Audit
 from kubiya_worker.server.store.database import MEMORY, Database, now
@@ -35,7 +36,7 @@ from kubiya_worker.server.store.events import Events
 from kubiya_worker.server.store.executions import Execution, Executions, next_status
 from kubiya_worker.server.store.jobs import Jobs
 from kubiya_worker.server.store.notification_deliveries import NotificationDeliveries
-from kubiya_worker.server.store.records import Records
+from kubiya_worker.server.store.records import Object, Records
 from kubiya_worker.server.store.results import Results
 from kubiya_worker.server.store.schedules import Schedules
 from kubiya_worker.server.store.secrets import Secrets, sealed_before
@@ -92,8 +93,9 @@ class Plane:
         self.notifications = Records(self.database, schema.notifications, "notification")
         self.notification_deliveries = NotificationDeliveries(self.database)
         self.notifier = Notifier(
-            self.notifications, self.notification_deliveries, self.secrets, self.sources, waits=self._waits
+            self.notifications, self.notification_deliveries, self.secrets, self.sources, answering=self._answering
         )
+        self.answer_tokens = AnswerTokens(self.database)
         self.stops = Stops(self.database)
         self.versions = Versions(self.database)
         self.scheduler = Scheduler(Schedules(self.database), temporal, refused=self._never_scheduled)
@@ -204,10 +206,21 @@ class Plane:
                     job = self.jobs.update(job, {"error_message": text})
                     self.notifier.tell(job["organization_id"], notices.of_job(job, text))
 
-    def _waits(self, organization_id: str, approval_id: str) -> bool:
-        """Return whether a request waits for an answer that somebody can still give."""
+    def _answering(self, definition: Object, approval_id: str) -> str | None:
+        """Return the token for an answer from a message, or an empty text where nobody may answer by it.
+
+        None: the request does not wait any more.
+        """
+        organization_id, channel = definition["organization_id"], definition["channel"]
         approval = self.approvals.get(organization_id, approval_id)
-        return approval is not None and approval["status"] == ap.PENDING and not ap.overdue(approval, datetime.now(UTC))
+        if approval is None or approval["status"] != ap.PENDING or ap.overdue(approval, datetime.now(UTC)):
+            return None
+        person = channel.get("person")
+        if person and not self.keys.persons(organization_id, person):
+            person = None  # nobody with this e-mail has a key: the message opens the page only
+        if not person and not channel.get("persons"):
+            return ""
+        return self.answer_tokens.make(approval, definition["id"], person)
 
     # -- actions for Temporal
 

@@ -60,6 +60,10 @@ class Api:
         """Run something on the loop of the control plane."""
         self._loop.run_until_complete(work)
 
+    def raw(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request as it is, without a key."""
+        return self._loop.run_until_complete(self._http.request(method, path, **options))
+
     def forget_cookies(self) -> None:
         self._http.cookies.clear()
 

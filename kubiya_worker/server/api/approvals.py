@@ -45,7 +45,8 @@ def _rule(call: Call, approval: Approval) -> Object | None:
     return call.plane.rules.find(call.organization_id, str(approval.get("rule_id") or ""))
 
 
-def _approvers(call: Call, approval: Approval) -> Approvers:
+def approvers_of(call: Call, approval: Approval) -> Approvers:
+    """Return who may answer a request now."""
     execution = call.plane.executions.get(call.organization_id, approval["execution_id"])
     asked = requesters(call, execution) if execution else []
     return approvers(approval, _rule(call, approval), asked)
@@ -55,7 +56,7 @@ def _shown(call: Call, approval: Approval) -> Approval:
     """Return the request as replies show it: an open one with who may answer it, and whether the caller may."""
     if approval["status"] != ap.PENDING:
         return approval
-    who = _approvers(call, approval)
+    who = approvers_of(call, approval)
     mine = call.person.role in ANSWER.roles and not who.refusal(call.person)
     return {**approval, "approvers": who.json(), "you_may_answer": mine}
 
@@ -147,12 +148,12 @@ async def get(call: Call) -> Any:
 
 async def approve(call: Call) -> Any:
     given = call.given
-    return _answer(call, ap.APPROVED, given, "comment", reason=given.get("comment") or given.get("reason") or "")
+    return answer(call, ap.APPROVED, given, "comment", reason=given.get("comment") or given.get("reason") or "")
 
 
 async def reject(call: Call) -> Any:
     given = call.given
-    return _answer(call, ap.REJECTED, given, "reason", reason=given.get("reason") or given.get("comment") or "")
+    return answer(call, ap.REJECTED, given, "reason", reason=given.get("reason") or given.get("comment") or "")
 
 
 async def expire(call: Call) -> Any:
@@ -161,14 +162,16 @@ async def expire(call: Call) -> Any:
     return approval if approval["status"] != ap.PENDING else _resolve(call, approval, ap.EXPIRED, {})
 
 
-def _answer(call: Call, decision: str, given: dict[str, Any], field: str, *, reason: str) -> Approval:
+def answer(
+    call: Call, decision: str, given: dict[str, Any], field: str, *, reason: str, answered_by: str | None = None
+) -> Approval:
     """Store the first answer; the same answer again is accepted, a different one is a conflict.
 
-    `field` is where the reason is expected.
+    `field` is where the reason is expected. `answered_by` says by what, when it was not by a request of the person.
     """
     plane, approval = call.plane, approval_of(call)
     _only_the_caller(call, given)
-    refused = _approvers(call, approval).refusal(call.person)
+    refused = approvers_of(call, approval).refusal(call.person)
     if refused:
         raise ApiError(403, refused)
     if approval["status"] == decision:
@@ -185,7 +188,7 @@ def _answer(call: Call, decision: str, given: dict[str, Any], field: str, *, rea
         raise invalid(field, "The rule that asks wants a reason for each answer", "missing")
     approver = call.person.contact()
     edited = _arguments(approval, given) if decision == ap.APPROVED else None
-    answer = {
+    sent = {
         "approval_id": approval["id"],
         "decision": decision,
         "approver": approver,
@@ -200,10 +203,11 @@ def _answer(call: Call, decision: str, given: dict[str, Any], field: str, *, rea
         "rejection_reason": reason if decision == ap.REJECTED else None,
         "comment": reason if decision == ap.APPROVED else None,
         "edited_args": edited,
+        "answered_by": answered_by,
     }
     with plane.database.transaction():
         approval = _resolve(call, approval, decision, changes)
-        plane.signal(execution, names.RESOLVE_APPROVAL, answer)
+        plane.signal(execution, names.RESOLVE_APPROVAL, sent)
     return approval
 
 

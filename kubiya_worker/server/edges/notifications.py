@@ -53,6 +53,8 @@ class Channel(Strict):
     username: Filled | None = None
     password: Secret | None = None
     sender: Address | None = None
+    person: Address | None = None
+    persons: Annotated[dict[str, Address], Field(min_length=1)] | None = None
     to: Annotated[list[Address], Field(min_length=1, max_length=MOST_RECIPIENTS)] | None = None
 
     @model_validator(mode="after")
@@ -65,6 +67,10 @@ class Channel(Strict):
         for name in known.needs:
             if name not in given:
                 raise _wrong(f"A channel of the type {self.type} needs {name}")
+        if known.secret_url and not templates.secrets_in(self.url):
+            raise _wrong(f"The url of a {self.type} channel is a credential: set it as a secret, and refer to it")
+        if self.person is not None and len(self.to or ()) > 1:
+            raise _wrong("Who answers from a mail is its only recipient: give one in `to`")
         if self.server is not None:
             try:
                 mail.server_of({"server": self.server, "tls": self.tls})

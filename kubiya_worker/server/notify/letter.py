@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+from kubiya_worker.server.notify.events import QUESTION_WAITING
 from kubiya_worker.server.notify.outgoing import Outgoing
 
+ANSWERS: Final = "/answers"  # the path of the pages on which people answer
 Object = dict[str, Any]
 
 
@@ -22,6 +24,7 @@ class Letter:
     data: Object
     url: str  # where people reach the page
     at: float  # of this try, in seconds since the epoch
+    token: str = field(default="", repr=False)  # for an answer; empty where the page alone answers
 
     @property
     def link(self) -> str:
@@ -29,9 +32,20 @@ class Letter:
         return f"{self.url}{self.data['page']}"
 
     @property
+    def answer(self) -> str:
+        """Return the address at which the person whom it is sent to may answer; empty where there is none."""
+        return f"{self.url}{ANSWERS}/{self.token}" if self.token and self.channel.get("person") else ""
+
+    @property
+    def question(self) -> bool:
+        """Return whether a text is asked for, which no button can give."""
+        return bool(self.data["event"] == QUESTION_WAITING)
+
+    @property
     def plain(self) -> str:
         """Return the text with the link, for channels without markup."""
-        return f"{self.data['text']}\n\n{self.link}"
+        answer = f"\n\nTo answer: {self.answer}" if self.answer else ""
+        return f"{self.data['text']}{answer}\n\n{self.link}"
 
 
 Send = Callable[[Letter, Outgoing], Coroutine[Any, Any, None]]

@@ -44,11 +44,13 @@ class Notifier:
         secrets: Secrets,
         sources: Sources,
         *,
-        waits: Callable[[str, str], bool],
+        answering: Callable[[Object, str], str | None],
     ) -> None:
-        """Take the stores. `waits` says whether a request of an organization still waits for an answer."""
+        """Take the stores. `answering` returns the token of a definition's message about a request, or an empty text;
+        None where it waits for no answer any more.
+        """
         self._definitions, self._deliveries = definitions, deliveries
-        self._secrets, self._sources, self._waits = secrets, sources, waits
+        self._secrets, self._sources, self._answering = secrets, sources, answering
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self.sent: Counter[str] = Counter()  # by the type of the channel, since this process began
@@ -129,7 +131,8 @@ class Notifier:
         definition = self._definitions.find(delivery.organization_id, delivery.notification_id)
         if definition is None:
             return  # deleted meanwhile, and its deliveries with it
-        if delivery.approval_id and not self._waits(delivery.organization_id, delivery.approval_id):
+        token = self._answering(definition, delivery.approval_id) if delivery.approval_id else ""
+        if token is None:
             self._deliveries.ended(delivery, store.DROPPED, time.time())
             return
         kind, attempts = str(definition["channel"]["type"]), delivery.attempts + 1
@@ -137,7 +140,7 @@ class Notifier:
         self._deliveries.began(delivery, time.time() + max(again, PATIENCE))
         try:
             async with asyncio.timeout(PATIENCE):
-                await TYPES[kind].send(await self._letter(definition, delivery), self._out)
+                await TYPES[kind].send(await self._letter(definition, delivery, token), self._out)
         except TimeoutError:
             self._failed(definition, delivery, attempts, Undelivered(f"no answer within {PATIENCE:g} s"), again)
         except Undelivered as error:
@@ -163,7 +166,7 @@ class Notifier:
         log.warning("notification.failed name=%s delivery=%s attempts=%s error=%s", name, delivery.id, attempts, text)
         self._deliveries.failed(delivery, text, time.time() + again)
 
-    async def _letter(self, definition: Object, delivery: NotificationDelivery) -> Letter:
+    async def _letter(self, definition: Object, delivery: NotificationDelivery, token: str) -> Letter:
         """Return the delivery with the channel's secrets. Raises WorkerError when one cannot be had."""
         channel, organization = definition["channel"], delivery.organization_id
         values: dict[str, str] = {}
@@ -173,7 +176,7 @@ class Notifier:
                 value, source = found
                 values[name] = value if value is not None else await asyncio.to_thread(self._sources.read, str(source))
         filled = templates.resolve(channel, {}, f"the notification {definition['name']}", values)
-        return Letter(delivery.id, definition["name"], filled, delivery.data, self.url, time.time())
+        return Letter(delivery.id, definition["name"], filled, delivery.data, self.url, time.time(), token)
 
     async def settled(self, delivery_id: str) -> NotificationDelivery | None:
         """Send one delivery now and return what became of it; for a person who waits for the answer."""

@@ -19,6 +19,7 @@ async def send(letter: Letter, out: Outgoing) -> None:
             "notification": letter.notification,
             **{name: data[name] for name in ("severity", "title", "text")},
             "page": letter.link,
+            **({"answer": letter.answer} if letter.answer else {}),
             **data["facts"],
         },
     }

@@ -22,7 +22,7 @@ COLUMNS = ("id", "organization_id", "execution_id", "status", "created_at", "upd
 
 TOLD: Final = (
     *("status", "risk_level", "reason", "expires_at", "requester_email"),
-    *("approved_by_email", "approved_by_name", "rejection_reason", "comment"),
+    *("approved_by_email", "approved_by_name", "rejection_reason", "comment", "answered_by"),
 )
 
 PENDING: Final = "pending"

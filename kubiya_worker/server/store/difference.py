@@ -33,10 +33,10 @@ SHOWN: Final = frozenset(
         *("working_dir", "timeout", "execution_type", "parent_execution_id", "error_message", "risk_level"),
         *("edited_arguments_hash", "expires_at", "approved_by_email", "approved_by_name", "rejection_reason"),
         *("comment", "requester_email", "reason", "at", "paused", "id", "email", "role", "groups", "queues", "agents"),
-        *("revoked_at",),
+        *("revoked_at", "answered_by", "events", "teams", "person"),
     )
 )
-PLACES: Final = frozenset({"configuration", "config", "scopes", "by"})
+PLACES: Final = frozenset({"configuration", "config", "scopes", "by", "channel", "filters"})
 # Texts of which a record proves what they were, without telling them.
 TEXTS: Final = frozenset({"system_prompt", "prompt", "prompt_template", "instructions"})
 # What says nothing about a decision.

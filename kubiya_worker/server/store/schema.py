@@ -105,6 +105,20 @@ notification_deliveries = Table(
     UniqueConstraint("notification_id", "key"),
     Index("notification_deliveries_due", "state", "due_at"),
 )
+# What a message's link or button proves, by the hash of its token: one request with exactly these arguments, and the
+# person whom it was sent to; without a person, the channel says who pressed.
+answer_tokens = Table(
+    "answer_tokens",
+    metadata,
+    Column("hash", String, primary_key=True),
+    Column("organization_id", String, nullable=False),
+    Column("approval_id", String, ForeignKey("approvals.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("notification_id", String, ForeignKey("notifications.id", ondelete="CASCADE"), nullable=False),
+    Column("arguments_hash", String, nullable=False),
+    Column("person", String),  # an e-mail
+    Column("expires_at", Float, nullable=False),  # seconds since the epoch
+    Column("used_at", Float),  # seconds since the epoch
+)
 # The specs that definition files gave an object, by the object's name: they outlive it, so that it can come back.
 definition_versions = Table(
     "definition_versions",

@@ -34,6 +34,7 @@ WRITES = "tests/unit/server/test_effect_writes.py"
 APPROVERS = "tests/unit/server/test_approvers.py"
 KEYS = "tests/unit/server/test_keys.py"
 NOTIFICATIONS = "tests/unit/server/test_notifications.py"
+ANSWERS = "tests/unit/server/test_answers.py"
 BEGUN = "tests/unit/activities/test_definition.py"
 
 # By test: the models' fields whose effect it shows, as module.Model and the names.
@@ -256,6 +257,10 @@ EFFECTS: dict[str, dict[str, str]] = {
     f"{NOTIFICATIONS}::test_a_message_goes_to_a_topic_of_ntfy": {"notifications.Channel": "topic token"},
     f"{NOTIFICATIONS}::test_a_mail_is_sent_by_tls_with_the_same_message_id": {
         "notifications.Channel": "server tls username password sender to",
+    },
+    f"{ANSWERS}::test_a_link_shows_the_request_and_a_button_answers_it_once": {"notifications.Channel": "person"},
+    f"{ANSWERS}::test_a_button_of_mattermost_answers_for_the_person_whom_the_definition_names": {
+        "notifications.Channel": "persons",
     },
     f"{NOTIFICATIONS}::test_only_the_events_of_a_definition_are_told_and_a_jobs_run_as_both": {
         "notifications.NotificationPatch": "events",

@@ -413,6 +413,8 @@ def channel_of(kind: str, **more: Any) -> Object:
         "webhook": {"url": "https://example.org/in", "secret": "{{.secret.HOOK}}"},
         "ntfy": {"url": "https://ntfy.example.org", "topic": "t"},
         "email": {"server": "mail.example.org", "sender": "k@example.org", "to": ["a@example.org"]},
+        "mattermost": {"url": "{{.secret.HOOK}}"},
+        "teams": {"url": "{{.secret.HOOK}}"},
     }
     return {"type": kind, **fields[kind], **more}
 
@@ -433,6 +435,9 @@ def channel_of(kind: str, **more: Any) -> Object:
         ({"channel": channel_of("email", username="u")}, "belong together"),
         ({"channel": channel_of("email", to=["nobody"])}, "e-mail"),
         ({"channel": channel_of("email", to=[])}, "at least 1"),
+        ({"channel": channel_of("email", person="a@example.org", to=["a@example.org", "b@example.org"])}, "only"),
+        ({"channel": channel_of("teams", url="https://example.org/x")}, "credential"),
+        ({"channel": channel_of("mattermost", person="a@example.org")}, "takes no person"),
         ({"events": ["everything"]}, "is one of"),
         ({"events": []}, "at least 1"),
         ({"filters": {"agents": ["nobody"]}}, "There is no agent 'nobody'"),

@@ -1,0 +1,234 @@
+"""This module takes answers from messages: a link's page with two buttons, and the buttons of chats.
+
+A token in the link or the button proves that its holder got the message. It stands for one request with exactly its
+arguments and for one person, who must be one that may answer; it counts once, and a GET never answers, because mail
+scanners and previews open links.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from html import escape
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from kubiya_worker.server import actor
+from kubiya_worker.server.access import ANSWER
+from kubiya_worker.server.actor import Actor
+from kubiya_worker.server.api import approvals
+from kubiya_worker.server.approvers import Approvers
+from kubiya_worker.server.auth import Caller
+from kubiya_worker.server.http import RECORDED, ApiError, Call, address_of, answered, parsed, received
+from kubiya_worker.server.notify.letter import ANSWERS
+from kubiya_worker.server.notify.mattermost import CALLBACK
+from kubiya_worker.server.person import Person
+from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.sessions import own_origin
+from kubiya_worker.server.store import approvals as ap
+from kubiya_worker.server.store.answer_tokens import AnswerToken
+from kubiya_worker.server.store.approvals import Approval
+from kubiya_worker.server.store.records import Object
+
+DECISIONS: Final = {"approve": ap.APPROVED, "reject": ap.REJECTED}
+MESSAGE: Final = "message"  # the kind of client that a record of an answer names
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",  # the address holds the token
+    "Cache-Control": "no-store",
+}
+GONE: Final = "This link is not valid, or not any more"
+
+
+def _found(plane: Plane, token: str) -> tuple[AnswerToken, Approval, Object] | None:
+    """Return the token with its request and its notification; None for one that is unknown or not of this request."""
+    found = plane.answer_tokens.find(token)
+    if found is None:
+        return None
+    approval = plane.approvals.get(found.organization_id, found.approval_id)
+    notification = plane.notifications.find(found.organization_id, found.notification_id)
+    if approval is None or notification is None or not found.fits(approval):
+        return None
+    return found, approval, notification
+
+
+def decide(
+    plane: Plane, request: Request, token: str, email: str | None, decision: str, reason: str, text: str
+) -> Approval:
+    """Answer a request in the name of a person. `email` is of whom the channel says that they pressed a button.
+
+    Raises ApiError: 404 for a wrong token, 403 for a person who may not, 409 for what was answered or is over.
+    """
+    found = _found(plane, token)
+    if found is None or decision not in DECISIONS:
+        raise ApiError(404, GONE)
+    known, approval, notification = found
+    channel = notification["channel"]
+    who = known.person or email
+    # The definition of now says whom a message stands for, not that of the time when it was sent.
+    if not who or who not in (channel.get("person"), *(channel.get("persons") or {}).values()):
+        raise ApiError(403, "Nobody who may answer is known by this message. Open the page, and sign in")
+    call = _call(plane, request, known, approval, who)
+    told = f"message of {notification['name']} ({channel['type']})"
+    with actor.acting(Actor(call.person, MESSAGE, f"{request.method} {ANSWERS}/{{token}}")):
+        try:
+            refused = ANSWER.refusal(call.person)
+            if refused or not call.reaches(approval["execution_id"]):
+                raise ApiError(403, refused or "This person's key does not reach the execution")
+            with plane.database.transaction():
+                given = {"answer": text} if text and decision == "approve" else {}
+                field = "comment" if decision == "approve" else "reason"
+                done = approvals.answer(call, DECISIONS[decision], given, field, reason=reason, answered_by=told)
+                if not plane.answer_tokens.use(known, time.time()):
+                    raise ApiError(409, "This link was used already, or it is over")
+                return done
+        except ApiError as error:
+            if error.status in RECORDED:
+                action = f"approval.{decision}"
+                plane.audit.refuse(
+                    known.organization_id, action, {"approval": approval["id"]}, error.status, error.detail
+                )
+            raise
+
+
+def _call(plane: Plane, request: Request, token: AnswerToken, approval: Approval, email: str) -> Call:
+    """Return the request as one of the person with this e-mail, by the key of theirs that may answer."""
+    persons = [each.at(address_of(request)) for each in plane.keys.persons(token.organization_id, email)]
+    if not persons:
+        raise ApiError(403, f"Nobody with the e-mail {email} has a key any more. Open the page, and sign in")
+    calls = [_call_of(plane, request, token.organization_id, person, approval) for person in persons]
+    return next((call for call in calls if not _refusal(call, approval)), calls[0])
+
+
+def _call_of(plane: Plane, request: Request, organization_id: str, person: Person, approval: Approval) -> Call:
+    return Call(request, plane, Caller(organization_id, person), {}, path_params={"approval": approval["id"]})
+
+
+def _refusal(call: Call, approval: Approval) -> str:
+    who: Approvers = approvals.approvers_of(call, approval)
+    return ANSWER.refusal(call.person) or who.refusal(call.person)
+
+
+# -- the page of a link
+
+
+async def show(request: Request) -> Response:
+    """Show the request with two buttons. This answers nothing."""
+    plane: Plane = request.app.state.plane
+    found = _found(plane, request.path_params["token"])
+    if found is None or not found[0].person:
+        return _page(GONE, "", 404)
+    token, approval, _ = found
+    if approval["status"] != ap.PENDING or token.used_at is not None or token.expires_at <= time.time():
+        return _page("Nothing waits here any more", _outcome(approval), 410)
+    return _page(_title(approval), _request(approval) + _form(approval, str(token.person)))
+
+
+async def press(request: Request) -> Response:
+    """Take the answer of a form, or of a button of ntfy."""
+    plane: Plane = request.app.state.plane
+    if not own_origin(request):
+        return _page("This form comes from another page", "", 403)
+    try:
+        form = parse_qs((await received(request)).decode("utf-8", "replace"), max_num_fields=10)
+        given = {name: values[0].strip() for name, values in form.items()}
+        token = request.path_params["token"]
+        found = plane.answer_tokens.find(token)
+        if found is not None and not found.person:  # a chat's token: only the chat says who pressed
+            raise ApiError(404, GONE)
+        done = decide(
+            plane, request, token, None, given.get("decision", ""), given.get("reason", ""), given.get("answer", "")
+        )
+    except (ApiError, ValueError) as error:
+        status = error.status if isinstance(error, ApiError) else 422
+        return _page("This was not answered", f"<p>{escape(_text_of(error))}</p>", status)
+    return _page("Answered", _outcome(done))
+
+
+def _text_of(error: Exception) -> str:
+    """Return what a refusal says in words: a 422 has a list of problems."""
+    detail = error.detail if isinstance(error, ApiError) else str(error)
+    return "; ".join(str(each["msg"]) for each in detail) if isinstance(detail, list) else str(detail)
+
+
+def _title(approval: Approval) -> str:
+    return "A question" if _asks(approval) else f"May {approval.get('tool_name')} run?"
+
+
+def _asks(approval: Approval) -> bool:
+    return bool((approval.get("enforcement_context") or {}).get("question"))
+
+
+def _request(approval: Approval) -> str:
+    arguments = json.dumps(approval.get("tool_args") or {}, indent=2, ensure_ascii=False)
+    facts = {"Reason": approval.get("reason"), "Risk": approval.get("risk_level"), "Open until": approval["expires_at"]}
+    rows = "".join(f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items() if value)
+    return f"<pre>{escape(arguments)}</pre><dl>{rows}</dl>"
+
+
+def _form(approval: Approval, person: str) -> str:
+    answer = '<p><label>Answer<br><textarea name="answer" rows="4"></textarea></label></p>' if _asks(approval) else ""
+    yes, no = ("Answer", "Do not answer") if _asks(approval) else ("Approve", "Reject")
+    return (
+        f'<form method="post">{answer}<p><label>Reason<br><input name="reason"></label></p>'
+        f'<p><button name="decision" value="approve">{yes}</button> '
+        f'<button name="decision" value="reject">{no}</button></p></form>'
+        f"<p>You answer as {escape(person)}.</p>"
+    )
+
+
+def _outcome(approval: Approval) -> str:
+    by = approval.get("approved_by_name")
+    return f"<p>The request is {escape(approval['status'])}{f' by {escape(str(by))}' if by else ''}.</p>"
+
+
+def _page(title: str, body: str, status: int = 200) -> Response:
+    text = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="robots" content="noindex">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>Kubiya</title>'
+        '<link rel="stylesheet" href="/static/page.css"></head>'
+        f"<body><main><h1>{escape(title)}</h1>{body}</main></body></html>"
+    )
+    return HTMLResponse(text, status, headers=HEADERS)
+
+
+# -- buttons of Mattermost
+
+
+async def mattermost(request: Request) -> Response:
+    """Take a button that Mattermost's server says was pressed; its answer replaces the buttons."""
+    plane: Plane = request.app.state.plane
+
+    async def answer() -> Any:
+        given = parsed(await received(request))
+        context = given.get("context")
+        context = context if isinstance(context, dict) else {}
+        token, user = str(context.get("token") or ""), str(given.get("user_id") or "")
+        found = _found(plane, token)
+        if found is None or found[0].person:
+            raise ApiError(404, GONE)
+        email = (found[2]["channel"].get("persons") or {}).get(user)
+        try:
+            done = decide(plane, request, token, email, str(context.get("decision") or ""), "", "")
+        except ApiError as error:
+            return {
+                "ephemeral_text": f"{_text_of(error)}: {plane.notifier.url}/#/executions/{found[1]['execution_id']}"
+            }
+        title = f"{done.get('tool_name')}: {done['status']} by {done['approved_by_name']}"
+        return {"update": {"message": "", "props": {"attachments": [{"fallback": title, "text": title}]}}}
+
+    return await answered(request, answer, 200)
+
+
+ROUTES: list[Route] = [
+    Route(CALLBACK, mattermost, methods=["POST"]),
+    Route(f"{ANSWERS}/{{token}}", show, methods=["GET"]),
+    Route(f"{ANSWERS}/{{token}}", press, methods=["POST"]),
+]
