@@ -26,6 +26,7 @@ LISTS: Final = {
     "environments": "/environments",
     "jobs": "/jobs",
     "notifications": "/notifications",
+    "hooks": "/hooks",
     "secrets": "/secrets",
     "keys": "/keys",
     "approvals": "/approvals?status=pending",

@@ -16,7 +16,7 @@ from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.terminal import Paint, one_line
 
 SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
-KINDS: Final = ("secrets", "environments", "queues", "agents", "teams", "rules", "jobs", "notifications")
+KINDS: Final = (*("secrets", "environments", "queues", "agents", "teams", "rules", "jobs", "notifications", "hooks"),)
 _DETAILS: Final = {
     "Secret": ("source",),  # what a table shows of a definition, by kind: the first fields that it has
     "Agent": ("description", "model_id"),
@@ -26,6 +26,7 @@ _DETAILS: Final = {
     "Environment": ("description",),
     "Job": ("agent", "team", "trigger_type", "cron_schedule"),
     "Notification": ("description",),
+    "Hook": ("source", "agent", "team"),
 }
 
 kind_of: Final = click.argument("kind", shell_complete=completion.words(*KINDS))
@@ -44,8 +45,8 @@ output: Final = click.option(
 @click.argument("name", required=False)
 @output
 def get(kind: str, name: str | None, output: str) -> None:
-    """Show definitions. KIND is environments, queues, agents, teams, rules, jobs or notifications; NAME may be its
-    beginning.
+    """Show definitions. KIND is environments, queues, agents, teams, rules, jobs, notifications or hooks; NAME may be
+    its beginning.
 
     Example: kubiya get agent ops -o yaml
     """

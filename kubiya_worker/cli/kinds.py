@@ -109,6 +109,15 @@ NOUNS: Final = {
             ),
             "on-call",
         ),
+        Noun(
+            "hooks",
+            (
+                *(field("name"), field("source"), Cells("AGENT", lambda row: row.get("agent") or row.get("team"), 24)),
+                *(field("last_verdict", "LAST"), Cells("AGO", lambda row: age(row.get("last_delivery_at")))),
+                *(field("url", most=60, wide=True), AGE, *MORE, ABOUT),
+            ),
+            "alertmanager",
+        ),
     )
 }
 

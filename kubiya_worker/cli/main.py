@@ -53,6 +53,7 @@ COMMANDS = {
         "kubiya_worker.cli.notifications:notifications",
         "List, show, edit, remove and test notifications.",
     ),
+    "hooks": ("kubiya_worker.cli.hooks:hooks", "List and try hooks, by which alerts start agents."),
     "models": ("kubiya_worker.cli.models:models", "List models, and test what a model can do."),
     "mcp": ("kubiya_worker.cli.mcp:mcp_", "List MCP servers and try them without a run."),
     "config": ("kubiya_worker.cli.config:config", "Show, explain and check the settings."),

@@ -123,6 +123,13 @@ NEEDS: Final[dict[str, Need]] = {
     "POST /executions/{execution}/session": WORK,
     "GET /executions/{execution}/stream": READ,
     "POST /executions/{execution}/terminate": RUN,
+    "GET /hooks": READ | WHOLE,
+    "POST /hooks": MANAGE | WHOLE,
+    "GET /hooks/{hook}": READ | WHOLE,
+    "PATCH /hooks/{hook}": MANAGE | WHOLE,
+    "DELETE /hooks/{hook}": MANAGE | WHOLE,
+    "GET /hooks/{hook}/deliveries": READ | WHOLE,
+    "POST /hooks/{hook}/test": RUN | WHOLE,
     "GET /jobs": READ,
     "POST /jobs": RUN,
     "GET /jobs/{job}": READ,
@@ -190,12 +197,19 @@ NEEDS: Final[dict[str, Need]] = {
     "POST /workers/{worker}/disconnect": WORK,
     "POST /workers/{worker}/heartbeat": WORK,
 }
-# Paths that are not in the table: they hold no data, or check a proof of their own: a webhook its signature, an answer
-# from a message its token, a sign-in
-# what the provider says, /mcp a key, with which it asks the routes of the table, and the metrics, which are counts
-# only, a key where the client is not on this host.
+# Paths that are not in the table: they hold no data, or check a proof of their own: a webhook and a hook their
+# sender's, an answer from a message its token, a sign-in what the provider says, /mcp a key, with which it asks the
+# routes of the table, and the metrics, which are counts only, a key where the client is not on this host.
 OPEN: Final = frozenset(
-    {"/health", "/api/health", "/api/health/detailed", "/api/ready", "/metrics", "/api/v1/jobs/webhook/{path}"}
+    {
+        "/health",
+        "/api/health",
+        "/api/health/detailed",
+        "/api/ready",
+        "/metrics",
+        "/api/v1/jobs/webhook/{path}",
+        "/hooks/{name}",
+    }
     | {"/openapi.json", "/api", "/", "/static/{name}", "/mcp"}
     | {"/auth/oidc", "/auth/oidc/callback", "/api/v1/session/providers"}
     | {"/answers/{token}", "/answers/mattermost"}

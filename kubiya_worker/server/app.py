@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from kubiya_worker.server import background
+from kubiya_worker.server import background, hook_background
 from kubiya_worker.server.api import (
     agents,
     analytics,
@@ -27,6 +27,8 @@ from kubiya_worker.server.api import (
     execute,
     executions,
     general,
+    hook_deliveries,
+    hooks,
     install,
     jobs,
     keys,
@@ -66,7 +68,8 @@ PAGE_HEADERS: Final = {
 # Routes are tried in this order, so the ones that workers call most come first.
 RESOURCES: Final = (
     *(executions, analytics, workers, control, execute, approvals, agents),
-    *(queues, locks, install, environments, rules, secrets, stop, webhooks, jobs, notifications, answers, manifests),
+    *(queues, locks, install, environments, rules, secrets, stop, webhooks, hook_deliveries, hooks, jobs),
+    *(notifications, answers, manifests),
     *(keys, session, oidc, audit, general),
 )
 
@@ -110,6 +113,8 @@ def create_app(plane: Plane) -> Starlette:
             background.reconcile(plane),
             background.tidy(plane),
             background.checkpoint(plane),
+            hook_background.release(plane),
+            hook_background.send_replies(plane),
             plane.scheduler.run(),
             plane.notifier.run(),
         )

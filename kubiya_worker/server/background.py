@@ -71,6 +71,7 @@ async def tidy(plane: Plane) -> None:
             plane.deliveries.forget_old(time.time())
             plane.notification_deliveries.forget_old(time.time())
             plane.answer_tokens.forget_old(time.time())
+            plane.hooks.forget_old(time.time())
             plane.keys.store_uses()
         except Exception:  # a full disk, or a bug: the next look may succeed
             log.exception("tidy.failed")

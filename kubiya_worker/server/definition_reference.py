@@ -17,6 +17,8 @@ _ABOUT: Final = {
     "Rule": "A rule that asks a person about a tool call, allows it or denies it.",
     "Job": "A prompt for an agent or a team that a schedule, a webhook or a person starts.",
     "Notification": "A channel, and who is told of what by it.",
+    "Hook": "An address for alerts: which sender may post there, how it proves that, and which agent or team works on "
+    "what it brings.",
 }
 _NOT_IN_FILES: Final = frozenset({("Secret", "value")})  # kubiya apply sends it, and refuses it in a file
 _WORDS: Final = {
@@ -42,7 +44,7 @@ def schema() -> dict[str, Any]:
                 "description": _ABOUT[kind],
                 "type": "object",
                 "properties": {"kind": {"const": kind}, "name": {"type": "string", "minLength": 1}, "spec": spec},
-                "required": ["kind", "name", *(["spec"] if kind in ("Rule", "Job", "Notification") else [])],
+                "required": ["kind", "name", *(["spec"] if kind in ("Rule", "Job", "Notification", "Hook") else [])],
                 "additionalProperties": False,
             }
         )

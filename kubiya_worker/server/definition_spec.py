@@ -23,6 +23,7 @@ _DEFAULTS: Final[dict[str, Callable[[Object], Object]]] = {
     "Rule": definitions.new_rule,
     "Job": definitions.new_job,
     "Notification": definitions.new_notification,
+    "Hook": definitions.new_hook,
 }
 _SKILL: Final = definitions.skill({"type": "x"})
 

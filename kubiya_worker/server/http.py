@@ -322,19 +322,19 @@ def refusal(error: Exception, path: str) -> tuple[int, Any]:
     return 503, f"The database cannot be used: {error.orig}. Check the disk"
 
 
-async def received(request: Request) -> bytes:
+async def received(request: Request, most: int = MAX_BODY) -> bytes:
     """Return the body as bytes; answer 413 as soon as it is known to be too large."""
     announced = request.headers.get("content-length", "")
-    too_large = announced.isdecimal() and int(announced) > MAX_BODY
+    too_large = announced.isdecimal() and int(announced) > most
     raw = bytearray()
     if not too_large:
         async for chunk in request.stream():
             raw += chunk
-            if len(raw) > MAX_BODY:
+            if len(raw) > most:
                 too_large = True
                 break
     if too_large:
-        raise ApiError(413, f"The request has more than {MAX_BODY:,} bytes, and no more are taken")
+        raise ApiError(413, f"The request has more than {most:,} bytes, and no more are taken")
     return bytes(raw)
 
 

@@ -62,6 +62,7 @@ class Needs:
         keys = {entity["id"], entity["name"]}
         found = self._executions(lambda e: e["entity_id"] == entity["id"])
         found += self._jobs(lambda job: job["entity_type"] == kind and job["entity_id"] in keys)
+        found += self._hooks(lambda hook: hook["entity_type"] == kind and hook["entity_id"] in keys)
         return found + (self._teams(entity) if kind == "agent" else [])
 
     def of_member(self, team: Object) -> list[Dependent]:
@@ -78,6 +79,7 @@ class Needs:
                 or (job["executor_type"] == "specific_queue" and job["worker_queue_name"] in keys)
             )
         )
+        found += self._hooks(lambda hook: hook["queue"] in keys)
         return found + [self._worker(w["id"]) for w in self._plane.workers.live(self._organization, queue["id"])]
 
     def of_environment(self, environment: Object) -> list[Dependent]:
@@ -122,6 +124,14 @@ class Needs:
     def _jobs(self, needs: Callable[[Object], bool]) -> list[Dependent]:
         found = [job for job in self._plane.jobs.list(self._organization) if needs(job)]
         return [Dependent("job", job["id"], job["name"], "disabled", _later(self._disable, job)) for job in found]
+
+    def _hooks(self, needs: Callable[[Object], bool]) -> list[Dependent]:
+        found = [hook for hook in self._plane.hooks.list(self._organization) if needs(hook)]
+        change = {"enabled": False}
+        return [
+            Dependent("hook", hook["id"], hook["name"], "disabled", _later(self._plane.hooks.update, hook, change))
+            for hook in found
+        ]
 
     def _teams(self, agent: Object) -> list[Dependent]:
         found = []

@@ -42,6 +42,9 @@ def found_in(definition: Mapping[str, Any]) -> list[OpenCredential]:
         configuration = definition.get(key) or {}
         for servers in SERVERS:
             found += _servers(configuration.get(servers), (key, servers))
+    reply = definition.get("reply")  # of a hook
+    if isinstance(reply, Mapping):
+        found += _pairs(reply.get("headers"), ("reply", "headers"), "hook")
     for number, skill in enumerate(definition.get("skills") or ()):
         about = str(skill.get("name") or skill.get("type") or "skill")
         found += _pairs(skill.get("configuration"), ("skills", number, "configuration"), about)

@@ -90,7 +90,8 @@ class Sender:
         argument: dict[str, Any] = action.argument
         if action.kind == store.START:
             try:
-                await self._temporal.start(workflow, argument)
+                priority = argument.pop(store.PRIORITY, None)
+                await self._temporal.start(workflow, argument, priority=priority)
             except RefusedByTemporal as error:
                 self._refused(action.execution_id, str(error))
         elif action.kind == store.SIGNAL:

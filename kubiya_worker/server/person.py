@@ -105,3 +105,8 @@ def of_person(told: Mapping[str, Any], key_id: str = "") -> Person:
 def of_webhook(job: Mapping[str, Any], address: str) -> Person:
     """Return whom a delivery of a job's webhook stands for: nobody who could sign in."""
     return Person(f"webhook:{job['id']}", f"webhook of the job {job['name']}", "", OPERATOR, address=address)
+
+
+def of_hook(hook: Mapping[str, Any], address: str) -> Person:
+    """Return whom a delivery to a hook stands for: nobody who could sign in."""
+    return Person(f"hook:{hook['id']}", f"the hook {hook['name']}", "", OPERATOR, address=address)

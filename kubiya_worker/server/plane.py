@@ -16,6 +16,7 @@ from kubiya_worker.protocol.events import Event
 from kubiya_worker.protocol.servers import DEGRADED
 from kubiya_worker.secret_sources import Sources
 from kubiya_worker.server.auth import Keys
+from kubiya_worker.server.hooks.pace import HookPace
 from kubiya_worker.server.locks import Locks
 from kubiya_worker.server.notify import events as notices
 from kubiya_worker.server.notify.notifier import Notifier
@@ -34,9 +35,11 @@ from kubiya_worker.server.store.database import MEMORY, Database, now
 from kubiya_worker.server.store.deliveries import Deliveries
 from kubiya_worker.server.store.events import Events
 from kubiya_worker.server.store.executions import Execution, Executions, next_status
+from kubiya_worker.server.store.hooks import Hooks
 from kubiya_worker.server.store.jobs import Jobs
 from kubiya_worker.server.store.notification_deliveries import NotificationDeliveries
 from kubiya_worker.server.store.records import Object, Records
+from kubiya_worker.server.store.replies import Replies
 from kubiya_worker.server.store.results import Results
 from kubiya_worker.server.store.schedules import Schedules
 from kubiya_worker.server.store.secrets import Secrets, sealed_before
@@ -96,6 +99,9 @@ class Plane:
             self.notifications, self.notification_deliveries, self.secrets, self.sources, answering=self._answering
         )
         self.answer_tokens = AnswerTokens(self.database)
+        self.hooks = Hooks(self.database)
+        self.hook_pace = HookPace()
+        self.replies = Replies(self.database)
         self.stops = Stops(self.database)
         self.versions = Versions(self.database)
         self.scheduler = Scheduler(Schedules(self.database), temporal, refused=self._never_scheduled)
@@ -160,6 +166,8 @@ class Plane:
                         done["metadata"] = {DEGRADED: lacking}
                     events.append({"event_id": f"done:{execution['id']}", "event_type": ev.DONE, "data": done})
             self.executions.save(execution)
+            if status != before and ex.is_final(status):
+                self._answer_hook(execution)
             if status != before and not by_worker:
                 sides = ({"status": before, "error_message": text}, {"status": status, **_why(execution)})
                 self.executions.told(execution, "", *sides)
@@ -169,6 +177,13 @@ class Plane:
                 job = self.jobs.of_run(execution["id"])
                 self.notifier.tell(execution["organization_id"], notices.of_failure(execution, job))
         return execution
+
+    def _answer_hook(self, execution: Execution) -> None:
+        """Store, with the execution's end, that its answer goes back to where its alert came from."""
+        hook_id = (execution.get("hook") or {}).get("id")
+        hook = self.hooks.find(execution["organization_id"], hook_id) if hook_id else None
+        if hook is not None and hook["id"] == hook_id and hook.get("reply"):
+            self.replies.add(execution["id"], hook_id)
 
     def cancel(self, execution: Execution, text: str) -> Execution:
         """Cancel an execution that is open; `text` says why, to its readers."""

@@ -52,14 +52,14 @@ def _standard(secret: str, body: bytes, headers: Mapping[str, str]) -> Proof | N
     digest = hmac.new(standard_key(secret), f"{number}.{time}.".encode() + body, "sha256").digest()
     right = f"v1,{base64.b64encode(digest).decode()}"
     good = [_same(each, right) for each in headers.get("webhook-signature", "").split()]  # one for each secret in use
-    return _proof(digest, headers, _seconds(time)) if any(good) and number and _seconds(time) is not None else None
+    return _proof(digest, headers, seconds(time)) if any(good) and number and seconds(time) is not None else None
 
 
 def _timed(secret: str, body: bytes, headers: Mapping[str, str]) -> Proof | None:
     time = headers.get("x-webhook-timestamp", "")
     digest = hmac.new(secret.encode(), f"{time}.".encode() + body, "sha256").digest()
     good = _same(headers.get("x-webhook-signature", "").lower(), digest.hex())
-    return _proof(digest, headers, _seconds(time)) if good and _seconds(time) is not None else None
+    return _proof(digest, headers, seconds(time)) if good and seconds(time) is not None else None
 
 
 def _signed(secret: str, body: bytes, headers: Mapping[str, str]) -> Proof | None:
@@ -89,7 +89,8 @@ def _same(given: str, right: str) -> bool:
     return hmac.compare_digest(given.encode(), right.encode())
 
 
-def _seconds(text: str) -> int | None:
+def seconds(text: str) -> int | None:
+    """Return the seconds since the epoch that a header says; None for another text."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else None
 
 

@@ -9,7 +9,10 @@ from kubiya_worker import templates
 from kubiya_worker.server.store.records import Object
 
 COMMUNICATION: Final = "agent_communication"
-_TAUGHT: Final = ("execution_environment", "configuration", "config", "skills", "mcp_servers", "env_vars", "channel")
+_TAUGHT: Final = (
+    *("execution_environment", "configuration", "config", "skills", "mcp_servers", "env_vars", "channel"),
+    *("proof", "reply"),  # of a hook
+)
 
 Find = Callable[[str, str], Object | None]  # (agent or team, id or name) -> the entity
 

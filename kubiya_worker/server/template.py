@@ -1,10 +1,10 @@
-"""This module fills `{{name}}` in a job's prompt with values of its trigger. Pure."""
+"""This module fills `{{name}}` in a job's or a hook's prompt with values of its trigger. Pure."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 WHOLE: Final = "payload"  # all the values, as JSON
@@ -34,6 +34,16 @@ def fill(template: str, values: Mapping[str, Any]) -> tuple[str, list[str]]:
         return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
 
     return _HOLE.sub(value, template), list(dict.fromkeys(missing))
+
+
+def fill_by(values: Mapping[str, Any], template: str, written: Callable[[Any], str], absent: str) -> str:
+    """Return the filled text, with each value as `written` writes it, and `absent` for what `values` does not have."""
+
+    def value(match: re.Match[str]) -> str:
+        found = _find(values, match[1])
+        return absent if found is _ABSENT else written(found)
+
+    return _HOLE.sub(value, template)
 
 
 def _find(values: Mapping[str, Any], name: str) -> Any:

@@ -112,10 +112,10 @@ class Temporal:
     async def _handle(self, workflow: Workflow) -> WorkflowHandle[Any, Any]:
         return (await self.client()).get_workflow_handle(workflow.id)
 
-    async def start(self, workflow: Workflow, argument: dict[str, Any]) -> None:
+    async def start(self, workflow: Workflow, argument: dict[str, Any], priority: int | None = None) -> None:
         """Start a workflow; a second start changes nothing. Raise TemporalDown or RefusedByTemporal."""
         client = await self.client()
-        from temporalio.common import WorkflowIDReusePolicy
+        from temporalio.common import Priority, WorkflowIDReusePolicy
         from temporalio.exceptions import WorkflowAlreadyStartedError
         from temporalio.service import RPCError, RPCStatusCode
 
@@ -126,6 +126,7 @@ class Temporal:
                 id=workflow.id,
                 task_queue=workflow.queue_id,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                priority=Priority(priority_key=priority),  # its activities have it too
                 rpc_timeout=TIMEOUT,
             )
         except WorkflowAlreadyStartedError:

@@ -19,6 +19,7 @@ from kubiya_worker.server.api.execute import USER
 from kubiya_worker.server.api.executions import execution_of
 from kubiya_worker.server.edges import executions as edges
 from kubiya_worker.server.http import ApiError, Call, route
+from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.store import outbox
 from kubiya_worker.server.store.executions import Execution
 
@@ -55,16 +56,26 @@ async def message(call: Call) -> Any:
         "timestamp": ev.now(),
         **{key: given[key] for key in ("member", *USER) if given.get(key)},
     }
-    with plane.database.transaction():
-        event = ev.event(f"message:{said['message_id']}", ev.MESSAGE, said, said["timestamp"])
-        if plane.publish(execution["id"], [event]):
-            execution |= {"last_message_at": said["timestamp"], "last_message_preview": text[:PREVIEW]}
-            execution["asked_by"] = sorted({*(execution.get("asked_by") or ()), call.person.id})
-            plane.executions.save(_with_participant(execution, said))
-            plane.signal(execution, names.ADD_MESSAGE, said)
-            plane.executions.told(execution, "message", None, {"prompt": text})
+    say(plane, execution, said, call.person.id)
     told = _done(execution, "The message was given to the execution")
     return {**told, "message_id": said["message_id"]}
+
+
+def say(plane: Plane, execution: Execution, said: dict[str, Any], by: str) -> bool:
+    """Give a message to an execution; one whose `message_id` was said before changes nothing. Return whether it is new.
+
+    `by` is the id of the person whom the execution's later requests are then of, too.
+    """
+    with plane.database.transaction():
+        event = ev.event(f"message:{said['message_id']}", ev.MESSAGE, said, said["timestamp"])
+        if not plane.publish(execution["id"], [event]):
+            return False
+        execution |= {"last_message_at": said["timestamp"], "last_message_preview": said["content"][:PREVIEW]}
+        execution["asked_by"] = sorted({*(execution.get("asked_by") or ()), by})
+        plane.executions.save(_with_participant(execution, said))
+        plane.signal(execution, names.ADD_MESSAGE, said)
+        plane.executions.told(execution, "message", None, {"prompt": said["content"]})
+    return True
 
 
 def _with_participant(execution: Execution, said: dict[str, Any]) -> Execution:

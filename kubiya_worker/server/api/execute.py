@@ -146,14 +146,27 @@ def _reply(execution: Execution) -> dict[str, Any]:
 
 
 def begin(
-    call: Call, kind: str, entity: Object, queue: Object, prompt: str, given: Object, key: str | None
+    call: Call,
+    kind: str,
+    entity: Object,
+    queue: Object,
+    prompt: str,
+    given: Object,
+    key: str | None,
+    *,
+    row: Object | None = None,
+    priority: int | None = None,
 ) -> Execution:
-    """Store the row and its start in one transaction, so that Temporal gets it even if it is away now."""
+    """Store the row and its start in one transaction, so that Temporal gets it even if it is away now.
+
+    `row` has more fields of the row, such as an id that is known before. `priority` is Temporal's.
+    """
     stop.check(call)
-    execution = new_execution(call, kind, entity, queue, prompt, given)
+    execution = {**new_execution(call, kind, entity, queue, prompt, given), **(row or {})}
     with call.plane.database.transaction():
         execution = call.plane.executions.create(execution, own=own_of(given), idempotency_key=key)
-        call.plane.tell(execution, outbox.START, workflow_input(call, execution, kind, entity, given))
+        argument = workflow_input(call, execution, kind, entity, given)
+        call.plane.tell(execution, outbox.START, {**argument, **({outbox.PRIORITY: priority} if priority else {})})
     return execution
 
 

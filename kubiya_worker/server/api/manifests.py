@@ -14,7 +14,17 @@ from urllib.parse import quote
 from starlette.routing import Route
 
 from kubiya_worker.server import definition_spec
-from kubiya_worker.server.api import agents, environments, jobs, notifications, queues, rules, secret_documents, secrets
+from kubiya_worker.server.api import (
+    agents,
+    environments,
+    hooks,
+    jobs,
+    notifications,
+    queues,
+    rules,
+    secret_documents,
+    secrets,
+)
 from kubiya_worker.server.api.batch import within
 from kubiya_worker.server.api.secret_documents import SecretObjects
 from kubiya_worker.server.edges import filters
@@ -42,10 +52,11 @@ _PATHS: Final = {
     "Rule": "/approval-rules",
     "Job": "/jobs",
     "Notification": "/notifications",
+    "Hook": "/hooks",
 }
 _EDGES: Final = [
     each
-    for resource in (secrets, environments, queues, agents, rules, jobs, notifications)
+    for resource in (secrets, environments, queues, agents, rules, jobs, notifications, hooks)
     for each in resource.ROUTES
     if isinstance(each, Edge) and each.method in ("POST", "PATCH", "PUT", "DELETE")
 ]
@@ -64,7 +75,7 @@ def _store(call: Call, kind: str) -> Records | SecretObjects:
     if kind == secret_documents.KIND:
         return SecretObjects(plane.secrets)
     entities = (plane.environments, plane.queues, plane.agents, plane.teams)
-    stores = (*entities, plane.rules, plane.jobs, plane.notifications)
+    stores = (*entities, plane.rules, plane.jobs, plane.notifications, plane.hooks)
     return dict(zip(edges.KINDS[1:], stores, strict=True))[kind]
 
 
@@ -179,6 +190,8 @@ def _wanted(call: Call, kind: str, spec: Object) -> Object:
         fields["environment_id"] = environments.environment_of(call, name)["id"]
     if kind == "Job":
         fields |= _entity(call, spec)
+    if kind == "Hook":
+        fields |= hooks.entity_named(call, spec)
     return fields
 
 
@@ -188,6 +201,8 @@ def _body(kind: str, spec: Object, fields: Object) -> Object:
     body = {name: fields.get(name, value) for name, value in named.items()}
     if kind == "Job":
         body |= {name: fields[name] for name in ("entity_type", "entity_id", "trigger_type", "executor_type")}
+    if kind == "Hook":
+        body[fields["entity_type"]] = fields["entity_id"]
     return body
 
 
@@ -296,7 +311,7 @@ def _spec(call: Call, kind: str, record: Object) -> Object:
     if kind == "Queue":
         name = environments.name_of(call, record["environment_id"])
         return {**spec, "environment": name} if name != environments.DEFAULT else spec
-    if kind == "Job":
+    if kind in ("Job", "Hook"):
         entity = agents.store_of(call, record["entity_type"]).find(call.organization_id, record["entity_id"])
         return {**spec, record["entity_type"]: entity["name"] if entity else record["entity_id"]}
     return spec

@@ -29,6 +29,7 @@ def definitions(plane: Plane, organization_id: str) -> Iterator[tuple[str, Objec
     """Yield (kind, definition) of all that can reference a secret."""
     stores = {"environment": plane.environments, "agent": plane.agents, "team": plane.teams, "job": plane.jobs}
     stores["notification"] = plane.notifications
+    stores["hook"] = plane.hooks
     for kind, store in stores.items():
         yield from ((kind, one) for one in store.list(organization_id))
 

@@ -9,13 +9,15 @@ from pydantic_core import PydanticCustomError
 
 from kubiya_worker.server.edges.base import Filled, Json, Name, NotSupported, Strict, fields_of, one_of
 from kubiya_worker.server.edges.definitions import AgentPatch, EnvironmentPatch, QueuePatch, RulePatch, TeamPatch
+from kubiya_worker.server.edges.hooks import HookPatch, HookProof
 from kubiya_worker.server.edges.jobs import JobPatch
 from kubiya_worker.server.edges.notifications import Channel, Events, NotificationPatch
 from kubiya_worker.server.edges.secrets import SecretSet
+from kubiya_worker.server.hooks import senders
 from kubiya_worker.server.store import definitions
 
 # Each may refer to those before it.
-KINDS: Final = ("Secret", "Environment", "Queue", "Agent", "Team", "Rule", "Job", "Notification")
+KINDS: Final = ("Secret", "Environment", "Queue", "Agent", "Team", "Rule", "Job", "Notification", "Hook")
 MOST: Final = 1_000  # documents in a request
 REFERENCES: Final = frozenset({"environment", "agent", "team"})  # fields that name other objects, and are not stored
 _BESIDE: Final = NotSupported("The name stands beside spec")
@@ -106,6 +108,14 @@ class NotificationSpec(NotificationPatch):
     events: Events
 
 
+class HookSpec(HookPatch):
+    """The hook's agent or team is given by its name."""
+
+    name: Annotated[Any, _BESIDE] = None
+    source: Annotated[str, one_of(*senders.NAMES)]
+    proof: HookProof
+
+
 SPECS: Final[dict[str, type[Strict]]] = {
     "Secret": SecretSpec,
     "Environment": EnvironmentSpec,
@@ -115,6 +125,7 @@ SPECS: Final[dict[str, type[Strict]]] = {
     "Rule": RuleSpec,
     "Job": JobSpec,
     "Notification": NotificationSpec,
+    "Hook": HookSpec,
 }
 
 

@@ -126,6 +126,30 @@ def new_notification(given: Object) -> Object:
     return {**defaults, **_without_name(given)}
 
 
+def new_hook(given: Object) -> Object:
+    """Return a new hook; the agent or team that it is for is stored by its id."""
+    defaults: Object = {
+        "description": None,
+        "enabled": True,
+        "source": None,
+        "entity_type": None,
+        "entity_id": None,
+        "queue": None,
+        "prompt": None,
+        "proof": None,
+        "events": [],
+        "match": {},
+        "while_running": "message",
+        "resolved": "message",
+        "wait_for_resolved": False,
+        "max_starts_per_minute": 6,
+        "cooldown_seconds": 900,
+        "priority": None,
+        "reply": None,
+    }
+    return {**defaults, **{k: v for k, v in _without_name(given).items() if k not in ("agent", "team")}}
+
+
 def skill(raw: Object) -> Object:
     """Return one skill of an agent or team."""
     configuration = raw.get("configuration")

@@ -16,6 +16,7 @@ START: Final = "start"  # argument: the workflow's input
 SIGNAL: Final = "signal"  # argument: {name, args}
 CANCEL: Final = "cancel"
 TERMINATE: Final = "terminate"  # argument: {reason}
+PRIORITY: Final = "temporal_priority"  # beside a start's input, of which it is no part
 
 T = schema.outbox
 _ADD = Prepared(insert(T), ("execution_id", "action", "argument"))

@@ -138,6 +138,56 @@ deliveries = Table(
     Column("answer", Text, nullable=False),
     Column("taken_at", Float, nullable=False, index=True),  # seconds since the epoch
 )
+hooks = _named("hooks")
+
+
+def _of_hook(*, primary_key: bool = False) -> Column[str]:
+    """Return the column of the hook that a row belongs to; the row is deleted with it."""
+    owner = ForeignKey("hooks.id", ondelete="CASCADE")
+    return Column("hook_id", String, owner, primary_key=primary_key, nullable=False)
+
+
+# Each thing that a hook was told of: its last run, and the last state that was told. `held` is the alert that waits for
+# a run with a list.
+hook_threads = Table(
+    "hook_threads",
+    metadata,
+    _of_hook(primary_key=True),
+    Column("thing", String, primary_key=True),
+    Column("execution_id", String, index=True),
+    Column("starts", Integer, nullable=False),
+    Column("started_at", Float, nullable=False),  # seconds since the epoch, of the last run
+    Column("status", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("held", Text),
+)
+# What came to a hook, with what was made of it.
+hook_deliveries = Table(
+    "hook_deliveries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _of_hook(),
+    Column("taken_at", Float, nullable=False),  # seconds since the epoch
+    Column("verdict", String, nullable=False),
+    Column("signature", String),  # what was signed, where it makes the delivery one
+    Column("number", String),  # the sender's id of the delivery
+    Column("execution_id", String),
+    Column("data", Text, nullable=False),
+    Column("body", Text),
+    Index("hook_deliveries_newest", "hook_id", "id"),
+    sqlite_autoincrement=True,
+)
+# Answers of executions that go back to where their alert came from. A row is written with the execution's end.
+hook_replies = Table(
+    "hook_replies",
+    metadata,
+    _of_execution(primary_key=True),
+    _of_hook(),
+    Column("state", String, nullable=False, index=True),
+    Column("tries", Integer, nullable=False),
+    Column("next_at", Float, nullable=False),  # seconds since the epoch
+    Column("data", Text, nullable=False),
+)
 # The schedules that Temporal should have; null for one to delete. A row is written in the transaction that needs it,
 # and outlives its job until Temporal has been told.
 schedules = Table(

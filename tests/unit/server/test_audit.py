@@ -45,6 +45,7 @@ UNRECORDED: Final = {
 }
 RULE: Final = {"scope_type": "tool", "scope_value": "x", "action": "deny"}
 JOB: Final = {"trigger_type": "manual", "entity_type": "agent", "entity_id": "ops", "prompt_template": "Look."}
+HOOK: Final = {"source": "json", "agent": "ops", "queue": "default", "proof": {"secret": "{{.secret.A}}"}}
 RUN: Final = {"prompt": "Look.", "worker_queue_id": "default"}
 
 
@@ -134,6 +135,10 @@ EXAMPLES: Final[dict[str, tuple[Make, Any]]] = {
     "DELETE /notifications/{notification}": (lambda api: new(api, "/notifications", **NOTIFICATION), None),
     "POST /notifications/{notification}/test": (lambda api: new(api, "/notifications", **NOTIFICATION), {}),
     "POST /notifications/{notification}/retry": (lambda api: new(api, "/notifications", **NOTIFICATION), {}),
+    "POST /hooks": (lambda api: "", {"name": "recorded", **HOOK}),
+    "PATCH /hooks/{hook}": (lambda api: new(api, "/hooks", **HOOK), {"description": "other"}),
+    "DELETE /hooks/{hook}": (lambda api: new(api, "/hooks", **HOOK), None),
+    "POST /hooks/{hook}/test": (lambda api: new(api, "/hooks", **HOOK), {"start": True}),
     "POST /jobs": (lambda api: "", {"name": "recorded", **JOB}),
     "PATCH /jobs/{job}": (lambda api: new(api, "/jobs", **JOB), {"description": "other"}),
     "DELETE /jobs/{job}": (lambda api: new(api, "/jobs", **JOB), None),

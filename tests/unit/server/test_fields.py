@@ -35,6 +35,8 @@ APPROVERS = "tests/unit/server/test_approvers.py"
 KEYS = "tests/unit/server/test_keys.py"
 NOTIFICATIONS = "tests/unit/server/test_notifications.py"
 ANSWERS = "tests/unit/server/test_answers.py"
+HOOKS = "tests/unit/server/test_hooks.py"
+REPLIES = "tests/unit/server/test_hook_replies.py"
 BEGUN = "tests/unit/activities/test_definition.py"
 
 # By test: the models' fields whose effect it shows, as module.Model and the names.
@@ -273,6 +275,36 @@ EFFECTS: dict[str, dict[str, str]] = {
     f"{NOTIFICATIONS}::test_a_notification_that_is_not_enabled_tells_nothing": {
         "notifications.NotificationPatch": "enabled",
     },
+    f"{HOOKS}::test_what_a_hook_says_is_stored_shown_and_changed": {
+        "hooks.HookPatch": "name description agent team source proof",
+        "hooks.NewHook": "name source proof",
+    },
+    f"{HOOKS}::test_a_hook_runs_on_its_queue_and_needs_one_that_is_there": {"hooks.HookPatch": "queue"},
+    f"{HOOKS}::test_a_disabled_hook_starts_nothing_and_says_so": {"hooks.HookPatch": "enabled"},
+    f"{HOOKS}::test_the_prompt_has_the_alerts_fields_quoted": {"hooks.HookPatch": "prompt"},
+    f"{HOOKS}::test_only_the_events_and_labels_that_a_hook_names_start_something": {"hooks.HookPatch": "events match"},
+    f"{HOOKS}::test_news_about_the_same_thing_go_to_the_run_that_works_on_it": {"hooks.HookPatch": "while_running"},
+    f"{HOOKS}::test_resolved_starts_nothing_and_is_told_to_the_run": {"hooks.HookPatch": "resolved"},
+    f"{HOOKS}::test_a_run_that_waits_for_resolved_stays_open_until_then": {"hooks.HookPatch": "wait_for_resolved"},
+    f"{HOOKS}::test_what_comes_too_fast_becomes_one_run_with_a_list": {"hooks.HookPatch": "max_starts_per_minute"},
+    f"{HOOKS}::test_nothing_starts_for_a_thing_within_its_cool_down": {"hooks.HookPatch": "cooldown_seconds"},
+    f"{HOOKS}::test_priority_is_temporals": {"hooks.HookPatch": "priority"},
+    f"{HOOKS}::test_each_way_to_prove_oneself_counts_and_no_other": {
+        "hooks.HookProof": "preset kind secret user header prefix encoding signed timestamp_header",
+    },
+    f"{HOOKS}::test_a_secret_can_be_in_the_body": {"hooks.HookProof": "field"},
+    f"{HOOKS}::test_two_secrets_hold_while_one_is_replaced": {"hooks.HookProof": "old_secret"},
+    f"{HOOKS}::test_a_signed_time_outside_the_tolerance_is_no_proof": {"hooks.HookProof": "tolerance_seconds"},
+    f"{HOOKS}::test_the_id_in_its_header_is_signed_too": {"hooks.HookProof": "id_header"},
+    f"{HOOKS}::test_a_try_can_have_a_body_with_headers_and_can_start": {"hooks.HookTest": "body headers start"},
+    f"{HOOKS}::test_a_sample_shows_what_would_be_done_and_does_nothing": {"hooks.HookTest": "sample"},
+    f"{HOOKS}::test_deliveries_are_listed_with_limit_and_verdict": {"hooks.DeliveryFilters": "limit verdict"},
+    f"{REPLIES}::test_a_webhook_gets_the_answer_signed_and_with_its_headers": {
+        "hooks.HookPatch": "reply",
+        "hooks.HookReply": "kind url secret headers private_networks",
+    },
+    f"{REPLIES}::test_a_template_is_the_body_with_every_value_as_json": {"hooks.HookReply": "template"},
+    f"{REPLIES}::test_a_comment_goes_to_the_issue_of_the_alert": {"hooks.HookReply": "token"},
     f"{WRITES}::test_a_turn_keeps_what_it_was_posted_with": {"worker.TurnBody": "*"},
     f"{WRITES}::test_a_tool_call_keeps_what_it_was_posted_with": {"worker.ToolCallBody": "*"},
     f"{WRITES}::test_a_batch_of_figures_is_stored_whole": {"worker.Batch": "execution_id turns tool_calls tasks"},

@@ -39,6 +39,11 @@ SPECS: dict[str, Object] = {
         **{"agent": "ops", "prompt_template": "Look.", "trigger_type": "cron", "cron_schedule": "0 6 * * *"},
         **{"cron_timezone": "Europe/Berlin", "worker_queue_name": "default", "config": {"budgets": {"max_steps": 3}}},
     },
+    "Hook": {
+        **{"source": "github", "team": "triage", "queue": "default", "prompt": "Look at {{title}}.", "priority": 2},
+        **{"proof": {"secret": "{{.secret.GITHUB}}"}, "events": ["issues.opened"], "match": {"repository": "acme/*"}},
+        "reply": {"kind": "github", "token": "{{.secret.GITHUB_TOKEN}}"},
+    },
 }
 
 
@@ -73,8 +78,9 @@ def test_what_is_applied_is_told_back_and_applied_again_changes_nothing(api: Api
 
 @pytest.mark.parametrize("kind", SPECS)
 def test_a_field_that_is_left_out_gets_its_default_back(api: Api, kind: str) -> None:
-    needed = {"Rule": {"scope_type": "all"}, "Job": {"agent": "ops", "prompt_template": "Look."}}
+    needed: dict[str, Object] = {"Rule": {"scope_type": "all"}, "Job": {"agent": "ops", "prompt_template": "Look."}}
     needed["Notification"] = {name: SPECS["Notification"][name] for name in ("channel", "events")}
+    needed["Hook"] = {"source": "json", "agent": "ops", "proof": {"secret": "{{.secret.A}}"}}
     least = needed.get(kind, {})
     one = document(kind)
     applied(api, one)

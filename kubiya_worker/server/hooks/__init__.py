@@ -1,0 +1,1 @@
+"""Hooks: what monitors and forges send, brought into one form, and what is done about it."""
