@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from . import backoff, info, lines, state
+from . import aftermath, backoff, lines, predecessor, state
 from .daemon import Readiness
+from .journal import RETRY_EVERY, Journal
 from .logfile import Log
-from .posix import files, kernel, notify, processes
-from .posix.child import Child, ChildExit, signal_name
+from .posix import kernel, notify, processes
+from .posix.child import Child, ChildExit, output_pipe
 from .posix.control import ControlSocket
 from .posix.guard import ChildCommand
 from .posix.ownership import Ownership
@@ -30,9 +31,6 @@ from .spec import Spec
 from .state import StateFile
 from .timers import Timers
 
-EX_OK: Final = 0
-EX_TEMPFAIL: Final = 75
-
 FORCE_AFTER: Final = 1.0  # seconds: a second signal sooner than that is a repeat, not an order to force
 FORCED_KILL: Final = 3.0  # seconds from a forced stop to SIGKILL
 DUMP_GRACE: Final = 5.0  # seconds that a hung child gets to write where it hangs
@@ -40,11 +38,8 @@ GUARD_GRACE: Final = 1.0  # seconds that a guard gets to kill the run
 SWEEP_GRACE: Final = 10.0  # seconds that a guard gets to end what the child left behind; it needs 4 at most
 ORPHAN_GRACE: Final = 3.0  # seconds that a child gets to stop when its guard was killed
 ORPHANS_EVERY: Final = 0.05
-RETRY_EVERY: Final = 5.0  # seconds between tries to write to a full disk
 FILES_EVERY: Final = 5.0  # seconds between looks whether our files and sockets are still there
-STATUS_EVERY: Final = 1.0  # seconds between writes of the child's status; each STATUS= would be a write
 READ_SIZE: Final = 1 << 18
-PIPE_SIZE: Final = 1 << 20
 
 
 class Arbiter:
@@ -68,17 +63,17 @@ class Arbiter:
         """
         self._spec, self._log, self._state, self._wakeup = spec, log, state, wakeup
         self._readiness, self._owned, self._clock = readiness, owned, clock
-        self._pid_file, self._control = pid_file, control
-        self._info: files.Stamp | None = None  # the info file as we have written it
-        self._wrong: set[str] = set()  # files that cannot be made again, said once
+        self._control = control
         self._upstream = notify.NotifySender(environment)
         self._listener = notify.NotifyReceiver(f"{spec.state_file}.run", spec.portable) if spec.notify else None
-        self._environment = child_environment(spec, environment, self._listener.address if self._listener else "")
+        self._environment = spec.child_environment(environment, self._listener.address if self._listener else "")
         self._table = processes.table(spec.portable)
         self._reaper = not spec.portable and kernel.become_subreaper()
         self._selector = selectors.DefaultSelector()
         self._timers = Timers(clock)
-        self._output, self._input = _pipe()
+        self._journal = Journal(spec, log, state, self._timers, owned, pid_file)
+        self._say = self._journal.say
+        self._output, self._input = output_pipe()
         self._child: Child | None = None
         self._deaths: list[backoff.Death] = []
         self._intent = ""  # "", "restart", "drain", "stop"
@@ -100,7 +95,9 @@ class Arbiter:
         self._say("info", "started", pid=os.getpid(), program=self._spec.argv[0])
         self._own_watchdog()
         self._keep_files()
-        self._clear_away()
+        before = state.read(self._spec.state_file)
+        self._state.deaths = [each for each in before.get("deaths", ()) if isinstance(each, dict)][-state.DEATHS :]
+        predecessor.clear_away(before, self._table, self._say, self._clock)
         self._start()
         while self._code is None:
             for key, _ in self._selector.select(self._timers.patience()):
@@ -133,7 +130,7 @@ class Arbiter:
         elif not self._intent:
             self._timers.drop("start")
             if self._child is None:
-                self._finish(EX_OK, "stopped", "SIGQUIT")
+                self._finish(aftermath.EX_OK, "stopped", "SIGQUIT")
             else:
                 self._drains("SIGQUIT")
                 self._child.signal(signal.Signals[self._spec.drains])
@@ -162,12 +159,12 @@ class Arbiter:
         self._say("info", "log_level_raised", seconds=seconds)
         if self._child is not None and self._ready_at is not None:
             self._child.signal(signal.SIGUSR2)
-        self._write_state()
+        self._journal.write_state()
 
     def _level_back(self) -> None:
         self._state.log_level_until = None
         self._say("info", "log_level_back")
-        self._write_state()
+        self._journal.write_state()
 
     # -- stopping
 
@@ -183,20 +180,20 @@ class Arbiter:
         self._say("info", "stopping", reason=reason)
         self._upstream.send("STOPPING=1")
         if self._child is None:
-            self._finish(EX_OK, "stopped", reason)
+            self._finish(aftermath.EX_OK, "stopped", reason)
         elif already == "restart":
-            self._become("stopping", reason)  # the child is stopping already
+            self._journal.become("stopping", reason)  # the child is stopping already
         else:
             self._end_child(reason)
 
     def _drains(self, reason: str) -> None:
         self._intent = "drain"
         self._say("info", "draining", reason=reason)
-        self._become("draining", reason)
+        self._journal.become("draining", reason)
 
     def _end_child(self, reason: str) -> None:
         assert self._child is not None
-        self._become("stopping", reason)
+        self._journal.become("stopping", reason)
         self._timers.drop("watchdog", "ready")
         self._child.signal(signal.SIGTERM)
         self._child.signal(signal.SIGCONT)  # a suspended child cannot act on the signal
@@ -234,7 +231,7 @@ class Arbiter:
             self._ended(ChildExit(code=71, why=f"cannot fork: {error}"))
             return
         self._selector.register(self._child.channel, selectors.EVENT_READ, self._on_guard)
-        self._become("starting", "")
+        self._journal.become("starting", "")
         self._feed_watchdog()
         if self._spec.ready_timeout:
             self._timers.set("ready", self._spec.ready_timeout, lambda: self._is_hung("it was not ready in time"))
@@ -267,8 +264,8 @@ class Arbiter:
         }
         self._say("info", "child_started", pid=child.pid)
         self._readiness.tell("started", pid=os.getpid(), worker_pid=child.pid)
-        self._write_info()
-        self._write_state()
+        self._journal.write_info()
+        self._journal.write_state()
         if not self._spec.notify:
             self._is_ready(child)
         early, self._early = self._early, []
@@ -284,7 +281,7 @@ class Arbiter:
         self._feed_watchdog()
         if self._state.child:
             self._state.child["ready_at"] = lines.utc()
-        self._become("running", "")
+        self._journal.become("running", "")
         self._say("info", "child_ready", pid=child.pid, seconds=self._ready_at - self._started_at)
         self._readiness.final(True, pid=os.getpid(), worker_pid=child.pid, log_file=self._spec.log_file)
         self._upstream.send("READY=1", f"MAINPID={os.getpid()}")
@@ -306,25 +303,17 @@ class Arbiter:
         if variables.get("READY") == "1":
             self._is_ready(child)
         # Until it is ready every message counts: some children beat only then, and a READY=1 may have been lost.
-        if ("WATCHDOG" in variables or self._ready_at is None) and self._watches and not self._hung:
+        if ("WATCHDOG" in variables or self._ready_at is None) and aftermath.watches(self._intent) and not self._hung:
             self._feed_watchdog()
         if "STATUS" in variables:
             self._has_status(variables["STATUS"])
         if variables.get("DRAINING") == "1" and not self._intent:
             self._drains("the child drains by itself")
-        if variables.get("STOPPING") == "1" and self._watches:
+        if variables.get("STOPPING") == "1" and aftermath.watches(self._intent):
             self._timers.drop("watchdog")  # it stops by itself and gets the same grace period as after SIGTERM
             if "force" not in self._timers and "kill" not in self._timers:  # saying it again does not gain more time
                 self._timers.set("force", self._spec.grace_period, lambda: self._force(self._spec.kill_after))
-            self._become("stopping", self._state.why if self._intent else "the child stops by itself")
-
-    @property
-    def _watches(self) -> bool:
-        """Return whether silence still counts as a hang.
-
-        A draining child may run for hours and can hang meanwhile. A stopping child has its own deadline.
-        """
-        return self._intent in ("", "drain")
+            self._journal.become("stopping", self._state.why if self._intent else "the child stops by itself")
 
     def _is_ours(self, sender: int | None, child: Child) -> bool:
         return sender is None or sender == child.pid or processes.is_below(sender, child.guard, self._table)
@@ -334,8 +323,7 @@ class Arbiter:
             return
         self._state.child["status"] = status
         self._upstream.send(f"STATUS={status}")
-        if "state" not in self._timers:
-            self._timers.set("state", STATUS_EVERY, self._write_state)
+        self._journal.write_state_soon()
 
     def _feed_watchdog(self) -> None:
         """Begin anew the time in which the child must give a sign of life; it runs from the start of every child."""
@@ -346,11 +334,11 @@ class Arbiter:
             self._timers.set("watchdog", limit, lambda: self._is_hung(f"no sign of life for {limit:g} s"))
 
     def _is_hung(self, reason: str) -> None:
-        if self._child is None or not self._watches:
+        if self._child is None or not aftermath.watches(self._intent):
             return
         self._hung = True
         self._say("error", "child_hung", pid=self._child.pid, reason=reason)
-        self._become("stopping", f"hung: {reason}")
+        self._journal.become("stopping", f"hung: {reason}")
         # On SIGABRT Python's faulthandler writes every thread's stack to the log; other runtimes do the same.
         self._child.signal(signal.SIGABRT)
         self._child.signal(signal.SIGCONT)
@@ -377,11 +365,7 @@ class Arbiter:
                 else:
                     self._guard_was_killed(child)
             elif child is not None and pid == child.pid:  # its guard is dead, so we are its parent now
-                code = os.waitstatus_to_exitcode(status)
-                why = "its guard was killed"
-                self._orphan_end = (
-                    ChildExit(code=code, why=why) if code >= 0 else ChildExit(signal=signal_name(-code), why=why)
-                )
+                self._orphan_end = ChildExit.of_status(status, "its guard was killed")
 
     def _guard_was_killed(self, child: Child) -> None:
         self._say("warning", "guard_killed", pid=child.guard)
@@ -417,7 +401,8 @@ class Arbiter:
             if self._child.channel in self._selector.get_map():
                 self._selector.unregister(self._child.channel)
             self._child.close()
-        kind, now = self._kind(end), self._clock()
+        run = aftermath.RunFacts(self._intent, self._ready_at is not None, self._hung, self._killed)
+        kind, now = aftermath.kind_of(run, end, self._spec), self._clock()
         healthy = now - self._ready_at if self._ready_at is not None else 0.0
         last_lines = self._log.last_lines()
         self._state.died(
@@ -437,38 +422,16 @@ class Arbiter:
         self._child = None
         keep = max(100, self._spec.give_up_after + 1)
         self._deaths = [*self._deaths, backoff.Death(kind, end.shell_code, healthy)][-keep:]
-        self._next(kind, end, last_lines)
+        self._next(run, end, last_lines)
 
-    def _kind(self, end: ChildExit) -> str:
-        """Return the class of this end.
-
-        A stop that was requested is never a crash, because some programs die of SIGABRT after a clean shutdown.
-        """
-        if not self._watches:
-            return "asked"
-        if self._hung:
-            return "hung"
-        # A child that was never ready has no work to finish, and may not have installed its handler yet.
-        drained = self._intent == "drain" and (end.code == 0 or self._ready_at is None)
-        return "asked" if drained else self._spec.class_of(end.code)
-
-    def _next(self, kind: str, end: ChildExit, last_lines: list[str]) -> None:
-        if self._intent == "stop":
-            self._finish(EX_TEMPFAIL if self._killed else EX_OK, "stopped", self._state.why)
-            return
-        if self._intent == "drain":
-            if kind == "asked":
-                self._finish(EX_OK, "stopped", self._state.why)
-            else:
-                self._finish(end.shell_code or EX_TEMPFAIL, "failed", f"it ended while it drained: {end}", last_lines)
-            return
+    def _next(self, run: aftermath.RunFacts, end: ChildExit, last_lines: list[str]) -> None:
         now = self._clock()
-        decision = backoff.decide(self._deaths, now, _chance, self._spec)
-        if isinstance(decision, backoff.GiveUp):
-            why = f"{end.why}; {decision.why}" if end.why else decision.why
-            self._finish(decision.code, "stopped" if kind == "done" else "failed", why, last_lines)
+        decision = aftermath.decide(run, end, self._deaths, self._state.why, now, _chance, self._spec)
+        if isinstance(decision, aftermath.Finish):
+            shown = last_lines if decision.by_itself else []
+            self._finish(decision.code, decision.become, decision.why, shown)
             return
-        delay = max(0.0, decision.at - now)
+        kind, delay = self._deaths[-1].kind, max(0.0, decision.at - now)
         self._state.restarts[kind] = self._state.restarts.get(kind, 0) + 1
         self._state.next_start = time.time() + delay
         if kind != "asked":
@@ -481,13 +444,13 @@ class Arbiter:
             last_lines=last_lines,
             retry_in=round(delay, 3),
         )
-        self._become("backing_off", str(end))
+        self._journal.become("backing_off", str(end))
         self._timers.set("start", delay, self._start)
 
     def _finish(self, code: int, become: str, why: str, last_lines: list[str] | None = None) -> None:
         self._say("info" if become == "stopped" else "error", become, exit_code=code, reason=why)
         self._state.exit_code = code
-        self._become(become, why)
+        self._journal.become(become, why)
         self._readiness.final(False, exit_code=code, reason=why, last_lines=last_lines or [])
         self._code = code
 
@@ -499,67 +462,18 @@ class Arbiter:
             data = os.read(self._output, READ_SIZE)
         except (BlockingIOError, InterruptedError):
             return 0
-        self._log.feed(data)
-        if self._log.losing and "log" not in self._timers:
-            self._write_state()
-            self._timers.set("log", RETRY_EVERY, self._retry_log)
+        self._journal.copy(data)
         return len(data)
-
-    def _retry_log(self) -> None:
-        if not self._log.retry():
-            self._timers.set("log", RETRY_EVERY, self._retry_log)
-        self._write_state()
-
-    def _say(self, level: str, event: str, **fields: object) -> None:
-        self._log.line(lines.line(level, f"supervisor.{event}", name=self._spec.name, **fields))
-
-    def _become(self, name: str, why: str) -> None:
-        self._state.become(name, why)
-        self._write_state()
-
-    def _write_state(self) -> None:
-        log = self._log
-        self._state.log.update(lost_bytes=log.lost_bytes, lost_lines=log.lost_lines, rotations=log.rotations)
-        self._timers.drop("state")
-        if not self._state.write():
-            self._timers.set("state", RETRY_EVERY, self._write_state)
-
-    def _write_info(self) -> None:
-        """Write the info file for people. It is correct as long as it exists."""
-        spec = self._spec
-        if not spec.info_file:
-            return
-        if state.replace(spec.info_file, info.text(spec, self._state.began, self._state.child)):
-            self._info = files.stamp(spec.info_file)
-        else:
-            self._timers.set("info", RETRY_EVERY, self._write_info)
 
     def _keep_files(self) -> None:
         """Make again what somebody has removed, moved or overwritten; nobody could find us or be heard without it."""
         self._timers.set("files", FILES_EVERY, self._keep_files)
-        self._restore("lock file", self._owned.restore)
-        self._restore("PID file", self._pid_file.restore)
-        if self._state.written and files.stamp(self._spec.state_file) is None:
-            self._write_state()
-        if self._info is not None and files.stamp(self._spec.info_file) is None:
-            self._write_info()
+        self._journal.restore()
         if self._listener and self._listener.lost:
             self._on_notify()  # what has arrived on the old socket
             self._bind_again("notify socket", self._listener, self._on_notify)
         if self._control.lost:
             self._bind_again("control socket", self._control, self._control.answer)
-
-    def _restore(self, name: str, restore: Callable[[], str]) -> None:
-        try:
-            how = restore()
-        except OSError as error:
-            if name not in self._wrong:
-                self._say("warning", "file_not_restored", file=name, error=str(error))
-            self._wrong.add(name)
-            return
-        self._wrong.discard(name)
-        if how:
-            self._say("warning", "file_restored", file=name, how=how)
 
     def _bind_again(self, name: str, bound: notify.NotifyReceiver | ControlSocket, on: Callable[[], None]) -> None:
         self._selector.unregister(bound)  # by its descriptor, which is another one afterwards
@@ -569,66 +483,17 @@ class Arbiter:
 
     # -- beginning, end, time
 
-    def _clear_away(self) -> None:
-        """End the processes that a killed supervisor and guard left, so that no second child runs beside them."""
-        before = state.read(self._spec.state_file)
-        self._state.deaths = [each for each in before.get("deaths", ()) if isinstance(each, dict)][-state.DEATHS :]
-        run = (before.get("child") or {}).get("run")
-        if before.get("state") not in ("stopped", "failed", None):
-            self._say("warning", "predecessor_killed", pid=(before.get("supervisor") or {}).get("pid"))
-        if not run:
-            return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            every = self._table.all()
-            left = [every[pid] for pid in self._table.marked(run) if pid in every and pid != os.getpid()]
-            if not left:
-                return
-            self._say("warning", "cleared_away", pids=",".join(str(each.pid) for each in left))
-            processes.signal_all(self._table, left, number)
-            deadline = self._clock() + ORPHAN_GRACE  # also after SIGKILL: a busy machine needs time to end them
-            while self._clock() < deadline and {*self._table.marked(run)} - {os.getpid()}:
-                time.sleep(ORPHANS_EVERY)
-
     def _own_watchdog(self) -> None:
         if self._upstream.watchdog_every:
             self._upstream.send("WATCHDOG=1")
             self._timers.set("own_watchdog", self._upstream.watchdog_every, self._own_watchdog)
 
     def _close(self) -> None:
-        files.remove_own(self._spec.info_file, self._info)
         if self._listener:
             self._listener.close()
-        self._log.close()
-
-
-def child_environment(spec: Spec, inherited: dict[str, str], notify: str) -> dict[str, str]:
-    """Build the child's environment: ours, without the variables meant only for us, plus those of the spec."""
-    ours = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
-    made = {key: value for key, value in inherited.items() if key not in ours and key not in spec.unset}
-    made.update(spec.env)
-    if notify:
-        made["NOTIFY_SOCKET"] = notify
-        if spec.watchdog:
-            made["WATCHDOG_USEC"] = str(int(spec.watchdog * 1_000_000))
-    return made
+        self._journal.close()
 
 
 def _chance() -> float:
     """Return a random number from 0 to 1, without the `random` module: importing it costs 1 MB."""
     return int.from_bytes(os.urandom(6), "big") / (1 << 48)
-
-
-def _pipe() -> tuple[int, int]:
-    """Make the pipe for the child's output.
-
-    It is enlarged where the system allows it, so that a burst of output does not block the child.
-    """
-    import fcntl
-
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    try:
-        fcntl.fcntl(writer, getattr(fcntl, "F_SETPIPE_SZ"), PIPE_SIZE)  # noqa: B009 - Linux only
-    except (AttributeError, OSError):
-        pass  # the default of 64 KiB is enough to work
-    return reader, writer

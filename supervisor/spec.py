@@ -71,7 +71,9 @@ CLASSES: Final[Mapping[str, tuple[int, ...]]] = {
 }
 """Exit codes by class; any other code, and any signal, is a `crash`."""
 
-
+# Variables for the supervisor itself, from what started it.
+_OURS: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+_LISTS: Final = ("argv", "unset", "info_lines")
 _SECONDS: Final = (
     *("ready_timeout", "watchdog", "start_silence", "grace_period", "kill_after"),
     *("healthy_after", "log_level_seconds"),
@@ -130,7 +132,7 @@ class Spec:
     def __post_init__(self) -> None:
         if not self.argv or not all(isinstance(part, str) and "\0" not in part for part in self.argv):
             raise SpecError("argv", "must be a non-empty list of strings")
-        for name in ("argv", "unset", "info_lines"):
+        for name in _LISTS:
             _strings(name, getattr(self, name))
         for name in ("pid_file", "log_file", "state_file", "cwd", "info_file"):
             _path(name, getattr(self, name), optional=name == "info_file")
@@ -167,13 +169,26 @@ class Spec:
         for name, each in known.items():
             if name not in data and each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
                 raise SpecError(name, "is missing")
-        for name in ("argv", "unset", "info_lines"):
+        for name in _LISTS:
             if isinstance(data.get(name), list):
                 data[name] = tuple(data[name])
         classes = data.get("exit_classes")
         if isinstance(classes, dict):
             data["exit_classes"] = {k: tuple(v) if isinstance(v, list) else v for k, v in classes.items()}
         return cls(**data)
+
+    def child_environment(self, inherited: Mapping[str, str], notify: str) -> dict[str, str]:
+        """Return the child's environment: ours, without the variables meant only for us, plus those of the spec.
+
+        `notify` is the address of the notify socket; "": there is none.
+        """
+        made = {key: value for key, value in inherited.items() if key not in _OURS and key not in self.unset}
+        made.update(self.env)
+        if notify:
+            made["NOTIFY_SOCKET"] = notify
+            if self.watchdog:
+                made["WATCHDOG_USEC"] = str(int(self.watchdog * 1_000_000))
+        return made
 
     def class_of(self, code: int | None) -> str:
         """Return the class of an exit code; None means that a signal ended the child."""

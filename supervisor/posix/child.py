@@ -14,6 +14,7 @@ from . import death_pipe, guard, processes
 from .guard import ChildCommand
 
 EX_CONFIG: Final = 78
+_PIPE_SIZE: Final = 1 << 20
 NOT_THERE: Final = ("ENOENT", "EACCES", "ENOTDIR", "ENOEXEC", "EPERM", "ELOOP")  # errors that a new try does not solve
 
 
@@ -24,6 +25,12 @@ class ChildExit:
     code: int | None = None  # exit code
     signal: str | None = None
     why: str = ""  # the reason, if code and signal do not tell it
+
+    @classmethod
+    def of_status(cls, status: int, why: str) -> ChildExit:
+        """Read what `waitpid` returned."""
+        code = os.waitstatus_to_exitcode(status)
+        return cls(code=code, why=why) if code >= 0 else cls(signal=signal_name(-code), why=why)
 
     @property
     def shell_code(self) -> int:
@@ -142,6 +149,22 @@ class Child:
             self.channel.send(bytes([number]))
         except OSError:
             pass  # the guard has ended; SIGCHLD reports the rest
+
+
+def output_pipe() -> tuple[int, int]:
+    """Make the pipe for the child's output; return the end to read and the end to write.
+
+    It is enlarged where the system allows it, so that a burst of output does not block the child.
+    """
+    import fcntl
+
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    try:
+        fcntl.fcntl(writer, getattr(fcntl, "F_SETPIPE_SZ"), _PIPE_SIZE)  # noqa: B009 - Linux only
+    except (AttributeError, OSError):
+        pass  # the default of 64 KiB is enough to work
+    return reader, writer
 
 
 def signal_name(number: int) -> str:
