@@ -6,7 +6,8 @@ A value is a secret because of what it is, never only because it is there:
     a credential-like shape   the tokens of known services, JWTs, private keys, long mixed text without words
     a password in a DSN       of `scheme://user:password@host/db` the password only; host and database stay readable
 
-All other values (a namespace, a cluster, a database's name) are no credentials.
+All other values (a namespace, a cluster, a database's name) are no credentials. Of names that contain a credential's
+word but are ordinary (`partition_key`, KEYBOARD_LAYOUT) there is a list; with such a name, only the shape counts.
 """
 
 from __future__ import annotations
@@ -27,6 +28,17 @@ _SECRET_WORDS: Final = re.compile(
     r"|(?:API|ACCESS|AUTH|SSH|PRIVATE|ENCRYPTION|MASTER|SIGNING|LICEN[SC]E|ACCOUNT|SECRET|SHARED)?KEYS?"
     r"|AUTH(?:ORIZATION|ENTICATION)?|COOKIES?"
 )
+# Words within a name that have nothing to do with credentials: keys of data, which open nothing, and longer words. The
+# primary key of some cloud services is a credential nevertheless: its value tells, as it is long and random.
+_ORDINARY: Final = re.compile(
+    r"(?i:(?:CACHE|CLUSTERING|DEDUPLICATION|FOREIGN|GROUP|GROUPING|IDEMPOTENCY|INDEX|JOIN|LOOKUP|OBJECT|ORDERING"
+    r"|PARTITION|PARTITIONING|PRIMARY|PUBLIC|RANGE|ROUTING|SHARD|SHARDING|SORT|SORTING|UNIQUE)[_. -]?KEYS?"
+    r"|KEYBOARD|KEYCLOAK|KEYMAP|KEYSPACES?|KEYWORDS?|HOTKEYS?|MONKEYS?|TOKENI[SZ](?:ERS?|ATION|E)"
+    r"|PRIVATE[_. -]?(?:ADDRESS|CIDR|CLUSTER|DNS|DOMAIN|ENDPOINT|IPS?|LINK|NETWORKS?|REGISTRY|SUBNETS?|ZONES?))"
+    r"(?![a-z])"
+)
+# For variables of the worker itself, whose names nobody has chosen for us: the words count within longer ones, too.
+_WITHIN: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE", re.IGNORECASE)
 # Last words of names that say something about a credential, but are not one.
 _ABOUT: Final = re.compile(
     "PATH|FILE|DIR|FOLDER|HOST|PORT|LIMIT|COUNT|SIZE|TTL|TYPE|NAME|NAMESPACE|LENGTH|EXPIRY|EXPIRES|TIMEOUT|ALGORITHM"
@@ -61,11 +73,19 @@ _HEADER: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]*)\s*:\s+(\S.*)")
 
 def names_a_secret(name: str) -> bool:
     """Return True for the name of a variable, key, flag or header whose value is a credential."""
-    words = [word.upper() for word in _WORD.findall(name)]
+    words = [word.upper() for word in _WORD.findall(_ORDINARY.sub(" ", name))]
     if not words or words in (["PWD"], ["OLDPWD"]) or _ABOUT.fullmatch(words[-1]):
         return False
     joined = [*words, *(a + b for a, b in itertools.pairwise(words))]
     return any(_SECRET_WORDS.fullmatch(word) for word in joined)
+
+
+def may_be_secret(name: str, value: str = "") -> bool:
+    """Return True if a variable of a worker, or a key of its configuration, may hold a credential, by its name.
+
+    More names count than those of `names_a_secret`: OPENAIKEY has no separate word.
+    """
+    return bool(_WITHIN.search(_ORDINARY.sub(" ", name))) and not _is_switch(name, value)
 
 
 def certain(name: str, value: str) -> list[str]:
@@ -80,6 +100,8 @@ def certain(name: str, value: str) -> list[str]:
         scheme, blank, rest = value.partition(" ")
         return [rest.strip() if blank and scheme.isalpha() and rest.strip() else value]
     shaped = [match[0] for match in _SHAPES.finditer(value)]
+    if _ORDINARY.search(name):
+        shaped += [match[0] for match in _MIXED.finditer(value) if _is_mixed(match[0])]
     told = [pair for match in _URL.finditer(value) for pair in _query(match[0])]
     return list(dict.fromkeys([*shaped, *inner, *told]))
 
@@ -181,13 +203,17 @@ def _is_mixed(text: str) -> bool:
     return sum("digit" in pair for pair in changes) >= 2 and len(changes) >= 0.3 * len(text) and len(set(kinds)) == 3
 
 
+def _is_switch(name: str, value: str) -> bool:
+    """Return True for a switch, or a count such as that of MAX_TOKENS."""
+    words = [word.upper() for word in _WORD.findall(name)]
+    counts = bool(words) and words[-1] in ("TOKENS", "KEYS", "SECRETS")
+    return bool(_PLAIN_VALUE.fullmatch(value) or (counts and _COUNTED.fullmatch(value)))
+
+
 def _is_plain(name: str, value: str) -> bool:
     """Return True for a value that is no credential although its name looks so: a switch, a count, a path."""
-    if _PLAIN_VALUE.fullmatch(value) or _PUBLIC_KEY.fullmatch(value):
+    if _is_switch(name, value) or _PUBLIC_KEY.fullmatch(value):
         return True
-    words = [word.upper() for word in _WORD.findall(name)]
-    if _COUNTED.fullmatch(value) and words and words[-1] in ("TOKENS", "KEYS", "SECRETS"):
-        return True  # MAX_TOKENS
     if value.startswith("/"):  # base64 can begin so too, but does not go on with what is there
         return value.count("/") > 1 and Path("/", value.split("/")[1]).exists()
     try:

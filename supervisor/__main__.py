@@ -87,7 +87,7 @@ def _supervise(source: int, readiness: Readiness, foreground: bool) -> int:
         return _refuse(readiness, EX_USAGE, f"spec: cannot be read: {error}")
     os.umask(UMASK)
     started_with = dict(os.environ)  # what the child gets; from here on /proc shows no secret of it
-    environment.overwrite_secrets()
+    environment.overwrite_secrets(spec.secret_names)
     no_core_files()
     if not foreground:
         detach("/", readiness.descriptors())

@@ -73,7 +73,7 @@ CLASSES: Final[Mapping[str, tuple[int, ...]]] = {
 
 # Variables for the supervisor itself, from what started it.
 _OURS: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
-_LISTS: Final = ("argv", "unset", "info_lines")
+_LISTS: Final = ("argv", "unset", "secret_names", "info_lines")
 _SECONDS: Final = (
     *("ready_timeout", "watchdog", "start_silence", "grace_period", "kill_after"),
     *("healthy_after", "log_level_seconds"),
@@ -104,6 +104,7 @@ class Spec:
     name: str = "worker"  # in the supervisor's own log lines
     env: Mapping[str, str] = field(default_factory=dict, repr=False)  # added to the starter's environment
     unset: tuple[str, ...] = ()  # variables removed from the starter's environment
+    secret_names: tuple[str, ...] = ()  # variables that /proc must not show; others count by their own names, too
 
     notify: bool = True  # the child says READY=1; without, it is ready once it runs
     ready_timeout: float = 0.0  # from start to READY=1, then it counts as hung; 0: no limit

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from kubiya_worker import credentials
 from kubiya_worker.errors import TemporaryFailure
 from kubiya_worker.launch import init
 from kubiya_worker.launch.home import Home
@@ -90,6 +91,15 @@ def environment(home: Home, settings: Settings, environ: Mapping[str, str]) -> d
     return {**worker_environment(daemon_settings(home, settings), environ), **own}
 
 
+def secret_names(variables: Mapping[str, str]) -> list[str]:
+    """Return the names of variables that are secret by their name or their value."""
+    return [
+        name
+        for name, value in variables.items()
+        if credentials.may_be_secret(name, value) or credentials.certain(name, value)
+    ]
+
+
 def spec(home: Home, settings: Settings, argv: list[str], queue: Queue) -> dict[str, Any]:
     """Return the supervisor's orders. They hold no secrets."""
     return {
@@ -137,13 +147,14 @@ class Launch:
     """A supervisor that is starting. Its events come until one has `ready` true or false."""
 
     def __init__(self, home: Home, settings: Settings, argv: list[str], queue: Queue) -> None:
-        orders = json.dumps(spec(home, settings, argv, queue)).encode()
+        variables = environment(home, settings, os.environ)
+        orders = json.dumps({**spec(home, settings, argv, queue), "secret_names": secret_names(variables)}).encode()
         self._reader, writer = os.pipe()
         command = [sys.executable, "-P", "-m", SUPERVISOR, "--spec-fd", "0", "--ready-fd", str(writer)]
         try:
             self._process = subprocess.Popen(
                 command,
-                env=environment(home, settings, os.environ),
+                env=variables,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(writer,),

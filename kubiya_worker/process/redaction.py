@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from kubiya_worker.credentials import certain
+from kubiya_worker.credentials import certain, may_be_secret
 from kubiya_worker.models.compatibility import HEADER_VARIABLES
-from kubiya_worker.tools.redaction import AT_WORK, SECRET_NAME, Redactor
+from kubiya_worker.tools.redaction import AT_WORK, Redactor
 
 
 class ProcessRedactor:
@@ -39,7 +39,7 @@ def secrets_in(environ: Mapping[str, str]) -> set[str]:
     return inner | {
         value
         for name, value in environ.items()
-        if (SECRET_NAME.search(name) or name.startswith(HEADER_VARIABLES)) and not _is_place(name, value)
+        if (may_be_secret(name, value) or name.startswith(HEADER_VARIABLES)) and not _is_place(name, value)
     }
 
 

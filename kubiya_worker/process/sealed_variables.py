@@ -14,7 +14,6 @@ from kubiya_worker import credentials
 from kubiya_worker._supervisor.posix import environment
 from kubiya_worker.models.compatibility import HEADER_VARIABLES
 from kubiya_worker.settings.table import OPTIONS
-from kubiya_worker.tools.redaction import SECRET_NAME
 
 # Libraries read these by themselves at each request, Temporal's core among them, so they stay. A password in one of
 # them is hidden in all that the worker writes.
@@ -59,7 +58,7 @@ def is_secret(name: str, value: str) -> bool:
         return True
     if name.upper() in PROXIES or name.endswith(_NAMES_A_PLACE) or os.path.exists(value):  # noqa: PTH110 - any text
         return False
-    return bool(SECRET_NAME.search(name)) or bool(credentials.certain(name, value))
+    return credentials.may_be_secret(name, value) or bool(credentials.certain(name, value))
 
 
 def seal(environ: MutableMapping[str, str], kept: Collection[str] = ()) -> SealedVariables:

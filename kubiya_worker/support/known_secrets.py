@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from kubiya_worker.credentials import SHORTEST
+from kubiya_worker.credentials import SHORTEST, certain, may_be_secret
 from kubiya_worker.settings import cli_context
 from kubiya_worker.settings.file import VARIABLE
 from kubiya_worker.settings.table import OPTIONS
-from kubiya_worker.tools.redaction import REDACTED, SECRET_NAME
+from kubiya_worker.tools.redaction import REDACTED
 
 LARGEST: Final = 65_536  # bytes of a file that is one secret
 PRIVATE_FILES: Final = ("dev/key", "services/*/*")  # below ~/.kubiya
@@ -76,17 +76,19 @@ def of_environment(environ: Mapping[str, str], whose: str) -> Iterator[Secret]:
     """Yield variables with a secret's name, the files that they name, and passwords inside addresses."""
     for name, value in environ.items():
         source = f"{name} ({whose})"
-        if name in _NAMES or SECRET_NAME.search(name):
+        if name in _NAMES or may_be_secret(name, value):
             if _is_place(name, value):
                 yield from of_file(Path(value.strip()).expanduser(), source)
             else:
                 yield Secret(value, source)
+        elif not _is_place(name, value):
+            yield from (Secret(part, source) for part in certain(name, value))
         yield from of_addresses(value, source)
 
 
 def is_secrets(name: str) -> bool:
     """Return whether a variable of this name holds a secret, or (with `_FILE`) names the file of one."""
-    return name.removesuffix("_FILE") in _NAMES or bool(SECRET_NAME.search(name))
+    return name.removesuffix("_FILE") in _NAMES or may_be_secret(name)
 
 
 def of_container(variables: Mapping[str, str], files: Mapping[str, bytes], owner: str) -> Iterator[Secret]:
@@ -154,11 +156,11 @@ def of_text(text: str, path: Path | str, environs: Iterable[Mapping[str, str]]) 
     except yaml.YAMLError:
         for number, line in enumerate(text.splitlines(), 1):
             name, colon, value = line.partition(":")
-            if colon and SECRET_NAME.search(name):
+            if colon and may_be_secret(name):
                 yield Secret(value.strip().strip("\"'"), f"{path}:{number}")
         return
     for key, node in _scalars(document, ""):
-        if key in _KEYS or SECRET_NAME.search(key):
+        if key in _KEYS or may_be_secret(key):
             source = f"{path}:{node.start_mark.line + 1}"
             yield Secret(node.value, source)
             for match in VARIABLE.finditer(node.value):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import html
 import json
-import re
 from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any, Final
@@ -21,7 +20,6 @@ from kubiya_worker.credentials import SHORTEST
 
 LINE: Final = 16  # characters from which a line of a secret of several lines is a secret itself
 REDACTED: Final = "[redacted]"
-SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE", re.IGNORECASE)  # of a variable or key
 
 
 class Redactor:

@@ -287,6 +287,18 @@ def test_the_environment_is_inherited_and_added_to(tmp_path: Path) -> None:
         assert "hunter2" not in " ".join(psutil.Process(pid).cmdline()) + supervised.state_file.read_text()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows the block, in /proc")
+def test_proc_shows_no_variable_that_the_starter_calls_secret(tmp_path: Path) -> None:
+    environ = {"UPSTREAM": "Bearer hunter2", "PLAIN": "kube-system"}
+    with Supervised(
+        tmp_path, "env:UPSTREAM", "ready", "wait", environ=environ, secret_names=["UPSTREAM"]
+    ) as supervised:
+        pid = supervised.ready()["pid"]
+        until(lambda: "UPSTREAM=Bearer hunter2" in supervised.text().splitlines())
+        shown = Path(f"/proc/{pid}/environ").read_text()
+        assert "PLAIN=kube-system" in shown and "hunter2" not in shown
+
+
 def test_a_wrong_spec_is_refused_with_the_fields_name(tmp_path: Path) -> None:
     with Supervised(tmp_path, "wait", watchdog="often", foreground=False) as supervised:
         final = supervised.final()

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from kubiya_worker import aws
+from kubiya_worker.process.redaction import secrets_in
 from kubiya_worker.process.sealed_variables import is_secret, seal
+from kubiya_worker.support import known_secrets
 
 SECRETS = {
     "KUBIYA_API_KEY": "kby_1234567890abcdef",
@@ -20,10 +22,16 @@ SECRETS = {
     "ANTHROPIC_API_KEY": "ant-1",
     "GEMINI_API_KEY": "AIza-1",
     "LITELLM_API_KEY": "gateway-1",
+    "AWS_ACCESS_KEY_ID": "AKIA-1",
     "AWS_SECRET_ACCESS_KEY": "wJalr",
+    "AWS_SESSION_TOKEN": "session-1",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN": "container-1",
     "AWS_BEARER_TOKEN_BEDROCK": "bedrock-1",
     "ENFORCER_API_KEY": "enforcer-1",
     "KEY_OF_A_ROUTE": "route-1",
+    "DB_PASSWORD_PROD": "production-1",
+    "OPENAIKEY": "one-word-1",
+    "COSMOS_PRIMARY_KEY": "C2y6yDjf5R9ob0N8A7Cgv30VRDJIWEHLM4pDQ5nObd0JKrbUkY1x5fB8eT2qA==",
     "KUBIYA_MODEL_HEADER_TENANT": "tenant-1",
     "KUBIYA_PROXY_CONFIG_JSON": '{"model_list": []}',
     "DATABASE_URL": "postgres://app:hunter22@db/app",
@@ -37,6 +45,13 @@ OPEN = {
     "AWS_WEB_IDENTITY_TOKEN_FILE": "/run/token",
     "HTTPS_PROXY": "http://user:password@proxy:3128",  # Temporal's core reads it by itself
     "GOOGLE_APPLICATION_CREDENTIALS": os.devnull,
+    "PARTITION_KEY": "customer_id",
+    "PRIMARY_KEY": "customer_id",
+    "SORT_KEY": "ordered_at",
+    "KEYBOARD_LAYOUT": "english",
+    "PRIVATE_SUBNET": "subnet-0abc123",
+    "MAX_TOKENS": "100000",
+    "TOKENIZERS_PARALLELISM": "false",
 }
 
 
@@ -45,7 +60,7 @@ def test_secrets_are_moved_and_the_rest_stays() -> None:
     variables = seal(environ)
     assert environ == OPEN
     assert set(variables.names) == SECRETS.keys()
-    assert {name: variables[name] for name in variables} == {**SECRETS, **OPEN} and len(variables) == 20
+    assert {name: variables[name] for name in variables} == {**SECRETS, **OPEN} and len(variables) == 33
     assert variables.get("NOT_THERE") is None
     environ["LATER"] = "1"
     assert variables["LATER"] == "1", "what is set later is found too"
@@ -60,6 +75,17 @@ def test_what_an_extension_reads_stays() -> None:
 def test_an_empty_variable_is_no_secret() -> None:
     environ = {"OPENAI_API_KEY": ""}
     assert seal(environ).names == () and environ == {"OPENAI_API_KEY": ""}
+
+
+def test_what_is_hidden_in_output_and_bundles_is_what_is_sealed() -> None:
+    hidden = secrets_in({**SECRETS, **OPEN})
+    in_parts = ("DATABASE_URL", "OPENAI_CUSTOM_HEADERS", "KUBIYA_PROXY_CONFIG_JSON")
+    assert hidden >= {value for name, value in SECRETS.items() if name not in in_parts}
+    assert {"hunter22", "sk-0123456789abcdefghij"} <= hidden, "of an address and a header the credential"
+    bundled = {secret.value for secret in known_secrets.of_environment({**SECRETS, **OPEN}, "test")}
+    for found in (hidden, bundled):
+        assert found & set(OPEN.values()) == set()
+    assert {SECRETS["AWS_ACCESS_KEY_ID"], SECRETS["DB_PASSWORD_PROD"], "hunter22", "sk-0123456789abcdefghij"} <= bundled
 
 
 def test_no_text_and_no_pickle_shows_a_value() -> None:

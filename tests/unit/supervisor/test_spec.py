@@ -34,6 +34,7 @@ def test_json_there_and_back_is_the_same_spec() -> None:
         ("env", {"A": 1}),
         ("env", {"A=B": "c"}),
         ("unset", "A"),
+        ("secret_names", "A"),
         ("grace_period", -1),
         ("drains", "SIGSORRY"),
         ("drains", "SIGKILL"),

@@ -37,7 +37,7 @@ def test_passwords_in_addresses_whatever_the_variables_name(tmp_path: Path) -> N
         REMOTE="ssh://somebody@host/x",
         BROKEN="http://[me:x@",
     )
-    assert found == {"pass%2Fword", "pass/word", "ghtoken"}
+    assert found == {"pass%2Fword", "pass/word", "ghtoken", "[me:x@"}
 
 
 def test_a_configuration_file_valid_or_not_and_whoever_wins(tmp_path: Path) -> None:
