@@ -121,7 +121,7 @@ def test_the_longest_time_of_a_tool_call_reaches_the_worker(daemons: Daemons) ->
     config.write_text("resources:\n  activity_timeout: 1s\n")
     config.chmod(0o600)
     daemons.start()
-    agent = daemons.stack.agent("sleeper", skills=[{"type": "sleep", "name": "sleep"}])
+    agent = daemons.stack.agent("long-sleeper", skills=[{"type": "sleep", "name": "sleep"}])
     call = {"name": "sleep", "arguments": {"seconds": 300}}
     execution = daemons.stack.execute("demo:script " + json.dumps([{"tools": [call]}, {"text": "done"}]), agent=agent)
     assert daemons.stack.wait(execution)["status"] == "completed"
