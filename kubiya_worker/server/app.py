@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -48,6 +49,7 @@ from kubiya_worker.server.api import (
 from kubiya_worker.server.http import Edge, reply
 from kubiya_worker.server.mcp_endpoint import PATH as MCP_PATH
 from kubiya_worker.server.mcp_endpoint import McpEndpoint
+from kubiya_worker.server.notify.slack_sockets import SlackSockets
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.temporal import TemporalDown
 
@@ -105,6 +107,11 @@ async def _connect(plane: Plane) -> None:
 
 def create_app(plane: Plane) -> Starlette:
     for_mcp = McpEndpoint()
+    sockets = SlackSockets(
+        functools.partial(answers.slack_channels, plane),
+        functools.partial(answers.pressed_in_slack, plane),
+        lambda: plane.notifier.out,
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -117,6 +124,7 @@ def create_app(plane: Plane) -> Starlette:
             hook_background.send_replies(plane),
             plane.scheduler.run(),
             plane.notifier.run(),
+            sockets.run(),
         )
         tasks = [asyncio.create_task(each) for each in work]
         plane.sender.resume()

@@ -8,7 +8,9 @@ scanners and previews open links.
 from __future__ import annotations
 
 import json
+import logging
 import time
+from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -17,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from kubiya_worker.errors import WorkerError
 from kubiya_worker.server import actor
 from kubiya_worker.server.access import ANSWER
 from kubiya_worker.server.actor import Actor
@@ -24,8 +27,10 @@ from kubiya_worker.server.api import approvals
 from kubiya_worker.server.approvers import Approvers
 from kubiya_worker.server.auth import Caller
 from kubiya_worker.server.http import RECORDED, ApiError, Call, address_of, answered, parsed, received
+from kubiya_worker.server.notify import slack
 from kubiya_worker.server.notify.letter import ANSWERS
 from kubiya_worker.server.notify.mattermost import CALLBACK
+from kubiya_worker.server.notify.outgoing import Undelivered
 from kubiya_worker.server.person import Person
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.sessions import own_origin
@@ -33,6 +38,8 @@ from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store.answer_tokens import AnswerToken
 from kubiya_worker.server.store.approvals import Approval
 from kubiya_worker.server.store.records import Object
+
+log = logging.getLogger(__name__)
 
 DECISIONS: Final = {"approve": ap.APPROVED, "reject": ap.REJECTED}
 MESSAGE: Final = "message"  # the kind of client that a record of an answer names
@@ -59,33 +66,47 @@ def _found(plane: Plane, token: str) -> tuple[AnswerToken, Approval, Object] | N
     return found, approval, notification
 
 
-def decide(
-    plane: Plane, request: Request, token: str, email: str | None, decision: str, reason: str, text: str
-) -> Approval:
-    """Answer a request in the name of a person. `email` is of whom the channel says that they pressed a button.
+@dataclass(frozen=True)
+class Press:
+    """What somebody pressed: the decision, with a reason or the answer to a question, and from where it came.
+
+    `email` is of whom the channel says that they pressed; None where the token itself names the person.
+    """
+
+    token: str
+    decision: str
+    address: str
+    asked: str
+    email: str | None = None
+    reason: str = ""
+    text: str = ""
+
+
+def decide(plane: Plane, press: Press) -> Approval:
+    """Answer a request in the name of a person.
 
     Raises ApiError: 404 for a wrong token, 403 for a person who may not, 409 for what was answered or is over.
     """
-    found = _found(plane, token)
+    found, decision = _found(plane, press.token), press.decision
     if found is None or decision not in DECISIONS:
         raise ApiError(404, GONE)
     known, approval, notification = found
     channel = notification["channel"]
-    who = known.person or email
+    who = known.person or press.email
     # The definition of now says whom a message stands for, not that of the time when it was sent.
     if not who or who not in (channel.get("person"), *(channel.get("persons") or {}).values()):
         raise ApiError(403, "Nobody who may answer is known by this message. Open the page, and sign in")
-    call = _call(plane, request, known, approval, who)
+    call = _call(plane, press.address, known, approval, who)
     told = f"message of {notification['name']} ({channel['type']})"
-    with actor.acting(Actor(call.person, MESSAGE, f"{request.method} {ANSWERS}/{{token}}")):
+    with actor.acting(Actor(call.person, MESSAGE, press.asked)):
         try:
             refused = ANSWER.refusal(call.person)
             if refused or not call.reaches(approval["execution_id"]):
                 raise ApiError(403, refused or "This person's key does not reach the execution")
             with plane.database.transaction():
-                given = {"answer": text} if text and decision == "approve" else {}
+                given = {"answer": press.text} if press.text and decision == "approve" else {}
                 field = "comment" if decision == "approve" else "reason"
-                done = approvals.answer(call, DECISIONS[decision], given, field, reason=reason, answered_by=told)
+                done = approvals.answer(call, DECISIONS[decision], given, field, reason=press.reason, answered_by=told)
                 if not plane.answer_tokens.use(known, time.time()):
                     raise ApiError(409, "This link was used already, or it is over")
                 return done
@@ -98,16 +119,17 @@ def decide(
             raise
 
 
-def _call(plane: Plane, request: Request, token: AnswerToken, approval: Approval, email: str) -> Call:
+def _call(plane: Plane, address: str, token: AnswerToken, approval: Approval, email: str) -> Call:
     """Return the request as one of the person with this e-mail, by the key of theirs that may answer."""
-    persons = [each.at(address_of(request)) for each in plane.keys.persons(token.organization_id, email)]
+    persons = [each.at(address) for each in plane.keys.persons(token.organization_id, email)]
     if not persons:
         raise ApiError(403, f"Nobody with the e-mail {email} has a key any more. Open the page, and sign in")
-    calls = [_call_of(plane, request, token.organization_id, person, approval) for person in persons]
+    calls = [_call_of(plane, token.organization_id, person, approval) for person in persons]
     return next((call for call in calls if not _refusal(call, approval)), calls[0])
 
 
-def _call_of(plane: Plane, request: Request, organization_id: str, person: Person, approval: Approval) -> Call:
+def _call_of(plane: Plane, organization_id: str, person: Person, approval: Approval) -> Call:
+    request = Request({"type": "http", "method": "POST", "path": ANSWERS, "headers": [], "query_string": b""})
     return Call(request, plane, Caller(organization_id, person), {}, path_params={"approval": approval["id"]})
 
 
@@ -143,9 +165,9 @@ async def press(request: Request) -> Response:
         found = plane.answer_tokens.find(token)
         if found is not None and not found.person:  # a chat's token: only the chat says who pressed
             raise ApiError(404, GONE)
-        done = decide(
-            plane, request, token, None, given.get("decision", ""), given.get("reason", ""), given.get("answer", "")
-        )
+        texts = {"reason": given.get("reason", ""), "text": given.get("answer", "")}
+        pressed = Press(token, given.get("decision", ""), address_of(request), f"POST {ANSWERS}/{{token}}", **texts)
+        done = decide(plane, pressed)
     except (ApiError, ValueError) as error:
         status = error.status if isinstance(error, ApiError) else 422
         return _page("This was not answered", f"<p>{escape(_text_of(error))}</p>", status)
@@ -199,6 +221,55 @@ def _page(title: str, body: str, status: int = 200) -> Response:
     return HTMLResponse(text, status, headers=HEADERS)
 
 
+def _told(approval: Approval) -> str:
+    """Return how a request ended, for what takes the place of a message's buttons."""
+    return f"{approval.get('tool_name')}: {approval['status']} by {approval.get('approved_by_name')}"
+
+
+# -- buttons of Slack
+
+
+async def slack_channels(plane: Plane) -> list[Object]:
+    """Return the channels of Slack whose buttons come back, with their secrets; those that lack one are left out."""
+    found = []
+    for notification in plane.notifications.every():
+        channel = notification["channel"]
+        if notification["enabled"] and channel["type"] == "slack" and channel.get("app_token"):
+            try:
+                found.append(await plane.notifier.filled(notification))
+            except WorkerError as error:
+                log.warning("slack.not_connected name=%s error=%s", notification["name"], error.line())
+    return found
+
+
+async def pressed_in_slack(plane: Plane, channel: Object, payload: Object) -> None:
+    """Take a button of Slack: the outcome takes the place of the message, a refusal is shown to who pressed."""
+    action = next((each for each in payload.get("actions") or () if each.get("action_id") in DECISIONS), None)
+    if payload.get("type") != "block_actions" or action is None:
+        return  # the link, which Slack tells too
+    token, user = str(action.get("value") or ""), str((payload.get("user") or {}).get("id") or "")
+    container = payload.get("container") or {}
+    place = {"channel": container.get("channel_id"), "ts": container.get("message_ts")}
+    found = _found(plane, token)
+    ours = found[2]["channel"] if found is not None and not found[0].person else {}
+    if found is not None and ours.get("type") == "slack":
+        # The connection is the app's; the bot that wrote the message is the definition's own.
+        channel = await plane.notifier.filled(found[2])
+    email = (ours.get("persons") or {}).get(user)
+    try:
+        done = decide(plane, Press(token, str(action["action_id"]), "", "Slack block_actions", email))
+        answer = {**place, "text": _told(done), "blocks": slack.outcome(_told(done))}
+        method = "chat.update"
+    except ApiError as error:
+        link = f"{plane.notifier.url}/#/executions/{found[1]['execution_id']}" if found else plane.notifier.url
+        answer = {"channel": place["channel"], "user": user, "text": f"{_text_of(error)}: {link}"}
+        method = "chat.postEphemeral"
+    try:
+        await slack.call(channel, method, answer, plane.notifier.out)
+    except Undelivered as error:
+        log.warning("slack.not_updated method=%s error=%s", method, error)
+
+
 # -- buttons of Mattermost
 
 
@@ -216,12 +287,13 @@ async def mattermost(request: Request) -> Response:
             raise ApiError(404, GONE)
         email = (found[2]["channel"].get("persons") or {}).get(user)
         try:
-            done = decide(plane, request, token, email, str(context.get("decision") or ""), "", "")
+            decision = str(context.get("decision") or "")
+            done = decide(plane, Press(token, decision, address_of(request), f"POST {CALLBACK}", email))
         except ApiError as error:
             return {
                 "ephemeral_text": f"{_text_of(error)}: {plane.notifier.url}/#/executions/{found[1]['execution_id']}"
             }
-        title = f"{done.get('tool_name')}: {done['status']} by {done['approved_by_name']}"
+        title = _told(done)
         return {"update": {"message": "", "props": {"attachments": [{"fallback": title, "text": title}]}}}
 
     return await answered(request, answer, 200)

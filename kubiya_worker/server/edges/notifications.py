@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from email.utils import parseaddr
 from typing import Annotated, Final
 
@@ -54,6 +55,10 @@ class Channel(Strict):
     password: Secret | None = None
     sender: Address | None = None
     person: Address | None = None
+    bot_token: Secret | None = None
+    app_token: Secret | None = None
+    conversation: Annotated[str, Field(pattern=r"^[A-Z0-9]{6,30}$")] | None = None
+    api_url: Annotated[Filled, checked_by(_url)] | None = None
     persons: Annotated[dict[str, Address], Field(min_length=1)] | None = None
     to: Annotated[list[Address], Field(min_length=1, max_length=MOST_RECIPIENTS)] | None = None
 
@@ -67,7 +72,9 @@ class Channel(Strict):
         for name in known.needs:
             if name not in given:
                 raise _wrong(f"A channel of the type {self.type} needs {name}")
-        if known.secret_url and not templates.secrets_in(self.url):
+        if self.type == "slack":
+            self._check_slack()
+        if known.secret_url and self.url is not None and not templates.secrets_in(self.url):
             raise _wrong(f"The url of a {self.type} channel is a credential: set it as a secret, and refer to it")
         if self.person is not None and len(self.to or ()) > 1:
             raise _wrong("Who answers from a mail is its only recipient: give one in `to`")
@@ -81,6 +88,21 @@ class Channel(Strict):
         if (self.username is None) != (self.password is None):
             raise _wrong("username and password belong together")
         return self
+
+    def _check_slack(self) -> None:
+        """Refuse a channel that is neither an incoming webhook nor a bot, and buttons that would not come back."""
+        if (self.url is None) == (self.bot_token is None) or (self.bot_token is None) != (self.conversation is None):
+            raise _wrong("A channel of the type slack needs url, or bot_token and conversation")
+        if (self.app_token is None) != (self.persons is None):
+            raise _wrong("Buttons of Slack need both: app_token, and persons who may press them")
+        if self.app_token is not None and self.bot_token is None:
+            raise _wrong("Buttons of Slack need a bot: bot_token and conversation in place of url")
+        if self.app_token is not None and not _has_socket_mode():
+            raise _wrong("Buttons of Slack need the extra notify: pip install 'kubiya-worker[server,notify]'")
+
+
+def _has_socket_mode() -> bool:
+    return importlib.util.find_spec("slack_sdk") is not None
 
 
 def _wrong(text: str) -> PydanticCustomError:

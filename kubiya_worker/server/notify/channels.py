@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from kubiya_worker.server.notify import mail, mattermost, ntfy, teams, webhook
+from kubiya_worker.server.notify import mail, mattermost, ntfy, slack, teams, webhook
 from kubiya_worker.server.notify.letter import Send
 
 
@@ -27,5 +27,8 @@ TYPES: Final = {
     "ntfy": ChannelType(("url", "topic"), ("token", "person"), ntfy.send),
     "email": ChannelType(("server", "sender", "to"), ("tls", "username", "password", "person"), mail.send),
     "mattermost": ChannelType(("url",), ("persons",), mattermost.send, secret_url=True),
+    "slack": ChannelType(
+        (), ("url", "bot_token", "conversation", "app_token", "persons", "api_url"), slack.send, secret_url=True
+    ),
     "teams": ChannelType(("url",), (), teams.send, secret_url=True),
 }

@@ -59,7 +59,7 @@ class Notifier:
 
     def use(self, settings: NotifySettings) -> None:
         self.url = settings.url
-        self._out = Outgoing(settings)
+        self.out = Outgoing(settings)
 
     # -- what is told
 
@@ -140,7 +140,7 @@ class Notifier:
         self._deliveries.began(delivery, time.time() + max(again, PATIENCE))
         try:
             async with asyncio.timeout(PATIENCE):
-                await TYPES[kind].send(await self._letter(definition, delivery, token), self._out)
+                await TYPES[kind].send(await self._letter(definition, delivery, token), self.out)
         except TimeoutError:
             self._failed(definition, delivery, attempts, Undelivered(f"no answer within {PATIENCE:g} s"), again)
         except Undelivered as error:
@@ -168,15 +168,20 @@ class Notifier:
 
     async def _letter(self, definition: Object, delivery: NotificationDelivery, token: str) -> Letter:
         """Return the delivery with the channel's secrets. Raises WorkerError when one cannot be had."""
-        channel, organization = definition["channel"], delivery.organization_id
+        channel = await self.filled(definition)
+        return Letter(delivery.id, definition["name"], channel, delivery.data, self.url, time.time(), token)
+
+    async def filled(self, definition: Object) -> Object:
+        """Return a definition's channel with its secrets. Raises WorkerError when one cannot be had."""
+        channel, organization = definition["channel"], definition["organization_id"]
         values: dict[str, str] = {}
         for name in templates.secrets_in(channel):
             found = self._secrets.value(organization, name)
             if found is not None:
                 value, source = found
                 values[name] = value if value is not None else await asyncio.to_thread(self._sources.read, str(source))
-        filled = templates.resolve(channel, {}, f"the notification {definition['name']}", values)
-        return Letter(delivery.id, definition["name"], filled, delivery.data, self.url, time.time(), token)
+        filled: Object = templates.resolve(channel, {}, f"the notification {definition['name']}", values)
+        return filled
 
     async def settled(self, delivery_id: str) -> NotificationDelivery | None:
         """Send one delivery now and return what became of it; for a person who waits for the answer."""

@@ -37,6 +37,7 @@ NOTIFICATIONS = "tests/unit/server/test_notifications.py"
 ANSWERS = "tests/unit/server/test_answers.py"
 HOOKS = "tests/unit/server/test_hooks.py"
 REPLIES = "tests/unit/server/test_hook_replies.py"
+SLACK = "tests/unit/server/test_slack.py"
 BEGUN = "tests/unit/activities/test_definition.py"
 
 # By test: the models' fields whose effect it shows, as module.Model and the names.
@@ -263,6 +264,9 @@ EFFECTS: dict[str, dict[str, str]] = {
     f"{ANSWERS}::test_a_link_shows_the_request_and_a_button_answers_it_once": {"notifications.Channel": "person"},
     f"{ANSWERS}::test_a_button_of_mattermost_answers_for_the_person_whom_the_definition_names": {
         "notifications.Channel": "persons",
+    },
+    f"{SLACK}::test_a_button_of_a_bot_answers_by_socket_mode_within_three_seconds": {
+        "notifications.Channel": "bot_token app_token conversation api_url",
     },
     f"{NOTIFICATIONS}::test_only_the_events_of_a_definition_are_told_and_a_jobs_run_as_both": {
         "notifications.NotificationPatch": "events",

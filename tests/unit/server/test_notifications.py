@@ -415,6 +415,7 @@ def channel_of(kind: str, **more: Any) -> Object:
         "email": {"server": "mail.example.org", "sender": "k@example.org", "to": ["a@example.org"]},
         "mattermost": {"url": "{{.secret.HOOK}}"},
         "teams": {"url": "{{.secret.HOOK}}"},
+        "slack": {"url": "{{.secret.HOOK}}"},
     }
     return {"type": kind, **fields[kind], **more}
 

@@ -1,0 +1,125 @@
+"""This module holds the connections of Slack's Socket Mode, by which pressed buttons come back without a public URL.
+
+One connection for each app: definitions with the same app token share it. Each envelope is acknowledged at once, in
+the thread that got it, because Slack wants that within 3 s; the answer is worked on after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from kubiya_worker.errors import WorkerError
+from kubiya_worker.server.notify import slack
+from kubiya_worker.server.notify.letter import Object
+from kubiya_worker.server.notify.outgoing import Outgoing, Undelivered
+
+log = logging.getLogger(__name__)
+
+EVERY: Final = 5.0  # seconds between two looks at the definitions
+OPENING: Final = 20.0  # seconds for a connection to open
+
+Pressed = Callable[[Object, Object], Awaitable[None]]  # (a channel with its secrets, the payload of the press)
+
+
+class SlackSockets:
+    def __init__(
+        self,
+        channels: Callable[[], Awaitable[list[Object]]],
+        pressed: Pressed,
+        out: Callable[[], Outgoing],
+    ) -> None:
+        """Take `channels`, which returns those that want buttons, with their secrets, and what to do with a press."""
+        self._channels, self._pressed, self._out = channels, pressed, out
+        self._open: dict[str, Any] = {}
+        self._work: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Keep the connections as the definitions say, until cancelled."""
+        try:
+            while True:
+                try:
+                    await self.look()
+                except Exception:  # a bug, or a full disk: the next look may succeed
+                    log.exception("slack.failed")
+                await asyncio.sleep(EVERY)
+        finally:
+            for client in self._open.values():
+                await asyncio.to_thread(client.close)
+            self._open.clear()
+
+    async def look(self) -> None:
+        """Open what is missing and close what nobody wants any more."""
+        wanted = {_key(channel): channel for channel in await self._channels()}
+        for key in set(self._open) - set(wanted):
+            await asyncio.to_thread(self._open.pop(key).close)
+        for key in set(wanted) - set(self._open):
+            try:
+                async with asyncio.timeout(OPENING):
+                    self._open[key] = await self._connect(wanted[key])
+                log.info("slack.connected")
+            except (Undelivered, WorkerError, OSError, TimeoutError) as error:
+                log.warning("slack.not_connected error=%s", str(error) or type(error).__name__)
+
+    async def _connect(self, channel: Object) -> Any:
+        """Return a client that is connected. The SDK is imported here, as it is an extra."""
+        await asyncio.to_thread(importlib.import_module, "slack_sdk.socket_mode")  # half a second of the loop
+        from slack_sdk.socket_mode import SocketModeClient
+        from slack_sdk.socket_mode.response import SocketModeResponse
+
+        loop, sockets = asyncio.get_running_loop(), self
+
+        class Client(SocketModeClient):
+            def issue_new_wss_url(self) -> str:
+                """Ask for an address by our own way out, which checks where it leads."""
+                return asyncio.run_coroutine_threadsafe(sockets.address(channel), loop).result(OPENING)
+
+        def got(client: Any, request: Any) -> None:
+            client.send_socket_mode_response(SocketModeResponse(envelope_id=request.envelope_id))
+            if request.type == "interactive" and isinstance(request.payload, dict):
+                loop.call_soon_threadsafe(sockets.work_on, channel, request.payload)
+
+        quiet = logging.getLogger("slack_sdk")  # its lines name addresses that hold tickets
+        quiet.setLevel(logging.CRITICAL)
+        client = Client(app_token="", logger=quiet, proxy="", concurrency=2)
+        client.proxy = None  # no proxy of the environment, as with every channel
+        client.socket_mode_request_listeners.append(got)
+        try:
+            await asyncio.to_thread(client.connect)
+        except BaseException:
+            await asyncio.to_thread(client.close)
+            raise
+        return client
+
+    async def address(self, channel: Object) -> str:
+        """Return the address of a new connection, checked. Raises Undelivered."""
+        told = await slack.call(channel, "apps.connections.open", {}, self._out(), by="app_token")
+        url = str(told.get("url") or "")
+        parts = urlsplit(url)
+        plain = parts.scheme == "ws" and str(channel.get("api_url") or "").startswith("http://")
+        if not parts.hostname or not (parts.scheme == "wss" or plain):
+            raise Undelivered("Slack gives no address of a connection")
+        await self._out().addresses_of(parts.hostname, parts.port or 443)
+        return url
+
+    def work_on(self, channel: Object, payload: Object) -> None:
+        task = asyncio.get_running_loop().create_task(self._answer(channel, payload))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    async def _answer(self, channel: Object, payload: Object) -> None:
+        try:
+            await self._pressed(channel, payload)
+        except Exception:  # a bug, or a full disk: the person can press again
+            log.exception("slack.answer_failed")
+
+
+def _key(channel: Object) -> str:
+    """Return what makes a connection one: the app, by a hash of its token, and where it is."""
+    digest = hashlib.sha256(str(channel["app_token"]).encode()).hexdigest()
+    return f"{channel.get('api_url') or slack.API} {digest}"
