@@ -5,13 +5,16 @@ skips them by name; `test_confinement_support` says what the product tells there
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
 import signal
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from kubiya_worker.settings.table import BY_NAME as OPTIONS
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
 from kubiya_worker.tools.confinement import support
 from kubiya_worker.tools.processes import programs
@@ -31,115 +35,46 @@ NOBODY = 65534
 
 needs_landlock = pytest.mark.skipif(not support.probe().abi, reason=f"no confinement here: {support.probe().reason}")
 
-# One command a line; none may show the key. {home} is the worker's home, {other} another workspace, {pid} a process
-# with the key in its environment.
-ESCAPES = (
-    "cat {home}/.kubiya/key",
-    "head -c 100 {home}/.kubiya/key",
-    "curl -s file://{home}/.kubiya/key",
-    "curl -s file://{home}/.kubiya/%6bey",
-    "curl -s file://{home}/.kubiya/{{key,x}}",
-    "curl -s -K {home}/.kubiya/key",
-    "bash -c 'cat {home}/.kub*/k*'",
-    "bash -c 'cat < {home}/.kubiya/key'",
-    "sh -c 'cd {home}/.kubiya && cat key'",
-    "grep -r planted {home}",
-    "find {home} -name key -exec cat {{}} +",
-    "tar cf - {home}/.kubiya",
-    "tar cf - -T list",
-    "sort --files0-from=list0",
-    "wc --files0-from=list0",
-    "cat link",
-    "cat folder/key",
-    "cp {home}/.kubiya/key copy",
-    "ln {home}/.kubiya/key hard",
-    "dd if={home}/.kubiya/key",
-    "base64 -w0 {home}/.kubiya/key",
-    "diff /dev/null {home}/.kubiya/key",
-    "awk '{{print}}' {home}/.kubiya/key",
-    "sed -n p {home}/.kubiya/key",
-    "git hash-object -w {home}/.kubiya/key",
-    "git diff --no-index /dev/null {home}/.kubiya/key",
-    "python3 -c \"print(open('{home}/.kubiya/key').read())\"",
-    "cat {other}/notes.txt",
-    "grep -r planted {other}",
-    "cat /proc/{pid}/environ",
-    "strings /proc/{pid}/environ",
-    "grep -a planted /proc/{pid}/environ",
-    "cat /proc/{pid}/root{home}/.kubiya/key",
-    "cat /proc/{pid}/cwd/key",
-    "cat /proc/{pid}/fd/9",
-    "head -c 4096 /proc/{pid}/mem",
-    "python3 -c \"import os; print(os.open('/proc/{pid}/mem', 0))\"",
-    "strace -p {pid} -s 200",
-    "gdb -p {pid} -batch",
-    "ps eww {pid}",
-    "bash -c 'cat /proc/[0-9]*/environ'",
-    'python3 -c "import ctypes; l = ctypes.CDLL(None, use_errno=True); print(l.ptrace(16, {pid}, 0, 0))"',
-    "bash -c 'kill -SEGV {pid}; sleep 0.2; cat core* {home}/core*'",
-    "prlimit --pid {pid} --core=unlimited",
-    "unshare -Ur cat {home}/.kubiya/key",
-    "chroot / cat {home}/.kubiya/key",
-    "unshare -Urm mount --bind {home} .",
-    "setpriv --reuid=0 cat {home}/.kubiya/key",
-    "busybox cat {home}/.kubiya/key",
-    "perl -pe 1 {home}/.kubiya/key",
-)
-BENIGN = (
-    "du -sh /var/log",
-    "du -d 1 /usr/share",
-    "df -h /",
-    "ps aux",
-    "ps -eo pid,comm",
-    "ss -tln",
-    "free -m",
-    "uptime",
-    "id",
-    "hostname",
-    "uname -a",
-    "date",
-    "env",
-    "cat /etc/passwd",
-    "cat /etc/hosts",
-    "cat /etc/os-release",
-    "cat /proc/meminfo",
-    "cat /proc/self/status",
-    "cat /sys/kernel/mm/transparent_hugepage/enabled",
-    "ls /",
-    "ls -la /etc",
-    "ls /var/log",
-    "find /etc -maxdepth 1 -name 'host*'",
-    "find . -type f",
-    "stat /etc/passwd",
-    "wc -l /etc/passwd",
-    "sort /etc/passwd",
-    "grep root /etc/passwd",
-    "awk -F: '{{print $1}}' /etc/passwd",
-    "sed -n 1p /etc/passwd",
-    "head -1 /etc/passwd",
-    "getent passwd root",
-    "journalctl -n 1 --no-pager",
-    "git init -q repository",
-    "git -C repository -c user.name=a -c user.email=a@example.com commit -q --allow-empty -m one",
-    "git -C repository log --oneline",
-    "git clone -q repository copy",
-    "python3 -c 'print(6 * 7)'",
-    "python3 -c 'import multiprocessing as m; print(m.Pool(1).map(abs, [-1]))'",
-    "python3 -c 'import tempfile; tempfile.TemporaryFile()'",
-    "python3 -c 'import socket; socket.socket(); socket.socketpair()'",
-    "bash -c 'echo a > b; mkdir d; mv b d; cat d/b; rm -r d'",
-    "bash -c 'mktemp'",
-    "bash -c 'echo a > /dev/null; echo a > /dev/stdout; echo a > /dev/shm/$$; rm /dev/shm/$$'",
-    "tar cf t.tar list",
-    "tar xf t.tar",
-    "gzip -k t.tar",
-    "touch new",
-    "chmod 700 new",
-    "ln -s new newer",
-    "timeout 5 sleep 0.01",
-    "openssl rand -hex 4",
-    "dpkg -l",
-)
+TABLES = Path(__file__).parents[2] / "cases" / "confinement"
+GIVEN = [json.loads(line) for line in (TABLES.parent / "shell" / "escapes.jsonl").read_text().splitlines()][1:]
+
+Case = tuple[str, dict[str, Any]]  # a command line, and what its skill declares
+
+
+def table(name: str) -> dict[str, list[Case]]:
+    """Return the sections of a table."""
+    found: dict[str, list[Case]] = {}
+    section, declared = "", {}
+    for line in (TABLES / name).read_text().splitlines():
+        if line.startswith("## "):
+            section = line[3:]
+            key, _, value = section.removeprefix("with ").partition(": ")
+            declared = {key: [value]} if value else {}
+        elif line and not line.startswith("#"):
+            found.setdefault(section, []).append((line, declared))
+    return found
+
+
+ESCAPES = table("escapes.txt")
+BENIGN = [case for cases in table("benign.txt").values() for case in cases]
+# Tried unconfined too, to see that they find the key. The others would harm the host.
+READING = [case for section, cases in ESCAPES.items() if section.startswith("the key file") for case in cases]
+READING += [*ESCAPES["another workspace"], *ESCAPES["environments and the inside of processes"]]
+
+
+REPOSITORY = """
+git init -q . && git config user.email t@test && git config user.name t
+printf 'x 90\\ny 10\\n' > load.txt; echo one > a.txt; tar cf a.tar a.txt; git add -A; git commit -qm 1
+echo two > a.txt; git commit -qam 2; echo three > a.txt
+"""
+KUBE = """
+apiVersion: v1
+kind: Config
+current-context: here
+contexts: [{name: here, context: {cluster: here, user: me}}]
+clusters: [{name: here, cluster: {server: "https://127.0.0.1:9"}}]
+users: [{name: me, user: {}}]
+"""
 
 
 @pytest.fixture
@@ -147,20 +82,58 @@ def places(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     tmp_path = Path(tempfile.mkdtemp(prefix="confined-"))  # pytest's own folders are closed to other users
     tmp_path.chmod(0o755)
     home, workspace, other = tmp_path / "home", tmp_path / "all" / "ws", tmp_path / "all" / "other"
-    for folder in (home / ".kubiya", workspace, other):
+    outside, data = tmp_path / "outside", tmp_path / "data"
+    for folder in (home / ".kubiya" / "dev", workspace, other, outside, data):
         folder.mkdir(parents=True)
     (home / ".kubiya" / "key").write_text(KEY)
+    (home / ".kubiya" / "dev" / "env").write_text(f"KUBIYA_API_KEY={KEY}\n")
     (other / "notes.txt").write_text(KEY)
+    (data / "a.txt").write_text("content")
+    for name, text in {
+        ".kube/config": KUBE,
+        ".docker/config.json": "{}",
+        ".ssh/known_hosts": f"example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43}\n",
+        ".git-credentials": "https://me:word@example.com\n",
+        ".gitconfig": "[user]\n\tname = me\n",
+    }.items():
+        (home / name).parent.mkdir(exist_ok=True)
+        (home / name).write_text(text)
+    subprocess.run(["sh", "-ec", REPOSITORY], cwd=workspace, check=True)
     (workspace / "list").write_text(f"{home}/.kubiya/key\n")
     (workspace / "list0").write_text(f"{home}/.kubiya/key\0")
+    (workspace / "curlrc").write_text(f"url = file://{home}/.kubiya/key\n")
+    (workspace / "urls").write_text(f"file://{home}/.kubiya/key\n")
     (workspace / "link").symlink_to(home / ".kubiya" / "key")
     (workspace / "folder").symlink_to(home / ".kubiya")
     monkeypatch.setenv("HOME", str(home))
-    before = support.mode()
-    support.use(support.PREFER)
-    yield {"home": str(home), "ws": workspace, "other": str(other)}
-    support.use(before)
+    assert support.mode() == OPTIONS["confinement"].default == support.PREFER
+    with service(tmp_path / "service.sock"):
+        yield {
+            **{"home": str(home), "ws": workspace, "other": str(other), "outside": outside, "data": data},
+            "socket": tmp_path / "service.sock",
+        }
     shutil.rmtree(tmp_path)
+
+
+@contextlib.contextmanager
+def service(path: Path) -> Iterator[None]:
+    """Answer HTTP on a unix socket that every user may connect to, as the services of a host do."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n"
+
+    class Answering(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            if self.rfile.readline():
+                self.wfile.write(answer)
+
+    with socketserver.ThreadingUnixStreamServer(str(path), Answering) as server:
+        path.chmod(0o777)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def shell(workspace: Path, **configuration: Any) -> Tool:
@@ -221,17 +194,26 @@ class Anything:
         return shutil.which(argv[0], path=os.pathsep.join(self.search_path)) or "/bin/false"
 
 
-def attempts(places: dict[str, Any], commands: tuple[str, ...]) -> dict[str, str]:
-    """Call the shell tool with each command, past its own checks. Returns the outputs."""
+def filled(text: str, places: dict[str, Any]) -> str:
+    for name, value in places.items():
+        text = text.replace(f"{{{name}}}", str(value))
+    return text
+
+
+def attempts(places: dict[str, Any], cases: list[Case]) -> dict[str, str]:
+    """Call the shell tool with each command, past its own checks. Returns the outputs by the line of the table."""
     victim = subprocess.Popen(
         ["sleep", "600"], env={"SECRET": KEY}, cwd=Path(places["home"], ".kubiya"), stdout=subprocess.DEVNULL
     )
     try:
-        names = {name: str(value) for name, value in places.items()} | {"pid": str(victim.pid)}
-        tool, found = shell(places["ws"]), {}
-        vars(tool)["_allowance"] = Anything()
-        for command in commands:
-            found[command] = str(call(tool, places["ws"], command.format(**names)).output)
+        names, tools, found = {**places, "pid": victim.pid}, {}, {}
+        for command, declared in cases:
+            declared = json.loads(filled(json.dumps(declared), names))
+            tool = tools.setdefault(str(declared), shell(places["ws"], **declared))
+            vars(tool)["_allowance"] = Anything()
+            result = call(tool, places["ws"], filled(command, names))
+            assert not result.metadata.get("refused"), ("no program was started", command, result.output)
+            found[command] = str(result.output)
         found["victim"] = "alive" if victim.poll() is None else "ended"
         return found
     finally:
@@ -239,57 +221,72 @@ def attempts(places: dict[str, Any], commands: tuple[str, ...]) -> dict[str, str
         victim.wait()
 
 
+def shows_the_key(output: str) -> bool:
+    """Return whether the key is in an output: as it is, with spaces between its letters (od), or as base64."""
+    return KEY in output or KEY in "".join(output.split()) or "c2stcGxhbnRlZ" in output
+
+
 @needs_landlock
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("uid", users())
 def test_no_program_reads_the_key_or_the_inside_of_another_process(places: dict[str, Any], uid: int) -> None:
     """The tool's own checks of arguments are off, so that only the kernel stands in between."""
+    cases = [case for section in ESCAPES.values() for case in section]
+    for case in GIVEN:
+        if case.get("setup"):
+            subprocess.run(["sh", "-c", filled(case["setup"], places)], cwd=places["ws"], check=True)
+        cases.append((case["command"], {}))
     owned(places["ws"].parents[1], uid)
-    found = in_child(lambda: attempts(places, ESCAPES), uid)
-    assert [command for command, output in found.items() if KEY in output or "c2stcGxhbnRlZ" in output] == []
+    before = set(places["outside"].rglob("*"))
+    found = in_child(lambda: attempts(places, cases), uid)
+    assert [command for command, output in found.items() if shows_the_key(output)] == []
     assert found.pop("victim") == "alive"
-    for name in ("copy", "hard"):
-        assert not (places["ws"] / name).exists() or KEY not in (places["ws"] / name).read_text()
+    assert len(found) >= 200
     assert not any(KEY.encode() in path.read_bytes() for path in places["ws"].rglob("*") if is_plain(path))
+    assert set(places["outside"].rglob("*")) == before
+    assert sorted(path.name for path in Path(places["other"]).iterdir()) == ["notes.txt"]
+    assert not Path(places["home"], ".bashrc").exists()
+    assert Path(places["home"], ".kubiya", "key").read_text() == KEY
 
 
 def is_plain(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink() and not path.parent.is_symlink()
+    return path.is_file() and not path.is_symlink() and path.resolve() == path
 
 
 @needs_landlock
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("uid", users())
 def test_without_confinement_the_same_table_finds_the_key(places: dict[str, Any], uid: int) -> None:
     """The table can fail: it is the confinement that stops it."""
     owned(places["ws"].parents[1], uid)
+    found = in_child(lambda: unconfined(places, READING), uid)
+    assert sum(shows_the_key(output) for output in found.values()) >= 60
 
-    def unconfined() -> dict[str, str]:
-        support.use(support.OFF)
-        return attempts(places, ESCAPES[:30])
 
-    found = in_child(unconfined, uid)
-    assert sum(KEY in output for output in found.values()) >= 20
+def unconfined(places: dict[str, Any], cases: list[Case]) -> dict[str, str]:
+    support.use(support.OFF)  # in a child: the others stay as they are
+    return attempts(places, cases)
 
 
 @needs_landlock
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("uid", users())
 def test_what_administrators_run_works(places: dict[str, Any], uid: int) -> None:
+    assert len(BENIGN) >= sum(map(len, ESCAPES.values())) + len(GIVEN)
+    present = [case for case in BENIGN if shutil.which(case[0].split()[0], path="/usr/sbin:/usr/bin:/bin")]
+    assert len(present) >= 100, "too few of the programs are on this host"
+    copy = places["ws"].parent / "copied"
+    shutil.copytree(places["ws"], copy, symlinks=True)
     owned(places["ws"].parents[1], uid)
-    present = tuple(command for command in BENIGN if shutil.which(command.split()[0], path="/usr/sbin:/usr/bin:/bin"))
-    assert len(present) >= 40, "too few of the programs are on this host"
-
-    def unconfined() -> dict[str, str]:
-        support.use(support.OFF)
-        return attempts(places, present)
-
-    without = in_child(unconfined, uid)
-    fails_anyway = {command for command, output in without.items() if "[exit code" in output}
-    for name in ("repository", "copy", "t.tar", "t.tar.gz", "new", "newer"):
-        path = places["ws"] / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    without = in_child(lambda: unconfined({**places, "ws": copy}, present), uid)
+    fails_anyway = {command for command, output in without.items() if fails(output)}
     found = in_child(lambda: attempts(places, present), uid)
-    failed = {c: out for c, out in found.items() if "[exit code" in out or "denied" in out}
-    assert {c: out for c, out in failed.items() if c not in fails_anyway} == {}
-    assert len(fails_anyway) <= 3, fails_anyway
+    assert {c: out for c, out in found.items() if fails(out) and c not in fails_anyway} == {}
+    assert len(fails_anyway) <= 25, fails_anyway
+
+
+def fails(output: str) -> bool:
+    return "[exit code" in output or "denied" in output
 
 
 @needs_landlock
