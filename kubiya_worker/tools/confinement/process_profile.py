@@ -24,5 +24,5 @@ class Profile:
     once: bool = False  # for one process only, so that nothing is kept for another one
 
     def reading(self, *paths: str) -> Profile:
-        """Return the profile of one process, with further paths of the worker's own that it may read."""
-        return replace(self, own=(*self.own, *paths), once=True)
+        """Return the profile with further paths of the worker's own that may be read."""
+        return replace(self, own=(*self.own, *paths))

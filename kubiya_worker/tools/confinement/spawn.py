@@ -59,6 +59,11 @@ def confined(profile: Profile, start: Callable[[], T]) -> T:
     return returned[0]
 
 
+def forget() -> None:
+    """Close all kept rulesets; the next start of each profile makes a new one."""
+    _rulesets.close()
+
+
 def families(profile: Profile) -> tuple[int, ...]:
     """Return the address families that the processes of a profile may have sockets of."""
     return (*(seccomp.NETWORK if profile.network else ()), *((seccomp.UNIX,) if profile.unix_sockets else ()))

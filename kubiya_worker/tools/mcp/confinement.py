@@ -44,9 +44,7 @@ def profile_of(server: McpServer, workspace: Path, folder: Path, program: str) -
     reads += profile.folders_of_programs(search)
     own = profile.folders_of_interpreter(program) if program == sys.executable else ()
     writes = profile.folder_to_change(folder) if folder != workspace else ()
-    return replace(
-        found, reads=(*found.reads, *reads), writes=(*found.writes, *writes), own=(*found.own, *own), once=True
-    )
+    return replace(found, reads=(*found.reads, *reads), writes=(*found.writes, *writes), own=(*found.own, *own))
 
 
 def program_of(server: McpServer, folder: Path, search: str) -> str:

@@ -106,24 +106,6 @@ def marks(name: str) -> dict[str, str]:
     return {**own, SUPERVISOR_RUN: run} if run else own
 
 
-async def run(
-    argv: Sequence[str],
-    *,
-    executable: str,
-    cwd: Path,
-    env: Mapping[str, str],
-    timeout: float,
-    output_limit: int,
-    call_id: str,
-    profile: Profile | None,
-) -> ProgramResult:
-    """Run one program without input to its end. See `run_pipe`."""
-    program = Program(executable, tuple(argv))
-    return await run_pipe(
-        [program], cwd=cwd, env=env, timeout=timeout, output_limit=output_limit, call_id=call_id, profile=profile
-    )
-
-
 async def run_pipe(
     programs: Sequence[Program],
     *,

@@ -1,4 +1,4 @@
-"""The program that runs a model's Python: `python -I -S -B runner.py job.json`. Standard library only.
+"""The program that runs a model's Python: `python -I -S -B runner.py <job.json`. Standard library only.
 
 What the restrictions are worth. A program that is not hostile cannot do by accident what is blocked: imports go through
 a hook, and what the blocked modules stand for (starting processes, connecting sockets, removing files) is refused by an
@@ -12,7 +12,6 @@ import json
 import resource
 import sys
 import traceback
-from pathlib import Path
 from typing import Any
 
 # What a blocked module stands for: audit events by their beginning.
@@ -93,8 +92,8 @@ def restrict(blocked: list[str], allowed: list[str] | None) -> tuple[dict[str, A
     return {**vars(builtins), "__import__": guarded}, active
 
 
-def main(path: str) -> None:
-    job = json.loads(Path(path).read_text(encoding="utf-8"))
+def main() -> None:
+    job = json.loads(sys.stdin.buffer.read())  # to its end: the program itself has no input
     limit(job["memory"], job["seconds"])
     names, active = restrict(job["blocked"], job["allowed"])
     sys.argv = ["program.py"]
@@ -114,4 +113,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

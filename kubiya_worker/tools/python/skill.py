@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,22 +73,20 @@ class Python:
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
         code = str(arguments["code"])
         context.workspace.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="kubiya-python-") as folder:  # 0700: not for other users
-            job = _write(Path(folder, "job.json"), {**self._limits, "code": code})
-            try:
-                confined = self._declared.applied()
-                ended = await programs.run(
-                    [*self._command, runner.__file__, str(job)],
-                    executable=self._command[0],
-                    cwd=context.workspace,
-                    env=_environment(context, temporary=confined is not None),
-                    timeout=self._timeout,
-                    output_limit=context.keep_limit,
-                    call_id=context.tool_call_id,
-                    profile=confined and confined.reading(*self._own, folder),
-                )
-            except (OSError, ConfigurationError) as error:
-                return refusal(f"Python could not be started: {error}")
+        try:
+            confined = self._declared.applied()
+            ended = await programs.run_pipe(
+                [programs.Program(self._command[0], (*self._command, runner.__file__))],
+                cwd=context.workspace,
+                env=_environment(context, temporary=confined is not None),
+                timeout=self._timeout,
+                output_limit=context.keep_limit,
+                call_id=context.tool_call_id,
+                profile=confined and confined.reading(*self._own),
+                input_text=json.dumps({**self._limits, "code": code}),  # never a file that another call could read
+            )
+        except (OSError, ConfigurationError) as error:
+            return refusal(f"Python could not be started: {error}")
         error_line = None
         if ended.timed_out:
             error_line = f"timed out after {self._timeout:g} seconds"
@@ -137,8 +134,3 @@ def _environment(context: ToolContext, *, temporary: bool) -> dict[str, str]:
     if temporary:
         base["TMPDIR"] = str(spawn.temporary_folder(context.workspace))
     return {**base, **zone, **tool_environment(context.env)}
-
-
-def _write(path: Path, job: dict[str, Any]) -> Path:
-    path.write_text(json.dumps(job), encoding="utf-8")
-    return path

@@ -30,6 +30,7 @@ FIGURES = {
     "first_run": "P8",
     "page": "P10",
     "fan_out": "P9",
+    "confinement": "A5",
 }
 # These take more than ten seconds on two busy cores: they start many workers, install from a package index, or wait for
 # a change to hold. The others run the same harness, and mypy checks all of them.

@@ -76,9 +76,12 @@ def test_one_is_made_for_a_profile_and_another_for_every_other(
     now.time += LIFETIME + 1
     use(kept, profile)
     assert len(made) == 6
-    use(kept, profile.reading("/srv/job"))
-    use(kept, profile.reading("/srv/job"))
-    assert (len(made), len(kept)) == (8, 3)
+    use(kept, profile.reading("/srv/python"))
+    use(kept, profile.reading("/srv/python"))
+    assert (len(made), len(kept)) == (7, 3)
+    use(kept, replace(profile, once=True))
+    use(kept, replace(profile, once=True))
+    assert (len(made), len(kept)) == (9, 3)
 
 
 def test_a_replaced_path_and_a_new_neighbour_of_a_private_place_make_a_new_one(
