@@ -25,7 +25,7 @@ from kubiya_worker.control_plane.sender import SpoolSender
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, WorkerError
 from kubiya_worker.payloads.converter import Payloads
-from kubiya_worker.process import deployment, queue_settings, startup_checks
+from kubiya_worker.process import confinement_log, deployment, queue_settings, startup_checks
 from kubiya_worker.process.assembly import build_worker, endpoints_of, routes_of, spool_of
 from kubiya_worker.process.counters import ActivityCounters
 from kubiya_worker.process.drain import finish
@@ -156,6 +156,7 @@ class Life:
             worker_id=registration.worker_id,
             seconds=time.monotonic() - self._began,
         )
+        confinement_log.tell()  # not before: whoever misspells a queue should read of that alone
 
         def disconnect(code: int, message: str | None) -> None:
             self._disconnect(registration.worker_id, code, redact(message) if message else None)

@@ -84,7 +84,7 @@ def _work(settings: Settings, payloads: Payloads, redact: ProcessRedactor, varia
 
     from kubiya_worker._supervisor.posix import kernel
     from kubiya_worker.control_plane.client import ControlPlane
-    from kubiya_worker.process import confinement_log, host, lifecycle, logging
+    from kubiya_worker.process import host, lifecycle, logging
     from kubiya_worker.process.assembly import routes_of
     from kubiya_worker.tools.confinement import support
     from kubiya_worker.tools.policy import rules_file
@@ -100,7 +100,6 @@ def _work(settings: Settings, payloads: Payloads, redact: ProcessRedactor, varia
     rules_file.read(settings.policy_file)
     redact.add(route.key for route in routes_of(settings, variables).values())
     recent = logging.configure("DEBUG" if settings.debug else settings.log_level, settings.log_format, redact)
-    confinement_log.tell()
     control_plane = ControlPlane(settings.control_plane_url, settings.api_key)
     return _until_over(lifecycle.run(settings, control_plane, payloads, redact, recent, variables, BEGAN))
 
