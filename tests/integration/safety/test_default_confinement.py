@@ -13,6 +13,7 @@ import pytest
 
 from kubiya_worker.tools.confinement import support
 from tests.process.tools.test_confined_servers import SERVER
+from tests.process.worker.test_confinement import without_landlock
 from tests.support.demo_scripts import script
 from tests.support.stack import Stack
 
@@ -94,3 +95,15 @@ def test_without_it_the_same_calls_find_them(stack: Stack) -> None:
     assert all(PLANTED in answer for answer in answers[:10]), (
         answers
     )  # the key and the other workspace, five tools each
+
+
+def test_a_run_says_where_the_kernel_cannot(stack: Stack) -> None:
+    queue = stack.queue("unable")
+    worker = without_landlock(stack.worker, queue)
+    worker.expect("confinement.missing")
+    skills = [{"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["cat"]}}]
+    agent = stack.make_agent("unable", skills, {})
+    execution = stack.execute(script({"text": "Done."}), agent=agent, queue=queue)
+    assert stack.wait(execution)["response"] == "Done."
+    said = [str(event["data"].get("message")) for event in stack.events(execution) if event["event"] == "notice"]
+    assert [line for line in said if line.startswith("Tools of this run are not confined: the kernel has Landlock")]
