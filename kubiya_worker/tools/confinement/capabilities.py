@@ -5,9 +5,11 @@ The bounding set is the thread's own, so the worker keeps what it has. Standard 
 
 from __future__ import annotations
 
-from typing import Final
-
 from kubiya_worker.tools.confinement.landlock import libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _BOUNDING_READ: Final = 23
 _BOUNDING_DROP: Final = 24

@@ -1,19 +1,22 @@
 """Landlock: the kernel's rules for files, signals and abstract sockets of one thread and of all that it starts.
 
-Standard library and `ctypes` only, because `launcher` runs without packages. The numbers are those of
-linux/landlock.h; the three calls have the same numbers on every architecture.
+Standard library and `ctypes` only, because `launcher` runs without packages; and little of it, because each module
+makes every start of an MCP server longer. The numbers are those of linux/landlock.h; the three calls have the same
+numbers on every architecture.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import functools
 import os
 import stat
 import struct
-from collections.abc import Iterable
-from typing import Any, Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, Final
 
 _CREATE_RULESET: Final = 444
 _ADD_RULE: Final = 445
@@ -95,10 +98,14 @@ def _add(ruleset: int, path: str, rights: int) -> None:
         os.close(descriptor)
 
 
-@functools.cache
+_library: list[Any] = []
+
+
 def libc() -> Any:
     """Return the C library. Load it before a thread is restricted, as it may be read from a file."""
-    return ctypes.CDLL(None, use_errno=True)
+    if not _library:
+        _library.append(ctypes.CDLL(None, use_errno=True))
+    return _library[0]
 
 
 def _call(number: int, *arguments: Any) -> int:

@@ -1,22 +1,42 @@
-"""Put a thread under all restrictions. Standard library and `ctypes` only, because `launcher` runs without packages."""
+"""Put a thread under all restrictions. Few imports, as in `landlock`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+import ctypes
+import errno
+import os
+import struct
 
-from kubiya_worker.tools.confinement import capabilities, landlock, seccomp
+from kubiya_worker.tools.confinement import capabilities, landlock
+from kubiya_worker.tools.confinement.landlock import libc
+
+_SET_NO_NEW_PRIVS = 38
+_SET_SECCOMP = 22
+_FILTER_MODE = 2
 
 
-def restrict_thread(ruleset: int, families: Sequence[int]) -> None:
-    """Put this thread under a ruleset and a filter, for good. Raises OSError; it must then start nothing."""
-    filtered = _filter(tuple(families))
+def restrict_thread(ruleset: int, filtered: bytes) -> None:
+    """Put this thread under a ruleset and a filter of calls, for good. Raises OSError; it must then start nothing."""
     capabilities.drop()
-    seccomp.forbid_new_privileges()
+    forbid_new_privileges()
     landlock.restrict_thread(ruleset)
-    seccomp.restrict_thread(filtered)
+    filter_calls(filtered)
 
 
-@cache
-def _filter(families: tuple[int, ...]) -> bytes:
-    return seccomp.program(seccomp.machine(), families)
+def forbid_new_privileges() -> None:
+    """Take the effect of set-user-id bits away from what this thread starts, as a filter requires. Raises OSError."""
+    if libc().prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise _error("PR_SET_NO_NEW_PRIVS")
+
+
+def filter_calls(filtered: bytes) -> None:
+    """Put this thread, and whatever it starts, under a filter of `seccomp`. Raises OSError."""
+    kept = ctypes.create_string_buffer(filtered, len(filtered))
+    header = struct.pack("@HP", len(filtered) // 8, ctypes.addressof(kept))
+    if libc().prctl(_SET_SECCOMP, _FILTER_MODE, ctypes.create_string_buffer(header, len(header)), 0, 0):
+        raise _error("PR_SET_SECCOMP")
+
+
+def _error(what: str) -> OSError:
+    code = ctypes.get_errno()
+    return OSError(code, f"{what}: {errno.errorcode.get(code, code)}: {os.strerror(code)}")

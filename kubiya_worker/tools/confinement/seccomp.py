@@ -6,20 +6,13 @@ architectures: one table for each. The filter refuses a process of another archi
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import os
+import functools
 import platform
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
-
-from kubiya_worker.tools.confinement.landlock import libc
-
-_SET_NO_NEW_PRIVS: Final = 38
-_SET_SECCOMP: Final = 22
-_FILTER_MODE: Final = 2
 
 _LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _EQUALS: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
@@ -118,18 +111,10 @@ def program(machine: str, families: Sequence[int]) -> bytes:
     return b"".join(code)
 
 
-def forbid_new_privileges() -> None:
-    """Take the effect of set-user-id bits away from what this thread starts, as a filter requires. Raises OSError."""
-    if libc().prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        raise _error("PR_SET_NO_NEW_PRIVS")
-
-
-def restrict_thread(filtered: bytes) -> None:
-    """Put this thread, and whatever it starts, under the filter. Raises OSError."""
-    kept = ctypes.create_string_buffer(filtered, len(filtered))
-    header = struct.pack("@HP", len(filtered) // 8, ctypes.addressof(kept))
-    if libc().prctl(_SET_SECCOMP, _FILTER_MODE, ctypes.create_string_buffer(header, len(header)), 0, 0):
-        raise _error("PR_SET_SECCOMP")
+@functools.cache
+def of_this_host(families: tuple[int, ...]) -> bytes:
+    """Return the filter for this host. Raises KeyError."""
+    return program(machine(), families)
 
 
 def machine() -> str:
@@ -144,8 +129,3 @@ def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> 
 
 def _answer(error: int | None) -> bytes:
     return _instruction(_ANSWER, _ALLOW if error is None else _ERROR | error)
-
-
-def _error(what: str) -> OSError:
-    code = ctypes.get_errno()
-    return OSError(code, f"{what}: {errno.errorcode.get(code, code)}: {os.strerror(code)}")

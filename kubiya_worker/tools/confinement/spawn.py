@@ -7,7 +7,6 @@ other program stands between.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import tempfile
@@ -45,7 +44,7 @@ def confined(profile: Profile, start: Callable[[], T]) -> T:
 
     def work() -> None:
         try:
-            restrict.restrict_thread(ruleset, families(profile))
+            restrict.restrict_thread(ruleset, seccomp.of_this_host(families(profile)))
             returned.append(start())
         except BaseException as error:
             raised.append(error)
@@ -86,14 +85,12 @@ def launched(profile: Profile, program: str, argv: Sequence[str]) -> Iterator[li
     if support.probe().seatbelt:
         yield seatbelt.command(profile, program, argv)
         return
-    policy = {
-        **{"abi": support.probe().abi, "rules": paths.rules(profile)},
-        **{"families": families(profile), "signals": profile.signals},
-    }
-    descriptor, name = tempfile.mkstemp(prefix="kubiya-policy-", suffix=".json")
+    filtered = seccomp.of_this_host(families(profile))
+    policy = launcher.policy(support.probe().abi, paths.rules(profile), filtered, signals=profile.signals)
+    descriptor, name = tempfile.mkstemp(prefix="kubiya-policy-")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(policy, file)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(policy)
         yield [sys.executable, "-I", "-S", "-B", launcher.__file__, name, program, *argv]
     finally:
         Path(name).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from kubiya_worker.tools.confinement import seccomp, support
+from kubiya_worker.tools.confinement import restrict, support
 from tests.process.worker.conftest import Start
 from tests.support.scripted_plane import ScriptedPlane
 from tests.support.stack import Process
@@ -34,8 +34,8 @@ def without_landlock(start: Start, url: str, **env: str) -> Process:
     started: list[Process] = []
 
     def work() -> None:
-        seccomp.forbid_new_privileges()
-        seccomp.restrict_thread(REFUSES)
+        restrict.forbid_new_privileges()
+        restrict.filter_calls(REFUSES)
         started.append(start(url, **env))
 
     thread = threading.Thread(target=work)
