@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from kubiya_worker.cli.connection import connect
+from kubiya_worker.cli.moments import clock
 from kubiya_worker.cli.terminal import one_line
 from kubiya_worker.errors import UsageError
 
@@ -43,6 +44,5 @@ def _line(state: dict[str, Any], *, lifted: bool) -> str:
     by = state.get("by") or {}
     who = one_line(str(by.get("name") or by.get("email") or "somebody"), 60)
     why = one_line(str(state.get("reason")), 500)
-    return (
-        f"All agents are stopped by {who} since {state.get('at')}: {why}. Paused executions: {state.get('paused', 0)}"
-    )
+    at, paused = clock(state.get("at")), state.get("paused", 0)
+    return f"All agents are stopped by {who} since {at}: {why}. Paused executions: {paused}"

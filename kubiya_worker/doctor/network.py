@@ -173,7 +173,8 @@ def queue(settings: Settings) -> Finding:
     if reply.status_code != 200:
         return Finding(FAIL, f"the queue cannot be read ({reply.status_code})", f"Try again, or ask who runs {url}")
     answer = _object(reply)
-    text = f"{answer.get('name')}: {answer.get('status')}, {answer.get('active_workers')} workers"
+    workers = answer.get("active_workers")
+    text = f"{answer.get('name')}: {answer.get('status')}, {workers} worker{'' if workers == 1 else 's'}"
     if answer.get("status") != "active":
         return Finding(FAIL, text, "Activate the queue on the control plane")
     return Finding(PASS, text)

@@ -6,6 +6,7 @@ their calls: so a call that was about to begin when the stop came is refused too
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 from starlette.routing import Route
@@ -26,9 +27,10 @@ def check(call: Call) -> None:
     """Answer 423 with who, when and why while the organization is stopped."""
     stop = call.plane.stops.get(call.organization_id)
     if stop is not None:
+        at = datetime.fromisoformat(stop["at"]).strftime("%Y-%m-%d %H:%M:%S")
         raise ApiError(
             LOCKED,
-            f"All agents were stopped by {stop['by']['name']} at {stop['at']}: {stop['reason']}. "
+            f"All agents were stopped by {stop['by']['name']} at {at} UTC: {stop['reason']}. "
             "Nothing starts until it is lifted: kubiya stop-all --lift",
         )
 
