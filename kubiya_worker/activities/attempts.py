@@ -46,6 +46,11 @@ def attempt_tag() -> str:
     return f"{info.current_attempt_scheduled_time.timestamp():.6f}".replace(".", "")
 
 
+def place(worker_id: str, **times: str) -> dict[str, Any]:
+    """Return who makes this attempt, for the event that ends or begins it; `times` are times that were measured."""
+    return {"worker_id": worker_id, "attempt": activity.info().attempt, **{k: v for k, v in times.items() if v}}
+
+
 class Attempts:
     """The attempts of one call: tokens used, the number of unusable answers, and the model to ask next.
 

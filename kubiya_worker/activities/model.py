@@ -12,7 +12,7 @@ from temporalio import activity
 
 from kubiya_worker.activities import answer_checks, images
 from kubiya_worker.activities.answer_redaction import RedactedAnswer, kept_thought
-from kubiya_worker.activities.attempts import LONG, Attempts, attempt_tag, heartbeats
+from kubiya_worker.activities.attempts import LONG, Attempts, attempt_tag, heartbeats, place
 from kubiya_worker.activities.authority import FRESH
 from kubiya_worker.activities.cache_watch import TEXT as UNREAD
 from kubiya_worker.activities.cache_watch import CacheWatch
@@ -135,6 +135,7 @@ class ModelActivities:
         attempts: Attempts,
     ) -> calls.ModelResult:
         runtime = self._runtime
+        began, first = ev.now(), ""
         model = runtime.models.select(model_id)
         runtime.models.look_up(model_id)
         messages = compaction.for_model(conversation)
@@ -159,6 +160,7 @@ class ModelActivities:
                 if isinstance(item, ModelReply):
                     reply = item
                 elif isinstance(item, Delta):
+                    first = first or ev.now()
                     shown.add(item)
         shown.end()
         if reply is None:
@@ -192,6 +194,7 @@ class ModelActivities:
                     "model_provider": reply.provider,
                     "model_label": context.model_label if model_id == context.model_id else model.label,
                     "usage": usage.wire(),
+                    "step": place(runtime.worker_id, started_at=began, first_at=first),
                 },
             )
         )

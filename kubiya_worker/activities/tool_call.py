@@ -16,6 +16,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from kubiya_worker.activities import tool_records as records
+from kubiya_worker.activities.attempts import place
 from kubiya_worker.activities.delegation import Delegation, communication
 from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.execution_secrets import secrets_for
@@ -233,7 +234,8 @@ async def run(call: ToolCall, surroundings: ToolContext, redactor: Redactor, out
     """Publish the start and run the tool. A call that is cancelled publishes its end, and raises CancelledError."""
     assert call.tool is not None
     asked = call.asked
-    out.emit(records.started(asked, call.context, redactor.value(call.arguments), call.ruling))
+    step = place(call.runtime.worker_id)
+    out.emit(records.started(asked, call.context, redactor.value(call.arguments), call.ruling, step=step))
     began, started_at = time.monotonic(), ev.now()
     watched = replace(surroundings, tell=ToolProgress(asked, out, redactor).tell)
     try:

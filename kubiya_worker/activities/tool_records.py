@@ -19,8 +19,9 @@ def started(
     arguments: Any,
     ruling: Ruling | None,
     about: Mapping[str, Any] | None = None,
+    step: Mapping[str, Any] | None = None,
 ) -> ev.Event:
-    """Return the event `tool_started`. `arguments` are redacted; `about` adds to its data."""
+    """Return the event `tool_started`. `arguments` are redacted; `about` adds to its data; `step` says who runs it."""
     data = {
         "tool_name": call.tool_name,
         "tool_execution_id": call.tool_execution_id,
@@ -29,6 +30,7 @@ def started(
         "message": f"Running {call.tool_name}",
         "source": _source(context),
         **(about or {}),
+        **({"step": step} if step else {}),
         **_enforcement(ruling),
     }
     return ev.event(f"tool_started:{call.tool_execution_id}", ev.TOOL_STARTED, data)

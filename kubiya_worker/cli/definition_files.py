@@ -1,7 +1,6 @@
-"""Definition files: YAML or JSON documents {kind, name, spec}, with the line of each value and of each fault.
+"""Definition files: documents {kind, name, spec} (definition_text.py) out of files, folders and standard input.
 
-A file can have several documents, divided by `---`. A folder stands for its files `*.yaml`, `*.yml` and `*.json`, also
-those in folders inside of it.
+A folder stands for its files `*.yaml`, `*.yml` and `*.json`, also those in folders inside of it.
 """
 
 from __future__ import annotations
@@ -11,37 +10,15 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
+from kubiya_worker.definition_text import PlacedDocument, TextFault, documents
 from kubiya_worker.errors import ConfigurationError, UsageError
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 STANDARD_INPUT: Final = "-"
 LARGEST: Final = 4 << 20  # bytes of a file
-MOST_VALUES: Final = 100_000  # in a document; aliases in YAML can make any number out of few lines
-KEYS: Final = ("kind", "name", "spec")
-
-Place = tuple[str | int, ...]
-
-
-@dataclass(frozen=True)
-class PlacedDocument:
-    """One document. `lines` has the line of each value, by its path: ("spec", "skills", 0, "type")."""
-
-    body: dict[str, Any]
-    file: str
-    lines: Mapping[Place, int]
-
-    def place(self, path: Sequence[str | int]) -> str:
-        """Return `file:line` of the value at the path, or of the nearest value around it."""
-        wanted = tuple(path)
-        while wanted not in self.lines and wanted:
-            wanted = wanted[:-1]
-        return f"{self.file}:{self.lines.get(wanted, 1)}"
 
 
 class Faults(ConfigurationError):
@@ -66,8 +43,8 @@ def load(names: Sequence[str]) -> list[PlacedDocument]:
     for name in names:
         for file, text in _texts(name):
             try:
-                found += _documents(file, text)
-            except _Fault as fault:
+                found += documents(file, text)
+            except TextFault as fault:
                 faults.append(str(fault))
     if faults:
         raise Faults(faults)
@@ -89,11 +66,6 @@ def explain(problems: Sequence[Mapping[str, Any]], documents: Sequence[PlacedDoc
         named = ".".join(map(str, path))
         lines.append(f"{documents[where[2]].place(path)}: {f'{named}: ' if named else ''}{problem.get('msg')}")
     return Faults(lines) if lines else None
-
-
-class _Fault(Exception):
-    def __init__(self, file: str, line: int, text: str) -> None:
-        super().__init__(f"{file}:{line}: {text}")
 
 
 def _texts(name: str) -> Iterator[tuple[str, str]]:
@@ -121,96 +93,6 @@ def _texts(name: str) -> Iterator[tuple[str, str]]:
             ) from error
 
 
-def _documents(file: str, text: str) -> Iterator[PlacedDocument]:
-    loader = yaml.SafeLoader(text)
-    try:
-        while loader.check_node():
-            node = loader.get_node()
-            if node is None or node.tag == "tag:yaml.org,2002:null":  # nothing but comments between two ---
-                continue
-            lines: dict[Place, int] = {}
-            _note(file, node, (), lines)
-            body = loader.construct_document(node)
-            _check(file, body, lines)
-            yield PlacedDocument(body, file, lines)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        told = error.problem or error.context or "cannot be read"
-        raise _Fault(file, mark.line + 1 if mark else 1, f"this is not YAML: {told}") from error
-    except yaml.YAMLError as error:
-        raise _Fault(file, 1, "this is not YAML") from error
-    except ValueError as error:  # such as a date that no calendar has
-        raise _Fault(file, 1, f"a value cannot be read: {error}") from error
-    except RecursionError as error:
-        raise _Fault(file, 1, "it is nested too deep") from error
-    finally:
-        loader.dispose()
-
-
-def _note(file: str, node: yaml.Node, path: Place, lines: dict[Place, int]) -> None:
-    """Note the line of each value; refuse a key that stands twice, of which YAML would drop one."""
-    lines[path] = node.start_mark.line + 1
-    if len(lines) > MOST_VALUES:
-        raise _Fault(file, 1, f"a document has more than {MOST_VALUES:,} values")
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            place = (*path, str(key.value))
-            if place in lines:
-                raise _Fault(
-                    file, key.start_mark.line + 1, f"{key.value!r} is there twice, also in line {lines[place]}"
-                )
-            _note(file, value, place, lines)
-            lines[place] = key.start_mark.line + 1
-    elif isinstance(node, yaml.SequenceNode):
-        for number, value in enumerate(node.value):
-            _note(file, value, (*path, number), lines)
-
-
-def _check(file: str, body: Any, lines: Mapping[Place, int]) -> None:
-    if not isinstance(body, dict):
-        raise _Fault(file, lines[()], "a document is an object with kind, name and spec")
-    for key in body:
-        if key not in KEYS:
-            raise _Fault(
-                file, lines.get((str(key),), lines[()]), f"unknown field {key!r}; a document has kind, name, spec"
-            )
-    for key in ("kind", "name"):
-        if not isinstance(body.get(key), str):
-            raise _Fault(file, lines.get((key,), lines[()]), f"a document needs a {key}, which is a text")
-    if not isinstance(body.get("spec"), dict | None):
-        raise _Fault(file, lines[("spec",)], "spec is not an object")
-    _check_values(file, body, (), lines)
-
-
-def _check_values(file: str, value: Any, path: Place, lines: Mapping[Place, int]) -> None:
-    """Refuse what JSON cannot say: YAML reads 2026-11-28 as a date, and a key 8080: as a number."""
-    line = lines.get(path, 1)
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if not isinstance(key, str):
-                raise _Fault(file, line, f"the key {key!r} is not a text; put it into quotes")
-            _check_values(file, inner, (*path, key), lines)
-    elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            _check_values(file, inner, (*path, number), lines)
-    elif value is not None and not isinstance(value, str | int | float | bool):
-        raise _Fault(file, line, f"YAML reads this as a {type(value).__name__}; put it into quotes")
-
-
-def dump(documents: Sequence[Mapping[str, Any]]) -> str:
-    """Return the documents as YAML, with long texts as blocks that a person can edit."""
-    return "---\n".join(
-        yaml.dump(
-            {key: document[key] for key in KEYS if document.get(key) or key != "spec"},
-            Dumper=_Readable,
-            sort_keys=False,
-            allow_unicode=True,
-            width=100,
-        )
-        for document in documents
-    )
-
-
 @contextlib.contextmanager
 def kept(text: str) -> Iterator[str]:
     """Put a text into a file of this user, and yield its name; an error leaves the file, so that no work is lost."""
@@ -223,18 +105,3 @@ def kept(text: str) -> Iterator[str]:
         print(f"The text is kept in {name}", file=sys.stderr)
         raise
     Path(name).unlink(missing_ok=True)
-
-
-class _Readable(yaml.SafeDumper):
-    """Writes texts of several lines as blocks."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
-
-
-def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    block = "\n" in value and not any(line != line.rstrip() for line in value.split("\n"))
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if block else None)
-
-
-_Readable.add_representer(str, _text)

@@ -131,13 +131,13 @@ def _name(api: Api, kind: str, name: str) -> str:
 
 
 def _print(documents: Sequence[dict[str, Any]], output: str) -> None:
-    from kubiya_worker.cli import definition_files  # imports a parser of YAML, which other commands do not need
+    from kubiya_worker import definition_text  # imports a parser of YAML, which other commands do not need
 
     if output == "json":
         for document in documents:
             print(json.dumps(document, ensure_ascii=False))
     else:
-        print(definition_files.dump(documents), end="")
+        print(definition_text.dump(documents), end="")
 
 
 def _table(documents: Sequence[dict[str, Any]]) -> None:

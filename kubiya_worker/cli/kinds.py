@@ -189,12 +189,12 @@ def removed(change: Mapping[str, Any]) -> None:
 
 
 def _print(documents: list[dict[str, Any]], output: str) -> None:
-    from kubiya_worker.cli import definition_files  # imports a parser of YAML, which other commands do not need
+    from kubiya_worker import definition_text  # imports a parser of YAML, which other commands do not need
 
     if output == tables.JSON:
         tables.dump(documents, output)
     else:
-        print(definition_files.dump(documents), end="")
+        print(definition_text.dump(documents), end="")
 
 
 def _edit(api: Api, document: dict[str, Any]) -> None:
@@ -202,9 +202,10 @@ def _edit(api: Api, document: dict[str, Any]) -> None:
 
     Raises UsageError, after the text was kept in a file, so that no work is lost.
     """
+    from kubiya_worker import definition_text
     from kubiya_worker.cli import definition_files
 
-    before = definition_files.dump([document])
+    before = definition_text.dump([document])
     text = _edited(before)
     if text is None or text.strip() == before.strip():
         raise UsageError("Nothing was changed", remedy="Save the file in the editor to apply it")

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from kubiya_worker.cli.definition_files import STANDARD_INPUT, Faults, PlacedDocument
+from kubiya_worker.cli.definition_files import STANDARD_INPUT, Faults
+from kubiya_worker.definition_text import PlacedDocument
 
 KIND: Final = "Secret"
 PLACES: Final = ("env", "file")

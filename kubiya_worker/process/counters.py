@@ -11,6 +11,7 @@ from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from kubiya_worker.protocol import names
+from kubiya_worker.protocol.events import now
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,12 @@ class ActivityCounters(Interceptor):
         self._lock = threading.Lock()
         self._active: dict[bytes, str] = {}
         self._completed = self._failed = 0
+        self._picked_up: str | None = None
+
+    def last_pickup(self) -> str | None:
+        """Return when the newest activity began, as UTC in ISO-8601; None before the first one."""
+        with self._lock:
+            return self._picked_up
 
     def counts(self) -> ActivityCounts:
         with self._lock:
@@ -40,6 +47,7 @@ class ActivityCounters(Interceptor):
     def begin(self, token: bytes, name: str) -> None:
         with self._lock:
             self._active[token] = name
+            self._picked_up = now()
 
     def end(self, token: bytes, *, failed: bool | None) -> None:
         with self._lock:

@@ -57,6 +57,12 @@ def version_of(settings: Settings) -> WorkerDeploymentVersion | None:
     return WorkerDeploymentVersion(settings.deployment_name, settings.build_id or __version__)
 
 
+def told(settings: Settings) -> dict[str, str]:
+    """Return this worker's version for heartbeats; empty when versioning is off."""
+    version = version_of(settings)
+    return {"deployment": version.deployment_name, "build_id": version.build_id} if version else {}
+
+
 def options(settings: Settings) -> dict[str, Any]:
     """Return the versioning options for the library's Worker.
 

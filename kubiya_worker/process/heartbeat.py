@@ -50,6 +50,7 @@ def payload(counters: ActivityCounters, *, hostname: str, health: dict[str, Any]
             "active_tasks": counts.active,
             "completed_tasks": counts.completed,
             "failed_tasks": counts.failed,
+            "last_pickup_at": counters.last_pickup(),
             **host.usage(),
             **health,
         },

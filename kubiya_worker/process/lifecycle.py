@@ -40,6 +40,7 @@ from kubiya_worker.process.preload import preload
 from kubiya_worker.process.redaction import ProcessRedactor
 from kubiya_worker.process.redaction_socket import RedactionSocket
 from kubiya_worker.process.registration import StoppedEarly, register
+from kubiya_worker.process.restart_facts import restarts
 from kubiya_worker.process.single_execution import SingleExecution
 from kubiya_worker.process.stop import Stop, stop_with_supervisor
 from kubiya_worker.process.temporal import connect, open_executions
@@ -206,13 +207,15 @@ class Life:
         spool = spool_of(settings, registration)
         sender = SpoolSender(control_plane, spool)
         state = WorkerState(settings, registration, self._watchdog, self._notifier, self._began)
+        steady = {"slots": settings.max_concurrent_activities, **deployment.told(settings)}
+        steady |= restarts(settings.supervisor_state)
         heartbeat = Heartbeat(
             control_plane,
             registration.worker_id,
             self._counters,
             interval=settings.heartbeat_interval,
             hostname=settings.worker_hostname,
-            health=state.snapshot,
+            health=lambda: {**state.snapshot(), **steady},
             logs=self._recent.take,
         )
 

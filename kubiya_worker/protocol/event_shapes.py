@@ -59,6 +59,9 @@ _CALL = (
 _MODEL = (Field("model", "string"), Field("model_label", "string", "what to call the model before people"))
 _USER = tuple(Field(f"user_{name}", "string", may=True) for name in ("id", "name", "email", "avatar"))
 
+_STEP = Field(
+    "step", "object", "who did it: `worker_id`, `attempt`; of a model's answer also `started_at`, `first_at`", may=True
+)
 _THOUGHT = Field("index", "integer", "of the message's thoughts")
 _ENFORCEMENT = Field(
     "enforcement", "object", "what rules, policy service and people decided (docs/policy.md)", may=True
@@ -108,6 +111,7 @@ SHAPES: Final = (
             Field("cut", "string", "`length` or `size`: why an assistant's message is not all there", may=True),
             Field("made_by_team", "boolean", "a leader's message that no model made", may=True),
             Field("member", "string", "the one member that it is for", may=True),
+            _STEP,
             *_USER,
         ),
     ),
@@ -150,6 +154,7 @@ SHAPES: Final = (
             *_CALL,
             Field("tool_arguments", "any", "an object, or the text of arguments that are none"),
             _ENFORCEMENT,
+            _STEP,
             Field("delegate", "string", "the member that the leader calls", may=True),
         ),
     ),

@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from starlette.routing import Route
 
-from kubiya_worker.server import definition_spec
+from kubiya_worker import definition_text
+from kubiya_worker.server import definition_reference, definition_spec
 from kubiya_worker.server.api import (
     agents,
     environments,
@@ -399,6 +400,30 @@ async def export(call: Call) -> Any:
     return {"documents": documents}
 
 
+async def schema(call: Call) -> Any:
+    """Return the JSON schema of a document: what `kubiya init --schema` prints, and the page's forms are made of."""
+    return definition_reference.schema()
+
+
+async def read_text(call: Call) -> Any:
+    """Return the documents of a text, with the line of each value by its path; answer 422 with the line of a fault."""
+    try:
+        found = list(definition_text.documents("text", call.given["text"]))
+    except definition_text.TextFault as fault:
+        raise ApiError(422, [problem(["body", "text", fault.line], fault.text, "value_error")]) from fault
+    return {
+        "documents": [
+            {**each.body, "lines": {".".join(map(str, path)): line for path, line in each.lines.items() if path}}
+            for each in found
+        ]
+    }
+
+
+async def write_text(call: Call) -> Any:
+    """Return documents as YAML."""
+    return {"text": definition_text.dump(call.given["documents"])}
+
+
 async def get(call: Call) -> Any:
     kind, record = _object_of(call)
     return {"kind": kind, "name": record["name"], "spec": _spec(call, kind, record)}
@@ -457,6 +482,9 @@ async def rollback(call: Call) -> Any:
 
 ROUTES: list[Route] = [
     route("POST", "/definitions/apply", apply, body=edges.Apply, audit="definition.apply"),
+    route("GET", "/definitions/schema", schema),
+    route("POST", "/definitions/read", read_text, body=edges.DefinitionText),
+    route("POST", "/definitions/write", write_text, body=edges.Documents),
     route("GET", "/definitions", export, query=filters.DefinitionFilters),
     route("GET", "/definitions/{kind}/{name}", get),
     route("DELETE", "/definitions/{kind}/{name}", delete, query=filters.Deletion, audit="definition.delete"),

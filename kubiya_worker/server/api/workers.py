@@ -10,6 +10,7 @@ from kubiya_worker import __version__
 from kubiya_worker.protocol import names
 from kubiya_worker.server.api.environments import name_of
 from kubiya_worker.server.api.queues import queue_of
+from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import worker as edges
 from kubiya_worker.server.http import ApiError, Call, invalid, not_found, route
 
@@ -64,8 +65,12 @@ async def start(call: Call) -> Any:
 
 
 async def list_all(call: Call) -> Any:
-    """List the live workers of all queues."""
-    return [w for w in call.plane.workers.live(call.organization_id) if call.person.scope.has_queue(w["queue_id"])]
+    """List the live workers of all queues; with `gone`, those of the last day too."""
+    workers = call.plane.workers
+    found = workers.live(call.organization_id)
+    if call.filters(filters.WorkerFilters).gone:
+        found += workers.gone(call.organization_id)
+    return [w for w in found if call.person.scope.has_queue(w["queue_id"])]
 
 
 async def health(call: Call) -> Any:
@@ -100,7 +105,7 @@ async def disconnect(call: Call) -> Any:
 
 ROUTES: list[Route] = [
     route("POST", "/worker-queues/{queue}/start", start, body=edges.Start),
-    route("GET", "/workers", list_all),
+    route("GET", "/workers", list_all, query=filters.WorkerFilters),
     route("GET", "/workers/{queue}/health", health),
     route("POST", "/workers/{worker}/heartbeat", heartbeat, body=edges.Beat),
     route("POST", "/workers/{worker}/disconnect", disconnect, body=edges.Disconnect),

@@ -2,10 +2,10 @@
 // session's CSRF token, which only this page can ask for.
 
 export class ApiError extends Error {
-  // `problems`: [{field, message}], where the answer names fields of what was sent.
-  constructor(status, message, problems = []) {
+  // `problems`: [{field, message}], where the answer names fields of what was sent; `detail`: what else it says.
+  constructor(status, message, problems = [], detail = null) {
     super(message);
-    Object.assign(this, { status, problems });
+    Object.assign(this, { status, problems, detail });
   }
 }
 
@@ -68,7 +68,7 @@ export async function call(method, path, body, more = {}) {
   } catch {
     throw new ApiError(answer.status, `The control plane answers ${answer.status}, and not in JSON`);
   }
-  if (!answer.ok) throw new ApiError(answer.status, sentence(parsed, answer.status), problemsOf(parsed));
+  if (!answer.ok) throw new ApiError(answer.status, sentence(parsed, answer.status), problemsOf(parsed), parsed?.detail);
   return parsed;
 }
 

@@ -1,9 +1,11 @@
 // One execution: what is known of it, its conversation as it happens, and what a person does about it.
 
 import { call, fresh } from "./api.js";
+import { dollars } from "./executions.js";
 import { banner, notFound, nothing, say } from "./frame.js";
 import { Follower } from "./stream.js";
 import { $, FINAL, age, duration, el, oneLine, statusText } from "./text.js";
+import { Run } from "./run.js";
 import { Timeline } from "./timeline.js";
 
 const PATIENCE = 5000; // ms that an execution may wait for a worker before it is said how to start one
@@ -13,6 +15,7 @@ export class Execution {
   constructor({ refused, changed, again }) {
     Object.assign(this, { refused, changed, row: null, chosen: null, frame: null });
     const drawn = () => ($("latest").hidden = this.timeline.atEnd());
+    this.run = new Run();
     this.timeline = new Timeline($("timeline"), { answer, say, drawn });
     for (const [id, path] of [["pause", "pause"], ["resume", "resume"], ["finish", "mark-done"], ["cancel", "cancel"]]) {
       $(id).addEventListener("click", () => this.act($(id), path));
@@ -30,11 +33,19 @@ export class Execution {
     this.follower?.stop();
     Object.assign(this, { chosen: null, row: null, follower: null });
     this.timeline.clear(); // a long run is many megabytes
+    this.run.clear();
     $("execution").hidden = true;
   }
 
-  async open(id) {
+  // Another part of the same execution is wanted, as the address says.
+  look(words) {
+    this.words = words;
+    if (this.row) this.timeline.shown(!this.run.look(words));
+  }
+
+  async open(id, words) {
     this.chosen = id;
+    this.words = words;
     nothing(el("p", {}, "Loading …"));
     let row;
     try {
@@ -48,8 +59,10 @@ export class Execution {
     this.row = row;
     this.timeline.clear();
     this.timeline.agent = row.entity_name;
+    this.run.open(row);
     nothing();
     $("execution").hidden = false;
+    this.look(this.words);
     $("title").textContent = oneLine(row.prompt, 300);
     $("say").value = "";
     $("say").placeholder = `Message to the ${row.execution_type?.toLowerCase() === "team" ? "team" : "agent"}`;
@@ -57,10 +70,10 @@ export class Execution {
     $("waiting").replaceChildren(`No worker of the queue ${row.runner_name || ""} has begun with it. Is there one? `, remedy, " starts one.");
     document.title = `${oneLine(row.prompt, 60)} · Kubiya`;
     this.show();
-    $("detail").focus({ preventScroll: true });
+    if (!this.run.chosen) $("detail").focus({ preventScroll: true });
     const mine = () => this.chosen === id;
     this.follower = new Follower(id, {
-      onEvent: (type, data, at) => mine() && this.take(type, data, at),
+      onEvent: (type, data, at, sequence) => mine() && this.take(type, data, at, sequence),
       onState: (connected) => mine() && !connected && banner("The connection to the control plane is lost; the execution goes on. Connecting again"),
       onEnd: (refusal) => mine() && this.ended(refusal),
     });
@@ -73,9 +86,10 @@ export class Execution {
     this.changed();
   }
 
-  take(type, data, at) {
+  take(type, data, at, sequence) {
     const row = this.row;
     this.timeline.take(type, data, at);
+    this.run.take(type, data, at, sequence);
     if (type === "run_started" || type === "metadata") {
       Object.assign(row, { model: data.model || row.model, label: data.model_label || row.label, began: true });
     }
@@ -115,6 +129,7 @@ export class Execution {
     const row = this.row;
     if (!row) return;
     const final = FINAL.has(row.status);
+    this.run.live = !final;
     const asks = !final && this.timeline.asks;
     $("status").textContent = asks ? "needs approval" : statusText(row.status);
     $("status").dataset.status = asks ? "approval" : row.status;
@@ -171,6 +186,7 @@ function facts(row, final) {
     job && el("a", { href: `#/jobs/${encodeURIComponent(job)}` }, `job ${row.execution_metadata.job_name || job}`),
     age(row.created_at),
     took && `took ${took}`,
+    dollars(row.usage?.cost_usd),
     tokens ? `${tokens.toLocaleString("en")} tokens${cached ? ` (${cached.toLocaleString("en")} cached)` : ""}` : "",
     saved > 0 ? `$${saved.toFixed(4)} saved by the cache` : "",
   ];

@@ -1,6 +1,7 @@
 // Markdown as models write it, made of nodes and text: nothing of it is ever read as HTML, and no picture is loaded.
 
 import { ansi } from "./ansi.js";
+import { drawing } from "./drawing.js";
 import { el } from "./text.js";
 
 const ROWS = 100; // of a table, items of a list: what is more is shown when it is asked for
@@ -108,6 +109,8 @@ export function node(block) {
 }
 
 function code(block) {
+  const picture = block.language === "mermaid" ? drawing(block.text) : null;
+  if (picture) return picture;
   return el("pre", { class: "code", tabindex: "0", "aria-label": block.language ? `Code: ${block.language}` : "Code" }, ansi(block.text));
 }
 

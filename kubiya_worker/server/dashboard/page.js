@@ -6,11 +6,15 @@ import { Execution } from "./execution.js";
 import { choose, kind as clockKind } from "./clock.js";
 import { Executions } from "./executions.js";
 import { Filters } from "./filters.js";
+import { Definition } from "./definition.js";
+import { addressOf, Definitions } from "./definitions.js";
+import { Fleet, polls } from "./fleet.js";
 import { banner, nothing } from "./frame.js";
 import { Inbox } from "./inbox.js";
 import { Job } from "./job.js";
 import { JobForm } from "./jobform.js";
 import { Jobs } from "./jobs.js";
+import { set } from "./list.js";
 import { Pages } from "./pages.js";
 import { Request } from "./request.js";
 import { may, needs, setRights } from "./rights.js";
@@ -19,13 +23,15 @@ import { Stop } from "./stop.js";
 import { $, el, statusText } from "./text.js";
 
 const EVERY = 2000; // ms between two looks at the list
-const NEW = { executions: "POST /agents/{entity}/execute", jobs: "POST /jobs" }; // what the button for a new one needs
+const NEW = { executions: "POST /agents/{entity}/execute", jobs: "POST /jobs", definitions: "POST /definitions/apply" }; // what the button for a new one needs
 const ANSWERING = "Keys: j and k go through the list, x chooses for an answer to several; in a request a approves, r denies, e edits.";
 // What stands where nothing is chosen: for who may only read, and for who may also do what the view is for.
 const NOTHING = {
   executions: ["Choose an execution.", "Choose an execution, or start a new one.", NEW.executions],
   inbox: ["Choose a request.", `Choose what to answer. ${ANSWERING}`, "POST /approvals/{approval}/approve"],
   jobs: ["Choose a job.", "Choose a job, or make a new one.", NEW.jobs],
+  definitions: ["Choose a definition.", "Choose a definition, or make a new one.", NEW.definitions],
+  fleet: ["Choose a queue.", "Choose a queue.", "GET /workers"],
   audit: ["Choose a record.", "Choose a record.", "GET /audit"],
 };
 
@@ -40,28 +46,36 @@ const lists = {
   executions: new Executions($("rows"), $("empty")),
   inbox: new Inbox($("inbox-rows"), $("no-inbox"), { changed: refresh }),
   jobs: new Jobs($("job-rows"), $("no-jobs")),
+  definitions: new Definitions($("definition-rows"), $("no-definitions"), { changed: refresh }),
 };
 const views = {
   executions: new Execution({ refused, changed: refresh, again: (row) => start.open(row) }),
   inbox: new Request({ refused, changed: refresh }),
   jobs: new Job({ refused, changed: refresh, edit: (job) => form.open(job) }),
+  definitions: new Definition({ refused, changed: redefined, names: (kind) => lists.definitions.names(kind) }),
+  fleet: new Fleet({ refused }),
   audit: new Audit({ refused, changed: refresh }),
 };
 
 // -- signing in
 
+// One of the page's three mains: before the first answer of the control plane there is one too, for it may be slow.
+function shown(main) {
+  for (const id of ["before", "door", "app"]) $(id).hidden = id !== main;
+}
+
 function signedOut(message = "") {
   state.signedIn = false;
   leave();
   views.jobs.forget();
-  for (const list of [...Object.values(lists), views.audit]) list.clear();
+  for (const list of [...Object.values(lists), views.fleet, views.audit]) list.clear();
   setRights([]);
   clearTimeout(state.timer);
   banner("");
-  for (const id of ["app", "new", "person", "workers"]) $(id).hidden = true;
+  for (const id of ["new", "person", "workers"]) $(id).hidden = true;
   stop.hide();
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
-  $("door").hidden = false;
+  shown("door");
   $("key-error").textContent = message;
   $("key").value = "";
   $("key").focus();
@@ -94,10 +108,10 @@ async function signIn(key = "") {
   setRights(found.may);
   state.signedIn = true;
   banner("");
-  $("door").hidden = true;
   $("who").textContent = user.name;
   $("who-more").textContent = [user.email, user.role, ...user.groups].filter(Boolean).join(" · ");
-  for (const id of ["app", "new", "person"]) $(id).hidden = false;
+  shown("app");
+  for (const id of ["new", "person"]) $(id).hidden = false;
   route();
 }
 
@@ -134,7 +148,7 @@ async function refresh() {
       const [workers, stopped, pending] = await Promise.all(["/workers", "/stop", "/approvals/pending"].map((path) => call("GET", path)));
       if (!state.signedIn) return;
       showCount(pending.length);
-      await { executions: showExecutions, inbox: showInbox, jobs: showJobs, audit: () => views.audit.list() }[state.kind](pending);
+      await { executions: showExecutions, inbox: showInbox, jobs: showJobs, definitions: () => lists.definitions.refresh(views.definitions.chosen), fleet: () => views.fleet.refresh(), audit: () => views.audit.list() }[state.kind](pending);
       if (!state.signedIn) return;
       showWorkers(workers);
       stop.show(stopped);
@@ -176,6 +190,11 @@ async function showJobs(pending) {
   lists.jobs.show(found, views.jobs.chosen, "There is no job yet. A job starts an agent or a team by a schedule, by a webhook, or by hand.", waitingOf(pending));
 }
 
+function redefined() {
+  lists.definitions.forget();
+  refresh();
+}
+
 function showCount(count) {
   $("inbox-count").hidden = !count;
   $("inbox-count").textContent = count > 99 ? "99+" : String(count);
@@ -185,8 +204,10 @@ function showCount(count) {
 function showWorkers(workers) {
   const one = workers.length === 1;
   $("workers").hidden = false;
-  $("workers").dataset.some = String(workers.length > 0);
-  $("workers").textContent = workers.length ? `${workers.length} worker${one ? "" : "s"} live` : "no worker is live";
+  const polling = workers.filter(polls).length;
+  $("workers").dataset.some = String(polling > 0);
+  const words = !workers.length ? "no worker is live" : polling === workers.length ? `${polling} worker${one ? "" : "s"} live` : `${polling} of ${workers.length} workers poll`;
+  set($("workers"), words);
   $("workers").title = workers.length ? "" : "Start one: kubiya worker start --queue-id default";
 }
 
@@ -202,10 +223,11 @@ $("clock").value = clockKind();
 $("clock").addEventListener("change", () => choose($("clock").value));
 document.addEventListener("visibilitychange", () => document.hidden || refresh());
 
-// -- which view: #/?FILTERS, #/executions/ID, #/inbox, #/inbox/ID, #/jobs, #/jobs/ID, #/audit, #/audit/NUMBER
+// -- which view: #/?FILTERS, #/executions/ID?tab=steps&at=STEP, #/inbox, #/inbox/ID, #/jobs, #/jobs/ID, #/definitions,
+// #/definitions/KIND (a new one), #/definitions/KIND/NAME?tab=yaml, #/fleet, #/fleet/QUEUE, #/audit, #/audit/NUMBER
 
 function place() {
-  const [, kind, id, words] = /^#\/(executions|inbox|jobs|audit)?(?:\/([^?]+))?(?:\?(.*))?$/.exec(location.hash) || [];
+  const [, kind, id, words] = /^#\/(executions|inbox|jobs|definitions|fleet|audit)?(?:\/([^?]+))?(?:\?(.*))?$/.exec(location.hash) || [];
   try {
     return { kind: kind || "executions", id: id ? decodeURIComponent(id) : null, words };
   } catch {
@@ -215,7 +237,7 @@ function place() {
 
 function route() {
   const { kind, id, words } = place();
-  if (state.signedIn && kind === "audit" && !may("GET /audit")) return location.replace("#/");
+  if (state.signedIn && (kind === "audit" || kind === "definitions") && !may(`GET /${kind}`)) return location.replace("#/");
   if (kind === "executions" && id === null && (words || "") !== filters.values().toString()) {
     filters.take(words || "");
     pages.first();
@@ -229,12 +251,12 @@ function route() {
     else $(`tab-${each}`).removeAttribute("aria-current");
     $(`list-${each}`).hidden = each !== kind;
   }
-  $("new-what").textContent = kind === "jobs" ? " job" : " execution";
+  $("new-what").textContent = ` ${{ jobs: "job", definitions: "definition" }[kind] || "execution"}`;
   needs($("new"), NEW[kind] || NEW.executions);
   if (id === null || id !== views[kind].chosen) {
     leave();
-    if (id && state.signedIn) views[kind].open(id);
-  }
+    if (id && state.signedIn) views[kind].open(id, words);
+  } else views[kind].look?.(words);
   refresh();
 }
 
@@ -245,7 +267,11 @@ function leave() {
   document.title = "Kubiya";
 }
 
-$("new").addEventListener("click", () => (state.kind === "jobs" ? form.open() : start.open()));
+$("new").addEventListener("click", () => {
+  if (state.kind === "jobs") form.open();
+  else if (state.kind === "definitions") location.hash = addressOf($("definition-kind").value || "Agent", null);
+  else start.open();
+});
 
 // A job was made or changed. `secret`: of its webhook; shown once, since nobody can ask for it again.
 function saved(job, secret) {

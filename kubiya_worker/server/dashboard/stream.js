@@ -8,6 +8,12 @@ export function sequenceOf(id) {
   return parts.length > 2 ? Number(parts[parts.length - 2]) || 0 : 0;
 }
 
+// When an event was stored, as its id tells (…_NUMBER_MICROSECONDS): events of the control plane itself carry no time.
+export function timeOf(id) {
+  const micros = Number(id.split("_").pop());
+  return micros > 1e15 && micros < 1e16 ? new Date(micros / 1000).toISOString() : undefined;
+}
+
 // Frames out of text that arrives in pieces.
 export class Parser {
   constructor() {
@@ -103,7 +109,7 @@ export class Follower {
       return false;
     }
     const wrapped = data.data && typeof data.data === "object" && "timestamp" in data && Object.keys(data).length === 2;
-    this.onEvent(frame.type, wrapped ? data.data : data, data.timestamp, sequence);
+    this.onEvent(frame.type, wrapped ? data.data : data, data.timestamp || timeOf(frame.id), sequence);
     this.last = Math.max(this.last, sequence);
     return frame.type === "done";
   }

@@ -14,6 +14,13 @@ export function el(tag, attributes = {}, ...children) {
   return made;
 }
 
+export function svg(tag, attributes, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
 const WORDS = {
   pending: "waiting for a worker",
   queued: "queued",

@@ -107,6 +107,12 @@ export class Timeline {
     return this.list.atEnd();
   }
 
+  // Whether the conversation is what is shown of the run.
+  shown(yes) {
+    if (yes) this.list.wake();
+    else this.list.rest();
+  }
+
   toEnd() {
     this.list.toEnd();
   }

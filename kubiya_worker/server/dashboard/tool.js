@@ -1,5 +1,6 @@
 // One tool call: what it is about in a line; inside, its arguments, what a member did for it, and its output.
 
+import { drawing, fenced } from "./drawing.js";
 import { argumentList, output } from "./output.js";
 import { duration, el, oneLine, summary } from "./text.js";
 import { Windowed } from "./windowed.js";
@@ -86,7 +87,10 @@ export class Tool {
     const { text, error } = this.result;
     const parts = [];
     if (error) parts.push(output(error, { label: "Error", bad: true, name: `${this.name}-error.txt` }));
-    if (text.trim()) parts.push(output(text, { name: `${this.name}.txt` }));
+    const diagram = fenced(text);
+    const picture = diagram === null ? null : drawing(diagram);
+    if (picture) parts.push(picture);
+    else if (text.trim()) parts.push(output(text, { name: `${this.name}.txt` }));
     return parts.length ? parts : [el("p", { class: "help" }, "No output")];
   }
 

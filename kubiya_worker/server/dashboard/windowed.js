@@ -59,12 +59,36 @@ export class Windowed {
     this.soon();
   }
 
+  // Takes everything out of the document while the list is not shown; `wake` puts back what was seen.
+  rest() {
+    if (this.resting) return;
+    const end = !this.scroller.clientHeight || this.end || this.atEnd();
+    const seen = end ? null : this.items.slice(this.from, this.to).find(({ element }) => element.getBoundingClientRect().bottom > this.scroller.getBoundingClientRect().top);
+    this.resting = { seen };
+    while (this.from < this.to) this.drop(this.items[this.from++]);
+    this.labels();
+  }
+
+  wake() {
+    if (!this.resting) return;
+    const { seen } = this.resting;
+    this.resting = null;
+    if (seen) this.reveal(seen);
+    else {
+      this.end = true;
+      this.from = this.to = Math.max(0, this.items.length - Math.ceil(this.most / 4)); // the end is put back by drawing
+    }
+    this.soon();
+  }
+
   soon() {
+    if (this.resting) return;
     this.frame ??= requestAnimationFrame(() => this.draw());
   }
 
   draw() {
     this.frame = null;
+    if (this.resting) return;
     const follows = !this.wanted && (this.scroller ? this.end || this.atEnd() : !this.held);
     const anchor = follows ? null : this.anchor();
     if (follows && this.to < this.items.length) this.extend();

@@ -149,16 +149,27 @@ def named(low: int = 1, high: int = MAX_NAME) -> AfterValidator:
     return AfterValidator(check)
 
 
-def one_of(*words: str) -> AfterValidator:
-    """Return the check of a word, with an error that lists the possible ones."""
+@dataclass(frozen=True)
+class OneOf:
+    """The check of a word, with an error that lists the possible ones; the schema for editors lists them too."""
 
-    def check(word: str, info: ValidationInfo) -> str:
-        if word not in words:
-            told = {"name": info.field_name or "", "words": ", ".join(words)}
+    words: tuple[str, ...]
+
+    def _check(self, word: str, info: ValidationInfo) -> str:
+        if word not in self.words:
+            told = {"name": info.field_name or "", "words": ", ".join(self.words)}
             raise PydanticCustomError("enum", "{name} is one of {words}", told)
         return word
 
-    return AfterValidator(check)
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "enum": list(self.words)}
+
+
+def one_of(*words: str) -> OneOf:
+    return OneOf(words)
 
 
 def within(low: float, high: float, unit: str = "") -> AfterValidator:

@@ -66,6 +66,12 @@ class Page(Filters):
     limit: Annotated[int, cut(1, LARGEST)] = LARGEST
 
 
+class WorkerFilters(Filters):
+    """`gone` adds the workers that left or fell silent in the last day; they have `disconnect`, with the reason."""
+
+    gone: bool = False
+
+
 class Deletion(Filters):
     """`force` ends or disables whoever needs what is deleted."""
 

@@ -19,6 +19,7 @@ from kubiya_worker.server.store import definitions
 # Each may refer to those before it.
 KINDS: Final = ("Secret", "Environment", "Queue", "Agent", "Team", "Rule", "Job", "Notification", "Hook")
 MOST: Final = 1_000  # documents in a request
+LARGEST: Final = 4 << 20  # characters of a text
 REFERENCES: Final = frozenset({"environment", "agent", "team"})  # fields that name other objects, and are not stored
 _BESIDE: Final = NotSupported("The name stands beside spec")
 _BY_NAME: Final = NotSupported("Name the agent in agent, or the team in team")
@@ -154,6 +155,18 @@ class Apply(Strict):
     dry_run: bool | None = None
     prune: bool | None = None
     source: Name | None = None
+
+
+class DefinitionText(Strict):
+    """Documents as YAML or JSON."""
+
+    text: Annotated[str, Field(max_length=LARGEST)]
+
+
+class Documents(Strict):
+    """Documents that are to be written as YAML; what they say is not checked."""
+
+    documents: Annotated[list[Json], Field(max_length=MOST)]
 
 
 class Rollback(Strict):

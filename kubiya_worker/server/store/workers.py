@@ -7,13 +7,15 @@ import time
 import uuid
 from typing import Any, Final
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, or_, select, update
 
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps, now
 
 LIVE_SECONDS: Final = 150.0
 FORGET_SECONDS: Final = 7 * 86_400.0  # a worker that was silent for so long is deleted
+GONE_SECONDS: Final = 86_400.0  # how long a worker that left is told
+MOST_GONE: Final = 100
 DISCONNECTED: Final = "disconnected"
 REPORTED: Final = ("tasks_processed", "worker_metadata", "system_info")
 LOGS: Final = 100  # lines kept of each worker
@@ -102,6 +104,22 @@ class Workers:
             .order_by(T.c.registered_at.desc())
         )
         return [_detail(row) for row in self._db.execute(query)]
+
+    def gone(self, organization_id: str) -> list[dict[str, Any]]:
+        """Return the workers that left or fell silent within `GONE_SECONDS`, the last one first."""
+        query = (
+            select(T)
+            .where(
+                T.c.organization_id == organization_id,
+                or_(T.c.status == DISCONNECTED, T.c.heartbeat_at < live_since()),
+                T.c.heartbeat_at >= time.time() - GONE_SECONDS,
+            )
+            .order_by(T.c.heartbeat_at.desc())
+            .limit(MOST_GONE)
+        )
+        return [
+            {**_detail(row), "disconnect": json.loads(row.data).get("disconnect")} for row in self._db.execute(query)
+        ]
 
 
 def _detail(row: Any) -> dict[str, Any]:

@@ -145,3 +145,116 @@ def test_terminal_sequences_become_colours_or_nothing(modules: Any) -> None:
     )
     assert told[0] == ('<span class="t-bold t-green">ok</span> <span class="t-red">red</span> done\n100%\nplain')
     assert told[1] == "ok red done\n100%\nplain"
+
+
+DIAGRAMS = {
+    "pie": '---\ntitle: "Disk"\n---\npie\n  "logs" : 60\n  "data" : 40',
+    "flowchart": "flowchart TD\n  A[Start] --> B{Works?}\n  B -- yes --> C[Done]\n  B -->|no| A",
+    "sequence": "sequenceDiagram\n  participant A as Alice\n  A->>Bob: Hello\n  Bob-->>A: Hi",
+    "gantt": "gantt\n  dateFormat YYYY-MM-DD\n  section Work\n  Plan :a1, 2026-01-01, 5d\n  Build :after a1, 3d",
+    "quadrant": "quadrantChart\n  x-axis Low --> High\n  y-axis Low --> High\n  Alpha: [0.3, 0.6]",
+    "journey": "journey\n  title A day\n  section Work\n    Log in: 5: Me",
+    "state": "stateDiagram-v2\n  [*] --> Idle\n  Idle --> Busy : job",
+    "er": "erDiagram\n  CUSTOMER ||--o{ ORDER : places",
+    "class": "classDiagram\n  Animal <|-- Dog",
+}
+
+
+@pytest.mark.parametrize("kind", DIAGRAMS)
+def test_diagrams_are_drawn_and_say_what_they_show(modules: Any, kind: str) -> None:
+    told = modules.evaluate(
+        """async (text) => {
+            const { drawing } = await import("/static/drawing.js");
+            const figure = drawing(text);
+            const svg = figure.querySelector(".canvas svg");
+            return [svg.getAttribute("aria-label"), svg.outerHTML, figure.querySelector("pre").textContent];
+        }""",
+        DIAGRAMS[kind],
+    )
+    words = {
+        "pie": "Disk. logs 60. data 40",
+        "flowchart": "Diagram. Start to Works?. Works? to Done: yes. Works? to Start: no",
+        "sequence": "Diagram. Alice to Bob: Hello. Bob to Alice: Hi",
+        "gantt": "Diagram. Plan 01-01 to 01-06. Build 01-06 to 01-09",
+        "quadrant": "Diagram. Alpha 0.3, 0.6",
+        "journey": "A day. Log in 5 · Me",
+        "state": "Diagram. ● to Idle. Idle to Busy: job",
+        "er": "Diagram. CUSTOMER to ORDER: places",
+        "class": "Diagram. Animal to Dog",
+    }
+    assert told[0] == words[kind] and told[2] == DIAGRAMS[kind]
+    assert "NaN" not in told[1] and "undefined" not in told[1] and "style=" not in told[1]
+
+
+@pytest.mark.parametrize(
+    "text", ["gitGraph\n  commit", "pie\n  nothing", "gantt\n  Plan :soon, later", "", "flowchart TD\n"]
+)
+def test_a_diagram_that_cannot_be_drawn_stays_text(modules: Any, text: str) -> None:
+    assert modules.evaluate('async (text) => (await import("/static/drawing.js")).drawing(text)', text) is None
+    assert '<pre class="code"' in drawn(modules, f"```mermaid\n{text}\n```")
+
+
+def test_steps_tell_attempts_workers_and_what_a_model_was_given(modules: Any) -> None:
+    at = [f"2026-01-01T00:00:{second:02d}Z" for second in range(20)]
+    events: list[tuple[str, dict[str, Any], int]] = [
+        ("run_started", {}, 1),
+        ("message", {"role": "user", "message_id": "u", "content": "hi"}, 1),
+        ("message_chunk", {"message_id": "a", "content": "x"}, 2),
+        ("reset_chunks", {"message_id": "a"}, 4),
+        ("message_chunk", {"message_id": "a", "content": "y"}, 5),
+        (
+            "message",
+            {
+                **{"role": "assistant", "message_id": "a", "content": "y", "model": "demo"},
+                **{"usage": {"input_tokens": 5, "output_tokens": 2, "cost_usd": 0.5}},
+                "step": {"worker_id": "w1", "attempt": 2, "started_at": at[4]},
+            },
+            6,
+        ),
+        (
+            "tool_started",
+            {
+                **{"tool_name": "ask", "tool_execution_id": "1", "delegate": "researcher"},
+                "step": {"worker_id": "w2", "attempt": 1},
+            },
+            7,
+        ),
+        (
+            "member_tool_started",
+            {
+                **{"tool_name": "shell", "tool_execution_id": "r:1", "member_path": ["researcher"]},
+                **{"member_execution_id": "r", "step": {"worker_id": "w3", "attempt": 1}},
+            },
+            8,
+        ),
+        ("member_tool_completed", {"tool_execution_id": "r:1", "outcome": "unknown", "member_execution_id": "r"}, 9),
+        ("tool_completed", {"tool_execution_id": "1", "outcome": "success", "tool_output": "found"}, 10),
+        ("approval_requested", {"approval_id": "p", "tool_name": "rm", "tool_args": {}}, 11),
+        ("done", {"status": "cancelled"}, 12),
+    ]
+    found = modules.evaluate(
+        """async ([at, events]) => {
+            const { Steps } = await import("/static/steps.js");
+            const steps = new Steps();
+            steps.begin(at[0]);
+            events.forEach(([type, data, second], number) => steps.take(type, data, at[second], number + 1));
+            const short = (step) => [step.kind, step.name, step.state, step.depth, (step.end - step.start) / 1000];
+            const [model] = steps.list.filter((step) => step.kind === "model");
+            return {
+                list: steps.list.map(short), cost: steps.cost, tokens: steps.tokens, output: model.output,
+                attempts: model.attempts.length, inputs: model.inputs, events: model.events,
+            };
+        }""",
+        [at, events],
+    )
+    assert found["list"] == [
+        ["wait", "waits for a worker", "good", 0, 1],
+        ["person", "a person", "good", 0, 0],
+        ["model", "demo", "good", 0, 5],
+        ["worker", "another worker", "waits", 0, 0],
+        ["member", "researcher", "good", 0, 3],
+        ["tool", "shell", "unknown", 1, 1],
+        ["approval", "rm", "unknown", 0, 1],
+    ]
+    assert (found["tokens"], found["cost"], found["output"]) == (7, 0.5, "y")
+    assert (found["attempts"], found["inputs"], found["events"]) == (1, ["m:u"], [3, 4, 5, 6])

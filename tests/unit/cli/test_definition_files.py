@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kubiya_worker.cli import definition_files
+from kubiya_worker import definition_text
 from kubiya_worker.cli.definition_files import Faults, explain, load
 from kubiya_worker.errors import UsageError
 
@@ -126,7 +126,7 @@ def test_the_servers_faults_get_their_file_and_line(tmp_path: Path) -> None:
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     spec = {"system_prompt": "Line one.\nLine two.\n", "x": ["yes", "5", 5, True, None, {"a": "ä: #"}], "e": {}}
     documents = [{"kind": "Agent", "name": "on", "spec": spec}, {"kind": "Queue", "name": "q", "spec": {}}]
-    text = definition_files.dump(documents)
+    text = definition_text.dump(documents)
     assert "system_prompt: |\n" in text
     found = load([written(tmp_path, text)])
     assert [found[0].body, found[1].body] == [documents[0], {"kind": "Queue", "name": "q"}]

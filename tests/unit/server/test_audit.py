@@ -40,6 +40,8 @@ UNRECORDED: Final = {
     "POST /worker-queues/{queue}/workers/{worker}/update-lock": HOST,
     "DELETE /worker-queues/{queue}/workers/{worker}/update-lock": HOST,
     "POST /approval-rules/resolve": "it only reads",
+    "POST /definitions/read": "it only reads",
+    "POST /definitions/write": "it only writes text",
     "POST /secrets/resolve": "a worker asks often; the last use is kept at the secret",
     "DELETE /session": "it ends the caller's own session, and records it where there is one: test_sessions.py",
 }

@@ -140,3 +140,13 @@ def test_an_environment_can_be_that_of_an_execution(api: Api) -> None:
     path = "/execution-environment/agents/ops/resolved/full"
     assert api.call("GET", f"{path}?execution_id={execution}")["env_vars"] == {"ONLY": "here"}
     assert api.call("GET", path)["env_vars"] == {}
+
+
+def test_workers_that_are_gone_are_told_when_they_are_asked_for(api: Api) -> None:
+    stays, leaves = (api.call("POST", "/worker-queues/default/start", {})["worker_id"] for _ in range(2))
+    about = {"reason": "SIGTERM", "exit_code": 3, "error_message": "no key"}
+    api.call("POST", f"/workers/{leaves}/disconnect", about)
+    live = ids(api.call("GET", "/workers"))
+    assert stays in live and leaves not in live
+    every = {row["id"]: row for row in api.call("GET", "/workers?gone=true")}
+    assert every[leaves]["disconnect"] == about and "disconnect" not in every[stays]

@@ -50,6 +50,13 @@ EFFECTS: dict[str, dict[str, str]] = {
     f"{MANIFESTS}::test_a_document_holds_only_where_its_base_is_stored": {"manifests.Document": "base"},
     f"{MANIFESTS}::test_a_dry_run_tells_the_changes_and_makes_none": {"manifests.Apply": "dry_run"},
     f"{MANIFESTS}::test_prune_deletes_what_the_same_source_does_not_name_any_more": {"manifests.Apply": "prune source"},
+    f"{MANIFESTS}::test_documents_are_written_as_yaml_and_read_again_with_their_lines": {
+        "manifests.DefinitionText": "text",
+        "manifests.Documents": "documents",
+    },
+    "tests/unit/server/test_effect_filters.py::test_workers_that_are_gone_are_told_when_they_are_asked_for": {
+        "filters.WorkerFilters": "gone"
+    },
     f"{MANIFESTS}::test_versions_say_who_and_what_and_can_come_back": {"manifests.Rollback": "version"},
     f"{DEFINITIONS}::test_what_is_given_is_stored_and_shown": {
         "definitions.EnvironmentPatch": "name display_name description tags",

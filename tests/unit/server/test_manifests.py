@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from kubiya_worker.server.edges.manifests import KINDS
+from kubiya_worker.server.store.definitions import ACTIONS
 from tests.support.api import Api, Object
 
 SPECS: dict[str, Object] = {
@@ -238,3 +240,35 @@ def test_a_document_holds_only_where_its_base_is_stored(api: Api) -> None:
         "changes"
     ]
     assert [(each["name"], each["action"]) for each in pruned] == [("based", "deleted")]
+
+
+def test_documents_are_written_as_yaml_and_read_again_with_their_lines(api: Api) -> None:
+    documents = [document("Agent", "reader", system_prompt="One.\nTwo.", skills=[{"type": "shell"}]), document("Queue")]
+    text = api.call("POST", "/definitions/write", {"documents": documents})["text"]
+    assert "system_prompt: |-\n" in text
+    found = api.call("POST", "/definitions/read", {"text": text})["documents"]
+    assert [{k: each[k] for k in ("kind", "name", "spec")} for each in found] == documents
+    line = found[0]["lines"]["spec.skills.0.type"]
+    assert text.splitlines()[line - 1].strip() == "- type: shell"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("kind: Agent\nname: [", 2),
+        ("kind: Agent\nname: a\nspeck: {}", 3),
+        ("kind: Agent\nname: 2026-01-01", 2),
+        ("\0", 1),
+    ],
+)
+def test_a_text_that_is_no_document_is_refused_with_its_line(api: Api, text: str, line: int) -> None:
+    (fault,) = api.call("POST", "/definitions/read", {"text": text}, 422)["detail"]
+    assert fault["loc"] == ["body", "text", line] and fault["msg"]
+
+
+def test_the_schema_lists_the_kinds_and_the_words_of_a_choice(api: Api) -> None:
+    schema = api.call("GET", "/definitions/schema")
+    kinds = {each["title"]: each["properties"]["spec"]["properties"] for each in schema["oneOf"]}
+    assert tuple(kinds) == KINDS
+    assert "risk_level" in kinds["Rule"]["scope_type"]["enum"]
+    assert kinds["Rule"]["action"]["anyOf"][0]["enum"] == list(ACTIONS)

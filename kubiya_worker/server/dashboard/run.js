@@ -1,0 +1,96 @@
+// The parts of an execution's page beside its conversation: its steps over time, and its events as they are.
+
+import { el, $ } from "./text.js";
+import { RawEvents } from "./rawevents.js";
+import { eventText, stepNodes, titleOf } from "./stepview.js";
+import { Steps } from "./steps.js";
+import { Waterfall } from "./waterfall.js";
+
+export const TABS = ["", "steps", "events"];
+const PANES = { "": "conversation", steps: "run-steps", events: "run-events" };
+
+export class Run {
+  constructor() {
+    Object.assign(this, { id: null, tab: "", chosen: null, frame: null });
+    this.steps = new Steps();
+    this.events = new RawEvents({ address: (sequence) => this.address("events", sequence) });
+    this.waterfall = new Waterfall({ address: (key) => this.address("steps", key) });
+    setInterval(() => this.live && this.tab === "steps" && this.soon(), 1000); // what runs grows
+  }
+
+  clear() {
+    Object.assign(this, { id: null, chosen: null, live: false, told: null });
+    this.steps.clear();
+    this.events.clear();
+    this.waterfall.clear();
+    for (const id of ["step-detail", "event-detail"]) $(id).replaceChildren();
+  }
+
+  open(row) {
+    this.clear();
+    Object.assign(this, { id: row.id, live: true });
+    this.steps.begin(row.created_at);
+    this.events.clear(row.id);
+  }
+
+  address(tab, chosen) {
+    const words = new URLSearchParams(tab ? { tab } : {});
+    if (chosen !== undefined && chosen !== null) words.set("at", chosen);
+    return `#/executions/${encodeURIComponent(this.id)}${words.size ? `?${words}` : ""}`;
+  }
+
+  take(type, data, timestamp, sequence) {
+    this.events.add(type, data, timestamp, sequence);
+    this.steps.take(type, data, timestamp, sequence);
+    if (this.tab) this.soon();
+  }
+
+  soon() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      this.draw();
+    });
+  }
+
+  // `words`: of the address. Returns the tab that is shown.
+  look(words) {
+    const given = new URLSearchParams(words || "");
+    this.tab = TABS.includes(given.get("tab") || "") ? given.get("tab") || "" : "";
+    this.chosen = this.tab ? given.get("at") : null;
+    this.told = null;
+    for (const [tab, pane] of Object.entries(PANES)) $(pane).hidden = tab !== this.tab;
+    for (const link of $("run-tabs").children) {
+      const tab = link.dataset.tab;
+      link.href = this.address(tab);
+      if (tab === this.tab) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    for (const pane of ["run-steps", "run-events"]) $(pane).dataset.chosen = this.chosen === null ? "no" : "yes";
+    this.draw();
+    if (this.chosen !== null) $(this.tab === "steps" ? "step-detail" : "event-detail").focus({ preventScroll: true });
+    return this.tab;
+  }
+
+  draw() {
+    if (!this.id || !this.tab) return;
+    if (this.tab === "steps") this.waterfall.show(this.steps, this.live, this.chosen);
+    else this.events.show(this.chosen);
+    this.detail();
+  }
+
+  // The chosen step or event; it is not made again while it is the same, so that what a person marks stays marked.
+  detail() {
+    const steps = this.tab === "steps";
+    const thing = this.chosen === null ? null : steps ? this.steps.byKey.get(this.chosen) : this.events.bySequence.get(Number(this.chosen));
+    const told = thing ? `${this.tab} ${this.chosen} ${steps ? `${thing.end} ${thing.state} ${thing.attempts.length}` : ""}` : `${this.tab} ${this.chosen}`;
+    if (told === this.told) return;
+    this.told = told;
+    const pane = $(steps ? "step-detail" : "event-detail");
+    const back = el("a", { class: "detail-back", href: this.address(this.tab) }, el("span", { "aria-hidden": "true" }, "‹ "), steps ? "All steps" : "All events");
+    if (this.chosen === null) pane.replaceChildren(el("p", { class: "help" }, steps ? "Choose a step to see what went in and what came out. Keys: j and k go through the steps." : "Choose an event to see all of it."));
+    else if (!thing) pane.replaceChildren(back, el("p", { class: "help" }, "It is not there (yet)."));
+    else if (steps) pane.replaceChildren(back, el("h3", { class: "detail-title" }, titleOf(thing)), ...stepNodes(thing, this.steps, (key) => this.address("steps", key), this.events.bySequence));
+    else pane.replaceChildren(back, el("h3", { class: "detail-title" }, thing.type), eventText(thing));
+    pane.scrollTop = 0;
+  }
+}

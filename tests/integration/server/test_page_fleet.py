@@ -1,0 +1,75 @@
+"""The fleet on the page: what each worker does, and why one is gone. In a real browser, with real workers."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.browser import accessible_page, sign_in
+from tests.support.stack import Stack, wait_until
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack")) as running:
+        running.queue("idle")
+        running.worker(KUBIYA_HEARTBEAT_INTERVAL="10")
+        yield running
+
+
+def test_each_worker_is_told_with_its_slots_its_steps_and_its_end(page: Any, stack: Stack) -> None:
+    stack.wait(stack.execute("hello"))
+    told = stack.call("GET", "/workers")[0]["worker_metadata"]
+    assert told["slots"] >= 1
+    sign_in(page, stack, "#/fleet/all")
+    card = page.locator("#fleet-body .worker").first
+    card.locator(".status", has_text="polls").wait_for()
+    words = card.inner_text()
+    assert "Slots" in words and "Version" in words and "Last pickup" in words and "Confinement" in words
+    assert "1 of 1 poll" in page.inner_text("#fleet-rows")
+    page.locator("#fleet-rows a", has_text="idle").click()
+    page.locator("#fleet-none", has_text="No worker of this queue is alive").wait_for()
+    assert "kubiya worker start --queue-id idle" in page.inner_text("#fleet-command")
+
+    # One that is asked to end says so, and why it was.
+    leaving = stack.worker(queue="idle")
+    card = page.locator("#fleet-body .worker").first
+    card.locator(".status", has_text="polls").wait_for()
+    leaving.signal(signal.SIGTERM)
+    leaving.wait()
+    gone = page.locator("#fleet-gone .worker").first
+    gone.locator(".status", has_text="left").wait_for()
+    assert "Left because" in gone.inner_text()
+
+
+def test_a_worker_that_has_to_be_restarted_says_why(page: Any, stack: Stack) -> None:
+    worker = stack.call("POST", "/worker-queues/idle/start", {})["worker_id"]
+    death = {"class": "crash", "why": "killed by SIGKILL", "signal": 9, "code": None, "at": "2026-01-01T00:00:00Z"}
+    told = {"hostname": "db-3", "polling": True, "state": "polling", "slots": 10, "active_tasks": 2}
+    told |= {"must_restart": "its packages were changed", "restarts": {"crash": 2}, "last_death": death}
+    stack.call("POST", f"/workers/{worker}/heartbeat", {"worker_metadata": told})
+    sign_in(page, stack, "#/fleet/all")
+    card = page.locator("#fleet-body .worker", has_text="db-3")
+    card.locator(".status", has_text="must restart").wait_for()
+    words = card.inner_text()
+    for part in ("its packages were changed", "crash: 2", "killed by SIGKILL, signal 9", "2 of 10 taken"):
+        assert part in words
+    stack.call("POST", f"/workers/{worker}/heartbeat", {"worker_metadata": {"hostname": "db-3", "polling": False}})
+    card.locator(".status", has_text="alive, does not poll").wait_for()
+    wait_until(lambda: "of 2 workers poll" in page.inner_text("#workers"), 30, "the line on top says it")
+    stack.call("POST", f"/workers/{worker}/disconnect", {})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_fleet_is_readable_for_everybody(browser: Any, stack: Stack, scheme: str, width: int) -> None:
+    with accessible_page(browser, width, scheme) as (page, check):
+        sign_in(page, stack, "#/fleet/all")
+        page.wait_for_selector("#fleet-body .worker")
+        check("the workers")
+        page.goto(f"{stack.url}/#/fleet")
+        page.wait_for_selector("#fleet-rows li", state="attached")
+        check("the queues")
