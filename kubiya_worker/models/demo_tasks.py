@@ -31,6 +31,7 @@ TALK: Final = (
 _CODE: Final = re.compile(r"\brun\b[^`]*`([^`]+)`|\brun:\s*(.+)", re.IGNORECASE)
 _NOTE: Final = re.compile(r"""\b(?:save|write)\s+["'`](.+?)["'`]\s+(?:to|into|in|as)\b""", re.IGNORECASE | re.DOTALL)
 _WAIT: Final = re.compile(r"\b(?:wait|sleep|pause)\b(?:\s+for)?\s+(\d+)", re.IGNORECASE)
+_RESOLVED: Final = re.compile(r'The alert of the hook "[^"]*" is resolved\.')  # a hook's message to its run
 _DISK: Final = re.compile(
     r"\b(disks?|du|space|storage|fills?|filling|full|biggest|largest|(?:large|big) (?:files?|folders?))\b",
     re.IGNORECASE,
@@ -44,6 +45,8 @@ _LIST: Final = re.compile(r"\b(list|ls|what is in|which files)\b", re.IGNORECASE
 def choose(scene: Scene) -> Move:
     """Return the first rule's step that fits the task's words without its path: `read app.log` is not about logs."""
     task, path = scene.task, scene.path()
+    if _RESOLVED.match(task):
+        return Move("The alert is resolved, so nothing is left to do.")
     if (report := writing(scene)) is not None:
         return _write_report(scene, *report)
     words = task.replace(path, " ") if path else task

@@ -59,7 +59,9 @@ def _group(body: Any, source: str) -> Alert:
         ended_at=ended[-1] if ended and status == RESOLVED else "",
         event=status,
         raw=body,
-        state=a.digest(*sorted(f"{_fingerprint(each)} {each.get('status')} {each.get('startsAt')}" for each in alerts)),
+        state=a.digest(
+            status, *sorted(f"{_fingerprint(each)} {each.get('status')} {each.get('startsAt')}" for each in alerts)
+        ),
     )
 
 
