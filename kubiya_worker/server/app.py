@@ -49,6 +49,7 @@ from kubiya_worker.server.api import (
 from kubiya_worker.server.http import Edge, reply
 from kubiya_worker.server.mcp_endpoint import PATH as MCP_PATH
 from kubiya_worker.server.mcp_endpoint import McpEndpoint
+from kubiya_worker.server.notify import watch
 from kubiya_worker.server.notify.slack_sockets import SlackSockets
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.temporal import TemporalDown
@@ -125,6 +126,7 @@ def create_app(plane: Plane) -> Starlette:
             plane.scheduler.run(),
             plane.notifier.run(),
             sockets.run(),
+            watch.watch(plane),
         )
         tasks = [asyncio.create_task(each) for each in work]
         plane.sender.resume()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -137,3 +138,28 @@ def wait_for(plane: ControlPlane, wanted: list[tuple[str, int]] | list[str]) -> 
             return
         time.sleep(0.05)
     raise AssertionError(states(plane))
+
+
+def test_an_answer_counts_once_however_often_it_is_pressed_around_kills(
+    plane: ControlPlane, receiver: Receiver
+) -> None:
+    """The button is pressed, the control plane is killed at once, and it is pressed again; the other one, too."""
+    plane.call("POST", "/keys", {"name": "Ann", "role": "approver", "email": "ann@example.org"}, 201)
+    channel = {"type": "webhook", "url": receiver.url, "secret": "{{.secret.HOOK}}", "person": "ann@example.org"}
+    plane.call("PATCH", "/notifications/hook", {"channel": channel})
+    for number in range(3):
+        approval = ask(plane)
+        path = urlsplit(receiver.wait(number + 1)[number].json["data"]["answer"]).path
+        assert plane.http.post(plane.url + path, data={"decision": "approve"}, timeout=30).status_code == 200
+        kill(plane)
+        plane.start()
+        for decision in ("approve", "reject"):
+            again = plane.http.post(plane.url + path, data={"decision": decision}, timeout=30)
+            assert again.status_code == 409
+        assert plane.call("GET", f"/approvals/{approval}")["status"] == "approved"
+        with sqlite3.connect(plane.database) as database:
+            (count,) = database.execute(
+                "select count(*) from outbox where action = 'signal' and argument like ?", (f"%{approval}%",)
+            ).fetchone()
+        database.close()
+        assert count == 1

@@ -43,6 +43,8 @@ class Receiver:
             def do_POST(self) -> None:
                 length = int(self.headers.get("content-length") or 0)
                 got = Got(self.path, {k.lower(): v for k, v in self.headers.items()}, self.rfile.read(length))
+                if len(got.body) < length:
+                    return  # the sender was killed in the middle
                 with receiver._change:
                     answer = receiver.answers.popleft() if receiver.answers else 200
                     receiver.got.append(got)

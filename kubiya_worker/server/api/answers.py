@@ -68,7 +68,7 @@ def _found(plane: Plane, token: str) -> tuple[AnswerToken, Approval, Object] | N
 
 @dataclass(frozen=True)
 class Press:
-    """Hold what somebody pressed: the decision, with a reason or the answer to a question, and from where it came.
+    """A press is a decision, with a reason or the answer to a question, and where it came from.
 
     `email` is of whom the channel says that they pressed; None where the token itself names the person.
     """

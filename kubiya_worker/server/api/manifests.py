@@ -121,7 +121,17 @@ def _checked(documents: list[Object]) -> list[Object]:
             problems += error.detail
     if problems:
         raise ApiError(422, problems)
-    return sorted(checked, key=lambda each: edges.KINDS.index(each["kind"]))
+    return sorted(checked, key=lambda each: (edges.KINDS.index(each["kind"]), _hops(each, checked)))
+
+
+def _hops(document: Object, documents: list[Object]) -> int:
+    """Return how many of the documents a notification leads to by `then`: those that it names come first."""
+    by_name = {each["name"]: each for each in documents if each["kind"] == "Notification"}
+    current, seen = document, set[str]()
+    while current["kind"] == "Notification" and current["name"] not in seen:
+        seen.add(current["name"])
+        current = by_name.get((current["spec"].get("then") or {}).get("notification"), {"kind": "", "spec": {}})
+    return len(seen)
 
 
 def _at(number: int, error: ApiError) -> ApiError:
@@ -382,7 +392,7 @@ def _pruned(call: Call, kept: set[tuple[str, str]], source: str) -> list[Object]
     """Delete what this source has made and does not name any more; what refers to others goes first."""
     gone = []
     for kind in reversed(edges.KINDS):
-        for record in list(_objects(call, kind)):
+        for record in reversed(list(_objects(call, kind))):  # of one kind, what came later may name what came before
             if record.get(APPLIED_FROM) == source and (kind, record["name"]) not in kept:
                 gone.append(_remove(call, kind, record))
     return gone

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from kubiya_worker import templates
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import notifications as edges
-from kubiya_worker.server.http import Call, invalid, not_found, page, route
+from kubiya_worker.server.http import ApiError, Call, invalid, not_found, page, route
 from kubiya_worker.server.notify import events
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.journal import Change
@@ -33,6 +33,9 @@ def _checked(call: Call, given: Object) -> Object:
         if plane.secrets.find(organization, name) is None:
             raise invalid("channel", f"There is no secret {name}. Set it first: kubiya secrets set {name}")
     stores = {"agents": plane.agents, "teams": plane.teams, "queues": plane.queues}
+    then = given.get("then")
+    if then and plane.notifications.find(organization, then["notification"]) is None:
+        raise invalid("then", f"There is no notification {then['notification']!r}")
     for kind, names in (given.get("filters") or {}).items():
         for name in names or ():
             if stores[kind].find(organization, name) is None:
@@ -57,12 +60,32 @@ async def get(call: Call) -> Any:
 
 
 async def update(call: Call) -> Any:
-    return call.plane.notifications.update(_notification_of(call), _checked(call, call.given))
+    found, given = _notification_of(call), _checked(call, call.given)
+    if given.get("name", found["name"]) != found["name"]:
+        _refuse_if_next(call, found, "renamed")
+    with call.plane.database.transaction():
+        changed = call.plane.notifications.update(found, given)
+        if "quiet_hours" in given:  # what waits for the end of the old ones is looked at anew
+            call.plane.notification_deliveries.look_again(found["id"], time.time())
+    call.plane.notifier.wake()
+    return changed
+
+
+def _refuse_if_next(call: Call, found: Object, what: str) -> None:
+    """Answer 409 where another notification names this one as the next: nobody would be told then."""
+    names = {found["id"], found["name"]}
+    others = [each for each in call.plane.notifications.list(call.organization_id) if each["id"] != found["id"]]
+    users = [each["name"] for each in others if (each.get("then") or {}).get("notification") in names]
+    if users:
+        told = ", ".join(users[:20])
+        raise ApiError(409, f"It cannot be {what}: {told} names it in `then`. Change that first")
 
 
 async def delete(call: Call) -> Any:
     """Delete a notification, and with it what its channel has not got yet."""
-    call.plane.notifications.delete(_notification_of(call))
+    found = _notification_of(call)
+    _refuse_if_next(call, found, "deleted")
+    call.plane.notifications.delete(found)
 
 
 async def deliveries(call: Call) -> Any:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import importlib.util
 from email.utils import parseaddr
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kubiya_worker import templates
 from kubiya_worker.addresses import RequestRefused, parse
-from kubiya_worker.server.edges.base import Filled, Name, Strict, checked_by, one_of
-from kubiya_worker.server.notify import mail
+from kubiya_worker.server.edges.base import Filled, Name, Strict, checked_by, one_of, within
+from kubiya_worker.server.notify import mail, quiet
 from kubiya_worker.server.notify.channels import TYPES
-from kubiya_worker.server.notify.events import EVENTS
+from kubiya_worker.server.notify.events import EVENTS, SEVERITIES
 
 # A credential is never written in a definition: it is the name of a secret.
 Secret = Annotated[
     str, Field(pattern=r"^\{\{\s*\.secret\.[A-Za-z_][A-Za-z0-9_]{0,99}\s*\}\}$", examples=["{{.secret.NAME}}"])
 ]
 MOST_RECIPIENTS: Final = 50
+LONGEST_WAIT: Final = 10_080  # minutes
 
 
 def _url(text: str) -> None:
@@ -120,13 +122,50 @@ class NotificationFilters(Strict):
 Events = Annotated[list[Annotated[str, one_of(*EVENTS)]], Field(min_length=1)]
 
 
+def _clock(text: str) -> None:
+    quiet.clock(text)
+
+
+def _zone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{name[:80]!r} is no time zone; such as Europe/Berlin") from None
+
+
+class QuietHours(Strict):
+    """Quiet hours hold messages until their end, by the clock of a zone; a severity from `let_pass` on is not held."""
+
+    start: Annotated[str, checked_by(_clock)]
+    end: Annotated[str, checked_by(_clock)]
+    zone: Annotated[str, checked_by(_zone)]
+    let_pass: Annotated[str, one_of(*SEVERITIES[1:])] | None = None
+
+    @model_validator(mode="after")
+    def _not_always(self) -> QuietHours:
+        if self.start == self.end:
+            raise _wrong("start and end are the same: to be told of nothing, set enabled to false")
+        return self
+
+
+class Then(Strict):
+    """The notification that is told next when a request has no answer after so many minutes."""
+
+    after_minutes: Annotated[int, within(1, LONGEST_WAIT, "minutes")]
+    notification: Filled
+
+
 class NotificationPatch(Strict):
+    nullable: ClassVar[frozenset[str]] = frozenset({"quiet_hours", "then"})
+
     name: Name | None = None
     description: str | None = None
     enabled: bool | None = None
     channel: Channel | None = None
     events: Events | None = None
     filters: NotificationFilters | None = None
+    quiet_hours: QuietHours | None = None
+    then: Then | None = None
 
 
 class NewNotification(NotificationPatch):

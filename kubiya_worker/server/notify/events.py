@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kubiya_worker.protocol.events import now
@@ -16,7 +16,10 @@ APPROVAL_WAITING: Final = "approval_waiting"
 QUESTION_WAITING: Final = "question_waiting"
 RUN_FAILED: Final = "run_failed"
 JOB_FAILED: Final = "job_failed"
-EVENTS: Final = (APPROVAL_WAITING, QUESTION_WAITING, RUN_FAILED, JOB_FAILED)
+APPROVAL_EXPIRES_SOON: Final = "approval_expires_soon"
+WORKER_LOST: Final = "worker_lost"
+WAITING: Final = (APPROVAL_WAITING, QUESTION_WAITING)
+EVENTS: Final = (*WAITING, APPROVAL_EXPIRES_SOON, RUN_FAILED, JOB_FAILED, WORKER_LOST)
 TEST: Final = "test"  # sent by a person, to one definition
 
 INFO: Final = "info"
@@ -129,6 +132,39 @@ def of_approval(approval: Mapping[str, Any], execution: Mapping[str, Any]) -> Ha
         origin=origin_of(execution),
         page=_page(execution),
         approval_id=str(approval["id"]),
+    )
+
+
+def of_end(approval: Mapping[str, Any], execution: Mapping[str, Any]) -> Happening:
+    """Return that a request ends soon without an answer."""
+    waiting = of_approval(approval, execution)
+    return replace(
+        waiting,
+        events=(APPROVAL_EXPIRES_SOON,),
+        key=f"expires:{approval['id']}",
+        severity=max(WARNING, waiting.severity, key=SEVERITIES.index),
+        title=f"{waiting.title}, and the request ends soon",
+        facts={**waiting.facts, "question": waiting.events == (QUESTION_WAITING,)},
+    )
+
+
+def of_worker(worker: Mapping[str, Any], queue: Mapping[str, Any]) -> Happening:
+    """Return that a worker sends no heartbeats any more, and has not said that it stops."""
+    host = str((worker.get("system_info") or {}).get("hostname") or "an unknown host")
+    return Happening(
+        events=(WORKER_LOST,),
+        key=f"worker:{worker['id']}:{int(worker['heartbeat_at'])}",
+        severity=WARNING,
+        title=f"A worker of the queue {queue['name']} is lost",
+        text=f"The worker {worker['id']} on {one_line(host, 100)} is silent since {worker['last_heartbeat']}",
+        facts={
+            "worker_id": worker["id"],
+            "queue": queue["name"],
+            "host": host,
+            "last_heartbeat": worker["last_heartbeat"],
+        },
+        origin=EventSource(queues=_names(queue["id"], queue["name"])),
+        page="/#/",
     )
 
 

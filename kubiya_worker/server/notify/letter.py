@@ -39,7 +39,7 @@ class Letter:
     @property
     def question(self) -> bool:
         """Return whether a text is asked for, which no button can give."""
-        return bool(self.data["event"] == QUESTION_WAITING)
+        return bool(self.data["event"] == QUESTION_WAITING or self.data["facts"].get("question"))
 
     @property
     def plain(self) -> str:

@@ -107,7 +107,7 @@ class _Session:
     def _deliver(self, message: EmailMessage) -> None:
         session = self
 
-        class Client(smtplib.SMTP):
+        class MailClient(smtplib.SMTP):
             def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
                 """Connect to a checked address; TLS still asks for the name."""
                 made = session.connect(timeout)
@@ -115,7 +115,7 @@ class _Session:
                     return ssl.create_default_context().wrap_socket(made, server_hostname=host)
                 return made
 
-        with Client(self._host, self._port, timeout=PATIENCE) as client:
+        with MailClient(self._host, self._port, timeout=PATIENCE) as client:
             if self._mode == STARTTLS:
                 client.starttls(context=ssl.create_default_context())
             if self._channel.get("username"):

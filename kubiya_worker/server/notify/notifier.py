@@ -18,7 +18,7 @@ from typing import Final
 from kubiya_worker import templates
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.secret_sources import Sources
-from kubiya_worker.server.notify import events, retries
+from kubiya_worker.server.notify import events, quiet, retries
 from kubiya_worker.server.notify.channels import TYPES
 from kubiya_worker.server.notify.events import Happening
 from kubiya_worker.server.notify.letter import Letter, Object
@@ -65,18 +65,38 @@ class Notifier:
 
     def tell(self, organization_id: str, happening: Happening) -> None:
         """Store a delivery for each definition that wants it; call this in the transaction of what happened."""
-        for definition in self._definitions.list(organization_id):
-            if event := events.wants(definition, happening):
-                self.add(definition, happening, event)
+        definitions = self._definitions.list(organization_id)
+        told = [(each, event) for each in definitions if (event := events.wants(each, happening))]
+        for definition, event in told:
+            self.add(definition, happening, event)
+        for definition, event in told:
+            if event in events.WAITING:
+                self._add_next(definitions, definition, happening, event)
 
-    def add(self, definition: Object, happening: Happening, event: str) -> str:
-        """Store a delivery and return its id; an empty text where it was told before."""
+    def _add_next(self, definitions: list[Object], first: Object, happening: Happening, event: str) -> None:
+        """Store deliveries for those who are told when nobody answers; they are dropped when somebody does."""
+        by_name = {key: each for each in definitions for key in (each["id"], each["name"])}
+        seconds, definition, seen = 0.0, first, {first["id"]}
+        while then := definition.get("then"):
+            seconds += 60.0 * then["after_minutes"]
+            found = by_name.get(then["notification"])
+            if found is None or found["id"] in seen:
+                return
+            definition = found
+            seen.add(found["id"])
+            if found["enabled"]:
+                self.add(found, happening, event, seconds)
+
+    def add(self, definition: Object, happening: Happening, event: str, after: float = 0.0) -> str:
+        """Store a delivery, for so many seconds later, and return its id; an empty text where it was told before."""
+        now = time.time()
         made = self._deliveries.add(
             definition["organization_id"],
             definition["id"],
             happening.key,
             happening.data(event),
-            now=time.time(),
+            now=now,
+            due_at=now + after,
             approval_id=happening.approval_id,
         )
         self.wake()
@@ -131,6 +151,10 @@ class Notifier:
         definition = self._definitions.find(delivery.organization_id, delivery.notification_id)
         if definition is None:
             return  # deleted meanwhile, and its deliveries with it
+        until = quiet.held_until(definition.get("quiet_hours"), delivery.data["severity"], time.time())
+        if until is not None and delivery.data["event"] != events.TEST:
+            self._deliveries.held(delivery, until)
+            return
         token = self._answering(definition, delivery.approval_id) if delivery.approval_id else ""
         if token is None:
             self._deliveries.ended(delivery, store.DROPPED, time.time())
@@ -147,6 +171,9 @@ class Notifier:
             self._failed(definition, delivery, attempts, error, again)
         except WorkerError as error:  # a secret that is not there, or cannot be read now
             self._failed(definition, delivery, attempts, Undelivered(error.message), again)
+        except Exception as error:  # a bug must not have it tried for ever
+            log.exception("notifier.failed name=%s", definition["name"])
+            self._failed(definition, delivery, attempts, Undelivered(f"internal error: {type(error).__name__}"), again)
         else:
             self.sent[kind] += 1
             self._deliveries.ended(delivery, store.SENT, time.time())

@@ -74,7 +74,7 @@ class SlackSockets:
 
         loop, sockets = asyncio.get_running_loop(), self
 
-        class Client(SocketModeClient):
+        class SocketClient(SocketModeClient):
             def issue_new_wss_url(self) -> str:
                 """Ask for an address by our own way out, which checks where it leads."""
                 return asyncio.run_coroutine_threadsafe(sockets.address(channel), loop).result(OPENING)
@@ -86,7 +86,7 @@ class SlackSockets:
 
         quiet = logging.getLogger("slack_sdk")  # its lines name addresses that hold tickets
         quiet.setLevel(logging.CRITICAL)
-        client = Client(app_token="", logger=quiet, proxy="", concurrency=2)
+        client = SocketClient(app_token="", logger=quiet, proxy="", concurrency=2)
         client.proxy = None  # no proxy of the environment, as with every channel
         client.socket_mode_request_listeners.append(got)
         try:

@@ -112,6 +112,11 @@ class Approvals:
     def pending_of(self, execution_id: str) -> list[Approval]:
         return [self._object(row) for row in self._db.execute(_PENDING_OF, {"execution_id": execution_id})]
 
+    def ending(self, before: str) -> list[Approval]:
+        """Return the open requests of all organizations that end before a time, as ISO-8601 in UTC."""
+        query = select(T).where(T.c.status == PENDING, T.c.data.op("->>")("$.expires_at") <= before)
+        return [self._object(row) for row in self._db.execute(query)]
+
     def waiting(self, organization_id: str, queue_id: str) -> int:
         """Return the number of a queue's open requests that are not overdue."""
         of = schema.executions

@@ -63,6 +63,7 @@ class NotificationDeliveries:
         data: Object,
         *,
         now: float,
+        due_at: float | None = None,
         approval_id: str | None = None,
     ) -> str:
         """Store a delivery and return its id; an empty text where this definition tells the same already."""
@@ -74,7 +75,8 @@ class NotificationDeliveries:
             "approval_id": approval_id,
             "state": WAITING,
             "attempts": 0,
-            "due_at": now,
+            "due_at": now if due_at is None else due_at,
+            "not_before": now if due_at is None else due_at,
             "created_at": now,
             "data": dumps(data),
         }
@@ -108,6 +110,12 @@ class NotificationDeliveries:
         with self._db.transaction():
             self._db.execute(update(T).where(mine).values(attempts=delivery.attempts + 1, due_at=again_at))
 
+    def held(self, delivery: NotificationDelivery, until: float) -> None:
+        """Let a delivery wait for the end of quiet hours; this is no try."""
+        mine = (T.c.id == delivery.id) & (T.c.state == WAITING)
+        with self._db.transaction():
+            self._db.execute(update(T).where(mine).values(due_at=until))
+
     def failed(self, delivery: NotificationDelivery, error: str, again_at: float) -> None:
         """Note a failed try. What else waits for the same channel is not tried before either: it would fail, too."""
         mine = (T.c.id == delivery.id) & (T.c.state == WAITING)
@@ -120,6 +128,12 @@ class NotificationDeliveries:
         told = None if error is None else error[:LONGEST_ERROR]
         with self._db.transaction():
             self._db.execute(update(T).where(T.c.id == delivery.id).values(state=state, ended_at=now, error=told))
+
+    def look_again(self, notification_id: str, now: float) -> None:
+        """Let what was never tried be looked at now, unless it is for when nobody answers, which has its own time."""
+        mine = (T.c.notification_id == notification_id) & (T.c.state == WAITING) & (T.c.attempts == 0)
+        with self._db.transaction():
+            self._db.execute(update(T).where(mine, T.c.not_before <= now).values(due_at=now))
 
     def revive(self, notification_id: str, now: float) -> int:
         """Let the dead deliveries of a definition be tried again; return how many there are."""

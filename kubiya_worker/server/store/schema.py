@@ -102,6 +102,7 @@ notification_deliveries = Table(
     Column("ended_at", Float),  # seconds since the epoch
     Column("data", Text, nullable=False),  # what is told
     Column("error", Text),  # of the last try
+    Column("not_before", Float, nullable=False, server_default="0"),  # seconds since the epoch
     UniqueConstraint("notification_id", "key"),
     Index("notification_deliveries_due", "state", "due_at"),
 )

@@ -91,6 +91,14 @@ class Workers:
             self._db.execute(update(T).where(mine), {"status": DISCONNECTED, "data": dumps(data)})
         return True
 
+    def silent(self, now: float, longest: float) -> list[dict[str, Any]]:
+        """Return the workers of all organizations that send no heartbeats any more, for at most so many seconds."""
+        query = select(T).where(
+            T.c.status != DISCONNECTED, T.c.heartbeat_at < now - LIVE_SECONDS, T.c.heartbeat_at >= now - longest
+        )
+        more = ("organization_id", "heartbeat_at")
+        return [{**_detail(row), **{name: getattr(row, name) for name in more}} for row in self._db.execute(query)]
+
     def live(self, organization_id: str, queue_id: str | None = None) -> list[dict[str, Any]]:
         """Return the WorkerDetail objects (docs/protocol.md#a3) of one queue or of all, newest first."""
         query = (

@@ -38,6 +38,7 @@ ANSWERS = "tests/unit/server/test_answers.py"
 HOOKS = "tests/unit/server/test_hooks.py"
 REPLIES = "tests/unit/server/test_hook_replies.py"
 SLACK = "tests/unit/server/test_slack.py"
+TIMES = "tests/unit/server/test_notification_times.py"
 BEGUN = "tests/unit/activities/test_definition.py"
 
 # By test: the models' fields whose effect it shows, as module.Model and the names.
@@ -274,6 +275,14 @@ EFFECTS: dict[str, dict[str, str]] = {
     },
     f"{SLACK}::test_a_button_of_a_bot_answers_by_socket_mode_within_three_seconds": {
         "notifications.Channel": "bot_token app_token conversation api_url",
+    },
+    f"{TIMES}::test_what_is_held_is_sent_at_the_end_of_the_quiet_hours": {
+        "notifications.NotificationPatch": "quiet_hours",
+        "notifications.QuietHours": "start end zone let_pass",
+    },
+    f"{TIMES}::test_the_next_is_told_after_its_time_unless_somebody_answers": {
+        "notifications.NotificationPatch": "then",
+        "notifications.Then": "after_minutes notification",
     },
     f"{NOTIFICATIONS}::test_only_the_events_of_a_definition_are_told_and_a_jobs_run_as_both": {
         "notifications.NotificationPatch": "events",

@@ -444,6 +444,7 @@ def channel_of(kind: str, **more: Any) -> Object:
         ({"filters": {"agents": ["nobody"]}}, "There is no agent 'nobody'"),
         ({"filters": {"people": ["ann"]}}, "people"),
         ({"quiet_hours": {}}, "quiet_hours"),
+        ({"silence": {}}, "silence"),
     ],
 )
 def test_what_has_no_effect_is_refused_with_its_reason(api: Api, fields: Object, word: str) -> None:
