@@ -21,6 +21,7 @@ NOTIFICATION: dict[str, Any] = {
     "channel": {"type": "ntfy", "url": "https://ntfy.example.org", "topic": "t"},
     "events": ["run_failed"],
 }
+HOOK: dict[str, Any] = {"source": "json", "agent": "ops", "proof": {"secret": "{{.secret.A}}"}}
 MADE: dict[str, tuple[str, dict[str, Any]]] = {
     "agents": ("/agents", {}),
     "teams": ("/teams", {}),
@@ -29,13 +30,14 @@ MADE: dict[str, tuple[str, dict[str, Any]]] = {
     "environments": ("/environments", {}),
     "jobs": ("/jobs", JOB),
     "notifications": ("/notifications", NOTIFICATION),
+    "hooks": ("/hooks", HOOK),
 }
 
 
 @pytest.mark.parametrize("word", kinds.NOUNS)
 def test_each_kind_has_the_same_verbs(word: str, plane: Api, kubiya: Commands) -> None:
     path, fields = MADE[word]
-    name = f"verbs of {word}" if word != "queues" else "verbs-of-queues"
+    name = f"verbs of {word}" if word not in ("queues", "hooks") else f"verbs-of-{word}"
     made = plane.call("POST", path, {"name": name, "description": "about it", **fields})
     table = kubiya(word, "ls", "-o", "table").out.splitlines()
     assert table[0].startswith("NAME ") and any(line.startswith(name) for line in table[1:])
