@@ -66,12 +66,13 @@ function relation(line, known, edges) {
 
 function layered(nodes, edges, across) {
   const layer = new Map(nodes.map((node) => [node.id, 0]));
-  // Each box stands behind those that lead to it; a circle ends after as many rounds as there are boxes.
+  const order = new Map(nodes.map((node, at) => [node.id, at]));
+  // Each box stands behind those that lead to it. In a circle, the edge to what was named earlier leads back.
   for (let round = 0; round < nodes.length; round += 1) {
     let moved = false;
     for (const { from, to } of edges) {
       if (from === to || to === "[*]" || layer.get(to) > layer.get(from) || layer.get(from) + 1 >= nodes.length) continue;
-      if (reaches(to, from, edges)) continue; // an edge back
+      if (order.get(to) < order.get(from) && reaches(to, from, edges)) continue;
       layer.set(to, layer.get(from) + 1);
       moved = true;
     }

@@ -145,12 +145,19 @@ def test_a_new_one_is_made_and_a_secret_is_shown_to_nobody_again(page: Any, stac
 def test_a_deletion_that_is_refused_says_who_needs_it(page: Any, stack: Stack) -> None:
     job = {"kind": "Job", "name": "nightly", "spec": {"agent": "needed", "prompt_template": "Look."}}
     stack.call("POST", "/definitions/apply", {"documents": [{"kind": "Agent", "name": "needed", "spec": {}}, job]})
-    sign_in(page, stack, "#/definitions/Agent/needed")
+    sign_in(page, stack, "#/definitions")
+    page.goto(f"{stack.url}/#/definitions/Agent/needed")
     page.wait_for_selector("#definition-fields .field")
     page.click("#definition-delete")
     page.click("#remove-go")
     page.locator("#remove-needs a", has_text="nightly").wait_for()
     assert spec(stack, "Agent", "needed") == {}
+    page.go_back()  # with the dialog open: it goes with the page below it
+    page.wait_for_selector("#remove:not([open])", state="attached")
+    page.go_forward()
+    page.wait_for_selector("#definition-fields .field")
+    page.click("#definition-delete")
+    page.click("#remove-go")
     page.click("text=Delete, and end these")
     page.wait_for_selector("#remove:not([open])", state="attached")
     stack.call("GET", "/definitions/Agent/needed", status=404)

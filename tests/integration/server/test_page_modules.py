@@ -186,6 +186,17 @@ def test_diagrams_are_drawn_and_say_what_they_show(modules: Any, kind: str) -> N
     assert "NaN" not in told[1] and "undefined" not in told[1] and "style=" not in told[1]
 
 
+def test_boxes_stand_behind_those_that_lead_to_them_also_in_a_circle(modules: Any) -> None:
+    heights = modules.evaluate(
+        """async (text) => {
+            const { drawing } = await import("/static/drawing.js");
+            return [...drawing(text).querySelectorAll("rect.box")].map((box) => Number(box.getAttribute("y")));
+        }""",
+        DIAGRAMS["flowchart"],
+    )
+    assert heights == sorted(set(heights)) and len(heights) == 3
+
+
 @pytest.mark.parametrize(
     "text", ["gitGraph\n  commit", "pie\n  nothing", "gantt\n  Plan :soon, later", "", "flowchart TD\n"]
 )
