@@ -126,9 +126,10 @@ def _answer(plane: Plane, request: Request, hook: Object, proof: proofs.ShownPro
     known = _known(plane, hook, proof, "")
     if known is not None:
         return reply(known, 202)
-    text = raw.decode("utf-8", "replace")
+    hidden = proofs.complete(hook["proof"], hook["source"]).get("field")  # where the body itself has the secret
+    text = "" if hidden else raw.decode("utf-8", "replace")
     try:
-        alert = _read(hook, request, raw)
+        alert = _read(hook, request, raw, hidden)
     except (BadShape, ApiError) as error:
         reason = str(error) if isinstance(error, BadShape) else _words(error)
         plane.hooks.keep(hook["id"], now, decision.MALFORMED, {**about, "reason": reason}, body=text)
@@ -157,9 +158,11 @@ def _answer(plane: Plane, request: Request, hook: Object, proof: proofs.ShownPro
         return answer
 
 
-def _read(hook: Object, request: Request, raw: bytes) -> Alert:
+def _read(hook: Object, request: Request, raw: bytes, hidden: str | None) -> Alert:
+    """Return what the delivery says; a secret in the body goes no further, as prompts and histories are read."""
     text = senders.text_of(raw, request.headers.get("content-type", ""))
-    return senders.read(hook["source"], parsed(text), request.headers)
+    body = {name: value for name, value in parsed(text).items() if name != hidden}
+    return senders.read(hook["source"], body, request.headers)
 
 
 def _signs_once(hook: Object, proof: proofs.ShownProof) -> bool:
