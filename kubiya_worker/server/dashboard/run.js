@@ -11,7 +11,7 @@ const PANES = { "": "conversation", steps: "run-steps", events: "run-events" };
 
 export class Run {
   constructor() {
-    Object.assign(this, { id: null, tab: "", chosen: null, frame: null });
+    Object.assign(this, { id: null, tab: "", chosen: null, frame: null, known: 0 });
     this.steps = new Steps();
     this.events = new RawEvents({ address: (sequence) => this.address("events", sequence) });
     this.waterfall = new Waterfall({ address: (key) => this.address("steps", key) });
@@ -19,7 +19,7 @@ export class Run {
   }
 
   clear() {
-    Object.assign(this, { id: null, chosen: null, live: false, told: null });
+    Object.assign(this, { id: null, chosen: null, live: false, told: null, known: 0 });
     this.steps.clear();
     this.events.clear();
     this.waterfall.clear();
@@ -41,8 +41,16 @@ export class Run {
 
   take(type, data, timestamp, sequence) {
     this.events.add(type, data, timestamp, sequence);
-    this.steps.take(type, data, timestamp, sequence);
     if (this.tab) this.soon();
+  }
+
+  // Steps are read out of the events when they are looked at: a long run's conversation does not wait for them.
+  read() {
+    const { list } = this.events;
+    for (; this.known < list.length; this.known += 1) {
+      const { type, data, timestamp, sequence } = list[this.known];
+      this.steps.take(type, data, timestamp, sequence);
+    }
   }
 
   soon() {
@@ -73,6 +81,7 @@ export class Run {
 
   draw() {
     if (!this.id || !this.tab) return;
+    if (this.tab === "steps") this.read();
     if (this.tab === "steps") this.waterfall.show(this.steps, this.live, this.chosen);
     else this.events.show(this.chosen);
     this.detail();
