@@ -197,6 +197,7 @@ class SlackDouble:
         old = self.wait(lambda: self._sockets[-1] if self._sockets else None)
         old.send(json.dumps({"type": "disconnect", "reason": "refresh_requested", "debug_info": {}}))
         self.wait(lambda: next((each for each in self._sockets if each is not old), None))
+        old.close()
 
     def button(self, ts: str, action_id: str) -> tuple[str, Object]:
         for block in self.messages[ts].get("blocks", ()):

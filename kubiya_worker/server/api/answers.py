@@ -48,7 +48,8 @@ HEADERS: Final = {
         "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",  # the address holds the token
+    # The address holds the token. With no-referrer, a browser would send the form as from `null`, which is refused.
+    "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 GONE: Final = "This link is not valid, or not any more"

@@ -22,6 +22,7 @@ from kubiya_worker.server.notify.outgoing import Outgoing, Undelivered
 log = logging.getLogger(__name__)
 
 EVERY: Final = 5.0  # seconds between two looks at the definitions
+REMEMBERED: Final = 1_000  # envelopes
 OPENING: Final = 20.0  # seconds for a connection to open
 
 Pressed = Callable[[Object, Object], Awaitable[None]]  # (a channel with its secrets, the payload of the press)
@@ -38,6 +39,7 @@ class SlackSockets:
         self._channels, self._pressed, self._out = channels, pressed, out
         self._open: dict[str, Any] = {}
         self._work: set[asyncio.Task[None]] = set()
+        self._seen: dict[str, None] = {}  # envelopes, the oldest first
 
     async def run(self) -> None:
         """Keep the connections as the definitions say, until cancelled."""
@@ -82,7 +84,7 @@ class SlackSockets:
         def got(client: Any, request: Any) -> None:
             client.send_socket_mode_response(SocketModeResponse(envelope_id=request.envelope_id))
             if request.type == "interactive" and isinstance(request.payload, dict):
-                loop.call_soon_threadsafe(sockets.work_on, channel, request.payload)
+                loop.call_soon_threadsafe(sockets.work_on, channel, request.envelope_id, request.payload)
 
         quiet = logging.getLogger("slack_sdk")  # its lines name addresses that hold tickets
         quiet.setLevel(logging.CRITICAL)
@@ -107,7 +109,13 @@ class SlackSockets:
         await self._out().addresses_of(parts.hostname, parts.port or 443)
         return url
 
-    def work_on(self, channel: Object, payload: Object) -> None:
+    def work_on(self, channel: Object, envelope_id: str, payload: Object) -> None:
+        """Work on an envelope, unless Slack has sent it before: it does when an acknowledgement comes late."""
+        if envelope_id in self._seen:
+            return
+        self._seen[envelope_id] = None
+        if len(self._seen) > REMEMBERED:
+            del self._seen[next(iter(self._seen))]
         task = asyncio.get_running_loop().create_task(self._answer(channel, payload))
         self._work.add(task)
         task.add_done_callback(self._work.discard)
