@@ -27,6 +27,7 @@ OWN = {
     "/models/{model:path}",
     "/runtimes",
     "/agents",
+    "/hooks",
     "/teams",
     "/environments",
     "/worker-queues",
@@ -80,6 +81,8 @@ def things(plane: ControlPlane) -> dict[str, str]:
     channel = {"type": "ntfy", "url": "https://ntfy.example.org", "topic": "secret-topic"}
     about = {"name": "n", "channel": channel, "events": ["run_failed"]}
     notification = plane.call("POST", "/notifications", about, 201)["id"]
+    about_hook = {"source": "json", "agent": agent, "proof": {"secret": "{{.secret.A_SECRET}}"}}
+    hook = plane.call("POST", "/hooks", {"name": "a-hook", **about_hook}, 201)["id"]
     plane.call("POST", f"/executions/{execution}/session", {"messages": [{"role": "user", "content": "hi"}]}, 201)
     return {
         **{
@@ -96,6 +99,7 @@ def things(plane: ControlPlane) -> dict[str, str]:
             "approval": approval,
             "rule": rule,
             "notification": notification,
+            "hook": hook,
             "key": key,
             "entity": agent,
             "model": "demo",
@@ -147,6 +151,10 @@ def body_of(method: str, path: str, things: dict[str, str]) -> dict[str, Any]:
         "kind": "agent",
         "names": ["A"],
     }
+    if path.endswith("/v1/hooks"):
+        values |= {"source": "json", "proof": {"secret": "{{.secret.A}}"}, "agent": "mine", "events": ["run_failed"]}
+    elif "/hooks/" in path:
+        del values["events"]
     if path.endswith("/notifications"):
         values |= {
             "events": ["run_failed"],
@@ -202,7 +210,7 @@ def test_no_route_shows_or_changes_another_organizations_things(plane: ControlPl
         elif bare in ("/session", "/sessions"):
             shown = [thing for thing in things.values() if len(thing) > 9 and thing in answer.text]
             assert answer.status_code == 200 and not shown
-        elif bare == "/jobs/webhook/{path}":
+        elif bare in ("/jobs/webhook/{path}", "/hooks/{name}"):
             assert answer.status_code == 401  # a key is not what it wants
         elif bare in OWN:
             assert answer.status_code in (200, 201, 204, 404), (method, path, answer.text)

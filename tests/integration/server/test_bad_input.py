@@ -170,6 +170,11 @@ def things(plane: ControlPlane) -> dict[str, str]:
     key = plane.call("POST", "/keys", {"name": "fuzzed", "role": "viewer"}, 201)["id"]
     job = {"name": "fuzzed", "trigger_type": "webhook", "entity_type": "agent", "prompt_template": "{{a}}"}
     job = plane.call("POST", "/jobs", {**job, "entity_id": agent}, 201)
+    about_hook = {"source": "json", "agent": agent, "proof": {"secret": "{{.secret.A_SECRET}}"}}
+    hook = plane.call("POST", "/hooks", {"name": "a-hook", **about_hook}, 201)["id"]
+    channel = {"type": "ntfy", "url": "https://ntfy.example.org", "topic": "t"}
+    about = {"name": "fuzzed", "channel": channel, "events": ["run_failed"]}
+    notification = plane.call("POST", "/notifications", about, 201)["id"]
     return {
         **{"agent": agent, "team": team, "environment": "default", "queue": queue, "worker": worker, "job": job["id"]},
         "path": job["webhook_url_path"].rpartition("/")[2],
@@ -178,6 +183,9 @@ def things(plane: ControlPlane) -> dict[str, str]:
             "approval": approval,
             "rule": rule,
             "key": key,
+            "hook": hook,
+            "notification": notification,
+            "token": "unknown",
             "entity": agent,
             "model": "demo",
             "skill": skill,
