@@ -149,7 +149,7 @@ class PlaneUnderTest:
             with http.get(url, headers=headers, stream=True, timeout=(5, timeout)) as answer:
                 assert answer.status_code == 200, answer.text
                 kind = ""
-                for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
+                for line in answer.iter_lines(chunk_size=None, decode_unicode=True):
                     assert time.monotonic() < deadline, f"{self.name}: no end of the stream in {timeout} s"
                     name, _, value = line.partition(": ")
                     if name == "event":

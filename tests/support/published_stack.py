@@ -129,5 +129,5 @@ class PublishedStack(Stack):
         headers = {"Authorization": f"Bearer {self.key}"}
         with requests.Session() as http, http.get(url, headers=headers, stream=True, timeout=(5, 20)) as answer:
             answer.raise_for_status()
-            lines = answer.iter_lines(chunk_size=1, decode_unicode=True)
+            lines = answer.iter_lines(chunk_size=None, decode_unicode=True)
             yield from frames(in_time(deadline, lines, f"the stream of {execution_id} has not ended in {timeout} s"))

@@ -309,7 +309,7 @@ class Stack:
                     timeout=(5, 20),
                 ) as answer:
                     answer.raise_for_status()
-                    lines = answer.iter_lines(chunk_size=1, decode_unicode=True)
+                    lines = answer.iter_lines(chunk_size=None, decode_unicode=True)
                     for event in frames(in_time(deadline, lines, f"no {until} within {timeout} s")):
                         after = event.get("id", after)
                         if set(event["data"]) == {"data", "timestamp"}:
