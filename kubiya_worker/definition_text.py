@@ -5,6 +5,7 @@ A text can have several documents, divided by `---`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,6 +13,7 @@ from typing import Any, Final
 import yaml
 
 MOST_VALUES: Final = 100_000  # in a document; aliases in YAML can make any number out of few lines
+MOST_CHARACTERS: Final = 16 << 20  # of the values of a text and of their paths, both written out: aliases repeat them
 KEYS: Final = ("kind", "name", "spec")
 
 Place = tuple[str | int, ...]
@@ -41,19 +43,29 @@ class TextFault(Exception):
         self.line, self.text = line, text
 
 
+class _Lines(dict[Place, int]):
+    """The lines of a document's values. `characters` is what the text's values and paths come to, written out."""
+
+    def __init__(self, characters: int) -> None:
+        super().__init__()
+        self.characters = characters
+
+
 def documents(file: str, text: str) -> Iterator[PlacedDocument]:
     """Yield the documents of a text; raise TextFault at the first fault. `file` is a name for messages."""
     try:
         loader = yaml.SafeLoader(text)
     except yaml.YAMLError as error:  # a character that no YAML may have
         raise TextFault(file, 1, "this is not YAML: it has a character that may not be there") from error
+    characters = 0
     try:
         while loader.check_node():
             node = loader.get_node()
             if node is None or node.tag == "tag:yaml.org,2002:null":  # nothing but comments between two ---
                 continue
-            lines: dict[Place, int] = {}
+            lines = _Lines(characters)
             _note(file, node, (), lines)
+            characters = lines.characters
             body = loader.construct_document(node)
             _check(file, body, lines)
             yield PlacedDocument(body, file, lines)
@@ -65,15 +77,20 @@ def documents(file: str, text: str) -> Iterator[PlacedDocument]:
         raise TextFault(file, 1, "this is not YAML") from error
     except ValueError as error:  # such as a date that no calendar has
         raise TextFault(file, 1, f"a value cannot be read: {error}") from error
+    except (LookupError, AttributeError) as error:  # PyYAML's own faults: `!!int ""`, `!!bool x`, `!!timestamp x`
+        raise TextFault(file, 1, "a value cannot be read: it is not of the type that its tag names") from error
     except RecursionError as error:
         raise TextFault(file, 1, "it is nested too deep") from error
     finally:
         loader.dispose()
 
 
-def _note(file: str, node: yaml.Node, path: Place, lines: dict[Place, int]) -> None:
+def _note(file: str, node: yaml.Node, path: Place, lines: _Lines, width: int = 0) -> None:
     """Note the line of each value; refuse a key that stands twice, of which YAML would drop one."""
     lines[path] = node.start_mark.line + 1
+    lines.characters += width + (len(node.value) if isinstance(node, yaml.ScalarNode) else 0)
+    if lines.characters > MOST_CHARACTERS:
+        raise TextFault(file, lines[path], f"the text stands for more than {MOST_CHARACTERS:,} characters")
     if len(lines) > MOST_VALUES:
         raise TextFault(file, 1, f"a document has more than {MOST_VALUES:,} values")
     if isinstance(node, yaml.MappingNode):
@@ -83,11 +100,11 @@ def _note(file: str, node: yaml.Node, path: Place, lines: dict[Place, int]) -> N
                 raise TextFault(
                     file, key.start_mark.line + 1, f"{key.value!r} is there twice, also in line {lines[place]}"
                 )
-            _note(file, value, place, lines)
+            _note(file, value, place, lines, width + 1 + len(str(key.value)))
             lines[place] = key.start_mark.line + 1
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
-            _note(file, value, (*path, number), lines)
+            _note(file, value, (*path, number), lines, width + 1 + len(str(number)))
 
 
 def _check(file: str, body: Any, lines: Mapping[Place, int]) -> None:
@@ -119,6 +136,8 @@ def _check_values(file: str, value: Any, path: Place, lines: Mapping[Place, int]
             _check_values(file, inner, (*path, number), lines)
     elif value is not None and not isinstance(value, str | int | float | bool):
         raise TextFault(file, line, f"YAML reads this as a {type(value).__name__}; put it into quotes")
+    elif isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
+        raise TextFault(file, line, "JSON cannot say this number: it is too large, or not a number")
 
 
 def dump(documents: Sequence[Mapping[str, Any]]) -> str:

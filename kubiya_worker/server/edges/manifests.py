@@ -163,10 +163,18 @@ class DefinitionText(Strict):
     text: Annotated[str, Field(max_length=LARGEST)]
 
 
+class Draft(Strict):
+    """A document that nothing is checked of but its form: a person may still be writing it."""
+
+    kind: str
+    name: str
+    spec: Json | None = None
+
+
 class Documents(Strict):
     """Documents that are to be written as YAML; what they say is not checked."""
 
-    documents: Annotated[list[Json], Field(max_length=MOST)]
+    documents: Annotated[list[Draft], Field(max_length=MOST)]
 
 
 class Rollback(Strict):

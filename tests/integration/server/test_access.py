@@ -48,9 +48,12 @@ OWN = {
     "/audit/export",
     "/definitions",
     "/definitions/apply",
+    "/definitions/read",  # a text of the caller's own, and nothing that is stored
+    "/definitions/write",  # documents of the caller's own, and nothing that is stored
     "/secrets",
     "/secrets/{secret}",
 }
+NOBODYS = {"/definitions/schema"}  # what the software says to everyone, the same for each organization
 
 
 JOB = {"name": "j", "trigger_type": "webhook", "entity_type": "agent", "prompt_template": "secret prompt"}
@@ -141,7 +144,8 @@ def body_of(method: str, path: str, things: dict[str, str]) -> dict[str, Any]:
         "turn_number": 1,
         "model": "demo",
         "started_at": "2026-11-28T12:00:00Z",
-        "documents": [],
+        "documents": [{"kind": "Agent", "name": "a"}] if path.endswith("/definitions/write") else [],
+        "text": "kind: Agent\nname: a\n",  # the name of an agent of the first organization
         "version": 1,
         "organization_id": "other",
         "trigger_metadata": {},
@@ -212,6 +216,9 @@ def test_no_route_shows_or_changes_another_organizations_things(plane: ControlPl
             assert answer.status_code == 200 and not shown
         elif bare in ("/jobs/webhook/{path}", "/hooks/{name}"):
             assert answer.status_code == 401  # a key is not what it wants
+        elif bare in NOBODYS:
+            assert answer.status_code == 200 and answer.json() == plane.call(method, bare), path
+            assert not [s for s in (*things.values(), "secret prompt") if len(s) > 9 and s in answer.text], path
         elif bare in OWN:
             assert answer.status_code in (200, 201, 204, 404), (method, path, answer.text)
             shown = [s for s in (*things.values(), "secret prompt") if len(s) > 9 and s in answer.text]

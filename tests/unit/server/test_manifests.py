@@ -259,11 +259,49 @@ def test_documents_are_written_as_yaml_and_read_again_with_their_lines(api: Api)
         ("kind: Agent\nname: a\nspeck: {}", 3),
         ("kind: Agent\nname: 2026-01-01", 2),
         ("\0", 1),
+        ('kind: Agent\nname: a\nspec: {a: !!int ""}', 1),
+        ("kind: Agent\nname: a\nspec: {a: !!bool x}", 1),
+        ("kind: Agent\nname: a\nspec: {a: !!timestamp x}", 1),
+        ("kind: Agent\nname: a\nspec:\n  a: .inf", 4),
+        ("kind: Agent\nname: a\nspec:\n  a: -.inf", 4),
+        ("kind: Agent\nname: a\nspec:\n  a: .nan", 4),
+        (f"kind: Agent\nname: a\nspec:\n  a: 0x{'f' * 5000}", 4),
+        (f"kind: Agent\nname: a\nspec:\n  a: &a {'x' * 50_000}\n  b: [{','.join(['*a'] * 500)}]", 4),  # a repeated text
+        (f"kind: Agent\nname: a\nspec:\n  {'x' * 1000}: [{','.join('1' * 20_000)}]", 4),  # a repeated path
+        (
+            "---\n".join(
+                f"kind: A\nname: a\nspec:\n  a: &a {'x' * 9000}\n  b: [{','.join(['*a'] * 500)}]\n" for _ in "abcd"
+            ),
+            22,
+        ),
     ],
 )
 def test_a_text_that_is_no_document_is_refused_with_its_line(api: Api, text: str, line: int) -> None:
     (fault,) = api.call("POST", "/definitions/read", {"text": text}, 422)["detail"]
     assert fault["loc"] == ["body", "text", line] and fault["msg"]
+
+
+@pytest.mark.parametrize(
+    ("draft", "place"),
+    [
+        ({"kind": "Agent"}, ["name"]),
+        ({"name": "a"}, ["kind"]),
+        ({"kind": 5, "name": "a"}, ["kind"]),
+        ({"kind": "Agent", "name": None}, ["name"]),
+        ({"kind": "Agent", "name": "a", "spec": []}, ["spec"]),
+        ({"kind": "Agent", "name": "a", "speck": {}}, ["speck"]),
+        (5, []),
+    ],
+)
+def test_what_has_not_the_form_of_a_document_is_not_written(api: Api, draft: Any, place: list[str]) -> None:
+    (fault,) = api.call("POST", "/definitions/write", {"documents": [draft]}, 422)["detail"]
+    assert fault["loc"] == ["body", "documents", 0, *place]
+
+
+def test_a_draft_is_written_before_its_name_is_chosen(api: Api) -> None:
+    drafts = [{"kind": "Agent", "name": "", "spec": {"no such field": 1}}]
+    text = api.call("POST", "/definitions/write", {"documents": drafts})["text"]
+    assert text == "kind: Agent\nname: ''\nspec:\n  no such field: 1\n"
 
 
 def test_the_schema_lists_the_kinds_and_the_words_of_a_choice(api: Api) -> None:
