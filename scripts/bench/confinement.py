@@ -1,7 +1,7 @@
 """Measure what the confinement adds to the start of a program: confined and unconfined in turn, until it runs.
 
-A program of `shell` or `python` uses the ruleset of its profile, which is kept for 30 seconds. A stdio MCP server is
-started by a launcher, once per session. The last rows are whole calls of the tools.
+A program uses the ruleset of its profile, which is kept for 30 seconds. A stdio MCP server has pipes too, and is
+measured from its start to its end. The last rows are whole calls of the tools.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import asyncio
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from kubiya_worker.tools.base import ToolContext
 from kubiya_worker.tools.confinement import profile, spawn, support
-from kubiya_worker.tools.confinement.process_profile import Profile
+from kubiya_worker.tools.mcp import stdio
 from kubiya_worker.tools.processes import programs
 from kubiya_worker.tools.toolset import build_toolset
 from scripts.bench.report import Row, Spread, alternate, main
@@ -25,8 +25,13 @@ TRUE: Final = "/bin/true"
 MOST: Final = 10.0  # ms that a program's start may take longer
 
 
-def started(argv: Sequence[str] = (TRUE,)) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+def started() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([TRUE], stdin=subprocess.DEVNULL)
+
+
+def piped() -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([TRUE], bufsize=0, stdin=pipe, stdout=pipe, start_new_session=True)
 
 
 def start(start: Callable[[], subprocess.Popen[bytes]]) -> float:
@@ -38,15 +43,12 @@ def start(start: Callable[[], subprocess.Popen[bytes]]) -> float:
     return took * 1000
 
 
-def whole(work: Callable[[], object]) -> float:
+async def serve(start: Callable[[], subprocess.Popen[bytes]]) -> float:
+    """Return the milliseconds from the start of a server that leaves at once until its session has ended."""
     began = time.perf_counter()
-    work()
+    async with stdio.spoken(start):
+        pass
     return (time.perf_counter() - began) * 1000
-
-
-def launched(limits: Profile) -> None:
-    with spawn.launched(limits, TRUE, [TRUE]) as argv:
-        started(argv).wait()
 
 
 def within(ours: Spread, base: Spread | None) -> bool:
@@ -87,13 +89,17 @@ def measure(quick: bool) -> list[Row]:
 
         kept = alternate(rounds, lambda: start(lambda: spawn.confined(limits, started)), lambda: start(started))
         made = alternate(rounds, first, lambda: start(started))
-        server = alternate(rounds, lambda: whole(lambda: launched(limits)), lambda: whole(lambda: started().wait()))
+        server = alternate(
+            rounds,
+            lambda: runner.run(serve(lambda: spawn.confined(limits, piped))),
+            lambda: runner.run(serve(piped)),
+        )
         shell, python = calls("shell", command="true"), calls("run_python", code="1")
         programs.close()
     return [
         row("start of a program", kept),
         row("the first start of a profile, once in 30 s: its ruleset is made", made, ""),
-        row("start and end of an MCP server's process by the launcher, once per session", server, ""),
+        row("start and end of an MCP server's process and its pipes, once per session", server),
         row("a whole call of `shell`", shell),
         row("a whole call of `run_python`", python),
     ]

@@ -2,6 +2,6 @@
 
 `landlock` and `seccomp` are the kernel's calls, `profile` reads what a skill declares into a `process_profile`, which
 `paths` turns into rules.
-`support` says what this host can do, and `spawn` starts processes, with `rulesets` that are kept a while. `launcher`
-restricts itself by a policy and becomes another program, for MCP servers, which a library starts. `seatbelt`: macOS.
+`support` says what this host can do, and `spawn` starts processes, with `rulesets` that are kept a while. `seatbelt`
+does it on macOS.
 """

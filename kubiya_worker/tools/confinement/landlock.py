@@ -1,8 +1,6 @@
 """Landlock: the kernel's rules for files, signals and abstract sockets of one thread and of all that it starts.
 
-Standard library and `ctypes` only, because `launcher` runs without packages; and little of it, because each module
-makes every start of an MCP server longer. The numbers are those of linux/landlock.h; the three calls have the same
-numbers on every architecture.
+The numbers are those of linux/landlock.h; the three calls have the same numbers on every architecture.
 """
 
 from __future__ import annotations

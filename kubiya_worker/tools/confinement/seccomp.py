@@ -1,7 +1,7 @@
 """seccomp: the system calls that a confined process is refused, as a filter in the kernel's own form.
 
-Standard library and `ctypes` only, because `launcher` runs without packages. Numbers of calls differ between
-architectures: one table for each. The filter refuses a process of another architecture, whose numbers it cannot read.
+Numbers of calls differ between architectures: one table for each. The filter refuses a process of another
+architecture, whose numbers it cannot read.
 """
 
 from __future__ import annotations

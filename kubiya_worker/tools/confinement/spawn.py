@@ -6,19 +6,13 @@ other program stands between.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
 from kubiya_worker.tools.confinement import (
     landlock,
-    launcher,
-    paths,
     places,
     restrict,
     seatbelt,
@@ -76,30 +70,17 @@ def command(profile: Profile | None, executable: str, argv: Sequence[str]) -> tu
     return wrapped[0], tuple(wrapped)
 
 
-@contextlib.contextmanager
-def launched(profile: Profile, program: str, argv: Sequence[str]) -> Iterator[list[str]]:
-    """Yield a command that starts a program under a profile, for one start in this block by a library.
-
-    The policy lies in a file that only this user may read, which the launcher removes; it has paths and no secrets.
-    """
-    if support.probe().seatbelt:
-        yield seatbelt.command(profile, program, argv)
-        return
-    filtered = seccomp.of_this_host(families(profile))
-    policy = launcher.policy(support.probe().abi, paths.rules(profile), filtered, signals=profile.signals)
-    descriptor, name = tempfile.mkstemp(prefix="kubiya-policy-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(policy)
-        yield [sys.executable, "-I", "-S", "-B", launcher.__file__, name, program, *argv]
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
 def temporary_folder(workspace: Path) -> Path:
-    """Return the folder for TMPDIR in a workspace, made if it is not there: a confined process cannot use /tmp."""
+    """Return the folder for TMPDIR in a workspace, made if it is not there: a confined process cannot use /tmp.
+
+    It is the workspace where it cannot be made, as on a full disk: a program that needs no such file runs all the same.
+    """
     folder = workspace / places.TEMPORARY
-    if not visible.is_folder(folder):
+    if visible.is_folder(folder):
+        return folder
+    try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / ".gitignore").write_text(NOT_SHOWN, encoding="utf-8")
+    except OSError:
+        return folder if visible.is_folder(folder) else workspace
     return folder

@@ -48,7 +48,7 @@ def profile_of(server: McpServer, workspace: Path, folder: Path, program: str) -
 
 
 def program_of(server: McpServer, folder: Path, search: str) -> str:
-    """Return the path of a server's program, found as it would be without the launcher. Raises ConfigurationError."""
+    """Return the path of a server's program, found in its folder or the search path. Raises ConfigurationError."""
     wanted = server.command if os.sep not in server.command else str(folder / server.command)
     found = shutil.which(wanted, path=search)
     if found is None:

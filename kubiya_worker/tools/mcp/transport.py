@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,7 @@ from typing import Any, Final
 from kubiya_worker._supervisor.posix.markers import pids_with
 from kubiya_worker.errors import ConfigurationError, Unavailable
 from kubiya_worker.tools.confinement import spawn, visible
-from kubiya_worker.tools.mcp import confinement
+from kubiya_worker.tools.mcp import confinement, stdio
 from kubiya_worker.tools.mcp.config import McpServer
 from kubiya_worker.tools.mcp.oauth import TokenCache
 from kubiya_worker.tools.mcp.variables import INHERITED
@@ -129,44 +130,39 @@ async def _watched(read: Any, ended: asyncio.Event) -> AsyncIterator[tuple[Any, 
 
 @contextlib.asynccontextmanager
 async def _process(server: McpServer, workspace: Path, marks: dict[str, str]) -> AsyncIterator[Any]:
-    from mcp.client.stdio import StdioServerParameters
-
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     folder = await asyncio.to_thread(_folder, server, workspace)
     env = {**inherited, **server.env, **marks}
     program = confinement.program_of(server, folder, env.get("PATH", os.defpath))
     limits = confinement.profile_of(server, workspace, folder, program)
-    command = [server.command, *server.args]
-    async with contextlib.AsyncExitStack() as stack:
-        if limits is not None:
-            if "TMPDIR" not in server.env:
-                env["TMPDIR"] = str(await asyncio.to_thread(spawn.temporary_folder, workspace))
-            launch = spawn.launched(limits, program, command)
-            command = await asyncio.to_thread(launch.__enter__)
-            stack.push(launch)
-        parameters = StdioServerParameters(
-            command=command[0],
-            args=command[1:],
-            env=env,
-            cwd=folder,
-            encoding_error_handler="replace",  # a byte that is not UTF-8 costs its place in one text, not the session
-        )
-        yield await stack.enter_async_context(_spoken(server, parameters, remedy=confinement.REMEDY if limits else ""))
-
-
-@contextlib.asynccontextmanager
-async def _spoken(server: McpServer, parameters: Any, remedy: str) -> AsyncIterator[Any]:
-    from mcp.client.stdio import stdio_client
-
+    if limits is not None and "TMPDIR" not in server.env:
+        env["TMPDIR"] = str(await asyncio.to_thread(spawn.temporary_folder, workspace))
+    remedy = confinement.REMEDY if limits else ""
     with _LastWords() as errors:
+        executable, argv = spawn.command(limits, program, (server.command, *server.args))
+
+        def start() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                argv,
+                executable=executable,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors.file,
+                cwd=folder,
+                env=env,
+                start_new_session=True,
+            )
+
         try:
-            async with stdio_client(parameters, errlog=errors.file) as streams:
+            async with stdio.spoken(start if limits is None else lambda: spawn.confined(limits, start)) as streams:
                 yield streams
         except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
             raise ConfigurationError(
                 f"the program {server.command} is not on this host"
                 if isinstance(error, FileNotFoundError)
-                else f"the program {server.command} cannot be started: {error.strerror}"
+                else f"the program {server.command} cannot be started: {error.strerror}",
+                remedy=remedy,
             ) from None
         except Exception as error:
             said, cause = errors.text(), unwrapped(error, server)

@@ -145,7 +145,7 @@ async def run_pipe(
             os.close(writer)
         deadline = started + timeout
         for process in processes:
-            if not await _exited(process, max(deadline - time.monotonic(), 0.0)):
+            if not await exited(process, max(deadline - time.monotonic(), 0.0)):
                 timed_out = True
                 break
     finally:
@@ -222,15 +222,15 @@ def _close(source: int | IO[bytes]) -> None:
         os.close(source)
 
 
-async def _exited(process: subprocess.Popen[bytes], timeout: float) -> bool:
+async def exited(process: subprocess.Popen[bytes], timeout: float) -> bool:
     """Wait for the process itself, not for its children; return False when the time is up."""
     if sys.platform == "linux":
-        exited = asyncio.Event()
+        left = asyncio.Event()
         loop = asyncio.get_running_loop()
         handle = os.pidfd_open(process.pid)  # not yet reaped, so it is certainly ours
-        loop.add_reader(handle, exited.set)
+        loop.add_reader(handle, left.set)
         try:
-            await asyncio.wait_for(exited.wait(), timeout)
+            await asyncio.wait_for(left.wait(), timeout)
         except TimeoutError:
             return False
         finally:

@@ -16,7 +16,8 @@ from tests.support.stack import ROOT
 pytestmark = pytest.mark.skipif(not support.probe().abi, reason=f"no confinement here: {support.probe().reason}")
 
 KEY = "sk-planted-2b6e"
-SOCKET = "python3 -c 'import socket; socket.socket(socket.AF_UNIX); print(123)'"
+WORD = "a-word-of-it"  # which no path has, as the number of a test run could be in one
+SOCKET = f"python3 -c 'import socket; socket.socket(socket.AF_UNIX); print(\"{WORD}\")'"
 # What the programs of an agent must be able to do, beside reading the system.
 NEEDS = {
     "failed-units": SOCKET,
@@ -47,7 +48,7 @@ def test_an_example_has_what_its_programs_need_and_not_the_key(
     name: str, skills: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, workspace = tmp_path / "home", tmp_path / "all" / "ws"
-    for path, text in ((".pgpass", "123"), (".kube/config", "123"), (".ssh/known_hosts", "123"), (".kubiya/key", KEY)):
+    for path, text in ((".pgpass", WORD), (".kube/config", WORD), (".ssh/known_hosts", WORD), (".kubiya/key", KEY)):
         (home / path).parent.mkdir(parents=True, exist_ok=True)
         (home / path).write_text(text)
     monkeypatch.setenv("HOME", str(home))
@@ -61,10 +62,10 @@ def test_an_example_has_what_its_programs_need_and_not_the_key(
         called = tool.run({"command": command, "timeout": 20}, ToolContext("e1", "c1", workspace))
         return str(asyncio.run(called).output)
 
-    assert "123" in said("echo 123") and "root" in said("cat /etc/passwd")
+    assert WORD in said(f"echo {WORD}") and "root" in said("cat /etc/passwd")
     assert KEY not in said(f"python3 -c \"print(open('{home}/.kubiya/' + 'key').read())\"")
     for agent, command in NEEDS.items():
-        allowed = "123" in said(command.format(home=home))
+        allowed = WORD in said(command.format(home=home))
         assert allowed == (agent == name), (agent, command)
     declared = vars(tool)["_declared"].profile.reads
     assert {agent for agent, path in READS.items() if path in declared} == ({name} & set(READS))

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,7 @@ import pytest
 
 from kubiya_worker.errors import Unavailable
 from kubiya_worker.tools import mcp
-from kubiya_worker.tools.confinement import spawn, support
-from kubiya_worker.tools.confinement.profile import make
+from kubiya_worker.tools.confinement import support
 from kubiya_worker.tools.mcp.answers import answer_of
 
 KEY = "sk-planted-7c20"
@@ -121,29 +118,13 @@ def test_without_confinement_the_same_server_reads_the_key(places: Places) -> No
     assert answers(places, [("read", places.key)]) == [KEY]
 
 
-def test_it_starts_as_it_would_without_and_leaves_no_policy(
-    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # that of the host is everybody's
+def test_it_starts_as_it_would_without(places: Places) -> None:
     confined, free = (
         json.loads(answers(places, [("state", places.workspace)], confinement=word)[0]) for word in ("on", "off")
     )
     assert Path(confined.pop("made")).is_relative_to(places.workspace / ".tmp") and free.pop("made")
     assert {*confined.pop("variables")} - {*free.pop("variables")} <= {"TMPDIR"}
     assert confined == free
-    assert list(tmp_path.glob("kubiya-policy-*")) == []
-
-
-def test_the_launcher_leaves_signals_and_descriptors_as_they_were(places: Places) -> None:
-    command = ["sh", "-c", "grep SigIgn /proc/self/status; ls /proc/self/fd"]
-
-    def said(argv: list[str]) -> str:
-        return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
-
-    with spawn.launched(make(places.workspace), "/bin/sh", command) as launch:
-        assert said(launch) == said(command)
-    with spawn.launched(make(places.workspace), "/bin/sh", ["sh", "-c", "grep NoNewPrivs /proc/self/status"]) as launch:
-        assert said(launch).split() == ["NoNewPrivs:", "1"]
 
 
 def test_declared_paths_open_what_they_say(places: Places) -> None:

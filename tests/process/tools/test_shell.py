@@ -17,6 +17,7 @@ from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
 from kubiya_worker.tools.processes import programs
 from kubiya_worker.tools.toolset import build_toolset
 from tests.support.processes import runs
+from tests.support.small_disk import small_disk
 
 
 @pytest.fixture
@@ -75,6 +76,15 @@ def test_a_program_that_succeeds_gives_its_output(tool: Tool, tmp_path: Path) ->
     result = call(tool, tmp_path, "echo 'a b' c")
     assert (result.output, result.error) == ("a b c\n", None)
     assert result.metadata["exit_code"] == 0
+
+
+def test_a_full_disk_does_not_keep_a_program_from_its_start(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "64k,nr_inodes=2") as disk:  # the root, and the workspace
+        workspace = disk / "workspace"
+        workspace.mkdir()
+        result = call(shell(workspace), workspace, "echo started")
+        assert result.error is None and result.output.startswith("started"), result
+        assert list(workspace.iterdir()) == []
 
 
 def test_a_program_that_fails_gives_its_errors_in_order_and_its_exit_code(tool: Tool, tmp_path: Path) -> None:

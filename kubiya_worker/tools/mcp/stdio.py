@@ -1,0 +1,147 @@
+"""Speak with an MCP server over the pipes of its process: each line is a message.
+
+The SDK's transport starts the process on the loop's own thread, which cannot be confined for it. Here the caller starts
+it, and a thread of its own is confined. The end follows the MCP specification: stdin is closed, then the process group
+gets SIGTERM, then SIGKILL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+from kubiya_worker.tools.processes import programs
+
+FLUSHED_WITHIN: Final = 0.5  # seconds, for messages that were accepted before the end
+LEAVES_WITHIN: Final = 2.0  # after its stdin was closed
+ENDS_WITHIN: Final = 2.0  # after SIGTERM, and after SIGKILL
+KILLED_WITHIN: Final = 0.5  # after SIGKILL, while the loop stands still
+_READ: Final = 1 << 16  # bytes
+
+Server = subprocess.Popen[bytes]  # with pipes for stdin and stdout, unbuffered, the leader of a session
+
+
+@contextlib.asynccontextmanager
+async def spoken(start: Callable[[], Server]) -> AsyncIterator[tuple[Any, Any]]:
+    """Call `start` in a thread, and yield the streams of messages from and to the server. Raises what it raises."""
+    process = await _started(start)
+    try:
+        async with _streams(process) as streams:
+            yield streams
+    finally:
+        if process.poll() is None:  # the task was cancelled while it waited for the end
+            _signal(process, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(KILLED_WITHIN)
+
+
+@contextlib.asynccontextmanager
+async def _streams(process: Server) -> AsyncIterator[tuple[Any, Any]]:
+    import anyio
+
+    reader, reading, writer = await _pipes(process)
+    put, read = anyio.create_memory_object_stream[Any](0)
+    write, taken = anyio.create_memory_object_stream[Any](0)
+    flushed = anyio.Event()
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_receive, reader, put)
+            group.start_soon(_send, taken, writer, put, flushed)
+            try:
+                yield read, write
+            finally:
+                with anyio.CancelScope(shield=True):  # or a cancelled caller would leave the process behind
+                    read.close()  # so that a server that is busy writing is read to its end, and then reads its stdin
+                    write.close()
+                    with anyio.move_on_after(FLUSHED_WITHIN):
+                        await flushed.wait()
+                    writer.close()
+                    await _end(process)
+                group.cancel_scope.cancel()
+    finally:
+        reading.close()  # a descendant may hold the other end open
+        if writer.transport.get_write_buffer_size():  # what the server never read would keep the pipe open
+            writer.transport.abort()
+        for stream in (read, write, put, taken):
+            stream.close()
+
+
+async def _started(start: Callable[[], Server]) -> Server:
+    starting = asyncio.ensure_future(asyncio.to_thread(start))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with contextlib.suppress(Exception):
+            process = await starting  # the thread goes on, and nobody else would end what it starts
+            _signal(process, signal.SIGKILL)
+            await asyncio.to_thread(process.wait)
+        raise
+
+
+async def _pipes(process: Server) -> tuple[asyncio.StreamReader, asyncio.ReadTransport, asyncio.StreamWriter]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=_READ)
+    reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), process.stdout)
+    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, process.stdin)
+    return reader, reading, asyncio.StreamWriter(transport, protocol, None, loop)
+
+
+async def _receive(reader: asyncio.StreamReader, put: Any) -> None:
+    """Pass the server's messages on until it closes its stdout; after the session's end, only read them."""
+    import anyio
+
+    parts: list[bytes] = []  # of a line whose end has not come
+    try:
+        while data := await reader.read(_READ):
+            *lines, rest = data.split(b"\n")
+            for line in lines:
+                text, parts = b"".join((*parts, line)), []
+                with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+                    await put.send(_message(text))
+            parts.append(rest)
+    finally:
+        put.close()
+
+
+async def _send(messages: Any, writer: asyncio.StreamWriter, put: Any, flushed: Any) -> None:
+    try:
+        async for message in messages:
+            text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
+            writer.write(f"{text}\n".encode())
+            await writer.drain()
+    except OSError:
+        put.close()  # nothing reaches the server any more, so no answer can come
+    finally:
+        flushed.set()
+
+
+def _message(line: bytes) -> Any:
+    """Return a message of the SDK, or the fault of a line that is none. A byte that is no UTF-8 is replaced."""
+    from mcp.shared.message import SessionMessage
+    from mcp.types import jsonrpc_message_adapter
+
+    try:
+        return SessionMessage(jsonrpc_message_adapter.validate_json(line.decode("utf-8", "replace"), by_name=False))
+    except ValueError as error:
+        return error
+
+
+async def _end(process: Server) -> None:
+    ended = await programs.exited(process, LEAVES_WITHIN)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if not ended:
+            _signal(process, number)
+            ended = await programs.exited(process, ENDS_WITHIN)
+    if ended:
+        process.wait()  # the zombie held its number until here
+
+
+def _signal(process: Server, number: int) -> None:
+    """Signal the process and its group, whose number is its own while it has not been waited for."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
