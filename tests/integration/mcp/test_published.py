@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
+import sysconfig
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -104,8 +105,11 @@ async def test_a_published_server_lists_its_tools_and_answers(
             text = text.replace(mark, place)
         return json.loads(text)
 
+    command = program(server)
+    places["{packages}"] = sysconfig.get_path("stdlib", vars={"installed_base": str(Path(command).parents[1])})
     settings = {"args": filled(server.get("args", [])), "env": filled(server.get("env", {})), "timeout": 45}
-    configured = mcp.parse({"s": {"command": program(server), **settings}})
+    opened = filled(server.get("write_paths", []))  # a server that logs beside its own packages
+    configured = mcp.parse({"s": {"command": command, "write_paths": opened, **settings}})
     pool = mcp.SessionPool()
     try:
         found = await mcp.discover(configured, pool, {}, tmp_path, [])
