@@ -58,7 +58,9 @@ def deliveries(name: str, verdict: str, limit: int, output: str) -> None:
 
 @hooks.command(context_settings=SETTINGS)
 @click.argument("name", shell_complete=completion.names("hooks"))
-@click.option("--sample", type=click.Choice(SAMPLES), help="A recorded delivery.  [default: of the hook's source]")
+@click.option(
+    "--sample", type=click.Choice(SAMPLES), help="A delivery as this sender writes it.  [default: of the hook's source]"
+)
 @click.option("--file", "file", type=click.Path(dir_okay=False), help="A delivery's body instead, as JSON.")
 @click.option("-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="A header of the delivery.")
 @click.option("--start", is_flag=True, help="Do what the delivery asks for, such as start a run.")

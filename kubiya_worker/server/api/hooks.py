@@ -1,4 +1,4 @@
-"""This module serves hooks: their definitions, their last deliveries, and tries with recorded samples."""
+"""This module serves hooks: their definitions, their last deliveries, and tries with samples."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ class NewHook(HookPatch):
 
 
 class HookTest(Strict):
-    """A delivery to try: a recorded `sample`, or a `body` with its `headers`. `start` makes it a real one."""
+    """A delivery to try: a `sample` of a sender, or a `body` with its `headers`. `start` makes it a real one."""
 
     sample: Annotated[str, one_of(*senders.NAMES)] | None = None
     body: Json | None = None

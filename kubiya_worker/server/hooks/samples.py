@@ -1,6 +1,6 @@
-"""This module has a recorded delivery of each sender, to try a hook without the sender. Pure.
+"""This module has a sample delivery of each sender, to try a hook without the sender. Pure.
 
-Those of Alertmanager and Grafana were recorded; the others follow their senders' public documentation.
+All were written by hand after the shapes that their senders document; none was recorded.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ otherwise. What cannot be run here is listed there with the reason, and with ano
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 import shlex
@@ -20,17 +21,23 @@ import yaml
 
 from kubiya_worker.cli.main import cli
 from tests.support.dev import Dev
+from tests.support.receiver import Receiver
 from tests.support.stack import BIN, ROOT, Process
 
 QUEUE = "my-queue"
 
 
 class Shell:
-    """One page's: what is exported in one command holds in the next."""
+    """One page's: what is exported in one command holds in the next. `document` is the YAML block that is read above.
 
-    def __init__(self, dev: Dev, folder: Path) -> None:
+    `receiver` stands for the servers that a page sends something to.
+    """
+
+    def __init__(self, dev: Dev, folder: Path, receiver: Receiver) -> None:
         self.dev = dev
         self.folder = folder
+        self.receiver = receiver
+        self.document = ""
         self._state = folder / ".state"
         self._state.write_text(f"cd {shlex.quote(str(folder))}\n")
         self._environment = {
@@ -44,18 +51,22 @@ class Shell:
     def filled(self, command: str) -> str:
         """Placeholders with what they stand for."""
         environment = self.dev.environment()
-        command = command.replace("https://control-plane.kubiya.ai", environment["CONTROL_PLANE_URL"])
+        for usual in ("https://control-plane.kubiya.ai", "http://127.0.0.1:7777"):
+            command = command.replace(usual, environment["CONTROL_PLANE_URL"])
         command = command.replace("kby_…", environment["KUBIYA_API_KEY"])
         command = re.sub(r"\bexecutions/ID\b", lambda _: f"executions/{self._newest()}", command)
         command = re.sub(r"\bEXECUTION\b", lambda _: self._newest(), command)
+        command = re.sub(r"\bruns (\w+) ID\b", lambda m: f"runs {m[1]} {self._newest()}", command)
         command = re.sub(r"\bapprovals (\w+) ID\b", lambda m: f"approvals {m[1]} {self._waiting()}", command)
+        command = command.replace("/var/backups/", f"{self.folder}/")
         return command.replace("--database FILE", f"--database {self.folder}/new.db").replace("NEW", "new-key")
 
     def _newest(self) -> str:
-        """An execution; made when there is none."""
-        if not self.dev.call("GET", "/executions"):
+        """The last execution that is completed; made when there is none. One that waits for a person would not end."""
+        if not (over := [e for e in self.dev.call("GET", "/executions") if e["status"] == "completed"]):
             self.run("kubiya exec agent ops hello")
-        return str(self.dev.newest()["id"])
+            return str(self.dev.newest()["id"])
+        return str(max(over, key=lambda e: e["created_at"])["id"])
 
     def _waiting(self) -> str:
         found = self.dev.kubiya("approvals", "ls", "--json").stdout.split('"id": "')[1]
@@ -94,6 +105,8 @@ class Shell:
             self.run(f"kubiya worker start --queue-id={QUEUE} -d")
 
     def close(self) -> None:
+        if self.dev.call("GET", "/stop")["stopped"]:  # the next page's agents would not start
+            self.dev.call("DELETE", "/stop")
         for path in (self.dev.home / ".kubiya" / "workers").glob("*/worker.pid"):
             self.dev.kubiya("worker", "stop", "-f", "--queue-id", path.parent.name)
 
@@ -161,6 +174,48 @@ def with_the_head(shell: Shell, command: str) -> None:
     shell.run(command.replace("NUMBER:HASH", f"{last['seq']}:{last['hash']}"))
 
 
+def with_the_document(shell: Shell, command: str) -> None:
+    """The page shows the file above the command."""
+    text = shell.document.replace("https://ntfy.sh", shell.receiver.url)
+    (shell.folder / command.split()[-1]).write_text(text)
+    shell.run(command)
+
+
+def received(shell: Shell, command: str) -> None:
+    before = len(shell.receiver.got)
+    shell.run(command)
+    topic = yaml.safe_load(shell.document)["spec"]["channel"]["topic"]
+    assert topic in [got.json["topic"] for got in shell.receiver.got[before:]]
+
+
+def with_a_hook(shell: Shell, command: str) -> None:
+    """The hook of somebody's own program, whose secret the program has in a file."""
+    (shell.folder / "token").write_text("a-token-of-this-test")
+    shell.run("kubiya secrets set BACKUPS < token")
+    proof = {"secret": "{{.secret.BACKUPS}}"}
+    shell.dev.call("POST", "/hooks", {"name": "backups", "source": "json", "agent": "ops", "proof": proof})
+    answer = shell.run(command)
+    assert json.loads(answer).get("verdict") == "started", answer
+
+
+def of_a_run_that_works(shell: Shell, command: str) -> None:
+    words = {"text": "word ", "repeat_text": 100, "delay_ms": 1000}
+    shell.run(f"kubiya exec agent ops {shlex.quote(f'demo:script {json.dumps([words])}')} --timeout 1", 75)
+    shell.run(command.replace(" ID ", f" {shell.dev.newest()['id']} "))
+
+
+def in_a_home_of_its_own(shell: Shell, command: str) -> None:
+    """It deletes ~/.kubiya, and the stack of the other pages lives there."""
+    (shell.folder / "home" / ".kubiya" / "dev").mkdir(parents=True)
+    shell.run(f"(HOME={shlex.quote(str(shell.folder / 'home'))}; {command})")
+    assert not (shell.folder / "home" / ".kubiya").exists()
+
+
+def of_a_distribution(shell: Shell, command: str) -> None:
+    """It would take the package from the tests that run it; a distribution of that name is installed."""
+    assert importlib.metadata.distribution(command.split()[-1])
+
+
 def not_here(reason: str) -> Treatment:
     assert reason
     return lambda shell, command: None
@@ -175,10 +230,15 @@ TREATMENTS: tuple[tuple[str, Treatment], ...] = (
     (r"\./scripts/|scripts/", program),
     (r"\.venv/bin/python -m scripts\.", program),
     (r"python3 -m venv |\.venv/bin/pip |\. \.venv/|pip install", not_here("needs a package index; test_demo does it")),
+    (r"pip uninstall ", of_a_distribution),
+    (r"rm -r ~/\.kubiya$", in_a_home_of_its_own),
     (r"ollama ", not_here("a local model server; tests/integration/models has a scripted one")),
     (r"kubiya models ", parsed),  # tests/integration/models/test_models_command.py
     (r"kubiya audit verify .*NUMBER:HASH", with_the_head),
     (r"kubiya secrets set .* < ", with_a_token_file),
+    (r"kubiya apply -f (hook|on-call)\.yaml$", with_the_document),
+    (r"kubiya notifications test ", received),
+    (r"kubiya runs cancel ID ", of_a_run_that_works),
     (r"kubiya server restore ", parsed),  # tests/faults/test_backup.py
     (r"kubiya dev\b", parsed),  # the stack that all of this runs beside was started by it
     (r"kubiya worker start .*--type=docker", parsed),  # tests/deploy
@@ -197,6 +257,7 @@ TREATMENTS: tuple[tuple[str, Treatment], ...] = (
     (r"kubiya runs watch ", parsed),  # the newest execution may wait for a person; tests/unit/cli/test_runs.py
     (r"kubiya exec team triage \"[^\"]*\"$", parsed),  # in tutorial.md with a folder and --approve
     (r'curl "\$URL" ', not_here("a webhook's URL and secret; tests/integration/jobs/test_webhooks.py signs alike")),
+    (r"curl \S+/hooks/backups ", with_a_hook),
     (r"curl -N ", foreground("event: done", signal.SIGINT, -signal.SIGINT, 0)),
     (r"docker (build|run|compose) ", made_of_files),
     (r"kubectl |helm ", made_of_files),
