@@ -242,6 +242,10 @@ async def run(call: ToolCall, surroundings: ToolContext, redactor: Redactor, out
         status, result = await _outcome(call.tool, call.arguments, watched, call.runtime.longest_call)
     except asyncio.CancelledError:
         details = activity.cancellation_details()
+        if details and (details.timed_out or details.not_found):
+            # Temporal gave this attempt up while the worker stood still. The workflow tells the end of this call, as
+            # "unknown" or by another attempt: a "failed" here would come before it, and hide it.
+            raise
         by_person = details and not details.worker_shutdown  # which happens during a drain too
         if by_person or not activity.is_worker_shutdown():
             seconds = time.monotonic() - began

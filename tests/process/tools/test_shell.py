@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +234,11 @@ def test_two_hundred_calls_leave_no_descriptor_thread_or_process(tool: Tool, tmp
     together = threading.Barrier(2)
     list(programs._scanner.map(lambda _: together.wait(60), range(2)))  # it has both its threads
 
+    pool, all_four = ThreadPoolExecutor(4), threading.Barrier(4)
+    list(pool.map(lambda _: all_four.wait(60), range(4)))  # and so has the loop's: it would start them one by one
+
     async def measured() -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        asyncio.get_running_loop().set_default_executor(pool)
         await many(20)
         before = me.num_fds(), me.num_threads(), len(me.children())
         await many(200)

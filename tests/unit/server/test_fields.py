@@ -54,6 +54,7 @@ EFFECTS: dict[str, dict[str, str]] = {
     f"{MANIFESTS}::test_documents_are_written_as_yaml_and_read_again_with_their_lines": {
         "manifests.DefinitionText": "text",
         "manifests.Documents": "documents",
+        "manifests.Draft": "kind name spec",
     },
     "tests/unit/server/test_effect_filters.py::test_workers_that_are_gone_are_told_when_they_are_asked_for": {
         "filters.WorkerFilters": "gone"
