@@ -52,8 +52,9 @@ def checks(
 
     # Where other settings are wrong, the variable alone is known; the worker does not start then.
     confinement = settings.confinement if settings else environ.get("KUBIYA_CONFINEMENT", "prefer").strip().lower()
+    python_path = settings.python_path if settings else environ.get("PYTHON_PATH", "").strip() or None
     of_host = [
-        Check("python", HOST, host.python),
+        Check("python", HOST, functools.partial(host.python, python_path)),
         Check("command", HOST, functools.partial(host.command, environ)),
         Check("packages", HOST, host.packages),
         Check("supervisor", HOST, host.supervisor_package),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import importlib.util
 import os
@@ -19,6 +20,7 @@ from typing import Final
 
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
 from kubiya_worker.launch import home as homes
+from kubiya_worker.launch.venv import find_python
 
 COMMAND: Final = "kubiya"
 OLDEST: Final = (3, 11)
@@ -33,7 +35,11 @@ DOCKER_WITHIN: Final = 2.0  # seconds for its answer
 PLAIN_KEY: Final = re.compile(r"""^\s*api_key:\s*["']?(?!\$\{)[^\s"'#]""", re.MULTILINE)
 
 
-def python() -> Finding:
+def python(wanted: str | None = None) -> Finding:
+    """Check this Python, and the one that PYTHON_PATH names for the worker, as the start does."""
+    if wanted:
+        found = find_python(wanted)
+        return Finding(PASS, f"Python {'.'.join(map(str, found.version))} at {found.path}, by PYTHON_PATH")
     version = sys.version.split()[0]
     if sys.version_info < OLDEST:
         return Finding(FAIL, f"Python {version} is too old", "Install Python 3.11 or newer, or set PYTHON_PATH to one")
@@ -125,6 +131,9 @@ def folders_of_worker(folders: Mapping[str, Path]) -> Finding:
                 file.write(b"x")
         except OSError as error:
             text = f"nothing can be written to {place}: {error.strerror}"
+            if error.errno == errno.EROFS:
+                mount = f"mount {place} writable (Kubernetes: an emptyDir; Docker: --tmpfs {place})"
+                return Finding(FAIL, text, f"Set {variable} to another place, or {mount}")
             looks = f"ls -ld {place}; df -h {place}; df -i {place}"
             return Finding(FAIL, text, f"Set {variable} to another place, or: {looks}")
     return Finding(PASS, f"{', '.join(map(str, dict.fromkeys(folders.values())))}" if folders else "no others")

@@ -45,7 +45,7 @@ def file_of(config: str | None) -> Path | None:
 
 
 def origins(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | None = None) -> list[Origin]:
-    """Return every option with its value and source. `flags` are by option name, None where not given.
+    """Return every option with its value and source. `flags` are by option name, None or empty where not given.
 
     Raises UsageError for a bad flag, ConfigurationError for a bad variable or file.
     """
@@ -67,7 +67,8 @@ def validate(path: Path, environ: Mapping[str, str]) -> int:
     entries = file.read(path, (o.key for o in OPTIONS if o.key))
     for option in OPTIONS:
         entry = entries.get(option.key or "")
-        if entry and not file.VARIABLE.search(entry.text):  # a reference is read only where it is used
+        # A reference is read only where it is used.
+        if entry and _is_given(entry.text) and not file.VARIABLE.search(entry.text):
             _parsed(option, entry.text, f"{entry.where}: {option.key}")
     return sum(1 for o in all_origins if o.source.startswith(f"{path}:"))
 
@@ -128,7 +129,7 @@ def resolve(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | 
 def _origin(
     option: Option, flags: Mapping[str, Any], environ: Mapping[str, str], entries: Mapping[str, file.FileEntry]
 ) -> Origin:
-    if flags.get(option.name) is not None:
+    if _is_given(flags.get(option.name)):
         try:
             return Origin(option, option.parse(flags[option.name]), option.flag or option.name)
         except ValueError as error:
@@ -143,8 +144,15 @@ def _origin(
             return Origin(option, file.read_secret(path, f"{name}_FILE: the file"), f"{name}_FILE")
     if option.key and option.key in entries:
         entry = entries[option.key]
-        return Origin(option, _parsed(option, entry.value(environ), f"{entry.where}: {option.key}"), entry.where)
+        value = entry.value(environ)
+        if _is_given(value):
+            return Origin(option, _parsed(option, value, f"{entry.where}: {option.key}"), entry.where)
     return Origin(option, option.default, DEFAULT)
+
+
+def _is_given(value: Any) -> bool:
+    """Return whether a flag or a line of the file has a value. A template that fills in nothing leaves it empty."""
+    return value is not None and (not isinstance(value, str) or bool(value.strip()))
 
 
 def _parsed(option: Option, value: Any, where: str) -> Any:

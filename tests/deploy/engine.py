@@ -63,9 +63,19 @@ def engine() -> Iterator[str]:
                 pytest.skip(f"no Docker engine can run here: {(folder / 'log').read_text()[-300:]}")
             yield address
         finally:
-            process.terminate()
-            process.wait(30)
-            _unmount(folder)
+            try:
+                _stop(process)
+            finally:
+                _unmount(folder)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()  # without this the folder's mounts stay busy
+        process.wait()
 
 
 def _unmount(folder: Path) -> None:

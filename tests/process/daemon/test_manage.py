@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,7 @@ import pytest
 import requests
 
 from tests.support.daemon import KUBIYA, Daemons
-from tests.support.stack import Process, wait_until
+from tests.support.stack import ROOT, Process, wait_until
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -24,6 +25,17 @@ def test_stop_leaves_nothing_and_says_what_it_did(daemons: Daemons) -> None:
     assert not daemons.processes()
     assert not (daemons.folder() / "worker.pid").exists() and not (daemons.folder() / "daemon_info.txt").exists()
     assert daemons.status("--queue-id", "default")["state"] == "stopped"
+
+
+def test_the_line_of_the_docs_stops_a_worker_without_our_command(daemons: Daemons) -> None:
+    line = next(line for line in (ROOT / "docs/daemon.md").read_text().splitlines() if line.startswith("kill "))
+    pid = daemons.start()
+    folder = "~/.kubiya/workers/my-queue"
+    assert folder in line
+    supervisor = psutil.Process(pid)
+    subprocess.run(["bash", "-c", line.replace(folder, str(daemons.folder()))], check=True)
+    supervisor.wait(60)
+    assert not daemons.processes() and not (daemons.folder() / "worker.pid").exists()
 
 
 def test_stop_without_a_worker_is_an_error_and_status_says_so(daemons: Daemons) -> None:

@@ -19,12 +19,33 @@ import pytest
 
 from kubiya_worker.doctor import all_checks, host
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
+from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.settings import Settings
 from kubiya_worker.tools.confinement import support
 
 
 def test_this_interpreter_and_its_packages_pass() -> None:
     assert host.python().status == host.packages().status == host.supervisor_package().status == PASS
+
+
+def test_the_python_of_the_worker_is_checked_as_the_start_does(tmp_path: Path) -> None:
+    assert host.python(sys.executable).message.endswith(f"{Path(sys.executable).resolve()}, by PYTHON_PATH")
+    old = made(tmp_path / "old")
+    old.write_text("#!/bin/sh\necho Python 3.9.2\n")
+    for wrong, said in ((tmp_path / "no-such", "is not a program"), (old, "is Python 3.9.2")):
+        checks, _ = all_checks.checks(None, ConfigurationError("x"), tmp_path, {"PYTHON_PATH": str(wrong)})
+        with pytest.raises(ConfigurationError, match=said):
+            next(check for check in checks if check.name == "python").run()
+
+
+def test_a_mount_that_is_read_only_is_told_with_the_way_to_mount_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    found = host.folders_of_worker({"KUBIYA_ALIVE_FILE": Path("/tmp")})
+    assert found.message == "nothing can be written to /tmp: Read-only file system"
+    assert "Set KUBIYA_ALIVE_FILE to another place" in found.remedy and "--tmpfs /tmp" in found.remedy
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:

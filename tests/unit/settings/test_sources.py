@@ -63,6 +63,16 @@ def test_flags_win_over_environment_over_file_over_default(write: Any) -> None:
     assert _source("log_level", {}, {}, write("")) == ("INFO", "default")
 
 
+def test_what_a_template_left_empty_is_as_if_not_given(write: Any) -> None:
+    """A template writes `--queue-id=`, QUEUE_ID= or `level:` with nothing behind it."""
+    path = write("logging:\n  level: ''\nqueue_id: ${PORT}\n")
+    flags, environ = {"queue_id": "", "log_level": " ", "metrics_port": ""}, {"QUEUE_ID": "of-the-variable", "PORT": ""}
+    assert _source("queue_id", flags, environ, path) == ("of-the-variable", "QUEUE_ID")
+    assert _source("log_level", flags, environ, path) == ("INFO", "default")
+    assert _source("metrics_port", flags, environ, path) == (None, "default")
+    assert validate(Path(path), environ) == 0
+
+
 def test_the_gateway_url_wins_over_the_control_plane_url(write: Any) -> None:
     environ = {"CONTROL_PLANE_URL": "https://one.example", "CONTROL_PLANE_GATEWAY_URL": "https://two.example/"}
     assert _source("control_plane_url", {}, environ, write("")) == ("https://two.example", "CONTROL_PLANE_GATEWAY_URL")
