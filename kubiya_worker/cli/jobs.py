@@ -4,27 +4,59 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from datetime import UTC, tzinfo
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import click
 
-from kubiya_worker.cli import completion, kinds, runs, tables
+from kubiya_worker.cli import completion, kinds, moments, runs, tables
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.errors import UsageError
 
 SHOWN: Final = (
-    *("id", "name", "description", "status", "trigger_type", "cron_schedule", "cron_timezone", "next_execution_at"),
+    *("id", "name", "description", "status", "trigger_type", "cron_schedule", "cron_timezone", "overlap_policy"),
+    *("catch_up_seconds", "next_execution_at"),
     *("webhook_url", "entity_type", "entity_name", "executor_type", "worker_queue_name", "environment_name"),
     *("prompt_template", "system_prompt", "config", "broken", "error_message"),
 )
+
+OF_SCHEDULES: Final = frozenset({"cron_schedule", "cron_timezone", "overlap_policy", "catch_up_seconds"})
+OVERLAPS: Final = ("allow_all", "skip", "buffer_one", "buffer_all", "cancel_other")  # server/edges/jobs.py
 
 
 def _when(job: dict[str, Any]) -> str:
     if job.get("trigger_type") != "cron":
         return str(job.get("trigger_type"))
     return f"{job.get('cron_schedule')} {job.get('cron_timezone') or ''}".strip()
+
+
+def _times(job: dict[str, Any]) -> Iterator[str]:
+    """Give a line for each coming run, in the job's own zone, and for each time that started none."""
+    zone = _zone(str(job.get("cron_timezone") or "UTC"))
+    for at in job.get("next_executions") or ():
+        yield f"next: {_at(at, zone)}"
+    firings = job.get("firings") or {}
+    if firings.get("skipped") or firings.get("missed"):
+        yield f"not started so far: {firings['skipped']} for overlap, {firings['missed']} missed"
+    for each in firings.get("left_out") or ():
+        run = f" ({each['execution_id']})" if each.get("execution_id") else ""
+        yield f"not started: {_at(each['at'], zone)}: {one_line(str(each.get('text')), 200)}{one_line(run, 60)}"
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError):  # this host has no zone data, or an older one
+        return UTC
+
+
+def _at(stamp: str, zone: tzinfo) -> str:
+    at = moments.parsed(stamp)
+    return f"{at.astimezone(zone):%a %Y-%m-%d %H:%M %Z}" if at else one_line(stamp, 40)
 
 
 def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
@@ -89,9 +121,11 @@ def show(job: str, as_json: bool) -> None:
         return
     paint = Paint.for_stream(sys.stdout)
     for name in SHOWN:
-        if found.get(name) and (found.get("trigger_type") == "cron" or not name.startswith("cron_")):
+        if found.get(name) and (found.get("trigger_type") == "cron" or name not in OF_SCHEDULES):
             value = found[name] if isinstance(found[name], str) else json.dumps(found[name], ensure_ascii=False)
             print(f"{paint.dim(f'{name}:')} {one_line(value, 500)}")
+    for line in _times(found):
+        print(line)
     for run in runs:
         line = "  ".join(one_line(str(run.get(name)), 40) for name in ("execution_id", "status", "trigger_type"))
         print(f"{line}  {paint.dim(age(run.get('created_at')))}")
@@ -104,6 +138,16 @@ def show(job: str, as_json: bool) -> None:
 @click.option("--team", help="Or a team.")
 @click.option("--cron", help="Start by a schedule: minute, hour, day of month, month, day of week.")
 @click.option("--timezone", help="Time zone of the schedule, such as Europe/Berlin.  [default: UTC]")
+@click.option(
+    "--overlap",
+    type=click.Choice(OVERLAPS),
+    help="What the schedule does while a run of it is still going.  [default: allow_all]",
+)
+@click.option(
+    "--catch-up",
+    metavar="TIME",
+    help="How long after a firing that Temporal has missed it is made up for, such as 90s or 6h.  [default: 60s]",
+)
 @click.option("--webhook", is_flag=True, help="Start by a webhook; its URL and secret are printed.")
 @click.option("--queue", help="The worker queue that it runs on.  [default: one with a worker]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -114,6 +158,8 @@ def create(
     team: str | None,
     cron: str | None,
     timezone: str | None,
+    overlap: str | None,
+    catch_up: str | None,
     webhook: bool,
     queue: str | None,
     as_json: bool,
@@ -126,8 +172,10 @@ def create(
         raise UsageError("A job is for an agent or for a team", remedy="Give --agent NAME or --team NAME")
     if cron is not None and webhook:
         raise UsageError("--cron and --webhook contradict each other", remedy="Make two jobs")
-    if timezone and cron is None:
-        raise UsageError("--timezone goes with --cron", remedy="Leave it out")
+    for flag, value in (("--timezone", timezone), ("--overlap", overlap), ("--catch-up", catch_up)):
+        if value and cron is None:
+            raise UsageError(f"{flag} goes with --cron", remedy="Leave it out")
+    span = moments.span(catch_up) if catch_up else None
     api = connect()
     kind = "agent" if agent else "team"
     body = {
@@ -138,6 +186,8 @@ def create(
         "entity_type": kind,
         "entity_id": api.find(kind, str(agent or team))["id"],
         **({"cron_schedule": cron, "cron_timezone": timezone or "UTC"} if cron is not None else {}),
+        **({"overlap_policy": overlap} if overlap else {}),
+        **({"catch_up_seconds": span} if span is not None else {}),
         **({"executor_type": "specific_queue", "worker_queue_name": queue} if queue else {}),
     }
     created = api.create_job(body)

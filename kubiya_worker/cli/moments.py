@@ -26,6 +26,14 @@ def moment(text: str, now: datetime) -> str:
     return given.astimezone(UTC).isoformat()
 
 
+def span(text: str) -> int:
+    """Return the seconds of `90s` or `6h`; a bare number is seconds. Raises UsageError for another form."""
+    given = _AGE.fullmatch(text.strip()) or _AGE.fullmatch(f"{text.strip()}s")
+    if given is None:
+        raise UsageError(f"{one_line(text, 40)!r} is not a length of time", remedy="Write 90s, 15m, 6h or 2d")
+    return int(given[1]) * _SECONDS[given[2]]
+
+
 def parsed(stamp: Any) -> datetime | None:
     """Return the time of a stored text; without a zone it is UTC. None for what is no time."""
     try:

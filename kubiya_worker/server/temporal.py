@@ -9,7 +9,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kubiya_worker.errors import WorkerError
@@ -17,6 +17,7 @@ from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.payloads.options import PayloadOptions
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
+from kubiya_worker.server.firings import Timetable
 from kubiya_worker.server.store.schedules import Wanted
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ log = logging.getLogger(__name__)
 TIMEOUT: Final = timedelta(seconds=10)  # of a start, signal, cancel or describe
 CONNECT: Final = 5.0  # seconds
 QUERY: Final = timedelta(seconds=3)  # a query needs a live worker, and there may be none
+SETTLED: Final = timedelta(seconds=5)  # until a time of a schedule has started its run, or was left out
 LOOK: Final = 1.5  # seconds: a request for information must not wait longer, however often the SDK tries
-CATCH_UP: Final = timedelta(seconds=60)  # docs/protocol.md#b2: runs that Temporal has missed for longer are left out
+NEXT: Final = 5  # coming runs of a schedule that are told
+MOST_PASSED: Final = 2000  # times of a schedule that are looked through for those that started nothing
 KINDS: Final = {"team": names.TEAM_WORKFLOW, "dynamic": names.DYNAMIC_WORKFLOW}
 
 
@@ -223,16 +226,43 @@ class Temporal:
         with contextlib.suppress(LookupError):
             await self._ask(handle.delete(rpc_timeout=TIMEOUT))
 
-    async def next_run(self, job_id: str) -> str | None:
-        """Return the time of the job's next run, or None when there is none or Temporal does not say."""
+    async def timetable(self, job_id: str, since: datetime) -> Timetable | None:
+        """Return the coming runs of a job, and which times since then started one; None when Temporal does not say."""
         try:
             async with asyncio.timeout(LOOK):
-                handle = (await self.client()).get_schedule_handle(names.schedule_id(job_id))
-                found = await self._ask(handle.describe(rpc_timeout=QUERY))
+                client = await self.client()
+                found = await self._ask(
+                    client.get_schedule_handle(names.schedule_id(job_id)).describe(rpc_timeout=QUERY)
+                )
+                info = found.info
+                # Temporal keeps the latest ten actions: what was before them may have started a run.
+                first = min((one.scheduled_at for one in info.recent_actions), default=since)
+                paused = found.schedule.state.paused
+                passed = [] if paused else await self._passed(client, job_id, max(since, first))
         except (LookupError, TemporalDown, TimeoutError):
             return None
-        times = found.info.next_action_times
-        return times[0].isoformat() if times and not found.schedule.state.paused else None
+        return Timetable(
+            following=() if paused else info.next_action_times[:NEXT],
+            skipped=info.num_actions_skipped_overlap,
+            missed=info.num_actions_missed_catchup_window,
+            waiting=found.raw_description.info.buffer_size,
+            running=bool(info.running_actions),
+            passed=passed,
+            started={one.scheduled_at for one in info.recent_actions},
+        )
+
+    async def _passed(self, client: Client, job_id: str, since: datetime) -> list[datetime]:
+        """Return the latest times of a schedule that are over; one of this moment may still be at work."""
+        from temporalio.api.workflowservice.v1 import ListScheduleMatchingTimesRequest
+
+        until = datetime.now(UTC) - SETTLED
+        if until <= since:
+            return []
+        request = ListScheduleMatchingTimesRequest(namespace=self.namespace, schedule_id=names.schedule_id(job_id))
+        request.start_time.FromDatetime(since)
+        request.end_time.FromDatetime(until)
+        found = await self._ask(client.workflow_service.list_schedule_matching_times(request, timeout=QUERY))
+        return [time.ToDatetime(UTC) for time in found.start_time[-MOST_PASSED:]]
 
     async def next_runs(self) -> dict[str, str]:
         """Return the next run of every schedule by schedule id, in one request; the answer may miss changes of
@@ -281,7 +311,10 @@ def _schedule(job_id: str, wanted: Wanted) -> Schedule:
             task_queue=wanted.queue_id,
         ),
         spec=ScheduleSpec(cron_expressions=wanted.cron, time_zone_name=wanted.timezone),
-        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.ALLOW_ALL, catchup_window=CATCH_UP),
+        policy=SchedulePolicy(
+            overlap=ScheduleOverlapPolicy[wanted.overlap.upper()],
+            catchup_window=timedelta(seconds=wanted.catch_up),
+        ),
         state=ScheduleState(paused=wanted.paused),
     )
 

@@ -46,13 +46,21 @@ def test_a_job_is_made_shown_triggered_and_removed(dev: Dev) -> None:
 
 def test_a_schedule_says_when_it_is_due(dev: Dev) -> None:
     options = ("--cron", "0 2 * * mon-fri", "--timezone", "Europe/Berlin", "--team", "triage", "--queue", "default")
-    made = dev.kubiya("jobs", "create", "nightly", "hello", *options)
+    policy = ("--overlap", "buffer_one", "--catch-up", "6h")
+    made = dev.kubiya("jobs", "create", "nightly", "hello", *options, *policy)
     assert made.returncode == 0, made.stderr
     assert "0 2 * * mon-fri Europe/Berlin  team triage" in dev.kubiya("jobs", "ls").stdout
     due = r"next_execution_at: \d{4}-\d\d-\d\dT0[01]:00:00\+00:00"
     # Temporal is told after the answer.
     wait_until(lambda: re.search(due, dev.kubiya("jobs", "show", "nightly").stdout), 30, "it is due")
+    shown = dev.kubiya("jobs", "show", "nightly").stdout
+    assert "overlap_policy: buffer_one\ncatch_up_seconds: 21600\n" in shown
+    assert len(re.findall(r"^next: \w{3} \d{4}-\d\d-\d\d 02:00 CES?T$", shown, re.MULTILINE)) == 5, shown
     assert dev.kubiya("jobs", "rm", "nightly").returncode == 0
+    refused = dev.kubiya("jobs", "create", "nightly", "hello", *options[2:])
+    assert "--timezone goes with --cron" in refused.stderr
+    refused = dev.kubiya("jobs", "create", "nightly", "hello", "--agent", "ops", "--overlap", "skip")
+    assert "--overlap goes with --cron" in refused.stderr
 
 
 def test_a_webhook_is_called_with_what_was_printed(dev: Dev) -> None:

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from kubiya_worker.protocol import names
 from kubiya_worker.server import cron, template
-from kubiya_worker.server.api import execute
+from kubiya_worker.server.api import execute, job_times
 from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of, store_of
 from kubiya_worker.server.api.environments import environment_of
 from kubiya_worker.server.api.queues import hidden, queue_of, queues_of
@@ -17,6 +17,7 @@ from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import jobs as edges
 from kubiya_worker.server.http import MAX_PROMPT, ApiError, Call, invalid, not_found, page, read, route
 from kubiya_worker.server.store import definitions
+from kubiya_worker.server.store.database import now
 from kubiya_worker.server.store.jobs import no_runs
 from kubiya_worker.server.store.records import Object
 from kubiya_worker.server.store.schedules import Wanted
@@ -59,7 +60,7 @@ def _checked(call: Call, job: Object) -> Object:
         raise invalid("entity_id", "Field required", "missing")
     if job["prompt_template"] is None:
         raise invalid("prompt_template", "Field required", "missing")
-    _check_times(job)
+    job_times.check(job)
     for executor, field in (("specific_queue", "worker_queue_name"), ("environment", "environment_name")):
         if job["executor_type"] == executor and not job[field]:
             article = "an" if executor == "environment" else "a"
@@ -86,24 +87,6 @@ def _kind(job: Object) -> str:
     if mode and MODES[mode] != kind:
         raise invalid("planning_mode", f"{mode} does not go with the entity_type {kind}")
     return kind
-
-
-def _check_times(job: Object) -> None:
-    try:
-        cron.check_zone(job["cron_timezone"])
-    except ValueError as error:
-        raise invalid("cron_timezone", str(error)) from error
-    if job["trigger_type"] != CRON:
-        return
-    if not job["cron_schedule"]:
-        raise invalid("cron_schedule", "trigger_type cron needs a cron_schedule", "missing")
-    try:
-        cron.expressions(job["cron_schedule"])
-    except ValueError as error:
-        raise invalid("cron_schedule", str(error)) from error
-    holes = template.holes(job["prompt_template"])
-    if holes:
-        raise invalid("prompt_template", f"A schedule brings no value for {', '.join(holes)}")
 
 
 def _check_config(kind: str, config: Object, where: str) -> None:
@@ -142,9 +125,12 @@ def _attach(call: Call, job: Object, secret: str | None = None) -> tuple[Object,
     else:
         plane.jobs.drop_webhook(job)
     if job["trigger_type"] == CRON:
-        wanted = _wanted(call, job)
+        wanted, known = _wanted(call, job), plane.scheduler.get(job["id"])
         plane.scheduler.set(job["id"], wanted)
-        return plane.jobs.update(job, {"queue_id": wanted.queue_id, "error_message": None}), made
+        changes: Object = {"queue_id": wanted.queue_id, "error_message": None}
+        if known is None or job_times.key(known) != job_times.key(wanted):
+            changes["schedule_since"] = now()
+        return plane.jobs.update(job, changes), made
     if job.get("queue_id"):
         plane.scheduler.set(job["id"], None)
     return plane.jobs.update(job, {"queue_id": None, "error_message": None}), made
@@ -170,6 +156,8 @@ def _wanted(call: Call, job: Object) -> Wanted:
         paused=not job["enabled"],
         queue_id=queue_for(call, job)["id"],
         argument={**argument, "initial_message_timestamp": None},
+        overlap=job.get("overlap_policy", definitions.OVERLAP),
+        catch_up=job.get("catch_up_seconds", definitions.CATCH_UP),
     )
 
 
@@ -232,7 +220,8 @@ def _shown(call: Call, job: Object, tally: Object | None, **more: Any) -> Object
     hook = call.plane.jobs.webhook(job_id=job["id"])
     path = f"/api/v1/jobs/webhook/{hook.path}" if hook else None
     return {
-        **job,
+        **job_times.OF_SCHEDULES,
+        **{name: value for name, value in job.items() if name != "schedule_since"},
         "status": "active" if job["enabled"] else "disabled",
         "entity_name": entity["name"] if entity else None,
         "broken": _broken(call, job, entity),
@@ -290,14 +279,16 @@ async def list_all(call: Call) -> Any:
 
 
 async def get(call: Call) -> Any:
+    """Return a job; one with a schedule with its next runs, and the latest times that started none, with the reason."""
     job = job_of(call)
-    due = await call.plane.temporal.next_run(job["id"]) if job["trigger_type"] == CRON and job["enabled"] else None
-    return _shown(call, job, _tally(call, job), next_execution_at=due)
+    return _shown(call, job, _tally(call, job), **await job_times.told(call, job))
 
 
 async def update(call: Call) -> Any:
     job, given = job_of(call), _fields(call)
     secret = given.pop("webhook_secret", None)
+    if given.get("trigger_type", CRON) != CRON:
+        given = {**job_times.OF_SCHEDULES, **given}  # the old values belonged to the old trigger
     if given.get("entity_type") and not given.get("planning_mode"):
         given["planning_mode"] = None  # the old mode belonged to the old type
     elif given.get("planning_mode") and not given.get("entity_type"):
@@ -328,6 +319,7 @@ def _switch(enabled: bool) -> Any:
                 job, _ = _attach(call, job)
             elif known:  # use the stored definition: a job must be stoppable although its queue or team is gone
                 plane.scheduler.set(job["id"], replace(known, paused=True))
+                job = plane.jobs.update(job, {"schedule_since": now()})
         return _shown(call, job, _tally(call, job))
 
     return switch

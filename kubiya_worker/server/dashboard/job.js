@@ -4,6 +4,7 @@ import { call } from "./api.js";
 import { notFound, nothing, say } from "./frame.js";
 import { JobRun } from "./jobrun.js";
 import { List, set, setStatus } from "./list.js";
+import { timeFacts, timeLists } from "./jobtimes.js";
 import { moment, startText, until } from "./schedule.js";
 import { $, age, duration, el, oneLine } from "./text.js";
 
@@ -44,7 +45,7 @@ export class Job {
     Object.assign(this, { chosen: null, job: null, limit: PAGE });
     this.runs.clear();
     this.shown = "";
-    $("job-facts").replaceChildren();
+    for (const id of ["job-facts", "job-moments"]) $(id).replaceChildren();
     $("job").hidden = true;
     for (const dialog of ["delete", "run"]) $(dialog).close();
   }
@@ -106,8 +107,10 @@ export class Job {
     set($("job-error"), job.broken ? `This job is broken: ${job.broken}` : job.error_message || "");
     set($("job-prompt-text"), job.prompt_template || "");
     const shown = this.facts(job);
-    if (this.shown === JSON.stringify(shown)) return; // what a person has marked stays marked
-    this.shown = JSON.stringify(shown);
+    const all = JSON.stringify([shown, job.next_executions, job.firings]);
+    if (this.shown === all) return; // what a person has marked stays marked
+    this.shown = all;
+    $("job-moments").replaceChildren(...timeLists(job));
     $("job-facts").replaceChildren(...shown.flatMap(([name, ...parts]) => [el("dt", {}, name), el("dd", {}, ...parts.map(part))]));
   }
 
@@ -120,6 +123,7 @@ export class Job {
       job.description ? ["About", job.description] : null,
       ["Starts", startText(job), ...(job.trigger_type === "cron" ? [{ code: job.cron_schedule }] : [])],
       job.trigger_type === "cron" ? ["Next run", next ? `${moment(next)} (${until(next)})` : job.enabled ? "unknown: Temporal does not say" : "none while it is disabled"] : null,
+      ...timeFacts(job),
       [job.entity_type === "team" ? "Team" : "Agent", entity],
       ["Queue", queueText(job)],
       job.webhook_url ? ["Webhook", { code: job.webhook_url }] : null,

@@ -2,6 +2,7 @@
 
 import { call } from "./api.js";
 import { about, entities, entityOptions, queueOptions } from "./choices.js";
+import { catchUpOptions, overlapOptions } from "./jobtimes.js";
 import { words } from "./schedule.js";
 import { $, el } from "./text.js";
 
@@ -13,6 +14,8 @@ const FIELDS = {
   trigger_type: ["job-trigger", "Starts"],
   cron_schedule: ["job-cron", "Schedule"],
   cron_timezone: ["job-zone", "Time zone"],
+  overlap_policy: ["job-overlap", "While a run is still going"],
+  catch_up_seconds: ["job-catch-up", "Start missed runs"],
   worker_queue_name: ["job-queue", "Worker queue"],
 };
 const AS_IT_IS = "as it is"; // a choice that only the API offers
@@ -44,6 +47,10 @@ export class JobForm {
     $("job-trigger").value = job?.trigger_type || "cron";
     $("job-cron").value = job?.cron_schedule || "";
     $("job-zone").value = job?.cron_timezone || Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+    $("job-overlap").replaceChildren(...overlapOptions());
+    $("job-overlap").value = job?.overlap_policy || "allow_all";
+    $("job-catch-up").replaceChildren(...catchUpOptions(job?.catch_up_seconds || 60));
+    $("job-catch-up").value = job?.catch_up_seconds || 60;
     for (const id of ["job-entity", "job-queue"]) $(id).replaceChildren(); // no choice that what is asked for now would undo
     this.entities = [];
     this.show();
@@ -111,9 +118,18 @@ export class JobForm {
       entity_type: entity?.kind,
       planning_mode: entity && `predefined_${entity.kind}`,
       entity_id: entity?.id,
-      ...($("job-trigger").value === "cron" ? { cron_schedule: $("job-cron").value.trim(), cron_timezone: $("job-zone").value.trim() } : {}),
+      ...($("job-trigger").value === "cron" ? this.times() : {}),
       ...(queue ? { executor_type: "specific_queue", worker_queue_name: unique ? queue.name : queue.id } : {}),
       ...($("job-queue").value ? {} : { executor_type: "auto" }),
+    };
+  }
+
+  times() {
+    return {
+      cron_schedule: $("job-cron").value.trim(),
+      cron_timezone: $("job-zone").value.trim(),
+      overlap_policy: $("job-overlap").value,
+      catch_up_seconds: Number($("job-catch-up").value),
     };
   }
 

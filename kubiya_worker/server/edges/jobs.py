@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Final
 
-from kubiya_worker.server.edges.base import Filled, Json, Name, NotSupported, Strict, one_of
+from kubiya_worker.server.edges.base import Filled, Json, Name, Strict, one_of, within
 from kubiya_worker.server.edges.configuration import Configuration, RunEnvironment, TeamConfiguration
 
 TRIGGERS = ("cron", "webhook", "manual")
 EXECUTORS = ("auto", "specific_queue", "environment")
+# What a schedule does while a run of it is still going, with Temporal's words. Its `terminate_other` is not among them:
+# a run that is terminated cannot write its end.
+OVERLAPS: Final = ("allow_all", "skip", "buffer_one", "buffer_all", "cancel_other")
+CATCH_UP: Final = (10, 365 * 24 * 3600)  # seconds; Temporal takes no less than 10
 
 
 class AgentJobConfig(Configuration):
@@ -41,7 +45,8 @@ class JobPatch(Strict):
     config: JobConfig | None = None
     execution_environment: RunEnvironment | None = None
     webhook_secret: Filled | None = None
-    overlap_policy: Annotated[Any, NotSupported("Each firing starts a run", ("allow_all",))] = None
+    overlap_policy: Annotated[str, one_of(*OVERLAPS)] | None = None
+    catch_up_seconds: Annotated[int, within(*CATCH_UP, "seconds")] | None = None
 
 
 class NewJob(JobPatch):

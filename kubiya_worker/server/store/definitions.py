@@ -13,6 +13,8 @@ LONGEST_TIMEOUT: Final = 43_200  # minutes
 HEARTBEAT_INTERVAL: Final = (
     30  # seconds: the published default of 60 leaves one lost beat of slack (docs/protocol.md#h5)
 )
+OVERLAP: Final = "allow_all"  # docs/protocol.md#b2, as the next one
+CATCH_UP: Final = 60  # seconds
 DEFAULT_SKILL: Final[Object] = {"name": "shell", "type": "shell", "description": "Runs commands"}
 
 
@@ -106,6 +108,8 @@ def new_job(given: Object) -> Object:
         "trigger_type": None,
         "cron_schedule": None,
         "cron_timezone": "UTC",
+        "overlap_policy": OVERLAP,
+        "catch_up_seconds": CATCH_UP,
         "planning_mode": None,
         "entity_type": None,
         "entity_id": None,

@@ -25,7 +25,17 @@ SHOWN: Final = frozenset(
         *("model", "model_id", "runtime", "runner_name", "team_id", "environment_id", "environment_ids", "queue_id"),
         *("scope_type", "scope_value", "approver_type", "approver_value", "auto_approve_roles", "require_reason"),
         *("separate_approver", "timeout_minutes", "priority", "action", "argument_pattern"),
-        *("trigger_type", "cron_schedule", "cron_timezone", "planning_mode", "entity_type", "entity_id", "entity_name"),
+        *(
+            "trigger_type",
+            "cron_schedule",
+            "cron_timezone",
+            "overlap_policy",
+            "catch_up_seconds",
+            "planning_mode",
+            "entity_type",
+            "entity_id",
+            "entity_name",
+        ),
         *("executor_type", "worker_queue_name", "environment_name", "max_workers", "heartbeat_interval", "ephemeral"),
         *("single_execution_mode", "auto_cleanup_after_seconds", "mode", "leader_id", "member_ids", "member_timeout"),
         *("allowed_commands", "blocked_commands", "allowed_paths", "blocked_paths", "read_paths", "write_paths"),
@@ -40,7 +50,9 @@ PLACES: Final = frozenset({"configuration", "config", "scopes", "by", "channel",
 # Texts of which a record proves what they were, without telling them.
 TEXTS: Final = frozenset({"system_prompt", "prompt", "prompt_template", "instructions"})
 # What says nothing about a decision.
-LEFT_OUT: Final = frozenset({"id", "created_at", "updated_at", "organization_id", "state", "last_active_at", "icon"})
+LEFT_OUT: Final = frozenset(
+    {"id", "created_at", "updated_at", "organization_id", "state", "last_active_at", "icon"} | {"schedule_since"}
+)
 
 
 def difference(before: Object | None, after: Object | None) -> tuple[Object, Object]:

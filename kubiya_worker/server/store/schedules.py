@@ -11,6 +11,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps
+from kubiya_worker.server.store.definitions import CATCH_UP, OVERLAP
 from kubiya_worker.server.store.outbox import MAX_ARGUMENT, TooLarge
 
 T = schema.schedules
@@ -29,6 +30,8 @@ class Wanted:
     paused: bool
     queue_id: str
     argument: dict[str, Any]  # the workflow's input
+    overlap: str = OVERLAP
+    catch_up: int = CATCH_UP  # seconds; runs that Temporal has missed for longer are left out
 
 
 class Schedules:

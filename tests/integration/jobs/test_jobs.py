@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.client import Client, ScheduleOverlapPolicy, WorkflowFailureError
+from temporalio.client import (
+    Client,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    ScheduleSpec,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+    WorkflowFailureError,
+)
 
 from tests.support.demo_scripts import script
 from tests.support.schedules import due, schedule, tick
@@ -171,6 +180,74 @@ def test_disable_pauses_and_enable_resumes_and_delete_removes(stack: Stack) -> N
 def paused(stack: Stack, job_id: str) -> bool | None:
     found = schedule(stack, job_id)
     return found.schedule.state.paused if found else None
+
+
+def every_two_seconds(stack: Stack, job_id: str) -> None:
+    """Let Temporal fire the job's schedule more often than cron can say; its policies stay."""
+
+    def fast(given: ScheduleUpdateInput) -> ScheduleUpdate:
+        spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(timedelta(seconds=2))])
+        return ScheduleUpdate(replace(given.description.schedule, spec=spec))
+
+    async def change() -> None:
+        client = await Client.connect(stack.temporal_address)
+        await client.get_schedule_handle(f"job-{job_id}").update(fast)
+
+    asyncio.run(change())
+
+
+def started_of(stack: Stack, job_id: str) -> list[str]:
+    return [each["execution_id"] for each in stack.call("GET", f"/jobs/{job_id}/executions")]
+
+
+SLOW = script({"tools": [{"name": "shell", "arguments": {"command": "sleep 50"}}]}, {"text": "."})
+
+
+def test_a_schedule_that_skips_tells_which_times_it_left_out_and_which_run_was_in_the_way(stack: Stack) -> None:
+    agent = stack.agent(f"slow-{uuid.uuid4().hex[:6]}", skills=[SHELL])
+    made = job(stack, entity_id=agent, prompt_template=SLOW, overlap_policy="skip", **YEARLY)
+    wait_until(lambda: schedule(stack, made["id"]), 60, "the schedule is there")
+    every_two_seconds(stack, made["id"])
+
+    def left_out() -> list[dict[str, Any]]:
+        shown = stack.call("GET", f"/jobs/{made['id']}")["firings"]
+        return [each for each in (shown or {}).get("left_out", ()) if each["execution_id"]]
+
+    wait_until(left_out, 60, "times that were left out")
+    (run,) = started_of(stack, made["id"])
+    told = left_out()[0]
+    assert (told["reason"], told["execution_id"]) == ("overlap", run)
+    shown = stack.call("GET", f"/jobs/{made['id']}")
+    assert len(shown["next_executions"]) == 5
+    assert shown["firings"]["skipped"] >= 1
+    stack.call("DELETE", f"/jobs/{made['id']}", status=204)
+    stack.call("POST", f"/executions/{run}/cancel")
+
+
+def test_a_schedule_that_cancels_ends_the_run_before_as_cancelled(stack: Stack) -> None:
+    agent = stack.agent(f"slow-{uuid.uuid4().hex[:6]}", skills=[SHELL])
+    made = job(stack, entity_id=agent, prompt_template=SLOW, overlap_policy="cancel_other", **YEARLY)
+    wait_until(lambda: schedule(stack, made["id"]), 60, "the schedule is there")
+    fire(stack, made["id"])
+    wait_until(lambda: started_of(stack, made["id"]), 60, "the first run")
+    (first,) = started_of(stack, made["id"])
+    wait_until(lambda: stack.execution(first)["status"] == "running", 60, "it runs")
+    fire(stack, made["id"])
+    wait_until(lambda: len(started_of(stack, made["id"])) == 2, 60, "the second run")
+    assert stack.wait(first)["status"] == "cancelled"
+    (second,) = set(started_of(stack, made["id"])) - {first}
+    stack.call("DELETE", f"/jobs/{made['id']}", status=204)
+    stack.call("POST", f"/executions/{second}/cancel")
+
+
+def fire(stack: Stack, job_id: str) -> None:
+    """Let the schedule act now, under its own policy."""
+
+    async def trigger() -> None:
+        client = await Client.connect(stack.temporal_address)
+        await client.get_schedule_handle(f"job-{job_id}").trigger()
+
+    asyncio.run(trigger())
 
 
 def test_a_change_reaches_the_schedule_and_another_trigger_ends_it(stack: Stack) -> None:

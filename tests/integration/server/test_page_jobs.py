@@ -139,6 +139,49 @@ def test_what_the_control_plane_refuses_stands_beside_the_form(page: Any, stack:
     assert page.is_visible("#job-dialog")
 
 
+def test_what_a_schedule_does_about_overlap_and_outages_is_chosen_and_shown(page: Any, stack: Stack) -> None:
+    made = make(stack, **YEARLY)
+    open_job(page, stack, made)
+    assert fact(page, "While it runs") == "Start the next one beside it"
+    page.wait_for_selector("#job-moments li:nth-child(5)")
+    first = page.inner_text("#job-moments li:first-child")
+    assert re.search(r"Jan 1, \d{4}, 06:30 GMT\+9 \(in \d+ days\)", first), first  # on the job's clock, in Tokyo
+    page.click("#job-edit")
+    page.wait_for_selector("#job-entity option", state="attached")
+    page.select_option("#job-overlap", label="Leave the next one out")
+    page.select_option("#job-catch-up", label="up to 1 hour late")
+    page.click("#job-save")
+    page.wait_for_selector("#job-facts >> text='Leave the next one out'")
+    assert fact(page, "Catches up") == "what Temporal has missed, up to 1 hour late"
+    job = stack.call("GET", f"/jobs/{made['id']}")
+    assert (job["overlap_policy"], job["catch_up_seconds"]) == ("skip", 3600)
+    # Another trigger has no overlap: what was chosen for the schedule goes with it.
+    page.click("#job-edit")
+    page.wait_for_selector("#job-entity option", state="attached")
+    page.select_option("#job-trigger", "manual")
+    page.click("#job-save")
+    page.wait_for_selector("#job-facts >> text='by hand'")
+    assert page.locator("#job-moments li").count() == 0
+    assert stack.call("GET", f"/jobs/{made['id']}")["overlap_policy"] == "allow_all"
+
+
+def test_times_that_started_nothing_say_why(page: Any, stack: Stack) -> None:
+    made = make(stack, **YEARLY)
+    left = {"at": "2026-11-27T01:00:00+00:00", "reason": "overlap", "text": "the run before it was still going"}
+    told = {"skipped": 1, "missed": 0, "waiting": 0, "left_out": [{**left, "execution_id": "0d9"}]}
+
+    def answer(route: Any) -> None:  # Temporal's own firings are tested in tests/integration/jobs
+        answered = route.fetch()
+        route.fulfill(response=answered, json={**answered.json(), "firings": told})
+
+    page.route(f"**/jobs/{made['id']}", answer)
+    open_job(page, stack, made)
+    assert fact(page, "Not started") == "1 left out: a run was still going"
+    line = page.locator("#job-moments li", has_text="the run before it was still going")
+    assert line.inner_text() == "Fri, Nov 27, 2026, 10:00 GMT+9: the run before it was still going"
+    assert line.locator("a").get_attribute("href") == "#/executions/0d9"
+
+
 def test_a_job_is_run_by_hand_and_its_run_leads_back(page: Any, stack: Stack) -> None:
     job = make(stack)
     open_job(page, stack, job)

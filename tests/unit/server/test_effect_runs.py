@@ -226,6 +226,23 @@ def test_a_cron_job_keeps_its_times(api: Api) -> None:
     assert job(api, 422, **{**times, "cron_schedule": "61 * * * *"})["detail"][0]["loc"] == ["body", "cron_schedule"]
 
 
+def test_a_schedule_knows_what_to_do_while_a_run_is_going_and_after_an_outage(api: Api) -> None:
+    times: Object = {"trigger_type": "cron", "cron_schedule": "5 4 * * *", "prompt_template": "Look."}
+    made = job(api, **times, overlap_policy="skip", catch_up_seconds=3600)
+    wanted = api.plane.scheduler.get(made["id"])
+    assert wanted is not None
+    assert (wanted.overlap, wanted.catch_up) == ("skip", 3600)
+    plain = job(api, **times)
+    assert (plain["overlap_policy"], plain["catch_up_seconds"]) == ("allow_all", 60)
+    for name, value in (("overlap_policy", "terminate_other"), ("catch_up_seconds", 9)):
+        assert job(api, 422, **times, **{name: value})["detail"][0]["loc"] == ["body", name]
+    for name, value in (("overlap_policy", "skip"), ("catch_up_seconds", 3600)):
+        refused = job(api, 422, **{name: value})["detail"][0]
+        assert (refused["loc"], refused["msg"]) == (["body", name], f"{name} goes with the trigger_type cron")
+    changed = api.call("PATCH", f"/jobs/{made['id']}", {"trigger_type": "manual"})
+    assert (changed["overlap_policy"], changed["catch_up_seconds"]) == ("allow_all", 60)
+
+
 def test_the_secret_of_a_webhook_is_the_one_that_was_given(api: Api) -> None:
     made = job(api, trigger_type="webhook", webhook_secret="s3cret-of-ours", prompt_template="Look.")
     path = made["webhook_url_path"].removeprefix("/api/v1")

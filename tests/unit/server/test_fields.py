@@ -176,6 +176,9 @@ EFFECTS: dict[str, dict[str, str]] = {
         "jobs.JobPatch": "trigger_type cron_schedule cron_timezone",
         "jobs.NewJob": "trigger_type",
     },
+    f"{RUNS}::test_a_schedule_knows_what_to_do_while_a_run_is_going_and_after_an_outage": {
+        "jobs.JobPatch": "overlap_policy catch_up_seconds",
+    },
     f"{RUNS}::test_the_secret_of_a_webhook_is_the_one_that_was_given": {"jobs.JobPatch": "webhook_secret"},
     f"{BEGUN}::test_an_agents_configuration_reaches_its_run": {
         "configuration.Configuration": "budgets max_turns cwd taint instructions mcp_servers mcpServers",

@@ -139,7 +139,7 @@ def test_the_fields_that_issue_12_names_are_refused_where_they_have_no_effect() 
     names = {name for _, name, _, _ in REFUSED}
     assert names >= {
         *("permission_mode", "runtime_config"),
-        *("timeout", "integration_ids", "overlap_policy"),
+        *("timeout", "integration_ids"),
     }
 
 
