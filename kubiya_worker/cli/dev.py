@@ -13,9 +13,10 @@ from typing import Any
 import click
 
 from kubiya_worker.cli.terminal import Paint, one_line
+from kubiya_worker.doctor import quick_checks
 from kubiya_worker.errors import UsageError
 from kubiya_worker.launch.stack import NAMES, Facts, Stack, StackOptions
-from kubiya_worker.launch.stack_folder import default_folder
+from kubiya_worker.launch.stack_folder import StackFolder, default_folder
 from kubiya_worker.launch.temporal_server import ORIGINS
 from kubiya_worker.models import listing
 from kubiya_worker.models.choice import split
@@ -181,6 +182,9 @@ def dev(
     servers = (
         ThreadPoolExecutor(1, "local-models").submit(listing.local_servers) if not model and not configured else None
     )
+    if not StackFolder(options.state_dir).key_file.exists():  # the first start, whose end names commands to type
+        for line in quick_checks.clash(os.environ):
+            print(f"kubiya dev: {line}", file=sys.stderr, flush=True)
     screen = DevOutput(as_json=as_json, local=servers.result if servers else tuple, offline=bool(fallback))
     return Stack(options, screen, environ).run()
 

@@ -90,7 +90,8 @@ def start(
         return docker.run(
             configured, detach=configured.daemon_mode, wait=0.0 if no_wait else wait_timeout, say=_print_event
         )
-    for fault in quick_checks.faults(Path("~/.kubiya"), configured.written_folders(here=not configured.daemon_mode)):
+    folders = configured.written_folders(here=not configured.daemon_mode)
+    for fault in quick_checks.faults(Path("~/.kubiya"), folders, first_start=_is_first_start()):
         _print_event(fault)
     if configured.daemon_mode:
         return daemonize(homes.find(configured.queue_id, instance), configured, 0.0 if no_wait else wait_timeout)
@@ -99,6 +100,14 @@ def start(
     except ConfigurationError:
         home = None  # no home directory: a container
     local.exec_worker(configured, home, _print_event)
+
+
+def _is_first_start() -> bool:
+    """Return whether this user has started no worker yet."""
+    try:
+        return next(homes.homes(), None) is None
+    except (WorkerError, OSError):
+        return False  # no home directory: a container, where nobody types commands
 
 
 def _print_event(text: str) -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from kubiya_worker.doctor import host, network
+from kubiya_worker.doctor import host, network, shell_command
 from kubiya_worker.doctor.check import PASS, SKIP, WARN, Check, Finding
 from kubiya_worker.doctor.temporal import Probe
 from kubiya_worker.errors import WorkerError
@@ -55,7 +55,7 @@ def checks(
     python_path = settings.python_path if settings else environ.get("PYTHON_PATH", "").strip() or None
     of_host = [
         Check("python", HOST, functools.partial(host.python, python_path)),
-        Check("command", HOST, functools.partial(host.command, environ)),
+        Check("command", HOST, functools.partial(shell_command.finding, environ)),
         Check("packages", HOST, host.packages),
         Check("supervisor", HOST, host.supervisor_package),
         Check("disk", HOST, functools.partial(host.disk, home)),

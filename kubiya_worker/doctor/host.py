@@ -22,7 +22,6 @@ from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
 from kubiya_worker.launch import home as homes
 from kubiya_worker.launch.venv import find_python
 
-COMMAND: Final = "kubiya"
 OLDEST: Final = (3, 11)
 PACKAGES: Final = ("temporalio", "click", "requests", "psutil", "structlog", "yaml", "pydantic_ai", "daemon")
 DISK_FAIL, DISK_WARN = 100 * 2**20, 1024 * 2**20  # bytes free
@@ -44,23 +43,6 @@ def python(wanted: str | None = None) -> Finding:
     if sys.version_info < OLDEST:
         return Finding(FAIL, f"Python {version} is too old", "Install Python 3.11 or newer, or set PYTHON_PATH to one")
     return Finding(PASS, f"Python {version} at {sys.executable}")
-
-
-def command(environ: Mapping[str, str], folder: Path = Path(sys.executable).parent) -> Finding:
-    """Check that the shell's `kubiya` is the one in `folder`: another program has the same name."""
-    ours = folder / COMMAND
-    found = [Path(each) / COMMAND for each in environ.get("PATH", "").split(os.pathsep) if each]
-    found = [path for path in found if path.is_file() and os.access(path, os.X_OK)]
-    others = list(dict.fromkeys(path for path in found if path.resolve() != ours.resolve()))
-    if not ours.is_file() or not others:
-        return Finding(PASS, f"{ours if ours.is_file() else sys.executable}")
-    if found[0] in others:
-        return Finding(
-            WARN,
-            f"`{COMMAND}` in this shell is {found[0]}, another program of that name; this one is {ours}",
-            f'Call {ours}, or put it first: export PATH="{folder}:$PATH"',
-        )
-    return Finding(PASS, f"{ours}, before another program of that name, {others[0]}")
 
 
 def packages() -> Finding:

@@ -28,6 +28,14 @@ def test_this_interpreter_and_its_packages_pass() -> None:
     assert host.python().status == host.packages().status == host.supervisor_package().status == PASS
 
 
+def made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    program = folder / "kubiya"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    return program
+
+
 def test_the_python_of_the_worker_is_checked_as_the_start_does(tmp_path: Path) -> None:
     assert host.python(sys.executable).message.endswith(f"{Path(sys.executable).resolve()}, by PYTHON_PATH")
     old = made(tmp_path / "old")
@@ -53,27 +61,6 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
     found = host.packages()
     assert (found.status, found.message) == (FAIL, "missing: no_such_package_here")
     assert found.remedy == f"{sys.executable} -m pip install kubiya-worker"
-
-
-def made(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    program = folder / "kubiya"
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    return program
-
-
-def test_another_program_of_the_same_name_is_told_with_both_paths(tmp_path: Path) -> None:
-    ours, other = made(tmp_path / "ours"), made(tmp_path / "other")
-    found = host.command({"PATH": f"{other.parent}:{ours.parent}"}, ours.parent)
-    assert found.status == WARN and str(ours) in found.message and str(other) in found.message
-    assert found.remedy == f'Call {ours}, or put it first: export PATH="{ours.parent}:$PATH"'
-    assert host.command({"PATH": f"{ours.parent}:{other.parent}"}, ours.parent).status == PASS
-    link = tmp_path / "bin" / "kubiya"  # as pipx and uv make one
-    link.parent.mkdir()
-    link.symlink_to(ours)
-    assert host.command({"PATH": f"{link.parent}"}, ours.parent).message == str(ours)
-    assert host.command({"PATH": ""}, tmp_path / "no").status == PASS
 
 
 def test_the_package_is_the_command_too() -> None:
