@@ -106,6 +106,11 @@ def certain(name: str, value: str) -> list[str]:
     return list(dict.fromkeys([*shaped, *inner, *told]))
 
 
+def shaped(text: str) -> list[str]:
+    """Return the parts of a text that have the shape of a known service's key."""
+    return list(dict.fromkeys(match[0] for match in _SHAPES.finditer(text)))
+
+
 def _query(url: str) -> Iterator[str]:
     """Yield the values of a URL's query that their names call credentials."""
     try:

@@ -94,9 +94,9 @@ def diff(names: tuple[str, ...], prune: bool, source: str, output: str) -> int:
 def _applied(names: Sequence[str], *, source: str, prune: bool, dry_run: bool) -> list[dict[str, Any]]:
     """Send the documents of the files; return the changes. Raises Faults with the file and line of each fault."""
     # They import a parser of YAML, which other commands do not need.
-    from kubiya_worker.cli import definition_files, secret_places
+    from kubiya_worker.cli import definition_files, secret_places, skill_folders
 
-    documents = secret_places.filled(definition_files.load(names), os.environ)
+    documents = skill_folders.filled(secret_places.filled(definition_files.load(names), os.environ))
     try:
         return connect().apply([each.body for each in documents], source=source, prune=prune, dry_run=dry_run)
     except Refused as error:

@@ -16,6 +16,7 @@ from kubiya_worker import credentials
 Object = dict[str, Any]
 Place = tuple[str | int, ...]
 SERVERS: Final = ("mcp_servers", "mcpServers")
+FOLDERS: Final = "agent_skills"  # a skill that carries instructions and scripts, which tell of passwords all day
 _PAIR: Final = re.compile(r"(-{0,2}[A-Za-z_][\w.-]*)=(.+)", re.DOTALL)
 _HEADER: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]*)\s*:\s+(\S.*)")
 _VARIABLE: Final = re.compile(r"(?:[A-Za-z]+ )?\$\{[^}]+\}")  # `${NAME}` of an MCP server's settings: a reference, too
@@ -47,7 +48,12 @@ def found_in(definition: Mapping[str, Any]) -> list[OpenCredential]:
         found += _pairs(reply.get("headers"), ("reply", "headers"), "hook")
     for number, skill in enumerate(definition.get("skills") or ()):
         about = str(skill.get("name") or skill.get("type") or "skill")
-        found += _pairs(skill.get("configuration"), ("skills", number, "configuration"), about)
+        configuration = skill.get("configuration")
+        if skill.get("type") == FOLDERS and isinstance(configuration, Mapping):
+            place = ("skills", number, "configuration", "files")
+            found += _texts(configuration.get("files"), place, about)
+            configuration = {key: value for key, value in configuration.items() if key != "files"}
+        found += _pairs(configuration, ("skills", number, "configuration"), about)
     found += _pairs(definition.get("channel"), ("channel",), "notification")
     return found
 
@@ -113,6 +119,13 @@ def _pairs(value: Any, place: Place, about: str) -> Iterator[OpenCredential]:
         key = next(step for step in reversed(place) if isinstance(step, str))
         for secret in _certain(key, str(value)):
             yield OpenCredential(place, _named(about, key), secret)
+
+
+def _texts(files: Any, place: Place, about: str) -> Iterator[OpenCredential]:
+    """Yield the keys of known services in texts. Names such as `password=` say nothing there: they are examples."""
+    for path, text in files.items() if isinstance(files, Mapping) else ():
+        for secret in credentials.shaped(str(text)):
+            yield OpenCredential((*place, str(path)), _named(about, str(path)), secret)
 
 
 def _certain(name: str, value: str) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools.agent_skills import checkout, folder
+from kubiya_worker.tools.agent_skills import checkout, folder, given
 from kubiya_worker.tools.agent_skills.folder import AgentSkill, FolderInvalid
 from kubiya_worker.tools.base import Tool, ToolArgumentsError, ToolContext, ToolResult, refusal
 from kubiya_worker.tools.confinement import profile, spawn
@@ -35,6 +35,7 @@ KEYS: Final = {
     "git": "In place of `path`: the https:// address of a repository, without credentials",
     "commit": "The full hash of the commit of `git`",
     "folder": "The folder in the repository (its top)",
+    "files": "In place of `path` and `git`: the texts of the files by their paths, such as `report/SKILL.md`; 200 KB",
     "skills": "Names of the skills to offer (all that are there)",
     "scripts": "Whether their scripts may be run (true)",
     "timeout": "Seconds until a script is ended, 1 to 600 (60)",
@@ -59,10 +60,10 @@ NO_RIGHTS: Final = "(allowed-tools gives no rights here: {tools}. The rules of t
 async def prepare(skills: Sequence[Mapping[str, Any]]) -> None:
     """Fetch the commits that enabled skills of this type name. What cannot be fetched is told when they are built."""
     for raw in skills:
-        given = raw.get("configuration") or {}
-        if str(raw.get("type") or "").strip().lower() not in TYPES or not isinstance(given, Mapping):
+        configured = raw.get("configuration") or {}
+        if str(raw.get("type") or "").strip().lower() not in TYPES or not isinstance(configured, Mapping):
             continue
-        url, commit = str(given.get("git") or ""), str(given.get("commit") or "")
+        url, commit = str(configured.get("git") or ""), str(configured.get("commit") or "")
         if raw.get("enabled", True) is True and checkout.URL.fullmatch(url) and checkout.COMMIT.fullmatch(commit):
             try:
                 await asyncio.to_thread(checkout.fetch, url, commit)
@@ -75,7 +76,7 @@ def build(skill: Skill, workspace: Path) -> list[Tool]:
     place, top = _place(skill, workspace)
     try:
         if top and (place / folder.MANIFEST).is_file():
-            found = [folder.read(place, named=False)]  # the folder of a checkout is named by its commit
+            found = [folder.read(place, named=False)]  # its folder is named by a commit, or by the hash of its files
         else:
             found = folder.skills_in(place, wanted)
     except FolderInvalid as error:
@@ -91,10 +92,12 @@ def build(skill: Skill, workspace: Path) -> list[Tool]:
 
 
 def _place(skill: Skill, workspace: Path) -> tuple[Path, bool]:
-    """Return the folder of the skills, and whether it is the top of a checkout."""
-    path, url = skill.text("path"), skill.text("git")
-    if bool(path) == bool(url):
-        raise skill.wrong("path", "an absolute path, or absent where `git` and `commit` are given")
+    """Return the folder of the skills, and whether it has the name of a commit or a hash."""
+    path, url, files = skill.text("path"), skill.text("git"), skill.configuration.get("files")
+    if [bool(path), bool(url), files is not None].count(True) != 1:
+        raise skill.wrong("path", "an absolute path, or absent where `git` and `commit`, or `files`, are given")
+    if files is not None:
+        return _given(skill, files), True
     if path:
         for key in ("commit", "folder"):
             if skill.configuration.get(key) is not None:
@@ -119,6 +122,23 @@ def _place(skill: Skill, workspace: Path) -> tuple[Path, bool]:
     if not place.is_dir() or not place.resolve().is_relative_to(top.resolve()):
         raise skill.wrong("folder", "a folder that the commit has")
     return place, not inside
+
+
+def _given(skill: Skill, files: Any) -> Path:
+    """Return the folder of the files that the definition carries."""
+    for key in ("commit", "folder"):
+        if skill.configuration.get(key) is not None:
+            raise skill.wrong(key, "absent with `files`; it belongs to `git`")
+    wanted = given.fault(files)
+    if wanted:
+        raise skill.wrong("files", wanted)
+    try:
+        return given.write(files)
+    except OSError as error:
+        raise ConfigurationError(
+            f"skill {skill.name!r} (agent_skills): its files cannot be written: {error}",
+            remedy="Check the home folder of the worker's user",
+        ) from None
 
 
 class LoadSkill:

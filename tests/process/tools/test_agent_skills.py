@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.tools.agent_skills import checkout
+from kubiya_worker.tools.agent_skills import checkout, given
 from kubiya_worker.tools.base import ToolArgumentsError, ToolContext, ToolResult, Toolset, expanded
 from kubiya_worker.tools.confinement import support
 from kubiya_worker.tools.toolset import assemble, build_toolset, prepare
@@ -219,3 +219,51 @@ def test_a_folder_that_the_model_could_change_is_refused(desk: Path) -> None:
         build_toolset([raw(path=str(desk / "none"))], workspace=desk)
     with pytest.raises(ConfigurationError, match="`path` is"):
         build_toolset([raw()], workspace=desk)
+
+
+def test_files_that_a_definition_carries_are_written_once_and_can_be_run(
+    desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    program = "#!/bin/sh\necho from $0 in $PWD\n"
+    files = {"report/SKILL.md": MANIFEST, "report/scripts/look": program, "report/references/a.md": "é\r\n"}
+    tools = build_toolset([raw(files=files)], workspace=desk)
+    assert call(tools, "load_skill", desk, name="report", file="references/a.md").output == "é\r\n"
+    ran = call(tools, "run_skill_script", desk, name="report", script="scripts/look")
+    assert f" in {desk}\n" in ran.output, ran.output
+    place = given.place_of(files)
+    assert place.is_relative_to(tmp_path / "home" / ".kubiya")
+    one = build_toolset([raw(files={"SKILL.md": MANIFEST, "scripts/count.py": SCRIPT})], workspace=desk)
+    assert "- report: Counts lines." in one.specs[0].description
+    (place / "report" / "SKILL.md").write_text(MANIFEST.replace("Counts", "Weighs"))  # as a disk's fault might
+    assert "Weighs" in build_toolset([raw(files=files)], workspace=desk).specs[0].description
+    assert len(list(place.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "an object of paths and texts"),
+        ("SKILL.md", "an object of paths and texts"),
+        ({"../SKILL.md": MANIFEST}, "relative paths"),
+        ({"/etc/SKILL.md": MANIFEST}, "relative paths"),
+        ({"a//SKILL.md": MANIFEST}, "relative paths"),
+        ({"report/SKILL.md": 5}, "an object of texts"),
+        ({"report/SKILL.md": "\ud800"}, "an object of texts"),
+        ({"report/SKILL.md": "x" * (given.MOST_BYTES + 1)}, "200000 bytes"),
+        ({f"report/{number}": "" for number in range(given.MOST_FILES + 1)}, "at most 200 files"),
+        ({"report/SKILL.md": MANIFEST, "report/SKILL.md/x": ""}, "cannot be written"),
+        ({"other/SKILL.md": MANIFEST}, "must be the name of its folder"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused_by_name(
+    desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: Any, said: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    _, missing = assemble([raw(files=files)], workspace=desk)
+    assert len(missing) == 1
+    assert said in missing[0].line()
+    for more in ({"path": "/srv"}, {"git": "https://example.com/x"}, {"commit": "0" * 40}, {"folder": "x"}):
+        _, missing = assemble([raw(files={"SKILL.md": MANIFEST}, **more)], workspace=desk)
+        assert len(missing) == 1, more
+    assert not (tmp_path / "etc").exists()
