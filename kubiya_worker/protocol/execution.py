@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 PENDING: Final = "pending"
@@ -129,6 +129,22 @@ class Budgets:
             )
         except (ValueError, TypeError, OverflowError):
             return cls()
+
+    def raised(self, limits: Mapping[str, Any]) -> "Budgets":
+        """Return the budgets with limits that a person has set. Unknown names and values not above 0 are ignored."""
+        good: dict[str, Any] = {
+            name: RAISABLE[name](value)
+            for name, value in limits.items()
+            if name in RAISABLE and isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+        }
+        return replace(self, **good)
+
+
+# The limits that use up, and the types of their figures.
+RAISABLE: Final[Mapping[str, type[int] | type[float]]] = {
+    **{"max_steps": int, "max_tokens": int},
+    **{"max_cost_usd": float, "max_seconds": float},
+}
 
 
 def _limit(name: str, value: Any, *, whole: bool) -> int | float:

@@ -19,6 +19,7 @@ from kubiya_worker.server.auth import Keys
 from kubiya_worker.server.hooks.pace import HookPace
 from kubiya_worker.server.locks import Locks
 from kubiya_worker.server.notify import events as notices
+from kubiya_worker.server.notify.budget import SpentBudget
 from kubiya_worker.server.notify.notifier import Notifier
 from kubiya_worker.server.oidc import Provider
 from kubiya_worker.server.outbox import Sender
@@ -98,6 +99,8 @@ class Plane:
         self.notifier = Notifier(
             self.notifications, self.notification_deliveries, self.secrets, self.sources, answering=self._answering
         )
+        self.stirred: set[str] | None = None  # executions with events since the last look at budgets; None before it
+        self.spent: dict[str, SpentBudget] = {}  # by execution
         self.answer_tokens = AnswerTokens(self.database)
         self.hooks = Hooks(self.database)
         self.hook_pace = HookPace()
@@ -123,6 +126,8 @@ class Plane:
         """
         with self.database.transaction():
             new = self.events.append(execution_id, events)
+        if self.stirred is not None:
+            self.stirred.add(execution_id)
         self.watchers.wake(execution_id)
         return new
 

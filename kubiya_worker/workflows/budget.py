@@ -54,7 +54,7 @@ class Budget:
         """Take the limits of the agent's definition, and those that people have raised."""
         if self._run.context.config:
             self._limits = ex.Budgets.carried(self._run.context.config)
-        self._initial, self._limits = self._limits, limits.raised(self._limits, self._raised)
+        self._initial, self._limits = self._limits, self._limits.raised(self._raised)
 
     @property
     def max_depth(self) -> int:
@@ -153,7 +153,7 @@ class Budget:
         decision = await self._approvals.ask(request, asked)
         if decision.approved:
             self._raised |= json.loads(decision.arguments) if decision.arguments is not None else proposal
-            self._limits = limits.raised(self._limits, self._raised)
+            self._limits = self._limits.raised(self._raised)
         else:
             self._not_raised = decision.text
         self._members.release("budget", workflow.time())

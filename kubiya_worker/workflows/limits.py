@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from kubiya_worker.protocol import calls
@@ -15,18 +15,17 @@ NANO: Final = 1_000_000_000
 
 @dataclass(frozen=True)
 class LimitKind:
-    """A kind of limit: the type of its figure, and its unit in words."""
+    """A kind of limit: its unit in words."""
 
-    figure: type[int] | type[float]
     unit: str
     units: str
 
 
 KINDS: Final = {  # by the limit's name in `budgets`
-    "max_steps": LimitKind(int, "model call", "model calls"),
-    "max_tokens": LimitKind(int, "token", "tokens"),
-    "max_cost_usd": LimitKind(float, "USD", "USD"),
-    "max_seconds": LimitKind(float, "second of work", "seconds of work"),
+    "max_steps": LimitKind("model call", "model calls"),
+    "max_tokens": LimitKind("token", "tokens"),
+    "max_cost_usd": LimitKind("USD", "USD"),
+    "max_seconds": LimitKind("second of work", "seconds of work"),
 }
 
 
@@ -72,13 +71,3 @@ def question(arguments: dict[str, Any], why: ReachedLimit) -> calls.ApprovalRequ
     """Return the request for a person's approval of a raised limit."""
     hashed = m.arguments_hash(RAISE_BUDGET, arguments)
     return calls.ApprovalRequest(RAISE_BUDGET, arguments, hashed, risk_level="medium", reason=why.text)
-
-
-def raised(budgets: Budgets, limits: dict[str, Any]) -> Budgets:
-    """Return the budgets with the limits that a person has set. Unknown names and values not above 0 are ignored."""
-    good: dict[str, Any] = {
-        name: KINDS[name].figure(value)
-        for name, value in limits.items()
-        if name in KINDS and isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-    }
-    return replace(budgets, **good)

@@ -156,7 +156,7 @@ class Then(Strict):
 
 
 class NotificationPatch(Strict):
-    nullable: ClassVar[frozenset[str]] = frozenset({"quiet_hours", "then"})
+    nullable: ClassVar[frozenset[str]] = frozenset({"quiet_hours", "then", "budget_percent"})
 
     name: Name | None = None
     description: str | None = None
@@ -166,6 +166,7 @@ class NotificationPatch(Strict):
     filters: NotificationFilters | None = None
     quiet_hours: QuietHours | None = None
     then: Then | None = None
+    budget_percent: Annotated[int, within(1, 99, "percent")] | None = None
 
 
 class NewNotification(NotificationPatch):

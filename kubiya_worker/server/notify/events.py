@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kubiya_worker.protocol.events import now
+from kubiya_worker.protocol.execution import Budgets
+from kubiya_worker.server.notify import budget
 
 Object = dict[str, Any]
 
@@ -18,8 +20,9 @@ RUN_FAILED: Final = "run_failed"
 JOB_FAILED: Final = "job_failed"
 APPROVAL_EXPIRES_SOON: Final = "approval_expires_soon"
 WORKER_LOST: Final = "worker_lost"
+BUDGET_NEAR_END: Final = "budget_near_end"
 WAITING: Final = (APPROVAL_WAITING, QUESTION_WAITING)
-EVENTS: Final = (*WAITING, APPROVAL_EXPIRES_SOON, RUN_FAILED, JOB_FAILED, WORKER_LOST)
+EVENTS: Final = (*WAITING, APPROVAL_EXPIRES_SOON, RUN_FAILED, JOB_FAILED, WORKER_LOST, BUDGET_NEAR_END)
 TEST: Final = "test"  # sent by a person, to one definition
 
 INFO: Final = "info"
@@ -28,6 +31,7 @@ CRITICAL: Final = "critical"
 SEVERITIES: Final = (INFO, WARNING, CRITICAL)
 _OF_RISK: Final = {"critical": CRITICAL, "high": WARNING}
 
+BUDGET_PERCENT: Final = 80  # of a budget, from which on it is near its end, unless a definition says another figure
 LONGEST_TITLE: Final = 200  # characters
 LONGEST_ARGUMENTS: Final = 1_000  # characters
 LONGEST_TEXT: Final = 2_000  # characters
@@ -58,6 +62,7 @@ class Happening:
     origin: EventSource
     page: str = "/"  # the path of the page about it
     approval_id: str | None = None
+    percent: int | None = None  # of a budget that is used
 
     def data(self, event: str) -> Object:
         """Return what a delivery stores."""
@@ -75,6 +80,8 @@ class Happening:
 def wants(definition: Mapping[str, Any], happening: Happening) -> str:
     """Return as what a definition tells a happening; an empty text when it does not."""
     if not definition.get("enabled", True) or not _covers(definition.get("filters") or {}, happening.origin):
+        return ""
+    if happening.percent is not None and happening.percent < (definition.get("budget_percent") or BUDGET_PERCENT):
         return ""
     return next((event for event in happening.events if event in definition["events"]), "")
 
@@ -181,6 +188,33 @@ def of_failure(execution: Mapping[str, Any], job: Mapping[str, Any] | None) -> H
         facts={**_of_execution(execution), **about, "error": cut(why, LONGEST_TEXT)},
         origin=origin_of(execution),
         page=_page(execution),
+    )
+
+
+def of_budget(execution: Mapping[str, Any], budgets: Budgets, used: Mapping[str, float], number: int) -> Happening:
+    """Return that an execution has used so much of its budget; `number` says which budget, as a person may raise it."""
+    who, shares = _entity(execution), budget.percent(budgets, used)
+    nearest = max(shares.values())
+    told = {name: share for name, share in shares.items() if share >= min(BUDGET_PERCENT, nearest)}
+    lines = [
+        f"{budget.figure(used[name])} of {budget.figure(getattr(budgets, name))} {budget.UNITS[name]} ({share} %)"
+        for name, share in sorted(told.items(), key=lambda each: -each[1])
+    ]
+    after = "A person is asked then" if budgets.on_limit == "ask" else "The run ends then, and fails"
+    return Happening(
+        events=(BUDGET_NEAR_END,),
+        key=f"budget:{execution['id']}:{number}",
+        severity=WARNING,
+        title=f"A run of {who} has used {nearest} % of its budget",
+        text="\n".join([*lines, after]),
+        facts={
+            **_of_execution(execution),
+            "used_percent": nearest,
+            "budget": {name: {"used": used[name], "limit": getattr(budgets, name)} for name in told},
+        },
+        origin=origin_of(execution),
+        page=_page(execution),
+        percent=nearest,
     )
 
 

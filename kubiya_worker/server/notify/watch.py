@@ -1,4 +1,4 @@
-"""This module looks for what no request tells: requests that end soon, and workers that fell silent."""
+"""This module looks for what no request tells: requests that end soon, silent workers, budgets near their end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from kubiya_worker.server.notify import events
+from kubiya_worker.server.notify import budget_watch, events
 
 if TYPE_CHECKING:
     from kubiya_worker.server.plane import Plane
@@ -28,6 +28,8 @@ async def watch(plane: Plane) -> None:
         await asyncio.sleep(EVERY)
         try:
             look(plane, time.time())
+            for _ in budget_watch.look(plane, time.time()):
+                await asyncio.sleep(0)
         except Exception:  # a full disk, or a bug: the next look may succeed
             log.exception("watch.failed")
 

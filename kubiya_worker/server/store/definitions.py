@@ -127,7 +127,7 @@ def new_job(given: Object) -> Object:
 
 def new_notification(given: Object) -> Object:
     defaults: Object = {"description": None, "enabled": True, "channel": None, "events": [], "filters": {}}
-    defaults |= {"quiet_hours": None, "then": None}
+    defaults |= {"quiet_hours": None, "then": None, "budget_percent": None}
     return {**defaults, **_without_name(given)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,6 +31,12 @@ _MESSAGES = Prepared(
     text(
         "select sequence, event_type, data, timestamp, micros from events "
         "where execution_id = :e and event_type = 'message' and sequence < :s order by sequence desc limit :n"
+    )
+)
+_OF_TYPES = Prepared(
+    text(
+        "select sequence, event_type, timestamp, data from events where execution_id = :e and sequence > :s "
+        "and event_type in (select value from json_each(:types)) order by sequence"
     )
 )
 _OWNER = Prepared(text("select organization_id from executions where id = :e"))
@@ -198,6 +204,13 @@ class Events:
         """Return the newest `limit` complete messages with a number below `before`, in order."""
         rows = self._db.execute(_MESSAGES, {"e": execution_id, "s": before, "n": limit})
         return [Stored(*row) for row in rows][::-1]
+
+    def of_types(
+        self, execution_id: str, types: Sequence[str], after: int
+    ) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
+        """Return (number, type, time, data) of the events of some types behind a number, in order."""
+        rows = self._db.execute(_OF_TYPES, {"e": execution_id, "s": after, "types": dumps(list(types))})
+        return ((row[0], row[1], row[2], json.loads(row[3])) for row in rows)
 
     def history_end(self, execution_id: str) -> int:
         return history_end(tuple(row) for row in self._db.execute(_OUTLINE, {"e": execution_id}))

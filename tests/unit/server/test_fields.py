@@ -38,6 +38,7 @@ ANSWERS = "tests/unit/server/test_answers.py"
 HOOKS = "tests/unit/server/test_hooks.py"
 REPLIES = "tests/unit/server/test_hook_replies.py"
 SLACK = "tests/unit/server/test_slack.py"
+BUDGETS = "tests/unit/server/test_budget_notices.py"
 TIMES = "tests/unit/server/test_notification_times.py"
 BEGUN = "tests/unit/activities/test_definition.py"
 
@@ -283,6 +284,9 @@ EFFECTS: dict[str, dict[str, str]] = {
     f"{TIMES}::test_what_is_held_is_sent_at_the_end_of_the_quiet_hours": {
         "notifications.NotificationPatch": "quiet_hours",
         "notifications.QuietHours": "start end zone let_pass",
+    },
+    f"{BUDGETS}::test_a_definition_says_from_which_share_on_it_is_told": {
+        "notifications.NotificationPatch": "budget_percent",
     },
     f"{TIMES}::test_the_next_is_told_after_its_time_unless_somebody_answers": {
         "notifications.NotificationPatch": "then",

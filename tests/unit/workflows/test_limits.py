@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kubiya_worker.protocol.execution import Budgets, Usage
-from kubiya_worker.workflows.limits import proposal, raised, reached
+from kubiya_worker.workflows.limits import proposal, reached
 
 
 @pytest.mark.parametrize(
@@ -33,14 +33,14 @@ def test_what_is_left_is_left() -> None:
 def test_a_person_is_asked_for_as_much_again_as_there_was_at_first() -> None:
     first = Budgets(max_steps=3, max_cost_usd=0.5)
     assert proposal(first, first, "max_steps") == {"max_steps": 6}
-    assert proposal(raised(first, {"max_steps": 6}), first, "max_steps") == {"max_steps": 9}
+    assert proposal(first.raised({"max_steps": 6}), first, "max_steps") == {"max_steps": 9}
 
 
 def test_only_limits_can_be_raised_and_only_by_numbers() -> None:
     budgets = Budgets()
-    assert raised(budgets, {"max_steps": 7, "max_cost_usd": 2}) == Budgets(max_steps=7, max_cost_usd=2.0)
+    assert budgets.raised({"max_steps": 7, "max_cost_usd": 2}) == Budgets(max_steps=7, max_cost_usd=2.0)
     nonsense = {"max_steps": "many", "max_tokens": -1, "max_seconds": True, "max_depth": 9, "on_limit": "ask"}
-    assert raised(budgets, nonsense) == budgets
+    assert budgets.raised(nonsense) == budgets
 
 
 def test_a_budget_of_one_is_said_in_the_singular() -> None:
