@@ -42,16 +42,22 @@ class Probe:
 
     def temporal(self) -> Finding:
         assert self.registration is not None
-        from kubiya_worker.process.temporal import address_of, innermost
+        from kubiya_worker.process.temporal import fault_of, innermost, proxy_of, tls_of
+        from kubiya_worker.temporal_connection.security import address_of
 
         address = address_of(self._settings.temporal_host or self.registration.temporal_host)
         host, _, port = address.rpartition(":")
         try:
             return asyncio.run(asyncio.wait_for(self._poll(address, self.registration), SECONDS))
         except TimeoutError:
-            return Finding(FAIL, f"{address} does not answer within {SECONDS:g} s", f"nc -vz {host} {port}")
+            reason = f"no answer within {SECONDS:g} s"
         except RuntimeError as error:  # the SDK's core reports a failed connection this way
-            return Finding(FAIL, f"{address} cannot be reached: {innermost(str(error))}", f"nc -vz {host} {port}")
+            reason = innermost(str(error))
+        tls = tls_of(self._settings, address, self.registration.temporal_api_key)
+        fault = fault_of(address, tls, proxy_of(address, tls=bool(tls)))
+        if fault is not None:
+            return Finding(FAIL, fault.message, fault.remedy)
+        return Finding(FAIL, f"{address} cannot be reached: {reason}", f"nc -vz {host} {port}")
 
     async def _poll(self, address: str, registration: Registration) -> Finding:
         """Poll a queue that nobody else uses, so that no work is taken."""
@@ -68,7 +74,7 @@ class Probe:
         client = await Client.connect(
             address,
             namespace=namespace,
-            tls=tls,
+            tls=tls.config() if tls else False,
             runtime=runtime(),  # a runtime that writes no log lines into the report
             api_key=key if tls and key else None,
             http_connect_proxy_config=proxy_of(address, tls=bool(tls)),

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import structlog
-from temporalio.client import Client, TLSConfig
+from temporalio.client import Client
 from temporalio.runtime import (
     LogForwardingConfig,
     LoggingConfig,
@@ -31,13 +29,13 @@ from kubiya_worker.process.backoff import Backoff
 from kubiya_worker.process.logging import CORE
 from kubiya_worker.proxies import proxy_for
 from kubiya_worker.settings import Settings
+from kubiya_worker.temporal_connection.faults import Fault, Tunnel, examine
+from kubiya_worker.temporal_connection.security import Tls, TlsOptions, address_of, is_local, tls_for
 
 log = structlog.get_logger()
 
-PORT: Final = 7233
 PROXY_PORT: Final = 3128
 COUNT_WITHIN: Final = timedelta(seconds=2)
-LOCAL_NAMES: Final = ("localhost", "temporal", "host.docker.internal")  # docs/protocol.md#b1
 REFUSED: Final = {
     RPCStatusCode.UNAUTHENTICATED: NotAllowed,
     RPCStatusCode.PERMISSION_DENIED: NotAllowed,
@@ -46,62 +44,17 @@ REFUSED: Final = {
 }
 
 
-def address_of(text: str) -> str:
-    """Return `host:port`, with Temporal's port when none is given; raise ConfigurationError when the text is no
-    address.
-    """
-    try:
-        parts = urlsplit(f"//{text}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if not host or parts.path or parts.query or "@" in text:
-        raise ConfigurationError(
-            f"The Temporal address {text!r} is not host:port",
-            remedy="Check TEMPORAL_HOST, or the control plane's reply",
-        )
-    return f"{f'[{host}]' if ':' in host else host}:{port or PORT}"
-
-
-def is_local(address: str) -> bool:
-    """Return whether an address is of this machine or its containers."""
-    host = urlsplit(f"//{address}").hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host in LOCAL_NAMES
-
-
-def tls_of(settings: Settings, address: str, api_key: str) -> TLSConfig | bool:
-    """Return the TLS settings; False means plain text, for a local server without a key or with TEMPORAL_TLS=false.
-
-    Raise ConfigurationError for files that cannot be read and for settings that contradict each other.
-    """
-    tls_files = (settings.temporal_tls_ca, settings.temporal_tls_cert, settings.temporal_tls_key)
-    ca = settings.temporal_tls_ca or settings.ca_file
-    use_tls = settings.temporal_tls
-    if use_tls is False:
-        if any(tls_files):
-            raise ConfigurationError("TEMPORAL_TLS is false, and certificates are given", remedy="Unset one of them")
-        if api_key and not is_local(address):
-            raise ConfigurationError(
-                f"The key for Temporal at {address} would travel without TLS", remedy="Unset TEMPORAL_TLS"
-            )
-        return False
-    if bool(settings.temporal_tls_cert) != bool(settings.temporal_tls_key):
-        raise ConfigurationError(
-            "A client certificate needs its key and the other way round",
-            remedy="Set both TEMPORAL_TLS_CERT and TEMPORAL_TLS_KEY",
-        )
-    if not any(tls_files) and not (use_tls or not is_local(address)):
-        return False
-    if not any(tls_files) and not ca:
-        return True
-    try:
-        roots, cert, key = (Path(f).expanduser().read_bytes() if f else None for f in (ca, *tls_files[1:]))
-    except OSError as error:
-        raise ConfigurationError(f"A TLS file cannot be read: {error}", remedy="Check TEMPORAL_TLS_*") from error
-    return TLSConfig(server_root_ca_cert=roots, client_cert=cert, client_private_key=key)
+def tls_of(settings: Settings, address: str, api_key: str) -> Tls | None:
+    """Return the TLS of a worker's connection; None means plain text. Raises ConfigurationError as `tls_for` does."""
+    options = TlsOptions(
+        wanted=settings.temporal_tls,
+        ca=settings.temporal_tls_ca,
+        cert=settings.temporal_tls_cert,
+        key=settings.temporal_tls_key,
+        server_name=settings.temporal_tls_server_name,
+        bundle=settings.ca_file,
+    )
+    return tls_for(options, address, api_key)
 
 
 def proxy_of(address: str, *, tls: bool) -> HttpConnectProxyConfig | None:
@@ -158,7 +111,7 @@ async def connect(
             client = await Client.connect(
                 address,
                 namespace=namespace,
-                tls=tls,
+                tls=tls.config() if tls else False,
                 api_key=key if tls and key else None,
                 identity=identity,
                 runtime=core,
@@ -177,20 +130,25 @@ async def connect(
             reason = error.message
         except RuntimeError as error:  # the SDK's core reports a failed connection as a RuntimeError
             reason = str(error)
+        fault = await asyncio.to_thread(fault_of, address, tls, proxy)
+        why = fault.message if fault else innermost(reason)
         delay = backoff.next()
-        report(f"failed to connect to Temporal at {address}: {innermost(reason)}")
-        certain = key or settings.temporal_tls_ca or settings.temporal_tls_cert
-        hint = {"hint": "a server without TLS needs TEMPORAL_TLS=false"} if tls and not certain else {}
+        report(f"failed to connect to Temporal at {address}: {why}")
         log.warning(
             "temporal.unreachable",
             address=address,
             tls=bool(tls),
             **({"proxy": proxy.target_host} if proxy else {}),
-            error=innermost(reason),
+            error=why,
             retry_in=f"{delay:.1f}s",
-            **hint,
+            **({"hint": fault.remedy} if fault else {}),
         )
         await asyncio.sleep(delay)
+
+
+def fault_of(address: str, tls: Tls | None, proxy: HttpConnectProxyConfig | None) -> Fault | None:
+    """Return what is wrong with a connection that failed, or None when it works by now. It takes up to some seconds."""
+    return examine(address, tls, Tunnel(proxy.target_host, proxy.basic_auth) if proxy else None)
 
 
 async def _check_namespace(client: Client, namespace: str) -> None:

@@ -179,6 +179,13 @@ OPTIONS: Final[tuple[Option, ...]] = (
         role="file",
     ),
     Option(
+        "temporal_tls_server_name",
+        text,
+        "Name in the Temporal server's certificate, if its address is another one",
+        None,
+        ("TEMPORAL_TLS_SERVER_NAME",),
+    ),
+    Option(
         "payload_keys_file",
         path,
         "File (0600) with the keys that encrypt the payloads which Temporal stores",

@@ -48,6 +48,7 @@ class Settings:
     temporal_tls_cert: str | None = _of_table("temporal_tls_cert")
     temporal_tls_key: str | None = _of_table("temporal_tls_key")
     temporal_tls_ca: str | None = _of_table("temporal_tls_ca")
+    temporal_tls_server_name: str | None = _of_table("temporal_tls_server_name")
     payload_keys_file: str | None = _of_table("payload_keys_file")
     payload_compression: str = _of_table("payload_compression")
     payload_storage: str | None = _of_table("payload_storage")

@@ -62,7 +62,7 @@ def test_a_temporal_that_is_not_there(stack: Stack) -> None:
     port, before = free_port(), _workers(stack)
     code, found, _ = _doctor(stack, "--queue-id", "default", TEMPORAL_HOST=f"127.0.0.1:{port}")
     assert (code, found["poll"]["status"]) == (1, "fail")
-    assert found["poll"]["remediation"] == f"nc -vz 127.0.0.1 {port}"
+    assert found["poll"]["remediation"] == f"Check the address, and that it runs: nc -vz 127.0.0.1 {port}"
     assert _workers(stack) <= before
 
 

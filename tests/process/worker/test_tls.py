@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from kubiya_worker.temporal_connection.faults import PREFACE
 from tests.process.worker.conftest import Start
 from tests.support.certificates import Certificates, Terminator
 from tests.support.scripted_plane import ScriptedPlane
@@ -66,12 +67,12 @@ def test_nothing_goes_in_plain_text_to_a_server_that_is_not_local(
     with ScriptedPlane(temporal=address, temporal_key=key) as plane:
         worker = start(plane.url)
         line = worker.expect("temporal.unreachable")
-        assert "tls=True" in line
-        assert ("TEMPORAL_TLS=false" in line) is (not key)
+        assert "tls=True" in line and "is no gRPC server, not Temporal" in line
         worker.expect("temporal.unreachable")
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
-    assert heads and all(head[:2] == b"\x16\x03" for head in heads if head), heads  # a TLS handshake record
+    # A TLS handshake record, or the preface of HTTP/2 by which the worker looks what kind of server it is.
+    assert heads and all(head[:2] == b"\x16\x03" or head == PREFACE for head in heads if head), heads
     assert TEMPORAL_KEY not in "\n".join(worker.lines)
 
 
@@ -93,7 +94,8 @@ def test_client_certificates_are_shown(start: Start, stack: Stack, certificates:
     try:
         with ScriptedPlane(temporal=f"localhost:{terminator.port}") as plane:
             without = start(plane.url, TEMPORAL_TLS_CA=str(certificates.ca))
-            without.expect("temporal.unreachable")
+            line = without.expect("temporal.unreachable")
+            assert "asks for a client certificate" in line and "TEMPORAL_TLS_CERT" in line
             without.signal(signal.SIGTERM)
             assert without.wait() == 0
             worker = start(
@@ -117,7 +119,8 @@ def test_a_server_whose_certificate_is_not_trusted_is_not_spoken_to(
     try:
         with ScriptedPlane(temporal=f"localhost:{terminator.port}", temporal_key=TEMPORAL_KEY) as plane:
             worker = start(plane.url, TEMPORAL_TLS="true")
-            worker.expect("temporal.unreachable")
+            line = worker.expect("temporal.unreachable")
+            assert "is not trusted by" in line and "TEMPORAL_TLS_CA" in line
             worker.signal(signal.SIGTERM)
             assert worker.wait() == 0
         assert not terminator.accepted

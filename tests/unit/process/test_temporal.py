@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.client import TLSConfig
 
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.process.temporal import address_of, is_local, tls_of
+from kubiya_worker.process.temporal import tls_of
 from kubiya_worker.settings import Settings
+from kubiya_worker.temporal_connection.security import Tls, address_of, is_local
 
 CLOUD = "ns.acct.tmprl.cloud:7233"
 
@@ -41,7 +41,7 @@ def test_what_is_no_address(given: str) -> None:
 @pytest.mark.parametrize("address", ["localhost:7233", "127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "temporal:7233"])
 def test_local_addresses_go_without_tls(address: str) -> None:
     assert is_local(address)
-    assert tls_of(settings(), address, "") is False
+    assert tls_of(settings(), address, "") is None
 
 
 @pytest.mark.parametrize(
@@ -49,22 +49,24 @@ def test_local_addresses_go_without_tls(address: str) -> None:
 )
 @pytest.mark.parametrize("key", ["", "key"])
 def test_all_others_have_tls_with_or_without_a_key(address: str, key: str) -> None:
-    assert tls_of(settings(), address, key) is True
+    assert tls_of(settings(), address, key) == Tls()
 
 
 def test_plain_text_has_to_be_asked_for_and_never_carries_a_key() -> None:
-    assert tls_of(settings(temporal_tls=False), CLOUD, "") is False
+    assert tls_of(settings(temporal_tls=False), CLOUD, "") is None
     with pytest.raises(ConfigurationError, match="would travel without TLS"):
         tls_of(settings(temporal_tls=False), CLOUD, "key")
-    assert tls_of(settings(temporal_tls=True), "localhost:7233", "") is True
+    assert tls_of(settings(temporal_tls=True), "localhost:7233", "") == Tls()
 
 
 def test_certificates_come_from_files(tmp_path: Path) -> None:
     for name in ("ca", "cert", "key"):
         (tmp_path / name).write_text(name)
     files = {f"temporal_tls_{n}": str(tmp_path / n) for n in ("ca", "cert", "key")}
-    found = tls_of(settings(**files), CLOUD, "")
-    assert isinstance(found, TLSConfig)
+    tls = tls_of(settings(**files, temporal_tls_server_name="inside.example"), CLOUD, "")
+    assert tls is not None
+    found = tls.config()
+    assert found.domain == "inside.example"
     assert (found.server_root_ca_cert, found.client_cert, found.client_private_key) == (b"ca", b"cert", b"key")
     with pytest.raises(ConfigurationError, match="needs its key"):
         tls_of(settings(temporal_tls_cert=files["temporal_tls_cert"]), CLOUD, "")

@@ -21,6 +21,7 @@
   "temporalTlsCert" "TEMPORAL_TLS_CERT"
   "temporalTlsKey" "TEMPORAL_TLS_KEY"
   "temporalTlsCa" "TEMPORAL_TLS_CA"
+  "temporalTlsServerName" "TEMPORAL_TLS_SERVER_NAME"
   "payloadKeysFile" "KUBIYA_PAYLOAD_KEYS_FILE"
   "payloadCompression" "KUBIYA_PAYLOAD_COMPRESSION"
   "payloadStorage" "KUBIYA_PAYLOAD_STORAGE"
