@@ -27,6 +27,7 @@ from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.control_plane.writer import Writer
 from kubiya_worker.models import Models
 from kubiya_worker.protocol.calls import Context, ModelInput, ServerInput, ToolInput
+from kubiya_worker.recording import Recording, RecordingFile
 from kubiya_worker.tools.base import Toolset
 from kubiya_worker.tools.mcp.pool import LIMIT, SessionPool
 from kubiya_worker.tools.policy.enforcer import Enforcer
@@ -89,6 +90,7 @@ class Runtime:
     mcp_max_sessions: int = LIMIT
     rules: Sequence[Mapping[str, Any]] = ()  # this host's rules, in addition to those of the control plane
     enforcer: Enforcer | None = None  # the external policy service; None: there is none
+    recording: RecordingFile | None = None  # a recorded run whose tools are played; None: tools run
 
     @cached_property
     def mcp(self) -> SessionPool:
@@ -132,6 +134,11 @@ class Runtime:
             self.writer.close()
         # Else the supervisor finds it for a moment after the worker's end, and warns of what was left behind.
         await asyncio.to_thread(programs.close)
+
+    def played_tools(self) -> Recording | None:
+        """Return the recording whose results stand for tools; None where tools run. Raises ConfigurationError."""
+        played = self.recording.now() if self.recording else None
+        return played if played and played.plays_tools else None
 
     def publisher(self, call: ModelInput | ToolInput | ServerInput, context: Context) -> Publisher:
         """Return the publisher for the events of one step."""

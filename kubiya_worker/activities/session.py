@@ -29,7 +29,7 @@ from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import mcp
+from kubiya_worker.tools import mcp, recorded
 from kubiya_worker.tools.base import Toolset
 from kubiya_worker.tools.confinement import support as confinement
 from kubiya_worker.tools.policy import restrictions
@@ -158,7 +158,9 @@ class SessionActivities:
         skills, runtime = context.skills, self._runtime
         secrets = await secrets_for(runtime, execution_id, context, settings_at_start(skills))
         await prepare(skills)
-        return assemble(skills, workspace=workspace_of(runtime, execution_id, context), secrets=secrets)
+        found = assemble(skills, workspace=workspace_of(runtime, execution_id, context), secrets=secrets)
+        played = runtime.played_tools()
+        return (recorded.replaced(found[0], played, context.agent_name), []) if played else found
 
     def _fallbacks(self, found: Definition, own: str) -> list[str]:
         """Return the ids of the agent's other models, in their order. ConfigurationError for one that cannot be used.
@@ -208,7 +210,7 @@ class SessionActivities:
     ) -> Offered:
         """Ask the execution's MCP servers for their tools. One that cannot be used is a notice, not a failure."""
         configured = mcp.parse(mcp.merged(self._runtime.servers.get(execution_id), context.mcp_servers))
-        if not configured:
+        if not configured or self._runtime.played_tools():  # what is recorded of a server needs no server
             return Offered()
         unconfined = confinement.notice() if any(server.command for server in configured) else ""
         if unconfined and unconfined not in notices:

@@ -17,7 +17,7 @@ from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol import calls
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import mcp, secret_values
+from kubiya_worker.tools import mcp, recorded, secret_values
 from kubiya_worker.tools.base import Toolset
 from kubiya_worker.tools.redaction import AT_WORK, Redactor
 from kubiya_worker.tools.toolset import assemble, prepare, settings_at_start
@@ -79,6 +79,9 @@ async def toolset_of(runtime: Runtime, execution_id: str, context: calls.Context
     secrets = await secrets_for(runtime, execution_id, context, settings_at_start(skills))
     await prepare(skills)
     tools, _ = assemble(skills, workspace=workspace_of(runtime, execution_id, context), secrets=secrets)
+    played = runtime.played_tools()
+    if played:
+        tools = recorded.replaced(tools, played, context.agent_name)
     offered = [spec for spec in map(ToolSpec.parse, context.tools) if spec.source == "mcp"]
     if offered:
         servers = await servers_of(runtime, execution_id, context)

@@ -27,6 +27,7 @@ COMMANDS = {
     "dev": ("kubiya_worker.cli.dev:dev", "Run Temporal, a control plane and a worker on this machine."),
     "exec": ("kubiya_worker.cli.exec:exec_", "Run an agent or a team on a task and watch it."),
     "runs": ("kubiya_worker.cli.runs:runs", "List, show, watch, cancel and repeat executions."),
+    "test": ("kubiya_worker.cli.run_tests:test", "Play recorded runs again, and show what differs."),
     "agents": ("kubiya_worker.cli.kinds:agents", "List, show, edit and remove agents."),
     "teams": ("kubiya_worker.cli.kinds:teams", "List, show, edit and remove teams."),
     "queues": ("kubiya_worker.cli.kinds:queues", "List, show, edit and remove worker queues."),

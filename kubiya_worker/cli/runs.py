@@ -265,19 +265,36 @@ def announce(api: Api, told: Row) -> None:
 @click.option(
     "-o", "--output", type=click.Choice(["markdown", "json"]), help="Form.  [default: by the file's name, or markdown]"
 )
-def export(id: str, file: str | None, output: str | None) -> None:
+@click.option("--as-test", is_flag=True, help="Write a test that `kubiya test` plays, as YAML (or JSON).")
+def export(id: str, file: str | None, output: str | None, as_test: bool) -> None:
     """Write an execution's transcript to FILE, or to standard output: messages, tools with output, decisions, answer.
+
+    With --as-test it is a recorded run: definitions, the model's answers, the tools' results, decisions, expectations.
 
     Example: kubiya runs export 3f2a incident.md
     """
     api = RunApi(connect())
     run = api.find(id)
+    if as_test:
+        if output == "markdown":
+            raise UsageError("--as-test writes YAML or JSON, not Markdown", remedy="Leave -o out")
+        from kubiya_worker.cli import run_test_record  # imports a parser of YAML, which other commands do not need
+
+        json_wanted = output == tables.JSON or bool(file and file.endswith(".json"))
+        name = Path(file).stem if file else f"run {str(run['id'])[:8]}"
+        _write(file, run_test_record.text_of(api, run, name, as_json=json_wanted), f"a test of {run['id']}")
+        return
     steps = steps_of(api.events(str(run["id"])))
     form = output or (tables.JSON if file and file.endswith(".json") else "markdown")
     if form == tables.JSON:
         text = json.dumps({"execution": run, "steps": [step.wire() for step in steps]}, ensure_ascii=False, indent=1)
     else:
         text = run_transcript.markdown(run, steps)
+    _write(file, text, f"{len(steps)} steps")
+
+
+def _write(file: str | None, text: str, what: str) -> None:
+    """Write a text to a file and say so, or to standard output."""
     if file is None:
         print(text)
         return
@@ -285,4 +302,4 @@ def export(id: str, file: str | None, output: str | None) -> None:
         Path(file).expanduser().write_text(f"{text}\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{file} cannot be written: {error.strerror}") from error
-    print(f"{len(steps)} steps: {file}", file=sys.stderr)
+    print(f"{what}: {file}", file=sys.stderr)

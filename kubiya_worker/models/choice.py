@@ -19,9 +19,11 @@ from kubiya_worker.models.connection import GATEWAY, OPENAI_HOST, Connection
 from kubiya_worker.models.demo import DemoModel
 from kubiya_worker.models.hosted_model import HostedModel, ProviderClient
 from kubiya_worker.models.prices import Prices
+from kubiya_worker.models.recorded import RecordedModel
 from kubiya_worker.models.routes import Route
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.names import DEFAULT_MODEL, DEMO_MODEL
+from kubiya_worker.recording import RecordingFile
 
 SMALLEST_WINDOW: Final = 512  # tokens; a smaller number cannot be a window
 MOST_WINDOWS: Final = 1000  # the most models whose windows are remembered
@@ -83,13 +85,15 @@ class Models:
         prices: Prices | None = None,
         routes: Mapping[str, Route] | None = None,
         endpoints: Endpoints | None = None,
+        recording: RecordingFile | None = None,
     ) -> None:
         """Take the worker's settings; if `routes` are given, only they serve models, except the demo and
         provider-prefixed ids.
 
-        `endpoints` are the worker's compatibility settings.
+        `endpoints` are the worker's compatibility settings. A `recording` takes the place of the demo model.
         """
         self._endpoint = endpoint
+        self._recording = recording
         self._routes = routes or {}
         self._prices = prices or Prices()
         self._environ: Mapping[str, str] = os.environ if environ is None else environ
@@ -208,7 +212,8 @@ class Models:
         """Return the model that serves `model_id`; raise ConfigurationError when it has no endpoint, key or package."""
         chosen = self.resolve(model_id)
         if chosen == DEMO_MODEL:
-            return DemoModel()
+            played = self._recording.now() if self._recording else None
+            return RecordedModel(played) if played and played.plays_model else DemoModel()
         provider, name = split(chosen)
         if not name:
             raise ConfigurationError(f"The model id {chosen!r} names no model", remedy=f"Write `{provider}:<model>`")

@@ -41,13 +41,13 @@ class DemoModel:
             if delay or count % _BREATH == 0:
                 await asyncio.sleep(delay)
             yield Delta(TEXT, word)
-        yield _reply(move, scene, request.system_prompt, request.messages)
+        yield reply(move, scene, request.system_prompt, request.messages)
 
 
 def plan(messages: Sequence[Message], tools: Sequence[ToolSpec], system_prompt: str = "") -> ModelReply:
     """Return the demo model's reply to a conversation."""
     scene = read_scene(messages, tools)
-    return _reply(choose(scene), scene, system_prompt, messages)
+    return reply(choose(scene), scene, system_prompt, messages)
 
 
 def choose(scene: Scene) -> Move:
@@ -59,7 +59,8 @@ def choose(scene: Scene) -> Move:
     return demo_tasks.choose(scene)
 
 
-def _reply(move: Move, scene: Scene, system_prompt: str, messages: Sequence[Message]) -> ModelReply:
+def reply(move: Move, scene: Scene, system_prompt: str, messages: Sequence[Message]) -> ModelReply:
+    """Return the reply that makes a move."""
     calls: list[ToolCall] = [
         {"id": f"demo_{scene.replies}_{number}", "name": name, "arguments": _raw(arguments)}
         for number, (name, arguments) in enumerate(move.calls)

@@ -28,15 +28,15 @@ def play(scene: Scene) -> Move:
         steps = script if isinstance(script, list) else [script]
         for number, step in enumerate(steps):
             if "loop" in step:
-                return _move(step["loop"])
+                return move(step["loop"])
             if number == scene.steps:
-                return _move(step)
+                return move(step)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         return Move(f"The demo script cannot be read: {error}. It is a JSON array of steps.")
     return Move("The demo script has ended.")
 
 
-def _move(step: dict[str, Any]) -> Move:
+def move(step: dict[str, Any]) -> Move:
     return Move(
         text=str(step.get("text") or "") * int(step.get("repeat_text") or 1),
         calls=tuple((tool["name"], tool.get("arguments") or {}) for tool in step.get("tools") or ()),

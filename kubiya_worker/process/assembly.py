@@ -33,6 +33,7 @@ from kubiya_worker.models.prices import Prices
 from kubiya_worker.models.routes import Route
 from kubiya_worker.process import deployment
 from kubiya_worker.protocol import names
+from kubiya_worker.recording import RecordingFile
 from kubiya_worker.settings import Settings
 from kubiya_worker.tools.policy import enforcer, rules_file
 from kubiya_worker.workflows import registry
@@ -125,6 +126,10 @@ def build_worker(
     """
     if (settings.proxy_config_file or settings.proxy_config_json) and not settings.enable_local_proxy:
         log.warning("models.proxy_off", remedy="Add --enable-local-proxy, or leave its configuration out")
+    recording = RecordingFile(settings.recording) if settings.recording else None
+    if recording:
+        recording.now()
+        log.warning("recording.plays", file=settings.recording, remedy="Such a worker is for kubiya test only")
     runtime = activities.Runtime(
         control_plane=control_plane,
         temporal=client,
@@ -134,6 +139,7 @@ def build_worker(
             prices=Prices.load(settings.model_prices_file),
             routes=routes,
             endpoints=endpoints_of(settings, variables),
+            recording=recording,
         ),
         workspace_root=settings.workspace_root,
         worker_id=registration.worker_id,
@@ -144,6 +150,7 @@ def build_worker(
         secrets=secrets,
         spool=spool,
         mcp_max_sessions=settings.mcp_max_sessions,
+        recording=recording,
     )
     activities_of_worker = activities.build(runtime)
     loaded = extensions.load(settings.extensions, names.OURS)

@@ -425,6 +425,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
         role="file",
     ),
     Option(
+        "recording",
+        path,
+        "File with a recorded run, whose model and tools this worker plays; `kubiya test` sets it",
+        None,
+        ("KUBIYA_RECORDING",),
+        role="place",
+    ),
+    Option(
         "mcp_max_sessions",
         integer(1, 1000),
         "Most MCP sessions that are open at the same time; each one with a `command` is a process",

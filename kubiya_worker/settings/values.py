@@ -84,6 +84,7 @@ class Settings:
     enforcer_api_key: str | None = _of_table("enforcer_api_key")
     enforcer_timeout: float = _of_table("enforcer_timeout")
     policy_file: str | None = _of_table("policy_file")
+    recording: str | None = _of_table("recording")
     deployment_type: str = _of_table("deployment_type")
     daemon_mode: bool = _of_table("daemon_mode")
     max_log_size: int = _of_table("max_log_size")

@@ -31,6 +31,7 @@ _ELSEWHERE: Final = {  # what people look for as a kind, and where it is said
     "mcpserver": "an MCP server belongs to an agent: spec.configuration.mcp_servers",
     "skill": "a skill belongs to an agent or a team: spec.skills",
     "webhook": "a webhook is a Job with trigger_type: webhook",
+    "test": "a test is played by kubiya test, and no definition",
     "model": "a model belongs to the settings of a worker, and an agent names it: spec.model_id",
 }
 
