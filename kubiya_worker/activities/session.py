@@ -140,7 +140,7 @@ class SessionActivities:
         if given.member is None:
             await self._show_start(given, begin, context, notices)
         runtime.contexts.put(execution_id, context)
-        earlier = [x for x in map(from_session, found.session) if x["message_id"] != begin.first_message["message_id"]]
+        earlier = _earlier(found.session, begin.first_message, shared="message_id" in given.sequel.message)
         at = compaction.begins(earlier)
         tainted = taint.inherited(context.taint, earlier[:at])
         return calls.BeginResult(
@@ -237,9 +237,15 @@ class SessionActivities:
     ) -> None:
         execution_id = given.execution_id
         metadata = {**context.metadata, "model": context.model_id, "model_label": context.model_label}
-        first = _first_events(execution_id, begin.first_message, context, notices)
+        first = _first_events(given, begin.first_message, context, notices)
         begun = [
-            writes.execution(execution_id, status=ex.RUNNING, started_at=ev.now(), execution_metadata=metadata),
+            writes.execution(
+                execution_id,
+                status=ex.RUNNING,
+                started_at=ev.now(),
+                execution_metadata=metadata,
+                **given.sequel.mark,
+            ),
             writes.events(execution_id, first),
             *_agent_status("dynamic" if given.definition else given.kind, given.agent_id, ex.RUNNING),
         ]
@@ -342,7 +348,7 @@ def _outcome(turn: calls.TurnInput, status: str) -> list[Write]:
             *_agent_status(turn.kind, turn.agent_id, agent_status),
         ]
     if status == ex.WAITING:
-        fields = {key: turn.final_fields[key] for key in ("response", "usage")}
+        fields = {key: turn.final_fields[key] for key in ("response", "usage", "sequel") if key in turn.final_fields}
         return [writes.execution(turn.execution_id, status=ex.WAITING, **fields)]
     return []
 
@@ -352,13 +358,17 @@ def _agent_status(kind: str, agent_id: str, status: str) -> list[Write]:
     return [writes.agent(agent_id, status=status)] if kind == "agent" else []
 
 
-def _first_events(execution_id: str, first: m.Message, context: calls.Context, notices: list[str]) -> list[ev.Event]:
+def _first_events(
+    given: ex.ExecutionInput, first: m.Message, context: calls.Context, notices: list[str]
+) -> list[ev.Event]:
+    execution_id, number = given.execution_id, given.sequel.number
+    begun = f"{execution_id}:{number}" if number else execution_id  # an event's id is stored once
     model = {"model": context.model_id, "model_label": context.model_label}
     lacking = {servers.message_of(entry): entry for entry in context.metadata.get(servers.DEGRADED) or ()}
     run = {"run_id": activity.info().workflow_run_id, "execution_id": execution_id, "cancellable": True}
     return [
         ev.event(
-            f"metadata:{execution_id}",
+            f"metadata:{begun}",
             ev.METADATA,
             {
                 "execution_type": context.kind.upper(),
@@ -370,12 +380,25 @@ def _first_events(execution_id: str, first: m.Message, context: calls.Context, n
             },
         ),
         ev.event(f"message:{first['message_id']}", ev.MESSAGE, first),
-        ev.event(f"run_started:{execution_id}", ev.RUN_STARTED, {**run, **model}),
+        ev.event(f"run_started:{begun}", ev.RUN_STARTED, {**run, **model}),
         *(
-            servers.notice(f"notice:{execution_id}:start:{n}", execution_id, text, lacking.get(text))
+            servers.notice(f"notice:{begun}:start:{n}", execution_id, text, lacking.get(text))
             for n, text in enumerate(notices)
         ),
     ]
+
+
+def _earlier(session: list[m.Message], first: m.Message, *, shared: bool) -> list[m.Message]:
+    """Return the messages before the first one of this run.
+
+    A run that shares another one's conversation may begin in the middle of a turn, behind its first message: then that
+    one keeps its place.
+    """
+    messages = [from_session(stored) for stored in session]
+    at = next((n for n, message in enumerate(messages) if message["message_id"] == first["message_id"]), None)
+    if shared and at is not None and any(message["role"] != "user" for message in messages[at:]):
+        return messages
+    return [x for x in messages if x["message_id"] != first["message_id"]]
 
 
 def lack(context: calls.Context, name: str, reason: str) -> str:

@@ -215,7 +215,10 @@ def attach(execution_id: str, **options: Any) -> int:
     return follow(api, str(RunApi(api).find(execution_id)["id"]), **options)
 
 
-def follow(api: Api, execution_id: str, **options: Any) -> int:
-    """Watch an execution with the options of a command, or with their defaults. Return the exit code."""
+def follow(api: Api, execution_id: str, *, after: int = 0, **options: Any) -> int:
+    """Watch an execution with the options of a command, or with their defaults. Return the exit code.
+
+    `after`: the number of the event behind which the watch begins.
+    """
     manner = _manner_of(keyboard=has_keyboard(os.environ), **{**DEFAULTS, **options})
-    return ExecutionWatch(api, execution_id, manner).run()
+    return ExecutionWatch(api, execution_id, manner, after=after).run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -113,3 +114,8 @@ class RunApi:
         """Start the same again; return {execution_id, page}."""
         body = {"worker_queue_id": queue} if queue else {}
         return dict(self.api.ask("POST", f"/executions/{quote(execution_id, safe='')}/retry", body))
+
+    def say(self, execution_id: str, text: str) -> dict[str, Any]:
+        """Send a message, with an id of its own so that it counts once; return {success, message_id, message}."""
+        body = {"message": text, "message_id": f"{execution_id}_{uuid.uuid4().hex}"}
+        return dict(self.api.ask("POST", f"/executions/{quote(execution_id, safe='')}/message", body))

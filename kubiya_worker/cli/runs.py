@@ -1,4 +1,4 @@
-"""`kubiya runs`: executions of agents and teams: list, show, watch, cancel, start again, export."""
+"""`kubiya runs`: executions of agents and teams: list, show, watch, talk to, cancel, start again, export."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 
 from kubiya_worker.cli import completion, run_transcript, tables
 from kubiya_worker.cli.connection import Api, connect
-from kubiya_worker.cli.exec import follow, watch_options
+from kubiya_worker.cli.exec import follow, read_prompt, watch_options
 from kubiya_worker.cli.moments import age, clock, moment, took
 from kubiya_worker.cli.render import arguments_text, duration
 from kubiya_worker.cli.run_api import RunApi
@@ -237,6 +237,26 @@ def retry(id: str, queue: str, watched: bool | None) -> int:
     executions = RunApi(api)
     told = executions.retry(str(executions.find(id)["id"]), queue)
     return started(api, told, watched=sys.stdout.isatty() if watched is None else watched)
+
+
+@runs.command()
+@click.argument("id", shell_complete=completion.runs)
+@click.argument("text")
+@click.option("--watch/--no-watch", "watched", default=None, help="Watch the execution.  [default: on a terminal]")
+def say(id: str, text: str, watched: bool | None) -> int:
+    """Say TEXT to an execution (`-`: read it from standard input). One that is over goes on with it, under the same id.
+
+    Example: kubiya runs say 3f2a "And on the other host?"
+    """
+    said = read_prompt(text)
+    api = connect()
+    executions = RunApi(api)
+    run = executions.find(id)
+    told = executions.say(str(run["id"]), said)
+    if sys.stdout.isatty() if watched is None else watched:
+        return follow(api, str(run["id"]), after=int(told.get("last_sequence") or 0))
+    print(f"{told.get('message') or 'sent'}: {run['id']}, {one_line(str(run.get('entity_name')), 60)}")
+    return 0
 
 
 def started(api: Api, told: Row, *, watched: bool) -> int:

@@ -102,7 +102,9 @@ class Follower:
         execution_id: str,
         connect: Callable[[str, str], BaseHTTPResponse],
         pause: Callable[[threading.Event, float], bool] = threading.Event.wait,
+        after: int = 0,
     ) -> None:
+        """Read the events behind the number `after`."""
         self._execution_id = execution_id
         self._connect = connect
         self._pause = pause
@@ -111,7 +113,7 @@ class Follower:
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         self._closed = threading.Event()
-        self._last_sequence = 0
+        self._last_sequence = after
         self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
 
     def start(self) -> None:

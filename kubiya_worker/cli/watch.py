@@ -57,9 +57,10 @@ class Manner:
 
 
 class ExecutionWatch:
-    def __init__(self, api: Api, execution_id: str, manner: Manner, began: float | None = None) -> None:
+    def __init__(self, api: Api, execution_id: str, manner: Manner, began: float | None = None, after: int = 0) -> None:
+        """`after`: the number of the event behind which the watch begins."""
         self._api = api
-        self._id = execution_id
+        self._id, self._after = execution_id, after
         self._manner = manner
         self._started_at = time.monotonic() if began is None else began
         self._attached = began is None
@@ -94,7 +95,7 @@ class ExecutionWatch:
 
         Raises WorkerError when the control plane refuses.
         """
-        follower = Follower(self._id, self._api.open_stream)
+        follower = Follower(self._id, self._api.open_stream, after=self._after)
         reader, self._bell = os.pipe()
         os.set_blocking(self._bell, False)
         previous_handler = signal.signal(signal.SIGINT, self._on_interrupt)

@@ -23,7 +23,7 @@ def loop_input(raw: Mapping[str, Any]) -> dict[str, Any]:
         "skill_ids": [str(i) for i in raw.get("skill_ids") or ()],
         "environment": {"mcp_servers": servers},
     }
-    kept = ("execution_id", "organization_id", "prompt", "user_metadata", "initial_message_timestamp")
+    kept = ("execution_id", "organization_id", "prompt", "user_metadata", "initial_message_timestamp", "sequel")
     about = {name: raw[name] for name in kept if name in raw}
     return {**about, "agent_id": entity_id, "agent_config": config, "mcp_servers": servers, "definition": definition}
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
+from kubiya_worker.protocol.sequel import Sequel
+
 PENDING: Final = "pending"
 QUEUED: Final = "queued"
 RUNNING: Final = "running"
@@ -232,6 +234,7 @@ class ExecutionInput:
     kind: str = "agent"  # or "team"
     member: Member | None = None
     definition: dict[str, Any] | None = None
+    sequel: Sequel = field(default_factory=Sequel)  # ours
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> "ExecutionInput":
@@ -259,6 +262,7 @@ class ExecutionInput:
             kind=kind,
             member=Member.parse(raw.get("member")),
             definition=raw.get("definition"),
+            sequel=Sequel.parse(raw.get("sequel")),
         )
 
 

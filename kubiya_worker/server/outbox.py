@@ -12,9 +12,10 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+from kubiya_worker.protocol.sequel import Sequel
 from kubiya_worker.server.store import outbox as store
 from kubiya_worker.server.store.outbox import Action, Outbox
-from kubiya_worker.server.temporal import RefusedByTemporal, Temporal, TemporalDown, Workflow
+from kubiya_worker.server.temporal import RefusedByTemporal, StillRuns, Temporal, TemporalDown, Workflow
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +33,13 @@ class Sender:
         *,
         find: Callable[[str], Workflow | None],
         refused: Callable[[str, str], None],
+        go_on: Callable[[str, dict[str, Any]], dict[str, Any]],
     ) -> None:
         """Take `find`, which returns the workflow of an execution id, and `refused`, called with the reason of a
-        final refusal.
+        final refusal. `go_on` completes the input of a workflow that goes on, once the run before it has closed.
         """
         self._outbox, self._temporal, self._find, self._refused = outbox, temporal, find, refused
+        self._go_on = go_on
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -59,6 +62,8 @@ class Sender:
                 try:
                     if not await self._tell_next(execution_id):
                         return
+                except StillRuns:  # a cancelled tool may take its time, and nobody else waits for this
+                    await asyncio.sleep(RETRY)
                 except TemporalDown as error:
                     log.warning("temporal.down execution_id=%s error=%s", execution_id, error)
                 except Exception:  # a full disk, or a bug: without this the execution would stop for ever
@@ -90,8 +95,7 @@ class Sender:
         argument: dict[str, Any] = action.argument
         if action.kind == store.START:
             try:
-                priority = argument.pop(store.PRIORITY, None)
-                await self._temporal.start(workflow, argument, priority=priority)
+                await self._start(workflow, argument)
             except RefusedByTemporal as error:
                 self._refused(action.execution_id, str(error))
         elif action.kind == store.SIGNAL:
@@ -100,3 +104,11 @@ class Sender:
             await self._temporal.cancel(workflow)
         elif action.kind == store.TERMINATE:
             await self._temporal.terminate(workflow, argument["reason"])
+
+    async def _start(self, workflow: Workflow, argument: dict[str, Any]) -> None:
+        priority, number = argument.pop(store.PRIORITY, None), Sequel.parse(argument.get("sequel")).number
+        if number:
+            if await self._temporal.has_begun(workflow, number):
+                return
+            argument = self._go_on(workflow.execution_id, argument)
+        await self._temporal.start(workflow, argument, priority=priority, sequel=number)

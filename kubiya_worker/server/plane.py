@@ -16,6 +16,7 @@ from kubiya_worker.protocol.events import Event
 from kubiya_worker.protocol.servers import DEGRADED
 from kubiya_worker.secret_sources import Sources
 from kubiya_worker.server.auth import Keys
+from kubiya_worker.server.conversations import Conversations, number_of
 from kubiya_worker.server.hooks.pace import HookPace
 from kubiya_worker.server.locks import Locks
 from kubiya_worker.server.notify import events as notices
@@ -50,6 +51,7 @@ from kubiya_worker.server.store.workers import Workers
 from kubiya_worker.server.temporal import Temporal, Workflow
 from kubiya_worker.server.watchers import Watchers
 
+OUTCOME: Final = ("status", "started_at", "completed_at", "error_message")
 KEY_NAME: Final = "secrets.key"  # the file beside the database
 
 
@@ -91,7 +93,10 @@ class Plane:
         self.results = Results(self.database)
         self.approvals = Approvals(self.database)
         self.outbox = outbox.Outbox(self.database)
-        self.sender = Sender(self.outbox, temporal, find=self.workflow, refused=self._never_started)
+        self.conversations = Conversations(self.results, self.events)
+        self.sender = Sender(
+            self.outbox, temporal, find=self.workflow, refused=self._never_started, go_on=self._going_on
+        )
         self.jobs = Jobs(self.database, self.seal)
         self.deliveries = Deliveries(self.database)
         self.notifications = Records(self.database, schema.notifications, "notification")
@@ -145,6 +150,8 @@ class Plane:
 
         `told` are events of the change that come before it in the log.
         """
+        if by_worker:
+            changes = _of_this_run(execution, changes)
         before, text = execution["status"], execution.get("error_message")
         asked = str(changes.get("status") or before).lower()
         if ex.is_final(before) and asked != before:
@@ -169,7 +176,9 @@ class Plane:
                     lacking = (execution.get("execution_metadata") or {}).get(DEGRADED)
                     if lacking:  # parts that the execution had to run without
                         done["metadata"] = {DEGRADED: lacking}
-                    events.append({"event_id": f"done:{execution['id']}", "event_type": ev.DONE, "data": done})
+                    number = number_of(execution)
+                    event_id = f"done:{execution['id']}{f':{number}' if number else ''}"
+                    events.append({"event_id": event_id, "event_type": ev.DONE, "data": done})
             self.executions.save(execution)
             if status != before and ex.is_final(status):
                 self._answer_hook(execution)
@@ -217,6 +226,15 @@ class Plane:
         if execution is not None:
             self.change(execution, {"status": ex.FAILED, "error_message": f"Temporal refuses to start it: {why}"})
 
+    def _going_on(self, execution_id: str, argument: dict[str, Any]) -> dict[str, Any]:
+        """Return the input of a workflow that goes on, now that the run before it has closed."""
+        organization_id = self.executions.owner(execution_id)
+        execution = self.executions.get(organization_id, execution_id) if organization_id else None
+        if execution is None:  # deleted meanwhile: its workflow finds that out
+            return argument
+        with self.database.transaction():
+            return {**argument, "sequel": {**argument["sequel"], **self.conversations.go_on(execution)}}
+
     def _never_scheduled(self, job_id: str, why: str) -> None:
         """Mark a job whose schedule Temporal refuses for good."""
         for job in self.jobs.every():
@@ -255,6 +273,13 @@ class Plane:
 
     def signal(self, execution: Execution, name: str, *args: Any) -> None:
         self.tell(execution, outbox.SIGNAL, {"name": name, "args": list(args)})
+
+
+def _of_this_run(execution: Execution, changes: dict[str, Any]) -> dict[str, Any]:
+    """Return a worker's changes without the outcome of a run that ended before the execution went on: it comes late."""
+    number = changes.get("sequel", 0)
+    late = OUTCOME if number < number_of(execution) else ()
+    return {name: value for name, value in changes.items() if name != "sequel" and name not in late}
 
 
 def _why(execution: Execution) -> dict[str, Any]:

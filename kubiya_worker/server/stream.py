@@ -70,7 +70,8 @@ async def _frames(
             page = plane.watchers.page(execution_id, sequence)
             if page is not None:
                 sequence = page.last
-                yield page.text
+                if page.text:
+                    yield page.text
                 if page.more or watcher.is_set():
                     continue
             # The row became final in the transaction that wrote `done`: a client with the whole log has seen it.

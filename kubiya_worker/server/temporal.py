@@ -34,11 +34,17 @@ SETTLED: Final = timedelta(seconds=5)  # until a time of a schedule has started 
 LOOK: Final = 1.5  # seconds: a request for information must not wait longer, however often the SDK tries
 NEXT: Final = 5  # coming runs of a schedule that are told
 MOST_PASSED: Final = 2000  # times of a schedule that are looked through for those that started nothing
+OPEN: Final = ("RUNNING", "CONTINUED_AS_NEW", "PAUSED")  # statuses of a workflow that has not closed
+MEMO: Final = "sequel"  # of a workflow: how often its execution has gone on after its end
 KINDS: Final = {"team": names.TEAM_WORKFLOW, "dynamic": names.DYNAMIC_WORKFLOW}
 
 
 class TemporalDown(Exception):
     """Temporal does not answer; the text says why."""
+
+
+class StillRuns(Exception):
+    """The workflow of an execution that is to go on has not closed yet."""
 
 
 class RefusedByTemporal(Exception):
@@ -115,10 +121,35 @@ class Temporal:
     async def _handle(self, workflow: Workflow) -> WorkflowHandle[Any, Any]:
         return (await self.client()).get_workflow_handle(workflow.id)
 
-    async def start(self, workflow: Workflow, argument: dict[str, Any], priority: int | None = None) -> None:
-        """Start a workflow; a second start changes nothing. Raise TemporalDown or RefusedByTemporal."""
+    async def has_begun(self, workflow: Workflow, sequel: int) -> bool:
+        """Return whether the workflow has gone on already for the time number `sequel`.
+
+        Raise StillRuns while a run before that one has not closed, TemporalDown when nobody answers.
+        """
+        try:
+            found = await self._ask((await self._handle(workflow)).describe(rpc_timeout=TIMEOUT))
+            number = int(await self._ask(found.memo_value(MEMO, 0)))
+        except LookupError:
+            return False  # it never began, or Temporal has forgotten it
+        except WorkerError as error:  # the memo cannot be read
+            raise TemporalDown(error.line()) from error
+        if number >= sequel:
+            return True
+        if found.status is None or found.status.name in OPEN:
+            raise StillRuns(workflow.id)
+        return False
+
+    async def start(
+        self, workflow: Workflow, argument: dict[str, Any], priority: int | None = None, sequel: int = 0
+    ) -> None:
+        """Start a workflow; a second start changes nothing. Raise TemporalDown or RefusedByTemporal.
+
+        `sequel`: the execution has ended before and goes on for the time of this number; ask `has_begun` first. Raise
+        StillRuns when another run of it is there.
+        """
         client = await self.client()
-        from temporalio.common import Priority, WorkflowIDReusePolicy
+        from temporalio.common import Priority
+        from temporalio.common import WorkflowIDReusePolicy as reuse
         from temporalio.exceptions import WorkflowAlreadyStartedError
         from temporalio.service import RPCError, RPCStatusCode
 
@@ -128,12 +159,14 @@ class Temporal:
                 argument,
                 id=workflow.id,
                 task_queue=workflow.queue_id,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_reuse_policy=reuse.ALLOW_DUPLICATE if sequel else reuse.REJECT_DUPLICATE,
+                memo={MEMO: sequel} if sequel else None,  # a run that continues as new has it too
                 priority=Priority(priority_key=priority),  # its activities have it too
                 rpc_timeout=TIMEOUT,
             )
-        except WorkflowAlreadyStartedError:
-            return
+        except WorkflowAlreadyStartedError as error:
+            if sequel:
+                raise StillRuns(workflow.id) from error
         except RPCError as error:
             if error.status == RPCStatusCode.INVALID_ARGUMENT:
                 raise RefusedByTemporal(error.message) from error
@@ -177,7 +210,7 @@ class Temporal:
         handle = await self._handle(workflow)
         found = await self._ask(handle.describe(rpc_timeout=TIMEOUT))
         status = found.status.name if found.status else "RUNNING"
-        if status in ("RUNNING", "CONTINUED_AS_NEW", "PAUSED"):
+        if status in OPEN:
             return None
         if status == "CANCELED":
             return End(ex.CANCELLED, error="The workflow was cancelled")

@@ -98,8 +98,11 @@ class Watchers:
 
     def _rendered(self, execution_id: str, sequence: int, last: int) -> LogPage | None:
         texts: list[bytes] = []
-        size, done = 0, False
+        size, done, begin = 0, False, sequence
         for event in self._events.after(execution_id, sequence, PAGE):
+            if event.event_type == ev.DONE and self._events.taken_up(execution_id, event.sequence):
+                sequence = event.sequence  # clients leave at `done`, and the execution went on
+                continue
             text = shown(execution_id, event).encode()
             if texts and size + len(text) > LARGEST_PAGE:
                 break
@@ -107,4 +110,4 @@ class Watchers:
             size += len(text)
             sequence = event.sequence
             done = done or event.event_type == ev.DONE
-        return LogPage(b"".join(texts), sequence, more=sequence < last, done=done) if texts else None
+        return LogPage(b"".join(texts), sequence, more=sequence < last, done=done) if sequence > begin else None

@@ -10,6 +10,7 @@ from temporalio import workflow
 
 from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import execution as ex
+from kubiya_worker.protocol.sequel import Sequel
 from kubiya_worker.workflows import limits, signals
 from kubiya_worker.workflows.approvals import Approvals
 from kubiya_worker.workflows.background import BackgroundTasks
@@ -48,7 +49,13 @@ class Budget:
     def start(self) -> None:
         """Take the limits of the input. Raise ValueError when they are invalid."""
         self._limits = ex.Budgets.carried(self._run.input.agent_config)
+        self._go_on(self._run.input.sequel)
         self.permits.start()
+
+    def _go_on(self, sequel: Sequel) -> None:
+        """Count on from what was used before the execution went on: a follow-up is no way around a limit."""
+        self.steps, self._worked, self._usage = sequel.steps, sequel.seconds, ex.Usage.parse(sequel.usage)
+        self._raised, self._raises = dict(sequel.limits), sequel.asked
 
     def take_context(self) -> None:
         """Take the limits of the agent's definition, and those that people have raised."""
@@ -86,6 +93,12 @@ class Budget:
         if self._run.member is not None or self._run.context_or_none is None:
             return self._usage
         return self.ledger.usage(self._run.execution_id, self._usage)
+
+    def spent(self) -> dict[str, Any]:
+        """Return what is counted beside the usage, for a run that goes on from here."""
+        seconds = self._worked + self._tools_worked()
+        steps = max(self.steps, self.ledger.steps)
+        return {"steps": steps, "seconds": round(seconds, 3), "limits": self._raised}
 
     def model_worked(self, began: float) -> None:
         """Count the time since `began`, in seconds of the workflow's clock."""

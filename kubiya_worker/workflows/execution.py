@@ -126,13 +126,14 @@ class Execution:
 
     async def _begin(self) -> None:
         """Load the agent's definition and the session, and put the first message into the conversation."""
-        run, metadata = self._run, self._run.input.user_metadata
+        run, metadata, sequel = self._run, self._run.input.user_metadata, self._run.input.sequel
         first: m.Message = {
             "role": "user",
             "content": run.input.prompt,
             "message_id": names.user_message_id(run.execution_id, 1),
             "timestamp": run.input.initial_message_timestamp or workflow.now().isoformat(),
             **{k: v for k, v in metadata.items() if k.startswith("user_") and v},
+            **sequel.message,
         }
         begun: calls.BeginResult = await run.call_control_plane(
             names.BEGIN_EXECUTION,
@@ -145,7 +146,8 @@ class Execution:
         run.tainted |= begun.tainted or taint.inherited(mode, begun.session)
         run.tainted |= taint.prompted(mode, metadata)
         self._outbox.count(event_limit.BEGIN if run.member is None else event_limit.LIMIT - (run.member.room or 0))
-        self._conversation.begin(first, begun.session, stored=begun.stored, texts=begun.texts)
+        self._conversation.begin(first, begun.session, stored=begun.stored, texts=max(begun.texts, sequel.texts))
+        self._turn.number = sequel.turns
         run.status = ex.RUNNING
         if begun.starting:  # none in a history of a version that waited for them in `begin_execution`
             await self._mcp_servers.start(begun)
@@ -177,7 +179,7 @@ class Execution:
             return await self._end.end_turn("error", str(error))
         if not conversation.inbox:  # marked as done
             return await self._end.end_turn("stop", None)
-        await self._outbox.report(patch={"status": ex.RUNNING})
+        await self._outbox.report(patch={"status": ex.RUNNING, **run.input.sequel.mark})
         run.status = ex.RUNNING
         return None
 

@@ -9,6 +9,7 @@ from temporalio.exceptions import ApplicationError, is_cancelled_exception
 
 from kubiya_worker.protocol import calls, event_limit, events, names
 from kubiya_worker.protocol import execution as ex
+from kubiya_worker.protocol.sequel import SPENT
 from kubiya_worker.workflows import activity_failures
 from kubiya_worker.workflows.background import BackgroundTasks
 from kubiya_worker.workflows.budget import Budget
@@ -82,7 +83,9 @@ class ExecutionEnd:
                     **run.context.metadata,
                     "workflow_completed": True,
                     "total_conversation_turns": self._turn.number,
+                    SPENT: self._budget.spent(),
                 },
+                **run.input.sequel.mark,
             },
             user_id=run.input.user_metadata.get("user_id"),
             force_status=ex.FAILED if failure else ex.COMPLETED if run.done else None,
@@ -130,10 +133,12 @@ class ExecutionEnd:
         if status == ex.CANCELLED:
             run.error, run.error_type = "Cancelled by user", names.BY_USER
         spent = {"response": self._conversation.last_text(), "usage": self._budget.total().wire()}
+        if run.context_or_none is not None and not run.published:
+            spent["execution_metadata"] = {**run.context.metadata, SPENT: self._budget.spent()}
         report = calls.ReportInput(
             run.execution_id,
             self._outbox.pending,
-            {"status": status, **spent, **({"error_message": failure} if failure else {})},
+            {"status": status, **spent, **({"error_message": failure} if failure else {}), **run.input.sequel.mark},
             messages=self._conversation.unstored(),
             first=self._conversation.stored,
             user_id=run.input.user_metadata.get("user_id"),

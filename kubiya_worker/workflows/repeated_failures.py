@@ -71,7 +71,7 @@ class RepeatedFailures:
             raise TurnFailed(f"{what}. The model was told, and made the same call again.", names.REPEATED_FAILURE)
         assert failure.call is not None
         self._questions += 1
-        call_id = f"{names.GO_ON}_{self._questions}"
+        call_id = f"{names.GO_ON}_{self._run.input.sequel.asked + self._questions}"
         arguments = {"tool": failure.call["name"], "times": failure.times}
         hashed = m.arguments_hash(call_id, arguments)
         asked = calls.ApprovalRequest(names.GO_ON, arguments, hashed, "medium", f"{what}. May the agent go on?")

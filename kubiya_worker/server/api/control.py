@@ -14,8 +14,8 @@ from starlette.routing import Route
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
-from kubiya_worker.server.api import stop
-from kubiya_worker.server.api.execute import USER
+from kubiya_worker.server.api import sequels, stop
+from kubiya_worker.server.api.execute import USER, author_of
 from kubiya_worker.server.api.executions import execution_of
 from kubiya_worker.server.edges import executions as edges
 from kubiya_worker.server.http import ApiError, Call, route
@@ -42,38 +42,51 @@ def _not_final(execution: Execution) -> None:
 
 
 async def message(call: Call) -> Any:
-    """Send a message; one whose `message_id` was sent before is taken once.
+    """Send a message; one whose `message_id` was sent before is taken once. An execution that is over goes on with it.
+
+    `last_sequence` in the reply is the number of the last event before it.
 
     `member` (our own field), or `@name` at the beginning of the text, sends it to one member of a team.
     """
     execution, text, plane = execution_of(call), call.prompt("message"), call.plane
     given = call.given
-    _not_final(execution)
     said = {
         "role": "user",
         "content": text,
         "message_id": given.get("message_id") or f"{execution['id']}_{time.time_ns() // 1000}",
         "timestamp": ev.now(),
-        **{key: given[key] for key in ("member", *USER) if given.get(key)},
+        **({"member": given["member"]} if given.get("member") else {}),
+        **author_of(call),
     }
-    say(plane, execution, said, call.person.id)
-    told = _done(execution, "The message was given to the execution")
-    return {**told, "message_id": said["message_id"]}
+    with plane.database.transaction():
+        over, last = ex.is_final(execution["status"]), plane.events.last(execution["id"])
+        known = plane.events.known(execution["id"], [_event_id(said)])
+        if over and not known:
+            sequels.go_on(call, execution, said)
+        say(plane, execution, said, call.person.id, signal=not over)
+    text = "The execution goes on with the message" if over and not known else "The message was given to the execution"
+    return {**_done(execution, text), "message_id": said["message_id"], "last_sequence": last}
 
 
-def say(plane: Plane, execution: Execution, said: dict[str, Any], by: str) -> bool:
+def _event_id(said: dict[str, Any]) -> str:
+    return f"message:{said['message_id']}"
+
+
+def say(plane: Plane, execution: Execution, said: dict[str, Any], by: str, *, signal: bool = True) -> bool:
     """Give a message to an execution; one whose `message_id` was said before changes nothing. Return whether it is new.
 
-    `by` is the id of the person whom the execution's later requests are then of, too.
+    `by` is the id of the person whom the execution's later requests are then of, too. Without `signal` its workflow
+    begins with the message.
     """
     with plane.database.transaction():
-        event = ev.event(f"message:{said['message_id']}", ev.MESSAGE, said, said["timestamp"])
+        event = ev.event(_event_id(said), ev.MESSAGE, said, said["timestamp"])
         if not plane.publish(execution["id"], [event]):
             return False
         execution |= {"last_message_at": said["timestamp"], "last_message_preview": said["content"][:PREVIEW]}
         execution["asked_by"] = sorted({*(execution.get("asked_by") or ()), by})
         plane.executions.save(_with_participant(execution, said))
-        plane.signal(execution, names.ADD_MESSAGE, said)
+        if signal:
+            plane.signal(execution, names.ADD_MESSAGE, said)
         plane.executions.told(execution, "message", None, {"prompt": said["content"]})
     return True
 

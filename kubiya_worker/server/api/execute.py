@@ -17,6 +17,8 @@ from kubiya_worker.server.api.queues import hidden, queue_of, queues_of
 from kubiya_worker.server.edges import executions as edges
 from kubiya_worker.server.edges import worker
 from kubiya_worker.server.http import ApiError, Call, invalid, not_found, route
+from kubiya_worker.server.person import LOCAL
+from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.store import outbox
 from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.store.records import Object
@@ -111,12 +113,22 @@ def workflow_input(call: Call, execution: Execution, kind: str, entity: Object, 
         "initial_message_timestamp": now(),
         "control_plane_url": None,
         "api_key": None,
+        "sequel": {"message": author_of(call)},  # whose the prompt is; more where a conversation goes on
     }
 
 
 def without_servers(configuration: Object) -> Object:
     """Return a configuration without its MCP servers, for what is stored in a history."""
     return {key: value for key, value in configuration.items() if key not in SERVERS}
+
+
+def author_of(call: Call) -> Object:
+    """Return who says a message, as its fields: the person of the key, nobody for a key without a person."""
+    person = call.person
+    if person.id == LOCAL.id:
+        return {}
+    about = {"user_id": person.id, "user_name": person.name, "user_email": person.email}
+    return {name: value for name, value in about.items() if value}
 
 
 def own_of(given: Object) -> dict[str, Any]:
@@ -184,6 +196,28 @@ def _execute(kind: str) -> Route:
     return route("POST", f"/{kind}s/{{entity}}/execute", execute, body=edges.Execute, audit="execution.start")
 
 
+def asked_again(plane: Plane, execution: Execution) -> Object:
+    """Return what an execution was asked with, in the form of a request, so that it can be asked for again."""
+    own, request = plane.executions.own(execution["id"]), execution["request"]
+    return {
+        "system_prompt": execution.get("system_prompt"),
+        "model_id": request.get("model_id"),
+        "configuration": {**(request.get("configuration") or {}), **(own.get("configuration") or {})},
+        "execution_environment": {
+            **{name: own[name] for name in ("env_vars", "secrets") if name in own},
+            "working_dir": request.get("working_dir"),
+        },
+        "mcp_servers": own.get("mcp_servers"),
+        "user_metadata": request.get("user_metadata"),
+    }
+
+
+def kept_metadata(execution: Execution) -> Object:
+    """Return the metadata that a repetition of an execution has too."""
+    metadata = execution.get("execution_metadata") or {}
+    return {name: metadata[name] for name in ("interactive", "job_id", "job_name") if name in metadata}
+
+
 async def retry(call: Call) -> Any:
     """Start what an execution was asked for once more, as a new execution with the definitions of now.
 
@@ -203,20 +237,8 @@ async def retry(call: Call) -> Any:
         entity_of(call, kind, earlier["entity_id"]),
         choose_queue(call, call.given.get("worker_queue_id") or earlier["queue_id"]),
     )
-    own, metadata = plane.executions.own(earlier["id"]), earlier.get("execution_metadata") or {}
-    kept = {name: metadata[name] for name in ("interactive", "job_id", "job_name") if name in metadata}
-    given: Object = {
-        "system_prompt": earlier.get("system_prompt"),
-        "model_id": request.get("model_id"),
-        "configuration": {**(request.get("configuration") or {}), **(own.get("configuration") or {})},
-        "execution_environment": {
-            **{name: own[name] for name in ("env_vars", "secrets") if name in own},
-            "working_dir": request.get("working_dir"),
-        },
-        "mcp_servers": own.get("mcp_servers"),
-        "user_metadata": request.get("user_metadata"),
-        "execution_metadata": {**kept, "source": "retry", "retry_of": earlier["id"]},
-    }
+    metadata = {**kept_metadata(earlier), "source": "retry", "retry_of": earlier["id"]}
+    given = {**asked_again(plane, earlier), "execution_metadata": metadata}
     return _reply(begin(call, kind, entity, queue, earlier["prompt"], given, key))
 
 
@@ -328,6 +350,7 @@ async def execute_dynamic(call: Call) -> Any:
         "user_metadata": given.get("user_metadata") or {},
         "runtime_type": about.get("runtime") or "default",
         "initial_message_timestamp": now(),
+        "sequel": {"message": author_of(call)},
     }
     with plane.database.transaction():
         own = own_of({**about, "execution_environment": given.get("execution_environment")})

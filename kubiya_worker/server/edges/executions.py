@@ -11,6 +11,7 @@ from kubiya_worker.server.edges.configuration import EntityConfiguration, Llm, R
 
 MOST: int = 100  # executions in one request
 REASON: int = 500  # characters
+AUTHOR: str = "A message is from the person whose key sends it"
 
 
 class Execute(Strict):
@@ -67,16 +68,19 @@ class Retry(Strict):
 
 
 class Message(Strict):
-    """A message to a running execution; `member` names the member of a team that gets it."""
+    """A message of the key's person to an execution, which goes on with it when it is over.
+
+    `member` names the member of a team that gets it.
+    """
 
     message: Filled
     role: Annotated[str, one_of("user")] | None = None
     message_id: str | None = None
     member: str | None = None
-    user_id: str | None = None
-    user_name: str | None = None
-    user_email: str | None = None
-    user_avatar: str | None = None
+    user_id: Annotated[Any, NotSupported(AUTHOR)] = None
+    user_name: Annotated[Any, NotSupported(AUTHOR)] = None
+    user_email: Annotated[Any, NotSupported(AUTHOR)] = None
+    user_avatar: Annotated[Any, NotSupported(AUTHOR)] = None
 
 
 Reason = Annotated[Filled, AfterValidator(lambda text: text[:REASON])]

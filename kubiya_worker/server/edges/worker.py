@@ -79,7 +79,10 @@ class Disconnect(Wire):
 
 
 class ExecutionPatch(Wire):
-    """A change of an execution; null leaves a field unchanged."""
+    """A change of an execution; null leaves a field unchanged.
+
+    `sequel`, how often the execution had gone on when this run of it began, is our own field.
+    """
 
     status: str | None = None
     started_at: Time | None = None
@@ -88,6 +91,7 @@ class ExecutionPatch(Wire):
     error_message: str | None = None
     usage: Json | None = None
     execution_metadata: Json | None = None
+    sequel: int | None = None
 
 
 class TurnBody(Wire):

@@ -175,13 +175,18 @@ def of_worker(worker: Mapping[str, Any], queue: Mapping[str, Any]) -> Happening:
     )
 
 
+def _times(execution: Mapping[str, Any]) -> str:
+    number = (execution.get("sequel") or {}).get("number")
+    return f":{number}" if number else ""  # one that went on may fail again
+
+
 def of_failure(execution: Mapping[str, Any], job: Mapping[str, Any] | None) -> Happening:
     """Return that an execution failed; `job` is the one that has started it."""
     who, why = _entity(execution), str(execution.get("error_message") or "no reason was given")
     about = {"job_id": job["id"], "job_name": job["name"]} if job else {}
     return Happening(
         events=(JOB_FAILED, RUN_FAILED) if job else (RUN_FAILED,),
-        key=f"failed:{execution['id']}",
+        key=f"failed:{execution['id']}{_times(execution)}",
         severity=WARNING,
         title=f"The job {job['name']} failed" if job else f"A run of {who} failed",
         text=f"{why}\nAsked: {one_line(str(execution.get('prompt') or ''), 300)}",

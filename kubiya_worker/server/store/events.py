@@ -42,6 +42,13 @@ _OF_TYPES = Prepared(
 _OWNER = Prepared(text("select organization_id from executions where id = :e"))
 _BEGINS: Final = frozenset({ev.TOOL_STARTED, ev.MEMBER_TOOL_STARTED})
 _ENDS: Final = frozenset({ev.TOOL_COMPLETED, ev.MEMBER_TOOL_COMPLETED})
+_SUBJECTS = Prepared(
+    text(
+        "select sequence, subject from events where execution_id = :e "
+        "and event_type in (select value from json_each(:types)) order by sequence"
+    )
+)
+_TAKEN_UP = Prepared(text("select 1 from events where execution_id = :e and sequence > :s and event_type = :t limit 1"))
 _OUTLINE = Prepared(text("select sequence, event_type, subject from events where execution_id = :e order by sequence"))
 
 ALLOWED: Final = "allowed"  # of `enforcement.decision`
@@ -211,6 +218,15 @@ class Events:
         """Return (number, type, time, data) of the events of some types behind a number, in order."""
         rows = self._db.execute(_OF_TYPES, {"e": execution_id, "s": after, "types": dumps(list(types))})
         return ((row[0], row[1], row[2], json.loads(row[3])) for row in rows)
+
+    def subjects(self, execution_id: str, types: Sequence[str]) -> list[tuple[int, str]]:
+        """Return the number and the subject of each event of these types, in order."""
+        rows = self._db.execute(_SUBJECTS, {"e": execution_id, "types": dumps(list(types))})
+        return [(row[0], str(row[1])) for row in rows]
+
+    def taken_up(self, execution_id: str, sequence: int) -> bool:
+        """Return whether the execution went on after the event of this number, which said that it was over."""
+        return self._db.execute(_TAKEN_UP, {"e": execution_id, "s": sequence, "t": ev.STATUS}).first() is not None
 
     def history_end(self, execution_id: str) -> int:
         return history_end(tuple(row) for row in self._db.execute(_OUTLINE, {"e": execution_id}))

@@ -124,6 +124,16 @@ def test_the_beginning_of_an_id_is_enough_and_several_are_listed(plane: Api, kub
     assert "kubiya runs ls" in kubiya("runs", "show", "nothing-like-it", code=64).err
 
 
+def test_one_says_something_to_a_run_that_is_over(plane: Api, kubiya: Commands) -> None:
+    execution = played(plane)
+    told = kubiya("runs", "say", execution[:10], "And the other one?").out
+    assert told == f"The execution goes on with the message: {execution}, ops\n"
+    assert kubiya("runs", "say", execution[:10], "And a third?").out.startswith("The message was given to")
+    row = plane.call("GET", f"/executions/{execution}")
+    assert (row["status"], row["last_message_preview"]) == ("pending", "And a third?")
+    assert "The prompt is empty" in kubiya("runs", "say", execution, " ", code=64).err
+
+
 def test_logs_print_what_happened_with_times(plane: Api, kubiya: Commands) -> None:
     execution = played(plane)
     text = kubiya("runs", "logs", execution[:10]).out

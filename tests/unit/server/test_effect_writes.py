@@ -115,7 +115,7 @@ def test_a_disconnected_worker_is_gone_and_its_reason_is_kept(api: Api) -> None:
     assert api.stored("workers", key)["disconnect"] == about
 
 
-@pytest.mark.parametrize("name", fields(worker.ExecutionPatch, "status"))
+@pytest.mark.parametrize("name", fields(worker.ExecutionPatch, "status", "sequel"))
 def test_a_change_of_an_execution_is_shown(api: Api, name: str) -> None:
     execution, value = api.execute(), example(worker.ExecutionPatch, name)
     assert api.call("PATCH", f"/executions/{execution}", {"status": "running", name: value})[name] == value

@@ -30,6 +30,7 @@ RUNS = "tests/unit/server/test_effect_runs.py"
 FILTERS = "tests/unit/server/test_effect_filters.py"
 LISTS = "tests/unit/server/test_execution_lists.py"
 SECRETS = "tests/unit/server/test_secrets.py"
+GOES_ON = "tests/unit/server/test_goes_on.py"
 WRITES = "tests/unit/server/test_effect_writes.py"
 APPROVERS = "tests/unit/server/test_approvers.py"
 KEYS = "tests/unit/server/test_keys.py"
@@ -149,7 +150,7 @@ EFFECTS: dict[str, dict[str, str]] = {
         "configuration.Subagent": "id",
     },
     f"{RUNS}::test_a_message_reaches_the_run_with_who_said_it_and_to_whom": {
-        "executions.Message": "message role message_id member user_id user_name user_email user_avatar",
+        "executions.Message": "message role message_id member",
     },
     f"{RUNS}::test_a_reason_is_told_to_temporal_and_shown": {
         "executions.Terminate": "reason",
@@ -349,6 +350,7 @@ EFFECTS: dict[str, dict[str, str]] = {
         "worker.Disconnect": "reason exit_code error_message",
     },
     f"{WRITES}::test_a_change_of_an_execution_is_shown": {"worker.ExecutionPatch": "*"},
+    f"{GOES_ON}::test_the_outcome_of_a_run_before_comes_too_late": {"worker.ExecutionPatch": "sequel"},
     f"{WRITES}::test_events_are_stored_once_and_in_their_order": {
         "worker.EventsBody": "events after",
         "worker.Event": "event_type data timestamp event_id after",
