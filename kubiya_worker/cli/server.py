@@ -144,6 +144,11 @@ def restore(file: str, database: str | None) -> None:
 
 
 def _database(given: str | None) -> Path:
+    if given is not None and "://" in given:
+        raise UsageError(
+            "A database on a server is backed up and restored by that server's own tools",
+            remedy="For PostgreSQL use pg_dump --format=custom and pg_restore, see docs/control-plane.md",
+        )
     if given is not None:
         return Path(given).expanduser().absolute()
     dev = default_folder(os.environ) / "control-plane.db"

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from kubiya_worker.errors import EX_OK, UsageError, WorkerError
 from kubiya_worker.protocol.names import DEMO_MODEL
 from kubiya_worker.server.log import FORMAT, RotatingLog
+from kubiya_worker.server.store import address
+from kubiya_worker.server.store.address import VARIABLE, Place, PostgresAddress
 
 if TYPE_CHECKING:
     from kubiya_worker.server.plane import Plane
@@ -49,14 +51,18 @@ def port(text: str) -> int:
     return number
 
 
-def database_file(text: str) -> Path:
-    """Return the path of an SQLite file; an address of another kind of database is refused, not taken as a name."""
-    if "://" in text:
-        kind = text.partition("://")[0]
+def database_place(text: str) -> Place:
+    """Return the path of an SQLite file, or the address of a PostgreSQL database, which has no password in it."""
+    try:
+        place = address.place_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if isinstance(place, PostgresAddress) and place.password:
         raise argparse.ArgumentTypeError(
-            f"{kind}:// is not supported: the control plane keeps its data in an SQLite file"
+            "everybody on this host can read a command line: put the address with its password into a file that "
+            f"{VARIABLE}_FILE names, or the password into one that PGPASSFILE names"
         )
-    return Path(text)
+    return place
 
 
 def parser(state: str) -> argparse.ArgumentParser:
@@ -67,9 +73,10 @@ def parser(state: str) -> argparse.ArgumentParser:
     parser.add_argument("--port", type=port, default=7777, help="port, 0 for a free one (default: %(default)s)")
     parser.add_argument(
         "--database",
-        type=database_file,
+        type=database_place,
         default=Path(state) / "control-plane.db",
-        help="SQLite file, or :memory: (default: %(default)s)",
+        help="SQLite file, postgresql://USER@HOST/NAME (or in KUBIYA_DATABASE, KUBIYA_DATABASE_FILE), or :memory: "
+        "(default: %(default)s)",
     )
     parser.add_argument("--key-file", type=Path, help="0600 file of an API key (default: 'key' beside the database)")
     parser.add_argument(
@@ -99,11 +106,32 @@ def parser(state: str) -> argparse.ArgumentParser:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Return the options; `--help` ends the process with 0. Raise UsageError for a wrong command line."""
-    options = parser(str(STATE)).parse_args(argv)
+    made = parser(str(STATE))
+    try:
+        told = _secret(VARIABLE)
+        if told:  # it may hold a password, which a command line must not
+            made.set_defaults(database=address.place_of(told))
+    except ValueError as error:
+        raise UsageError(f"{VARIABLE}: {error}") from error
+    options = made.parse_args(argv)
+    shared = isinstance(options.database, PostgresAddress)
     if options.key_file is None:
-        memory = str(options.database) == ":memory:"
-        options.key_file = (STATE if memory else options.database.parent) / "key"
+        beside = shared or str(options.database) == ":memory:"
+        options.key_file = (STATE if beside else options.database.parent) / "key"
+    if shared and not options.command and not options.secrets_key_command:
+        _check_shared_key(options.secrets_key_file)
     return options
+
+
+def _check_shared_key(path: Path | None) -> None:
+    """Check that the key is there: a server that made one of its own would seal what the others cannot open."""
+    how = "openssl rand -base64 32 > FILE; chmod 600 FILE; and give all servers of the database the same"
+    if path is None:
+        raise UsageError(
+            "A database on a PostgreSQL server needs --secrets-key-file or --secrets-key-command", remedy=how
+        )
+    if not path.exists():
+        raise UsageError(f"There is no file {path}, which --secrets-key-file names", remedy=how)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -145,9 +173,9 @@ def log_into(path: Path) -> None:
 
 def create_key(options: argparse.Namespace) -> None:
     from kubiya_worker.server.auth import Keys, ensure_key_file
-    from kubiya_worker.server.store.database import Database
+    from kubiya_worker.server.store.opened import open_database
 
-    database = Database(options.database, exclusive=False)
+    database = open_database(options.database, exclusive=False)
     ensure_key_file(Keys(database), options.key_file, options.organization)
     database.close()
 

@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.server.person import Person, of_key
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps, now
 from kubiya_worker.server.store.journal import Change
+from kubiya_worker.server.store.portable import add_once
 from kubiya_worker.server.store.statement import Prepared
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 ORGANIZATION: Final = "local"
 T: Final = schema.api_keys
 _FIND: Final = Prepared(select(T).where(T.c.hash == bindparam("hash")))
+_ADD: Final = add_once(T, ("hash", "organization_id", "created_at", "data", "expires_at"))
 TOLD: Final = ("name", "email", "role", "groups", "scopes", "status", "expires_at")  # of a key, by a record
 ID: Final = 12  # characters of a hash that name its key
 _KEY: Final = re.compile(r"kby_[A-Za-z0-9_-]{43,}")  # 256 random bits
@@ -107,7 +109,7 @@ class Keys:
             "expires_at": expires_at,
         }
         with self._db.transaction():
-            if self._db.execute(insert(T).prefix_with("OR IGNORE"), row).rowcount:
+            if self._db.execute(_ADD, row).rowcount:
                 self._told(hashed(key), None)
         return key
 

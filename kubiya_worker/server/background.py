@@ -52,7 +52,7 @@ async def reconcile(plane: Plane) -> None:
 async def checkpoint(plane: Plane) -> None:
     """Move written pages into the database from another thread, so that no request waits for it; until cancelled."""
     path = plane.database.path
-    if path == MEMORY:
+    if path == MEMORY or plane.database.shared:
         return
     while True:
         await asyncio.sleep(CHECKPOINT_EVERY)

@@ -4,16 +4,18 @@ docs/protocol.md#a1.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import logging
 import math
+import random
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, DataError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -25,13 +27,14 @@ from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges.base import Filters, NoFilters, Nothing, Wire
 from kubiya_worker.server.edges.problems import problem, problems
 from kubiya_worker.server.open_credentials import problem_text
-from kubiya_worker.server.store.database import dumps
+from kubiya_worker.server.store.database import Stale, dumps
 from kubiya_worker.server.store.outbox import TooLarge
 from kubiya_worker.server.store.records import CredentialsInTheOpen, Taken
 
 if TYPE_CHECKING:
     from kubiya_worker.server.auth import Caller
     from kubiya_worker.server.plane import Plane
+    from kubiya_worker.server.store.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +60,9 @@ class ApiError(Exception):
 # Refusals that are recorded: no key, no right, a conflict with what was decided, all agents stopped.
 RECORDED: Final = frozenset({401, 403, 409, 423})
 ACCESS: Final = "access.call"  # the action of a refused request that changes nothing by itself
-REFUSALS: Final = (ApiError, Taken, TooLarge, DatabaseError, ConfigurationError, CredentialsInTheOpen)
+REFUSALS: Final = (ApiError, Taken, TooLarge, DatabaseError, Stale, ConfigurationError, CredentialsInTheOpen)
+LATER: Final = {"Retry-After": "1"}  # seconds, with a 503 of the database
+RACES: Final = 6  # times that a request is run which lost against another server's
 
 
 def not_found(what: str, key: str) -> ApiError:
@@ -195,10 +200,10 @@ def _forged(request: Request) -> str:
 Handler = Callable[[Call], Awaitable[Any]]
 
 
-def reply(content: Any, status: int = 200) -> Response:
+def reply(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     if content is None:
         return Response(status_code=204 if status == 200 else status)
-    return Response(dumps(content), status, media_type="application/json")
+    return Response(dumps(content), status, headers, media_type="application/json")
 
 
 def unauthorized(
@@ -250,7 +255,10 @@ def route(
 
     async def serve(request: Request) -> Response:
         plane: Plane = request.app.state.plane
-        caller = caller_of(request)
+        try:
+            caller = caller_of(request)
+        except DatabaseError as error:
+            return _refused(error, request)
         asked = f"{method} {prefix}{path}"
         if caller is None:
             if audit:
@@ -293,14 +301,32 @@ async def answered(
 ) -> Response:
     """Return the reply for the result of `answer`, or for the error that it raises, of which `refused` is told."""
     try:
-        content = await answer()
+        content = await run_again(request.app.state.plane.database, answer)
         return content if isinstance(content, Response) else reply(content, status)
     except ClientDisconnect:
         return Response(status_code=400)  # the client is gone, so nobody reads this
     except REFUSALS as error:
         status, detail = refusal(error, request.url.path)
         refused(status, detail)
-        return reply({"detail": detail}, status)
+        return _refused(error, request, status, detail)
+
+
+async def run_again(database: Database, work: Callable[[], Awaitable[Any]]) -> Any:
+    """Return the result of `work`, which is run again when it lost a race against another server."""
+    for again in range(1, RACES):
+        try:
+            return await work()
+        except (DatabaseError, Stale) as error:
+            if not database.again(error):
+                raise
+        await asyncio.sleep(random.random() * 0.005 * 2**again)  # noqa: S311 - spreads tries
+    return await work()
+
+
+def _refused(error: Exception, request: Request, status: int = 0, detail: Any = None) -> Response:
+    if not status:
+        status, detail = refusal(error, request.url.path)
+    return reply({"detail": detail}, status, LATER if isinstance(error, (DatabaseError, Stale)) else None)
 
 
 def refusal(error: Exception, path: str) -> tuple[int, Any]:
@@ -317,13 +343,22 @@ def refusal(error: Exception, path: str) -> tuple[int, Any]:
     if isinstance(error, ConfigurationError):  # what is sealed cannot be opened or made
         log.error("server.wrongly_set path=%s error=%s", path, error.line())
         return 503, error.line()
+    if isinstance(error, Stale):
+        return 503, "Others change the same all the time; try again"
     assert isinstance(error, DatabaseError)
+    if isinstance(error, DataError):  # a character that PostgreSQL keeps in no text
+        return 422, [problem(["body"], f"The database cannot store it: {error.orig}", "string_unstorable")]
+    if isinstance(error.orig, ConnectionError):
+        return 503, f"The database cannot be reached: {error.orig}. It is tried again"
     log.error("database.failed path=%s error=%s", path, error.orig)
     return 503, f"The database cannot be used: {error.orig}. Check the disk"
 
 
 async def received(request: Request, most: int = MAX_BODY) -> bytes:
-    """Return the body as bytes; answer 413 as soon as it is known to be too large."""
+    """Return the body as bytes; answer 413 as soon as it is known to be too large. It is read once, and then kept."""
+    known: bytes | None = getattr(request.state, "received", None)
+    if known is not None:
+        return known
     announced = request.headers.get("content-length", "")
     too_large = announced.isdecimal() and int(announced) > most
     raw = bytearray()
@@ -335,7 +370,8 @@ async def received(request: Request, most: int = MAX_BODY) -> bytes:
                 break
     if too_large:
         raise ApiError(413, f"The request has more than {most:,} bytes, and no more are taken")
-    return bytes(raw)
+    body = request.state.received = bytes(raw)
+    return body
 
 
 def parsed(raw: bytes) -> dict[str, Any]:

@@ -29,10 +29,7 @@ def move_credentials(plane: Plane) -> int:
             moved += _move(plane, kind, store, definition)
     moved += sum(_move_of_version(plane, version) for version in plane.versions.every())
     if moved:
-        # What was replaced is still in the file's free pages and in its journal.
-        plane.database.connection.exec_driver_sql("VACUUM")
-        plane.database.connection.commit()
-        plane.database.connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        plane.database.compact()
     return moved
 
 

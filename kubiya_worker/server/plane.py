@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 from kubiya_worker.protocol import events as ev
@@ -26,20 +25,22 @@ from kubiya_worker.server.oidc import Provider
 from kubiya_worker.server.outbox import Sender
 from kubiya_worker.server.precedence import Precedence
 from kubiya_worker.server.schedules import Scheduler
-from kubiya_worker.server.sealing import KeyFile, KeyInMemory, KeySource, Seal
+from kubiya_worker.server.sealing import KeyFile, KeyInMemory, KeySource, NoKey, Seal
 from kubiya_worker.server.sessions import Sessions
 from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store import outbox, schema
+from kubiya_worker.server.store.address import Place, PostgresAddress
 from kubiya_worker.server.store.answer_tokens import AnswerTokens
 from kubiya_worker.server.store.approvals import Approval, Approvals
 from kubiya_worker.server.store.audit import Audit
-from kubiya_worker.server.store.database import MEMORY, Database, now
+from kubiya_worker.server.store.database import MEMORY, now
 from kubiya_worker.server.store.deliveries import Deliveries
 from kubiya_worker.server.store.events import Events
 from kubiya_worker.server.store.executions import Execution, Executions, next_status
 from kubiya_worker.server.store.hooks import Hooks
 from kubiya_worker.server.store.jobs import Jobs
 from kubiya_worker.server.store.notification_deliveries import NotificationDeliveries
+from kubiya_worker.server.store.opened import open_database
 from kubiya_worker.server.store.records import Object, Records
 from kubiya_worker.server.store.replies import Replies
 from kubiya_worker.server.store.results import Results
@@ -62,7 +63,7 @@ def workflow_of(execution: Execution) -> Workflow:
 class Plane:
     def __init__(
         self,
-        database: Path,
+        database: Place,
         temporal: Temporal,
         *,
         litellm_url: str = "",
@@ -71,7 +72,7 @@ class Plane:
         sources: Sources | None = None,
     ) -> None:
         """Open the stores. `secrets_key` seals what the database must not show; by default a file beside it does."""
-        self.database = Database(database)
+        self.database = open_database(database)
         self.seal = Seal(secrets_key or self._key_beside(database))
         self.secrets = Secrets(self.database, self.seal)
         self.sources = sources or Sources.allowed(os.environ)
@@ -118,7 +119,9 @@ class Plane:
         self.closing = asyncio.Event()
         self.watchers = Watchers(self.events)
 
-    def _key_beside(self, database: Path) -> KeySource:
+    def _key_beside(self, database: Place) -> KeySource:
+        if isinstance(database, PostgresAddress):
+            return NoKey()
         if database == MEMORY:
             return KeyInMemory()
         return KeyFile(database.with_name(KEY_NAME), lambda: sealed_before(self.database))

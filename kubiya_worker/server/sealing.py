@@ -124,6 +124,17 @@ class KeyInMemory:
         return self._key
 
 
+class NoKey:
+    """No key: where several servers share a database, each making one of its own would seal what others cannot open."""
+
+    name = "no key"
+
+    def read(self) -> bytes:
+        raise ConfigurationError(
+            "The key that seals secrets is not named", remedy="Use --secrets-key-file or --secrets-key-command"
+        )
+
+
 def decoded(text: bytes, where: str) -> bytes:
     """Return the 32 bytes of a key in base64; raise ConfigurationError for any other content."""
     try:

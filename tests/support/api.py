@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import sqlite3
 import uuid
 from collections.abc import Coroutine
 from pathlib import Path
@@ -13,11 +11,14 @@ from types import TracebackType
 from typing import Any
 
 import httpx
+from sqlalchemy import text
 
 from kubiya_worker.server.app import create_app
 from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.sealing import KeyFile
 from kubiya_worker.server.store.seed import ensure_sample
 from kubiya_worker.server.temporal import Temporal
+from tests.support import databases
 
 Object = dict[str, Any]
 
@@ -26,12 +27,13 @@ class Api:
     """`with Api(folder) as api`: the routes over a database of their own, with the sample agent and team."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / "cp.db"
+        self.folder = folder
         self._loop = asyncio.new_event_loop()
         self.plane = self._loop.run_until_complete(self._open())
 
     async def _open(self) -> Plane:
-        plane = Plane(self._file, Temporal("127.0.0.1:1", "default"))  # a port that no server has
+        key = KeyFile(self.folder / "secrets.key")
+        plane = Plane(databases.place(self.folder), Temporal("127.0.0.1:1", "default"), secrets_key=key)  # no server
         # What Temporal is to be told stays in the outbox, where tests read it.
         plane.sender.wake = lambda execution_id: None  # type: ignore[method-assign]
         ensure_sample(plane, "local", "demo")
@@ -90,10 +92,8 @@ class Api:
 
     def told(self, execution_id: str) -> list[Object]:
         """Return what Temporal is to be told about an execution: {action, argument} in order."""
-        with contextlib.closing(sqlite3.connect(self._file)) as database:
-            rows = database.execute(
-                "select action, argument from outbox where execution_id = ? order by id", (execution_id,)
-            ).fetchall()
+        query = text("select action, argument from outbox where execution_id = :key order by id")
+        rows = self.plane.database.execute(query, {"key": execution_id}).all()
         return [{"action": action, "argument": json.loads(argument)} for action, argument in rows]
 
     def input_of(self, execution_id: str) -> Object:
@@ -103,7 +103,6 @@ class Api:
 
     def stored(self, table: str, key: str) -> Object:
         """Return the data of a row that no route shows."""
-        with contextlib.closing(sqlite3.connect(self._file)) as database:
-            (data,) = database.execute(f"select data from {table} where id = ?", (key,)).fetchone()
+        data = self.plane.database.execute(text(f"select data from {table} where id = :key"), {"key": key}).scalar()
         found: Object = json.loads(data)
         return found

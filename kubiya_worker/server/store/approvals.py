@@ -11,9 +11,10 @@ from sqlalchemy import bindparam, func, insert, select, update
 from kubiya_worker.protocol.messages import arguments_hash
 from kubiya_worker.server.person import EVERYTHING, Scope
 from kubiya_worker.server.store import schema
-from kubiya_worker.server.store.database import Database, dumps, now
+from kubiya_worker.server.store.database import Database, Stale, dumps, now
 from kubiya_worker.server.store.executions import within
 from kubiya_worker.server.store.journal import Change
+from kubiya_worker.server.store.portable import json_text
 from kubiya_worker.server.store.statement import Prepared
 
 Approval = dict[str, Any]
@@ -105,7 +106,7 @@ class Approvals:
         if execution_id:
             query = query.where(T.c.execution_id == execution_id)
         if requester:
-            query = query.where(T.c.data.op("->>")("$.requester_email") == requester)
+            query = query.where(json_text(T.c.data, "requester_email") == requester)
         query = query.order_by(T.c.created_at.desc()).limit(limit).offset(offset)
         return [self._object(row) for row in self._db.execute(query)]
 
@@ -114,7 +115,7 @@ class Approvals:
 
     def ending(self, before: str) -> list[Approval]:
         """Return the open requests of all organizations that end before a time, as ISO-8601 in UTC."""
-        query = select(T).where(T.c.status == PENDING, T.c.data.op("->>")("$.expires_at") <= before)
+        query = select(T).where(T.c.status == PENDING, json_text(T.c.data, "expires_at") <= before)
         return [self._object(row) for row in self._db.execute(query)]
 
     def waiting(self, organization_id: str, queue_id: str) -> int:
@@ -127,7 +128,7 @@ class Approvals:
                 T.c.status == PENDING,
                 T.c.organization_id == organization_id,
                 of.c.queue_id == queue_id,
-                T.c.data.op("->>")("$.expires_at") > datetime.now(UTC).isoformat(),
+                json_text(T.c.data, "expires_at") > datetime.now(UTC).isoformat(),
             )
         )
         return int(self._db.execute(query).scalar() or 0)
@@ -137,8 +138,10 @@ class Approvals:
         approval = {**approval, **changes, "status": status, "resolved_at": at, "updated_at": at}
         data = {k: v for k, v in approval.items() if k not in COLUMNS}
         with self._db.transaction():
-            self._db.execute(
-                update(T).where(T.c.id == approval["id"]), {"status": status, "updated_at": at, "data": dumps(data)}
-            )
+            mine = (T.c.id == approval["id"]) & (T.c.status == before["status"])
+            if not self._db.execute(
+                update(T).where(mine), {"status": status, "updated_at": at, "data": dumps(data)}
+            ).rowcount:
+                raise Stale  # another answer was first
             self._told(approval, before)
         return approval

@@ -17,6 +17,7 @@ from kubiya_worker.server.person import Person
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database
 from kubiya_worker.server.store.journal import REFUSED, Change
+from kubiya_worker.server.store.portable import json_text
 from kubiya_worker.server.store.statement import Prepared
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ WHO: Final = ("id", "name", "email", "key")
 
 
 def _field(path: str) -> Any:
-    return T.c.record.op("->>")(f"$.{path}")
+    return json_text(T.c.record, path)
 
 
 def _plain(text: str) -> str:

@@ -1,7 +1,8 @@
 """This module opens the SQLite database once, migrates it when it is old, and uses it from one thread of one process.
 
 Statements run on the event loop's own thread. Each takes some tens of microseconds; handing it to another thread costs
-more than that, and one writer needs no locks. So there is no `await` inside a transaction.
+more than that, and one writer needs no locks. So there is no `await` inside a transaction. `postgres.py` has the same
+for a PostgreSQL server.
 """
 
 from __future__ import annotations
@@ -49,7 +50,31 @@ def dumps(value: Any) -> str:
     return _encode(value)
 
 
+def run_migrations(connection: Connection, place: str) -> None:
+    """Run, in the transaction that is open, the migrations that the database at `place` does not have yet."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise ConfigurationError(
+            f"{place} was made by another version of kubiya-worker ({error})",
+            remedy="Use that version, or name another database with --database",
+        ) from error
+
+
+class Stale(Exception):
+    """Another process changed a row between its reading and its writing; the request is to be run again."""
+
+
 class Database:
+    shared = False  # whether other processes may write meanwhile, so that nothing of it may be kept in memory
+
     def __init__(self, path: Path, *, exclusive: bool = True) -> None:
         """Open the file; raise ConfigurationError when it is not ours, Unavailable when it cannot be opened.
 
@@ -132,21 +157,8 @@ class Database:
 
     def upgrade(self) -> None:
         """Run the migrations that this database does not have yet."""
-        from alembic import command
-        from alembic.config import Config
-        from alembic.util import CommandError
-
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        config.attributes["connection"] = self.connection
-        try:
-            with self._rebuilding():
-                command.upgrade(config, "head")
-        except CommandError as error:
-            raise ConfigurationError(
-                f"{self.path} was made by another version of kubiya-worker ({error})",
-                remedy="Use that version, or name another file with --database",
-            ) from error
+        with self._rebuilding():
+            run_migrations(self.connection, str(self.path))
 
     @contextlib.contextmanager
     def _rebuilding(self) -> Iterator[None]:
@@ -180,19 +192,37 @@ class Database:
                 if self._changes:
                     changes, self._changes = self._changes, []
                     journal.write(self.execute, changes)
-                self.connection.commit()
-                try:
-                    self._driver.commit()  # SQLAlchemy does nothing where only prepared statements have run
-                except sqlite3.Error as error:
-                    raise as_database_error("commit", error) from error
+                self._commit()
         except BaseException:
             self._changes.clear()
-            self.connection.rollback()
-            self._driver.rollback()
+            self._roll_back()
             self.rollbacks += 1
             raise
         finally:
             self._depth -= 1
+
+    def _commit(self) -> None:
+        self.connection.commit()
+        try:
+            self._driver.commit()  # SQLAlchemy does nothing where only prepared statements have run
+        except sqlite3.Error as error:
+            raise as_database_error("commit", error) from error
+
+    def _roll_back(self) -> None:
+        self.connection.rollback()
+        self._driver.rollback()
+
+    def again(self, error: Exception) -> bool:
+        """Return whether what failed may succeed when it is run again at once: only writers in other processes can
+        cause that.
+        """
+        return False
+
+    def compact(self) -> None:
+        """Take out of the file what was replaced in it: it stays in free pages and in the journal."""
+        self.connection.exec_driver_sql("VACUUM")
+        self.connection.commit()
+        self.connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def changed(self, change: Change) -> None:
         """Have what was changed recorded in the transaction that is open."""

@@ -21,9 +21,16 @@ T = schema.events
 CACHED: Final = 10_000  # executions whose last number is kept in memory
 
 _LAST = Prepared(text("select max(sequence) from events where execution_id = :e"))
+# Who numbers events of an execution holds its row. It is a statement of its own: one that waits for a row still looks
+# at what was there before it waited.
+_TURN = Prepared(text("select id from executions where id = :e for no key update"))
 _INSERT = Prepared(insert(T))
 _KNOWN = Prepared(
-    text("select event_id from events where execution_id = :e and event_id in (select value from json_each(:ids))")
+    text("select event_id from events where execution_id = :e and event_id in (select value from json_each(:ids))"),
+    postgresql=text(
+        "select event_id from events where execution_id = :e and "
+        "event_id in (select json_array_elements_text(cast(:ids as json)))"
+    ),
 )
 _AFTER = "select sequence, event_type, data, timestamp, micros from events where execution_id = :e and sequence > :s"
 _PAGE = Prepared(text(f"{_AFTER} order by sequence limit :n"))
@@ -131,6 +138,8 @@ class Events:
 
     def last(self, execution_id: str) -> int:
         """Return the highest number given out, or 0."""
+        if self._db.shared:
+            return self._db.execute(_LAST, {"e": execution_id}).scalar() or 0
         if self._rollbacks != self._db.rollbacks or len(self._last) > CACHED:
             self._owners.clear()
             self._last.clear()  # numbers counted in a transaction that failed were not stored
@@ -141,7 +150,12 @@ class Events:
         return self._last[execution_id]
 
     def append(self, execution_id: str, events: Sequence[Event]) -> int:
-        """Number and store events, dropping those whose event_id is already stored; return how many are new."""
+        """Number and store events, dropping those whose event_id is already stored; return how many are new.
+
+        Call this in a transaction: where other processes number events too, they wait for its end.
+        """
+        if self._db.shared:
+            self._db.execute(_TURN, {"e": execution_id})
         sequence = start = self.last(execution_id)
         known = self.known(execution_id, [e["event_id"] for e in events if e.get("event_id") is not None])
         micros = time.time_ns() // 1000
@@ -173,7 +187,8 @@ class Events:
         if rows:
             with self._db.transaction():
                 self._db.execute(_INSERT, rows)
-                self._last[execution_id] = sequence
+                if not self._db.shared:
+                    self._last[execution_id] = sequence
                 if decisions:
                     self._told_decisions(execution_id, decisions)
         return sequence - start
@@ -183,7 +198,7 @@ class Events:
 
         Their time is the worker's: in an outage they come later.
         """
-        if execution_id not in self._owners:
+        if execution_id not in self._owners or self._db.shared:
             self._owners[execution_id] = self._db.execute(_OWNER, {"e": execution_id}).scalar()
         organization_id = self._owners[execution_id]
         for verb, data, at in decisions:

@@ -39,7 +39,8 @@ Place = tuple[str, str]  # created_at and id: the order of all lists
 
 def words_of(execution: dict[str, Any]) -> str:
     """Return what a search for a text reads of an execution."""
-    return f"{execution.get('entity_name') or ''}\n{str(execution.get('prompt') or '')[:WORDS]}".casefold()
+    text = f"{execution.get('entity_name') or ''}\n{str(execution.get('prompt') or '')[:WORDS]}"
+    return text.replace("\0", "").casefold()  # PostgreSQL's texts have no NUL
 
 
 def requester_of(execution: dict[str, Any]) -> str:

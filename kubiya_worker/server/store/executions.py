@@ -11,7 +11,7 @@ from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.person import Scope
 from kubiya_worker.server.sealing import Seal, is_sealed
 from kubiya_worker.server.store import execution_search, schema
-from kubiya_worker.server.store.database import Database, dumps, now
+from kubiya_worker.server.store.database import Database, Stale, dumps, now
 from kubiya_worker.server.store.execution_search import ExecutionQuery, Place
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.statement import Prepared
@@ -29,7 +29,9 @@ _ALL = select(*(T.c[name] for name in COLUMNS), T.c.data)
 _GET = Prepared(_ALL.where(T.c.id == bindparam("id"), T.c.organization_id == bindparam("organization")))
 _ENVIRONMENT = Prepared(select(T.c.environment).where(T.c.id == bindparam("id")))
 _INSERT = Prepared(insert(T))
-_SAVE = Prepared(text("update executions set status = :status, updated_at = :updated_at, data = :data where id = :id"))
+_CHANGED = "update executions set status = :status, updated_at = :updated_at, data = :data where id = :id"
+_SAVE = Prepared(text(_CHANGED))
+_SAVE_AS_READ = Prepared(text(f"{_CHANGED} and updated_at = :was"))
 _PLACE = Prepared(text("select execution_type, queue_id from executions where id = :id"))
 _OWNER = Prepared(text("select organization_id from executions where id = :id"))
 _STATUS = Prepared(text("select status from executions where id = :id"))
@@ -88,7 +90,7 @@ class Executions:
 
     def owner(self, execution_id: str) -> str | None:
         """Return the organization of an execution, the only fact that storing an event needs."""
-        if execution_id not in self._owners:
+        if execution_id not in self._owners or self._db.shared:  # another process may have deleted it
             found: str | None = self._db.execute(_OWNER, {"id": execution_id}).scalar()
             if found is None:
                 return None
@@ -156,12 +158,15 @@ class Executions:
         return {row[0]: row[1] for row in self._db.execute(query)}
 
     def save(self, execution: Execution) -> Execution:
-        """Write an object that was read and changed."""
-        execution["updated_at"] = now()
+        """Write an object that was read and changed; raise Stale when it is not any more what was read."""
+        was, execution["updated_at"] = execution["updated_at"], now()
         data = {k: v for k, v in execution.items() if k not in COLUMNS}
         values = {key: execution[key] for key in ("id", "status", "updated_at")}
         with self._db.transaction():
-            self._db.execute(_SAVE, {**values, "data": dumps(data)})
+            if not self._db.shared:
+                self._db.execute(_SAVE, {**values, "data": dumps(data)})
+            elif not self._db.execute(_SAVE_AS_READ, {**values, "data": dumps(data), "was": was}).rowcount:
+                raise Stale
         return execution
 
     def delete(self, execution: Execution) -> None:

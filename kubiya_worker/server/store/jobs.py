@@ -103,11 +103,14 @@ class Jobs(Records):
         """Return each job's number of runs, and the time and status of its last one; jobs that never ran are
         missing.
         """
-        # SQLite: a plain column beside one max() is that of the row which has it.
-        query = select(R.c.job_id, E.c.status, func.count(), func.max(E.c.created_at), E.c.id)
-        query = query.join(E, R.c.execution_id == E.c.id).where(E.c.organization_id == organization_id)
+        same = (R.c.job_id, E.c.status)
+        place = func.row_number().over(partition_by=same, order_by=E.c.created_at.desc()).label("place")
+        count_ = func.count().over(partition_by=same).label("count")
+        query = select(R.c.job_id, E.c.status, count_, E.c.created_at, E.c.id, place)
+        rows = query.join(E, R.c.execution_id == E.c.id).where(E.c.organization_id == organization_id).subquery()
+        newest = select(*(rows.c[name] for name in ("job_id", "status", "count", "created_at", "id")))
         found: dict[str, Object] = {}
-        for job_id, status, count, last, execution_id in self._db.execute(query.group_by(R.c.job_id, E.c.status)):
+        for job_id, status, count, last, execution_id in self._db.execute(newest.where(rows.c.place == 1)):
             tally = found.setdefault(job_id, no_runs())
             tally["total_executions"] += count
             if last > (tally["last_execution_at"] or ""):

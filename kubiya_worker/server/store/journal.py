@@ -23,9 +23,9 @@ Object = dict[str, Any]
 DONE: Final = "done"
 REFUSED: Final = "refused"
 _HEAD: Final = Prepared(
-    select(schema.audit_heads.c.seq, schema.audit_heads.c.hash).where(
-        schema.audit_heads.c.organization_id == bindparam("organization")
-    )
+    select(schema.audit_heads.c.seq, schema.audit_heads.c.hash)
+    .where(schema.audit_heads.c.organization_id == bindparam("organization"))
+    .with_for_update()  # the next record is numbered by who writes this row
 )
 _INSERT: Final = Prepared(insert(schema.audit))
 _SET_HEAD: Final = Prepared(

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, select, update
 
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps
+from kubiya_worker.server.store.portable import add_once
 from kubiya_worker.server.store.records import Object
 
 WAITING: Final = "waiting"
@@ -22,6 +23,11 @@ STATES: Final = (WAITING, SENT, DEAD, DROPPED)
 KEPT: Final = 30 * 86_400.0  # seconds that a delivery is kept after its end
 LONGEST_ERROR: Final = 300  # characters
 T: Final = schema.notification_deliveries
+_COLUMNS: Final = (
+    *("id", "organization_id", "notification_id", "key", "approval_id", "state", "attempts"),
+    *("due_at", "not_before", "created_at", "data"),
+)
+_ADD: Final = add_once(T, _COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ class NotificationDeliveries:
             "data": dumps(data),
         }
         with self._db.transaction():
-            made = self._db.execute(insert(T).prefix_with("OR IGNORE"), row).rowcount
+            made = self._db.execute(_ADD, row).rowcount
         return str(row["id"]) if made else ""
 
     def get(self, key: str) -> NotificationDelivery | None:
@@ -157,12 +163,12 @@ class NotificationDeliveries:
         found: dict[str, Object] = {}
         for key, state, count in self._db.execute(query.group_by(T.c.notification_id, T.c.state)):
             found.setdefault(key, {**dict.fromkeys(STATES, 0), "last_error": None})[state] = count
-        # SQLite: a plain column beside one max() is that of the row which has it.
-        last = select(T.c.notification_id, T.c.error, func.max(T.c.created_at)).group_by(T.c.notification_id)
-        failed = last.where(
+        place = func.row_number().over(partition_by=T.c.notification_id, order_by=T.c.created_at.desc()).label("place")
+        failed = select(T.c.notification_id, T.c.error, place).where(
             T.c.organization_id == organization_id, T.c.state.in_((WAITING, DEAD)), T.c.error.is_not(None)
         )
-        for key, error, _ in self._db.execute(failed):
+        last = failed.subquery()
+        for key, error in self._db.execute(select(last.c.notification_id, last.c.error).where(last.c.place == 1)):
             found[key]["last_error"] = error
         return found
 

@@ -11,7 +11,7 @@ from sqlalchemy import Table, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from kubiya_worker.server.open_credentials import OpenCredential, found_in
-from kubiya_worker.server.store.database import Database, dumps, now
+from kubiya_worker.server.store.database import Database, Stale, dumps, now
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.statement import Prepared
 
@@ -51,7 +51,9 @@ class Records:
         self._find = Prepared(select(table).where(ours, either))
         self._list = Prepared(select(table).where(ours).order_by(t.created_at, t.name))
         new: dict[str, Any] = {name: bindparam(name) for name in ("data", "name", "updated_at")}
-        self._update = Prepared(update(table).where(t.id == bindparam("key")).values(new))
+        changed = update(table).where(t.id == bindparam("key"))
+        self._update = Prepared(changed.values(new))
+        self._update_as_read = Prepared(changed.where(t.updated_at == bindparam("was")).values(new))
 
     def _object(self, row: Any) -> Object:
         return {
@@ -97,7 +99,10 @@ class Records:
         return made
 
     def update(self, record: Object, changes: Object) -> Object:
-        """Return the object with `changes` applied; id, organization and times cannot change."""
+        """Return the object with `changes` applied; id, organization and times cannot change.
+
+        Raises Stale when `record` is not any more what is stored, where other processes can change it.
+        """
         _refuse_open(changes)
         fixed = ("id", "organization_id", "created_at", "updated_at", "name")
         data = {k: v for k, v in {**record, **changes}.items() if k not in fixed}
@@ -106,7 +111,12 @@ class Records:
         changed = {**record, **changes, "id": record["id"], "name": name, "updated_at": values["updated_at"]}
         try:
             with self._db.transaction():
-                self._db.execute(self._update, {**values, "key": record["id"]})
+                if not self._db.shared:
+                    self._db.execute(self._update, {**values, "key": record["id"]})
+                elif not self._db.execute(
+                    self._update_as_read, {**values, "key": record["id"], "was": record["updated_at"]}
+                ).rowcount:
+                    raise Stale
                 if not changes.keys() <= REPORTED.get(self._kind, frozenset()):
                     self._changed(changed, record, changed)
         except IntegrityError as error:

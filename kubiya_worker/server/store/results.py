@@ -7,20 +7,16 @@ import uuid
 from typing import Any
 
 from sqlalchemy import bindparam, delete, select
-from sqlalchemy.dialects.sqlite import insert
 
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps
+from kubiya_worker.server.store.portable import add_once, put
 from kubiya_worker.server.store.statement import Prepared
 
-_SESSIONS = insert(schema.sessions)
-_SAVE_SESSION = Prepared(_SESSIONS.on_conflict_do_update(["execution_id"], set_={"data": _SESSIONS.excluded.data}))
-_ADD_SESSION = Prepared(_SESSIONS.on_conflict_do_nothing())
+_SAVE_SESSION = Prepared(put(schema.sessions, ["execution_id"]))
+_ADD_SESSION = Prepared(add_once(schema.sessions))
 _PART = schema.session_parts.c
-_NEW_PARTS = insert(schema.session_parts)
-_SAVE_PART = Prepared(
-    _NEW_PARTS.on_conflict_do_update(["execution_id", "first"], set_={"data": _NEW_PARTS.excluded.data})
-)
+_SAVE_PART = Prepared(put(schema.session_parts, ["execution_id", "first"]))
 _DROP_PARTS = Prepared(
     delete(schema.session_parts).where(_PART.execution_id == bindparam("of"), _PART.first > bindparam("after"))
 )
@@ -28,7 +24,7 @@ _PARTS = Prepared(
     select(_PART.first, _PART.data).where(_PART.execution_id == bindparam("execution_id")).order_by(_PART.first)
 )
 _SESSION = Prepared(select(schema.sessions.c.data).where(schema.sessions.c.execution_id == bindparam("execution_id")))
-_ADD_ONCE = {table: Prepared(insert(table).on_conflict_do_nothing()) for table in (schema.turns, schema.tool_calls)}
+_ADD_ONCE = {table: Prepared(add_once(table)) for table in (schema.turns, schema.tool_calls)}
 
 
 class Results:

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps
 from kubiya_worker.server.store.definitions import CATCH_UP, OVERLAP
 from kubiya_worker.server.store.outbox import MAX_ARGUMENT, TooLarge
+from kubiya_worker.server.store.portable import put
 
 T = schema.schedules
-_SET = insert(T)
-_SET = _SET.on_conflict_do_update(["job_id"], set_={"wanted": _SET.excluded.wanted, "told": _SET.excluded.told})
+_SET: Final = put(T, ["job_id"])
 _GONE: Final = "null"
 _TOLD: Final = update(T).where(T.c.job_id == bindparam("key"), T.c.wanted == bindparam("was")).values(told=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Connection,
@@ -21,6 +22,8 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
+# PostgreSQL's integer ends at 2**31; SQLite numbers rows by itself only in a column of this very type.
+LONG: Final = BigInteger().with_variant(Integer(), "sqlite")
 
 
 def _named(name: str) -> Table:
@@ -166,7 +169,7 @@ hook_threads = Table(
 hook_deliveries = Table(
     "hook_deliveries",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", LONG, primary_key=True),
     _of_hook(),
     Column("taken_at", Float, nullable=False),  # seconds since the epoch
     Column("verdict", String, nullable=False),
@@ -237,7 +240,7 @@ executions = Table(
 outbox = Table(
     "outbox",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", LONG, primary_key=True),
     _of_execution(index=True),
     Column("action", String, nullable=False),
     Column("argument", Text, nullable=False),
@@ -253,7 +256,7 @@ events = Table(
     Column("subject", String),  # the message, tool call or approval that the event is about
     Column("data", Text, nullable=False),
     Column("timestamp", String, nullable=False),
-    Column("micros", Integer, nullable=False),  # microseconds since the epoch, when it was stored
+    Column("micros", LONG, nullable=False),  # microseconds since the epoch, when it was stored
     Index("events_once", "execution_id", "event_id", unique=True),
     sqlite_with_rowid=False,
 )
@@ -327,18 +330,28 @@ audit_heads = Table(
     Column("seq", Integer, nullable=False),
     Column("hash", String, nullable=False),
 )
-_NEVER: Final = "begin select raise(abort, 'audit records are kept as written'); end"
-TRIGGERS: Final = {  # the migration has a copy of them
-    "audit_no_update": "update on audit",
-    "audit_no_delete": "delete on audit",
-    "audit_heads_no_delete": "delete on audit_heads",
-    "audit_heads_forward": "update on audit_heads when new.seq <= old.seq",
+_NEVER: Final = "audit records are kept as written"
+TRIGGERS: Final = {  # name: (event and table, when); the migration has a copy of them
+    "audit_no_update": ("update on audit", ""),
+    "audit_no_delete": ("delete on audit", ""),
+    "audit_heads_no_delete": ("delete on audit_heads", ""),
+    "audit_heads_forward": ("update on audit_heads", "new.seq <= old.seq"),
 }
 
 
 def _guard(_: Any, connection: Connection, **__: Any) -> None:
-    for name, what in TRIGGERS.items():
-        connection.exec_driver_sql(f"create trigger {name} before {what} {_NEVER}")
+    postgresql = connection.dialect.name == "postgresql"
+    if postgresql:
+        connection.exec_driver_sql(
+            "create function audit_kept() returns trigger language plpgsql as "
+            f"$$ begin raise exception '{_NEVER}'; end $$"
+        )
+    for name, (what, when) in TRIGGERS.items():
+        if postgresql:
+            condition = f"for each row when ({when or 'true'}) execute function audit_kept()"
+        else:
+            condition = f"{f'when {when} ' if when else ''}begin select raise(abort, '{_NEVER}'); end"
+        connection.exec_driver_sql(f"create trigger {name} before {what} {condition}")
 
 
 event.listen(metadata, "after_create", _guard)

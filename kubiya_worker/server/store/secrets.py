@@ -67,9 +67,9 @@ class Secrets:
 
     def mark(self, organization_id: str, name: str, about: Object) -> None:
         """Store more facts about a secret beside the persons who set it."""
-        row = self._row(organization_id, name)
         ours = (T.c.organization_id == organization_id) & (T.c.name == name)
         with self._db.transaction():
+            row = self._db.execute(select(T).where(ours).with_for_update()).one()
             self._db.execute(update(T).where(ours).values(data=dumps({**json.loads(row.data), **about})))
 
     def value(self, organization_id: str, name: str) -> tuple[str | None, str | None] | None:

@@ -1,4 +1,4 @@
-"""Statements that are compiled once and run by SQLite's own driver.
+"""Statements that are compiled once for each kind of database, and run by its own driver.
 
 SQLAlchemy describes them. Run by it, each would be looked up, bound and wrapped anew, which costs several times what
 SQLite needs to find a row by its key, and every request finds some.
@@ -6,6 +6,7 @@ SQLite needs to find a row by its key, and every request finds some.
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections import namedtuple
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,27 +14,41 @@ from typing import Any, Final
 
 from sqlalchemy import Select
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.expression import ClauseElement
 
 _DIALECT: Final[Dialect] = sqlite.dialect(paramstyle="named")
 _DIALECT.dbapi = sqlite3  # type: ignore[assignment]  # it names the errors
+PSYCOPG: Final[Dialect] = psycopg.dialect()  # type: ignore[no-untyped-call]
 
 
 class Prepared:
     """A statement on columns of text and numbers. Columns of other types need SQLAlchemy, which converts them.
 
-    `keys` are the columns that an insert sets; None sets all of the table.
+    `keys` are the columns that an insert sets; None sets all of the table. `postgresql` is the statement for
+    PostgreSQL, where it is another one.
     """
 
-    def __init__(self, statement: ClauseElement, keys: Sequence[str] | None = None) -> None:
-        compiled = statement.compile(dialect=_DIALECT, column_keys=None if keys is None else list(keys))
-        self.sql = str(compiled)
-        # What the statement itself gives, such as a limit; the rest is given when it runs.
-        self.constants = {name: value for name, value in compiled.params.items() if isinstance(value, int | str)}
+    def __init__(
+        self, statement: ClauseElement, keys: Sequence[str] | None = None, postgresql: ClauseElement | None = None
+    ) -> None:
+        self._keys = None if keys is None else list(keys)
+        self._postgresql = statement if postgresql is None else postgresql
+        # What the statement itself gives, such as a limit, is a constant; the rest is given when it runs.
+        self.sql, self.constants = self._compiled(statement, _DIALECT)
         # Rows of a statement in text have no names.
         self.row = _row_of(statement.selected_columns.keys()) if isinstance(statement, Select) else tuple
+
+    def _compiled(self, statement: ClauseElement, dialect: Dialect) -> tuple[str, dict[str, Any]]:
+        compiled = statement.compile(dialect=dialect, column_keys=self._keys)
+        return str(compiled), {name: value for name, value in compiled.params.items() if isinstance(value, int | str)}
+
+    @functools.cached_property
+    def for_postgresql(self) -> tuple[str, dict[str, Any]]:
+        """Return the text and the constants for psycopg."""
+        return self._compiled(self._postgresql, PSYCOPG)
 
 
 def _row_of(names: Sequence[str]) -> Any:
@@ -45,11 +60,16 @@ def _row_of(names: Sequence[str]) -> Any:
 class Rows:
     """The rows that a statement has found, read once, with the part of SQLAlchemy's result that the stores use."""
 
-    def __init__(self, cursor: sqlite3.Cursor, row: Any) -> None:
+    def __init__(self, cursor: Any, row: Any) -> None:
         self._cursor, self._row = cursor, row
 
     def __iter__(self) -> Iterator[Any]:
         return map(self._row, self._cursor.fetchall())
+
+    @property
+    def rowcount(self) -> int:
+        """Return the number of rows that were written."""
+        return int(self._cursor.rowcount)
 
     def all(self) -> list[Any]:
         return list(self)

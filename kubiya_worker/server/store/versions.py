@@ -46,7 +46,7 @@ class Versions:
         """Put another spec in place of a stored one. Who applied it, and when, stays."""
         mine = [T.c[column] == version[column] for column in KEY]
         with self._db.transaction():
-            data = json.loads(self._db.execute(select(T.c.data).where(*mine)).scalar_one())
+            data = json.loads(self._db.execute(select(T.c.data).where(*mine).with_for_update()).scalar_one())
             self._db.execute(update(T).where(*mine).values(data=dumps({**data, "spec": spec})))
 
     def newest(self, organization_id: str, kind: str, name: str) -> Object | None:

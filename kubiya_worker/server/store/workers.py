@@ -69,25 +69,25 @@ class Workers:
         system information.
         """
         mine = (T.c.id == worker_id) & (T.c.organization_id == organization_id) & (T.c.status != DISCONNECTED)
-        row = self._db.execute(select(T.c.data).where(mine)).first()
-        if row is None:
-            return False
-        known = json.loads(row.data)
-        data = {**known, **{name: body[name] for name in REPORTED if body.get(name) is not None}}
-        data["current_task_id"] = body.get("current_task_id")  # a heartbeat without a task means that there is none
-        data["logs"] = [*(known.get("logs") or []), *(body.get("logs") or [])][-LOGS:]
-        values = {"heartbeat_at": time.time(), "status": str(body.get("status") or "active"), "data": dumps(data)}
         with self._db.transaction():
+            row = self._db.execute(select(T.c.data).where(mine).with_for_update()).first()
+            if row is None:
+                return False
+            known = json.loads(row.data)
+            data = {**known, **{name: body[name] for name in REPORTED if body.get(name) is not None}}
+            data["current_task_id"] = body.get("current_task_id")  # a heartbeat without a task means that there is none
+            data["logs"] = [*(known.get("logs") or []), *(body.get("logs") or [])][-LOGS:]
+            values = {"heartbeat_at": time.time(), "status": str(body.get("status") or "active"), "data": dumps(data)}
             self._db.execute(update(T).where(mine), values)
         return True
 
     def disconnect(self, organization_id: str, worker_id: str, body: dict[str, Any]) -> bool:
         mine = (T.c.id == worker_id) & (T.c.organization_id == organization_id)
-        row = self._db.execute(select(T.c.data).where(mine)).first()
-        if row is None:
-            return False
-        data = {**json.loads(row.data), "disconnect": body}
         with self._db.transaction():
+            row = self._db.execute(select(T.c.data).where(mine).with_for_update()).first()
+            if row is None:
+                return False
+            data = {**json.loads(row.data), "disconnect": body}
             self._db.execute(update(T).where(mine), {"status": DISCONNECTED, "data": dumps(data)})
         return True
 

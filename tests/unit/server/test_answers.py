@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import re
-import sqlite3
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from sqlalchemy import text
 
+from tests.support import databases
 from tests.support.api import Api, Object
 from tests.support.receiver import Receiver
 from tests.unit.server.test_notifications import HERE, PAGE, ask, deliveries, send, told_of
@@ -177,18 +179,18 @@ def test_without_a_person_who_has_a_key_there_is_only_the_page(api: Api, receive
 
 def test_a_token_ends_with_the_request_the_arguments_the_person_and_the_key(api: Api, receiver: Receiver) -> None:
     approval, path = asked(api, receiver)
-    database = api.plane.database.connection
-    with api.plane.database.transaction():
-        database.exec_driver_sql("update answer_tokens set expires_at = 1")
+    database = api.plane.database
+    with database.transaction():
+        database.execute(text("update answer_tokens set expires_at = 1"))
     assert look(api, path).status_code == 410 and press(api, path).status_code == 409
     assert status(api, approval)["status"] == "pending"  # what was undone with the answer
     receiver.got.clear()
     changed, path = asked(api, receiver)
-    with api.plane.database.transaction():
-        database.exec_driver_sql(
-            "update approvals set data = json_set(data, '$.tool_args.command', 'rm -r /') where id = ?",
-            (changed["id"],),
-        )
+    data = api.stored("approvals", changed["id"])
+    data["tool_args"]["command"] = "rm -r /"
+    with database.transaction():
+        other = {"data": json.dumps(data), "key": changed["id"]}
+        database.execute(text("update approvals set data = :data where id = :key"), other)
     assert look(api, path).status_code == 404 and press(api, path).status_code == 404
     clean(api)
     key = api.key("approver", "Zoe", email="zoe@example.org")
@@ -214,9 +216,7 @@ def test_a_form_of_another_site_and_a_wrong_decision_answer_nothing(api: Api, re
 def test_the_database_has_no_token(api: Api, receiver: Receiver) -> None:
     _, path = asked(api, receiver)
     token = path.rpartition("/")[2]
-    with sqlite3.connect(api.plane.database.path) as database:
-        assert token not in "\n".join(database.iterdump())
-    database.close()
+    assert token.encode() not in databases.written(api.plane.database)
 
 
 # -- ntfy, Mattermost, Teams

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from sqlalchemy import text
 
 from kubiya_worker.protocol import audit as chain
 from kubiya_worker.server.api import batch
@@ -247,12 +248,12 @@ def test_the_control_plane_checks_its_own_chain(tmp_path: Path) -> None:
         sound = api.call("GET", "/audit/verify")
         head = api.call("GET", "/audit/head")["head"]
         assert sound == {"records": int(head.partition(":")[0]), "head": head, "problems": [], "more": 0}
-        connection = api.plane.database.connection
-        for trigger in ("audit_no_update", "audit_no_delete"):
-            connection.exec_driver_sql(f"drop trigger {trigger}")
-        connection.exec_driver_sql("update audit set record = replace(record, 'done', 'refused') where seq = 2")
-        connection.exec_driver_sql("delete from audit where seq = 4")
-        connection.commit()
+        database = api.plane.database
+        with database.transaction():
+            for trigger in ("audit_no_update", "audit_no_delete"):
+                database.execute(text(f"drop trigger {trigger}{' on audit' if database.shared else ''}"))
+            database.execute(text("update audit set record = replace(record, 'done', 'refused') where seq = 2"))
+            database.execute(text("delete from audit where seq = 4"))
         found = [(each["first"], each["last"]) for each in api.call("GET", "/audit/verify")["problems"]]
         assert found == [(2, 2), (4, 4)]
 

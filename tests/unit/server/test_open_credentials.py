@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import text
 
 from kubiya_worker.leak_check import leaks
 from kubiya_worker.server import moving
 from kubiya_worker.server.open_credentials import found_in
+from tests.support import databases
 
 if TYPE_CHECKING:
     from tests.support.api import Api
@@ -124,10 +125,9 @@ def test_credentials_of_older_definitions_are_moved(api: Api, caplog: pytest.Log
     environment = {"env_vars": {"DB_PASSWORD": CANARY, "DSN": "postgres://app:c4nary-pw9@db/x", "STAGE": "production"}}
     agent, plane = api.agent(), api.plane
     with plane.database.transaction():  # as a version before secrets has stored it
-        plane.database.connection.exec_driver_sql(
-            "update agents set data = json_set(data, '$.execution_environment', json(?)) where id = ?",
-            (json.dumps(environment), agent["id"]),
-        )
+        data = {**api.stored("agents", agent["id"]), "execution_environment": environment}
+        changed = {"data": json.dumps(data), "key": agent["id"]}
+        plane.database.execute(text("update agents set data = :data where id = :key"), changed)
     assert moving.move_credentials(plane) == 2 and moving.move_credentials(plane) == 0
     shown = api.call("GET", f"/agents/{agent['id']}")["execution_environment"]["env_vars"]
     assert shown == {
@@ -136,8 +136,7 @@ def test_credentials_of_older_definitions_are_moved(api: Api, caplog: pytest.Log
     }
     assert plane.secrets.value("local", "DB_PASSWORD") == (CANARY, None)
     assert "secrets.moved" in caplog.text and agent["name"] in caplog.text
-    files = b"".join(path.read_bytes() for path in Path(plane.database.path).parent.glob("cp.db*"))
-    assert not leaks(files + caplog.text.encode(), [CANARY, "c4nary-pw9"])
+    assert not leaks(databases.written(plane.database) + caplog.text.encode(), [CANARY, "c4nary-pw9"])
 
 
 def test_credentials_of_a_definitions_older_versions_are_moved(api: Api, caplog: pytest.LogCaptureFixture) -> None:
@@ -154,5 +153,4 @@ def test_credentials_of_a_definitions_older_versions_are_moved(api: Api, caplog:
     (token,) = older["spec"]["execution_environment"]["mcp_servers"]["s"]["args"][1:]
     assert plane.secrets.value("local", token.removeprefix("{{.secret.").removesuffix("}}")) == (CANARY, None)
     assert f"agent={name} version=1" in caplog.text
-    files = b"".join(path.read_bytes() for path in Path(plane.database.path).parent.glob("cp.db*"))
-    assert not leaks(files + caplog.text.encode(), [CANARY, "c4nary-pw9"])
+    assert not leaks(databases.written(plane.database) + caplog.text.encode(), [CANARY, "c4nary-pw9"])

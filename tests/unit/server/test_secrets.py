@@ -10,6 +10,7 @@ import pytest
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.leak_check import leaks
+from tests.support import databases
 
 if TYPE_CHECKING:
     from tests.support.api import Api
@@ -46,16 +47,16 @@ def test_a_secret_is_set_and_no_reply_has_its_value(api: Api) -> None:
 
 
 def test_the_database_holds_no_value(api: Api) -> None:
-    name, file = name_of(), api.plane.database.path
+    name = name_of()
     api.call("PUT", f"/secrets/{name}", {"value": VALUE})
     api.execute(execution_environment={"env_vars": {"MY_TOKEN": VALUE}})
     job = {"name": name, "trigger_type": "webhook", "entity_type": "agent", "entity_id": "ops"}
     made = api.call("POST", "/jobs", {**job, "prompt_template": "x", "webhook_secret": VALUE})
-    stored = b"".join(path.read_bytes() for path in file.parent.glob(f"{file.name}*"))
+    stored = databases.written(api.plane.database)
     assert name.encode() in stored and not leaks(stored, [VALUE])
     hook = api.plane.jobs.webhook(job_id=made["id"])
     assert hook is not None and api.plane.jobs.webhook_secret(hook) == VALUE
-    assert (file.with_name("secrets.key").stat().st_mode & 0o777) == 0o600
+    assert (api.folder.joinpath("secrets.key").stat().st_mode & 0o777) == 0o600
 
 
 def test_a_value_cannot_be_moved_to_another_row(api: Api) -> None:

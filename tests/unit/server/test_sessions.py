@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from kubiya_worker.server.access import NEEDS
 from kubiya_worker.server.person import ROLES
@@ -123,8 +123,7 @@ def test_a_session_ends_with_its_key_and_after_its_time(api: Api, monkeypatch: p
 
 def test_a_cookie_is_not_in_the_database_and_none_begins_a_session(api: Api, tmp_path: Path) -> None:
     browser = Browser(api, api.key("viewer")["headers"])
-    with sqlite3.connect(tmp_path / "cp.db") as database:
-        rows = str(database.execute("select * from browser_sessions").fetchall())
+    rows = str(api.plane.database.execute(text("select * from browser_sessions")).all())
     assert browser.cookie.partition("=")[2] not in rows and browser.csrf not in rows
     assert browser.write("POST", "/session").status_code == 400
     assert api.ask("POST", "/session", key=False).status_code == 401

@@ -6,11 +6,12 @@ from alembic import op
 revision = "2026_11_audit"
 down_revision = "2026_11_persons"
 
+NEVER = "audit records are kept as written"
 TRIGGERS = {
-    "audit_no_update": "update on audit",
-    "audit_no_delete": "delete on audit",
-    "audit_heads_no_delete": "delete on audit_heads",
-    "audit_heads_forward": "update on audit_heads when new.seq <= old.seq",
+    "audit_no_update": ("update on audit", ""),
+    "audit_no_delete": ("delete on audit", ""),
+    "audit_heads_no_delete": ("delete on audit_heads", ""),
+    "audit_heads_forward": ("update on audit_heads", "new.seq <= old.seq"),
 }
 
 
@@ -30,9 +31,18 @@ def upgrade() -> None:
         sa.Column("hash", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("organization_id"),
     )
-    for name, what in TRIGGERS.items():
-        never = "select raise(abort, 'audit records are kept as written');"
-        op.execute(f"create trigger {name} before {what} begin {never} end")
+    postgresql = op.get_context().dialect.name == "postgresql"
+    if postgresql:
+        op.execute(
+            "create function audit_kept() returns trigger language plpgsql as "
+            f"$$ begin raise exception '{NEVER}'; end $$"
+        )
+    for name, (what, when) in TRIGGERS.items():
+        if postgresql:
+            condition = f"for each row when ({when or 'true'}) execute function audit_kept()"
+        else:
+            condition = f"{f'when {when} ' if when else ''}begin select raise(abort, '{NEVER}'); end"
+        op.execute(f"create trigger {name} before {what} {condition}")
 
 
 def downgrade() -> None:

@@ -1,7 +1,7 @@
 """This migration adds what lists of executions are searched by, and the indexes in whose order they are read."""
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,8 +20,13 @@ INDEXES = {
 }
 
 
+def _recreate() -> Literal["always", "never"]:
+    """Return how a column is added: SQLite puts it into its place only by building the table anew."""
+    return "always" if op.get_context().dialect.name == "sqlite" else "never"
+
+
 def upgrade() -> None:
-    with op.batch_alter_table("executions", recreate="always") as table:
+    with op.batch_alter_table("executions", recreate=_recreate()) as table:
         table.add_column(sa.Column("requester", sa.String()))
         table.add_column(sa.Column("words", sa.Text()))
     connection, last = op.get_bind(), ""

@@ -6,6 +6,8 @@ from alembic import op
 revision = "2026_11_first"
 down_revision = None
 
+LONG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def _named(name: str) -> None:
     """Create a table of objects that have an id, an organization and a name that is unique within it."""
@@ -68,7 +70,7 @@ def upgrade() -> None:
         op.create_index(f"ix_executions_{column}", "executions", [column])
     op.create_table(
         "outbox",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", LONG, nullable=False),
         sa.Column("execution_id", sa.String(), nullable=False),
         sa.Column("action", sa.String(), nullable=False),
         sa.Column("argument", sa.Text(), nullable=False),
@@ -86,7 +88,7 @@ def upgrade() -> None:
         sa.Column("subject", sa.String()),
         sa.Column("data", sa.Text(), nullable=False),
         sa.Column("timestamp", sa.String(), nullable=False),
-        sa.Column("micros", sa.Integer(), nullable=False),
+        sa.Column("micros", LONG, nullable=False),
         _of_execution(),
         sa.PrimaryKeyConstraint("execution_id", "sequence"),
         sqlite_with_rowid=False,

@@ -6,6 +6,8 @@ from alembic import op
 revision = "2026_11_hooks"
 down_revision = "2026_11_answers"
 
+LONG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
     op.create_table(
@@ -32,7 +34,7 @@ def upgrade() -> None:
     op.create_index("ix_hook_threads_execution_id", "hook_threads", ["execution_id"])
     op.create_table(
         "hook_deliveries",
-        sa.Column("id", sa.Integer(), primary_key=True, nullable=False),
+        sa.Column("id", LONG, primary_key=True, nullable=False),
         sa.Column("hook_id", sa.String(), sa.ForeignKey("hooks.id", ondelete="CASCADE"), nullable=False),
         sa.Column("taken_at", sa.Float(), nullable=False),
         sa.Column("verdict", sa.String(), nullable=False),
