@@ -19,8 +19,8 @@ from kubiya_worker.errors import UsageError
 SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
 # As kubiya_worker/server/hooks/senders.py has them; a test compares the two.
 SAMPLES: Final = (
-    *("alertmanager", "grafana", "pagerduty", "zabbix", "github", "gitlab", "gitea", "forgejo", "standard"),
-    *("cloudevents", "json"),
+    *("alertmanager", "grafana", "pagerduty", "pagerduty-events", "zabbix", "github", "gitlab", "gitea", "forgejo"),
+    *("standard", "cloudevents", "json"),
 )
 COLUMNS: Final = (
     Cells("TIME", lambda row: clock(row.get("taken_at"))),

@@ -147,7 +147,8 @@ def _answer(plane: Plane, request: Request, hook: Object, proof: proofs.ShownPro
     try:
         with acting(of_request(person, ASKED, request.headers)):
             signature = proof.signature if _signs_once(hook, proof) else ""
-            return reply(hook_runs.take(call, hook, alert, now, about, signature=signature), 202)
+            taken = hook_runs.take(call, hook, alert, now, about, signature=signature)
+        return reply({**taken, **senders.acknowledgement(hook["source"], alert)}, 202)
     except ApiError as error:
         # The sender may try again: what is missing here can come back.
         reason = _words(error)
@@ -160,7 +161,7 @@ def _answer(plane: Plane, request: Request, hook: Object, proof: proofs.ShownPro
 
 def _read(hook: Object, request: Request, raw: bytes, hidden: str | None) -> Alert:
     """Return what the delivery says; a secret in the body goes no further, as prompts and histories are read."""
-    text = senders.text_of(raw, request.headers.get("content-type", ""))
+    text = senders.text_of(raw, request.headers.get("content-type", ""), hook["source"])
     body = {name: value for name, value in parsed(text).items() if name != hidden}
     return senders.read(hook["source"], body, request.headers)
 

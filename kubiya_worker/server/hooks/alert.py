@@ -18,10 +18,10 @@ INFO: Final = "info"
 SEVERITIES: Final = (CRITICAL, ERROR, WARNING, INFO)  # the most severe first
 # What senders call them. A word that nobody knows is no severity: a template shows it among the labels.
 _WORDS: Final = {
-    **dict.fromkeys(("critical", "crit", "fatal", "disaster", "emergency", "page", "p1", "5"), CRITICAL),
-    **dict.fromkeys(("error", "high", "major", "p2", "4"), ERROR),
-    **dict.fromkeys(("warning", "warn", "average", "medium", "minor", "p3", "2", "3"), WARNING),
-    **dict.fromkeys(("info", "information", "low", "notice", "p4", "p5", "1", "0", "ok"), INFO),
+    **dict.fromkeys(("critical", "crit", "fatal", "disaster", "emergency", "page", "p1", "5", "down"), CRITICAL),
+    **dict.fromkeys(("error", "high", "major", "p2", "4", "unreachable"), ERROR),
+    **dict.fromkeys(("warning", "warn", "average", "medium", "minor", "p3", "2", "3", "unknown"), WARNING),
+    **dict.fromkeys(("info", "information", "low", "notice", "p4", "p5", "1", "0", "ok", "up"), INFO),
 }
 LINE: Final = 300  # characters of a title, an id, a label's value
 TEXT: Final = 6_000

@@ -10,6 +10,27 @@ from kubiya_worker.server.hooks import alert as a
 from kubiya_worker.server.hooks.alert import FIRING, RESOLVED, Alert, BadShape
 
 _OVER: Final = frozenset({"resolved", "ok", "closed", "recovered", "recovery", "normal"})
+FIELDS: Final = (
+    *("id", "group", "status", "severity", "title", "text", "url"),
+    *("started_at", "ended_at", "event"),
+)
+LABEL: Final = "labels."  # before a label's name, in a form
+MOST_FIELDS: Final = 100
+
+
+def of_form(form: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Return our own form from the fields of a web form, labels as `labels.NAME`. Raises BadShape."""
+    body: dict[str, Any] = {}
+    for name, values in form.items():
+        if len(values) != 1:
+            raise BadShape(a.line(name, 100), "comes more than once")
+        if name in FIELDS:
+            body[name] = values[0]
+        elif name.startswith(LABEL) and name != LABEL:
+            body.setdefault("labels", {})[name.removeprefix(LABEL)] = values[0]
+        else:
+            raise BadShape(a.line(name, 100), f"is no field; there are {', '.join(FIELDS)}, labels.NAME")
+    return body
 
 
 def _object(body: Any) -> Mapping[str, Any]:

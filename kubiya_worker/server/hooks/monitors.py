@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -118,6 +119,41 @@ def pagerduty(body: Any, headers: Mapping[str, str]) -> Alert:
         raw=body,
         state=a.digest(thing, kind, a.line(event.get("id"))),
         number=a.line(event.get("id")),
+    )
+
+
+def pagerduty_events(body: Any, headers: Mapping[str, str]) -> Alert:
+    """Read what is sent to PagerDuty by its Events API v2, for senders that can do that and are pointed here."""
+    action = a.line(a.within(body, "event_action"))
+    if action not in ("trigger", "acknowledge", "resolve") or not isinstance(body, Mapping):
+        raise BadShape("event_action", "is trigger, acknowledge or resolve in PagerDuty's Events API v2")
+    said = a.inner(body, "payload")
+    if action == "trigger" and not said.get("summary"):
+        raise BadShape("payload.summary", "is missing: an event that triggers has one")
+    place = {name: said.get(name) for name in ("source", "component", "group", "class")}
+    named = a.line(body.get("dedup_key"), 2_000) or a.digest(*(a.line(value) for value in place.values()))
+    over, details = action == "resolve", said.get("custom_details")
+    links = body.get("links")
+    link = (
+        next((each.get("href") for each in links if isinstance(each, Mapping)), None)
+        if isinstance(links, list)
+        else None
+    )
+    told = details if isinstance(details, str) else json.dumps(details, indent=2, ensure_ascii=False) if details else ""
+    return Alert(
+        source="pagerduty-events",
+        id=f"{named}|{a.time(said.get('timestamp'))}" if said.get("timestamp") else named,
+        group=named,
+        status=RESOLVED if over else FIRING,
+        severity=a.severity(said.get("severity")),
+        title=a.line(a.first(said.get("summary"), action)),
+        text=a.text(told),
+        url=a.url(a.first(link, body.get("client_url"))),
+        labels=a.labels(place, {"client": body.get("client")}, details),
+        started_at=a.time(said.get("timestamp")),
+        event=action,
+        raw=body,
+        state=a.digest(named, action, a.line(said.get("summary"), 2_000), a.line(said.get("severity"))),
     )
 
 

@@ -108,6 +108,25 @@ SAMPLES: Final[dict[str, Sample]] = {
             }
         }
     ),
+    "pagerduty-events": Sample(
+        {
+            "event_action": "trigger",
+            "dedup_key": "web-1/var",
+            "client": "Nightly checks",
+            "client_url": "https://checks.example",
+            "links": [{"href": "https://checks.example/runs/31", "text": "The run"}],
+            "payload": {
+                "summary": "The disk /var of web-1 is full",
+                "source": "web-1",
+                "severity": "critical",
+                "timestamp": "2026-11-29T06:12:05.000+0000",
+                "component": "disk",
+                "group": "web",
+                "class": "capacity",
+                "custom_details": {"mountpoint": "/var", "free": "2 %"},
+            },
+        }
+    ),
     "zabbix": Sample(
         {
             "event_id": "51012",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -15,6 +16,7 @@ SENDERS: Final[dict[str, Read]] = {
     "alertmanager": monitors.alertmanager,
     "grafana": monitors.grafana,
     "pagerduty": monitors.pagerduty,
+    "pagerduty-events": monitors.pagerduty_events,
     "zabbix": monitors.zabbix,
     "github": forges.github,
     "gitlab": forges.gitlab,
@@ -26,23 +28,37 @@ SENDERS: Final[dict[str, Read]] = {
 }
 NAMES: Final = tuple(SENDERS)
 # These send the same body again while an alert lasts: it is a repeat of the alert, and no replay of a delivery.
-REPEATING: Final = frozenset({"alertmanager", "grafana", "zabbix"})
+REPEATING: Final = frozenset({"alertmanager", "grafana", "pagerduty-events", "zabbix"})
 FORM: Final = "application/x-www-form-urlencoded"
 
 
-def text_of(raw: bytes, content_type: str) -> bytes:
-    """Return the JSON of a body; GitHub may send it as the field `payload` of a form."""
-    if content_type.partition(";")[0].strip().lower() != FORM:
+def text_of(raw: bytes, content_type: str, source: str) -> bytes:
+    """Return the JSON of a body. Raises BadShape.
+
+    `curl -d` and others send JSON as a form when nobody says what it is: a form never begins with a brace, which it
+    would have to encode. GitHub may send its JSON as the field `payload` of a form, and whoever has no JSON sends the
+    fields of our own form one by one (`envelopes.of_form`).
+    """
+    if content_type.partition(";")[0].strip().lower() != FORM or raw.lstrip()[:1] in (b"{", b"["):
         return raw
     try:
-        found = parse_qs(raw.decode(), strict_parsing=True, max_num_fields=20).get("payload")
+        found = parse_qs(raw.decode(), strict_parsing=True, max_num_fields=envelopes.MOST_FIELDS)
     except ValueError as error:
-        raise BadShape("payload", "is missing in the form") from error
-    if not found:
+        raise BadShape("body", "is no JSON, and no form either") from error
+    if payload := found.get("payload"):
+        return payload[0].encode()
+    if source != "json":
         raise BadShape("payload", "is missing in the form")
-    return found[0].encode()
+    return json.dumps(envelopes.of_form(found)).encode()
 
 
 def read(source: str, body: Any, headers: Mapping[str, str]) -> Alert:
     """Return what a delivery says. Raises BadShape."""
     return SENDERS[source](body, headers)
+
+
+def acknowledgement(source: str, alert: Alert) -> dict[str, str]:
+    """Return what the clients of a sender's own service look for in its answer, beside the verdict."""
+    if source != "pagerduty-events":
+        return {}
+    return {"status": "success", "message": "Event processed", "dedup_key": alert.group}

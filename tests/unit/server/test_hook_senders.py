@@ -66,6 +66,26 @@ def test_an_incident_of_pagerduty_is_resolved_by_its_event() -> None:
     assert (after.number, after.event) == ("another", "incident.resolved")
 
 
+def test_an_event_of_pagerdutys_events_api_is_one_thing_by_its_key() -> None:
+    first, again = read("pagerduty-events"), sample("pagerduty-events")
+    again["payload"] |= {"summary": "It is fuller still", "timestamp": "2026-11-29T06:20:00.000+0000"}
+    assert (first.severity, first.event, first.group) == ("critical", "trigger", "web-1/var")
+    assert first.url == "https://checks.example/runs/31" and '"mountpoint": "/var"' in first.text
+    assert {"source": "web-1", "class": "capacity", "mountpoint": "/var"}.items() <= first.labels.items()
+    assert read("pagerduty-events", again).thing == first.thing != read("pagerduty").thing
+    assert read("pagerduty-events", again).state != first.state
+    over = read("pagerduty-events", {"event_action": "resolve", "dedup_key": "web-1/var"})
+    assert over.resolved and over.thing == first.thing and over.event == "resolve"
+    without = {name: value for name, value in sample("pagerduty-events").items() if name != "dedup_key"}
+    other = {**without, "payload": {**without["payload"], "component": "memory"}}
+    keys = [read("pagerduty-events", each).group for each in (without, without, other)]
+    assert keys[0] == keys[1] != keys[2]
+    wrong: list[Any] = [{"event_action": "explode"}, {"event_action": "trigger", "payload": {"source": "x"}}, []]
+    for broken in wrong:
+        with pytest.raises(BadShape):
+            read("pagerduty-events", broken)
+
+
 def test_a_pipeline_that_fails_again_is_the_same_thing_and_success_ends_it() -> None:
     again, good = sample("gitlab"), sample("gitlab")
     again["object_attributes"] |= {"id": 32}

@@ -329,6 +329,57 @@ def test_a_form_of_github_is_read_too(api: Api) -> None:
     assert sent(api, made, body, headers)["verdict"] == "started"
 
 
+def test_json_that_its_sender_calls_a_form_is_read_as_json(api: Api) -> None:
+    """`curl -d '{…}'` says so; a signature is that of the bytes all the same."""
+    made, signing = hook(api), hook(api, proof={"kind": "hmac", "header": "X-Sig", "secret": "{{.secret.HOOK}}"})
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    body = b' \n{"title": "a=b&c=%7B", "group": "of curl"}'
+    answer = sent(api, made, body, {**bearer(), **form})
+    assert answer["verdict"] == "started"
+    assert deliveries(api, made)[0]["alert"]["title"] == "a=b&c=%7B"
+    assert sent(api, signing, body, {"X-Sig": hex_of(body), **form})["verdict"] == "started"
+    assert post(api, signing, body + b" ", {"X-Sig": hex_of(body), **form}).status_code == 401
+    broken = post(api, made, b'{"title": ', {**bearer(), **form})
+    assert broken.status_code == 422 and "JSON" in broken.text
+    listed = post(api, made, b"[1]", {**bearer(), **form})
+    assert listed.status_code == 422 and "object" in listed.text
+
+
+def test_who_has_no_json_sends_the_fields_of_an_alert_as_a_form(api: Api) -> None:
+    made, form = hook(api), {"Content-Type": "application/x-www-form-urlencoded", **bearer()}
+    body = b"group=web-1%2Fdisk&title=It+is+%22full%22&severity=CRITICAL&labels.host=web-1&labels.a.b=c"
+    sent(api, made, body, form)
+    (kept,) = deliveries(api, made)
+    assert (kept["alert"]["group"], kept["alert"]["title"], kept["alert"]["severity"]) == (
+        *("web-1/disk", 'It is "full"', "critical"),
+    )
+    assert kept["alert"]["labels"] == {"host": "web-1", "a.b": "c"}
+    assert sent(api, made, b"group=web-1%2Fdisk&status=RECOVERY", form)["verdict"] == "told"
+    for wrong, said in (
+        (b"tittle=x", "tittle: is no field"),
+        (b"title=x&title=y", "title: comes more than once"),
+        (b"labels.=x", "labels.: is no field"),
+        (b"no form at all", "body: is no JSON, and no form either"),
+    ):
+        answer = post(api, made, wrong, form)
+        assert answer.status_code == 422 and said in answer.text, answer.text
+    other = hook(api, "alertmanager")
+    assert "payload" in post(api, other, b"title=x", form).text
+
+
+def test_a_client_of_pagerduty_finds_what_it_looks_for_in_the_answer(api: Api) -> None:
+    """The key is the secret: it is in the body, and goes no further. The same event again is a repeat."""
+    made = hook(api, "pagerduty-events", prompt="{{raw}}")
+    body = sample("pagerduty-events", routing_key=SECRET, dedup_key="web-9/var")
+    answer = sent(api, made, body, {})
+    assert (answer["status"], answer["dedup_key"], answer["verdict"]) == ("success", "web-9/var", "started")
+    assert SECRET not in api.input_of(answer["execution_id"])["prompt"]
+    assert sent(api, made, body, {})["verdict"] == "repeated"
+    over = {"routing_key": SECRET, "event_action": "resolve", "dedup_key": "web-9/var"}
+    assert sent(api, made, over, {})["verdict"] == "told"
+    assert post(api, made, {**body, "routing_key": "another"}, {}).status_code == 401
+
+
 def test_a_disabled_hook_starts_nothing_and_says_so(api: Api) -> None:
     made = hook(api, enabled=False)
     assert post(api, made, alert()).status_code == 409
