@@ -8,7 +8,8 @@
     supervisor     {"pid", "start", "boot", "executable"} of the writer. It may have been killed: ask `ownership.find`
     owner          what the PID file says, for the time when somebody has removed that one
     child          {"pid", "start", "run", "started_at", "ready_at", "status"}, or null; status: its last STATUS=
-    deaths         the last 20, oldest first: {"at", "pid", "code", "signal", "class", "why", "uptime", "last_lines"}
+    deaths         the last 20, oldest first: {"at", "pid", "code", "signal", "class", "why", "uptime", "last_lines",
+                 "status"}
     next_start     when the child is started again, or null
     restarts       how often, by class: {"crash", "hung", "network", "asked"}
     log            {"file", "lost_bytes", "lost_lines", "rotations"}
@@ -60,7 +61,8 @@ class StateFile:
         self.state, self.why = state, why
 
     def died(self, death: dict[str, Any]) -> None:
-        self.deaths = [*self.deaths, death][-DEATHS:]
+        last = {"status": self.child["status"]} if self.child else {}  # what the child has said of itself last
+        self.deaths = [*self.deaths, {**death, **last}][-DEATHS:]
         self.child = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ LISTS: Final = {
     "hooks": "/hooks",
     "secrets": "/secrets",
     "keys": "/keys",
+    "workers": "/workers",
     "approvals": "/approvals?status=pending",
     "runs": "/executions?summary=true&limit=50",
 }

@@ -84,8 +84,10 @@ class ControlPlane:
         self.features = frozenset(registration.features)
         return registration
 
-    def heartbeat(self, worker_id: str, payload: dict[str, Any]) -> None:
-        self._call("POST", f"/workers/{worker_id}/heartbeat", payload, timeout=(5.0, 10.0))
+    def heartbeat(self, worker_id: str, payload: dict[str, Any]) -> dict[str, Any]:
+        """Send a heartbeat. The answer of a published control plane says nothing."""
+        found = self._call("POST", f"/workers/{worker_id}/heartbeat", payload, timeout=(5.0, 10.0))
+        return found if isinstance(found, dict) and names.FEATURE_WISHES in self.features else {}
 
     def disconnect(
         self, worker_id: str, *, reason: str, exit_code: int | None = None, error_message: str | None = None

@@ -27,6 +27,7 @@ class Registration:
     queue_single_execution: bool = False
     control_plane_sdk_version: str = ""
     features: tuple[str, ...] = ()
+    wish: dict[str, Any] = field(default_factory=dict)  # what people wish of this worker; our control plane's
     payload_key_id: str = ""  # the key with which it encrypts; our control plane's
 
     @classmethod

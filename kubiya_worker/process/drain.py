@@ -38,7 +38,7 @@ async def finish(
     reporting = asyncio.create_task(_report_progress(stop, counters, state))
     only_polls = asyncio.create_task(_only_polls(worker))
     try:
-        if stop.drains:
+        if not stop.hurried.is_set():
             await asyncio.wait({shutdown, hurried, only_polls}, return_when=asyncio.FIRST_COMPLETED)
             if not shutdown.done() and not only_polls.done():
                 active = counters.counts().active

@@ -59,7 +59,7 @@ def payload(counters: ActivityCounters, *, hostname: str, health: dict[str, Any]
 
 class Heartbeat:
     """Send heartbeats; `health` returns the worker's state, and `logs` the lines since the last full beat,
-    without secrets.
+    without secrets. `heard` is called with each answer, in the thread of the heartbeats.
     """
 
     def __init__(
@@ -72,11 +72,12 @@ class Heartbeat:
         hostname: str,
         health: Callable[[], dict[str, Any]] = dict,
         logs: Callable[[], list[str]] = list,
+        heard: Callable[[dict[str, Any]], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._control_plane, self._worker_id, self._counters = control_plane, worker_id, counters
         self._interval, self._hostname, self._health, self._logs = interval, hostname, health, logs
-        self._clock, self._schedule = clock, BeatSchedule()
+        self._heard, self._clock, self._schedule = heard, clock, BeatSchedule()
         self._stop, self._wake = threading.Event(), threading.Event()
         self._failing = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -112,7 +113,7 @@ class Heartbeat:
         if self._schedule.is_full(self._clock()):
             body |= {"system_info": host.description(self._hostname), "logs": self._logs()}
         try:
-            self._control_plane.heartbeat(self._worker_id, body)
+            answer = self._control_plane.heartbeat(self._worker_id, body)
         except ControlPlaneError as error:
             if not self._failing:
                 log.warning("heartbeat.failing", error=error.message)
@@ -121,3 +122,4 @@ class Heartbeat:
         if self._failing:
             log.info("heartbeat.recovered")
         self._failing = False
+        self._heard(answer)

@@ -11,13 +11,16 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import structlog
+from temporalio.client import Client
+from temporalio.worker import Worker
 
 from kubiya_worker._supervisor.posix.notify import NotifySender
+from kubiya_worker.activities import Runtime
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.registration import Registration
@@ -44,6 +47,7 @@ from kubiya_worker.process.restart_facts import restarts
 from kubiya_worker.process.single_execution import SingleExecution
 from kubiya_worker.process.stop import Stop, stop_with_supervisor
 from kubiya_worker.process.temporal import connect, open_executions
+from kubiya_worker.process.wishes import Wishes
 from kubiya_worker.process.worker_state import StatusFile, WorkerState
 from kubiya_worker.settings import Settings
 
@@ -208,7 +212,8 @@ class Life:
         sender = SpoolSender(control_plane, spool)
         state = WorkerState(settings, registration, self._watchdog, self._notifier, self._began)
         steady = {"slots": settings.max_concurrent_activities, **deployment.told(settings)}
-        steady |= restarts(settings.supervisor_state)
+        wishes = Wishes(self._stop, registration.wish)
+        steady |= {**restarts(settings.supervisor_state), "wishes": wishes.possible}
         heartbeat = Heartbeat(
             control_plane,
             registration.worker_id,
@@ -217,6 +222,7 @@ class Life:
             hostname=settings.worker_hostname,
             health=lambda: {**state.snapshot(), **steady},
             logs=self._recent.take,
+            heard=wishes.heard,
         )
 
         def figures() -> dict[str, Any]:
@@ -245,7 +251,7 @@ class Life:
         status.start()
         sender.start()
         try:
-            return await self._work(registration, state, spool)
+            return await self._work(registration, state, spool, wishes)
         finally:
             checking.cancel()
             loading.cancel()
@@ -271,8 +277,8 @@ class Life:
         if os.environ.get("NOTIFY_SOCKET"):
             self._stop.finish(PACKAGES_CHANGED)
 
-    async def _work(self, registration: Registration, state: WorkerState, spool: Spool) -> int:
-        """Connect, poll, and end when asked to; return the exit code."""
+    async def _work(self, registration: Registration, state: WorkerState, spool: Spool, wishes: Wishes) -> int:
+        """Connect, poll except while it is to be drained, and end when asked to; return the exit code."""
         settings, stop, counters, expiry = self._settings, self._stop, self._counters, self._grace_expiry
         identity = f"{registration.worker_id}@{settings.worker_hostname}"
         self._notify_status("connecting to Temporal")
@@ -299,18 +305,46 @@ class Life:
         faults = ImportFaults()
         faults.on_first = lambda: self._packages_changed(faults.text, state)
         interceptors = [expiry, counters, self._monitor.meter, faults]
-        worker, runtime = build_worker(
-            settings,
-            client,
-            registration,
-            self._control_plane,
-            spool,
-            self._redact.secrets,
-            interceptors,
-            routes,
-            self._variables,
-        )
+
+        def build() -> tuple[Worker, Runtime]:
+            return build_worker(
+                settings,
+                client,
+                registration,
+                self._control_plane,
+                spool,
+                self._redact.secrets,
+                interceptors,
+                routes,
+                self._variables,
+            )
+
         queue_settings.warn_if_outdated(config, self._control_plane.features)
+        while True:
+            if not wishes.drain_asked.is_set():
+                code = await self._poll(build, client, registration, identity, state, wishes)
+                if stop.asked.is_set():
+                    return code
+            if wishes.drain_asked.is_set():
+                state.drained(wishes.why)
+                if not await wishes.lifted():
+                    state.draining(0, hurried=stop.hurried.is_set(), then=wishes.restart)
+                    return EX_TEMPFAIL if wishes.restart else EX_OK
+
+    async def _poll(
+        self,
+        build: Callable[[], tuple[Worker, Runtime]],
+        client: Client,
+        registration: Registration,
+        identity: str,
+        state: WorkerState,
+        wishes: Wishes,
+    ) -> int:
+        """Poll until the worker is asked to end or to drain, and finish what runs; return the exit code."""
+        settings, stop, counters, expiry = self._settings, self._stop, self._counters, self._grace_expiry
+        worker, runtime = build()
+        stopping = asyncio.create_task(stop.asked.wait())
+        wished = asyncio.create_task(wishes.drain_asked.wait())
         running = asyncio.create_task(worker.run())
         pollers = Pollers(client, registration.task_queue_name, identity)
         watching = asyncio.create_task(
@@ -321,20 +355,22 @@ class Life:
             )
         )
         try:
-            await asyncio.wait({running, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({running, stopping, watching, wished}, return_when=asyncio.FIRST_COMPLETED)
             if watching.done():
                 watching.result()  # this task never ends by itself, so its end is a bug: raise its error
             watching.cancel()
             active = counters.counts().active
-            state.draining(active, hurried=not stop.drains)
+            then = wishes.restart or ("" if stop.asked.is_set() else f"it stays, drained {wishes.why}")
+            state.draining(active, hurried=stop.hurried.is_set(), then=then)
             if running.done():
                 running.result()  # raise the error that ended the worker
                 raise WorkerError("The Temporal worker ended by itself", remedy="See the log above")
             drains, counts_before = stop.drains, counters.counts()
-            limit = "none" if drains else f"{settings.grace_period:g}s"
-            log.info("worker.draining", reason=stop.reason, active=active, grace=limit)
+            reason = stop.reason if stop.asked.is_set() else f"asked {wishes.why}"
+            limit = "none" if not stop.hurried.is_set() else f"{settings.grace_period:g}s"
+            log.info("worker.draining", reason=reason, active=active, grace=limit)
             code = await finish(worker, running, stop, counters, expiry, state, settings.grace_period)
-            if stop.reason == PACKAGES_CHANGED:
+            if stop.reason == PACKAGES_CHANGED or wishes.restart:
                 code = EX_TEMPFAIL  # a supervisor starts it again; 0 would say that it has finished
             if drains:  # a drain may have become a stop meanwhile, which has no time for this query
                 now = counters.counts()
@@ -343,6 +379,7 @@ class Life:
                 state.record_drain(finished, left)
             return code
         finally:
-            watching.cancel()
+            for task in (watching, stopping, wished):
+                task.cancel()
             with contextlib.suppress(Exception):  # a client that does not close cleanly changes nothing now
                 await asyncio.wait_for(runtime.close(), CLOSE_WITHIN)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 WHY: Final = 300  # characters
+ENDED_BY_ITSELF: Final = ("network", "asked")
 
 
 def restarts(state_file: str | None) -> dict[str, Any]:
@@ -20,6 +21,9 @@ def restarts(state_file: str | None) -> dict[str, Any]:
         counts = {str(kind): int(count) for kind, count in state.get("restarts", {}).items() if count}
         deaths = state.get("deaths") or []
         last = {key: deaths[-1].get(key) for key in ("at", "class", "why", "code", "signal")} if deaths else None
+        # What a worker says of itself last is why it ended by itself; one that crashed says something else.
+        if last and not last["why"] and last["class"] in ENDED_BY_ITSELF and deaths[-1].get("status"):
+            last["why"] = deaths[-1]["status"]
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
     if last and last.get("why"):

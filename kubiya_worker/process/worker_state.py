@@ -50,6 +50,7 @@ class WorkerState:
         self.changed: Callable[[], None] = lambda: None  # called before any other listener is told
         self._drain_result: dict[str, int] = {}
         self._must_restart = ""  # why, once it has to
+        self._then = ""  # what follows a drain that is not the end
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state for heartbeats; safe to call from another thread."""
@@ -98,21 +99,40 @@ class WorkerState:
         self._notifier.send(f"STATUS=not ready: {reason}")
         log.warning("worker.not_ready", queue=self._queue, reason=reason)
 
-    def draining(self, tasks: int, *, hurried: bool) -> None:
+    def draining(self, tasks: int, *, hurried: bool, then: str | None = None) -> None:
         """Report that the worker drains; `hurried` means that it stops within the grace period.
 
+        `then` says what follows when that is not the end: that it stays, or is started again. None is what was said
+        before.
         Only a stop sends STOPPING=1, because this message starts systemd's own time limit, and a drain has none.
         """
         if self._state != "draining":
             self._state = "draining"
             self._file.remove()
             self.changed()
+        if then is not None:
+            self._then = then
+        what = f"STATUS=draining {tasks} tasks{self._then and f'; {self._then}'}"
         if hurried:
-            self._notifier.send("STOPPING=1", f"STATUS=draining {tasks} tasks")
+            self._notifier.send("STOPPING=1", what)
+        elif self._then:
+            self._notifier.send(what)
         elif self._must_restart:  # DRAINING=1 would tell the supervisor that nobody wants it to be started again
             self._notifier.send(f"STATUS=draining {tasks} tasks, then it is started again")
         else:
-            self._notifier.send("DRAINING=1", f"STATUS=draining {tasks} tasks")
+            self._notifier.send("DRAINING=1", what)
+
+    def drained(self, why: str) -> None:
+        """Report that the worker takes no work and stays, because somebody wishes it.
+
+        This counts as ready for the supervisor: a worker that is drained when it is started would be ended as one that
+        never became ready.
+        """
+        self._state = "drained"
+        self._file.remove()
+        self.changed()
+        log.info("worker.waits_drained", queue=self._queue, worker_id=self._worker_id, why=why)
+        self._notifier.send("READY=1", f"STATUS=drained {why}; it takes no work until that is lifted")
 
     def record_drain(self, finished: int, executions: int | None) -> None:
         """Record the result of a drain: steps that finished since it began, and the queue's executions that are

@@ -112,6 +112,11 @@ FEATURE_BATCH: Final = "batch"  # POST /batch: several writes in one request, al
 FEATURE_BATCH_GROUPS: Final = "batch_groups"  # several such batches of different executions in one request
 # An entry of a batch can depend on the next status after the turn before it.
 FEATURE_BATCH_IF: Final = "batch_if_status"
+FEATURE_WISHES: Final = "wishes"  # the answer to a heartbeat has `wish`: that the worker drains or is restarted
+
+# What people wish of a worker.
+WISH_DRAIN: Final = "drain"
+WISH_RESTART: Final = "restart"
 
 
 def published(features: Collection[str]) -> bool:

@@ -198,7 +198,10 @@ NEEDS: Final[dict[str, Need]] = {
     "GET /workers": READ,
     "GET /workers/{queue}/health": READ,
     "POST /workers/{worker}/disconnect": WORK,
+    "POST /workers/{worker}/drain": RUN,
     "POST /workers/{worker}/heartbeat": WORK,
+    "POST /workers/{worker}/restart": RUN,
+    "POST /workers/{worker}/undrain": RUN,
 }
 # Paths that are not in the table: they hold no data, or check a proof of their own: a webhook and a hook their
 # sender's, an answer from a message its token, a sign-in what the provider says, /mcp a key, with which it asks the

@@ -44,6 +44,7 @@ from kubiya_worker.server.api import (
     session,
     stop,
     webhooks,
+    wishes,
     workers,
 )
 from kubiya_worker.server.http import Edge, reply
@@ -70,7 +71,7 @@ PAGE_HEADERS: Final = {
 }
 # Routes are tried in this order, so the ones that workers call most come first.
 RESOURCES: Final = (
-    *(executions, analytics, workers, control, execute, approvals, agents),
+    *(executions, analytics, workers, wishes, control, execute, approvals, agents),
     *(queues, locks, install, environments, rules, secrets, stop, webhooks, hook_deliveries, hooks, jobs),
     *(notifications, answers, manifests),
     *(keys, session, oidc, audit, general),

@@ -25,6 +25,7 @@ FEATURES = (
     names.FEATURE_BATCH,
     names.FEATURE_BATCH_GROUPS,
     names.FEATURE_BATCH_IF,
+    names.FEATURE_WISHES,
 )
 
 
@@ -35,8 +36,9 @@ async def start(call: Call) -> Any:
     asked = given.get("worker_id") or None
     if asked is not None and not names.WORKER_ID.fullmatch(asked):
         raise invalid("worker_id", "worker_id is letters, digits, '.', '_', '-'; at most 128")
+    worker_id = plane.workers.register(call.organization_id, queue["id"], given.get("system_info") or {}, asked)
     return {
-        "worker_id": plane.workers.register(call.organization_id, queue["id"], given.get("system_info") or {}, asked),
+        "worker_id": worker_id,
         "task_queue_name": queue["id"],
         "temporal_namespace": plane.temporal.namespace,
         "temporal_host": plane.temporal.address,
@@ -61,6 +63,7 @@ async def start(call: Call) -> Any:
         "control_plane_sdk_version": __version__,
         "features": list(FEATURES),
         "payload_key_id": plane.temporal.payloads.key_id,
+        "wish": plane.workers.wish_of(call.organization_id, worker_id),
     }
 
 
@@ -91,10 +94,12 @@ def _reached(call: Call) -> bool:
 
 async def heartbeat(call: Call) -> Any:
     """Store a heartbeat; answer 204 also for an unknown worker, as published, since its next registration makes
-    it known.
+    it known. With a wish of a person about this worker, the answer is 200 and says it.
     """
-    if _reached(call):
-        call.plane.workers.beat(call.organization_id, call.path("worker"), call.given)
+    if _reached(call) and call.plane.workers.beat(call.organization_id, call.path("worker"), call.given):
+        wish = call.plane.workers.wish_of(call.organization_id, call.path("worker"))
+        return {"wish": wish} if wish else None
+    return None
 
 
 async def disconnect(call: Call) -> Any:

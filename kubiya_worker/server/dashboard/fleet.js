@@ -6,6 +6,7 @@ import { notFound, nothing } from "./frame.js";
 import { List, set } from "./list.js";
 import { copyButton, output, size } from "./output.js";
 import { $, age, duration, el, oneLine } from "./text.js";
+import { Wishes } from "./wishes.js";
 
 const EVERYTHING = "all"; // the id of the page of all queues
 
@@ -20,20 +21,23 @@ export class Queues extends List {
 
   update(row, queue) {
     const [polling, live] = [queue.workers.filter(polls).length, queue.workers.length];
-    const words = queue.status && queue.status !== "active" ? queue.status : live ? `${polling} of ${live} poll` : "nobody polls";
+    const drained = queue.workers.filter((each) => each.worker_metadata.state === "drained").length; // somebody wishes that
+    const told = `${polling} of ${live} poll${drained ? `, ${drained} drained` : ""}`;
+    const words = queue.status && queue.status !== "active" ? queue.status : live ? told : "nobody polls";
     set(row.state, words);
-    row.state.dataset.status = live && polling === live ? "completed" : live ? "failed" : "pending";
+    row.state.dataset.status = live && polling === live ? "completed" : live && polling + drained < live ? "failed" : "pending";
     set(row.facts, queue.id === EVERYTHING ? "" : slotsOf(queue.workers));
   }
 }
 
 export class Fleet {
   // `refused()`: the key is not known any more.
-  constructor({ refused }) {
+  constructor({ refused, changed }) {
     Object.assign(this, { refused, chosen: null, queues: [], workers: null });
     this.list = new Queues($("fleet-rows"), $("no-fleet"));
-    this.cards = new Workers($("fleet-body"), $("fleet-none"));
-    this.gone = new Workers($("fleet-gone"), $("fleet-none-gone"));
+    const wishes = new Wishes({ refused, changed });
+    this.cards = new Workers($("fleet-body"), $("fleet-none"), wishes);
+    this.gone = new Workers($("fleet-gone"), $("fleet-none-gone"), wishes);
   }
 
   clear() {
@@ -92,6 +96,11 @@ export class Fleet {
 }
 
 class Workers extends List {
+  constructor(rows, none, wishes) {
+    super(rows, none);
+    this.wishes = wishes;
+  }
+
   make(worker) {
     const title = el("h3", {}, hostOf(worker));
     const state = el("span", { class: "status" });
@@ -101,8 +110,9 @@ class Workers extends List {
     log.addEventListener("toggle", () => {
       if (log.open) log.replaceChildren(log.firstChild, output((log.lines || []).join("\n") || "It has sent none.", { label: "Log", name: "worker.log" }));
     });
-    const item = el("li", { class: "worker" }, el("div", { class: "about-line" }, title, state), why, facts, log);
-    return { item, link: title, state, why, facts, log, shown: "" };
+    const wish = this.wishes.make(worker, hostOf(worker));
+    const item = el("li", { class: "worker" }, el("div", { class: "about-line" }, title, state), why, wish.told, wish.actions, facts, log);
+    return { item, link: title, state, why, wish, facts, log, shown: "" };
   }
 
   update(row, worker) {
@@ -110,6 +120,7 @@ class Workers extends List {
     set(row.state, word);
     row.state.dataset.status = status;
     set(row.why, whyOf(worker));
+    this.wishes.update(row.wish, worker);
     row.log.lines = worker.logs || [];
     row.log.hidden = !row.log.lines.length;
     const facts = factsOf(worker);
@@ -141,6 +152,7 @@ function stateOf({ live, disconnect, worker_metadata: told }) {
   if (told.event_loop_blocked) return ["blocked", "failed"];
   if (told.must_restart) return ["must restart", "failed"];
   if (told.stuck) return ["alive, does not poll", "failed"];
+  if (told.state === "drained") return ["drained", "paused"];
   if (told.polling === false) return told.state === "draining" ? ["draining", "pending"] : ["alive, does not poll", "pending"];
   return ["polls", "completed"];
 }

@@ -53,7 +53,7 @@ const views = {
   inbox: new Request({ refused, changed: refresh }),
   jobs: new Job({ refused, changed: refresh, edit: (job) => form.open(job) }),
   definitions: new Definition({ refused, changed: redefined, names: (kind) => lists.definitions.names(kind) }),
-  fleet: new Fleet({ refused }),
+  fleet: new Fleet({ refused, changed: refresh }),
   audit: new Audit({ refused, changed: refresh }),
 };
 

@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from sqlalchemy import delete, insert, or_, select, update
 
+from kubiya_worker.protocol import names
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps, now
+from kubiya_worker.server.store.journal import Change
 
 LIVE_SECONDS: Final = 150.0
 FORGET_SECONDS: Final = 7 * 86_400.0  # a worker that was silent for so long is deleted
@@ -52,6 +54,12 @@ class Workers:
         with self._db.transaction():
             self._db.execute(delete(T).where(T.c.heartbeat_at < at - FORGET_SECONDS))
             mine = (T.c.id == worker_id) & (T.c.organization_id == organization_id)
+            before = self._db.execute(select(T.c.data).where(mine)).scalar()
+            wish = json.loads(before).get("wish") if before else None
+            if wish and wish["action"] == names.WISH_RESTART:  # which is done with this registration
+                wish = wish.get("after")
+            if wish:
+                row["data"] = dumps({"system_info": system_info, "wish": wish})
             self._db.execute(delete(T).where(mine))
             if self._db.execute(select(T.c.id).where(T.c.id == worker_id)).first() is not None:
                 row["id"] = worker_id = str(uuid.uuid4())
@@ -63,6 +71,26 @@ class Workers:
         query = select(T.c.queue_id).where(T.c.id == worker_id, T.c.organization_id == organization_id)
         found: str | None = self._db.execute(query).scalar()
         return found
+
+    def wish(self, organization_id: str, worker_id: str, wish: dict[str, Any] | None, verb: str, reason: str) -> None:
+        """Store what somebody wishes of a worker, or that nobody wishes anything; with a record of it."""
+        mine = (T.c.id == worker_id) & (T.c.organization_id == organization_id)
+        with self._db.transaction():
+            data = json.loads(self._db.execute(select(T.c.data).where(mine)).scalar_one())
+            hostname = (data.get("system_info") or {}).get("hostname") or worker_id
+            self._db.execute(update(T).where(mine), {"data": dumps({**data, "wish": wish})})
+            about = {"reason": reason} if reason else {}
+            self._db.changed(Change(organization_id, "worker", worker_id, hostname, verb=verb, about=about))
+
+    def wish_of(self, organization_id: str, worker_id: str) -> dict[str, Any] | None:
+        """Return what somebody wishes of a worker."""
+        data = self._db.execute(select(T.c.data).where(T.c.id == worker_id, T.c.organization_id == organization_id))
+        found = data.scalar()
+        return json.loads(found).get("wish") if found else None
+
+    def find(self, organization_id: str, worker_id: str) -> dict[str, Any] | None:
+        """Return a live worker's WorkerDetail; None for one that is unknown, or is gone."""
+        return next((one for one in self.live(organization_id) if one["id"] == worker_id), None)
 
     def beat(self, organization_id: str, worker_id: str, body: dict[str, Any]) -> bool:
         """Store a heartbeat; return False for a worker that is unknown or disconnected. A light one keeps the
@@ -144,4 +172,5 @@ def _detail(row: Any) -> dict[str, Any]:
         "system_info": data.get("system_info") or {},
         "logs": data.get("logs") or [],
         "worker_metadata": data.get("worker_metadata") or {},
+        "wish": data.get("wish"),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,6 +64,59 @@ def test_a_worker_that_has_to_be_restarted_says_why(page: Any, stack: Stack) -> 
     stack.call("POST", f"/workers/{worker}/disconnect", {})
 
 
+def test_a_worker_is_drained_and_takes_work_again_by_keyboard(page: Any, stack: Stack) -> None:
+    name = f"host-{uuid.uuid4().hex[:6]}"
+    worker = stack.worker(queue="idle", HEARTBEAT_INTERVAL="1", WORKER_HOSTNAME=name, NOTIFY_SOCKET="")
+    sign_in(page, stack, "#/fleet/all")
+    card = page.locator("#fleet-body .worker", has_text=name)
+    card.locator(".status", has_text="polls").wait_for()
+    # Nothing would start this one again, so nobody is offered that.
+    assert card.locator("button:visible").all_inner_texts() == ["Drain …"]
+    card.locator("button", has_text="Drain").focus()
+    page.keyboard.press("Enter")
+    assert page.inner_text("#wish-title") == f"Drain the worker on {name}?"
+    page.keyboard.type("new kernel")
+    page.keyboard.press("Enter")
+    card.locator(".status", has_text="drained").wait_for()
+    told = card.locator(".wish-told").inner_text()
+    assert "asked it to drain" in told and told.endswith(": new kernel."), told
+    card.locator("button", has_text="Take work again").focus()
+    page.keyboard.press("Enter")
+    card.locator(".status", has_text="polls").wait_for()
+    assert card.locator(".wish-told").is_hidden()
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+def test_a_restart_is_asked_with_its_reason_and_what_is_refused_stands_there(page: Any, stack: Stack) -> None:
+    worker = stack.call("POST", "/worker-queues/idle/start", {"system_info": {"hostname": "db-4"}})["worker_id"]
+    told = {"hostname": "db-4", "polling": True, "state": "polling", "wishes": ["drain", "restart"]}
+    stack.call("POST", f"/workers/{worker}/heartbeat", {"worker_metadata": told})
+    sign_in(page, stack, "#/fleet/all")
+    card = page.locator("#fleet-body .worker", has_text="db-4")
+    card.locator("button", has_text="Restart").click()
+    stack.call("POST", f"/workers/{worker}/heartbeat", {"worker_metadata": {**told, "wishes": ["drain"]}})
+    page.click("#wish-go")
+    page.wait_for_function(
+        "() => document.getElementById('wish-error').textContent.includes('start this worker again')"
+    )
+    stack.call("POST", f"/workers/{worker}/heartbeat", {"worker_metadata": told})
+    page.fill("#wish-reason", "it leaks")
+    page.click("#wish-go")
+    card.locator(".wish-told", has_text="asked it to restart").wait_for()
+    assert card.locator(".wish-told").inner_text().endswith("it leaks. It learns that with its next heartbeat.")
+    stack.call("POST", f"/workers/{worker}/disconnect", {})
+
+
+def test_a_viewer_sees_no_buttons_of_a_worker(page: Any, stack: Stack) -> None:
+    key = stack.call("POST", "/keys", {"name": "Vi", "role": "viewer"})["key"]
+    page.goto(f"{stack.url}/#/fleet/all")
+    page.fill("#key", key)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#fleet-body .worker")
+    assert page.locator("#fleet-body button:visible").count() == 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_the_fleet_is_readable_for_everybody(browser: Any, stack: Stack, scheme: str, width: int) -> None:
@@ -70,6 +124,10 @@ def test_the_fleet_is_readable_for_everybody(browser: Any, stack: Stack, scheme:
         sign_in(page, stack, "#/fleet/all")
         page.wait_for_selector("#fleet-body .worker")
         check("the workers")
+        page.locator("#fleet-body button", has_text="Drain").first.click()
+        page.wait_for_selector("#wish[open]")
+        check("the question")
+        page.click("#wish-close")
         page.goto(f"{stack.url}/#/fleet")
         page.wait_for_selector("#fleet-rows li", state="attached")
         check("the queues")

@@ -28,10 +28,11 @@ class Plane(ControlPlane):
         self.beats: list[dict[str, Any]] = []
         self.away = False
 
-    def heartbeat(self, worker_id: str, payload: dict[str, Any]) -> None:
+    def heartbeat(self, worker_id: str, payload: dict[str, Any]) -> dict[str, Any]:
         if self.away:
             raise Unreachable("away")
         self.beats.append(payload)
+        return {"wish": None}
 
 
 def test_beats_carry_counts_health_and_in_full_ones_system_and_logs() -> None:

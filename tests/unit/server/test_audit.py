@@ -78,6 +78,19 @@ def paused(api: Api) -> str:
     return execution_id
 
 
+def beating(api: Api) -> str:
+    worker: str = api.call("POST", "/worker-queues/default/start", {})["worker_id"]
+    told = {"worker_metadata": {"wishes": ["drain", "restart"]}}
+    api.call("POST", f"/workers/{worker}/heartbeat", told)
+    return worker
+
+
+def draining(api: Api) -> str:
+    worker = beating(api)
+    api.call("POST", f"/workers/{worker}/drain", {})
+    return worker
+
+
 def member(api: Api) -> str:
     agent = new(api, "/agents")
     api.call("POST", f"/teams/triage/agents/{agent}")
@@ -148,6 +161,9 @@ EXAMPLES: Final[dict[str, tuple[Make, Any]]] = {
     "POST /jobs/{job}/trigger": (lambda api: new(api, "/jobs", **JOB), {}),
     "POST /jobs/{job}/enable": (lambda api: new(api, "/jobs", **JOB, enabled=False), None),
     "POST /jobs/{job}/disable": (lambda api: new(api, "/jobs", **JOB), None),
+    "POST /workers/{worker}/drain": (beating, {"reason": "new kernel"}),
+    "POST /workers/{worker}/restart": (beating, {}),
+    "POST /workers/{worker}/undrain": (draining, {}),
     "POST /approvals": (lambda api: "", lambda api: {"execution_id": run(api), "tool_name": "save_file"}),
     "POST /approvals/{approval}/approve": (asked, {"comment": "fine"}),
     "POST /approvals/{approval}/reject": (asked, {"reason": "no"}),

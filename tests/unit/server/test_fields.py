@@ -61,6 +61,9 @@ EFFECTS: dict[str, dict[str, str]] = {
     "tests/unit/server/test_effect_filters.py::test_workers_that_are_gone_are_told_when_they_are_asked_for": {
         "filters.WorkerFilters": "gone"
     },
+    "tests/unit/server/test_wishes.py::test_a_wish_reaches_the_worker_with_its_next_heartbeat": {
+        "wishes.NewWish": "reason",
+    },
     f"{MANIFESTS}::test_versions_say_who_and_what_and_can_come_back": {"manifests.Rollback": "version"},
     f"{DEFINITIONS}::test_what_is_given_is_stored_and_shown": {
         "definitions.EnvironmentPatch": "name display_name description tags",

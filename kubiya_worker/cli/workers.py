@@ -1,0 +1,137 @@
+"""`kubiya workers`: the live workers of all hosts, as the control plane knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+import click
+
+from kubiya_worker.cli import choice, completion, tables
+from kubiya_worker.cli.connection import Api, connect
+from kubiya_worker.cli.moments import age
+from kubiya_worker.cli.tables import Cells, Row
+from kubiya_worker.cli.terminal import one_line
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _host(worker: Row) -> str:
+    return str(_told(worker).get("hostname") or (worker.get("system_info") or {}).get("hostname") or "")
+
+
+def _told(worker: Row) -> Mapping[str, Any]:
+    found = worker.get("worker_metadata")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _state(worker: Row) -> str:
+    """Return what the worker says of itself, and what somebody wishes of it that it has not taken up yet."""
+    state = str(_told(worker).get("state") or worker.get("status") or "")
+    wish = worker.get("wish") or {}
+    if wish.get("action") == "drain" and state not in ("draining", "drained"):
+        return f"{state}, drain asked"
+    return f"{state}, restart asked" if wish.get("action") == "restart" else state
+
+
+def _slots(worker: Row) -> str:
+    told = _told(worker)
+    return f"{told.get('active_tasks', 0)}/{told['slots']}" if told.get("slots") else ""
+
+
+COLUMNS: Final = (
+    Cells("ID", lambda row: row["id"]),
+    Cells("HOST", _host),
+    Cells("QUEUE", lambda row: row.get("queue")),
+    Cells("STATE", _state),
+    Cells("SLOTS", _slots),
+    Cells("LAST WORD", lambda row: f"{age(row.get('last_heartbeat'))} ago"),
+    Cells("VERSION", lambda row: (row.get("system_info") or {}).get("cli_version"), wide=True),
+    Cells("SINCE", lambda row: row.get("registered_at"), wide=True),
+    Cells("WISHED BY", lambda row: ((row.get("wish") or {}).get("by") or {}).get("name"), wide=True),
+    Cells("REASON", lambda row: (row.get("wish") or {}).get("reason"), wide=True),
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def workers() -> None:
+    """List, drain and restart workers of any host. ID is an id, its beginning, or the name of the worker's host."""
+
+
+def _all(api: Api) -> list[dict[str, Any]]:
+    queues = {str(queue["id"]): queue["name"] for queue in api.ask("GET", "/worker-queues")}
+    found: list[dict[str, Any]] = api.ask("GET", "/workers")
+    return [{**each, "host": _host(each), "queue": queues.get(str(each["queue_id"]))} for each in found]
+
+
+def _chosen(api: Api, id: str) -> dict[str, Any]:
+    return choice.choose("worker", id, _all(api), fields=("id", "host"))
+
+
+def _wish(id: str, verb: str, reason: str | None) -> dict[str, Any]:
+    api = connect()
+    worker = _chosen(api, id)
+    asked: dict[str, Any] = api.ask(
+        "POST", f"/workers/{quote(str(worker['id']), safe='')}/{verb}", {"reason": reason} if reason else {}
+    )
+    print(f"{verb} asked: worker {asked['id']} on {one_line(_host(asked) or '?', 60)}")
+    return asked
+
+
+def _arguments(command: F) -> F:
+    command = click.option("--reason", help="Why. The worker logs it, and the audit record has it.")(command)
+    return click.argument("id", shell_complete=completion.ids("workers", "status"))(command)
+
+
+@workers.command()
+@tables.output()
+def ls(output: str) -> None:
+    """List the live workers of all queues.
+
+    Example: kubiya workers ls -o wide
+    """
+    tables.show(_all(connect()), COLUMNS, output, none="No worker is alive.")
+
+
+@workers.command()
+@click.argument("id", shell_complete=completion.ids("workers", "status"))
+@tables.output(tables.YAML, tables.JSON, default=tables.YAML)
+def show(id: str, output: str) -> None:
+    """Show what a worker tells about itself, and what somebody wishes of it.
+
+    Example: kubiya workers show db-3
+    """
+    tables.dump(_chosen(connect(), id), output)
+
+
+@workers.command()
+@_arguments
+def drain(id: str, reason: str | None) -> None:
+    """Let a worker take no work. It finishes what runs, and stays until 'undrain'.
+
+    It learns that with its next heartbeat.
+
+    Example: kubiya workers drain db-3 --reason "new kernel"
+    """
+    _wish(id, "drain", reason)
+
+
+@workers.command()
+@_arguments
+def undrain(id: str, reason: str | None) -> None:
+    """Let a worker that was drained take work again.
+
+    Example: kubiya workers undrain db-3
+    """
+    _wish(id, "undrain", reason)
+
+
+@workers.command()
+@_arguments
+def restart(id: str, reason: str | None) -> None:
+    """Restart a worker: running steps have its grace period, and what supervises it starts it again.
+
+    Example: kubiya workers restart db-3 --reason "it leaks"
+    """
+    _wish(id, "restart", reason)
