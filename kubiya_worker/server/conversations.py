@@ -88,7 +88,7 @@ class Conversations:
         """Return the messages of the log that are not `known`, and the results of the calls in them."""
         found: list[tuple[int, m.Message]] = []
         calls: dict[str, m.ToolCall] = {}
-        for sequence, message_id in self._events.subjects(execution_id, (ev.MESSAGE,)):
+        for sequence, message_id in self._events.subjects(execution_id, ev.MESSAGE):
             if message_id in known or (until is not None and sequence > until):
                 continue
             (event,) = self._events.after(execution_id, sequence - 1, 1)
@@ -98,7 +98,7 @@ class Conversations:
                 found.append((sequence, {name: data[name] for name in KEPT if data.get(name) is not None}))
                 calls |= {str(call["id"]): call for call in data.get("tool_calls") or ()}
         if calls:
-            for sequence, call_id in self._events.subjects(execution_id, (ev.TOOL_COMPLETED,)):
+            for sequence, call_id in self._events.subjects(execution_id, ev.TOOL_COMPLETED):
                 if call_id in calls:
                     (event,) = self._events.after(execution_id, sequence - 1, 1)
                     data = data_of(event)
@@ -119,7 +119,7 @@ class Conversations:
         if len(whole) > len(stored.get("messages") or ()):
             about = {"session_id": execution_id, "execution_id": execution_id, "user_id": None, "metadata": {}}
             self._results.save_session(execution_id, {**about, **stored, "messages": whole})
-        said = self._events.subjects(execution_id, (ev.MESSAGE, ev.MESSAGE_CHUNK))
+        said = self._events.subjects(execution_id, ev.MESSAGE, ev.MESSAGE_CHUNK)
         texts = max((names.assistant_number(subject) for _, subject in said), default=0)
         spent = (execution.get("execution_metadata") or {}).get(SPENT) or {}
         return {

@@ -65,22 +65,36 @@ export class Execution {
     this.look(this.words);
     $("title").textContent = oneLine(row.prompt, 300);
     $("say").value = "";
-    $("say").placeholder = `Message to the ${row.execution_type?.toLowerCase() === "team" ? "team" : "agent"}`;
     const remedy = el("code", {}, `kubiya worker start --queue-id ${row.runner_name || row.worker_queue_id}`);
     $("waiting").replaceChildren(`No worker of the queue ${row.runner_name || ""} has begun with it. Is there one? `, remedy, " starts one.");
     document.title = `${oneLine(row.prompt, 60)} · Kubiya`;
     this.show();
     if (!this.run.chosen) $("detail").focus({ preventScroll: true });
+    this.follow();
+  }
+
+  // Takes what comes behind the event number `last`.
+  follow(last = 0) {
+    const id = this.chosen;
     const mine = () => this.chosen === id;
     this.follower = new Follower(id, {
       onEvent: (type, data, at, sequence) => mine() && this.take(type, data, at, sequence),
       onState: (connected) => mine() && !connected && banner("The connection to the control plane is lost; the execution goes on. Connecting again"),
       onEnd: (refusal) => mine() && this.ended(refusal),
-    });
+    }, last);
+    this.over = false;
     this.follower.run();
   }
 
+  // The list of executions was asked for again: one that was over may go on by now, as somebody else wrote to it.
+  listed(rows) {
+    const row = this.over && rows.find((each) => each.id === this.chosen);
+    if (row && !FINAL.has(row.status)) this.follow(this.follower.last);
+    this.show(); // its age
+  }
+
   ended(refusal) {
+    this.over = !refusal;
     if (refusal === "401") return this.refused();
     if (refusal === "404") this.timeline.line("error", "This execution was deleted");
     this.changed();
@@ -94,6 +108,8 @@ export class Execution {
       Object.assign(row, { model: data.model || row.model, label: data.model_label || row.label, began: true });
     }
     if (type === "status" || type === "done") row.status = String(data.status).toLowerCase();
+    if (type === "status" && !FINAL.has(row.status)) row.completed_at = null;
+    if (type === "status" && row.status === "pending") row.sequel = { at: at || new Date().toISOString() };
     if (type === "status") say(`Execution ${statusText(row.status)}`);
     if (type === "done") {
       const error = data.error || "";
@@ -135,13 +151,14 @@ export class Execution {
     $("status").dataset.status = asks ? "approval" : row.status;
     const id = el("code", { class: "id", title: "Execution id" }, row.id);
     if (!$("facts").contains(document.activeElement)) $("facts").replaceChildren(...facts(row, final), id); // a link that has the focus stays
-    $("waiting").hidden = row.status !== "pending" || Date.now() - Date.parse(row.created_at) < PATIENCE;
+    $("waiting").hidden = row.status !== "pending" || Date.now() - Date.parse(row.sequel?.at || row.created_at) < PATIENCE;
     $("pause").hidden = !["running", "waiting_for_input"].includes(row.status);
     $("resume").hidden = row.status !== "paused";
     $("finish").hidden = row.status !== "waiting_for_input" || asks;
     $("cancel").hidden = final;
     $("again").hidden = !final;
-    $("composer").hidden = final;
+    $("composer").hidden = final && row.execution_type === "dynamic"; // its agent is stored nowhere
+    $("say").placeholder = final ? "Go on with the conversation" : `Message to the ${row.execution_type === "team" ? "team" : "agent"}`;
   }
 
   async act(button, what) {
@@ -162,6 +179,7 @@ export class Execution {
     try {
       await call("POST", `${path(id)}/message`, { message: text, message_id: `${id}_${fresh()}` });
       if ($("say").value === text) $("say").value = "";
+      if (this.over) this.follow(this.follower.last);
       this.timeline.toEnd();
     } catch (error) {
       this.timeline.line("error", error.message);

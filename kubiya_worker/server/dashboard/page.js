@@ -175,7 +175,7 @@ async function showExecutions(pending) {
   if (values.toString()) none = values.size === 1 && status ? `No execution is ${statusText(status)}.` : "No execution is like that.";
   if (pages.next) none = "Nothing in this part; go on with Next.";
   lists.executions.show(found, views.executions.chosen, none, waitingOf(pending));
-  views.executions.show(); // its age
+  views.executions.listed(found);
 }
 
 async function showInbox(pending) {

@@ -49,9 +49,9 @@ function frameOf(block) {
 
 // `onEvent(type, data, timestamp, sequence)`; `onState(connected)`; `onEnd(error?)` once: after `done`, or refused for good.
 export class Follower {
-  constructor(executionId, { onEvent, onState, onEnd }) {
-    Object.assign(this, { executionId, onEvent, onState, onEnd });
-    this.last = 0;
+  // `last`: the number of the event behind which it begins.
+  constructor(executionId, { onEvent, onState, onEnd }, last = 0) {
+    Object.assign(this, { executionId, onEvent, onState, onEnd, last });
     this.abort = new AbortController();
   }
 

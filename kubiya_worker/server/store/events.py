@@ -44,15 +44,19 @@ _OF_TYPES = Prepared(
     text(
         "select sequence, event_type, timestamp, data from events where execution_id = :e and sequence > :s "
         "and event_type in (select value from json_each(:types)) order by sequence"
-    )
+    ),
+    postgresql=text(
+        "select sequence, event_type, timestamp, data from events where execution_id = :e and sequence > :s "
+        "and event_type in (select json_array_elements_text(cast(:types as json))) order by sequence"
+    ),
 )
 _OWNER = Prepared(text("select organization_id from executions where id = :e"))
 _BEGINS: Final = frozenset({ev.TOOL_STARTED, ev.MEMBER_TOOL_STARTED})
 _ENDS: Final = frozenset({ev.TOOL_COMPLETED, ev.MEMBER_TOOL_COMPLETED})
 _SUBJECTS = Prepared(
     text(
-        "select sequence, subject from events where execution_id = :e "
-        "and event_type in (select value from json_each(:types)) order by sequence"
+        "select sequence, subject from events where execution_id = :e and event_type in (:one, :other) "
+        "order by sequence"
     )
 )
 _TAKEN_UP = Prepared(text("select 1 from events where execution_id = :e and sequence > :s and event_type = :t limit 1"))
@@ -234,9 +238,9 @@ class Events:
         rows = self._db.execute(_OF_TYPES, {"e": execution_id, "s": after, "types": dumps(list(types))})
         return ((row[0], row[1], row[2], json.loads(row[3])) for row in rows)
 
-    def subjects(self, execution_id: str, types: Sequence[str]) -> list[tuple[int, str]]:
-        """Return the number and the subject of each event of these types, in order."""
-        rows = self._db.execute(_SUBJECTS, {"e": execution_id, "types": dumps(list(types))})
+    def subjects(self, execution_id: str, one: str, other: str = "") -> list[tuple[int, str]]:
+        """Return the number and the subject of each event of one type, or of two, in order."""
+        rows = self._db.execute(_SUBJECTS, {"e": execution_id, "one": one, "other": other or one})
         return [(row[0], str(row[1])) for row in rows]
 
     def taken_up(self, execution_id: str, sequence: int) -> bool:

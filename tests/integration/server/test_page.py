@@ -125,7 +125,7 @@ def test_an_execution_is_started_followed_approved_and_answered(page: Any, stack
     wait_for_words(page, ".message.assistant:last-of-type .body", "Written.")
     wait_for_text(page, "#facts", "took ")  # the page asks for the times when it is told of the end
     assert re.search(r"took .+ m?s\b", page.inner_text("#facts")) and "tokens" in page.inner_text("#facts")
-    assert page.is_hidden("#cancel") and page.is_hidden("#composer")
+    assert page.is_hidden("#cancel") and page.is_visible("#composer")
     execution = page.evaluate("location.hash").split("/")[-1]
     assert (stack.folder / "workspaces" / execution / "note.txt").read_text() == "line one\nline two"
 
