@@ -15,6 +15,9 @@ class Registration:
     temporal_namespace: str = "default"
     temporal_host: str = "127.0.0.1:7233"
     temporal_api_key: str = field(default="", repr=False)
+    temporal_tls: bool | None = None  # this and the next two are our control plane's; None lets the address decide
+    temporal_tls_ca: str = ""  # certificates in PEM
+    temporal_tls_server_name: str = ""
     organization_id: str = ""
     control_plane_url: str = ""
     heartbeat_interval: int = 30

@@ -42,7 +42,9 @@ class Probe:
 
     def temporal(self) -> Finding:
         assert self.registration is not None
-        from kubiya_worker.process.temporal import fault_of, innermost, proxy_of, tls_of
+        from kubiya_worker.process.temporal import innermost, tls_of
+        from kubiya_worker.temporal_connection.faults import examine
+        from kubiya_worker.temporal_connection.options import tunnel_to
         from kubiya_worker.temporal_connection.security import address_of
 
         address = address_of(self._settings.temporal_host or self.registration.temporal_host)
@@ -53,8 +55,8 @@ class Probe:
             reason = f"no answer within {SECONDS:g} s"
         except RuntimeError as error:  # the SDK's core reports a failed connection this way
             reason = innermost(str(error))
-        tls = tls_of(self._settings, address, self.registration.temporal_api_key)
-        fault = fault_of(address, tls, proxy_of(address, tls=bool(tls)))
+        tls = tls_of(self._settings, address, self.registration)
+        fault = examine(address, tls, tunnel_to(address, tls=bool(tls)))
         if fault is not None:
             return Finding(FAIL, fault.message, fault.remedy)
         return Finding(FAIL, f"{address} cannot be reached: {reason}", f"nc -vz {host} {port}")
@@ -66,18 +68,16 @@ class Probe:
         from temporalio.client import Client
         from temporalio.service import RPCError
 
-        from kubiya_worker.process.temporal import proxy_of, runtime, tls_of
+        from kubiya_worker.process.temporal import runtime, tls_of
+        from kubiya_worker.temporal_connection.options import arguments, tunnel_to
 
         namespace = self._settings.temporal_namespace or registration.temporal_namespace
-        key = registration.temporal_api_key
-        tls = tls_of(self._settings, address, key)
+        tls = tls_of(self._settings, address, registration)
         client = await Client.connect(
             address,
             namespace=namespace,
-            tls=tls.config() if tls else False,
             runtime=runtime(),  # a runtime that writes no log lines into the report
-            api_key=key if tls and key else None,
-            http_connect_proxy_config=proxy_of(address, tls=bool(tls)),
+            **arguments(tls, tunnel_to(address, tls=bool(tls)), registration.temporal_api_key),
         )
         request = PollActivityTaskQueueRequest(
             namespace=namespace, task_queue=TaskQueue(name=f"kubiya-doctor-{uuid.uuid4()}"), identity="kubiya-doctor"

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 import structlog
 from temporalio.client import Client
@@ -20,21 +19,20 @@ from temporalio.runtime import (
     TelemetryConfig,
     TelemetryFilter,
 )
-from temporalio.service import HttpConnectProxyConfig, RPCError, RPCStatusCode
+from temporalio.service import RPCError, RPCStatusCode
 
 from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.errors import ConfigurationError, NotAllowed
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.process.backoff import Backoff
 from kubiya_worker.process.logging import CORE
-from kubiya_worker.proxies import proxy_for
 from kubiya_worker.settings import Settings
-from kubiya_worker.temporal_connection.faults import Fault, Tunnel, examine
-from kubiya_worker.temporal_connection.security import Tls, TlsOptions, address_of, is_local, tls_for
+from kubiya_worker.temporal_connection.faults import examine
+from kubiya_worker.temporal_connection.options import arguments, tunnel_to
+from kubiya_worker.temporal_connection.security import Tls, TlsOptions, address_of, tls_for
 
 log = structlog.get_logger()
 
-PROXY_PORT: Final = 3128
 COUNT_WITHIN: Final = timedelta(seconds=2)
 REFUSED: Final = {
     RPCStatusCode.UNAUTHENTICATED: NotAllowed,
@@ -44,33 +42,22 @@ REFUSED: Final = {
 }
 
 
-def tls_of(settings: Settings, address: str, api_key: str) -> Tls | None:
-    """Return the TLS of a worker's connection; None means plain text. Raises ConfigurationError as `tls_for` does."""
+def tls_of(settings: Settings, address: str, registration: Registration) -> Tls | None:
+    """Return the TLS of a worker's connection; None means plain text. Raises ConfigurationError as `tls_for` does.
+
+    What the control plane says of its Temporal counts where the worker has no setting, and for that server only.
+    """
+    told = registration if not settings.temporal_host else None
     options = TlsOptions(
-        wanted=settings.temporal_tls,
+        wanted=settings.temporal_tls if settings.temporal_tls is not None or told is None else told.temporal_tls,
         ca=settings.temporal_tls_ca,
         cert=settings.temporal_tls_cert,
         key=settings.temporal_tls_key,
-        server_name=settings.temporal_tls_server_name,
+        server_name=settings.temporal_tls_server_name or (told.temporal_tls_server_name if told else None) or None,
+        ca_text=told.temporal_tls_ca if told and settings.temporal_tls is not False else "",
         bundle=settings.ca_file,
     )
-    return tls_for(options, address, api_key)
-
-
-def proxy_of(address: str, *, tls: bool) -> HttpConnectProxyConfig | None:
-    """Return the proxy of HTTPS_PROXY (HTTP_PROXY without TLS), or None when the address is local or in NO_PROXY."""
-    scheme = "https" if tls else "http"
-    proxy = None if is_local(address) else proxy_for(f"{scheme}://{address}")
-    if not proxy:
-        return None
-    parts = urlsplit(proxy)
-    if parts.scheme != "http":
-        raise ConfigurationError(
-            f"The proxy {parts.scheme}://{parts.hostname or ''} cannot carry the connection to Temporal",
-            remedy=f"Set {scheme.upper()}_PROXY to an http:// proxy, or list {address} in NO_PROXY",
-        )
-    user = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
-    return HttpConnectProxyConfig(target_host=f"{parts.hostname}:{parts.port or PROXY_PORT}", basic_auth=user)
+    return tls_for(options, address, registration.temporal_api_key)
 
 
 def runtime(metrics_port: int | None = None) -> Runtime:
@@ -100,9 +87,9 @@ async def connect(
     """
     address = address_of(settings.temporal_host or registration.temporal_host)
     namespace = settings.temporal_namespace or registration.temporal_namespace
-    key = registration.temporal_api_key
-    tls = tls_of(settings, address, key)
-    proxy = proxy_of(address, tls=bool(tls))
+    tls = tls_of(settings, address, registration)
+    tunnel = tunnel_to(address, tls=bool(tls))
+    secured = arguments(tls, tunnel, registration.temporal_api_key)
     core = runtime(metrics_port)
     converter = payloads.converter()
     backoff = Backoff(first=0.2, longest=15.0)
@@ -111,12 +98,10 @@ async def connect(
             client = await Client.connect(
                 address,
                 namespace=namespace,
-                tls=tls.config() if tls else False,
-                api_key=key if tls and key else None,
                 identity=identity,
                 runtime=core,
-                http_connect_proxy_config=proxy,
                 data_converter=converter,
+                **secured,
             )
             await _check_namespace(client, namespace)
             return client
@@ -130,7 +115,7 @@ async def connect(
             reason = error.message
         except RuntimeError as error:  # the SDK's core reports a failed connection as a RuntimeError
             reason = str(error)
-        fault = await asyncio.to_thread(fault_of, address, tls, proxy)
+        fault = await asyncio.to_thread(examine, address, tls, tunnel)
         why = fault.message if fault else innermost(reason)
         delay = backoff.next()
         report(f"failed to connect to Temporal at {address}: {why}")
@@ -138,17 +123,12 @@ async def connect(
             "temporal.unreachable",
             address=address,
             tls=bool(tls),
-            **({"proxy": proxy.target_host} if proxy else {}),
+            **({"proxy": tunnel.address} if tunnel else {}),
             error=why,
             retry_in=f"{delay:.1f}s",
             **({"hint": fault.remedy} if fault else {}),
         )
         await asyncio.sleep(delay)
-
-
-def fault_of(address: str, tls: Tls | None, proxy: HttpConnectProxyConfig | None) -> Fault | None:
-    """Return what is wrong with a connection that failed, or None when it works by now. It takes up to some seconds."""
-    return examine(address, tls, Tunnel(proxy.target_host, proxy.basic_auth) if proxy else None)
 
 
 async def _check_namespace(client: Client, namespace: str) -> None:

@@ -93,6 +93,12 @@ def parser(state: str) -> argparse.ArgumentParser:
     parser.add_argument("--organization", default="local", help="whose key it is (default: %(default)s)")
     parser.add_argument("--temporal-address", default="127.0.0.1:7233", help="default: %(default)s")
     parser.add_argument("--temporal-namespace", default="default", help="default: %(default)s")
+    parser.add_argument(
+        "--worker-temporal-address",
+        default="",
+        metavar="HOST:PORT",
+        help="Temporal's address for workers, if it is another one for them",
+    )
     parser.add_argument("--log-file", type=Path, help="file that rotates, in place of standard output")
     parser.add_argument(
         "--no-audit-allowed",
@@ -195,7 +201,7 @@ def open_plane(options: argparse.Namespace) -> Plane:
     """Open the stores, and create a key and what --seed asks for; raise WorkerError."""
     from kubiya_worker.payloads.converter import Payloads
     from kubiya_worker.payloads.options import PayloadOptions
-    from kubiya_worker.server import oidc
+    from kubiya_worker.server import oidc, temporal_access
     from kubiya_worker.server.auth import ORGANIZATION, ensure_key_file
     from kubiya_worker.server.moving import move_credentials
     from kubiya_worker.server.notify import settings as notify
@@ -210,9 +216,12 @@ def open_plane(options: argparse.Namespace) -> Plane:
     elif options.secrets_key_file is not None:
         source = KeyFile(options.secrets_key_file)
     payloads = Payloads.open(PayloadOptions.of_environment(os.environ))
+    access = temporal_access.of_environment(
+        os.environ, options.temporal_address, options.temporal_namespace, options.worker_temporal_address, _secret
+    )
     plane = Plane(
         options.database,
-        Temporal(options.temporal_address, options.temporal_namespace, payloads),
+        Temporal(access, payloads),
         litellm_url=os.environ.get("LITELLM_API_BASE", ""),
         litellm_key=os.environ.get("LITELLM_API_KEY", ""),
         secrets_key=source,

@@ -19,9 +19,13 @@ from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
 from kubiya_worker.server.firings import Timetable
 from kubiya_worker.server.store.schedules import Wanted
+from kubiya_worker.server.temporal_access import TemporalAccess
+from kubiya_worker.temporal_connection.faults import examine
+from kubiya_worker.temporal_connection.options import arguments, tunnel_to
 
 if TYPE_CHECKING:
     from temporalio.client import Client, Schedule, WorkflowHandle
+    from temporalio.service import RPCError
 
 T = TypeVar("T")
 
@@ -90,9 +94,10 @@ def end_of(result: Any) -> End:
 class Temporal:
     """Connect at the first use, and again after a failure, so that the control plane serves while Temporal is away."""
 
-    def __init__(self, address: str, namespace: str, payloads: Payloads | None = None) -> None:
-        self.address, self.namespace = address, namespace
+    def __init__(self, access: TemporalAccess, payloads: Payloads | None = None) -> None:
+        self.access = access
         self.payloads = payloads or Payloads.open(PayloadOptions())
+        self.why = ""  # the reason why the last connection failed
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
 
@@ -101,15 +106,33 @@ class Temporal:
             if self._client is not None:
                 return self._client
             client_class = (await asyncio.to_thread(_load)).Client
+            access = self.access
+            try:
+                tls = access.tls()
+                tunnel = tunnel_to(access.address, tls=bool(tls))
+                secured = arguments(tls, tunnel, access.key())
+            except WorkerError as error:  # a file that went away since the start
+                raise TemporalDown(error.line()) from error
             try:
                 connecting = client_class.connect(
-                    self.address, namespace=self.namespace, data_converter=self.payloads.converter()
+                    access.address, namespace=access.namespace, data_converter=self.payloads.converter(), **secured
                 )
                 client: Client = await asyncio.wait_for(connecting, CONNECT)
             except (RuntimeError, TimeoutError, ValueError) as error:
-                raise TemporalDown(f"Temporal at {self.address} cannot be reached") from error
-            self._client = client
+                fault = await asyncio.to_thread(examine, access.address, tls, tunnel)
+                said = f"{fault.message}. {fault.remedy}" if fault else f"Temporal at {access.address} does not answer"
+                self.why = said
+                raise TemporalDown(said) from error
+            self._client, self.why = client, ""
             return client
+
+    def _down(self, error: RPCError) -> TemporalDown:
+        """Return the failure to raise. A key that is refused may have been replaced: the next call reads it again."""
+        from temporalio.service import RPCStatusCode
+
+        if error.status in (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED):
+            self._client = None
+        return TemporalDown(error.message)
 
     async def ready(self) -> bool:
         try:
@@ -170,7 +193,7 @@ class Temporal:
         except RPCError as error:
             if error.status == RPCStatusCode.INVALID_ARGUMENT:
                 raise RefusedByTemporal(error.message) from error
-            raise TemporalDown(error.message) from error
+            raise self._down(error) from error
 
     async def signal(self, workflow: Workflow, name: str, *args: Any) -> None:
         """Send a signal; raise LookupError when the workflow is unknown or over, TemporalDown when nobody answers."""
@@ -251,7 +274,7 @@ class Temporal:
         except RPCError as error:
             if error.status == RPCStatusCode.INVALID_ARGUMENT:
                 raise RefusedByTemporal(error.message) from error
-            raise TemporalDown(error.message) from error
+            raise self._down(error) from error
 
     async def unschedule(self, job_id: str) -> None:
         """Delete the schedule; one that is already gone is no error."""
@@ -291,7 +314,9 @@ class Temporal:
         until = datetime.now(UTC) - SETTLED
         if until <= since:
             return []
-        request = ListScheduleMatchingTimesRequest(namespace=self.namespace, schedule_id=names.schedule_id(job_id))
+        request = ListScheduleMatchingTimesRequest(
+            namespace=self.access.namespace, schedule_id=names.schedule_id(job_id)
+        )
         request.start_time.FromDatetime(since)
         request.end_time.FromDatetime(until)
         found = await self._ask(client.workflow_service.list_schedule_matching_times(request, timeout=QUERY))
@@ -323,7 +348,7 @@ class Temporal:
         except RPCError as error:
             if error.status == RPCStatusCode.NOT_FOUND:
                 raise LookupError(error.message) from error
-            raise TemporalDown(error.message) from error
+            raise self._down(error) from error
 
 
 def _schedule(job_id: str, wanted: Wanted) -> Schedule:

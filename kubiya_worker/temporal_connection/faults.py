@@ -107,11 +107,11 @@ def _plain(address: str, tunnel: Tunnel | None, connection: socket.socket) -> Fa
 def _secured(address: str, tls: Tls, tunnel: Tunnel | None, connection: socket.socket) -> Fault | None:
     host = tls.server_name or _parts(address)[0]
     try:
-        context = ssl.create_default_context(cafile=str(tls.ca) if tls.ca else None)
+        context = ssl.create_default_context(cadata=tls.roots or None)
         if tls.cert:
             context.load_cert_chain(tls.cert, tls.key)
     except (ssl.SSLError, OSError) as error:
-        files = ", ".join(str(path) for path in (tls.ca, tls.cert, tls.key) if path)
+        files = ", ".join(str(each) for each in (tls.roots and tls.roots_from, tls.cert, tls.key) if each)
         reason = getattr(error, "reason", None) or error.strerror or error
         return Fault("client files", f"A TLS file of {files} cannot be used ({reason})", "Check TEMPORAL_TLS_*")
     context.set_alpn_protocols(["h2"])
@@ -145,8 +145,7 @@ def _not_trusted(address: str, host: str, tls: Tls, error: ssl.SSLCertVerificati
     if error.verify_code in DATE_CODES:
         said = f"The certificate of Temporal at {address} is not valid now ({error.verify_message})"
         return Fault("expired", said, "Renew the certificate, and compare the clocks: date")
-    by = tls.ca or "the system's CA certificates"
-    said = f"The certificate of Temporal at {address} is not trusted by {by} ({error.verify_message})"
+    said = f"The certificate of Temporal at {address} is not trusted by {tls.roots_from} ({error.verify_message})"
     return Fault("untrusted", said, "Set TEMPORAL_TLS_CA to the file of its CA")
 
 

@@ -21,7 +21,8 @@ LOCAL_NAMES: Final = ("localhost", "temporal", "host.docker.internal")  # docs/p
 class TlsOptions:
     """These are the settings for TLS to Temporal. `wanted` None lets address and certificates decide.
 
-    `bundle` is the CA file of all connections; `ca` is Temporal's own, and goes before it.
+    `ca` is the file of Temporal's own CA. Without it `ca_text` counts, certificates in PEM that the control plane
+    sends, and at last `bundle`, the CA file of all connections.
     """
 
     wanted: bool | None = None
@@ -29,14 +30,16 @@ class TlsOptions:
     cert: str | None = None
     key: str | None = None
     server_name: str | None = None
+    ca_text: str = ""
     bundle: str | None = None
 
 
 @dataclass(frozen=True)
 class Tls:
-    """TLS as it is used: the files are readable. Without `ca` the system's certificates count."""
+    """TLS as it is used. `roots` are certificates in PEM, of `roots_from`; without them the system's count."""
 
-    ca: Path | None = None
+    roots: str = ""
+    roots_from: str = "the system's CA certificates"
     cert: Path | None = None
     key: Path | None = None
     server_name: str | None = None
@@ -45,8 +48,12 @@ class Tls:
         """Return it for the SDK. Raises ConfigurationError when a file cannot be read any more."""
         from temporalio.client import TLSConfig  # imported here: it takes long, and a control plane starts without it
 
-        roots, cert, key = (_content(path) if path else None for path in (self.ca, self.cert, self.key))
-        return TLSConfig(server_root_ca_cert=roots, client_cert=cert, client_private_key=key, domain=self.server_name)
+        return TLSConfig(
+            server_root_ca_cert=self.roots.encode() or None,
+            client_cert=_content(self.cert) if self.cert else None,
+            client_private_key=_content(self.key) if self.key else None,
+            domain=self.server_name,
+        )
 
 
 def address_of(text: str) -> str:
@@ -80,7 +87,7 @@ def tls_for(options: TlsOptions, address: str, api_key: str) -> Tls | None:
 
     Raise ConfigurationError for files that cannot be read and for settings that contradict each other.
     """
-    certain = any((options.ca, options.cert, options.key, options.server_name))
+    certain = any((options.ca, options.ca_text, options.cert, options.key, options.server_name))
     if options.wanted is False:
         if certain:
             raise ConfigurationError(
@@ -98,15 +105,28 @@ def tls_for(options: TlsOptions, address: str, api_key: str) -> Tls | None:
         )
     if not certain and not options.wanted and is_local(address):
         return None
-    tls = Tls(_path(options.ca or options.bundle), _path(options.cert), _path(options.key), options.server_name)
-    for path in (tls.ca, tls.cert, tls.key):
+    cert, key = _path(options.cert), _path(options.key)
+    for path in (cert, key):
         if path:
             _content(path)
-    return tls
+    file = _path(options.ca)
+    if file is None and options.ca_text:
+        return Tls(options.ca_text, "the CA that the control plane sent", cert, key, options.server_name)
+    file = file or _path(options.bundle)
+    if file is None:
+        return Tls(cert=cert, key=key, server_name=options.server_name)
+    return Tls(_text(file), str(file), cert, key, options.server_name)
 
 
 def _path(name: str | None) -> Path | None:
     return Path(name).expanduser() if name else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return _content(path).decode()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"The TLS file {path} is not PEM", remedy="Check TEMPORAL_TLS_CA") from error
 
 
 def _content(path: Path) -> bytes:

@@ -18,6 +18,7 @@ from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.sealing import KeyFile
 from kubiya_worker.server.store.seed import ensure_sample
 from kubiya_worker.server.temporal import Temporal
+from kubiya_worker.server.temporal_access import TemporalAccess
 from tests.support import databases
 
 Object = dict[str, Any]
@@ -33,7 +34,8 @@ class Api:
 
     async def _open(self) -> Plane:
         key = KeyFile(self.folder / "secrets.key")
-        plane = Plane(databases.place(self.folder), Temporal("127.0.0.1:1", "default"), secrets_key=key)  # no server
+        temporal = Temporal(TemporalAccess("127.0.0.1:1"))  # a port that no server has
+        plane = Plane(databases.place(self.folder), temporal, secrets_key=key)
         # What Temporal is to be told stays in the outbox, where tests read it.
         plane.sender.wake = lambda execution_id: None  # type: ignore[method-assign]
         ensure_sample(plane, "local", "demo")

@@ -32,7 +32,7 @@ async def ready(request: Request) -> Response:
     temporal = request.app.state.plane.temporal
     if await temporal.ready():
         return reply({"status": "ready", "timestamp": now()})
-    reason = f"Temporal at {temporal.address} does not answer"
+    reason = temporal.why or f"Temporal at {temporal.access.address} does not answer"
     return reply({"status": "not_ready", "reason": reason, "timestamp": now()}, 503)
 
 

@@ -40,9 +40,7 @@ async def start(call: Call) -> Any:
     return {
         "worker_id": worker_id,
         "task_queue_name": queue["id"],
-        "temporal_namespace": plane.temporal.namespace,
-        "temporal_host": plane.temporal.address,
-        "temporal_api_key": "",
+        **plane.temporal.access.for_workers(),
         "organization_id": call.organization_id,
         "control_plane_url": given.get("control_plane_url") or str(call.request.base_url).rstrip("/"),
         "heartbeat_interval": queue["heartbeat_interval"],

@@ -21,6 +21,7 @@ from kubiya_worker.server.connections import LimitedProtocol, deadline
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.store.seed import ensure_sample
 from kubiya_worker.server.temporal import Temporal
+from kubiya_worker.server.temporal_access import TemporalAccess
 from tests.support.control_plane import ControlPlane
 
 LIMIT = 0.5  # seconds, in place of 15
@@ -62,7 +63,7 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[Served]:
-    plane = Plane(folder / "cp.db", Temporal("127.0.0.1:1", "default"))
+    plane = Plane(folder / "cp.db", Temporal(TemporalAccess("127.0.0.1:1")))
     plane.sender.wake = lambda execution_id: None  # type: ignore[method-assign]
     ensure_sample(plane, "local", "demo")
     bound = listen("127.0.0.1", 0)

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,12 @@ def web_server() -> Iterator[str]:
         server.shutdown()
 
 
+def trusting(certificates: Certificates, client: Path | None = None, key: Path | None = None) -> Tls:
+    """Return TLS that trusts a CA, with a client's certificate if one is given, and its key if that is another's."""
+    own = key or (client.with_suffix(".key") if client else None)
+    return Tls(certificates.ca.read_text(), str(certificates.ca), client, own)
+
+
 def kind(found: Fault | None) -> str:
     return found.kind if found else ""
 
@@ -62,9 +69,8 @@ def test_a_connection_that_works_has_no_fault(
     stack: Stack, behind_tls: Callable[..., str], certificates: Certificates
 ) -> None:
     assert examine(stack.temporal_address, None) is None
-    assert examine(behind_tls(), Tls(ca=certificates.ca)) is None
-    own = Tls(certificates.ca, certificates.client, certificates.client.with_suffix(".key"))
-    assert examine(behind_tls(client=True), own) is None
+    assert examine(behind_tls(), trusting(certificates)) is None
+    assert examine(behind_tls(client=True), trusting(certificates, certificates.client)) is None
 
 
 def test_plain_text_against_tls_and_the_other_way_round(stack: Stack, behind_tls: Callable[..., str]) -> None:
@@ -78,30 +84,29 @@ def test_a_client_certificate_that_is_missing_or_of_another_ca(
     behind_tls: Callable[..., str], certificates: Certificates, strangers: Certificates
 ) -> None:
     address = behind_tls(client=True)
-    found = examine(address, Tls(certificates.ca))
+    found = examine(address, trusting(certificates))
     assert found and found.kind == "client certificate" and "asks for a client certificate" in found.message
-    found = examine(address, Tls(certificates.ca, strangers.client, strangers.client.with_suffix(".key")))
+    found = examine(address, trusting(certificates, strangers.client))
     assert found and found.kind == "client certificate"
     assert f"refuses the client certificate {strangers.client}" in found.message
     assert kind(examine(address, None)) == "tls needed"
 
 
 def test_a_certificate_for_another_name(behind_tls: Callable[..., str], certificates: Certificates) -> None:
-    found = examine(behind_tls(), Tls(certificates.ca, server_name="other.example"))
+    found = examine(behind_tls(), replace(trusting(certificates), server_name="other.example"))
     assert found and found.kind == "other name" and "'other.example'" in found.message
     assert "TEMPORAL_TLS_SERVER_NAME" in found.remedy
 
 
 def test_a_certificate_of_a_ca_that_nobody_knows(
-    behind_tls: Callable[..., str], strangers: Certificates, certificates: Certificates, tmp_path: Path
+    behind_tls: Callable[..., str], strangers: Certificates, certificates: Certificates
 ) -> None:
     address = behind_tls()
-    for tls in (Tls(), Tls(strangers.ca)):
+    for tls in (Tls(), trusting(strangers)):
         found = examine(address, tls)
         assert found and found.kind == "untrusted" and "TEMPORAL_TLS_CA" in found.remedy
-    (tmp_path / "ca.pem").write_text("no certificate")
-    assert kind(examine(address, Tls(tmp_path / "ca.pem"))) == "client files"
-    wrong_key = Tls(certificates.ca, certificates.client, strangers.client.with_suffix(".key"))
+    assert kind(examine(address, Tls("no certificate", "ca.pem"))) == "client files"
+    wrong_key = trusting(certificates, certificates.client, strangers.client.with_suffix(".key"))
     assert kind(examine(address, wrong_key)) == "client files"
 
 

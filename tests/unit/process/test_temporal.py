@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 
+from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.process.temporal import tls_of
+from kubiya_worker.process import temporal
 from kubiya_worker.settings import Settings
 from kubiya_worker.temporal_connection.security import Tls, address_of, is_local
 
 CLOUD = "ns.acct.tmprl.cloud:7233"
+
+
+def tls_of(settings: Settings, address: str, key: str, **told: Any) -> Tls | None:
+    return temporal.tls_of(settings, address, Registration("w1", "q", temporal_api_key=key, **told))
 
 
 def settings(**values: Any) -> Settings:
@@ -74,3 +79,19 @@ def test_certificates_come_from_files(tmp_path: Path) -> None:
         tls_of(settings(temporal_tls_ca=str(tmp_path / "none")), CLOUD, "")
     with pytest.raises(ConfigurationError, match="TEMPORAL_TLS is false"):
         tls_of(settings(temporal_tls=False, **files), CLOUD, "")
+
+
+def test_what_the_control_plane_says_of_its_temporal_counts_where_the_worker_has_no_setting(tmp_path: Path) -> None:
+    inside = "temporal-frontend.temporal:7233"
+    assert tls_of(settings(), inside, "", temporal_tls=False) is None
+    assert tls_of(settings(temporal_tls=True), inside, "", temporal_tls=False) == Tls()
+    assert tls_of(settings(), "localhost:7233", "", temporal_tls=True) == Tls()
+    with pytest.raises(ConfigurationError, match="would travel without TLS"):
+        tls_of(settings(), inside, "key", temporal_tls=False)
+    sent = tls_of(settings(), CLOUD, "", temporal_tls_ca="PEM", temporal_tls_server_name="a.example")
+    assert sent == Tls("PEM", "the CA that the control plane sent", server_name="a.example")
+    (tmp_path / "own").write_text("OWN")
+    own = tls_of(settings(temporal_tls_ca=str(tmp_path / "own")), CLOUD, "", temporal_tls_ca="PEM")
+    assert own is not None and own.roots == "OWN"
+    # It speaks of its own Temporal: another one is not touched by it.
+    assert tls_of(settings(temporal_host=inside), inside, "", temporal_tls=False, temporal_tls_ca="PEM") == Tls()

@@ -20,6 +20,7 @@ from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.store import audit as store
 from kubiya_worker.server.store.audit import Audit
 from kubiya_worker.server.temporal import Temporal
+from kubiya_worker.server.temporal_access import TemporalAccess
 from tests.support.api import Api, Object
 
 STEPS: Final = "a step of an execution, which its event log keeps"
@@ -475,7 +476,7 @@ def test_a_role_that_may_not_is_recorded_with_its_person(api: Api) -> None:
 
 
 def test_refusals_cannot_fill_the_disk(tmp_path: Path) -> None:
-    plane = Plane(tmp_path / "cp.db", Temporal("127.0.0.1:1", "default"))
+    plane = Plane(tmp_path / "cp.db", Temporal(TemporalAccess("127.0.0.1:1")))
     seconds = 0.0
     audit = Audit(plane.database, lambda: seconds)
     for _ in range(store.MOST_REFUSED + 40):
