@@ -47,6 +47,7 @@ COLUMNS: Final = (
     Cells("STATE", _state),
     Cells("SLOTS", _slots),
     Cells("LAST WORD", lambda row: f"{age(row.get('last_heartbeat'))} ago"),
+    Cells("FINDINGS", lambda row: len(_told(row).get("findings") or ()) or ""),
     Cells("VERSION", lambda row: (row.get("system_info") or {}).get("cli_version"), wide=True),
     Cells("SINCE", lambda row: row.get("registered_at"), wide=True),
     Cells("WISHED BY", lambda row: ((row.get("wish") or {}).get("by") or {}).get("name"), wide=True),

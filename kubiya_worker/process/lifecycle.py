@@ -28,7 +28,7 @@ from kubiya_worker.control_plane.sender import SpoolSender
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, WorkerError
 from kubiya_worker.payloads.converter import Payloads
-from kubiya_worker.process import confinement_log, deployment, queue_settings, startup_checks
+from kubiya_worker.process import confinement_log, deployment, queue_settings, self_check, startup_checks
 from kubiya_worker.process.assembly import build_worker, endpoints_of, routes_of, spool_of
 from kubiya_worker.process.counters import ActivityCounters
 from kubiya_worker.process.drain import finish
@@ -214,13 +214,14 @@ class Life:
         steady = {"slots": settings.max_concurrent_activities, **deployment.told(settings)}
         wishes = Wishes(self._stop, registration.wish)
         steady |= {**restarts(settings.supervisor_state), "wishes": wishes.possible}
+        findings = self_check.HostFindings(self._redact)
         heartbeat = Heartbeat(
             control_plane,
             registration.worker_id,
             self._counters,
             interval=settings.heartbeat_interval,
             hostname=settings.worker_hostname,
-            health=lambda: {**state.snapshot(), **steady},
+            health=lambda: {**state.snapshot(), **steady, **findings.told()},
             logs=self._recent.take,
             heard=wishes.heard,
         )
@@ -244,8 +245,9 @@ class Life:
 
         state.changed = changed
         checking = asyncio.create_task(
-            startup_checks.check(settings, registration, control_plane, state.polled, self._variables)
+            startup_checks.check(settings, registration, control_plane, state.polled, self._variables, findings)
         )
+        examining = asyncio.create_task(self_check.watch(settings, state.polled, findings, heartbeat.soon))
         loading = asyncio.create_task(preload(state.polled, self._variables))
         heartbeat.start()
         status.start()
@@ -253,9 +255,10 @@ class Life:
         try:
             return await self._work(registration, state, spool, wishes)
         finally:
-            checking.cancel()
-            loading.cancel()
-            await asyncio.wait({checking, loading})
+            background = {checking, loading, examining}
+            for task in background:
+                task.cancel()
+            await asyncio.wait(background)
             await asyncio.to_thread(sender.stop)
             await asyncio.to_thread(heartbeat.stop)
             await asyncio.to_thread(status.stop)

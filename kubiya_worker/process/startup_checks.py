@@ -22,6 +22,7 @@ from kubiya_worker.models import Endpoint, listing
 from kubiya_worker.models.choice import split
 from kubiya_worker.models.connection import GATEWAY
 from kubiya_worker.process.assembly import endpoint_of, routes_of
+from kubiya_worker.process.self_check import HostFindings
 from kubiya_worker.protocol.names import DEMO_MODEL
 from kubiya_worker.settings import Settings
 
@@ -36,21 +37,24 @@ async def check(
     control_plane: ControlPlane,
     polled: asyncio.Event,
     variables: Mapping[str, str],
+    findings: HostFindings,
 ) -> None:
-    """Wait for the first poll, then check; a failed check never ends the worker."""
+    """Wait for the first poll, then check; a failed check never ends the worker. What is wrong is a finding too."""
     await polled.wait()
     if settings.readiness_socket:
         await asyncio.to_thread(_report_ready, settings.readiness_socket, settings)
     skew = control_plane.skew
     if skew is not None and abs(skew) > SKEW:
         way = "ahead of" if skew > 0 else "behind"
-        log.warning("clock.skewed", by=f"{abs(skew):.0f}s {way} the control plane", remedy="timedatectl set-ntp true")
+        by, remedy = f"{abs(skew):.0f}s {way} the control plane", "timedatectl set-ntp true"
+        log.warning("clock.skewed", by=by, remedy=remedy)
+        findings.add("start", "clock", f"this host's clock is {by}", remedy)
     if settings.model_override and not settings.skip_model_validation:
         routes = routes_of(settings, variables)
         if routes:
-            _compare(settings.model_override, routes)
+            _compare(settings.model_override, routes, findings)
         else:
-            await asyncio.to_thread(_look_up, settings.model_override, endpoint_of(settings, registration))
+            await asyncio.to_thread(_look_up, settings.model_override, endpoint_of(settings, registration), findings)
 
 
 def _report_ready(path: str, settings: Settings) -> None:
@@ -61,7 +65,7 @@ def _report_ready(path: str, settings: Settings) -> None:
         log.warning("readiness.not_told", socket=path, error=error.strerror or str(error))
 
 
-def _look_up(model: str, endpoint: Endpoint) -> None:
+def _look_up(model: str, endpoint: Endpoint, findings: HostFindings) -> None:
     """Warn when the endpoint does not list the model that serves every agent; an endpoint without a list is
     accepted.
     """
@@ -72,19 +76,17 @@ def _look_up(model: str, endpoint: Endpoint) -> None:
     if answer.fault is not None:
         log.debug("model.not_listed", error=str(answer.fault))
     elif len(answer.models) < listing.MOST_MODELS:  # a longer list was cut, and the model may be in the rest
-        _compare(model, [listed_model.name for listed_model in answer.models])
+        _compare(model, [listed_model.name for listed_model in answer.models], findings)
 
 
-def _compare(model: str, known: Iterable[str]) -> None:
+def _compare(model: str, known: Iterable[str], findings: HostFindings) -> None:
     known = list(known)
     if split(model)[0] == GATEWAY and model != DEMO_MODEL and not listed(model, known):
         near = difflib.get_close_matches(model, known, 1)
-        log.warning(
-            "model.unknown",
-            model=model,
-            near=near[0] if near else "",
-            remedy="Check --model, or start with --skip-model-validation",
-        )
+        remedy = "Check --model, or start with --skip-model-validation"
+        log.warning("model.unknown", model=model, near=near[0] if near else "", remedy=remedy)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        findings.add("start", "model", f"the model endpoint does not list {model}{meant}", remedy)
 
 
 def listed(name: str, known: Iterable[str]) -> bool:

@@ -110,9 +110,10 @@ class Workers extends List {
     log.addEventListener("toggle", () => {
       if (log.open) log.replaceChildren(log.firstChild, output((log.lines || []).join("\n") || "It has sent none.", { label: "Log", name: "worker.log" }));
     });
+    const found = el("ul", { class: "findings", "aria-label": "What is wrong with its host" });
     const wish = this.wishes.make(worker, hostOf(worker));
-    const item = el("li", { class: "worker" }, el("div", { class: "about-line" }, title, state), why, wish.told, wish.actions, facts, log);
-    return { item, link: title, state, why, wish, facts, log, shown: "" };
+    const item = el("li", { class: "worker" }, el("div", { class: "about-line" }, title, state), why, wish.told, wish.actions, found, facts, log);
+    return { item, link: title, state, why, wish, found, facts, log, shown: "", findings: "[]" };
   }
 
   update(row, worker) {
@@ -121,6 +122,11 @@ class Workers extends List {
     row.state.dataset.status = status;
     set(row.why, whyOf(worker));
     this.wishes.update(row.wish, worker);
+    const findings = (worker.live && worker.worker_metadata.findings) || [];
+    if (row.findings !== JSON.stringify(findings)) {
+      row.findings = JSON.stringify(findings);
+      row.found.replaceChildren(...findings.map(finding));
+    }
     row.log.lines = worker.logs || [];
     row.log.hidden = !row.log.lines.length;
     const facts = factsOf(worker);
@@ -129,6 +135,12 @@ class Workers extends List {
     row.shown = shown;
     row.facts.replaceChildren(...facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
   }
+}
+
+// A finding of the doctor: what is wrong, and what mends it.
+function finding({ name, status, message, remedy }) {
+  const word = el("span", { class: "status", "data-status": status === "fail" ? "failed" : "pending" }, status === "fail" ? "fails" : "warning");
+  return el("li", {}, word, " ", el("strong", {}, name), `: ${message}`, remedy ? el("span", { class: "remedy" }, "Mend: ", el("code", {}, remedy)) : null);
 }
 
 function hostOf(worker) {

@@ -108,6 +108,19 @@ def test_a_restart_is_asked_with_its_reason_and_what_is_refused_stands_there(pag
     stack.call("POST", f"/workers/{worker}/disconnect", {})
 
 
+def test_a_worker_says_what_is_wrong_with_its_host(page: Any, stack: Stack) -> None:
+    name = f"host-{uuid.uuid4().hex[:6]}"
+    worker = stack.worker(queue="idle", HEARTBEAT_INTERVAL="600", WORKER_HOSTNAME=name, KUBIYA_CONFINEMENT="off")
+    sign_in(page, stack, "#/fleet/all")
+    found = page.locator("#fleet-body .worker", has_text=name).locator(".findings li", has_text="confinement")
+    found.wait_for()
+    words = found.inner_text()
+    assert words.startswith("warning confinement: off: tools may do what this user may do")
+    assert "Mend: " in words and found.locator("code").inner_text()
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
 def test_a_viewer_sees_no_buttons_of_a_worker(page: Any, stack: Stack) -> None:
     key = stack.call("POST", "/keys", {"name": "Vi", "role": "viewer"})["key"]
     page.goto(f"{stack.url}/#/fleet/all")

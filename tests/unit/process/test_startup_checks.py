@@ -16,10 +16,14 @@ from structlog.testing import capture_logs
 
 from kubiya_worker.control_plane import transport
 from kubiya_worker.process import startup_checks
+from kubiya_worker.process.self_check import HostFindings
 from kubiya_worker.settings import Settings
 from tests.support.scripted_plane import Reply, ScriptedPlane
 
 REGISTRATION: Any = SimpleNamespace(litellm_api_url="", litellm_api_key="")
+
+
+FINDINGS = HostFindings(lambda text: text)
 
 
 def _look(skew: float | None = None, **settings: Any) -> list[Any]:
@@ -27,7 +31,9 @@ def _look(skew: float | None = None, **settings: Any) -> list[Any]:
         polled = asyncio.Event()
         plane: Any = SimpleNamespace(skew=skew)
         looking = asyncio.create_task(
-            startup_checks.check(Settings(queue_id="q", api_key="k", **settings), REGISTRATION, plane, polled, {})
+            startup_checks.check(
+                Settings(queue_id="q", api_key="k", **settings), REGISTRATION, plane, polled, {}, FINDINGS
+            )
         )
         await asyncio.sleep(0)
         assert not looking.done()  # nothing before the first poll
@@ -43,6 +49,9 @@ def _look(skew: float | None = None, **settings: Any) -> list[Any]:
 def test_a_clock_that_is_wrong_is_told(skew: float, way: str) -> None:
     (said,) = _look(skew)
     assert said["event"] == "clock.skewed" and way in said["by"] and said["remedy"]
+    told = FINDINGS.told()["findings"][-1]
+    assert (told["name"], told["status"], told["remedy"]) == ("clock", "warning", said["remedy"])
+    assert way in told["message"]
 
 
 @pytest.mark.parametrize("skew", [None, 0.9, -1.2])
