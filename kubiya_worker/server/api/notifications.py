@@ -89,7 +89,7 @@ async def delete(call: Call) -> Any:
 
 
 async def deliveries(call: Call) -> Any:
-    """List the newest deliveries of a notification: {id, state, attempts, error, event, title}."""
+    """List the newest deliveries of a notification: {id, state, attempts, error, event, title, created_at}."""
     wanted = call.filters(filters.Page)
     found = call.plane.notification_deliveries.of(_notification_of(call)["id"], wanted.skip + wanted.limit)
     return [delivery.json() for delivery in found[wanted.skip :]]

@@ -2,6 +2,7 @@
 
 import { call } from "./api.js";
 import { addressOf, schema } from "./definitions.js";
+import { Deliveries, KINDS } from "./deliveries.js";
 import { notFound, nothing, say } from "./frame.js";
 import { copyButton } from "./output.js";
 import { may } from "./rights.js";
@@ -17,6 +18,7 @@ export class Definition {
   // `refused()`: the key is not known any more. `changed()`: the list is to be asked again. `names(kind)`: all names.
   constructor({ refused, changed, names }) {
     Object.assign(this, { refused, changed, names, chosen: null, tab: "" });
+    this.deliveries = new Deliveries($("definition-deliveries"), { failed: (error) => this.failed(error) });
     $("definition-form").addEventListener("submit", (event) => {
       event.preventDefault();
       this.check();
@@ -91,7 +93,7 @@ export class Definition {
     if (!this.spec) return;
     const wanted = new URLSearchParams(words || "").get("tab") || "";
     const before = this.tab;
-    this.tab = this.gone ? "history" : ["yaml", "history"].includes(wanted) ? wanted : "";
+    this.tab = this.gone ? "history" : ["yaml", "history", ...(KINDS.includes(this.kind) ? ["deliveries"] : [])].includes(wanted) ? wanted : "";
     const fresh = this.name === null;
     document.title = `${this.name ?? `New ${this.kind}`} · Kubiya`;
     $("definition-title").textContent = fresh ? `New ${this.kind.toLowerCase()}` : this.name;
@@ -101,12 +103,12 @@ export class Definition {
     for (const link of $("definition-tabs").children) {
       const tab = link.dataset.tab;
       link.href = addressOf(this.kind, this.name, tab);
-      link.hidden = this.gone ? tab !== "history" : fresh && tab === "history";
+      link.hidden = this.gone ? tab !== "history" : (fresh && ["history", "deliveries"].includes(tab)) || (tab === "deliveries" && !KINDS.includes(this.kind));
       if (tab === this.tab) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
-    for (const [id, tab] of [["definition-fields", ""], ["definition-yaml", "yaml"], ["definition-history", "history"]]) $(id).hidden = tab !== this.tab;
-    $("definition-save").hidden = this.tab === "history" || !this.able;
+    for (const [id, tab] of [["definition-fields", ""], ["definition-yaml", "yaml"], ["definition-history", "history"], ["definition-deliveries", "deliveries"]]) $(id).hidden = tab !== this.tab;
+    $("definition-save").hidden = ["history", "deliveries"].includes(this.tab) || !this.able;
     $("definition-delete").hidden = fresh || this.gone;
     $("definition-may").hidden = this.able;
     this.fail("");
@@ -114,6 +116,7 @@ export class Definition {
       if (before === "yaml" && this.text !== null && this.tab !== "yaml") await this.take();
       if (this.tab === "yaml") await this.showText();
       else if (this.tab === "history") await this.showHistory();
+      else if (this.tab === "deliveries") await this.showDeliveries();
       else this.showForm();
     } catch (error) {
       this.failed(error);
@@ -254,6 +257,11 @@ export class Definition {
   fail(message) {
     $("definition-fault").textContent = message;
     $("definition-told").textContent = "";
+  }
+
+  showDeliveries() {
+    const id = this.chosen;
+    return this.deliveries.show(this.kind, this.name, () => this.chosen === id && this.tab === "deliveries");
   }
 
   // -- versions

@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import delete, func, select, update
@@ -54,6 +55,7 @@ class NotificationDelivery:
             "error": self.error,
             "event": self.data["event"],
             "title": self.data["title"],
+            "created_at": datetime.fromtimestamp(self.created_at, UTC).isoformat(),
         }
 
 
