@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -89,6 +89,8 @@ class Runtime:
     workflows: Recent[str] = field(default_factory=lambda: Recent(4096))  # workflow ids of executions seen here
     mcp_max_sessions: int = LIMIT
     rules: Sequence[Mapping[str, Any]] = ()  # this host's rules, in addition to those of the control plane
+    model_queue: str = ""  # where model calls have slots of their own; empty: they have none
+    crowded: Callable[[], bool] = lambda: False  # whether tools hold all slots of the worker's own queue
     enforcer: Enforcer | None = None  # the external policy service; None: there is none
     recording: RecordingFile | None = None  # a recorded run whose tools are played; None: tools run
 

@@ -96,6 +96,7 @@ class SessionActivities:
         read_at = time.monotonic()
         found = await ask(load, control_plane, given)
         context = context_for(given, found)
+        context.model_queue = runtime.model_queue
         has_servers = bool(given.mcp_servers or found.environment.get("mcp_servers"))
         metadata = dict(found.execution.get("execution_metadata") or {})
         context.metadata = {**metadata, "workflow_started": True, "has_mcp_servers": has_servers}
@@ -151,6 +152,7 @@ class SessionActivities:
             tainted=tainted,
             starting=offered.starting,
             awaited=offered.awaited,
+            crowded=runtime.crowded(),
             texts=max((names.assistant_number(x["message_id"]) for x in earlier), default=0),
         )
 

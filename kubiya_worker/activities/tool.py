@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from temporalio import activity
 
 from kubiya_worker.activities.attempts import heartbeats
@@ -22,4 +24,5 @@ class ToolActivities:
         """Run the call, or return the question for a person. A tool's failure is its result, not an exception."""
         async with heartbeats():
             context = await context_of(self._runtime, call.execution_id, call.tools_version)
-            return await carry_out(ToolCall(self._runtime, call, context))
+            outcome = await carry_out(ToolCall(self._runtime, call, context))
+        return replace(outcome, crowded=self._runtime.crowded())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, Final
@@ -32,6 +32,7 @@ from kubiya_worker.models.compatibility import Endpoints
 from kubiya_worker.models.prices import Prices
 from kubiya_worker.models.routes import Route
 from kubiya_worker.process import deployment
+from kubiya_worker.process.worker_pair import WorkerPair, model_queue
 from kubiya_worker.protocol import names
 from kubiya_worker.recording import RecordingFile
 from kubiya_worker.settings import Settings
@@ -46,6 +47,7 @@ UNLIMITED: Final = timedelta(days=365)
 # The longest delay before a cancellation reaches a step, or a dead worker is noticed.
 HEARTBEAT_THROTTLE: Final = timedelta(seconds=2)
 STICKY_TIMEOUT: Final = timedelta(seconds=5)  # how long a task waits for the worker that has the execution in memory
+MODEL_POLLS: Final = 2  # at a time; each costs a connection's stream, and the queue is used only when tools hold all
 CACHED_WORKFLOWS: Final = 200  # an instance takes about 100 kB; one that is not cached replays
 TASK_LIMIT: Final = 30  # seconds; a worker that really hangs is noticed after 60 (health), and restarted after 90
 
@@ -118,8 +120,8 @@ def build_worker(
     interceptors: Sequence[Interceptor],
     routes: Mapping[str, Route],
     variables: Mapping[str, str],
-) -> tuple[Worker, activities.Runtime]:
-    """Build the Temporal worker.
+) -> tuple[WorkerPair, activities.Runtime]:
+    """Build the Temporal workers.
 
     `secrets` are values that must not leave the process. `routes` name the models' endpoints when there is more than
     one. `variables` are those of the worker, the sealed ones among them.
@@ -159,7 +161,28 @@ def build_worker(
     if loaded.modules:
         log.info("extension.loaded", modules=", ".join(loaded.modules))
 
-    def make(custom: list[type]) -> Worker:
+    runtime.model_queue = model_queue(registration.task_queue_name) if settings.model_slots else ""
+    common: dict[str, Any] = {
+        "interceptors": [Scrub(runtime), *interceptors],
+        "graceful_shutdown_timeout": UNLIMITED,
+        "max_heartbeat_throttle_interval": HEARTBEAT_THROTTLE,
+        "default_heartbeat_throttle_interval": HEARTBEAT_THROTTLE,
+        **deployment.options(settings),
+    }
+
+    def model_worker() -> Worker | None:
+        if not runtime.model_queue:
+            return None
+        return Worker(
+            client,
+            task_queue=runtime.model_queue,
+            activities=[each for each in activities_of_worker if activity_name(each) in names.MODEL_ACTIVITIES],
+            max_concurrent_activities=settings.model_slots,
+            max_concurrent_activity_task_polls=MODEL_POLLS,
+            **common,
+        )
+
+    def make(custom: list[type]) -> WorkerPair:
         worker = Worker(
             client,
             task_queue=registration.task_queue_name,
@@ -167,17 +190,13 @@ def build_worker(
             activities=[*activities_of_worker, *loaded.activities],
             activity_executor=ThreadPoolExecutor(settings.max_concurrent_activities, "custom-activity"),
             workflow_runner=WorkflowSandbox(),
-            interceptors=[Scrub(runtime), *interceptors],
             max_concurrent_activities=settings.max_concurrent_activities,
             max_cached_workflows=CACHED_WORKFLOWS,
-            graceful_shutdown_timeout=UNLIMITED,
-            max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-            default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
-            **deployment.options(settings),
+            **common,
         )
         allow_long_tasks(worker)
-        return worker
+        return WorkerPair(worker, model_worker())
 
     try:
         return make(loaded.workflows), runtime
@@ -186,6 +205,11 @@ def build_worker(
             raise
         log.error("extension.refused", fault=f"custom workflows cannot be registered: {error}")
         return make([]), runtime
+
+
+def activity_name(function: Callable[..., Any]) -> str:
+    """Return the name under which Temporal knows an activity."""
+    return str(getattr(function, "__temporal_activity_definition").name)
 
 
 def allow_long_tasks(worker: Worker) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from kubiya_worker.process.worker_pair import SUFFIX
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
 
@@ -27,6 +28,7 @@ class ActivityCounters(Interceptor):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._active: dict[bytes, str] = {}
+        self._slots: dict[bytes, str] = {}  # the types of those that hold slots of the worker's own queue
         self._completed = self._failed = 0
         self._picked_up: str | None = None
 
@@ -44,14 +46,28 @@ class ActivityCounters(Interceptor):
         with self._lock:
             return next(iter(self._active.values()), None)
 
-    def begin(self, token: bytes, name: str) -> None:
+    def slots_taken(self) -> int:
+        """Return how many slots of the worker's own queue are taken. Local activities take none."""
+        with self._lock:
+            return len(self._slots)
+
+    def crowded(self, slots: int) -> bool:
+        """Return whether a model call would have to wait for a tool: all slots are taken, and not by model calls."""
+        with self._lock:
+            return len(self._slots) >= slots and not names.MODEL_ACTIVITIES.issuperset(self._slots.values())
+
+    def begin(self, token: bytes, name: str, *, holds: str = "") -> None:
+        """Count an activity; `holds` is its type where it takes a slot of the worker's own queue."""
         with self._lock:
             self._active[token] = name
+            if holds:
+                self._slots[token] = holds
             self._picked_up = now()
 
     def end(self, token: bytes, *, failed: bool | None) -> None:
         with self._lock:
             self._active.pop(token, None)
+            self._slots.pop(token, None)
             self._completed += failed is False
             self._failed += failed is True
 
@@ -69,7 +85,8 @@ class _Counting(ActivityInboundInterceptor):
         # This activity is no work: it only waits, outside this process.
         if info.activity_type == names.AWAIT_CONTROL_PLANE:
             return await super().execute_activity(input)
-        self._counters.begin(info.task_token, f"{info.workflow_id}/{info.activity_type}")
+        holds = "" if info.is_local or info.task_queue.endswith(SUFFIX) else info.activity_type
+        self._counters.begin(info.task_token, f"{info.workflow_id}/{info.activity_type}", holds=holds)
         failed: bool | None = True
         try:
             result = await super().execute_activity(input)

@@ -7,12 +7,12 @@ import time
 from typing import Final
 
 import structlog
-from temporalio.worker import Worker
 
 from kubiya_worker.errors import EX_OK, EX_TEMPFAIL
 from kubiya_worker.process.counters import ActivityCounters
 from kubiya_worker.process.grace_expiry import GraceExpiry, unfinished
 from kubiya_worker.process.stop import Stop
+from kubiya_worker.process.worker_pair import WorkerPair
 from kubiya_worker.process.worker_state import WorkerState
 
 log = structlog.get_logger()
@@ -23,7 +23,7 @@ REPORT_EVERY: Final = 1.0  # seconds between counts of the steps that a drain st
 
 
 async def finish(
-    worker: Worker,
+    worker: WorkerPair,
     running: asyncio.Task[None],
     stop: Stop,
     counters: ActivityCounters,
@@ -67,7 +67,7 @@ async def finish(
     return EX_TEMPFAIL
 
 
-async def _only_polls(worker: Worker) -> None:
+async def _only_polls(worker: WorkerPair) -> None:
     """Return once no step has run for POLLS_END_WITHIN seconds.
 
     A server can end the polls of a worker that leaves (its capability `worker_poll_complete_on_shutdown`), so that no

@@ -16,7 +16,9 @@ import structlog
 from temporalio import activity
 from temporalio.bridge.proto.activity_task import ActivityCancellationDetails, ActivityCancelReason, Cancel
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, CancelledError
-from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from kubiya_worker.process.worker_pair import WorkerPair
 
 log = structlog.get_logger()
 
@@ -33,19 +35,20 @@ class GraceExpiry(Interceptor):
         self._expired = False
         self._tokens: set[bytes] = set()
 
-    def cancel_steps(self, worker: Worker) -> None:
-        """Cancel all steps that run; call this from the worker's event loop."""
+    def cancel_steps(self, pair: WorkerPair) -> None:
+        """Cancel all steps that run; call this from the workers' event loop."""
         self._expired = True
-        try:
-            inner = worker._activity_worker
-            assert inner is not None
-            for token, each in list(inner._running_activities.items()):
-                # A step that was cancelled before keeps its own reason.
-                if each.info and not each.info.is_local and not each.done and not each.cancellation_details.details:
-                    self._tokens.add(token)
-                    inner._handle_cancel_activity_task(token, _cancel())
-        except AttributeError as error:  # private parts of the library, which may change
-            log.error("worker.not_cancelled", error=str(error))
+        for worker in pair.workers:
+            try:
+                inner = worker._activity_worker
+                assert inner is not None
+                for token, each in list(inner._running_activities.items()):
+                    # A step that was cancelled before keeps its own reason.
+                    if each.info and not each.info.is_local and not each.done and not each.cancellation_details.details:
+                        self._tokens.add(token)
+                        inner._handle_cancel_activity_task(token, _cancel())
+            except AttributeError as error:  # private parts of the library, which may change
+                log.error("worker.not_cancelled", error=str(error))
         self.steps = len(self._tokens)
 
     def cancelled(self, token: bytes) -> bool:
@@ -77,13 +80,13 @@ class _Inbound(ActivityInboundInterceptor):
             raise
 
 
-def unfinished(worker: Worker) -> int | None:
+def unfinished(pair: WorkerPair) -> int | None:
     """Return the number of steps that run or are not yet reported to Temporal, or None when the library does not
     say.
     """
     try:
-        inner = worker._activity_worker
-        return len(inner._running_activities) if inner else None
+        inner = [each._activity_worker for each in pair.workers]
+        return sum(len(each._running_activities) for each in inner if each)
     except AttributeError:  # private parts of the library, which may change
         return None
 

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import structlog
 from temporalio.client import Client
-from temporalio.worker import Worker
 
 from kubiya_worker._supervisor.posix.notify import NotifySender
 from kubiya_worker.activities import Runtime
@@ -48,6 +47,7 @@ from kubiya_worker.process.single_execution import SingleExecution
 from kubiya_worker.process.stop import Stop, stop_with_supervisor
 from kubiya_worker.process.temporal import connect, open_executions
 from kubiya_worker.process.wishes import Wishes
+from kubiya_worker.process.worker_pair import WorkerPair
 from kubiya_worker.process.worker_state import StatusFile, WorkerState
 from kubiya_worker.settings import Settings
 
@@ -309,7 +309,7 @@ class Life:
         faults.on_first = lambda: self._packages_changed(faults.text, state)
         interceptors = [expiry, counters, self._monitor.meter, faults]
 
-        def build() -> tuple[Worker, Runtime]:
+        def build() -> tuple[WorkerPair, Runtime]:
             return build_worker(
                 settings,
                 client,
@@ -336,7 +336,7 @@ class Life:
 
     async def _poll(
         self,
-        build: Callable[[], tuple[Worker, Runtime]],
+        build: Callable[[], tuple[WorkerPair, Runtime]],
         client: Client,
         registration: Registration,
         identity: str,
@@ -346,6 +346,7 @@ class Life:
         """Poll until the worker is asked to end or to drain, and finish what runs; return the exit code."""
         settings, stop, counters, expiry = self._settings, self._stop, self._counters, self._grace_expiry
         worker, runtime = build()
+        runtime.crowded = lambda: counters.crowded(settings.max_concurrent_activities)
         stopping = asyncio.create_task(stop.asked.wait())
         wished = asyncio.create_task(wishes.drain_asked.wait())
         running = asyncio.create_task(worker.run())
@@ -353,7 +354,7 @@ class Life:
         watching = asyncio.create_task(
             watch(
                 lambda: asyncio.ensure_future(pollers()),
-                lambda: counters.counts().active >= settings.max_concurrent_activities,
+                lambda: counters.slots_taken() >= settings.max_concurrent_activities,
                 state,
             )
         )

@@ -249,7 +249,7 @@ def exposition(
         "uptime_seconds": usage["uptime_seconds"],
         "ready": int(bool(state.get("polling"))),
         "slots": slots,
-        "slots_free": max(0, slots - counts.active),
+        "slots_free": max(0, slots - counters.slots_taken()),
         "event_loop_lag_seconds": state.get("event_loop_lag", 0.0),
         "event_loop_silent_seconds": state.get("event_loop_silent", 0.0),
         "event_lag_seconds": round(state.get("event_lag", 0.0), 4),

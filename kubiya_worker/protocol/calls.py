@@ -62,6 +62,7 @@ class Context:
     published: bool = False  # whether the control plane is not ours; see names.published
     compact_at: int = 0  # tokens of a model call after which the conversation is summarised; see compaction.py
     denials: list[dict[str, Any]] = field(default_factory=list)  # rules of `allowed_tools` and `disallowed_tools`
+    model_queue: str = ""  # where the worker that began it has slots for model calls alone; empty: nowhere
 
     @classmethod
     def restore(cls, saved: dict[str, Any]) -> "Context":
@@ -88,6 +89,7 @@ class BeginResult:
     tainted: bool = False  # whether those held text of others
     starting: list[str] = field(default_factory=list)  # MCP servers that may still start: START_SERVER waits for them
     awaited: list[str] = field(default_factory=list)  # those of them that the execution must not begin without
+    crowded: bool = False  # whether tools held all slots of the worker
     texts: int = 0  # the highest number in an assistant message's id that is already used
 
 
@@ -227,6 +229,7 @@ class ToolOutcome:
     failure: str = ""  # hash of the failure; empty for a success
     told: bool = False  # whether the message has the input's `failure_note`
     events: int = 0
+    crowded: bool = False  # whether tools held all slots of the worker, this call among them
 
 
 @dataclass

@@ -43,6 +43,7 @@ CALL_MODEL: Final = "call_model"
 CALL_TOOL: Final = "call_tool"
 START_SERVER: Final = "start_server"
 COMPACT: Final = "compact_conversation"
+MODEL_ACTIVITIES: Final = frozenset({CALL_MODEL, COMPACT})  # those that have slots of their own
 REQUEST_APPROVAL: Final = "request_approval"
 CHECK_APPROVAL: Final = "check_approval"
 AWAIT_APPROVAL: Final = "await_approval"

@@ -107,6 +107,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
         10,
     ),
     Option(
+        "model_slots",
+        integer(0, 1000),
+        "Model calls that run beside these while tools hold all of them; 0: none",
+        None,
+        ("KUBIYA_MODEL_SLOTS",),
+        "resources.model_slots",
+        10,
+    ),
+    Option(
         "grace_period",
         seconds(0, 86400),
         "Time that running steps have to finish after SIGTERM",

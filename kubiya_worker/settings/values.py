@@ -35,6 +35,7 @@ class Settings:
     log_format: str = _of_table("log_format")
     debug: bool = _of_table("debug")
     max_concurrent_activities: int = _of_table("max_concurrent_activities")
+    model_slots: int = _of_table("model_slots")
     grace_period: float = _of_table("grace_period")
     single_execution: bool = _of_table("single_execution")
     ca_file: str | None = _of_table("ca_file")

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, FailureError, TimeoutError
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ChildWorkflowError,
+    FailureError,
+    TimeoutError,
+    TimeoutType,
+)
 
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
@@ -35,6 +42,12 @@ def usage_of(error: FailureError) -> ex.Usage:
     return ex.Usage.parse(details[0]) if details and isinstance(details[0], dict) else ex.Usage()
 
 
+def usage_before(error: FailureError) -> ex.Usage:
+    """Return the usage of the attempts before the one that no worker has taken."""
+    details = getattr(_cause(error), "last_heartbeat_details", ())
+    return ex.Usage.parse(details[0]) if details and isinstance(details[0], dict) else ex.Usage()
+
+
 def advice(error: FailureError) -> dict[str, Any]:
     """Return what the workflow can do about a model call that failed: {window?: tokens, shorten?: true}."""
     details: Any = getattr(_cause(error), "details", ())
@@ -45,6 +58,12 @@ def refused(error: FailureError) -> bool:
     """Return True when a retry is useless because the other side said no. Silence and time limits do not count."""
     cause = _cause(error)
     return isinstance(cause, ApplicationError) and cause.non_retryable
+
+
+def never_started(error: FailureError) -> bool:
+    """Return True when no worker has taken the activity, or its next attempt, in the time that it had for that."""
+    cause = _cause(error)
+    return isinstance(cause, TimeoutError) and cause.type is TimeoutType.SCHEDULE_TO_START
 
 
 def undecrypted(error: FailureError) -> bool:

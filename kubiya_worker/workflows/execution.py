@@ -141,6 +141,7 @@ class Execution:
             result_type=calls.BeginResult,
         )
         run.context = begun.context
+        run.crowded = begun.crowded
         run.refusal = begun.failure
         mode = begun.context.taint
         run.tainted |= begun.tainted or taint.inherited(mode, begun.session)
@@ -181,6 +182,7 @@ class Execution:
             return await self._end.end_turn("stop", None)
         await self._outbox.report(patch={"status": ex.RUNNING, **run.input.sequel.mark})
         run.status = ex.RUNNING
+        run.crowded = True
         return None
 
     async def _work_on_turn(self) -> str:

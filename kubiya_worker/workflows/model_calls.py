@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
@@ -73,13 +75,7 @@ class ModelCalls:
         message_id = self._conversation.next_text_id(self._run.execution_id)
         try:
             request = self._input(message_id, text=True)
-            result: calls.ModelResult = await workflow.execute_activity(
-                names.CALL_MODEL,
-                request,
-                result_type=calls.ModelResult,
-                activity_id=f"model-{self._turn.number}-{self._turn.step}",
-                **options.MODEL,
-            )
+            result = await self._ask(names.CALL_MODEL, request, f"model-{self._turn.number}-{self._turn.step}")
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
@@ -98,6 +94,30 @@ class ModelCalls:
         self._apply(request, result)
         self._mcp_servers.relist(result.relisted)
         self._turn.note_model(result.model, result.provider)
+        return result
+
+    async def _ask(
+        self, name: str, request: calls.ModelInput | calls.CompactInput, activity_id: str
+    ) -> calls.ModelResult:
+        """Run an activity that asks the model; where tools hold all slots, on the queue that has no tools.
+
+        A queue that nobody takes work from, because its workers are gone or of an older version, gives the call back.
+        """
+        queue = self._run.context.model_queue if self._run.crowded else ""
+        if queue:
+            try:
+                return await self._started(name, request, activity_id, options.of_model_queue(queue))
+            except ActivityError as error:
+                if not activity_failures.never_started(error):
+                    raise
+                self._budget.spend(activity_failures.usage_before(error))
+                self._run.crowded = False
+        return await self._started(name, request, activity_id, options.MODEL)
+
+    async def _started(self, name: str, request: Any, activity_id: str, chosen: dict[str, Any]) -> calls.ModelResult:
+        result: calls.ModelResult = await workflow.execute_activity(
+            name, request, result_type=calls.ModelResult, activity_id=activity_id, **chosen
+        )
         return result
 
     def _count(self) -> None:
@@ -136,13 +156,8 @@ class ModelCalls:
         summary_id = names.summary_message_id(self._run.execution_id, self._turn.number, self._turn.step)
         try:
             request = self._input(summary_id)
-            result: calls.ModelResult = await workflow.execute_activity(
-                names.COMPACT,
-                calls.CompactInput(request, keeps_from, fits),
-                result_type=calls.ModelResult,
-                activity_id=f"summary-{self._turn.number}-{self._turn.step}",
-                **options.MODEL,
-            )
+            asked = calls.CompactInput(request, keeps_from, fits)
+            result = await self._ask(names.COMPACT, asked, f"summary-{self._turn.number}-{self._turn.step}")
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise

@@ -55,6 +55,14 @@ MODEL: Final[dict[str, Any]] = {
     "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 }
 
+UNTAKEN: Final = timedelta(seconds=60)  # after which a model call that nobody took goes to the execution's own queue
+
+
+def of_model_queue(queue: str) -> dict[str, Any]:
+    """Return the options of a model call on the queue that has no tools."""
+    return {**MODEL, "task_queue": queue, "schedule_to_start_timeout": UNTAKEN}
+
+
 # The packing of a long conversation takes seconds, and minutes on a busy host.
 PACK: Final[dict[str, Any]] = {
     "start_to_close_timeout": timedelta(minutes=5),

@@ -30,6 +30,9 @@ class Run:
         self.paused = False
         self.done = False  # a person has marked the execution as done
         self.tainted = False  # the model has read what others wrote; never unset
+        # Whether a model call would wait for tools, as the worker of the last step has said. After a wait nobody knows,
+        # and then the slots that only model calls have are the safe choice.
+        self.crowded = True
         self._context: calls.Context | None = None
         self._pause_said = False  # a signal of this run has set `paused`; what an earlier run carried is older
 

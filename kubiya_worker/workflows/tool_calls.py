@@ -134,4 +134,6 @@ class ToolCalls:
                 return calls.ToolOutcome(message=message)
             self._outbox.settle(request, outcome)
             self._mcp_servers.relist(outcome.relisted)
+            # A member works for long, so what was true at its start says nothing.
+            self._run.crowded = outcome.crowded or outcome.delegation is not None
             return outcome

@@ -45,3 +45,13 @@ def test_a_tool_that_was_run_is_never_said_not_to_have_been() -> None:
     assert "shell was run" in text and "no space left" in text and "not run again" in text
     status, text = outcomes.of_lost_call(request, wrapped(ApplicationError("a bug", type="KeyError")))
     assert (status, text) == (m.TOOL_FAILED, "shell could not be run: a bug")
+
+
+def test_only_an_activity_that_nobody_took_never_started() -> None:
+    untaken = TimeoutError("x", type=TimeoutType.SCHEDULE_TO_START, last_heartbeat_details=[{"input_tokens": 7}])
+    assert activity_failures.never_started(wrapped(untaken))
+    assert activity_failures.usage_before(wrapped(untaken)).input_tokens == 7
+    silent = TimeoutError("x", type=TimeoutType.HEARTBEAT, last_heartbeat_details=[{"input_tokens": 7}])
+    for error in (SLOW, silent, AWAY, REFUSED):
+        assert not activity_failures.never_started(wrapped(error))
+    assert activity_failures.usage_before(wrapped(SLOW)).total_tokens == 0

@@ -9,6 +9,7 @@
   "logFormat" "KUBIYA_LOG_FORMAT"
   "debug" "KUBIYA_DEBUG"
   "maxConcurrentActivities" "MAX_CONCURRENT_ACTIVITIES"
+  "modelSlots" "KUBIYA_MODEL_SLOTS"
   "gracePeriod" "KUBIYA_GRACE_PERIOD"
   "caFile" "KUBIYA_CA_FILE"
   "temporalHost" "TEMPORAL_HOST"
