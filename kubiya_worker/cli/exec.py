@@ -155,6 +155,11 @@ def _task(command: Any) -> Any:
             help=QUEUE,
         ),
         click.option("--cwd", help="Folder on the worker's host to work in."),
+        click.option(
+            "--priority",
+            type=click.IntRange(1, 5),
+            help="Its place where steps wait for a slot: 1 is first.  [default: 3]",
+        ),
         click.option("--model", help="Another model for this execution; of a team, for its leader."),
     ]
     for part in reversed(options):
@@ -185,7 +190,14 @@ def team(name_or_id: str, prompt: str, **options: Any) -> int:
 
 
 def _execute(
-    kind: str, name_or_id: str, prompt: str, queue: str | None, cwd: str | None, model: str | None, **options: Any
+    kind: str,
+    name_or_id: str,
+    prompt: str,
+    queue: str | None,
+    cwd: str | None,
+    model: str | None,
+    priority: int | None,
+    **options: Any,
 ) -> int:
     text = read_prompt(prompt)
     manner = _manner_of(keyboard=prompt != "-" and has_keyboard(os.environ), **options)
@@ -200,6 +212,7 @@ def _execute(
     body |= {"worker_queue_id": queue} if queue else {}
     body |= {"execution_environment": {"working_dir": cwd}} if cwd else {}
     body |= {"model_id": model} if model else {}
+    body |= {"priority": priority} if priority else {}
     told = api.execute(kind, str(entity["id"]), body)
     if told.get("page") and not manner.as_json:
         print(Paint.for_stream(sys.stderr).dim(f"  {api.base_url}{one_line(str(told['page']), 200)}"), file=sys.stderr)

@@ -79,6 +79,7 @@ def request_of(given: Object) -> Object:
     """Return what a run was asked with beside prompt and secrets, so that the same can be started again."""
     asked = {
         "model_id": given.get("model_id"),
+        "priority": given.get("priority"),
         "configuration": without_servers(given.get("configuration") or {}),
         "working_dir": (given.get("execution_environment") or {}).get("working_dir"),
         "user_metadata": {k: v for k, v in (given.get("user_metadata") or {}).items() if k not in USER},
@@ -174,6 +175,7 @@ def begin(
     `row` has more fields of the row, such as an id that is known before. `priority` is Temporal's.
     """
     stop.check(call)
+    priority = priority or given.get("priority")
     execution = {**new_execution(call, kind, entity, queue, prompt, given), **(row or {})}
     with call.plane.database.transaction():
         execution = call.plane.executions.create(execution, own=own_of(given), idempotency_key=key)
@@ -202,6 +204,7 @@ def asked_again(plane: Plane, execution: Execution) -> Object:
     return {
         "system_prompt": execution.get("system_prompt"),
         "model_id": request.get("model_id"),
+        "priority": request.get("priority"),
         "configuration": {**(request.get("configuration") or {}), **(own.get("configuration") or {})},
         "execution_environment": {
             **{name: own[name] for name in ("env_vars", "secrets") if name in own},

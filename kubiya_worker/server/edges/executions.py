@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from kubiya_worker.server.edges.base import Filled, Json, NotSupported, Strict, one_of
+from kubiya_worker.server.edges.base import Filled, Json, NotSupported, Strict, one_of, within
 from kubiya_worker.server.edges.configuration import EntityConfiguration, Llm, RunEnvironment, Subagent
 
 MOST: int = 100  # executions in one request
@@ -15,7 +15,9 @@ AUTHOR: str = "A message is from the person whose key sends it"
 
 
 class Execute(Strict):
-    """`stream` changes nothing: every execution can be followed at its stream."""
+    """`stream` changes nothing: every execution can be followed at its stream. `priority` is Temporal's: 1 is worked on
+    first, 3 is what others have.
+    """
 
     prompt: Filled
     system_prompt: str | None = None
@@ -26,6 +28,7 @@ class Execute(Strict):
     execution_metadata: Json | None = None
     parent_execution_id: str | None = None
     stream: bool | None = None
+    priority: Annotated[int, within(1, 5)] | None = None
 
 
 class Entity(Strict):

@@ -1,4 +1,4 @@
-"""Model calls do not wait behind tools: while tools hold all slots, they run in slots of their own."""
+"""Model calls do not wait behind tools: they have slots of their own. An urgent execution overtakes a backlog."""
 
 from __future__ import annotations
 
@@ -31,6 +31,15 @@ def filled(stack: Stack, queue: str, slots: int) -> tuple[list[str], Path]:
     for execution in found:
         stack.first(execution, "tool_started")
     return found, gate
+
+
+def scheduled(stack: Stack, execution: str) -> list[str]:
+    """Return the types of the activities that an execution has asked for."""
+    return [
+        event.activity_task_scheduled_event_attributes.activity_type.name
+        for event in stack.history(execution)
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+    ]
 
 
 def model_queues(stack: Stack, execution: str) -> list[str]:
@@ -107,3 +116,29 @@ def test_a_model_call_that_nobody_takes_goes_to_the_executions_own_queue(stack: 
     replayed(stack, execution)
     gate.touch()
     older.kill()
+
+
+def test_an_urgent_execution_overtakes_a_backlog(stack: Stack, queue: str) -> None:
+    worker = stack.worker(queue, MAX_CONCURRENT_ACTIVITIES="1")
+    _, gate = filled(stack, queue, 1)
+    order, agent = stack.trace("order"), f"writer-{uuid.uuid4().hex[:8]}"
+    stack.agent(agent, skills=[SHELL])
+
+    def start(name: str, **more: int) -> str:
+        prompt = script(shell(f"sh -c 'echo {name} >> {order}'"), {"text": "Done."})
+        execution = stack.execute(prompt, agent=agent, queue=queue, **more)
+        stack.first(execution, "run_started")
+        wait_until(lambda: "call_tool" in scheduled(stack, execution), 30, "its tool waits for the slot")
+        return execution
+
+    started = [*(start(f"usual-{number}") for number in range(6)), start("late", priority=5)]
+    started.append(start("urgent", priority=1))
+    assert not order.exists()
+    gate.touch()
+    for execution in started:
+        assert stack.wait(execution)["response"] == "Done."
+    written = order.read_text().split()
+    print(written)
+    assert written[0] == "urgent"
+    assert written[-1] == "late"
+    worker.kill()

@@ -44,6 +44,17 @@ def test_a_run_goes_to_its_queue_and_knows_what_started_it(api: Api) -> None:
     assert set(other) == set(row), "the answer is the same with and without stream"
 
 
+def test_a_priority_is_temporals_and_a_retry_keeps_it(api: Api) -> None:
+    urgent = api.execute(priority=1)
+    assert api.input_of(urgent)["temporal_priority"] == 1
+    assert "temporal_priority" not in api.input_of(api.execute())
+    api.call("POST", f"/executions/{urgent}/cancel", {})
+    again = api.call("POST", f"/executions/{urgent}/retry", {})["execution_id"]
+    assert api.input_of(again)["temporal_priority"] == 1
+    for wrong in (0, 6, "high", 1.5):
+        api.call("POST", "/agents/ops/execute", {"prompt": "x", "priority": wrong}, 422)
+
+
 def test_a_team_takes_the_same_request(api: Api) -> None:
     body = {"prompt": "Look.", "worker_queue_id": "default", "system_prompt": "Lead."}
     given = api.input_of(api.call("POST", "/teams/triage/execute", body)["execution_id"])

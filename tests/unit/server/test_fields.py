@@ -143,6 +143,7 @@ EFFECTS: dict[str, dict[str, str]] = {
     f"{RUNS}::test_a_run_goes_to_its_queue_and_knows_what_started_it": {
         "executions.Execute": "worker_queue_id parent_execution_id stream",
     },
+    f"{RUNS}::test_a_priority_is_temporals_and_a_retry_keeps_it": {"executions.Execute": "priority"},
     f"{RUNS}::test_an_entity_of_one_request_is_what_its_run_starts_with": {
         "executions.ExecuteDynamic": "prompt entity worker_queue_id execution_environment user_metadata",
         "executions.Entity": (
