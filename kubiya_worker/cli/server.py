@@ -99,6 +99,26 @@ DATABASE = click.option(
 )
 
 
+@server.command("setup-temporal", short_help="Make executions searchable on Temporal's page.")
+@click.option("--temporal-address", default="127.0.0.1:7233", show_default=True, help="host:port of Temporal")
+@click.option("--temporal-namespace", default="default", show_default=True, help="Its namespace")
+def setup_temporal(temporal_address: str, temporal_namespace: str) -> None:
+    """Add the search attributes to a namespace of Temporal that its page and CLI find executions by.
+
+    They are KubiyaAgent, KubiyaTeam, KubiyaQueue, KubiyaOrganization, KubiyaPerson and KubiyaStatus. The control plane
+    sets them from then on. TLS and the API key come from the environment, as for `kubiya server start`.
+
+    \b
+    Example:  kubiya server setup-temporal --temporal-address temporal.example:7233
+    Then:     temporal workflow list --query 'KubiyaAgent = "ops" AND KubiyaStatus = "waiting_for_input"'
+    """
+    check_server_installed()
+    from kubiya_worker.server.setup_temporal import set_up
+
+    for line in set_up(temporal_address, temporal_namespace):
+        click.echo(line)
+
+
 @server.command(short_help="Copy the database to a file, also while the server runs.")
 @click.argument("file")
 @DATABASE

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kubiya_worker.protocol import execution as ex
+from kubiya_worker.protocol.search import SHOWS_STATUS
 
 
 def loop_input(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def loop_input(raw: Mapping[str, Any]) -> dict[str, Any]:
         "environment": {"mcp_servers": servers},
     }
     kept = ("execution_id", "organization_id", "prompt", "user_metadata", "initial_message_timestamp", "sequel")
-    about = {name: raw[name] for name in kept if name in raw}
+    about = {name: raw[name] for name in (*kept, SHOWS_STATUS) if name in raw}
     return {**about, "agent_id": entity_id, "agent_config": config, "mcp_servers": servers, "definition": definition}
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from kubiya_worker.errors import EX_OK, UsageError, WorkerError
 from kubiya_worker.protocol.names import DEMO_MODEL
 from kubiya_worker.server.log import FORMAT, RotatingLog
+from kubiya_worker.server.secret_variables import secret_of
 from kubiya_worker.server.store import address
 from kubiya_worker.server.store.address import VARIABLE, Place, PostgresAddress
 
@@ -114,7 +115,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """Return the options; `--help` ends the process with 0. Raise UsageError for a wrong command line."""
     made = parser(str(STATE))
     try:
-        told = _secret(VARIABLE)
+        told = secret_of(VARIABLE)
         if told:  # it may hold a password, which a command line must not
             made.set_defaults(database=address.place_of(told))
     except ValueError as error:
@@ -186,17 +187,6 @@ def create_key(options: argparse.Namespace) -> None:
     database.close()
 
 
-def _secret(name: str) -> str:
-    """Return a secret of the environment, or of the file that `name`_FILE says; raise UsageError without the file."""
-    file = os.environ.get(f"{name}_FILE", "").strip()
-    if not file:
-        return os.environ.get(name, "").strip()
-    try:
-        return Path(file).expanduser().read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{name}_FILE {file} cannot be read", remedy="Check the file and its rights") from error
-
-
 def open_plane(options: argparse.Namespace) -> Plane:
     """Open the stores, and create a key and what --seed asks for; raise WorkerError."""
     from kubiya_worker.payloads.converter import Payloads
@@ -217,7 +207,7 @@ def open_plane(options: argparse.Namespace) -> Plane:
         source = KeyFile(options.secrets_key_file)
     payloads = Payloads.open(PayloadOptions.of_environment(os.environ))
     access = temporal_access.of_environment(
-        os.environ, options.temporal_address, options.temporal_namespace, options.worker_temporal_address, _secret
+        os.environ, options.temporal_address, options.temporal_namespace, options.worker_temporal_address, secret_of
     )
     plane = Plane(
         options.database,
@@ -229,7 +219,7 @@ def open_plane(options: argparse.Namespace) -> Plane:
     plane.events.records_allowed = not options.no_audit_allowed
     ensure_key_file(plane.keys, options.key_file, options.organization)
     plane.notifier.use(notify.settings(os.environ))
-    known = oidc.settings(os.environ, _secret("KUBIYA_OIDC_CLIENT_SECRET"))
+    known = oidc.settings(os.environ, secret_of("KUBIYA_OIDC_CLIENT_SECRET"))
     plane.oidc = oidc.Provider(known) if known else None
     move_credentials(plane)
     if options.seed:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+from kubiya_worker.protocol import search
 from kubiya_worker.protocol.sequel import Sequel
 from kubiya_worker.server.store import outbox as store
 from kubiya_worker.server.store.outbox import Action, Outbox
@@ -34,12 +35,14 @@ class Sender:
         find: Callable[[str], Workflow | None],
         refused: Callable[[str, str], None],
         go_on: Callable[[str, dict[str, Any]], dict[str, Any]],
+        labels: Callable[[str], dict[str, str]],
     ) -> None:
         """Take `find`, which returns the workflow of an execution id, and `refused`, called with the reason of a
         final refusal. `go_on` completes the input of a workflow that goes on, once the run before it has closed.
+        `labels` returns the search attributes of an execution.
         """
         self._outbox, self._temporal, self._find, self._refused = outbox, temporal, find, refused
-        self._go_on = go_on
+        self._go_on, self._labels = go_on, labels
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -111,4 +114,9 @@ class Sender:
             if await self._temporal.has_begun(workflow, number):
                 return
             argument = self._go_on(workflow.execution_id, argument)
-        await self._temporal.start(workflow, argument, priority=priority, sequel=number)
+        searchable = await self._temporal.searchable()
+        labels = self._labels(workflow.execution_id) if searchable else {}
+        if search.STATUS in searchable:
+            argument = {**argument, search.SHOWS_STATUS: True}
+        labels = {name: value for name, value in labels.items() if name in searchable}
+        await self._temporal.start(workflow, argument, priority=priority, sequel=number, labels=labels)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
+from kubiya_worker.protocol import search
 from kubiya_worker.protocol.events import Event
 from kubiya_worker.protocol.servers import DEGRADED
 from kubiya_worker.secret_sources import Sources
@@ -96,7 +97,12 @@ class Plane:
         self.outbox = outbox.Outbox(self.database)
         self.conversations = Conversations(self.results, self.events)
         self.sender = Sender(
-            self.outbox, temporal, find=self.workflow, refused=self._never_started, go_on=self._going_on
+            self.outbox,
+            temporal,
+            find=self.workflow,
+            refused=self._never_started,
+            go_on=self._going_on,
+            labels=self._labels,
         )
         self.jobs = Jobs(self.database, self.seal)
         self.deliveries = Deliveries(self.database)
@@ -237,6 +243,23 @@ class Plane:
             return argument
         with self.database.transaction():
             return {**argument, "sequel": {**argument["sequel"], **self.conversations.go_on(execution)}}
+
+    def _labels(self, execution_id: str) -> dict[str, str]:
+        """Return the search attributes of an execution, as names that people know."""
+        organization_id = self.executions.owner(execution_id)
+        execution = self.executions.get(organization_id, execution_id) if organization_id else None
+        if execution is None:
+            return {}
+        kind = search.TEAM if execution["execution_type"] == "team" else search.AGENT
+        person = execution.get("user_email") or execution.get("user_name") or execution.get("requested_by")
+        found = {
+            kind: execution["entity_name"],
+            search.QUEUE: execution["runner_name"],
+            search.ORGANIZATION: execution["organization_id"],
+            search.PERSON: person,
+            search.STATUS: execution["status"],
+        }
+        return {name: str(value) for name, value in found.items() if value}
 
     def _never_scheduled(self, job_id: str, why: str) -> None:
         """Mark a job whose schedule Temporal refuses for good."""

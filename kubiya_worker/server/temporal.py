@@ -7,7 +7,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable
+import math
+import time
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -16,7 +18,8 @@ from kubiya_worker.errors import WorkerError
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.payloads.options import PayloadOptions
 from kubiya_worker.protocol import execution as ex
-from kubiya_worker.protocol import names
+from kubiya_worker.protocol import names, search
+from kubiya_worker.server import search_attributes
 from kubiya_worker.server.firings import Timetable
 from kubiya_worker.server.store.schedules import Wanted
 from kubiya_worker.server.temporal_access import TemporalAccess
@@ -35,6 +38,7 @@ TIMEOUT: Final = timedelta(seconds=10)  # of a start, signal, cancel or describe
 CONNECT: Final = 5.0  # seconds
 QUERY: Final = timedelta(seconds=3)  # a query needs a live worker, and there may be none
 SETTLED: Final = timedelta(seconds=5)  # until a time of a schedule has started its run, or was left out
+SEARCHABLE_AGE: Final = 60.0  # seconds
 LOOK: Final = 1.5  # seconds: a request for information must not wait longer, however often the SDK tries
 NEXT: Final = 5  # coming runs of a schedule that are told
 MOST_PASSED: Final = 2000  # times of a schedule that are looked through for those that started nothing
@@ -98,6 +102,8 @@ class Temporal:
         self.access = access
         self.payloads = payloads or Payloads.open(PayloadOptions())
         self.why = ""  # the reason why the last connection failed
+        self._searchable: frozenset[str] = frozenset()
+        self._looked = -math.inf  # when the namespace was asked for them
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
 
@@ -163,19 +169,25 @@ class Temporal:
         return False
 
     async def start(
-        self, workflow: Workflow, argument: dict[str, Any], priority: int | None = None, sequel: int = 0
+        self,
+        workflow: Workflow,
+        argument: dict[str, Any],
+        priority: int | None = None,
+        sequel: int = 0,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         """Start a workflow; a second start changes nothing. Raise TemporalDown or RefusedByTemporal.
 
         `sequel`: the execution has ended before and goes on for the time of this number; ask `has_begun` first. Raise
-        StillRuns when another run of it is there.
+        StillRuns when another run of it is there. `labels` are its search attributes, which the namespace has to know.
         """
         client = await self.client()
-        from temporalio.common import Priority
+        from temporalio.common import Priority, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
         from temporalio.common import WorkflowIDReusePolicy as reuse
         from temporalio.exceptions import WorkflowAlreadyStartedError
         from temporalio.service import RPCError, RPCStatusCode
 
+        pairs = [SearchAttributePair(SearchAttributeKey.for_keyword(n), v) for n, v in (labels or {}).items()]
         try:
             await client.start_workflow(
                 KINDS.get(workflow.execution_type, names.AGENT_WORKFLOW),
@@ -185,6 +197,7 @@ class Temporal:
                 id_reuse_policy=reuse.ALLOW_DUPLICATE if sequel else reuse.REJECT_DUPLICATE,
                 memo={MEMO: sequel} if sequel else None,  # a run that continues as new has it too
                 priority=Priority(priority_key=priority),  # its activities have it too
+                search_attributes=TypedSearchAttributes(pairs) if pairs else None,
                 rpc_timeout=TIMEOUT,
             )
         except WorkflowAlreadyStartedError as error:
@@ -192,8 +205,20 @@ class Temporal:
                 raise StillRuns(workflow.id) from error
         except RPCError as error:
             if error.status == RPCStatusCode.INVALID_ARGUMENT:
+                if pairs:  # an attribute may have been removed meanwhile, which must not fail a run
+                    self._searchable, self._looked = frozenset(), time.monotonic()
+                    without = {name: value for name, value in argument.items() if name != search.SHOWS_STATUS}
+                    return await self.start(workflow, without, priority, sequel)
                 raise RefusedByTemporal(error.message) from error
             raise self._down(error) from error
+
+    async def searchable(self) -> frozenset[str]:
+        """Return our search attributes that the namespace knows, as of at most a minute ago. Raises TemporalDown."""
+        client = await self.client()
+        if time.monotonic() - self._looked > SEARCHABLE_AGE:
+            self._looked = time.monotonic()  # first, so that many starts at once ask once
+            self._searchable = await search_attributes.known(client)
+        return self._searchable
 
     async def signal(self, workflow: Workflow, name: str, *args: Any) -> None:
         """Send a signal; raise LookupError when the workflow is unknown or over, TemporalDown when nobody answers."""

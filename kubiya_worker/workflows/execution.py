@@ -33,6 +33,7 @@ from kubiya_worker.workflows.model_calls import ModelCalls
 from kubiya_worker.workflows.outbox import EventOutbox
 from kubiya_worker.workflows.repeated_failures import RepeatedFailures
 from kubiya_worker.workflows.run import Run
+from kubiya_worker.workflows.search_status import SearchStatus
 from kubiya_worker.workflows.state import state_of
 from kubiya_worker.workflows.team_strategies import CoordinateStrategy, Strategies, TeamProgress, TeamStrategy
 from kubiya_worker.workflows.tool_calls import ToolCalls
@@ -75,6 +76,7 @@ class Execution:
             strategy=self._strategy,
         )
         self._end = ExecutionEnd(run, conversation, turn, outbox, budget, self._members, background)
+        self._search_status = SearchStatus(run)
 
     def _strategy(self) -> TeamStrategy:
         """Return how the turn is worked on. The mode of a team is known only once the execution has begun."""
@@ -86,10 +88,13 @@ class Execution:
 
     async def execute(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Run the execution and return its result. One that failed fails the workflow, after its last write."""
-        return self._end.result_or_failure(await self._execute(raw))
+        result = await self._execute(raw)
+        self._search_status.end(str(result["status"]))
+        return self._end.result_or_failure(result)
 
     async def _execute(self, raw: dict[str, Any]) -> dict[str, Any]:
         await self._read(raw)
+        self._search_status.start()
         try:
             if raw.get("_resume"):
                 self._continuation.resume(raw["_resume"])
