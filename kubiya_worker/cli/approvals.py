@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import Any, Final
 
 import click
 
+from kubiya_worker.cli import tables
 from kubiya_worker.cli.argument_editor import edit_arguments
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.render import arguments_block, arguments_text, is_question
+from kubiya_worker.cli.tables import Cells, field
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.errors import UsageError
+
+COLUMNS: Final = (
+    *(field("id", most=36), field("tool_name", "TOOL", 30), field("status"), field("risk_level", "RISK")),
+    Cells("AGE", lambda row: age(row.get("created_at"))),
+    Cells("ARGUMENTS", lambda row: arguments_text(row.get("tool_args")), 60),
+    *(field("execution_id", "EXECUTION", wide=True), field("expires_at", "UNTIL", wide=True)),
+    Cells("BY", lambda row: row.get("approved_by_email") or row.get("approved_by_name"), wide=True),
+)
 
 
 def _still_pending(approval: dict[str, Any]) -> dict[str, Any]:
@@ -42,14 +52,17 @@ def approvals() -> None:
 @click.option("-a", "--all", "everything", is_flag=True, help="Show answered requests too.")
 @click.option("--mine", is_flag=True, help="Only those that you may answer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), help="json: print one JSON array.")
-def ls(everything: bool, mine: bool, as_json: bool, output: str | None) -> None:
-    """List the requests that wait for an answer, and who may answer them."""
+@tables.output(default=tables.TEXT)
+def ls(everything: bool, mine: bool, as_json: bool, output: str) -> None:
+    """List the requests that wait for an answer, and who may answer them.
+
+    Example: kubiya approvals ls --mine
+    """
     requests = connect().approvals("" if everything else "pending")
     if mine:
         requests = [approval for approval in requests if approval.get("you_may_answer", True)]
-    if output == "json":
-        print(json.dumps(requests, ensure_ascii=False))
+    if output != tables.TEXT:
+        tables.show(requests, COLUMNS, output, none="No request waits for approval.")
         return
     if as_json:
         for approval in requests:
@@ -70,12 +83,16 @@ def ls(everything: bool, mine: bool, as_json: bool, output: str | None) -> None:
 
 @approvals.command()
 @click.argument("id")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show(id: str, as_json: bool) -> None:
-    """Show one request with all of its arguments."""
+@click.option("--json", "as_json", is_flag=True, help="The same as -o json.")
+@tables.output(default=tables.TEXT)
+def show(id: str, as_json: bool, output: str) -> None:
+    """Show one request with all of its arguments.
+
+    Example: kubiya approvals show 3f2a
+    """
     approval = connect().find_approval(id)
-    if as_json:
-        print(json.dumps(approval, ensure_ascii=False))
+    if as_json or output != tables.TEXT:
+        tables.show_one(approval, COLUMNS, tables.JSON if as_json else output)
         return
     paint = Paint.for_stream(sys.stdout)
     for name in ("id", "execution_id", "tool_name", "risk_level", "reason", "status", "created_at", "expires_at"):
@@ -88,10 +105,13 @@ def show(id: str, as_json: bool) -> None:
 
 @approvals.command()
 @click.argument("id")
-@click.option("--comment", default="", help="Reason, stored with the decision.")
+@click.option("--reason", "--comment", "comment", default="", help="Reason, stored with the decision.")
 @click.option("--remember", is_flag=True, help="Also for the same call later in this execution.")
 def approve(id: str, comment: str, remember: bool) -> None:
-    """Approve the tool call, so that it runs."""
+    """Approve the tool call, so that it runs.
+
+    Example: kubiya approvals approve 3f2a --reason 'as discussed'
+    """
     api = connect()
     approval = _still_pending(api.find_approval(id))
     if is_question(approval):
@@ -104,7 +124,10 @@ def approve(id: str, comment: str, remember: bool) -> None:
 @click.argument("id")
 @click.argument("text")
 def answer(id: str, text: str) -> None:
-    """Answer an agent's question (TEXT `-`: read the answer from standard input)."""
+    """Answer an agent's question (TEXT `-`: read the answer from standard input).
+
+    Example: kubiya approvals answer 3f2a 'the second one'
+    """
     text = sys.stdin.read() if text == "-" else text
     if not text.strip():
         raise UsageError("The answer is empty", remedy="kubiya approvals deny leaves the question unanswered")
@@ -120,7 +143,10 @@ def answer(id: str, text: str) -> None:
 @click.argument("id")
 @click.option("--reason", default="", help="Reason; the agent reads it.")
 def deny(id: str, reason: str) -> None:
-    """Deny the tool call, so that it does not run."""
+    """Deny the tool call, so that it does not run.
+
+    Example: kubiya approvals deny 3f2a --reason 'not on a Friday'
+    """
     api = connect()
     approval = _still_pending(api.find_approval(id))
     api.reject(str(approval["id"]), reason)
@@ -131,7 +157,10 @@ def deny(id: str, reason: str) -> None:
 @click.argument("id")
 @click.option("--arguments", help="The new arguments as JSON; `-` reads standard input.  [default: in $EDITOR]")
 def edit(id: str, arguments: str | None) -> None:
-    """Change the arguments of the tool call, and approve it with them."""
+    """Change the arguments of the tool call, and approve it with them.
+
+    Example: kubiya approvals edit 3f2a
+    """
     edited: dict[str, Any] | None
     if arguments is not None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,13 +12,21 @@ from typing import Any, Final, TextIO
 
 import click
 
+from kubiya_worker.cli import tables
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import moment
+from kubiya_worker.cli.tables import Cells, field
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.errors import UsageError
 from kubiya_worker.protocol import audit as chain
 
 MOST_TOLD: Final = 20  # problems that are printed one by one
+COLUMNS: Final = (
+    *(field("seq", "NUMBER"), field("at", "TIME", 20), Cells("WHO", lambda row: _who(row)), field("action")),
+    Cells("OBJECT", lambda row: (row.get("object") or {}).get("name") or (row.get("object") or {}).get("id"), 60),
+    *(field("outcome"), Cells("FROM", lambda row: (row.get("from") or {}).get("address"), wide=True)),
+    field("detail", most=60, wide=True),
+)
 LONGEST: Final = 160  # characters of what changed, in a list
 
 
@@ -35,7 +43,7 @@ def audit() -> None:
 @click.option("--object", "thing", default="", help="About an object: its kind, id or name.")
 @click.option("--refused", is_flag=True, help="Only what was refused.")
 @click.option("-n", "--lines", default=50, type=click.IntRange(1, 1000), show_default=True, help="How many, at most.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="One line of JSON for each.")
+@tables.output(default=tables.TEXT)
 def ls(
     since: str | None,
     until: str | None,
@@ -61,6 +69,9 @@ def ls(
         for record in reversed(found):
             print(chain.line_of(record))
         return
+    if output != tables.TEXT:
+        tables.show(found[::-1], COLUMNS, output, none="No record fits.")
+        return
     if not found:
         print("No record fits.", file=sys.stderr)
         return
@@ -71,14 +82,19 @@ def ls(
 
 def _line(record: dict[str, Any], paint: Paint) -> str:
     """Return a record in one line: number, time, who, what, and the fields that changed."""
-    who, thing, place = record.get("who") or {}, record.get("object") or {}, record.get("from") or {}
-    name = one_line(str(who.get("name") or who.get("email") or who.get("key") or "nobody"), 40)
+    thing, place = record.get("object") or {}, record.get("from") or {}
+    name = one_line(_who(record), 40)
     address = f" from {place['address']}" if place.get("address") else ""
     about = one_line(str(thing.get("name") or thing.get("id") or ""), 60)
     refused = f"  refused: {record.get('detail')}" if record.get("outcome") == "refused" else ""
     head = f"{record.get('seq')}  {str(record.get('at'))[:19]}Z  {name}{address}  "
     done = paint.bold(f"{record.get('action')} {about}")
     return f"{head}{done}{one_line(refused, LONGEST)}{paint.dim(_fields(record))}"
+
+
+def _who(record: Mapping[str, Any]) -> str:
+    who = record.get("who") or {}
+    return str(who.get("name") or who.get("email") or who.get("key") or "nobody")
 
 
 def _fields(record: dict[str, Any]) -> str:
@@ -93,7 +109,10 @@ def _fields(record: dict[str, Any]) -> str:
 @click.option("--after", default=0, type=click.IntRange(0), help="Only records after this number.")
 @click.option("-f", "--file", "path", type=click.Path(path_type=Path), help="Into a file.  [default: standard output]")
 def export(after: int, path: Path | None) -> None:
-    """Export all records as JSON lines, in their order, as `verify --file` reads them."""
+    """Export all records as JSON lines, in their order, as `verify --file` reads them.
+
+    Example: kubiya audit export --file audit.jsonl
+    """
     lines, count = connect().audit_lines(after), 0
     with path.open("w", encoding="utf-8") if path else nullcontext(sys.stdout) as file:
         for line in lines:
@@ -107,6 +126,8 @@ def head() -> None:
     """Print NUMBER:HASH of the last record. Keep it where the control plane's host cannot write.
 
     `verify --head` shows later that all records up to it are still the same.
+
+    Example: kubiya audit head
     """
     print(connect().audit_head())
 
@@ -125,6 +146,8 @@ def verify(path: Path | None, heads: tuple[str, ...], start: str | None) -> int:
     """Check that no record was changed, removed, moved or inserted. The exit code is 1 if one was.
 
     Without --head, records that were removed at the end of a file, or all written anew, cannot be noticed.
+
+    Example: kubiya audit verify --file audit.jsonl
     """
     try:
         kept = [chain.Head.parse(text) for text in heads]

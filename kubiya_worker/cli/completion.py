@@ -46,6 +46,8 @@ def completion(shell: str) -> None:
     zsh, in ~/.zshrc after compinit: eval "$(kubiya completion zsh)"
 
     fish: kubiya completion fish > ~/.config/fish/completions/kubiya.fish
+
+    Example: eval "$(kubiya completion bash)"
     """
     found = get_completion_class(shell)
     assert found is not None

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import click
 
+from kubiya_worker.cli import tables
 from kubiya_worker.cli.completion import files, options
 from kubiya_worker.cli.options import config_file
+from kubiya_worker.cli.tables import field
 from kubiya_worker.cli.terminal import Paint
 from kubiya_worker.errors import ConfigurationError, UsageError
 from kubiya_worker.settings import describe, sources
@@ -26,12 +28,21 @@ def config() -> None:
 
 @config.command()
 @config_file
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show(config: str | None, as_json: bool) -> None:
-    """Show what is set, with secrets hidden."""
+@click.option("--json", "as_json", is_flag=True, help="The same as -o json.")
+@tables.output(default=tables.TEXT)
+def show(config: str | None, as_json: bool, output: str) -> None:
+    """Show what is set, with secrets hidden.
+
+    Example: kubiya config show
+    """
     found = [o for o in sources.origins({}, os.environ, config) if o.value is not None]
-    if as_json:
-        print(json.dumps({o.option.name: o.display if o.option.secret else o.value for o in found}, ensure_ascii=False))
+    if as_json or output in (tables.JSON, tables.YAML):
+        values = {o.option.name: o.display if o.option.secret else o.value for o in found}
+        print(json.dumps(values, ensure_ascii=False)) if as_json else tables.dump(values, output)
+        return
+    if output != tables.TEXT:
+        rows = [{"name": o.option.name, "value": o.display, "source": o.source} for o in found]
+        tables.show(rows, (field("name"), field("value", most=60), field("source", most=60)), output)
         return
     for origin in found:
         print(f"{origin.option.name}: {origin.display}")
@@ -41,7 +52,10 @@ def show(config: str | None, as_json: bool) -> None:
 @click.argument("name", required=False, shell_complete=options)
 @config_file
 def explain(name: str | None, config: str | None) -> None:
-    """Show the source of each value, or everything about the option NAME."""
+    """Show the source of each value, or everything about the option NAME.
+
+    Example: kubiya config explain queue_id
+    """
     paint = Paint.for_stream(sys.stdout)
     all_origins = sources.origins({}, os.environ, config)
     if name is None:
@@ -79,7 +93,10 @@ def _find_option(name: str) -> Option:
 @config.command()
 @click.argument("file", required=False, shell_complete=files)
 def validate(file: str | None) -> None:
-    """Check a configuration file together with the environment."""
+    """Check a configuration file together with the environment.
+
+    Example: kubiya config validate
+    """
     path = sources.file_of(file)
     if path is None:
         raise ConfigurationError(
@@ -93,7 +110,10 @@ def validate(file: str | None) -> None:
 @click.argument("file", required=False, shell_complete=files)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def init(file: str | None, force: bool) -> None:
-    """Write a configuration file that has every key, commented out."""
+    """Write a configuration file that has every key, commented out.
+
+    Example: kubiya config init
+    """
     path = Path(file or sources.DEFAULT_FILE).expanduser()
     if path.exists() and not force:
         raise UsageError(f"{path} is there already", remedy="Edit it, or replace it with --force")
@@ -108,5 +128,8 @@ def init(file: str | None, force: bool) -> None:
 
 @config.command()
 def schema() -> None:
-    """Print the JSON schema of the configuration file, for editors."""
+    """Print the JSON schema of the configuration file, for editors.
+
+    Example: kubiya config schema > schema.json
+    """
     print(json.dumps(describe.json_schema(), indent=2))

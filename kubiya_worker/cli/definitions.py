@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import click
 
 from kubiya_worker.cli import apply as changes
-from kubiya_worker.cli import choice, completion, kinds
+from kubiya_worker.cli import choice, completion, kinds, tables
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.moments import age
+from kubiya_worker.cli.tables import Cells, field
 from kubiya_worker.cli.terminal import Paint, one_line
 
 SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
@@ -29,11 +30,15 @@ _DETAILS: Final = {
     "Hook": ("source", "agent", "team"),
 }
 
+VERSIONS: Final = (
+    *(field("version"), field("action"), Cells("BY", lambda row: _who(row)), field("at", "TIME", 20)),
+    Cells("CHANGED", lambda row: [changes.difference(each) for each in row.get("differences") or ()], 80),
+)
 kind_of: Final = click.argument("kind", shell_complete=completion.words(*KINDS))
 output: Final = click.option(
     "-o",
     "--output",
-    type=click.Choice(["table", "yaml", "json"]),
+    type=click.Choice(["table", "wide", "yaml", "json"]),
     default="table",
     show_default=True,
     help="Output format; yaml can be edited and applied.",
@@ -52,8 +57,8 @@ def get(kind: str, name: str | None, output: str) -> None:
     """
     api = connect()
     documents = [api.definition(kind, _name(api, kind, name))] if name else api.definitions(kind)
-    if output == "table":
-        _table(documents)
+    if output in (tables.TABLE, tables.WIDE):
+        _table(documents, 400 if output == tables.WIDE else 100)
     else:
         _print(documents, output)
 
@@ -90,7 +95,8 @@ def delete(kind: str, name: str, force: bool) -> None:
 @kind_of
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each version.")
-def history(kind: str, name: str, as_json: bool) -> None:
+@tables.output(default=tables.TEXT)
+def history(kind: str, name: str, as_json: bool, output: str) -> None:
     """List the versions of a definition, newest first: who made each, when, and what differs from the one before.
 
     Example: kubiya history agent ops
@@ -100,10 +106,12 @@ def history(kind: str, name: str, as_json: bool) -> None:
         for version in versions:
             print(json.dumps(version, ensure_ascii=False))
         return
+    if output != tables.TEXT:
+        tables.show(versions, VERSIONS, output)
+        return
     paint = Paint.for_stream(sys.stdout)
     for version in versions:
-        by = version.get("by") or {}
-        who = one_line(str(by.get("name") or by.get("email") or "not by a file"), 60)
+        who = one_line(_who(version), 60)
         number = version.get("version") or "-"
         print(
             f"{paint.bold(str(number))}  {version.get('action')}  {who}  {paint.dim(age(version.get('at')) + ' ago')}"
@@ -124,6 +132,11 @@ def rollback(kind: str, name: str, version: int) -> None:
     changes.show([connect().roll_back(kind, name, version)])
 
 
+def _who(version: Mapping[str, Any]) -> str:
+    by = version.get("by") or {}
+    return str(by.get("name") or by.get("email") or "not by a file")
+
+
 def _name(api: Api, kind: str, name: str) -> str:
     """Return the whole name for a name, or for its beginning when that means one. Raises UsageError."""
     rows = [{"name": each["name"]} for each in api.definitions(kind)]
@@ -140,7 +153,7 @@ def _print(documents: Sequence[dict[str, Any]], output: str) -> None:
         print(definition_text.dump(documents), end="")
 
 
-def _table(documents: Sequence[dict[str, Any]]) -> None:
+def _table(documents: Sequence[dict[str, Any]], most: int) -> None:
     if not documents:
         print("There are none.", file=sys.stderr)
         return
@@ -148,7 +161,7 @@ def _table(documents: Sequence[dict[str, Any]]) -> None:
     width = min(40, max(len(str(each["name"])) for each in documents))
     print(paint.dim(f"{'NAME':<{width}}  DETAILS"))
     for each in documents:
-        fields = (str(each["spec"].get(field) or "") for field in _DETAILS.get(str(each["kind"]), ()))
-        details = one_line("  ".join(field for field in fields if field), 100)
+        fields = (str(each["spec"].get(name) or "") for name in _DETAILS.get(str(each["kind"]), ()))
+        details = one_line("  ".join(filter(None, fields)), most)
         name = f"{one_line(str(each['name']), 60):<{width}}"
         print(f"{paint.bold(name)}  {details}".rstrip())

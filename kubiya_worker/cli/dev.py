@@ -154,7 +154,10 @@ def dev(
     as_json: bool,
     verbose: bool,
 ) -> int:
-    """Run Temporal, a control plane and a worker on this machine until Ctrl-C."""
+    """Run Temporal, a control plane and a worker on this machine until Ctrl-C.
+
+    Example: kubiya dev
+    """
     if temporal_address and not temporal_address.rpartition(":")[2].isdigit():
         raise UsageError(f"--temporal-address {temporal_address!r} is not HOST:PORT")
     try:

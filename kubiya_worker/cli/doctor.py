@@ -23,7 +23,10 @@ from kubiya_worker.settings import Settings
 @config_file
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(queue_id: str | None, config: str | None, as_json: bool) -> int:
-    """Examine this host, the network, the control plane, Temporal and the model endpoint."""
+    """Examine this host, the network, the control plane, Temporal and the model endpoint.
+
+    Example: kubiya doctor
+    """
     configured: Settings | None = None
     problem: WorkerError | None = None
     stack = dev_worker.find(os.environ)  # its queue is examined where no other one is named

@@ -223,7 +223,10 @@ def _execute(
 @click.argument("execution_id", shell_complete=completion.runs)
 @watch_options
 def attach(execution_id: str, **options: Any) -> int:
-    """Watch a running execution, or read a finished one, from its beginning. The beginning of its id is enough."""
+    """Watch a running execution, or read a finished one, from its beginning. The beginning of its id is enough.
+
+    Example: kubiya exec attach 3f2a
+    """
     api = connect()
     return follow(api, str(RunApi(api).find(execution_id)["id"]), **options)
 

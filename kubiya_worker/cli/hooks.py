@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import click
 
-from kubiya_worker.cli import completion, kinds, tables
+from kubiya_worker.cli import completion, kinds, runs, tables
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import clock
 from kubiya_worker.cli.tables import Cells, field
@@ -88,6 +88,7 @@ def test(name: str, sample: str | None, file: str | None, headers: tuple[str, ..
     print(f"verdict: {answer['verdict']}{'  ' + one_line(answer['reason'], 300) if answer.get('reason') else ''}")
     if answer.get("execution_id"):
         print(f"execution: {answer['execution_id']}")
+        runs.announce(api, answer)
     for field_name, value in (answer.get("alert") or {}).items():
         if value and field_name != "text":
             plain = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

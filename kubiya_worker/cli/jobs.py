@@ -110,14 +110,19 @@ def ls(context: click.Context, as_json: bool, output: str | None) -> None:
 
 @jobs.command()
 @click.argument("job", shell_complete=completion.names("jobs"))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show(job: str, as_json: bool) -> None:
-    """Show a job and its last executions."""
+@click.option("--json", "as_json", is_flag=True, help="The same as -o json.")
+@tables.output(default=tables.TEXT)
+def show(job: str, as_json: bool, output: str) -> None:
+    """Show a job and its last executions.
+
+    Example: kubiya jobs show 'disks every morning'
+    """
     api = connect()
     found = api.job(str(api.find_job(job)["id"]))
     runs = api.job_executions(str(found["id"]))
-    if as_json:
-        print(json.dumps({**found, "executions": runs}, ensure_ascii=False))
+    if as_json or output != tables.TEXT:
+        form = tables.JSON if as_json else output
+        tables.show_one({**found, "executions": runs}, kinds.NOUNS["jobs"].columns, form)
         return
     paint = Paint.for_stream(sys.stdout)
     for name in SHOWN:
@@ -167,6 +172,8 @@ def create(
     """Create a job. Without --cron or --webhook it starts by hand only.
 
     A {{NAME}} in the prompt is replaced by a parameter, or by a field of the webhook's payload.
+
+    Example: kubiya jobs create 'disks every morning' 'Look for full disks.' --agent ops --cron '0 7 * * *'
     """
     if bool(agent) == bool(team):
         raise UsageError("A job is for an agent or for a team", remedy="Give --agent NAME or --team NAME")
@@ -207,7 +214,10 @@ def create(
     "-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="A value for {{NAME}} in the prompt."
 )
 def trigger(job: str, given: tuple[str, ...]) -> None:
-    """Start a job now. Prints only the execution's id when the output is not a terminal."""
+    """Start a job now. Prints only the execution's id when the output is not a terminal.
+
+    Example: kubiya jobs trigger 'disks every morning'
+    """
     parameters = _parameters(given)
     api = connect()
     started = api.trigger_job(str(api.find_job(job)["id"]), parameters)
@@ -217,14 +227,20 @@ def trigger(job: str, given: tuple[str, ...]) -> None:
 @jobs.command()
 @click.argument("job", shell_complete=completion.names("jobs"))
 def enable(job: str) -> None:
-    """Enable a job, so that it can start again."""
+    """Enable a job, so that it can start again.
+
+    Example: kubiya jobs enable 'disks every morning'
+    """
     _switch(job, "enable")
 
 
 @jobs.command()
 @click.argument("job", shell_complete=completion.names("jobs"))
 def disable(job: str) -> None:
-    """Disable a job: nothing starts it until it is enabled."""
+    """Disable a job: nothing starts it until it is enabled.
+
+    Example: kubiya jobs disable 'disks every morning'
+    """
     _switch(job, "disable")
 
 
@@ -238,7 +254,10 @@ def _switch(job: str, word: str) -> None:
 @jobs.command()
 @click.argument("job", shell_complete=completion.names("jobs"))
 def rm(job: str) -> None:
-    """Remove a job. Its executions are kept."""
+    """Remove a job. Its executions are kept.
+
+    Example: kubiya jobs rm 'disks every morning'
+    """
     api = connect()
     found = api.find_job(job)
     api.delete_job(str(found["id"]))

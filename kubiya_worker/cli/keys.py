@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from collections.abc import Mapping
@@ -60,6 +61,8 @@ def create(
     approver  reads, and answers requests for approval
     admin     everything
     worker    what a worker asks for, and nothing else
+
+    Example: kubiya keys create 'Ann of the night shift' --role approver --email ann@example.org
     """
     body: dict[str, Any] = {"name": name, "role": role}
     given = {"email": email, "groups": groups, "queues": queues, "agents": agents, "expires_in_days": expires_in_days}
@@ -78,9 +81,12 @@ def create(
 
 @keys.command()
 @click.option("-a", "--all", "everything", is_flag=True, help="Show revoked and expired keys too.")
-@click.option("-o", "--output", type=click.Choice(["text", *tables.FORMATS]), default="text", show_default=True)
+@tables.output(default=tables.TEXT)
 def ls(everything: bool, output: str) -> None:
-    """List the keys: whose they are, what they may do, and when they were last used."""
+    """List the keys: whose they are, what they may do, and when they were last used.
+
+    Example: kubiya keys ls -o wide
+    """
     found = [key for key in connect().api_keys() if everything or key.get("status") == "active"]
     if output != "text":
         tables.show(found, COLUMNS, output, none="There are no keys.")
@@ -100,13 +106,13 @@ def ls(everything: bool, output: str) -> None:
 
 @keys.command()
 @click.argument("id", shell_complete=completion.ids("keys", "role", "name"))
-@tables.output(tables.YAML, tables.JSON, default=tables.YAML)
+@tables.output(default=tables.YAML)
 def get(id: str, output: str) -> None:
     """Show what is known of a key. The key itself was shown once, when it was made.
 
     Example: kubiya keys get 3f2a
     """
-    tables.dump(choice.choose("key", id, connect().api_keys(), fields=("id",)), output)
+    tables.show_one(choice.choose("key", id, connect().api_keys(), fields=("id",)), COLUMNS, output)
 
 
 @keys.command()
@@ -126,4 +132,6 @@ def _person(key: Mapping[str, Any]) -> str:
     return f"{name} <{email}>" if email and email != name else name
 
 
-keys.add_command(revoke, "rm")
+_rm = copy.copy(revoke)
+_rm.help = str(revoke.help).replace("keys revoke", "keys rm")
+keys.add_command(_rm, "rm")

@@ -161,7 +161,7 @@ def commands_of(noun: Noun) -> dict[str, click.Command]:
     @name
     def edit(name: str) -> None:
         api = connect()
-        _edit(api, api.definition(noun.word, noun.name(api, name)))
+        edit_document(api, api.definition(noun.word, noun.name(api, name)))
 
     @click.command(
         context_settings=SETTINGS,
@@ -197,7 +197,7 @@ def _print(documents: list[dict[str, Any]], output: str) -> None:
         print(definition_text.dump(documents), end="")
 
 
-def _edit(api: Api, document: dict[str, Any]) -> None:
+def edit_document(api: Api, document: dict[str, Any]) -> None:
     """Let a person edit a document, and apply it if nobody has changed it meanwhile.
 
     Raises UsageError, after the text was kept in a file, so that no work is lost.
@@ -206,7 +206,7 @@ def _edit(api: Api, document: dict[str, Any]) -> None:
     from kubiya_worker.cli import definition_files
 
     before = definition_text.dump([document])
-    text = _edited(before)
+    text = edited(before)
     if text is None or text.strip() == before.strip():
         raise UsageError("Nothing was changed", remedy="Save the file in the editor to apply it")
     with definition_files.kept(text) as file:
@@ -224,7 +224,8 @@ def _edit(api: Api, document: dict[str, Any]) -> None:
             raise (faults if faults is not None else error) from error
 
 
-def _edited(text: str) -> str | None:
+def edited(text: str) -> str | None:
+    """Return what a person made of a text in $EDITOR; None when it was not saved. Raises UsageError."""
     try:
         return click.edit(text, extension=".yaml")
     except (click.ClickException, OSError) as error:

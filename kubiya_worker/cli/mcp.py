@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from kubiya_worker.cli import completion, tables
+from kubiya_worker.cli import completion, mcp_definitions, tables
 from kubiya_worker.cli.connection import Api, connect
+from kubiya_worker.cli.tables import field
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.errors import EX_CONFIG, EX_UNAVAILABLE, ConfigurationError, UsageError
 from kubiya_worker.tools import mcp, secret_values
@@ -24,6 +26,9 @@ from kubiya_worker.tools.redaction import Redactor
 KEYS: Final = ("mcpServers", "mcp_servers", "servers")  # keys that other clients use for the map of servers in a file
 FILES: Final = (".json", ".yaml", ".yml")
 FORMATS: Final = click.Choice(["text", "json"])
+COLUMNS: Final = (
+    *(field("server"), field("transport"), field("where", most=60), field("owners", most=40), field("state", most=60)),
+)
 
 
 @dataclass
@@ -32,8 +37,8 @@ class Configured:
 
     name: str
     raw: Any
-    owners: list[str] = field(default_factory=list)
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    owners: list[str] = dataclasses.field(default_factory=list)
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
     def parsed(self) -> mcp.McpServer | None:
         """Return the server as it would be used; None when it is switched off. Raises ConfigurationError."""
@@ -47,13 +52,19 @@ def mcp_() -> None:
 
 @mcp_.command()
 @click.argument("file", required=False, shell_complete=completion.files)
-@click.option("-o", "--output", type=FORMATS, default="text", help="Output format.  [default: text]")
+@tables.output(default=tables.TEXT)
 def ls(file: str | None, output: str) -> None:
-    """List the servers of all agents, or those of FILE ({"mcpServers": {...}})."""
+    """List the servers of all agents, or those of FILE ({"mcpServers": {...}}).
+
+    Example: kubiya mcp ls
+    """
     servers = _of_file(file, {}) if file else _of_agents(connect())
     if output == "json":
         for each in servers:
             print(json.dumps(_row(each), ensure_ascii=False))
+        return
+    if output != tables.TEXT:
+        tables.show([_row(each) for each in servers], COLUMNS, output, none="There are no MCP servers.")
         return
     if not servers:
         print("There are no MCP servers.", file=sys.stderr)
@@ -69,14 +80,14 @@ def ls(file: str | None, output: str) -> None:
 @mcp_.command()
 @click.argument("name")
 @click.option("--agent", shell_complete=completion.names("agents"), help="The agent, if several have such a server.")
-@tables.output(tables.YAML, tables.JSON, default=tables.YAML)
+@tables.output(default=tables.YAML)
 def get(name: str, agent: str | None, output: str) -> None:
     """Show an MCP server: how it is reached, who has it, and whether its settings are right. Secrets are not shown.
 
     Example: kubiya mcp get tickets
     """
     (found,) = _select(_of_agents(connect(), agent), name, {})
-    tables.dump(_row(found), output)
+    tables.show_one(_row(found), COLUMNS, output)
 
 
 @mcp_.command(name="test")
@@ -105,6 +116,8 @@ def test(
     """Start the server NAME of an agent, or the servers of FILE, here. Show tools, notices and time.
 
     Exit code 69 when one fails, 78 when its settings are wrong.
+
+    Example: kubiya mcp test tickets
     """
     variable_values = _variables(variables)
     is_file = Path(name).expanduser().is_file() or name.endswith(FILES)
@@ -137,6 +150,8 @@ def serve(agents: tuple[str, ...], teams: tuple[str, ...]) -> None:
 
     Without --agent and --team all are offered. The client's configuration is: {"mcpServers": {"kubiya": {"command":
     "kubiya", "args": ["mcp", "serve"]}}}.
+
+    Example: kubiya mcp serve --agent ops
     """
     try:
         from kubiya_worker.cli.mcp_stdio import run
@@ -275,3 +290,7 @@ def _variables(given: tuple[str, ...]) -> dict[str, str]:
             )
         values[name] = value if equals else os.environ[name]
     return values
+
+
+mcp_.add_command(mcp_definitions.edit, "edit")
+mcp_.add_command(mcp_definitions.rm, "rm")

@@ -23,7 +23,9 @@ from typing import Any, Final
 import click
 
 from kubiya_worker import trust
+from kubiya_worker.cli import choice, tables
 from kubiya_worker.cli.options import config_file
+from kubiya_worker.cli.tables import Cells, field
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.errors import ConfigurationError, UsageError, WorkerError
@@ -44,6 +46,15 @@ NO_ENDPOINT: Final = (
     "`ollama serve`, LM Studio, `llama-server` or `vllm serve`"
 )
 
+COLUMNS: Final = (
+    field("model", most=60),
+    Cells("WINDOW", lambda row: f"{row['context_window']:,}" if row["context_window"] else None),
+    Cells(
+        "PRICE IN / OUT",
+        lambda row: f"${row['price']['input']:g} / ${row['price']['output']:g}" if row["price"] else None,
+    ),
+    Cells("ENDPOINT", lambda row: f"{row['server']}, {row['endpoint']}" if row["server"] else row["endpoint"], 80),
+)
 output: Final = click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."
 )
@@ -89,9 +100,50 @@ def endpoints(settings: Settings, configured: Endpoint) -> list[listing.ListedEn
 @models.command(short_help="List what the endpoints of this host offer.")
 @base_url
 @config_file
-@output
+@tables.output()
 def ls(base_url: str | None, config: str | None, output: str) -> int:
-    """List the models of the configured endpoint and of local servers: Ollama, LM Studio, llama.cpp, vLLM."""
+    """List the models of the configured endpoint and of local servers: Ollama, LM Studio, llama.cpp, vLLM.
+
+    Example: kubiya models ls
+    """
+    rows, faults = _listed(base_url, config)
+    if output in (tables.JSON, tables.YAML):
+        tables.dump({"models": rows, "faults": [_fault(answer) for answer in faults]}, output)
+    else:
+        tables.show(rows, COLUMNS, output, none="No model is listed.")
+        for answer in faults:
+            assert answer.fault is not None
+            click.echo(f"kubiya: {answer.fault.line()}", err=True)
+    if rows or not faults:
+        return 0
+    assert faults[0].fault is not None
+    return faults[0].fault.exit_code
+
+
+@models.command(short_help="Show a model of this host's endpoints.")
+@click.argument("model")
+@base_url
+@config_file
+@tables.output(default=tables.YAML)
+def get(model: str, base_url: str | None, config: str | None, output: str) -> None:
+    """Show where a model is, its window, and its price in USD per million tokens. MODEL may be a name's beginning.
+
+    Example: kubiya models get gpt-4o-mini
+    """
+    rows, faults = _listed(base_url, config)
+    if not rows and faults and (fault := faults[0].fault) is not None:
+        raise fault
+    names = [{"name": name} for name in sorted({row["model"] for row in rows})]
+    name = choice.choose("model", model, names, fields=("name",))["name"]
+    found = [row for row in rows if row["model"] == name]  # several endpoints may have it
+    if output in (tables.JSON, tables.YAML):
+        tables.dump(found[0] if len(found) == 1 else found, output)
+    else:
+        tables.show(found, COLUMNS, output)
+
+
+def _listed(base_url: str | None, config: str | None) -> tuple[list[dict[str, Any]], list[ModelList]]:
+    """Return the models of all endpoints, and the endpoints that failed. Raises ConfigurationError without any."""
     settings = settings_here(config)
     prices = Prices.load(settings.model_prices_file)
     named = endpoints(settings, endpoint_here(settings, base_url))
@@ -101,19 +153,12 @@ def ls(base_url: str | None, config: str | None, output: str) -> int:
     if not answers:
         raise ConfigurationError("No model endpoint is configured", remedy=NO_ENDPOINT)
     rows = [_row(answer, listed, prices) for answer in answers for listed in answer.models]
-    faults = [answer for answer in answers if answer.fault is not None]
-    if output == "json":
-        failed = [{"endpoint": a.endpoint.url, "error": a.fault.line()} for a in faults if a.fault]
-        print(json.dumps({"models": rows, "faults": failed}, ensure_ascii=False))
-    else:
-        _table(rows)
-        for answer in faults:
-            assert answer.fault is not None
-            click.echo(f"kubiya: {answer.fault.line()}", err=True)
-    if rows or not faults:
-        return 0
-    assert faults[0].fault is not None
-    return faults[0].fault.exit_code
+    return rows, [answer for answer in answers if answer.fault is not None]
+
+
+def _fault(answer: ModelList) -> dict[str, str]:
+    assert answer.fault is not None
+    return {"endpoint": answer.endpoint.url, "error": answer.fault.line()}
 
 
 def _row(answer: ModelList, listed: listing.ListedModel, prices: Prices) -> dict[str, Any]:
@@ -133,24 +178,6 @@ def _price(prices: Prices, model: str) -> dict[str, float] | None:
     return None if read is None or written is None else {"input": read / 1e6, "output": written / 1e6}
 
 
-def _table(rows: list[dict[str, Any]]) -> None:
-    paint = Paint.for_stream(sys.stdout)
-    cells = [
-        (
-            one_line(row["model"], 60),
-            f"{row['context_window']:,}" if row["context_window"] else "",
-            f"${row['price']['input']:g} / ${row['price']['output']:g}" if row["price"] else "",
-            one_line(f"{row['server']}, {row['endpoint']}" if row["server"] else row["endpoint"], 80),
-        )
-        for row in rows
-    ]
-    head = ("MODEL", "WINDOW", "PRICE IN / OUT", "ENDPOINT")
-    widths = [max(len(line[at]) for line in [head, *cells]) for at in range(3)]
-    for number, line in enumerate([head, *cells] if cells else []):
-        text = "  ".join([*(part.ljust(width) for part, width in zip(line, widths, strict=False)), line[3]])
-        print(paint.dim(text) if number == 0 else text)
-
-
 @models.command(short_help="Test what a model can do at its endpoint.")
 @click.argument("model")
 @base_url
@@ -167,6 +194,8 @@ def test(model: str, base_url: str | None, config: str | None, timeout: float, o
     """Make a few small calls to MODEL, with a real streamed tool call, and show what its endpoint can do.
 
     MODEL is written as for an agent: a name of the endpoint, or provider:name (anthropic, openai, google, bedrock).
+
+    Example: kubiya models test gpt-4o-mini
     """
     from kubiya_worker.models import trial
 

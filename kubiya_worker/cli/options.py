@@ -18,6 +18,7 @@ from kubiya_worker.settings.unused_options import UNUSED_OPTIONS
 from kubiya_worker.trust import use_ca_bundle
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+QUEUE: Final = "--queue"  # what other commands call it too
 _COMPLETED: Final = ((value_types.queue_id, completion.queues), (value_types.path, completion.files))
 
 config_file: Final = click.option(
@@ -64,7 +65,9 @@ def foreign_flags(command: Command) -> Command:
 def queue_option(help: str) -> Callable[[Command], Command]:
     """Add `--queue-id` to a command that uses a queue in its own way."""
     option = BY_NAME["queue_id"]
-    return click.option(str(option.flag), shell_complete=completion.queues, help=f"{help} (or {option.env[0]}).")
+    return click.option(
+        str(option.flag), QUEUE, "queue_id", shell_complete=completion.queues, help=f"{help} (or {option.env[0]})."
+    )
 
 
 def _option(option: Option) -> Callable[[Command], Command]:
@@ -75,6 +78,8 @@ def _option(option: Option) -> Callable[[Command], Command]:
         # flag the value is None, so that environment and file count.
         arguments = {"is_flag": False, "flag_value": "true", "metavar": "BOOLEAN" if option.default else "[BOOLEAN]"}
     names = (option.short, option.flag) if option.short else (option.flag,)
+    if option.name == "queue_id":
+        names = (*names, QUEUE)
     return click.option(*names, option.name, default=None, help=help_text(option), **arguments)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from kubiya_worker.cli import choice, completion, tables
+from kubiya_worker.cli import choice, completion, kinds, tables
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.tables import Cells, field
@@ -68,9 +68,12 @@ def _value(file: Path | None) -> str:
 
 
 @secrets.command()
-@click.option("-o", "--output", type=click.Choice(["text", *tables.FORMATS]), default="text", show_default=True)
+@tables.output(default=tables.TEXT)
 def ls(output: str) -> None:
-    """List the secrets: who set them, when a worker got them last, and which definitions use them."""
+    """List the secrets: who set them, when a worker got them last, and which definitions use them.
+
+    Example: kubiya secrets ls -o wide
+    """
     found = connect().secret_list()
     if output != "text":
         tables.show(found, COLUMNS, output, none="There are no secrets.")
@@ -91,13 +94,28 @@ def ls(output: str) -> None:
 
 @secrets.command()
 @click.argument("name", shell_complete=completion.names("secrets"))
-@tables.output(tables.YAML, tables.JSON, default=tables.YAML)
+@tables.output(default=tables.YAML)
 def get(name: str, output: str) -> None:
     """Show what is known of a secret, and who uses it: never its value.
 
     Example: kubiya secrets get GITHUB_TOKEN
     """
-    tables.dump(choice.choose("secret", name, connect().secret_list(), fields=("name",)), output)
+    tables.show_one(choice.choose("secret", name, connect().secret_list(), fields=("name",)), COLUMNS, output)
+
+
+@secrets.command()
+@click.argument("name", shell_complete=completion.names("secrets"))
+def edit(name: str) -> None:
+    """Change the source of a secret in $EDITOR. A value is never shown: `kubiya secrets set` replaces it.
+
+    Example: kubiya secrets edit GITHUB_TOKEN
+    """
+    api = connect()
+    name = str(choice.choose("secret", name, api.secret_list(), fields=("name",))["name"])
+    document = api.definition("secrets", name)
+    if not (document.get("spec") or {}).get("source"):
+        raise UsageError(f"{name} has a value, which nobody reads back", remedy=f"kubiya secrets set {name}")
+    kinds.edit_document(api, document)
 
 
 @secrets.command()

@@ -33,7 +33,10 @@ def server() -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def start(arguments: tuple[str, ...]) -> None:
-    """Run the control plane in the foreground until it is stopped; `--help` shows its options."""
+    """Run the control plane in the foreground until it is stopped; `--help` shows its options.
+
+    Example: kubiya server start --seed
+    """
     check_server_installed()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -54,6 +57,8 @@ def codec(host: str, port: int, origins: tuple[str, ...], token_file: str | None
     """Run a codec server with the keys of KUBIYA_PAYLOAD_KEYS_FILE.
 
     Enter its address in Temporal's page, or pass it to Temporal's CLI as --codec-endpoint.
+
+    Example: kubiya server codec
     """
     check_server_installed()
     import uvicorn

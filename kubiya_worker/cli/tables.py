@@ -12,6 +12,7 @@ import click
 
 from kubiya_worker.cli.terminal import Paint, columns_of, one_line
 
+TEXT: Final = "text"  # lines for a person, where a table would not do
 TABLE: Final = "table"
 WIDE: Final = "wide"
 JSON: Final = "json"
@@ -37,8 +38,8 @@ def field(name: str, head: str = "", most: int = 40, *, wide: bool = False) -> C
 
 
 def output(*formats: str, default: str = TABLE) -> Callable[[Any], Any]:
-    """Add `-o` with the forms that a command prints."""
-    known = formats or FORMATS
+    """Add `-o` with the forms that a command prints: all of a table's, and `text` where that is the default."""
+    known = formats or ((TEXT, *FORMATS) if default == TEXT else FORMATS)
     return click.option(
         "-o", "--output", type=click.Choice(known), default=default, show_default=True, help="Output format."
     )
@@ -52,6 +53,14 @@ def show(rows: Sequence[Row], columns: Sequence[Cells], form: str, *, none: str 
         print(none, file=sys.stderr)
     else:
         print(table(rows, columns, wide=form == WIDE, paint=Paint.for_stream(sys.stdout)))
+
+
+def show_one(row: Row, columns: Sequence[Cells], form: str) -> None:
+    """Print one object in a form: as a table of one row, or whole as JSON or YAML."""
+    if form in (JSON, YAML):
+        dump(row, form)
+    else:
+        show([row], columns, form)
 
 
 def dump(value: Any, form: str) -> None:

@@ -10,13 +10,14 @@ from typing import Any, Final, TypeVar
 import click
 
 from kubiya_worker import __version__
-from kubiya_worker.cli import options
+from kubiya_worker.cli import options, tables
+from kubiya_worker.cli.tables import field
 from kubiya_worker.cli.temporal import connected
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.settings import Settings
 
 WAIT: Final = 60.0  # seconds until a version's workers are known and its routing has spread
-HEADS: Final = ("BUILD", "STATUS", "NEW EXECUTIONS", "OPEN EXECUTIONS")
+COLUMNS: Final = (*(field("build"), field("status"), field("new", "NEW EXECUTIONS"), field("open", "OPEN EXECUTIONS")),)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,32 +55,33 @@ def deployment() -> None:
 
 @deployment.command()
 @_common
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show(queue_id: str | None, name: str | None, config: str | None, as_json: bool) -> None:
-    """Show the versions of a deployment, newest first."""
+@click.option("--json", "as_json", is_flag=True, help="The same as -o json.")
+@tables.output()
+def show(queue_id: str | None, name: str | None, config: str | None, as_json: bool, output: str) -> None:
+    """Show the versions of a deployment, newest first.
+
+    Example: kubiya worker deployment show --name workers
+    """
     settings, name = _settings(queue_id, name, config)
-    asyncio.run(_print_versions(settings, name, as_json))
+    asyncio.run(_print_versions(settings, name, tables.JSON if as_json else output))
 
 
-async def _print_versions(settings: Settings, name: str, as_json: bool) -> None:
+async def _print_versions(settings: Settings, name: str, output: str) -> None:
     from kubiya_worker.process import deployment as versions
 
     async with connected(settings, "deployment") as (client, _):
         all_versions = await versions.versions(client, name)
-    if as_json:
-        print(json.dumps({"deployment": name, "versions": [vars(version) for version in all_versions]}))
+    if output in (tables.JSON, tables.YAML):
+        tables.dump({"deployment": name, "versions": [vars(version) for version in all_versions]}, output)
         return
     ramped = next((version.percent for version in all_versions if version.percent), 0.0)
-    rows = [HEADS]
+    rows = []
     for version in all_versions:
         share = 100 - ramped if version.status == "current" else version.percent
         new = "" if share is None else f"{share:g} %"
-        rows.append(
-            (version.build_id, version.status, new, "?" if version.executions is None else str(version.executions))
-        )
-    widths = [max(len(row[n]) for row in rows) for n in range(len(HEADS))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        open_ = "?" if version.executions is None else version.executions
+        rows.append({"build": version.build_id, "status": version.status, "new": new, "open": open_})
+    tables.show(rows, COLUMNS, output)
     if not any(version.status == "current" for version in all_versions):
         print(f"No version is current. Choose one: kubiya worker deployment set-current {all_versions[0].build_id}")
 
@@ -101,6 +103,8 @@ def set_current(
 
     An execution that is pinned to an older version moves when its current step has ended. One that waits for a person
     moves with the next message, so keep a worker of the older version, or use `move`.
+
+    Example: kubiya worker deployment set-current 1.4.0 --name workers
     """
     settings, name = _settings(queue_id, name, config)
     asyncio.run(_set_current(settings, name, build_id or settings.build_id or __version__, timeout, allow_no_pollers))
@@ -122,7 +126,10 @@ async def _set_current(settings: Settings, name: str, build: str, timeout: float
 def ramp(
     build_id: str, percent: float, queue_id: str | None, name: str | None, config: str | None, timeout: float
 ) -> None:
-    """Send a share of the executions to a version; the others stay with the current one. 0 ends it."""
+    """Send a share of the executions to a version; the others stay with the current one. 0 ends it.
+
+    Example: kubiya worker deployment ramp 1.4.0 20 --name workers
+    """
     settings, name = _settings(queue_id, name, config)
     asyncio.run(_ramp(settings, name, build_id, percent, timeout))
 
@@ -144,6 +151,8 @@ def move(build_id: str, queue_id: str | None, name: str | None, config: str | No
 
     Run it where the current version is installed. Each history is replayed first, and an execution whose replay fails
     stays; then the exit code is 1, and a worker of the older version must be kept.
+
+    Example: kubiya worker deployment move 1.3.0 --name workers
     """
     settings, name = _settings(queue_id, name, config)
     return asyncio.run(_move(settings, name, build_id, as_json))

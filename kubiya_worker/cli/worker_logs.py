@@ -43,7 +43,10 @@ def logs(
     execution: str | None,
     as_json: bool,
 ) -> None:
-    """Read a worker's log, also when the worker does not run."""
+    """Read a worker's log, also when the worker does not run.
+
+    Example: kubiya worker logs --queue-id default --follow
+    """
     stack = dev_worker.meant(queue_id) if instance == 1 else None
     try:
         selection = Filter(

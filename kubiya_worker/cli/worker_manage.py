@@ -36,7 +36,10 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float 
 @worker_options
 @click.option("-f", "--force", is_flag=True, help="Kill it at once; the next worker takes up its work.")
 def stop(queue_id: str | None, instance: int, force: bool) -> None:
-    """Stop a worker. Running work has the grace period to finish. The exit code is 1 when it had to be killed."""
+    """Stop a worker. Running work has the grace period to finish. The exit code is 1 when it had to be killed.
+
+    Example: kubiya worker stop --queue-id default
+    """
     home = home_of(queue_id, instance)
     box = container_of(home, report.examine(home))
     if box is not None:
@@ -75,6 +78,8 @@ def drain(queue_id: str | None, instance: int, timeout: float | None) -> None:
 
     The exit code is 0 when all steps have finished, 75 when some were cut off. Executions that wait for a person hold
     no step: the next worker of the queue continues them. Ctrl-C ends the waiting, not the drain.
+
+    Example: kubiya worker drain --queue-id default --timeout 5m
     """
     home = home_of(queue_id, instance)
     box = container_of(home, report.examine(home))
@@ -97,7 +102,10 @@ def drain(queue_id: str | None, instance: int, timeout: float | None) -> None:
 @worker_options
 @click.option("--wait-timeout", type=float, default=60.0, help="Seconds until the new one has to poll.  [default: 60]")
 def restart(queue_id: str | None, instance: int, wait_timeout: float) -> None:
-    """Restart a worker in place: running work finishes first, and the settings of its start are kept."""
+    """Restart a worker in place: running work finishes first, and the settings of its start are kept.
+
+    Example: kubiya worker restart --queue-id default
+    """
     home = home_of(queue_id, instance)
     box = container_of(home, report.examine(home))
     if box is not None:

@@ -20,6 +20,8 @@ def replay(queue_id: str | None, config: str | None, as_json: bool) -> int:
     """Replay the queue's open executions with this installation's workflow code. Nothing is changed.
 
     The exit code is 1 when one could not continue with it: keep a worker of its present version until it has ended.
+
+    Example: kubiya worker replay --queue-id default
     """
     return asyncio.run(_replay(resolved({"queue_id": queue_id}, config), as_json))
 

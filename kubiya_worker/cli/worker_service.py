@@ -41,6 +41,8 @@ def install(
     """Make a worker a service of systemd or launchd, with the settings of this shell, and start it.
 
     The key, the queue and the control plane are checked first. Install it again to apply changed settings.
+
+    Example: kubiya worker install-service --queue-id default
     """
     from kubiya_worker.launch import launchd, preflight, service, systemd
 
@@ -73,7 +75,10 @@ def install(
 @click.option("--instance", type=int, default=1, help="Which one, where several are installed.  [default: 1]")
 @click.option("--system", is_flag=True, help="The unit of the host instead of this user's.")
 def uninstall(queue_id: str | None, instance: int, system: bool) -> None:
-    """Stop a worker's service (running work finishes first), disable it and remove it. Its state is kept."""
+    """Stop a worker's service (running work finishes first), disable it and remove it. Its state is kept.
+
+    Example: kubiya worker uninstall-service --queue-id default
+    """
     from kubiya_worker.launch import launchd, systemd
 
     queue = queue_id or os.environ.get("QUEUE_ID", "").strip()

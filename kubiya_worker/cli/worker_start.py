@@ -67,7 +67,10 @@ def start(
     no_webui: bool,
     **flags: Any,
 ) -> int:
-    """Run a worker in the foreground until it is stopped, or with -d supervised in the background."""
+    """Run a worker in the foreground until it is stopped, or with -d supervised in the background.
+
+    Example: kubiya worker start --queue-id default -d
+    """
     if api_key_on_argv is not None:
         raise UsageError(
             "An API key on the command line is visible to every user of this host",

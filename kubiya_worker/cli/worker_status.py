@@ -6,36 +6,48 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from kubiya_worker.cli import worker_container
+from kubiya_worker.cli import tables, worker_container
+from kubiya_worker.cli.tables import field
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.cli.worker_container import container_of
 from kubiya_worker.cli.worker_target import home_of, worker_options
 from kubiya_worker.launch import containers, dev_worker, report
 from kubiya_worker.launch import home as homes
+from kubiya_worker.launch.containers import FoundContainer
 from kubiya_worker.launch.dev_worker import DevWorker
 from kubiya_worker.launch.report import WorkerReport
 
+COLUMNS = (
+    *(field("queue"), field("instance"), field("state"), field("pid"), field("worker"), field("tasks"), field("since")),
+    field("folder", most=60, wide=True),
+)
 DEATHS_SHOWN = 5  # of the 20 that --json has
 
 
 @click.command()
 @worker_options
-@click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON object.")
-def status(queue_id: str | None, instance: int, as_json: bool) -> int:
+@click.option("--json", "as_json", is_flag=True, help="The same as -o json: everything, as one JSON object.")
+@tables.output(default=tables.TEXT)
+def status(queue_id: str | None, instance: int, as_json: bool, output: str) -> int:
     """Show the state of a worker. Exit code 0: it is supervised; 1: there is no PID file; 3: there is a stale one.
 
     The supervisor is asked, not its files; one that lives and does not answer is UNKNOWN, with the age of what it said.
 
     A worker in a container (--type=docker) is found by its labels: 0 while the engine runs it, else 1.
+
+    Example: kubiya worker status --queue-id default
     """
+    output = tables.JSON if as_json else output
+    asked = output != tables.TEXT
     stack = dev_worker.meant(queue_id) if instance == 1 else None
     if stack is not None:
-        print(json.dumps(stack.as_json(), ensure_ascii=False) if as_json else "\n".join(_of_stack(stack)))
+        _show(stack.as_json(), _row_of_stack(stack), output) if asked else print("\n".join(_of_stack(stack)))
         return 0
     home = home_of(queue_id, instance)
     worker_report = report.examine(home)
@@ -43,10 +55,10 @@ def status(queue_id: str | None, instance: int, as_json: bool) -> int:
     if box is not None:
         since = ago(box.ended_at or box.started_at, time.time())
         shown = worker_container.lines(box, Paint.for_stream(sys.stdout), since)
-        print(json.dumps(box.as_json(), ensure_ascii=False) if as_json else "\n".join(shown))
+        _show(box.as_json(), _row_of_container(box), output) if asked else print("\n".join(shown))
         return 0 if box.alive else 1
-    if as_json:
-        print(json.dumps(worker_report.as_json(), ensure_ascii=False))
+    if asked:
+        _show(worker_report.as_json(), _row_of(worker_report), output)
     else:
         print("\n".join(lines(worker_report, Paint.for_stream(sys.stdout), time.time())))
     return worker_report.exit_code
@@ -64,42 +76,56 @@ def _of_stack(stack: DevWorker) -> list[str]:
 
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each worker, one a line.")
-def list_(as_json: bool) -> None:
-    """List the workers of this host, running or not."""
+@tables.output()
+def list_(as_json: bool, output: str) -> None:
+    """List the workers of this host, running or not.
+
+    Example: kubiya worker list -o wide
+    """
     reports = [report.examine(home) for home in homes.homes()]
     boxes = containers.find()
     stack = dev_worker.find(os.environ)
+    stacks = [stack] if stack else []
+    facts = [*(x.as_json() for x in reports), *(x.as_json() for x in boxes), *(x.as_json() for x in stacks)]
     if as_json:
-        stacks = [stack.as_json()] if stack else []
-        for facts in (*(each.as_json() for each in reports), *(box.as_json() for box in boxes), *stacks):
-            print(json.dumps(facts, ensure_ascii=False))
+        for one in facts:
+            print(json.dumps(one, ensure_ascii=False))
+        return
+    if output in (tables.JSON, tables.YAML):
+        tables.dump(facts, output)
         return
     if not reports and not boxes and not stack:
         click.echo("There are no workers here. Start one: kubiya worker start --queue-id Q -d", err=True)
         return
-    rows = [("QUEUE", "INSTANCE", "STATE", "PID", "WORKER", "TASKS", "SINCE")]
-    for each in reports:
-        rows.append(
-            (
-                each.home.queue,
-                str(each.home.instance),
-                each.word,
-                str(each.pid or "-") if each.alive else "-",
-                str(each.worker_pid or "-"),
-                str(each.live_status.get("active_tasks", "-")),
-                ago(each.state.get("since"), time.time()) or "-",
-            )
-        )
-    for box in boxes:
-        since = ago(box.ended_at or box.started_at, time.time()) or "-"
-        rows.append(
-            (box.queue, "docker", box.word, "-", box.name, str(box.worker_status.get("active_tasks", "-")), since)
-        )
-    if stack:
-        rows.append((stack.queue, "dev", report.RUNNING, str(stack.pid), "-", "-", "-"))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    rows = [*map(_row_of, reports), *map(_row_of_container, boxes), *map(_row_of_stack, stacks)]
+    tables.show(rows, COLUMNS, output)
+
+
+def _show(facts: Mapping[str, Any], row: Mapping[str, Any], output: str) -> None:
+    tables.dump(facts, output) if output in (tables.JSON, tables.YAML) else tables.show([row], COLUMNS, output)
+
+
+def _row_of(each: WorkerReport) -> dict[str, Any]:
+    return {
+        "queue": each.home.queue,
+        "instance": each.home.instance,
+        "state": each.word,
+        "pid": each.pid if each.alive else None,
+        "worker": each.worker_pid,
+        "tasks": each.live_status.get("active_tasks"),
+        "since": ago(each.state.get("since"), time.time()),
+        "folder": str(each.home.folder),
+    }
+
+
+def _row_of_container(box: FoundContainer) -> dict[str, Any]:
+    tasks, since = box.worker_status.get("active_tasks"), ago(box.ended_at or box.started_at, time.time())
+    about = {"queue": box.queue, "instance": "docker", "state": box.word, "worker": box.name}
+    return {**about, "tasks": tasks, "since": since}
+
+
+def _row_of_stack(stack: DevWorker) -> dict[str, Any]:
+    return {"queue": stack.queue, "instance": "dev", "state": report.RUNNING, "pid": stack.pid}
 
 
 def lines(worker_report: WorkerReport, paint: Paint, now: float) -> list[str]:

@@ -26,6 +26,8 @@ def bundle(queue_id: str | None, output: str | None, config: str | None) -> None
     """Pack facts for support into one file: doctor, settings, state, logs, versions, metrics. It holds no secrets.
 
     No worker has to run for it. What cannot be read is left out and listed. Look into the file before you send it.
+
+    Example: kubiya worker support-bundle --queue-id default
     """
     from kubiya_worker.launch.stack_folder import default_folder
     from kubiya_worker.settings import sources

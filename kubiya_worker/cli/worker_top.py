@@ -41,6 +41,8 @@ def top(queue_id: str | None, once: bool, interval: float) -> None:
 
     Tokens and lags come from a worker's metrics (KUBIYA_METRICS_PORT); the number of waiting approvals comes from the
     control plane of this shell's settings. Each is left out when it is not available.
+
+    Example: kubiya worker top
     """
     queue = queue_id or os.environ.get("QUEUE_ID", "").strip()
     queue_home = homes.find(queue) if queue else None

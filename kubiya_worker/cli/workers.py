@@ -97,13 +97,13 @@ def ls(output: str) -> None:
 
 @workers.command()
 @click.argument("id", shell_complete=completion.ids("workers", "status"))
-@tables.output(tables.YAML, tables.JSON, default=tables.YAML)
+@tables.output(default=tables.YAML)
 def show(id: str, output: str) -> None:
     """Show what a worker tells about itself, and what somebody wishes of it.
 
     Example: kubiya workers show db-3
     """
-    tables.dump(_chosen(connect(), id), output)
+    tables.show_one(_chosen(connect(), id), COLUMNS, output)
 
 
 @workers.command()

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from kubiya_worker.cli import choice, completion, kinds
-from kubiya_worker.cli.main import COMMANDS, cli
+from kubiya_worker.cli.main import cli
 from kubiya_worker.errors import UsageError
 from tests.support.api import Api
 from tests.support.commands import Commands
@@ -163,14 +163,54 @@ def test_the_shell_completes_names_and_never_sees_an_error(
     assert completion.runs(context, parameter, "") == []
 
 
-def test_every_command_about_objects_says_an_example() -> None:
-    without = []
-    for name in ("runs", "agents", "teams", "queues", "rules", "environments"):
-        group = cli.get_command(click.Context(cli), name)
-        assert isinstance(group, click.Group) and name in COMMANDS
-        verbs = group.commands.items()
-        without += [f"{name} {verb}" for verb, one in verbs if f"Example: kubiya {name}" not in str(one.help)]
-    assert without == []
+SHOWS = frozenset({"ls", "list", "get", "show", "status", "history", "deliveries"})
+FORMS = {"table", "wide", "json", "yaml"}
+
+
+def all_commands() -> dict[str, click.Command]:
+    """Return each command by its words."""
+    found: dict[str, click.Command] = {}
+
+    def walk(command: click.Command, words: tuple[str, ...], context: click.Context) -> None:
+        if not isinstance(command, click.Group):
+            found[" ".join(words)] = command
+            return
+        for name in command.list_commands(context):
+            one = command.get_command(context, name)
+            if one is not None and not one.hidden:
+                walk(one, (*words, name), click.Context(one, info_name=name, parent=context))
+
+    walk(cli, (), click.Context(cli, info_name="kubiya"))
+    return found
+
+
+def forms(command: click.Command) -> set[str]:
+    """Return what `-o` takes."""
+    options = [each for each in command.params if isinstance(each, click.Option) and "-o" in each.opts]
+    return {str(word) for each in options if isinstance(each.type, click.Choice) for word in each.type.choices}
+
+
+def test_every_command_says_an_example_of_itself() -> None:
+    found = all_commands()
+    wrong = [
+        words
+        for words, one in found.items()
+        if not any(f"kubiya {words}" in line.partition("Example:")[2] for line in str(one.help).splitlines())
+    ]
+    assert wrong == [] and len(found) > 100
+
+
+def test_whatever_lists_or_shows_prints_a_table_json_and_yaml() -> None:
+    shows = {words: forms(one) for words, one in all_commands().items() if words.split()[-1] in SHOWS}
+    assert {words for words, known in shows.items() if not known >= FORMS} == set()
+    assert len(shows) > 30
+
+
+def test_every_noun_of_objects_has_its_verbs() -> None:
+    words = set(all_commands())
+    for noun in (*kinds.NOUNS, "secrets", "mcp"):
+        assert {f"{noun} {verb}" for verb in ("ls", "get", "edit", "rm")} <= words, noun
+    assert {"keys ls", "keys get", "keys rm", "models ls", "models get"} <= words
 
 
 def test_a_document_of_json_is_one_document(plane: Api, kubiya: Commands) -> None:
@@ -183,3 +223,45 @@ def test_an_mcp_server_is_shown_with_who_has_it(plane: Api, kubiya: Commands) ->
     told = yaml.safe_load(kubiya("mcp", "get", "tickets-of-a-test").out)
     assert (told["where"], told["owners"]) == ("https://tickets.example/mcp", ["has-a-server"])
     assert "There are: tickets-of-a-test" in kubiya("mcp", "get", "other", code=64).err
+
+
+def test_an_mcp_server_is_edited_and_removed_in_all_that_have_it(
+    plane: Api, kubiya: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = {"url": "https://old.example/mcp"}
+    for name, servers in {
+        "edits-one": {"wiki": server},
+        "edits-two": {"wiki": server, "kept": {"url": "https://kept.example/mcp"}},
+        "edits-three": {"forks": server},
+        "edits-four": {"forks": {"url": "https://another.example/mcp"}},
+    }.items():
+        plane.agent(name=name, configuration={"mcp_servers": servers})
+
+    def servers_of(name: str) -> Any:
+        spec = kubiya("agents", "get", name, "-o", "json").json["spec"]
+        return (spec.get("configuration") or {}).get("mcp_servers") or {}
+
+    edited(monkeypatch, "old.example", "new.example")
+    kubiya("mcp", "edit", "wiki")
+    assert servers_of("edits-one") == {"wiki": {"url": "https://new.example/mcp"}}
+    assert servers_of("edits-two")["wiki"] == {"url": "https://new.example/mcp"}
+    assert "different" in kubiya("mcp", "edit", "forks", code=64).err
+    kubiya("mcp", "edit", "forks", "--agent", "edits-three")
+    assert servers_of("edits-three") == {"forks": {"url": "https://new.example/mcp"}}
+    assert servers_of("edits-four") == {"forks": {"url": "https://another.example/mcp"}}
+    kubiya("mcp", "rm", "wiki")
+    assert servers_of("edits-one") == {} and list(servers_of("edits-two")) == ["kept"]
+    assert "No agent or team has" in kubiya("mcp", "rm", "wiki", code=64).err
+    edited(monkeypatch, "url: https://kept.example/mcp", "just a text")
+    assert "holds no server" in kubiya("mcp", "edit", "kept", code=64).err
+    edited(monkeypatch, "url:", "urll:")
+    refused = kubiya("mcp", "edit", "kept", code=78)
+    assert "urll" in refused.err and servers_of("edits-two") == {"kept": {"url": "https://kept.example/mcp"}}
+
+
+def test_the_source_of_a_secret_is_edited_and_a_value_is_not(
+    plane: Api, kubiya: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane.call("PUT", "/secrets/HAS_A_VALUE", {"value": "nobody-reads-it"})
+    told = kubiya("secrets", "edit", "HAS_A_VALUE", code=64)
+    assert "kubiya secrets set HAS_A_VALUE" in told.err and "nobody-reads-it" not in told.err + told.out

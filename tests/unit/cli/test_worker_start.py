@@ -97,6 +97,7 @@ def test_every_flag_of_the_table_is_one_of_the_command_and_means_what_the_table_
     given = {option.name: option for option in start.params if isinstance(option, click.Option)}
     for option in OPTIONS:
         if option.flag:
-            assert {option.flag, *filter(None, [option.short])} == set(given[str(option.name)].opts)
+            also = [option.short, options.QUEUE if option.name == "queue_id" else None]
+            assert {option.flag, *filter(None, also)} == set(given[str(option.name)].opts)
             assert given[option.name].help == options.help_text(option)
             assert given[option.name].default is None  # what is not typed counts for less than the file

@@ -19,6 +19,7 @@ TWICE = (
     "test_execution_lists.py",
     "test_audit.py",
     "test_effect_writes.py",
+    "test_budget_notices.py",
 )
 
 

@@ -1,0 +1,116 @@
+"""`kubiya mcp edit` and `kubiya mcp rm`: MCP servers in the definitions of the agents and teams that have them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+
+from kubiya_worker.cli import apply as changes
+from kubiya_worker.cli import completion, definition_files, kinds
+from kubiya_worker.cli.connection import Api, connect
+from kubiya_worker.errors import UsageError
+from kubiya_worker.tools import mcp
+
+SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
+KEYS: Final = ("mcp_servers", "mcpServers")  # of a definition's `configuration`
+of_agent: Final = click.option(
+    "--agent", shell_complete=completion.names("agents"), help="Of this agent or team only.  [default: of all]"
+)
+
+
+@dataclass(frozen=True)
+class OwnedServer:
+    """A server in the definition of an agent or a team: `document` has it under `key`."""
+
+    document: dict[str, Any]
+    key: str
+    server: Any
+
+    @property
+    def owner(self) -> str:
+        return f"{str(self.document['kind']).lower()} {self.document['name']}"
+
+    def changed(self, name: str, server: Any) -> dict[str, Any]:
+        """Return the document with another server, or without it for None, on the base of what it was."""
+        document = copy.deepcopy(self.document)
+        servers = document["spec"]["configuration"][self.key]
+        if server is None:
+            del servers[name]
+        else:
+            servers[name] = server
+        return {**document, "base": self.document["spec"]}
+
+
+@click.command(context_settings=SETTINGS)
+@click.argument("name")
+@of_agent
+def edit(name: str, agent: str | None) -> None:
+    """Change an MCP server in $EDITOR, in the definitions of all agents and teams that have this very server.
+
+    Example: kubiya mcp edit tickets
+    """
+    import yaml
+
+    api = connect()
+    owned = _owned(api, name, agent)
+    before = yaml.safe_dump(owned[0].server, sort_keys=False, allow_unicode=True)
+    text = kinds.edited(before)
+    if text is None or text.strip() == before.strip():
+        raise UsageError("Nothing was changed", remedy="Save the file in the editor to apply it")
+    with definition_files.kept(text) as file:
+        try:
+            server = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise UsageError(f"{file} is no YAML: {reason[:300]}", remedy="Correct it") from error
+        if not isinstance(server, dict):
+            raise UsageError(f"{file} holds no server", remedy="A server has a command, or a url")
+        mcp.parse({name: server})  # raises ConfigurationError: nothing wrong is stored
+        changes.show(api.apply([each.changed(name, server) for each in owned], source=changes.SOURCE))
+
+
+@click.command(context_settings=SETTINGS)
+@click.argument("name")
+@of_agent
+def rm(name: str, agent: str | None) -> None:
+    """Take an MCP server out of the definitions of all agents and teams that have it. `kubiya rollback` brings it back.
+
+    Example: kubiya mcp rm tickets --agent ops
+    """
+    api = connect()
+    owned = list(_all(api, name, agent))
+    if not owned:
+        raise _unknown(name, agent)
+    changes.show(api.apply([each.changed(name, None) for each in owned], source=changes.SOURCE))
+
+
+def _owned(api: Api, name: str, agent: str | None) -> list[OwnedServer]:
+    """Return who has the server. Raises UsageError for nobody, and where they have different ones of this name."""
+    owned = list(_all(api, name, agent))
+    if not owned:
+        raise _unknown(name, agent)
+    if any(each.server != owned[0].server for each in owned):
+        owners = ", ".join(each.owner for each in owned[:10])
+        raise UsageError(f"There are different servers {name!r}: of {owners}", remedy="Choose with --agent")
+    return owned
+
+
+def _unknown(name: str, agent: str | None) -> UsageError:
+    whose = f"{agent} has" if agent else "No agent or team has"
+    text = f"{whose} no MCP server {name!r}" if agent else f"{whose} an MCP server {name!r} in its definition"
+    return UsageError(text, remedy="See 'kubiya mcp ls'")
+
+
+def _all(api: Api, name: str, agent: str | None) -> Iterator[OwnedServer]:
+    for document in (*api.definitions("agents"), *api.definitions("teams")):
+        if agent is not None and document["name"] != agent:
+            continue
+        configuration = (document.get("spec") or {}).get("configuration") or {}
+        for key in KEYS:
+            servers = configuration.get(key)
+            if isinstance(servers, dict) and name in servers:
+                yield OwnedServer(document, key, servers[name])
