@@ -115,6 +115,11 @@ class RunApi:
         body = {"worker_queue_id": queue} if queue else {}
         return dict(self.api.ask("POST", f"/executions/{quote(execution_id, safe='')}/retry", body))
 
+    def fork(self, execution_id: str, at: int, **wanted: str) -> dict[str, Any]:
+        """Start a new execution from a step on, by the number of an event of it; return {execution_id, page}."""
+        body = {"at": at, **{name: value for name, value in wanted.items() if value}}
+        return dict(self.api.ask("POST", f"/executions/{quote(execution_id, safe='')}/fork", body))
+
     def say(self, execution_id: str, text: str) -> dict[str, Any]:
         """Send a message, with an id of its own so that it counts once; return {success, message_id, message}."""
         body = {"message": text, "message_id": f"{execution_id}_{uuid.uuid4().hex}"}

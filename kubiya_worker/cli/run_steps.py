@@ -35,6 +35,7 @@ class RunStep:
     input: Any = None
     output: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
+    number: int = 0  # of its first event, by which it is named; 0 where the control plane numbers none
 
     def wire(self) -> dict[str, Any]:
         """Return the fields that say something."""
@@ -46,6 +47,7 @@ def steps_of(events: Iterable[Mapping[str, Any]]) -> list[RunStep]:
     reader = _Reader()
     for event in events:
         kind = str(event.get("event_type"))
+        reader.number = int(event.get("sequence") or 0)
         reader.take(_PLAIN.get(kind, kind), str(event.get("timestamp") or ""), event.get("data") or {})
     return reader.steps
 
@@ -53,6 +55,7 @@ def steps_of(events: Iterable[Mapping[str, Any]]) -> list[RunStep]:
 class _Reader:
     def __init__(self) -> None:
         self.steps: list[RunStep] = []
+        self.number = 0  # of the event that is read
         self._tools: dict[str, RunStep] = {}
         self._approvals: dict[str, RunStep] = {}
         self._free_since: dict[str, str] = {}  # by member: since when only its model can be at work
@@ -83,6 +86,7 @@ class _Reader:
                 self._add(RunStep(ERROR, ERROR, at, output=error_text(dict(data))))
 
     def _add(self, step: RunStep) -> RunStep:
+        step.number = self.number
         self.steps.append(step)
         return step
 

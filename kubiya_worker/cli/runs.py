@@ -1,4 +1,4 @@
-"""`kubiya runs`: executions of agents and teams: list, show, watch, talk to, cancel, start again, export."""
+"""`kubiya runs`: executions of agents and teams: list, show, watch, talk to, cancel, start again, fork, export."""
 
 from __future__ import annotations
 
@@ -146,6 +146,7 @@ def _facts(run: Row) -> list[tuple[str, str]]:
         ("person", _person(run)),
         ("job", metadata.get("job_name") or metadata.get("job_id")),
         ("retry of", metadata.get("retry_of")),
+        ("fork of", metadata.get("fork_of") and f"{metadata['fork_of']}, from its step {metadata.get('fork_at')} on"),
         ("asked", clock(run.get("created_at"))),
         ("began", clock(run.get("started_at"))),
         ("ended", clock(run.get("completed_at"))),
@@ -166,6 +167,7 @@ def _what(row: Row) -> str:
 
 
 STEPS: Final = (
+    Cells("#", lambda row: str(row["number"] or "")),
     Cells("AT", lambda row: clock(row["at"])[11:19]),
     Cells("BEGAN", lambda row: clock(row["at"]), wide=True),
     field("kind", "STEP"),
@@ -236,6 +238,32 @@ def retry(id: str, queue: str, watched: bool | None) -> int:
     api = connect()
     executions = RunApi(api)
     told = executions.retry(str(executions.find(id)["id"]), queue)
+    return started(api, told, watched=sys.stdout.isatty() if watched is None else watched)
+
+
+@runs.command()
+@click.argument("id", shell_complete=completion.runs)
+@click.option(
+    "--at", "step", metavar="STEP", type=click.IntRange(1), required=True, help="The step's number in `show`."
+)
+@click.option("--prompt", default="", help="Another message than the one that the step answers; - reads it.")
+@click.option("--agent", default="", shell_complete=completion.names("agents"), help="Another agent goes on.")
+@click.option("--model", default="", help="Another model goes on.")
+@click.option("--queue", default="", shell_complete=completion.names("queues"), help="Another worker queue.")
+@click.option("--watch/--no-watch", "watched", default=None, help="Watch the new one.  [default: on a terminal]")
+def fork(id: str, step: int, prompt: str, agent: str, model: str, queue: str, watched: bool | None) -> int:
+    """Run again from a step on, as a new execution that shares the conversation up to it.
+
+    The step is done anew; a tool's step, with the answer of the model that asked for it. Prints only the new
+    execution's id when the output is not a terminal.
+
+    Example: kubiya runs fork 3f2a --at 7 --prompt "Only on web-1."
+    """
+    text = read_prompt(prompt) if prompt else ""
+    api = connect()
+    executions = RunApi(api)
+    wanted = {"prompt": text, "agent": agent, "model_id": model, "worker_queue_id": queue}
+    told = executions.fork(str(executions.find(id)["id"]), step, **wanted)
     return started(api, told, watched=sys.stdout.isatty() if watched is None else watched)
 
 

@@ -122,6 +122,7 @@ NEEDS: Final[dict[str, Need]] = {
     "POST /executions/{execution}/pause": RUN,
     "POST /executions/{execution}/resume": RUN,
     "POST /executions/{execution}/retry": RUN,
+    "POST /executions/{execution}/fork": RUN,
     "GET /executions/{execution}/session": ANY,
     "POST /executions/{execution}/session": WORK,
     "GET /executions/{execution}/stream": READ,

@@ -27,6 +27,7 @@ from kubiya_worker.server.api import (
     environments,
     execute,
     executions,
+    forks,
     general,
     hook_deliveries,
     hooks,
@@ -71,7 +72,7 @@ PAGE_HEADERS: Final = {
 }
 # Routes are tried in this order, so the ones that workers call most come first.
 RESOURCES: Final = (
-    *(executions, analytics, workers, wishes, control, execute, approvals, agents),
+    *(executions, analytics, workers, wishes, control, execute, forks, approvals, agents),
     *(queues, locks, install, environments, rules, secrets, stop, webhooks, hook_deliveries, hooks, jobs),
     *(notifications, answers, manifests),
     *(keys, session, oidc, audit, general),

@@ -43,32 +43,40 @@ def cut_at(messages: Sequence[m.Message], message_id: str) -> Cut:
     place = next((n for n, x in enumerate(messages) if str(x.get("message_id")) == message_id), None)
     if place is None:
         raise NoCut("the conversation does not hold that step yet: it is stored at the end of each turn")
-    while place and messages[place]["role"] == "tool":
+    while place and messages[place].get("role") == "tool":
         place -= 1
     kept = messages[:place]
-    if messages[place]["role"] == "user":
+    if messages[place].get("role") == "user":
         return Cut(place, messages[place], inside=False)
     said = next((n for n in range(place - 1, -1, -1) if _asked(messages[n])), None)
     if said is None:
         raise NoCut("no message of a person comes before that step")
-    inside = any(x["role"] in ("assistant", "tool") for x in kept[said:])
+    inside = any(x.get("role") in ("assistant", "tool") for x in kept[said:])
     return Cut(place if inside else said, messages[said], inside=inside)
 
 
 def closed(messages: Sequence[m.Message]) -> list[m.Message]:
     """Return the messages with a result for each tool call, as providers want it. Pure."""
-    answered = {str(x.get("tool_call_id")) for x in messages if x["role"] == "tool"}
+    unanswered = _open_calls(messages)
     found: list[m.Message] = []
     for message in messages:
         found.append(message)
         for call in message.get("tool_calls") or ():
-            if str(call["id"]) not in answered:
-                found.append(_result(str(message["message_id"]), call, m.TOOL_UNKNOWN, CUT_OFF, message["timestamp"]))
+            if str(call["id"]) in unanswered:
+                of, at = str(message.get("message_id")), str(message.get("timestamp") or "")
+                found.append(_result(of, call, m.TOOL_UNKNOWN, CUT_OFF, at))
     return found
 
 
+def _open_calls(messages: Sequence[m.Message]) -> dict[str, m.ToolCall]:
+    """Return the calls without a result, by their ids."""
+    answered = {str(x.get("tool_call_id")) for x in messages if x.get("role") == "tool"}
+    calls = (call for message in messages for call in message.get("tool_calls") or ())
+    return {str(call["id"]): call for call in calls if str(call["id"]) not in answered}
+
+
 def _asked(message: m.Message) -> bool:
-    return message["role"] == "user" and message.get("user_name") != compaction.WORKER
+    return message.get("role") == "user" and message.get("user_name") != compaction.WORKER
 
 
 class Conversations:
@@ -78,16 +86,16 @@ class Conversations:
     def messages(self, execution: Execution, until: int | None = None) -> list[m.Message]:
         """Return the session with what the log has beyond it, up to the number `until`."""
         stored: list[m.Message] = (self._results.session(execution["id"]) or {}).get("messages") or []
-        known = {str(message.get("message_id")) for message in stored}
-        unstored = self._unstored(execution["id"], known, until)
+        unstored = self._unstored(execution["id"], stored, until)
         if not stored and not unstored:
             unstored = [_prompt(execution)]
         return [*stored, *unstored]
 
-    def _unstored(self, execution_id: str, known: set[str], until: int | None) -> list[m.Message]:
-        """Return the messages of the log that are not `known`, and the results of the calls in them."""
+    def _unstored(self, execution_id: str, stored: Sequence[m.Message], until: int | None) -> list[m.Message]:
+        """Return the messages of the log that are not stored, and the results of calls that have none there."""
         found: list[tuple[int, m.Message]] = []
-        calls: dict[str, m.ToolCall] = {}
+        known = {str(message.get("message_id")) for message in stored}
+        calls = _open_calls(stored)
         for sequence, message_id in self._events.subjects(execution_id, ev.MESSAGE):
             if message_id in known or (until is not None and sequence > until):
                 continue
@@ -154,4 +162,4 @@ def _prompt(execution: Execution) -> m.Message:
 def _result(of: str, call: m.ToolCall, status: str, text: str, at: str) -> m.Message:
     """Return a tool's message. `of`: the id of what the call belongs to."""
     about = {"message_id": names.tool_message_id(of, call["id"]), "timestamp": at, "tool_call_id": call["id"]}
-    return {"role": "tool", "content": text, **about, "tool_name": call["name"], "status": status}
+    return {"role": "tool", "content": text, **about, "tool_name": str(call.get("name") or "tool"), "status": status}

@@ -148,7 +148,7 @@ def page_of(execution_id: str) -> str:
     return f"/#/executions/{execution_id}"
 
 
-def _reply(execution: Execution) -> dict[str, Any]:
+def reply(execution: Execution) -> dict[str, Any]:
     return {
         "execution_id": execution["id"],
         "workflow_id": names.workflow_id(execution["execution_type"], execution["id"]),
@@ -169,17 +169,19 @@ def begin(
     *,
     row: Object | None = None,
     priority: int | None = None,
+    sequel: Object | None = None,
 ) -> Execution:
     """Store the row and its start in one transaction, so that Temporal gets it even if it is away now.
 
-    `row` has more fields of the row, such as an id that is known before. `priority` is Temporal's.
+    `row` has more fields of the row, such as an id that is known before. `priority` is Temporal's. `sequel` says where
+    a conversation goes on that was led before.
     """
     stop.check(call)
     priority = priority or given.get("priority")
     execution = {**new_execution(call, kind, entity, queue, prompt, given), **(row or {})}
     with call.plane.database.transaction():
         execution = call.plane.executions.create(execution, own=own_of(given), idempotency_key=key)
-        argument = workflow_input(call, execution, kind, entity, given)
+        argument = {**workflow_input(call, execution, kind, entity, given), **({"sequel": sequel} if sequel else {})}
         call.plane.tell(execution, outbox.START, {**argument, **({outbox.PRIORITY: priority} if priority else {})})
     return execution
 
@@ -191,9 +193,9 @@ def _execute(kind: str) -> Route:
         key = call.request.headers.get("idempotency-key")
         earlier = plane.executions.by_idempotency_key(call.organization_id, key) if key else None
         if earlier is not None:
-            return _reply(earlier)
+            return reply(earlier)
         queue = choose_queue(call, given.get("worker_queue_id"))
-        return _reply(begin(call, kind, entity, queue, prompt, given, key))
+        return reply(begin(call, kind, entity, queue, prompt, given, key))
 
     return route("POST", f"/{kind}s/{{entity}}/execute", execute, body=edges.Execute, audit="execution.start")
 
@@ -235,14 +237,14 @@ async def retry(call: Call) -> Any:
     key = call.request.headers.get("idempotency-key")
     known = plane.executions.by_idempotency_key(call.organization_id, key) if key else None
     if known is not None:
-        return _reply(known)
+        return reply(known)
     entity, queue = (
         entity_of(call, kind, earlier["entity_id"]),
         choose_queue(call, call.given.get("worker_queue_id") or earlier["queue_id"]),
     )
     metadata = {**kept_metadata(earlier), "source": "retry", "retry_of": earlier["id"]}
     given = {**asked_again(plane, earlier), "execution_metadata": metadata}
-    return _reply(begin(call, kind, entity, queue, earlier["prompt"], given, key))
+    return reply(begin(call, kind, entity, queue, earlier["prompt"], given, key))
 
 
 async def create(call: Call) -> Any:
@@ -361,7 +363,7 @@ async def execute_dynamic(call: Call) -> Any:
         own["configuration"] = {**own["configuration"], **members}  # say whose secrets the run may use
         row = plane.executions.create(row, own=own)
         plane.tell(row, outbox.START, argument)
-    return {**_reply(row), "entity_id": entity_id, "worker_queue_id": queue["id"]}
+    return {**reply(row), "entity_id": entity_id, "worker_queue_id": queue["id"]}
 
 
 async def skill(call: Call) -> Any:

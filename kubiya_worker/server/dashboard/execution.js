@@ -196,12 +196,15 @@ function facts(row, final) {
   const tokens = row.usage?.total_tokens ?? (row.usage?.input_tokens || 0) + (row.usage?.output_tokens || 0);
   const cached = row.usage?.cache_read_tokens || 0;
   const saved = row.usage?.saved_usd || 0;
-  const job = row.execution_metadata?.job_id;
+  const { job_id: job, fork_of: fork, retry_of: retry } = row.execution_metadata || {};
+  const origin = (words, id, at) => el("a", { href: `#/executions/${encodeURIComponent(id)}${at ? "?tab=steps" : ""}` }, `${words} ${id.slice(0, 8)}`);
   const found = [
     row.entity_name,
     row.label || row.model,
     row.runner_name && `queue ${row.runner_name}`,
     job && el("a", { href: `#/jobs/${encodeURIComponent(job)}` }, `job ${row.execution_metadata.job_name || job}`),
+    fork && origin("run again from a step of", fork, true),
+    retry && origin("run again of", retry),
     age(row.created_at),
     took && `took ${took}`,
     dollars(row.usage?.cost_usd),

@@ -93,13 +93,18 @@ export class Rows {
     this.draw();
   }
 
+  // The key of the thing whose row has the focus.
+  focused() {
+    return [...this.known].find(([, row]) => row.item.contains(document.activeElement))?.[0];
+  }
+
   // Arrows, j and k go from row to row, also to those that are not in the document yet.
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const steps = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, Home: -Infinity, End: Infinity };
     const step = steps[event.key];
     if (!step || !this.things.length) return;
-    const key = [...this.known].find(([, row]) => row.item.contains(document.activeElement))?.[0];
+    const key = this.focused();
     const now = this.things.findIndex((thing) => thing.key === key);
     const at = Math.min(this.things.length - 1, Math.max(0, now < 0 ? Math.floor(this.scroller.scrollTop / this.height) : now + step));
     event.preventDefault();

@@ -1,8 +1,10 @@
 // The parts of an execution's page beside its conversation: its steps over time, and its events as they are.
 
 import { el, $ } from "./text.js";
+import { Fork, ROUTE, forkable } from "./fork.js";
 import { RawEvents } from "./rawevents.js";
 import { eventText, stepNodes, titleOf } from "./stepview.js";
+import { may } from "./rights.js";
 import { Steps } from "./steps.js";
 import { Waterfall } from "./waterfall.js";
 
@@ -13,8 +15,10 @@ export class Run {
   constructor() {
     Object.assign(this, { id: null, tab: "", chosen: null, frame: null, known: 0 });
     this.steps = new Steps();
+    this.fork = new Fork();
     this.events = new RawEvents({ address: (sequence) => this.address("events", sequence) });
     this.waterfall = new Waterfall({ address: (key) => this.address("steps", key) });
+    $("run-steps").addEventListener("keydown", (event) => this.key(event));
     setInterval(() => this.live && this.tab === "steps" && this.soon(), 1000); // what runs grows
   }
 
@@ -79,6 +83,15 @@ export class Run {
     return this.tab;
   }
 
+  // `f` runs again from the step that has the focus, or else from the one that is shown.
+  key(event) {
+    if (event.key !== "f" || event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+    const step = this.steps.byKey.get(this.waterfall.rows.focused() ?? this.chosen);
+    if (!step || !forkable(step) || !may(ROUTE)) return;
+    event.preventDefault();
+    this.fork.open(this.id, step);
+  }
+
   draw() {
     if (!this.id || !this.tab) return;
     if (this.tab === "steps") this.read();
@@ -96,9 +109,9 @@ export class Run {
     this.told = told;
     const pane = $(steps ? "step-detail" : "event-detail");
     const back = el("a", { class: "detail-back", href: this.address(this.tab) }, el("span", { "aria-hidden": "true" }, "‹ "), steps ? "All steps" : "All events");
-    if (this.chosen === null) pane.replaceChildren(el("p", { class: "help" }, steps ? "Choose a step to see what went in and what came out. Keys: j and k go through the steps." : "Choose an event to see all of it."));
+    if (this.chosen === null) pane.replaceChildren(el("p", { class: "help" }, steps ? "Choose a step to see what went in and what came out. Keys: j and k go through the steps, f runs again from one." : "Choose an event to see all of it."));
     else if (!thing) pane.replaceChildren(back, el("p", { class: "help" }, "It is not there (yet)."));
-    else if (steps) pane.replaceChildren(back, el("h3", { class: "detail-title" }, titleOf(thing)), ...stepNodes(thing, this.steps, (key) => this.address("steps", key), this.events.bySequence));
+    else if (steps) pane.replaceChildren(back, el("h3", { class: "detail-title" }, titleOf(thing)), forkable(thing) ? this.fork.button(this.id, thing) : "", ...stepNodes(thing, this.steps, (key) => this.address("steps", key), this.events.bySequence));
     else pane.replaceChildren(back, el("h3", { class: "detail-title" }, thing.type), eventText(thing));
     pane.scrollTop = 0;
   }

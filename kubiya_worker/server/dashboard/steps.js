@@ -26,18 +26,19 @@ export class Steps {
 
   // `created`: when the execution was asked for, before any worker had it.
   begin(created) {
-    const at = Date.parse(created);
+    const at = (this.created = Date.parse(created));
     if (!Number.isFinite(at)) return;
     this.waiting = this.add({ key: "queue", kind: "wait", name: "waits for a worker", start: at, end: null, state: "waits" });
     this.free.set("", at);
   }
 
   take(type, data, timestamp, sequence) {
-    const at = Date.parse(data.timestamp || timestamp || "") || this.last;
+    const at = data.shared ? this.created : Date.parse(data.timestamp || timestamp || "") || this.last;
     type = MEMBERS[type] || type;
     this.last = Math.max(this.last, at);
     const step = this.read(type, data, at);
     if (step && sequence) step.events.push(sequence);
+    if (step && data.shared) step.words = "shared with the run before";
   }
 
   read(type, data, at) {
@@ -101,7 +102,7 @@ export class Steps {
     if (role === "tool" || this.byKey.get(key)?.said) return null;
     if (role !== "assistant" || data.made_by_team) {
       const name = role === "user" ? data.user_name || "a person" : role === "system" ? "control plane" : "team";
-      const step = this.add({ key, kind: "person", name, ...this.about(run, data), start: at, end: at, state: "good", output: String(data.content ?? ""), said: true });
+      const step = this.add({ key, kind: "person", name, ...this.about(run, data), start: at, end: at, state: "good", output: String(data.content ?? ""), said: true, role });
       this.given(step, at);
       return step;
     }

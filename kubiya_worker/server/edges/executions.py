@@ -70,6 +70,20 @@ class Retry(Strict):
     worker_queue_id: str | None = None
 
 
+class Fork(Strict):
+    """A request to run an execution again from a step on, as a new one, and what is another one then.
+
+    `at` is the number of an event of the step, `message_id` the message before which the conversation is cut.
+    """
+
+    at: Annotated[int, Field(ge=1)] | None = None
+    message_id: str | None = None
+    prompt: Filled | None = None
+    agent: str | None = None
+    model_id: str | None = None
+    worker_queue_id: str | None = None
+
+
 class Message(Strict):
     """A message of the key's person to an execution, which goes on with it when it is over.
 

@@ -59,8 +59,17 @@ _SUBJECTS = Prepared(
         "order by sequence"
     )
 )
+_SAID = Prepared(
+    text(
+        "select event_id, event_type, subject, data, timestamp from events "
+        "where execution_id = :e and sequence < :s order by sequence"
+    )
+)
 _TAKEN_UP = Prepared(text("select 1 from events where execution_id = :e and sequence > :s and event_type = :t limit 1"))
 _OUTLINE = Prepared(text("select sequence, event_type, subject from events where execution_id = :e order by sequence"))
+
+SHARED: Final = frozenset({ev.MESSAGE, ev.TOOL_STARTED, ev.TOOL_COMPLETED})
+OF_THE_RUN: Final = ("usage", "step", "duration_seconds")  # of an event: what it took and cost
 
 ALLOWED: Final = "allowed"  # of `enforcement.decision`
 DENIED: Final = "denied"
@@ -242,6 +251,25 @@ class Events:
         """Return the number and the subject of each event of one type, or of two, in order."""
         rows = self._db.execute(_SUBJECTS, {"e": execution_id, "one": one, "other": other or one})
         return [(row[0], str(row[1])) for row in rows]
+
+    def share(self, origin: str, before: int, execution_id: str) -> None:
+        """Put what was said and done in another execution before the event number `before` into a log that is empty.
+
+        What was spent for it is left out: that is the other execution's.
+        """
+        rows: list[dict[str, Any]] = []
+        for event_id, event_type, subject, told, at in self._db.execute(_SAID, {"e": origin, "s": before}):
+            data = json.loads(told) if event_type in SHARED else {}
+            if not data or data.get("role") == "system":
+                continue
+            data = {**{k: v for k, v in data.items() if k not in OF_THE_RUN}, "shared": True}
+            kept = {"event_id": event_id, "event_type": event_type, "subject": subject, "timestamp": at}
+            row = {**kept, "execution_id": execution_id, "sequence": len(rows) + 1, "data": dumps(data)}
+            rows.append({**row, "micros": time.time_ns() // 1000})
+        if rows:
+            with self._db.transaction():
+                self._db.execute(_INSERT, rows)
+                self._last[execution_id] = len(rows)
 
     def taken_up(self, execution_id: str, sequence: int) -> bool:
         """Return whether the execution went on after the event of this number, which said that it was over."""

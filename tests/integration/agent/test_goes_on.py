@@ -111,3 +111,31 @@ def test_a_follow_up_is_no_way_around_a_budget(stack: Stack) -> None:
     say(stack, execution, script({"text": "Raised."}))
     assert over(stack, execution)["response"] == "Raised."
     assert stack.execution(execution)["execution_metadata"]["spent"]["steps"] == 3
+
+
+def test_a_run_is_forked_in_the_middle_of_an_answer_and_at_a_question(stack: Stack) -> None:
+    ops = agent(stack)
+    steps = script(shell("echo one"), shell("echo two"), {"text": "One and two."})
+    origin = stack.execute(steps, agent=ops)
+    assert stack.wait(origin)["status"] == "completed"
+    log = stored(stack, origin)
+    answers = [x["sequence"] for x in log if x["event_type"] == "message" and x["data"]["role"] == "assistant"]
+
+    made = stack.call("POST", f"/executions/{origin}/fork", {"at": answers[1]})["execution_id"]
+    row = stack.wait(made)
+    assert (row["status"], row["response"]) == ("completed", "One and two.")
+    roles = [role for role, _ in session(stack, made)]
+    assert roles == ["user", "assistant", "tool", "assistant", "tool", "assistant"], "it goes on where it was cut"
+    new = stored(stack, made)
+    assert [x["data"]["tool_output"].strip() for x in new if x["event_type"] == "tool_completed"] == ["one", "two"]
+    assert [bool(x["data"].get("shared")) for x in new if x["event_type"] == "tool_completed"] == [True, False]
+    ids = [x["data"]["message_id"] for x in new if x["event_type"] == "message"]
+    assert len(ids) == len(set(ids)) == 4
+    assert stack.execution(origin)["status"] == "completed" and stored(stack, origin) == log
+
+    body = {"at": answers[1], "prompt": script({"text": "Changed."})}
+    made = stack.call("POST", f"/executions/{origin}/fork", body)["execution_id"]
+    assert stack.wait(made)["response"] == "Changed."
+    assert [role for role, _ in session(stack, made)] == ["user", "assistant", "tool", "user", "assistant"]
+    say(stack, made, script({"text": "And on."}))
+    assert over(stack, made)["response"] == "And on.", "a fork goes on after its end, too"

@@ -181,3 +181,31 @@ def test_a_long_run_has_few_nodes_in_every_tab(page: Any, stack: Stack) -> None:
     page.click('#run-tabs [data-tab="events"]')
     page.wait_for_selector("#event-rows .event")
     assert page.evaluate(big_runs.NODES) < big_runs.MOST_NODES
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+def test_a_run_is_run_again_from_a_step(browser: Any, stack: Stack, run: str, width: int, scheme: str) -> None:
+    with accessible_page(browser, width, scheme) as (page, check):
+        sign_in(page, stack, f"#/executions/{run}?tab=steps")
+        step(page, "model", "").last.wait_for()
+        page.focus("#step-rows")
+        for key in ("j", "End", "f"):  # the first one goes into the list
+            page.keyboard.press(key)
+        page.locator("#fork[open]").wait_for()
+        check("the dialog that runs again from a step")
+        page.keyboard.press("Escape")
+        step(page, "model", "").last.click()
+        page.click('#step-detail button:has-text("Run again from here")')
+        page.fill("#fork-prompt", script({"text": "Changed."}))
+        page.keyboard.press("Control+Enter")
+        page.wait_for_function("run => !location.hash.includes(run)", arg=run)
+        page.locator(".message.assistant", has_text="Changed.").wait_for()
+        page.locator("#status[data-status=completed]").wait_for()
+        assert page.locator(".message.user").count() == 2 and page.locator("#timeline .tool").count() == 2
+        assert page.get_attribute("#facts a", "href") == f"#/executions/{run}?tab=steps"
+        page.click('#run-tabs [data-tab="steps"]')
+        step(page, "tool", "shell").first.wait_for()
+        assert "shared with the run before" in step(page, "tool", "shell").first.inner_text()
+        check("the steps of a run from a step on")
+        page.click("#facts a")
+        page.wait_for_function("run => location.hash.includes(run)", arg=run)

@@ -134,6 +134,23 @@ def test_one_says_something_to_a_run_that_is_over(plane: Api, kubiya: Commands) 
     assert "The prompt is empty" in kubiya("runs", "say", execution, " ", code=64).err
 
 
+def test_a_run_is_forked_at_the_number_that_show_prints(plane: Api, kubiya: Commands) -> None:
+    execution = played(plane)
+    said = [data for kind, _, data in TURN if kind == "message"]
+    plane.call("POST", f"/executions/{execution}/session", {"messages": [{"timestamp": "t", **x} for x in said]})
+    shown = kubiya("runs", "show", execution[:10]).out
+    line = next(each for each in shown.splitlines() if "It is **full**." in each and " model " in each)
+    number = line.split()[0]
+    assert [s["number"] for s in kubiya("runs", "show", execution, "-o", "json").json["steps"]][-1] == int(number)
+    done = kubiya("runs", "fork", execution[:10], "--at", number, "--prompt", "Only /var.", "--model", "m-2")
+    made = done.out.strip()
+    row = plane.call("GET", f"/executions/{made}")
+    assert (row["prompt"], row["request"]["model_id"]) == ("Only /var.", "m-2") and made in done.err
+    assert f"{execution}, from its step {number} on" in kubiya("runs", "show", made).out
+    assert "is no step" in kubiya("runs", "fork", execution, "--at", "1", code=78).err
+    assert "--at" in kubiya("runs", "fork", execution, code=64).err
+
+
 def test_logs_print_what_happened_with_times(plane: Api, kubiya: Commands) -> None:
     execution = played(plane)
     text = kubiya("runs", "logs", execution[:10]).out

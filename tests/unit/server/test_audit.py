@@ -51,6 +51,7 @@ RULE: Final = {"scope_type": "tool", "scope_value": "x", "action": "deny"}
 JOB: Final = {"trigger_type": "manual", "entity_type": "agent", "entity_id": "ops", "prompt_template": "Look."}
 HOOK: Final = {"source": "json", "agent": "ops", "queue": "default", "proof": {"secret": "{{.secret.A}}"}}
 RUN: Final = {"prompt": "Look.", "worker_queue_id": "default"}
+FIRST: Final = "m-1"  # the message with which an example begins
 
 
 def new(api: Api, path: str, **fields: Any) -> str:
@@ -104,7 +105,10 @@ def secret(api: Api) -> str:
 
 
 def ended(api: Api) -> str:
-    return run(api, "completed")
+    execution = run(api, "completed")
+    said = {"role": "user", "content": "Look.", "message_id": FIRST, "timestamp": "t"}
+    api.call("POST", f"/executions/{execution}/session", {"messages": [said]})
+    return execution
 
 
 def applied(api: Api, *prompts: str) -> str:
@@ -182,6 +186,7 @@ EXAMPLES: Final[dict[str, tuple[Make, Any]]] = {
     "POST /executions/{execution}/mark-done": (run, None),
     "POST /executions/{execution}/terminate": (run, {"reason": "r"}),
     "POST /executions/{execution}/retry": (ended, None),
+    "POST /executions/{execution}/fork": (ended, lambda api: {"message_id": FIRST}),
     "DELETE /executions/{execution}": (ended, None),
     "POST /keys": (lambda api: "", {"name": "Ann", "role": "viewer"}),
     "POST /session": (lambda api: "", None),

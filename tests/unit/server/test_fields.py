@@ -30,6 +30,7 @@ RUNS = "tests/unit/server/test_effect_runs.py"
 FILTERS = "tests/unit/server/test_effect_filters.py"
 LISTS = "tests/unit/server/test_execution_lists.py"
 SECRETS = "tests/unit/server/test_secrets.py"
+FORKS = "tests/unit/server/test_forks.py"
 GOES_ON = "tests/unit/server/test_goes_on.py"
 WRITES = "tests/unit/server/test_effect_writes.py"
 APPROVERS = "tests/unit/server/test_approvers.py"
@@ -155,6 +156,10 @@ EFFECTS: dict[str, dict[str, str]] = {
     },
     f"{RUNS}::test_a_message_reaches_the_run_with_who_said_it_and_to_whom": {
         "executions.Message": "message role message_id member",
+    },
+    f"{FORKS}::test_a_fork_shares_the_conversation_up_to_its_step": {"executions.Fork": "at prompt"},
+    f"{FORKS}::test_another_agent_model_and_queue_go_on": {
+        "executions.Fork": "message_id agent model_id worker_queue_id"
     },
     f"{RUNS}::test_a_reason_is_told_to_temporal_and_shown": {
         "executions.Terminate": "reason",
