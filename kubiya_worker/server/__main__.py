@@ -217,13 +217,14 @@ def open_plane(options: argparse.Namespace) -> Plane:
         secrets_key=source,
     )
     plane.events.records_allowed = not options.no_audit_allowed
-    ensure_key_file(plane.keys, options.key_file, options.organization)
     plane.notifier.use(notify.settings(os.environ))
     known = oidc.settings(os.environ, secret_of("KUBIYA_OIDC_CLIENT_SECRET"))
     plane.oidc = oidc.Provider(known) if known else None
-    move_credentials(plane)
-    if options.seed:
-        ensure_sample(plane, ORGANIZATION, options.model)
+    with plane.database.alone():
+        ensure_key_file(plane.keys, options.key_file, options.organization)
+        move_credentials(plane)
+        if options.seed:
+            ensure_sample(plane, ORGANIZATION, options.model)
     return plane
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -54,6 +55,7 @@ from kubiya_worker.server.mcp_endpoint import McpEndpoint
 from kubiya_worker.server.notify import watch
 from kubiya_worker.server.notify.slack_sockets import SlackSockets
 from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.store.address import PostgresAddress
 from kubiya_worker.server.temporal import TemporalDown
 
 log = logging.getLogger(__name__)
@@ -108,6 +110,37 @@ async def _connect(plane: Plane) -> None:
         log.warning("temporal.down error=%s", error)
 
 
+async def _lead(plane: Plane, sockets: SlackSockets) -> None:
+    """Do what one server does for all that share a database, until cancelled."""
+    work = (
+        functools.partial(background.reconcile, plane),
+        functools.partial(background.tidy, plane),
+        functools.partial(hook_background.release, plane),
+        functools.partial(hook_background.send_replies, plane),
+        plane.scheduler.run,
+        plane.notifier.run,
+        sockets.run,
+        functools.partial(watch.watch, plane),
+    )
+    try:
+        plane.sender.resume()
+        async with asyncio.TaskGroup() as group:
+            for each in work:
+                group.create_task(background.lasting(each))
+    finally:
+        plane.sender.stop()
+
+
+async def _share(plane: Plane, lead: Callable[[], Awaitable[None]]) -> None:
+    """Work for all while this server is the one that does; without others it always is."""
+    place = plane.place
+    if not isinstance(place, PostgresAddress):
+        await lead()
+        return
+    replicas = importlib.import_module("kubiya_worker.server.replicas")
+    await replicas.Replicas(plane, place).run(lead)
+
+
 def create_app(plane: Plane) -> Starlette:
     for_mcp = McpEndpoint()
     sockets = SlackSockets(
@@ -118,23 +151,10 @@ def create_app(plane: Plane) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        work = (
-            _connect(plane),
-            background.reconcile(plane),
-            background.tidy(plane),
-            background.checkpoint(plane),
-            hook_background.release(plane),
-            hook_background.send_replies(plane),
-            plane.scheduler.run(),
-            plane.notifier.run(),
-            sockets.run(),
-            watch.watch(plane),
-        )
-        tasks = [asyncio.create_task(each) for each in work]
-        plane.sender.resume()
+        work = (_connect(plane), background.checkpoint(plane), background.store_uses(plane))
+        tasks = [asyncio.create_task(each) for each in (*work, _share(plane, functools.partial(_lead, plane, sockets)))]
         yield
         await for_mcp.close()
-        plane.sender.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -149,7 +149,8 @@ class Keys:
         if used:
             with self._db.transaction():
                 for digest, at in used.items():
-                    self._db.execute(update(T).where(T.c.hash == digest).values(used_at=at))
+                    older = (T.c.used_at.is_(None)) | (T.c.used_at < at)  # another server may have seen it later
+                    self._db.execute(update(T).where(T.c.hash == digest, older).values(used_at=at))
 
     def _told(self, digest: str, before: dict[str, Any] | None) -> None:
         """Have a key's creation or end recorded, with its person and role."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -28,6 +29,7 @@ MISSING: Final = timedelta(minutes=1)  # how long Temporal may not know a workfl
 
 CHECKPOINT_EVERY: Final = 0.5  # seconds between two looks at the size of the log
 CHECKPOINT_AT: Final = 4 << 20  # bytes
+AGAIN: Final = 1.0  # seconds until failed work begins again
 TIDY_EVERY: Final = 60.0  # seconds between two looks for queues whose time is over
 
 
@@ -72,10 +74,30 @@ async def tidy(plane: Plane) -> None:
             plane.notification_deliveries.forget_old(time.time())
             plane.answer_tokens.forget_old(time.time())
             plane.hooks.forget_old(time.time())
-            plane.keys.store_uses()
         except Exception:  # a full disk, or a bug: the next look may succeed
             log.exception("tidy.failed")
         await asyncio.sleep(TIDY_EVERY)
+
+
+async def store_uses(plane: Plane) -> None:
+    """Write when the keys that came to this server were last used, until cancelled."""
+    while True:
+        await asyncio.sleep(TIDY_EVERY)
+        try:
+            plane.keys.store_uses()
+        except Exception:  # a full disk, or a bug: the next time may succeed
+            log.exception("uses.failed")
+
+
+async def lasting(work: Callable[[], Awaitable[None]]) -> None:
+    """Do what never ends; begin it again when it fails all the same, as where the database is away at its beginning."""
+    while True:
+        try:
+            await work()
+            return
+        except Exception:
+            log.exception("background.failed")
+        await asyncio.sleep(AGAIN)
 
 
 def drop_old_queues(plane: Plane, at: datetime) -> list[str]:

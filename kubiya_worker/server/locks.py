@@ -1,6 +1,6 @@
 """This module keeps update locks: one worker of a queue updates itself at a time (docs/protocol.md#a3).
 
-Locks are in memory, for at most ten minutes: a restart of the control plane frees them.
+A lock lasts for at most ten minutes, also over a restart of the control plane.
 """
 
 from __future__ import annotations
@@ -10,7 +10,17 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+from sqlalchemy import delete, select
+
+from kubiya_worker.server.store import schema
+from kubiya_worker.server.store.database import Database
+from kubiya_worker.server.store.portable import add_once, put
+
+T: Final = schema.leases
+_ADD: Final = add_once(T)
+_SET: Final = put(T, ["name"])
 
 
 @dataclass(frozen=True)
@@ -32,36 +42,45 @@ class Lock:
 
 
 class Locks:
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self._held: dict[str, Lock] = {}
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._db, self._clock = database, clock
 
     def held(self, queue_id: str) -> Lock | None:
-        lock = self._held.get(queue_id)
-        if lock is not None and lock.acquired + lock.seconds <= self._clock():
-            del self._held[queue_id]
+        row = self._db.execute(select(T).where(T.c.name == _name(queue_id)).with_for_update()).first()
+        if row is None or row.began + row.seconds <= self._clock():
             return None
-        return lock
+        return Lock(row.id, row.holder, row.began, int(row.seconds))
 
     def acquire(self, queue_id: str, worker_id: str, seconds: int) -> Lock | None:
         """Take or extend a lock for `seconds`; return None while another worker holds it.
 
         A worker that already holds it keeps the same id.
         """
-        lock = self.held(queue_id)
-        if lock is not None and lock.worker_id != worker_id:
-            return None
-        key = lock.id if lock is not None else str(uuid.uuid4())
-        self._held[queue_id] = Lock(key, worker_id, self._clock(), seconds)
-        return self._held[queue_id]
+        with self._db.transaction():
+            # A row is there before anybody looks whose it is: so of two who ask together, one waits for the other.
+            free = {"name": _name(queue_id), "id": "", "holder": "", "began": 0.0, "seconds": 0.0}
+            self._db.execute(_ADD, free)
+            lock = self.held(queue_id)
+            if lock is not None and lock.worker_id != worker_id:
+                return None
+            key = lock.id if lock is not None else str(uuid.uuid4())
+            taken = Lock(key, worker_id, self._clock(), seconds)
+            row = {"id": key, "holder": worker_id, "began": taken.acquired, "seconds": float(seconds)}
+            self._db.execute(_SET, {"name": _name(queue_id), **row})
+        return taken
 
     def release(self, queue_id: str, worker_id: str) -> bool:
         """Free a lock; return False when another worker holds it."""
-        lock = self.held(queue_id)
-        if lock is not None and lock.worker_id != worker_id:
-            return False
-        self._held.pop(queue_id, None)
+        with self._db.transaction():
+            lock = self.held(queue_id)
+            if lock is not None and lock.worker_id != worker_id:
+                return False
+            self._db.execute(delete(T).where(T.c.name == _name(queue_id)))
         return True
 
     def seconds_left(self, lock: Lock) -> int:
         return max(0, round(lock.acquired + lock.seconds - self._clock()))
+
+
+def _name(queue_id: str) -> str:
+    return f"update:{queue_id}"

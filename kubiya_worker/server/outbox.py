@@ -43,15 +43,19 @@ class Sender:
         """
         self._outbox, self._temporal, self._find, self._refused = outbox, temporal, find, refused
         self._go_on, self._labels = go_on, labels
+        self.elsewhere: Callable[[str], None] | None = None  # set while another server sends
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def wake(self, execution_id: str) -> None:
-        if execution_id not in self._tasks:
+        """Send what waits; or have the server told that sends for all."""
+        if self.elsewhere is not None:
+            self.elsewhere(execution_id)
+        elif execution_id not in self._tasks:
             self._tasks[execution_id] = asyncio.create_task(self._drain(execution_id))
 
     def resume(self) -> None:
-        """Send, after a restart, all actions that were not sent before."""
+        """Send all actions that were not sent: after a restart, and those of other servers."""
         for execution_id in self._outbox.waiting():
             self.wake(execution_id)
 

@@ -73,6 +73,7 @@ class Plane:
         sources: Sources | None = None,
     ) -> None:
         """Open the stores. `secrets_key` seals what the database must not show; by default a file beside it does."""
+        self.place = database
         self.database = open_database(database)
         self.seal = Seal(secrets_key or self._key_beside(database))
         self.secrets = Secrets(self.database, self.seal)
@@ -120,7 +121,7 @@ class Plane:
         self.stops = Stops(self.database)
         self.versions = Versions(self.database)
         self.scheduler = Scheduler(Schedules(self.database), temporal, refused=self._never_scheduled)
-        self.locks = Locks()
+        self.locks = Locks(self.database)
         self.began = time.time()
         self.closing = asyncio.Event()
         self.watchers = Watchers(self.events)
@@ -142,7 +143,7 @@ class Plane:
             new = self.events.append(execution_id, events)
         if self.stirred is not None:
             self.stirred.add(execution_id)
-        self.watchers.wake(execution_id)
+        self.watchers.grew(execution_id)
         return new
 
     def close(self) -> None:

@@ -33,6 +33,10 @@ class Scheduler:
         self._schedules.set(job_id, wanted)
         self._changed.set()
 
+    def wake(self) -> None:
+        """Look now: another server may have changed one."""
+        self._changed.set()
+
     def get(self, job_id: str) -> Wanted | None:
         """Return the wanted schedule, or None."""
         return self._schedules.get(job_id)

@@ -7,6 +7,7 @@ one execution, they are woken less often, and get what has gathered: with 500 cl
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +40,7 @@ def gathering(clients: int) -> float:
 class Watchers:
     def __init__(self, events: Events) -> None:
         self._events = events
+        self.told: Callable[[str], None] | None = None  # set where other servers have clients, too
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._pages: dict[str, tuple[int, int, LogPage]] = {}  # of each execution: from where, last number then, page
@@ -61,6 +63,16 @@ class Watchers:
     def count(self) -> int:
         """Return the number of open streams."""
         return sum(map(len, self._waiting.values()))
+
+    def grew(self, execution_id: str) -> None:
+        """Wake the clients of an execution, here and of other servers."""
+        self.wake(execution_id)
+        if self.told is not None:
+            self.told(execution_id)
+
+    def followed(self) -> list[str]:
+        """Return the executions that clients follow."""
+        return list(self._waiting)
 
     def wake(self, execution_id: str) -> None:
         """Wake the clients of an execution, at once or together with what comes next."""

@@ -26,7 +26,7 @@ from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.sqlite_file import copy, locked
 from kubiya_worker.server.store.statement import Prepared, as_database_error, run
 
-HEAD: Final = "2026_11_deliveries_later"  # the newest migration; a test compares it with the scripts
+HEAD: Final = "2026_11_leases"  # the newest migration; a test compares it with the scripts
 MEMORY: Final = Path(":memory:")
 LARGEST_JOURNAL: Final = 64 << 20  # bytes that the file beside the database keeps after something has read for long
 OWN_CHECKPOINT: Final = 4096  # pages of 4 KiB: a server does it earlier, from a thread (background.py)
@@ -217,6 +217,11 @@ class Database:
         cause that.
         """
         return False
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let no other server do what it does at its start: change the schema, make what is missing."""
+        yield
 
     def compact(self) -> None:
         """Take out of the file what was replaced in it: it stays in free pages and in the journal."""

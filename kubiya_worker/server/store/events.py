@@ -14,6 +14,7 @@ from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol.events import Event, now
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps
+from kubiya_worker.server.store.executions import TURN
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.statement import Prepared
 
@@ -21,9 +22,6 @@ T = schema.events
 CACHED: Final = 10_000  # executions whose last number is kept in memory
 
 _LAST = Prepared(text("select max(sequence) from events where execution_id = :e"))
-# Who numbers events of an execution holds its row. It is a statement of its own: one that waits for a row still looks
-# at what was there before it waited.
-_TURN = Prepared(text("select id from executions where id = :e for no key update"))
 _INSERT = Prepared(insert(T))
 _KNOWN = Prepared(
     text("select event_id from events where execution_id = :e and event_id in (select value from json_each(:ids))"),
@@ -168,7 +166,7 @@ class Events:
         Call this in a transaction: where other processes number events too, they wait for its end.
         """
         if self._db.shared:
-            self._db.execute(_TURN, {"e": execution_id})
+            self._db.execute(TURN, {"e": execution_id})
         sequence = start = self.last(execution_id)
         known = self.known(execution_id, [e["event_id"] for e in events if e.get("event_id") is not None])
         micros = time.time_ns() // 1000

@@ -32,6 +32,12 @@ _INSERT = Prepared(insert(T))
 _CHANGED = "update executions set status = :status, updated_at = :updated_at, data = :data where id = :id"
 _SAVE = Prepared(text(_CHANGED))
 _SAVE_AS_READ = Prepared(text(f"{_CHANGED} and updated_at = :was"))
+# Who numbers something of an execution holds its row. It is a statement of its own: one that waits for a row still
+# looks at what was there before it waited. SQLite has one writer, and no such statement.
+TURN: Final = Prepared(
+    text("select id from executions where id = :e"),
+    postgresql=text("select id from executions where id = :e for no key update"),
+)
 _PLACE = Prepared(text("select execution_type, queue_id from executions where id = :id"))
 _OWNER = Prepared(text("select organization_id from executions where id = :id"))
 _STATUS = Prepared(text("select status from executions where id = :id"))

@@ -36,7 +36,8 @@ class Hooks(Records):
 
     def thread(self, hook_id: str, alert: Alert) -> Any:
         """Return the row of the alert's thing, or None."""
-        return self._db.execute(select(T).where(T.c.hook_id == hook_id, T.c.thing == alert.thing)).first()
+        mine = select(T).where(T.c.hook_id == hook_id, T.c.thing == alert.thing)
+        return self._db.execute(mine.with_for_update()).first()
 
     def starts(self, hook_id: str, now: float) -> int:
         """Return how many runs a hook has started lately; one for a list is one."""

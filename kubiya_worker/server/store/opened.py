@@ -12,7 +12,7 @@ from kubiya_worker.server.store.database import Database
 def open_database(place: Place, *, exclusive: bool = True) -> Database:
     """Open it and bring its schema up to date; raise ConfigurationError or Unavailable.
 
-    `exclusive` forbids another server on it.
+    `exclusive` forbids another server on an SQLite file; several share a PostgreSQL database.
     """
     if not isinstance(place, PostgresAddress):
         return Database(place, exclusive=exclusive)
@@ -22,5 +22,5 @@ def open_database(place: Place, *, exclusive: bool = True) -> Database:
         raise ConfigurationError(
             f"{place} needs PostgreSQL's driver ({error})", remedy="pip install 'kubiya-worker[server,postgres]'"
         ) from error
-    made: Database = postgres.PostgresDatabase(place, exclusive=exclusive)
+    made: Database = postgres.PostgresDatabase(place)
     return made

@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 PSYCOPG.dbapi = psycopg  # type: ignore[assignment]  # it names the errors
 
 OLDEST: Final = 130_000  # PostgreSQL 13
-SERVER_WAIT: Final = 5.0  # seconds for a server that is ending
 RECONNECT: Final = 0.3  # seconds between two tries
 MIGRATION_WAIT: Final = 600.0  # seconds for another process that changes the schema
 # Lost races: not serializable, deadlock, unique, foreign key, lock not available.
@@ -54,12 +53,8 @@ class DatabaseAway(OperationalError):
 class PostgresDatabase(Database):
     shared = True
 
-    def __init__(self, address: PostgresAddress, *, exclusive: bool = True) -> None:
-        """Connect; raise ConfigurationError when the address is wrong, Unavailable when nobody answers there.
-
-        `exclusive` forbids another server on the database.
-        """
-        self._exclusive = exclusive
+    def __init__(self, address: PostgresAddress) -> None:
+        """Connect; raise ConfigurationError when the address is wrong, Unavailable when nobody answers there."""
         self.address = address
         self.path = Path(str(address))  # in messages
         self.rollbacks = 0
@@ -76,11 +71,6 @@ class PostgresDatabase(Database):
         self.connection: Connection
         self._use(connected(address))
         try:
-            if exclusive and not _taken(self._server):
-                raise Unavailable(
-                    f"Another control plane uses the database {address}",
-                    remedy="Stop that one, or name another database with --database",
-                )
             self._migrate()
         except BaseException:
             self.close()
@@ -104,7 +94,7 @@ class PostgresDatabase(Database):
         if self._version() == HEAD:
             return
         try:
-            with self._alone():
+            with self.alone():
                 version = self._version()  # another process may have done it meanwhile
                 if version is None:
                     self._make()
@@ -132,8 +122,7 @@ class PostgresDatabase(Database):
         return None
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the lock of those who change the schema."""
+    def alone(self) -> Iterator[None]:
         key = {"key": MIGRATING}
         deadline = time.monotonic() + MIGRATION_WAIT
         while not self.execute(
@@ -268,12 +257,8 @@ class PostgresDatabase(Database):
     def _connect_again(self) -> None:
         while not self._closed:
             try:
-                server = connected(self.address)
-                if not self._exclusive or _taken(server):
-                    self._fresh = server
-                    return
-                server.close()
-                time.sleep(RECONNECT)
+                self._fresh = connected(self.address)
+                return
             except WorkerError as error:
                 log.debug("database.away error=%s", error.line())
                 time.sleep(RECONNECT)
@@ -301,18 +286,6 @@ class PostgresDatabase(Database):
                 with contextlib.suppress(Exception):
                     connection.close()
         self._engine.dispose()
-
-
-def _taken(server: psycopg.Connection[Any]) -> bool:
-    """Return whether the database is this server's own as long as the connection lasts; wait a moment for that."""
-    deadline = time.monotonic() + SERVER_WAIT
-    while True:
-        row = server.execute("select pg_try_advisory_lock(hashtext('kubiya server'), hashtext(current_schema()))")
-        if row.fetchone() == (True,):
-            return True
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
 
 
 def as_database_error(sql: str, error: psycopg.Error) -> Exception:

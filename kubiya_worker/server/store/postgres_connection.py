@@ -50,7 +50,8 @@ def options(address: PostgresAddress) -> dict[str, Any]:
     # A process that was stopped in the middle of a transaction must not hold its rows for ever.
     ours = (
         f"-c lock_timeout={LOCK_WAIT}s -c statement_timeout={LONGEST_STATEMENT}s "
-        f"-c idle_in_transaction_session_timeout={2 * LOCK_WAIT}s"
+        f"-c idle_in_transaction_session_timeout={2 * LOCK_WAIT}s -c tcp_keepalives_idle={SILENCE} "
+        f"-c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
     )
     kept = {name: value for name, value in wanted.items() if name not in given}
     return {**kept, "options": f"{ours} {given.get('options') or ''}".strip()}

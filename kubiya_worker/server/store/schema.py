@@ -355,6 +355,16 @@ def _guard(_: Any, connection: Connection, **__: Any) -> None:
 
 
 event.listen(metadata, "after_create", _guard)
+# What one has for a time: the lock of a queue's worker that updates itself, and the work that one server does for all.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("id", String, nullable=False),
+    Column("holder", String, nullable=False),
+    Column("began", Float, nullable=False),  # seconds since the epoch
+    Column("seconds", Float, nullable=False),
+)
 # Secrets by name: the value sealed (sealing.py), or the external source that has it.
 secrets = Table(
     "secrets",

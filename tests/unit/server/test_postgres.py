@@ -178,7 +178,7 @@ def test_servers_that_begin_together_make_the_schema_once(server: PostgresServer
 
     def begin() -> None:
         try:
-            open_database(address, exclusive=False).close()
+            open_database(address).close()
         except Exception as error:
             faults.append(error)
 
@@ -195,7 +195,7 @@ def test_servers_that_begin_together_make_the_schema_once(server: PostgresServer
 
 def two(server: PostgresServer) -> tuple[Database, Database]:
     address = server.fresh()
-    return open_database(address, exclusive=False), open_database(address, exclusive=False)
+    return open_database(address), open_database(address)
 
 
 def executions(database: Database) -> Executions:
@@ -241,18 +241,6 @@ def test_what_another_server_has_changed_is_not_overwritten(server: PostgresServ
     assert other.owner("e1") is None  # nothing is remembered
     first.close()
     second.close()
-
-
-def test_a_second_server_is_refused(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kubiya_worker.server.store import postgres as store
-
-    monkeypatch.setattr(store, "SERVER_WAIT", 0.1)
-    address = server.fresh()
-    first = open_database(address)
-    with pytest.raises(Unavailable, match="Another control plane uses the database"):
-        open_database(address)
-    first.close()
-    open_database(address).close()
 
 
 # -- requests

@@ -1,0 +1,54 @@
+"""A stack whose control plane is two servers of one PostgreSQL database, behind a load balancer."""
+
+from __future__ import annotations
+
+import base64
+import os
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from tests.support.balancer import Balancer
+from tests.support.postgres import PostgresServer
+from tests.support.stack import Process, Stack, free_port
+
+
+class ReplicaStack(Stack):
+    """`replicas` are the servers; `url` is the balancer's, which workers and clients use."""
+
+    def __init__(self, folder: Path, postgres: PostgresServer) -> None:
+        super().__init__(folder)
+        self.database = postgres.fresh()
+        self.ports = (free_port(), free_port())
+        self.replicas: list[Process] = []
+        self._balancer: Balancer | None = None
+        secret = folder / "secrets.key"
+        secret.write_bytes(base64.b64encode(os.urandom(32)))
+        secret.chmod(0o600)
+
+    def start_server(self) -> Process:
+        self.replicas = [self.start_replica(number) for number in range(len(self.ports))]
+        for each in self.replicas:
+            each.expect("control_plane.listening")
+        self._balancer = Balancer(self.port, self.ports)
+        self.server = self.replicas[0]
+        return self.server
+
+    def start_replica(self, number: int) -> Process:
+        argv = [sys.executable, "-m", "kubiya_worker.server", "--port", str(self.ports[number]), "--seed"]
+        argv += ["--database", str(self.database.url), "--key-file", str(self.folder / "key")]
+        argv += ["--secrets-key-file", str(self.folder / "secrets.key")]
+        return self.start([*argv, "--temporal-address", self.temporal_address])
+
+    def leader(self) -> int:
+        """Return the number of the server that works for all."""
+        for number, each in enumerate(self.replicas):
+            lines = [line for line in each.lines if "replica.leads" in line]
+            if each.popen.poll() is None and lines and "no_more" not in lines[-1]:
+                return number
+        return -1
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        super().__exit__(kind, error, at)
+        if self._balancer is not None:
+            self._balancer.close()
