@@ -16,6 +16,7 @@ from kubiya_worker.activities.session import SessionActivities
 from kubiya_worker.activities.state_packing import PackingActivities
 from kubiya_worker.activities.summary import SummaryActivities
 from kubiya_worker.activities.tool import ToolActivities
+from kubiya_worker.activities.trial import TrialActivities
 
 
 def build(runtime: Runtime) -> list[Callable[..., Any]]:
@@ -41,6 +42,7 @@ def build(runtime: Runtime) -> list[Callable[..., Any]]:
         OutageActivities(lambda: runtime.waiting).await_control_plane,
         job.create_job_execution,
         job.end_job_execution,
+        TrialActivities(runtime).try_out,
     ]
 
 

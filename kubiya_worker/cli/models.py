@@ -226,7 +226,7 @@ def test(model: str, base_url: str | None, config: str | None, timeout: float, o
     seconds = time.monotonic() - began
     cost = candidates.nanos(model, outcome.usage, outcome.model)
     if output == "json":
-        print(json.dumps(_wire(model, label, outcome, seconds, cost), ensure_ascii=False))
+        print(json.dumps(trial.wire(outcome, model, label, seconds, cost), ensure_ascii=False))
     else:
         _print_outcome(label, outcome, seconds, cost)
     if outcome.fault is not None:
@@ -252,23 +252,6 @@ def _serving(settings: Settings, model: str, base_url: str | None) -> Endpoint:
         here = f"Local servers have: {one_line(', '.join(names), 200)}" if names else NO_ENDPOINT
         raise ConfigurationError(f"There is no endpoint for the model {model!r}", remedy=here)
     return Endpoint(place.url, "", idle_timeout=settings.model_idle_timeout, gateway=False)
-
-
-def _wire(model: str, label: str, outcome: Any, seconds: float, nanos: int | None) -> dict[str, Any]:
-    from kubiya_worker.models.trial import CHECKS
-
-    checks = {name: outcome.ability(name) for name in CHECKS}
-    return {
-        "model": model,
-        "at": label,
-        "ok": outcome.passed,
-        "checks": {name.replace(" ", "_"): vars(check) for name, check in checks.items()},
-        "error": outcome.fault.line() if outcome.fault else None,
-        "calls": outcome.calls,
-        "usage": outcome.usage.wire(),
-        "cost_usd": None if nanos is None else nanos / 1e9,
-        "seconds": round(seconds, 2),
-    }
 
 
 def _print_outcome(label: str, outcome: Any, seconds: float, nanos: int | None) -> None:

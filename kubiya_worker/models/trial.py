@@ -254,6 +254,22 @@ def _fits(text: str) -> bool:
     )
 
 
+def wire(trial: ModelTrial, model: str, label: str, seconds: float, nanos: int | None) -> dict[str, Any]:
+    """Return the result as a JSON object; `label` names the endpoint, `nanos` is the cost in billionths of a dollar."""
+    checks = {name: trial.ability(name) for name in CHECKS}
+    return {
+        "model": model,
+        "at": label,
+        "ok": trial.passed,
+        "checks": {name.replace(" ", "_"): vars(check) for name, check in checks.items()},
+        "error": trial.fault.line() if trial.fault else None,
+        "calls": trial.calls,
+        "usage": trial.usage.wire(),
+        "cost_usd": None if nanos is None else nanos / 1e9,
+        "seconds": round(seconds, 2),
+    }
+
+
 def as_worker_error(error: ModelError) -> WorkerError:
     """Return the error as the class whose exit code tells a person what to do."""
     kinds: dict[str, type[WorkerError]] = {

@@ -213,7 +213,7 @@ class Life:
         state = WorkerState(settings, registration, self._watchdog, self._notifier, self._began)
         steady = {"slots": settings.max_concurrent_activities, **deployment.told(settings)}
         wishes = Wishes(self._stop, registration.wish)
-        steady |= {**restarts(settings.supervisor_state), "wishes": wishes.possible}
+        steady |= {**restarts(settings.supervisor_state), "wishes": wishes.possible, "trials": True}
         findings = self_check.HostFindings(self._redact)
         heartbeat = Heartbeat(
             control_plane,

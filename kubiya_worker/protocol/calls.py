@@ -382,6 +382,20 @@ class JobEnd:
 
 
 @dataclass
+class Trial:
+    """A test of an agent's MCP server, or without one of its model. `trial_id` lets it have secrets for a while."""
+
+    trial_id: str
+    agent_id: str
+    server: str = ""
+
+
+@dataclass
+class TrialResult:
+    outcome: dict[str, Any]
+
+
+@dataclass
 class TurnResult:
     """The execution's status that the control plane decided."""
 

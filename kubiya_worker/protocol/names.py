@@ -20,6 +20,7 @@ AGENT_WORKFLOW: Final = "AgentExecutionWorkflow"
 TEAM_WORKFLOW: Final = "TeamExecutionWorkflow"
 DYNAMIC_WORKFLOW: Final = "DynamicAgentExecutionWorkflow"
 SCHEDULED_WORKFLOW: Final = "ScheduledJobWrapperWorkflow"
+TRIAL_WORKFLOW: Final = "TrialWorkflow"  # ours: it tries an agent's model or MCP server
 
 # Signals and queries.
 ADD_MESSAGE: Final = "add_message"
@@ -56,6 +57,7 @@ END_MEMBER: Final = "end_member"
 AWAIT_CONTROL_PLANE: Final = "await_control_plane"
 CREATE_JOB_EXECUTION: Final = "create_job_execution"
 END_JOB_EXECUTION: Final = "end_job_execution"
+TRY_OUT: Final = "try_out"
 
 # Names that an extension must not use.
 OURS: Final = frozenset(
@@ -64,6 +66,7 @@ OURS: Final = frozenset(
         TEAM_WORKFLOW,
         DYNAMIC_WORKFLOW,
         SCHEDULED_WORKFLOW,
+        TRIAL_WORKFLOW,
         BEGIN_EXECUTION,
         CALL_MODEL,
         CALL_TOOL,
@@ -81,6 +84,7 @@ OURS: Final = frozenset(
         AWAIT_CONTROL_PLANE,
         CREATE_JOB_EXECUTION,
         END_JOB_EXECUTION,
+        TRY_OUT,
     }
 )
 

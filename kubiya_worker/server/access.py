@@ -58,6 +58,7 @@ NEEDS: Final[dict[str, Need]] = {
     "PATCH /agents/{entity}": MANAGE | WORK,  # a worker's key may change the status only: api/agents.py
     "DELETE /agents/{entity}": MANAGE,
     "POST /agents/{entity}/execute": RUN | WORK,  # a worker too, for an agent that asks another one
+    "POST /agents/{entity}/test": RUN,
     "POST /analytics/batch": WORK,
     "GET /analytics/executions/{execution}/details": ANY,
     "POST /analytics/tool-calls": WORK,

@@ -45,6 +45,7 @@ from kubiya_worker.server.api import (
     secrets,
     session,
     stop,
+    trials,
     webhooks,
     wishes,
     workers,
@@ -76,7 +77,7 @@ PAGE_HEADERS: Final = {
 RESOURCES: Final = (
     *(executions, analytics, workers, wishes, control, execute, forks, approvals, agents),
     *(queues, locks, install, environments, rules, secrets, stop, webhooks, hook_deliveries, hooks, jobs),
-    *(notifications, answers, manifests),
+    *(notifications, answers, manifests, trials),
     *(keys, session, oidc, audit, general),
 )
 

@@ -39,6 +39,7 @@ CONNECT: Final = 5.0  # seconds
 QUERY: Final = timedelta(seconds=3)  # a query needs a live worker, and there may be none
 SETTLED: Final = timedelta(seconds=5)  # until a time of a schedule has started its run, or was left out
 SEARCHABLE_AGE: Final = 60.0  # seconds
+TRIAL: Final = timedelta(seconds=120)  # of a test, from its start to its answer
 LOOK: Final = 1.5  # seconds: a request for information must not wait longer, however often the SDK tries
 NEXT: Final = 5  # coming runs of a schedule that are told
 MOST_PASSED: Final = 2000  # times of a schedule that are looked through for those that started nothing
@@ -53,6 +54,10 @@ class TemporalDown(Exception):
 
 class StillRuns(Exception):
     """The workflow of an execution that is to go on has not closed yet."""
+
+
+class NotDone(Exception):
+    """A workflow whose answer is waited for did not give one; the text says why."""
 
 
 class RefusedByTemporal(Exception):
@@ -278,6 +283,33 @@ class Temporal:
             return None  # a later check may have the key to read it
         except WorkflowFailureError as error:
             return End(ex.FAILED, error=str(getattr(error.cause, "message", None) or error.cause))
+
+    async def trial(self, workflow_id: str, queue_id: str, argument: dict[str, Any]) -> dict[str, Any]:
+        """Let a worker of the queue make a test, and return its outcome; raise TemporalDown or NotDone."""
+        client = await self.client()
+        from temporalio.client import WorkflowFailureError
+        from temporalio.exceptions import ActivityError, TimeoutError, TimeoutType
+
+        starting = client.start_workflow(
+            names.TRIAL_WORKFLOW,
+            argument,
+            id=workflow_id,
+            task_queue=queue_id,
+            execution_timeout=TRIAL,
+            rpc_timeout=TIMEOUT,
+        )
+        handle = await self._ask(starting)
+        try:
+            outcome = await self._ask(handle.result())
+        except WorkflowFailureError as error:
+            cause = error.cause.cause if isinstance(error.cause, ActivityError) else error.cause
+            if isinstance(cause, TimeoutError):
+                unheard = cause.type == TimeoutType.SCHEDULE_TO_START
+                raise NotDone("no worker had a free slot for it" if unheard else "it took too long") from error
+            raise NotDone(str(getattr(cause, "message", None) or cause)) from error
+        except WorkerError as error:  # the payload cannot be read
+            raise NotDone(error.line()) from error
+        return dict(outcome)
 
     # -- schedules of jobs
 

@@ -7,6 +7,7 @@ import { notFound, nothing, say } from "./frame.js";
 import { copyButton } from "./output.js";
 import { may } from "./rights.js";
 import { SchemaForm } from "./schemaform.js";
+import { Trials } from "./trials.js";
 import { $, el } from "./text.js";
 import { changesTable, versionNodes } from "./versions.js";
 
@@ -18,6 +19,7 @@ export class Definition {
   // `refused()`: the key is not known any more. `changed()`: the list is to be asked again. `names(kind)`: all names.
   constructor({ refused, changed, names }) {
     Object.assign(this, { refused, changed, names, chosen: null, tab: "" });
+    this.trials = new Trials($("definition-trials"), { refused });
     this.deliveries = new Deliveries($("definition-deliveries"), { failed: (error) => this.failed(error) });
     $("definition-form").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -84,6 +86,11 @@ export class Definition {
     return this.schema.oneOf.map((each) => each.title);
   }
 
+  // The parts that only some kinds have.
+  get more() {
+    return KINDS.includes(this.kind) ? ["deliveries"] : this.kind === "Agent" ? ["test"] : [];
+  }
+
   get able() {
     return may("POST /definitions/apply");
   }
@@ -93,7 +100,7 @@ export class Definition {
     if (!this.spec) return;
     const wanted = new URLSearchParams(words || "").get("tab") || "";
     const before = this.tab;
-    this.tab = this.gone ? "history" : ["yaml", "history", ...(KINDS.includes(this.kind) ? ["deliveries"] : [])].includes(wanted) ? wanted : "";
+    this.tab = this.gone ? "history" : ["yaml", "history", ...this.more].includes(wanted) ? wanted : "";
     const fresh = this.name === null;
     document.title = `${this.name ?? `New ${this.kind}`} · Kubiya`;
     $("definition-title").textContent = fresh ? `New ${this.kind.toLowerCase()}` : this.name;
@@ -103,12 +110,12 @@ export class Definition {
     for (const link of $("definition-tabs").children) {
       const tab = link.dataset.tab;
       link.href = addressOf(this.kind, this.name, tab);
-      link.hidden = this.gone ? tab !== "history" : (fresh && ["history", "deliveries"].includes(tab)) || (tab === "deliveries" && !KINDS.includes(this.kind));
+      link.hidden = this.gone ? tab !== "history" : (fresh && !["", "yaml"].includes(tab)) || (["deliveries", "test"].includes(tab) && !this.more.includes(tab));
       if (tab === this.tab) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
-    for (const [id, tab] of [["definition-fields", ""], ["definition-yaml", "yaml"], ["definition-history", "history"], ["definition-deliveries", "deliveries"]]) $(id).hidden = tab !== this.tab;
-    $("definition-save").hidden = ["history", "deliveries"].includes(this.tab) || !this.able;
+    for (const [id, tab] of [["definition-fields", ""], ["definition-yaml", "yaml"], ["definition-history", "history"], ["definition-deliveries", "deliveries"], ["definition-trials", "test"]]) $(id).hidden = tab !== this.tab;
+    $("definition-save").hidden = ["history", "deliveries", "test"].includes(this.tab) || !this.able;
     $("definition-delete").hidden = fresh || this.gone;
     $("definition-may").hidden = this.able;
     this.fail("");
@@ -117,6 +124,7 @@ export class Definition {
       if (this.tab === "yaml") await this.showText();
       else if (this.tab === "history") await this.showHistory();
       else if (this.tab === "deliveries") await this.showDeliveries();
+      else if (this.tab === "test") this.trials.show(this.name, this.base);
       else this.showForm();
     } catch (error) {
       this.failed(error);

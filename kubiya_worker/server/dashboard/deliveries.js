@@ -107,8 +107,13 @@ function hookRow({ verdict, taken_at: at, reason, address, execution_id: run, al
     el("span", { class: "row-line" }, outcome(verdict), clock(at)),
     title ? el("span", { class: "delivery-title" }, oneLine(title, 200)) : null,
     reason ? el("span", { class: "help" }, reason) : null,
-    el("span", { class: "help" }, address ? `from ${address}` : "", run ? " · " : "", run ? el("a", { href: `#/executions/${encodeURIComponent(run)}` }, "its run") : null, reply ? ` · answer: ${reply.state}${reply.error ? ` (${reply.error})` : ""}` : ""),
+    el("span", { class: "help" }, ...joined([address && `from ${address}`, run && el("a", { href: `#/executions/${encodeURIComponent(run)}` }, "its run"), reply && `answer: ${reply.state}${reply.error ? ` (${reply.error})` : ""}`])),
     details);
+}
+
+// The parts that are there, with dots between them.
+function joined(parts) {
+  return parts.filter(Boolean).flatMap((part, place) => (place ? [" · ", part] : [part]));
 }
 
 function messageRow({ state, created_at: at, event, title, attempts, error }) {

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.templates import NONE
 from kubiya_worker.tools.arguments import parse_arguments
 from kubiya_worker.tools.base import Tool, ToolArgumentsError, ToolContext, ToolResult
 from kubiya_worker.tools.mcp.config import McpServer
@@ -68,7 +69,11 @@ class ServerTrial:
 
 
 async def try_server(
-    server: McpServer, environment: Mapping[str, str], tool: str = "", arguments: str = "{}"
+    server: McpServer,
+    environment: Mapping[str, str],
+    tool: str = "",
+    arguments: str = "{}",
+    secrets: Mapping[str, str] = NONE,
 ) -> ServerTrial:
     """Try a server in a folder of its own; with `tool` (its own name or the one that models get) call that too."""
     trial = ServerTrial(server.name, server.transport)
@@ -80,7 +85,7 @@ async def try_server(
                 await asyncio.to_thread(importlib.import_module, "kubiya_worker.tools.mcp.client")
             began = time.monotonic()
             discovered: DiscoveredTools = await discover(
-                [replace(server, required=False)], pool, environment, workspace, []
+                [replace(server, required=False)], pool, environment, workspace, [], secrets=secrets
             )
             trial.seconds = time.monotonic() - began
             trial.error = "; ".join(discovered.faults)

@@ -87,6 +87,18 @@ def beating(api: Api) -> str:
     return worker
 
 
+def proven(api: Api) -> str:
+    worker: str = api.call("POST", "/worker-queues/default/start", {})["worker_id"]
+    told = {"worker_metadata": {"trials": True, "polling": True}}
+    api.call("POST", f"/workers/{worker}/heartbeat", told)
+
+    async def trial(*_: Any) -> Object:  # there is no Temporal here
+        return {"ok": True}
+
+    api.plane.temporal.trial = trial  # type: ignore[assignment, method-assign]
+    return "ops"
+
+
 def draining(api: Api) -> str:
     worker = beating(api)
     api.call("POST", f"/workers/{worker}/drain", {})
@@ -174,6 +186,7 @@ EXAMPLES: Final[dict[str, tuple[Make, Any]]] = {
     "POST /approvals/{approval}/reject": (asked, {"reason": "no"}),
     "POST /approvals/{approval}/expire": (asked, {}),
     "POST /agents/{entity}/execute": (lambda api: "ops", RUN),
+    "POST /agents/{entity}/test": (proven, {}),
     "POST /teams/{entity}/execute": (lambda api: "triage", RUN),
     "POST /dynamic-executions/execute": (lambda api: "", {**RUN, "entity": {"name": "d"}}),
     "POST /executions/create": (lambda api: "", scheduled),

@@ -62,6 +62,9 @@ EFFECTS: dict[str, dict[str, str]] = {
     "tests/unit/server/test_effect_filters.py::test_workers_that_are_gone_are_told_when_they_are_asked_for": {
         "filters.WorkerFilters": "gone"
     },
+    "tests/unit/server/test_trials.py::test_a_test_runs_on_the_queue_that_is_asked_for_and_is_recorded": {
+        "trials.NewTrial": "mcp_server queue",
+    },
     "tests/unit/server/test_wishes.py::test_a_wish_reaches_the_worker_with_its_next_heartbeat": {
         "wishes.NewWish": "reason",
     },

@@ -1,0 +1,12 @@
+"""This module models tests of an agent's model and MCP servers."""
+
+from __future__ import annotations
+
+from kubiya_worker.server.edges.base import Name, Strict
+
+
+class NewTrial(Strict):
+    """Test the MCP server with this name, or without one the agent's model; on a worker of `queue`, or of any."""
+
+    mcp_server: Name | None = None
+    queue: Name | None = None

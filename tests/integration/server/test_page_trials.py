@@ -1,0 +1,94 @@
+"""Tests of an agent's model and MCP servers from the page: a real worker makes them, with real servers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.browser import accessible_page, sign_in
+from tests.support.model_endpoint import ModelEndpoint
+from tests.support.stack import Stack
+
+NASTY = str(Path(__file__).parents[2] / "cases" / "mcp" / "nasty.py")
+SECRET = "tok3n-of-the-server"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack")) as running, ModelEndpoint() as endpoint:
+        running.worker(OPENAI_BASE_URL=endpoint.url, OPENAI_API_KEY="sk-of-the-host")
+        running.call("PUT", "/secrets/TOKEN", {"value": SECRET})
+        good = {"command": sys.executable, "args": [NASTY, "{{.secret.TOKEN}}"], "env": {"T": "{{.secret.TOKEN}}"}}
+        broken = {"command": sys.executable, "args": [NASTY, "fail-start", "{{.secret.TOKEN}}"]}
+        servers = {"good": good, "broken": broken, "gone": {"command": "no-such-program-anywhere"}}
+        fields = {"model_id": "gpt-test", "configuration": {"mcp_servers": servers}}
+        running.call("POST", "/agents", {"name": "tester", **fields})
+        yield running
+
+
+def test_a_worker_lists_the_tools_of_a_server_with_its_secret_and_shows_it_nowhere(stack: Stack) -> None:
+    found = stack.call("POST", "/agents/tester/test", {"mcp_server": "good"})
+    assert (found["ok"], found["queue"], found["transport"]) == (True, "default", "stdio")
+    assert [tool["name"] for tool in found["tools"]] == ["echo", "pid", "argv", "env"]
+    assert found["seconds"] > 0
+    for name in ("broken", "gone", "nobody"):
+        found = stack.call("POST", "/agents/tester/test", {"mcp_server": name})
+        assert not found["ok"] and found["error"], name
+        assert SECRET not in json.dumps(found)
+    assert "no MCP server 'nobody'" in found["error"]
+
+
+def test_a_model_is_tested_at_the_workers_endpoint(stack: Stack) -> None:
+    found = stack.call("POST", "/agents/tester/test", {})
+    assert found["model"] == "gpt-test" and found["calls"] >= 1 and "tools" in found["checks"]
+    assert "sk-of-the-host" not in json.dumps(found)
+    demo = stack.call("POST", "/agents/ops/test", {})
+    assert (demo["ok"], demo["note"]) == (True, "It is the demo model: a script")
+
+
+def test_the_page_tests_and_shows_the_outcome(page: Any, stack: Stack) -> None:
+    sign_in(page, stack, "#/definitions/Agent/tester?tab=test")
+    view = page.locator("#definition-trials")
+    view.locator("h3", has_text="Model gpt-test").wait_for()
+    good = view.locator("section", has=page.locator("h3", has_text="MCP server good"))
+    good.locator("button").focus()
+    page.keyboard.press("Enter")
+    good.locator(".status", has_text="works").wait_for()
+    words = good.inner_text()
+    assert "4 tools" in words and "echo(" in words and "on the queue default" in words
+    page.wait_for_function("() => document.activeElement.textContent === 'Test good'")
+    gone = view.locator("section", has=page.locator("h3", has_text="MCP server gone"))
+    gone.locator("button").click()
+    gone.locator(".status", has_text="fails").wait_for()
+    assert "no-such-program-anywhere" in gone.locator(".error").inner_text()
+    model = view.locator("section", has=page.locator("h3", has_text="Model gpt-test"))
+    model.locator("button").click()
+    model.locator("li", has_text="tools").first.wait_for()
+    assert "tokens" in model.inner_text()
+    assert SECRET not in page.content()
+
+
+def test_who_may_only_look_tests_nothing(page: Any, stack: Stack) -> None:
+    key = stack.call("POST", "/keys", {"name": "Vi", "role": "viewer"})["key"]
+    page.goto(f"{stack.url}/#/definitions/Agent/tester?tab=test")
+    page.fill("#key", key)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#definition-trials h3")
+    assert page.locator("#definition-trials button:visible").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_tests_are_readable_for_everybody(browser: Any, stack: Stack, scheme: str, width: int) -> None:
+    with accessible_page(browser, width, scheme) as (page, check):
+        sign_in(page, stack, "#/definitions/Agent/tester?tab=test")
+        for name in ("good", "gone"):
+            page.locator("#definition-trials button", has_text=f"Test {name}").click()
+        page.locator("#definition-trials .status", has_text="works").wait_for()
+        page.locator("#definition-trials .status", has_text="fails").wait_for()
+        check("the tests")
