@@ -18,6 +18,8 @@ class Registration:
     temporal_tls: bool | None = None  # this and the next two are our control plane's; None lets the address decide
     temporal_tls_ca: str = ""  # certificates in PEM
     temporal_tls_server_name: str = ""
+    temporal_cluster_id: str = ""  # of the server that work is sent to; our control plane's
+    work_queue: str = ""  # the queue that work is sent to, where a setting gives `task_queue_name` another one
     organization_id: str = ""
     control_plane_url: str = ""
     heartbeat_interval: int = 30

@@ -10,7 +10,7 @@ from typing import Final
 from kubiya_worker import __version__
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.registration import Registration
-from kubiya_worker.doctor.check import FAIL, PASS, Finding
+from kubiya_worker.doctor.check import FAIL, PASS, WARN, Finding
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.settings import Settings
 
@@ -69,6 +69,8 @@ class Probe:
         from temporalio.service import RPCError
 
         from kubiya_worker.process.temporal import runtime, tls_of
+        from kubiya_worker.process.work_place import differences
+        from kubiya_worker.temporal_connection.cluster import cluster_id
         from kubiya_worker.temporal_connection.options import arguments, tunnel_to
 
         namespace = self._settings.temporal_namespace or registration.temporal_namespace
@@ -89,4 +91,7 @@ class Probe:
         if polling.done() and isinstance(error := polling.exception(), RPCError):
             return Finding(FAIL, f"{address} refuses a poll: {error.message}", "Check its namespace and API key")
         polling.cancel()  # not refused: the poll waits for a task, so it works
+        elsewhere = differences(self._settings, registration, await cluster_id(client))
+        if elsewhere:
+            return Finding(WARN, "; ".join(said for said, _ in elsewhere), "; ".join(do for _, do in elsewhere))
         return Finding(PASS, f"{address}, namespace {namespace}: connected, polled")

@@ -27,7 +27,7 @@ from kubiya_worker.control_plane.sender import SpoolSender
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, WorkerError
 from kubiya_worker.payloads.converter import Payloads
-from kubiya_worker.process import confinement_log, deployment, queue_settings, self_check, startup_checks
+from kubiya_worker.process import confinement_log, deployment, queue_settings, self_check, startup_checks, work_place
 from kubiya_worker.process.assembly import build_worker, endpoints_of, routes_of, spool_of
 from kubiya_worker.process.counters import ActivityCounters
 from kubiya_worker.process.drain import finish
@@ -50,6 +50,7 @@ from kubiya_worker.process.wishes import Wishes
 from kubiya_worker.process.worker_pair import WorkerPair
 from kubiya_worker.process.worker_state import StatusFile, WorkerState
 from kubiya_worker.settings import Settings
+from kubiya_worker.temporal_connection.cluster import cluster_id
 
 log = structlog.get_logger()
 
@@ -237,7 +238,9 @@ class Life:
             "metrics_url": monitor.url,
             "redaction": redaction.address,
         }
-        status = StatusFile(settings.status_file, lambda: {**self._tasks(), **state.facts(), **worker_facts})
+        status = StatusFile(
+            settings.status_file, lambda: {**self._tasks(), **state.facts(), **worker_facts, **findings.told()}
+        )
 
         def changed() -> None:
             status.update()
@@ -253,7 +256,7 @@ class Life:
         status.start()
         sender.start()
         try:
-            return await self._work(registration, state, spool, wishes)
+            return await self._work(registration, state, spool, wishes, findings)
         finally:
             background = {checking, loading, examining}
             for task in background:
@@ -280,7 +283,14 @@ class Life:
         if os.environ.get("NOTIFY_SOCKET"):
             self._stop.finish(PACKAGES_CHANGED)
 
-    async def _work(self, registration: Registration, state: WorkerState, spool: Spool, wishes: Wishes) -> int:
+    async def _work(
+        self,
+        registration: Registration,
+        state: WorkerState,
+        spool: Spool,
+        wishes: Wishes,
+        findings: self_check.HostFindings,
+    ) -> int:
         """Connect, poll except while it is to be drained, and end when asked to; return the exit code."""
         settings, stop, counters, expiry = self._settings, self._stop, self._counters, self._grace_expiry
         identity = f"{registration.worker_id}@{settings.worker_hostname}"
@@ -298,6 +308,11 @@ class Life:
             log.info("worker.stopped", reason=stop.reason, connected=False)
             return EX_OK
         client = connecting.result()
+        # Only a server that a setting names can be another one; asking costs a request before the first poll.
+        cluster = await cluster_id(client) if settings.temporal_host and registration.temporal_cluster_id else ""
+        for difference, remedy in work_place.differences(settings, registration, cluster):
+            log.warning("worker.elsewhere", error=difference, remedy=remedy)
+            findings.add("place", "work", difference, remedy)
         await deployment.log_version(client, settings)
         await asyncio.wait({reading, stopping}, timeout=QUEUE_WITHIN, return_when=asyncio.FIRST_COMPLETED)
         config = reading.result() if reading.done() else {}

@@ -39,7 +39,8 @@ def register(settings: Settings, control_plane: ControlPlane, stopping: threadin
             )
             if settings.worker_id and registration.worker_id != settings.worker_id:
                 log.warning("worker.id_not_given", asked=settings.worker_id, given=registration.worker_id)
-            return replace(registration, task_queue_name=settings.task_queue or registration.task_queue_name)
+            queue = registration.task_queue_name
+            return replace(registration, task_queue_name=settings.task_queue or queue, work_queue=queue)
         except Unauthorized as error:
             raise NotAllowed(
                 f"The control plane at {control_plane.base_url} refuses the API key: {error.message}",

@@ -23,6 +23,7 @@ from kubiya_worker.server import search_attributes
 from kubiya_worker.server.firings import Timetable
 from kubiya_worker.server.store.schedules import Wanted
 from kubiya_worker.server.temporal_access import TemporalAccess
+from kubiya_worker.temporal_connection.cluster import cluster_id
 from kubiya_worker.temporal_connection.faults import examine
 from kubiya_worker.temporal_connection.options import arguments, tunnel_to
 
@@ -107,6 +108,7 @@ class Temporal:
         self.access = access
         self.payloads = payloads or Payloads.open(PayloadOptions())
         self.why = ""  # the reason why the last connection failed
+        self.cluster_id = ""  # empty before the first connection, and where the server does not tell
         self._searchable: frozenset[str] = frozenset()
         self._looked = -math.inf  # when the namespace was asked for them
         self._client: Client | None = None
@@ -135,6 +137,7 @@ class Temporal:
                 self.why = said
                 raise TemporalDown(said) from error
             self._client, self.why = client, ""
+            self.cluster_id = await cluster_id(client)
             return client
 
     def _down(self, error: RPCError) -> TemporalDown:

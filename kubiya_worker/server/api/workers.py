@@ -41,6 +41,7 @@ async def start(call: Call) -> Any:
         "worker_id": worker_id,
         "task_queue_name": queue["id"],
         **plane.temporal.access.for_workers(),
+        "temporal_cluster_id": plane.temporal.cluster_id,
         "organization_id": call.organization_id,
         "control_plane_url": given.get("control_plane_url") or str(call.request.base_url).rstrip("/"),
         "heartbeat_interval": queue["heartbeat_interval"],
