@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kubiya_worker import __version__, errors
+from kubiya_worker.cli import completion
 from kubiya_worker.cli import reference as command_line
 from kubiya_worker.process import metrics
 from kubiya_worker.protocol import event_shapes
@@ -158,6 +159,10 @@ def pages() -> dict[Path, str]:
         reference / "definitions.md": DEFINITIONS.format(table=definition_reference.reference()),
         reference / "errors.md": ERRORS.format(table=error_lines.reference()),
         DOCS.parent / "kubiya_worker" / "cli" / "kubiya.1": command_line.man(__version__),
+        **{
+            DOCS.parent / "kubiya_worker" / "cli" / "shells" / shell / name: completion.code(shell) + "\n"
+            for shell, name in (("bash", "kubiya"), ("zsh", "_kubiya"), ("fish", "kubiya.fish"))
+        },
         **chart.pages(),
     }
 

@@ -5,13 +5,15 @@ The control plane gets half a second to answer, and no failure is ever shown: a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from kubiya_worker.errors import WorkerError
+from kubiya_worker.errors import ConfigurationError, WorkerError
 
 SHELLS: Final = ("bash", "zsh", "fish")
 VARIABLE: Final = "_KUBIYA_COMPLETE"  # as click derives it from the program's name
@@ -38,7 +40,8 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 @click.command()
 @click.argument("shell", type=click.Choice(SHELLS))
-def completion(shell: str) -> None:
+@click.option("--install", is_flag=True, help="Write it, and the man page, where this user's shell and man look.")
+def completion(shell: str, install: bool) -> None:
     """Print the code that completes `kubiya` commands in a shell.
 
     bash, in ~/.bashrc: eval "$(kubiya completion bash)"
@@ -47,11 +50,59 @@ def completion(shell: str) -> None:
 
     fish: kubiya completion fish > ~/.config/fish/completions/kubiya.fish
 
-    Example: eval "$(kubiya completion bash)"
+    Example: kubiya completion bash --install
     """
+    if install:
+        _install(shell)
+        return
+    click.echo(code(shell))
+
+
+def code(shell: str) -> str:
     found = get_completion_class(shell)
     assert found is not None
-    click.echo(found(click.Group(), {}, "kubiya", VARIABLE).source())
+    return found(click.Group(), {}, "kubiya", VARIABLE).source().strip()
+
+
+def user_files(environ: Mapping[str, str]) -> dict[str, Path]:
+    """Return where a user's shells and `man` look without being told, by the shell's name and "man"."""
+    home = Path(environ.get("HOME") or Path.home())
+    data = Path(environ.get("XDG_DATA_HOME") or home / ".local/share")
+    configuration = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
+    return {
+        "bash": data / "bash-completion/completions/kubiya",
+        "zsh": data / "zsh/site-functions/_kubiya",
+        "fish": configuration / "fish/completions/kubiya.fish",
+        "man": data / "man/man1/kubiya.1",
+    }
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether `--install` wrote this file: it names our variable, or is our man page."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return VARIABLE in text or '\n.TH KUBIYA 1 "" "Kubiya Worker ' in text
+
+
+def _install(shell: str) -> None:
+    from kubiya_worker import __version__
+    from kubiya_worker.cli import reference
+
+    places = user_files(os.environ)
+    for name, text in ((shell, code(shell)), ("man", reference.man(__version__).strip())):
+        path = places[name]
+        if (path.is_symlink() or path.exists()) and not is_ours(path):
+            raise ConfigurationError(f"{path} was not written by kubiya; it was not touched", remedy="Move it away")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
+        click.echo(f"wrote {path}")
+    if shell == "zsh":
+        click.echo(f"in ~/.zshrc before compinit: fpath=({places['zsh'].parent} $fpath)", err=True)
 
 
 def queues(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -64,6 +64,7 @@ COMMANDS = {
         "Check this host and its connections, and say how to repair what is wrong.",
     ),
     "server": ("kubiya_worker.cli.server:server", "Run the local control plane alone."),
+    "uninstall": ("kubiya_worker.cli.uninstall:uninstall", "List what lies where on this host, and remove it."),
     "completion": ("kubiya_worker.cli.completion:completion", "Print the code for completion in bash, zsh or fish."),
 }
 
