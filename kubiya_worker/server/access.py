@@ -220,7 +220,7 @@ OPEN: Final = frozenset(
     }
     | {"/openapi.json", "/api", "/", "/static/{name}", "/mcp"}
     | {"/auth/oidc", "/auth/oidc/callback", "/api/v1/session/providers"}
-    | {"/answers/{token}", "/answers/mattermost"}
+    | {"/answers/{token}", "/answers/mattermost", "/answers/slack"}
 )
 PREFIX: Final = "/api/v1"
 

@@ -44,6 +44,7 @@ from kubiya_worker.server.api import (
     rules,
     secrets,
     session,
+    slack_answers,
     stop,
     trials,
     webhooks,
@@ -77,7 +78,7 @@ PAGE_HEADERS: Final = {
 RESOURCES: Final = (
     *(executions, analytics, workers, wishes, control, execute, forks, approvals, agents),
     *(queues, locks, install, environments, rules, secrets, stop, webhooks, hook_deliveries, hooks, jobs),
-    *(notifications, answers, manifests, trials),
+    *(notifications, slack_answers, answers, manifests, trials),
     *(keys, session, oidc, audit, general),
 )
 
@@ -145,8 +146,8 @@ async def _share(plane: Plane, lead: Callable[[], Awaitable[None]]) -> None:
 def create_app(plane: Plane) -> Starlette:
     for_mcp = McpEndpoint()
     sockets = SlackSockets(
-        functools.partial(answers.slack_channels, plane),
-        functools.partial(answers.pressed_in_slack, plane),
+        functools.partial(slack_answers.slack_channels, plane),
+        functools.partial(slack_answers.pressed_in_slack, plane),
         lambda: plane.notifier.out,
     )
 

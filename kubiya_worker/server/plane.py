@@ -114,6 +114,7 @@ class Plane:
         )
         self.stirred: set[str] | None = None  # executions with events since the last look at budgets; None before it
         self.spent: dict[str, SpentBudget] = {}  # by execution
+        self.slack_signatures: dict[str, float] = {}  # of presses that came, until when each holds
         self.answer_tokens = AnswerTokens(self.database)
         self.hooks = Hooks(self.database)
         self.hook_pace = HookPace()

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
@@ -163,9 +163,13 @@ class SlackDouble:
 
     def press(self, ts: str, action_id: str, user: str) -> None:
         """Press a button of a message, as a person does; return when it was acknowledged."""
+        self.envelope("interactive", self.payload(ts, action_id, user))
+
+    def payload(self, ts: str, action_id: str, user: str) -> Object:
+        """Return what Slack tells an app of a press."""
         block, element = self.button(ts, action_id)
         action = {"type": "button", "block_id": block, "action_id": action_id, "action_ts": f"{time.time():.6f}"}
-        payload = {
+        return {
             "type": "block_actions",
             "user": {"id": user, "username": "somebody", "team_id": "T1"},
             "api_app_id": "A1",
@@ -176,7 +180,20 @@ class SlackDouble:
             "response_url": "https://hooks.slack.invalid/actions/1",
             "actions": [{**action, "value": element.get("value"), "text": element["text"]}],
         }
-        self.envelope("interactive", payload)
+
+    @staticmethod
+    def signed(payload: Object, secret: str, at: float | None = None) -> tuple[bytes, dict[str, str]]:
+        """Return the body and the headers of a request to an app's Request URL.
+
+        As https://docs.slack.dev/authentication/verifying-requests-from-slack says; slack_sdk signs it.
+        """
+        from slack_sdk.signature import SignatureVerifier
+
+        body = urlencode({"payload": json.dumps(payload)})
+        stamp = str(int(time.time() if at is None else at))
+        signature = SignatureVerifier(secret).generate_signature(timestamp=stamp, body=body)
+        headers = {"X-Slack-Request-Timestamp": stamp, "X-Slack-Signature": str(signature)}
+        return body.encode(), {"Content-Type": "application/x-www-form-urlencoded", **headers}
 
     def envelope(self, kind: str, payload: Object) -> None:
         envelope = str(uuid.uuid4())

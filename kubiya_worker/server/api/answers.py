@@ -19,7 +19,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from kubiya_worker.errors import WorkerError
 from kubiya_worker.server import actor
 from kubiya_worker.server.access import ANSWER
 from kubiya_worker.server.actor import Actor
@@ -27,10 +26,8 @@ from kubiya_worker.server.api import approvals
 from kubiya_worker.server.approvers import Approvers
 from kubiya_worker.server.auth import Caller
 from kubiya_worker.server.http import RECORDED, ApiError, Call, address_of, answered, parsed, received
-from kubiya_worker.server.notify import slack
 from kubiya_worker.server.notify.letter import ANSWERS
 from kubiya_worker.server.notify.mattermost import CALLBACK
-from kubiya_worker.server.notify.outgoing import Undelivered
 from kubiya_worker.server.person import Person
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.sessions import own_origin
@@ -55,7 +52,7 @@ HEADERS: Final = {
 GONE: Final = "This link is not valid, or not any more"
 
 
-def _found(plane: Plane, token: str) -> tuple[AnswerToken, Approval, Object] | None:
+def found_by(plane: Plane, token: str) -> tuple[AnswerToken, Approval, Object] | None:
     """Return the token with its request and its notification; None for one that is unknown or not of this request."""
     found = plane.answer_tokens.find(token)
     if found is None:
@@ -88,7 +85,7 @@ def decide(plane: Plane, press: Press) -> Approval:
 
     Raises ApiError: 404 for a wrong token, 403 for a person who may not, 409 for what was answered or is over.
     """
-    found, decision = _found(plane, press.token), press.decision
+    found, decision = found_by(plane, press.token), press.decision
     if found is None or decision not in DECISIONS:
         raise ApiError(404, GONE)
     known, approval, notification = found
@@ -145,7 +142,7 @@ def _refusal(call: Call, approval: Approval) -> str:
 async def show(request: Request) -> Response:
     """Show the request with two buttons. This answers nothing."""
     plane: Plane = request.app.state.plane
-    found = _found(plane, request.path_params["token"])
+    found = found_by(plane, request.path_params["token"])
     if found is None or not found[0].person:
         return _page(GONE, "", 404)
     token, approval, _ = found
@@ -171,11 +168,11 @@ async def press(request: Request) -> Response:
         done = decide(plane, pressed)
     except (ApiError, ValueError) as error:
         status = error.status if isinstance(error, ApiError) else 422
-        return _page("This was not answered", f"<p>{escape(_text_of(error))}</p>", status)
+        return _page("This was not answered", f"<p>{escape(text_of(error))}</p>", status)
     return _page("Answered", _outcome(done))
 
 
-def _text_of(error: Exception) -> str:
+def text_of(error: Exception) -> str:
     """Return what a refusal says in words: a 422 has a list of problems."""
     detail = error.detail if isinstance(error, ApiError) else str(error)
     return "; ".join(str(each["msg"]) for each in detail) if isinstance(detail, list) else str(detail)
@@ -222,53 +219,9 @@ def _page(title: str, body: str, status: int = 200) -> Response:
     return HTMLResponse(text, status, headers=HEADERS)
 
 
-def _told(approval: Approval) -> str:
+def outcome_of(approval: Approval) -> str:
     """Return how a request ended, for what takes the place of a message's buttons."""
     return f"{approval.get('tool_name')}: {approval['status']} by {approval.get('approved_by_name')}"
-
-
-# -- buttons of Slack
-
-
-async def slack_channels(plane: Plane) -> list[Object]:
-    """Return the channels of Slack whose buttons come back, with their secrets; those that lack one are left out."""
-    found = []
-    for notification in plane.notifications.every():
-        channel = notification["channel"]
-        if notification["enabled"] and channel["type"] == "slack" and channel.get("app_token"):
-            try:
-                found.append(await plane.notifier.filled(notification))
-            except WorkerError as error:
-                log.warning("slack.not_connected name=%s error=%s", notification["name"], error.line())
-    return found
-
-
-async def pressed_in_slack(plane: Plane, channel: Object, payload: Object) -> None:
-    """Take a button of Slack: the outcome takes the place of the message, a refusal is shown to who pressed."""
-    action = next((each for each in payload.get("actions") or () if each.get("action_id") in DECISIONS), None)
-    if payload.get("type") != "block_actions" or action is None:
-        return  # the link, which Slack tells too
-    token, user = str(action.get("value") or ""), str((payload.get("user") or {}).get("id") or "")
-    container = payload.get("container") or {}
-    place = {"channel": container.get("channel_id"), "ts": container.get("message_ts")}
-    found = _found(plane, token)
-    ours = found[2]["channel"] if found is not None and not found[0].person else {}
-    if found is not None and ours.get("type") == "slack":
-        # The connection is the app's; the bot that wrote the message is the definition's own.
-        channel = await plane.notifier.filled(found[2])
-    email = (ours.get("persons") or {}).get(user)
-    try:
-        done = decide(plane, Press(token, str(action["action_id"]), "", "Slack block_actions", email))
-        answer = {**place, "text": _told(done), "blocks": slack.outcome(_told(done))}
-        method = "chat.update"
-    except ApiError as error:
-        link = f"{plane.notifier.url}/#/executions/{found[1]['execution_id']}" if found else plane.notifier.url
-        answer = {"channel": place["channel"], "user": user, "text": f"{_text_of(error)}: {link}"}
-        method = "chat.postEphemeral"
-    try:
-        await slack.call(channel, method, answer, plane.notifier.out)
-    except Undelivered as error:
-        log.warning("slack.not_updated method=%s error=%s", method, error)
 
 
 # -- buttons of Mattermost
@@ -283,7 +236,7 @@ async def mattermost(request: Request) -> Response:
         context = given.get("context")
         context = context if isinstance(context, dict) else {}
         token, user = str(context.get("token") or ""), str(given.get("user_id") or "")
-        found = _found(plane, token)
+        found = found_by(plane, token)
         if found is None or found[0].person:
             raise ApiError(404, GONE)
         email = (found[2]["channel"].get("persons") or {}).get(user)
@@ -291,10 +244,8 @@ async def mattermost(request: Request) -> Response:
             decision = str(context.get("decision") or "")
             done = decide(plane, Press(token, decision, address_of(request), f"POST {CALLBACK}", email))
         except ApiError as error:
-            return {
-                "ephemeral_text": f"{_text_of(error)}: {plane.notifier.url}/#/executions/{found[1]['execution_id']}"
-            }
-        title = _told(done)
+            return {"ephemeral_text": f"{text_of(error)}: {plane.notifier.url}/#/executions/{found[1]['execution_id']}"}
+        title = outcome_of(done)
         return {"update": {"message": "", "props": {"attachments": [{"fallback": title, "text": title}]}}}
 
     return await answered(request, answer, 200)

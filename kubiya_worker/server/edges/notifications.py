@@ -59,6 +59,7 @@ class Channel(Strict):
     person: Address | None = None
     bot_token: Secret | None = None
     app_token: Secret | None = None
+    signing_secret: Secret | None = None
     conversation: Annotated[str, Field(pattern=r"^[A-Z0-9]{6,30}$")] | None = None
     api_url: Annotated[Filled, checked_by(_url)] | None = None
     persons: Annotated[dict[str, Address], Field(min_length=1)] | None = None
@@ -95,9 +96,12 @@ class Channel(Strict):
         """Refuse a channel that is neither an incoming webhook nor a bot, and buttons that would not come back."""
         if (self.url is None) == (self.bot_token is None) or (self.bot_token is None) != (self.conversation is None):
             raise _wrong("A channel of the type slack needs url, or bot_token and conversation")
-        if (self.app_token is None) != (self.persons is None):
-            raise _wrong("Buttons of Slack need both: app_token, and persons who may press them")
-        if self.app_token is not None and self.bot_token is None:
+        if self.app_token is not None and self.signing_secret is not None:
+            raise _wrong("Buttons of Slack come back in one way: by app_token (Socket Mode), or by signing_secret")
+        back = self.app_token is not None or self.signing_secret is not None
+        if back != (self.persons is not None):
+            raise _wrong("Buttons of Slack need both: app_token or signing_secret, and persons who may press them")
+        if back and self.bot_token is None:
             raise _wrong("Buttons of Slack need a bot: bot_token and conversation in place of url")
         if self.app_token is not None and not _has_socket_mode():
             raise _wrong("Buttons of Slack need the extra notify: pip install 'kubiya-worker[server,notify]'")

@@ -28,7 +28,10 @@ TYPES: Final = {
     "email": ChannelType(("server", "sender", "to"), ("tls", "username", "password", "person"), mail.send),
     "mattermost": ChannelType(("url",), ("persons",), mattermost.send, secret_url=True),
     "slack": ChannelType(
-        (), ("url", "bot_token", "conversation", "app_token", "persons", "api_url"), slack.send, secret_url=True
+        (),
+        ("url", "bot_token", "conversation", "app_token", "signing_secret", "persons", "api_url"),
+        slack.send,
+        secret_url=True,
     ),
     "teams": ChannelType(("url",), (), teams.send, secret_url=True),
 }

@@ -1,16 +1,17 @@
 """This module holds the connections of Slack's Socket Mode, by which pressed buttons come back without a public URL.
 
-One connection for each app: definitions with the same app token share it. Each envelope is acknowledged at once, in
-the thread that got it, because Slack wants that within 3 s; the answer is worked on after that.
+One connection for each app: definitions with the same app token share it. Slack wants an envelope acknowledged within
+3 s. So the press counts first, which takes milliseconds, and what people see in Slack changes after it is acknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import importlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -25,7 +26,10 @@ EVERY: Final = 5.0  # seconds between two looks at the definitions
 REMEMBERED: Final = 1_000  # envelopes
 OPENING: Final = 20.0  # seconds for a connection to open
 
-Pressed = Callable[[Object, Object], Awaitable[None]]  # (a channel with its secrets, the payload of the press)
+COUNTED: Final = 2.0  # seconds for a press to count before its envelope is acknowledged
+
+# (a channel with its secrets, the payload of the press) -> what is left to do in Slack
+Pressed = Callable[[Object, Object], Coroutine[Any, Any, None] | None]
 
 
 class SlackSockets:
@@ -82,9 +86,13 @@ class SlackSockets:
                 return asyncio.run_coroutine_threadsafe(sockets.address(channel), loop).result(OPENING)
 
         def got(client: Any, request: Any) -> None:
-            client.send_socket_mode_response(SocketModeResponse(envelope_id=request.envelope_id))
             if request.type == "interactive" and isinstance(request.payload, dict):
-                loop.call_soon_threadsafe(sockets.work_on, channel, request.envelope_id, request.payload)
+                counted = asyncio.run_coroutine_threadsafe(
+                    sockets.work_on(channel, request.envelope_id, request.payload), loop
+                )
+                with contextlib.suppress(TimeoutError):  # it goes on, and Slack shows no error for it
+                    counted.result(COUNTED)
+            client.send_socket_mode_response(SocketModeResponse(envelope_id=request.envelope_id))
 
         quiet = logging.getLogger("slack_sdk")  # its lines name addresses that hold tickets
         quiet.setLevel(logging.CRITICAL)
@@ -109,22 +117,29 @@ class SlackSockets:
         await self._out().addresses_of(parts.hostname, parts.port or 443)
         return url
 
-    def work_on(self, channel: Object, envelope_id: str, payload: Object) -> None:
-        """Work on an envelope, unless Slack has sent it before: it does when an acknowledgement comes late."""
+    async def work_on(self, channel: Object, envelope_id: str, payload: Object) -> None:
+        """Let the press of an envelope count, once: Slack sends it again when an acknowledgement comes late."""
         if envelope_id in self._seen:
             return
         self._seen[envelope_id] = None
         if len(self._seen) > REMEMBERED:
             del self._seen[next(iter(self._seen))]
-        task = asyncio.get_running_loop().create_task(self._answer(channel, payload))
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
-
-    async def _answer(self, channel: Object, payload: Object) -> None:
         try:
-            await self._pressed(channel, payload)
+            rest = self._pressed(channel, payload)
         except Exception:  # a bug, or a full disk: the person can press again
             log.exception("slack.answer_failed")
+            return
+        if rest is not None:
+            task = asyncio.get_running_loop().create_task(_finish(rest))
+            self._work.add(task)
+            task.add_done_callback(self._work.discard)
+
+
+async def _finish(rest: Coroutine[Any, Any, None]) -> None:
+    try:
+        await rest
+    except Exception:  # a bug: the press counts, and only its message was not changed
+        log.exception("slack.answer_failed")
 
 
 def _key(channel: Object) -> str:

@@ -17,7 +17,8 @@ from tests.support.control_plane import ControlPlane
 
 PUBLIC = {"/health", "/api/health", "/api/health/detailed", "/api/ready", "/metrics"}
 WITHOUT_KEY = {"/auth/oidc", "/auth/oidc/callback", "/api/v1/session/providers"}  # signing in
-PROVEN = {"/answers/{token}", "/answers/mattermost"}  # answers from messages, which a token proves
+# Answers from messages, which a token proves, and Slack's signature.
+PROVEN = {"/answers/{token}", "/answers/mattermost", "/answers/slack"}
 # Routes whose path names nothing, and which answer another organization with what is that one's own.
 OWN = {
     "/auth/validate",

@@ -294,6 +294,9 @@ EFFECTS: dict[str, dict[str, str]] = {
     f"{SLACK}::test_a_button_of_a_bot_answers_by_socket_mode_within_three_seconds": {
         "notifications.Channel": "bot_token app_token conversation api_url",
     },
+    f"{SLACK}::test_a_button_comes_back_to_an_address_signed_and_counts_once": {
+        "notifications.Channel": "signing_secret",
+    },
     f"{TIMES}::test_what_is_held_is_sent_at_the_end_of_the_quiet_hours": {
         "notifications.NotificationPatch": "quiet_hours",
         "notifications.QuietHours": "start end zone let_pass",

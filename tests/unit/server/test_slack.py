@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator
 
+import httpx
 import pytest
 
-from kubiya_worker.server.api import answers
+from kubiya_worker.server.api import slack_answers
 from kubiya_worker.server.edges import notifications as edges
+from kubiya_worker.server.hooks import proofs
 from kubiya_worker.server.notify.settings import NotifySettings
 from kubiya_worker.server.notify.slack_sockets import SlackSockets
 from tests.support.api import Api, Object
@@ -19,6 +22,7 @@ from tests.support.slack import APP, BOT, CONVERSATION, SlackDouble, check_block
 from tests.unit.server.test_answers import ANN, clean, signals, status
 from tests.unit.server.test_notifications import HERE, PAGE, ask, deliveries, fail, make_due, send, told_of
 
+SIGNING, OTHER = "8f742231b10e8888abcd99yyyzzz85a5", "0f742231b10e8888abcd99yyyzzz85a5"
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets that the SDK leaves to the collector
 
 
@@ -26,7 +30,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets th
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     with Api(tmp_path_factory.mktemp("slack")) as made:
         made.plane.notifier.use(HERE)
-        for name, value in {"BOT": BOT, "APP": APP, "WRONG": "xapp-wrong"}.items():
+        values = {"BOT": BOT, "APP": APP, "WRONG": "xapp-wrong", "SIGNING": SIGNING, "OTHER": OTHER}
+        for name, value in values.items():
             made.call("PUT", f"/secrets/{name}", {"value": value})
         made.key("approver", "Ann", email=ANN)
         made.key("viewer", "Eve", email="eve@example.org")
@@ -56,8 +61,8 @@ def connected(api: Api, slack: SlackDouble, work: Callable[[], Awaitable[None]])
 
     async def scene() -> None:
         sockets = SlackSockets(
-            functools.partial(answers.slack_channels, api.plane),
-            functools.partial(answers.pressed_in_slack, api.plane),
+            functools.partial(slack_answers.slack_channels, api.plane),
+            functools.partial(slack_answers.pressed_in_slack, api.plane),
             lambda: api.plane.notifier.out,
         )
         holding = asyncio.create_task(sockets.run())
@@ -108,6 +113,94 @@ def test_a_button_of_a_bot_answers_by_socket_mode_within_three_seconds(api: Api,
     assert record["after"]["answered_by"].endswith("(slack)") and token not in str(record)
 
 
+def by_url(slack: SlackDouble, **more: object) -> Object:
+    """Return a channel whose buttons come to the control plane's own address."""
+    channel = {key: value for key, value in bot(slack).items() if key != "app_token"}
+    return {**channel, "signing_secret": "{{.secret.SIGNING}}", **more}
+
+
+def posted(api: Api, payload: Object, secret: str = SIGNING, at: float | None = None) -> httpx.Response:
+    body, headers = SlackDouble.signed(payload, secret, at)
+    return api.raw("POST", "/answers/slack", content=body, headers=headers)
+
+
+def asked(api: Api, slack: SlackDouble, channel: Object) -> tuple[Object, str]:
+    """Return a request and the time stamp of its message."""
+    told_of(api, channel, "approval_waiting")
+    approval = ask(api)
+    send(api)
+    return approval, list(slack.messages)[-1]
+
+
+def test_a_button_comes_back_to_an_address_signed_and_counts_once(api: Api, slack: SlackDouble) -> None:
+    """signing_secret."""
+    approval, ts = asked(api, slack, by_url(slack))
+    before = slack.messages[ts]
+    stranger = posted(api, slack.payload(ts, "approve", "U0STRANGER"))
+    assert (stranger.status_code, stranger.content) == (200, b"")
+    assert slack.ephemeral[-1]["user"] == "U0STRANGER" and slack.messages[ts] == before
+    assert posted(api, slack.payload(ts, "open", "U0ANN")).status_code == 200  # the link, which Slack tells too
+    press = slack.payload(ts, "approve", "U0ANN")
+    assert posted(api, press).status_code == 200
+    assert slack.messages[ts]["text"] == "shell: approved by Ann"
+    (signal,) = signals(api, approval)
+    assert (signal["decision"], signal["approver"]["email"]) == ("approved", ANN)
+    assert posted(api, press, at=time.time() - 1).status_code == 200  # pressed again: only a word to the person
+    assert len(signals(api, approval)) == 1 and "pending" not in status(api, approval)["status"]
+    assert len(slack.ephemeral) == 2
+
+
+def test_a_request_that_is_not_signed_now_by_the_app_answers_nothing(api: Api, slack: SlackDouble) -> None:
+    approval, ts = asked(api, slack, by_url(slack))
+    press = slack.payload(ts, "approve", "U0ANN")
+    for answer in (
+        posted(api, press, OTHER),
+        posted(api, press, at=time.time() - 301),
+        posted(api, press, at=time.time() + 301),
+        api.raw("POST", "/answers/slack", content=SlackDouble.signed(press, SIGNING)[0]),
+        api.raw("POST", "/answers/slack", content=b"", headers={"X-Slack-Request-Timestamp": "soon"}),
+    ):
+        assert answer.status_code == 401, answer.text
+    body, headers = SlackDouble.signed(press, SIGNING)
+    changed = body.replace(b"U0ANN", b"U0EVE")
+    assert changed != body
+    assert api.raw("POST", "/answers/slack", content=changed, headers=headers).status_code == 401
+    nothing = SlackDouble.signed({}, SIGNING)
+    assert api.raw("POST", "/answers/slack", content=nothing[0], headers=nothing[1]).status_code == 200
+    assert status(api, approval)["status"] == "pending" and signals(api, approval) == []
+
+
+def test_a_request_that_was_seen_on_its_way_cannot_be_sent_again(api: Api, slack: SlackDouble) -> None:
+    _, ts = asked(api, slack, by_url(slack))
+    body, headers = SlackDouble.signed(slack.payload(ts, "approve", "U0STRANGER"), SIGNING)
+    again = [api.raw("POST", "/answers/slack", content=body, headers=headers) for _ in range(3)]
+    assert [each.status_code for each in again] == [200, 409, 409]
+    assert len(slack.ephemeral) == 1
+
+
+def test_an_app_answers_by_its_own_messages_only(api: Api, slack: SlackDouble) -> None:
+    """Another definition's app signs well, and has seen the token of a message that is not its own."""
+    told_of(api, by_url(slack, signing_secret="{{.secret.OTHER}}"), "run_failed")
+    approval, ts = asked(api, slack, by_url(slack))
+    assert posted(api, slack.payload(ts, "approve", "U0ANN"), OTHER).status_code == 401
+    assert status(api, approval)["status"] == "pending"
+
+
+def test_the_example_of_slacks_documentation_is_proven() -> None:
+    body = (
+        b"token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V"
+        b"&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text="
+        b"&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN"
+        b"&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c"
+    )
+    signature = "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503"
+    headers = {"x-slack-signature": signature, "x-slack-request-timestamp": "1531420618"}
+    proof = proofs.complete({"preset": "slack"}, "json")
+    assert proofs.prove(proof, [SIGNING], body, headers, 1531420618).timed
+    with pytest.raises(proofs.NotProven):
+        proofs.prove(proof, [SIGNING], body, headers, 1531420618 + 301)
+
+
 def test_a_button_that_is_pressed_again_counts_once(api: Api, slack: SlackDouble) -> None:
     told_of(api, bot(slack), "approval_waiting")
     approval = ask(api)
@@ -154,8 +247,8 @@ def test_a_connection_that_cannot_be_had_is_told_and_tried_again(
 
     async def scene() -> None:
         sockets = SlackSockets(
-            functools.partial(answers.slack_channels, api.plane),
-            functools.partial(answers.pressed_in_slack, api.plane),
+            functools.partial(slack_answers.slack_channels, api.plane),
+            functools.partial(slack_answers.pressed_in_slack, api.plane),
             lambda: api.plane.notifier.out,
         )
         await sockets.look()
@@ -187,6 +280,17 @@ def test_a_connection_that_cannot_be_had_is_told_and_tried_again(
         ({"url": "https://hooks.slack.com/services/x"}, "credential"),
         ({"url": "{{.secret.BOT}}", "app_token": "{{.secret.APP}}", "persons": {"U1": ANN}}, "need a bot"),
         ({"bot_token": "{{.secret.BOT}}", "conversation": CONVERSATION, "persons": {"U1": ANN}}, "need both"),
+        (
+            {"bot_token": "{{.secret.BOT}}", "conversation": CONVERSATION, "signing_secret": "{{.secret.SIGNING}}"},
+            "need both",
+        ),
+        (
+            {
+                **{"bot_token": "{{.secret.BOT}}", "conversation": CONVERSATION, "persons": {"U1": ANN}},
+                **{"signing_secret": "{{.secret.SIGNING}}", "app_token": "{{.secret.APP}}"},
+            },
+            "in one way",
+        ),
         ({"bot_token": BOT, "conversation": CONVERSATION}, "pattern"),
     ],
 )
