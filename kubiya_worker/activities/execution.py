@@ -40,6 +40,7 @@ class ExecutionActivities:
         `published` in the result says that clients learn of the end from the way the workflow closes.
         """
         control_plane, execution_id = self._runtime.control_plane, report.execution_id
+        self._runtime.copy_files(execution_id)
         delivery, published = self._runtime.delivery, names.published(control_plane.features)
         if report.messages:
             about = {"user_id": report.user_id, "turn": report.turn}
@@ -62,6 +63,7 @@ class ExecutionActivities:
     async def end_member(self, end: calls.MemberEnd) -> None:
         """Publish a member's last events and post its tool calls to the team's record, then drop what is kept of it."""
         require_sent(self._runtime.spool, end.member.stream)
+        self._runtime.copy_files(end.execution_id)
         if end.events or end.behind:
             shown = on_stream(end.execution_id, end.member, end.events)
             await as_fault(self._runtime.writer.publish(*shown, end.behind))

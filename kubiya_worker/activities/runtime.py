@@ -19,6 +19,7 @@ from kubiya_worker.activities.known_secrets import KnownSecrets
 from kubiya_worker.activities.offer import Offer
 from kubiya_worker.activities.outage import Waiting
 from kubiya_worker.activities.pacing import EventPacing
+from kubiya_worker.activities.run_files import RunFileCopies
 from kubiya_worker.activities.transcripts import Transcripts
 from kubiya_worker.activities.turn_end import Posted
 from kubiya_worker.control_plane.client import ControlPlane
@@ -33,6 +34,7 @@ from kubiya_worker.tools.mcp.pool import LIMIT, SessionPool
 from kubiya_worker.tools.policy.enforcer import Enforcer
 from kubiya_worker.tools.processes import programs
 from kubiya_worker.tools.redaction import Redactor
+from kubiya_worker.tools.workspace_files import CopyLimits
 
 V = TypeVar("V")
 
@@ -88,6 +90,7 @@ class Runtime:
     redactors: Recent[Redactor] = field(default_factory=Recent)  # with what an execution's environment hides
     workflows: Recent[str] = field(default_factory=lambda: Recent(4096))  # workflow ids of executions seen here
     mcp_max_sessions: int = LIMIT
+    file_limits: CopyLimits = field(default_factory=CopyLimits)  # of the files of a run that are copied
     rules: Sequence[Mapping[str, Any]] = ()  # this host's rules, in addition to those of the control plane
     model_queue: str = ""  # where model calls have slots of their own; empty: they have none
     crowded: Callable[[], bool] = lambda: False  # whether tools hold all slots of the worker's own queue
@@ -105,6 +108,10 @@ class Runtime:
             return False
         found = await self.temporal.get_workflow_handle(workflow_id).describe()
         return found.status is not WorkflowExecutionStatus.RUNNING
+
+    @cached_property
+    def files(self) -> RunFileCopies:
+        return RunFileCopies(self.control_plane, self.file_limits)
 
     @cached_property
     def authorities(self) -> Authorities:
@@ -128,7 +135,7 @@ class Runtime:
 
     async def close(self) -> None:
         """Close the connections to models, MCP servers and the policy service, and end what tools have started."""
-        closing = [self.models.close(), self.mcp.close(), self.waiting.close()]
+        closing = [self.models.close(), self.mcp.close(), self.waiting.close(), self.files.close()]
         if self.enforcer is not None:
             closing.append(self.enforcer.close())
         await asyncio.gather(*closing)
@@ -164,6 +171,19 @@ class Runtime:
     def redactor_of(self, execution_id: str) -> Redactor:
         """Return the execution's redactor, or the worker's own while the execution's secrets are not known here."""
         return self.redactors.get(execution_id) or self.redactor
+
+    def copy_files(self, execution_id: str) -> None:
+        """Begin to copy the files of an execution to the control plane, without waiting for it.
+
+        A folder that an agent's `cwd` names belongs to the host, and others change it: nothing of it is copied. Nor is
+        anything while the secrets of the execution are not known here, since they could be in a file.
+        """
+        context, redactor = self.contexts.get(execution_id), self.redactors.get(execution_id)
+        if context is None or redactor is None or context.workspace or not self.files.wanted:
+            return
+        workspace = workspace_of(self, execution_id, context)
+        if workspace.is_dir():
+            self.files.begin(context.member.stream if context.member else execution_id, workspace, redactor)
 
     def forget(self, execution_id: str) -> None:
         """Drop what is kept of an execution that is over."""

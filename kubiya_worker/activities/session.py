@@ -258,6 +258,7 @@ class SessionActivities:
         """Store the session, post the turn, and close the execution if final. Return the next status."""
         runtime, delivery, execution_id = self._runtime, self._runtime.delivery, turn.execution_id
         require_sent(runtime.spool, execution_id)
+        runtime.copy_files(execution_id)
         parts = await as_fault(
             session_writes(
                 runtime.control_plane,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from io import TextIOWrapper
@@ -189,6 +190,21 @@ class Api(ControlPlane):
         if reply.status >= 400:
             reply.close()
             fault = errors.from_status(reply.status, f"The stream answered {reply.status}", None)
+            self._explain(fault)
+            raise fault
+        return reply
+
+    def open_file(self, execution_id: str, path: str) -> BaseHTTPResponse:
+        """Return a file of an execution, as a response that is read piece by piece. Raises ControlPlaneError."""
+        key, name = quote(execution_id, safe=""), quote(path, safe="")
+        reply = self._wire.open(f"{self.base_url}/api/v1/executions/{key}/files/{name}", {}, timeout=(5.0, QUIET))
+        if reply.status >= 400:
+            try:
+                told = str(json.loads(reply.read(64_000)).get("detail") or "")
+            except (ValueError, AttributeError, HTTPError):
+                told = ""
+            reply.close()
+            fault = errors.from_status(reply.status, f"{reply.status}: {told or 'there is no such file'}", None)
             self._explain(fault)
             raise fault
         return reply

@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import click
 
@@ -305,6 +306,36 @@ def announce(api: Api, told: Row) -> None:
     if told.get("page"):
         paint = Paint.for_stream(sys.stderr)
         print(paint.dim(f"  {api.base_url}{one_line(str(told['page']), 200)}"), file=sys.stderr)
+
+
+@runs.command()
+@click.argument("id", shell_complete=completion.runs)
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option("--to", "folder", metavar="DIR", help="Download into this folder: the PATHs, or all files.")
+@tables.output()
+def files(id: str, paths: tuple[str, ...], folder: str | None, output: str) -> None:
+    """List the files that an execution has made, or download them.
+
+    One PATH without --to is written to standard output.
+
+    Example: kubiya runs files 3f2a --to results/
+    """
+    from kubiya_worker.cli import run_files  # most commands need none of it
+
+    api = RunApi(connect())
+    execution_id = str(api.find(id)["id"])
+    found = list(api.api.ask("GET", f"/executions/{quote(execution_id, safe='')}/files"))
+    if not paths and folder is None:
+        tables.show(found, run_files.COLUMNS, output, none="It has no files.")
+        return
+    chosen = run_files.chosen(found, paths)
+    if folder is None:
+        if len(chosen) > 1:
+            raise UsageError("Several files go into a folder", remedy="Give --to DIR")
+        run_files.to_output(api.api, execution_id, chosen[0])
+        return
+    for line in run_files.download(api.api, execution_id, chosen, Path(folder).expanduser()):
+        print(line, file=sys.stderr)
 
 
 @runs.command()

@@ -31,6 +31,7 @@ REQUEST_BYTES: Final = 1_000_000  # size of several groups in one request; a lar
 OPTIONAL_TIMEOUT: Final = (2.0, 4.0)
 TURN_TIMEOUT: Final = (2.0, 8.0)  # the judge takes up to 5 s
 READ_TIMEOUT: Final = (3.0, 10.0)  # seconds, for data that an execution can go without
+FILE_TIMEOUT: Final = (2.0, 20.0)  # for a file of a run, which is sent beside the work
 PROBE_TIMEOUT: Final = (1.0, 1.5)
 EVENTS_REMEMBERED: Final = 20_000  # ids of events that a control plane without deduplication has taken
 
@@ -248,6 +249,17 @@ class ControlPlane:
         `question`: {worker_id, execution_id, kind, entity_id, names}. The answer must never leave this process.
         """
         return self._object("POST", "/secrets/resolve", question, timeout=READ_TIMEOUT)
+
+    # -- files
+
+    def run_files(self, execution_id: str) -> list[dict[str, Any]]:
+        """Return the files of an execution that are stored: {path, size, sha256, refused}."""
+        found = self._call("GET", f"/executions/{quote(execution_id, safe='')}/files", timeout=READ_TIMEOUT)
+        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+    def store_run_file(self, execution_id: str, body: dict[str, Any]) -> None:
+        """Store a file {path, content in base64}, or name one {path, size, refused} that is not stored."""
+        self._call("POST", f"/executions/{quote(execution_id, safe='')}/files", body, timeout=FILE_TIMEOUT)
 
     # -- approvals
 

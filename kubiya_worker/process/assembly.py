@@ -37,6 +37,7 @@ from kubiya_worker.protocol import names
 from kubiya_worker.recording import RecordingFile
 from kubiya_worker.settings import Settings
 from kubiya_worker.tools.policy import enforcer, rules_file
+from kubiya_worker.tools.workspace_files import CopyLimits
 from kubiya_worker.workflows import registry
 
 log = structlog.get_logger()
@@ -102,6 +103,18 @@ def enforcer_of(settings: Settings) -> enforcer.Enforcer | None:
     return enforcer.Enforcer(url, key, settings.enforcer_timeout)
 
 
+def file_limits_of(settings: Settings) -> CopyLimits:
+    """Return the limits of what is copied of a run's workspace."""
+    patterns = tuple(pattern.strip() for pattern in (settings.run_files_patterns or "").split(",") if pattern.strip())
+    return CopyLimits(
+        enabled=settings.run_files,
+        count=settings.run_files_max_count,
+        size=settings.run_files_max_size,
+        total=settings.run_files_max_total,
+        patterns=patterns,
+    )
+
+
 def spool_of(settings: Settings, registration: Registration) -> Spool:
     """Return the store for events while the control plane cannot be reached; each queue has its own, as it has
     its own keys.
@@ -153,6 +166,7 @@ def build_worker(
         spool=spool,
         mcp_max_sessions=settings.mcp_max_sessions,
         recording=recording,
+        file_limits=file_limits_of(settings),
     )
     activities_of_worker = activities.build(runtime)
     loaded = extensions.load(settings.extensions, names.OURS)

@@ -113,6 +113,7 @@ FEATURE_SECRETS: Final = "secrets"  # POST /secrets/resolve: a worker gets secre
 FEATURE_TURN_STATUS: Final = "turn_status"  # POST /analytics/turns answers with `next_status`: no polling
 FEATURE_APPROVAL_SIGNAL: Final = "approval_signal"  # an answered approval arrives as the signal `resolve_approval`
 FEATURE_SESSION_PARTS: Final = "session_parts"  # POST /executions/{id}/session takes `first`: the rest of a session
+FEATURE_RUN_FILES: Final = "run_files"  # POST /executions/{id}/files: a worker stores the files of a run
 FEATURE_BATCH: Final = "batch"  # POST /batch: several writes in one request, all or nothing
 FEATURE_BATCH_GROUPS: Final = "batch_groups"  # several such batches of different executions in one request
 # An entry of a batch can depend on the next status after the turn before it.

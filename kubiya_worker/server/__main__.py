@@ -106,9 +106,29 @@ def parser(state: str) -> argparse.ArgumentParser:
         action="store_true",
         help="keep no audit record of tool calls that a rule or a policy service allows; denied ones are always kept",
     )
+    parser.add_argument(
+        "--files",
+        type=Path,
+        metavar="DIR",
+        help="folder for the files of runs (default: run-files beside the database; with PostgreSQL none are kept)",
+    )
+    parser.add_argument(
+        "--keep-files",
+        type=_days,
+        metavar="DAYS",
+        help="remove the files of runs after this many days (default: keep them as long as their execution)",
+    )
     parser.add_argument("--seed", action="store_true", help="make the queue 'default' and the agent 'ops'")
     parser.add_argument("--model", default=DEMO_MODEL, help="model of the sample agent (default: %(default)s)")
     return parser
+
+
+def _days(text: str) -> float:
+    """Return a number of days. Raises ValueError, which argparse tells."""
+    days = float(text)
+    if not 0 < days < float("inf"):
+        raise ValueError(text)
+    return days
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -215,8 +235,10 @@ def open_plane(options: argparse.Namespace) -> Plane:
         litellm_url=os.environ.get("LITELLM_API_BASE", ""),
         litellm_key=os.environ.get("LITELLM_API_KEY", ""),
         secrets_key=source,
+        files=options.files.expanduser().absolute() if options.files else None,
     )
     plane.events.records_allowed = not options.no_audit_allowed
+    plane.run_files.keep_days = options.keep_files
     plane.notifier.use(notify.settings(os.environ))
     known = oidc.settings(os.environ, secret_of("KUBIYA_OIDC_CLIENT_SECRET"))
     plane.oidc = oidc.Provider(known) if known else None

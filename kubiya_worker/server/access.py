@@ -117,6 +117,9 @@ NEEDS: Final[dict[str, Need]] = {
     "GET /executions/{execution}/events": ANY,
     "POST /executions/{execution}/events": WORK,
     "POST /executions/{execution}/events/batch": WORK,
+    "GET /executions/{execution}/files": ANY,  # a worker sends only what is not there yet
+    "POST /executions/{execution}/files": WORK,
+    "GET /executions/{execution}/files/{path:file}": READ,
     "POST /executions/{execution}/job/{job}/status": WORK,
     "POST /executions/{execution}/mark-done": RUN,
     "POST /executions/{execution}/message": RUN | WORK,

@@ -42,6 +42,7 @@ from kubiya_worker.server.api import (
     queues,
     reference,
     rules,
+    run_files,
     secrets,
     session,
     slack_answers,
@@ -76,7 +77,7 @@ PAGE_HEADERS: Final = {
 }
 # Routes are tried in this order, so the ones that workers call most come first.
 RESOURCES: Final = (
-    *(executions, analytics, workers, wishes, control, execute, forks, approvals, agents),
+    *(executions, run_files, analytics, workers, wishes, control, execute, forks, approvals, agents),
     *(queues, locks, install, environments, rules, secrets, stop, webhooks, hook_deliveries, hooks, jobs),
     *(notifications, slack_answers, answers, manifests, trials),
     *(keys, session, oidc, audit, general),
@@ -161,6 +162,7 @@ def create_app(plane: Plane) -> Starlette:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         plane.keys.store_uses()
+        plane.run_files.close()
         plane.database.close()
 
     routes = [route for resource in RESOURCES for route in resource.ROUTES]

@@ -66,7 +66,7 @@ async def checkpoint(plane: Plane) -> None:
 
 
 async def tidy(plane: Plane) -> None:
-    """Delete worker queues whose `auto_cleanup_after_seconds` are over, and old deliveries, until cancelled."""
+    """Delete worker queues whose `auto_cleanup_after_seconds` are over, old deliveries and files, until cancelled."""
     while True:
         try:
             drop_old_queues(plane, datetime.now(UTC))
@@ -74,6 +74,7 @@ async def tidy(plane: Plane) -> None:
             plane.notification_deliveries.forget_old(time.time())
             plane.answer_tokens.forget_old(time.time())
             plane.hooks.forget_old(time.time())
+            plane.run_files.sweep(time.time())
         except Exception:  # a full disk, or a bug: the next look may succeed
             log.exception("tidy.failed")
         await asyncio.sleep(TIDY_EVERY)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from kubiya_worker.protocol import events as ev
@@ -45,6 +46,7 @@ from kubiya_worker.server.store.opened import open_database
 from kubiya_worker.server.store.records import Object, Records
 from kubiya_worker.server.store.replies import Replies
 from kubiya_worker.server.store.results import Results
+from kubiya_worker.server.store.run_files import RunFiles
 from kubiya_worker.server.store.schedules import Schedules
 from kubiya_worker.server.store.secrets import Secrets, sealed_before
 from kubiya_worker.server.store.stops import Stops
@@ -71,8 +73,12 @@ class Plane:
         litellm_key: str = "",
         secrets_key: KeySource | None = None,
         sources: Sources | None = None,
+        files: Path | None = None,
     ) -> None:
-        """Open the stores. `secrets_key` seals what the database must not show; by default a file beside it does."""
+        """Open the stores. `secrets_key` seals what the database must not show; by default a file beside it does.
+
+        `files` is the folder for files of runs.
+        """
         self.place = database
         self.database = open_database(database)
         self.seal = Seal(secrets_key or self._key_beside(database))
@@ -94,6 +100,7 @@ class Plane:
         self.events = Events(self.database)
         self.turns = Precedence(self.events.known)
         self.results = Results(self.database)
+        self.run_files = RunFiles(self.database, database, files)
         self.approvals = Approvals(self.database)
         self.outbox = outbox.Outbox(self.database)
         self.conversations = Conversations(self.results, self.events)

@@ -62,6 +62,7 @@ async def delete(call: Call) -> Any:
         raise ApiError(409, f"The execution is {execution['status']}; cancel it first")
     call.plane.executions.delete(execution)
     call.plane.events.forget(execution["id"])
+    call.plane.run_files.forget(execution["id"])
     call.plane.watchers.grew(execution["id"])
 
 

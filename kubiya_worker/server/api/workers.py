@@ -26,6 +26,7 @@ FEATURES = (
     names.FEATURE_BATCH_GROUPS,
     names.FEATURE_BATCH_IF,
     names.FEATURE_WISHES,
+    names.FEATURE_RUN_FILES,
 )
 
 
@@ -60,7 +61,7 @@ async def start(call: Call) -> Any:
         "websocket_features": [],
         "nats_config": None,
         "control_plane_sdk_version": __version__,
-        "features": list(FEATURES),
+        "features": [each for each in FEATURES if each != names.FEATURE_RUN_FILES or plane.run_files.kept],
         "payload_key_id": plane.temporal.payloads.key_id,
         "wish": plane.workers.wish_of(call.organization_id, worker_id),
     }

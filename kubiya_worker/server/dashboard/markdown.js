@@ -1,7 +1,9 @@
-// Markdown as models write it, made of nodes and text: nothing of it is ever read as HTML, and no picture is loaded.
+// Markdown as models write it, made of nodes and text: nothing of it is ever read as HTML, and no picture is loaded but those
+// that the run has made itself.
 
 import { ansi } from "./ansi.js";
 import { drawing } from "./drawing.js";
+import { picture as pictureOf } from "./picture.js";
 import { el } from "./text.js";
 
 const ROWS = 100; // of a table, items of a list: what is more is shown when it is asked for
@@ -180,7 +182,7 @@ export function inline(text, deep = 0) {
     if (match.index > last) found.push(text.slice(last, match.index));
     if (escaped !== undefined) found.push(escaped);
     else if (coded !== undefined) found.push(el("code", {}, coded.replace(/^ (.+) $/, "$1")));
-    else if (target !== undefined) found.push(link(target, picture ? [`picture: ${label || target}`] : within(label || target), all));
+    else if (target !== undefined) found.push((picture && pictureOf(target, label)) || link(target, picture ? [`picture: ${label || target}`] : within(label || target), all));
     else if (address !== undefined) {
       const clean = address.replace(/[.,;:!?)\]*_~]+$/, "");
       found.push(link(clean, [clean], clean));

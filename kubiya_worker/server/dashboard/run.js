@@ -1,15 +1,17 @@
-// The parts of an execution's page beside its conversation: its steps over time, and its events as they are.
+// The parts of an execution's page beside its conversation: its steps over time, its events as they are, its files.
 
 import { el, $ } from "./text.js";
 import { Fork, ROUTE, forkable } from "./fork.js";
 import { RawEvents } from "./rawevents.js";
 import { eventText, stepNodes, titleOf } from "./stepview.js";
 import { may } from "./rights.js";
+import { picturesOf } from "./picture.js";
+import { RunFiles } from "./runfiles.js";
 import { Steps } from "./steps.js";
 import { Waterfall } from "./waterfall.js";
 
-export const TABS = ["", "steps", "events"];
-const PANES = { "": "conversation", steps: "run-steps", events: "run-events" };
+export const TABS = ["", "steps", "events", "files"];
+const PANES = { "": "conversation", steps: "run-steps", events: "run-events", files: "run-files" };
 
 export class Run {
   constructor() {
@@ -17,6 +19,7 @@ export class Run {
     this.steps = new Steps();
     this.fork = new Fork();
     this.events = new RawEvents({ address: (sequence) => this.address("events", sequence) });
+    this.files = new RunFiles($("run-files"));
     this.waterfall = new Waterfall({ address: (key) => this.address("steps", key) });
     $("run-steps").addEventListener("keydown", (event) => this.key(event));
     setInterval(() => this.live && this.tab === "steps" && this.soon(), 1000); // what runs grows
@@ -27,6 +30,8 @@ export class Run {
     this.steps.clear();
     this.events.clear();
     this.waterfall.clear();
+    this.files.clear();
+    picturesOf(null);
     for (const id of ["step-detail", "event-detail"]) $(id).replaceChildren();
   }
 
@@ -35,6 +40,8 @@ export class Run {
     Object.assign(this, { id: row.id, live: true });
     this.steps.begin(row.created_at);
     this.events.clear(row.id);
+    this.files.clear(row.id);
+    picturesOf(row.id);
   }
 
   address(tab, chosen) {
@@ -45,6 +52,7 @@ export class Run {
 
   take(type, data, timestamp, sequence) {
     this.events.add(type, data, timestamp, sequence);
+    if (type === "status" || type === "done") this.files.soon();
     if (this.tab) this.soon();
   }
 
@@ -68,7 +76,7 @@ export class Run {
   look(words) {
     const given = new URLSearchParams(words || "");
     this.tab = TABS.includes(given.get("tab") || "") ? given.get("tab") || "" : "";
-    this.chosen = this.tab ? given.get("at") : null;
+    this.chosen = ["steps", "events"].includes(this.tab) ? given.get("at") : null;
     this.told = null;
     for (const [tab, pane] of Object.entries(PANES)) $(pane).hidden = tab !== this.tab;
     for (const link of $("run-tabs").children) {
@@ -78,6 +86,7 @@ export class Run {
       else link.removeAttribute("aria-current");
     }
     for (const pane of ["run-steps", "run-events"]) $(pane).dataset.chosen = this.chosen === null ? "no" : "yes";
+    this.files.look(this.tab === "files");
     this.draw();
     if (this.chosen !== null) $(this.tab === "steps" ? "step-detail" : "event-detail").focus({ preventScroll: true });
     return this.tab;
@@ -93,7 +102,7 @@ export class Run {
   }
 
   draw() {
-    if (!this.id || !this.tab) return;
+    if (!this.id || !this.tab || this.tab === "files") return;
     if (this.tab === "steps") this.read();
     if (this.tab === "steps") this.waterfall.show(this.steps, this.live, this.chosen);
     else this.events.show(this.chosen);

@@ -160,6 +160,15 @@ def _messages(messages: list[Json]) -> list[Json]:
     return messages
 
 
+class RunFileBody(Wire):
+    """A file that a run has made: its content in base64, or, where it is not stored, its size and the reason."""
+
+    path: Filled
+    content: str | None = None
+    size: Annotated[int, Field(ge=0)] | None = None
+    refused: Annotated[str, Field(max_length=200)] | None = None
+
+
 class SessionBody(Wire):
     """A conversation. `first`, the place of the first of these messages in it, is our own field.
 

@@ -26,7 +26,7 @@ from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.sqlite_file import copy, locked
 from kubiya_worker.server.store.statement import Prepared, as_database_error, run
 
-HEAD: Final = "2026_11_leases"  # the newest migration; a test compares it with the scripts
+HEAD: Final = "2026_11_run_files"  # the newest migration; a test compares it with the scripts
 MEMORY: Final = Path(":memory:")
 LARGEST_JOURNAL: Final = 64 << 20  # bytes that the file beside the database keeps after something has read for long
 OWN_CHECKPOINT: Final = 4096  # pages of 4 KiB: a server does it earlier, from a thread (background.py)

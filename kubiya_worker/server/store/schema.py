@@ -273,6 +273,17 @@ session_parts = Table(  # the messages after those in `sessions`, by the number 
     Column("first", Integer, primary_key=True),
     Column("data", Text, nullable=False),
 )
+run_files = Table(  # what is in them is in a folder beside the database
+    "run_files",
+    metadata,
+    _of_execution(primary_key=True),
+    Column("path", String, primary_key=True),
+    Column("size", Integer, nullable=False),  # bytes
+    Column("sha256", String, nullable=False),  # empty for a file that was not stored
+    Column("type", String, nullable=False),
+    Column("refused", String, nullable=False),  # why it was not stored; empty for one that was
+    Column("stored_at", Float, nullable=False, index=True),  # seconds since the epoch
+)
 turns = Table(
     "turns",
     metadata,

@@ -88,6 +88,8 @@ def things(plane: ControlPlane) -> dict[str, str]:
     about_hook = {"source": "json", "agent": agent, "proof": {"secret": "{{.secret.A_SECRET}}"}}
     hook = plane.call("POST", "/hooks", {"name": "a-hook", **about_hook}, 201)["id"]
     plane.call("POST", f"/executions/{execution}/session", {"messages": [{"role": "user", "content": "hi"}]}, 201)
+    file = {"path": job["webhook_url_path"].rpartition("/")[2], "content": "c2VjcmV0IHByb21wdA=="}
+    plane.call("POST", f"/executions/{execution}/files", file, 201)
     return {
         **{
             "agent": agent,
@@ -160,6 +162,8 @@ def body_of(method: str, path: str, things: dict[str, str]) -> dict[str, Any]:
         values |= {"source": "json", "proof": {"secret": "{{.secret.A}}"}, "agent": "mine", "events": ["run_failed"]}
     elif "/hooks/" in path:
         del values["events"]
+    if path.endswith("/files"):
+        values |= {"path": "a", "content": "YQ=="}
     if path.endswith("/notifications"):
         values |= {
             "events": ["run_failed"],

@@ -32,6 +32,7 @@ UNRECORDED: Final = {
     "POST /executions/{execution}/events": STEPS,
     "POST /executions/{execution}/events/batch": STEPS,
     "POST /executions/{execution}/session": STEPS,
+    "POST /executions/{execution}/files": STEPS,
     "POST /executions/{execution}/job/{job}/status": STEPS,
     "POST /analytics/turns": STEPS,
     "POST /analytics/tool-calls": STEPS,

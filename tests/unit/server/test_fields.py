@@ -42,10 +42,12 @@ REPLIES = "tests/unit/server/test_hook_replies.py"
 SLACK = "tests/unit/server/test_slack.py"
 BUDGETS = "tests/unit/server/test_budget_notices.py"
 TIMES = "tests/unit/server/test_notification_times.py"
+FILES = "tests/unit/server/test_run_files.py"
 BEGUN = "tests/unit/activities/test_definition.py"
 
 # By test: the models' fields whose effect it shows, as module.Model and the names.
 EFFECTS: dict[str, dict[str, str]] = {
+    f"{FILES}::test_a_file_that_is_not_stored_says_why": {"worker.RunFileBody": "path content size refused"},
     f"{MANIFESTS}::test_what_is_applied_is_told_back_and_applied_again_changes_nothing": {
         "manifests.Document": "kind name spec",
         "manifests.Apply": "documents",
