@@ -168,6 +168,36 @@ def restore(file: str, database: str | None) -> None:
         click.echo(f"kept:     {old}")
 
 
+@server.command(short_help="Move the data from an SQLite file to a PostgreSQL database.")
+@click.option("--from", "source", help="SQLite file.  [default: as of backup]")
+@click.option("--to", "target", help="postgresql://USER@HOST/NAME, empty.  [default: KUBIYA_DATABASE or its _FILE]")
+def migrate(source: str | None, target: str | None) -> None:
+    """Move the control plane's data from an SQLite file to an empty PostgreSQL database: all of it, or nothing.
+
+    Stop the server first. The file stays as it is. Then start servers with --database postgresql://… and with the key
+    that sealed the secrets. Executions that are open go on.
+
+    \b
+    Example:  kubiya server migrate --to postgresql://kubiya@db.example.org/kubiya
+    """
+    check_server_installed()
+    from kubiya_worker.server.store import address
+    from kubiya_worker.server.store.opened import transfer
+
+    file = _database(source)
+    try:
+        place = address.of_command_line(target) if target is not None else address.of_environment(os.environ)
+    except ValueError as error:
+        raise UsageError(f"--to: {error}", remedy="See 'kubiya server migrate --help'") from error
+    if not isinstance(place, address.PostgresAddress):
+        raise UsageError("--to names no PostgreSQL database", remedy="Such as --to postgresql://USER@HOST/NAME")
+    transfer(file, place, lambda table, rows: click.echo(f"{table}: {rows}") if rows else None)
+    click.echo(f"moved:    {file} to {place}; start no server on the file again")
+    sealing = file.parent / "secrets.key"
+    if sealing.exists():
+        click.echo(f"key:      {sealing}, which all servers need as --secrets-key-file")
+
+
 def _database(given: str | None) -> Path:
     if given is not None and "://" in given:
         raise UsageError(

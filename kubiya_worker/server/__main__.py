@@ -55,15 +55,9 @@ def port(text: str) -> int:
 def database_place(text: str) -> Place:
     """Return the path of an SQLite file, or the address of a PostgreSQL database, which has no password in it."""
     try:
-        place = address.place_of(text)
+        return address.of_command_line(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-    if isinstance(place, PostgresAddress) and place.password:
-        raise argparse.ArgumentTypeError(
-            "everybody on this host can read a command line: put the address with its password into a file that "
-            f"{VARIABLE}_FILE names, or the password into one that PGPASSFILE names"
-        )
-    return place
 
 
 def parser(state: str) -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,10 @@ def followed(stack: ReplicaStack, number: int, execution: str) -> list[tuple[str
         if "id" in fields:
             found.append((fields["id"].split("_")[1], fields["event"]))
     return found
+
+
+def answers(port: int, key: dict[str, str]) -> bool:
+    return requests.get(f"http://127.0.0.1:{port}/api/v1/agents", headers=key, timeout=10).status_code == 200
 
 
 def check(stack: ReplicaStack, run: Run) -> None:
@@ -101,6 +106,8 @@ def test_a_killed_leader_and_a_restart_of_postgresql_lose_nothing(stack: Replica
     asked = requests.get(f"http://127.0.0.1:{stack.ports[0]}/api/v1/agents", headers=key, timeout=10)
     assert (asked.status_code, asked.headers.get("retry-after")) == (503, "1"), asked.text
     server.start()
+    for port in stack.ports:
+        wait_until(partial(answers, port, key), 30, "it has found PostgreSQL again")
     for run in (*runs, late):
         check(stack, run)
     assert all(each.popen.poll() is None for each in stack.replicas)  # no server has ended by it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -51,3 +52,24 @@ def place_of(text: str) -> Place:
     if len(split.path) < 2 and "dbname=" not in split.query:
         raise ValueError(f"{PostgresAddress(text)} names no database: postgresql://USER@HOST/NAME")
     return PostgresAddress(text)
+
+
+def of_command_line(text: str) -> Place:
+    """Return the place that an option names. Raises ValueError for a password too: everybody can read the option."""
+    place = place_of(text)
+    if isinstance(place, PostgresAddress) and place.password:
+        raise ValueError(
+            "everybody on this host can read a command line: put the address with its password into a file that "
+            f"{VARIABLE}_FILE names, or the password into one that PGPASSFILE names"
+        )
+    return place
+
+
+def of_environment(environ: Mapping[str, str]) -> Place | None:
+    """Return the place that the variable or its file names, None without them. Raises ValueError."""
+    file = environ.get(f"{VARIABLE}_FILE", "").strip()
+    try:
+        told = Path(file).expanduser().read_text().strip() if file else environ.get(VARIABLE, "").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{VARIABLE}_FILE {file} cannot be read") from error
+    return place_of(told) if told else None

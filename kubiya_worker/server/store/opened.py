@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.server.store.address import Place, PostgresAddress
@@ -16,11 +19,19 @@ def open_database(place: Place, *, exclusive: bool = True) -> Database:
     """
     if not isinstance(place, PostgresAddress):
         return Database(place, exclusive=exclusive)
+    made: Database = _with_driver("postgres", place).PostgresDatabase(place)
+    return made
+
+
+def transfer(source: Path, target: PostgresAddress, tell: Callable[[str, int], None]) -> None:
+    """Move all data from a file to a database, as transfer.py says."""
+    _with_driver("transfer", target).transfer(source, target, tell)
+
+
+def _with_driver(module: str, place: PostgresAddress) -> Any:
     try:
-        postgres = importlib.import_module("kubiya_worker.server.store.postgres")
+        return importlib.import_module(f"kubiya_worker.server.store.{module}")
     except ImportError as error:
         raise ConfigurationError(
             f"{place} needs PostgreSQL's driver ({error})", remedy="pip install 'kubiya-worker[server,postgres]'"
         ) from error
-    made: Database = postgres.PostgresDatabase(place)
-    return made

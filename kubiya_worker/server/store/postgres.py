@@ -14,11 +14,12 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import psycopg
+from psycopg import sql
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
@@ -201,6 +202,15 @@ class PostgresDatabase(Database):
         except psycopg.Error as error:
             self._look_at(error)
             raise as_database_error(sql, error) from error
+
+    @contextlib.contextmanager
+    def copied(self, table: str, columns: Sequence[str]) -> Iterator[psycopg.Copy]:
+        """Take many rows of a table in the transaction that is open."""
+        self._begin()
+        names = sql.SQL(", ").join(map(sql.Identifier, columns))
+        query = sql.SQL("copy {} ({}) from stdin").format(sql.Identifier(table), names)
+        with self._server.cursor() as cursor, cursor.copy(query) as copy:
+            yield copy
 
     def _look_at(self, error: Any) -> None:
         """Raise DatabaseAway when the connection is lost with the statement that failed."""

@@ -112,4 +112,4 @@ def tls_fault(given: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def in_one_line(reason: str) -> str:
-    return "; ".join(line.strip() for line in reason.splitlines() if line.strip())
+    return "; ".join(line.strip().rstrip(".") for line in reason.splitlines() if line.strip())
