@@ -19,7 +19,7 @@ from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.payloads.options import PayloadOptions
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names, search
-from kubiya_worker.server import search_attributes
+from kubiya_worker.server import search_attributes, temporal_schedule
 from kubiya_worker.server.firings import Timetable
 from kubiya_worker.server.store.schedules import Wanted
 from kubiya_worker.server.temporal_access import TemporalAccess
@@ -28,7 +28,7 @@ from kubiya_worker.temporal_connection.faults import examine
 from kubiya_worker.temporal_connection.options import arguments, tunnel_to
 
 if TYPE_CHECKING:
-    from temporalio.client import Client, Schedule, WorkflowHandle
+    from temporalio.client import Client, WorkflowHandle
     from temporalio.service import RPCError
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ SEARCHABLE_AGE: Final = 60.0  # seconds
 TRIAL: Final = timedelta(seconds=120)  # of a test, from its start to its answer
 LOOK: Final = 1.5  # seconds: a request for information must not wait longer, however often the SDK tries
 NEXT: Final = 5  # coming runs of a schedule that are told
-MOST_PASSED: Final = 2000  # times of a schedule that are looked through for those that started nothing
+LOOK_BACK: Final = timedelta(days=2)  # in which times of a schedule are looked through for those without a run
 OPEN: Final = ("RUNNING", "CONTINUED_AS_NEW", "PAUSED")  # statuses of a workflow that has not closed
 MEMO: Final = "sequel"  # of a workflow: how often its execution has gone on after its end
 KINDS: Final = {"team": names.TEAM_WORKFLOW, "dynamic": names.DYNAMIC_WORKFLOW}
@@ -322,7 +322,7 @@ class Temporal:
         from temporalio.client import ScheduleAlreadyRunningError, ScheduleUpdate
         from temporalio.service import RPCError, RPCStatusCode
 
-        schedule = _schedule(job_id, wanted)
+        schedule = temporal_schedule.made(job_id, wanted)
         try:
             await client.create_schedule(names.schedule_id(job_id), schedule, rpc_timeout=TIMEOUT)
         except ScheduleAlreadyRunningError:
@@ -353,6 +353,7 @@ class Temporal:
                 info = found.info
                 # Temporal keeps the latest ten actions: what was before them may have started a run.
                 first = min((one.scheduled_at for one in info.recent_actions), default=since)
+                first = max(first, datetime.now(UTC) - LOOK_BACK)
                 paused = found.schedule.state.paused
                 passed = [] if paused else await self._passed(client, job_id, max(since, first))
         except (LookupError, TemporalDown, TimeoutError):
@@ -380,7 +381,7 @@ class Temporal:
         request.start_time.FromDatetime(since)
         request.end_time.FromDatetime(until)
         found = await self._ask(client.workflow_service.list_schedule_matching_times(request, timeout=QUERY))
-        return [time.ToDatetime(UTC) for time in found.start_time[-MOST_PASSED:]]
+        return [time.ToDatetime(UTC) for time in found.start_time]
 
     async def next_runs(self) -> dict[str, str]:
         """Return the next run of every schedule by schedule id, in one request; the answer may miss changes of
@@ -409,32 +410,6 @@ class Temporal:
             if error.status == RPCStatusCode.NOT_FOUND:
                 raise LookupError(error.message) from error
             raise self._down(error) from error
-
-
-def _schedule(job_id: str, wanted: Wanted) -> Schedule:
-    from temporalio.client import (
-        Schedule,
-        ScheduleActionStartWorkflow,
-        ScheduleOverlapPolicy,
-        SchedulePolicy,
-        ScheduleSpec,
-        ScheduleState,
-    )
-
-    return Schedule(
-        action=ScheduleActionStartWorkflow(
-            names.SCHEDULED_WORKFLOW,
-            wanted.argument,
-            id=names.schedule_id(job_id),  # Temporal adds the time of the run
-            task_queue=wanted.queue_id,
-        ),
-        spec=ScheduleSpec(cron_expressions=wanted.cron, time_zone_name=wanted.timezone),
-        policy=SchedulePolicy(
-            overlap=ScheduleOverlapPolicy[wanted.overlap.upper()],
-            catchup_window=timedelta(seconds=wanted.catch_up),
-        ),
-        state=ScheduleState(paused=wanted.paused),
-    )
 
 
 def _load() -> Any:
