@@ -245,7 +245,8 @@ class Renderer:
         self._complete.add(message_id)
         if data.get("role") == "user":
             first = message_id.endswith("_user_1")
-            return "" if first else self._line(self._paint.bold(f"> {clean(content)}"))
+            who = f"{one_line(str(data['user_name']), 80)}: " if data.get("user_name") else ""
+            return "" if first else self._line(self._paint.bold(f"> {who}{clean(content)}"))
         if data.get("role") != "assistant":
             return ""
         out = self._header(progress)

@@ -79,7 +79,7 @@ _FOR_EXECUTIONS: Final = (
     ),
     OfferedTool(
         SEND,
-        "Send a further message to a run that works or waits for one, then wait for its answer.",
+        "Send a further message to a run, then wait for its answer. A run that is over goes on with it.",
         _object(
             {"execution_id": _EXECUTION, "message": {"type": "string", "minLength": 1}, "wait_seconds": _WAIT},
             *("execution_id", "message"),

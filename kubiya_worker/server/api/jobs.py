@@ -155,7 +155,7 @@ def _wanted(call: Call, job: Object) -> Wanted:
         timezone=job["cron_timezone"],
         paused=not job["enabled"],
         queue_id=queue_for(call, job)["id"],
-        argument={**argument, "initial_message_timestamp": None},
+        argument={**argument, "initial_message_timestamp": None, "sequel": {}},  # no person says it
         overlap=job.get("overlap_policy", definitions.OVERLAP),
         catch_up=job.get("catch_up_seconds", definitions.CATCH_UP),
     )

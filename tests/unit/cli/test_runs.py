@@ -157,6 +157,7 @@ def test_logs_print_what_happened_with_times(plane: Api, kubiya: Commands) -> No
     assert "shell  df -h" in text and "/dev/sda1 91%" in text and text.rstrip().endswith("It is **full**.")
     timed = kubiya("runs", "logs", "-t", execution).out.splitlines()
     assert all(line[:4].isdecimal() and line[10] == " " for line in timed), timed
+    assert "> Ada: Look." in text, "who said it"
     lines = [json.loads(line) for line in kubiya("runs", "logs", "-o", "json", execution).out.splitlines()]
     assert [line["type"] for line in lines].count("tool_completed") == 1
     assert kubiya("runs", "logs", "-f", execution).out == text, "the stream says the same"

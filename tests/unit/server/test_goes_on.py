@@ -132,6 +132,15 @@ def test_a_message_is_from_the_person_of_the_key(api: Api) -> None:
     assert [x["user_name"] for x in api.call("GET", f"/executions/{execution}")["participants"]] == ["Bob"]
 
 
+def test_a_scheduled_prompt_is_nobodys_message(api: Api) -> None:
+    ada = api.key("admin", "Ada", email="ada@example.org")["headers"]
+    about = {"name": "nightly", "trigger_type": "cron", "cron_schedule": "0 3 * * *", "prompt_template": "Look."}
+    about |= {"entity_type": "agent", "entity_id": "ops"}
+    job = api.call("POST", "/jobs", about, headers=ada, key=False)
+    wanted = api.plane.scheduler.get(job["id"])
+    assert wanted is not None and wanted.argument["sequel"] == {}
+
+
 # -- where a conversation may be cut
 
 
