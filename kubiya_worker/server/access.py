@@ -209,8 +209,8 @@ NEEDS: Final[dict[str, Need]] = {
     "POST /workers/{worker}/undrain": RUN,
 }
 # Paths that are not in the table: they hold no data, or check a proof of their own: a webhook and a hook their
-# sender's, an answer from a message its token, a sign-in what the provider says, /mcp a key, with which it asks the
-# routes of the table, and the metrics, which are counts only, a key where the client is not on this host.
+# sender's, an answer from a message its token, a sign-in what the provider says, /mcp and /a2a a key, with which they
+# ask the routes of the table, and the metrics, which are counts only, a key where the client is not on this host.
 OPEN: Final = frozenset(
     {
         "/health",
@@ -222,6 +222,7 @@ OPEN: Final = frozenset(
         "/hooks/{name}",
     }
     | {"/openapi.json", "/api", "/", "/static/{name}", "/mcp"}
+    | {"/a2a/{kind}/{name}", "/a2a/{kind}/{name}/.well-known/agent-card.json"}
     | {"/auth/oidc", "/auth/oidc/callback", "/api/v1/session/providers"}
     | {"/answers/{token}", "/answers/mattermost", "/answers/slack"}
 )

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from kubiya_worker.server import background, hook_background
+from kubiya_worker.server import a2a_endpoint, background, hook_background
 from kubiya_worker.server.api import (
     agents,
     analytics,
@@ -168,8 +168,13 @@ def create_app(plane: Plane) -> Starlette:
     routes = [route for resource in RESOURCES for route in resource.ROUTES]
     routes = [*batch.routes(routes), *routes]
     described = reference.routes([route for route in routes if isinstance(route, Edge)], PAGE_HEADERS)
+    for_a2a = [
+        Route(a2a_endpoint.CARD_PATH, a2a_endpoint.show_card, methods=["GET"]),
+        Route(a2a_endpoint.PATH, a2a_endpoint.take_call, methods=["POST"]),
+    ]
+    pages = [Route("/", page), Route("/static/{name}", page)]
     app = Starlette(
-        routes=[*routes, *described, Route(MCP_PATH, for_mcp), Route("/", page), Route("/static/{name}", page)],
+        routes=[*routes, *described, Route(MCP_PATH, for_mcp), *for_a2a, *pages],
         lifespan=lifespan,
         exception_handlers={404: missing, 405: wrong_method, 500: broken},
     )
