@@ -177,7 +177,8 @@ def within(low: float, high: float, unit: str = "") -> AfterValidator:
 
     def check(number: float, info: ValidationInfo) -> float:
         if not low <= number <= high:
-            told = {"name": info.field_name or "", "range": f"{low:g} to {high:g}{unit and ' '}{unit}"}
+            ends = (str(end) if isinstance(end, int) else f"{end:g}" for end in (low, high))  # not 3.1536e+07
+            told = {"name": info.field_name or "", "range": f"{' to '.join(ends)}{unit and ' '}{unit}"}
             raise PydanticCustomError("value_error", "{name} must be {range}", told)
         return number
 

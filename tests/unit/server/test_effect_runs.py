@@ -243,6 +243,8 @@ def test_a_schedule_knows_what_to_do_while_a_run_is_going_and_after_an_outage(ap
     assert (plain["overlap_policy"], plain["catch_up_seconds"]) == ("allow_all", 60)
     for name, value in (("overlap_policy", "terminate_other"), ("catch_up_seconds", 9)):
         assert job(api, 422, **times, **{name: value})["detail"][0]["loc"] == ["body", name]
+    long = job(api, 422, **times, catch_up_seconds=10**9)["detail"][0]["msg"]
+    assert long == "catch_up_seconds must be 10 to 31536000 seconds"
     for name, value in (("overlap_policy", "skip"), ("catch_up_seconds", 3600)):
         refused = job(api, 422, **{name: value})["detail"][0]
         assert (refused["loc"], refused["msg"]) == (["body", name], f"{name} goes with the trigger_type cron")
