@@ -13,6 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,9 +21,11 @@ import pytest
 
 from tests.support.killable_plane import KillableStack
 from tests.support.receiver import Got, Receiver
+from tests.support.slack import BOT, CONVERSATION, SlackDouble
 from tests.support.stack import wait_until
 
 ANN = "ann@example.org"
+SIGNING = "8f742231b10e8888abcd99yyyzzz85a5"
 TELLING = (
     *("delivery:before", "delivery:after", "delivery:committed", "counted:before", "counted:after"),
     *("counted:committed", "channel:before", "channel:after", "noted:before", "noted:after", "noted:committed"),
@@ -55,37 +58,100 @@ class Tally:
     seconds: float
 
 
-@pytest.fixture(scope="module")
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as made:
-        yield made
+Places = tuple[Receiver, SlackDouble]
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[KillableStack]:
+def places() -> Iterator[Places]:
+    with Receiver() as receiver, SlackDouble() as slack:
+        yield receiver, slack
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, places: Places) -> Iterator[KillableStack]:
+    receiver, slack = places
     with KillableStack(tmp_path_factory.mktemp("stack")) as made:
-        made.call("PUT", "/secrets/HOOK", {"value": "a secret of the hook"})
+        for name, value in {"HOOK": "a secret of the hook", "BOT": BOT, "SIGNING": SIGNING}.items():
+            made.call("PUT", f"/secrets/{name}", {"value": value})
         made.call("POST", "/keys", {"name": "Ann", "role": "approver", "email": ANN})
         made.call("POST", "/approval-rules", {"name": "shell", "scope_type": "tool", "scope_value": "shell"})
         channel = {"type": "webhook", "url": receiver.url, "secret": "{{.secret.HOOK}}", "person": ANN}
         made.call("POST", "/notifications", {"name": "told", "channel": channel, "events": ["approval_waiting"]})
+        bot = {"type": "slack", "bot_token": "{{.secret.BOT}}", "conversation": CONVERSATION, "api_url": slack.url}
+        bot |= {"signing_secret": "{{.secret.SIGNING}}"}
+        about = {"name": "slack", "channel": {**bot, "persons": {"U0ANN": ANN}}, "events": ["approval_waiting"]}
+        made.call("POST", "/notifications", about)
         made.worker()
         yield made
+
+
+def told_by(stack: KillableStack, places: Places, scene: str) -> Receiver | SlackDouble:
+    """Let the channel of the scene alone tell, so that a point is come to by its delivery."""
+    for name in ("told", "slack"):
+        stack.call("PATCH", f"/notifications/{name}", {"enabled": (name == "slack") == (scene == "slack")})
+    return places[1] if scene == "slack" else places[0]
 
 
 def messages(receiver: Receiver, execution: str) -> list[Got]:
     return [got for got in receiver.got if got.json.get("data", {}).get("execution_id") == execution]
 
 
-def delivered(stack: KillableStack, execution: str) -> bool:
+def delivered(stack: KillableStack, execution: str, notification: str = "told") -> bool:
     """Return whether all deliveries of a run are sent; each approval has one."""
     asked = [each["id"] for each in stack.call("GET", f"/approvals?execution_id={execution}")]
-    rows = stack.call("GET", "/notifications/told/deliveries")
+    rows = stack.call("GET", f"/notifications/{notification}/deliveries")
     return bool(asked) and all(row["state"] == "sent" for row in rows)
 
 
-def told_and_answered(stack: KillableStack, receiver: Receiver, point: str) -> Tally:
+def told_and_answered_in_slack(stack: KillableStack, slack: SlackDouble, point: str) -> Tally:
+    """Play a point with Slack's buttons, which Slack sends to the control plane's address.
+
+    Slack's messages have no id of ours: one that comes twice is two messages. Either can be pressed; one press counts.
+    """
     began, file, name = time.monotonic(), stack.trace("told"), f"agent-{uuid.uuid4().hex[:8]}"
+    execution = asking(stack, name, file, point)
+    wait_until(lambda: in_slack(slack, execution) and delivered(stack, execution, "slack"), 60, f"{point}: told")
+    first, last = in_slack(slack, execution)[0], in_slack(slack, execution)[-1]
+    if point in ANSWERING:
+        stack.arm(point)
+    presses = [slack_press(stack, slack, first, "approve")]
+    if point in ANSWERING:
+        stack.dead(point)
+    if presses[0] is None:  # Slack shows who pressed that it failed
+        presses.append(slack_press(stack, slack, first, "approve"))
+    assert presses[-1] == 200, (point, presses)
+    assert slack_press(stack, slack, last, "reject") in (200, None), point
+    row = stack.wait(execution)
+    assert (row["status"], row["response"]) == ("completed", "Done."), (point, row)
+    check_answer(stack, execution, point, file.read_text())
+    count = len(in_slack(slack, execution))
+    assert count == (2 if point in TWICE else 1), (point, count)
+    return Tally(count - 1, len(presses), time.monotonic() - began)
+
+
+def in_slack(slack: SlackDouble, execution: str) -> list[str]:
+    """Return the time stamps of the messages about a run; the link in them names it, also after an answer."""
+    with slack._change:
+        told = {ts: json.dumps(message) for ts, message in slack.messages.items()}
+    known = _told_of.setdefault(execution, [])
+    known += [ts for ts, text in told.items() if execution in text and ts not in known]
+    return known
+
+
+_told_of: dict[str, list[str]] = {}
+
+
+def slack_press(stack: KillableStack, slack: SlackDouble, ts: str, action: str) -> int | None:
+    """Press a button; one that is not there any more, as the message was replaced, cannot be pressed: 200."""
+    if not any(block["type"] == "actions" for block in slack.messages[ts]["blocks"]):
+        return 200
+    body, headers = SlackDouble.signed(slack.payload(ts, action, "U0ANN"), SIGNING)
+    answer = stack.tried("/answers/slack", data=body, headers=headers)
+    return None if answer is None else answer.status_code
+
+
+def asking(stack: KillableStack, name: str, file: Path, point: str) -> str:
+    """Start a run that waits for an approval, through a kill at the point if it is one of telling."""
     steps = [
         {"tools": [{"name": "shell", "arguments": {"command": f"sh -c 'echo x >> {file}'"}}]},
         {"text": "Done."},
@@ -96,6 +162,12 @@ def told_and_answered(stack: KillableStack, receiver: Receiver, point: str) -> T
     execution = stack.execute(f"demo:script {json.dumps(steps)}", agent=agent)
     if point in TELLING:
         stack.dead(point)
+    return execution
+
+
+def told_and_answered(stack: KillableStack, receiver: Receiver, point: str) -> Tally:
+    began, file, name = time.monotonic(), stack.trace("told"), f"agent-{uuid.uuid4().hex[:8]}"
+    execution = asking(stack, name, file, point)
     wait_until(lambda: messages(receiver, execution) and delivered(stack, execution), 60, f"{point}: told")
     path = urlsplit(messages(receiver, execution)[-1].json["data"]["answer"]).path
     if point in ANSWERING:
@@ -179,24 +251,26 @@ def replied(stack: KillableStack, name: str) -> list[str]:
     return sorted({row["reply"]["state"] for row in rows if row["reply"]})
 
 
-Play = Callable[[KillableStack, Receiver, str], Tally]
+Play = Callable[[KillableStack, Any, str], Tally]
 SCENES: dict[str, tuple[Play, tuple[str, ...]]] = {
     "webhook": (told_and_answered, (*TELLING, *ANSWERING)),
+    "slack": (told_and_answered_in_slack, (*TELLING, *ANSWERING)),
     "hook": (alert_and_reply, (*COMING, *REPLYING)),
 }
 FAST = {
     "webhook": ("delivery:after", "channel:after", "token:after", "signal:after"),
+    "slack": ("channel:after", "decide:before", "token:committed"),
     "hook": ("kept:committed", "start:after", "reply:after", "posted:after"),
 }
 
 
-def play(stack: KillableStack, receiver: Receiver, scene: str, points: tuple[str, ...]) -> dict[str, Tally]:
+def play(stack: KillableStack, place: Any, scene: str, points: tuple[str, ...]) -> dict[str, Tally]:
     """Play all points; a failure says what else fails."""
     tallies: dict[str, Tally] = {}
     failures: list[str] = []
     for point in points:
         try:
-            tallies[point] = SCENES[scene][0](stack, receiver, point)
+            tallies[point] = SCENES[scene][0](stack, place, point)
         except AssertionError as error:
             failures.append(f"{point}: {error}")
             assert stack.server is not None
@@ -209,15 +283,15 @@ def play(stack: KillableStack, receiver: Receiver, scene: str, points: tuple[str
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("scene", SCENES)
-def test_nothing_is_lost_or_counts_twice_at_some_points(stack: KillableStack, receiver: Receiver, scene: str) -> None:
-    play(stack, receiver, scene, FAST[scene])
+def test_nothing_is_lost_or_counts_twice_at_some_points(stack: KillableStack, places: Places, scene: str) -> None:
+    play(stack, told_by(stack, places, scene), scene, FAST[scene])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("scene", SCENES)
-def test_nothing_is_lost_or_counts_twice_at_any_point(stack: KillableStack, receiver: Receiver, scene: str) -> None:
-    tallies = play(stack, receiver, scene, SCENES[scene][1])
+def test_nothing_is_lost_or_counts_twice_at_any_point(stack: KillableStack, places: Places, scene: str) -> None:
+    tallies = play(stack, told_by(stack, places, scene), scene, SCENES[scene][1])
     again: Any = sorted(point for point, tally in tallies.items() if tally.again)
     more = sum(tally.tries > 1 for tally in tallies.values())
     slowest = max(tally.seconds for tally in tallies.values())
