@@ -37,6 +37,7 @@ BOOTED: Final = Path("/run/systemd/system")  # sd_booted(3)
 LINGER: Final = Path("/var/lib/systemd/linger")
 CONTROL_WITHIN: Final = 30.0  # seconds for systemctl where nothing is waited for
 LINE_PREFIXES: Final = ("kubiya: ", "kubiya worker: ")  # how the last lines of the command and of the worker begin
+TEMPLATE_STOP_WITHIN: Final = 300.0  # seconds, for a grace period of up to four minutes
 STOP_SLACK: Final = 15.0  # seconds over TimeoutStopSec
 
 # An agent's shell, files and Python work with all of these, and so do programs with a JIT compiler (node, java).
@@ -159,6 +160,29 @@ def unit(
         "",
     ]
     return "\n".join(lines)
+
+
+def template(python: str) -> str:
+    """Return the unit `kubiya-worker@QUEUE` of the .deb and the .rpm, whose Python is `python`.
+
+    A worker's key and settings are in `/etc/kubiya-worker/QUEUE/`; otherwise it is what `install` makes for the host.
+    """
+    name = "QUEUE"
+    argv = (python, "-P", "-m", service.MODULE, "worker", "start", "--queue-id", name, "--type", "local")
+    settings = Path("/etc/kubiya-worker") / name
+    made = Service(name, 1, True, argv, {}, {"KUBIYA_API_KEY": ""}, {}, TEMPLATE_STOP_WITHIN)
+    _, _, text = unit(made, secrets=settings).partition("\n\n")
+    # %d is of systemd 250; that folder is the same in 249, which Ubuntu 22.04 has.
+    text = text.replace("=%d/", "=%t/credentials/%n/").replace(
+        "\nLoadCredential=", f"\nEnvironmentFile=-{settings}/environment\nLoadCredential=", 1
+    )
+    head = [
+        "# Of the package kubiya-worker: sudo systemctl enable --now kubiya-worker@my-queue, with",
+        "#   /etc/kubiya-worker/my-queue/api-key      the key, readable by root alone",
+        "#   /etc/kubiya-worker/my-queue/environment  settings, such as CONTROL_PLANE_URL=https://…",
+        "# Changes of yours: systemctl edit kubiya-worker@my-queue",
+    ]
+    return "\n".join(head) + "\n\n" + text.replace(name, "%i")
 
 
 def escaped(text: str) -> str:

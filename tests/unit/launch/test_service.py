@@ -136,6 +136,26 @@ def test_systemd_accepts_the_unit_without_a_word(queue: str, instance: int, tmp_
 
 
 @analyze
+@pytest.mark.parametrize("queue", ["default", "A.b_c-9"])
+def test_systemd_accepts_the_unit_of_the_packages_for_any_queue(queue: str, tmp_path: Path) -> None:
+    path = tmp_path / f"kubiya-worker@{queue}.service"
+    path.write_text(systemd.template(sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.replace("\n", "")) == (0, ""), done.stderr
+
+
+def test_the_unit_of_the_packages_is_the_hosts_with_the_queue_for_an_instance() -> None:
+    text = systemd.template("/opt/kubiya-worker/bin/python3")
+    assert "QUEUE" not in text
+    assert lines(text, "LoadCredential") == ["api-key:/etc/kubiya-worker/%i/api-key"]
+    assert lines(text, "EnvironmentFile") == ["-/etc/kubiya-worker/%i/environment"]
+    assert 'Environment="KUBIYA_API_KEY_FILE=%t/credentials/%n/api-key"' in text, "systemd 249 has no %d"
+    usual = systemd.unit(planned(queue="x")[0]).splitlines()
+    for line in (*systemd.HARDENING.splitlines(), *systemd.SYSTEM_HARDENING.splitlines()):
+        assert line in text.splitlines() and line in usual
+
+
+@analyze
 def test_the_system_unit_is_exposed_by_2_0_at_most(tmp_path: Path) -> None:
     path = tmp_path / "kubiya-worker-default.service"
     path.write_text(systemd.unit(planned(queue="default")[0]))
