@@ -91,6 +91,24 @@ def changed(test: RunTest, changes: Changes) -> list[Object]:
     return documents
 
 
+def check(test: RunTest, changes: Changes) -> None:
+    """Raise UsageError for changes that the test has no place for, and for secrets that real tools would lack."""
+    for name in sorted(set(templates.secrets_in(changed(test, changes)))):
+        secret_of(name, changes)
+
+
+def secret_of(name: str, changes: Changes) -> str:
+    """Return the value of a secret: of this shell for tools that run, else one that means nothing."""
+    if not changes.real_tools:
+        return f"not-the-secret-{name}"
+    value = os.environ.get(name, "")
+    if not value:
+        raise UsageError(
+            f"--real-tools: the test needs the secret {name}", remedy=f"Set the variable {name} to its value"
+        )
+    return value
+
+
 def recording_of(test: RunTest, changes: Changes) -> Object:
     """Return what the worker plays (kubiya_worker/recording.py). Pure."""
     runs = None if changes.model else [each.model_dump(exclude_none=True) for each in test.model]
@@ -112,7 +130,7 @@ class TestPlayer:
         test, began = named.test, time.monotonic()
         documents = changed(test, self._changes)
         for name in sorted(set(templates.secrets_in(documents))):
-            self._api.set_secret(name, {"value": self._secret(name)})
+            self._api.set_secret(name, {"value": secret_of(name, self._changes)})
         self._api.apply(documents, source=SOURCE, prune=True)
         kept = {each["name"] for each in documents if each["kind"] == "Rule"}
         for rule in self._api.definitions("Rule"):
@@ -138,17 +156,6 @@ class TestPlayer:
             self._api.cancel(execution_id)
             played.wait_for_end()
         return PlayedTest(named, execution_id, time.monotonic() - began, lines)
-
-    def _secret(self, name: str) -> str:
-        """Return the value of a secret: of this shell for tools that run, else one that means nothing."""
-        if not self._changes.real_tools:
-            return f"not-the-secret-{name}"
-        value = os.environ.get(name, "")
-        if not value:
-            raise UsageError(
-                f"--real-tools: the test needs the secret {name}", remedy=f"Set the variable {name} to its value"
-            )
-        return value
 
 
 class _PlayedRun:

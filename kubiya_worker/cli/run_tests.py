@@ -83,7 +83,7 @@ def test(
     Example: kubiya test tests/ --model gpt-5-mini
     """
     from kubiya_worker.cli import run_test_file  # imports the server's models, which `kubiya --help` does not need
-    from kubiya_worker.cli.run_test_play import Changes
+    from kubiya_worker.cli.run_test_play import Changes, check
     from kubiya_worker.launch.local import check_server_installed
 
     check_server_installed()
@@ -102,6 +102,8 @@ def test(
         skills=[_skill(each) for each in skills],
         real_tools=real_tools,
     )
+    for named in found:
+        check(named.test, changes)  # before a stack is started for it
     limit = timeout or (REAL if model or real_tools else SCRIPTED)
     played = TestStack(found, changes, limit).run()
     _show(played, output)
@@ -166,10 +168,6 @@ class TestStack:
         options = StackOptions(folder / "stack", port=0, temporal_port=0, ui_port=None, ephemeral=True, model=model)
         try:
             Stack(options, self, environ).run()
-            if self._error is not None:
-                raise self._error
-            if not self._over:
-                raise KeyboardInterrupt
         except WorkerError:
             print(f"kubiya test: the logs are in {folder / 'stack' / 'logs'}", file=sys.stderr)
             raise
@@ -177,6 +175,10 @@ class TestStack:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder, ignore_errors=True)
+        if self._error is not None:
+            raise self._error
+        if not self._over:
+            raise KeyboardInterrupt
         return self._played
 
     # -- the stack's observer

@@ -136,10 +136,10 @@ def test_a_recorded_run_holds_and_has_no_secret(dev: Dev, recorded: Path) -> Non
     assert "ask_person" not in [each["tool"] for each in spec["tools"]]
     assert [each.get("decision") for each in spec["answers"]] == ["approved", "rejected", "approved", "approved"]
     assert spec["answers"][2]["edited"] == {"command": "echo instead"} and spec["answers"][3]["answer"] == "blue"
-    told = played(dev, str(recorded), code=0)
+    with tempfile.TemporaryDirectory() as folder:
+        told = played(dev, str(recorded), code=0, TMPDIR=folder)
+        assert not list(Path(folder).iterdir()), "nothing is left of the stack"
     assert told["failed"] == 0 and len(told["tests"][0]["lines"]) >= 12
-    left = [*Path(tempfile.gettempdir()).glob("kubiya-test-*")]
-    assert not [each for each in left if each.stat().st_mtime > recorded.stat().st_mtime], left
 
 
 def test_another_rule_and_another_skill_are_seen(dev: Dev, recorded: Path, tmp_path: Path) -> None:
@@ -202,7 +202,9 @@ def test_tools_run_really_when_they_are_asked_to(dev: Dev, recorded: Path, tmp_p
     file = tmp_path / "real.yaml"
     file.write_text(yaml.safe_dump({"kind": "Test", "name": "real", "spec": spec}))
     assert played(dev, str(file), code=0)["failed"] == 0 and not mark.exists()
-    lacking = dev.kubiya("test", str(file), "--real-tools")
+    with tempfile.TemporaryDirectory() as folder:  # of its own, as other tests use the usual one too
+        lacking = dev.kubiya("test", str(file), "--real-tools", TMPDIR=folder)
+        assert not list(Path(folder).iterdir())
     assert lacking.returncode == 64 and "the test needs the secret LAB_TOKEN" in lacking.stderr
     assert played(dev, str(file), "--real-tools", code=0, LAB_TOKEN="another-value")["failed"] == 0 and mark.exists()
 
