@@ -13,7 +13,7 @@ import psycopg
 from kubiya_worker.errors import ConfigurationError, Unavailable, WorkerError
 from kubiya_worker.server.store.address import PostgresAddress
 
-LOCK_WAIT: Final = 5  # seconds for a row that another process is changing
+LOCK_WAIT: Final = 2  # seconds for a row that another process is changing
 LONGEST_STATEMENT: Final = 60  # seconds
 SILENCE: Final = 10  # seconds without an answer of the server's kernel, after which a connection is lost
 CONNECT_WAIT: Final = 5  # seconds
@@ -112,4 +112,4 @@ def tls_fault(given: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def in_one_line(reason: str) -> str:
-    return "; ".join(line.strip().rstrip(".") for line in reason.splitlines() if line.strip())
+    return "; ".join(line.strip().rstrip(".?") for line in reason.splitlines() if line.strip())
