@@ -261,6 +261,19 @@ class Temporal:
             **{name: time.isoformat() if time else None for name, time in times.items()},
         }
 
+    async def retention_days(self) -> float | None:
+        """Return for how many days Temporal keeps a closed workflow; None when it does not tell."""
+        from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+        from temporalio.service import RPCError
+
+        try:
+            client = await self.client()
+            request = DescribeNamespaceRequest(namespace=client.namespace)
+            found = await client.workflow_service.describe_namespace(request, timeout=QUERY)
+        except (RPCError, TemporalDown):
+            return None
+        return found.config.workflow_execution_retention_ttl.ToTimedelta() / timedelta(days=1) or None
+
     async def end(self, workflow: Workflow) -> End | None:
         """Return how the workflow ended, or None while it runs; raise LookupError when Temporal does not know it."""
         handle = await self._handle(workflow)

@@ -17,7 +17,7 @@ from kubiya_worker.server.plane import workflow_of
 from kubiya_worker.server.store.events import data_of
 from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.stream import stream
-from kubiya_worker.server.temporal import TemporalDown
+from kubiya_worker.server.temporal import Temporal, TemporalDown
 
 
 def execution_of(call: Call, key: str | None = None) -> Execution:
@@ -101,9 +101,20 @@ async def details(call: Call) -> Any:
     try:
         told["workflow"] = await temporal.describe(workflow)
         told["state"] = await temporal.query(workflow, names.GET_STATE)
-    except (LookupError, TemporalDown) as error:
+    except LookupError:
+        told["error"] = await _gone(temporal, over=ex.is_final(execution["status"]))
+    except TemporalDown as error:
         told["error"] = str(error)
     return told
+
+
+async def _gone(temporal: Temporal, *, over: bool) -> str:
+    """Say why Temporal does not know a workflow, and where its story is."""
+    if not over:
+        return "Temporal does not know the workflow: it was not started yet, or Temporal's data was lost"
+    days = await temporal.retention_days()
+    kept = f"for {days:g} days after their end" if days else "for some days after their end (its retention)"
+    return f"Temporal keeps workflows {kept}, and not this one any more. Events, session and result are kept here"
 
 
 async def get_session(call: Call) -> Any:
