@@ -347,7 +347,7 @@ def refusal(error: Exception, path: str) -> tuple[int, Any]:
         return 503, "Others change the same all the time; try again"
     assert isinstance(error, DatabaseError)
     if isinstance(error, DataError):  # a character that PostgreSQL keeps in no text
-        return 422, [problem(["body"], f"The database cannot store it: {error.orig}", "string_unstorable")]
+        return 422, [problem(["request"], f"The database cannot store it: {error.orig}", "string_unstorable")]
     if isinstance(error.orig, ConnectionError):
         return 503, f"The database cannot be reached: {error.orig}. It is tried again"
     log.error("database.failed path=%s error=%s", path, error.orig)

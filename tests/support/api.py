@@ -16,6 +16,7 @@ from sqlalchemy import text
 from kubiya_worker.server.app import create_app
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.sealing import KeyFile
+from kubiya_worker.server.store.run_files import FOLDER
 from kubiya_worker.server.store.seed import ensure_sample
 from kubiya_worker.server.temporal import Temporal
 from kubiya_worker.server.temporal_access import TemporalAccess
@@ -35,7 +36,8 @@ class Api:
     async def _open(self) -> Plane:
         key = KeyFile(self.folder / "secrets.key")
         temporal = Temporal(TemporalAccess("127.0.0.1:1"))  # a port that no server has
-        plane = Plane(databases.place(self.folder), temporal, secrets_key=key)
+        files = self.folder / FOLDER
+        plane = Plane(databases.place(self.folder), temporal, secrets_key=key, files=files)
         # What Temporal is to be told stays in the outbox, where tests read it.
         plane.sender.wake = lambda execution_id: None  # type: ignore[method-assign]
         ensure_sample(plane, "local", "demo")

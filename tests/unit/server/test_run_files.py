@@ -72,7 +72,8 @@ def test_no_path_of_a_request_leads_out_of_the_store(api: Api, tmp_path: Path) -
     put(api, execution, "a")
     for path in ("../../cp.db", "..%2f..%2fcp.db", "%2e%2e/%2e%2e/cp.db", "/etc/passwd", "a/../../../cp.db", "a%00"):
         got = api.raw("GET", f"/api/v1/executions/{execution}/files/{path}", headers=api.key("admin")["headers"])
-        assert got.status_code == 404, (path, got.text)
+        nul_in_postgresql = "%00" in path and api.plane.database.shared  # which says that it cannot store such a name
+        assert got.status_code == (422 if nul_in_postgresql else 404), (path, got.text)
         assert b"SQLite" not in got.content
 
 
