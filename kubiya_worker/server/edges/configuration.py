@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from kubiya_worker.protocol import execution as ex
-from kubiya_worker.protocol import team
+from kubiya_worker.protocol import mcp_keys, team
 from kubiya_worker.server.edges.base import (
     Filled,
     Json,
@@ -41,6 +41,9 @@ def _budgets(given: Any) -> None:
 
 def _max_turns(given: Any) -> None:
     ex.Budgets.parse({"max_turns": given})
+
+
+Servers = Annotated[Json, checked_by(mcp_keys.check)]
 
 
 class Compaction(Strict):
@@ -86,8 +89,8 @@ class Configuration(Strict):
     compaction: bool | Compaction | None = None
     on_unsupported_skill: Annotated[str, one_of("skip", "fail")] | None = None
     fallback_models: str | list[Filled] | None = None
-    mcp_servers: Json | None = None
-    mcpServers: Json | None = None
+    mcp_servers: Servers | None = None
+    mcpServers: Servers | None = None
     response_format: Any = None
     structured_outputs: Any = None
     response_model: Any = None
@@ -150,7 +153,7 @@ class Environment(Strict):
     """The environment of an agent's, a team's or an environment's runs."""
 
     env_vars: dict[str, _VARIABLE] | None = None
-    mcp_servers: Json | None = None
+    mcp_servers: Servers | None = None
     working_dir: Annotated[Any, NotSupported("Set configuration.cwd of the agent or team")] = None
     secrets: list[SecretName] | None = None
     integration_ids: Annotated[Any, _NO_INTEGRATIONS] = None

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from kubiya_worker.server.edges.base import Filled, Json, NotSupported, Strict, one_of, within
-from kubiya_worker.server.edges.configuration import EntityConfiguration, Llm, RunEnvironment, Subagent
+from kubiya_worker.server.edges.configuration import EntityConfiguration, Llm, RunEnvironment, Servers, Subagent
 
 MOST: int = 100  # executions in one request
 REASON: int = 500  # characters
@@ -40,7 +40,7 @@ class Entity(Strict):
     model_id: str | None = None
     model_params: Llm | None = None
     configuration: EntityConfiguration | None = None
-    mcp_servers: Json | None = None
+    mcp_servers: Servers | None = None
     skill_ids: list[str] | None = None
     subagents: list[Subagent] | None = None
     runtime: Annotated[str, one_of("default", "claude_code")] | None = None

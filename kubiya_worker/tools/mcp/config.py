@@ -1,6 +1,6 @@
 """This module holds the settings of MCP servers (docs/protocol.md#d4): parsed, checked, and filled in when needed.
 
-Files of other clients are taken as they are: the spellings that these use for the same thing stand in ALIASES.
+Files of other clients are taken as they are: the spellings of these stand in `protocol/mcp_keys.py`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from kubiya_worker import templates
 from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.protocol.mcp_keys import ALIASES
 from kubiya_worker.tools.mcp import confinement_keys, variables
 
 START_LIMIT: Final = 300.0  # seconds, the most that `timeout` can be
@@ -44,19 +45,6 @@ KEYS: Final = {
     **confinement_keys.KEYS,
     "description": "For people, not used; also `name`, `title`, `icon`, `note`",
     "autoApprove": "Not used, and said so: approval rules decide here; also `alwaysAllow`, `trust`",
-}
-ALIASES: Final = {
-    "httpUrl": "url",
-    "serverUrl": "url",
-    "server_url": "url",
-    "transport_type": "type",
-    "transport": "type",
-    "env_file": "envFile",
-    "includeTools": "tools",
-    "disabledTools": "excludeTools",
-    "alwaysAllow": "autoApprove",
-    "trust": "autoApprove",
-    **dict.fromkeys(("name", "title", "icon", "note"), "description"),
 }
 TRANSPORTS: Final = {
     "stdio": "stdio",

@@ -1,0 +1,45 @@
+"""This module has the keys that the settings of an MCP server can have; `tools/mcp/config.py` says what they mean.
+
+A control plane that took another key would store a wish, or a restriction, that no worker keeps.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Final
+
+OWN: Final = frozenset(
+    (
+        *("command", "args", "env", "envFile", "cwd", "url", "type", "headers", "oauth", "enabled", "disabled"),
+        *("timeout", "call_timeout", "max_call_timeout", "required", "shared", "tools", "excludeTools"),
+        *("description", "autoApprove", "confinement", "read_paths", "write_paths", "network", "grants"),
+    )
+)
+# The spellings that the files of other clients use for the same thing.
+ALIASES: Final = {
+    "httpUrl": "url",
+    "serverUrl": "url",
+    "server_url": "url",
+    "transport_type": "type",
+    "transport": "type",
+    "env_file": "envFile",
+    "includeTools": "tools",
+    "disabledTools": "excludeTools",
+    "alwaysAllow": "autoApprove",
+    "trust": "autoApprove",
+    **dict.fromkeys(("name", "title", "icon", "note"), "description"),
+}
+
+
+def check(servers: Mapping[str, Any]) -> None:
+    """Raise ValueError, with the nearest known name, for a server that is no object or has an unknown key."""
+    known = [*OWN, *ALIASES]
+    for name, given in servers.items():
+        if not isinstance(given, Mapping):
+            raise ValueError(f"the MCP server {name!r} is not an object")
+        for key in given:
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, 1)
+                meant = f". Did you mean {near[0]}?" if near else f". Known keys: {', '.join(sorted(OWN))}"
+                raise ValueError(f"the MCP server {name!r} has the unknown key {key!r}{meant}")
