@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ ASK_WITHIN: Final = 20.0  # seconds for rpm's database
 
 
 def removal(prefix: Path = Path(sys.prefix)) -> str:
-    """Return the command that removes the program itself."""
+    """Return the command that removes the program itself, for a shell: paths are quoted where they need it."""
     if (prefix / "pipx_metadata.json").exists():
         return f"pipx uninstall {NAME}"
     if (prefix / "uv-receipt.toml").exists():
@@ -26,10 +27,10 @@ def removal(prefix: Path = Path(sys.prefix)) -> str:
     if prefix == PACKAGED and _rpm_has_it():
         return f"sudo dnf remove {NAME}"
     if (prefix / "share" / NAME / "debian-packages").exists():  # scripts/host-packages puts it into the archive
-        return f"rm -r {prefix}"
+        return shlex.join(["rm", "-r", str(prefix)])
     if _installer() == "uv":
-        return f"uv pip uninstall --python {sys.executable} {NAME}"
-    return f"{sys.executable} -m pip uninstall {NAME}"
+        return shlex.join(["uv", "pip", "uninstall", "--python", sys.executable, NAME])
+    return shlex.join([sys.executable, "-m", "pip", "uninstall", NAME])
 
 
 def _rpm_has_it() -> bool:

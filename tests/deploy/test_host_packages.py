@@ -151,7 +151,7 @@ def test_the_archive_works_in_any_folder_and_only_with_its_own_packages(made: di
         (tmp_path / place / "click.py").write_text("raise SystemExit('not mine')\n")
     places = {"HOME": str(tmp_path / "home"), "PYTHONPATH": str(tmp_path / "other"), "PYTHONHOME": "/nonexistent"}
     assert run(tmp_path / "kubiya", "--version", env=places).stdout.startswith("kubiya, version")
-    assert run(tmp_path / "kubiya", "uninstall", env=places).stdout.endswith(f"The program itself: rm -r {folder}\n")
+    assert run(tmp_path / "kubiya", "uninstall", env=places).stdout.endswith(f"The program itself: rm -r '{folder}'\n")
     assert not [path for path in folder.rglob("*.pyc") if path.stat().st_mtime != int(EPOCH)], "it writes nothing there"
 
 

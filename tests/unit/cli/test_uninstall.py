@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -153,3 +154,10 @@ def test_the_program_is_removed_with_what_installed_it(tmp_path: Path, mark: str
     (tmp_path / mark).touch()
     assert installation.removal(tmp_path) == command.format(prefix=tmp_path)
     assert "uninstall" in installation.removal(tmp_path / "no")
+
+
+def test_the_command_that_removes_the_program_quotes_a_path_with_a_space(tmp_path: Path) -> None:
+    mark = tmp_path / "my tools/share/kubiya-worker/debian-packages"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    assert shlex.split(installation.removal(tmp_path / "my tools")) == ["rm", "-r", str(tmp_path / "my tools")]
