@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from kubiya_worker import templates
 from kubiya_worker.addresses import RequestRefused, parse
 from kubiya_worker.server.edges.base import Filled, Name, Strict, checked_by, one_of, within
-from kubiya_worker.server.notify import mail, quiet
+from kubiya_worker.server.notify import apprise, mail, quiet
 from kubiya_worker.server.notify.channels import TYPES
 from kubiya_worker.server.notify.events import EVENTS, SEVERITIES
 
@@ -77,6 +77,8 @@ class Channel(Strict):
                 raise _wrong(f"A channel of the type {self.type} needs {name}")
         if self.type == "slack":
             self._check_slack()
+        if self.type == "apprise" and not apprise.installed():
+            raise _wrong(apprise.EXTRA)
         if known.secret_url and self.url is not None and not templates.secrets_in(self.url):
             raise _wrong(f"The url of a {self.type} channel is a credential: set it as a secret, and refer to it")
         if self.person is not None and len(self.to or ()) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from kubiya_worker.server.notify import mail, mattermost, ntfy, slack, teams, webhook
+from kubiya_worker.server.notify import apprise, mail, mattermost, ntfy, slack, teams, webhook
 from kubiya_worker.server.notify.letter import Send
 
 
@@ -34,4 +34,5 @@ TYPES: Final = {
         secret_url=True,
     ),
     "teams": ChannelType(("url",), (), teams.send, secret_url=True),
+    "apprise": ChannelType(("url",), (), apprise.send, secret_url=True),
 }

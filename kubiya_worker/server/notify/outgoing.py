@@ -33,16 +33,17 @@ class Undelivered(Exception):
 
 class Outgoing:
     def __init__(self, settings: NotifySettings) -> None:
-        self._networks = settings.networks
+        self.networks = settings.networks
+        self.apprise = settings.apprise
 
     async def addresses_of(self, host: str, port: int) -> Sequence[Address]:
         """Return the addresses of a host, all of them checked. Raises Undelivered."""
         try:
-            if addresses.is_local_name(host) and not self._networks:
+            if addresses.is_local_name(host) and not self.networks:
                 raise RequestRefused(f"{host} is a name of a local network")
             known = addresses.literal(host)
             found = [known] if known is not None else await lookup(host, port)
-            addresses.check(host, found, self._networks)
+            addresses.check(host, found, self.networks)
         except RequestRefused as error:
             raise Undelivered(f"{error}. An operator can allow a network: {NETWORKS}") from None
         return found
@@ -66,20 +67,18 @@ class Outgoing:
         except http_errors() as error:
             raise Undelivered(f"{target.host} cannot be reached ({type(error).__name__})") from None
         if not 200 <= answer.status < 300:
-            raise refused(target.host, answer)
+            raise refused(target.host, answer.status, answer.headers.get("retry-after", ""))
         return answer
 
 
-def refused(host: str, answer: HttpAnswer) -> Undelivered:
+def refused(host: str, status: int, retry_after: str) -> Undelivered:
     """Return what an answer other than a success means. Pure, but for the time of a Retry-After."""
-    if 300 <= answer.status < 400:
-        return Undelivered(
-            f"{host} redirects ({answer.status}), and redirects are not followed: name the final address"
-        )
+    if 300 <= status < 400:
+        return Undelivered(f"{host} redirects ({status}), and redirects are not followed: name the final address")
     return Undelivered(
-        f"{host} answers {answer.status}",
-        final=answer.status in _FINAL,
-        wait=_wait(answer.headers.get("retry-after", "")),
+        f"{host} answers {status}",
+        final=status in _FINAL,
+        wait=_wait(retry_after),
     )
 
 

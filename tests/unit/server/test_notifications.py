@@ -416,6 +416,7 @@ def channel_of(kind: str, **more: Any) -> Object:
         "mattermost": {"url": "{{.secret.HOOK}}"},
         "teams": {"url": "{{.secret.HOOK}}"},
         "slack": {"url": "{{.secret.HOOK}}"},
+        "apprise": {"url": "{{.secret.HOOK}}"},
     }
     return {"type": kind, **fields[kind], **more}
 
@@ -438,6 +439,8 @@ def channel_of(kind: str, **more: Any) -> Object:
         ({"channel": channel_of("email", to=[])}, "at least 1"),
         ({"channel": channel_of("email", person="a@example.org", to=["a@example.org", "b@example.org"])}, "only"),
         ({"channel": channel_of("teams", url="https://example.org/x")}, "credential"),
+        ({"channel": channel_of("apprise", url="https://example.org/x")}, "credential"),
+        ({"channel": channel_of("apprise", person="a@example.org")}, "takes no person"),
         ({"channel": channel_of("mattermost", person="a@example.org")}, "takes no person"),
         ({"events": ["everything"]}, "is one of"),
         ({"events": []}, "at least 1"),
