@@ -64,6 +64,8 @@ async def send(letter: Letter, out: Outgoing) -> None:
     why = verdict.get("why")
     if why == program.ANSWERED:
         raise refused(f"The service {service}", verdict["status"], verdict["retry_after"])
+    if why == program.UNREACHED:
+        raise Undelivered(f"The service {service} cannot be reached ({verdict['error']})")
     if why is not None:
         raise Undelivered(f"{service}: {_WHY[why]}", final=why in _FINAL)
 

@@ -32,6 +32,7 @@ REDIRECTS: Final = "redirects are followed"
 ADDRESS: Final = "address"
 LOCAL: Final = "local"
 ANSWERED: Final = "answered"
+UNREACHED: Final = "unreached"
 FAILED: Final = "failed"
 
 _CONNECTS: Final = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind"})
@@ -127,8 +128,7 @@ def _verdict(task: dict[str, Any]) -> dict[str, Any]:
         return {}
     if guard.seen:
         return {"why": guard.seen}
-    status, retry_after = answers[-1] if answers else (200, "")
-    return {"why": ANSWERED, "status": status, "retry_after": retry_after} if status >= 300 else {"why": FAILED}
+    return answers[-1] if answers else {"why": FAILED}
 
 
 def _asset(library: Any) -> Any:
@@ -146,16 +146,22 @@ def _asset(library: Any) -> Any:
     )
 
 
-def _answers() -> list[tuple[int, str]]:
-    """Return a list that gets the status and the Retry-After of each HTTP answer; the library keeps neither."""
+def _answers() -> list[dict[str, Any]]:
+    """Return a list that gets a verdict for each HTTP request that goes wrong; the library keeps none."""
     import requests
 
-    got: list[tuple[int, str]] = []
+    got: list[dict[str, Any]] = []
     send: Callable[..., requests.Response] = requests.Session.send
 
     def recorded(session: requests.Session, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        answer = send(session, request, **options)
-        got.append((answer.status_code, answer.headers.get("retry-after", "")))
+        try:
+            answer = send(session, request, **options)
+        except requests.RequestException as error:
+            got.append({"why": UNREACHED, "error": type(error).__name__})
+            raise
+        if answer.status_code >= 300:
+            wait = answer.headers.get("retry-after", "")
+            got.append({"why": ANSWERED, "status": answer.status_code, "retry_after": wait})
         return answer
 
     setattr(requests.Session, "send", recorded)  # noqa: B010 - of this process alone, which sends one message

@@ -8,6 +8,7 @@ import ipaddress
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,12 @@ from kubiya_worker.server.notify import apprise, apprise_program, notifier
 from kubiya_worker.server.notify.settings import OF_THIS_HOST, NotifySettings, settings
 from tests.support.api import Api, Object
 from tests.support.receiver import Receiver
+from tests.support.stack import free_port
+from tests.unit.server.test_notifications import send
 
 PAGE = "https://cp.example.org"
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
-ALLOWED = frozenset({"json", "ntfy", "fcm", "pover"})
+ALLOWED = frozenset({"json", "jsons", "ntfy", "fcm", "pover"})
 HERE = NotifySettings(LOOPBACK, PAGE, ALLOWED)
 
 
@@ -37,6 +40,8 @@ def receiver(api: Api) -> Iterator[Receiver]:
     api.plane.notifier.use(HERE)
     with Receiver() as made:
         yield made
+    for one in api.call("GET", "/notifications"):
+        api.call("DELETE", f"/notifications/{one['id']}")
 
 
 def channel_to(api: Api, url: str) -> Object:
@@ -65,12 +70,7 @@ def test_a_failed_run_is_told_by_a_service_of_the_library(api: Api, receiver: Re
     made = channel_to(api, local(receiver))
     execution = api.execute()
     api.call("PATCH", f"/executions/{execution}", {"status": "failed", "error_message": "The disk is full"})
-
-    async def once() -> None:
-        api.plane.notifier._start_due()
-        await asyncio.gather(*api.plane.notifier._tasks.values())
-
-    api.run(once())
+    send(api)
     (got,) = receiver.got
     assert got.path == "/v3ry-hidden" and got.json["type"] == "warning" and "failed" in got.json["title"]
     assert "The disk is full" in got.json["message"] and f"{PAGE}/#/executions/{execution}" in got.json["message"]
@@ -96,6 +96,24 @@ def test_a_refusal_says_the_status_and_nothing_of_the_url(
     audit = api.call("GET", "/audit?limit=200")
     for text in (caplog.text, str(told), str(audit), str(api.call("GET", f"/notifications/{made['id']}"))):
         assert "v3ry-hidden" not in text and receiver.url not in text
+
+
+def test_a_service_that_is_not_there_is_told_by_the_kind_of_failure(api: Api, receiver: Receiver) -> None:
+    made = channel_to(api, f"json://127.0.0.1:{free_port()}/v3ry-hidden")
+    assert outcome_of(api, made)["error"] == "The service json cannot be reached (ConnectionError)"
+    assert "cannot be reached (SSLError)" in outcome_of(api, channel_to(api, local(receiver, "jsons")))["error"]
+
+
+def test_a_service_says_when_to_come_again(api: Api, receiver: Receiver) -> None:
+    made = channel_to(api, local(receiver))
+    receiver.answers.append((429, {"retry-after": "120"}))
+    execution = api.execute()
+    api.call("PATCH", f"/executions/{execution}", {"status": "failed", "error_message": "no"})
+    send(api)
+    (delivery,) = api.call("GET", f"/notifications/{made['id']}/deliveries")
+    assert delivery["state"] == "waiting" and delivery["error"] == "The service json answers 429"
+    due = api.plane.notification_deliveries.due_at(())
+    assert due is not None and 110 < due - time.time() < 130
 
 
 @pytest.mark.parametrize(
