@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 STATE: Final = Path("~/.kubiya/server").expanduser()
 GRACE: Final = 2  # seconds that open requests have to end after SIGTERM
+LEAST_BYTES: Final = 1 << 20  # of --keep-bytes
+MOST_BYTES: Final = 1 << 44
+MOST_KEPT: Final = 1_000_000  # of --keep-count: their place in the order is counted
 MAX_FILES: Final = 10_000  # macOS does not allow more than 10,240
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
@@ -112,6 +115,8 @@ def parser(state: str) -> argparse.ArgumentParser:
         metavar="DAYS",
         help="remove the files of runs after this many days (default: keep them as long as their execution)",
     )
+    for flag, (kind, metavar, text) in LIMITS.items():
+        parser.add_argument(flag, type=kind, metavar=metavar, help=f"{text} (or {variable_of(flag)})")
     parser.add_argument("--seed", action="store_true", help="make the queue 'default' and the agent 'ops'")
     parser.add_argument("--model", default=DEMO_MODEL, help="model of the sample agent (default: %(default)s)")
     return parser
@@ -125,6 +130,50 @@ def _days(text: str) -> float:
     return days
 
 
+def _count(text: str) -> int:
+    """Return a number of executions. Raises ValueError, which argparse tells."""
+    number = int(text)
+    if not 1 <= number <= MOST_KEPT:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to {MOST_KEPT}")
+    return number
+
+
+def _size(text: str) -> int:
+    """Return a number of bytes, such as of 512m or 2g. Raises ValueError, which argparse tells."""
+    number, unit = (text[:-1], text[-1:].lower()) if text[-1:].isalpha() else (text, "b")
+    shift = {"b": 0, "k": 10, "m": 20, "g": 30}.get(unit)
+    if shift is None or not number.isdecimal() or not LEAST_BYTES <= int(number) << shift <= MOST_BYTES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size from 1m to 16384g, such as 512m or 2g")
+    return int(number) << shift
+
+
+LIMITS: Final[dict[str, tuple[Callable[[str], float], str, str]]] = {
+    "--keep-executions": (_days, "DAYS", "remove executions that ended, and did not change, this many days ago"),
+    "--keep-count": (
+        _count,
+        "N",
+        "keep the newest N executions of an organization, and remove older ones that ended",
+    ),
+    "--keep-bytes": (_size, "SIZE", "remove the oldest executions that ended while the SQLite database holds more"),
+}
+
+
+def variable_of(flag: str) -> str:
+    """Return the variable of a limit, for a server that is started without a command line of its own."""
+    return f"KUBIYA_{flag[2:].upper().replace('-', '_')}"
+
+
+def _of_variables(made: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+    """Take limits from variables; a flag counts more. Raise UsageError for a wrong one."""
+    for flag, (kind, _, _) in LIMITS.items():
+        told = environ.get(variable_of(flag), "").strip()
+        if told:
+            try:
+                made.set_defaults(**{flag[2:].replace("-", "_"): kind(told)})
+            except (ValueError, argparse.ArgumentTypeError) as error:
+                raise UsageError(f"{variable_of(flag)}: {error}", remedy=f"It is as {flag}") from error
+
+
 def parse(argv: list[str]) -> argparse.Namespace:
     """Return the options; `--help` ends the process with 0. Raise UsageError for a wrong command line."""
     made = parser(str(STATE))
@@ -134,8 +183,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
             made.set_defaults(database=address.place_of(told))
     except ValueError as error:
         raise UsageError(f"{VARIABLE}: {error}") from error
+    _of_variables(made, os.environ)
     options = made.parse_args(argv)
     shared = isinstance(options.database, PostgresAddress)
+    if shared and options.keep_bytes is not None:
+        raise UsageError(
+            "--keep-bytes is for SQLite: a PostgreSQL server does not tell how much of its files is in use",
+            remedy="Use --keep-executions or --keep-count",
+        )
     if options.key_file is None:
         beside = shared or str(options.database) == ":memory:"
         options.key_file = (STATE if beside else options.database.parent) / "key"
@@ -211,6 +266,7 @@ def open_plane(options: argparse.Namespace) -> Plane:
     from kubiya_worker.server.notify import settings as notify
     from kubiya_worker.server.plane import Plane
     from kubiya_worker.server.sealing import KeyCommand, KeyFile
+    from kubiya_worker.server.store.removals import KeepLimits
     from kubiya_worker.server.store.seed import ensure_sample
     from kubiya_worker.server.temporal import Temporal
 
@@ -233,6 +289,7 @@ def open_plane(options: argparse.Namespace) -> Plane:
     )
     plane.events.records_allowed = not options.no_audit_allowed
     plane.run_files.keep_days = options.keep_files
+    plane.limits = KeepLimits(options.keep_executions, options.keep_count, options.keep_bytes)
     plane.notifier.use(notify.settings(os.environ))
     known = oidc.settings(os.environ, secret_of("KUBIYA_OIDC_CLIENT_SECRET"))
     plane.oidc = oidc.Provider(known) if known else None

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from kubiya_worker.server import a2a_endpoint, background, hook_background
+from kubiya_worker.server import a2a_endpoint, background, hook_background, retention
 from kubiya_worker.server.api import (
     agents,
     analytics,
@@ -118,6 +118,7 @@ async def _lead(plane: Plane, sockets: SlackSockets) -> None:
     work = (
         functools.partial(background.reconcile, plane),
         functools.partial(background.tidy, plane),
+        functools.partial(retention.keep_limits, plane),
         functools.partial(hook_background.release, plane),
         functools.partial(hook_background.send_replies, plane),
         plane.scheduler.run,

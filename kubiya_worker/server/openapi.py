@@ -123,6 +123,8 @@ def _refusals(edge: Edge) -> Object:
     }
     if names_in(edge):
         known["404"] = "It is not there"
+    if "{execution}" in edge.path:
+        known["410"] = "The execution was removed because of a limit of the server"
     if edge.body is not None or edge.query is not None:
         known["422"] = "A field or filter is unknown, missing or wrong"
     return {status: {"description": text, "content": content} for status, text in known.items()}

@@ -44,6 +44,7 @@ from kubiya_worker.server.store.jobs import Jobs
 from kubiya_worker.server.store.notification_deliveries import NotificationDeliveries
 from kubiya_worker.server.store.opened import open_database
 from kubiya_worker.server.store.records import Object, Records
+from kubiya_worker.server.store.removals import KeepLimits, Removals
 from kubiya_worker.server.store.replies import Replies
 from kubiya_worker.server.store.results import Results
 from kubiya_worker.server.store.run_files import RunFiles
@@ -130,6 +131,8 @@ class Plane:
         self.versions = Versions(self.database)
         self.scheduler = Scheduler(Schedules(self.database), temporal, refused=self._never_scheduled)
         self.locks = Locks(self.database)
+        self.removals = Removals(self.database)
+        self.limits = KeepLimits()
         self.began = time.time()
         self.closing = asyncio.Event()
         self.watchers = Watchers(self.events)

@@ -20,19 +20,30 @@ from kubiya_worker.server.stream import stream
 from kubiya_worker.server.temporal import Temporal, TemporalDown
 
 
+def missing(call: Call, key: str) -> ApiError:
+    """Return the 404 for an execution, or the 410 for one that a limit of the server removed."""
+    left = call.plane.removals.find(call.organization_id, key)
+    if left is None or not call.person.scope.covers(left["queue_id"], left["entity_id"]):
+        return not_found("Execution", key)
+    ended = f" at {left['ended_at']}" if left["ended_at"] else ""
+    whose = f"the {left['execution_type']} {left['entity_name']!r}"
+    text = f"Execution {key!r} of {whose} ended{ended} ({left['status']}). It was removed at {left['removed_at']}"
+    return ApiError(410, f"{text} because of {left['rule']}")
+
+
 def execution_of(call: Call, key: str | None = None) -> Execution:
     key = key if key is not None else call.path("execution")
     found = call.plane.executions.get(call.organization_id, key)
     if found is None or not call.person.scope.covers(found["queue_id"], found["entity_id"]):
-        raise not_found("Execution", key)
+        raise missing(call, key)
     return found
 
 
 def execution_id_of(call: Call, key: str | None = None) -> str:
-    """Return the id if this organization has such an execution, without reading the row; else answer 404."""
+    """Return the id if this organization has such an execution, without reading the row; else answer 404 or 410."""
     key = key if key is not None else call.path("execution")
     if call.plane.executions.owner(key) != call.organization_id or not call.reaches(key):
-        raise not_found("Execution", key)
+        raise missing(call, key)
     return key
 
 

@@ -96,7 +96,7 @@ export class Execution {
   ended(refusal) {
     this.over = !refusal;
     if (refusal === "401") return this.refused();
-    if (refusal === "404") this.timeline.line("error", "This execution was deleted");
+    if (refusal === "404" || refusal === "410") this.timeline.line("error", `This execution was ${refusal === "410" ? "removed" : "deleted"}`);
     this.changed();
   }
 

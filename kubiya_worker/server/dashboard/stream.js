@@ -82,7 +82,7 @@ export class Follower {
     const last = { "Last-Event-ID": `${this.executionId}_${this.last}_0` };
     const url = `/api/v1/executions/${encodeURIComponent(this.executionId)}/stream`;
     const answer = await fetch(url, { headers: last, signal: this.abort.signal, cache: "no-store" });
-    if (answer.status === 401 || answer.status === 404) return answer.status === 401 ? "401" : "404";
+    if ([401, 404, 410].includes(answer.status)) return String(answer.status);
     if (!answer.ok) throw new Error(String(answer.status));
     this.onState(true);
     const reader = answer.body.getReader();

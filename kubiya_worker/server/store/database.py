@@ -26,9 +26,10 @@ from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.sqlite_file import copy, locked
 from kubiya_worker.server.store.statement import Prepared, as_database_error, run
 
-HEAD: Final = "2026_11_run_files"  # the newest migration; a test compares it with the scripts
+HEAD: Final = "2026_11_removed_executions"  # the newest migration; a test compares it with the scripts
 MEMORY: Final = Path(":memory:")
 LARGEST_JOURNAL: Final = 64 << 20  # bytes that the file beside the database keeps after something has read for long
+INCREMENTAL: Final = 2  # auto_vacuum: pages that are free can be cut off the file, some at a time
 OWN_CHECKPOINT: Final = 4096  # pages of 4 KiB: a server does it earlier, from a thread (background.py)
 MIGRATIONS: Final = Path(__file__).parents[1] / "migrations"
 
@@ -223,6 +224,21 @@ class Database:
         """Let no other server do what it does at its start: change the schema, make what is missing."""
         yield
 
+    def used_bytes(self) -> int:
+        """Return the bytes of the pages that hold something, without free ones."""
+        pages, free, size = (self._pragma(name) for name in ("page_count", "freelist_count", "page_size"))
+        return (pages - free) * size
+
+    def give_back(self, pages: int) -> bool:
+        """Cut at most this many free pages off the file; return whether more can be cut."""
+        if self._pragma("auto_vacuum") != INCREMENTAL or not self._pragma("freelist_count"):
+            return False
+        self._driver.execute(f"PRAGMA incremental_vacuum({pages:d})").fetchall()
+        return self._pragma("freelist_count") > 0
+
+    def _pragma(self, name: str) -> int:
+        return int(self._driver.execute(f"PRAGMA {name}").fetchone()[0])
+
     def compact(self) -> None:
         """Take out of the file what was replaced in it: it stays in free pages and in the journal."""
         self.connection.exec_driver_sql("VACUUM")
@@ -245,6 +261,8 @@ class Database:
 
 def _pragmas(connection: Any, _: Any) -> None:
     try:
+        # The first of them: it counts for a file without tables, and for others from their next VACUUM on.
+        connection.execute(f"PRAGMA auto_vacuum={INCREMENTAL}")
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):
             connection.execute(f"PRAGMA {pragma}")
         connection.execute(f"PRAGMA journal_size_limit={LARGEST_JOURNAL}")

@@ -87,11 +87,18 @@ class Executions:
         return made
 
     def told(
-        self, execution: Execution, verb: str = "", before: Execution | None = None, after: Execution | None = None
+        self,
+        execution: Execution,
+        verb: str = "",
+        before: Execution | None = None,
+        after: Execution | None = None,
+        **about: str,
     ) -> None:
         """Have a decision about an execution recorded; what its own steps do is in its event log."""
         name = str(execution.get("entity_name") or execution["entity_id"])
-        change = Change(execution["organization_id"], "execution", execution["id"], name, before, after, verb)
+        change = Change(
+            execution["organization_id"], "execution", execution["id"], name, before, after, verb, dict(about)
+        )
         self._db.changed(change)
 
     def owner(self, execution_id: str) -> str | None:
@@ -179,7 +186,11 @@ class Executions:
         with self._db.transaction():
             self._db.execute(delete(T).where(T.c.id == execution["id"]))
             self.told(execution, "delete", {name: execution.get(name) for name in (*STARTED, "status")})
-        self._owners.pop(execution["id"], None)
+        self.forget(execution["id"])
+
+    def forget(self, execution_id: str) -> None:
+        """Read anew whose an execution is."""
+        self._owners.pop(execution_id, None)
 
     def unfinished(self, organization_id: str) -> list[Execution]:
         """Return the organization's executions that are not final, oldest first."""

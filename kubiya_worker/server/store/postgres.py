@@ -249,6 +249,12 @@ class PostgresDatabase(Database):
         if self._depth == 1:
             self._doomed = False
 
+    def used_bytes(self) -> int:
+        raise NotImplementedError("PostgreSQL tells the size of its files, and not how much of them is in use")
+
+    def give_back(self, pages: int) -> bool:
+        return False  # its own autovacuum does that
+
     def again(self, error: Exception) -> bool:
         if isinstance(error, Stale):
             return True

@@ -235,6 +235,15 @@ executions = Table(
         for by in ((), ("status",), ("entity_id",), ("queue_id",), ("requester",))
     ),
 )
+# What is left of an execution that a limit of the server removed.
+removed_executions = Table(
+    "removed_executions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("organization_id", String, nullable=False),
+    Column("data", Text, nullable=False),  # {entity_id, entity_name, queue_id, execution_type, status, ended_at, rule}
+    Column("removed_at", Float, nullable=False, index=True),  # seconds since the epoch
+)
 # Actions that Temporal must still be told, in order: start, signal, cancel, terminate. A row is written in the
 # transaction that needs it, and deleted when Temporal has it.
 outbox = Table(
