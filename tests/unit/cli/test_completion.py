@@ -38,7 +38,7 @@ def completed(line: str, home: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [
-        ("kubiya wo", ["worker"]),
+        ("kubiya wo", ["worker", "workers"]),
         ("kubiya worker st", ["start", "stop", "status"]),
         ("kubiya worker start --no-w", ["--no-wait"]),
         ("kubiya worker start --log-level d", ["DEBUG"]),
