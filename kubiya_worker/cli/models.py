@@ -110,7 +110,8 @@ def ls(base_url: str | None, config: str | None, output: str) -> int:
     if output in (tables.JSON, tables.YAML):
         tables.dump({"models": rows, "faults": [_fault(answer) for answer in faults]}, output)
     else:
-        tables.show(rows, COLUMNS, output, none="No model is listed.")
+        if rows or not faults:
+            tables.show(rows, COLUMNS, output, none="No model is listed.")
         for answer in faults:
             assert answer.fault is not None
             click.echo(f"kubiya: {answer.fault.line()}", err=True)

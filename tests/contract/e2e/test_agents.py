@@ -111,6 +111,7 @@ def test_the_servers_key_reaches_no_tool(stack: PublishedStack) -> None:
     agent = stack.agent("curious", skills=[SHELL], execution_environment={"env_vars": {"REGION": "eu"}})
     run = begin(stack, script(mine("env"), {"text": "Seen."}), agent=agent)
     check(stack, run, "completed", response="Seen.")
-    (done,) = of(run.events, "tool_completed")
+    # Not of the events: a client that connects after the call does not get that one from this server.
+    (call,) = [c for c in stack.world.tool_calls.values() if c["execution_id"] == run.id]
     assert stack.plane.key not in str(run.events) and stack.plane.key not in str(stack.world.tool_calls)
-    assert "REGION" in done["tool_output"]
+    assert "REGION" in call["tool_output"]

@@ -6,7 +6,6 @@ otherwise. What cannot be run here is listed there with the reason, and with ano
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import re
 import shlex
@@ -205,15 +204,12 @@ def of_a_run_that_works(shell: Shell, command: str) -> None:
 
 
 def in_a_home_of_its_own(shell: Shell, command: str) -> None:
-    """It deletes ~/.kubiya, and the stack of the other pages lives there."""
-    (shell.folder / "home" / ".kubiya" / "dev").mkdir(parents=True)
-    shell.run(f"(HOME={shlex.quote(str(shell.folder / 'home'))}; {command})")
-    assert not (shell.folder / "home" / ".kubiya").exists()
-
-
-def of_a_distribution(shell: Shell, command: str) -> None:
-    """It would take the package from the tests that run it; a distribution of that name is installed."""
-    assert importlib.metadata.distribution(command.split()[-1])
+    """It deletes files of ~/.kubiya, and the stack of the other pages lives there."""
+    home = shell.folder / "home"
+    (home / ".kubiya" / "dev").mkdir(parents=True, exist_ok=True)
+    (home / ".kubiya" / "dev" / "control-plane.db").write_text("")
+    shell.run(f"(HOME={shlex.quote(str(home))}; {command})")
+    assert (home / ".kubiya" / "dev" / "control-plane.db").exists() is ("--data" not in command)
 
 
 def not_here(reason: str) -> Treatment:
@@ -230,8 +226,9 @@ TREATMENTS: tuple[tuple[str, Treatment], ...] = (
     (r"\./scripts/|scripts/", program),
     (r"\.venv/bin/python -m scripts\.", program),
     (r"python3 -m venv |\.venv/bin/pip |\. \.venv/|pip install", not_here("needs a package index; test_demo does it")),
-    (r"pip uninstall ", of_a_distribution),
-    (r"rm -r ~/\.kubiya$", in_a_home_of_its_own),
+    (r"kubiya uninstall --yes", in_a_home_of_its_own),
+    (r"sudo |echo .* \| sudo ", not_here("needs root and a booted systemd; tests/deploy/test_host_packages.py")),
+    (r"kill \$\(awk ", with_a_daemon(exits(0))),
     (r"ollama ", not_here("a local model server; tests/integration/models has a scripted one")),
     (r"kubiya models ", parsed),  # tests/integration/models/test_models_command.py
     (r"kubiya audit verify .*NUMBER:HASH", with_the_head),
@@ -248,6 +245,7 @@ TREATMENTS: tuple[tuple[str, Treatment], ...] = (
     (r"kubiya worker (un)?install-service .*--print", printed),
     (r"kubiya worker install-service", printed),
     (r"kubiya worker uninstall-service", parsed),
+    (r"kubiya workers (show|drain|undrain|restart) ", parsed),  # tests/process/daemon/test_wishes.py
     (r"kubiya worker logs .*-f", with_a_daemon(foreground("worker.ready", signal.SIGINT, 130))),
     (r"tail -f ", with_a_daemon(foreground("worker.ready", signal.SIGTERM, -signal.SIGTERM))),
     (r"kubiya worker (status|restart|drain|stop|logs) .*my-queue", with_a_daemon(exits(0))),

@@ -47,7 +47,7 @@ BARE = [
     "kubiya worker strat",
     "kubiya help",
     "kubiya exec 'find what fills the disk'",
-    "kubiya worker start --queue my-queue",
+    "kubiya worker start --queueid my-queue",
     "kubiya worker start my-queue",
     "kubiya worker start --queue-id",
     "kubiya worker start --queue-id my-queue --type=kubernetes",
