@@ -54,7 +54,6 @@ LEFT_OUT: Final = (
     *("_test*.cpython-*", "xx*.cpython-*", "_xxtest*.cpython-*", "test", "pydoc_data", "__pycache__"),
     *("EXTERNALLY-MANAGED", "sitecustomize.py"),
 )
-USER_SITE: Final = "\nENABLE_USER_SITE = None\n"
 # Functions that may come from elsewhere than a new C library: another library that has it, or "" for the C library's
 # own older version. (`hypot` of 2.35 differs from 2.2.5 in how it rounds.)
 LOWERED: Final[Mapping[str, str]] = {"hypot": "", "arc4random_buf": "libbsd.so.0"}
@@ -108,16 +107,13 @@ def fetch(scratch: Path) -> list[Path]:
 def _copy(root: Path, folder: Path) -> None:
     for place in ("bin", "lib", "share/doc", "share/kubiya-worker"):
         (folder / place).mkdir(parents=True)
-    library = folder / "lib" / f"python{VERSION}"
     shutil.copy2(root / "usr/bin" / f"python{VERSION}", folder / "bin")
     (folder / "bin" / "python3").symlink_to(f"python{VERSION}")
-    shutil.copytree(root / "usr/lib" / f"python{VERSION}", library, symlinks=True, ignore=_left_out)
-    # A person's own packages for another Python of this version must not get in.
-    site = library / "site.py"
-    text = site.read_text(encoding="utf-8")
-    if text.count(USER_SITE) != 1:
-        sys.exit("Debian's site.py has changed: where does it switch the user's packages on?")
-    site.write_text(text.replace(USER_SITE, USER_SITE.replace("None", "False")), encoding="utf-8")
+    library = Path("lib", f"python{VERSION}")
+    shutil.copytree(root / "usr" / library, folder / library, symlinks=True, ignore=_left_out)
+    # A person's own packages for another Python of this version must not get in. A changed site.py would not keep them
+    # out: at its start Python takes the one that is frozen into the program.
+    (folder / "bin" / "pyvenv.cfg").write_text("include-system-site-packages = false\n", encoding="utf-8")
     for path in (*root.glob("lib/*/*.so.*"), *root.glob("usr/lib/*/*.so.*")):
         shutil.copy2(path, folder / "lib" / path.name, follow_symlinks=False)
     for package in (*PYTHON, *LIBRARIES):

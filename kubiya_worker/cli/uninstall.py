@@ -79,8 +79,8 @@ def _found(home: Path) -> Iterator[Belonging]:
     for system in (False, True):
         for path in belongings.units(system=system):
             yield Belonging(SERVICE, path, belongings.size_of(path), "" if _may(system) else "needs sudo")
-    yield from belongings.below_home(home)
     stack = stack_folder.default_folder(os.environ)
+    yield from belongings.below_home(home, stack)
     yield from belongings.of_stack(stack)
     for folder in belongings.states_of_services(os.environ):
         yield from (belongings.belonging(DATA, path, "of a service") for path in sorted(folder.iterdir()))

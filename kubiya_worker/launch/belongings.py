@@ -62,12 +62,12 @@ class Belonging:
         return {"kind": self.kind, "path": str(self.path), "size_bytes": self.size, "note": self.note}
 
 
-def below_home(home: Path) -> Iterator[Belonging]:
-    """Yield what is in `~/.kubiya`: ours by the table, all else as not ours."""
+def below_home(home: Path, stack: Path) -> Iterator[Belonging]:
+    """Yield what is in `~/.kubiya`: ours by the table, all else as not ours. `of_stack` tells of the stack."""
     if not home.is_dir():
         return
     ours = {path: kind for kind, pattern in reversed(_TABLE) for path in home.glob(pattern)}
-    yield from _sorted_out(home, ours)
+    yield from (one for one in _sorted_out(home, ours) if one.path != stack)
 
 
 def of_stack(folder: Path) -> Iterator[Belonging]:

@@ -83,6 +83,7 @@ def test_the_list_changes_nothing_and_says_what_each_file_is(home: Path) -> None
     assert {kinds[name] for name in ("workers/q/workspaces", "dev/control-plane.db-wal", "dev/key")} == {DATA}
     assert (kinds["workers/q/venv"], kinds["workers/q/logs"]) == ("environment", "logs")
     assert (kinds["worker-config.yaml"], kinds["workers/q-id"]) == ("configuration", "state")
+    assert len(kinds) == len(told) and "dev" not in kinds, "nothing is told twice"
 
 
 def test_yes_keeps_data_and_what_is_not_ours(home: Path) -> None:
