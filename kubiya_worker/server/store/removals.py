@@ -58,7 +58,10 @@ _NTH: Final = Prepared(
     .limit(1)
     .offset(bindparam("skip"))
 )
-_HIDDEN: Final = Prepared(select(E.c.id).where(E.c.organization_id == NOBODY).limit(AT_ONCE))
+# Only with what was left for it: an organization may have the empty name.
+_HIDDEN: Final = Prepared(
+    select(E.c.id).where(E.c.organization_id == NOBODY, E.c.id.in_(select(T.c.id))).limit(AT_ONCE)
+)
 _HIDE: Final = Prepared(
     text(
         "update executions set organization_id = '', idempotency_key = null, updated_at = :at "

@@ -204,6 +204,17 @@ def test_who_is_killed_in_the_middle_goes_on(api: Api, monkeypatch: pytest.Monke
     assert rows_of(api, execution) == 0 and left(api) == set()
 
 
+def test_executions_of_an_organization_without_a_name_are_not_taken_for_removed(api: Api) -> None:
+    execution = aged(api, 2)
+    with api.plane.database.transaction():
+        api.plane.database.execute(text("update executions set organization_id = ''"))
+    assert look(api, days=30).removed == 0 and left(api) == {execution}
+    set_age(api, execution, 40, 40)
+    with api.plane.database.transaction():
+        api.plane.keys.create("")
+    assert look(api, days=30).removed == 1 and left(api) == set()
+
+
 async def _look_of(api: Api, limits: KeepLimits) -> int:
     api.plane.limits = limits
     return await Retention(api.plane, NOW).look()
