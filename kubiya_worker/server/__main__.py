@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 STATE: Final = Path("~/.kubiya/server").expanduser()
 GRACE: Final = 2  # seconds that open requests have to end after SIGTERM
+MOST_DAYS: Final = 36_500  # of --keep-executions and --keep-files
 LEAST_BYTES: Final = 1 << 20  # of --keep-bytes
 MOST_BYTES: Final = 1 << 44
 MOST_KEPT: Final = 1_000_000  # of --keep-count: their place in the order is counted
@@ -123,23 +124,25 @@ def parser(state: str) -> argparse.ArgumentParser:
 
 
 def _days(text: str) -> float:
-    """Return a number of days. Raises ValueError, which argparse tells."""
-    days = float(text)
-    if not 0 < days < float("inf"):
-        raise ValueError(text)
+    """Return a number of days. Raises what argparse tells."""
+    try:
+        days = float(text)
+    except ValueError:
+        days = 0.0
+    if not 0 < days <= MOST_DAYS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days up to {MOST_DAYS}, such as 30 or 0.5")
     return days
 
 
 def _count(text: str) -> int:
-    """Return a number of executions. Raises ValueError, which argparse tells."""
-    number = int(text)
-    if not 1 <= number <= MOST_KEPT:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to {MOST_KEPT}")
-    return number
+    """Return a number of executions. Raises what argparse tells."""
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_KEPT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_KEPT}")
+    return int(text)
 
 
 def _size(text: str) -> int:
-    """Return a number of bytes, such as of 512m or 2g. Raises ValueError, which argparse tells."""
+    """Return a number of bytes, such as of 512m or 2g. Raises what argparse tells."""
     number, unit = (text[:-1], text[-1:].lower()) if text[-1:].isalpha() else (text, "b")
     shift = {"b": 0, "k": 10, "m": 20, "g": 30}.get(unit)
     if shift is None or not number.isdecimal() or not LEAST_BYTES <= int(number) << shift <= MOST_BYTES:
@@ -170,7 +173,7 @@ def _of_variables(made: argparse.ArgumentParser, environ: Mapping[str, str]) -> 
         if told:
             try:
                 made.set_defaults(**{flag[2:].replace("-", "_"): kind(told)})
-            except (ValueError, argparse.ArgumentTypeError) as error:
+            except argparse.ArgumentTypeError as error:
                 raise UsageError(f"{variable_of(flag)}: {error}", remedy=f"It is as {flag}") from error
 
 

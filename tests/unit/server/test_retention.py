@@ -310,12 +310,14 @@ def test_limits_come_from_flags_or_variables(
     ("argv", "environ", "told"),
     [
         (["--keep-executions", "0"], {}, "--keep-executions"),
-        (["--keep-executions", "nan"], {}, "--keep-executions"),
+        (["--keep-executions", "nan"], {}, "--keep-executions: 'nan' is not a number of days"),
+        (["--keep-executions", "1e300"], {}, "--keep-executions"),
+        (["--keep-executions", "ever"], {}, "'ever' is not a number of days"),
         (["--keep-count", "0"], {}, "--keep-count"),
-        (["--keep-count", "1.5"], {}, "--keep-count"),
+        (["--keep-count", "1.5"], {}, "'1.5' is not a number from 1"),
         (["--keep-bytes", "5"], {}, "--keep-bytes"),
         (["--keep-bytes", "2 apples"], {}, "--keep-bytes"),
-        ([], {"KUBIYA_KEEP_COUNT": "many"}, "KUBIYA_KEEP_COUNT"),
+        ([], {"KUBIYA_KEEP_COUNT": "many"}, "KUBIYA_KEEP_COUNT: 'many' is not a number"),
         ([], {"KUBIYA_KEEP_BYTES": "-1"}, "KUBIYA_KEEP_BYTES"),
     ],
 )
