@@ -111,6 +111,7 @@ class Temporal:
         self.cluster_id = ""  # empty before the first connection, and where the server does not tell
         self._searchable: frozenset[str] = frozenset()
         self._looked = -math.inf  # when the namespace was asked for them
+        self._looking: asyncio.Task[None] | None = None  # a task that nobody holds may be collected while it runs
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
 
@@ -138,6 +139,8 @@ class Temporal:
                 raise TemporalDown(said) from error
             self._client, self.why = client, ""
             self.cluster_id = await cluster_id(client)
+            self._looked = time.monotonic()
+            await self._look(client)
             return client
 
     def _down(self, error: RPCError) -> TemporalDown:
@@ -221,12 +224,15 @@ class Temporal:
             raise self._down(error) from error
 
     async def searchable(self) -> frozenset[str]:
-        """Return our search attributes that the namespace knows, as of at most a minute ago. Raises TemporalDown."""
+        """Return our search attributes that the namespace knows, as of about a minute ago. Raises TemporalDown."""
         client = await self.client()
         if time.monotonic() - self._looked > SEARCHABLE_AGE:
             self._looked = time.monotonic()  # first, so that many starts at once ask once
-            self._searchable = await search_attributes.known(client)
+            self._looking = asyncio.create_task(self._look(client))  # beside the start, which must not wait for it
         return self._searchable
+
+    async def _look(self, client: Client) -> None:
+        self._searchable = await search_attributes.known(client)
 
     async def signal(self, workflow: Workflow, name: str, *args: Any) -> None:
         """Send a signal; raise LookupError when the workflow is unknown or over, TemporalDown when nobody answers."""

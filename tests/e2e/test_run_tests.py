@@ -142,6 +142,7 @@ def test_a_recorded_run_holds_and_has_no_secret(dev: Dev, recorded: Path) -> Non
     assert told["failed"] == 0 and len(told["tests"][0]["lines"]) >= 12
 
 
+@pytest.mark.slow  # it starts a stack for each play
 def test_another_rule_and_another_skill_are_seen(dev: Dev, recorded: Path, tmp_path: Path) -> None:
     spec = spec_of(recorded)
     spec["definitions"] = [each for each in spec["definitions"] if each["name"] != "ask before removal"]
@@ -191,6 +192,7 @@ def test_another_model_reads_the_new_prompt_and_gets_the_recorded_results(
     assert len(found) == 2
 
 
+@pytest.mark.slow  # it starts a stack for each play
 def test_tools_run_really_when_they_are_asked_to(dev: Dev, recorded: Path, tmp_path: Path) -> None:
     spec, mark = spec_of(recorded), tmp_path / "made by a tool"
     write = {"command": f"sh -c \"echo here > '{mark}'\""}
@@ -209,6 +211,7 @@ def test_tools_run_really_when_they_are_asked_to(dev: Dev, recorded: Path, tmp_p
     assert played(dev, str(file), "--real-tools", code=0, LAB_TOKEN="another-value")["failed"] == 0 and mark.exists()
 
 
+@pytest.mark.slow  # it starts a stack for each play
 def test_a_team_and_a_conversation_become_tests_too(dev: Dev, recorded: Path, tmp_path: Path) -> None:
     task = script({"tools": [call("echo by the member")]}, {"text": "Member."})
     asking = {"text": "Asking.", "tools": [{"name": "ask_keeper", "arguments": {"task": task}}]}
