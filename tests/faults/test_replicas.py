@@ -70,7 +70,8 @@ def check(stack: ReplicaStack, run: Run) -> None:
         ids = Counter(row[0] for row in database.execute(query, (run.id,)).fetchall())
     assert max(ids.values()) == 1
     kinds = Counter(event["event_type"] for event in events)
-    assert kinds["done"] == 1 and kinds["tool_completed"] == run.steps
+    told = [(event["sequence"], event["event_type"], event["data"].get("tool_execution_id")) for event in events]
+    assert kinds["done"] == 1 and kinds["tool_completed"] == run.steps, told
     first, second = followed(stack, 0, run.id), followed(stack, 1, run.id)
     assert first == second and [number for number, _ in first] == [str(n) for n in range(1, len(events) + 1)]
 

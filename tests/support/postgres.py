@@ -21,7 +21,8 @@ from kubiya_worker.server.store.address import PostgresAddress
 DEBIAN = Path("/usr/lib/postgresql")
 HOMES = ("/opt/homebrew/bin", "/usr/local/bin", "/usr/pgsql-*/bin")
 SETTINGS = (
-    *("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"),
+    # Not synchronous_commit=off too: a crash of the server would then lose what it has acknowledged.
+    *("-c", "fsync=off", "-c", "full_page_writes=off"),
     *("-c", "shared_buffers=32MB", "-c", "max_connections=100", "-c", "listen_addresses=127.0.0.1,127.0.0.2"),
 )
 

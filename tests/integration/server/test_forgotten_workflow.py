@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client
@@ -11,6 +12,7 @@ from temporalio.client import Client
 from tests.support.stack import Stack, wait_until
 
 
+@pytest.mark.slow  # Temporal deletes when it comes to it, which takes half a minute
 def test_what_temporal_has_forgotten_is_told_with_its_retention(stack: Stack) -> None:
     stack.worker()
     key = stack.execute("hello")

@@ -34,6 +34,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def made(page: Any, stack: Stack, kind: str, name: str, spec: dict[str, Any]) -> None:
     """Write a definition into the editor of a new one, and save it."""
     page.goto(f"{stack.url}/#/definitions/{kind}?tab=yaml")
+    page.locator("#definition-title", has_text=f"New {kind.lower()}").wait_for()  # no longer the one before
     page.wait_for_selector("#definition-copy button")
     page.fill("#definition-area", yaml.safe_dump({"kind": kind, "name": name, "spec": spec}))
     page.click("#definition-save")

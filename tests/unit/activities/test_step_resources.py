@@ -42,6 +42,7 @@ def test_a_server_that_could_not_be_read_is_not_missing_for_ever(tmp_path: Path)
     recent = ("toolsets", "environments", "servers", "secrets_known", "redactors")
     plane = Plane()
     about = {"control_plane": plane, "authorities": SimpleNamespace(of=authority), "mcp": None, "worker_id": "w"}
+    about["played_tools"] = lambda: None
     runtime = cast(
         Runtime, SimpleNamespace(workspace_root=tmp_path, **about, **{name: Recent[Any]() for name in recent})
     )

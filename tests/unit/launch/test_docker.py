@@ -16,7 +16,15 @@ from kubiya_worker.settings.table import OPTIONS
 def value_for(name: str) -> str:
     """One that is not the default and fits."""
     option = next(o for o in OPTIONS if o.name == name)
-    words: list[str] = [*option.parse.schema.get("enum", ()), "true", "7", "4000", "https://x.example", "something"]
+    words: list[str] = [
+        *option.parse.schema.get("enum", ()),
+        "true",
+        "false",
+        "7",
+        "4000",
+        "https://x.example",
+        "something",
+    ]
     for text in words:
         try:
             if option.parse(text) != option.default:
