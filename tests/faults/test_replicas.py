@@ -76,6 +76,7 @@ def check(stack: ReplicaStack, run: Run) -> None:
     assert first == second and [number for number, _ in first] == [str(n) for n in range(1, len(events) + 1)]
 
 
+@pytest.mark.slow  # it waits for a minute of the schedule
 def test_a_killed_leader_and_a_restart_of_postgresql_lose_nothing(stack: ReplicaStack, server: PostgresServer) -> None:
     queue = stack.queue("shared")
     stack.worker(queue)
