@@ -28,8 +28,8 @@ from elftools.elf.gnuversions import GNUVerNeedSection, GNUVerSymSection
 RELEASE: Final = "bookworm"
 VERSION: Final = "3.11"
 GLIBC: Final = (2, 34)  # of RHEL 9; Ubuntu 22.04 has 2.35
-MIRROR: Final = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
-SECURITY: Final = os.environ.get("DEBIAN_SECURITY_MIRROR", "http://deb.debian.org/debian-security")
+# Of Debian's archive, each with the variable that names a mirror where this host's apt has none.
+SUITES: Final = {RELEASE: "DEBIAN_MIRROR", f"{RELEASE}-security": "DEBIAN_SECURITY_MIRROR"}
 KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PYTHON: Final = tuple(
     f"{name}{VERSION}-{part}"
@@ -93,8 +93,7 @@ def fetch(scratch: Path) -> list[Path]:
         for name in ("packages", "state/lists/partial", "cache/archives/partial", "etc/preferences.d"):
             (scratch / name).mkdir(parents=True)
         (scratch / "state/status").touch()
-        lines = [f"deb [signed-by={KEYRING}] {MIRROR} {RELEASE} main"]
-        lines.append(f"deb [signed-by={KEYRING}] {SECURITY} {RELEASE}-security main")
+        lines = [f"deb [signed-by={KEYRING}] {place} {suite} main" for suite, place in mirrors(os.environ).items()]
         (scratch / "etc/sources.list").write_text("\n".join(lines) + "\n")
         places = {"State": "state", "State::status": "state/status", "Cache": "cache", "Etc": "etc"}
         apt = ["apt-get", "-qq", *(f"-oDir::{name}={scratch / place}" for name, place in places.items())]
@@ -102,6 +101,23 @@ def fetch(scratch: Path) -> list[Path]:
         subprocess.run([*apt, "update"], check=True)
         subprocess.run([*apt, "download", *PYTHON, *LIBRARIES], check=True, cwd=packages)
     return sorted(packages.glob("*.deb"))
+
+
+def mirrors(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the mirror of each suite: the one that a variable names, else that of this host's own apt.
+
+    End the program with the variable's name where neither is there, as on a host of another release.
+    """
+    asked = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"]
+    told = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+    known = {suite: place for place, _, suite in (line.partition(" ") for line in told.splitlines())}
+    found: dict[str, str] = {}
+    for suite, variable in SUITES.items():
+        place = environ.get(variable) or known.get(suite)
+        if not place:
+            sys.exit(f"apt of this host has no {suite}. Set {variable} to a mirror of Debian")
+        found[suite] = place
+    return found
 
 
 def _copy(root: Path, folder: Path) -> None:
