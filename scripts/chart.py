@@ -16,6 +16,7 @@ from kubiya_worker.launch.docker import ALWAYS_PASSED
 from kubiya_worker.launch.service import credential_of
 from kubiya_worker.settings.file import text_of
 from kubiya_worker.settings.table import OPTIONS, Option
+from scripts import chart_schema
 
 CHART: Final = Path(__file__).parents[1] / "deploy" / "helm" / "kubiya-worker"
 VALUES: Final = CHART / "values.yaml"
@@ -23,7 +24,6 @@ MARK: Final = "# Written by scripts/docs from here on: the other settings of the
 # What the chart itself decides for a pod, and what makes no sense in one that is started anew whenever it ends, or in
 # several.
 OWN: Final = frozenset({"worker_hostname", "worker_id", "metrics_port", "metrics_host", "single_execution"})
-ANYTHING: Final = frozenset({"resources"})  # objects of Kubernetes that have a default
 
 
 def pages() -> dict[Path, str]:
@@ -63,39 +63,18 @@ def values(own: dict[str, Any]) -> str:
 
 def schema(own: dict[str, Any]) -> dict[str, Any]:
     """JSON schema of the values: what is misspelt, or what the worker would refuse, Helm refuses before."""
-    properties = {"global": {"type": "object"}, **_object(own)["properties"]}
+    given = {}
     for option in options():
         value = value_of(option)
         allowed = [option.parse.schema, {"enum": ["", None]}]
         if isinstance(own.get(value), int):  # the templates reckon with it
             allowed = [{**_number(option.parse.schema), "type": "integer"}]
-        properties[value] = {"description": option.help, "anyOf": allowed}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Values of the chart kubiya-worker",
-        **_object({}),
-        "properties": properties,
-    }
-
-
-def _object(own: dict[str, Any]) -> dict[str, Any]:
-    properties = {name: _property(name, value) for name, value in own.items()}
-    return {"type": "object", "additionalProperties": False, "properties": properties}
+        given[value] = {"description": option.help, "anyOf": allowed}
+    return chart_schema.schema_of(CHART.name, own, given)
 
 
 def _number(schema: dict[str, Any]) -> dict[str, Any]:
     return next(s for s in schema.get("anyOf", [schema]) if s["type"] in ("integer", "number"))
-
-
-def _property(name: str, value: Any) -> dict[str, Any]:
-    """Return the schema of a value from its default. An empty default allows anything of its kind."""
-    if isinstance(value, dict):
-        return _object(value) if value and name not in ANYTHING else {"type": "object"}
-    if isinstance(value, list):
-        return {"type": "array"}
-    if isinstance(value, bool):
-        return {"type": "boolean"}
-    return {"type": "integer", "minimum": 0} if isinstance(value, int) else {"type": "string"}
 
 
 def template() -> str:

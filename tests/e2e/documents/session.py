@@ -156,8 +156,9 @@ def made_of_files(shell: Shell, command: str) -> None:
             assert list(yaml.safe_load_all(file.read_text())), file
     if "apply -k" in command and shutil.which("kubectl"):
         subprocess.run(["kubectl", "kustomize", ROOT / "deploy" / "k8s"], check=True, capture_output=True, timeout=60)
-    for key in re.findall(r"--set (\S+)=", command):
-        values = yaml.safe_load((ROOT / "deploy" / "helm" / "kubiya-worker" / "values.yaml").read_text())
+    for key in re.findall(r"--set(?:-json)? '?([\w.]+)=", command):
+        chart = next(name for name in named if name.startswith("deploy/helm/"))
+        values = yaml.safe_load((ROOT / chart / "values.yaml").read_text())
         for part in key.split("."):
             assert part in values, key
             values = values[part]

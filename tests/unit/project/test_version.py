@@ -23,9 +23,15 @@ def test_the_metadata_read_it_from_the_package() -> None:
     assert parser["metadata"]["version"] == "attr: kubiya_worker.__version__"
 
 
-def test_the_chart_and_the_image_have_it() -> None:
-    chart = yaml.safe_load((ROOT / "deploy" / "helm" / "kubiya-worker" / "Chart.yaml").read_text())
-    assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
+def test_the_charts_the_manifest_and_the_image_have_it() -> None:
+    charts = sorted((ROOT / "deploy" / "helm").glob("*/Chart.yaml"))
+    assert charts
+    for path in charts:
+        chart = yaml.safe_load(path.read_text())
+        assert (chart["version"], chart["appVersion"]) == (__version__, __version__), path
+    deployment = yaml.safe_load((ROOT / "deploy" / "k8s" / "deployment.yaml").read_text())
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"].rpartition(":")[2] == __version__
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
     assert re.findall(r"^ARG VERSION=(.*)$", dockerfile, re.MULTILINE) == [__version__]
 

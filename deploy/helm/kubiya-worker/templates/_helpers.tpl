@@ -36,3 +36,30 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "worker.buildLabel" -}}
 {{- if . }}kubiya.ai/build: {{ regexReplaceAll "[^A-Za-z0-9._-]" . "_" | trunc 63 | trimSuffix "-" | trimSuffix "." | trimSuffix "_" | quote }}{{ end }}
 {{- end }}
+
+{{- /* This release's version and those before it, as a JSON list: current, build, name of the Deployment, tag, replicas, and the least number with KEDA. */ -}}
+{{- define "worker.versions" -}}
+{{- $root := . }}
+{{- $build := include "worker.build" . }}
+{{- $name := include "worker.deployment" (dict "root" . "build" $build) }}
+{{- $versions := list (dict "current" true "build" $build "name" $name "tag" (.Values.image.tag | default .Chart.AppVersion) "replicas" .Values.replicaCount "least" .Values.keda.minReplicas) }}
+{{- $names := list $name }}
+{{- range .Values.previousVersions }}
+{{- $earlier := .buildId | default .tag | required "each of previousVersions needs a tag" }}
+{{- if eq $earlier $build }}{{ fail (printf "previousVersions has %s, which is the current version" $earlier) }}{{ end }}
+{{- $name = include "worker.deployment" (dict "root" $root "build" $earlier) }}
+{{- if has $name $names }}{{ fail (printf "previousVersions: the Deployment of %s has the name of another version's, %s; give it another buildId" $earlier $name) }}{{ end }}
+{{- $names = append $names $name }}
+{{- $replicas := dig "replicas" 1 . }}
+{{- $versions = append $versions (dict "current" false "build" $earlier "name" $name "tag" (.tag | default $earlier) "replicas" $replicas "least" (dig "replicas" $root.Values.keda.minReplicas .)) }}
+{{- end }}
+{{- toJson $versions }}
+{{- end }}
+
+{{- /* The labels that select the pods of a version, from root and build. */ -}}
+{{- define "worker.versionSelector" -}}
+{{ include "worker.selector" .root }}
+{{- with include "worker.buildLabel" .build }}
+{{ . }}
+{{- end }}
+{{- end }}
