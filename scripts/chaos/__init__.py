@@ -2,6 +2,7 @@
 
 plan      pure: a seed -> what is done, when and for how long
 faults    doing it, and undoing it
+replicas  the same for several control planes of one PostgreSQL
 load      executions without end, their scripted model, the people who approve
 witness   runs inside the worker: tools whose every run is counted, numbered log lines
 watch     what is seen from outside meanwhile: files, log, processes

@@ -14,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scripts.chaos.run import Report, run
+from scripts.chaos.run import REPLICAS, Report, run
+from tests.support import postgres
 
 
 def main() -> int:
@@ -22,12 +23,18 @@ def main() -> int:
         prog="scripts/bench/chaos", description="Random faults while executions run, and the laws that must hold."
     )
     parser.add_argument("--faults", type=int, default=200, help="how many (200: about an hour on a busy machine)")
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite", help="of the control plane")
+    parser.add_argument("--replicas", type=int, default=1, help="control planes behind a load balancer (postgresql: 2)")
     parser.add_argument("--seed", type=int, help="of the plan (a random one)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout; the run itself goes to stderr")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep logs, databases and evidence in a new folder")
     options = parser.parse_args()
     if options.faults < 1:
         parser.error("--faults must be at least 1")
+    if (options.database, options.replicas) not in (("sqlite", 1), ("postgresql", REPLICAS)):
+        parser.error(f"there is one control plane with SQLite, and {REPLICAS} with --database postgresql")
+    if options.replicas > 1 and postgres.programs() is None:
+        parser.error("PostgreSQL is not installed (apt-get install postgresql)")
     if options.keep is not None and options.keep.exists():
         parser.error(f"{options.keep} exists already")
     seed = options.seed if options.seed is not None else random.randrange(1_000_000)
@@ -40,7 +47,8 @@ def main() -> int:
     ending = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ending.set())  # in the middle of a fault things would stay broken
-    report = run(options.faults, seed, say, ending, options.keep.absolute() if options.keep else None)
+    keep = options.keep.absolute() if options.keep else None
+    report = run(options.faults, seed, say, ending, keep, replicas=options.replicas)
     if options.json:
         print(json.dumps(wire(report)))
     for text in summary(report):
@@ -51,6 +59,7 @@ def main() -> int:
 def wire(report: Report) -> dict[str, Any]:
     return {
         "seed": report.seed,
+        "replicas": report.replicas,
         "broken": report.broken,
         "seconds": round(report.seconds, 1),
         "executions": report.executions,
@@ -96,9 +105,11 @@ def summary(report: Report) -> list[str]:
         )
         lines += [f"         {breach}" for breach in verdict.breaches[:10]]
     if report.broken:
+        several = f" --database postgresql --replicas {report.replicas}" if report.replicas > 1 else ""
         lines += [
             "",
-            f"A law is broken. Again: scripts/bench/chaos --faults {len(report.outcomes)} --seed {report.seed}",
+            "A law is broken. Again: scripts/bench/chaos "
+            f"--faults {len(report.outcomes)} --seed {report.seed}{several}",
         ]
     return lines
 

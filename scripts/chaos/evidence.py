@@ -65,6 +65,7 @@ class Execution:
     approved: dict[str, float] = field(default_factory=dict)  # call -> when a person first said yes
     began: float = 0.0
     ended: float = 0.0
+    told: list[list[str]] = field(default_factory=list)  # the ids that each of several servers tells afterwards
 
 
 @dataclass

@@ -66,6 +66,10 @@ class Faults:
             "step-clock": self._step_clock,
         }
 
+    def add(self, more: dict[str, Callable[[Fault], None]]) -> None:
+        """Add kinds that only some systems have."""
+        self._do.update(more)
+
     def do(self, fault: Fault) -> None:
         """Raises Missed."""
         self._do[fault.kind](fault)
@@ -154,11 +158,11 @@ class Faults:
     # -- what the worker talks to
 
     def _away(self, fault: Fault) -> None:
-        temporal, server = self._stack.temporal, self._stack.server
-        assert temporal is not None and server is not None
+        temporal = self._stack.temporal
+        assert temporal is not None
         at = time.monotonic()
         if fault.kind != "kill-temporal":
-            server.kill()
+            self._stack.kill_servers()
         if fault.kind != "kill-control-plane":
             temporal.kill()
         time.sleep(fault.seconds)

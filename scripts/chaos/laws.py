@@ -166,6 +166,15 @@ def events_are_whole(seen: Evidence) -> Verdict:
     return verdict
 
 
+def servers_agree(seen: Evidence) -> Verdict:
+    verdict = Verdict("every server of one database tells the same events (or there is one server)")
+    for run in seen.executions:
+        ids = [event.id for event in run.log]
+        for number, told in enumerate(run.told):
+            verdict.check(told == ids, f"{run.token}: server {number} tells {len(told)} events, of {len(ids)}")
+    return verdict
+
+
 # -- what the host sees
 
 
@@ -212,6 +221,7 @@ LAWS: Final[tuple[Callable[[Evidence], Verdict], ...]] = (
     tools_repeat_for_a_reason,
     approvals_hold,
     events_are_whole,
+    servers_agree,
     lines_are_whole,
     losses_are_told,
     files_agree,

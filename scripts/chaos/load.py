@@ -19,6 +19,7 @@ import requests
 from scripts.chaos.evidence import Event, Execution, Request
 from tests.support.model_endpoint import Answer, ModelEndpoint
 from tests.support.model_shapes import Shape
+from tests.support.replica_stack import ReplicaStack
 from tests.support.stack import Stack
 
 SHELL: Final = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
@@ -31,8 +32,13 @@ VARIANTS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     "sign": (("look",), ("sign",)),
     "wide": (("shell", "shell", "look"),),
 }
+AWAY: Final = 503  # what a control plane answers whose database is away
 PAUSE: Final = 0.3  # seconds between one execution of a client and the next
 PATIENCE: Final = 180.0  # seconds for an execution, the longest backoff of a killed worker included
+
+
+class Away(Exception):
+    """A control plane has refused a start, as its database is away."""
 
 
 def answer_of(token: str) -> str:
@@ -164,6 +170,8 @@ class Load:
             run = self._next()
             try:
                 self._run(client, run)
+            except Away:
+                pass  # nobody has taken it
             except requests.RequestException:
                 pass  # the control plane is away; whether it has taken the execution is asked in the end
             except Exception as error:
@@ -184,7 +192,12 @@ class Load:
         return run
 
     def _run(self, client: Stack, run: Execution) -> None:
-        run.id = client.execute(f"chaos {run.token} {run.variant}", agent=self._agent, queue=self._queue)
+        body = {"prompt": f"chaos {run.token} {run.variant}", "worker_queue_id": self._queue}
+        answer = client.http.post(f"{client.url}/api/v1/agents/{self._agent}/execute", json=body, timeout=30)
+        if answer.status_code == AWAY:
+            raise Away
+        assert answer.status_code < 400, (answer.status_code, answer.text)
+        run.id = str(answer.json()["execution_id"])
         attend(client, run, PATIENCE)
 
     def settle(self, timeout: float) -> None:
@@ -215,6 +228,8 @@ class Load:
             run.status, run.response = str(row["status"]), str(row.get("response") or "")
             if run.status == "completed":
                 run.log = [event_of(raw, 0.0) for raw in client.events(run.id, timeout=30) if raw.get("id")]
+                for server in servers(client):
+                    run.told.append([str(raw["id"]) for raw in server.events(run.id, timeout=30) if raw.get("id")])
         client.http.close()
 
 
@@ -240,12 +255,24 @@ def self_of(stack: Stack) -> Stack:
     return client
 
 
+def servers(client: Stack) -> list[Stack]:
+    """Return a client of each server that stands behind the load balancer."""
+    if not isinstance(client, ReplicaStack):
+        return []
+    found = [copy.copy(client) for _ in client.ports]
+    for each, port in zip(found, client.ports, strict=True):
+        each.url = f"http://127.0.0.1:{port}"
+    return list(found)
+
+
 def approve(client: Stack, approval: str, patience: float = 90.0) -> None:
     """Approve as a person does: try again while the control plane is away."""
     deadline = time.monotonic() + patience
     while True:
         try:
             answer = client.http.post(f"{client.url}/api/v1/approvals/{approval}/approve", json={}, timeout=10)
+            if answer.status_code == AWAY:
+                raise requests.ConnectionError(answer.text)
             assert answer.status_code in (200, 409), (answer.status_code, answer.text)
             return
         except requests.RequestException:

@@ -22,6 +22,14 @@ KINDS: Final[dict[str, tuple[int, float, float]]] = {
     "sigterm": (2, 0, 0),
     "step-clock": (2, 1, 5),
 }
+# Beside those, where several control planes share a PostgreSQL server.
+SHARED: Final[dict[str, tuple[int, float, float]]] = {
+    "kill-leader": (4, 0.5, 8),  # the control plane that works for all
+    "kill-follower": (3, 0.5, 8),
+    "stop-leader": (3, 1, 12),  # SIGSTOP: it may go on after another one leads
+    "kill-postgresql": (4, 0.5, 8),
+    "restart-postgresql": (2, 0.5, 4),  # by its administrator
+}
 LONGEST_PAUSE: Final = 1.5  # seconds from one recovery to the next fault
 STEPS: Final = (-86_400.0, -3_600.0, -90.0, -5.0, 5.0, 90.0, 3_600.0, 86_400.0)  # seconds, of the wall clock
 
@@ -44,11 +52,12 @@ def make(faults: int, seed: int, kinds: tuple[str, ...] = tuple(KINDS)) -> list[
     chance = random.Random(seed)
     first = list(kinds)
     chance.shuffle(first)
-    weights = [KINDS[kind][0] for kind in kinds]
+    every = KINDS | SHARED
+    weights = [every[kind][0] for kind in kinds]
     made = []
     for number in range(1, faults + 1):
         kind = first[number - 1] if number <= len(first) else chance.choices(kinds, weights)[0]
-        _, shortest, longest = KINDS[kind]
+        _, shortest, longest = every[kind]
         pause, seconds, step = chance.uniform(0, LONGEST_PAUSE), chance.uniform(shortest, longest), chance.choice(STEPS)
         made.append(Fault(number, kind, pause, seconds, step if kind == "step-clock" else 0.0))
     return made

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -23,11 +23,15 @@ from scripts.chaos.evidence import Birth, Evidence, Run
 from scripts.chaos.faults import QUEUE, Faults, Missed, SmallDisk
 from scripts.chaos.load import PATIENCE, RULE, SHELL, Load, Model
 from scripts.chaos.plan import Fault
+from scripts.chaos.replicas import ReplicaFaults
 from scripts.chaos.watch import Watch
 from tests.support.daemon import Daemons
+from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.replica_stack import ReplicaStack
 from tests.support.stack import Stack
 
 CLIENTS: Final = 3
+REPLICAS: Final = 2  # control planes of one PostgreSQL server
 RECOVERS_WITHIN: Final = 200.0  # seconds
 AGREES_WITHIN: Final = 20.0
 SLOW: Final = 15.0  # seconds of a recovery that is looked into
@@ -60,6 +64,7 @@ class Report:
     executions: int = 0
     undisturbed: float = 0.0  # seconds of an execution before the first fault, median
     seconds: float = 0.0
+    replicas: int = 1
 
     @property
     def broken(self) -> bool:
@@ -67,29 +72,45 @@ class Report:
 
 
 class Chaos:
-    def __init__(self, folder: Path, seed: int, say: Say, ending: threading.Event) -> None:
+    def __init__(self, folder: Path, seed: int, say: Say, ending: threading.Event, replicas: int = 1) -> None:
         self._folder, self._say = folder, say
+        self._postgres: PostgresServer | None = None
         self._evidence_folder = folder / "traces"  # `Stack.agent` lets programs of tools change it
         self._evidence_folder.mkdir(mode=0o700)
-        self.seen, self.report = Evidence(), Report(seed)
+        self.seen, self.report = Evidence(), Report(seed, replicas=replicas)
         self._ending = ending
 
     def go(self, faults: int) -> Report:
         began = time.monotonic()
         kernel.become_subreaper()
-        kinds = list(plan.KINDS)
+        shared = self.report.replicas > 1
+        kinds = [*plan.KINDS, *(plan.SHARED if shared else ())]
+        with ExitStack() as opened:
+            # Before the clock: PostgreSQL is another machine, with a time of its own.
+            self._postgres = opened.enter_context(postgres_server()) if shared else None
+            self._run(faults, kinds)
+        self.report.seconds = time.monotonic() - began
+        return self.report
+
+    def _run(self, faults: int, kinds: list[str]) -> None:
         clock = self._clock(kinds)
         with (
-            Stack(self._folder, persistent=True) as stack,
+            self._stack() as stack,
             Daemons(stack, self._folder) as daemons,
             self._small_disk(daemons.workers / QUEUE, kinds),
             Model(self._runs_file(), self._workers) as model,
         ):
             self._conduct(stack, daemons, model, clock, plan.make(faults, self.report.seed, tuple(kinds)))
-        self.report.seconds = time.monotonic() - began
-        return self.report
 
     # -- what has to be there
+
+    def _stack(self) -> Stack:
+        if self._postgres is None:
+            return Stack(self._folder, persistent=True)
+        return ReplicaStack(self._folder, self._postgres, persistent=True, checked=True)
+
+    def _known(self, stack: Stack) -> set[int]:
+        return {process.pid for process in stack.processes} | ({self._postgres.pid} if self._postgres else set())
 
     def _clock(self, kinds: list[str]) -> Clock | None:
         try:
@@ -129,6 +150,8 @@ class Chaos:
             "CHAOS_EVIDENCE": str(self._evidence_folder),
         }
         faults = Faults(stack, daemons, self.seen, clock, START, env)
+        if isinstance(stack, ReplicaStack) and self._postgres is not None:
+            faults.add(ReplicaFaults(stack, self._postgres).do)
         folder = daemons.workers / QUEUE
         self._watch = faults.watch = Watch(folder)
         stack.call("POST", "/approval-rules", RULE)
@@ -209,7 +232,7 @@ class Chaos:
         self.seen.files = (tried + 1, [*found, f"{when}: {problem}"] if problem else found)
 
     def _note_left(self, when: str, stack: Stack, faults: Faults, *, idle: bool) -> None:
-        known = {process.pid for process in stack.processes}
+        known = self._known(stack)
         worker, supervisor = faults.worker(), faults.supervisor()
 
         def strangers() -> list[str]:
@@ -225,7 +248,7 @@ class Chaos:
         stopped = daemons.run("worker", "stop", "--queue-id", QUEUE, check=False)
         self._note_files("the stop", stopped.stderr if stopped.returncode else "")
         self._watch.stop()
-        known = {process.pid for process in stack.processes}
+        known = self._known(stack)
         watch.reap(known)
         left = watch.within(10, lambda: watch.strangers(known, 0, 0, idle=True), time.sleep)
         left += sorted(path.name for path in folder.iterdir() if path.name not in STAYS)
@@ -280,11 +303,13 @@ def line_of(outcome: Outcome) -> str:
     return f"{outcome.fault.number:4}  {outcome.fault!s:38} recovered in {outcome.recovery:5.1f} s{notes}"
 
 
-def run(faults: int, seed: int, say: Say, ending: threading.Event, keep: Path | None = None) -> Report:
+def run(
+    faults: int, seed: int, say: Say, ending: threading.Event, keep: Path | None = None, replicas: int = 1
+) -> Report:
     """`ending`, once set, ends it after the fault that is under way. `keep`: a folder that does not exist yet, for what
     the run leaves; without it nothing is kept."""
     if keep is not None:
         keep.mkdir(mode=0o700, parents=True)
-        return Chaos(keep, seed, say, ending).go(faults)
+        return Chaos(keep, seed, say, ending, replicas).go(faults)
     with tempfile.TemporaryDirectory(prefix="kubiya-chaos-") as folder:
-        return Chaos(Path(folder), seed, say, ending).go(faults)
+        return Chaos(Path(folder), seed, say, ending, replicas).go(faults)

@@ -1,4 +1,4 @@
-"""A TCP load balancer for tests: each connection goes to the next server that takes it."""
+"""A TCP load balancer for tests: each connection goes to the next server that takes it, first to one that is well."""
 
 from __future__ import annotations
 
@@ -6,15 +6,32 @@ import contextlib
 import itertools
 import socket
 import threading
+import urllib.request
 from collections.abc import Sequence
+
+CHECK_EVERY = 0.5  # seconds
+CHECK_WAIT = 1.0
 
 
 class Balancer:
-    def __init__(self, port: int, targets: Sequence[int]) -> None:
+    def __init__(self, port: int, targets: Sequence[int], *, checked: bool = False) -> None:
         self._targets = itertools.cycle(targets)
+        self._ill: set[int] = set()
         self._many = len(targets)
         self._listening = socket.create_server(("127.0.0.1", port), backlog=256)
+        self._closed = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
+        for target in targets if checked else ():
+            threading.Thread(target=self._check, args=(target,), daemon=True).start()
+
+    def _check(self, target: int) -> None:
+        """Leave a server out while it does not answer, such as one that stands still."""
+        while not self._closed.wait(CHECK_EVERY):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{target}/health", timeout=CHECK_WAIT):
+                    self._ill.discard(target)
+            except OSError:
+                self._ill.add(target)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # it is closed
@@ -23,9 +40,10 @@ class Balancer:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        for _ in range(self._many):
+        asked = [next(self._targets) for _ in range(self._many)]
+        for target in sorted(asked, key=lambda each: each in self._ill):
             with contextlib.suppress(OSError):
-                server = socket.create_connection(("127.0.0.1", next(self._targets)), 2)
+                server = socket.create_connection(("127.0.0.1", target), 2)
                 server.settimeout(None)
                 break
         else:
@@ -48,6 +66,7 @@ class Balancer:
                 each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        self._closed.set()
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()

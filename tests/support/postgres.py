@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pwd
@@ -15,6 +16,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 from kubiya_worker.server.store.address import PostgresAddress
 
@@ -92,6 +95,10 @@ class PostgresServer:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def want_passwords(self) -> None:
         """Have a user `guarded`, whom the server asks for a password."""
         import psycopg
@@ -118,6 +125,15 @@ class PostgresServer:
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End the server: SIGINT ends its connections, SIGQUIT is as a crash."""
         self._process.send_signal(how)
+        self._process.wait(60)
+
+    def kill(self) -> None:
+        """Kill the server with all its processes, at once."""
+        server = psutil.Process(self.pid)
+        server.suspend()  # it would start others
+        for process in [*server.children(recursive=True), server]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self._process.wait(60)
 
     def remove(self) -> None:

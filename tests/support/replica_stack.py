@@ -16,8 +16,12 @@ from tests.support.stack import Process, Stack, free_port
 class ReplicaStack(Stack):
     """`replicas` are the servers; `url` is the balancer's, which workers and clients use."""
 
-    def __init__(self, folder: Path, postgres: PostgresServer) -> None:
-        super().__init__(folder)
+    def __init__(
+        self, folder: Path, postgres: PostgresServer, *, persistent: bool = False, checked: bool = False
+    ) -> None:
+        """`checked`: the balancer asks the servers whether they are well."""
+        super().__init__(folder, persistent=persistent)
+        self._checked = checked
         self.database = postgres.fresh()
         self.ports = (free_port(), free_port())
         self.replicas: list[Process] = []
@@ -30,7 +34,8 @@ class ReplicaStack(Stack):
         self.replicas = [self.start_replica(number) for number in range(len(self.ports))]
         for each in self.replicas:
             each.expect("control_plane.listening")
-        self._balancer = Balancer(self.port, self.ports)
+        if self._balancer is None:
+            self._balancer = Balancer(self.port, self.ports, checked=self._checked)
         self.server = self.replicas[0]
         return self.server
 
@@ -39,6 +44,10 @@ class ReplicaStack(Stack):
         argv += ["--database", str(self.database.url), "--key-file", str(self.folder / "key")]
         argv += ["--secrets-key-file", str(self.folder / "secrets.key")]
         return self.start([*argv, "--temporal-address", self.temporal_address])
+
+    def kill_servers(self) -> None:
+        for each in self.replicas:
+            each.kill()
 
     def leader(self) -> int:
         """Return the number of the server that works for all."""

@@ -189,6 +189,11 @@ class Stack:
         self.server.expect("control_plane.listening")
         return self.server
 
+    def kill_servers(self) -> None:
+        """Kill every control plane there is."""
+        assert self.server is not None
+        self.server.kill()
+
     def worker_environment(self, **env: str) -> dict[str, str]:
         self._number += 1
         return {

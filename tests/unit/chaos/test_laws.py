@@ -29,6 +29,7 @@ def sound() -> Evidence:
         event(7, "done"),
     ]
     execution = Execution("t1", "any", "id", "completed", "Done.", "Done.", list(log), log, {SIGN: 4.0}, 1.0, 6.0)
+    execution.told = [[each.id for each in log] for _ in range(2)]
     return Evidence(
         executions=[execution],
         requests=[Request("t1", 0, 7, 1.0, 1.5), Request("t1", 1, 7, 3.0, 3.5), Request("t1", 2, 7, 5.0, 5.5)],
@@ -145,6 +146,8 @@ BREACHES: list[tuple[str, str, Change]] = [
         "completed twice",
         lambda s: s.executions[0].log.append(event(8, "tool_completed", LOOK, "success")),
     ),
+    ("servers_agree", "one has fewer", lambda s: s.executions[0].told[1].pop()),
+    ("servers_agree", "one has another order", lambda s: s.executions[0].told[0].reverse()),
     ("lines_are_whole", "a torn line", lambda s: s.log.torn.append("2026-")),
     ("losses_are_told", "a hole", lambda s: s.log.numbers[7].remove(2)),
     ("losses_are_told", "the last line", lambda s: s.log.numbers[7].remove(3)),

@@ -29,6 +29,12 @@ def test_what_cannot_be_done_here_is_not_planned() -> None:
     assert {fault.kind for fault in plan.make(30, 1, kinds)} == set(kinds)
 
 
+def test_a_shared_database_adds_faults_and_changes_no_plan_without_one() -> None:
+    kinds = (*plan.KINDS, *plan.SHARED)
+    assert {fault.kind for fault in plan.make(len(kinds), 7, kinds)} == set(kinds)
+    assert not {fault.kind for fault in plan.make(500, 7)} & set(plan.SHARED)
+
+
 def test_a_fault_is_told_in_words() -> None:
     assert str(plan.Fault(1, "step-clock", 0.0, 2.0, -3600.0)) == "step-clock 2.0 s by -3,600 s"
     assert str(plan.Fault(1, "kill-worker", 0.0, 0.0)) == "kill-worker"

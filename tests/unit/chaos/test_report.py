@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from scripts.chaos import __main__ as program
 from scripts.chaos import laws
 from scripts.chaos.plan import Fault
@@ -37,3 +39,20 @@ def test_a_breach_is_told_with_the_way_to_repeat_it() -> None:
     assert any(line.startswith("BROKEN") and "nothing is lost" in line for line in told)
     assert "         t1 is lost" in told
     assert told[-1].endswith("scripts/bench/chaos --faults 21 --seed 5")
+
+
+def test_the_way_to_repeat_it_names_the_replicas() -> None:
+    found = report("t1 is lost")
+    found.replicas = 2
+    assert program.summary(found)[-1].endswith("--faults 21 --seed 5 --database postgresql --replicas 2")
+    assert program.wire(found)["replicas"] == 2
+
+
+@pytest.mark.parametrize("given", [["--replicas", "2"], ["--database", "postgresql"]])
+def test_several_servers_need_a_shared_database(
+    given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["chaos", *given])
+    with pytest.raises(SystemExit):
+        program.main()
+    assert "one control plane with SQLite, and 2 with --database postgresql" in capsys.readouterr().err
