@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support import databases
 from tests.support.control_plane import ControlPlane
 from tests.support.receiver import Got, Receiver
 
@@ -45,9 +45,8 @@ def kill(plane: ControlPlane) -> None:
 
 def again(plane: ControlPlane) -> None:
     """Start it again, with the time of what waits come."""
-    with sqlite3.connect(plane.database) as database:
+    with databases.opened(plane.database) as database:
         database.execute("update notification_deliveries set due_at = 0")
-    database.close()
     plane.start()
 
 
@@ -74,9 +73,8 @@ def test_a_kill_in_a_try_sends_the_same_again(plane: ControlPlane, receiver: Rec
     receiver.wait(1)
     if answered:  # what is in the database if the kill comes between the answer and the note of it
         kill(plane)
-        with sqlite3.connect(plane.database) as database:
+        with databases.opened(plane.database) as database:
             database.execute("update notification_deliveries set state = 'waiting', ended_at = null")
-        database.close()
     assert plane.process is not None
     plane.process.popen.wait(30)
     again(plane)
@@ -157,9 +155,8 @@ def test_an_answer_counts_once_however_often_it_is_pressed_around_kills(
             again = plane.http.post(plane.url + path, data={"decision": decision}, timeout=30)
             assert again.status_code == 409
         assert plane.call("GET", f"/approvals/{approval}")["status"] == "approved"
-        with sqlite3.connect(plane.database) as database:
+        with databases.opened(plane.database) as database:
             (count,) = database.execute(
                 "select count(*) from outbox where action = 'signal' and argument like ?", (f"%{approval}%",)
             ).fetchone()
-        database.close()
         assert count == 1

@@ -65,7 +65,7 @@ def check(stack: ReplicaStack, run: Run) -> None:
     assert run.log.read_text().split() == [str(step) for step in range(run.steps)]
     events: list[dict[str, Any]] = stack.call("GET", f"/executions/{run.id}/events?limit=1000")
     assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
-    with psycopg.connect(stack.database.url) as database:
+    with psycopg.connect(stack.address.url) as database:
         query = "select event_id from events where execution_id = %s and event_id is not null"
         ids = Counter(row[0] for row in database.execute(query, (run.id,)).fetchall())
     assert max(ids.values()) == 1

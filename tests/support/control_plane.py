@@ -11,6 +11,8 @@ from typing import Any
 
 import requests
 
+from kubiya_worker.server.store.address import Place
+from tests.support import databases
 from tests.support.stack import ROOT, Process, free_port
 
 MODULE = [sys.executable, "-m", "kubiya_worker.server"]
@@ -19,9 +21,9 @@ MODULE = [sys.executable, "-m", "kubiya_worker.server"]
 class ControlPlane:
     """`with ControlPlane(tmp_path) as plane`: a process on a free port, seeded, with a key in `plane.key`."""
 
-    def __init__(self, folder: Path, *, database: Path | None = None) -> None:
+    def __init__(self, folder: Path, *, database: Place | None = None) -> None:
         self.folder = folder
-        self.database = database or folder / "cp.db"
+        self.database = database or databases.place(folder)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.key = ""
@@ -43,7 +45,7 @@ class ControlPlane:
                 print("--- control plane", *self.process.lines[-60:], sep="\n")
 
     def argv(self, *more: str) -> list[str]:
-        files = ["--database", str(self.database), "--key-file", str(self.folder / "key")]
+        files = databases.options(self.database, self.folder)
         # A port that no other test ever takes.
         return [*MODULE, "--port", str(self.port), *files, "--temporal-address", "127.0.0.1:1", *more]
 
@@ -57,7 +59,7 @@ class ControlPlane:
     def key_of(self, organization: str) -> str:
         """Another organization's key, made beside the running server."""
         path = self.folder / f"key-{organization}"
-        argv = [*MODULE, "create-key", "--database", str(self.database), "--key-file", str(path)]
+        argv = [*MODULE, "create-key", *databases.options(self.database, self.folder), "--key-file", str(path)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(self.folder)}
         subprocess.run([*argv, "--organization", organization], check=True, timeout=60, env=environment)
         return path.read_text().strip()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import atexit
+import base64
+import contextlib
 import functools
 import os
+import sqlite3
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from kubiya_worker.server.store.address import Place
+from kubiya_worker.server.store.address import Place, PostgresAddress
 from kubiya_worker.server.store.database import Database
 from tests.support.postgres import PostgresServer
 
@@ -38,6 +43,43 @@ def written(database: Database) -> bytes:
     for (table,) in database.execute(text("select tablename from pg_tables where schemaname = current_schema()")).all():
         found += [str(tuple(row)) for row in database.execute(text(f"select * from {table}"))]
     return "\n".join(found).encode()
+
+
+class Beside:
+    """A connection beside the server that has the database open. Question marks in statements stand for values."""
+
+    def __init__(self, connection: Any, marks: str) -> None:
+        self._connection, self._marks = connection, marks
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> Any:
+        if self._marks == "?":
+            return self._connection.execute(statement, values)
+        return self._connection.execute(statement.replace("%", "%%").replace("?", self._marks), values)
+
+
+@contextlib.contextmanager
+def opened(place: Place) -> Iterator[Beside]:
+    """Open the database beside its server; what was changed is committed in the end."""
+    if isinstance(place, PostgresAddress):
+        import psycopg
+
+        with psycopg.connect(place.url) as connection:
+            yield Beside(connection, "%s")
+        return
+    with contextlib.closing(sqlite3.connect(place, timeout=30)) as file, file:
+        yield Beside(file, "?")
+
+
+def options(place: Place, folder: Path) -> list[str]:
+    """Return the options of a control plane whose data is there and whose files are in this folder."""
+    if not isinstance(place, PostgresAddress):
+        return ["--database", str(place), "--key-file", str(folder / "key")]
+    secret = folder / "secrets.key"
+    if not secret.exists():
+        secret.write_bytes(base64.b64encode(os.urandom(32)))
+        secret.chmod(0o600)
+    files = ["--secrets-key-file", str(secret), "--files", str(folder / "run-files")]
+    return ["--database", place.url, "--key-file", str(folder / "key"), *files]
 
 
 def place(folder: Path) -> Place:

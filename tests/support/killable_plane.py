@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
 
 import requests
 
+from tests.support import databases
 from tests.support.stack import Process, Stack
 
 
@@ -20,7 +19,7 @@ class KillableStack(Stack):
 
     def start_server(self) -> Process:
         argv = [sys.executable, "-P", "-m", "tests.support.self_killing_plane", "--port", str(self.port), "--seed"]
-        argv += ["--database", str(self.folder / "cp.db"), "--key-file", str(self.folder / "key")]
+        argv += databases.options(self.database, self.folder)
         env = {"KILL_FILE": str(self.armed), "KUBIYA_NOTIFY_NETWORKS": "127.0.0.0/8"}
         self.server = self.start([*argv, "--temporal-address", self.temporal_address], env)
         self.server.expect("control_plane.listening")
@@ -35,7 +34,7 @@ class KillableStack(Stack):
         """Wait until the control plane has killed itself, let the time of what waits come, and start it again."""
         assert self.server is not None
         assert self.server.wait(90) == -9 and not self.armed.exists(), f"nobody came to {point}"
-        with contextlib.closing(sqlite3.connect(self.folder / "cp.db", timeout=10)) as database, database:
+        with databases.opened(self.database) as database:
             database.execute("update notification_deliveries set due_at = 0 where state = 'waiting'")
             database.execute("update hook_replies set next_at = 0 where state = 'waiting'")
         self.processes.remove(self.server)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import os
 import sys
 from pathlib import Path
 from types import TracebackType
 
+from tests.support import databases
 from tests.support.balancer import Balancer
 from tests.support.postgres import PostgresServer
 from tests.support.stack import Process, Stack, free_port
@@ -22,13 +21,10 @@ class ReplicaStack(Stack):
         """`checked`: the balancer asks the servers whether they are well."""
         super().__init__(folder, persistent=persistent)
         self._checked = checked
-        self.database = postgres.fresh()
+        self.database = self.address = postgres.fresh()
         self.ports = (free_port(), free_port())
         self.replicas: list[Process] = []
         self._balancer: Balancer | None = None
-        secret = folder / "secrets.key"
-        secret.write_bytes(base64.b64encode(os.urandom(32)))
-        secret.chmod(0o600)
 
     def start_server(self) -> Process:
         self.replicas = [self.start_replica(number) for number in range(len(self.ports))]
@@ -41,9 +37,8 @@ class ReplicaStack(Stack):
 
     def start_replica(self, number: int) -> Process:
         argv = [sys.executable, "-m", "kubiya_worker.server", "--port", str(self.ports[number]), "--seed"]
-        argv += ["--database", str(self.database.url), "--key-file", str(self.folder / "key")]
-        argv += ["--secrets-key-file", str(self.folder / "secrets.key")]
-        return self.start([*argv, "--temporal-address", self.temporal_address])
+        argv += [*databases.options(self.database, self.folder), "--temporal-address", self.temporal_address]
+        return self.start(argv)
 
     def kill_servers(self) -> None:
         for each in self.replicas:

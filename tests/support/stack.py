@@ -16,7 +16,6 @@ import random
 import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -33,6 +32,8 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
 from kubiya_worker.launch import temporal_server
+from kubiya_worker.server.store.address import Place
+from tests.support import databases
 from tests.support.event_stream import frames, in_time
 
 BIN = Path(sys.executable).parent
@@ -143,6 +144,7 @@ class Stack:
         self.url = f"http://127.0.0.1:{self.port}"
         self.temporal_address = f"127.0.0.1:{self.temporal_port}"
         self.key = ""
+        self.database: Place = databases.place(folder)
         self.processes: list[Process] = []
         self.temporal: Process | None = None
         self.server: Process | None = None
@@ -184,8 +186,8 @@ class Stack:
 
     def start_server(self) -> Process:
         argv = [sys.executable, "-m", "kubiya_worker.server", "--port", str(self.port), "--seed"]
-        argv += ["--database", str(self.folder / "cp.db"), "--key-file", str(self.folder / "key")]
-        self.server = self.start([*argv, "--temporal-address", self.temporal_address])
+        argv += [*databases.options(self.database, self.folder), "--temporal-address", self.temporal_address]
+        self.server = self.start(argv)
         self.server.expect("control_plane.listening")
         return self.server
 
@@ -260,11 +262,10 @@ class Stack:
 
     def store(self, kind: str, key: str, **fields: Any) -> None:
         """Write into a stored definition what the API refuses, as a control plane that takes everything would."""
-        with contextlib.closing(sqlite3.connect(self.folder / "cp.db", timeout=10)) as database, database:
-            changed = database.execute(
-                f"update {kind} set data = json_patch(data, ?) where id = ?", (json.dumps(fields), key)
-            )
-            assert changed.rowcount == 1, (kind, key)
+        with databases.opened(self.database) as database:
+            (data,) = database.execute(f"select data from {kind} where id = ?", (key,)).fetchone()
+            changed = json.dumps(json.loads(data) | fields)
+            database.execute(f"update {kind} set data = ? where id = ?", (changed, key))
 
     def queue(self, name: str) -> str:
         return str(self.call("POST", "/environments/default/worker-queues", {"name": name})["id"])

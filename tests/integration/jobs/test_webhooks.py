@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import sqlite3
 import uuid
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 import requests
 
 from tests.integration.jobs.test_jobs import SHELL, job
+from tests.support import databases
 from tests.support.demo_scripts import script
 from tests.support.stack import Stack
 
@@ -84,9 +84,8 @@ def test_a_secret_is_made_shown_once_and_can_be_replaced(stack: Stack) -> None:
     assert changed["webhook_url"] == made["webhook_url"]
     assert post(made, b"", X_Webhook_Signature=digest(b"", secret)).status_code == 401
     assert post(made, b"", X_Webhook_Signature=digest(b"", "another one")).status_code == 200
-    connection = sqlite3.connect(stack.folder / "cp.db")
-    texts = [str(row) for row in connection.execute("select data from jobs")]
-    connection.close()
+    with databases.opened(stack.database) as database:
+        texts = [str(row) for row in database.execute("select data from jobs")]
     assert not any("another one" in text for text in texts)
     assert stack.server is not None and not any(secret in line for line in stack.server.lines)
 

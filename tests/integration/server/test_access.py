@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from starlette.routing import Route
 from kubiya_worker.server.app import RESOURCES
 from kubiya_worker.server.edges.base import fields_of
 from kubiya_worker.server.http import Edge
+from tests.support import databases
 from tests.support.control_plane import ControlPlane
 
 PUBLIC = {"/health", "/api/health", "/api/health/detailed", "/api/ready", "/metrics"}
@@ -286,10 +286,8 @@ def test_what_is_no_key_is_refused(plane: ControlPlane, headers: dict[str, str])
 
 
 def test_keys_are_nowhere_in_the_database(plane: ControlPlane) -> None:
-    connection = sqlite3.connect(plane.database)
-    connection.execute("pragma wal_checkpoint(full)")
-    hashes = [row[0] for row in connection.execute("select hash from api_keys")]
-    connection.close()
+    with databases.opened(plane.database) as database:
+        hashes = [row[0] for row in database.execute("select hash from api_keys")]
     assert hashes and all(re.fullmatch("[0-9a-f]{64}", value) for value in hashes)
     for path in plane.folder.glob("cp.db*"):
         assert plane.key.encode() not in path.read_bytes(), path

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
+import json
 import uuid
 
+from tests.support import databases
 from tests.support.control_plane import ControlPlane
 
 
@@ -25,9 +25,10 @@ def _ask(plane: ControlPlane, execution: str, minutes: int = 60) -> str:
 
 def _let_expire(plane: ControlPlane, approval: str) -> None:
     """Put the end of its time into the past: a minute is the shortest that can be asked for."""
-    past = "json_set(data, '$.expires_at', '2020-01-01T00:00:00+00:00')"
-    with contextlib.closing(sqlite3.connect(plane.database, timeout=30)) as database, database:
-        database.execute(f"update approvals set data = {past} where id = ?", [approval])
+    with databases.opened(plane.database) as database:
+        (data,) = database.execute("select data from approvals where id = ?", [approval]).fetchone()
+        past = json.dumps(json.loads(data) | {"expires_at": "2020-01-01T00:00:00+00:00"})
+        database.execute("update approvals set data = ? where id = ?", [past, approval])
 
 
 def _waiting(plane: ControlPlane, queue: str) -> int:

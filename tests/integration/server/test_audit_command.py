@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from kubiya_worker.server.store.schema import TRIGGERS
+from tests.support import databases
 from tests.support.control_plane import ControlPlane
 from tests.support.stack import BIN
-
-TRIGGERS = ("audit_no_update", "audit_no_delete", "audit_heads_no_delete", "audit_heads_forward")
 
 
 @pytest.fixture
@@ -35,9 +33,10 @@ def kubiya(plane: ControlPlane, *arguments: str) -> subprocess.CompletedProcess[
 
 def touch(plane: ControlPlane, *statements: str) -> None:
     """Change the file as somebody with the rights of its owner can, past the triggers."""
-    with contextlib.closing(sqlite3.connect(plane.database, timeout=30)) as connection, connection:
-        for trigger in TRIGGERS:
-            connection.execute(f"drop trigger if exists {trigger}")
+    with databases.opened(plane.database) as connection:
+        for trigger, (what, _) in TRIGGERS.items():
+            where = f" on {what.rpartition(' ')[2]}" if databases.POSTGRESQL else ""
+            connection.execute(f"drop trigger if exists {trigger}{where}")
         for statement in statements:
             connection.execute(statement)
 
@@ -89,8 +88,10 @@ def test_what_somebody_did_to_the_file_is_named(plane: ControlPlane, statement: 
 def test_a_head_that_was_kept_finds_a_cut_end_whose_note_was_changed_too(plane: ControlPlane) -> None:
     kept = kubiya(plane, "head").stdout.strip()
     last = int(kept.partition(":")[0])
-    new = f"(select json_extract(record, '$.hash') from audit where seq = {last - 2})"
-    touch(plane, f"delete from audit where seq > {last - 2}", f"update audit_heads set seq = {last - 2}, hash = {new}")
+    with databases.opened(plane.database) as database:
+        (record,) = database.execute("select record from audit where seq = ?", (last - 2,)).fetchone()
+    new = f"seq = {last - 2}, hash = '{json.loads(record)['hash']}'"
+    touch(plane, f"delete from audit where seq > {last - 2}", f"update audit_heads set {new}")
     assert kubiya(plane, "verify").returncode == 0  # a chain alone cannot know
     checked = kubiya(plane, "verify", "--head", kept)
     assert checked.returncode == 1

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from kubiya_worker.server.edges.manifests import KINDS
 from tests.integration.server.test_access import path_of, routes
 from tests.support.control_plane import ControlPlane
+from tests.support.databases import sqlite_only
 from tests.support.small_disk import small_disk
 from tests.support.stack import Process, free_port
 
@@ -320,6 +321,7 @@ def test_huge_limits_are_cut_to_what_is_served(plane: ControlPlane) -> None:
     assert plane.call("GET", f"/executions?skip={10**18}") == []
 
 
+@sqlite_only("several servers may use one PostgreSQL database")
 def test_a_second_server_on_the_same_database_says_so_and_ends(plane: ControlPlane) -> None:
     argv = [*plane.argv()]
     argv[argv.index("--port") + 1] = str(free_port())

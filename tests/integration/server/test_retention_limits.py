@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import databases
 from tests.support.browser import sign_in
 from tests.support.stack import Stack, wait_until
 
@@ -31,7 +30,7 @@ def test_what_is_too_old_goes_and_is_explained(page: Any, stack: Stack, monkeypa
     assert stack.server is not None
     stack.server.popen.terminate()
     stack.server.popen.wait(30)
-    with contextlib.closing(sqlite3.connect(stack.folder / "cp.db")) as database, database:
+    with databases.opened(stack.database) as database:
         at = (datetime.now(UTC) - timedelta(days=40)).isoformat()
         database.execute("update executions set created_at = ?, updated_at = ? where id = ?", (at, at, old))
     monkeypatch.setenv("KUBIYA_KEEP_EXECUTIONS", "30")
@@ -54,5 +53,5 @@ def test_what_is_too_old_goes_and_is_explained(page: Any, stack: Stack, monkeypa
     assert shown.returncode != 0 and "--keep-executions 30" in shown.stderr and "'ops'" in shown.stderr, shown.stderr
     sign_in(page, stack, f"#/executions/{old}")
     page.get_by_text("--keep-executions 30").wait_for()
-    with contextlib.closing(sqlite3.connect(stack.folder / "cp.db")) as database:
+    with databases.opened(stack.database) as database:
         assert database.execute("select count(*) from events where execution_id = ?", (old,)).fetchone() == (0,)
