@@ -22,6 +22,8 @@ HELP: Final = 60  # characters
 # Where the control plane lists them, by what commands call them.
 LISTS: Final = {
     "agents": "/agents",
+    "skills": "/skills",
+    "mcp-servers": "/mcp-servers",
     "teams": "/teams",
     "rules": "/approval-rules",
     "queues": "/worker-queues",

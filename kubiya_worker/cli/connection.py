@@ -303,6 +303,13 @@ class Api(ControlPlane):
         """Make a definition as it was in a version; return the change."""
         return self._object("POST", f"{_definition(kind, name)}/rollback", {"version": version})
 
+    def mcp_servers(self) -> list[dict[str, Any]]:
+        """Return the MCP servers that definitions name; none where this key or this control plane has no such list."""
+        try:
+            return self._list("/mcp-servers")
+        except (errors.Refused, NotAllowed):
+            return []
+
     # -- jobs
 
     def jobs(self) -> list[dict[str, Any]]:

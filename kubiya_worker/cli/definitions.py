@@ -17,9 +17,25 @@ from kubiya_worker.cli.tables import Cells, field
 from kubiya_worker.cli.terminal import Paint, one_line
 
 SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
-KINDS: Final = (*("secrets", "environments", "queues", "agents", "teams", "rules", "jobs", "notifications", "hooks"),)
+KINDS: Final = (
+    *(
+        "secrets",
+        "skills",
+        "mcp-servers",
+        "environments",
+        "queues",
+        "agents",
+        "teams",
+        "rules",
+        "jobs",
+        "notifications",
+        "hooks",
+    ),
+)
 _DETAILS: Final = {
     "Secret": ("source",),  # what a table shows of a definition, by kind: the first fields that it has
+    "Skill": ("type", "description"),
+    "MCPServer": ("description", "url", "command"),
     "Agent": ("description", "model_id"),
     "Team": ("description",),
     "Rule": ("action", "scope_type", "scope_value"),
@@ -50,8 +66,8 @@ output: Final = click.option(
 @click.argument("name", required=False)
 @output
 def get(kind: str, name: str | None, output: str) -> None:
-    """Show definitions. KIND is environments, queues, agents, teams, rules, jobs, notifications or hooks; NAME may be
-    its beginning.
+    """Show definitions. KIND is agents, teams, skills, mcp-servers, rules, queues, environments, jobs, notifications,
+    hooks or secrets; NAME may be its beginning.
 
     Example: kubiya get agent ops -o yaml
     """

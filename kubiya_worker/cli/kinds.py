@@ -1,4 +1,4 @@
-"""`kubiya agents|teams|queues|rules|environments`: ls, get, edit, rm, the same for each kind of definition.
+"""`kubiya agents|skills|teams|queues|rules|environments`: ls, get, edit, rm, the same for each kind of definition.
 
 `kubiya jobs` has these commands too, beside its own.
 """
@@ -41,6 +41,14 @@ def _skills(row: Mapping[str, Any]) -> list[str]:
     return [str(skill.get("name") or skill.get("type")) for skill in row.get("skills") or ()]
 
 
+def _users(row: Mapping[str, Any]) -> list[str]:
+    return [str(each.get("name")) for each in row.get("used_by") or ()]
+
+
+def _enabled(row: Mapping[str, Any]) -> str:
+    return "no" if row.get("enabled") is False else "yes"
+
+
 @dataclass(frozen=True)
 class Noun:
     """A kind of definition: its word on the command line, where it is listed, and what a table shows of it."""
@@ -74,6 +82,14 @@ NOUNS: Final = {
                 ABOUT,
             ),
             "ops",
+        ),
+        Noun(
+            "skills",
+            (
+                *(field("name"), field("type"), Cells("USED BY", _users, 40), Cells("ON", _enabled)),
+                *(AGE, *MORE, ABOUT),
+            ),
+            "disks",
         ),
         Noun("teams", (field("name"), Cells("SKILLS", _skills, 30), AGE, *MORE, ABOUT), "triage"),
         Noun(
@@ -239,6 +255,7 @@ def _group(noun: Noun) -> click.Group:
 
 
 agents: Final = _group(NOUNS["agents"])
+skills: Final = _group(NOUNS["skills"])
 teams: Final = _group(NOUNS["teams"])
 queues: Final = _group(NOUNS["queues"])
 rules: Final = _group(NOUNS["rules"])

@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from kubiya_worker.cli import completion, mcp_definitions, tables
-from kubiya_worker.cli.connection import Api, connect
+from kubiya_worker.cli import completion, mcp_configured, mcp_definitions, tables
+from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.tables import field
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.errors import EX_CONFIG, EX_UNAVAILABLE, ConfigurationError, UsageError
-from kubiya_worker.tools import mcp, secret_values
+from kubiya_worker.tools import secret_values
 from kubiya_worker.tools.mcp.trial import ServerTrial, try_server
 from kubiya_worker.tools.redaction import Redactor
 
-KEYS: Final = ("mcpServers", "mcp_servers", "servers")  # keys that other clients use for the map of servers in a file
 FILES: Final = (".json", ".yaml", ".yml")
 FORMATS: Final = click.Choice(["text", "json"])
 COLUMNS: Final = (
     *(field("server"), field("transport"), field("where", most=60), field("owners", most=40), field("state", most=60)),
+    field("stored"),
 )
-
-
-@dataclass
-class Configured:
-    """A server as an agent or a file defines it. Its templates are filled from `environment`."""
-
-    name: str
-    raw: Any
-    owners: list[str] = dataclasses.field(default_factory=list)
-    environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
-
-    def parsed(self) -> mcp.McpServer | None:
-        """Return the server as it would be used; None when it is switched off. Raises ConfigurationError."""
-        return next(iter(mcp.parse({self.name: self.raw})), None)
 
 
 @click.group(name="mcp", context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,27 +42,27 @@ def ls(file: str | None, output: str) -> None:
 
     Example: kubiya mcp ls
     """
-    servers = _of_file(file, {}) if file else _of_agents(connect())
+    servers = mcp_configured.of_file(file, {}) if file else mcp_configured.of_agents(connect())
     if output == "json":
         for each in servers:
-            print(json.dumps(_row(each), ensure_ascii=False))
+            print(json.dumps(mcp_configured.row(each), ensure_ascii=False))
         return
     if output != tables.TEXT:
-        tables.show([_row(each) for each in servers], COLUMNS, output, none="There are no MCP servers.")
+        tables.show([mcp_configured.row(each) for each in servers], COLUMNS, output, none="There are no MCP servers.")
         return
     if not servers:
         print("There are no MCP servers.", file=sys.stderr)
         return
     paint = Paint.for_stream(sys.stdout)
     for each in servers:
-        row = _row(each)
+        row = mcp_configured.row(each)
         state = paint.dim(row["transport"]) if row["state"] == "on" else one_line(row["state"], 160)
         print(f"{paint.bold(one_line(each.name, 60))}  {state}")
         print(f"    {one_line(row['where'] or '-', 400)}  {paint.dim(one_line(', '.join(each.owners), 100))}")
 
 
 @mcp_.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.names("mcp-servers"))
 @click.option("--agent", shell_complete=completion.names("agents"), help="The agent, if several have such a server.")
 @tables.output(default=tables.YAML)
 def get(name: str, agent: str | None, output: str) -> None:
@@ -86,8 +70,8 @@ def get(name: str, agent: str | None, output: str) -> None:
 
     Example: kubiya mcp get tickets
     """
-    (found,) = _select(_of_agents(connect(), agent), name, {})
-    tables.show_one(_row(found), COLUMNS, output)
+    (found,) = mcp_configured.select(mcp_configured.of_agents(connect(), agent), name, {})
+    tables.show_one(mcp_configured.row(found), COLUMNS, output)
 
 
 @mcp_.command(name="test")
@@ -122,7 +106,9 @@ def test(
     variable_values = _variables(variables)
     is_file = Path(name).expanduser().is_file() or name.endswith(FILES)
     servers = (
-        _of_file(name, variable_values) if is_file else _select(_of_agents(connect(), agent), name, variable_values)
+        mcp_configured.of_file(name, variable_values)
+        if is_file
+        else mcp_configured.select(mcp_configured.of_agents(connect(), agent), name, variable_values)
     )
     if only:
         servers = [each for each in servers if each.name == only]
@@ -162,7 +148,7 @@ def serve(agents: tuple[str, ...], teams: tuple[str, ...]) -> None:
     run(connect(), agents, teams)
 
 
-def _try(each: Configured, tool: str, arguments: str) -> tuple[ServerTrial, Redactor]:
+def _try(each: mcp_configured.Configured, tool: str, arguments: str) -> tuple[ServerTrial, Redactor]:
     try:
         server = each.parsed()
         if server is None:
@@ -200,84 +186,6 @@ def _print_trial(trial: Mapping[str, Any]) -> None:
             print(f"    {one_line(line, 200)}")
         for file in call["files"]:
             print(f"    [{file['type']}, {file['bytes']} bytes]")
-
-
-def _row(each: Configured) -> dict[str, Any]:
-    """Return a server's row of the list, without its secrets."""
-    raw = each.raw if isinstance(each.raw, Mapping) else {}
-    row: dict[str, Any] = {"server": each.name, "transport": None, "where": None, "owners": each.owners, "state": "on"}
-    try:
-        server = each.parsed()
-    except ConfigurationError as error:
-        return {**row, "state": f"wrong: {error.line()}"}
-    if server is None:
-        return {**row, "state": "off", "where": str(raw.get("command") or raw.get("url") or "")}
-    where = server.url or " ".join((server.command, *server.args))
-    return {
-        **row,
-        "transport": server.transport,
-        "where": Redactor(secret_values.values(each.environment, [server])).text(where),
-    }
-
-
-def _of_file(file: str, environment: Mapping[str, str]) -> list[Configured]:
-    path = Path(file).expanduser()
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UsageError(f"{file} cannot be read: {reason}", remedy="Name a file, or a server of an agent") from None
-    try:
-        raw = json.loads(text) if path.suffix == ".json" else _yaml(text)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"{file} is not {'JSON' if path.suffix == '.json' else 'YAML'}: {one_line(str(error), 200)}"
-        ) from None
-    if not isinstance(raw, Mapping):
-        raise ConfigurationError(f"{file} holds no object", remedy='Write {"mcpServers": {...}}')
-    servers = next((raw[key] for key in KEYS if isinstance(raw.get(key), Mapping)), raw)
-    return [Configured(str(name), value, [str(path)], environment) for name, value in servers.items()]
-
-
-def _yaml(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from None
-
-
-def _of_agents(api: Api, only: str | None = None) -> list[Configured]:
-    """Return the servers of all agents, each definition once. Raises as the control plane's client does."""
-    agents = [api.find("agent", only)] if only else api.agents()
-    by_definition: dict[str, Configured] = {}
-    for agent in agents:
-        environment = api.full_environment("agent", str(agent["id"]))
-        variables = {str(k): str(v) for k, v in (environment.get("env_vars") or {}).items() if v is not None}
-        config = agent.get("configuration") or {}
-        servers = mcp.merged(environment.get("mcp_servers"), config.get("mcp_servers"), config.get("mcpServers"))
-        for name, raw in servers.items():
-            key = json.dumps([name, raw], sort_keys=True, default=str)
-            known = by_definition.setdefault(key, Configured(str(name), raw, [], variables))
-            known.owners.append(str(agent.get("name") or agent["id"]))
-    return sorted(by_definition.values(), key=lambda each: each.name)
-
-
-def _select(servers: Iterable[Configured], name: str, given: Mapping[str, str]) -> list[Configured]:
-    """Return the server with this name. Raises UsageError when there is none, or several that differ."""
-    servers = list(servers)
-    found = [each for each in servers if each.name == name]
-    if not found:
-        known = ", ".join(sorted({each.name for each in servers})[:20]) or "none"
-        raise UsageError(
-            f"No agent has an MCP server {name!r}, and there is no such file", remedy=f"There are: {known}"
-        )
-    if len(found) > 1:
-        owners = ", ".join(each.owners[0] for each in found[:10])
-        raise UsageError(f"Agents have different servers {name!r}: {owners}", remedy="Choose with --agent")
-    found[0].environment = {**found[0].environment, **given}
-    return found
 
 
 def _variables(given: tuple[str, ...]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`kubiya mcp edit` and `kubiya mcp rm`: MCP servers in the definitions of the agents and teams that have them."""
+"""`kubiya mcp edit` and `kubiya mcp rm`: stored MCP servers, and those of the agents and teams that have their own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from kubiya_worker.errors import UsageError
 from kubiya_worker.tools import mcp
 
 SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
+KIND: Final = "mcp-server"
 KEYS: Final = ("mcp_servers", "mcpServers")  # of a definition's `configuration`
 of_agent: Final = click.option(
     "--agent", shell_complete=completion.names("agents"), help="Of this agent or team only.  [default: of all]"
@@ -46,16 +47,19 @@ class OwnedServer:
 
 
 @click.command(context_settings=SETTINGS)
-@click.argument("name")
+@click.argument("name", shell_complete=completion.names("mcp-servers"))
 @of_agent
 def edit(name: str, agent: str | None) -> None:
-    """Change an MCP server in $EDITOR, in the definitions of all agents and teams that have this very server.
+    """Change an MCP server in $EDITOR: the stored one, or else in all agents and teams that have this very server.
 
     Example: kubiya mcp edit tickets
     """
     import yaml
 
     api = connect()
+    if agent is None and _is_stored(api, name):
+        kinds.edit_document(api, api.definition(KIND, name))
+        return
     owned = _owned(api, name, agent)
     before = yaml.safe_dump(owned[0].server, sort_keys=False, allow_unicode=True)
     text = kinds.edited(before)
@@ -74,18 +78,26 @@ def edit(name: str, agent: str | None) -> None:
 
 
 @click.command(context_settings=SETTINGS)
-@click.argument("name")
+@click.argument("name", shell_complete=completion.names("mcp-servers"))
 @of_agent
-def rm(name: str, agent: str | None) -> None:
-    """Take an MCP server out of the definitions of all agents and teams that have it. `kubiya rollback` brings it back.
+@click.option("--force", is_flag=True, help="Take a stored server out of whoever names it, and say so of each.")
+def rm(name: str, agent: str | None, force: bool) -> None:
+    """Remove a stored MCP server, or take one out of the agents and teams that have it. `kubiya rollback` restores it.
 
     Example: kubiya mcp rm tickets --agent ops
     """
     api = connect()
+    if agent is None and _is_stored(api, name):
+        kinds.removed(api.delete_definition(KIND, name, force=force))
+        return
     owned = list(_all(api, name, agent))
     if not owned:
         raise _unknown(name, agent)
     changes.show(api.apply([each.changed(name, None) for each in owned], source=changes.SOURCE))
+
+
+def _is_stored(api: Api, name: str) -> bool:
+    return any(server["name"] == name for server in api.mcp_servers())
 
 
 def _owned(api: Api, name: str, agent: str | None) -> list[OwnedServer]:
@@ -93,6 +105,10 @@ def _owned(api: Api, name: str, agent: str | None) -> list[OwnedServer]:
     owned = list(_all(api, name, agent))
     if not owned:
         raise _unknown(name, agent)
+    named = next((each for each in owned if isinstance(each.server, dict) and each.server.get("ref")), None)
+    if named is not None:
+        stored = named.server["ref"]
+        raise UsageError(f"The {named.owner} names the stored server {stored!r}", remedy=f"kubiya mcp edit {stored}")
     if any(each.server != owned[0].server for each in owned):
         owners = ", ".join(each.owner for each in owned[:10])
         raise UsageError(f"There are different servers {name!r}: of {owners}", remedy="Choose with --agent")

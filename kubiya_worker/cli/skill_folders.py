@@ -25,7 +25,8 @@ def filled(documents: Sequence[PlacedDocument]) -> list[PlacedDocument]:
     found, faults = [], list[str]()
     for document in documents:
         spec = document.body.get("spec")
-        skills = spec.get("skills") if isinstance(spec, dict) else None
+        alone = document.body.get("kind") == "Skill"  # the skill is the definition itself
+        skills = ([spec] if alone else spec.get("skills")) if isinstance(spec, dict) else None
         if not isinstance(spec, dict) or not isinstance(skills, list):
             found.append(document)
             continue
@@ -35,12 +36,16 @@ def filled(documents: Sequence[PlacedDocument]) -> list[PlacedDocument]:
             try:
                 sent.append(_sent(skill, base))
             except ValueError as error:
-                path = ("spec", "skills", number, "configuration", KEY)
+                path = ("spec", *(() if alone else ("skills", number)), "configuration", KEY)
                 faults.append(f"{document.place(path)}: {'.'.join(map(str, path))}: {error}")
-        found.append(replace(document, body={**document.body, "spec": {**spec, "skills": sent}}))
+        found.append(replace(document, body={**document.body, "spec": _spec(spec, sent, alone)}))
     if faults:
         raise Faults(faults)
     return found
+
+
+def _spec(spec: Mapping[str, Any], sent: list[Any], alone: bool) -> Mapping[str, Any]:
+    return next(iter(sent), spec) if alone else {**spec, "skills": sent}
 
 
 def _sent(skill: Any, base: Path) -> Any:

@@ -32,12 +32,22 @@ ALIASES: Final = {
 }
 
 
+def check_named(servers: Mapping[str, Any]) -> None:
+    """Do as `check` for servers of which some are only named: {ref: NAME} of one that the control plane stores."""
+    for name, given in servers.items():
+        if isinstance(given, Mapping) and "ref" in given and (len(given) > 1 or not isinstance(given["ref"], str)):
+            raise ValueError(f"the MCP server {name!r} has a ref, so nothing else: its settings are at that server")
+    check({name: given for name, given in servers.items() if not isinstance(given, Mapping) or "ref" not in given})
+
+
 def check(servers: Mapping[str, Any]) -> None:
     """Raise ValueError, with the nearest known name, for a server that is no object or has an unknown key."""
     known = [*OWN, *ALIASES]
     for name, given in servers.items():
         if not isinstance(given, Mapping):
             raise ValueError(f"the MCP server {name!r} is not an object")
+        if "ref" in given:
+            raise ValueError(f"the MCP server {name!r} is named by ref: an agent, a team or an environment can do that")
         for key in given:
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, 1)

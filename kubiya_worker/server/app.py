@@ -45,6 +45,7 @@ from kubiya_worker.server.api import (
     run_files,
     secrets,
     session,
+    shared_parts,
     slack_answers,
     stop,
     trials,
@@ -78,7 +79,7 @@ PAGE_HEADERS: Final = {
 # Routes are tried in this order, so the ones that workers call most come first.
 RESOURCES: Final = (
     *(executions, run_files, analytics, workers, wishes, control, execute, forks, approvals, agents),
-    *(queues, locks, install, environments, rules, secrets, stop, webhooks, hook_deliveries, hooks, jobs),
+    *(queues, locks, install, environments, rules, secrets, shared_parts, stop, webhooks, hook_deliveries, hooks, jobs),
     *(notifications, slack_answers, answers, manifests, trials),
     *(keys, session, oidc, audit, general),
 )

@@ -10,6 +10,8 @@ from kubiya_worker.server.edges.base import Strict, fields_of
 _ABOUT: Final = {
     "Secret": "A secret: a `source` that the control plane reads, or `value_from`, which `kubiya apply` reads where it "
     "runs: a variable (`env`) or a file (`file`). Without both, the secret has to be there already.",
+    "Skill": "A skill that agents and teams name in `skills`, in place of repeating it.",
+    "MCPServer": "An MCP server that agents, teams and environments name in `mcp_servers`: a `command` or a `url`.",
     "Environment": "Variables and MCP servers for the agents and teams that name the environment.",
     "Queue": "A worker queue: workers are started for it, and work is sent to it.",
     "Agent": "An agent: its instructions, its model and its skills.",
@@ -20,6 +22,7 @@ _ABOUT: Final = {
     "Hook": "An address for alerts: which sender may post there, how it proves that, and which agent or team works on "
     "what it brings.",
 }
+_NEEDS_SPEC: Final = frozenset({"Skill", "MCPServer", "Rule", "Job", "Notification", "Hook"})
 _NOT_IN_FILES: Final = frozenset({("Secret", "value")})  # kubiya apply sends it, and refuses it in a file
 _WORDS: Final = {
     "string": "text",
@@ -44,7 +47,7 @@ def schema() -> dict[str, Any]:
                 "description": _ABOUT[kind],
                 "type": "object",
                 "properties": {"kind": {"const": kind}, "name": {"type": "string", "minLength": 1}, "spec": spec},
-                "required": ["kind", "name", *(["spec"] if kind in ("Rule", "Job", "Notification", "Hook") else [])],
+                "required": ["kind", "name", *(["spec"] if kind in _NEEDS_SPEC else [])],
                 "additionalProperties": False,
             }
         )

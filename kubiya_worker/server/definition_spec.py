@@ -16,6 +16,8 @@ from kubiya_worker.server.store.records import Object
 Named = Callable[[str], str]  # from an id to a name, or from a name to an id; what is not known stays as it is
 
 _DEFAULTS: Final[dict[str, Callable[[Object], Object]]] = {
+    "Skill": definitions.new_skill,
+    "MCPServer": definitions.new_mcp_server,
     "Environment": definitions.new_environment,
     "Queue": lambda given: definitions.new_queue(given, ""),
     "Agent": definitions.new_agent,
@@ -52,9 +54,15 @@ def keep_ids(fields: Object, current: Object) -> Object:
     """Return the fields with the ids that the current object's skills of the same name and type have."""
     if "skills" not in fields:
         return fields
-    known = {(skill["type"], skill["name"]): skill["id"] for skill in current.get("skills") or ()}
-    skills = [{**skill, "id": known.get((skill["type"], skill["name"]), skill["id"])} for skill in fields["skills"]]
+    known = {_key(skill): skill["id"] for skill in current.get("skills") or () if "id" in skill}
+    skills = [
+        {**skill, "id": known.get(_key(skill), skill["id"])} if "id" in skill else skill for skill in fields["skills"]
+    ]
     return {**fields, "skills": skills}
+
+
+def _key(skill: Object) -> tuple[str, str]:
+    return skill["type"], skill["name"]
 
 
 def spec_of(kind: str, record: Object, agent_name: Named, environment_name: Named) -> Object:
@@ -79,7 +87,7 @@ def spec_of(kind: str, record: Object, agent_name: Named, environment_name: Name
 def _skill(skill: Object) -> Object:
     """Return what a person writes of a skill: no id, and nothing that has its default value."""
     shown = {name: value for name, value in skill.items() if name != "id" and value != _SKILL.get(name)}
-    if shown.get("name") == shown.get("type"):
+    if shown.get("name") in (shown.get("type"), shown.get("ref")):
         del shown["name"]
     return shown
 

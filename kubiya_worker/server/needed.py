@@ -13,6 +13,7 @@ from typing import Any, Final
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import names
 from kubiya_worker.server.plane import Plane, resolved
+from kubiya_worker.server.shared_parts import without
 from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store.approvals import Approval
 from kubiya_worker.server.store.executions import Execution
@@ -99,6 +100,15 @@ class Needs:
                     end = _later(store.update, entity, change)
                     found.append(Dependent(kind, entity["id"], entity["name"], "changed", end))
         return found
+
+    def of_part(self, kind: str, part: Object) -> list[Dependent]:
+        """Return who names a skill or an MCP server: agents, teams and environments."""
+        stores = {"agent": self._plane.agents, "team": self._plane.teams, "environment": self._plane.environments}
+        return [
+            Dependent(of, one["id"], one["name"], "changed", _later(stores[of].update, one, change))
+            for of, one in self._plane.naming_part(self._organization, kind, part["name"])
+            if (change := without(one, kind, part["name"]))
+        ]
 
     def of_rule(self, rule: Object) -> list[Dependent]:
         """Return the requests for approval that wait because of a rule."""

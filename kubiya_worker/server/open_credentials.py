@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from kubiya_worker import credentials
 
 Object = dict[str, Any]
 Place = tuple[str | int, ...]
+PARTS: Final = frozenset({"skill", "mcp_server"})  # kinds of objects that definitions name
+_OF_RECORDS: Final = frozenset({"id", "organization_id", "name", "created_at", "updated_at", "applied_from"})
 SERVERS: Final = ("mcp_servers", "mcpServers")
 FOLDERS: Final = "agent_skills"  # a skill that carries instructions and scripts, which tell of passwords all day
 _PAIR: Final = re.compile(r"(-{0,2}[A-Za-z_][\w.-]*)=(.+)", re.DOTALL)
@@ -31,8 +33,19 @@ class OpenCredential:
     value: str = field(repr=False)
 
 
-def found_in(definition: Mapping[str, Any]) -> list[OpenCredential]:
-    """Return the credentials of a definition: its variables, MCP servers, skills' configuration and channel."""
+def found_in(definition: Mapping[str, Any], kind: str = "") -> list[OpenCredential]:
+    """Return the credentials of a definition: its variables, MCP servers, skills' configuration and channel.
+
+    A stored skill or MCP server is one itself: `kind` says so.
+    """
+    if kind in PARTS:
+        name = str(definition.get("name"))
+        settings = {key: value for key, value in definition.items() if key not in _OF_RECORDS}
+        whole: Object = (
+            {"skills": [definition]} if kind == "skill" else {"configuration": {SERVERS[0]: {name: settings}}}
+        )
+        depth = 2 if kind == "skill" else 3  # of the object in `whole`
+        return [replace(one, place=one.place[depth:]) for one in found_in(whole)]
     found: list[OpenCredential] = []
     environment = definition.get("execution_environment")
     if isinstance(environment, Mapping):

@@ -16,6 +16,7 @@ from kubiya_worker.protocol import search
 from kubiya_worker.protocol.events import Event
 from kubiya_worker.protocol.servers import DEGRADED
 from kubiya_worker.secret_sources import Sources
+from kubiya_worker.server import shared_parts
 from kubiya_worker.server.auth import Keys
 from kubiya_worker.server.conversations import Conversations, number_of
 from kubiya_worker.server.hooks.pace import HookPace
@@ -96,6 +97,8 @@ class Plane:
         self.agents = Records(self.database, schema.agents, "agent")
         self.teams = Records(self.database, schema.teams, "team")
         self.rules = Records(self.database, schema.rules, "rule")
+        self.skills = Records(self.database, schema.skills, shared_parts.SKILL)
+        self.mcp_servers = Records(self.database, schema.mcp_servers, shared_parts.SERVER)
         self.workers = Workers(self.database)
         self.executions = Executions(self.database, self.seal)
         self.events = Events(self.database)
@@ -143,6 +146,21 @@ class Plane:
         if database == MEMORY:
             return KeyInMemory()
         return KeyFile(database.with_name(KEY_NAME), lambda: sealed_before(self.database))
+
+    def shared_part(self, organization_id: str, kind: str, name: str) -> Object | None:
+        """Return a skill or an MCP server that definitions name."""
+        return (self.skills if kind == shared_parts.SKILL else self.mcp_servers).find(organization_id, name)
+
+    def naming_part(self, organization_id: str, kind: str, name: str) -> list[tuple[str, Object]]:
+        """Return (kind, definition) of each agent, team and environment that names a skill or an MCP server."""
+        stores = {"agent": self.agents, "team": self.teams, "environment": self.environments}
+        every = ((of, one) for of, store in stores.items() for one in store.list(organization_id))
+        return [(of, one) for of, one in every if (kind, name) in shared_parts.named_in(one)]
+
+    def users_of_part(self, organization_id: str, kind: str, name: str) -> list[dict[str, str]]:
+        """Return {kind, id, name} of who names a skill or an MCP server."""
+        found = self.naming_part(organization_id, kind, name)
+        return [{"kind": of, "id": str(one["id"]), "name": str(one["name"])} for of, one in found]
 
     # -- the log of an execution
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from starlette.routing import Route
 
-from kubiya_worker.server.api import deletion
+from kubiya_worker.server.api import deletion, shared_parts
 from kubiya_worker.server.edges import definitions as edges
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges.base import Strict
@@ -48,12 +48,15 @@ def _fields(call: Call) -> Object:
         if alias in given:
             given.setdefault(name, given.pop(alias))
             given.pop(alias, None)
+    shared_parts.check(call, given)
+    given = shared_parts.by_name(call, given)
     if "skills" in given:
         given["skills"] = [definitions.skill(s) for s in given["skills"]]
     return given
 
 
 def _shown(call: Call, kind: str, entity: Object) -> Object:
+    entity = shared_parts.whole(call, entity)
     entity = {**entity, "skill_ids": [s["id"] for s in entity["skills"]], "projects": []}
     if kind == AGENT:
         return {**entity, "model_config": entity["llm_config"], "environments": []}
@@ -74,8 +77,10 @@ def _execution(call: Call) -> str:
     return call.filters(filters.EnvironmentFilters).execution_id
 
 
-def resolved_skills(entity: Object, kind: str) -> list[Object]:
-    return [{**s, "source": kind, "inherited": False} for s in entity["skills"] if s.get("enabled", True)]
+def resolved_skills(call: Call, entity: Object, kind: str) -> list[Object]:
+    """Return the skills that an agent or a team has now, those that it names in place of the references."""
+    skills = shared_parts.whole(call, entity)["skills"]
+    return [{**s, "source": kind, "inherited": False} for s in skills if s.get("enabled", True)]
 
 
 def _ours(call: Call, execution_id: str) -> bool:
@@ -89,8 +94,10 @@ def resolved_environment(call: Call, entity: Object, kind: str, execution_id: st
     """
     variables: dict[str, str] = {}
     servers: dict[str, Any] = {}
-    attached = [call.plane.environments.find(call.organization_id, str(i)) for i in entity["environment_ids"]]
-    for source in [*(a["execution_environment"] for a in attached if a), entity["execution_environment"]]:
+    entity = shared_parts.whole(call, entity)
+    found = [call.plane.environments.find(call.organization_id, str(i)) for i in entity["environment_ids"]]
+    attached = [shared_parts.whole(call, each) for each in found if each]
+    for source in [*(a["execution_environment"] for a in attached), entity["execution_environment"]]:
         variables |= _variables(source)
         servers |= source.get("mcp_servers") or {}
     own = _own(call, execution_id)
@@ -156,7 +163,7 @@ def _routes(kind: str) -> list[Route]:
         return deletion.delete(call, kind, entity, lambda needs: needs.of_entity(kind, entity), remove)
 
     async def skills(call: Call) -> Any:
-        return resolved_skills(entity_of(call, kind), kind)
+        return resolved_skills(call, entity_of(call, kind), kind)
 
     async def environment(call: Call) -> Any:
         return resolved_environment(call, entity_of(call, kind), kind, _execution(call))["env_vars"]

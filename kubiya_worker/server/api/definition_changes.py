@@ -19,6 +19,7 @@ from kubiya_worker.server.api import (
     rules,
     secret_documents,
     secrets,
+    shared_parts,
 )
 from kubiya_worker.server.api import stored_definitions as objects
 from kubiya_worker.server.api.batch import within
@@ -37,6 +38,8 @@ EDITED: Final = "edited elsewhere"  # the action of a version that no document h
 
 _PATHS: Final = {
     "Secret": "/secrets",
+    "Skill": "/skills",
+    "MCPServer": "/mcp-servers",
     "Environment": "/environments",
     "Queue": "/worker-queues",
     "Agent": "/agents",
@@ -48,7 +51,7 @@ _PATHS: Final = {
 }
 _EDGES: Final = [
     each
-    for resource in (secrets, environments, queues, agents, rules, jobs, notifications, hooks)
+    for resource in (secrets, shared_parts, environments, queues, agents, rules, jobs, notifications, hooks)
     for each in resource.ROUTES
     if isinstance(each, Edge) and each.method in ("POST", "PATCH", "PUT", "DELETE")
 ]

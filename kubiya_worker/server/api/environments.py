@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.routing import Route
 
-from kubiya_worker.server.api import deletion
+from kubiya_worker.server.api import deletion, shared_parts
 from kubiya_worker.server.edges import definitions as edges
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.http import ApiError, Call, not_found, page, route
@@ -39,6 +39,7 @@ async def list_all(call: Call) -> Any:
 
 
 async def create(call: Call) -> Any:
+    shared_parts.check(call, call.given)
     environment = definitions.new_environment(call.given)
     return call.plane.environments.create(call.organization_id, call.given["name"], environment)
 
@@ -48,6 +49,7 @@ async def get(call: Call) -> Any:
 
 
 async def update(call: Call) -> Any:
+    shared_parts.check(call, call.given)
     return call.plane.environments.update(environment_of(call), call.given)
 
 

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
-from kubiya_worker.server.api import stop
+from kubiya_worker.server.api import shared_parts, stop
 from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of, store_of
 from kubiya_worker.server.api.executions import execution_of
 from kubiya_worker.server.api.queues import hidden, queue_of, queues_of
@@ -19,12 +19,12 @@ from kubiya_worker.server.edges import worker
 from kubiya_worker.server.http import ApiError, Call, invalid, not_found, route
 from kubiya_worker.server.person import LOCAL
 from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.shared_parts import SERVERS, SKILL
 from kubiya_worker.server.store import outbox
 from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.store.records import Object
 
 DYNAMIC: Final = "dynamic"
-SERVERS: Final = ("mcp_servers", "mcpServers")  # keys of a configuration that hold MCP servers
 USER: Final = ("user_id", "user_name", "user_email", "user_avatar")
 
 
@@ -367,12 +367,16 @@ async def execute_dynamic(call: Call) -> Any:
 
 
 async def skill(call: Call) -> Any:
-    """Return one skill by its id; skills are stored with the agent or team that has them."""
+    """Return one skill: of an agent or a team by its id, or one that several name by its id or name."""
+    shared = call.plane.skills.find(call.organization_id, call.path("skill"))
+    if shared is not None and not call.person.scope.limited:
+        return {**shared, "used_by": call.plane.users_of_part(call.organization_id, SKILL, shared["name"])}
     for store in (call.plane.agents, call.plane.teams):
         for entity in store.list(call.organization_id):
             if not call.person.scope.has_agent(entity["id"]):
                 continue
-            found = next((s for s in entity["skills"] if s["id"] == call.path("skill")), None)
+            skills = shared_parts.whole(call, entity)["skills"]
+            found = next((s for s in skills if s["id"] == call.path("skill")), None)
             if found is not None:
                 return found
     raise not_found("Skill", call.path("skill"))

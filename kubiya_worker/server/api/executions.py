@@ -9,7 +9,7 @@ from starlette.routing import Route
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
-from kubiya_worker.server.api import execution_lists
+from kubiya_worker.server.api import execution_lists, shared_parts
 from kubiya_worker.server.api.agents import AGENT, TEAM, resolved_environment, resolved_skills, store_of
 from kubiya_worker.server.edges import filters, worker
 from kubiya_worker.server.http import ApiError, Call, caller_of, invalid, not_found, route
@@ -94,8 +94,8 @@ async def context(call: Call) -> Any:
         raise not_found(kind.capitalize(), execution["entity_id"])
     return {
         "execution": execution,
-        kind: entity,
-        "skills": resolved_skills(entity, kind),
+        kind: shared_parts.whole(call, entity),
+        "skills": resolved_skills(call, entity, kind),
         "environment": resolved_environment(call, entity, kind, execution["id"]),
         "approval_rules": [r for r in call.plane.rules.list(call.organization_id) if r.get("enabled", True)],
         "session": call.plane.results.session(execution["id"]),

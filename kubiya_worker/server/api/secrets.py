@@ -11,7 +11,8 @@ from starlette.routing import Route
 
 from kubiya_worker.errors import ConfigurationError, WorkerError
 from kubiya_worker.protocol import execution as ex
-from kubiya_worker.server import references, trial_tokens
+from kubiya_worker.server import references, shared_parts, trial_tokens
+from kubiya_worker.server.api import shared_parts as parts
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import secrets as edges
 from kubiya_worker.server.http import ApiError, Call, invalid, not_found, page, route
@@ -30,6 +31,10 @@ def definitions(plane: Plane, organization_id: str) -> Iterator[tuple[str, Objec
     stores = {"environment": plane.environments, "agent": plane.agents, "team": plane.teams, "job": plane.jobs}
     stores["notification"] = plane.notifications
     stores["hook"] = plane.hooks
+    stores[shared_parts.SKILL] = plane.skills
+    for server in plane.mcp_servers.list(organization_id):
+        settings = {server["name"]: shared_parts.settings_of(server)}
+        yield shared_parts.SERVER, {"id": server["id"], "name": server["name"], "mcp_servers": settings}
     for kind, store in stores.items():
         yield from ((kind, one) for one in store.list(organization_id))
 
@@ -135,7 +140,8 @@ def _referenced(call: Call, execution: Object, kind: str, key: str) -> set[str]:
     plane, organization = call.plane, call.organization_id
 
     def find(kind: str, key: str) -> Object | None:
-        return (plane.agents if kind == "agent" else plane.teams).find(organization, key)
+        found = (plane.agents if kind == "agent" else plane.teams).find(organization, key)
+        return parts.whole(call, found) if found is not None else None
 
     own = plane.executions.own(execution["id"])
     found = references.secrets_in(own)
@@ -143,7 +149,8 @@ def _referenced(call: Call, execution: Object, kind: str, key: str) -> set[str]:
     top = find(top_kind, execution["entity_id"]) if top_kind in ("agent", "team") else None
     # A dynamic entity is stored nowhere: what it was given is in the execution's own part.
     top = top or {"id": execution["entity_id"], "configuration": own.get("configuration") or {}, "skills": []}
-    everybody = [(k, one) for k, one in definitions(plane, organization) if k in ("agent", "team")]
+    known = definitions(plane, organization)
+    everybody = [(k, parts.whole(call, one)) for k, one in known if k in ("agent", "team")]
     entity = next(
         (one for one in references.taking_part(top_kind, top, find, everybody) if key == str(one["id"])), None
     )
@@ -155,15 +162,20 @@ def _referenced(call: Call, execution: Object, kind: str, key: str) -> set[str]:
 def _of_trial(call: Call, tried: str, kind: str, key: str) -> set[str]:
     """Return the secrets that an agent references, for a test of that agent; none for another one."""
     agent = call.plane.agents.find(call.organization_id, tried)
-    return _of_entity(call, agent) if agent is not None and (kind, key) == ("agent", str(agent["id"])) else set()
+    if agent is None or (kind, key) != ("agent", str(agent["id"])):
+        return set()
+    return _of_entity(call, parts.whole(call, agent))
 
 
 def _of_entity(call: Call, entity: Object) -> set[str]:
-    """Return the secrets that an agent or a team references, and the environments that it has."""
+    """Return the secrets that an agent or a team references, and the environments that it has.
+
+    The entity has what it names in the place of its references, so secrets of a shared skill or server count too.
+    """
     found = set[str]()
     ids = entity.get("environment_ids") or ()
     attached = [call.plane.environments.find(call.organization_id, str(one)) for one in ids]
-    for source in (entity, *(one for one in attached if one)):
+    for source in (entity, *(parts.whole(call, one) for one in attached if one)):
         found |= references.secrets_in(source)
     return found
 

@@ -97,7 +97,7 @@ async def authority(call: Call) -> Any:
     stop = call.plane.stops.get(call.organization_id)
     return {
         "rules": [r for r in call.plane.rules.list(call.organization_id) if r.get("enabled", True)],
-        "skills": resolved_skills(entity, asked.kind) if entity is not None else None,
+        "skills": resolved_skills(call, entity, asked.kind) if entity is not None else None,
         "stopped": shown(stop) if stop is not None else None,
     }
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from kubiya_worker.server import definition_spec
-from kubiya_worker.server.api import agents, environments, hooks, queues, secret_documents
+from kubiya_worker.server.api import agents, environments, hooks, queues, secret_documents, shared_parts
 from kubiya_worker.server.api.secret_documents import SecretObjects
 from kubiya_worker.server.edges import manifests as edges
 from kubiya_worker.server.edges.problems import problem
@@ -19,15 +19,16 @@ def store_of(call: Call, kind: str) -> Records | SecretObjects:
     plane = call.plane
     if kind == secret_documents.KIND:
         return SecretObjects(plane.secrets)
-    entities = (plane.environments, plane.queues, plane.agents, plane.teams)
+    entities = (plane.skills, plane.mcp_servers, plane.environments, plane.queues, plane.agents, plane.teams)
     stores = (*entities, plane.rules, plane.jobs, plane.notifications, plane.hooks)
     return dict(zip(edges.KINDS[1:], stores, strict=True))[kind]
 
 
 def kind_of(word: str) -> str:
     """Return the kind that a path names, in any case and also in the plural; answer 404 for another word."""
+    plain = word.lower().replace("-", "").replace("_", "")
     for kind in edges.KINDS:
-        if word.lower() in (kind.lower(), f"{kind.lower()}s"):
+        if plain in (kind.lower(), f"{kind.lower()}s"):
             return kind
     raise ApiError(404, f"There is no kind {word[:60]!r}; there are {', '.join(edges.KINDS)}")
 
@@ -94,6 +95,8 @@ def wanted(call: Call, kind: str, spec: Object) -> Object:
     if kind == "Team":
         _check_members(call, spec.get("configuration") or {})
     _check_environments(call, spec)
+    if kind in ("Agent", "Team", "Environment"):
+        shared_parts.check(call, spec)
     fields = definition_spec.record_of(
         kind, spec, _id_in(call, call.plane.agents), _id_in(call, call.plane.environments)
     )

@@ -11,7 +11,7 @@ import { Trials } from "./trials.js";
 import { $, el } from "./text.js";
 import { changesTable, versionNodes } from "./versions.js";
 
-const SUGGESTED = { agent: "Agent", team: "Team", environment: "Environment", environment_name: "Environment", worker_queue_name: "Queue", leader_id: "Agent" };
+const SUGGESTED = { agent: "Agent", team: "Team", environment: "Environment", environment_name: "Environment", worker_queue_name: "Queue", leader_id: "Agent", ref: "Skill" };
 const OWN_PAGES = { execution: "#/executions/", job: "#/jobs/", approval: "#/inbox/" };
 const SOURCE = "page"; // the set of what is made here: no file's --prune looks at it
 

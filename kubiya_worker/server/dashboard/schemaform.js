@@ -26,12 +26,18 @@ export class SchemaForm {
     return some.length === 1 ? this.plain(some[0]) : some.length ? { type: "any" } : schema;
   }
 
+  // The schema of a list's items. Where a name may stand for an object, as in skills, it is the object's.
+  item(schema) {
+    const some = (schema.items?.anyOf || []).map((one) => this.plain(one)).filter((one) => one.properties);
+    return some.length === 1 ? some[0] : this.plain(schema.items || {});
+  }
+
   kind(schema) {
     if (schema.enum) return "choice";
     if (schema.type === "string") return "text";
     if (schema.type === "boolean") return "yes";
     if (schema.type === "integer" || schema.type === "number") return "number";
-    const items = schema.type === "array" ? this.plain(schema.items || {}) : null;
+    const items = schema.type === "array" ? this.item(schema) : null;
     if (items?.type === "string") return "lines";
     if (items?.properties) return "list";
     return schema.properties ? "group" : "json";
@@ -57,7 +63,7 @@ export class SchemaForm {
 
   field(path, name, schema, kind, value, set, required) {
     if (kind === "group") return this.group(path, name, schema, value, set);
-    if (kind === "list") return this.list(path, name, this.plain(schema.items), value, set);
+    if (kind === "list") return this.list(path, name, this.item(schema), value, set);
     const id = `field-${path}`;
     const control = this.control(path, name, schema, kind, value, set, required);
     control.id = id;
@@ -133,6 +139,7 @@ export class SchemaForm {
 
   list(path, name, schema, value, set) {
     const items = Array.isArray(value) ? value : [];
+    items.forEach((item, number) => typeof item === "string" && (items[number] = { ref: item }));
     const rows = el("div", { class: "fields" });
     const told = () => set(items.length ? items : undefined);
     const draw = () => rows.replaceChildren(...items.map((item, number) => {
@@ -142,7 +149,7 @@ export class SchemaForm {
         draw();
         add.focus();
       };
-      const label = item.name || item.type || `${words(name)} ${number + 1}`;
+      const label = item.name || item.ref || item.type || `${words(name)} ${number + 1}`;
       const button = this.readOnly ? null : el("button", { type: "button", class: "small", "aria-label": `Remove: ${label}`, onclick: remove }, "Remove");
       const body = el("div", { class: "fields" }, ...this.fields(`${path}.${number}`, schema, item));
       return el("fieldset", { class: "group", "data-path": `${path}.${number}` }, el("legend", {}, label), body, button);

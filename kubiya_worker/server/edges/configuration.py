@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import BeforeValidator, Field, TypeAdapter
+from pydantic_core import PydanticCustomError
 
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import mcp_keys, team
@@ -43,7 +44,30 @@ def _max_turns(given: Any) -> None:
     ex.Budgets.parse({"max_turns": given})
 
 
+def _named(given: Any) -> Any:
+    """Return servers by their names: a list names stored ones, and null has no settings of its own."""
+    if not isinstance(given, list):
+        return given
+    named = [one.get("ref") if isinstance(one, dict) and len(one) == 1 else one for one in given]
+    wrong = next((one for one in named if not isinstance(one, str) or not one), None)
+    if wrong is not None or len(set(named)) < len(named):
+        raise PydanticCustomError("value_error", "a list of MCP servers has the name of each stored one, once")
+    return {name: {"ref": name} for name in named}
+
+
 Servers = Annotated[Json, checked_by(mcp_keys.check)]
+# Also names of stored servers: {NAME: {ref: NAME}}, or a list of names.
+NamedServers = Annotated[
+    Json,
+    BeforeValidator(_named, json_schema_input_type=Json | list[str]),
+    checked_by(mcp_keys.check_named),
+]
+
+
+def own_servers(configuration: Configuration) -> None:
+    """Raise ValueError for servers that are named: a run or a job has its own ones, or those of its agent."""
+    for servers in (configuration.mcp_servers, configuration.mcpServers):
+        mcp_keys.check(servers or {})
 
 
 class Compaction(Strict):
@@ -89,8 +113,8 @@ class Configuration(Strict):
     compaction: bool | Compaction | None = None
     on_unsupported_skill: Annotated[str, one_of("skip", "fail")] | None = None
     fallback_models: str | list[Filled] | None = None
-    mcp_servers: Servers | None = None
-    mcpServers: Servers | None = None
+    mcp_servers: NamedServers | None = None
+    mcpServers: NamedServers | None = None
     response_format: Any = None
     structured_outputs: Any = None
     response_model: Any = None
@@ -153,7 +177,7 @@ class Environment(Strict):
     """The environment of an agent's, a team's or an environment's runs."""
 
     env_vars: dict[str, _VARIABLE] | None = None
-    mcp_servers: Servers | None = None
+    mcp_servers: NamedServers | None = None
     working_dir: Annotated[Any, NotSupported("Set configuration.cwd of the agent or team")] = None
     secrets: list[SecretName] | None = None
     integration_ids: Annotated[Any, _NO_INTEGRATIONS] = None

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from kubiya_worker.server import approvers
-from kubiya_worker.server.edges.base import Json, Name, NotSupported, Strict, Whole, checked_by, named, one_of, within
+from kubiya_worker.server.edges.base import (
+    Filled,
+    Json,
+    Name,
+    NotSupported,
+    Strict,
+    Whole,
+    checked_by,
+    named,
+    one_of,
+    within,
+)
 from kubiya_worker.server.edges.configuration import Configuration, Environment, Llm, TeamConfiguration
 from kubiya_worker.server.store import definitions
 
 TEAM_STATUSES = ("active", "inactive", "archived", "idle")  # a team has no status that describes a run
 QUEUE_STATUSES = ("active", "inactive", "paused")
-_SKILLS = NotSupported("Skills belong to their agent or team here: put them into skills")
+_SKILLS = NotSupported("Put them into skills; one that several have as {ref: NAME}")
 _STORED_ELSEWHERE = NotSupported("The published server drops it, too")
 
 
@@ -65,8 +76,12 @@ class NewQueue(QueuePatch):
 
 
 class Skill(Strict):
-    """A skill of an agent or a team; its configuration is in docs/reference/skills.md."""
+    """A skill of an agent or a team; its configuration is in docs/reference/skills.md.
 
+    `ref` names a skill that several have: nothing else is said of it here but whether it is `enabled`.
+    """
+
+    ref: Filled | None = None
     id: str | None = None
     name: str | None = None
     type: str | None = None
@@ -77,11 +92,16 @@ class Skill(Strict):
 
 
 def _typed(skills: list[Skill]) -> None:
-    if not all(skill.type or skill.name for skill in skills):
-        raise ValueError("a skill is an object with a type")
+    if not all(skill.ref or skill.type or skill.name for skill in skills):
+        raise ValueError("a skill is an object with a type, or the name of a skill that is stored")
 
 
-Skills = Annotated[list[Skill], checked_by(_typed)]
+def _named(given: Any) -> Any:
+    return {"ref": given} if isinstance(given, str) else given
+
+
+NamedSkill = Annotated[Skill, BeforeValidator(_named, json_schema_input_type=Skill | str)]
+Skills = Annotated[list[NamedSkill], checked_by(_typed)]
 Runtime = Annotated[str, one_of("default", "claude_code")]  # both run in the worker's own loop
 
 

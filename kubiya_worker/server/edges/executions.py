@@ -6,8 +6,15 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from kubiya_worker.server.edges.base import Filled, Json, NotSupported, Strict, one_of, within
-from kubiya_worker.server.edges.configuration import EntityConfiguration, Llm, RunEnvironment, Servers, Subagent
+from kubiya_worker.server.edges.base import Filled, Json, NotSupported, Strict, checked_by, one_of, within
+from kubiya_worker.server.edges.configuration import (
+    EntityConfiguration,
+    Llm,
+    RunEnvironment,
+    Servers,
+    Subagent,
+    own_servers,
+)
 
 MOST: int = 100  # executions in one request
 REASON: int = 500  # characters
@@ -39,7 +46,7 @@ class Entity(Strict):
     system_prompt: str | None = None
     model_id: str | None = None
     model_params: Llm | None = None
-    configuration: EntityConfiguration | None = None
+    configuration: Annotated[EntityConfiguration, checked_by(own_servers)] | None = None
     mcp_servers: Servers | None = None
     skill_ids: list[str] | None = None
     subagents: list[Subagent] | None = None

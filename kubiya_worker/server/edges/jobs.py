@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from kubiya_worker.server.edges.base import Filled, Json, Name, Strict, one_of, within
-from kubiya_worker.server.edges.configuration import Configuration, RunEnvironment, TeamConfiguration
+from kubiya_worker.server.edges.base import Filled, Json, Name, Strict, checked_by, one_of, within
+from kubiya_worker.server.edges.configuration import Configuration, RunEnvironment, TeamConfiguration, own_servers
 
 TRIGGERS = ("cron", "webhook", "manual")
 EXECUTORS = ("auto", "specific_queue", "environment")
@@ -27,6 +27,9 @@ class JobConfig(TeamConfiguration):
     model_id: str | None = None
 
 
+OwnConfig = Annotated[JobConfig, checked_by(own_servers)]
+
+
 class JobPatch(Strict):
     name: Name | None = None
     description: str | None = None
@@ -42,7 +45,7 @@ class JobPatch(Strict):
     executor_type: Annotated[str, one_of(*EXECUTORS)] | None = None
     worker_queue_name: str | None = None
     environment_name: str | None = None
-    config: JobConfig | None = None
+    config: OwnConfig | None = None
     execution_environment: RunEnvironment | None = None
     webhook_secret: Filled | None = None
     overlap_policy: Annotated[str, one_of(*OVERLAPS)] | None = None
@@ -58,4 +61,4 @@ class Trigger(Strict):
     """Values for the template, and what this run sets over the job's config."""
 
     parameters: Json | None = None
-    config_override: JobConfig | None = None
+    config_override: OwnConfig | None = None

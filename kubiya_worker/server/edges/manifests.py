@@ -13,11 +13,24 @@ from kubiya_worker.server.edges.hooks import HookPatch, HookProof
 from kubiya_worker.server.edges.jobs import JobPatch
 from kubiya_worker.server.edges.notifications import Channel, Events, NotificationPatch
 from kubiya_worker.server.edges.secrets import SecretSet
+from kubiya_worker.server.edges.shared_parts import McpServerPatch, SkillPatch
 from kubiya_worker.server.hooks import senders
 from kubiya_worker.server.store import definitions
 
 # Each may refer to those before it.
-KINDS: Final = ("Secret", "Environment", "Queue", "Agent", "Team", "Rule", "Job", "Notification", "Hook")
+KINDS: Final = (
+    "Secret",
+    "Skill",
+    "MCPServer",
+    "Environment",
+    "Queue",
+    "Agent",
+    "Team",
+    "Rule",
+    "Job",
+    "Notification",
+    "Hook",
+)
 MOST: Final = 1_000  # documents in a request
 LARGEST: Final = 4 << 20  # characters of a text
 REFERENCES: Final = frozenset({"environment", "agent", "team"})  # fields that name other objects, and are not stored
@@ -28,9 +41,13 @@ _OF_STATE: Final = NotSupported("It is state, and no part of a definition")
 
 
 _ELSEWHERE: Final = {  # what people look for as a kind, and where it is said
-    "mcpserver": "an MCP server belongs to an agent: spec.configuration.mcp_servers",
-    "skill": "a skill belongs to an agent or a team: spec.skills",
-    "webhook": "a webhook is a Job with trigger_type: webhook",
+    "mcp": "an MCP server is an MCPServer",
+    "webhook": "a webhook that alerts call is a Hook, one that starts a prompt is a Job with trigger_type: "
+    "webhook, and one that is called is a Notification with channel.type: webhook",
+    "alert": "an alert comes in by a Hook",
+    "toolset": "a set of tools is a Skill",
+    "workflow": "what runs at times is a Job",
+    "policy": "a policy is made of Rules",
     "test": "a test is played by kubiya test, and no definition",
     "model": "a model belongs to the settings of a worker, and an agent names it: spec.model_id",
 }
@@ -56,6 +73,15 @@ class SecretSpec(SecretSet):
     """A `source` that the control plane reads, or `value_from`. Without both, the secret has to be there already."""
 
     value_from: SecretPlace | None = None
+
+
+class SkillSpec(SkillPatch):
+    name: Annotated[Any, _BESIDE] = None
+    type: Filled
+
+
+class MCPServerSpec(McpServerPatch):
+    name: Annotated[Any, _BESIDE] = None
 
 
 class EnvironmentSpec(EnvironmentPatch):
@@ -120,6 +146,8 @@ class HookSpec(HookPatch):
 
 SPECS: Final[dict[str, type[Strict]]] = {
     "Secret": SecretSpec,
+    "Skill": SkillSpec,
+    "MCPServer": MCPServerSpec,
     "Environment": EnvironmentSpec,
     "Queue": QueueSpec,
     "Agent": AgentSpec,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Final
 
+from kubiya_worker.protocol import mcp_keys
 from kubiya_worker.server.store.records import Object
 
 SCOPES: Final = ("tool", "risk_level", "category", "all")
@@ -82,6 +83,17 @@ def new_team(given: Object) -> Object:
     return {**defaults, **given, "skills": [skill(s) for s in given.get("skills", [])]}
 
 
+def new_skill(given: Object) -> Object:
+    """Return a new skill that agents and teams name."""
+    defaults: Object = {"type": None, "description": "", "icon": None, "enabled": True, "configuration": {}}
+    return {**defaults, **_without_name(given)}
+
+
+def new_mcp_server(given: Object) -> Object:
+    """Return a new MCP server that agents, teams and environments name; null is a worker's default."""
+    return {**dict.fromkeys(sorted(mcp_keys.OWN - {"disabled", "autoApprove"})), **_without_name(given)}
+
+
 def new_rule(given: Object) -> Object:
     defaults: Object = {
         "description": None,
@@ -156,7 +168,9 @@ def new_hook(given: Object) -> Object:
 
 
 def skill(raw: Object) -> Object:
-    """Return one skill of an agent or team."""
+    """Return one skill of an agent or team: its own, or a reference {name, ref, enabled} to a stored one."""
+    if raw.get("ref"):
+        return {"name": raw["ref"], "ref": raw["ref"], "enabled": bool(raw.get("enabled", True))}
     configuration = raw.get("configuration")
     return {
         "id": raw.get("id") or str(uuid.uuid4()),

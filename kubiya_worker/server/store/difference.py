@@ -41,7 +41,7 @@ SHOWN: Final = frozenset(
         *("allowed_commands", "blocked_commands", "allowed_paths", "blocked_paths", "read_paths", "write_paths"),
         *("allowed_hosts", "allowed_tools", "disallowed_tools", "permission_mode", "read_only", "base_dir", "cwd"),
         *("working_dir", "timeout", "execution_type", "parent_execution_id", "error_message", "risk_level"),
-        *("fork_of", "fork_at"),
+        *("fork_of", "fork_at", "ref"),
         *("edited_arguments_hash", "expires_at", "approved_by_email", "approved_by_name", "rejection_reason"),
         *("comment", "requester_email", "reason", "at", "paused", "id", "email", "role", "groups", "queues", "agents"),
         *("revoked_at", "answered_by", "events", "teams", "person"),

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Table, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from kubiya_worker.server.open_credentials import OpenCredential, found_in
+from kubiya_worker.server.open_credentials import PARTS, OpenCredential, found_in
 from kubiya_worker.server.store.database import Database, Stale, dumps, now
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.statement import Prepared
@@ -35,8 +35,8 @@ class CredentialsInTheOpen(Exception):
         self.found = found
 
 
-def _refuse_open(definition: Object) -> None:
-    found = found_in(definition)
+def _refuse_open(definition: Object, kind: str = "") -> None:
+    found = found_in(definition, kind)
     if found:
         raise CredentialsInTheOpen(found)
 
@@ -79,7 +79,7 @@ class Records:
         return [self._object(row) for row in self._db.execute(select(self._table))]
 
     def create(self, organization_id: str, name: str, data: Object, key: str | None = None) -> Object:
-        _refuse_open(data)
+        _refuse_open({**data, "name": name}, self._kind)
         at = now()
         row = {
             "id": key or str(uuid.uuid4()),
@@ -103,7 +103,8 @@ class Records:
 
         Raises Stale when `record` is not any more what is stored, where other processes can change it.
         """
-        _refuse_open(changes)
+        # One field of a skill or a server says nothing alone: whose text it is counts.
+        _refuse_open({**record, **changes} if self._kind in PARTS else changes, self._kind)
         fixed = ("id", "organization_id", "created_at", "updated_at", "name")
         data = {k: v for k, v in {**record, **changes}.items() if k not in fixed}
         name = str(changes.get("name") or record["name"])

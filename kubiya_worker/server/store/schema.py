@@ -77,6 +77,8 @@ queues = _named("queues")
 agents = _named("agents")
 teams = _named("teams")
 rules = _named("approval_rules")
+skills = _named("skills")
+mcp_servers = _named("mcp_servers")
 jobs = _named("jobs")
 notifications = _named("notifications")
 # The path of a job's webhook, and the secret that signs its calls, sealed: an HMAC needs the secret itself, not a hash.

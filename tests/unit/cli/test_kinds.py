@@ -24,6 +24,7 @@ NOTIFICATION: dict[str, Any] = {
 HOOK: dict[str, Any] = {"source": "json", "agent": "ops", "proof": {"secret": "{{.secret.A}}"}}
 MADE: dict[str, tuple[str, dict[str, Any]]] = {
     "agents": ("/agents", {}),
+    "skills": ("/skills", {"type": "shell"}),
     "teams": ("/teams", {}),
     "queues": ("/environments/default/worker-queues", {}),
     "rules": ("/approval-rules", {"scope_type": "all"}),
@@ -223,6 +224,24 @@ def test_an_mcp_server_is_shown_with_who_has_it(plane: Api, kubiya: Commands) ->
     told = yaml.safe_load(kubiya("mcp", "get", "tickets-of-a-test").out)
     assert (told["where"], told["owners"]) == ("https://tickets.example/mcp", ["has-a-server"])
     assert "There are: tickets-of-a-test" in kubiya("mcp", "get", "other", code=64).err
+
+
+def test_a_stored_mcp_server_is_listed_edited_and_removed_once_nobody_names_it(
+    plane: Api, kubiya: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane.call("POST", "/mcp-servers", {"name": "stored-wiki", "url": "https://old.example/mcp"})
+    plane.agent(name="names-wiki", configuration={"mcp_servers": {"pages": {"ref": "stored-wiki"}}})
+    rows = [json.loads(line) for line in kubiya("mcp", "ls", "-o", "json").out.splitlines()]
+    (row,) = [row for row in rows if row["where"] == "https://old.example/mcp"]
+    assert (row["server"], row["owners"], row["stored"]) == ("stored-wiki", ["names-wiki"], True)
+    edited(monkeypatch, "old.example", "new.example")
+    assert "new.example" in kubiya("mcp", "edit", "stored-wiki").out
+    assert yaml.safe_load(kubiya("mcp", "get", "stored-wiki").out)["where"] == "https://new.example/mcp"
+    assert "kubiya mcp edit stored-wiki" in kubiya("mcp", "edit", "pages", "--agent", "names-wiki", code=64).err
+    assert "agent names-wiki" in kubiya("mcp", "rm", "stored-wiki", code=78).err
+    kubiya("mcp", "rm", "pages", "--agent", "names-wiki")
+    assert "mcpserver/stored-wiki  deleted" in kubiya("mcp", "rm", "stored-wiki").out
+    plane.call("GET", "/mcp-servers/stored-wiki", status=404)
 
 
 def test_an_mcp_server_is_edited_and_removed_in_all_that_have_it(

@@ -29,6 +29,9 @@ class Plane:
     def agents(self) -> list[dict[str, Any]]:
         return [{"id": name, "name": name, "configuration": {}} for name in self.servers]
 
+    def mcp_servers(self) -> list[dict[str, Any]]:
+        return []
+
     def find(self, kind: str, name: str) -> dict[str, Any]:
         return next(agent for agent in self.agents() if agent["name"] == name)
 

@@ -41,6 +41,7 @@ HOOKS = "tests/unit/server/test_hooks.py"
 REPLIES = "tests/unit/server/test_hook_replies.py"
 SLACK = "tests/unit/server/test_slack.py"
 BUDGETS = "tests/unit/server/test_budget_notices.py"
+PARTS = "tests/unit/server/test_shared_parts.py"
 TIMES = "tests/unit/server/test_notification_times.py"
 FILES = "tests/unit/server/test_run_files.py"
 BEGUN = "tests/unit/activities/test_definition.py"
@@ -277,6 +278,19 @@ EFFECTS: dict[str, dict[str, str]] = {
         "configuration.Environment": "secrets",
         "configuration.RunEnvironment": "secrets",
     },
+    f"{PARTS}::test_a_skill_that_agents_name_reaches_the_worker_as_if_they_had_it": {
+        "shared_parts.SkillPatch": "type description icon enabled configuration",
+        "shared_parts.NewSkill": "name type",
+    },
+    f"{PARTS}::test_a_server_that_is_named_is_handed_out_as_it_was_written": {
+        "shared_parts.McpServerPatch": (
+            "command args env envFile cwd url type headers oauth enabled timeout call_timeout max_call_timeout "
+            "required shared tools excludeTools confinement read_paths write_paths grants network description"
+        ),
+        "shared_parts.McpOauth": "token_url client_id client_secret scope audience",
+        "shared_parts.NewMcpServer": "name",
+    },
+    f"{PARTS}::test_a_change_of_a_skill_holds_for_runs_that_are_going_on": {"definitions.Skill": "ref"},
     f"{NOTIFICATIONS}::test_what_is_given_is_stored_and_shown": {
         "notifications.NotificationPatch": "name description",
     },

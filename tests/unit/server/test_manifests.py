@@ -12,6 +12,8 @@ from kubiya_worker.server.store.definitions import ACTIONS
 from tests.support.api import Api, Object
 
 SPECS: dict[str, Object] = {
+    "Skill": {"type": "shell", "description": "Disks", "configuration": {"allowed_commands": ["df"]}},
+    "MCPServer": {"url": "https://tickets.example.com/mcp", "headers": {"X-Team": "night"}, "timeout": 20},
     "Environment": {
         **{"display_name": "Staging", "description": "For tests", "tags": ["a"]},
         "execution_environment": {"env_vars": {"REGION": "eu"}},
@@ -81,6 +83,7 @@ def test_what_is_applied_is_told_back_and_applied_again_changes_nothing(api: Api
 @pytest.mark.parametrize("kind", SPECS)
 def test_a_field_that_is_left_out_gets_its_default_back(api: Api, kind: str) -> None:
     needed: dict[str, Object] = {"Rule": {"scope_type": "all"}, "Job": {"agent": "ops", "prompt_template": "Look."}}
+    needed |= {"Skill": {"type": "shell"}, "MCPServer": {"command": "tickets-mcp"}}
     needed["Notification"] = {name: SPECS["Notification"][name] for name in ("channel", "events")}
     needed["Hook"] = {"source": "json", "agent": "ops", "proof": {"secret": "{{.secret.A}}"}}
     least = needed.get(kind, {})
@@ -159,7 +162,7 @@ def test_a_document_that_is_there_twice_or_of_no_kind_is_refused(api: Api) -> No
     one = document("Agent")
     assert refused(api, one, one) == [([1, "name"], f"The Agent {one['name']!r} is there twice")]
     ((place, text),) = refused(api, {"kind": "Agnt", "name": "x", "spec": {}})
-    assert place == [0, "kind"] and "one of Secret, Environment, Queue" in text
+    assert place == [0, "kind"] and "one of Secret, Skill, MCPServer, Environment" in text
     ((place, text),) = refused(api, {"kind": "Agent", "name": " ", "spec": {}})
     assert place == [0, "name"]
 
@@ -224,7 +227,7 @@ def test_what_was_deleted_comes_back_by_its_version(api: Api) -> None:
 
 
 def test_a_kind_that_does_not_exist_is_named(api: Api) -> None:
-    assert "there are Secret, Environment" in api.call("GET", "/definitions?kind=pod", status=404)["detail"]
+    assert "there are Secret, Skill" in api.call("GET", "/definitions?kind=pod", status=404)["detail"]
 
 
 def test_a_document_holds_only_where_its_base_is_stored(api: Api) -> None:

@@ -1,0 +1,130 @@
+"""MCP servers as definitions and files have them: listed once each, with who has them, and chosen by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from kubiya_worker.cli.connection import Api
+from kubiya_worker.cli.terminal import one_line
+from kubiya_worker.errors import ConfigurationError, UsageError
+from kubiya_worker.protocol.mcp_keys import OWN
+from kubiya_worker.tools import mcp, secret_values
+from kubiya_worker.tools.redaction import Redactor
+
+KEYS: Final = ("mcpServers", "mcp_servers", "servers")  # keys that other clients use for the map of servers in a file
+
+
+@dataclass
+class Configured:
+    """A server as an agent or a file defines it. Its templates are filled from `environment`."""
+
+    name: str
+    raw: Any
+    owners: list[str] = dataclasses.field(default_factory=list)
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    stored: bool = False  # as a definition of its own, which `owners` name
+
+    def parsed(self) -> mcp.McpServer | None:
+        """Return the server as it would be used; None when it is switched off. Raises ConfigurationError."""
+        return next(iter(mcp.parse({self.name: self.raw})), None)
+
+
+def row(each: Configured) -> dict[str, Any]:
+    """Return a server's row of the list, without its secrets."""
+    raw = each.raw if isinstance(each.raw, Mapping) else {}
+    row: dict[str, Any] = {"server": each.name, "transport": None, "where": None, "owners": each.owners, "state": "on"}
+    row["stored"] = each.stored
+    try:
+        server = each.parsed()
+    except ConfigurationError as error:
+        return {**row, "state": f"wrong: {error.line()}"}
+    if server is None:
+        return {**row, "state": "off", "where": str(raw.get("command") or raw.get("url") or "")}
+    where = server.url or " ".join((server.command, *server.args))
+    return {
+        **row,
+        "transport": server.transport,
+        "where": Redactor(secret_values.values(each.environment, [server])).text(where),
+    }
+
+
+def of_file(file: str, environment: Mapping[str, str]) -> list[Configured]:
+    path = Path(file).expanduser()
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"{file} cannot be read: {reason}", remedy="Name a file, or a server of an agent") from None
+    try:
+        raw = json.loads(text) if path.suffix == ".json" else _yaml(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{file} is not {'JSON' if path.suffix == '.json' else 'YAML'}: {one_line(str(error), 200)}"
+        ) from None
+    if not isinstance(raw, Mapping):
+        raise ConfigurationError(f"{file} holds no object", remedy='Write {"mcpServers": {...}}')
+    servers = next((raw[key] for key in KEYS if isinstance(raw.get(key), Mapping)), raw)
+    return [Configured(str(name), value, [str(path)], environment) for name, value in servers.items()]
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+
+
+def of_agents(api: Api, only: str | None = None) -> list[Configured]:
+    """Return the stored servers and those of all agents, each once. Raises as the control plane's client does."""
+    agents = [api.find("agent", only)] if only else api.agents()
+    by_definition = {} if only else _stored(api)
+    for agent in agents:
+        environment = api.full_environment("agent", str(agent["id"]))
+        variables = {str(k): str(v) for k, v in (environment.get("env_vars") or {}).items() if v is not None}
+        config = agent.get("configuration") or {}
+        servers = mcp.merged(environment.get("mcp_servers"), config.get("mcp_servers"), config.get("mcpServers"))
+        for name, raw in servers.items():
+            named = by_definition.get(_settings(raw))
+            key = json.dumps([name, raw], sort_keys=True, default=str)
+            known = named or by_definition.setdefault(key, Configured(str(name), raw, [], variables))
+            known.environment = known.environment or variables
+            owner = str(agent.get("name") or agent["id"])
+            known.owners += [owner] if owner not in known.owners else []
+    return sorted(by_definition.values(), key=lambda each: each.name)
+
+
+def _stored(api: Api) -> dict[str, Configured]:
+    """Return the servers that are definitions of their own, by their settings, with who names them."""
+    found = {}
+    for server in api.mcp_servers():
+        raw = {key: value for key, value in server.items() if key in OWN and value is not None}
+        owners = [str(user.get("name")) for user in server.get("used_by") or ()]
+        found[_settings(raw)] = Configured(str(server["name"]), raw, owners, stored=True)
+    return found
+
+
+def _settings(raw: Any) -> str:
+    return json.dumps(raw, sort_keys=True, default=str)
+
+
+def select(servers: Iterable[Configured], name: str, given: Mapping[str, str]) -> list[Configured]:
+    """Return the server with this name. Raises UsageError when there is none, or several that differ."""
+    servers = list(servers)
+    found = [each for each in servers if each.name == name]
+    if not found:
+        known = ", ".join(sorted({each.name for each in servers})[:20]) or "none"
+        raise UsageError(
+            f"No agent has an MCP server {name!r}, and there is no such file", remedy=f"There are: {known}"
+        )
+    if len(found) > 1:
+        owners = ", ".join(each.owners[0] for each in found[:10])
+        raise UsageError(f"Agents have different servers {name!r}: {owners}", remedy="Choose with --agent")
+    found[0].environment = {**found[0].environment, **given}
+    return found
