@@ -113,12 +113,16 @@ def export(after: int, path: Path | None) -> None:
 
     Example: kubiya audit export --file audit.jsonl
     """
-    lines, count = connect().audit_lines(after), 0
+    api = connect()
+    begin = _head(api.audit_begin())
+    lines, count = api.audit_lines(after), 0
     with path.open("w", encoding="utf-8") if path else nullcontext(sys.stdout) as file:
         for line in lines:
             print(line, file=file)
             count += 1
     print(f"{count} records", file=sys.stderr)
+    if begin.seq > after:
+        print(f"Records up to {begin.seq} were removed (--keep-audit)", file=sys.stderr)
 
 
 @audit.command()
@@ -156,24 +160,33 @@ def verify(path: Path | None, heads: tuple[str, ...], start: str | None) -> int:
         raise UsageError(str(error), remedy="Check --head and --after") from error
     if path is not None:
         with path.open(encoding="utf-8", errors="replace") as file:
-            return _told(_lines(file), kept, after)
+            cut = chain.cut_of(_lines(file))
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return _told(_lines(file), kept, after, cut)
     api = connect()
     kept.append(chain.Head.parse(api.audit_head()))
-    return _told(api.audit_lines(after.seq), kept, after)
+    return _told(api.audit_lines(after.seq), kept, after, _head(api.audit_begin()))
 
 
 def _lines(file: TextIO) -> Iterator[str]:
     return (line for line in file if line.strip())
 
 
-def _told(lines: Iterator[str], heads: list[chain.Head], after: chain.Head) -> int:
+def _head(text: str) -> chain.Head:
+    return chain.Head.parse(text) if text else chain.EMPTY
+
+
+def _told(lines: Iterator[str], heads: list[chain.Head], after: chain.Head, cut: chain.Head) -> int:
     """Print each problem, or how many records hold; return the exit code."""
     counted = _Counted(lines)
     found = 0
-    for problem in chain.problems(counted, heads, after):
+    for problem in chain.problems(counted, heads, after, cut):
         found += 1
         if found <= MOST_TOLD:
             print(problem.text)
+    for head in heads:
+        if head.seq < cut.seq:
+            print(f"Record {head.seq} was removed (--keep-audit): its head proves nothing any more", file=sys.stderr)
     if found > MOST_TOLD:
         print(f"… and {found - MOST_TOLD} problems more")
     if found:

@@ -348,6 +348,10 @@ class Api(ControlPlane):
         """Return NUMBER:HASH of the last record."""
         return str(self._object("GET", "/audit/head")["head"])
 
+    def audit_begin(self) -> str:
+        """Return NUMBER:HASH of the last record that was removed; an empty text while all are there."""
+        return str(self._object("GET", "/audit/head").get("begins") or "")
+
     def audit_lines(self, after: int = 0) -> Iterator[str]:
         """Yield the records after a number, in their order, without holding them all."""
         reply = self._wire.open(f"{self.base_url}/api/v1/audit/export?after={after}", {}, timeout=(5.0, QUIET))

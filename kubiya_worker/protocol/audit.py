@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 Record = dict[str, Any]
+CUT: Final = "cut"  # the field that tells a cut, in a record of its own
+CUTTING: Final = "audit.cut"  # that record's action
 START: Final = "0" * 64  # what the first record has as the hash of the one before it
 
 
@@ -66,12 +68,17 @@ def head_of(record: Mapping[str, Any]) -> Head:
 class ChainCheck:
     """A check of a chain, line by line in their order; `heads` are what is known of it from elsewhere.
 
+    `cut` is where the chain begins when earlier records were removed. Whoever removed them rightly left a record of it
+    in what follows; a check that begins later than that, `after` a head, does not look for it.
+
     After a problem the chain goes on from what the record claims, so that one wrong record is told once.
     """
 
-    def __init__(self, heads: Iterable[Head] = (), after: Head = EMPTY) -> None:
-        self._wanted = {head.seq: head.hash for head in heads}
-        self._last, self.lines = after, 0
+    def __init__(self, heads: Iterable[Head] = (), after: Head = EMPTY, cut: Head = EMPTY) -> None:
+        begin = max(after, cut, key=lambda head: head.seq)
+        self._wanted = {head.seq: head.hash for head in heads if head.seq >= begin.seq}
+        self._begin, self._cut, self._told = begin, cut if cut.seq > after.seq else EMPTY, ""
+        self._last, self.lines = begin, 0
         self._linked = True  # whether the next record must hold the hash of the last one
 
     def line(self, line: str) -> Iterator[Problem]:
@@ -97,20 +104,42 @@ class ChainCheck:
         if told != found.hash:
             yield Problem(found.seq, found.seq, f"record {found.seq} is not the one of the head {found.seq}:{told}")
         self._last, self._linked = found, True
+        if record.get("action") == CUTTING:
+            self._told = str(record.get(CUT))
 
     def end(self) -> Iterator[Problem]:
-        """Yield what is missing after the last line."""
+        """Yield what is missing at the beginning, and after the last line."""
+        begin = self._begin
+        if self._wanted.get(begin.seq, begin.hash) != begin.hash and begin.seq:
+            yield Problem(begin.seq, begin.seq, f"record {begin.seq} was not the one of the head that was kept")
+        if self._cut.seq and self._told != str(self._cut):
+            text = f"{_named(1, self._cut.seq)} missing, and no record tells that they were removed"
+            yield Problem(1, self._cut.seq, text)
         for seq in sorted(self._wanted):
             if seq > self._last.seq:
                 yield Problem(self._last.seq + 1, seq, f"{_named(self._last.seq + 1, seq)} missing at the end")
 
 
-def problems(lines: Iterable[str], heads: Iterable[Head] = (), after: Head = EMPTY) -> Iterator[Problem]:
+def problems(
+    lines: Iterable[str], heads: Iterable[Head] = (), after: Head = EMPTY, cut: Head = EMPTY
+) -> Iterator[Problem]:
     """Yield each problem of a chain of lines, in their order."""
-    check = ChainCheck(heads, after)
+    check = ChainCheck(heads, after, cut)
     for line in lines:
         yield from check.line(line)
     yield from check.end()
+
+
+def cut_of(lines: Iterable[str]) -> Head:
+    """Return the cut after which exported records begin, as the last record of a removal tells it."""
+    told = ""
+    for line in lines:
+        if CUTTING in line and (record := _parsed(line)) is not None and record.get("action") == CUTTING:
+            told = str(record.get(CUT))
+    try:
+        return Head.parse(told)
+    except ValueError:
+        return EMPTY
 
 
 def _named(first: int, last: int) -> str:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 STATE: Final = Path("~/.kubiya/server").expanduser()
 GRACE: Final = 2  # seconds that open requests have to end after SIGTERM
-MOST_DAYS: Final = 36_500  # of --keep-executions and --keep-files
+MOST_DAYS: Final = 36_500  # of --keep-executions, --keep-audit and --keep-files
+LEAST_AUDIT: Final = 1  # days of --keep-audit
 LEAST_BYTES: Final = 1 << 20  # of --keep-bytes
 MOST_BYTES: Final = 1 << 44
 MOST_KEPT: Final = 500_000  # of --keep-count: the place of the last one is counted at each look, in 30 ms
@@ -134,6 +135,14 @@ def _days(text: str) -> float:
     return days
 
 
+def _audit_days(text: str) -> float:
+    """Return a number of days. Raises what argparse tells."""
+    days = _days(text)
+    if days < LEAST_AUDIT:
+        raise argparse.ArgumentTypeError(f"{text!r} is less than a day")
+    return days
+
+
 def _count(text: str) -> int:
     """Return a number of executions. Raises what argparse tells."""
     if not text.isdecimal() or not 1 <= int(text) <= MOST_KEPT:
@@ -157,6 +166,7 @@ LIMITS: Final[dict[str, tuple[Callable[[str], float], str, str]]] = {
         "N",
         "keep the newest N executions of an organization, and remove older ones that ended",
     ),
+    "--keep-audit": (_audit_days, "DAYS", "remove audit records that are older, at least 1; the rest can be verified"),
     "--keep-bytes": (_size, "SIZE", "remove the oldest executions that ended while the SQLite database holds more"),
 }
 
@@ -292,7 +302,7 @@ def open_plane(options: argparse.Namespace) -> Plane:
     )
     plane.events.records_allowed = not options.no_audit_allowed
     plane.run_files.keep_days = options.keep_files
-    plane.limits = KeepLimits(options.keep_executions, options.keep_count, options.keep_bytes)
+    plane.limits = KeepLimits(options.keep_executions, options.keep_count, options.keep_bytes, options.keep_audit)
     plane.notifier.use(notify.settings(os.environ))
     known = oidc.settings(os.environ, secret_of("KUBIYA_OIDC_CLIENT_SECRET"))
     plane.oidc = oidc.Provider(known) if known else None

@@ -1,4 +1,5 @@
-"""This module removes executions that are more, or older, than the server is to keep: the oldest first, step by step.
+"""This module removes executions that are more, or older, than the server is to keep, and audit records that are older:
+the oldest first, step by step.
 
 A step is one short transaction. Requests are answered between two steps, and the server rests as long as a step took.
 """
@@ -6,7 +7,9 @@ A step is one short transaction. Requests are answered between two steps, and th
 from __future__ import annotations
 
 import asyncio
+import functools
 import heapq
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -14,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kubiya_worker.protocol import execution as ex
+from kubiya_worker.protocol.audit import ChainCheck, Head, head_of
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.store.database import Stale
 from kubiya_worker.server.store.executions import STARTED
@@ -78,6 +82,8 @@ class Retention:
         if self._limits.days is not None or self._limits.count is not None:
             for organization_id in self._store.organizations():
                 await self._by_age_and_count(organization_id)
+        if self._limits.audit is not None:
+            await self._cut_audit(self._limits.audit)
         if self._limits.bytes is not None:
             await self._by_bytes(self._limits.bytes)
         self._store.forget_old(self._at.timestamp())
@@ -113,6 +119,41 @@ class Retention:
             await self._remove(each, f"--keep-bytes {most}")
         if self._store.used_bytes() > most:
             log.warning("retention.too_small used=%d keep_bytes=%d", self._store.used_bytes(), most)
+
+    async def _cut_audit(self, days: float) -> None:
+        """Remove audit records that are too old; the first may be a little older, since each cut leaves a record."""
+        audit, old = self._plane.audit, self._at - timedelta(days=days)
+        late = old - timedelta(days=min(1.0, days / 10))
+        for organization_id in self._store.organizations():
+            last = await self._last_before(organization_id, old.isoformat(), late.isoformat())
+            if last is not None:
+                audit.cut(organization_id, last, f"--keep-audit {days:g}")
+            self.rows.most = FEWEST
+            while await self.rows.step(functools.partial(audit.drop_part, organization_id)):
+                pass
+
+    async def _last_before(self, organization_id: str, old: str, late: str) -> Head | None:
+        """Return the last record that was written before `old`; None where none was before `late`.
+
+        What does not hold is evidence: neither it nor anything after it is removed.
+        """
+        audit, last = self._plane.audit, None
+        begin = audit.begin(organization_id)
+        check = ChainCheck(after=begin)
+        while part := audit.lines(organization_id, last.seq if last else begin.seq, AT_ONCE):
+            for _, line in part:
+                wrong = next(check.line(line), None)
+                if wrong is not None:
+                    log.error(
+                        "audit.broken organization=%s: %s; nothing from there is removed", organization_id, wrong.text
+                    )
+                    return last
+                record = json.loads(line)
+                if record["at"] >= (old if last else late):
+                    return last
+                last = head_of(record)
+            await asyncio.sleep(0)
+        return last
 
     async def _remove(self, candidate: Candidate, rule: str) -> None:
         if not is_over(candidate, self._quiet):

@@ -34,9 +34,9 @@ async def list_all(call: Call) -> Any:
 
 
 async def head(call: Call) -> Any:
-    """Return the number and hash of the last record."""
-    found = call.plane.audit.head(call.organization_id)
-    return {"seq": found.seq, "hash": found.hash, "head": str(found)}
+    """Return the number and hash of the last record; `begins` is NUMBER:HASH of the last one that was removed."""
+    found, begin = call.plane.audit.head(call.organization_id), call.plane.audit.begin(call.organization_id)
+    return {"seq": found.seq, "hash": found.hash, "head": str(found), "begins": str(begin) if begin.seq else ""}
 
 
 async def export(call: Call) -> Any:
@@ -60,7 +60,8 @@ async def verify(call: Call) -> Any:
     that was kept elsewhere: `kubiya audit verify --head`.
     """
     head = call.plane.audit.head(call.organization_id)
-    check, problems, at = ChainCheck([head] if head.seq else []), list[Problem](), 0
+    begin = call.plane.audit.begin(call.organization_id)
+    check, problems, at = ChainCheck([head] if head.seq else [], cut=begin), list[Problem](), begin.seq
     while part := [each for each in call.plane.audit.lines(call.organization_id, at, PART) if each[0] <= head.seq]:
         for _, line in part:
             problems += check.line(line)

@@ -1,4 +1,9 @@
-"""This module reads the audit records, and records what was refused, with a limit: anybody can ask in vain for ever."""
+"""This module reads the audit records, removes old ones, and records what was refused, with a limit: anybody can ask in
+vain for ever.
+
+The chain of what is left begins after a cut, which is the head of the last removed record. It is noted beside the
+records, moves only forward, and a record of the chain tells it: a check finds a cut that nobody told of.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +13,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import bindparam, delete, func, or_, select, text
 from sqlalchemy.exc import DatabaseError
 
-from kubiya_worker.protocol.audit import EMPTY, Head
+from kubiya_worker.protocol.audit import CUT, EMPTY, Head
 from kubiya_worker.server import actor
 from kubiya_worker.server.person import Person
 from kubiya_worker.server.store import schema
@@ -24,6 +29,7 @@ log = logging.getLogger(__name__)
 
 T: Final = schema.audit
 H: Final = schema.audit_heads
+C: Final = schema.audit_cuts
 MINUTE: Final = 60.0  # seconds
 MOST_REFUSED: Final = 60  # records of refusals in a minute
 LONGEST: Final = 500  # characters of why
@@ -32,6 +38,13 @@ _PAGE: Final = Prepared(
     .where(T.c.organization_id == bindparam("organization"), T.c.seq > bindparam("after"))
     .order_by(T.c.seq)
     .limit(bindparam("most"))
+)
+_BEGIN: Final = Prepared(select(C.c.seq, C.c.hash).where(C.c.organization_id == bindparam("organization")))
+_CUT: Final = Prepared(
+    text(
+        "insert into audit_cuts (organization_id, seq, hash) values (:organization, :seq, :hash) "
+        "on conflict (organization_id) do update set seq = excluded.seq, hash = excluded.hash"
+    )
 )
 
 
@@ -42,9 +55,9 @@ def _field(path: str) -> Any:
     return json_text(T.c.record, path)
 
 
-def _plain(text: str) -> str:
+def _plain(word: str) -> str:
     """Return the text for a pattern, in which every character stands for itself."""
-    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return word.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
 class Audit:
@@ -59,8 +72,14 @@ class Audit:
         row = self._db.execute(select(H.c.seq, H.c.hash).where(H.c.organization_id == organization_id)).first()
         return Head(row.seq, row.hash) if row else EMPTY
 
+    def begin(self, organization_id: str) -> Head:
+        """Return the cut after which the records begin."""
+        row = self._db.execute(_BEGIN, {"organization": organization_id}).first()
+        return Head(row.seq, row.hash) if row else EMPTY
+
     def lines(self, organization_id: str, after: int, most: int) -> list[tuple[int, str]]:
         """Return the numbers and lines of at most `most` records after the number `after`."""
+        after = max(after, self.begin(organization_id).seq)
         values = {"organization": organization_id, "after": after, "most": most}
         return [(row.seq, row.record) for row in self._db.execute(_PAGE, values)]
 
@@ -82,7 +101,8 @@ class Audit:
         `person` is an id, name, e-mail or key id; `action` also the part before or after the point; `thing` is the
         kind, id or name of what it is about.
         """
-        query = select(T.c.record).where(T.c.organization_id == organization_id)
+        begin = self.begin(organization_id).seq
+        query = select(T.c.record).where(T.c.organization_id == organization_id, T.c.seq > begin)
         if before is not None:
             query = query.where(T.c.seq < before)
         if since:
@@ -108,6 +128,24 @@ class Audit:
             )
         return [json.loads(row[0]) for row in self._db.execute(query.order_by(T.c.seq.desc()).limit(limit))]
 
+    # -- removing
+
+    def cut(self, organization_id: str, last: Head, rule: str) -> None:
+        """Let the records begin after `last`, and tell so by a record; `drop_part` deletes what is before."""
+        values = {"organization": organization_id, "seq": last.seq, "hash": last.hash}
+        about = {CUT: str(last), "detail": f"Removed because of {rule}"}
+        name = f"records up to {last.seq}"
+        with self._db.transaction():
+            self._db.execute(_CUT, values)
+            self._db.changed(Change(organization_id, "audit", str(last.seq), name, verb="cut", about=about))
+
+    def drop_part(self, organization_id: str, most: int) -> bool:
+        """Delete at most `most` records before the cut, and return whether there may be more."""
+        mine, begin = T.c.organization_id == organization_id, self.begin(organization_id).seq
+        some = select(T.c.seq).where(mine, T.c.seq <= begin).order_by(T.c.seq).limit(most)
+        with self._db.transaction():
+            return bool(self._db.execute(delete(T).where(mine, T.c.seq.in_(some))).rowcount)
+
     # -- refusals
 
     def refuse(self, organization_id: str, action: str, path: Mapping[str, Any], status: int, detail: Any) -> None:
@@ -117,8 +155,8 @@ class Audit:
             return
         kind, _, verb = action.partition(".")
         key = ",".join(str(value)[:100] for value in path.values())
-        text = detail if isinstance(detail, str) else json.dumps(detail)
-        about = {"outcome": REFUSED, "status": status, "detail": text[:LONGEST], **told}
+        told_of = detail if isinstance(detail, str) else json.dumps(detail)
+        about = {"outcome": REFUSED, "status": status, "detail": told_of[:LONGEST], **told}
         try:
             with self._db.transaction():
                 self._db.changed(Change(organization_id, kind, key, "", verb=verb, about=about))

@@ -85,15 +85,16 @@ _NEEDED: Final = Prepared(
 @dataclass(frozen=True)
 class KeepLimits:
     """The limits say what is kept of executions that ended: `days` after their last change, `count` of an organization,
-    `bytes` of the database. None is no limit.
+    `bytes` of the database. `audit` is for how many days audit records are kept. None is no limit.
     """
 
     days: float | None = None
     count: int | None = None
     bytes: int | None = None
+    audit: float | None = None
 
     def __bool__(self) -> bool:
-        return any(limit is not None for limit in (self.days, self.count, self.bytes))
+        return any(limit is not None for limit in (self.days, self.count, self.bytes, self.audit))
 
 
 class Candidate(NamedTuple):

@@ -352,12 +352,23 @@ audit_heads = Table(
     Column("seq", Integer, nullable=False),
     Column("hash", String, nullable=False),
 )
+# Where the records of an organization begin, since older ones were removed: the last removed one.
+audit_cuts = Table(
+    "audit_cuts",
+    metadata,
+    Column("organization_id", String, primary_key=True),
+    Column("seq", Integer, nullable=False),
+    Column("hash", String, nullable=False),
+)
 _NEVER: Final = "audit records are kept as written"
-TRIGGERS: Final = {  # name: (event and table, when); the migration has a copy of them
+_UNCUT: Final = "old.seq > coalesce((select seq from audit_cuts where organization_id = old.organization_id), 0)"
+TRIGGERS: Final = {  # name: (event and table, when); the migrations have copies of them
     "audit_no_update": ("update on audit", ""),
-    "audit_no_delete": ("delete on audit", ""),
+    "audit_no_delete": ("delete on audit", _UNCUT),
     "audit_heads_no_delete": ("delete on audit_heads", ""),
     "audit_heads_forward": ("update on audit_heads", "new.seq <= old.seq"),
+    "audit_cuts_no_delete": ("delete on audit_cuts", ""),
+    "audit_cuts_forward": ("update on audit_cuts", "new.seq <= old.seq"),
 }
 
 
@@ -368,9 +379,14 @@ def _guard(_: Any, connection: Connection, **__: Any) -> None:
             "create function audit_kept() returns trigger language plpgsql as "
             f"$$ begin raise exception '{_NEVER}'; end $$"
         )
+        connection.exec_driver_sql(  # a condition of a trigger cannot read a table there
+            "create function audit_uncut() returns trigger language plpgsql as "
+            f"$$ begin if {_UNCUT} then raise exception '{_NEVER}'; end if; return old; end $$"
+        )
     for name, (what, when) in TRIGGERS.items():
         if postgresql:
             condition = f"for each row when ({when or 'true'}) execute function audit_kept()"
+            condition = "for each row execute function audit_uncut()" if when == _UNCUT else condition
         else:
             condition = f"{f'when {when} ' if when else ''}begin select raise(abort, '{_NEVER}'); end"
         connection.exec_driver_sql(f"create trigger {name} before {what} {condition}")

@@ -123,7 +123,19 @@ def test_executions_of_an_older_version_are_found_by_person_and_text(tmp_path: P
     told = '{"requested_by": {"id": "Ada@acme.example"}, "entity_name": "Ops", "prompt": "LOOK at /var"}'
     old = sqlite3.connect(path)
     hooks = ("hook_replies", "hook_deliveries", "hook_threads", "hooks")
-    later = ("leases", "run_files", "removed_executions", "answer_tokens", "notification_deliveries", "notifications")
+    old.execute("drop trigger audit_no_delete")
+    old.execute("create trigger audit_no_delete before delete on audit begin select raise(abort, ''); end")
+    later = (
+        "leases",
+        "run_files",
+        "removed_executions",
+        "audit_cuts",
+        "skills",
+        "mcp_servers",
+        "answer_tokens",
+        "notification_deliveries",
+        "notifications",
+    )
     for table in (*later, *hooks):
         old.execute(f"drop table {table}")
     for index in ("all", "status", "entity_id", "queue_id", "requester"):

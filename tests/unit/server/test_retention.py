@@ -291,10 +291,12 @@ def test_a_pace_is_more_after_short_steps_and_less_after_long_ones() -> None:
 @pytest.mark.parametrize(
     ("argv", "environ", "limits"),
     [
-        ([], {}, (None, None, None)),
-        (["--keep-executions", "0.5", "--keep-count", "10", "--keep-bytes", "2g"], {}, (0.5, 10, 2 << 30)),
-        (["--keep-count", "7"], {"KUBIYA_KEEP_COUNT": "9", "KUBIYA_KEEP_EXECUTIONS": "30"}, (30, 7, None)),
-        ([], {"KUBIYA_KEEP_BYTES": "512m", "KUBIYA_KEEP_COUNT": " "}, (None, None, 512 << 20)),
+        ([], {}, (None, None, None, None)),
+        (["--keep-executions", "0.5", "--keep-count", "10", "--keep-bytes", "2g"], {}, (0.5, 10, 2 << 30, None)),
+        (["--keep-count", "7"], {"KUBIYA_KEEP_COUNT": "9", "KUBIYA_KEEP_EXECUTIONS": "30"}, (30, 7, None, None)),
+        ([], {"KUBIYA_KEEP_BYTES": "512m", "KUBIYA_KEEP_COUNT": " "}, (None, None, 512 << 20, None)),
+        (["--keep-audit", "365"], {"KUBIYA_KEEP_AUDIT": "30"}, (None, None, None, 365)),
+        ([], {"KUBIYA_KEEP_AUDIT": "30"}, (None, None, None, 30)),
     ],
 )
 def test_limits_come_from_flags_or_variables(
@@ -303,7 +305,8 @@ def test_limits_come_from_flags_or_variables(
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     options = program.parse(["--database", str(tmp_path / "cp.db"), *argv])
-    assert (options.keep_executions, options.keep_count, options.keep_bytes) == limits
+    kept = (options.keep_executions, options.keep_count, options.keep_bytes, options.keep_audit)
+    assert kept == limits
 
 
 @pytest.mark.parametrize(
@@ -319,6 +322,9 @@ def test_limits_come_from_flags_or_variables(
         (["--keep-bytes", "2 apples"], {}, "--keep-bytes"),
         ([], {"KUBIYA_KEEP_COUNT": "many"}, "KUBIYA_KEEP_COUNT: 'many' is not a number"),
         ([], {"KUBIYA_KEEP_BYTES": "-1"}, "KUBIYA_KEEP_BYTES"),
+        (["--keep-audit", "0.5"], {}, "--keep-audit: '0.5' is less than a day"),
+        (["--keep-audit", "always"], {}, "--keep-audit: 'always' is not a number of days"),
+        ([], {"KUBIYA_KEEP_AUDIT": "0"}, "KUBIYA_KEEP_AUDIT: '0' is not a number of days"),
     ],
 )
 def test_wrong_limits_are_refused_by_name(
