@@ -80,6 +80,7 @@ export class Audit {
         const number = /^\d{1,15}$/.test(id) ? Number(id) : 0;
         [record] = number ? await call("GET", `/audit?before=${number + 1}&limit=1`) : [];
       } catch (error) {
+        if (this.chosen !== id) return;
         if (error.status === 401) return this.refused();
         return notFound(error.message, "#/audit", "All records");
       }

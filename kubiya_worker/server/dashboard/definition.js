@@ -3,8 +3,9 @@
 import { call } from "./api.js";
 import { addressOf, schema } from "./definitions.js";
 import { Deliveries, KINDS } from "./deliveries.js";
-import { notFound, nothing, say } from "./frame.js";
+import { late, notFound, nothing, say } from "./frame.js";
 import { copyButton } from "./output.js";
+import { here } from "./place.js";
 import { may } from "./rights.js";
 import { SchemaForm } from "./schemaform.js";
 import { Trials } from "./trials.js";
@@ -18,7 +19,7 @@ const SOURCE = "page"; // the set of what is made here: no file's --prune looks 
 export class Definition {
   // `refused()`: the key is not known any more. `changed()`: the list is to be asked again. `names(kind)`: all names.
   constructor({ refused, changed, names }) {
-    Object.assign(this, { refused, changed, names, chosen: null, tab: "" });
+    Object.assign(this, { refused, changed, names, chosen: null, tab: "", telling: null });
     this.trials = new Trials($("definition-trials"), { refused });
     this.deliveries = new Deliveries($("definition-deliveries"), { failed: (error) => this.failed(error) });
     $("definition-form").addEventListener("submit", (event) => {
@@ -41,7 +42,7 @@ export class Definition {
 
   leave() {
     Object.assign(this, { chosen: null, kind: null, spec: null });
-    for (const id of ["change", "remove"]) $(id).close(); // Back leads away from below them
+    $("definition-fields").replaceChildren(); // a secret may stand there
     $("definition").hidden = true;
   }
 
@@ -49,6 +50,8 @@ export class Definition {
     const cut = id.indexOf("/");
     const [kind, name] = cut < 0 ? [id, null] : [id.slice(0, cut), id.slice(cut + 1)];
     Object.assign(this, { chosen: id, kind, name, gone: false, lines: null, text: null });
+    const told = this.telling?.id === id ? this.telling.words : "";
+    this.telling = null;
     nothing(el("p", {}, "Loading …"));
     let document = { spec: {} };
     try {
@@ -67,6 +70,7 @@ export class Definition {
     nothing();
     $("definition").hidden = false;
     this.look(words);
+    $("definition-told").textContent = told;
     $("detail").focus({ preventScroll: true });
   }
 
@@ -98,9 +102,11 @@ export class Definition {
   // `words`: of the address. A change of the tab keeps what was typed.
   async look(words) {
     if (!this.spec) return;
+    const on = here();
     const wanted = new URLSearchParams(words || "").get("tab") || "";
-    const before = this.tab;
-    this.tab = this.gone ? "history" : ["yaml", "history", ...this.more].includes(wanted) ? wanted : "";
+    const tab = this.gone ? "history" : ["yaml", "history", ...this.more].includes(wanted) ? wanted : "";
+    if (this.tab === "yaml" && this.text !== null && tab !== "yaml" && !(await this.left(on))) return;
+    this.tab = tab;
     const fresh = this.name === null;
     document.title = `${this.name ?? `New ${this.kind}`} · Kubiya`;
     $("definition-title").textContent = fresh ? `New ${this.kind.toLowerCase()}` : this.name;
@@ -120,14 +126,28 @@ export class Definition {
     $("definition-may").hidden = this.able;
     this.fail("");
     try {
-      if (before === "yaml" && this.text !== null && this.tab !== "yaml") await this.take();
       if (this.tab === "yaml") await this.showText();
       else if (this.tab === "history") await this.showHistory();
       else if (this.tab === "deliveries") await this.showDeliveries();
       else if (this.tab === "test") this.trials.show(this.name, this.base);
       else this.showForm();
     } catch (error) {
+      if (on.still()) this.failed(error);
+    }
+  }
+
+  // The text is left for another tab, if it can be read; else it stays, and says why. Returns whether to go on.
+  async left(on) {
+    const { chosen } = this;
+    try {
+      await this.take();
+      this.text = null;
+      return on.still() && this.chosen === chosen;
+    } catch (error) {
+      if (!on.still()) return false;
+      history.replaceState(null, "", addressOf(this.kind, this.name, "yaml"));
       this.failed(error);
+      return false;
     }
   }
 
@@ -162,7 +182,11 @@ export class Definition {
 
   async showText() {
     const { value: _, ...spec } = this.spec;
+    const on = here();
+    $("definition-copy").replaceChildren();
+    Object.assign($("definition-area"), { value: "", readOnly: true, placeholder: "Loading …" });
     const { text } = await call("POST", "/definitions/write", { documents: [{ ...this.document, spec }] });
+    if (!on.still() || this.tab !== "yaml") return;
     $("definition-area").value = this.text = text;
     $("definition-area").readOnly = !this.able;
     $("definition-copy").replaceChildren(copyButton(() => $("definition-area").value, "the YAML"));
@@ -174,7 +198,7 @@ export class Definition {
     const [found] = documents;
     if (documents.length !== 1) throw new Error(`This is one definition, and the text has ${documents.length}`);
     if (found.kind !== this.kind || (this.name !== null && found.name !== this.name)) throw new Error(`The text is not the ${this.kind} ${this.name ?? ""} any more: to make another one, press New`);
-    Object.assign(this, { lines: found.lines, spec: found.spec || {}, text: null });
+    Object.assign(this, { lines: found.lines, spec: found.spec || {} });
     if (this.name === null) $("definition-name").value = found.name;
   }
 
@@ -184,6 +208,7 @@ export class Definition {
   async check() {
     this.fail("");
     this.form?.clearFaults();
+    const on = here();
     $("definition-save").disabled = true;
     try {
       if (this.tab === "yaml") await this.take();
@@ -192,6 +217,7 @@ export class Definition {
         return;
       }
       const { changes } = await this.apply(true);
+      if (!on.still()) return; // nothing was changed
       const [change] = changes;
       if (change.action === "unchanged") return this.fail("Nothing is changed");
       $("change-title").textContent = change.action === "created" ? `Make the ${this.kind.toLowerCase()} ${change.name}?` : `Change ${change.name}?`;
@@ -199,7 +225,7 @@ export class Definition {
       $("change-error").textContent = "";
       $("change").showModal();
     } catch (error) {
-      this.failed(error);
+      if (on.still()) this.failed(error);
     } finally {
       $("definition-save").disabled = false;
     }
@@ -212,19 +238,26 @@ export class Definition {
 
   async save() {
     $("change-go").disabled = true;
+    const on = here($("change"));
+    const { name, kind, tab } = this;
     try {
       const { changes } = await this.apply(false);
       const [change] = changes;
-      $("change").close();
       say("Saved");
       this.changed();
-      const { name, kind, tab } = { name: change.name, kind: this.kind, tab: this.tab };
-      if (this.name === name) await this.open(this.chosen, tab ? `tab=${tab}` : "");
-      else location.hash = addressOf(kind, name);
-      $("definition-told").textContent = change.webhook_secret ? `Saved. The webhook's secret, which is not shown again: ${change.webhook_secret}` : "Saved.";
+      const secret = change.webhook_secret ? ` The webhook's secret, which is not shown again: ${change.webhook_secret}` : "";
+      if (on.still()) this.telling = { id: `${kind}/${change.name}`, words: `Saved.${secret}` };
+      if (name === null) $("definition-name").value = "";
+      if (!on.still() || name !== change.name) on.go(addressOf(kind, change.name), `${kind} ${change.name} was saved.${secret}`);
+      else {
+        $("change").close();
+        await this.open(this.chosen, tab ? `tab=${tab}` : "");
+      }
     } catch (error) {
-      $("change").close();
-      this.failed(error);
+      on.failed(error, `The ${kind.toLowerCase()} was not saved`, () => {
+        $("change").close();
+        this.failed(error);
+      });
     }
     $("change-go").disabled = false;
   }
@@ -275,21 +308,26 @@ export class Definition {
   // -- versions
 
   async showHistory() {
+    const on = here();
     const { versions } = await call("GET", `${path(this.kind, this.name)}/history`);
+    if (!on.still()) return;
     const restore = may("POST /definitions/{kind}/{name}/rollback") ? (version) => this.restore(version) : null;
     $("definition-history").replaceChildren(...versionNodes(versions, restore));
   }
 
   async restore(version) {
     this.fail("");
+    const on = here();
     try {
       const change = await call("POST", `${path(this.kind, this.name)}/rollback`, { version });
       say("Restored");
       this.changed();
+      const words = change.action === "unchanged" ? "It is so already." : `It is as in version ${version} again.`;
+      if (!on.still()) return late(words);
+      this.telling = { id: this.chosen, words };
       await this.open(this.chosen, "tab=history");
-      $("definition-told").textContent = change.action === "unchanged" ? "It is so already." : `It is as in version ${version} again.`;
     } catch (error) {
-      this.failed(error);
+      on.failed(error, "The version was not restored", () => this.failed(error));
     }
   }
 
@@ -307,24 +345,27 @@ export class Definition {
 
   async remove() {
     $("remove-go").disabled = true;
+    const on = here($("remove"));
     try {
       await call("DELETE", `${path(this.kind, this.name)}${this.force ? "?force=true" : ""}`);
-      $("remove").close();
       say("Deleted");
       this.changed();
-      location.hash = "#/definitions";
+      on.go("#/definitions", "The definition was deleted.");
     } catch (error) {
       if (error.status === 401) this.refused();
-      const needs = error.detail?.needed_by || [];
-      $("remove-error").textContent = needs.length ? `${needs.length === 1 ? "One needs" : `${needs.length} need`} it:` : error.message;
-      $("remove-needs").replaceChildren(...needs.map((each) => needNode(each, this.kinds)));
-      if (needs.length) {
-        this.force = true;
-        $("remove-text").textContent = "End or change these first; or delete it, and have each of them ended or disabled.";
-        $("remove-go").textContent = "Delete, and end these";
-      }
+      else on.failed(error, "The definition was not deleted", (message) => this.kept(message, error.detail?.needed_by || []));
     }
     $("remove-go").disabled = false;
+  }
+
+  // It is not deleted, because others need it, or for what the message says.
+  kept(message, needs) {
+    $("remove-error").textContent = needs.length ? `${needs.length === 1 ? "One needs" : `${needs.length} need`} it:` : message;
+    $("remove-needs").replaceChildren(...needs.map((each) => needNode(each, this.kinds)));
+    if (!needs.length) return;
+    this.force = true;
+    $("remove-text").textContent = "End or change these first; or delete it, and have each of them ended or disabled.";
+    $("remove-go").textContent = "Delete, and end these";
   }
 }
 

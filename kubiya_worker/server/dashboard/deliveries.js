@@ -2,7 +2,7 @@
 
 import { call } from "./api.js";
 import { clock } from "./clock.js";
-import { say } from "./frame.js";
+import { refocus, say } from "./frame.js";
 import { copyButton, output } from "./output.js";
 import { needs } from "./rights.js";
 import { el, oneLine } from "./text.js";
@@ -51,16 +51,17 @@ export class Deliveries {
     const button = el("button", { type: "button", class: "quiet" }, words);
     needs(button, route);
     button.addEventListener("click", async () => {
+      const { current } = this;
       const place = this.buttons.indexOf(button);
       for (const each of this.buttons) each.disabled = true;
       try {
         await press();
       } catch (error) {
         if (error.status === 401) this.failed(error);
-        else this.told.replaceChildren(el("p", { class: "error", role: "alert" }, error.message));
+        else if (current()) this.told.replaceChildren(el("p", { class: "error", role: "alert" }, error.message));
       }
       for (const each of this.buttons) each.disabled = false;
-      this.buttons[Math.min(place, this.buttons.length - 1)].focus();
+      if (current()) refocus(this.buttons[Math.min(place, this.buttons.length - 1)]);
     });
     return button;
   }

@@ -3,6 +3,7 @@
 import { call, fresh } from "./api.js";
 import { dollars } from "./executions.js";
 import { banner, notFound, nothing, say } from "./frame.js";
+import { here } from "./place.js";
 import { Follower } from "./stream.js";
 import { $, FINAL, age, duration, el, oneLine, statusText } from "./text.js";
 import { Run } from "./run.js";
@@ -162,12 +163,14 @@ export class Execution {
   }
 
   async act(button, what) {
+    const on = here();
+    const words = `Not done: ${button.textContent}`;
     button.disabled = true;
     try {
       const told = await call("POST", `${path(this.chosen)}/${what}`, {});
-      if (told && told.success === false) this.timeline.line("notice", told.error);
+      if (told && told.success === false) on.failed({ message: told.error }, words, (message) => this.timeline.line("notice", message));
     } catch (error) {
-      this.timeline.line("error", error.message);
+      on.failed(error, words, (message) => this.timeline.line("error", message));
     }
     button.disabled = false;
   }
@@ -175,14 +178,16 @@ export class Execution {
   async send() {
     const text = $("say").value;
     const id = this.chosen;
+    const on = here();
     if (!text.trim()) return;
     try {
       await call("POST", `${path(id)}/message`, { message: text, message_id: `${id}_${fresh()}` });
+      if (!on.still()) return;
       if ($("say").value === text) $("say").value = "";
       if (this.over) this.follow(this.follower.last);
       this.timeline.toEnd();
     } catch (error) {
-      this.timeline.line("error", error.message);
+      on.failed(error, "The message was not sent", (message) => this.timeline.line("error", message));
     }
   }
 }

@@ -2,10 +2,12 @@
 
 import { call, fresh } from "./api.js";
 import { entities, entityOptions } from "./choices.js";
-import { needs } from "./rights.js";
+import { here } from "./place.js";
+import { may, needs } from "./rights.js";
 import { $, el } from "./text.js";
 
 const KINDS = ["model", "tool", "member", "approval", "person"];
+export const UNFINISHED = "This is possible when the turn has ended: then its messages are stored.";
 export const ROUTE = "POST /executions/{execution}/fork";
 
 // Whether a run can go on from before this step: what the control plane or the team itself said is no step of it.
@@ -29,10 +31,11 @@ export class Fork {
     });
   }
 
-  button(id, step) {
-    const button = el("button", { type: "button", class: "quiet small", title: "Key: f", onclick: () => this.open(id, step) }, "Run again from here");
+  // `unfinished`: the step's turn goes on.
+  button(id, step, unfinished) {
+    const button = el("button", { type: "button", class: "quiet small", title: "Key: f", disabled: unfinished, onclick: () => this.open(id, step) }, "Run again from here");
     needs(button, ROUTE);
-    return el("p", { class: "actions" }, button);
+    return el("p", { class: "actions" }, button, unfinished && may(ROUTE) ? el("span", { class: "help" }, UNFINISHED) : null);
   }
 
   async open(id, step) {
@@ -55,14 +58,14 @@ export class Fork {
     const [prompt, agent] = [$("fork-prompt").value, $("fork-agent").value];
     $("fork-go").disabled = true;
     $("fork-error").textContent = "";
+    const on = here($("fork"));
     try {
       const same = step.kind === "person" && prompt === step.output;
       const body = { at: step.events[0], ...(prompt.trim() && !same ? { prompt } : {}), ...(agent ? { agent } : {}) };
       const made = await call("POST", `/executions/${encodeURIComponent(id)}/fork`, body, { "Idempotency-Key": this.idempotency });
-      $("fork").close();
-      location.hash = `#/executions/${encodeURIComponent(made.execution_id)}`;
+      on.go(`#/executions/${encodeURIComponent(made.execution_id)}`, "The fork was started.");
     } catch (error) {
-      $("fork-error").textContent = error.message;
+      on.failed(error, "The fork was not started", (message) => ($("fork-error").textContent = message));
     }
     $("fork-go").disabled = false;
   }

@@ -18,6 +18,21 @@ export function banner(text) {
   if ($("banner").textContent !== text) $("banner").textContent = text;
 }
 
+// What came of something that a person did on another screen; it stands until it is put away or followed.
+export function late(text, address = "") {
+  $("late-text").textContent = text;
+  $("late-link").hidden = !address;
+  if (address) $("late-link").href = address;
+  $("late").hidden = !text;
+}
+
+for (const id of ["late-link", "late-close"]) $(id)?.addEventListener("click", () => late(""));
+
+// A button that was disabled while it worked has the focus again, unless that is somewhere else by now.
+export function refocus(button) {
+  if (document.activeElement === document.body) button.focus();
+}
+
 // In place of a view; without nodes, the view shows.
 export function nothing(...nodes) {
   $("nothing").hidden = !nodes.length;

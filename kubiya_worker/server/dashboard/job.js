@@ -1,9 +1,10 @@
 // One job: what it does and when, its runs, and what a person does about it.
 
 import { call } from "./api.js";
-import { notFound, nothing, say } from "./frame.js";
+import { notFound, nothing, refocus, say } from "./frame.js";
 import { JobRun } from "./jobrun.js";
 import { List, set, setStatus } from "./list.js";
+import { here } from "./place.js";
 import { timeFacts, timeLists } from "./jobtimes.js";
 import { moment, startText, until } from "./schedule.js";
 import { $, age, duration, el, oneLine } from "./text.js";
@@ -47,7 +48,6 @@ export class Job {
     this.shown = "";
     for (const id of ["job-facts", "job-moments"]) $(id).replaceChildren();
     $("job").hidden = true;
-    for (const dialog of ["delete", "run"]) $(dialog).close();
   }
 
   async open(id) {
@@ -102,7 +102,7 @@ export class Job {
     set($("job-status"), job.enabled ? "enabled" : "disabled");
     $("job-status").dataset.status = job.enabled ? "enabled" : "disabled";
     set($("job-switch"), job.enabled ? "Disable" : "Enable");
-    $("job-run").disabled = !job.enabled;
+    $("job-run").disabled = !job.enabled || this.run.busy;
     $("job-run").title = job.enabled ? "" : "A disabled job is started by nothing: enable it first";
     set($("job-error"), job.broken ? `This job is broken: ${job.broken}` : job.error_message || "");
     set($("job-prompt-text"), job.prompt_template || "");
@@ -146,6 +146,7 @@ export class Job {
 
   async toggle() {
     const word = this.job.enabled ? "disable" : "enable";
+    const on = here();
     $("job-switch").disabled = true;
     this.tell("");
     try {
@@ -153,10 +154,10 @@ export class Job {
       say(`Job ${word}d`);
       this.changed();
     } catch (error) {
-      this.failed(error);
+      on.failed(error, `The job was not ${word}d`, () => this.failed(error));
     }
     $("job-switch").disabled = false;
-    $("job-switch").focus();
+    if (on.still()) refocus($("job-switch"));
   }
 
   ask() {
@@ -169,14 +170,14 @@ export class Job {
 
   async remove() {
     $("delete-go").disabled = true;
+    const on = here($("delete"));
     try {
       await call("DELETE", path(this.job.id));
-      $("delete").close();
       say("Job deleted");
-      location.hash = "#/jobs";
+      on.go("#/jobs", "The job was deleted.");
     } catch (error) {
       if (error.status === 401) this.refused();
-      else $("delete-error").textContent = error.message;
+      else on.failed(error, "The job was not deleted", (message) => ($("delete-error").textContent = message));
     }
     $("delete-go").disabled = false;
   }

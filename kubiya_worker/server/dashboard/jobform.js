@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { about, entities, entityOptions, queueOptions } from "./choices.js";
 import { catchUpOptions, overlapOptions } from "./jobtimes.js";
+import { here } from "./place.js";
 import { words } from "./schedule.js";
 import { $, el } from "./text.js";
 
@@ -21,7 +22,7 @@ const FIELDS = {
 const AS_IT_IS = "as it is"; // a choice that only the API offers
 
 export class JobForm {
-  // `refused()`: the key is not known any more. `saved(job, secret)`: of a webhook that was just made.
+  // `refused()`: the key is not known any more. `saved(job, secret, on)`: of a webhook that was just made; where.
   constructor({ refused, saved }) {
     Object.assign(this, { refused, saved, job: null, entities: [], queues: [] });
     $("job-close").addEventListener("click", () => $("job-dialog").close());
@@ -136,13 +137,13 @@ export class JobForm {
   async save() {
     this.fail("");
     $("job-save").disabled = true;
+    const on = here($("job-dialog"));
     try {
       const [method, path] = this.job ? ["PATCH", `/jobs/${encodeURIComponent(this.job.id)}`] : ["POST", "/jobs"];
       const made = await call(method, path, this.body());
-      $("job-dialog").close();
-      this.saved(made, made.webhook_secret);
+      this.saved(made, made.webhook_secret, on);
     } catch (error) {
-      this.failed(error);
+      on.failed(error, "The job was not saved", () => this.failed(error));
     }
     $("job-save").disabled = false;
   }

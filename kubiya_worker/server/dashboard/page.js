@@ -16,6 +16,7 @@ import { JobForm } from "./jobform.js";
 import { Jobs } from "./jobs.js";
 import { set } from "./list.js";
 import { Pages } from "./pages.js";
+import { place } from "./place.js";
 import { Request } from "./request.js";
 import { may, needs, setRights } from "./rights.js";
 import { Start } from "./start.js";
@@ -74,7 +75,6 @@ function signedOut(message = "") {
   banner("");
   for (const id of ["new", "person", "workers"]) $(id).hidden = true;
   stop.hide();
-  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   shown("door");
   $("key-error").textContent = message;
   $("key").value = "";
@@ -223,17 +223,7 @@ $("clock").value = clockKind();
 $("clock").addEventListener("change", () => choose($("clock").value));
 document.addEventListener("visibilitychange", () => document.hidden || refresh());
 
-// -- which view: #/?FILTERS, #/executions/ID?tab=steps&at=STEP, #/inbox, #/inbox/ID, #/jobs, #/jobs/ID, #/definitions,
-// #/definitions/KIND (a new one), #/definitions/KIND/NAME?tab=yaml, #/fleet, #/fleet/QUEUE, #/audit, #/audit/NUMBER
-
-function place() {
-  const [, kind, id, words] = /^#\/(executions|inbox|jobs|definitions|fleet|audit)?(?:\/([^?]+))?(?:\?(.*))?$/.exec(location.hash) || [];
-  try {
-    return { kind: kind || "executions", id: id ? decodeURIComponent(id) : null, words };
-  } catch {
-    return { kind, id: id || null }; // not what this page wrote: nothing has that id
-  }
-}
+// -- which view
 
 function route() {
   const { kind, id, words } = place();
@@ -262,6 +252,7 @@ function route() {
 
 function leave() {
   for (const view of Object.values(views)) view.leave();
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close(); // Back leads away from below it
   const [reads, acts, route] = NOTHING[state.kind];
   nothing(el("p", {}, may(route) ? acts : reads));
   document.title = "Kubiya";
@@ -273,11 +264,13 @@ $("new").addEventListener("click", () => {
   else start.open();
 });
 
-// A job was made or changed. `secret`: of its webhook; shown once, since nobody can ask for it again.
-function saved(job, secret) {
+// A job was made or changed, `on` some screen. `secret`: of its webhook; shown once, since nobody can ask for it again.
+function saved(job, secret, on) {
   views.jobs.keep(job.id, secret);
-  if (place().id === job.id) refresh();
-  else location.hash = `#/jobs/${encodeURIComponent(job.id)}`;
+  if (on.still() && place().id === job.id) {
+    $("job-dialog").close();
+    refresh();
+  } else on.go(`#/jobs/${encodeURIComponent(job.id)}`, `The job “${job.name}” was saved.`);
 }
 
 // Enter sends, Shift+Enter is a new line, as in every chat; in a form it takes Ctrl; not while an input method composes.

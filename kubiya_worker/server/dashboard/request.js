@@ -6,6 +6,7 @@ import { differenceNode } from "./difference.js";
 import { notFound, nothing, say } from "./frame.js";
 import { isQuestion, until } from "./inbox.js";
 import { argumentList } from "./output.js";
+import { here } from "./place.js";
 import { $, el, oneLine } from "./text.js";
 
 const SEEN = 1000; // ms that a request is open before a key answers it: no blind double press
@@ -129,15 +130,16 @@ export class Request {
     const buttons = ["request-approve", "request-deny"];
     for (const id of buttons) $(id).disabled = true;
     $("request-error").textContent = "";
+    const on = here();
     try {
       await send(request, decision, given);
       say(decision === "approve" ? "Approved" : "Denied");
       const next = this.next();
       this.changed();
-      location.hash = next || "#/inbox";
+      if (on.still()) on.go(next || "#/inbox");
     } catch (error) {
       if (error.status === 401) return this.refused();
-      $("request-error").textContent = error.message;
+      on.failed(error, `The request of ${request.tool_name} is not answered`, (message) => ($("request-error").textContent = message));
     } finally {
       for (const id of buttons) $(id).disabled = false;
     }

@@ -1,7 +1,8 @@
 // The parts of an execution's page beside its conversation: its steps over time, its events as they are, its files.
 
 import { el, $ } from "./text.js";
-import { Fork, ROUTE, forkable } from "./fork.js";
+import { say } from "./frame.js";
+import { Fork, ROUTE, UNFINISHED, forkable } from "./fork.js";
 import { RawEvents } from "./rawevents.js";
 import { eventText, stepNodes, titleOf } from "./stepview.js";
 import { may } from "./rights.js";
@@ -98,7 +99,12 @@ export class Run {
     const step = this.steps.byKey.get(this.waterfall.rows.focused() ?? this.chosen);
     if (!step || !forkable(step) || !may(ROUTE)) return;
     event.preventDefault();
+    if (this.unfinished(step)) return say(UNFINISHED);
     this.fork.open(this.id, step);
+  }
+
+  unfinished(step) {
+    return this.live && this.steps.unfinished(step);
   }
 
   draw() {
@@ -113,14 +119,14 @@ export class Run {
   detail() {
     const steps = this.tab === "steps";
     const thing = this.chosen === null ? null : steps ? this.steps.byKey.get(this.chosen) : this.events.bySequence.get(Number(this.chosen));
-    const told = thing ? `${this.tab} ${this.chosen} ${steps ? `${thing.end} ${thing.state} ${thing.attempts.length}` : ""}` : `${this.tab} ${this.chosen}`;
+    const told = thing ? `${this.tab} ${this.chosen} ${steps ? `${thing.end} ${thing.state} ${thing.attempts.length} ${this.unfinished(thing)}` : ""}` : `${this.tab} ${this.chosen}`;
     if (told === this.told) return;
     this.told = told;
     const pane = $(steps ? "step-detail" : "event-detail");
     const back = el("a", { class: "detail-back", href: this.address(this.tab) }, el("span", { "aria-hidden": "true" }, "‹ "), steps ? "All steps" : "All events");
     if (this.chosen === null) pane.replaceChildren(el("p", { class: "help" }, steps ? "Choose a step to see what went in and what came out. Keys: j and k go through the steps, f runs again from one." : "Choose an event to see all of it."));
     else if (!thing) pane.replaceChildren(back, el("p", { class: "help" }, "It is not there (yet)."));
-    else if (steps) pane.replaceChildren(back, el("h3", { class: "detail-title" }, titleOf(thing)), forkable(thing) ? this.fork.button(this.id, thing) : "", ...stepNodes(thing, this.steps, (key) => this.address("steps", key), this.events.bySequence));
+    else if (steps) pane.replaceChildren(back, el("h3", { class: "detail-title" }, titleOf(thing)), forkable(thing) ? this.fork.button(this.id, thing, this.unfinished(thing)) : "", ...stepNodes(thing, this.steps, (key) => this.address("steps", key), this.events.bySequence));
     else pane.replaceChildren(back, el("h3", { class: "detail-title" }, thing.type), eventText(thing));
     pane.scrollTop = 0;
   }

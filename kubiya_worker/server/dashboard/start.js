@@ -2,6 +2,7 @@
 
 import { call, fresh } from "./api.js";
 import { about, entities, entityOptions, queueOptions } from "./choices.js";
+import { here } from "./place.js";
 import { $, el } from "./text.js";
 
 export class Start {
@@ -27,7 +28,9 @@ export class Start {
   async open(like = null) {
     $("start-error").textContent = "";
     for (const id of ["agent", "queue"]) $(id).replaceChildren(); // no choice that what is asked for now would undo
+    if (like) $("prompt").value = like.prompt;
     $("start").showModal();
+    $("prompt").focus();
     try {
       const [found, queues] = await Promise.all([entities(), call("GET", "/worker-queues")]);
       this.entities = found;
@@ -37,9 +40,7 @@ export class Start {
     } catch (error) {
       $("start-error").textContent = error.message;
     }
-    if (like) $("prompt").value = like.prompt;
     this.about();
-    $("prompt").focus();
   }
 
   chosen() {
@@ -53,6 +54,7 @@ export class Start {
   async go() {
     $("start-go").disabled = true;
     $("start-error").textContent = "";
+    const on = here($("start"));
     try {
       const body = {
         prompt: $("prompt").value,
@@ -63,11 +65,10 @@ export class Start {
       const made = await call("POST", path, body, { "Idempotency-Key": this.idempotency });
       this.idempotency = fresh();
       $("prompt").value = "";
-      this.close();
-      location.hash = `#/executions/${made.execution_id}`;
+      on.go(`#/executions/${encodeURIComponent(made.execution_id)}`, "The execution was started.");
     } catch (error) {
       if (error.status === 401) this.refused();
-      else $("start-error").textContent = error.message;
+      else on.failed(error, "The execution was not started", (message) => ($("start-error").textContent = message));
     }
     $("start-go").disabled = false;
   }

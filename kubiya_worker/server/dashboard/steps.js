@@ -20,6 +20,7 @@ export class Steps {
     this.fresh = new Map(); // by run: keys of what its next model call gets as new
     this.workers = new Map(); // by run: who did its last step
     this.last = 0; // time of the last event
+    this.turns = 0; // number of the event with which the last turn has ended
     this.waiting = null;
     this.tokens = this.cost = 0;
   }
@@ -39,6 +40,12 @@ export class Steps {
     const step = this.read(type, data, at);
     if (step && sequence) step.events.push(sequence);
     if (step && data.shared) step.words = "shared with the run before";
+    if (data.shared || type === "done" || (type === "status" && String(data.status).toLowerCase() === "waiting_for_input")) this.turns = Math.max(this.turns, sequence || 0);
+  }
+
+  // Whether its turn goes on: the control plane has of a conversation only the turns that have ended.
+  unfinished(step) {
+    return !(step.events[0] <= this.turns);
   }
 
   read(type, data, at) {

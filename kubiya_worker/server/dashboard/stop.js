@@ -1,6 +1,7 @@
 // Stopping every agent at once, with a reason, and letting them go on again.
 
 import { call } from "./api.js";
+import { here } from "./place.js";
 import { $, oneLine } from "./text.js";
 
 export class Stop {
@@ -37,6 +38,7 @@ export class Stop {
   }
 
   async send(button, error, method, body) {
+    const on = here(method === "POST" ? $("stop") : null);
     button.disabled = true;
     error.textContent = "";
     try {
@@ -45,7 +47,7 @@ export class Stop {
       this.changed();
     } catch (failure) {
       if (failure.status === 401) this.refused();
-      else error.textContent = failure.message;
+      else on.failed(failure, method === "POST" ? "The agents were not stopped" : "The stop was not lifted", (message) => (error.textContent = message));
     }
     button.disabled = false;
   }

@@ -1,7 +1,7 @@
 // Tests of an agent's model and of its MCP servers: a worker makes them, as its executions would use both.
 
 import { call } from "./api.js";
-import { say } from "./frame.js";
+import { refocus, say } from "./frame.js";
 import { needs } from "./rights.js";
 import { el, oneLine } from "./text.js";
 
@@ -43,7 +43,7 @@ export class Trials {
       } finally {
         button.disabled = false;
       }
-      button.focus();
+      refocus(button);
     });
     return el("section", { class: "trial" }, el("h3", {}, title), el("div", { class: "actions" }, button), told);
   }

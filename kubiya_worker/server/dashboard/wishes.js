@@ -1,7 +1,8 @@
 // What people wish of a worker: that it drains, takes work again, or is started again; with the reason.
 
 import { call } from "./api.js";
-import { say } from "./frame.js";
+import { late, say } from "./frame.js";
+import { here } from "./place.js";
 import { needs } from "./rights.js";
 import { $, age, el } from "./text.js";
 
@@ -60,15 +61,16 @@ export class Wishes {
 
   async send(reason) {
     $("wish-go").disabled = true;
+    const asked = this.verb !== "undrain"; // in the dialog
+    const on = here(asked ? $("wish") : null);
     try {
       await call("POST", `/workers/${encodeURIComponent(this.worker)}/${this.verb}`, reason ? { reason } : {});
-      $("wish").close();
+      if (asked && on.still()) $("wish").close();
       say("Asked: the worker learns it with its next heartbeat");
       this.changed();
     } catch (error) {
       if (error.status === 401) this.refused();
-      else if ($("wish").open) $("wish-error").textContent = error.message;
-      else say(error.message);
+      else on.failed(error, "The worker was not asked", (message) => (asked ? ($("wish-error").textContent = message) : late(message)));
     }
     $("wish-go").disabled = false;
   }

@@ -70,6 +70,7 @@ def test_all_of_it_is_made_started_and_answered_on_the_page(page: Any, stack: St
         page.goto(f"{stack.url}/#/jobs")
         page.click("#job-rows a")
         page.click("#job-run")
+        page.wait_for_selector("#execution:not([hidden])")
         page.goto(f"{stack.url}/#/inbox")
         page.click("#inbox-rows a")
         page.wait_for_selector("#request:not([hidden])")

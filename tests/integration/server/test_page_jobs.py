@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.browser import accessible_page, sign_in, wait_for_words
-from tests.support.stack import Stack
+from tests.support.stack import Stack, wait_until
 
 DONE = 'demo:script [{"text": "Done."}]'
 YEARLY = {"trigger_type": "cron", "cron_schedule": "30 6 1 1 *", "cron_timezone": "Asia/Tokyo"}
@@ -198,6 +198,25 @@ def test_a_job_is_run_by_hand_and_its_run_leads_back(page: Any, stack: Stack) ->
     page.click(f'#runs a[href="#/executions/{execution}"]')
     page.wait_for_selector("#execution:not([hidden])")
     assert page.is_hidden("#job")
+
+
+def test_who_has_gone_elsewhere_is_told_what_came_of_it_and_stays_there(page: Any, stack: Stack) -> None:
+    job = make(stack)
+    held: list[Any] = []
+    page.route("**/trigger", lambda route: held.append(route))
+    open_job(page, stack, job)
+    page.click("#job-run")
+    page.wait_for_selector("#job-run[disabled]")
+    page.goto(f"{stack.url}/#/inbox")
+    page.wait_for_selector("#list-inbox:not([hidden])")
+    wait_until(lambda: page.evaluate("1") and held, 60, "the press is on its way")
+    held[0].continue_()
+    page.wait_for_selector("#late:not([hidden])")
+    assert page.inner_text("#late-text") == f"The job “{job['name']}” was started."
+    assert page.evaluate("location.hash") == "#/inbox"
+    page.click("#late-link")
+    page.wait_for_selector("#execution:not([hidden])")
+    assert page.is_hidden("#late")
 
 
 def test_a_run_that_asks_a_person_says_so_as_the_executions_do(page: Any, stack: Stack) -> None:

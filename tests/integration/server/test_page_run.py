@@ -136,10 +136,17 @@ def test_steps_grow_while_it_runs_and_the_conversation_comes_back_as_it_was(page
     step(page, "wait", "waits for a person").wait_for()
     assert page.locator("#timeline .message").count() == 0  # it takes no place in the document
     before = page.locator("#step-rows .step").count()
-    stack.call("POST", f"/executions/{execution}/message", {"message": "And now?"})
+    save = {"tools": [{"name": "save_file", "arguments": {"path": "b.txt", "content": "b"}}]}
+    stack.call("POST", f"/executions/{execution}/message", {"message": script(save, {"text": "Then."})})
     page.wait_for_function("before => document.querySelectorAll('#step-rows .step').length >= before + 3", arg=before)
+    # What is stored at the end of a turn cannot be run again from before that; an earlier turn can.
+    step(page, "approval", "save_file").click()
+    page.locator("#step-detail .actions", has_text="when the turn has ended").wait_for()
+    assert page.is_disabled('#step-detail button:has-text("Run again from here")')
+    step(page, "model", "").first.click()
+    page.wait_for_selector('#step-detail button:enabled:has-text("Run again from here")')
     page.click('#run-tabs [data-tab=""]')
-    page.locator(".message.user", has_text="And now?").wait_for()
+    page.locator(".message.user", has_text="demo:script").wait_for()
     assert page.locator(".message.user", has_text="Hold on").count() == 1
     page.click("#cancel")
     page.wait_for_selector("#again")
