@@ -1,4 +1,4 @@
-"""The parts of the Helm chart that come from the table of settings: values, their schema, a pod's variables.
+"""The parts of the Helm charts that are written: the values' schemas, and what comes from the table of settings.
 
 A value has the name of its setting, in the manner of Helm (`log_format` is `logFormat`). Those that the chart has a
 default or a use of its own for stand in the upper part of values.yaml, by hand; the others below the mark.
@@ -19,6 +19,7 @@ from kubiya_worker.settings.table import OPTIONS, Option
 from scripts import chart_schema
 
 CHART: Final = Path(__file__).parents[1] / "deploy" / "helm" / "kubiya-worker"
+CONTROL_PLANE: Final = CHART.parent / "kubiya-control-plane"
 VALUES: Final = CHART / "values.yaml"
 MARK: Final = "# Written by scripts/docs from here on: the other settings of the worker"
 # What the chart itself decides for a pod, and what makes no sense in one that is started anew whenever it ends, or in
@@ -27,13 +28,19 @@ OWN: Final = frozenset({"worker_hostname", "worker_id", "metrics_port", "metrics
 
 
 def pages() -> dict[Path, str]:
-    """The chart's files that are written, by their paths."""
+    """The charts' files that are written, by their paths."""
+    server = yaml.safe_load((CONTROL_PLANE / "values.yaml").read_text(encoding="utf-8"))
     own = VALUES.read_text(encoding="utf-8").partition(MARK)[0]
     return {
         VALUES: own + values(yaml.safe_load(own)),
-        CHART / "values.schema.json": json.dumps(schema(yaml.safe_load(own)), indent=2) + "\n",
+        CHART / "values.schema.json": _text(schema(yaml.safe_load(own))),
         CHART / "templates" / "_settings.tpl": template(),
+        CONTROL_PLANE / "values.schema.json": _text(chart_schema.schema_of(CONTROL_PLANE.name, server, {})),
     }
+
+
+def _text(made: dict[str, Any]) -> str:
+    return json.dumps(made, indent=2) + "\n"
 
 
 def options() -> list[Option]:

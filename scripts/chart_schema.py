@@ -22,6 +22,8 @@ QUANTITIES: Final[dict[str, Any]] = {
     "additionalProperties": {"anyOf": [TEXT, {"type": "number", "minimum": 0}]},
 }
 
+NUMBER_OR_TEXT: Final[dict[str, Any]] = {"anyOf": [TEXT, {"type": "number", "minimum": 0}]}
+
 
 def closed(properties: dict[str, Any], *required: str) -> dict[str, Any]:
     found = {"type": "object", "additionalProperties": False, "properties": properties}
@@ -81,7 +83,14 @@ FORMS: Final[dict[str, dict[str, Any]]] = {
     "previousVersions": listed(closed({"tag": TEXT, "buildId": TEXT, "replicas": COUNT})),
     "maxUnavailable": {"anyOf": [COUNT, PERCENT]},
     "minAvailable": {"anyOf": [COUNT, PERCENT, {"enum": [""]}]},
+    "extraArgs": listed(TEXT),
+    **dict.fromkeys(("keepExecutions", "keepCount", "keepBytes", "keepFiles"), NUMBER_OR_TEXT),
     "kind": {"enum": ["TriggerAuthentication", "ClusterTriggerAuthentication"]},
+}
+# Of values that are null by default.
+UNSET: Final[dict[str, dict[str, Any]]] = {
+    "enabled": {"enum": [True, False, None]},
+    "replicas": {"anyOf": [COUNT, {"enum": [None]}]},
 }
 
 
@@ -97,6 +106,8 @@ def _object(defaults: dict[str, Any]) -> dict[str, Any]:
 
 def _property(name: str, value: Any) -> dict[str, Any]:
     """Return the schema of a value from its form, or from its default. Raises KeyError for one that has neither."""
+    if value is None:
+        return UNSET[name]
     if name in FORMS:
         return FORMS[name]
     if isinstance(value, dict) and value:

@@ -14,6 +14,7 @@ from kubiya_worker.errors import ConfigurationError, Unavailable, UsageError
 from kubiya_worker.launch.local import check_server_installed
 from kubiya_worker.launch.stack_folder import default_folder
 from kubiya_worker.launch.temporal_server import CODEC_PORT, ORIGINS
+from kubiya_worker.private_file import open_to_others
 
 if TYPE_CHECKING:
     from kubiya_worker.server.store.backup import Contents
@@ -223,7 +224,7 @@ def _token(file: str | None) -> str:
         return ""
     path = Path(file).expanduser()
     try:
-        if path.stat().st_mode & 0o077:
+        if open_to_others(path.stat()):
             raise ConfigurationError(f"{path} can be read by others", remedy=f"chmod 600 {path}")
         token = path.read_text().strip()
     except OSError as error:

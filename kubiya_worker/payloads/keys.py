@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.private_file import open_to_others
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -142,13 +143,8 @@ def _read(path: Path) -> tuple[str, tuple[int, int]]:
 
 
 def _check_mode(path: Path, status: os.stat_result) -> None:
-    """Check that only its owner can read the file.
-
-    A group may read root's file, because Kubernetes and systemd pass secrets in that way.
-    """
-    allowed = 0o640 if status.st_uid == 0 and os.geteuid() != 0 else 0o600
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & 0o077 & ~allowed:
+    if open_to_others(status):
+        mode = stat.S_IMODE(status.st_mode)
         raise ConfigurationError(
             f"The file of payload keys {path} is open to others (mode {mode:04o})", remedy=f"chmod 600 {path}"
         )

@@ -17,6 +17,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, func, select, update
 
 from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.private_file import open_to_others
 from kubiya_worker.server.person import Person, of_key
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps, now
@@ -201,7 +202,8 @@ def ensure_key_file(keys: Keys, path: Path, organization_id: str = ORGANIZATION)
                 remedy="Name another file with --key-file, or remove it",
             )
         if key:
-            path.chmod(0o600)
+            if open_to_others(path.stat()):
+                path.chmod(0o600)
             if not keys.known(key):
                 keys.create(organization_id, key)
             elif keys.caller(key) is None:

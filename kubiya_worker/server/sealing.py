@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.private_file import open_to_others
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -56,7 +57,7 @@ class KeyFile:
             about = os.fstat(file.fileno())
             if not stat.S_ISREG(about.st_mode):
                 raise ConfigurationError(f"The key of the secrets {self.path} is not a file")
-            if about.st_mode & 0o077:
+            if open_to_others(about):
                 raise ConfigurationError(
                     f"The key of the secrets {self.path} is open to others (mode {stat.S_IMODE(about.st_mode):04o})",
                     remedy=f"chmod 600 {self.path}",

@@ -18,7 +18,7 @@ helm_python = pytest.importorskip("helm_python", reason="Helm's engine: pip inst
 ROOT = Path(__file__).parents[2]
 WORKER = ROOT / "deploy" / "helm" / "kubiya-worker"
 CONTROL_PLANE = ROOT / "deploy" / "helm" / "kubiya-control-plane"
-CHARTS = (WORKER,)
+CHARTS = (WORKER, CONTROL_PLANE)
 PAGE = ROOT / "docs" / "deploy.md"
 MANIFESTS = ROOT / "deploy" / "k8s"
 
@@ -88,6 +88,96 @@ OF_WORKER: dict[str, dict[str, Any]] = {
         "temporalTlsCa": "/etc/temporal/ca.pem",
         "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
         "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/temporal", "readOnly": True}],
+    },
+}
+
+SQLITE: dict[str, Any] = {
+    "image": {"repository": "registry.example.org/kubiya"},
+    "temporal": {"address": "temporal:7233"},
+}
+POSTGRESQL: dict[str, Any] = {
+    **SQLITE,
+    "existingSecret": "control-plane-keys",
+    "database": {"existingSecret": "control-plane-database"},
+}
+OIDC = {
+    "issuer": "https://id.example.org",
+    "clientId": "kubiya",
+    "roles": "sre=approver,*=viewer",
+    "groupsClaim": "roles",
+    "existingSecret": "oidc",
+}
+OF_CONTROL_PLANE: dict[str, dict[str, Any]] = {
+    "SQLite": SQLITE,
+    "SQLite with given keys": {**SQLITE, "existingSecret": "control-plane-keys", "seed": True},
+    "PostgreSQL": POSTGRESQL,
+    "Temporal without TLS": {**POSTGRESQL, "temporal": {"address": "temporal:7233", "tls": {"enabled": False}}},
+    "Temporal Cloud with an API key": {
+        **POSTGRESQL,
+        "temporal": {
+            "address": "europe-west3.gcp.api.temporal.io:7233",
+            "namespace": "my-namespace.a1b2c",
+            "apiKeySecret": "temporal-cloud",
+            "workerApiKey": "worker-api-key",
+            "setup": True,
+        },
+    },
+    "Temporal with mTLS": {
+        **POSTGRESQL,
+        "temporal": {
+            "address": "temporal-frontend.temporal:7233",
+            "workerAddress": "temporal.example.org:7233",
+            "tls": {
+                **{"enabled": True, "serverName": "temporal.example.org", "secret": "temporal-mtls"},
+                **{"ca": "ca.crt", "cert": "tls.crt", "key": "tls.key"},
+            },
+            "setup": True,
+        },
+    },
+    "a CA of Temporal's own": {
+        **SQLITE,
+        "temporal": {"address": "temporal:7233", "tls": {"secret": "temporal-ca", "ca": "ca.crt"}},
+    },
+    "everything on PostgreSQL": {
+        **POSTGRESQL,
+        "replicas": 3,
+        "imagePullSecrets": [{"name": "registry"}],
+        "publicUrl": "https://kubiya.example.org",
+        "litellmApiBase": "https://models.example.org",
+        "oidc": OIDC,
+        "retention": {"keepExecutions": 30, "keepCount": "100000", "keepFiles": 0.5},
+        "files": {"existingClaim": "run-files"},
+        "ingress": {"enabled": True, "className": "nginx", "host": "kubiya.example.org", "tlsSecret": "kubiya-tls"},
+        "networkPolicy": {
+            "enabled": True,
+            "extraIngress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [{"port": "http"}]}],
+            "extraEgress": [{"ports": [{"port": 4000}]}],
+        },
+        "podDisruptionBudget": {"minAvailable": "50%"},
+        "metrics": {"serviceMonitor": {"enabled": True, "secret": "prometheus-key"}},
+        "serviceAccount": {"name": "existing"},
+        "service": {"annotations": {"a": "b"}},
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [{"key": "agents", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "podAnnotations": {"a": "b"},
+        "podLabels": {"team": "ops"},
+        "env": [{"name": "KUBIYA_CA_FILE", "value": "/etc/ca/ca.crt"}],
+        "extraArgs": ["--no-audit-allowed"],
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
+    },
+    "everything on SQLite": {
+        **SQLITE,
+        "replicas": 1,
+        "existingSecret": "control-plane-keys",
+        "storage": {"size": "50Gi", "className": "fast"},
+        "retention": {"keepBytes": "20g"},
+        "backup": {"enabled": True, "existingClaim": "backups"},
+        "ingress": {"enabled": True, "host": "kubiya.example.org"},
+        "networkPolicy": {"enabled": True},
+        "metrics": {"serviceMonitor": {"enabled": True}},
+        "serviceAccount": {"annotations": {"a": "b"}},
     },
 }
 

@@ -19,13 +19,13 @@ from kubiya_worker.settings import resolve
 from scripts import chart
 from tests.deploy.charts import (
     BASE,
+    CONTROL_PLANE,
     MANIFESTS,
+    OF_CONTROL_PLANE,
     OF_WORKER,
     WORKER,
     helm_python,
     objects,
-    plain,
-    rendered,
     variables_of,
 )
 from tests.deploy.test_kubernetes_rules import SOURCES
@@ -44,9 +44,15 @@ ACCEPTED = {
 ALL = [pytest.param(source, id=name) for name, source in SOURCES.items()]
 
 
-@pytest.mark.parametrize("values", OF_WORKER.values(), ids=OF_WORKER)
-def test_helm_finds_nothing_to_complain_of(values: dict[str, Any]) -> None:
-    report = helm_python.lint(WORKER, values, strict=True, kube_version="v1.33.0")
+RELEASES = [
+    *(pytest.param(WORKER, values, id=f"worker: {name}") for name, values in OF_WORKER.items()),
+    *(pytest.param(CONTROL_PLANE, values, id=f"control plane: {name}") for name, values in OF_CONTROL_PLANE.items()),
+]
+
+
+@pytest.mark.parametrize(("folder", "values"), RELEASES)
+def test_helm_finds_nothing_to_complain_of(folder: Path, values: dict[str, Any]) -> None:
+    report = helm_python.lint(folder, values, strict=True, kube_version="v1.33.0")
     worse = [m for m in report["messages"] if m["severity"] > 1 and "icon" not in m["error"]]
     assert (worse, report["errors"]) == ([], [])
 
@@ -93,8 +99,8 @@ def operators(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[dict[s
 
 
 def test_objects_of_operators_fit_their_own_schemas(operators: Callable[[list[dict[str, Any]]], str]) -> None:
-    texts = [rendered(values) for values in OF_WORKER.values()]
-    found = [o for text in (*texts, plain()) for o in objects(text) if o["kind"] in CUSTOM[:3]]
+    texts = [source() for source in SOURCES.values()]
+    found = [o for text in texts for o in objects(text) if o["kind"] in CUSTOM[:3]]
     assert {o["kind"] for o in found} == set(CUSTOM[:3])
     assert operators(found) == ""
     broken = json.loads(json.dumps(found))

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from tests.deploy import kubernetes_rules as rules
-from tests.deploy.charts import OF_WORKER, PAGE, objects, plain, rendered, written
+from tests.deploy.charts import CONTROL_PLANE, OF_CONTROL_PLANE, OF_WORKER, PAGE, objects, plain, rendered, written
 from tests.deploy.kubernetes_rules import Objects
 
 SOURCES: dict[str, Callable[[], dict[str, str]]] = {
     **{f"worker: {name}": partial(rendered, values) for name, values in OF_WORKER.items()},
+    **{f"control plane: {name}": partial(rendered, v, CONTROL_PLANE) for name, v in OF_CONTROL_PLANE.items()},
     **{f"deploy.md: {what}": partial(rendered, values, chart) for chart, what, values in written(PAGE)},
     "manifests": plain,
 }
@@ -101,6 +102,16 @@ BROKEN: list[tuple[str, str, Callable[[Objects], Any]]] = [
         "services_lead_somewhere",
         "manifests",
         lambda o: spec(o, "NetworkPolicy")["ingress"][0]["ports"][0].update(port="metric"),
+    ),
+    (
+        "services_lead_somewhere",
+        "control plane: everything on PostgreSQL",
+        lambda o: spec(o, "Service")["ports"][0].update(name="https"),
+    ),
+    (
+        "restricted",
+        "control plane: everything on SQLite",
+        lambda o: rules.template_of(first(o, "CronJob"))["spec"].pop("securityContext"),
     ),
     ("mounts_are_volumes", "worker: least", lambda o: pod(o)["volumes"].pop()),
     ("mounts_are_volumes", "worker: least", lambda o: pod(o)["containers"][0]["env"].append({"name": "QUEUE_ID"})),
