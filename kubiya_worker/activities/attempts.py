@@ -13,6 +13,7 @@ from temporalio.exceptions import ApplicationError
 
 from kubiya_worker.models.base import FEW, MANY, ModelError
 from kubiya_worker.protocol.execution import Usage
+from kubiya_worker.tracing import current
 
 HEARTBEAT_EVERY: Final = 1.0  # seconds; the SDK throttles to the worker's limit
 LONG: Final = 16_000  # characters of a conversation from which on its length may be why it is refused: 4k tokens
@@ -30,12 +31,17 @@ async def heartbeats(details: Callable[[], tuple[Any, ...]] = tuple) -> AsyncIte
     def beat() -> None:
         nonlocal timer
         timer = loop.call_later(HEARTBEAT_EVERY, beat)
-        activity.heartbeat(*details())
+        activity.heartbeat(*details(), *current.mark())
 
     # A timer and not a task: most calls are over before the first beat.
     timer = loop.call_later(HEARTBEAT_EVERY, beat)
     try:
         yield
+    except BaseException:
+        ended = current.mark(ended=True)
+        if ended:
+            activity.heartbeat(*details(), *ended)
+        raise
     finally:
         timer.cancel()
 

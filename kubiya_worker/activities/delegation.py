@@ -21,6 +21,7 @@ from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools.agent_communication import FOLLOW_UP, STATUS, Communication
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, refusal
+from kubiya_worker.tracing import current
 
 T = TypeVar("T")
 
@@ -116,7 +117,11 @@ class Delegation:
             "prompt": task,
             "worker_queue_id": activity.info().task_queue,
             "parent_execution_id": self._stream,
-            "execution_metadata": {"parent_execution_id": self._stream, "execution_depth": depth + 1},
+            "execution_metadata": {
+                "parent_execution_id": self._stream,
+                "execution_depth": depth + 1,
+                **current.carrier(),
+            },
             "user_metadata": self.context.user,
         }
         key = f"{self.call.execution_id}:{self.call.tool_execution_id}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -29,6 +30,7 @@ from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.tools.argument_repair import repaired_arguments, repaired_name
 from kubiya_worker.tools.redaction import Redactor
+from kubiya_worker.tracing import conventions, current
 
 
 def mended(reply: ModelReply, tools: Sequence[str]) -> tuple[ModelReply, list[str]]:
@@ -135,7 +137,7 @@ class ModelActivities:
         attempts: Attempts,
     ) -> calls.ModelResult:
         runtime = self._runtime
-        began, first = ev.now(), ""
+        began, first, asked = ev.now(), "", time.monotonic()
         model = runtime.models.select(model_id)
         runtime.models.look_up(model_id)
         messages = compaction.for_model(conversation)
@@ -160,7 +162,9 @@ class ModelActivities:
                 if isinstance(item, ModelReply):
                     reply = item
                 elif isinstance(item, Delta):
-                    first = first or ev.now()
+                    if not first:
+                        first = ev.now()
+                        current.note(conventions.FIRST_CHUNK, round(time.monotonic() - asked, 6))
                     shown.add(item)
         shown.end()
         if reply is None:

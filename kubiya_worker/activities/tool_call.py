@@ -34,6 +34,7 @@ from kubiya_worker.tools import ask_person, isolation, results
 from kubiya_worker.tools.arguments import parse_arguments
 from kubiya_worker.tools.base import KEEP_LIMIT, Tool, ToolArgumentsError, ToolContext, ToolResult, expanded
 from kubiya_worker.tools.redaction import Redactor
+from kubiya_worker.tracing import current
 
 # The model reads this when its call did not come as a whole. What is missing is not known, so nothing is run.
 _CUT: Final = {
@@ -227,6 +228,7 @@ async def _surroundings(call: ToolCall) -> tuple[ToolContext, Redactor]:
     secrets = await secrets_for(call.runtime, asked.execution_id, call.context, settings)
     redactor = await redactor_for(call.runtime, asked.execution_id, call.context)
     about = (asked.execution_id, asked.tool_execution_id, workspace)
+    variables = {**variables, **current.variables()}
     return ToolContext(*about, variables, keep_limit=KEEP_LIMIT, secrets=secrets), redactor
 
 

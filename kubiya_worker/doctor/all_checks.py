@@ -105,6 +105,8 @@ def checks(
         Check("endpoint", MODEL, look_at_model, ("registration",)),
         Check("local models", MODEL, local_models),
     ]
+    if settings.otlp_endpoint:
+        of_network.append(Check("tracing", NETWORK, functools.partial(network.collector, settings)))
     if settings.enforce_enabled:
         of_network.append(Check("policy service", NETWORK, functools.partial(network.policy_service, settings)))
     return of_host + of_network, probe

@@ -22,6 +22,7 @@ from kubiya_worker import trust
 from kubiya_worker.doctor import api_key_check
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
 from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.process import tracing
 from kubiya_worker.process.assembly import enforcer_url
 from kubiya_worker.proxies import proxy_for
 from kubiya_worker.settings import Settings
@@ -34,9 +35,13 @@ NOT_A_CONTROL_PLANE: Final = "Is this URL a Kubiya control plane?"
 
 
 def _get(url: str, **options: Any) -> requests.Response:
+    return _send("GET", url, **options)
+
+
+def _send(method: str, url: str, **options: Any) -> requests.Response:
     proxy = proxy_for(url)
     proxies = {urlsplit(url).scheme: proxy} if proxy else None  # the worker's clients read the variable in the same way
-    return requests.get(url, timeout=SECONDS, verify=_ca(), proxies=proxies, **options)
+    return requests.request(method, url, timeout=SECONDS, verify=_ca(), proxies=proxies, **options)
 
 
 def _address(url: str) -> tuple[str, int]:
@@ -223,6 +228,25 @@ def policy_service(settings: Settings) -> Finding:
     if reply.status_code != 200:
         return Finding(WARN, f"{url}/health answers {reply.status_code} in {took}", "Check ENFORCER_SERVICE_URL")
     return Finding(PASS, f"{url} answers in {took}")
+
+
+def collector(settings: Settings) -> Finding:
+    """Check that traces can be sent: the packages are there, and the collector takes a request without spans."""
+    url = tracing.traces_url(settings.otlp_endpoint or "")
+    if not tracing.installed():
+        return Finding(WARN, f"{url} is set, and the extra otel is not installed: no traces are sent", tracing.INSTALL)
+    headers = {**settings.otlp_header_values, "Content-Type": "application/x-protobuf"}
+    try:
+        reply = _send("POST", url, headers=headers, data=b"", allow_redirects=False)
+    except requests.RequestException as error:
+        remedy = f"curl -v {url}; the port for HTTP is often 4318 (4317 takes gRPC)"
+        return Finding(WARN, f"{url} cannot be reached ({type(error).__name__}): traces are lost", remedy)
+    if reply.status_code in (401, 403):
+        return Finding(WARN, f"{url} refuses the headers: traces are lost", "Check OTEL_EXPORTER_OTLP_HEADERS")
+    if reply.status_code // 100 != 2:
+        remedy = "Check OTEL_EXPORTER_OTLP_ENDPOINT: OTLP over HTTP with protobuf"
+        return Finding(WARN, f"{url} answers {reply.status_code}: traces are lost", remedy)
+    return Finding(PASS, f"{url} takes traces, in {reply.elapsed.total_seconds() * 1000:.0f} ms")
 
 
 def model(url: str, token: str) -> Finding:

@@ -13,6 +13,7 @@ from kubiya_worker.models.base import ModelRequest
 from kubiya_worker.models.compatibility import NOTHING, Compatibility
 from kubiya_worker.models.compatible_model import COMPATIBILITY
 from kubiya_worker.models.connection import Connection
+from kubiya_worker.tracing import current
 
 
 def settings_of(name: str, request: ModelRequest, connection: Connection) -> ModelSettings:
@@ -25,6 +26,9 @@ def settings_of(name: str, request: ModelRequest, connection: Connection) -> Mod
     compatibility_settings = connection.compatibility.with_(of_agent)
     if compatibility_settings != NOTHING:
         _adapt(chosen, compatibility_settings, connection)
+    headers = current.model_headers()
+    if headers:
+        chosen["extra_headers"] = {**chosen.get("extra_headers", {}), **headers}
     return cast(ModelSettings, chosen)
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import structlog
 from temporalio.client import Client
+from temporalio.worker import Interceptor
 
 from kubiya_worker._supervisor.posix.notify import NotifySender
 from kubiya_worker.activities import Runtime
@@ -46,6 +47,7 @@ from kubiya_worker.process.restart_facts import restarts
 from kubiya_worker.process.single_execution import SingleExecution
 from kubiya_worker.process.stop import Stop, stop_with_supervisor
 from kubiya_worker.process.temporal import connect, open_executions
+from kubiya_worker.process.tracing import WorkerTracing
 from kubiya_worker.process.wishes import Wishes
 from kubiya_worker.process.worker_pair import WorkerPair
 from kubiya_worker.process.worker_state import StatusFile, WorkerState
@@ -320,12 +322,17 @@ class Life:
         self._redact.add(route.key for route in routes.values())
         self._redact.add(secret for route in routes.values() for secret in route.compatibility.secrets)
         self._redact.add(endpoints_of(settings, self._variables).secrets)
+        tracing = await asyncio.to_thread(
+            WorkerTracing.open, settings, registration.worker_id, registration.queue_name or queue, findings
+        )
         faults = ImportFaults()
         faults.on_first = lambda: self._packages_changed(faults.text, state)
-        interceptors = [expiry, counters, self._monitor.meter, faults]
+        interceptors: list[Interceptor] = [expiry, counters, self._monitor.meter, faults]
+        if tracing.interceptor is not None:
+            interceptors.append(tracing.interceptor)
 
         def build() -> tuple[WorkerPair, Runtime]:
-            return build_worker(
+            worker, runtime = build_worker(
                 settings,
                 client,
                 registration,
@@ -336,18 +343,23 @@ class Life:
                 routes,
                 self._variables,
             )
+            tracing.use(runtime.contexts.get)
+            return worker, runtime
 
         queue_settings.warn_if_outdated(config, self._control_plane.features)
-        while True:
-            if not wishes.drain_asked.is_set():
-                code = await self._poll(build, client, registration, identity, state, wishes)
-                if stop.asked.is_set():
-                    return code
-            if wishes.drain_asked.is_set():
-                state.drained(wishes.why)
-                if not await wishes.lifted():
-                    state.draining(0, hurried=stop.hurried.is_set(), then=wishes.restart)
-                    return EX_TEMPFAIL if wishes.restart else EX_OK
+        try:
+            while True:
+                if not wishes.drain_asked.is_set():
+                    code = await self._poll(build, client, registration, identity, state, wishes)
+                    if stop.asked.is_set():
+                        return code
+                if wishes.drain_asked.is_set():
+                    state.drained(wishes.why)
+                    if not await wishes.lifted():
+                        state.draining(0, hurried=stop.hurried.is_set(), then=wishes.restart)
+                        return EX_TEMPFAIL if wishes.restart else EX_OK
+        finally:
+            await tracing.close(hurried=stop.forced.is_set())
 
     async def _poll(
         self,

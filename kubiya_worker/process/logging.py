@@ -20,6 +20,8 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from kubiya_worker.tracing.current import log_fields
+
 # INFO lines of these loggers are of no use to an operator.
 QUIET = ("temporalio", "urllib3", "httpx", "httpx2", "openai", "asyncio")
 CORE: Final = "temporalio.core"  # the logger for lines of Temporal's core, which would otherwise write to stdout itself
@@ -73,6 +75,7 @@ def configure(level: str, form: str, redact: Callable[[str], str]) -> RecentLine
     """Route all log lines to stdout; `form` is text, pretty or json, and `redact` removes secrets from a text."""
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
+        _traced,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
@@ -112,6 +115,13 @@ def _redacting(redact: Callable[[str], str]) -> Any:
         return event
 
     return process
+
+
+def _traced(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Add the ids of the step that the line is about, while it is traced."""
+    for name, value in log_fields().items():
+        event.setdefault(name, value)
+    return event
 
 
 def _line(_: WrappedLogger, __: str, event: EventDict) -> str:

@@ -196,6 +196,7 @@ class ToolInput:
     failure_note: str = ""  # what the model is told when the call fails like that once more
     pieces: int | None = None
     sparing: int = 0
+    turn: int = 0  # which trace it belongs to; 0 from a workflow of an earlier version
 
 
 @dataclass
@@ -282,6 +283,32 @@ class ApprovalAsked:
 
 
 @dataclass
+class TracedTurn:
+    """The facts of a turn that ends, for its trace. `error` is a type, not a text."""
+
+    agent_id: str = ""
+    agent_name: str = ""
+    kind: str = "agent"
+    turn: int = 0
+    started_at: str = ""
+    model: str = ""
+    caller: str = ""  # the `traceparent` with which the execution was asked for
+    error: str = ""
+
+
+@dataclass
+class TracedApproval:
+    """The facts of a question to a person that was decided, for its trace."""
+
+    id: str
+    tool_name: str
+    tool_execution_id: str
+    asked_at: str
+    decision: str
+    turn: int = 0
+
+
+@dataclass
 class ReportInput:
     """Events to publish, in order, and fields to PATCH on the execution.
 
@@ -298,6 +325,8 @@ class ReportInput:
     turn: int = 0
     first: int = 0
     error_type: str | None = None  # the class of the error in the patch
+    traced: TracedTurn | None = None
+    decided: TracedApproval | None = None
 
 
 @dataclass
@@ -323,6 +352,7 @@ class TurnInput:
     first: int = 0
     behind: list[str] = field(default_factory=list)
     last: list[Event] = field(default_factory=list)  # events that are sent just before the closing PATCH
+    traced: TracedTurn | None = None
 
 
 @dataclass
@@ -335,6 +365,7 @@ class MemberEnd:
     tool_records: list[dict[str, Any]] = field(default_factory=list)
     behind: list[str] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
+    traced: TracedTurn | None = None
 
 
 @dataclass

@@ -194,6 +194,8 @@ class Member:
     above: int = 0  # the number of executions above the whole team's, each started by the one before
     behind: list[str] = field(default_factory=list)  # events of the stream that must come before the run's first
     room: int | None = None  # events that it may send, where their number is limited; see event_limit.py
+    turn: int = 0  # the turn of the whole team, and the span above its execution: they name the trace (tracing/ids.py)
+    traceparent: str = ""
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any] | None) -> "Member | None":

@@ -175,6 +175,13 @@ def _cores(value: str) -> float:
     return number
 
 
+def _fraction(value: str) -> float:
+    number = float(value)
+    if not 0 <= number <= 1:
+        raise ValueError
+    return number
+
+
 def _located(value: str) -> str:
     """Make one path absolute. A value with a scheme (`://`) is not a path and stays."""
     return value if "://" in value or not value else str(Path(value).expanduser().absolute())
@@ -195,6 +202,9 @@ variables: Final = ValueType(
 )
 cores: Final = ValueType(
     "a number of cores such as 1.5", _cores, {"type": "number", "exclusiveMinimum": 0, "maximum": 4096}, "NUMBER"
+)
+fraction: Final = ValueType(
+    "a number from 0 to 1, such as 0.1", _fraction, {"type": "number", "minimum": 0, "maximum": 1}, "NUMBER"
 )
 queue_id: Final = ValueType(
     "a queue's id or name: letters, digits, '.', '_', '-'; at most 128",

@@ -6,6 +6,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from kubiya_worker.payloads.options import PayloadOptions
 from kubiya_worker.settings.table import BY_NAME
@@ -58,6 +59,10 @@ class Settings:
     ready_file: str = _of_table("ready_file")
     metrics_port: int | None = _of_table("metrics_port")
     metrics_host: str = _of_table("metrics_host")
+    otlp_endpoint: str | None = _of_table("otlp_endpoint")
+    otlp_headers: str | None = _of_table("otlp_headers")
+    trace_ratio: float = _of_table("trace_ratio")
+    trace_models: bool = _of_table("trace_models")
     status_file: str | None = _of_table("status_file")
     supervisor_state: str | None = _of_table("supervisor_state")
     readiness_socket: str | None = _of_table("readiness_socket")
@@ -145,7 +150,14 @@ class Settings:
         )
 
     @property
+    def otlp_header_values(self) -> dict[str, str]:
+        """Return the headers for the collector, by name."""
+        pairs = (pair.partition("=") for pair in (self.otlp_headers or "").split(",") if "=" in pair)
+        return {name.strip().lower(): unquote(value.strip()) for name, _, value in pairs if value.strip()}
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """Return the values that must not leave the process."""
-        keys = (self.api_key, self.litellm_api_key, self.openai_api_key, self.enforcer_api_key)
+        keys = [self.api_key, self.litellm_api_key, self.openai_api_key, self.enforcer_api_key]
+        keys += self.otlp_header_values.values()
         return tuple(key for key in keys if key)

@@ -55,7 +55,8 @@ class Approvals:
         remembered = self._registry.remembered(asked)
         if remembered:
             return remembered
-        deadline = workflow.now() + timedelta(minutes=asked.timeout_minutes)
+        asked_at = workflow.now()
+        deadline = asked_at + timedelta(minutes=asked.timeout_minutes)
         self._registry.open(approval_id, asked, request.tool_execution_id, workflow.time())
         await self._outbox.deliver()
         await self._tell_leader(approval_id, self._registry.request(approval_id))
@@ -82,7 +83,12 @@ class Approvals:
         patch = {} if self.open_requests() else {"status": ex.RUNNING}
         if patch:
             self._run.status = ex.RUNNING
-        await self._outbox.report(patch=patch, expire_approval=expired)
+        decided = calls.TracedApproval(
+            *(approval_id, asked.tool_name, request.tool_execution_id, asked_at.isoformat()),
+            decision="approved" if decision.approved else decision.status,
+            turn=request.turn,
+        )
+        await self._outbox.report(patch=patch, expire_approval=expired, decided=decided)
         return decision
 
     async def _request(

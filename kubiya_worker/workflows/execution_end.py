@@ -93,6 +93,23 @@ class ExecutionEnd:
             kind="dynamic" if run.input.definition else run.input.kind,
             behind=self._outbox.behind,
             last=self._failure_event(failure),
+            traced=self._traced(failure),
+        )
+
+    def _traced(self, failure: str | None) -> calls.TracedTurn | None:
+        """Return what a trace says of the turn that ends; None between turns, when the last one was told."""
+        if self._turn.number and not self._turn.under_way:
+            return None
+        run, context = self._run, self._run.context_or_none
+        return calls.TracedTurn(
+            agent_id=run.input.agent_id,
+            agent_name=context.agent_name if context else "",
+            kind=run.input.kind,
+            turn=self._turn.number,
+            started_at=self._turn.started_at,
+            model=self._turn.model or (context.model_id if context else ""),
+            caller=str((context.metadata if context else {}).get("traceparent") or ""),
+            error=(run.error_type or "failed") if failure else "",
         )
 
     def _failure_event(self, failure: str | None) -> list[events.Event]:
@@ -108,7 +125,10 @@ class ExecutionEnd:
         await self._budget.report()
         sent, records = self._outbox.take_all(), self._turn.take_tool_records()
         messages = self._conversation.unstored() if records else []
-        end = calls.MemberEnd(self._run.execution_id, self._run.member, sent, records, self._outbox.behind, messages)
+        traced = self._traced(failure)
+        end = calls.MemberEnd(
+            self._run.execution_id, self._run.member, sent, records, self._outbox.behind, messages, traced
+        )
         try:
             await self._run.call_control_plane(names.END_MEMBER, end)
         except activity_failures.LOCAL_FAILURE as error:
@@ -144,6 +164,7 @@ class ExecutionEnd:
             user_id=run.input.user_metadata.get("user_id"),
             turn=self._turn.number,
             error_type=kind,
+            traced=self._traced(run.error),
         )
         try:
             answer = await run.call_control_plane(names.END_EXECUTION, report)

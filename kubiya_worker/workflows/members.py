@@ -211,6 +211,8 @@ class Members:
             above=outer.above if outer else team.depth_of(context.metadata),
             behind=behind,
             room=share if self._run.published else None,
+            turn=outer.turn if outer else request.turn,
+            traceparent=outer.traceparent if outer else str(context.metadata.get("traceparent") or ""),
         )
 
     def _input_of(self, run: MemberRun, kind: str, member: dict[str, Any], membership: ex.Member) -> dict[str, Any]:

@@ -112,12 +112,18 @@ class EventOutbox:
             if not activity_failures.refused(error):  # away, or slower than it may be
                 self._events = sent + self._events
 
-    async def report(self, *, patch: dict[str, Any], expire_approval: str | None = None) -> None:
+    async def report(
+        self,
+        *,
+        patch: dict[str, Any],
+        expire_approval: str | None = None,
+        decided: calls.TracedApproval | None = None,
+    ) -> None:
         """Update the execution at the control plane, after the events that are left over. Wait out any outage."""
         member = self._run.member
         patch = {} if member else patch  # the row is the whole team's
         sent = self.take_all()
-        request = calls.ReportInput(self._run.execution_id, sent, patch, expire_approval, member)
+        request = calls.ReportInput(self._run.execution_id, sent, patch, expire_approval, member, decided=decided)
         try:
             await self._run.call_control_plane(names.REPORT, request)
         except activity_failures.LOCAL_FAILURE as error:

@@ -103,6 +103,7 @@ class ToolCalls:
             cut=call.get("cut", ""),
             failed=failed,
             failure_note=note,
+            turn=self._turn.number,
             **self._outbox.room(),
         )
 

@@ -40,6 +40,16 @@ class Turn:
             "usage_before": usage.wire(),
         }
 
+    @property
+    def started_at(self) -> str:
+        """Return when the turn has begun, in ISO-8601; nothing before the first one."""
+        return str(self._record.get("started_at") or "")
+
+    @property
+    def model(self) -> str:
+        """Return the model that has answered last in this turn."""
+        return str(self._record.get("model") or "")
+
     def note_model(self, model: str | None, provider: str | None) -> None:
         self._record.update(model=model, model_provider=provider)
 

@@ -23,6 +23,7 @@ from kubiya_worker.server.shared_parts import SERVERS, SKILL
 from kubiya_worker.server.store import outbox
 from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.store.records import Object
+from kubiya_worker.tracing.ids import TRACEPARENT, caller_of
 
 DYNAMIC: Final = "dynamic"
 USER: Final = ("user_id", "user_name", "user_email", "user_avatar")
@@ -186,10 +187,18 @@ def begin(
     return execution
 
 
+def traced(given: Object, header: str | None) -> Object:
+    """Return a request with the span of its caller in its metadata, where workers read it (docs/observability.md)."""
+    metadata = given.get("execution_metadata") or {}
+    if caller_of(header) is None or TRACEPARENT in metadata:
+        return given
+    return {**given, "execution_metadata": {**metadata, TRACEPARENT: header}}
+
+
 def _execute(kind: str) -> Route:
     async def execute(call: Call) -> Any:
         entity, plane = entity_of(call, kind), call.plane
-        prompt, given = call.prompt(), call.given
+        prompt, given = call.prompt(), traced(call.given, call.request.headers.get(TRACEPARENT))
         key = call.request.headers.get("idempotency-key")
         earlier = plane.executions.by_idempotency_key(call.organization_id, key) if key else None
         if earlier is not None:

@@ -20,6 +20,7 @@ from kubiya_worker.tools.mcp.config import McpServer
 from kubiya_worker.tools.mcp.faults import TRY_AGAIN, HttpFault, SessionLost
 from kubiya_worker.tools.mcp.oauth import TokenCache
 from kubiya_worker.tools.mcp.transport import ServerConnection, connected, kill_marked, unwrapped
+from kubiya_worker.tracing import current
 
 CLOSE_TIMEOUT: Final = 6.0  # seconds that a session has to close: the SDK asks, sends SIGTERM, and SIGKILL after 4 s
 KILLED: Final = 3.0  # seconds until the SDK has noticed that its process is gone; a cancellation would leak its pipes
@@ -84,7 +85,8 @@ class McpSession:
             if report is not None:
                 report(done, total, message)
 
-        return await self._use(lambda client: client.call_tool(name, arguments, progress_callback=progress))
+        about = {"meta": current.carrier() or None}
+        return await self._use(lambda client: client.call_tool(name, arguments, progress_callback=progress, **about))
 
     async def relist(self) -> Listing:
         """Return the list of tools, read again if the server has said that it changed."""

@@ -17,6 +17,7 @@ from kubiya_worker.tools.mcp.pool import SessionPool
 from kubiya_worker.tools.mcp.render import render
 from kubiya_worker.tools.redaction import Redactor
 from kubiya_worker.tools.schemas import own_names
+from kubiya_worker.tracing import conventions, current
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class McpTool:
                         limit.reschedule(min(loop.time() + server.call_timeout, latest))
                     context.tell(_progress(done, total, message))
 
+                current.note(conventions.MCP_METHOD, "tools/call")
+                current.note(conventions.TRANSPORT, "pipe" if server.command else "tcp")
                 result = await self.pool.call(
                     server,
                     name,

@@ -27,6 +27,9 @@
   "payloadCompression" "KUBIYA_PAYLOAD_COMPRESSION"
   "payloadStorage" "KUBIYA_PAYLOAD_STORAGE"
   "payloadStorageFrom" "KUBIYA_PAYLOAD_STORAGE_FROM"
+  "otlpEndpoint" "OTEL_EXPORTER_OTLP_ENDPOINT"
+  "traceRatio" "KUBIYA_TRACE_RATIO"
+  "traceModels" "KUBIYA_TRACE_MODELS"
   "spoolMaxBytes" "KUBIYA_SPOOL_MAX_BYTES"
   "runFiles" "KUBIYA_RUN_FILES"
   "runFilesMaxCount" "KUBIYA_RUN_FILES_MAX_COUNT"
@@ -68,6 +71,12 @@
     secretKeyRef:
       name: {{ include "worker.secret" . }}
       key: api-key
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "worker.secret" . }}
+      key: otel-exporter-otlp-headers
+      optional: true
 - name: LITELLM_API_KEY
   valueFrom:
     secretKeyRef:
