@@ -6,12 +6,12 @@ Loading takes 0.5 to 2 s and 50 to 100 MB, so it happens once, in a thread, whil
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from kubiya_worker import garbage
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.models.base import Delta, ModelReply, ModelRequest
 from kubiya_worker.models.connection import Connection
@@ -35,7 +35,7 @@ class ProviderClient:
             async with self._loading:
                 if self._session is None:
                     self._session = await asyncio.to_thread(self._load)
-                    gc.freeze()  # the packages stay: no collection need walk through them again
+                    garbage.keep_loaded()
         return self._session
 
     def _load(self) -> ProviderSession:

@@ -44,8 +44,13 @@ class Codec(PayloadCodec):
         self._compress = compress
         self._logged_at = -LOG_EVERY
 
+    @property
+    def encodes(self) -> bool:
+        """Return whether anything is written in another form than it came."""
+        return self._keys is not None or self._compress
+
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        if self._keys is None and not self._compress:
+        if not self.encodes:
             return list(payloads)
         return await _run_for_each(self._encoded, payloads)
 

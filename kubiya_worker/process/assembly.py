@@ -31,8 +31,10 @@ from kubiya_worker.models import routes as litellm
 from kubiya_worker.models.compatibility import Endpoints
 from kubiya_worker.models.prices import Prices
 from kubiya_worker.models.routes import Route
+from kubiya_worker.payloads import walks
 from kubiya_worker.process import deployment
 from kubiya_worker.process.worker_pair import WorkerPair, model_queue
+from kubiya_worker.process.workflow_threads import WorkflowThreads
 from kubiya_worker.protocol import names
 from kubiya_worker.recording import RecordingFile
 from kubiya_worker.settings import Settings
@@ -175,6 +177,7 @@ def build_worker(
     if loaded.modules:
         log.info("extension.loaded", modules=", ".join(loaded.modules))
 
+    walks.leave_out_idle_walks()
     runtime.model_queue = model_queue(registration.task_queue_name) if settings.model_slots else ""
     common: dict[str, Any] = {
         "interceptors": [Scrub(runtime), *interceptors],
@@ -204,6 +207,7 @@ def build_worker(
             activities=[*activities_of_worker, *loaded.activities],
             activity_executor=ThreadPoolExecutor(settings.max_concurrent_activities, "custom-activity"),
             workflow_runner=WorkflowSandbox(),
+            workflow_task_executor=WorkflowThreads(is_own),
             max_concurrent_activities=settings.max_concurrent_activities,
             max_cached_workflows=CACHED_WORKFLOWS,
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
@@ -256,8 +260,9 @@ class WorkflowSandbox(WorkflowRunner):
         self._runner_of(defn).prepare_workflow(defn)
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        instance = self._runner_of(det.defn).create_instance(det)
-        return instance if self._contexts else _WithoutContexts(instance)
+        runner = self._runner_of(det.defn)
+        instance = runner.create_instance(det)
+        return instance if self._contexts else _WithoutContexts(instance, own=runner is self._unsandboxed)
 
     def set_worker_level_failure_exception_types(self, types: Sequence[type[BaseException]]) -> None:
         for runner in (self._sandbox, self._unsandboxed):
@@ -267,9 +272,14 @@ class WorkflowSandbox(WorkflowRunner):
         return self._unsandboxed if defn.cls in registry.WORKFLOWS else self._sandbox
 
 
+def is_own(instance: WorkflowInstance) -> bool:
+    """Return True for a run of one of our own workflows, False for one of an extension."""
+    return isinstance(instance, _WithoutContexts) and instance.own
+
+
 class _WithoutContexts(WorkflowInstance):
-    def __init__(self, instance: WorkflowInstance) -> None:
-        self._instance = instance
+    def __init__(self, instance: WorkflowInstance, *, own: bool) -> None:
+        self._instance, self.own = instance, own
         self._nowhere = StorageDriverStoreContext(target=None)
 
     def activate(self, act: Any) -> Any:

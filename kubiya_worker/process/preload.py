@@ -7,7 +7,6 @@ code that it has.
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib
 import importlib.util
 import time
@@ -16,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from kubiya_worker import garbage
 from kubiya_worker.models.import_lock import IMPORTS
 
 log = structlog.get_logger()
@@ -64,7 +64,7 @@ async def preload(polled: asyncio.Event, variables: Mapping[str, str]) -> None:
     await polled.wait()
     began = time.monotonic()
     faults = await asyncio.to_thread(load, (*NEEDED, *extras(variables)))
-    gc.freeze()  # as in worker_state.py: a full collection need not walk through all of it
+    garbage.keep_loaded()
     for fault in faults:
         log.warning("worker.not_loaded", error=fault)
     log.info("worker.loaded", seconds=time.monotonic() - began)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps
 from kubiya_worker.server.store.journal import Change
+from kubiya_worker.server.store.statement import Prepared
 
 T = schema.stops
+_GET = Prepared(select(T.c.data).where(T.c.organization_id == bindparam("organization_id")))
 Stop = dict[str, Any]  # {by: {id, name, email}, reason, at, executions: ids that the stop paused}
 
 
@@ -20,7 +22,7 @@ class Stops:
         self._db = database
 
     def get(self, organization_id: str) -> Stop | None:
-        found = self._db.execute(select(T.c.data).where(T.c.organization_id == organization_id)).scalar()
+        found = self._db.execute(_GET, {"organization_id": organization_id}).scalar()
         return json.loads(found) if found else None
 
     def set(self, organization_id: str, stop: Stop | None) -> None:
