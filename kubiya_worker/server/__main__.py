@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from kubiya_worker.errors import EX_OK, UsageError, WorkerError
+from kubiya_worker.errors import EX_OK, ConfigurationError, UsageError, WorkerError
 from kubiya_worker.protocol.names import DEMO_MODEL
 from kubiya_worker.server.log import FORMAT, RotatingLog
 from kubiya_worker.server.secret_variables import secret_of
@@ -89,6 +89,11 @@ def parser(state: str) -> argparse.ArgumentParser:
         default="",
         metavar="COMMAND",
         help="command that prints that key, such as a KMS's",
+    )
+    parser.add_argument(
+        "--replace-secrets-key",
+        action="store_true",
+        help="start with another key of the secrets than the PostgreSQL database was used with, as that one is lost",
     )
     parser.add_argument("--organization", default="local", help="whose key it is (default: %(default)s)")
     parser.add_argument("--temporal-address", default="127.0.0.1:7233", help="default: %(default)s")
@@ -204,6 +209,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
             "--keep-bytes is for SQLite: a PostgreSQL server does not tell how much of its files is in use",
             remedy="Use --keep-executions or --keep-count",
         )
+    if options.replace_secrets_key and not shared:
+        raise UsageError(
+            "--replace-secrets-key is for PostgreSQL, which several servers share",
+            remedy="With SQLite, set the secrets again: kubiya secrets set",
+        )
     if options.key_file is None:
         beside = shared or str(options.database) == ":memory:"
         options.key_file = (STATE if beside else options.database.parent) / "key"
@@ -279,6 +289,7 @@ def open_plane(options: argparse.Namespace) -> Plane:
     from kubiya_worker.server.notify import settings as notify
     from kubiya_worker.server.plane import Plane
     from kubiya_worker.server.sealing import KeyCommand, KeyFile
+    from kubiya_worker.server.store.agreed import check_key
     from kubiya_worker.server.store.removals import KeepLimits
     from kubiya_worker.server.store.seed import ensure_sample
     from kubiya_worker.server.temporal import Temporal
@@ -307,6 +318,12 @@ def open_plane(options: argparse.Namespace) -> Plane:
     known = oidc.settings(os.environ, secret_of("KUBIYA_OIDC_CLIENT_SECRET"))
     plane.oidc = oidc.Provider(known) if known else None
     with plane.database.alone():
+        if plane.database.shared:
+            try:
+                check_key(plane.database, plane.seal, replace=options.replace_secrets_key)
+            except ConfigurationError:
+                plane.database.close()
+                raise
         ensure_key_file(plane.keys, options.key_file, options.organization)
         move_credentials(plane)
         if options.seed:

@@ -8,7 +8,6 @@ refused.
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.server.person import ADMIN, APPROVER, OPERATOR, VIEWER
 
 PATIENCE: Final = 600.0  # seconds that a person may take at the provider
-MOST: Final = 1_000  # sign-ins under way; older ones are forgotten
 TIMEOUT: Final = 10.0  # seconds for each request to the provider
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "ES256", "ES384", "PS256", "EdDSA")  # signatures by the provider's key
 ROLES: Final = (VIEWER, OPERATOR, APPROVER, ADMIN)
@@ -90,11 +88,14 @@ def person_of(claims: Mapping[str, Any], known: ProviderSettings) -> dict[str, A
 
 
 @dataclass(frozen=True)
-class _Begun:
+class Begun:
+    """A sign-in under way, as its browser keeps it, sealed: any server of the database can finish it."""
+
+    state: str
     nonce: str
     verifier: str
     redirect: str
-    at: float
+    at: float  # seconds since the epoch
 
 
 class Provider:
@@ -108,35 +109,27 @@ class Provider:
                 "KUBIYA_OIDC_ISSUER needs Authlib", remedy="pip install 'kubiya-worker[server,oidc]'"
             ) from error
         self.known = known
-        self._begun: dict[str, _Begun] = {}  # by state
         self._metadata: dict[str, Any] = {}
-        self._lock = threading.Lock()
 
-    def begin(self, base: str) -> tuple[str, str]:
-        """Return the provider's address to send the browser to, and the state that comes back with it."""
+    def begin(self, base: str) -> tuple[str, Begun]:
+        """Return the provider's address to send the browser to, and what finishes the sign-in."""
         redirect = f"{self.known.url or base}/auth/oidc/callback"
-        begun = _Begun(secrets.token_urlsafe(24), secrets.token_urlsafe(48), redirect, time.monotonic())
+        nonce, verifier = secrets.token_urlsafe(24), secrets.token_urlsafe(48)
         metadata = self._discovered()
         with self._session(redirect) as session:
             url, state = session.create_authorization_url(
-                metadata["authorization_endpoint"], nonce=begun.nonce, code_verifier=begun.verifier
+                metadata["authorization_endpoint"], nonce=nonce, code_verifier=verifier
             )
-        with self._lock:
-            oldest = begun.at - PATIENCE
-            fresh = [(key, each) for key, each in self._begun.items() if each.at > oldest]
-            self._begun = {**dict(fresh[-MOST:]), state: begun}
-        return str(url), str(state)
+        return str(url), Begun(str(state), nonce, verifier, redirect, time.time())
 
-    def finish(self, state: str, code: str) -> dict[str, Any]:
+    def finish(self, begun: Begun, code: str) -> dict[str, Any]:
         """Return the person {name, email, role, groups} for the code that the provider gave; raise SignInRefused."""
         from authlib.common.errors import AuthlibBaseError
         from joserfc.errors import JoseError
         from requests import RequestException
 
-        with self._lock:
-            begun = self._begun.pop(state, None)
-        if begun is None or time.monotonic() - begun.at > PATIENCE:
-            raise SignInRefused("This sign-in was begun too long ago, or not here. Begin again")
+        if not -PATIENCE < time.time() - begun.at < PATIENCE:
+            raise SignInRefused("This sign-in was begun too long ago. Begin again")
         try:
             with self._session(begun.redirect) as session:
                 token = session.fetch_token(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import os
 import shlex
 import stat
@@ -27,6 +28,7 @@ LENGTH: Final = 32  # bytes: AES-256
 NONCE: Final = 12  # bytes; at random: one key is good for 2**32 texts (NIST SP 800-38D)
 FORMAT: Final = "sealed1"
 COMMAND_SECONDS: Final = 30.0
+MARK: Final = b"the key of this database's secrets"
 MAKE: Final = "openssl rand -base64 32"
 
 
@@ -153,6 +155,7 @@ class Seal:
     def __init__(self, source: KeySource) -> None:
         self._source = source
         self._opened: tuple[str, AESGCM] | None = None
+        self.name = source.name
 
     def close(self, text: str, place: str) -> str:
         """Return the sealed text for `place`, such as `secret:ORGANIZATION:NAME`. Raises ConfigurationError."""
@@ -182,6 +185,10 @@ class Seal:
             raise ConfigurationError(
                 f"What is stored for {place} was changed by somebody else", remedy="Set the secret again"
             ) from error
+
+    def mark(self) -> str:
+        """Return what tells this key from others, and nothing about it. Raises ConfigurationError."""
+        return hmac.digest(self._source.read(), MARK, "sha256").hex()
 
     def _cipher(self) -> tuple[str, AESGCM]:
         if self._opened is None:

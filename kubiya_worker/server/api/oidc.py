@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -11,15 +12,17 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.server import actor, sessions
 from kubiya_worker.server.auth import ORGANIZATION, Caller
 from kubiya_worker.server.http import address_of, reply
-from kubiya_worker.server.oidc import PATIENCE, Provider, SignInRefused
+from kubiya_worker.server.oidc import PATIENCE, Begun, Provider, SignInRefused
 from kubiya_worker.server.person import of_person
 
 if TYPE_CHECKING:
     from kubiya_worker.server.plane import Plane
 
+PLACE: Final = "sign-in"  # what the cookie is sealed for
 BACK: Final = "\n\nBack to the page: open / in this browser.\n"
 
 
@@ -34,18 +37,21 @@ async def providers(request: Request) -> Response:
 
 
 async def begin(request: Request) -> Response:
-    """Send the browser to the provider. The state that must come back stands in a cookie, so nobody can finish
-    another one's sign-in in this browser.
+    """Send the browser to the provider. What finishes the sign-in stands sealed in a cookie: nobody can finish another
+    one's in this browser, and every server with the same key can.
     """
-    provider: Provider | None = request.app.state.plane.oidc
-    if provider is None:
+    plane: Plane = request.app.state.plane
+    if plane.oidc is None:
         return reply({"detail": "Not Found"}, 404)
     try:
-        url, state = await asyncio.to_thread(provider.begin, str(request.base_url).rstrip("/"))
+        url, begun = await asyncio.to_thread(plane.oidc.begin, str(request.base_url).rstrip("/"))
+        sealed = await asyncio.to_thread(plane.seal.close, json.dumps(vars(begun)), PLACE)
     except SignInRefused as error:
         return PlainTextResponse(f"{error}{BACK}", 502)
+    except ConfigurationError as error:
+        return PlainTextResponse(f"{error.line()}{BACK}", 500)
     response = RedirectResponse(url, 303)
-    _set(response, request, state, int(PATIENCE))
+    _set(response, request, sealed.encode().hex(), int(PATIENCE))
     return response
 
 
@@ -56,13 +62,13 @@ async def finish(request: Request) -> Response:
         return reply({"detail": "Not Found"}, 404)
     state = request.query_params.get("state", "")
     try:
-        begun = request.cookies.get(_cookie(request), "")
-        if not state or not hmac.compare_digest(state.encode(), begun.encode()):
+        begun = await asyncio.to_thread(_begun, plane, request.cookies.get(_cookie(request), ""))
+        if begun is None or not state or not hmac.compare_digest(state.encode(), begun.state.encode()):
             raise SignInRefused("This sign-in was not begun in this browser. Begin again")
         refused = request.query_params.get("error")
         if refused:
             raise SignInRefused(f"The identity provider refuses: {refused[:200]}")
-        about = await asyncio.to_thread(plane.oidc.finish, state, request.query_params.get("code", ""))
+        about = await asyncio.to_thread(plane.oidc.finish, begun, request.query_params.get("code", ""))
     except SignInRefused as error:
         return PlainTextResponse(f"{error}{BACK}", 403)
     person = of_person(about).at(address_of(request))
@@ -74,10 +80,18 @@ async def finish(request: Request) -> Response:
     return response
 
 
-def _set(response: Response, request: Request, state: str, seconds: int) -> None:
-    """Set or delete the cookie of the state; Lax, because the provider's page leads back here."""
+def _begun(plane: Plane, cookie: str) -> Begun | None:
+    """Return the sign-in that a cookie holds; None for one that no server with this key has sealed."""
+    try:
+        return Begun(**json.loads(plane.seal.open(bytes.fromhex(cookie).decode(), PLACE)))
+    except (ConfigurationError, ValueError):
+        return None
+
+
+def _set(response: Response, request: Request, value: str, seconds: int) -> None:
+    """Set or delete the cookie of the sign-in; Lax, because the provider's page leads back here."""
     about: dict[str, Any] = {"httponly": True, "samesite": "lax", "secure": request.url.scheme == "https"}
-    response.set_cookie(_cookie(request), state, max_age=seconds, path="/auth/oidc", **about)
+    response.set_cookie(_cookie(request), value, max_age=seconds, path="/auth/oidc", **about)
 
 
 ROUTES: list[Route] = [

@@ -393,6 +393,13 @@ def _guard(_: Any, connection: Connection, **__: Any) -> None:
 
 
 event.listen(metadata, "after_create", _guard)
+# What all servers of a database must have the same, by its name.
+agreed = Table(
+    "agreed",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", String, nullable=False),
+)
 # What one has for a time: the lock of a queue's worker that updates itself, and the work that one server does for all.
 leases = Table(
     "leases",

@@ -130,6 +130,7 @@ def test_executions_of_an_older_version_are_found_by_person_and_text(tmp_path: P
         "run_files",
         "removed_executions",
         "audit_cuts",
+        "agreed",
         "skills",
         "mcp_servers",
         "answer_tokens",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,7 +16,7 @@ import httpx
 import pytest
 
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.server.oidc import Provider, ProviderSettings, SignInRefused, person_of, settings
+from kubiya_worker.server.oidc import PATIENCE, Provider, ProviderSettings, SignInRefused, person_of, settings
 from tests.support.api import Api
 
 pytest.importorskip("authlib")
@@ -144,6 +146,38 @@ def test_a_person_without_a_role_is_refused(api: Api) -> None:
     assert told.status_code == 403 and "eve@example.org is in no group" in told.text
 
 
+def forged(api: Api, cookie: str, **changes: Any) -> str:
+    """Return the cookie with changes, as only who has the key could make it."""
+    name, _, value = cookie.partition("=")
+    held = json.loads(api.plane.seal.open(bytes.fromhex(value).decode(), "sign-in")) | changes
+    return f"{name}={api.plane.seal.close(json.dumps(held), 'sign-in').encode().hex()}"
+
+
+def test_another_server_with_the_same_key_finishes_the_sign_in(api: Api, tmp_path: Path) -> None:
+    for same in (True, False):
+        folder = tmp_path / f"other-{same}"
+        folder.mkdir()
+        address, cookie = begun(api)  # which has made the key
+        if same:
+            shutil.copy2(tmp_path / "secrets.key", folder)
+        with Api(folder) as other:
+            assert api.plane.oidc is not None
+            other.plane.oidc = Provider(api.plane.oidc.known)
+            assert back(other, at_the_provider(address, "ann"), cookie).status_code == (303 if same else 403)
+
+
+def test_a_cookie_shows_nothing_and_holds_for_ten_minutes(api: Api) -> None:
+    address, cookie = begun(api)
+    asked = parse_qs(urlsplit(address).query)
+    shown = bytes.fromhex(cookie.partition("=")[2])
+    assert asked["state"][0].encode() not in shown and asked["nonce"][0].encode() not in shown
+    location = at_the_provider(address, "ann")
+    told = back(api, location, forged(api, cookie, at=time.time() - PATIENCE - 1))
+    assert told.status_code == 403 and "too long ago" in told.text
+    assert back(api, location, f"{cookie[:-2]}ff").status_code == 403
+    assert back(api, location, cookie).status_code == 303
+
+
 def test_a_sign_in_that_was_begun_elsewhere_or_twice_is_refused(api: Api) -> None:
     address, cookie = begun(api)
     location = at_the_provider(address, "ann")
@@ -158,9 +192,7 @@ def test_a_token_for_another_client_or_sign_in_is_refused(api: Api, issuer: str)
     assert provider is not None
     address, cookie = begun(api)
     location = at_the_provider(address, "ann")
-    state = parse_qs(urlsplit(location).query)["state"][0]
-    provider._begun[state] = replace(provider._begun[state], nonce="another")
-    assert back(api, location, cookie).status_code == 403
+    assert back(api, location, forged(api, cookie, nonce="another")).status_code == 403
     address, cookie = begun(api)
     location = at_the_provider(address, "ann")
     provider.known = ProviderSettings(issuer, "another", "s3cret", ROLES)

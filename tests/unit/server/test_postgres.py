@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from sqlalchemy import text
 
 from kubiya_worker.errors import ConfigurationError, Unavailable, UsageError
 from kubiya_worker.server import __main__ as program
+from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.sealing import KeyInMemory, Seal
 from kubiya_worker.server.store.address import PostgresAddress, place_of
 from kubiya_worker.server.store.database import HEAD, Database, Stale
@@ -55,6 +57,13 @@ def own_server() -> Iterator[PostgresServer]:
 
 def shape(database: Database) -> list[tuple[object, ...]]:
     return [tuple(row) for row in database.execute(text(SCHEMA)).all()]
+
+
+def key_file(folder: Path, name: str) -> Path:
+    path = folder / name
+    path.write_bytes(base64.b64encode(name.encode().ljust(32, b".")))
+    path.chmod(0o600)
+    return path
 
 
 # -- the address
@@ -104,6 +113,32 @@ def test_the_key_of_a_shared_database_must_be_there(tmp_path: Path) -> None:
 
 
 # -- what is refused
+
+
+def test_servers_with_different_keys_are_refused_at_the_start(server: PostgresServer, tmp_path: Path) -> None:
+    address = server.fresh().url
+
+    def start(name: str, *more: str) -> Plane:
+        argv = ["--database", address, "--key-file", str(tmp_path / "key")]
+        plane = program.open_plane(program.parse([*argv, "--secrets-key-file", str(key_file(tmp_path, name)), *more]))
+        plane.database.close()
+        return plane
+
+    start("ours")
+    start("ours")
+    with pytest.raises(ConfigurationError, match="is not the one that the database") as told:
+        start("theirs")
+    assert "theirs" in told.value.line() and "--replace-secrets-key" in told.value.line()
+    start("ours")
+    start("theirs", "--replace-secrets-key")
+    start("theirs")
+    with pytest.raises(ConfigurationError):
+        start("ours")
+
+
+def test_a_lost_key_is_replaced_only_where_servers_share_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--replace-secrets-key is for PostgreSQL"):
+        program.parse(["--database", str(tmp_path / "cp.db"), "--replace-secrets-key"])
 
 
 def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
