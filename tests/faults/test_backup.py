@@ -11,20 +11,45 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
+from kubiya_worker.server.store.address import PostgresAddress
 from tests.faults.test_outage import Run
+from tests.support import databases, postgres
 from tests.support.stack import BIN, Stack
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
-    with Stack(tmp_path) as running:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def stack(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    made = Stack(tmp_path)
+    if request.param == "sqlite":
+        made.database = tmp_path / "cp.db"
+    elif postgres.programs() is None:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    else:
+        made.database = databases.server().database()
+    with made as running:
         yield running
 
 
+def back_up(stack: Stack, copy: Path) -> None:
+    if isinstance(stack.database, PostgresAddress):
+        arguments = ("--format=custom", f"--file={copy}", stack.database.url)
+        databases.server().program("pg_dump", *arguments)
+    else:
+        assert "4 executions" in server(stack, "backup", str(copy))
+
+
+def restore(stack: Stack, copy: Path) -> None:
+    if isinstance(stack.database, PostgresAddress):
+        arguments = ("--clean", "--if-exists", "--single-transaction", f"--dbname={stack.database.url}", str(copy))
+        databases.server().program("pg_restore", *arguments)
+    else:
+        assert "restored:" in server(stack, "restore", str(copy))
+
+
 def server(stack: Stack, *arguments: str) -> str:
-    argv = [f"{BIN}/kubiya", "server", *arguments, "--database", str(stack.folder / "cp.db")]
+    argv = [f"{BIN}/kubiya", "server", *arguments, "--database", str(stack.database)]
     return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
@@ -40,15 +65,14 @@ def test_executions_go_on_after_a_backup_is_put_back(stack: Stack, tmp_path: Pat
     runs = [Run(stack, 8, queue, agent=f"run{number}") for number in range(4)]
     for run in runs:
         run.until(2)
-    told = server(stack, "backup", str(tmp_path / "copy.db"))
-    assert "4 executions" in told
+    back_up(stack, tmp_path / "copy")
     for run in runs:
         run.until(4)  # steps of which the backup knows nothing
     unknown = Run(stack, 8, queue, agent="unknown")
     unknown.until(2)
     assert stack.server is not None
     stack.server.kill()
-    assert "restored:" in server(stack, "restore", str(tmp_path / "copy.db"))
+    restore(stack, tmp_path / "copy")
     stack.start_server()
     for run in runs:
         row = stack.wait(run.id)
@@ -60,4 +84,4 @@ def test_executions_go_on_after_a_backup_is_put_back(stack: Stack, tmp_path: Pat
     asyncio.run(asyncio.wait_for(ended(stack, unknown.id), 60))
     later = stack.execute("demo:echo after", queue=queue)
     assert stack.wait(later)["status"] == "completed"
-    assert stack.call("GET", "/audit/head")
+    assert stack.call("GET", "/audit/verify")["problems"] == []

@@ -145,6 +145,18 @@ class PostgresServer:
         asked = f"?options=-csearch_path%3D{schema}" if schema else ""
         return PostgresAddress(f"postgresql://kubiya@127.0.0.1:{port or self.port}/postgres{asked}")
 
+    def program(self, name: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs, such as pg_dump."""
+        argv = [str(self._programs / name), *arguments]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+
+    def database(self) -> PostgresAddress:
+        """Return the address of a new database."""
+        name = f"d_{secrets.token_hex(6)}"
+        self.program("createdb", "--host=127.0.0.1", f"--port={self.port}", "--username=kubiya", name)
+        return PostgresAddress(f"postgresql://kubiya@127.0.0.1:{self.port}/{name}")
+
     def fresh(self) -> PostgresAddress:
         """Return the address of a new schema, which nobody else uses."""
         import psycopg
