@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from sqlalchemy import insert
@@ -212,20 +213,19 @@ def test_only_what_one_statement_finds_is_exact() -> None:
     assert exact == {"all", "status", "agent", "queue, from the oldest on", "since", "until"}
 
 
-def test_a_search_looks_at_a_limited_number(many: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked = list[str]()
-    seen = ExecutionQuery.includes
+def test_a_search_looks_at_a_limited_number(many: Database) -> None:
+    mine = sorted(((row["created_at"], row["id"]) for row in ROWS if row["organization_id"] == "local"), reverse=True)
+    found, place = find(many, QUERIES["nothing"], limit=50)
+    assert found == [] and place == mine[execution_search.LOOKED_AT - 1]
+    found, place = find(many, QUERIES["text"], limit=50, after=place)
+    assert found == [] and place == mine[2 * execution_search.LOOKED_AT - 1]
 
-    def counted(query: ExecutionQuery, row: Any) -> bool:
-        looked.append(row.id)
-        return seen(query, row)
 
-    monkeypatch.setattr(ExecutionQuery, "includes", counted)
-    assert find(many, QUERIES["nothing"], limit=50)[0] == []
-    assert len(looked) == execution_search.LOOKED_AT
-    looked.clear()
-    find(many, QUERIES["statuses"], limit=50)
-    assert len(looked) == 50, "and at no more than it needs"
+@pytest.mark.parametrize("text", ["50%", "a_c", "a/c", "'", '"', "\\"])
+def test_a_text_is_searched_as_it_is(api: Api, text: str) -> None:
+    api.execute(prompt="500 abc")
+    one = api.execute(prompt=f"take {text} of it")
+    assert page(api, f"text={quote(text)}") == [one]
 
 
 @pytest.mark.parametrize("name", [name for name in QUERIES if name != "empty scope"])
