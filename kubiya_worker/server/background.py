@@ -33,13 +33,6 @@ AGAIN: Final = 1.0  # seconds until failed work begins again
 TIDY_EVERY: Final = 60.0  # seconds between two looks for queues whose time is over
 
 
-def chosen(open_: list[Execution], after: str, limit: int = AT_ONCE) -> list[Execution]:
-    """Return the next executions to check, ordered by id: those after `after`, then from the beginning again. Pure."""
-    ordered = sorted(open_, key=lambda execution: str(execution["id"]))
-    behind = [execution for execution in ordered if execution["id"] > after]
-    return [*behind, *ordered[: len(ordered) - len(behind)]][:limit]
-
-
 async def reconcile(plane: Plane) -> None:
     """Set the final status of executions whose workflow was terminated or failed without sending one."""
     after = ""
@@ -123,8 +116,13 @@ def drop_old_queues(plane: Plane, at: datetime) -> list[str]:
 
 async def _look(plane: Plane, after: str) -> str:
     """Run one check and return the id after which the next one begins."""
-    quiet = plane.executions.open((datetime.now(UTC) - QUIET).isoformat())
-    for execution in chosen(quiet, after):
+    quiet = (datetime.now(UTC) - QUIET).isoformat()
+    chosen = plane.executions.open(quiet, after, AT_ONCE)
+    if len(chosen) < AT_ONCE:  # and those at the beginning, which were looked at before them
+        known = {execution["id"] for execution in chosen}
+        first = plane.executions.open(quiet, limit=AT_ONCE - len(chosen))
+        chosen += [execution for execution in first if execution["id"] not in known]
+    for execution in chosen:
         try:
             end = await _end(plane, execution)
         except TemporalDown:

@@ -223,6 +223,7 @@ class Edge(Route):
     body: type[BaseModel] | None
     query: type[Filters] | None
     batched: bool
+    patient: bool
     audit: str
 
 
@@ -236,6 +237,7 @@ def route(
     query: type[Filters] | None = NoFilters,
     prefix: str = "/api/v1",
     batched: bool = False,
+    patient: bool = False,
     audit: str = "",
 ) -> Edge:
     """Return a route that needs a key; the handler's result becomes the JSON reply, and a Response is sent
@@ -243,6 +245,8 @@ def route(
 
     `audit` is what the route's record says that was done, as `kind.verb`; the stores write it with the change, and
     a refusal is recorded here. A test finds the writing routes without it.
+
+    A `patient` route reads much, and lets others go before it (readers.py).
 
     A route of a worker's writes takes any query (`query=None`), as it takes unknown fields.
     """
@@ -282,14 +286,18 @@ def route(
         async def answer() -> Any:
             filters = read(query, dict(request.query_params), ("query",)) if query is not None else None
             given = parsed(await received(request)) if with_body else {}
-            return await handler(Call(request, plane, caller, given, body, filters=filters))
+            call = Call(request, plane, caller, given, body, filters=filters)
+            if not patient:
+                return await handler(call)
+            async with plane.readers.turn():
+                return await handler(call)
 
         with actor.acting(who):
             return await answered(request, answer, status, record_refusal)
 
     made = Edge(prefix + path, serve, methods=[method])
     made.handler, made.method, made.status, made.body, made.query = handler, method, status, body, query
-    made.batched, made.need, made.audit = batched, need, audit
+    made.batched, made.patient, made.need, made.audit = batched, patient, need, audit
     return made
 
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
 from kubiya_worker import __version__
 from kubiya_worker.server.notify.channels import TYPES
+from kubiya_worker.server.store.statement import Prepared
 from kubiya_worker.server.store.workers import live_since
 
 if TYPE_CHECKING:
     from kubiya_worker.server.plane import Plane
 
 
-_LIVE = text("select count(*) from workers where status != 'disconnected' and heartbeat_at >= :at")
+# All executions that there ever were are counted.
+_STATUSES: Final = Prepared(text("select status, count(*) from executions group by status order by status"))
 
 
-def exposition(plane: Plane) -> str:
+async def exposition(plane: Plane) -> str:
     """Return the metrics in text format 0.0.4."""
+    statuses = await plane.database.aside(_STATUSES)
     execute = plane.database.execute
-    statuses = execute(text("select status, count(*) from executions group by status order by status")).all()
     live = execute(
         text("select count(*) from workers where status != 'disconnected' and heartbeat_at >= :at"),
         {"at": live_since()},

@@ -27,6 +27,7 @@ from kubiya_worker.server.notify.notifier import Notifier
 from kubiya_worker.server.oidc import Provider
 from kubiya_worker.server.outbox import Sender
 from kubiya_worker.server.precedence import Precedence
+from kubiya_worker.server.readers import Readers
 from kubiya_worker.server.schedules import Scheduler
 from kubiya_worker.server.sealing import KeyFile, KeyInMemory, KeySource, NoKey, Seal
 from kubiya_worker.server.sessions import Sessions
@@ -139,6 +140,7 @@ class Plane:
         self.began = time.time()
         self.closing = asyncio.Event()
         self.watchers = Watchers(self.events)
+        self.readers = Readers()
 
     def _key_beside(self, database: Place) -> KeySource:
         if isinstance(database, PostgresAddress):

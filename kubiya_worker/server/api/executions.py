@@ -199,14 +199,14 @@ async def get_stream(call: Call) -> Any:
 ROUTES: list[Route] = [
     route("POST", "/executions/{execution}/events/batch", add_events, 202, body=worker.EventsBody, batched=True),
     route("POST", "/executions/{execution}/events", add_event, 202, body=worker.OneEvent),
-    route("GET", "/executions/{execution}/events", list_events, query=filters.EventFilters),
+    route("GET", "/executions/{execution}/events", list_events, query=filters.EventFilters, patient=True),
     route("GET", "/executions/{execution}", get),
     route("PATCH", "/executions/{execution}", patch, body=worker.ExecutionPatch, batched=True),
     route("GET", "/executions/{execution}/context", context),
-    route("GET", "/executions/{execution}/session", get_session, query=filters.SessionFilters),
+    route("GET", "/executions/{execution}/session", get_session, query=filters.SessionFilters, patient=True),
     route("POST", "/executions/{execution}/session", save_session, 201, body=worker.SessionBody, batched=True),
     route("GET", "/executions/{execution}/stream", get_stream, query=filters.Stream),
     route("GET", "/executions/{execution}/details", details),
     route("DELETE", "/executions/{execution}", delete, audit="execution.delete"),
-    route("GET", "/executions", execution_lists.list_all, query=filters.ExecutionFilters),
+    route("GET", "/executions", execution_lists.list_all, query=filters.ExecutionFilters, patient=True),
 ]

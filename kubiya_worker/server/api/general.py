@@ -54,7 +54,7 @@ async def metrics(request: Request) -> Response:
     if not is_local(request) and caller_of(request) is None:
         return unauthorized()
     try:
-        figures = exposition(plane)
+        figures = await exposition(plane)
     except DatabaseError as error:
         return reply({"detail": f"The database cannot be used: {error.orig}"}, 503)
     return PlainTextResponse(figures, media_type="text/plain; version=0.0.4")

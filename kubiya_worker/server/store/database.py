@@ -7,6 +7,7 @@ for a PostgreSQL server.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -182,6 +183,17 @@ class Database:
         if isinstance(statement, Prepared):
             return run(self._driver, statement, {} if values is None else values)
         return self.connection.execute(statement, values) if values is not None else self.connection.execute(statement)
+
+    async def aside(self, statement: Prepared) -> list[Any]:
+        """Return the rows of a statement that reads much of what was committed; meanwhile others are served."""
+        return self.execute(statement).all() if self.path == MEMORY else await asyncio.to_thread(self._aside, statement)
+
+    def _aside(self, statement: Prepared) -> list[Any]:
+        try:
+            with contextlib.closing(sqlite3.connect(self.path, timeout=10)) as connection:
+                return run(connection, statement, {}).all()
+        except sqlite3.Error as error:
+            raise as_database_error(statement.sql, error) from error
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

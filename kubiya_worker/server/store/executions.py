@@ -197,13 +197,13 @@ class Executions:
         query = _ALL.where(T.c.organization_id == organization_id, T.c.status.not_in(sorted(ex.FINAL)))
         return [self._object(row) for row in self._db.execute(query.order_by(T.c.created_at))]
 
-    def open(self, unchanged_since: str) -> list[Execution]:
+    def open(self, unchanged_since: str, after: str = "", limit: int | None = None) -> list[Execution]:
         """Return executions for the reconciler: not final, sent to Temporal, unchanged since then; of all
-        organizations.
+        organizations, in the order of their ids and behind the id `after`.
         """
         told = select(schema.outbox.c.id).where(schema.outbox.c.execution_id == T.c.id).exists()
-        query = _ALL.where(T.c.status.in_(OPEN), T.c.updated_at < unchanged_since, ~told)
-        return [self._object(row) for row in self._db.execute(query.order_by(T.c.updated_at))]
+        query = _ALL.where(T.c.status.in_(OPEN), T.c.id > after, T.c.updated_at < unchanged_since, ~told)
+        return [self._object(row) for row in self._db.execute(query.order_by(T.c.id).limit(limit))]
 
 
 def _place(execution_id: str) -> str:

@@ -203,6 +203,16 @@ class PostgresDatabase(Database):
             self._look_at(error)
             raise as_database_error(sql, error) from error
 
+    def _aside(self, statement: Prepared) -> list[Any]:
+        query, constants = statement.for_postgresql
+        try:
+            with contextlib.closing(connected(self.address)) as server:
+                return Rows(server.execute(query, constants), statement.row).all()
+        except WorkerError as error:
+            raise DatabaseAway(error.line()) from error
+        except psycopg.Error as error:
+            raise as_database_error(query, error) from error
+
     @contextlib.contextmanager
     def copied(self, table: str, columns: Sequence[str]) -> Iterator[psycopg.Copy]:
         """Take many rows of a table in the transaction that is open."""

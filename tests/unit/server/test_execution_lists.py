@@ -5,17 +5,22 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, text
+from sqlalchemy.exc import DatabaseError
 
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.person import EVERYTHING, Scope
+from kubiya_worker.server.sealing import KeyInMemory, Seal
 from kubiya_worker.server.store import execution_search, schema
 from kubiya_worker.server.store.database import Database
 from kubiya_worker.server.store.execution_search import ExecutionQuery, cursor_of, find, place_of
+from kubiya_worker.server.store.executions import Executions
+from kubiya_worker.server.store.statement import Prepared
 from tests.support.api import Api
 
 
@@ -221,11 +226,11 @@ def test_a_search_looks_at_a_limited_number(many: Database) -> None:
     assert found == [] and place == mine[2 * execution_search.LOOKED_AT - 1]
 
 
-@pytest.mark.parametrize("text", ["50%", "a_c", "a/c", "'", '"', "\\"])
-def test_a_text_is_searched_as_it_is(api: Api, text: str) -> None:
+@pytest.mark.parametrize("words", ["50%", "a_c", "a/c", "'", '"', "\\"])
+def test_a_text_is_searched_as_it_is(api: Api, words: str) -> None:
     api.execute(prompt="500 abc")
-    one = api.execute(prompt=f"take {text} of it")
-    assert page(api, f"text={quote(text)}") == [one]
+    one = api.execute(prompt=f"take {words} of it")
+    assert page(api, f"text={quote(words)}") == [one]
 
 
 @pytest.mark.parametrize("name", [name for name in QUERIES if name != "empty scope"])
@@ -263,3 +268,24 @@ def test_every_status_can_begin_a_search() -> None:
     assert ExecutionQuery("local", statuses=frozenset({"completed"}), queue_id="q").begins_with() == ("queue_id", ["q"])
     assert ExecutionQuery("local", statuses=frozenset({"completed"})).begins_with() == ("status", ["completed"])
     assert ExecutionQuery("local", scope=EVERYTHING).begins_with() is None
+
+
+def test_the_reconciler_reads_some_open_executions_at_a_time(tmp_path: Path) -> None:
+    database = Database(tmp_path / "cp.db")
+    open_ones = [{**row, "status": "running"} for row in ROWS[:120]]
+    with database.transaction():
+        database.execute(insert(schema.executions), [*open_ones, *ROWS[120:400]])
+    store, found, after = Executions(database, Seal(KeyInMemory())), list[str](), ""
+    while part := store.open("2027", after, 50):
+        assert len(part) <= 50
+        found += ids(part)
+        after = found[-1]
+    assert found == sorted(ids(open_ones))
+    database.close()
+
+
+async def test_what_reads_much_is_read_beside_the_event_loop(many: Database) -> None:
+    count = Prepared(text("select count(*) from executions"))
+    assert await many.aside(count) == [(MANY,)]
+    with pytest.raises(DatabaseError, match="no such table"):
+        await many.aside(Prepared(text("select 1 from nowhere")))
