@@ -7,6 +7,7 @@ import contextlib
 import functools
 import importlib
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -54,6 +55,7 @@ from kubiya_worker.server.api import (
     workers,
 )
 from kubiya_worker.server.http import Edge, reply
+from kubiya_worker.server.lag import LagRecorder
 from kubiya_worker.server.mcp_endpoint import PATH as MCP_PATH
 from kubiya_worker.server.mcp_endpoint import McpEndpoint
 from kubiya_worker.server.notify import watch
@@ -64,6 +66,7 @@ from kubiya_worker.server.temporal import TemporalDown
 
 log = logging.getLogger(__name__)
 
+TRUE: Final = ("1", "true", "yes", "on")
 PAGES: Final = Path(__file__).with_name("dashboard")
 TYPES: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 FILES: Final = {path.name: path for path in PAGES.iterdir() if path.suffix in TYPES}
@@ -158,6 +161,8 @@ def create_app(plane: Plane) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         work = (_connect(plane), background.checkpoint(plane), background.store_uses(plane))
         tasks = [asyncio.create_task(each) for each in (*work, _share(plane, functools.partial(_lead, plane, sockets)))]
+        if os.environ.get("KUBIYA_DEBUG", "").lower() in TRUE:
+            tasks.append(asyncio.create_task(LagRecorder().run()))
         yield
         await for_mcp.close()
         for task in tasks:
