@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 BEAT: Final = 0.005  # seconds between two signs of life
 HELD: Final = 0.020  # seconds without one that are told
 DEEP: Final = 6  # calls that are told, the innermost first
+OURS: Final = "/kubiya_worker/"
 
 
 class LagRecorder:
@@ -59,6 +60,7 @@ class LagRecorder:
 
 
 def place_of(frame: FrameType | None) -> str:
-    """Return the innermost calls of a frame, as `file:line name < file:line name`."""
-    calls = traceback.extract_stack(frame)[::-1][:DEEP] if frame is not None else []
-    return " < ".join(f"{'/'.join(each.filename.split('/')[-2:])}:{each.lineno} {each.name}" for each in calls)
+    """Return the innermost call of a frame, and those of this package that led to it: `file:line name < …`."""
+    calls = traceback.extract_stack(frame)[::-1] if frame is not None else []
+    told = [each for number, each in enumerate(calls) if not number or OURS in each.filename]
+    return " < ".join(f"{'/'.join(each.filename.split('/')[-2:])}:{each.lineno} {each.name}" for each in told[:DEEP])

@@ -31,6 +31,7 @@ HEAD: Final = "2026_11_agreed"  # the newest migration; a test compares it with 
 MEMORY: Final = Path(":memory:")
 LARGEST_JOURNAL: Final = 64 << 20  # bytes that the file beside the database keeps after something has read for long
 INCREMENTAL: Final = 2  # auto_vacuum: pages that are free can be cut off the file, some at a time
+CACHE: Final = 16 << 10  # KiB of pages in memory; with SQLite's own 2 MiB a search reads most of them anew
 OWN_CHECKPOINT: Final = 4096  # pages of 4 KiB: a server does it earlier, from a thread (background.py)
 MIGRATIONS: Final = Path(__file__).parents[1] / "migrations"
 
@@ -277,6 +278,7 @@ def _pragmas(connection: Any, _: Any) -> None:
         connection.execute(f"PRAGMA auto_vacuum={INCREMENTAL}")
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):
             connection.execute(f"PRAGMA {pragma}")
+        connection.execute(f"PRAGMA cache_size=-{CACHE}")
         connection.execute(f"PRAGMA journal_size_limit={LARGEST_JOURNAL}")
         connection.execute(f"PRAGMA wal_autocheckpoint={OWN_CHECKPOINT}")
     except BaseException:  # not a database: the pool never had this connection, and so does not close it
