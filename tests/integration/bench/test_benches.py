@@ -30,6 +30,7 @@ FIGURES = {
     "first_run": "P8",
     "page": "P10",
     "fan_out": "P9",
+    "capacity": "P9",
     "confinement": "A5",
 }
 # These take more than ten seconds on two busy cores: they start many workers, install from a package index, or wait for
@@ -46,6 +47,7 @@ LONG = (
     "authority",
     "first_run",
     "page",
+    "capacity",
 )
 
 
