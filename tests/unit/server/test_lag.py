@@ -1,4 +1,4 @@
-"""What holds the event loop is told with its place."""
+"""Tests of the recorder that tells what held the event loop, with its place."""
 
 from __future__ import annotations
 
