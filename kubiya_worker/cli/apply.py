@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from kubiya_worker.cli import completion
+from kubiya_worker.cli import completion, reason
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.control_plane.errors import Refused
@@ -58,6 +58,7 @@ output: Final = click.option(
 @prune
 @source
 @output
+@reason.option()
 def apply(names: tuple[str, ...], dry_run: bool, prune: bool, source: str, output: str) -> None:
     """Make agents, teams, rules, queues, environments, jobs and secrets as the files say: all of them, or none.
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from kubiya_worker.cli import tables
+from kubiya_worker.cli import reason, tables
 from kubiya_worker.cli.argument_editor import edit_arguments
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import age
@@ -105,7 +105,7 @@ def show(id: str, as_json: bool, output: str) -> None:
 
 @approvals.command()
 @click.argument("id")
-@click.option("--reason", "--comment", "comment", default="", help="Reason, stored with the decision.")
+@reason.option("Reason, stored with the decision.", alias="--comment", value="comment")
 @click.option("--remember", is_flag=True, help="Also for the same call later in this execution.")
 def approve(id: str, comment: str, remember: bool) -> None:
     """Approve the tool call, so that it runs.
@@ -123,6 +123,7 @@ def approve(id: str, comment: str, remember: bool) -> None:
 @approvals.command()
 @click.argument("id")
 @click.argument("text")
+@reason.option()
 def answer(id: str, text: str) -> None:
     """Answer an agent's question (TEXT `-`: read the answer from standard input).
 
@@ -141,21 +142,22 @@ def answer(id: str, text: str) -> None:
 
 @approvals.command()
 @click.argument("id")
-@click.option("--reason", default="", help="Reason; the agent reads it.")
-def deny(id: str, reason: str) -> None:
+@reason.option("Reason; the agent reads it.", value="why")
+def deny(id: str, why: str) -> None:
     """Deny the tool call, so that it does not run.
 
     Example: kubiya approvals deny 3f2a --reason 'not on a Friday'
     """
     api = connect()
     approval = _still_pending(api.find_approval(id))
-    api.reject(str(approval["id"]), reason)
+    api.reject(str(approval["id"]), why)
     print(f"denied: {one_line(str(approval.get('tool_name')), 60)}, execution {approval.get('execution_id')}")
 
 
 @approvals.command()
 @click.argument("id")
 @click.option("--arguments", help="The new arguments as JSON; `-` reads standard input.  [default: in $EDITOR]")
+@reason.option()
 def edit(id: str, arguments: str | None) -> None:
     """Change the arguments of the tool call, and approve it with them.
 

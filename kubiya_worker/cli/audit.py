@@ -89,7 +89,8 @@ def _line(record: dict[str, Any], paint: Paint) -> str:
     refused = f"  refused: {record.get('detail')}" if record.get("outcome") == "refused" else ""
     head = f"{record.get('seq')}  {str(record.get('at'))[:19]}Z  {name}{address}  "
     done = paint.bold(f"{record.get('action')} {about}")
-    return f"{head}{done}{one_line(refused, LONGEST)}{paint.dim(_fields(record))}"
+    why = f"  because: {record['reason']}" if record.get("reason") else ""
+    return f"{head}{done}{one_line(refused, LONGEST)}{one_line(why, LONGEST)}{paint.dim(_fields(record))}"
 
 
 def _who(record: Mapping[str, Any]) -> str:

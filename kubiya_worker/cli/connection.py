@@ -14,12 +14,12 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
 from kubiya_worker import __version__, loopback
-from kubiya_worker.cli import choice
+from kubiya_worker.cli import choice, reason
 from kubiya_worker.control_plane import errors
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.errors import ConfigurationError, NotAllowed, Unavailable, UsageError, WorkerError
 from kubiya_worker.launch.stack_folder import default_folder, read_env
-from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL
+from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL, REASON_HEADER
 from kubiya_worker.settings import cli_context
 from kubiya_worker.settings.file import read_secret
 from kubiya_worker.settings.table import BY_NAME
@@ -92,6 +92,9 @@ class Api(ControlPlane):
         timeout: tuple[float, float] | None = None,
         headers: dict[str, str] | None = None,
     ) -> Any:
+        why = reason.given() if method != "GET" else ""
+        if why:
+            headers = {**(headers or {}), REASON_HEADER: quote(why)}
         try:
             return super()._call(method, path, body, prefix=prefix, timeout=timeout, headers=headers)
         except errors.ControlPlaneError as error:
@@ -135,9 +138,9 @@ class Api(ControlPlane):
         """Return the stop of all agents: {stopped, by, reason, at, paused}."""
         return self._object("GET", "/stop")
 
-    def stop_all(self, reason: str) -> dict[str, Any]:
+    def stop_all(self, why: str) -> dict[str, Any]:
         """Stop all agents; one that was stopped before keeps its first reason."""
-        return self._object("POST", "/stop", {"reason": reason})
+        return self._object("POST", "/stop", {"reason": why})
 
     def lift_stop(self) -> dict[str, Any]:
         """Lift the stop: {stopped: false, resumed: a number of executions}."""
@@ -238,8 +241,8 @@ class Api(ControlPlane):
         body |= {"remember": True} if remember else {}
         return self._object("POST", f"/approvals/{approval_id}/approve", body)
 
-    def reject(self, approval_id: str, reason: str = "") -> dict[str, Any]:
-        return self._object("POST", f"/approvals/{approval_id}/reject", {"reason": reason})
+    def reject(self, approval_id: str, why: str = "") -> dict[str, Any]:
+        return self._object("POST", f"/approvals/{approval_id}/reject", {"reason": why})
 
     # -- secrets
 
@@ -268,6 +271,10 @@ class Api(ControlPlane):
     def create_key(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the new key with what is known of it; no other answer ever has `key`."""
         return self._object("POST", "/keys", body)
+
+    def change_key(self, key_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Change what the body names, with null for no limit or no end; return what is known of the key."""
+        return self._object("PATCH", f"/keys/{quote(key_id, safe='')}", body)
 
     def revoke_key(self, key_id: str) -> dict[str, Any]:
         return self._object("DELETE", f"/keys/{quote(key_id, safe='')}")

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from kubiya_worker.cli import apply as changes
-from kubiya_worker.cli import choice, completion, kinds, tables
+from kubiya_worker.cli import choice, completion, kinds, reason, tables
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.tables import Cells, field
@@ -95,6 +95,7 @@ def export(kinds: tuple[str, ...], output: str) -> None:
 @kind_of
 @click.argument("name")
 @click.option("--force", is_flag=True, help="End or disable whatever needs it, and say so of each.")
+@reason.option()
 def delete(kind: str, name: str, force: bool) -> None:
     """Delete an object. Its versions are kept: `kubiya rollback` brings it back.
 
@@ -140,6 +141,7 @@ def history(kind: str, name: str, as_json: bool, output: str) -> None:
 @kind_of
 @click.argument("name")
 @click.argument("version", type=click.IntRange(min=1))
+@reason.option()
 def rollback(kind: str, name: str, version: int) -> None:
     """Make a definition as it was in VERSION, a number of `kubiya history`.
 

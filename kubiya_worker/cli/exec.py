@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import click
 
-from kubiya_worker.cli import completion
+from kubiya_worker.cli import completion, reason
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.run_api import RunApi
 from kubiya_worker.cli.terminal import Paint, one_line
@@ -161,6 +161,7 @@ def _task(command: Any) -> Any:
             help="Its place where steps wait for a slot: 1 is first.  [default: 3]",
         ),
         click.option("--model", help="Another model for this execution; of a team, for its leader."),
+        reason.option(),
     ]
     for part in reversed(options):
         command = part(command)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import click
 
-from kubiya_worker.cli import completion, kinds, runs, tables
+from kubiya_worker.cli import completion, kinds, reason, runs, tables
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import clock
 from kubiya_worker.cli.tables import Cells, field
@@ -65,6 +65,7 @@ def deliveries(name: str, verdict: str, limit: int, output: str) -> None:
 @click.option("-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="A header of the delivery.")
 @click.option("--start", is_flag=True, help="Do what the delivery asks for, such as start a run.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@reason.option()
 def test(name: str, sample: str | None, file: str | None, headers: tuple[str, ...], start: bool, as_json: bool) -> None:
     """Show what a hook makes of a delivery: the verdict, the alert and the prompt. Nothing starts without --start.
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from kubiya_worker.cli import completion, kinds, moments, runs, tables
+from kubiya_worker.cli import completion, kinds, moments, reason, runs, tables
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.terminal import Paint, one_line
@@ -156,6 +156,7 @@ def show(job: str, as_json: bool, output: str) -> None:
 @click.option("--webhook", is_flag=True, help="Start by a webhook; its URL and secret are printed.")
 @click.option("--queue", help="The worker queue that it runs on.  [default: one with a worker]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@reason.option()
 def create(
     name: str,
     prompt: str,
@@ -213,6 +214,7 @@ def create(
 @click.option(
     "-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="A value for {{NAME}} in the prompt."
 )
+@reason.option()
 def trigger(job: str, given: tuple[str, ...]) -> None:
     """Start a job now. Prints only the execution's id when the output is not a terminal.
 
@@ -226,6 +228,7 @@ def trigger(job: str, given: tuple[str, ...]) -> None:
 
 @jobs.command()
 @click.argument("job", shell_complete=completion.names("jobs"))
+@reason.option()
 def enable(job: str) -> None:
     """Enable a job, so that it can start again.
 
@@ -236,6 +239,7 @@ def enable(job: str) -> None:
 
 @jobs.command()
 @click.argument("job", shell_complete=completion.names("jobs"))
+@reason.option()
 def disable(job: str) -> None:
     """Disable a job: nothing starts it until it is enabled.
 
@@ -253,6 +257,7 @@ def _switch(job: str, word: str) -> None:
 
 @jobs.command()
 @click.argument("job", shell_complete=completion.names("jobs"))
+@reason.option()
 def rm(job: str) -> None:
     """Remove a job. Its executions are kept.
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from kubiya_worker.cli import choice, completion, tables
+from kubiya_worker.cli import choice, completion, reason, tables
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.tables import Cells, field
@@ -29,7 +29,7 @@ COLUMNS: Final = (
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def keys() -> None:
-    """Create, list and revoke API keys. Only an admin's key may do it."""
+    """Create, list, change and revoke API keys. Only an admin's key may do it."""
 
 
 @keys.command()
@@ -41,6 +41,7 @@ def keys() -> None:
 @click.option("--agent", "agents", multiple=True, help="Limit the key to this agent or team. May be repeated.")
 @click.option("--expires-in-days", type=float, help="When the key ends.  [default: never]")
 @click.option("-o", "--output", type=FORMATS, default="text", help="Output format.  [default: text]")
+@reason.option()
 def create(
     name: str,
     role: str,
@@ -117,6 +118,50 @@ def get(id: str, output: str) -> None:
 
 @keys.command()
 @click.argument("id", shell_complete=completion.ids("keys", "role", "name"))
+@click.option("--name", help="Another name.")
+@click.option("--group", "groups", multiple=True, help="The groups of the person, in place of those before.")
+@click.option("--queue", "queues", multiple=True, help="The queues that it is limited to, in place of those before.")
+@click.option("--agent", "agents", multiple=True, help="The agents and teams that it is limited to.")
+@click.option("--expires-in-days", type=float, help="When it ends, counted from now.")
+@click.option(
+    "--without",
+    multiple=True,
+    type=click.Choice(["groups", "queues", "agents", "end"]),
+    help="Take its groups, its limit to queues or agents, or its end away.",
+)
+@reason.option()
+def edit(
+    id: str,
+    name: str | None,
+    groups: tuple[str, ...],
+    queues: tuple[str, ...],
+    agents: tuple[str, ...],
+    expires_in_days: float | None,
+    without: tuple[str, ...],
+) -> None:
+    """Change a key's name, groups, limits or end. It stays the same key; whose it is and its role do not change.
+
+    Example: kubiya keys edit 3f2a --expires-in-days 30 --queue staging
+    """
+    given = {"name": name, "groups": groups, "queues": queues, "agents": agents, "expires_in_days": expires_in_days}
+    body: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items() if v}
+    if expires_in_days is not None and expires_in_days <= 0:
+        raise UsageError("--expires-in-days is more than 0", remedy="kubiya keys revoke ends a key at once")
+    gone: dict[str, Any] = {"groups": [], "queues": None, "agents": None, "end": None}
+    removed = {"expires_in_days" if word == "end" else word: gone[word] for word in without}
+    both = sorted(body.keys() & removed.keys())
+    if both:
+        raise UsageError(f"{both[0]} is given, and taken away by --without")
+    if not body and not removed:
+        raise UsageError("Nothing is to be changed", remedy="See 'kubiya keys edit --help'")
+    api = connect()
+    told = api.change_key(str(choice.choose("key", id, api.api_keys(), fields=("id",))["id"]), {**body, **removed})
+    print(f"changed: {told.get('id')}, of {one_line(_person(told), 100)}")
+
+
+@keys.command()
+@click.argument("id", shell_complete=completion.ids("keys", "role", "name"))
+@reason.option()
 def revoke(id: str) -> None:
     """Revoke a key: the next request with it is refused. ID may be the beginning of an id.
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 from kubiya_worker.cli import apply as changes
-from kubiya_worker.cli import choice, completion, tables
+from kubiya_worker.cli import choice, completion, reason, tables
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.moments import age, clock
 from kubiya_worker.cli.tables import Cells, field
@@ -175,6 +175,7 @@ def commands_of(noun: Noun) -> dict[str, click.Command]:
         ),
     )
     @name
+    @reason.option()
     def edit(name: str) -> None:
         api = connect()
         edit_document(api, api.definition(noun.word, noun.name(api, name)))
@@ -185,6 +186,7 @@ def commands_of(noun: Noun) -> dict[str, click.Command]:
     )
     @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=completion.names(noun.word))
     @click.option("--force", is_flag=True, help="End or disable whoever needs it, and say so of each.")
+    @reason.option()
     def rm(names: tuple[str, ...], force: bool) -> None:
         api = connect()
         for each in [noun.name(api, key) for key in names]:  # all are looked up before the first one goes

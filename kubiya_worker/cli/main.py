@@ -47,7 +47,7 @@ COMMANDS = {
     "rollback": ("kubiya_worker.cli.definitions:rollback", "Make a definition as it was in a version."),
     "approvals": ("kubiya_worker.cli.approvals:approvals", "List and answer requests for approval."),
     "workers": ("kubiya_worker.cli.workers:workers", "List, drain and restart workers of any host."),
-    "keys": ("kubiya_worker.cli.keys:keys", "Create, list and revoke API keys."),
+    "keys": ("kubiya_worker.cli.keys:keys", "Create, list, change and revoke API keys."),
     "secrets": ("kubiya_worker.cli.secrets:secrets", "Set, list and remove secrets that agents use."),
     "stop-all": ("kubiya_worker.cli.stop_all:stop_all", "Stop every agent at once, or let them go on."),
     "audit": ("kubiya_worker.cli.audit:audit", "Show and check the records of decisions and changes."),

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from kubiya_worker.cli import apply as changes
-from kubiya_worker.cli import completion, definition_files, kinds
+from kubiya_worker.cli import completion, definition_files, kinds, reason
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.errors import UsageError
 from kubiya_worker.tools import mcp
@@ -49,6 +49,7 @@ class OwnedServer:
 @click.command(context_settings=SETTINGS)
 @click.argument("name", shell_complete=completion.names("mcp-servers"))
 @of_agent
+@reason.option()
 def edit(name: str, agent: str | None) -> None:
     """Change an MCP server in $EDITOR: the stored one, or else in all agents and teams that have this very server.
 
@@ -81,6 +82,7 @@ def edit(name: str, agent: str | None) -> None:
 @click.argument("name", shell_complete=completion.names("mcp-servers"))
 @of_agent
 @click.option("--force", is_flag=True, help="Take a stored server out of whoever names it, and say so of each.")
+@reason.option()
 def rm(name: str, agent: str | None, force: bool) -> None:
     """Remove a stored MCP server, or take one out of the agents and teams that have it. `kubiya rollback` restores it.
 

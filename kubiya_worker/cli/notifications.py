@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import click
 
-from kubiya_worker.cli import completion, kinds, tables
+from kubiya_worker.cli import completion, kinds, reason, tables
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.tables import field
 from kubiya_worker.cli.terminal import one_line
@@ -30,6 +30,7 @@ def notifications() -> None:
 
 @notifications.command(context_settings=kinds.SETTINGS)
 @_name
+@reason.option()
 def test(name: str) -> None:
     """Send a test message by the channel of a notification, and say whether it was taken.
 
@@ -63,6 +64,7 @@ def deliveries(name: str, output: str) -> None:
 
 @notifications.command(context_settings=kinds.SETTINGS)
 @_name
+@reason.option()
 def retry(name: str) -> None:
     """Try the deliveries again that failed for good, after the channel was mended.
 

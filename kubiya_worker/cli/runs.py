@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import click
 
-from kubiya_worker.cli import completion, run_transcript, tables
+from kubiya_worker.cli import completion, reason, run_transcript, tables
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.exec import follow, read_prompt, watch_options
 from kubiya_worker.cli.moments import age, clock, moment, took
@@ -213,15 +213,15 @@ def logs(id: str, live: bool, times: bool, full_output: bool, output: str) -> in
 
 @runs.command()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=completion.runs)
-@click.option("--reason", default="", help="Why; readers of the execution see it.")
-def cancel(ids: tuple[str, ...], reason: str) -> None:
+@reason.option("Why; readers of the execution see it, and the audit record has it.", value="why")
+def cancel(ids: tuple[str, ...], why: str) -> None:
     """Cancel executions: a model or a tool that works now is stopped.
 
     Example: kubiya runs cancel 3f2a --reason "wrong host"
     """
     api = RunApi(connect())
     for found in [api.find(each) for each in ids]:  # all are looked up before the first one is cancelled
-        api.cancel(str(found["id"]), reason)
+        api.cancel(str(found["id"]), why)
         print(f"cancelled: {found['id']}, {one_line(str(found.get('entity_name')), 60)}")
 
 
@@ -229,6 +229,7 @@ def cancel(ids: tuple[str, ...], reason: str) -> None:
 @click.argument("id", shell_complete=completion.runs)
 @click.option("--queue", default="", shell_complete=completion.names("queues"), help="Another worker queue.")
 @click.option("--watch/--no-watch", "watched", default=None, help="Watch the new one.  [default: on a terminal]")
+@reason.option()
 def retry(id: str, queue: str, watched: bool | None) -> int:
     """Start the same again as a new execution: prompt, model, settings; by the definitions of now.
 
@@ -252,6 +253,7 @@ def retry(id: str, queue: str, watched: bool | None) -> int:
 @click.option("--model", default="", help="Another model goes on.")
 @click.option("--queue", default="", shell_complete=completion.names("queues"), help="Another worker queue.")
 @click.option("--watch/--no-watch", "watched", default=None, help="Watch the new one.  [default: on a terminal]")
+@reason.option()
 def fork(id: str, step: int, prompt: str, agent: str, model: str, queue: str, watched: bool | None) -> int:
     """Run again from a step on, as a new execution that shares the conversation up to it.
 
@@ -272,6 +274,7 @@ def fork(id: str, step: int, prompt: str, agent: str, model: str, queue: str, wa
 @click.argument("id", shell_complete=completion.runs)
 @click.argument("text")
 @click.option("--watch/--no-watch", "watched", default=None, help="Watch the execution.  [default: on a terminal]")
+@reason.option()
 def say(id: str, text: str, watched: bool | None) -> int:
     """Say TEXT to an execution (`-`: read it from standard input). One that is over goes on with it, under the same id.
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from kubiya_worker.cli import choice, completion, kinds, tables
+from kubiya_worker.cli import choice, completion, kinds, reason, tables
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.tables import Cells, field
@@ -33,6 +33,7 @@ def secrets() -> None:
 @click.argument("name")
 @click.option("--from-file", type=click.Path(path_type=Path), help="Read the value from this file, as it is.")
 @click.option("--source", help="Keep no value but this place of it: env:NAME, file:PATH or vault:MOUNT/PATH#FIELD.")
+@reason.option()
 def set_(name: str, from_file: Path | None, source: str | None) -> None:
     """Set a secret, in place of what it was.
 
@@ -105,6 +106,7 @@ def get(name: str, output: str) -> None:
 
 @secrets.command()
 @click.argument("name", shell_complete=completion.names("secrets"))
+@reason.option()
 def edit(name: str) -> None:
     """Change the source of a secret in $EDITOR. A value is never shown: `kubiya secrets set` replaces it.
 
@@ -120,6 +122,7 @@ def edit(name: str) -> None:
 
 @secrets.command()
 @click.argument("name", shell_complete=completion.names("secrets"))
+@reason.option()
 def rm(name: str) -> None:
     """Remove a secret. One that a definition uses is kept, and the command says what uses it.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from kubiya_worker.cli import reason
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import clock
 from kubiya_worker.cli.terminal import one_line
@@ -15,21 +16,21 @@ from kubiya_worker.errors import UsageError
 
 
 @click.command("stop-all", context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--reason", default="", metavar="TEXT", help="Why. Everybody who is refused meanwhile reads it.")
+@reason.option("Why. Everybody who is refused meanwhile reads it; with --lift, the audit record has it.", value="why")
 @click.option("--lift", is_flag=True, help="Let the agents go on where they were.")
 @click.option("--status", is_flag=True, help="Only say whether the agents are stopped.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def stop_all(reason: str, lift: bool, status: bool, as_json: bool) -> None:
+def stop_all(why: str, lift: bool, status: bool, as_json: bool) -> None:
     """Stop every agent on every queue: no new model or tool call until it is lifted.
 
     Steps under way end; what runs or waits is paused, and nothing new starts.
 
     Example: kubiya stop-all --reason "a key has leaked"
     """
-    if sum((bool(reason.strip()), lift, status)) != 1:
+    if sum((bool(why.strip()) and not lift, lift, status)) != 1:
         raise UsageError("stop-all needs one of --reason TEXT, --lift, --status")
     api = connect()
-    state = api.stop_of_all() if status else api.lift_stop() if lift else api.stop_all(reason.strip())
+    state = api.stop_of_all() if status else api.lift_stop() if lift else api.stop_all(why.strip())
     if as_json:
         print(json.dumps(state, ensure_ascii=False))
         return

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import click
 
-from kubiya_worker.cli import choice, completion, tables
+from kubiya_worker.cli import choice, completion, reason, tables
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.tables import Cells, Row
@@ -70,18 +70,18 @@ def _chosen(api: Api, id: str) -> dict[str, Any]:
     return choice.choose("worker", id, _all(api), fields=("id", "host"))
 
 
-def _wish(id: str, verb: str, reason: str | None) -> dict[str, Any]:
+def _wish(id: str, verb: str, why: str) -> dict[str, Any]:
     api = connect()
     worker = _chosen(api, id)
     asked: dict[str, Any] = api.ask(
-        "POST", f"/workers/{quote(str(worker['id']), safe='')}/{verb}", {"reason": reason} if reason else {}
+        "POST", f"/workers/{quote(str(worker['id']), safe='')}/{verb}", {"reason": why} if why else {}
     )
     print(f"{verb} asked: worker {asked['id']} on {one_line(_host(asked) or '?', 60)}")
     return asked
 
 
 def _arguments(command: F) -> F:
-    command = click.option("--reason", help="Why. The worker logs it, and the audit record has it.")(command)
+    command = reason.option("Why. The worker logs it, and the audit record has it.", value="why")(command)
     return click.argument("id", shell_complete=completion.ids("workers", "status"))(command)
 
 
@@ -108,31 +108,31 @@ def show(id: str, output: str) -> None:
 
 @workers.command()
 @_arguments
-def drain(id: str, reason: str | None) -> None:
+def drain(id: str, why: str) -> None:
     """Let a worker take no work. It finishes what runs, and stays until 'undrain'.
 
     It learns that with its next heartbeat.
 
     Example: kubiya workers drain db-3 --reason "new kernel"
     """
-    _wish(id, "drain", reason)
+    _wish(id, "drain", why)
 
 
 @workers.command()
 @_arguments
-def undrain(id: str, reason: str | None) -> None:
+def undrain(id: str, why: str) -> None:
     """Let a worker that was drained take work again.
 
     Example: kubiya workers undrain db-3
     """
-    _wish(id, "undrain", reason)
+    _wish(id, "undrain", why)
 
 
 @workers.command()
 @_arguments
-def restart(id: str, reason: str | None) -> None:
+def restart(id: str, why: str) -> None:
     """Restart a worker: running steps have its grace period, and what supervises it starts it again.
 
     Example: kubiya workers restart db-3 --reason "it leaks"
     """
-    _wish(id, "restart", reason)
+    _wish(id, "restart", why)

@@ -174,3 +174,7 @@ def summary_message_id(execution_id: str, turn: int, step: int) -> str:
 def approval_id(execution_id: str, tool_execution_id: str, arguments_hash: str) -> str:
     """Return the id of an approval; the same question has the same id, so asking again (retry, replay) asks once."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"kubiya:{execution_id}:{tool_execution_id}:{arguments_hash}"))
+
+
+# Ours: why a person makes a request, percent-encoded UTF-8; an audit record has it.
+REASON_HEADER: Final = "X-Kubiya-Reason"

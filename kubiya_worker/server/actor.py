@@ -7,9 +7,14 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import unquote
 
+from kubiya_worker import credentials
+from kubiya_worker.protocol import names
 from kubiya_worker.server.person import Person
 
+HIDDEN: Final = "(hidden)"
+LONGEST: Final = 500  # characters of a reason
 # User agents by how they begin. Others are "other": their own words are not taken into a record.
 _CLIENTS: Final = {"kubiya-cli/": "cli", "kubiya-worker/": "worker", "Mozilla/": "browser"}
 
@@ -21,9 +26,10 @@ class Actor:
     person: Person
     client: str = ""
     request: str = ""
+    reason: str = ""  # why, in the person's own words
 
     def record(self) -> dict[str, Any]:
-        """Return {who, from, request} for a record."""
+        """Return {who, from, request, reason} for a record."""
         person = self.person
         who = {"id": person.id, "name": person.name, "email": person.email, "role": person.role}
         place = {"address": person.address, "client": self.client}
@@ -31,6 +37,7 @@ class Actor:
             "who": {k: v for k, v in {**who, "key": person.key_id}.items() if v},
             **({"from": {k: v for k, v in place.items() if v}} if any(place.values()) else {}),
             **({"request": self.request} if self.request else {}),
+            **({"reason": self.reason} if self.reason else {}),
         }
 
 
@@ -44,7 +51,14 @@ def client_of(user_agent: str) -> str:
 
 
 def of_request(person: Person, request: str, headers: Mapping[str, str]) -> Actor:
-    return Actor(person, client_of(headers.get("user-agent", "")), request)
+    return Actor(person, client_of(headers.get("user-agent", "")), request, reason_of(headers))
+
+
+def reason_of(headers: Mapping[str, str]) -> str:
+    """Return why a request is made, as its client says; what may hold a credential is in no record. Pure."""
+    words = " ".join(unquote(headers.get(names.REASON_HEADER, "")).split())
+    text = "".join(c for c in words if c.isprintable())[:LONGEST]
+    return HIDDEN if next(credentials.of_text(text), None) is not None else text
 
 
 def current() -> Actor:

@@ -144,6 +144,16 @@ class Keys:
             for row in rows:
                 self._told(row.hash, self._shown(row))
 
+    def change(self, organization_id: str, key_id: str, changes: dict[str, Any]) -> None:
+        """Change fields of a key's person, and `expires_at` (seconds since the epoch; None for no end)."""
+        mine = (T.c.organization_id == organization_id) & _named(key_id) & T.c.revoked_at.is_(None)
+        with self._db.transaction():
+            for row in self._db.execute(select(T).where(mine)).all():
+                about = {**json.loads(row.data), **{k: v for k, v in changes.items() if k != "expires_at"}}
+                values = {"data": dumps(about), "expires_at": changes.get("expires_at", row.expires_at)}
+                self._db.execute(update(T).where(T.c.hash == row.hash).values(values))
+                self._told(row.hash, self._shown(row), "update")
+
     def store_uses(self) -> None:
         """Write when keys were last used. This is called once a minute, so that no request waits for it."""
         used, self._used = self._used, {}
@@ -153,12 +163,12 @@ class Keys:
                     older = (T.c.used_at.is_(None)) | (T.c.used_at < at)  # another server may have seen it later
                     self._db.execute(update(T).where(T.c.hash == digest, older).values(used_at=at))
 
-    def _told(self, digest: str, before: dict[str, Any] | None) -> None:
-        """Have a key's creation or end recorded, with its person and role."""
+    def _told(self, digest: str, before: dict[str, Any] | None, verb: str = "") -> None:
+        """Have a key's creation, change or end recorded, with its person and role."""
         row = self._db.execute(_FIND, {"hash": digest}).first()
         after = self._shown(row)
         sides = (None if before is None else {k: before[k] for k in TOLD}, {k: after[k] for k in TOLD})
-        verb = "create" if before is None else "revoke"
+        verb = verb or ("create" if before is None else "revoke")
         self._db.changed(Change(row.organization_id, "key", key_id_of(digest), after["name"], *sides, verb))
 
     def _shown(self, row: Any) -> dict[str, Any]:

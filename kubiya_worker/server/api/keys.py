@@ -1,4 +1,4 @@
-"""This module serves API keys: make one for a person or a worker, list them, revoke them. A key is shown once."""
+"""This module serves API keys: make one for a person or a worker, list, change, revoke them. A key is shown once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from kubiya_worker.server.api.queues import queue_of
 from kubiya_worker.server.auth import hashed, key_id_of
 from kubiya_worker.server.edges import keys as edges
 from kubiya_worker.server.http import ApiError, Call, not_found, route
-from kubiya_worker.server.person import ADMIN
+from kubiya_worker.server.person import ADMIN, LOCAL
+from kubiya_worker.server.store.records import Object
 
 DAY: Final = 86_400  # seconds
 
@@ -24,23 +25,63 @@ async def list_all(call: Call) -> Any:
 async def create(call: Call) -> Any:
     """Make a key and return it as `key`, this once."""
     given = call.given
-    queues, agents = given.get("queues"), given.get("agents")
     about = {
         "name": given["name"],
         "email": given.get("email") or "",
         "role": given["role"],
         "groups": given.get("groups") or [],
-        "scopes": {
-            "queues": queues and sorted({queue_of(call, name)["id"] for name in queues}),
-            "agents": agents and sorted({_entity_id(call, name) for name in agents}),
-        },
+        "scopes": _scopes(call, given),
         "created_by": call.person.contact(),
     }
-    days = given.get("expires_in_days")
-    ends = time.time() + days * DAY if days else None
+    ends = _ends(given.get("expires_in_days"))
     key = call.plane.keys.create(call.organization_id, about=about, expires_at=ends)
     shown = call.plane.keys.find(call.organization_id, key_id_of(hashed(key)))
     return {**(shown or {}), "key": key}
+
+
+def _ends(days: float | None) -> float | None:
+    return time.time() + days * DAY if days else None
+
+
+def _scopes(call: Call, given: Object) -> Object:
+    """Return {queues, agents} of a request, as ids; null is no limit."""
+    queues, agents = given.get("queues"), given.get("agents")
+    return {
+        "queues": queues and sorted({queue_of(call, name)["id"] for name in queues}),
+        "agents": agents and sorted({_entity_id(call, name) for name in agents}),
+    }
+
+
+def _key_of(call: Call) -> Object:
+    key = call.plane.keys.find(call.organization_id, call.path("key"))
+    if key is None:
+        raise not_found("Key", call.path("key"))
+    return key
+
+
+def _only_admin(call: Call, key: Object) -> bool:
+    """Return whether this is the last valid key of an admin without limits."""
+    keys = call.plane.keys.list(call.organization_id)
+    admins = [k["id"] for k in keys if k["role"] == ADMIN and k["status"] == "active" and not any(k["scopes"].values())]
+    return admins == [key["id"]]
+
+
+async def change(call: Call) -> Any:
+    """Change a key's name, groups, limits and end; it stays the same key. The last key of an admin keeps its reach."""
+    key, given = _key_of(call), call.given
+    if key["status"] == "revoked":
+        raise ApiError(409, "The key was revoked, which is for good: make another one")
+    if key["email"] == LOCAL.email:
+        raise ApiError(409, "The key is the local user's, who has no name, groups or limits: make a key of a person")
+    if any(given.get(name) for name in ("queues", "agents", "expires_in_days")) and _only_admin(call, key):
+        raise ApiError(409, "This is the last key of an admin: nobody could make a new one. Make another admin's first")
+    limits = _scopes(call, given)
+    changes: Object = {name: given[name] for name in ("name", "groups") if name in given}
+    changes["scopes"] = {**key["scopes"], **{name: limits[name] for name in limits if name in given}}
+    if "expires_in_days" in given:
+        changes["expires_at"] = _ends(given["expires_in_days"])
+    call.plane.keys.change(call.organization_id, key["id"], changes)
+    return call.plane.keys.find(call.organization_id, key["id"])
 
 
 def _entity_id(call: Call, name: str) -> str:
@@ -53,12 +94,8 @@ def _entity_id(call: Call, name: str) -> str:
 
 async def revoke(call: Call) -> Any:
     """Revoke a key: its next request is refused. The last key of an admin cannot be revoked."""
-    keys = call.plane.keys.list(call.organization_id)
-    key = next((each for each in keys if each["id"] == call.path("key")), None)
-    if key is None:
-        raise not_found("Key", call.path("key"))
-    admins = [k["id"] for k in keys if k["role"] == ADMIN and k["status"] == "active" and not any(k["scopes"].values())]
-    if admins == [key["id"]]:
+    key = _key_of(call)
+    if _only_admin(call, key):
         raise ApiError(409, "This is the last key of an admin: nobody could make a new one. Make another admin's first")
     call.plane.keys.revoke(call.organization_id, key["id"])
     return call.plane.keys.find(call.organization_id, key["id"])
@@ -67,5 +104,6 @@ async def revoke(call: Call) -> Any:
 ROUTES: list[Route] = [
     route("GET", "/keys", list_all),
     route("POST", "/keys", create, 201, body=edges.NewKey, audit="key.create"),
+    route("PATCH", "/keys/{key}", change, body=edges.KeyPatch, audit="key.update"),
     route("DELETE", "/keys/{key}", revoke, audit="key.revoke"),
 ]

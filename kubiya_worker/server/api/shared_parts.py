@@ -87,10 +87,12 @@ def _checked(kind: str, part: Object) -> Object:
 
 
 def _routes(kind: str) -> list[Route]:
+    parameter = "skill" if kind == SKILL else "server"
+
     def part_of(call: Call) -> Object:
-        found = store_of(call, kind).find(call.organization_id, call.path("part"))
+        found = store_of(call, kind).find(call.organization_id, call.path(parameter))
         if found is None:
-            raise not_found(WORDS[kind], call.path("part"))
+            raise not_found(WORDS[kind], call.path(parameter))
         return found
 
     def shown(call: Call, part: Object) -> Object:
@@ -119,13 +121,14 @@ def _routes(kind: str) -> list[Route]:
         return deletion.delete(call, WORDS[kind], part, lambda needs: needs.of_part(kind, part), remove)
 
     collection, (created, changed) = PATHS[kind], MODELS[kind]
-    single = [] if kind == SKILL else [route("GET", f"{collection}/{{part}}", get)]  # /skills/{skill}: execute.py
+    one = f"{collection}/{{{parameter}}}"
+    single = [] if kind == SKILL else [route("GET", one, get)]  # that of skills is in execute.py
     return [
         route("GET", collection, list_all, query=filters.Page),
         route("POST", collection, create, 201, body=created, audit=f"{kind}.create"),
         *single,
-        route("PATCH", f"{collection}/{{part}}", update, body=changed, audit=f"{kind}.update"),
-        route("DELETE", f"{collection}/{{part}}", delete, query=filters.Deletion, audit=f"{kind}.delete"),
+        route("PATCH", one, update, body=changed, audit=f"{kind}.update"),
+        route("DELETE", one, delete, query=filters.Deletion, audit=f"{kind}.delete"),
     ]
 
 

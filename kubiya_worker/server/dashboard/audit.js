@@ -136,7 +136,7 @@ function facts(record) {
     ["When", new Date(record.at).toLocaleString()],
     ["About", [record.object?.kind, record.object?.name, record.object?.id].filter(Boolean).join(" · ")],
     ["Request", record.request],
-    ["Why", record.detail || record.reason],
+    ["Why", [record.reason, record.detail].filter(Boolean).join(" · ")],
     ["Execution", record.execution_id && el("a", { href: `#/executions/${encodeURIComponent(record.execution_id)}` }, record.execution_id)],
     ["Rule", [rule.name || rule.id, rule.rules_version && `version ${rule.rules_version}`].filter(Boolean).join(" · ")],
     ["Arguments", record.arguments_hash && el("code", { class: "id" }, record.arguments_hash)],

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field
 
-from kubiya_worker.server.edges.base import Name, Number, Strict, checked_by, one_of
+from kubiya_worker.server.edges.base import Name, NotSupported, Number, Strict, checked_by, one_of
 from kubiya_worker.server.person import ROLES
 
 LONGEST: Final = 3650.0  # days
@@ -24,6 +24,23 @@ def _groups(groups: list[str]) -> None:
             raise ValueError("a group is a name without commas, and without spaces around it")
         if group in ROLES:
             raise ValueError(f"{group} is the name of a role, so a group cannot have it")
+
+
+_ANOTHER = NotSupported("Make another key, and revoke this one")
+
+
+class KeyPatch(Strict):
+    """A change of a key; null takes a limit or the end away. Whose it is and its role stay: that is another key."""
+
+    nullable: ClassVar[frozenset[str]] = frozenset({"queues", "agents", "expires_in_days"})
+
+    name: Name | None = None
+    groups: Annotated[list[str], checked_by(_groups)] | None = None
+    queues: Annotated[list[str], Field(min_length=1)] | None = None
+    agents: Annotated[list[str], Field(min_length=1)] | None = None
+    expires_in_days: Annotated[Number, Field(gt=0, le=LONGEST)] | None = None
+    role: Annotated[Any, _ANOTHER] = None
+    email: Annotated[Any, _ANOTHER] = None
 
 
 class NewKey(Strict):

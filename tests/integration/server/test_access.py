@@ -29,6 +29,8 @@ OWN = {
     "/runtimes",
     "/agents",
     "/hooks",
+    "/mcp-servers",
+    "/skills",
     "/teams",
     "/environments",
     "/worker-queues",
@@ -87,6 +89,7 @@ def things(plane: ControlPlane) -> dict[str, str]:
     notification = plane.call("POST", "/notifications", about, 201)["id"]
     about_hook = {"source": "json", "agent": agent, "proof": {"secret": "{{.secret.A_SECRET}}"}}
     hook = plane.call("POST", "/hooks", {"name": "a-hook", **about_hook}, 201)["id"]
+    server = plane.call("POST", "/mcp-servers", {"name": "m", "url": "https://secret.example.org"}, 201)["id"]
     plane.call("POST", f"/executions/{execution}/session", {"messages": [{"role": "user", "content": "hi"}]}, 201)
     file = {"path": job["webhook_url_path"].rpartition("/")[2], "content": "c2VjcmV0IHByb21wdA=="}
     plane.call("POST", f"/executions/{execution}/files", file, 201)
@@ -106,6 +109,7 @@ def things(plane: ControlPlane) -> dict[str, str]:
             "rule": rule,
             "notification": notification,
             "hook": hook,
+            "server": server,
             "key": key,
             "entity": agent,
             "model": "demo",
@@ -171,9 +175,14 @@ def body_of(method: str, path: str, things: dict[str, str]) -> dict[str, Any]:
         }
     elif "/notifications/" in path:
         del values["events"]
+    if "/mcp-servers" in path:
+        values |= {"command": "mine"}
+    if "/skills" in path:
+        values |= {"type": "sleep"}
     edges = (route for resource in RESOURCES for route in resource.ROUTES if isinstance(route, Edge))
     body = next((edge.body for edge in edges if (edge.method, edge.path) == (method, path)), None)
-    return {name: value for name, value in values.items() if body is not None and name in fields_of(body)}
+    taken = {name for name, refused in fields_of(body).items() if refused is None} if body is not None else set()
+    return {name: value for name, value in values.items() if name in taken}
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"UserKey": "wrong"}])

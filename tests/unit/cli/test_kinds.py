@@ -126,6 +126,14 @@ def test_keys_and_secrets_have_the_verbs_too(plane: Api, kubiya: Commands) -> No
     made = plane.key("viewer", "Ada", email="ada@verbs.example")
     assert yaml.safe_load(kubiya("keys", "get", made["id"][:6]).out)["email"] == "ada@verbs.example"
     assert "PERSON" in kubiya("keys", "ls", "-o", "table").out
+    assert "changed: " in kubiya("keys", "edit", made["id"][:6], "--group", "sre", "--expires-in-days", "3").out
+    found = yaml.safe_load(kubiya("keys", "get", made["id"][:6]).out)
+    assert found["groups"] == ["sre"] and found["expires_at"]
+    kubiya("keys", "edit", made["id"], "--without", "end", "--without", "groups", "--name", "Ada L")
+    found = yaml.safe_load(kubiya("keys", "get", made["id"][:6]).out)
+    assert (found["name"], found["groups"], found["expires_at"]) == ("Ada L", [], None)
+    assert "Nothing is to be changed" in kubiya("keys", "edit", made["id"], code=64).err
+    assert "taken away" in kubiya("keys", "edit", made["id"], "--group", "a", "--without", "groups", code=64).err
     assert made["id"] in kubiya("keys", "rm", made["id"][:6]).out
     assert plane.ask("GET", "/agents", key=False, headers=made["headers"]).status_code == 401
 
@@ -211,7 +219,7 @@ def test_every_noun_of_objects_has_its_verbs() -> None:
     words = set(all_commands())
     for noun in (*kinds.NOUNS, "secrets", "mcp"):
         assert {f"{noun} {verb}" for verb in ("ls", "get", "edit", "rm")} <= words, noun
-    assert {"keys ls", "keys get", "keys rm", "models ls", "models get"} <= words
+    assert {"keys ls", "keys get", "keys edit", "keys rm", "models ls", "models get"} <= words
 
 
 def test_a_document_of_json_is_one_document(plane: Api, kubiya: Commands) -> None:

@@ -278,6 +278,9 @@ EFFECTS: dict[str, dict[str, str]] = {
         "configuration.Environment": "secrets",
         "configuration.RunEnvironment": "secrets",
     },
+    f"{KEYS}::test_a_key_that_is_changed_stays_the_same_key": {
+        "keys.KeyPatch": "name groups queues agents expires_in_days",
+    },
     f"{PARTS}::test_a_skill_that_agents_name_reaches_the_worker_as_if_they_had_it": {
         "shared_parts.SkillPatch": "type description icon enabled configuration",
         "shared_parts.NewSkill": "name type",

@@ -96,6 +96,48 @@ def test_the_last_key_of_an_admin_cannot_be_revoked(api: Api) -> None:
     api.call("DELETE", f"/keys/{limited['id']}", headers=other["headers"])
 
 
+def test_a_key_that_is_changed_stays_the_same_key(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = api.key("operator", "Ann", email="ann@example.org", groups=["sre"], queues=["default"])
+    place, agent = f"/keys/{made['id']}", api.agent()
+    body = {"name": "Ann B", "groups": ["dba"], "agents": [agent["name"]], "expires_in_days": 1}
+    told = api.call("PATCH", place, body)
+    assert (told["id"], told["name"], told["groups"], told["email"]) == (
+        made["id"],
+        "Ann B",
+        ["dba"],
+        "ann@example.org",
+    )
+    assert told["scopes"]["agents"] == [agent["id"]] and told["scopes"]["queues"] == made["scopes"]["queues"]
+    api.call("GET", "/agents/ops", status=404, headers=made["headers"])  # the next request has the new limits
+    told = api.call("PATCH", place, {"agents": None, "queues": None})
+    assert told["scopes"] == {"queues": None, "agents": None} and told["expires_at"] and told["groups"] == ["dba"]
+    api.call("GET", "/agents/ops", headers=made["headers"])
+    later = time.time() + 2 * 86_400
+    monkeypatch.setattr("kubiya_worker.server.auth.time.time", lambda: later)
+    api.call("GET", "/agents/ops", status=401, headers=made["headers"])
+    assert api.call("PATCH", place, {"expires_in_days": None})["status"] == "active"
+    api.call("GET", "/agents/ops", headers=made["headers"])
+
+
+def test_a_change_of_a_key_needs_what_making_one_needs(api: Api) -> None:
+    made, admin = api.key("viewer"), api.key("admin", queues=["default"])
+    for other in (made, admin):
+        api.call("PATCH", f"/keys/{made['id']}", {"name": "x"}, 403, headers=other["headers"])
+    for field in ("role", "email"):
+        assert "another key" in str(api.call("PATCH", f"/keys/{made['id']}", {field: "admin"}, 422)["detail"])
+    api.call("PATCH", f"/keys/{made['id']}", {"queues": ["nowhere"]}, 404)
+    api.call("DELETE", f"/keys/{made['id']}")
+    assert "was revoked" in api.call("PATCH", f"/keys/{made['id']}", {"name": "x"}, 409)["detail"]
+    mine = api.call("GET", "/auth/validate")["key"]["id"]
+    assert "local user" in api.call("PATCH", f"/keys/{mine}", {"name": "x"}, 409)["detail"]
+    root = api.key("admin")
+    api.call("DELETE", f"/keys/{mine}", headers=root["headers"])
+    for body in ({"queues": ["default"]}, {"expires_in_days": 1}):
+        told = api.call("PATCH", f"/keys/{root['id']}", body, 409, headers=root["headers"])
+        assert "last key of an admin" in told["detail"]
+    assert api.call("PATCH", f"/keys/{root['id']}", {"name": "Root"}, headers=root["headers"])["name"] == "Root"
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
