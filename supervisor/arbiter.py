@@ -20,10 +20,9 @@ from . import aftermath, backoff, lines, predecessor, state
 from .daemon import Readiness
 from .journal import RETRY_EVERY, Journal
 from .logfile import Log
-from .posix import kernel, notify, processes
+from .posix import kept, kernel, notify, processes
 from .posix.child import Child, ChildExit, output_pipe
 from .posix.control import ControlSocket
-from .posix.guard import ChildCommand
 from .posix.ownership import Ownership
 from .posix.pidfile import PidFile
 from .posix.wakeup import WakeupPipe
@@ -224,8 +223,8 @@ class Arbiter:
         self._log.forget()
         self._started_at = self._clock()
         try:
-            program = ChildCommand(self._spec.argv, self._spec.cwd, self._spec.portable)
-            self._child = Child(program, self._environment, os.urandom(8).hex(), self._input, self._owned.descriptor)
+            run = os.urandom(8).hex()
+            self._child = Child(self._spec.command(), self._environment, run, self._input, self._owned.descriptor)
         except OSError as error:  # no process, no descriptor left
             self._say("error", "no_child", error=str(error))
             self._ended(ChildExit(code=71, why=f"cannot fork: {error}"))
@@ -389,7 +388,8 @@ class Arbiter:
 
     def _orphans(self, child: Child) -> list[processes.Process]:
         but = [self._log.packer] if self._log.packer else []
-        return processes.remains(self._table, os.getpid(), child.pid, child.run, reaper=self._reaper, but=but)
+        left = processes.remains(self._table, os.getpid(), child.pid, child.run, reaper=self._reaper, but=but)
+        return kept.without(left, self._spec.keep, self._table)
 
     def _ended(self, end: ChildExit) -> None:
         """Record the end of a run; none of its processes are left. Then decide what comes next."""
@@ -450,6 +450,8 @@ class Arbiter:
     def _finish(self, code: int, become: str, why: str, last_lines: list[str] | None = None) -> None:
         self._say("info" if become == "stopped" else "error", become, exit_code=code, reason=why)
         self._state.exit_code = code
+        if not self._spec.keep_beyond and (ended := kept.end(self._spec.keep, self._table)):
+            self._say("info", "kept_ended", processes=ended)
         self._journal.become(become, why)
         self._readiness.final(False, exit_code=code, reason=why, last_lines=last_lines or [])
         self._code = code

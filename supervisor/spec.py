@@ -27,6 +27,7 @@ PID, if it is known); 64 for a spec that cannot be used; 74 (EX_IOERR) for a fol
     SUPERVISOR_RUN         marks this run's processes where the kernel cannot keep them together; hand it on to tools
     NOTIFY_SOCKET          sd_notify(3): READY=1, STATUS=…, WATCHDOG=1, STOPPING=1, RELOADING=1   (with `notify`);
                            DRAINING=1: it takes up nothing new and ends when it has finished, which may last
+    SUPERVISOR_KEEP        a folder: a process that is named there (posix/kept.py) outlives the run   (with `keep`)
     WATCHDOG_USEC          without WATCHDOG=1 for that long, it is hung; until READY=1 every message counts, and
                            silence may last `start_silence`                                     (with `watchdog`)
 
@@ -38,7 +39,8 @@ and gets these signals:
     SIGABRT    hung: show where (Python's faulthandler does, see PYTHONFAULTHANDLER) and die; SIGKILL follows
 
 It is the leader of its own session. Whatever it leaves behind when it ends, or when the supervisor is killed, is
-killed within 5 s.
+killed within 5 s. With `keep`, what the child has named there goes on until the supervisor ends, or is killed, too;
+with `keep_beyond` it goes on even then.
 
 **The supervisor** understands
 
@@ -63,6 +65,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Final
+
+from .posix import kept
+from .posix.guard import ChildCommand
 
 CLASSES: Final[Mapping[str, tuple[int, ...]]] = {
     "done": (0,),  # the child has finished by itself, so the supervisor ends too
@@ -128,6 +133,8 @@ class Spec:
 
     pid_fields: Mapping[str, str] = field(default_factory=dict)  # added to the PID file: queue_id, worker_dir, …
     info_lines: tuple[str, ...] = ()  # added to the info file: management commands, …
+    keep: str = ""  # folder in which the child names processes that outlive its runs; "": none do
+    keep_beyond: bool = False  # they outlive the supervisor, too
     portable: bool = False  # use no Linux-only features; for tests and unusual kernels
 
     def __post_init__(self) -> None:
@@ -135,8 +142,8 @@ class Spec:
             raise SpecError("argv", "must be a non-empty list of strings")
         for name in _LISTS:
             _strings(name, getattr(self, name))
-        for name in ("pid_file", "log_file", "state_file", "cwd", "info_file"):
-            _path(name, getattr(self, name), optional=name == "info_file")
+        for name in ("pid_file", "log_file", "state_file", "cwd", "info_file", "keep"):
+            _path(name, getattr(self, name), optional=name in ("info_file", "keep"))
         if not self.name or not all(c.isalnum() or c in "-_." for c in self.name):
             raise SpecError("name", "must consist of letters, digits, '-', '_' and '.'")
         _signal("drains", self.drains)
@@ -149,7 +156,7 @@ class Spec:
         _whole("max_size", self.max_size, least=1024)
         for name in ("max_backups", "give_up_after", "total_cap"):
             _whole(name, getattr(self, name), least=0)
-        for name in ("notify", "compress", "portable"):
+        for name in ("notify", "compress", "keep_beyond", "portable"):
             if not isinstance(getattr(self, name), bool):
                 raise SpecError(name, "must be true or false")
         _classes(self.exit_classes)
@@ -189,7 +196,13 @@ class Spec:
             made["NOTIFY_SOCKET"] = notify
             if self.watchdog:
                 made["WATCHDOG_USEC"] = str(int(self.watchdog * 1_000_000))
+        if self.keep:
+            made[kept.VARIABLE] = self.keep
         return made
+
+    def command(self) -> ChildCommand:
+        """Return the program as a guard runs it."""
+        return ChildCommand(self.argv, self.cwd, self.portable, self.keep, self.keep_beyond)
 
     def class_of(self, code: int | None) -> str:
         """Return the class of an exit code; None means that a signal ended the child."""

@@ -7,10 +7,12 @@ child. The supervisor and the guard talk through a socket pair:
 
     to the guard      one byte: the number of a signal for the child; KILL_ALL: SIGKILL for all that is left
     end of file       the supervisor is gone: SIGTERM to the child, GRACE seconds later SIGKILL to all that is left
+                      (what the folder `keep` names too, unless it may outlive the supervisor)
     from the guard    JSON lines: {"pid", "start"}, or {"error", "errno"} when the child cannot be started;
                       {"code", "signal"} when it has ended; then {"left": [PIDs that it had left behind]}
 
-Processes that the child leaves behind get SIGTERM, and SIGKILL after LEFT_GRACE. The guard exits when none is left. It
+Processes that the child leaves behind get SIGTERM, and SIGKILL after LEFT_GRACE, but for those that the child has named
+in the folder `keep` (`kept.py`). The guard exits when none is left. It
 ignores all other signals, so a signal to every process of a service does not end it too early. If it is killed
 nevertheless, the child gets SIGTERM from the kernel (on Linux), and the supervisor inherits the remaining processes and
 ends them.
@@ -34,7 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from . import death_pipe, environment, kernel, processes
+from . import death_pipe, environment, kept, kernel, processes
 from .processes import Process
 from .wakeup import WakeupPipe
 
@@ -52,6 +54,8 @@ class ChildCommand:
     argv: tuple[str, ...]
     cwd: str = "/"
     portable: bool = False  # use no Linux-only features
+    keep: str = ""  # folder in which the child names processes that may outlive it; "": none may
+    keep_beyond: bool = False  # they may outlive the supervisor, too
 
 
 # The guard needs no site-packages on Linux, and starts in half the time without them.
@@ -179,6 +183,8 @@ class _Guard:
             self._deadline = time.monotonic() + GRACE
             self._signal(signal.SIGTERM)
             self._signal(signal.SIGCONT)  # a suspended child cannot act on SIGTERM
+            if not self._program.keep_beyond:
+                kept.ask_to_end(self._program.keep, self._table)
             return
         for order in orders:
             if order == KILL_ALL:
@@ -206,10 +212,16 @@ class _Guard:
                 self._say(code=code if code >= 0 else None, signal=-code if code < 0 else None)
 
     def _left(self) -> list[Process]:
-        return processes.remains(self._table, os.getpid(), self._child, self._mark, reaper=self._reaper)
+        left = processes.remains(self._table, os.getpid(), self._child, self._mark, reaper=self._reaper)
+        if self._alone and not self._program.keep_beyond:
+            also = kept.named(self._program.keep, self._table)
+            return [*{each.pid: each for each in (*left, *also)}.values()]
+        return kept.without(left, self._program.keep, self._table)
 
     def _sweep(self) -> None:
         """End the processes that are left, and report them when the child has ended."""
+        if self._alone and not self._program.keep_beyond:
+            kept.await_end(self._program.keep, self._table, (self._deadline or 0.0) - time.monotonic())
         left = self._left()
         if self._ended:
             self._say(left=[each.pid for each in left])

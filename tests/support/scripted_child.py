@@ -11,7 +11,8 @@ await:FILE          go on when it is there      hush              on SIGQUIT, be
 beat:SECONDS        from now on WATCHDOG=1 every so often
 beats:SECONDS       the same, also when it cannot be sent   stops:SECONDS   STOPPING=1 every so often
 spawn:WHAT          a child in its own session: `sleeper`, or `stubborn`, which ignores SIGTERM, or `lost`, whose
-                    parent is gone, or `naked`, lost and without an environment; says `spawned PID`
+                    parent is gone, or `naked`, lost and without an environment, or `kept`, naked and named in
+                    SUPERVISOR_KEEP; says `spawned PID`
 spam:COUNT:SIZE     so many numbered lines of that many bytes
 once:FILE           go on only when FILE does not exist, and make it; else skip the next step
 stubborn            ignore SIGTERM              slowly:SECONDS    on SIGTERM, take that long, then exit 0
@@ -52,10 +53,12 @@ def notify(text: str) -> None:
 def spawn(what: str) -> None:
     program = STUBBORN if what == "stubborn" else SLEEP
     argv = [sys.executable, "-I", "-S", "-c", program]
-    env: dict[str, str] | None = {} if what == "naked" else None
-    if what in ("lost", "naked"):
+    env: dict[str, str] | None = {} if what in ("naked", "kept") else None
+    if what in ("lost", "naked", "kept"):
         middle = f"import subprocess; print(subprocess.Popen({argv!r}, start_new_session=True, stdout=2).pid)"
         done = subprocess.run([sys.executable, "-I", "-S", "-c", middle], env=env, stdout=subprocess.PIPE, check=True)
+        if what == "kept":
+            name(int(done.stdout))
         say(f"spawned {int(done.stdout)}")
         return
     child = subprocess.Popen(argv, start_new_session=True, stdout=subprocess.PIPE)
@@ -63,6 +66,15 @@ def spawn(what: str) -> None:
         assert child.stdout is not None
         child.stdout.readline()
     say(f"spawned {child.pid}")
+
+
+def name(pid: int) -> None:
+    """Name a process as one that may outlive this one."""
+    start = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    folder = Path(os.environ["SUPERVISOR_KEEP"])
+    folder.mkdir(exist_ok=True)
+    (folder / f"{pid}.json").write_text(f'{{"pid": {pid}, "start": "ticks:{start}", "boot": "id:{boot}"}}')
 
 
 def spam(count: int, size: int) -> None:
