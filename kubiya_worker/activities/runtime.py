@@ -96,6 +96,7 @@ class Runtime:
     crowded: Callable[[], bool] = lambda: False  # whether tools hold all slots of the worker's own queue
     enforcer: Enforcer | None = None  # the external policy service; None: there is none
     recording: RecordingFile | None = None  # a recorded run whose tools are played; None: tools run
+    long_commands: Path | None = None  # the folder of commands that outlive this worker
 
     @cached_property
     def mcp(self) -> SessionPool:

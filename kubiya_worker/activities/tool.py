@@ -22,7 +22,9 @@ class ToolActivities:
     @activity.defn(name=names.CALL_TOOL)
     async def call_tool(self, call: calls.ToolInput) -> calls.ToolOutcome:
         """Run the call, or return the question for a person. A tool's failure is its result, not an exception."""
-        async with heartbeats():
+        made: list[ToolCall] = []
+        async with heartbeats(lambda: made[0].announced if made else ()):
             context = await context_of(self._runtime, call.execution_id, call.tools_version)
-            outcome = await carry_out(ToolCall(self._runtime, call, context))
+            made.append(ToolCall(self._runtime, call, context))
+            outcome = await carry_out(made[0])
         return replace(outcome, crowded=self._runtime.crowded())

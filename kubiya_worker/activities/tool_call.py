@@ -32,7 +32,15 @@ from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools import ask_person, isolation, results
 from kubiya_worker.tools.arguments import parse_arguments
-from kubiya_worker.tools.base import KEEP_LIMIT, Tool, ToolArgumentsError, ToolContext, ToolResult, expanded
+from kubiya_worker.tools.base import (
+    KEEP_LIMIT,
+    LongCommandsPlace,
+    Tool,
+    ToolArgumentsError,
+    ToolContext,
+    ToolResult,
+    expanded,
+)
 from kubiya_worker.tools.redaction import Redactor
 from kubiya_worker.tracing import current
 
@@ -61,6 +69,8 @@ class ToolCall:
     arguments: dict[str, Any] = field(default_factory=dict)
     # judge
     ruling: Ruling | None = None
+    # run
+    announced: tuple[Any, ...] = ()  # details of the heartbeats, for the next attempt
 
 
 class NotRun(Exception):
@@ -229,7 +239,29 @@ async def _surroundings(call: ToolCall) -> tuple[ToolContext, Redactor]:
     redactor = await redactor_for(call.runtime, asked.execution_id, call.context)
     about = (asked.execution_id, asked.tool_execution_id, workspace)
     variables = {**variables, **current.variables()}
-    return ToolContext(*about, variables, keep_limit=KEEP_LIMIT, secrets=secrets), redactor
+    kept = _long_commands(call)
+    return ToolContext(*about, variables, keep_limit=KEEP_LIMIT, secrets=secrets, long_commands=kept), redactor
+
+
+def _long_commands(call: ToolCall) -> LongCommandsPlace | None:
+    """Return where long commands are kept. Heartbeats tell the next attempt of this call where this one has begun."""
+    if call.runtime.long_commands is None:
+        return None
+    info, host = activity.info(), call.runtime.hostname
+    told = next((x for x in info.heartbeat_details if isinstance(x, dict)), {})
+
+    def announce(place: str) -> None:
+        call.announced = ({"host": host, "place": place},)
+        activity.heartbeat(*call.announced)
+
+    return LongCommandsPlace(
+        root=call.runtime.long_commands,
+        host=host,
+        workflow_id=info.workflow_id or "",
+        attempt=info.attempt,
+        before=(str(told.get("host") or ""), str(told.get("place") or "")),
+        announce=announce,
+    )
 
 
 async def run(call: ToolCall, surroundings: ToolContext, redactor: Redactor, out: Publisher) -> Finished:

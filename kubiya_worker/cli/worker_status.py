@@ -155,6 +155,9 @@ def lines(worker_report: WorkerReport, paint: Paint, now: float) -> list[str]:
         row("polling", _polling(status))
         row("must restart", one_line(str(status.get("must_restart") or ""), 160))
         row("confinement", one_line(str(status.get("confinement") or ""), 160))
+        for command in status.get("long_commands") or ():
+            about = f"{command['programs']} ({_time(command['since'], now)}), execution {command['execution_id']}"
+            row("long command", one_line(about, 200))
         for finding in status.get("findings") or ():
             row(str(finding["status"]), one_line(f"{finding['message']}. {finding['remedy']}", 300))
     row("control plane", str(facts["control_plane_url"] or ""))

@@ -23,8 +23,9 @@ KINDS: Final = (SERVICE, CONFIGURATION, ENVIRONMENT, LOGS, STATE, COMPLETION, DA
 COMPLETION_MARK: Final = "_KUBIYA_COMPLETE"
 
 _WORKER: Final = (
-    *((DATA, name) for name in ("workspaces", "spool")),
+    *((DATA, name) for name in ("workspaces", "spool", "commands")),
     *((LOGS, name) for name in ("logs", "worker.log", "worker.log.*")),
+    (STATE, "kept"),
     *((STATE, name) for name in ("worker.py", "worker.pid", ".worker.pid.lock", "daemon_info.txt", "state.json")),
     *((STATE, name) for name in ("state.json.run", "status.json", "worker-alive", "worker-ready", "alive", "ready")),
 )

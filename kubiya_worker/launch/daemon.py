@@ -76,6 +76,10 @@ def daemon_settings(home: Home, settings: Settings) -> Settings:
         ("ready_file", home.folder / "worker-ready"),
         ("workspace", home.folder / "workspaces"),
         ("spool", home.queue_folder / "spool"),  # shared by all instances: one delivers events that another has left
+        (
+            "long_commands",
+            home.queue_folder / "commands",
+        ),  # shared: another instance may read what one has begun
         ("status_file", home.status_file),
         ("supervisor_state", home.state_file),
     ):
@@ -114,6 +118,8 @@ def spec(home: Home, settings: Settings, argv: list[str], queue: Queue) -> dict[
         "grace_period": settings.grace_period + CANCEL_SLACK,
         "kill_after": KILL_AFTER,
         "drains": f"SIG{DRAIN_SIGNAL}",
+        "keep": str(home.folder / "kept"),
+        "keep_beyond": settings.keep_long_commands,
         "max_size": settings.max_log_size,
         "max_backups": settings.max_log_backups,
         "log_level_seconds": LOG_LEVEL_SECONDS,

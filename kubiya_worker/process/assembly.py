@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -125,6 +126,12 @@ def spool_of(settings: Settings, registration: Registration) -> Spool:
     return Spool(settings.spool_root / lane, settings.spool_max_bytes)
 
 
+def long_commands_of(settings: Settings, registration: Registration) -> Path:
+    """Return the folder of commands that outlive a worker; each queue of each control plane has its own."""
+    lane = lane_of(settings.control_plane_url, registration.queue_id or registration.task_queue_name)
+    return settings.long_commands_root / lane
+
+
 def build_worker(
     settings: Settings,
     client: Client,
@@ -169,6 +176,7 @@ def build_worker(
         mcp_max_sessions=settings.mcp_max_sessions,
         recording=recording,
         file_limits=file_limits_of(settings),
+        long_commands=long_commands_of(settings, registration),
     )
     activities_of_worker = activities.build(runtime)
     loaded = extensions.load(settings.extensions, names.OURS)

@@ -29,7 +29,7 @@ from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, WorkerError
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.process import confinement_log, deployment, queue_settings, self_check, startup_checks, work_place
-from kubiya_worker.process.assembly import build_worker, endpoints_of, routes_of, spool_of
+from kubiya_worker.process.assembly import build_worker, endpoints_of, long_commands_of, routes_of, spool_of
 from kubiya_worker.process.counters import ActivityCounters
 from kubiya_worker.process.drain import finish
 from kubiya_worker.process.grace_expiry import GraceExpiry
@@ -37,6 +37,7 @@ from kubiya_worker.process.health import LoopWatchdog, ProbeFile
 from kubiya_worker.process.heartbeat import Heartbeat
 from kubiya_worker.process.import_faults import ImportFaults
 from kubiya_worker.process.logging import RecentLines, Verbosity
+from kubiya_worker.process.long_commands import LongCommands
 from kubiya_worker.process.metrics_server import Monitor
 from kubiya_worker.process.pollers import Pollers, watch
 from kubiya_worker.process.preload import preload
@@ -377,6 +378,9 @@ class Life:
         stopping = asyncio.create_task(stop.asked.wait())
         wished = asyncio.create_task(wishes.drain_asked.wait())
         running = asyncio.create_task(worker.run())
+        long_commands = LongCommands(long_commands_of(settings, registration), client)
+        state.long_commands = lambda: long_commands.running
+        sweeping = asyncio.create_task(long_commands.watch())
         pollers = Pollers(client, registration.task_queue_name, identity)
         watching = asyncio.create_task(
             watch(
@@ -401,6 +405,8 @@ class Life:
             limit = "none" if not stop.hurried.is_set() else f"{settings.grace_period:g}s"
             log.info("worker.draining", reason=reason, active=active, grace=limit)
             code = await finish(worker, running, stop, counters, expiry, state, settings.grace_period)
+            if stop.asked.is_set() and not wishes.restart and not settings.keep_long_commands:
+                await long_commands.end_own()
             if stop.reason == PACKAGES_CHANGED or wishes.restart:
                 code = EX_TEMPFAIL  # a supervisor starts it again; 0 would say that it has finished
             if drains:  # a drain may have become a stop meanwhile, which has no time for this query
@@ -410,7 +416,7 @@ class Life:
                 state.record_drain(finished, left)
             return code
         finally:
-            for task in (watching, stopping, wished):
+            for task in (watching, stopping, wished, sweeping):
                 task.cancel()
             with contextlib.suppress(Exception):  # a client that does not close cleanly changes nothing now
                 await asyncio.wait_for(runtime.close(), CLOSE_WITHIN)

@@ -94,7 +94,7 @@ def _work(settings: Settings, payloads: Payloads, redact: ProcessRedactor, varia
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if not settings.debug:
         kernel.forbid_dumps()
-    support.use(settings.confinement, (settings.workspace_root, settings.spool_root))
+    support.use(settings.confinement, (settings.workspace_root, settings.spool_root, settings.long_commands_root))
     support.is_active()  # raises before the control plane knows this worker
     # Read it before the registration, so that a wrong file is reported before the control plane knows this worker.
     rules_file.read(settings.policy_file)

@@ -48,6 +48,7 @@ class WorkerState:
         self._was_ready = False
         self.polled = asyncio.Event()  # set once the worker has been ready for the first time
         self.changed: Callable[[], None] = lambda: None  # called before any other listener is told
+        self.long_commands: Callable[[], list[dict[str, Any]]] = list  # those that run
         self._drain_result: dict[str, int] = {}
         self._must_restart = ""  # why, once it has to
         self._then = ""  # what follows a drain that is not the end
@@ -64,6 +65,8 @@ class WorkerState:
         polling = self._state == "polling" and not blocked
         facts = {"worker_id": self._worker_id, "state": self._state, "polling": polling, "blocked": blocked}
         facts["confinement"] = support.line()
+        commands = self.long_commands()
+        facts |= {"long_commands": commands} if commands else {}
         return {**facts, **self._drain_result, **self._restart_facts()}
 
     def must_restart(self, reason: str) -> None:

@@ -318,6 +318,22 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option("workspace", path, "Folder for the executions' workspaces", None, ("KUBIYA_WORKSPACE",), role="place"),
     Option(
+        "long_commands",
+        path,
+        "Folder for commands that take hours and outlive the worker: their output and how they ended",
+        None,
+        ("KUBIYA_LONG_COMMANDS",),
+        role="place",
+    ),
+    Option(
+        "keep_long_commands",
+        boolean,
+        "Whether such commands go on when the worker is stopped, or its supervisor killed, until the next worker",
+        None,
+        ("KUBIYA_KEEP_LONG_COMMANDS",),
+        default=False,
+    ),
+    Option(
         "spool",
         path,
         "Folder for events while the control plane is away",

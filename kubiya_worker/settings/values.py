@@ -68,6 +68,8 @@ class Settings:
     readiness_socket: str | None = _of_table("readiness_socket")
     api_log_file: str | None = _of_table("api_log_file")
     workspace: str | None = _of_table("workspace")
+    long_commands: str | None = _of_table("long_commands")
+    keep_long_commands: bool = _of_table("keep_long_commands")
     spool: str | None = _of_table("spool")
     spool_max_bytes: int = _of_table("spool_max_bytes")
     run_files: bool = _of_table("run_files")
@@ -122,6 +124,12 @@ class Settings:
     @property
     def spool_root(self) -> Path:
         return Path(self.spool).expanduser() if self.spool else Path.cwd() / ".kubiya" / "spool"
+
+    @property
+    def long_commands_root(self) -> Path:
+        if self.long_commands:
+            return Path(self.long_commands).expanduser()
+        return Path(self.workspace) / ".commands" if self.workspace else Path.cwd() / ".kubiya" / "commands"
 
     def written_folders(self, *, here: bool) -> dict[str, Path]:
         """Return the folders that the worker writes to, by the variable that names each.

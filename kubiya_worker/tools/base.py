@@ -21,6 +21,26 @@ def _nobody_watches(line: str) -> None:
     """Ignore a progress line of a call that nobody watches."""
 
 
+def _nobody_hears(place: str) -> None:
+    """Announce nothing, for a call that no activity makes."""
+
+
+@dataclass(frozen=True)
+class LongCommandsPlace:
+    """This is the place of commands that outlive the worker, and what a call that starts one has to know.
+
+    `attempt` counts the attempts of this call. `before` is what the one before it has announced: its host, and the id
+    of its folder; empty texts if it did not come to that. `announce` tells the id of this one's.
+    """
+
+    root: Path
+    host: str
+    workflow_id: str
+    attempt: int = 1
+    before: tuple[str, str] = ("", "")
+    announce: Callable[[str], None] = field(default=_nobody_hears, repr=False, compare=False)
+
+
 @dataclass(frozen=True)
 class ToolContext:
     """The surroundings of a call: `env` is the environment for tools (an agent's variables), never the worker's
@@ -39,6 +59,7 @@ class ToolContext:
     keep_limit: int = OUTPUT_LIMIT
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     tell: Callable[[str], None] = field(default=_nobody_watches, repr=False, compare=False)
+    long_commands: LongCommandsPlace | None = None
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from kubiya_worker.tools.confinement import profile, spawn
 from kubiya_worker.tools.files.confinement import Folder, PathRefused
 from kubiya_worker.tools.processes import programs
 from kubiya_worker.tools.shell.allowed_programs import trusted_path
-from kubiya_worker.tools.shell.skill import ending
+from kubiya_worker.tools.shell.endings import ending
 from kubiya_worker.tools.shell.variables import DEFAULT_PATH, tool_environment
 from kubiya_worker.tools.skill_configuration import Skill
 

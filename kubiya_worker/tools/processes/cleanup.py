@@ -67,6 +67,10 @@ class CleanupProcess:
         self._folders.discard(folder)
         self._tell(f"<{folder}\n")
 
+    def pids(self) -> set[int]:
+        """Return the watched groups' leaders, and the cleanup process itself."""
+        return {*self._groups, *([self._process.pid] if self._process else [])}
+
     def watch(self, group: int) -> None:
         self._groups.add(group)
         self._tell(f"+{group}\n")

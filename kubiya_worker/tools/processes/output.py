@@ -6,9 +6,19 @@ import asyncio
 import codecs
 import os
 from collections import deque
-from typing import Final
+from typing import Final, Protocol
 
 CHUNK: Final = 1 << 16  # bytes; the size of a Linux pipe
+
+
+class OutputSink(Protocol):
+    """A sink takes a program's output: `BoundedOutput` in memory, others in files."""
+
+    total_bytes: int
+    left_out: int  # characters that `text` lacks
+
+    def feed(self, data: bytes) -> None: ...
+    def text(self) -> str: ...
 
 
 class BoundedOutput:
@@ -61,7 +71,7 @@ class BoundedOutput:
 class OutputPipe:
     """Reads the pipe as the loop finds time: a program that prints without end waits for us and fills no memory."""
 
-    def __init__(self, reader: int, output: BoundedOutput) -> None:
+    def __init__(self, reader: int, output: OutputSink) -> None:
         self._reader = reader
         self._output = output
         self._loop = asyncio.get_running_loop()

@@ -32,7 +32,7 @@ from kubiya_worker._supervisor.posix.markers import pids_with
 from kubiya_worker.tools.confinement import spawn
 from kubiya_worker.tools.confinement.process_profile import Profile
 from kubiya_worker.tools.processes.cleanup import MARKER, CleanupProcess
-from kubiya_worker.tools.processes.output import BoundedOutput, OutputPipe
+from kubiya_worker.tools.processes.output import BoundedOutput, OutputPipe, OutputSink
 
 T = TypeVar("T")
 
@@ -78,6 +78,16 @@ def close() -> None:
     _cleanup.close()
 
 
+def token() -> str:
+    """Return what the mark of each program that this process starts begins with."""
+    return _cleanup.token
+
+
+def own_children() -> set[int]:
+    """Return the processes that this module waits for itself."""
+    return _cleanup.pids()
+
+
 @contextlib.contextmanager
 def private_folder(prefix: str) -> Iterator[Path]:
     """Yield a folder that only this user can read, in memory where the host has that. It is gone after the block, and
@@ -116,15 +126,16 @@ async def run_pipe(
     call_id: str,
     profile: Profile | None,
     input_text: str | None = None,
+    sink: OutputSink | None = None,
 ) -> ProgramResult:
     """Run programs to their ends; each reads the output of the one before it, the first `input_text` or nothing.
 
-    `profile` says what they may reach; None runs them unconfined. Raises OSError if one cannot be started; whatever
-    stops the call (a cancellation too) first ends all of it.
+    `profile` says what they may reach; None runs them unconfined. `sink` takes the output in place of memory. Raises
+    OSError if one cannot be started; whatever stops the call (a cancellation too) first ends all of it.
     """
     started = time.monotonic()
     mark = marks(call_id)
-    output = BoundedOutput(output_limit)
+    output = sink or BoundedOutput(output_limit)
     reader, writer = os.pipe()
     pipe = OutputPipe(reader, output)
     processes: list[subprocess.Popen[bytes]] = []

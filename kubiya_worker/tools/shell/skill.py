@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import signal
@@ -19,8 +18,10 @@ from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, refusal
 from kubiya_worker.tools.confinement import profile, spawn, visible
 from kubiya_worker.tools.processes import programs
-from kubiya_worker.tools.shell import allowed_programs, command_line, private_files
+from kubiya_worker.tools.shell import allowed_programs, command_line, long_tools, private_files
 from kubiya_worker.tools.shell.allowed_programs import ANY
+from kubiya_worker.tools.shell.endings import REFUSED, ending
+from kubiya_worker.tools.shell.prepared import PreparedPipe
 from kubiya_worker.tools.shell.variables import DEFAULT_PATH, never_passed, tool_environment
 from kubiya_worker.tools.skill_configuration import Skill
 
@@ -37,6 +38,9 @@ KEYS: Final = {
     "shell_args": "Taken and not used: there is no shell",
     "input_commands": "Ours: further allowed programs that may read an input, or what a pipe gives them, beside those "
     "that take it for plain data (none)",
+    "long_commands": "Ours: true adds `shell_start`, `shell_wait` and `shell_stop`, for commands that take hours and "
+    "outlive the worker (false)",
+    "long_timeout_seconds": "Ours: seconds until such a command is ended, 1 to 604800 (14400)",
     "pass_environment": "Ours: variables that programs may see although they look like the worker's own; none that "
     "turns programs into others, such as LD_PRELOAD (none)",
     **profile.KEYS,
@@ -44,6 +48,8 @@ KEYS: Final = {
 DEFAULT_ALLOWED: Final = ("ls", "cat", "grep", "find", "ps", "top", "pwd", "echo", "head", "tail")
 DEFAULT_TIMEOUT: Final = 30.0  # seconds
 LONGEST_TIMEOUT: Final = 600.0
+LONG_TIMEOUT: Final = 14_400.0
+LONGEST_LONG_TIMEOUT: Final = 604_800.0
 # Programs whose output comes from other hosts. A default list, not a proof: `"taint": "ask"` covers all programs.
 _FETCHING: Final = re.compile(
     r"aria2c|aws|az|curl|dig|elinks|ftp|gcloud|gh|git|glab|hg|host|https?|kubectl|links|lynx|ncat|nc|netcat|nslookup"
@@ -53,13 +59,18 @@ _RUNNING_OTHERS: Final = re.compile(
     r"a?sh|bash|busybox|dash|doas|env|find|flock|ionice|ksh|nice|nohup|parallel|setsid|stdbuf|sudo|time|timeout|watch"
     r"|xargs|zsh"
 )
-_REFUSED: Final = (*map(os.strerror, (errno.EACCES, errno.EPERM, errno.EXDEV)), "no new privileges")
 LEFT_NAMED: Final = 5  # processes that were left over and are named
 _GUIDELINES: Final = 2_000  # characters of guidelines that the model is told
 
 
 def build(skill: Skill, workspace: Path) -> list[Tool]:
-    return [Shell(skill, workspace)]
+    shell = Shell(skill, workspace)
+    longest = skill.number("long_timeout_seconds", LONG_TIMEOUT, 1, LONGEST_LONG_TIMEOUT)
+    if not skill.flag("long_commands", False):
+        if skill.configuration.get("long_timeout_seconds") is not None:
+            raise skill.wrong("long_timeout_seconds", "absent without `long_commands: true`, which it belongs to")
+        return [shell]
+    return [shell, *long_tools.of(shell, longest)]
 
 
 class Shell:
@@ -108,34 +119,50 @@ class Shell:
         self.spec = self._describe(skill)
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
-        folder = self._folder / Path(str(arguments.get("working_directory") or "."))
         timeout = float(arguments.get("timeout") or self._timeout)
-        if folder == self._workspace:
-            folder.mkdir(parents=True, exist_ok=True)
-        if not visible.is_folder(folder):
-            return refusal(f"The working directory {folder} does not exist")
-        try:
-            lines = command_line.parse(str(arguments["command"]))
-            found = self._check(lines, folder.resolve(), reads=arguments.get("input") is not None)
-        except command_line.CommandRefused as refused:
-            return refusal(str(refused))
         limit = min(max(timeout, 0.1), self._longest)
         try:
-            confined = self._declared.applied()
+            ready = self.prepared(arguments, context)
             ended = await programs.run_pipe(
-                found,
-                cwd=folder,
-                env=self.environment(context, temporary=confined is not None),
+                ready.programs,
+                cwd=ready.cwd,
+                env=ready.env,
                 timeout=limit,
                 output_limit=context.keep_limit,
                 call_id=context.tool_call_id,
-                profile=confined,
-                input_text=None if arguments.get("input") is None else str(arguments["input"]),
+                profile=ready.profile,
+                input_text=ready.input_text,
             )
+        except command_line.CommandRefused as refused:
+            return refusal(str(refused))
         except (OSError, ValueError, ConfigurationError) as error:
-            return refusal(f"{lines[0].argv[0]} could not be started: {error}")
-        why = self._declared.refused(self._skill, lines[0].argv[0]) if confined else ""
-        return _result(ended, lines, limit, why, remote=any(fetches(line.argv) for line in lines))
+            return refusal(f"{_first_word(arguments)} could not be started: {error}")
+        return _result(ended, ready, limit)
+
+    def prepared(self, arguments: dict[str, Any], context: ToolContext) -> PreparedPipe:
+        """Return what a call runs, once all of it may run.
+
+        Raises CommandRefused, and ConfigurationError where it has to be confined and cannot be.
+        """
+        folder = self._folder / Path(str(arguments.get("working_directory") or "."))
+        if folder == self._workspace:
+            folder.mkdir(parents=True, exist_ok=True)
+        if not visible.is_folder(folder):
+            raise command_line.CommandRefused(f"The working directory {folder} does not exist")
+        lines = command_line.parse(str(arguments["command"]))
+        given = arguments.get("input")
+        found = self._check(lines, folder.resolve(), reads=given is not None)
+        confined = self._declared.applied()
+        return PreparedPipe(
+            lines=lines,
+            programs=found,
+            cwd=folder,
+            env=self.environment(context, temporary=confined is not None),
+            profile=confined,
+            input_text=None if given is None else str(given),
+            refused=self._declared.refused(self._skill, lines[0].argv[0]) if confined else "",
+            remote=any(fetches(line.argv) for line in lines),
+        )
 
     def _check(self, lines: Sequence[command_line.CommandLine], folder: Path, *, reads: bool) -> list[programs.Program]:
         """Return the programs of a pipe once each may run. `reads` says that the first one is given an input."""
@@ -261,18 +288,9 @@ def fetches(argv: Sequence[str]) -> bool:
     return _FETCHING.fullmatch(program) is not None
 
 
-def _result(
-    ended: programs.ProgramResult,
-    lines: Sequence[command_line.CommandLine],
-    timeout: float,
-    refused: str,
-    *,
-    remote: bool,
-) -> ToolResult:
-    """Return the output, then what became of the programs, each on a line of its own in brackets.
-
-    `refused` explains what the kernel may have refused to a confined program: the kernel tells nobody but the program.
-    """
+def _result(ended: programs.ProgramResult, ready: PreparedPipe, timeout: float) -> ToolResult:
+    """Return the output, then what became of the programs, each on a line of its own in brackets."""
+    lines, refused = ready.lines, ready.refused
     error = f"timed out after {timeout:g} seconds" if ended.timed_out else ending(ended.code)
     notes = [error] if error else []
     for line, code in zip(lines[:-1], ended.codes[:-1], strict=True):
@@ -281,7 +299,7 @@ def _result(
     patterns = [pattern for line in lines for pattern in line.patterns]
     if error and patterns:
         notes.append(f"no shell: {' '.join(patterns[:3])[:200]} was passed on as it is written")
-    if error and refused and any(text in ended.output for text in _REFUSED):
+    if error and refused and any(text in ended.output for text in REFUSED):
         notes.append(refused)
     if ended.left:
         more = f" and {len(ended.left) - LEFT_NAMED} more" if len(ended.left) > LEFT_NAMED else ""
@@ -299,17 +317,10 @@ def _result(
             "output_bytes": ended.total_bytes,
             "characters_left_out": ended.left_out,
         },
-        remote=remote,
+        remote=ready.remote,
     )
 
 
-def ending(code: int) -> str | None:
-    """Return how a program failed; None for one that did not."""
-    return f"ended by {_signal(-code)}" if code < 0 else f"exit code {code}" if code else None
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+def _first_word(arguments: dict[str, Any]) -> str:
+    words = str(arguments["command"]).split()
+    return words[0] if words else "The command"

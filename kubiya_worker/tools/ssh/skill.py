@@ -25,7 +25,8 @@ from kubiya_worker.tools.confinement.process_profile import Profile
 from kubiya_worker.tools.processes import programs
 from kubiya_worker.tools.shell import allowed_programs, command_line
 from kubiya_worker.tools.shell.allowed_programs import ANY
-from kubiya_worker.tools.shell.skill import DEFAULT_ALLOWED, commands, ending
+from kubiya_worker.tools.shell.endings import ending
+from kubiya_worker.tools.shell.skill import DEFAULT_ALLOWED, commands
 from kubiya_worker.tools.shell.variables import DEFAULT_PATH
 from kubiya_worker.tools.skill_configuration import Skill
 from kubiya_worker.tools.ssh import client, inventory

@@ -1,4 +1,4 @@
-"""What a child names in the folder `keep` outlives it, and the supervisor only where the spec says so."""
+"""A process that is named in the folder `keep` outlives its run, and the supervisor only where the spec says so."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@
   "otlpEndpoint" "OTEL_EXPORTER_OTLP_ENDPOINT"
   "traceRatio" "KUBIYA_TRACE_RATIO"
   "traceModels" "KUBIYA_TRACE_MODELS"
+  "keepLongCommands" "KUBIYA_KEEP_LONG_COMMANDS"
   "spoolMaxBytes" "KUBIYA_SPOOL_MAX_BYTES"
   "runFiles" "KUBIYA_RUN_FILES"
   "runFilesMaxCount" "KUBIYA_RUN_FILES_MAX_COUNT"

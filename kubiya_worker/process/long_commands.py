@@ -1,0 +1,119 @@
+"""The watch over commands that outlive the worker: which run, which have to end, and which are old enough to go.
+
+Each worker of a queue watches all commands in its folder, whoever has started them. One whose execution is over, in
+whatever way (an answer, a cancellation, `stop all`, a workflow that was terminated), is ended within seconds, or by the
+next worker. When Temporal cannot be asked, nothing is ended; the keeper ends its command at its own time limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from kubiya_worker._supervisor.posix import kept, processes
+from kubiya_worker.tools.long_commands import folder as folders
+from kubiya_worker.tools.long_commands import stopping
+from kubiya_worker.tools.long_commands.folder import CommandFolder
+
+log = structlog.get_logger()
+
+LOOK_EVERY: Final = 5.0  # seconds
+KEPT_FOR: Final = 7 * 86_400.0  # seconds that output and outcome are kept after the end
+OVER: Final = "its execution is over"
+STOPPED: Final = "the worker was stopped"
+
+
+class LongCommands:
+    """The commands in the folder of this worker's queue. `running` is for its status."""
+
+    def __init__(self, root: Path, temporal: Client) -> None:
+        self._root, self._temporal = root, temporal
+        self._seen_lost: set[str] = set()
+        self.running: list[dict[str, Any]] = []
+
+    async def watch(self) -> None:
+        """Look again and again, until cancelled. No fault ends it."""
+        while True:
+            try:
+                await self.look()
+            except Exception as error:
+                log.warning("long_commands.fault", error=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def look(self) -> None:
+        """End what has to end, remove what is old, and note what runs."""
+        running = await asyncio.to_thread(self._sorted)
+        for command, facts in running:
+            if await self._is_over(str(facts.get("workflow_id") or "")):
+                log.info("long_command.ended", command=command.key, execution_id=facts.get("execution_id"), why=OVER)
+                await asyncio.to_thread(stopping.stop, command, OVER)
+        self.running = [_shown(command, facts) for command, facts in running]
+
+    async def end_own(self) -> None:
+        """End the commands of this worker, and of workers that are gone, unless a supervisor takes care of them."""
+        if os.environ.get(kept.VARIABLE):
+            return
+        running = await asyncio.to_thread(self._sorted)
+        own = [command for command, facts in running if not _of_another_worker(facts)]
+        for command in own:
+            await asyncio.to_thread(stopping.stop, command, STOPPED)
+        deadline = time.monotonic() + stopping.WITHIN
+        while any(command.is_held() for command in own) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # other processes end them, which no event here can tell
+        if own:
+            log.info("long_commands.ended", count=len(own), why=STOPPED)
+
+    async def _is_over(self, workflow_id: str) -> bool:
+        try:
+            found = await self._temporal.get_workflow_handle(workflow_id).describe()
+        except RPCError as error:
+            return error.status == RPCStatusCode.NOT_FOUND
+        return found.status is not WorkflowExecutionStatus.RUNNING
+
+    def _sorted(self) -> list[tuple[CommandFolder, dict[str, Any]]]:
+        """Return what runs; clear away what a killed keeper has left, and what is old."""
+        running = []
+        for command in folders.every(self._root):
+            state = command.state()
+            if state == folders.RUNNING:
+                running.append((command, command.read("facts")))
+                continue
+            if state == folders.LOST and command.key not in self._seen_lost:
+                self._seen_lost.add(command.key)
+                left = stopping.end_leftovers(command)
+                log.warning("long_command.lost", command=command.key, why=stopping.why_lost(command), killed=left)
+            if _age(command) > KEPT_FOR:
+                stopping.remove(command)
+        return running
+
+
+def _shown(command: CommandFolder, facts: dict[str, Any]) -> dict[str, Any]:
+    began = datetime.fromtimestamp(float(facts.get("at") or 0), UTC).isoformat(timespec="seconds")
+    programs = " | ".join(map(str, facts.get("programs") or ()))
+    return {"id": command.key, "execution_id": facts.get("execution_id"), "since": began, "programs": programs}
+
+
+def _of_another_worker(facts: dict[str, Any]) -> bool:
+    """Return whether another worker that still runs has started the command."""
+    starter = facts.get("starter") or {}
+    pid = int(starter.get("pid") or 0)
+    if pid in (0, os.getpid()):
+        return False
+    process = processes.table().one(pid)
+    return process is not None and process.start == starter.get("start")
+
+
+def _age(command: CommandFolder) -> float:
+    """Return the seconds since something was last written for it."""
+    try:
+        return time.time() - max(each.stat().st_mtime for each in command.path.iterdir())
+    except (OSError, ValueError):
+        return 0.0

@@ -1,0 +1,40 @@
+"""This module says what a call of `shell` runs once all of it may run; `shell_start` runs the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools.base import ToolContext
+from kubiya_worker.tools.confinement.process_profile import Profile
+from kubiya_worker.tools.processes.programs import Program
+from kubiya_worker.tools.shell.command_line import CommandLine
+
+
+@dataclass(frozen=True)
+class PreparedPipe:
+    """This is what a call runs. `refused` explains what the kernel may refuse to a confined program, which it tells
+    nobody else.
+
+    `remote`: its output may come from other hosts.
+    """
+
+    lines: Sequence[CommandLine]
+    programs: list[Program]
+    cwd: Path
+    env: dict[str, str] = field(repr=False)
+    profile: Profile | None
+    input_text: str | None
+    refused: str
+    remote: bool
+
+
+class PreparingShell(Protocol):
+    """A skill that decides what may run. `prepared` raises CommandRefused, and ConfigurationError."""
+
+    spec: ToolSpec
+
+    def prepared(self, arguments: dict[str, Any], context: ToolContext) -> PreparedPipe: ...
