@@ -12,6 +12,16 @@ import pytest
 from tests.support.stack import Stack
 
 TIMEOUT = 60_000  # ms; the machine may be busy
+# All four by --all; by default each width and each scheme once, as a browser is the dearest part of the suite.
+in_every_view = pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1440, "light"),
+        (390, "dark"),
+        pytest.param(1440, "dark", marks=pytest.mark.slow),
+        pytest.param(390, "light", marks=pytest.mark.slow),
+    ],
+)
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support import big_runs
-from tests.support.browser import TIMEOUT, accessible_page, sign_in, wait_for_words
+from tests.support.browser import TIMEOUT, accessible_page, in_every_view, sign_in, wait_for_words
 from tests.support.demo_scripts import script
 from tests.support.stack import Stack, wait_until
 
@@ -354,8 +354,7 @@ def test_an_execution_that_is_not_there_is_said(page: Any, stack: Stack) -> None
     assert "not found" in page.inner_text("#nothing")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 360])
+@in_every_view
 def test_it_is_readable_for_everybody(browser: Any, stack: Stack, scheme: str, width: int) -> None:
     """axe-core finds nothing (labels, roles, contrast …), and nothing is wider than the screen."""
     steps = [{"text": "See `this`:\n```\ncode\n```", "tools": [{"name": "shell", "arguments": {"command": "false"}}]}]

@@ -11,7 +11,7 @@ import pytest
 
 from kubiya_worker.server.access import NEEDS
 from kubiya_worker.server.person import ADMIN, ROLES, WORKER
-from tests.support.browser import accessible_page, wait_for_words
+from tests.support.browser import accessible_page, in_every_view, wait_for_words
 from tests.support.control_plane import ControlPlane
 
 DASHBOARD = Path(__file__).parents[3] / "kubiya_worker/server/dashboard"
@@ -94,7 +94,7 @@ def test_the_page_offers_what_the_role_may_do_and_nothing_else(page: Any, plane:
     plane.call("POST", f"/executions/{execution}/cancel", {})
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+@in_every_view
 def test_the_records_are_accessible(browser: Any, plane: ControlPlane, width: int, scheme: str) -> None:
     agent = plane.call("POST", "/agents", {"name": f"wide-{width}", "description": "d" * 300}, 201)["id"]
     plane.call("PATCH", f"/agents/{agent}", {"description": "e" * 300})

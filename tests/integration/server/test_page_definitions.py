@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import accessible_page, sign_in
+from tests.support.browser import accessible_page, in_every_view, sign_in
 from tests.support.stack import Stack
 
 WATCHER: dict[str, Any] = {
@@ -182,8 +182,7 @@ def test_who_may_only_look_changes_nothing(page: Any, stack: Stack) -> None:
     assert page.is_visible("#definition-may")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@in_every_view
 def test_definitions_are_readable_for_everybody(browser: Any, stack: Stack, scheme: str, width: int) -> None:
     with accessible_page(browser, width, scheme) as (page, check):
         sign_in(page, stack, "#/definitions")

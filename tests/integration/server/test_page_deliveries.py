@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.browser import accessible_page, sign_in
+from tests.support.browser import accessible_page, in_every_view, sign_in
 from tests.support.receiver import Receiver
 from tests.support.stack import Stack
 
@@ -97,8 +97,7 @@ def test_who_may_only_look_tests_nothing_and_other_kinds_have_no_deliveries(page
     assert page.locator('#definition-tabs a[data-tab="deliveries"]').is_hidden()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@in_every_view
 def test_deliveries_are_readable_for_everybody(browser: Any, stack: Stack, scheme: str, width: int) -> None:
     notification(stack, f"nobody {scheme} {width}", "http://127.0.0.1:1024")
     with accessible_page(browser, width, scheme) as (page, check):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import accessible_page, sign_in
+from tests.support.browser import accessible_page, in_every_view, sign_in
 from tests.support.stack import Stack, wait_until
 
 
@@ -130,8 +130,7 @@ def test_a_viewer_sees_no_buttons_of_a_worker(page: Any, stack: Stack) -> None:
     assert page.locator("#fleet-body button:visible").count() == 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@in_every_view
 def test_the_fleet_is_readable_for_everybody(browser: Any, stack: Stack, scheme: str, width: int) -> None:
     with accessible_page(browser, width, scheme) as (page, check):
         sign_in(page, stack, "#/fleet/all")

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.support.browser import accessible_page, sign_in
+from tests.support.browser import accessible_page, in_every_view, sign_in
 from tests.support.demo_scripts import script
 from tests.support.stack import Stack, wait_until
 
@@ -125,8 +125,7 @@ def test_executions_are_searched_paged_and_kept_as_a_view(page: Any, stack: Stac
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@in_every_view
 def test_the_inbox_is_readable_for_everybody(browser: Any, stack: Stack, scheme: str, width: int) -> None:
     executions = ask(stack, "line\n" * 30)
     with accessible_page(browser, width, scheme) as (page, check):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import accessible_page, sign_in, wait_for_words
+from tests.support.browser import accessible_page, in_every_view, sign_in, wait_for_words
 from tests.support.stack import Stack, wait_until
 
 DONE = 'demo:script [{"text": "Done."}]'
@@ -385,8 +385,7 @@ def test_a_schedule_in_words_is_right_or_stays_cron(page: Any, stack: Stack) -> 
     assert dict(zip(words, told, strict=True)) == words
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 360])
+@in_every_view
 def test_jobs_are_readable_for_everybody(browser: Any, stack: Stack, scheme: str, width: int) -> None:
     """axe-core finds nothing (labels, roles, contrast …), and nothing is wider than the screen."""
     long = make(stack, name=f"{'Averylongname' * 9} {uuid.uuid4().hex}", description="about " * 60, **YEARLY)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support import big_runs
-from tests.support.browser import accessible_page, sign_in
+from tests.support.browser import accessible_page, in_every_view, sign_in
 from tests.support.demo_scripts import script
 from tests.support.stack import Stack
 
@@ -152,8 +152,7 @@ def test_steps_grow_while_it_runs_and_the_conversation_comes_back_as_it_was(page
     page.wait_for_selector("#again")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@in_every_view
 def test_steps_and_events_are_readable_for_everybody(
     browser: Any, stack: Stack, run: str, scheme: str, width: int
 ) -> None:
@@ -190,7 +189,7 @@ def test_a_long_run_has_few_nodes_in_every_tab(page: Any, stack: Stack) -> None:
     assert page.evaluate(big_runs.NODES) < big_runs.MOST_NODES
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+@in_every_view
 def test_a_run_is_run_again_from_a_step(browser: Any, stack: Stack, run: str, width: int, scheme: str) -> None:
     with accessible_page(browser, width, scheme) as (page, check):
         sign_in(page, stack, f"#/executions/{run}?tab=steps")

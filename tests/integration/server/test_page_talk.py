@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import TIMEOUT, accessible_page
+from tests.support.browser import TIMEOUT, accessible_page, in_every_view
 from tests.support.demo_scripts import script
 from tests.support.stack import Stack
 
@@ -88,7 +88,7 @@ def test_a_run_that_cannot_go_on_says_why(browser: Any, stack: Stack) -> None:
     page.context.close()
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+@in_every_view
 def test_a_run_that_is_over_with_its_field_for_a_message_is_for_everybody(
     browser: Any, stack: Stack, width: int, scheme: str
 ) -> None:

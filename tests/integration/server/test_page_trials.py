@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import accessible_page, sign_in
+from tests.support.browser import accessible_page, in_every_view, sign_in
 from tests.support.model_endpoint import ModelEndpoint
 from tests.support.stack import Stack
 
@@ -82,8 +82,7 @@ def test_who_may_only_look_tests_nothing(page: Any, stack: Stack) -> None:
     assert page.locator("#definition-trials button:visible").count() == 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@in_every_view
 def test_tests_are_readable_for_everybody(browser: Any, stack: Stack, scheme: str, width: int) -> None:
     with accessible_page(browser, width, scheme) as (page, check):
         sign_in(page, stack, "#/definitions/Agent/tester?tab=test")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import accessible_page, sign_in
+from tests.support.browser import accessible_page, in_every_view, sign_in
 from tests.support.demo_scripts import script, shell
 from tests.support.stack import Stack, wait_until
 
@@ -181,7 +181,7 @@ def test_the_page_shows_files_and_the_pictures_that_a_run_made(page: Any, stack:
     assert not [url for url in asked if "far.invalid" in url], "nothing is loaded from elsewhere"
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+@in_every_view
 def test_the_files_are_readable_for_everybody(browser: Any, stack: Stack, run: str, width: int, scheme: str) -> None:
     files(stack, run, 6)
     with accessible_page(browser, width, scheme) as (page, check):
