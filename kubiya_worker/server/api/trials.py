@@ -32,7 +32,10 @@ def _queue_for(call: Call) -> Object:
         ):
             return queue
     where = f"the queue {queues[0]['name']!r}" if asked else "any queue"
-    raise ApiError(409, f"A worker makes the test, and none of {where} polls that can. Start one, or upgrade it")
+    start = f"kubiya worker start --queue-id {queues[0]['name'] if queues else 'default'}"
+    raise ApiError(
+        409, f"A worker makes the test, and none of {where} polls that can. Start one ({start}), or upgrade it"
+    )
 
 
 async def test(call: Call) -> Any:

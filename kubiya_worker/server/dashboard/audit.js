@@ -1,6 +1,7 @@
 // The records of every decision and change: who, from where, when, what, before and after.
 
 import { call } from "./api.js";
+import { clock } from "./clock.js";
 import { notFound, nothing } from "./frame.js";
 import { List, set } from "./list.js";
 import { $, age, el, oneLine } from "./text.js";
@@ -133,7 +134,7 @@ function facts(record) {
   const rows = [
     ["Who", [person.name, person.email, person.role, person.key && `key ${person.key}`].filter(Boolean).join(" · ")],
     ["From", [place.address, place.client].filter(Boolean).join(" · ")],
-    ["When", new Date(record.at).toLocaleString()],
+    ["When", clock(record.at, { zone: true })],
     ["About", [record.object?.kind, record.object?.name, record.object?.id].filter(Boolean).join(" · ")],
     ["Request", record.request],
     ["Why", [record.reason, record.detail].filter(Boolean).join(" · ")],

@@ -95,6 +95,15 @@ export class Definition {
     return KINDS.includes(this.kind) ? ["deliveries"] : this.kind === "Agent" ? ["test"] : [];
   }
 
+  // The schema of this kind.
+  get ofKind() {
+    return this.schema.oneOf.find((each) => each.title === this.kind);
+  }
+
+  get about() {
+    return this.kind === "Secret" ? "A value is sealed, and shown to nobody again; or a source that the control plane reads at each use." : this.ofKind.description;
+  }
+
   get able() {
     return may("POST /definitions/apply");
   }
@@ -124,6 +133,7 @@ export class Definition {
     $("definition-save").hidden = ["history", "deliveries", "test"].includes(this.tab) || !this.able;
     $("definition-delete").hidden = fresh || this.gone;
     $("definition-may").hidden = this.able;
+    $("definition-about").textContent = this.about;
     this.fail("");
     try {
       if (this.tab === "yaml") await this.showText();
@@ -154,7 +164,7 @@ export class Definition {
   // -- form and text
 
   showForm() {
-    const found = this.schema.oneOf.find((each) => each.title === this.kind);
+    const found = this.ofKind;
     const { value_from: _, ...properties } = found.properties.spec.properties; // which kubiya apply reads where it runs
     const secret = this.kind === "Secret";
     if (secret) properties.value = { type: "string" };
@@ -167,7 +177,6 @@ export class Definition {
       suggested: (name) => (SUGGESTED[name] ? `names-${SUGGESTED[name]}` : null),
     });
     this.form.fill(this.spec);
-    $("definition-about").textContent = secret ? "A value is sealed, and shown to nobody again; or a source that the control plane reads at each use." : found.description;
   }
 
   suggest(kind) {

@@ -60,7 +60,7 @@ export class Definitions extends List {
     const [kind, text] = [$("definition-kind").value, $("definition-text").value.trim().toLowerCase()];
     const found = this.documents.filter((each) => (!kind || each.kind === kind) && (!text || `${each.name} ${about(each)}`.toLowerCase().includes(text)));
     found.sort((a, b) => a.kind.localeCompare(b.kind) || a.name.localeCompare(b.name));
-    this.show(found, chosen, this.documents.length ? "No definition is like that." : "Nothing is defined yet. Make an agent here, or apply a file: kubiya apply -f kubiya.yaml");
+    this.show(found, chosen, this.documents.length ? "No definition is like that." : "Nothing is defined yet. Make an agent here, or in a shell from a file, which kubiya init writes: `kubiya apply -f kubiya.yaml`");
   }
 
   names(kind) {

@@ -82,10 +82,10 @@ export class Fleet {
     set($("fleet-title"), all ? "All queues" : queue.name);
     const mine = this.workers.filter((each) => all || each.queue_id === queue.id);
     const live = mine.filter((each) => each.live);
-    set($("fleet-facts"), all ? `${live.filter(polls).length} of ${live.length} workers poll · ${slotsOf(live)}` : [queue.status, queue.description, `at most ${queue.max_workers ?? "any number of"} workers`, slotsOf(live)].filter(Boolean).join(" · "));
+    set($("fleet-facts"), all ? [`${live.filter(polls).length} of ${live.length} workers poll`, slotsOf(live)].filter(Boolean).join(" · ") : [queue.status, queue.description, `at most ${queue.max_workers ?? "any number of"} workers`, slotsOf(live)].filter(Boolean).join(" · "));
     const names = new Map(this.queues.map((each) => [each.id, each.name]));
     const named = (list) => list.map((each) => ({ ...each, queue_name: all ? names.get(each.queue_id) || each.queue_id : "" }));
-    this.cards.show(named(live), null, "No worker of this queue is alive. What was asked for waits.");
+    this.cards.show(named(live), null, `No worker${all ? "" : " of this queue"} is alive. What was asked for waits.`);
     this.gone.show(named(mine.filter((each) => !each.live)), null, "None.");
     const command = `kubiya worker start --queue-id ${all ? "default" : queue.name}`;
     if (this.command !== command) {

@@ -50,7 +50,7 @@ export class Inbox extends List {
   }
 
   update(row, thing) {
-    const risk = thing.risk_level && !isQuestion(thing) ? `${thing.risk_level} risk` : isQuestion(thing) ? "question" : "waits for a message";
+    const risk = thing.risk_level && !isQuestion(thing) ? `${thing.risk_level} risk` : isQuestion(thing) ? "question" : thing.request ? "approval" : "waits for a message";
     set(row.state, risk);
     set(row.ends, [`asked ${age(thing.created_at)}`, thing.expires_at && until(thing.expires_at), thing.you_may_answer === false && "not for you"].filter(Boolean).join(" · "));
   }

@@ -1,6 +1,6 @@
 // A list that is asked for again and again. Its rows are kept and changed, so that focus stays where it is.
 
-import { statusText } from "./text.js";
+import { el, statusText } from "./text.js";
 
 export class List {
   // Subclasses make a row, `make(thing)` -> {item, link, …}, and change it, `update(row, thing)`.
@@ -32,13 +32,19 @@ export class List {
       }
     }
     this.empty.hidden = things.length > 0;
-    set(this.empty, emptyText);
+    say(this.empty, emptyText);
   }
 
   clear() {
     this.rows.replaceChildren();
     this.known.clear();
   }
+}
+
+// A text in which `commands` stand between backticks.
+function say(element, text) {
+  const parts = text.split("`");
+  if (element.textContent !== parts.join("")) element.replaceChildren(...parts.map((part, at) => (at % 2 ? el("code", {}, part) : part)));
 }
 
 // The status of an execution; one that asks a person something says so.

@@ -148,7 +148,7 @@ async function refresh() {
       const [workers, stopped, pending] = await Promise.all(["/workers", "/stop", "/approvals/pending"].map((path) => call("GET", path)));
       if (!state.signedIn) return;
       showCount(pending.length);
-      await { executions: showExecutions, inbox: showInbox, jobs: showJobs, definitions: () => lists.definitions.refresh(views.definitions.chosen), fleet: () => views.fleet.refresh(), audit: () => views.audit.list() }[state.kind](pending);
+      await { executions: showExecutions, inbox: showInbox, jobs: showJobs, definitions: () => lists.definitions.refresh(views.definitions.chosen), fleet: () => views.fleet.refresh(), audit: () => views.audit.list() }[state.kind](pending, workers);
       if (!state.signedIn) return;
       showWorkers(workers);
       stop.show(stopped);
@@ -166,13 +166,14 @@ function waitingOf(pending) {
   return new Set(pending.map((approval) => approval.execution_id));
 }
 
-async function showExecutions(pending) {
+async function showExecutions(pending, workers) {
   const values = filters.values();
   const found = await pages.load(values);
   if (!found || values.toString() !== filters.values().toString()) return; // another choice was made, and is being asked for
   const status = values.get("status");
-  let none = "Nothing has run yet. Start an execution here, or in a shell: kubiya exec agent ops \"what fills the disk?\"";
-  if (values.toString()) none = values.size === 1 && status ? `No execution is ${statusText(status)}.` : "No execution is like that.";
+  const idle = workers.length ? "" : "No worker is live. One is started in a shell: `kubiya worker start --queue-id default` ";
+  let none = `Nothing has run yet. ${idle}An execution is started here, or in a shell: \`kubiya exec agent ops "what fills the disk?"\``;
+  if (values.toString()) none = values.size === 1 && status ? `No execution ${status === "failed" ? "has" : "is"} ${statusText(status)}.` : "No execution is like that.";
   if (pages.next) none = "Nothing in this part; go on with Next.";
   lists.executions.show(found, views.executions.chosen, none, waitingOf(pending));
   views.executions.listed(found);
@@ -187,7 +188,7 @@ async function showInbox(pending) {
 async function showJobs(pending) {
   const [found] = await Promise.all([call("GET", "/jobs?due=true"), views.jobs.refresh()]);
   found.sort((a, b) => a.name.localeCompare(b.name));
-  lists.jobs.show(found, views.jobs.chosen, "There is no job yet. A job starts an agent or a team by a schedule, by a webhook, or by hand.", waitingOf(pending));
+  lists.jobs.show(found, views.jobs.chosen, "There is no job yet. A job starts an agent or a team by a schedule, by a webhook, or by hand. One is made here, or in a shell: `kubiya jobs create --help`", waitingOf(pending));
 }
 
 function redefined() {
@@ -208,7 +209,7 @@ function showWorkers(workers) {
   $("workers").dataset.some = String(polling > 0);
   const words = !workers.length ? "no worker is live" : polling === workers.length ? `${polling} worker${one ? "" : "s"} live` : `${polling} of ${workers.length} workers poll`;
   set($("workers"), words);
-  $("workers").title = workers.length ? "" : "Start one: kubiya worker start --queue-id default";
+  $("workers").title = workers.length ? "Fleet" : "Start one: kubiya worker start --queue-id default";
 }
 
 // Other executions are wanted: the list begins anew, and the address says it where the list is what is shown.

@@ -53,7 +53,7 @@ export class Request {
     Object.assign(this, { request, edited: null, since: Date.now() });
     nothing();
     $("request").hidden = false;
-    $("request-title").textContent = question ? "The agent asks" : `${request.tool_name}?`;
+    $("request-title").textContent = question ? "The agent asks" : `Allow ${request.tool_name}?`;
     $("request-status").textContent = open ? (request.risk_level && !question ? `${request.risk_level} risk` : "waits") : request.status;
     $("request-status").dataset.status = open ? "approval" : request.status;
     document.title = `${$("request-title").textContent} · Kubiya`;

@@ -41,7 +41,7 @@ export class RunFiles {
     const told = JSON.stringify(files);
     if (this.id !== id || told === this.told) return; // what a person marks stays marked
     this.told = told;
-    this.root.replaceChildren(...(files.length ? [this.table(files)] : [el("p", { class: "help" }, "This run has made no files, or none that were stored. They are stored at the end of each turn.")]));
+    this.root.replaceChildren(...(files.length ? [this.table(files)] : [el("p", { class: "help" }, "This execution has made no files, or none that were stored. They are stored at the end of each turn.")]));
   }
 
   table(files) {

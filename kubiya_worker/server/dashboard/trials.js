@@ -18,12 +18,12 @@ export class Trials {
     this.name = name;
     const config = spec.configuration || {};
     const servers = [...new Set([...Object.keys(config.mcp_servers || {}), ...Object.keys(config.mcpServers || {})])].sort();
-    this.place.replaceChildren(
+    this.place.replaceChildren(...[
       el("p", { class: "help" }, "A worker makes the test, where executions would run: with its endpoint, its network and its confinement. What is not saved yet is not tested."),
       this.part(`Model ${spec.model_id || "(the worker's own)"}`, "Test the model", {}),
       ...servers.map((server) => this.part(`MCP server ${server}`, `Test ${server}`, { mcp_server: server })),
       servers.length ? null : el("p", { class: "help" }, "This agent has no MCP servers of its own."),
-    );
+    ].filter(Boolean));
   }
 
   part(title, words, body) {

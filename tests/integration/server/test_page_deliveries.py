@@ -92,6 +92,7 @@ def test_who_may_only_look_tests_nothing_and_other_kinds_have_no_deliveries(page
     page.keyboard.press("Enter")
     page.wait_for_selector("#definition-deliveries h3")
     assert page.locator("#definition-deliveries .actions button:visible").count() == 0
+    assert "alerts" in page.inner_text("#definition-about")  # whichever part is opened first
     page.goto(f"{stack.url}/#/definitions/Agent/ops?tab=deliveries")
     page.wait_for_selector("#definition-fields .field")
     assert page.locator('#definition-tabs a[data-tab="deliveries"]').is_hidden()

@@ -70,7 +70,7 @@ def test_the_page_tests_and_shows_the_outcome(page: Any, stack: Stack) -> None:
     model.locator("button").click()
     model.locator("li", has_text="tools").first.wait_for()
     assert "tokens" in model.inner_text()
-    assert SECRET not in page.content()
+    assert SECRET not in page.content() and "null" not in view.inner_text()
 
 
 def test_who_may_only_look_tests_nothing(page: Any, stack: Stack) -> None:
