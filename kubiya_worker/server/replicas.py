@@ -4,7 +4,8 @@ A server that has stored something tells the others beside its commit, as a NOTI
 for one another. What is not told, because the server was killed between the two, is found by a look each few seconds.
 
 One server has the lease `leader`. It alone sends to Temporal and to channels, ends what is overdue, and so on. It
-extends the lease each second, and stops this work before the lease ends when it cannot; then another one takes it. An
+extends the lease each second, and stops this work before the lease ends when it cannot; then another one takes it. A
+lease that begins later than now was taken before PostgreSQL's clock was set back, and is over too. An
 old leader that was stopped may send once more what the new one has sent: what is sent carries an id, and counts once.
 """
 
@@ -44,6 +45,7 @@ insert into leases (name, id, holder, began, seconds)
 values ('leader', '', %(me)s, extract(epoch from clock_timestamp()), %(seconds)s)
 on conflict (name) do update set holder = excluded.holder, began = excluded.began, seconds = excluded.seconds
 where leases.holder = excluded.holder or leases.began + leases.seconds < excluded.began
+    or leases.began - leases.seconds > excluded.began
 returning holder
 """
 _GIVE_BACK: Final = "delete from leases where name = 'leader' and holder = %(me)s"

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import psycopg
 import pytest
 
 from kubiya_worker.server.locks import Locks
@@ -121,6 +122,21 @@ async def test_a_leader_that_cannot_extend_its_lease_stops_before_it_ends() -> N
         assert server.plane.sender.elsewhere is not None and not server.replicas.leads
         await asyncio.to_thread(own.start)
         await until(lambda: server.working)
+        await server.stop()
+
+
+async def test_a_lease_from_before_the_clock_was_set_back_is_over() -> None:
+    address = databases.server().fresh()
+    server = Server(address)
+    try:
+        await until(lambda: server.working)
+        await server.stop()  # and so its lease is given back
+        with psycopg.connect(address.url) as database:
+            lease = "insert into leases select 'leader', '', 'dead', extract(epoch from now()) + 86400, 5"
+            database.execute(lease)
+        server = Server(address)
+        await until(lambda: server.working)
+    finally:
         await server.stop()
 
 
