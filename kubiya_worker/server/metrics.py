@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
@@ -18,17 +20,26 @@ if TYPE_CHECKING:
 
 # All executions that there ever were are counted.
 _STATUSES: Final = Prepared(text("select status, count(*) from executions group by status order by status"))
+ALWAYS: Final = 1e12  # seconds
+LOST_FOR: Final = 3600.0  # seconds for which a worker counts as lost
+_WORKERS: Final = text(
+    "select count(*) from workers where status != 'disconnected' and heartbeat_at >= :since and heartbeat_at < :until"
+)
+
+
+def _age(oldest: Any) -> float:
+    """Return the seconds since a time in ISO-8601; 0 for none."""
+    return max(0.0, round(time.time() - datetime.fromisoformat(str(oldest)).timestamp(), 3)) if oldest else 0.0
 
 
 async def exposition(plane: Plane) -> str:
     """Return the metrics in text format 0.0.4."""
     statuses = await plane.database.aside(_STATUSES)
     execute = plane.database.execute
-    live = execute(
-        text("select count(*) from workers where status != 'disconnected' and heartbeat_at >= :at"),
-        {"at": live_since()},
-    ).scalar()
-    pending = execute(text("select count(*) from approvals where status = 'pending'")).scalar()
+    since = live_since()
+    live = execute(_WORKERS, {"since": since, "until": since + ALWAYS}).scalar()
+    lost = execute(_WORKERS, {"since": since - LOST_FOR, "until": since}).scalar()
+    pending, oldest = execute(text("select count(*), min(created_at) from approvals where status = 'pending'")).one()
     deliveries = plane.notification_deliveries.counts()
     untold = execute(text("select count(*) from outbox")).scalar()
     families: list[tuple[str, str, list[tuple[str, Any]]]] = [
@@ -36,7 +47,9 @@ async def exposition(plane: Plane) -> str:
         ("start_time_seconds", "When this process began, since the epoch", [("", plane.began)]),
         ("executions", "Executions by status", [(f'{{status="{status}"}}', count) for status, count in statuses]),
         ("workers_live", "Workers with a heartbeat in the last 150 s", [("", live)]),
+        ("workers_lost", "Workers that fell silent in the last hour without a goodbye", [("", lost)]),
         ("approvals_pending", "Requests for approval that nobody has answered", [("", pending)]),
+        ("approvals_oldest_seconds", "How long the oldest of them has waited", [("", _age(oldest))]),
         ("outbox_pending", "Actions that Temporal has still to be told", [("", untold)]),
         (
             "notification_deliveries",

@@ -32,18 +32,36 @@ def _used(text: str) -> set[str]:
     return {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"kubiya_worker_[a-z_]+", text)}
 
 
-def test_alerts_and_dashboard_use_metrics_of_the_table_only() -> None:
+def _expressions() -> list[str]:
+    """Return all expressions of the alerts and of the dashboard, whose variables stand for everything."""
     rules = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
     panels = json.loads(DASHBOARD.read_text())["panels"]
-    expressions = [r["expr"] for r in rules] + [t["expr"] for p in panels for t in p["targets"]]
-    assert len(expressions) > 20
+    found = [r["expr"] for r in rules] + [t["expr"] for p in panels for t in p["targets"]]
+    return [re.sub(r"\$(instance|queue)", ".*", each) for each in found]
+
+
+def test_alerts_and_dashboard_use_metrics_of_the_table_only() -> None:
+    expressions = _expressions()
+    assert len(expressions) > 40
     for expression in expressions:
         assert _used(expression) <= KNOWN.keys(), expression
 
 
+def test_each_panel_of_workers_follows_the_variables() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    assert [variable["name"] for variable in dashboard["templating"]["list"]] == ["datasource", "queue", "instance"]
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            chosen = target["expr"].count('instance=~"$instance"') + target["expr"].count('queue=~"$queue"')
+            assert chosen == target["expr"].count("kubiya_worker_"), target["expr"]
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]]
+    assert len(set(places)) == len(places)
+
+
 def test_the_dashboard_shows_every_metric_but_those_for_machines() -> None:
     shown = _used(DASHBOARD.read_text())
-    assert KNOWN.keys() - shown == {PREFIX + name for name in ("info", "uptime_seconds", "slots")}
+    assert KNOWN.keys() - shown == {PREFIX + name for name in ("uptime_seconds", "slots")}
 
 
 def test_each_alert_says_what_to_do() -> None:
@@ -67,7 +85,7 @@ def program(name: str) -> str | None:
 
 def test_promtool_takes_the_rules(promtool: Path) -> None:
     run = _run(promtool, "check", "rules", "--lint-fatal", str(ALERTS))
-    assert run.returncode == 0 and "SUCCESS: 9 rules found" in run.stdout, run.stdout + run.stderr
+    assert run.returncode == 0 and "SUCCESS: 18 rules found" in run.stdout, run.stdout + run.stderr
 
 
 def test_each_alert_fires_when_it_has_to_and_only_then(promtool: Path, tmp_path: Path) -> None:
@@ -96,6 +114,8 @@ def test_promtool_finds_nothing_to_say_of_our_pages(promtool: Path, stack: Stack
     page = metrics.exposition(filled, ActivityCounters(), dict, 10, ("q", "w"))
     assert set(KNOWN) <= set(re.findall(r"^# TYPE (\S+)", page, re.MULTILINE))
     of_control_plane = requests.get(f"{stack.url}/metrics", timeout=60).text
+    named = set(re.findall(r"kubiya_control_plane_[a-z_]+", "\n".join(_expressions())))
+    assert named == set(re.findall(r"^# TYPE (\S+)", of_control_plane, re.MULTILINE)) - {"kubiya_control_plane_info"}
     for text in (page, of_control_plane):
         run = _run(promtool, "check", "metrics", input=text)
         assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
@@ -169,9 +189,8 @@ def test_a_real_prometheus_scrapes_a_worker_and_the_control_plane(
         return {target["lastError"] for target in prometheus("targets").get("activeTargets", [])} == {""}
 
     wait_until(scraped, 60, "both are scraped without an error")
-    for panel in json.loads(DASHBOARD.read_text())["panels"]:
-        for target in panel["targets"]:
-            assert "result" in prometheus(f"query?query={quote(target['expr'])}"), target["expr"]
+    for expression in _expressions():
+        assert "result" in prometheus(f"query?query={quote(expression)}"), expression
     wait_until(lambda: _evaluated(prometheus("rules")), 60, "every rule was evaluated")
     wait_until(lambda: prometheus("alerts").get("alerts") == [], 60, "no alert fires, or is about to")
 
@@ -179,4 +198,4 @@ def test_a_real_prometheus_scrapes_a_worker_and_the_control_plane(
 def _evaluated(data: dict[str, Any]) -> bool:
     rules = [rule for group in data.get("groups", []) for rule in group["rules"]]
     assert all(rule["health"] in ("ok", "unknown") for rule in rules), rules
-    return len(rules) == 9 and all(rule["health"] == "ok" for rule in rules)
+    return len(rules) == 18 and all(rule["health"] == "ok" for rule in rules)
