@@ -80,3 +80,61 @@ def test_a_run_over_two_workers_and_a_kill_is_one_trace(stack: Stack, traces: Co
     assert taken_up.attributes["kubiya.attempt"] == 2 and not taken_up.failed
     assert lost.attributes["kubiya.worker.id"] != taken_up.attributes["kubiya.worker.id"]
     assert root.start <= min(span.start for span in traces.spans) + 0.1
+
+
+def test_a_team_on_two_queues_is_one_trace_with_each_member_below_its_call(stack: Stack, traces: Collector) -> None:
+    files = {"name": "files", "type": "file_system", "configuration": {}}
+    writer = stack.agent("trace-writer", skills=[files])
+    configuration = {
+        "member_ids": [writer],
+        "llm": {"model": "demo"},
+        "member_queues": {writer: stack.queue("trace-member")},
+    }
+    crew = str(stack.call("POST", "/teams", {"name": "trace-crew", "configuration": configuration})["id"])
+    queue = stack.queue("trace-team")
+    for each in (queue, "trace-member"):
+        traced_worker(stack, traces, each)
+    save = {"name": "save_file", "arguments": {"path": "report.md", "content": "all is well"}}
+    task = script({"tools": [save]}, {"text": "Saved."})
+    ask = {"name": "ask_trace-writer", "arguments": {"task": task}}
+    execution = start(stack, script({"tools": [ask]}, {"text": "Done."}), crew, queue, kind="teams")
+    asked = stack.first(execution, "approval_requested")
+    stack.call("POST", f"/approvals/{asked['approval_id']}/approve", {})
+    assert stack.wait(execution)["response"] == "Done."
+    traces.wait_for("invoke_workflow")
+    assert {span.trace for span in traces.spans} == {TRACE} and not any(span.failed for span in traces.spans)
+    assert tree(traces.spans) == [
+        "invoke_workflow trace-crew",
+        "  chat demo",
+        "  execute_tool ask_trace-writer",
+        "    invoke_agent trace-writer",
+        "      chat demo",
+        "      approval save_file",
+        "      execute_tool save_file",
+        "      chat demo",
+        "  chat demo",
+    ]
+    (approval,) = traces.named("approval")
+    assert approval.attributes["kubiya.approval.decision"] == "approved" and approval.end > approval.start
+    queues = {span.attributes["kubiya.queue"].removesuffix(".models") for span in traces.named("chat")}
+    assert len(queues) == 2
+
+
+def test_a_caller_that_is_not_sampled_gets_no_span_and_each_turn_has_a_trace(stack: Stack, traces: Collector) -> None:
+    queue = stack.queue("trace-turns")
+    agent = stack.agent("trace-turns", skills=[SHELL])
+    traced_worker(stack, traces, queue)
+    silent = start(stack, script(shell("printenv TRACEPARENT"), {"text": "done"}), agent, queue, flags="00")
+    told = stack.first(silent, "tool_completed")["tool_output"].strip()
+    assert told.startswith(f"00-{TRACE}-") and told.endswith("-00")
+    assert stack.wait(silent)["status"] == "completed"
+    chat = stack.execute("hello", agent=agent, queue=queue, execution_metadata={"interactive": True})
+    stack.wait_for_turn(chat, 1)
+    stack.call("POST", f"/executions/{chat}/message", {"message": "and again"})
+    stack.wait_for_turn(chat, 2)
+    first, second = traces.wait_for("invoke_agent", count=2)
+    assert first.trace != second.trace and TRACE not in (first.trace, second.trace)
+    assert (first.parent, second.parent, first.links) == ("", "", [])
+    assert second.links == [(first.trace, first.id)]
+    stack.call("POST", f"/executions/{chat}/cancel")
+    assert stack.wait(chat)["status"] == "cancelled"
