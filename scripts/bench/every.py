@@ -13,7 +13,7 @@ from scripts.bench.report import Row, Spread, facts_line, machine, markdown, say
 BENCHES = (
     *("startup", "first_run", "execution", "step", "first_token", "throughput", "long_run", "wide_team"),
     *("rolling", "scale_out", "actions", "install", "caching", "mcp", "recovery", "authority", "page", "fan_out"),
-    *("capacity", "confinement"),
+    *("capacity", "confinement", "tracing"),
 )
 
 

@@ -32,10 +32,12 @@ FIGURES = {
     "fan_out": "P9",
     "capacity": "P9",
     "confinement": "A5",
+    "tracing": "Traces",
 }
 # These take more than ten seconds on two busy cores: they start many workers, install from a package index, or wait for
 # a change to hold. The others run the same harness, and mypy checks all of them.
 LONG = (
+    "tracing",
     "startup",
     "long_run",
     "wide_team",
