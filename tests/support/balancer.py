@@ -33,6 +33,10 @@ class Balancer:
             except OSError:
                 self._ill.add(target)
 
+    def aim(self, targets: Sequence[int]) -> None:
+        """Lead new connections to other servers, as a Service of Kubernetes does: none is tried at a second one."""
+        self._targets, self._many = itertools.cycle(targets), 1
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # it is closed
             while True:
