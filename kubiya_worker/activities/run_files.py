@@ -62,6 +62,10 @@ class RunFileCopies:
         task.add_done_callback(self._tasks.discard)
 
     @property
+    def limits(self) -> CopyLimits:
+        return self._limits
+
+    @property
     def wanted(self) -> bool:
         return self._limits.enabled and names.FEATURE_RUN_FILES in self._plane.features
 

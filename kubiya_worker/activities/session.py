@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from kubiya_worker.activities import turn_end
+from kubiya_worker.activities import forked_files, turn_end
 from kubiya_worker.activities.definition import Definition, context_for, load
 from kubiya_worker.activities.execution_secrets import secrets_for
 from kubiya_worker.activities.runtime import Runtime, workspace_of
@@ -120,6 +120,7 @@ class SessionActivities:
             await self._check_price(given, context)
             await self._set_threshold(context, found.config.get("compaction"))
             context.model_label = runtime.models.select(context.model_id).label
+            await self._bring_files(given, context, notices)
             toolset, missing = await self._assembled(execution_id, context)
             leave_out(missing, found.config, context, notices)
             if any(spec.category == "command_execution" for spec in toolset.specs) and confinement.notice():
@@ -155,6 +156,16 @@ class SessionActivities:
             crowded=runtime.crowded(),
             texts=max((names.assistant_number(x["message_id"]) for x in earlier), default=0),
         )
+
+    async def _bring_files(self, given: ex.ExecutionInput, context: calls.Context, notices: list[str]) -> None:
+        """Let a fork begin with the stored files of its origin. A folder of the host (`cwd`) has files of its own."""
+        runtime = self._runtime
+        first = given.member is None and not given.sequel.mark and context.metadata.get("fork_of")
+        if not first or context.workspace or names.FEATURE_RUN_FILES not in runtime.control_plane.features:
+            return
+        workspace = workspace_of(runtime, given.execution_id, context)
+        missing = await forked_files.bring(runtime.control_plane, given.execution_id, workspace, runtime.files.limits)
+        notices += [missing] if missing else []
 
     async def _assembled(self, execution_id: str, context: calls.Context) -> tuple[Toolset, list[MissingSkill]]:
         skills, runtime = context.skills, self._runtime

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from kubiya_worker.cli import completion, kinds, moments, reason, runs, tables
+from kubiya_worker.cli import choice, completion, kinds, moments, reason, runs, tables
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.terminal import Paint, one_line
@@ -78,16 +78,24 @@ def jobs() -> None:
 @jobs.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each.")
 @click.option("-o", "--output", type=click.Choice(tables.FORMATS), help="Output format.  [default: lines]")
+@click.option("--queue", shell_complete=completion.names("queues"), help="Only those that run on this queue.")
 @click.pass_context
-def ls(context: click.Context, as_json: bool, output: str | None) -> None:
-    """List all jobs.
+def ls(context: click.Context, as_json: bool, output: str | None, queue: str | None) -> None:
+    """List all jobs, or those of a queue.
 
-    Example: kubiya jobs ls -o wide
+    Example: kubiya jobs ls --queue default -o wide
     """
-    if output:
+    if output and not queue:
         context.invoke(kinds.commands_of(kinds.NOUNS["jobs"])["ls"], output=output)
         return
-    all_jobs = connect().jobs()
+    api = connect()
+    all_jobs = api.jobs()
+    if queue:
+        found = choice.choose("queue", queue, api.ask("GET", "/worker-queues"))
+        all_jobs = [job for job in all_jobs if job.get("worker_queue_name") in (found["id"], found["name"])]
+    if output:
+        tables.show(all_jobs, kinds.NOUNS["jobs"].columns, output, none="There are no jobs.")
+        return
     if as_json:
         for job in all_jobs:
             print(json.dumps(job, ensure_ascii=False))

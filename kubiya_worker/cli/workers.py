@@ -86,13 +86,15 @@ def _arguments(command: F) -> F:
 
 
 @workers.command()
+@click.option("--queue", shell_complete=completion.names("queues"), help="Only those of this queue.")
 @tables.output()
-def ls(output: str) -> None:
-    """List the live workers of all queues.
+def ls(queue: str | None, output: str) -> None:
+    """List the live workers of all queues, or of one.
 
-    Example: kubiya workers ls -o wide
+    Example: kubiya workers ls --queue default -o wide
     """
-    tables.show(_all(connect()), COLUMNS, output, none="No worker is alive.")
+    found = [each for each in _all(connect()) if queue in (None, each["queue"], each["queue_id"])]
+    tables.show(found, COLUMNS, output, none="No worker is alive.")
 
 
 @workers.command()

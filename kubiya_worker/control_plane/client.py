@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
+from urllib3.exceptions import HTTPError
+
 from kubiya_worker import __version__
 from kubiya_worker.control_plane import errors, writes
 from kubiya_worker.control_plane.direct import DirectConnections, is_small
@@ -256,6 +258,19 @@ class ControlPlane:
         """Return the files of an execution that are stored: {path, size, sha256, refused}."""
         found = self._call("GET", f"/executions/{quote(execution_id, safe='')}/files", timeout=READ_TIMEOUT)
         return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+    def run_file(self, execution_id: str, path: str, most: int) -> bytes:
+        """Return what is in a stored file of an execution, at most `most` bytes. Raises ControlPlaneError."""
+        url = f"{self.base_url}{API}/executions/{quote(execution_id, safe='')}/files/{quote(path, safe='')}"
+        reply = self._wire.open(url, {}, timeout=FILE_TIMEOUT)
+        try:
+            if reply.status >= 400:
+                raise errors.from_status(reply.status, f"The file {path!r} was answered with {reply.status}", None)
+            return bytes(reply.read(most))
+        except HTTPError as error:
+            raise errors.Unreachable(f"The file {path!r} broke off: {error}", remedy="It is tried again") from error
+        finally:
+            reply.close()
 
     def store_run_file(self, execution_id: str, body: dict[str, Any]) -> None:
         """Store a file {path, content in base64}, or name one {path, size, refused} that is not stored."""

@@ -119,7 +119,7 @@ NEEDS: Final[dict[str, Need]] = {
     "POST /executions/{execution}/events/batch": WORK,
     "GET /executions/{execution}/files": ANY,  # a worker sends only what is not there yet
     "POST /executions/{execution}/files": WORK,
-    "GET /executions/{execution}/files/{path:file}": READ,
+    "GET /executions/{execution}/files/{path:file}": ANY,  # a worker begins a fork with the files of its origin
     "POST /executions/{execution}/job/{job}/status": WORK,
     "POST /executions/{execution}/mark-done": RUN,
     "POST /executions/{execution}/message": RUN | WORK,

@@ -1,4 +1,4 @@
-"""This module finds the files that a run has left in its workspace, and reads them without being led elsewhere.
+"""This module finds the files that a run has left in its workspace, and reads and writes them by no link.
 
 A run's own programs can change the workspace at any moment. So no link is followed, neither of a file nor of a folder,
 and what counts is the file that was opened.
@@ -6,6 +6,7 @@ and what counts is the file that was opened.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import stat
@@ -24,6 +25,7 @@ LINKED: Final = "another name leads to the same file"
 NO_TEXT: Final = "its name is no text"
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -118,6 +120,33 @@ def read(workspace: Path, file: LeftFile) -> bytes:
     if len(data) != file.size:
         raise Changed(file.path)
     return data
+
+
+def write_new(workspace: Path, path: str, data: bytes) -> bool:
+    """Write a file below a workspace if there is none of this path; return whether it was written.
+
+    No link is followed, and a path that leads out of the workspace is not written. Raises OSError.
+    """
+    parts = path.split("/")
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        return False
+    workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = os.open(workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in parts[:-1]:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, 0o700, dir_fd=folder)
+            inner = os.open(part, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        descriptor = os.open(parts[-1], _NEW, 0o600, dir_fd=folder)
+    except FileExistsError:
+        return False
+    finally:
+        os.close(folder)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    return True
 
 
 def _stamp(about: os.stat_result) -> tuple[int, int, int]:

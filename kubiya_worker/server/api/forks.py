@@ -6,6 +6,10 @@ its result belong together, and no provider takes one without the other.
 
 from __future__ import annotations
 
+import asyncio
+import time
+import uuid
+from dataclasses import dataclass
 from typing import Any, Final
 
 from starlette.routing import Route
@@ -20,6 +24,7 @@ from kubiya_worker.server.api.sequels import entity_again
 from kubiya_worker.server.conversations import Cut, NoCut, closed, cut_at
 from kubiya_worker.server.edges import executions as edges
 from kubiya_worker.server.http import ApiError, Call, invalid, route
+from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.store.events import data_of
 from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.store.records import Object
@@ -58,11 +63,50 @@ async def fork(call: Call) -> Any:
     if agent:
         asked |= {"system_prompt": None}
     prompt = given.get("prompt") or str(cut.said.get("content") or "")
-    with plane.database.transaction():
-        made = begin(call, kind, entity, queue, prompt, asked, key, sequel=_sequel(call, origin, cut))
-        _share(call, origin, made, messages, cut)
-        plane.executions.told(made, "fork", None, {"fork_of": origin["id"], "fork_at": about["fork_at"]})
+    new_id = str(uuid.uuid4())
+    files = await _linked(plane, origin, new_id)
+    try:
+        with plane.database.transaction():
+            row = {"id": new_id}
+            made = begin(call, kind, entity, queue, prompt, asked, key, row=row, sequel=_sequel(call, origin, cut))
+            plane.run_files.share(files.rows, new_id, time.time())
+            _share(call, origin, made, messages, cut, files.told)
+            plane.executions.told(made, "fork", None, {"fork_of": origin["id"], "fork_at": about["fork_at"]})
+    except BaseException:
+        plane.run_files.forget(new_id)
+        raise
     return reply(made)
+
+
+@dataclass(frozen=True)
+class OriginFiles:
+    """The stored files with which a new execution begins, and what its readers are told of them."""
+
+    rows: list[Object]
+    told: str
+
+
+async def _linked(plane: Plane, origin: Execution, execution_id: str) -> OriginFiles:
+    """Give an execution that is not there yet the contents of its origin's files, as they were stored last."""
+    every = plane.run_files.list(origin["id"])
+    wanted = [each for each in every if not each["refused"]]
+    try:
+        digests = [str(each["sha256"]) for each in wanted]
+        found = await asyncio.to_thread(plane.run_files.link, origin["id"], execution_id, digests)
+    except OSError as error:
+        return OriginFiles([], f"its files cannot be copied: {error.strerror}")
+    rows = [each for each in wanted if each["sha256"] in found]
+    return OriginFiles(rows, told_of(len(rows), len(every) - len(rows), kept=plane.run_files.kept))
+
+
+def told_of(copied: int, left: int, *, kept: bool) -> str:
+    """Return what readers of a fork are told of its origin's files. Pure."""
+    if not kept:
+        return "its files are not here: this control plane keeps none"
+    if not copied:
+        return "none of its files is stored here" if not left else f"none of its {left} files is stored here"
+    words = f"it begins with {copied} file{'' if copied == 1 else 's'} of it, as they were stored last"
+    return f"{words}; {left} more {'is' if left == 1 else 'are'} not stored" if left else words
 
 
 def _sequel(call: Call, origin: Execution, cut: Cut) -> Object:
@@ -95,7 +139,7 @@ def _message_of(call: Call, origin: Execution, at: int, messages: list[m.Message
     return message_id
 
 
-def _share(call: Call, origin: Execution, made: Execution, messages: list[m.Message], cut: Cut) -> None:
+def _share(call: Call, origin: Execution, made: Execution, messages: list[m.Message], cut: Cut, files: str) -> None:
     """Give the new execution the conversation before the cut: for its model, and for its readers."""
     plane, kept = call.plane, closed(messages[: cut.length])
     about = {"session_id": made["id"], "execution_id": made["id"], "user_id": None, "metadata": {}}
@@ -107,7 +151,7 @@ def _share(call: Call, origin: Execution, made: Execution, messages: list[m.Mess
     behind = (places.get(str(message.get("message_id"))) for message in messages[cut.length :])
     before = next((place for place in behind if place is not None), 0)
     plane.events.share(origin["id"], before, made["id"])
-    words = f"It shares the conversation of the execution {origin['id']} up to here"
+    words = f"It shares the conversation of the execution {origin['id']} up to here; {files}"
     event = ev.event(f"notice:{made['id']}:fork", ev.NOTICE, {"message": words, "kind": "fork", "severity": "info"})
     plane.publish(made["id"], [event])
 

@@ -17,9 +17,11 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
+from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.api.executions import execution_id_of
 from kubiya_worker.server.edges import worker
 from kubiya_worker.server.http import ApiError, Call, invalid, not_found, route
+from kubiya_worker.server.person import WORKER
 from kubiya_worker.server.store.run_files import BINARY, FilesFull, proper
 
 HEADERS: Final = {
@@ -48,6 +50,8 @@ async def list_all(call: Call) -> Any:
 async def get(call: Call) -> Any:
     """Return what is in a file: an image as such, anything else as a download."""
     execution_id, path = execution_id_of(call), call.path("path")
+    if call.person.role == WORKER and not _of_open_fork(call, execution_id):
+        raise ApiError(403, "A worker's key downloads files of a fork that it works on only")
     found = call.plane.run_files.find(execution_id, path)
     if found is None:
         raise not_found("File", path)
@@ -60,6 +64,12 @@ async def get(call: Call) -> Any:
     name = quote(path.rpartition("/")[2], safe="")
     headers = {**HEADERS, "Content-Disposition": f"{shown}; filename*=UTF-8''{name}"}
     return FileResponse(content, media_type=found["type"], headers=headers)
+
+
+def _of_open_fork(call: Call, execution_id: str) -> bool:
+    """Return whether an execution began with files of another one, and is not over."""
+    found = call.plane.executions.get(call.organization_id, execution_id) or {}
+    return bool((found.get("execution_metadata") or {}).get("fork_of")) and not ex.is_final(found["status"])
 
 
 async def put(call: Call) -> Any:

@@ -49,7 +49,8 @@ _ELSEWHERE: Final = {  # what people look for as a kind, and where it is said
     "workflow": "what runs at times is a Job",
     "policy": "a policy is made of Rules",
     "test": "a test is played by kubiya test, and no definition",
-    "model": "a model belongs to the settings of a worker, and an agent names it: spec.model_id",
+    "model": "a model is an entry of a list: a Queue has one in spec.settings.litellm_config, a worker in its "
+    "settings, and an agent names the model in spec.model_id",
 }
 
 

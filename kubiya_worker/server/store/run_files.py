@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -105,6 +106,28 @@ class RunFiles:
     def close(self) -> None:
         if self._temporary:
             shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def link(self, origin_id: str, execution_id: str, digests: Iterable[str]) -> set[str]:
+        """Give an execution contents of another one, each as a second name of one file; return which are there.
+
+        This reads and writes no row, so any thread may do it. Raises OSError.
+        """
+        source, target = self._of(origin_id), self._of(execution_id)
+        found = [digest for digest in set(digests) if (source / digest).is_file()]
+        if found:
+            target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for digest in found:
+            try:
+                os.link(source / digest, target / digest)
+            except OSError:  # a file system without such links
+                shutil.copyfile(source / digest, target / digest)
+        return set(found)
+
+    def share(self, rows: Iterable[dict[str, Any]], execution_id: str, at: float) -> None:
+        """Store the rows of files whose contents were linked for an execution."""
+        with self._db.transaction():
+            for row in rows:
+                self._db.execute(_PUT, {**row, "execution_id": execution_id, "stored_at": at})
 
     def check_room(self, execution_id: str, path: str, size: int) -> None:
         """Raise FilesFull where a file of this size would be more than is kept."""

@@ -10,6 +10,7 @@ from temporalio.client import Client
 
 from tests.support.demo_scripts import script, shell, until
 from tests.support.stack import Stack
+from tests.support.supervised import until as eventually
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
 
@@ -139,3 +140,19 @@ def test_a_run_is_forked_in_the_middle_of_an_answer_and_at_a_question(stack: Sta
     assert [role for role, _ in session(stack, made)] == ["user", "assistant", "tool", "user", "assistant"]
     say(stack, made, script({"text": "And on."}))
     assert over(stack, made)["response"] == "And on.", "a fork goes on after its end, too"
+
+
+def test_a_fork_begins_with_the_files_of_its_origin(stack: Stack) -> None:
+    write = "python3 -c \"open('kept.txt', 'w').write('of the origin')\""
+    origin = stack.execute(script(shell(write), {"text": "Written."}), agent=agent(stack))
+    assert stack.wait(origin)["status"] == "completed"
+    eventually(lambda: stack.call("GET", f"/executions/{origin}/files"), patience=60)
+    answers = [x["sequence"] for x in stored(stack, origin) if x["event_type"] == "message"]
+    body = {"at": answers[0], "prompt": script(shell("cat kept.txt"), {"text": "Read."})}
+    made = stack.call("POST", f"/executions/{origin}/fork", body)["execution_id"]
+    assert stack.wait(made)["response"] == "Read."
+    log = stored(stack, made)
+    assert [x["data"]["tool_output"].strip() for x in log if x["event_type"] == "tool_completed"] == ["of the origin"]
+    told = [x["data"]["message"] for x in log if x["event_type"] == "notice"]
+    assert any("it begins with 1 file of it" in each for each in told)
+    assert not any("not in its workspace" in each for each in told)

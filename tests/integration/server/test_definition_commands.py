@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kubiya_worker.server.edges.manifests import KINDS
 from tests.support.control_plane import ControlPlane
 from tests.support.stack import BIN
 
@@ -58,7 +59,7 @@ def test_a_fault_is_told_with_its_file_line_and_the_nearest_name(kubiya: Kubiya,
     assert (code, out) == (78, "")
     assert told.splitlines() == [
         "kubiya: Nothing was changed, because of 1 fault:",
-        "  a.yaml:6: kind: kind is one of Secret, Environment, Queue, Agent, Team, Rule, Job, Notification, Hook",
+        f"  a.yaml:6: kind: kind is one of {', '.join(KINDS)}",
     ]
     (tmp_path / "a.yaml").write_text("kind: Agent\nname: x\nspec:\n  system_promt: hi\n  status: idle\n")
     assert kubiya("apply", "-f", "a.yaml")[2].splitlines()[1:] == [
@@ -95,9 +96,7 @@ def test_versions_go_back_and_what_was_deleted_comes_back(kubiya: Kubiya) -> Non
 
 def test_the_schema_is_one_for_editors(kubiya: Kubiya) -> None:
     schema = json.loads(kubiya("init", "--schema")[1])
-    assert [each["properties"]["kind"]["const"] for each in schema["oneOf"]] == [
-        *("Secret", "Environment", "Queue", "Agent", "Team", "Rule", "Job", "Notification", "Hook"),
-    ]
+    assert [each["properties"]["kind"]["const"] for each in schema["oneOf"]] == list(KINDS)
     agent = next(each for each in schema["oneOf"] if each["title"] == "Agent")
     assert "system_prompt" in agent["properties"]["spec"]["properties"]
     assert "status" not in agent["properties"]["spec"]["properties"]

@@ -113,6 +113,19 @@ def test_a_wrong_text_is_told_with_its_line_and_kept(
         Path(told.split("The text is kept in ")[1].split()[0]).unlink()
 
 
+def test_jobs_and_workers_are_listed_by_their_queue(plane: Api, kubiya: Commands) -> None:
+    plane.call("POST", "/environments/default/worker-queues", {"name": "of-lists"})
+    on_it = {"executor_type": "specific_queue", "worker_queue_name": "of-lists"}
+    plane.call("POST", "/jobs", {"name": "on it", **JOB, **on_it})
+    plane.call("POST", "/jobs", {"name": "elsewhere", **JOB})
+    rows = json.loads(kubiya("jobs", "ls", "--queue", "of-lists", "-o", "json").out)
+    assert [row["name"] for row in rows] == ["on it"] and "elsewhere" not in kubiya("jobs", "ls", "--queue", "of-l").out
+    worker = plane.call("POST", "/worker-queues/of-lists/start", {})["worker_id"]
+    other = plane.call("POST", "/worker-queues/default/start", {})["worker_id"]
+    listed = kubiya("workers", "ls", "--queue", "of-lists").out
+    assert worker in listed and other not in listed
+
+
 def test_several_are_removed_or_none(plane: Api, kubiya: Commands) -> None:
     plane.agent(name="one-of-two")
     kubiya("agents", "rm", "one-of-two", "nothing-like-it", code=64)

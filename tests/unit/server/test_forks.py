@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
 
+from kubiya_worker.server.api.forks import told_of
+from kubiya_worker.server.http import ApiError
 from tests.support.api import Api, Object
 
 CALL = {"id": "c1", "name": "shell", "arguments": '{"command": "df"}'}
@@ -51,6 +54,66 @@ def talked(api: Api, **fields: Any) -> str:
 def fork(api: Api, execution: str, status: int | None = None, **body: Any) -> Any:
     told = api.call("POST", f"/executions/{execution}/fork", body, status)
     return told if status else str(told["execution_id"])
+
+
+def with_files(api: Api) -> str:
+    execution = talked(api)
+    for path, text in (("out/a.txt", "first"), ("b.txt", "second")):
+        body = {"path": path, "content": base64.b64encode(text.encode()).decode()}
+        api.call("POST", f"/executions/{execution}/files", body)
+    api.call("POST", f"/executions/{execution}/files", {"path": "big", "size": 9, "refused": "it is too large"})
+    return execution
+
+
+def notices(api: Api, execution: str) -> str:
+    events = api.call("GET", f"/executions/{execution}/events")
+    return " ".join(each["data"]["message"] for each in events if each["event_type"] == "notice")
+
+
+def test_a_fork_has_the_files_of_its_origin_and_says_what_is_missing(api: Api) -> None:
+    origin = with_files(api)
+    made = fork(api, origin, at=ANSWER)
+    listed = api.call("GET", f"/executions/{made}/files")
+    assert [(each["path"], each["size"]) for each in listed] == [("b.txt", 6), ("out/a.txt", 5)]
+    told = notices(api, made)
+    assert "it begins with 2 files of it, as they were stored last; 1 more is not stored" in told
+    api.call("DELETE", f"/executions/{origin}")  # its own names of the contents go, and not those of the fork
+    assert api.ask("GET", f"/executions/{made}/files/out%2Fa.txt").text == "first"
+    assert "none of its files is stored here" in notices(api, fork(api, talked(api), at=ANSWER))
+
+
+def test_a_worker_downloads_files_of_an_open_fork_only(api: Api) -> None:
+    origin, worker = with_files(api), api.key("worker")["headers"]
+    made = fork(api, origin, at=ANSWER)
+    api.call("GET", f"/executions/{origin}/files/b.txt", status=403, headers=worker)
+    assert api.ask("GET", f"/executions/{made}/files/b.txt", headers=worker).text == "second"
+    api.call("PATCH", f"/executions/{made}", {"status": "completed"})
+    api.call("GET", f"/executions/{made}/files/b.txt", status=403, headers=worker)
+
+
+def test_a_fork_that_is_refused_leaves_no_files(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    origin, files = with_files(api), api.plane.run_files
+    before = sorted(files._folder.iterdir())
+
+    def stopped(*_: Any) -> None:
+        raise ApiError(423, "stopped")
+
+    monkeypatch.setattr("kubiya_worker.server.api.stop.check", stopped)
+    fork(api, origin, 423, at=ANSWER)
+    assert sorted(files._folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("copied", "left", "kept", "words"),
+    [
+        (0, 0, False, "this control plane keeps none"),
+        (0, 3, True, "none of its 3 files is stored here"),
+        (1, 0, True, "it begins with 1 file of it, as they were stored last"),
+        (2, 2, True, "2 more are not stored"),
+    ],
+)
+def test_readers_of_a_fork_are_told_of_its_files(copied: int, left: int, kept: bool, words: str) -> None:
+    assert words in told_of(copied, left, kept=kept)
 
 
 def kept(api: Api, execution: str) -> list[str]:
