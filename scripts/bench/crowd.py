@@ -26,6 +26,8 @@ def crowd(port: int, key: str, clients: int, path: str) -> Iterator[None]:
     finally:
         process.kill()
         process.wait()
+        process.stdin.close()
+        process.stdout.close()
 
 
 async def ask(port: int, request: bytes) -> None:

@@ -34,6 +34,8 @@ def watched(port: int) -> Iterator[list[float]]:
     finally:
         process.kill()
         process.wait()
+        process.stdin.close()
+        process.stdout.close()
 
 
 def main() -> None:
