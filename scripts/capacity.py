@@ -1,4 +1,4 @@
-"""How much a number of executions a day takes: `python scripts/capacity.py` prints the table of docs/scaling.md.
+"""This program calculates what a number of executions a day takes; it prints the table of docs/scaling.md.
 
 The functions are pure. What they say is a sketch of the sizes, and no promise: other executions have other constants.
 """
@@ -16,7 +16,7 @@ MAGNITUDES: Final = (10_000, 100_000, 1_000_000, 10_000_000)  # executions a day
 
 @dataclass(frozen=True)
 class Constants:
-    """The constants of an execution with two model calls and a tool call, and of what serves it.
+    """The constants are those of an execution with two model calls and a tool call, and of what serves it.
 
     Measured on two shared cores of an AMD EPYC, Temporal's dev server on the same host; others are assumed.
     """
@@ -57,7 +57,7 @@ class Constants:
 
 @dataclass(frozen=True)
 class Size:
-    """What a number of executions a day takes."""
+    """A size says what a number of executions a day takes."""
 
     executions: int  # a day
     at_peak: float  # executions a second

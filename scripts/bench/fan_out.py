@@ -56,7 +56,7 @@ class Client(asyncio.Protocol):
 
 @dataclass(frozen=True)
 class Followed:
-    """What clients of one execution saw, and what it cost."""
+    """It says what clients of one execution saw, and what it cost."""
 
     delays: list[float]  # of all events at all clients
     health: list[float]  # seconds of each answer of `/health`

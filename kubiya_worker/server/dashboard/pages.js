@@ -4,6 +4,7 @@ import { call } from "./api.js";
 import { $ } from "./text.js";
 
 export const PAGE = 50;
+const LOOKS = 10; // searches for one page
 
 export class Pages {
   constructor({ changed }) {
@@ -26,18 +27,25 @@ export class Pages {
   // The executions of this page; null if another page was asked for meanwhile.
   async load(values) {
     const cursor = this.cursors.at(-1);
-    const asked = new URLSearchParams(values);
-    asked.set("summary", "true");
-    asked.set("limit", String(PAGE));
-    asked.set("cursor", cursor);
-    const found = await call("GET", `/executions?${asked}`);
-    if (cursor !== this.cursors.at(-1)) return null;
-    this.next = found.next || null;
+    const executions = [];
+    let next = cursor;
+    // One search looks at a limited number of executions, and may find few: then it goes on for a while.
+    for (let looks = 0; looks < LOOKS && next !== null && executions.length < PAGE; looks += 1) {
+      const asked = new URLSearchParams(values);
+      asked.set("summary", "true");
+      asked.set("limit", String(PAGE - executions.length));
+      asked.set("cursor", next);
+      const found = await call("GET", `/executions?${asked}`);
+      if (cursor !== this.cursors.at(-1)) return null;
+      executions.push(...found.executions);
+      next = found.next || null;
+    }
+    this.next = next;
     const number = this.cursors.length;
     $("pager").hidden = number === 1 && !this.next;
     $("newer").disabled = number === 1;
     $("older").disabled = !this.next;
     $("page-number").textContent = `Page ${number}`;
-    return found.executions;
+    return executions;
   }
 }
