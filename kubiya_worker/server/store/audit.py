@@ -142,9 +142,10 @@ class Audit:
     def drop_part(self, organization_id: str, most: int) -> bool:
         """Delete at most `most` records before the cut, and return whether there may be more."""
         mine, begin = T.c.organization_id == organization_id, self.begin(organization_id).seq
-        some = select(T.c.seq).where(mine, T.c.seq <= begin).order_by(T.c.seq).limit(most)
+        some = select(T.c.seq).where(mine, T.c.seq <= begin).order_by(T.c.seq).limit(most).subquery()
+        last = select(func.max(some.c.seq)).scalar_subquery()
         with self._db.transaction():
-            return bool(self._db.execute(delete(T).where(mine, T.c.seq.in_(some))).rowcount)
+            return bool(self._db.execute(delete(T).where(mine, T.c.seq <= last)).rowcount)
 
     # -- refusals
 

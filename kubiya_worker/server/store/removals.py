@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Table, bindparam, delete, select, text, tuple_
+from sqlalchemy import Table, bindparam, delete, func, select, text, tuple_
 
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.store import schema
@@ -176,8 +176,9 @@ class Removals:
         with self._db.transaction():
             for table, name in PARTS:
                 mine, column = table.c.execution_id == execution_id, table.c[name]
-                some = select(column).where(mine).order_by(column).limit(most)
-                if self._db.execute(delete(table).where(mine, column.in_(some))).rowcount:
+                some = select(column).where(mine).order_by(column).limit(most).subquery()
+                last = select(func.max(some.c[name])).scalar_subquery()  # a range of the index, in both databases
+                if self._db.execute(delete(table).where(mine, column <= last)).rowcount:
                     return True
             self._db.execute(delete(E).where(E.c.id == execution_id, E.c.organization_id == NOBODY))
         return False
