@@ -70,7 +70,7 @@ class _Tracing(ActivityInboundInterceptor):
 
         span = ids.span_id(call.execution_id, info.workflow_run_id, info.activity_id, info.attempt)
         step = Step(span, find, tracing.worker, to_models=tracing.to_models)
-        token = STEP.set(step)
+        STEP.set(step)  # for the whole task of this activity: the SDK logs how it ended after this has returned
         result, error = None, ""
         try:
             result = await super().execute_activity(input)
@@ -79,7 +79,6 @@ class _Tracing(ActivityInboundInterceptor):
             error = _type_of(raised)
             raise
         finally:
-            STEP.reset(token)
             about = (span, info.attempt, tracing.worker, info.task_queue)
             attempt = spans.Attempt(*about, start, time.time_ns(), error)
             _guarded(lambda: _step_ended(tracing, step, call, info, attempt, result))

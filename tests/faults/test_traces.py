@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.collector import Collector, ReceivedSpan, collector
 from tests.support.demo_scripts import script, shell
+from tests.support.model_endpoint import ModelEndpoint
 from tests.support.stack import Process, Stack
 
 pytestmark = pytest.mark.slow
@@ -24,8 +25,11 @@ def traces() -> Iterator[Collector]:
         yield running
 
 
-def traced_worker(stack: Stack, traces: Collector, queue: str) -> Process:
-    return stack.worker(queue, OTEL_EXPORTER_OTLP_ENDPOINT=traces.url, OTEL_BSP_SCHEDULE_DELAY="100")
+def traced_worker(stack: Stack, traces: Collector, queue: str, model: str = "") -> Process:
+    """Start a worker that sends traces. One that asks a `model` endpoint tells it of them."""
+    variables = {"OPENAI_BASE_URL": model, "OPENAI_API_KEY": "sk-test", "KUBIYA_TRACE_MODELS": "true"} if model else {}
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": traces.url, "OTEL_BSP_SCHEDULE_DELAY": "100", **variables}
+    return stack.worker(queue, ready=True, kill_at="", **environment)
 
 
 def start(stack: Stack, prompt: str, agent: str, queue: str, flags: str = "01", kind: str = "agents") -> str:
@@ -138,3 +142,18 @@ def test_a_caller_that_is_not_sampled_gets_no_span_and_each_turn_has_a_trace(sta
     assert second.links == [(first.trace, first.id)]
     stack.call("POST", f"/executions/{chat}/cancel")
     assert stack.wait(chat)["status"] == "cancelled"
+
+
+def test_a_models_endpoint_gets_the_id_of_the_call_and_the_log_has_it(stack: Stack, traces: Collector) -> None:
+    with ModelEndpoint([{"status": 400, "body": {"error": {"message": "no"}}}]) as endpoint:
+        queue = stack.queue("trace-models")
+        worker = traced_worker(stack, traces, queue, endpoint.url)
+        agent = stack.agent("trace-models", model_id="gpt-test")
+        assert stack.wait(start(stack, "hello", agent, queue))["status"] == "failed"
+        (chat,) = traces.wait_for("chat gpt-test")
+        (root,) = traces.wait_for("invoke_agent")
+        asked = endpoint.requests[-1]["headers"]["traceparent"]
+    assert asked == f"00-{TRACE}-{chat.id}-01"
+    assert chat.failed and chat.attributes["error.type"] == "bad_request" and root.failed
+    assert chat.parent == root.id and root.attributes["kubiya.status"] == "failed"
+    worker.expect(f"trace_id={TRACE} span_id={chat.id}")

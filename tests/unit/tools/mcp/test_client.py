@@ -9,6 +9,7 @@ import pytest
 
 from kubiya_worker.tools import mcp
 from kubiya_worker.tools.base import ToolContext
+from kubiya_worker.tracing import current, ids
 
 SERVER = """
 import json, sys
@@ -48,3 +49,27 @@ async def test_an_answer_that_is_not_of_the_protocol_is_read(
     finally:
         await pool.close()
     assert output in result.output and bool(result.error) == error
+
+
+ECHO = SERVER.replace(
+    '"tools/call": ANSWERS',
+    '"tools/call": {"result": {"content": [{"type": "text", "text": str(message.get("params"))}]}}',
+)
+
+
+@pytest.mark.parametrize("is_traced", [True, False])
+async def test_a_server_learns_of_the_trace_of_a_call_and_of_none_without_tracing(
+    is_traced: bool, tmp_path: Path
+) -> None:
+    trace = ids.trace_of("e1", 1, None, None, 1.0)
+    token = current.STEP.set(current.Step(7, lambda: trace, "w1", to_models=False) if is_traced else None)
+    servers = mcp.parse({"s": {"command": sys.executable, "args": ["-c", ECHO, "null"], "call_timeout": 20}})
+    pool = mcp.SessionPool()
+    try:
+        found = await mcp.discover(servers, pool, {}, tmp_path, [])
+        (tool,) = mcp.tools_of(found.specs, servers, pool)
+        result = await tool.run({}, ToolContext("e1", "c1", tmp_path))
+    finally:
+        current.STEP.reset(token)
+        await pool.close()
+    assert (trace.traceparent(7) in result.output, "traceparent" in result.output) == (is_traced, is_traced)
