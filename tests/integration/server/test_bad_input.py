@@ -174,6 +174,7 @@ def things(plane: ControlPlane) -> dict[str, str]:
     job = {"name": "fuzzed", "trigger_type": "webhook", "entity_type": "agent", "prompt_template": "{{a}}"}
     job = plane.call("POST", "/jobs", {**job, "entity_id": agent}, 201)
     about_hook = {"source": "json", "agent": agent, "proof": {"secret": "{{.secret.A_SECRET}}"}}
+    server = plane.call("POST", "/mcp-servers", {"name": "bad-input", "command": "x"}, 201)["id"]
     hook = plane.call("POST", "/hooks", {"name": "a-hook", **about_hook}, 201)["id"]
     channel = {"type": "ntfy", "url": "https://ntfy.example.org", "topic": "t"}
     about = {"name": "fuzzed", "channel": channel, "events": ["run_failed"]}
@@ -186,6 +187,7 @@ def things(plane: ControlPlane) -> dict[str, str]:
             "approval": approval,
             "rule": rule,
             "key": key,
+            "server": server,
             "hook": hook,
             "notification": notification,
             "token": "unknown",
