@@ -47,6 +47,14 @@ class Desk:
     def ended(self, started: ToolResult) -> ToolResult:
         return self.call("shell_wait", {"id": started.metadata["command_id"], "seconds": 60})
 
+    def shows(self, started: ToolResult, beginning: str) -> ToolResult:
+        def shown() -> ToolResult | None:
+            now = self.call("shell_wait", {"id": started.metadata["command_id"]}, call="c2")
+            return now if now.output.startswith(beginning) else None
+
+        found: ToolResult = until(shown, every=0.05)
+        return found
+
     def folder(self, started: ToolResult) -> folders.CommandFolder:
         return folders.CommandFolder(self.root / started.metadata["command_id"].partition("@")[0])
 
@@ -56,7 +64,8 @@ def until_free(command: folders.CommandFolder) -> None:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.setattr(long_tools, "AT_ONCE", 0.0)  # seconds; tests wait for what they need
     made = Desk(tmp_path)
     yield made
     for each in folders.every(made.root):
@@ -68,11 +77,12 @@ def test_a_command_is_read_in_parts_and_to_its_end(desk: Desk) -> None:
     gate = desk.workspace / "gate"
     script = f"echo one; until test -e {gate}; do sleep 0.05; done; echo two; exit 4"
     started = desk.call("shell_start", {"command": f"sh -c '{script}'"})
-    assert started.error is None and started.output.startswith("one\n[still running")
+    assert started.error is None
+    first = desk.shows(started, "one\n[still running")
     gate.touch()
     ended = desk.ended(started)
     assert (ended.error, ended.metadata["exit_code"]) == ("exit code 4", 4)
-    rest = desk.call("shell_wait", {"id": started.metadata["command_id"], "since": started.metadata["next"]}, call="c3")
+    rest = desk.call("shell_wait", {"id": started.metadata["command_id"], "since": first.metadata["next"]}, call="c3")
     assert rest.output.startswith("two\n[exit code 4"), "each byte once"
     folder = desk.folder(started)
     modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in folder.path.iterdir()}
@@ -86,6 +96,7 @@ def test_a_second_attempt_finds_what_the_first_has_started(desk: Desk) -> None:
     first = desk.call("shell_start", command)
     again = desk.call("shell_start", command, attempt=2, before=("host-1", folders.place_id(desk.root)))
     assert again.metadata["command_id"] == first.metadata["command_id"]
+    until(lambda: count.exists() and count.read_text())
     stopped = desk.call("shell_stop", {"id": first.metadata["command_id"]})
     assert stopped.error == "stopped: shell_stop was called"
     assert count.read_text() == "x\n"
@@ -101,7 +112,9 @@ def test_many_at_once_start_it_once(desk: Desk) -> None:
         calls = [tools[1].run({"command": f"sh -c 'echo x >> {count}'"}, desk.context("c1")) for _ in range(4)]
         return await asyncio.gather(*calls)
 
-    assert len({each.metadata["command_id"] for each in asyncio.run(together())}) == 1
+    results = asyncio.run(together())
+    assert len({each.metadata["command_id"] for each in results}) == 1
+    desk.ended(results[0])
     assert count.read_text() == "x\n"
 
 
@@ -163,6 +176,7 @@ def test_a_limit_of_hours_is_in_the_schema_and_only_with_long_commands(tmp_path:
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 def test_a_killed_keeper_leaves_no_process_and_an_honest_answer(desk: Desk) -> None:
     started = desk.call("shell_start", {"command": "sh -c 'echo begun; sleep 600 & sleep 600'"})
+    desk.shows(started, "begun\n")
     keeper = psutil.Process(desk.folder(started).read("keeper")["pid"])
     family = [each.pid for each in keeper.children(recursive=True)]
     keeper.kill()
@@ -180,9 +194,8 @@ def test_a_killed_keeper_leaves_no_process_and_an_honest_answer(desk: Desk) -> N
 def test_a_keeper_that_is_killed_with_its_cleanup_process_is_cleared_up_after(desk: Desk) -> None:
     started = desk.call("shell_start", {"command": "sleep 600"})
     keeper = psutil.Process(desk.folder(started).read("keeper")["pid"])
-    family = keeper.children(recursive=True)
-    (cleanup,) = [each for each in family if "cleanup.py" in " ".join(each.cmdline())]
-    (command,) = [each for each in family if each.name() == "sleep"]
+    (command,) = until(lambda: [each for each in keeper.children(recursive=True) if each.name() == "sleep"])
+    (cleanup,) = [each for each in keeper.children() if "cleanup.py" in " ".join(each.cmdline())]
     for each in (cleanup, keeper):
         each.kill()
     until(lambda: desk.folder(started).state() == folders.LOST)
