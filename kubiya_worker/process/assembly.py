@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 from temporalio.client import Client
 from temporalio.converter import StorageDriverStoreContext
+from temporalio.service import __version__ as sdk
 from temporalio.worker import (
     Interceptor,
     UnsandboxedWorkflowRunner,
@@ -32,7 +33,6 @@ from kubiya_worker.models import routes as litellm
 from kubiya_worker.models.compatibility import Endpoints
 from kubiya_worker.models.prices import Prices
 from kubiya_worker.models.routes import Route
-from kubiya_worker.payloads import walks
 from kubiya_worker.process import deployment
 from kubiya_worker.process.worker_pair import WorkerPair, model_queue
 from kubiya_worker.process.workflow_threads import WorkflowThreads
@@ -53,6 +53,7 @@ HEARTBEAT_THROTTLE: Final = timedelta(seconds=2)
 STICKY_TIMEOUT: Final = timedelta(seconds=5)  # how long a task waits for the worker that has the execution in memory
 MODEL_POLLS: Final = 2  # at a time; each costs a connection's stream, and the queue is used only when tools hold all
 CACHED_WORKFLOWS: Final = 200  # an instance takes about 100 kB; one that is not cached replays
+SDK_OF_WALKS: Final = "1.35."  # the SDK whose inner functions payloads/walks.py was written for
 TASK_LIMIT: Final = 30  # seconds; a worker that really hangs is noticed after 60 (health), and restarted after 90
 
 
@@ -185,7 +186,7 @@ def build_worker(
     if loaded.modules:
         log.info("extension.loaded", modules=", ".join(loaded.modules))
 
-    walks.leave_out_idle_walks()
+    leave_out_idle_walks()
     runtime.model_queue = model_queue(registration.task_queue_name) if settings.model_slots else ""
     common: dict[str, Any] = {
         "interceptors": [Scrub(runtime), *interceptors],
@@ -231,6 +232,16 @@ def build_worker(
             raise
         log.error("extension.refused", fault=f"custom workflows cannot be registered: {error}")
         return make([]), runtime
+
+
+def leave_out_idle_walks() -> None:
+    """Leave walks through payloads out (payloads/walks.py); another SDK keeps its own, which are slower and right."""
+    if not sdk.startswith(SDK_OF_WALKS):
+        log.info("payloads.walked", sdk=sdk)
+        return
+    from kubiya_worker.payloads import walks  # it imports names that are private to the SDK
+
+    walks.leave_out_idle_walks()
 
 
 def activity_name(function: Callable[..., Any]) -> str:

@@ -17,6 +17,7 @@ from temporalio.worker import _workflow
 
 from kubiya_worker.payloads import walks
 from kubiya_worker.payloads.codec import ENCRYPTED, ZLIB, Codec
+from kubiya_worker.process import assembly
 from tests.unit.payloads.test_codec import ONE, plain, ring
 
 OPTIONS: dict[str, Any] = {"storage_concurrency_limit": 1}
@@ -101,3 +102,13 @@ def test_the_replaced_functions_are_those_of_the_sdk(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(bridge, "encode_completion", walks._encode)
     walks.leave_out_idle_walks()
     assert (bridge.decode_activation, bridge.encode_completion) == (walks.decode_activation, walks.encode_completion)
+
+
+def test_an_sdk_that_nobody_has_looked_at_keeps_its_own_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "decode_activation", walks._decode)
+    monkeypatch.setattr(assembly, "sdk", "1.36.0")
+    assembly.leave_out_idle_walks()
+    assert bridge.decode_activation is walks._decode
+    monkeypatch.setattr(assembly, "sdk", f"{assembly.SDK_OF_WALKS}0")
+    assembly.leave_out_idle_walks()
+    assert bridge.decode_activation is walks.decode_activation
