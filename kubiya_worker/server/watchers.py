@@ -20,6 +20,7 @@ LARGEST_PAGE: Final = 1 << 20  # bytes of rendered text; an event that is larger
 FEW: Final = 25  # clients that are woken at each event
 GATHER: Final = 0.0002  # seconds for each client more
 LONGEST_GATHER: Final = 0.1  # seconds
+AT_ONCE: Final = 50  # clients that are woken in one turn of the event loop: about 4 ms
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,20 @@ class Watchers:
 
     def wake_all(self) -> None:
         """Wake everybody now: the server stops."""
-        for execution_id in list(self._waiting):
-            self._wake_now(execution_id)
+        for waiting in self._waiting.values():
+            for watcher in waiting:
+                watcher.set()
 
     def _wake_now(self, execution_id: str) -> None:
         self._timers.pop(execution_id, None)
-        for watcher in self._waiting.get(execution_id, ()):
+        self._wake_some(list(self._waiting.get(execution_id, ())))
+
+    def _wake_some(self, watchers: list[asyncio.Event]) -> None:
+        """Wake some in this turn of the event loop and the others in the next ones: who else asks comes in between."""
+        for watcher in watchers[:AT_ONCE]:
             watcher.set()
+        if len(watchers) > AT_ONCE:
+            asyncio.get_running_loop().call_soon(self._wake_some, watchers[AT_ONCE:])
 
     def page(self, execution_id: str, sequence: int) -> LogPage | None:
         """Return the events behind the number `sequence`, None without any. Clients at one place share it."""

@@ -15,7 +15,7 @@ from kubiya_worker.server import background
 from kubiya_worker.server.store import sqlite_file
 from kubiya_worker.server.store.database import Database
 from kubiya_worker.server.store.events import Events, Stored
-from kubiya_worker.server.watchers import FEW, LARGEST_PAGE, LONGEST_GATHER, PAGE, Watchers, gathering
+from kubiya_worker.server.watchers import AT_ONCE, FEW, LARGEST_PAGE, LONGEST_GATHER, PAGE, Watchers, gathering
 from tests.unit.server.test_database import filled
 
 
@@ -135,3 +135,14 @@ async def test_the_log_of_the_database_is_moved_while_requests_go_on(
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert len(events.after("e1", 0)) == 31
+
+
+async def test_many_are_woken_some_at_a_time(database: Database) -> None:
+    watchers = Watchers(Events(database))
+    waiting = [watchers.join("e") for _ in range(2 * AT_ONCE + 1)]
+    watchers._wake_now("e")
+    woken = [sum(each.is_set() for each in waiting)]
+    for _ in range(2):
+        await asyncio.sleep(0)
+        woken.append(sum(each.is_set() for each in waiting))
+    assert woken == [AT_ONCE, 2 * AT_ONCE, 2 * AT_ONCE + 1]
