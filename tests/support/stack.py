@@ -132,6 +132,15 @@ class Process:
             self.popen.stdout.close()
 
 
+def patched(target: Any, patch: Any) -> Any:
+    """Return what a JSON Merge Patch (RFC 7396) makes of a value."""
+    if not isinstance(patch, dict):
+        return patch
+    kept = {key: value for key, value in target.items() if key not in patch} if isinstance(target, dict) else {}
+    old = target if isinstance(target, dict) else {}
+    return kept | {key: patched(old.get(key), value) for key, value in patch.items() if value is not None}
+
+
 class Stack:
     def __init__(self, folder: Path, *, persistent: bool = False, ends_polls: bool = False) -> None:
         """`ends_polls`: Temporal itself ends the polls of a worker that leaves, as a cluster's may."""
@@ -264,7 +273,7 @@ class Stack:
         """Write into a stored definition what the API refuses, as a control plane that takes everything would."""
         with databases.opened(self.database) as database:
             (data,) = database.execute(f"select data from {kind} where id = ?", (key,)).fetchone()
-            changed = json.dumps(json.loads(data) | fields)
+            changed = json.dumps(patched(json.loads(data), fields))
             database.execute(f"update {kind} set data = ? where id = ?", (changed, key))
 
     def queue(self, name: str) -> str:

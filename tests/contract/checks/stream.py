@@ -173,7 +173,7 @@ def failed(plane: PlaneUnderTest) -> None:
     )
     plane.call("PATCH", f"/executions/{execution_id}", {"status": "failed", "error_message": "The model is gone"})
     last = plane.seen(execution_id)[-1]
-    assert last["event"] in TERMINAL
+    assert last["event"] in TERMINAL, last
     assert (last["data"]["status"], last["data"]["error"]) == ("failed", "The model is gone"), last
     if plane.published:
         assert (last["event"], last["data"]["error_type"]) == ("error", "outage")

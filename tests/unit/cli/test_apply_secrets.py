@@ -124,12 +124,10 @@ def test_prune_removes_the_secrets_of_the_set(plane: Api, kubiya: Commands, tmp_
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("MCPServer", "spec.configuration.mcp_servers"),
-        ("mcp_server", "spec.configuration.mcp_servers"),
-        ("Skill", "spec.skills"),
+        ("mcp_server", "MCPServer"),
         ("Webhook", "trigger_type: webhook"),
         ("Model", "spec.model_id"),
-        ("Thing", "kind is one of Secret, Environment"),
+        ("Thing", "kind is one of Secret, Skill, MCPServer, Environment"),
     ],
 )
 def test_what_is_no_kind_is_refused_with_its_place(kind: str, said: str, kubiya: Commands, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ def value_for(name: str) -> str:
         "false",
         "7",
         "4000",
+        "0.5",
         "https://x.example",
         "something",
     ]
