@@ -35,6 +35,7 @@ class Scripted:
             "should_complete": False,
         }
         self.end = ""
+        self.early: list[str] | None = []  # heard before the prompt: a signal may be handled first
 
     def follow(self, text: str) -> None:
         try:
@@ -47,7 +48,9 @@ class Scripted:
 
     async def play(self, given: Any) -> State:
         self.state["metadata"]["input"] = given
-        self.follow(given.get("prompt", ""))
+        early, self.early = self.early or [], None
+        for text in (given.get("prompt", ""), *early):
+            self.follow(text)
         await workflow.wait_condition(lambda: bool(self.end))
         if self.end == "fail":
             raise ApplicationError("as the script says", non_retryable=True)
@@ -56,7 +59,11 @@ class Scripted:
     @workflow.signal
     def add_message(self, message: Any) -> None:
         self.state["metadata"]["heard"].append(message)
-        self.follow(str(message.get("content")))
+        text = str(message.get("content"))
+        if self.early is None:
+            self.follow(text)
+        else:
+            self.early.append(text)
 
     @workflow.query
     def get_state(self) -> State:
