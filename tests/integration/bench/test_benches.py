@@ -42,7 +42,6 @@ LONG = (
     "long_run",
     "wide_team",
     "rolling",
-    "scale_out",
     "install",
     "caching",
     "mcp",
@@ -50,6 +49,11 @@ LONG = (
     "first_run",
     "page",
     "capacity",
+    "first_token",
+    "throughput",
+    "recovery",
+    "scale_out",
+    "fan_out",
 )
 
 
