@@ -8,8 +8,8 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Sequence
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from kubiya_worker.process.exit import exit_process
 
@@ -37,6 +37,7 @@ def _too_early(number: int, _: FrameType | None) -> None:
 
 
 def run(argv: Sequence[str]) -> int:
+    import_structlog()
     from kubiya_worker.errors import EX_SOFTWARE, WorkerError
     from kubiya_worker.payloads.converter import Payloads
     from kubiya_worker.process.redaction import ProcessRedactor, secrets_in
@@ -62,6 +63,17 @@ def run(argv: Sequence[str]) -> int:
     except Exception as error:  # this is a bug: write one line, and the traceback in debug mode
         _say(f"{type(error).__name__}: {error}. Set KUBIYA_DEBUG=true for the traceback and report it", redact, debug)
         return EX_SOFTWARE
+
+
+def import_structlog() -> None:
+    """Import structlog without rich, which it takes where it is installed: 5 MiB, for tracebacks that nobody prints."""
+    if "structlog" in sys.modules or "rich" in sys.modules:
+        return
+    sys.modules["rich"] = cast(ModuleType, None)  # an import of it fails
+    try:
+        import structlog.dev  # noqa: F401
+    finally:
+        del sys.modules["rich"]  # an extension may want it
 
 
 def _flags(argv: Sequence[str]) -> dict[str, str]:
