@@ -9,7 +9,7 @@ import { here } from "./place.js";
 import { may } from "./rights.js";
 import { SchemaForm } from "./schemaform.js";
 import { Trials } from "./trials.js";
-import { $, el } from "./text.js";
+import { $, el, noun } from "./text.js";
 import { changesTable, versionNodes } from "./versions.js";
 
 const SUGGESTED = { agent: "Agent", team: "Team", environment: "Environment", environment_name: "Environment", worker_queue_name: "Queue", leader_id: "Agent", ref: "Skill" };
@@ -101,7 +101,7 @@ export class Definition {
   }
 
   get about() {
-    return this.kind === "Secret" ? "A value is sealed, and shown to nobody again; or a source that the control plane reads at each use." : this.ofKind.description;
+    return this.kind === "Secret" ? "A value is sealed, and shown to nobody again; or a source that the control plane reads at each use." : this.ofKind.description.replaceAll("`", "");
   }
 
   get able() {
@@ -118,7 +118,7 @@ export class Definition {
     this.tab = tab;
     const fresh = this.name === null;
     document.title = `${this.name ?? `New ${this.kind}`} · Kubiya`;
-    $("definition-title").textContent = fresh ? `New ${this.kind.toLowerCase()}` : this.name;
+    $("definition-title").textContent = fresh ? `New ${noun(this.kind)}` : this.name;
     $("definition-status").textContent = this.gone ? "deleted" : this.kind;
     $("definition-new").hidden = !fresh || this.tab === "yaml";
     $("definition-new-kind").value = this.kind;
@@ -229,7 +229,7 @@ export class Definition {
       if (!on.still()) return; // nothing was changed
       const [change] = changes;
       if (change.action === "unchanged") return this.fail("Nothing is changed");
-      $("change-title").textContent = change.action === "created" ? `Make the ${this.kind.toLowerCase()} ${change.name}?` : `Change ${change.name}?`;
+      $("change-title").textContent = change.action === "created" ? `Make the ${noun(this.kind)} ${change.name}?` : `Change ${change.name}?`;
       $("change-body").replaceChildren(changesTable(change.differences));
       $("change-error").textContent = "";
       $("change").showModal();
@@ -263,7 +263,7 @@ export class Definition {
         await this.open(this.chosen, tab ? `tab=${tab}` : "");
       }
     } catch (error) {
-      on.failed(error, `The ${kind.toLowerCase()} was not saved`, () => {
+      on.failed(error, `The ${noun(kind)} was not saved`, () => {
         $("change").close();
         this.failed(error);
       });
@@ -344,7 +344,7 @@ export class Definition {
 
   ask() {
     this.force = false;
-    $("remove-title").textContent = `Delete the ${this.kind.toLowerCase()} ${this.name}?`;
+    $("remove-title").textContent = `Delete the ${noun(this.kind)} ${this.name}?`;
     $("remove-text").textContent = "Its versions stay: it can be restored under History.";
     $("remove-needs").replaceChildren();
     $("remove-error").textContent = "";

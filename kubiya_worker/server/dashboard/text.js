@@ -39,6 +39,11 @@ export function statusText(status) {
   return WORDS[status] || String(status || "").replaceAll("_", " ");
 }
 
+// A kind as it stands in a sentence: "skill", "MCP server".
+export function noun(kind) {
+  return kind.replace(/^(?:([A-Z]+)(?=[A-Z][a-z]))?(.*)$/, (_, initials, rest) => [initials, rest.toLowerCase()].filter(Boolean).join(" "));
+}
+
 export function age(iso) {
   const seconds = Math.max(0, (Date.now() - Date.parse(iso)) / 1000);
   if (!Number.isFinite(seconds)) return "";

@@ -133,6 +133,8 @@ def test_a_new_one_is_made_and_a_secret_is_shown_to_nobody_again(page: Any, stac
     page.locator("#definition-rows", has_text="TICKETS_TOKEN").wait_for()
     assert page.input_value("#field-value") == "" and "s3cret" not in page.content()
     assert "TICKETS_TOKEN" in [each["name"] for each in stack.call("GET", "/secrets")]
+    page.goto(f"{stack.url}/#/definitions/MCPServer")
+    page.locator("#definition-title", has_text="New MCP server").wait_for()
     page.goto(f"{stack.url}/#/definitions/Agent")
     page.wait_for_selector("#field-system_prompt")
     page.fill("#definition-name", "made-here")
