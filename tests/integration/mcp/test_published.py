@@ -108,8 +108,9 @@ async def test_a_published_server_lists_its_tools_and_answers(
     command = program(server)
     places["{packages}"] = sysconfig.get_path("stdlib", vars={"installed_base": str(Path(command).parents[1])})
     settings = {"args": filled(server.get("args", [])), "env": filled(server.get("env", {})), "timeout": 45}
-    opened = filled(server.get("write_paths", []))  # a server that logs beside its own packages
-    configured = mcp.parse({"s": {"command": command, "write_paths": opened, **settings}})
+    opened = filled(server.get("write_paths", []))  # a server that writes beside its own packages
+    reached = {"write_paths": opened, "grants": server.get("grants", [])}
+    configured = mcp.parse({"s": {"command": command, **reached, **settings}})
     pool = mcp.SessionPool()
     try:
         found = await mcp.discover(configured, pool, {}, tmp_path, [])
