@@ -140,7 +140,7 @@ def tried(row: Mapping[str, Any]) -> str:
     """Return how a published server was tried."""
     sdk = f" (installed with `{row['sdk']}`)" if row.get("sdk") else ""
     if "call" in row:
-        return f"started, listed, `{row['call']}` called: it answers{sdk}"
+        return f"started, listed, `{row['call']}` called: it answers{sdk}{row.get('note', '')}"
     return f"started and listed; a call needs {row['needs']}{sdk}"
 
 
