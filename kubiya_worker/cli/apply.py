@@ -60,7 +60,7 @@ output: Final = click.option(
 @output
 @reason.option()
 def apply(names: tuple[str, ...], dry_run: bool, prune: bool, source: str, output: str) -> None:
-    """Make agents, teams, rules, queues, environments, jobs and secrets as the files say: all of them, or none.
+    """Make agents, teams, skills, MCP servers, rules, queues, jobs and all other kinds as the files say, or none.
 
     Example: kubiya apply -f ops.yaml
     """

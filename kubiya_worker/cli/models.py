@@ -61,7 +61,20 @@ output: Final = click.option(
 base_url: Final = click.option("--base-url", metavar="URL", help="Ask this endpoint, with the key of OPENAI_API_KEY.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class ModelsGroup(click.Group):
+    """The commands of models. A model is no definition of its own: these name the one that has it."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] in ("edit", "rm", "create", "add"):
+            raise click.UsageError(
+                "A model is an entry of a queue's settings.litellm_config: kubiya queues edit QUEUE", ctx
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=ModelsGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def models() -> None:
     """List models, and test what a model can do."""
 

@@ -305,3 +305,8 @@ def test_the_source_of_a_secret_is_edited_and_a_value_is_not(
     plane.call("PUT", "/secrets/HAS_A_VALUE", {"value": "nobody-reads-it"})
     told = kubiya("secrets", "edit", "HAS_A_VALUE", code=64)
     assert "kubiya secrets set HAS_A_VALUE" in told.err and "nobody-reads-it" not in told.err + told.out
+
+
+@pytest.mark.parametrize("verb", ["edit", "rm"])
+def test_a_model_is_changed_where_it_is_kept(kubiya: Commands, verb: str) -> None:
+    assert "kubiya queues edit QUEUE" in kubiya("models", verb, "gpt-4o-mini", code=64).err
