@@ -47,8 +47,9 @@ class LongRun:
         agent = self.stack.agent(f"long-{uuid.uuid4().hex[:6]}", skills=[skill])
         self.execution = self.stack.execute("demo:script " + json.dumps(steps), agent=agent)
         wait_until(lambda: self.count.exists() and self.keepers(), PATIENCE, "the command runs")
-        self.stack.first(self.execution, "tool_completed")
-        time.sleep(1)  # so that the wait has begun, which is what is to be struck
+        started = (event for event in self.stack.events(self.execution) if event["event"] == "tool_started")
+        for _ in range(2):  # the second one is the wait, which is what is to be struck
+            next(started)
 
     def keepers(self) -> list[dict[str, Any]]:
         found = self.daemons.workers.glob("default/commands/*/*/keeper")
