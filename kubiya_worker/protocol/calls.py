@@ -306,6 +306,30 @@ class TracedApproval:
     asked_at: str
     decision: str
     turn: int = 0
+    caller: str | None = None  # as in `TracedTurn`; None from a workflow of an earlier version
+
+
+@dataclass
+class LostCall:
+    """The facts of a tool call whose last worker is gone, for its trace: no attempt is left that could tell of it.
+
+    `heartbeat` are the details of the last heartbeat; a call that was lost early has none. `run_id`, `activity_id` and
+    `attempt` name its span.
+    """
+
+    tool_name: str
+    tool_execution_id: str
+    activity_id: str
+    status: str
+    run_id: str = ""
+    attempt: int = 1
+    scheduled_at: str = ""
+    noticed_at: str = ""
+    agent_id: str = ""
+    agent_name: str = ""
+    caller: str = ""
+    turn: int = 0
+    heartbeat: list[Any] = field(default_factory=list)
 
 
 @dataclass
@@ -327,6 +351,7 @@ class ReportInput:
     error_type: str | None = None  # the class of the error in the patch
     traced: TracedTurn | None = None
     decided: TracedApproval | None = None
+    lost: list[LostCall] = field(default_factory=list)
 
 
 @dataclass
@@ -353,6 +378,7 @@ class TurnInput:
     behind: list[str] = field(default_factory=list)
     last: list[Event] = field(default_factory=list)  # events that are sent just before the closing PATCH
     traced: TracedTurn | None = None
+    lost: list[LostCall] = field(default_factory=list)
 
 
 @dataclass
@@ -366,6 +392,7 @@ class MemberEnd:
     behind: list[str] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     traced: TracedTurn | None = None
+    lost: list[LostCall] = field(default_factory=list)
 
 
 @dataclass

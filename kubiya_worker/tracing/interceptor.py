@@ -104,14 +104,14 @@ def _step_ended(
 def _end(tracing: Tracing, given: Any, result: Any) -> None:
     now = time.time_ns()
     if isinstance(given, calls.ReportInput) and given.decided is not None:
-        context = tracing.contexts(given.execution_id)
-        if context is not None:
-            trace = _trace(given.execution_id, given.decided.turn, context, tracing.ratio)
-            tracing.send(trace, spans.of_approval(trace, given.decided, now))
+        _decided(tracing, given, given.decided, now)
+    member = getattr(given, "member", None)
+    for lost in getattr(given, "lost", ()):
+        trace = ids.trace_of(given.execution_id, lost.turn, member, lost.caller, tracing.ratio)
+        tracing.send(trace, spans.of_lost_call(trace, lost))
     traced = getattr(given, "traced", None)
     if not isinstance(traced, calls.TracedTurn):
         return
-    member = given.member if isinstance(given, calls.MemberEnd) else None
     trace = ids.trace_of(given.execution_id, traced.turn, member, traced.caller, tracing.ratio)
     usage, status = {}, "failed" if traced.error else "completed"
     if isinstance(given, calls.TurnInput):
@@ -120,6 +120,18 @@ def _end(tracing: Tracing, given: Any, result: Any) -> None:
         status = str(given.patch.get("status") or status)
     name = member.name if member else ""
     tracing.send(trace, spans.of_turn(trace, traced, now, name=name, usage=usage, status=status))
+
+
+def _decided(tracing: Tracing, given: calls.ReportInput, decided: calls.TracedApproval, now: int) -> None:
+    """Make the span of a wait. A worker that has just taken the execution over knows no context of it yet."""
+    caller = decided.caller
+    if caller is None:
+        context = tracing.contexts(given.execution_id)
+        if context is None:
+            return
+        caller = str(context.metadata.get(ids.TRACEPARENT) or "")
+    trace = ids.trace_of(given.execution_id, decided.turn, given.member, caller, tracing.ratio)
+    tracing.send(trace, spans.of_approval(trace, decided, now))
 
 
 def _trace(execution_id: str, turn: int, context: calls.Context, ratio: float) -> ids.TurnTrace:

@@ -125,8 +125,45 @@ def lost(span: Span, attempt: Attempt, told: Mapping[str, Any], identity: int) -
 
 def lost_attempt(details: Any) -> Mapping[str, Any] | None:
     """Return what the attempt before has told last, if it has not ended; `details` are those of its heartbeat."""
+    told = _last_mark(details)
+    return told if told is not None and not told.get("ended") else None
+
+
+def _last_mark(details: Any) -> Mapping[str, Any] | None:
     told = next((x[MARK] for x in reversed(details) if isinstance(x, dict) and MARK in x), None)
-    return told if isinstance(told, dict) and not told.get("ended") else None
+    return told if isinstance(told, dict) else None
+
+
+def of_lost_call(trace: ids.TurnTrace, lost: calls.LostCall) -> Span | None:
+    """Return the span of a tool call that no attempt can tell of, as the worker of its last one is gone.
+
+    It ends with the last sign of life of that worker. Where there was none it lasts from when the call was scheduled to
+    when the loss was noticed. None: the attempt has told of its end itself.
+    """
+    told = _last_mark(lost.heartbeat)
+    if told is not None and told.get("ended"):
+        return None
+    if told is not None:
+        start, end = (int(float(told.get(name) or 0) * 1e9) for name in ("began", "seen"))
+    else:
+        start, end = nanoseconds(lost.scheduled_at), nanoseconds(lost.noticed_at)
+    about = {
+        c.OPERATION: c.EXECUTE_TOOL,
+        c.TOOL_NAME: lost.tool_name,
+        c.TOOL_TYPE: "function",
+        c.TOOL_CALL: lost.tool_execution_id,
+        c.AGENT_ID: lost.agent_id,
+        c.AGENT_NAME: lost.agent_name,
+        c.CONVERSATION: trace.stream,
+        c.EXECUTION: trace.execution_id,
+        c.STATUS: lost.status,
+        c.WORKER: str((told or {}).get("worker") or ""),
+        c.ATTEMPT: lost.attempt if lost.attempt > 1 else None,
+    }
+    known = {name: value for name, value in about.items() if value not in (None, "")}
+    identity = ids.span_id(trace.execution_id, lost.run_id, lost.activity_id, lost.attempt)
+    name = f"{c.EXECUTE_TOOL} {lost.tool_name}"
+    return Span(name, identity, trace.agent, start, max(start, end), known, error=c.WORKER_LOST)
 
 
 def of_approval(trace: ids.TurnTrace, decided: calls.TracedApproval, end: int) -> Span:

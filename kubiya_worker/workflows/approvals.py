@@ -87,6 +87,7 @@ class Approvals:
             *(approval_id, asked.tool_name, request.tool_execution_id, asked_at.isoformat()),
             decision="approved" if decision.approved else decision.status,
             turn=request.turn,
+            caller=str(self._run.context.metadata.get("traceparent") or ""),
         )
         await self._outbox.report(patch=patch, expire_approval=expired, decided=decided)
         return decision

@@ -9,7 +9,7 @@ from kubiya_worker.protocol import events, packing
 from kubiya_worker.protocol import execution as ex
 
 ONLY_TEAMS: Final = ("asked_in", "line")
-ONLY_AFTER_FAILURES: Final = ("repeated", "go_on_questions")  # left out while they are empty
+ONLY_AFTER_FAILURES: Final = ("repeated", "go_on_questions", "lost")  # left out while they are empty
 
 
 @dataclass
@@ -41,6 +41,7 @@ class Carried:
     begun_turn: bool = False
     outbox: list[events.Event] = field(default_factory=list)
     behind: list[str] | None = None  # None: 0.1.0 did not carry it
+    lost: list[dict[str, Any]] = field(default_factory=list)
     turn_record: dict[str, Any] = field(default_factory=dict)
     tool_records: list[dict[str, Any]] = field(default_factory=list)
     tainted: bool = False

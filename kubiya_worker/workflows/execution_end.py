@@ -94,6 +94,7 @@ class ExecutionEnd:
             behind=self._outbox.behind,
             last=self._failure_event(failure),
             traced=self._traced(failure),
+            lost=self._outbox.take_lost(),
         )
 
     def _traced(self, failure: str | None) -> calls.TracedTurn | None:
@@ -127,7 +128,14 @@ class ExecutionEnd:
         messages = self._conversation.unstored() if records else []
         traced = self._traced(failure)
         end = calls.MemberEnd(
-            self._run.execution_id, self._run.member, sent, records, self._outbox.behind, messages, traced
+            self._run.execution_id,
+            self._run.member,
+            sent,
+            records,
+            self._outbox.behind,
+            messages,
+            traced,
+            self._outbox.take_lost(),
         )
         try:
             await self._run.call_control_plane(names.END_MEMBER, end)
@@ -165,6 +173,7 @@ class ExecutionEnd:
             turn=self._turn.number,
             error_type=kind,
             traced=self._traced(run.error),
+            lost=self._outbox.take_lost(),
         )
         try:
             answer = await run.call_control_plane(names.END_EXECUTION, report)

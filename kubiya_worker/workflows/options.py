@@ -94,13 +94,17 @@ SERVER: Final[dict[str, Any]] = {
 }
 
 
+def tool_attempts(*, idempotent: bool) -> int:
+    return TOOL_ATTEMPTS if idempotent else 1
+
+
 def tool(timeout: float, *, idempotent: bool) -> dict[str, Any]:
     """Return the options of a tool call. A tool that is not idempotent gets one attempt: it never runs twice (D5)."""
     return {
         "start_to_close_timeout": timedelta(seconds=timeout + TOOL_MARGIN),
         "heartbeat_timeout": HEARTBEAT_TIMEOUT,
         "retry_policy": RetryPolicy(
-            initial_interval=timedelta(seconds=1), maximum_attempts=TOOL_ATTEMPTS if idempotent else 1
+            initial_interval=timedelta(seconds=1), maximum_attempts=tool_attempts(idempotent=idempotent)
         ),
         "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from temporalio import workflow
@@ -25,6 +26,7 @@ class EventOutbox:
         self._events: list[events.Event] = []
         self._behind: list[str] = []  # ids, as on the stream, of what waits on workers' disks: newer events come after
         self._event_count = 0  # events on the stream so far, at most
+        self._lost: list[calls.LostCall] = []  # sent with events, for the trace
 
     def start(self) -> None:
         self._behind = list(self._run.member.behind) if self._run.member else []
@@ -69,6 +71,10 @@ class EventOutbox:
         self.keep(outcomes.tool_completed(request, text, status, now))
         return outcomes.tool_message(request, text, status, now)
 
+    def keep_lost(self, call: calls.LostCall) -> None:
+        """Keep a call whose worker is gone; whoever sends the next events tells of it."""
+        self._lost.append(call)
+
     def predecessors(self) -> list[str]:
         """Return the ids, as on the stream, of the events that a step's events have to follow."""
         last = [self._events[-1]["event_id"]] if self._events else []
@@ -93,6 +99,11 @@ class EventOutbox:
         taken, self._events = self._events, []
         return taken
 
+    def take_lost(self) -> list[calls.LostCall]:
+        """Return the calls whose workers are gone, and forget them: the caller sends them."""
+        taken, self._lost = self._lost, []
+        return taken
+
     @property
     def pending(self) -> list[events.Event]:
         return self._events
@@ -101,16 +112,19 @@ class EventOutbox:
         """Try once to publish the events that are left over. Those that fail again stay here, in order."""
         if not self._events:
             return
-        sent = self.take_all()
-        request = calls.ReportInput(self._run.execution_id, sent, member=self._run.member)
+        sent, lost = self.take_all(), self.take_lost()
+        request = calls.ReportInput(self._run.execution_id, sent, member=self._run.member, lost=lost)
         try:
             await workflow.execute_local_activity(names.REPORT, request, **options.LOCAL_ONCE)
         except activity_failures.LOCAL_FAILURE as error:
             if is_cancelled_exception(error):
-                self._events = sent + self._events
+                self._put_back(sent, lost)
                 raise
             if not activity_failures.refused(error):  # away, or slower than it may be
-                self._events = sent + self._events
+                self._put_back(sent, lost)
+
+    def _put_back(self, sent: list[events.Event], lost: list[calls.LostCall]) -> None:
+        self._events, self._lost = sent + self._events, lost + self._lost
 
     async def report(
         self,
@@ -122,20 +136,24 @@ class EventOutbox:
         """Update the execution at the control plane, after the events that are left over. Wait out any outage."""
         member = self._run.member
         patch = {} if member else patch  # the row is the whole team's
-        sent = self.take_all()
-        request = calls.ReportInput(self._run.execution_id, sent, patch, expire_approval, member, decided=decided)
+        sent, lost = self.take_all(), self.take_lost()
+        request = calls.ReportInput(
+            self._run.execution_id, sent, patch, expire_approval, member, decided=decided, lost=lost
+        )
         try:
             await self._run.call_control_plane(names.REPORT, request)
         except activity_failures.LOCAL_FAILURE as error:
             if is_cancelled_exception(error):
-                self._events = sent + self._events
+                self._put_back(sent, lost)
                 raise
             # Refused: a status that cannot be shown does not end the work.
             workflow.logger.warning("report.refused %s", activity_failures.cause_of(error))
 
     def carry(self, into: Carried) -> None:
         into.outbox, into.behind, into.sent = self._events, self._behind, self._event_count
+        into.lost = [asdict(call) for call in self._lost]
 
     def restore(self, saved: Carried) -> None:
         self._events, self._event_count = saved.outbox, saved.sent
         self._behind = self._behind if saved.behind is None else saved.behind
+        self._lost = [calls.LostCall(**call) for call in saved.lost]

@@ -30,6 +30,23 @@ def of_lost_call(request: calls.ToolInput, error: ActivityError) -> tuple[str, s
     return m.TOOL_FAILED, f"{request.tool_name} could not be run: {cause}"
 
 
+def lost_call(
+    request: calls.ToolInput, context: calls.Context, activity_id: str, cause: TimeoutError, status: str
+) -> calls.LostCall:
+    """Return what a trace says of a call whose last worker is gone. The caller fills in the run, attempt and times."""
+    return calls.LostCall(
+        request.tool_name,
+        request.tool_execution_id,
+        activity_id,
+        status,
+        agent_id=context.agent_id,
+        agent_name=context.agent_name,
+        caller=str(context.metadata.get("traceparent") or ""),
+        turn=request.turn,
+        heartbeat=list(cause.last_heartbeat_details),
+    )
+
+
 def of_member(name: str, result: dict[str, Any]) -> tuple[str, str]:
     """Return (status, text) of a member's run that has ended, for its leader."""
     response = str(result.get("response") or "").strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, TimeoutError, is_cancelled_exception
 
 from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import messages as m
@@ -112,6 +112,7 @@ class ToolCalls:
         timeout, idempotent = (spec.timeout, spec.idempotent) if spec else (10.0, True)
         undecrypted = unloaded = 0
         while True:
+            scheduled = workflow.now()
             try:
                 outcome: calls.ToolOutcome = await workflow.execute_activity(
                     names.CALL_TOOL,
@@ -131,7 +132,13 @@ class ToolCalls:
                     unloaded += 1  # it never began either: another worker, or this one once it was restarted, can
                     await workflow.sleep(options.UNDECRYPTED_PAUSE)
                     continue
-                message = self._outbox.keep_unrun(request, *outcomes.of_lost_call(request, error))
+                status, text = outcomes.of_lost_call(request, error)
+                if isinstance(error.cause, TimeoutError):
+                    lost = outcomes.lost_call(request, self._run.context, activity_id, error.cause, status)
+                    lost.run_id, lost.attempt = workflow.info().run_id, options.tool_attempts(idempotent=idempotent)
+                    lost.scheduled_at, lost.noticed_at = scheduled.isoformat(), workflow.now().isoformat()
+                    self._outbox.keep_lost(lost)
+                message = self._outbox.keep_unrun(request, status, text)
                 return calls.ToolOutcome(message=message)
             self._outbox.settle(request, outcome)
             self._mcp_servers.relist(outcome.relisted)

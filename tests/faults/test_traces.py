@@ -86,6 +86,32 @@ def test_a_run_over_two_workers_and_a_kill_is_one_trace(stack: Stack, traces: Co
     assert root.start <= min(span.start for span in traces.spans) + 0.1
 
 
+def test_a_call_whose_worker_is_killed_and_that_runs_once_is_in_the_trace(stack: Stack, traces: Collector) -> None:
+    queue = stack.queue("trace-once")
+    agent = stack.agent("trace-once", skills=[SHELL])
+    first = traced_worker(stack, traces, queue)
+    execution = start(stack, script(shell("sleep 60"), {"text": "done"}), agent, queue)
+    stack.first(execution, "tool_started")
+    time.sleep(4)  # two heartbeats; nothing tells of them
+    first.kill()
+    traced_worker(stack, traces, queue)
+    assert stack.wait(execution)["status"] == "completed"
+    assert stack.first(execution, "tool_completed")["outcome"] == "unknown"
+    (root,) = traces.wait_for("invoke_agent")
+    assert [line.strip() for line in tree(traces.spans)] == [
+        "invoke_agent trace-once",
+        "chat demo",
+        "execute_tool shell",
+        "chat demo",
+    ]
+    (lost,) = traces.named("execute_tool")
+    before, after = sorted(traces.named("chat"), key=lambda span: span.start)
+    assert lost.failed and lost.parent == root.id and lost.end - lost.start > 1
+    assert (lost.attributes["error.type"], lost.attributes["kubiya.status"]) == ("worker_lost", "unknown")
+    assert lost.attributes["kubiya.worker.id"] == before.attributes["kubiya.worker.id"]
+    assert lost.attributes["kubiya.worker.id"] != after.attributes["kubiya.worker.id"]
+
+
 def test_a_team_on_two_queues_is_one_trace_with_each_member_below_its_call(stack: Stack, traces: Collector) -> None:
     files = {"name": "files", "type": "file_system", "configuration": {}}
     writer = stack.agent("trace-writer", skills=[files])

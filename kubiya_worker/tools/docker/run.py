@@ -14,6 +14,7 @@ from kubiya_worker.tools.docker import policy
 from kubiya_worker.tools.docker.engine import ANSWER, Engine, EngineError, frames, segment
 from kubiya_worker.tools.docker.operation import Operation, container_of, text
 from kubiya_worker.tools.processes.output import BoundedOutput
+from kubiya_worker.tracing import current
 
 CALL_LABEL: Final = "kubiya.tool-call"  # a label that names the container's execution and call
 EXECUTION_LABEL: Final = "kubiya.execution-id"
@@ -235,7 +236,8 @@ def _port(key: str, value: Any, limits: policy.DockerLimits) -> tuple[str, list[
 
 
 def _variables(arguments: Mapping[str, Any]) -> list[str] | None:
-    given = arguments.get("environment") or {}
+    """Return the variables of a container's program, among them the trace that the call belongs to."""
+    given = {**current.variables(), **(arguments.get("environment") or {})}
     for name in given:
         if not _VARIABLE.fullmatch(name):
             raise policy.DockerRefused(f"{name[:80]!r} is no name of a variable")

@@ -36,6 +36,7 @@ Host *
   EscapeChar none
   RequestTTY no
   ConnectionAttempts 1
+  SendEnv TRACEPARENT
   ServerAliveInterval 15
   ServerAliveCountMax 3
   LogLevel VERBOSE

@@ -30,6 +30,7 @@ from kubiya_worker.tools.shell.skill import DEFAULT_ALLOWED, commands
 from kubiya_worker.tools.shell.variables import DEFAULT_PATH
 from kubiya_worker.tools.skill_configuration import Skill
 from kubiya_worker.tools.ssh import client, inventory
+from kubiya_worker.tracing import current
 
 TYPES: Final = ("ssh",)
 KEYS: Final = {
@@ -51,6 +52,7 @@ KEYS: Final = {
 DEFAULT_TIMEOUT: Final = 30.0  # seconds
 LONGEST_TIMEOUT: Final = 600.0
 MOST_HOSTS: Final = 200  # of one call
+_CLIENT_VARIABLES: Final = {"PATH": DEFAULT_PATH, "LANG": "C.UTF-8", "SHELL": "/bin/sh"}
 _SHOWN: Final = 4_000  # characters of names in the description
 _GUIDELINES: Final = 2_000
 
@@ -156,7 +158,7 @@ class Ssh:
             ended = await programs.run_pipe(
                 [programs.Program(self._program, argv)],
                 cwd=folder,
-                env={"HOME": str(folder), "PATH": DEFAULT_PATH, "LANG": "C.UTF-8", "SHELL": "/bin/sh"},
+                env={**_CLIENT_VARIABLES, "HOME": str(folder), **current.variables()},
                 timeout=limit,
                 output_limit=room,
                 call_id=context.tool_call_id,

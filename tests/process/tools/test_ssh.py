@@ -18,6 +18,7 @@ import pytest
 from kubiya_worker.tools.base import Tool, ToolArgumentsError, ToolContext, ToolResult, expanded
 from kubiya_worker.tools.confinement import support
 from kubiya_worker.tools.toolset import build_toolset
+from kubiya_worker.tracing import current, ids
 from tests.support.sshd import SSHD, SshServer, make_key, servers
 
 pytestmark = pytest.mark.skipif(SSHD is None, reason="there is no sshd here: apt-get install openssh-server")
@@ -173,6 +174,25 @@ def test_a_wrong_key_is_told_and_the_secret_is_nowhere(lab: tuple[list[SshServer
     broken = call(tool, "no key at all", ["web3"], "id")
     assert broken.error is not None
     assert "no key at all" not in broken.output
+
+
+def test_a_host_that_accepts_it_learns_of_the_trace_and_others_run_as_ever(
+    lab: tuple[list[SshServer], str], tmp_path: Path
+) -> None:
+    hosts, key = lab
+    accepting = hosts[2]
+    accepting.stop()
+    accepting.lines.append("AcceptEnv TRACEPARENT")
+    accepting.start()
+    tool = ssh(hosts, tmp_path, hosts={"yes": accepting.settings(jump="no"), "no": hosts[0].settings()}, groups={})
+    trace = ids.trace_of("e1", 1, None, None, 1.0)
+    token = current.STEP.set(current.Step(7, lambda: trace, "w1", to_models=False))
+    try:
+        told = call(tool, key, ["yes", "no"], "sh -c 'echo trace=$TRACEPARENT'")
+    finally:
+        current.STEP.reset(token)
+    assert told.output == f"=== yes ===\ntrace={trace.traceparent(7)}\n=== no ===\ntrace=\n"
+    assert call(tool, key, ["yes"], "sh -c 'echo trace=$TRACEPARENT'").output == "trace=\n"
 
 
 def test_keys_of_an_agent(lab: tuple[list[SshServer], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -208,6 +208,37 @@ async def test_the_attempt_whose_worker_is_gone_is_shown_and_one_that_failed_is_
     assert sink.spans[-1].id == first.id  # what the lost attempt had told others
 
 
+async def test_a_call_that_runs_once_is_told_by_whoever_reports_its_unknown_outcome() -> None:
+    sink, began = Sink(), {"began": 1_000.0, "seen": 1_004.5, "worker": "w0", "ended": False}
+    lost = calls.LostCall(
+        *("shell", "call_0", "tool-call_0", "unknown", "r1", 1, "2026-01-01T00:00:00+00:00"),
+        noticed_at="2026-01-01T00:00:12+00:00",
+        agent_id="a1",
+        caller=f"{CALLER}1",
+        turn=1,
+    )
+    for heartbeat in ([{"host": "h"}, {current.MARK: began}], [], [{current.MARK: {**began, "ended": True}}]):
+        report = calls.ReportInput("e1", lost=[dataclasses.replace(lost, heartbeat=heartbeat)])
+        await run(names.REPORT, report, answering(None), sink, None)  # a worker that has just taken it over
+    seen, unseen = sink.spans
+    assert (seen.start, seen.end, unseen.end - unseen.start) == (1_000 * 10**9, 1_004_500_000_000, 12 * 10**9)
+    assert seen.error == unseen.error == "worker_lost" and seen.attributes[c.STATUS] == "unknown"
+    assert seen.attributes[c.WORKER] == "w0" and c.WORKER not in unseen.attributes
+    trace = sink.kept[0][0]
+    assert trace.trace_id == ids.caller_of(f"{CALLER}1").trace_id  # type: ignore[union-attr]
+    about = {"workflow_run_id": "r1", "activity_id": "tool-call_0", "attempt": 1}
+    await run(names.CALL_TOOL, TOOL, answering(RAN), sink, context(), **about)
+    assert {span.id for span in sink.spans} == {seen.id}  # what the call's program was told
+    member = Member("e1", "logs", [], "m1", "call_0", "wf", "wf", turn=2)
+    for given, result in (
+        (calls.TurnInput("e1", "a1", 1, [], {}, [], [], {}, lost=[lost]), calls.TurnResult("completed")),
+        (calls.MemberEnd("e1.1", member, lost=[lost]), None),
+    ):
+        kind = names.END_MEMBER if isinstance(given, calls.MemberEnd) else names.END_TURN
+        await run(kind, given, answering(result), sink, None)
+    assert len(sink.spans) == 5
+
+
 async def test_heartbeats_carry_what_the_next_attempt_needs_while_a_step_is_traced() -> None:
     environment, beats = ActivityEnvironment(), list[Any]()
     environment.on_heartbeat = lambda *details: beats.append(details)

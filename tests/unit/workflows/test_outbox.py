@@ -75,3 +75,15 @@ def test_a_run_of_0_1_0_did_not_carry_what_it_follows(carried: list[str] | None,
     outbox = started(**MEMBER)
     outbox.restore(Carried(behind=carried))
     assert outbox.behind == behind
+
+
+def test_a_call_whose_worker_is_gone_is_told_once_in_whatever_run() -> None:
+    outbox, saved = started(), Carried()
+    outbox.keep_lost(calls.LostCall("shell", "call_0", "tool-call_0", "unknown", heartbeat=[{"trace": {"began": 1.0}}]))
+    outbox.carry(saved)
+    later = started()
+    later.restore(Carried.parse(saved.wire()))
+    assert later.take_lost() == outbox.take_lost() != []
+    assert later.take_lost() == []
+    later.carry(saved)
+    assert "lost" not in saved.wire()

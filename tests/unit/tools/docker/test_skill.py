@@ -18,6 +18,7 @@ from kubiya_worker.tools.docker import engine, policy
 from kubiya_worker.tools.docker.containers import usage
 from kubiya_worker.tools.docker.policy import DockerLimits, DockerRefused
 from kubiya_worker.tools.toolset import build_toolset
+from kubiya_worker.tracing import current, ids
 from tests.unit.tools.cases import cases
 
 WEB = {
@@ -259,6 +260,22 @@ async def test_what_the_engine_is_told_of_a_container(recorded: Recorded, tmp_pa
             "SecurityOpt": ["no-new-privileges"],
         },
     }
+
+
+async def test_a_container_learns_of_the_trace_of_its_call_unless_it_is_given_one(
+    recorded: Recorded, tmp_path: Path
+) -> None:
+    trace = ids.trace_of("e1", 1, None, None, 1.0)
+    token = current.STEP.set(current.Step(7, lambda: trace, "w1", to_models=False))
+    try:
+        for environment in ({}, {"A": "b"}, {"TRACEPARENT": "own"}):
+            await call(tmp_path, "run_container", {**RUN, "environment": environment})
+    finally:
+        current.STEP.reset(token)
+    await call(tmp_path, "run_container", RUN)
+    told = f"TRACEPARENT={trace.traceparent(7)}"
+    created = [body.get("Env") for path, body in recorded.changes() if path.endswith("/create")]
+    assert created == [[told], [told, "A=b"], ["TRACEPARENT=own"], None]
 
 
 async def test_memory_is_never_over_what_is_allowed(recorded: Recorded, tmp_path: Path) -> None:
