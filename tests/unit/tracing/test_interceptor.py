@@ -226,8 +226,8 @@ async def test_a_call_that_runs_once_is_told_by_whoever_reports_its_unknown_outc
     assert seen.attributes[c.WORKER] == "w0" and c.WORKER not in unseen.attributes
     trace = sink.kept[0][0]
     assert trace.trace_id == ids.caller_of(f"{CALLER}1").trace_id  # type: ignore[union-attr]
-    about = {"workflow_run_id": "r1", "activity_id": "tool-call_0", "attempt": 1}
-    await run(names.CALL_TOOL, TOOL, answering(RAN), sink, context(), **about)
+    same = answering(RAN)
+    await run(names.CALL_TOOL, TOOL, same, sink, context(), workflow_run_id="r1", activity_id="tool-call_0", attempt=1)
     assert {span.id for span in sink.spans} == {seen.id}  # what the call's program was told
     member = Member("e1", "logs", [], "m1", "call_0", "wf", "wf", turn=2)
     for given, result in (
