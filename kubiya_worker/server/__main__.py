@@ -37,6 +37,7 @@ LEAST_AUDIT: Final = 1  # days of --keep-audit
 LEAST_BYTES: Final = 1 << 20  # of --keep-bytes
 MOST_BYTES: Final = 1 << 44
 MOST_KEPT: Final = 500_000  # of --keep-count: the place of the last one is counted at each look, in 30 ms
+MOST_CONNECTIONS: Final = 100  # of --database-connections; PostgreSQL's own max_connections is 100 for all
 MAX_FILES: Final = 10_000  # macOS does not allow more than 10,240
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
@@ -155,6 +156,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _connections(text: str) -> int:
+    """Return a number of connections. Raises what argparse tells."""
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_CONNECTIONS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_CONNECTIONS}")
+    return int(text)
+
+
 def _size(text: str) -> int:
     """Return a number of bytes, such as of 512m or 2g. Raises what argparse tells."""
     number, unit = (text[:-1], text[-1:].lower()) if text[-1:].isalpha() else (text, "b")
@@ -172,6 +180,11 @@ LIMITS: Final[dict[str, tuple[Callable[[str], float], str, str]]] = {
         "keep the newest N executions of an organization, and remove older ones that ended",
     ),
     "--keep-audit": (_audit_days, "DAYS", "remove audit records that are older, at least 1; the rest can be verified"),
+    "--database-connections": (
+        _connections,
+        "N",
+        "read lists and counts with at most N connections to PostgreSQL, beside four for the rest; 4 without it",
+    ),
     "--keep-bytes": (_size, "SIZE", "remove the oldest executions that ended while the SQLite database holds more"),
 }
 
@@ -208,6 +221,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise UsageError(
             "--keep-bytes is for SQLite: a PostgreSQL server does not tell how much of its files is in use",
             remedy="Use --keep-executions or --keep-count",
+        )
+    if options.database_connections is not None and not shared:
+        raise UsageError(
+            "--database-connections is for PostgreSQL: an SQLite file is read by the server's own thread",
+            remedy="Leave it out, or move the data: kubiya server migrate",
         )
     if options.replace_secrets_key and not shared:
         raise UsageError(
@@ -312,6 +330,8 @@ def open_plane(options: argparse.Namespace) -> Plane:
         files=options.files.expanduser().absolute() if options.files else None,
     )
     plane.events.records_allowed = not options.no_audit_allowed
+    if options.database_connections is not None:
+        plane.database.most_reading = options.database_connections
     plane.run_files.keep_days = options.keep_files
     plane.limits = KeepLimits(options.keep_executions, options.keep_count, options.keep_bytes, options.keep_audit)
     plane.notifier.use(notify.settings(os.environ))

@@ -238,6 +238,7 @@ def route(
     prefix: str = "/api/v1",
     batched: bool = False,
     patient: bool = False,
+    pooled: bool = False,
     audit: str = "",
 ) -> Edge:
     """Return a route that needs a key; the handler's result becomes the JSON reply, and a Response is sent
@@ -246,7 +247,8 @@ def route(
     `audit` is what the route's record says that was done, as `kind.verb`; the stores write it with the change, and
     a refusal is recorded here. A test finds the writing routes without it.
 
-    A `patient` route reads much, and lets others go before it (readers.py).
+    A `patient` route reads much, and lets others go before it (readers.py). One that is `pooled` reads so by
+    `Database.reading`, and so waits for nobody where that is a pool of connections.
 
     A route of a worker's writes takes any query (`query=None`), as it takes unknown fields.
     """
@@ -287,7 +289,7 @@ def route(
             filters = read(query, dict(request.query_params), ("query",)) if query is not None else None
             given = parsed(await received(request)) if with_body else {}
             call = Call(request, plane, caller, given, body, filters=filters)
-            if not patient:
+            if not patient or (pooled and plane.database.shared):
                 return await handler(call)
             async with plane.readers.turn():
                 return await handler(call)
@@ -358,6 +360,8 @@ def refusal(error: Exception, path: str) -> tuple[int, Any]:
         return 422, [problem(["request"], f"The database cannot store it: {error.orig}", "string_unstorable")]
     if isinstance(error.orig, ConnectionError):
         return 503, f"The database cannot be reached: {error.orig}. It is tried again"
+    if isinstance(error.orig, TimeoutError):
+        return 503, str(error.orig)
     log.error("database.failed path=%s error=%s", path, error.orig)
     return 503, f"The database cannot be used: {error.orig}. Check the disk"
 

@@ -26,7 +26,7 @@ async def list_all(call: Call) -> Any:
     if wanted.cursor is None:
         return _shown(await part(call, query, wanted.skip, wanted.limit), wanted)
     after = place_of(wanted.cursor) if wanted.cursor else None
-    found, place = call.plane.executions.search(query, after=after, limit=wanted.limit)
+    found, place = await call.plane.executions.search(query, after=after, limit=wanted.limit)
     return {"executions": _shown(found, wanted), "next": cursor_of(place) if place else None}
 
 
@@ -38,17 +38,17 @@ async def part(call: Call, query: ExecutionQuery, skip: int, limit: int) -> list
     in_sql = skip if query.is_exact else 0
     needed, after, found = limit + skip - in_sql, None, list[Execution]()
     while True:
-        more, after = _look(call, query, after, in_sql, min(MOST, needed - len(found)))
+        more, after = await _look(call, query, after, in_sql, min(MOST, needed - len(found)))
         found += more
         if after is None or len(found) == needed:
             return found[skip - in_sql :]
         await asyncio.sleep(0)
 
 
-def _look(
+async def _look(
     call: Call, query: ExecutionQuery, after: Place | None, skip: int, limit: int
 ) -> tuple[list[Execution], Place | None]:
-    return call.plane.executions.search(query, after=after, skip=0 if after else skip, limit=limit)
+    return await call.plane.executions.search(query, after=after, skip=0 if after else skip, limit=limit)
 
 
 def _shown(found: Sequence[Execution], wanted: filters.ExecutionFilters) -> list[Execution]:

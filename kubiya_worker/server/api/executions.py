@@ -208,5 +208,5 @@ ROUTES: list[Route] = [
     route("GET", "/executions/{execution}/stream", get_stream, query=filters.Stream),
     route("GET", "/executions/{execution}/details", details),
     route("DELETE", "/executions/{execution}", delete, audit="execution.delete"),
-    route("GET", "/executions", execution_lists.list_all, query=filters.ExecutionFilters, patient=True),
+    route("GET", "/executions", execution_lists.list_all, query=filters.ExecutionFilters, patient=True, pooled=True),
 ]

@@ -12,10 +12,10 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
@@ -33,7 +33,9 @@ LARGEST_JOURNAL: Final = 64 << 20  # bytes that the file beside the database kee
 INCREMENTAL: Final = 2  # auto_vacuum: pages that are free can be cut off the file, some at a time
 CACHE: Final = 16 << 10  # KiB of pages in memory; with SQLite's own 2 MiB a search reads most of them anew
 OWN_CHECKPOINT: Final = 4096  # pages of 4 KiB: a server does it earlier, from a thread (background.py)
+MOST_READING: Final = 4
 MIGRATIONS: Final = Path(__file__).parents[1] / "migrations"
+T = TypeVar("T")
 
 
 def now() -> str:
@@ -75,7 +77,14 @@ class Stale(Exception):
     """Another process changed a row between its reading and its writing; the request is to be run again."""
 
 
+class Reader(Protocol):
+    """A reader executes statements: it is a database, or one connection to it."""
+
+    def execute(self, statement: Any, values: Any = None) -> Any: ...
+
+
 class Database:
+    most_reading = MOST_READING  # connections of the pool for reads
     shared = False  # whether other processes may write meanwhile, so that nothing of it may be kept in memory
 
     def __init__(self, path: Path, *, exclusive: bool = True) -> None:
@@ -184,6 +193,12 @@ class Database:
         if isinstance(statement, Prepared):
             return run(self._driver, statement, {} if values is None else values)
         return self.connection.execute(statement, values) if values is not None else self.connection.execute(statement)
+
+    async def reading(self, work: Callable[[Reader], T]) -> T:
+        """Return what `work` reads of what was committed. It gets what executes its statements, from a pool of
+        connections where there is one; what it returns holds no open result.
+        """
+        return work(self)
 
     async def aside(self, statement: Prepared) -> list[Any]:
         """Return the rows of a statement that reads much of what was committed; meanwhile others are served."""

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Select, and_, literal, select, tuple_
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.person import EVERYTHING, Scope
 from kubiya_worker.server.store import schema
-from kubiya_worker.server.store.database import Database
+from kubiya_worker.server.store.database import Reader
 
 T = schema.executions
 A = schema.approvals
@@ -115,7 +115,7 @@ class ExecutionQuery:
 
 
 def find(
-    database: Database, query: ExecutionQuery, *, after: Place | None = None, skip: int = 0, limit: int
+    reader: Reader, query: ExecutionQuery, *, after: Place | None = None, skip: int = 0, limit: int
 ) -> tuple[list[str], Place | None]:
     """Return the ids of at most `limit` executions behind `after`, and where the next search begins; None at the end.
 
@@ -136,7 +136,7 @@ def find(
     end: Place | None = None
     statements = _statements(query, base)
     for statement in statements:
-        hits, last = _look(database, query, statement, LOOKED_AT // len(statements), skip, limit + 1)
+        hits, last = _look(reader, query, statement, LOOKED_AT // len(statements), skip, limit + 1)
         found += hits
         if last is not None:
             end = last if end is None else first(end, last)
@@ -149,7 +149,7 @@ def find(
 
 
 def _look(
-    database: Database, query: ExecutionQuery, statement: Select[Any], most: int, skip: int, limit: int
+    reader: Reader, query: ExecutionQuery, statement: Select[Any], most: int, skip: int, limit: int
 ) -> tuple[list[Place], Place | None]:
     """Return the first places, at most `limit`, of what is found among `most` executions, and the last of these.
 
@@ -157,15 +157,15 @@ def _look(
     """
     if query.is_exact:
         places = statement.with_only_columns(T.c.created_at, T.c.id).limit(limit).offset(skip)
-        return [(row[0], row[1]) for row in database.execute(places)], None
+        return [(row[0], row[1]) for row in reader.execute(places)], None
     # Both databases read a part with a limit row by row in its order, and no more of it than is wanted.
     some = statement.limit(most).subquery()
     wanted = select(some.c.created_at, some.c.id).where(*query.conditions(some.c)).limit(limit)
-    hits = [(row[0], row[1]) for row in database.execute(wanted)]
+    hits = [(row[0], row[1]) for row in reader.execute(wanted)]
     if len(hits) == limit:
         return hits, None
     ends = statement.with_only_columns(T.c.created_at, T.c.id).limit(1).offset(most - 1)
-    last = database.execute(ends).first()
+    last = reader.execute(ends).first()
     return hits, None if last is None else (last[0], last[1])
 
 

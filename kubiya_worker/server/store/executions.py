@@ -11,7 +11,7 @@ from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.person import Scope
 from kubiya_worker.server.sealing import Seal, is_sealed
 from kubiya_worker.server.store import execution_search, schema
-from kubiya_worker.server.store.database import Database, Stale, dumps, now
+from kubiya_worker.server.store.database import Database, Reader, Stale, dumps, now
 from kubiya_worker.server.store.execution_search import ExecutionQuery, Place
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.statement import Prepared
@@ -151,7 +151,7 @@ class Executions:
         told = {part: value for part, value in own.items() if value}
         return self._seal.close(dumps(told), _place(execution_id)) if told else "{}"
 
-    def search(
+    async def search(
         self,
         query: ExecutionQuery,
         *,
@@ -160,9 +160,14 @@ class Executions:
         limit: int = 50,
     ) -> tuple[list[Execution], Place | None]:
         """Return at most `limit` executions in their order, and where the next search begins; None at the end."""
-        ids, place = execution_search.find(self._db, query, after=after, skip=skip, limit=limit)
-        rows = {row.id: row for row in self._db.execute(_ALL.where(T.c.id.in_(ids)))} if ids else {}
-        return [self._object(rows[key]) for key in ids], place
+
+        def found(reader: Reader) -> tuple[list[Execution], Place | None]:
+            ids, place = execution_search.find(reader, query, after=after, skip=skip, limit=limit)
+            rows = {row.id: row for row in reader.execute(_ALL.where(T.c.id.in_(ids)))} if ids else {}
+            # One that was deleted between the two statements is left out.
+            return [self._object(rows[key]) for key in ids if key in rows], place
+
+        return await self._db.reading(found)
 
     def counts(self, organization_id: str, queue_id: str, since: str) -> dict[str, int]:
         """Return the number of a queue's executions made since `since`, by status."""

@@ -1,8 +1,8 @@
 """This module is the store's database on a PostgreSQL server, which several control planes share.
 
-Each process has one connection for its statements, as they all run on the event loop's thread, one after the other
-(database.py). When the connection is lost, a thread connects again, and meanwhile every statement fails at once: a
-request is answered 503, and nothing waits.
+Each process has one connection for its statements, as they run on the event loop's thread, one after the other
+(database.py), and a pool for reads that need not (postgres_readers.py). When the connection is lost, a thread connects
+again, and meanwhile every statement fails at once: a request is answered 503, and nothing waits.
 
 Each statement sees what is committed (READ COMMITTED). What is read to be changed is read `FOR UPDATE`, or written only
 where it is still what was read (`Stale`). A request that loses such a race is run again (http.py).
@@ -14,26 +14,32 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import sql
 from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from kubiya_worker.errors import ConfigurationError, Unavailable, WorkerError
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.address import PostgresAddress
-from kubiya_worker.server.store.database import HEAD, Database, Stale, run_migrations
+from kubiya_worker.server.store.database import HEAD, Database, Reader, Stale, run_migrations
 from kubiya_worker.server.store.journal import Change
-from kubiya_worker.server.store.postgres_connection import LONGEST_STATEMENT, connected, in_one_line
-from kubiya_worker.server.store.statement import PSYCOPG, Prepared, Rows
+from kubiya_worker.server.store.postgres_connection import (
+    LONGEST_STATEMENT,
+    DatabaseAway,
+    as_database_error,
+    connected,
+    in_one_line,
+)
+from kubiya_worker.server.store.postgres_readers import PostgresReaders
+from kubiya_worker.server.store.statement import Prepared, Rows
 
 log = logging.getLogger(__name__)
-PSYCOPG.dbapi = psycopg  # type: ignore[assignment]  # it names the errors
 
 OLDEST: Final = 130_000  # PostgreSQL 13
 RECONNECT: Final = 0.3  # seconds between two tries
@@ -42,13 +48,7 @@ MIGRATION_WAIT: Final = 600.0  # seconds for another process that changes the sc
 LOST_RACES: Final = frozenset({"40001", "40P01", "23505", "23503", "55P03"})
 NO_RIGHT: Final = "42501"
 MIGRATING: Final = "kubiya schema"
-
-
-class DatabaseAway(OperationalError):
-    """The server cannot be asked now; what was asked may be tried again in a second."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__("connect", None, ConnectionError(reason))
+T = TypeVar("T")
 
 
 class PostgresDatabase(Database):
@@ -67,6 +67,7 @@ class PostgresDatabase(Database):
         self._lost = False
         self._closed = False
         self._fresh: psycopg.Connection[Any] | None = None  # made by the thread that connects again
+        self._readers: PostgresReaders | None = None
         self._server: psycopg.Connection[Any]
         self._engine: Engine
         self.connection: Connection
@@ -203,15 +204,15 @@ class PostgresDatabase(Database):
             self._look_at(error)
             raise as_database_error(sql, error) from error
 
-    def _aside(self, statement: Prepared) -> list[Any]:
-        query, constants = statement.for_postgresql
-        try:
-            with contextlib.closing(connected(self.address)) as server:
-                return Rows(server.execute(query, constants), statement.row).all()
-        except WorkerError as error:
-            raise DatabaseAway(error.line()) from error
-        except psycopg.Error as error:
-            raise as_database_error(query, error) from error
+    async def reading(self, work: Callable[[Reader], T]) -> T:
+        if self._lost and self._fresh is None:  # at once, as for all other statements
+            raise DatabaseAway(f"{self.address} does not answer")
+        if self._readers is None:
+            self._readers = PostgresReaders(self.address, self.most_reading)
+        return await self._readers.read(work)
+
+    async def aside(self, statement: Prepared) -> list[Any]:
+        return await self.reading(lambda reader: list(reader.execute(statement)))
 
     @contextlib.contextmanager
     def copied(self, table: str, columns: Sequence[str]) -> Iterator[psycopg.Copy]:
@@ -307,13 +308,10 @@ class PostgresDatabase(Database):
 
     def close(self) -> None:
         self._closed = True
+        if self._readers is not None:
+            self._readers.close()
         for connection in (self._server, self._fresh):
             if connection is not None:
                 with contextlib.suppress(Exception):
                     connection.close()
         self._engine.dispose()
-
-
-def as_database_error(sql: str, error: psycopg.Error) -> Exception:
-    """Return the driver's error as SQLAlchemy's, by which callers tell a full disk from a mistake."""
-    return DBAPIError.instance(sql, None, error, psycopg.Error, dialect=PSYCOPG)

@@ -9,9 +9,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import psycopg
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from kubiya_worker.errors import ConfigurationError, Unavailable, WorkerError
 from kubiya_worker.server.store.address import PostgresAddress
+from kubiya_worker.server.store.statement import PSYCOPG
+
+PSYCOPG.dbapi = psycopg  # type: ignore[assignment]  # it names the errors
 
 LOCK_WAIT: Final = 2  # seconds for a row that another process is changing
 LONGEST_STATEMENT: Final = 60  # seconds
@@ -22,6 +26,20 @@ ASK_FOR_TLS: Final = struct.pack("!ii", 8, 80877103)  # SSLRequest of PostgreSQL
 WRONG_NAME: Final = 62  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH
 WRONG_ADDRESS: Final = 64  # OpenSSL's X509_V_ERR_IP_ADDRESS_MISMATCH
 EXPIRED: Final = 10  # OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED
+
+
+class DatabaseAway(OperationalError):
+    """The server cannot be asked now; what was asked may be tried again in a second."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("connect", None, ConnectionError(reason))
+
+
+class DatabaseBusy(OperationalError):
+    """All connections were in use for too long. The reason is a whole answer for people."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("connect", None, TimeoutError(reason))
 
 
 def connected(address: PostgresAddress, **more: Any) -> psycopg.Connection[Any]:
@@ -113,3 +131,8 @@ def tls_fault(given: Mapping[str, Any]) -> tuple[str, str] | None:
 
 def in_one_line(reason: str) -> str:
     return "; ".join(line.strip().rstrip(".?") for line in reason.splitlines() if line.strip())
+
+
+def as_database_error(sql: str, error: psycopg.Error) -> Exception:
+    """Return the driver's error as SQLAlchemy's, by which callers tell a full disk from a mistake."""
+    return DBAPIError.instance(sql, None, error, psycopg.Error, dialect=PSYCOPG)

@@ -248,7 +248,7 @@ def test_each_page_is_read_in_the_order_of_an_index(many: Database, name: str) -
             return many.execute(statement.limit(0))
 
     query = QUERIES[name]
-    find(Explained(), query, after=middle, limit=50)  # type: ignore[arg-type]
+    find(Explained(), query, after=middle, limit=50)
     lines = [line for line in told if "executions" in line]
     few = query.waits or query.beginning  # found by their ids, and put in order then
     index = "sqlite_autoindex_executions_1" if few else "executions_"

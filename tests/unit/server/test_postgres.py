@@ -21,6 +21,7 @@ from kubiya_worker.server.store.database import HEAD, Database, Stale
 from kubiya_worker.server.store.events import Events
 from kubiya_worker.server.store.executions import Executions
 from kubiya_worker.server.store.opened import open_database
+from kubiya_worker.server.store.statement import Prepared
 from tests.support import databases, postgres
 from tests.support.api import Api
 from tests.support.certificates import Certificates
@@ -175,10 +176,13 @@ def test_faults_of_tls_are_told_apart(server: PostgresServer, tmp_path: Path, ow
     with pytest.raises(ConfigurationError, match="is not a file of certificates"):
         open_database(PostgresAddress(f"{base}?sslmode=verify-ca&sslrootcert={tmp_path / 'nothing'}"))
     other = base.replace("127.0.0.1", "127.0.0.2")  # the certificate is not for that
-    with pytest.raises(ConfigurationError, match=r"is not for 127\.0\.0\.2"):
+    with pytest.raises(ConfigurationError, match=r"is not for 127\.0\.0\.2") as told:
         open_database(PostgresAddress(f"{other}?sslmode=verify-full&sslrootcert={certificates.ca}"))
+    assert "sslmode=verify-ca" in told.value.line()
     database = open_database(PostgresAddress(f"{base}?sslmode=verify-full&sslrootcert={certificates.ca}"))
-    assert database.execute(text("select ssl from pg_stat_ssl where pid = pg_backend_pid()")).scalar() is True
+    encrypted = text("select ssl from pg_stat_ssl where pid = pg_backend_pid()")
+    assert database.execute(encrypted).scalar() is True
+    assert asyncio.run(database.aside(Prepared(encrypted))) == [(True,)]  # of the pool too
     database.close()
 
 

@@ -1,0 +1,137 @@
+"""This module is the pool of connections to a PostgreSQL server, for reads of what was committed: lists and counts.
+
+The connection of postgres.py has everything else, as the event loop's thread puts its writes in their order. A read
+here runs in a thread, and holds up neither that connection nor the event loop. Each connection is asked whether it is
+alive before it is used, so that a restart of the server costs no read that begins after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from kubiya_worker.server.store.address import PostgresAddress
+from kubiya_worker.server.store.database import Reader
+from kubiya_worker.server.store.postgres_connection import (
+    DatabaseAway,
+    DatabaseBusy,
+    as_database_error,
+    in_one_line,
+    options,
+)
+from kubiya_worker.server.store.statement import Prepared, Rows
+
+LOST: Final = frozenset({"57P01", "57P02", "57P03", None})  # the server ends, or the connection is gone
+WAIT: Final = 5.0  # seconds for a connection
+IDLE: Final = 300.0  # seconds after which a connection that nobody used is closed
+T = TypeVar("T")
+
+
+class PooledReader:
+    """One connection of the pool, for statements that each see what is committed."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def execute(self, statement: Any, values: Any = None) -> Any:
+        if not isinstance(statement, Prepared):
+            return self._connection.execute(statement, values)
+        query, constants = statement.for_postgresql
+        server: Any = self._connection.connection.driver_connection
+        try:
+            return Rows(server.execute(query, {**constants, **(values or {})}), statement.row)
+        except psycopg.Error as error:
+            raise as_database_error(query, error) from error
+
+
+class PostgresReaders:
+    def __init__(self, address: PostgresAddress, most: int) -> None:
+        """Connect to nobody yet; at most `most` connections are made, each when it is needed."""
+        self._address, self._most = address, most
+        self._free = asyncio.Semaphore(most)
+        # Not asyncio's own threads: those that wait for a lost server would hold up what has nothing to do with it.
+        self._threads = ThreadPoolExecutor(most, "database-reader")
+        self._pool = ConnectionPool(
+            address.url,
+            kwargs={"autocommit": True, **options(address)},
+            min_size=0,
+            max_size=most,
+            open=True,
+            check=ConnectionPool.check_connection,
+            name="readers",
+            timeout=WAIT,
+            max_idle=IDLE,
+            reconnect_timeout=WAIT,
+            num_workers=1,
+        )
+        self._reading: set[psycopg.Connection[Any]] = set()
+        self._lent = threading.local()  # to the thread that reads
+        self._engine = create_engine(
+            "postgresql+psycopg://",
+            creator=lambda: self._lent.server,
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+        )
+        # SQLAlchemy has only borrowed it. With the pool's `close_returns` in place of this, a connection that was ended
+        # by the server is never given back, and the pool has one less for ever (psycopg-pool 3.3.3).
+        for method in ("do_close", "do_terminate"):
+            setattr(self._engine.dialect, method, lambda connection: None)
+
+    async def read(self, work: Callable[[Reader], T]) -> T:
+        """Return what `work` reads with a connection; raise DatabaseBusy or DatabaseAway after WAIT seconds."""
+        try:
+            async with asyncio.timeout(WAIT):
+                await self._free.acquire()
+        except TimeoutError:
+            raise DatabaseBusy(
+                f"All {self._most} connections for reads of {self._address} were in use for {WAIT:g} s. Try again, "
+                "or start the server with more --database-connections"
+            ) from None
+        loop, read = asyncio.get_running_loop(), self._threads.submit(self._read, work)
+
+        def free(_: Future[T]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self._free.release)
+
+        read.add_done_callback(free)  # also when nobody waits any more: until then the thread has the connection
+        return await asyncio.wrap_future(read)
+
+    def _read(self, work: Callable[[Reader], T]) -> T:
+        with self._told_of(), self._pool.connection() as server:
+            self._lent.server = server
+            self._reading.add(server)
+            try:
+                with self._engine.connect() as connection:
+                    return work(PooledReader(connection))
+            finally:
+                self._reading.discard(server)
+
+    @contextlib.contextmanager
+    def _told_of(self) -> Iterator[None]:
+        try:
+            yield
+        except (DBAPIError, PoolTimeout) as error:
+            found = error.orig if isinstance(error, DBAPIError) else error
+            if isinstance(found, PoolTimeout):
+                raise DatabaseAway(f"{self._address} does not answer") from error
+            if isinstance(found, psycopg.OperationalError) and found.sqlstate in LOST:
+                raise DatabaseAway(in_one_line(str(found))) from error
+            raise
+
+    def close(self) -> None:
+        for server in list(self._reading):  # else the end of the process would wait for them
+            with contextlib.suppress(psycopg.Error):
+                server.cancel()
+        self._threads.shutdown(wait=False)
+        self._engine.dispose()
+        self._pool.close(timeout=1)
