@@ -7,6 +7,7 @@ import itertools
 import socket
 import threading
 import urllib.request
+from collections import Counter
 from collections.abc import Sequence
 
 CHECK_EVERY = 0.5  # seconds
@@ -15,9 +16,11 @@ CHECK_WAIT = 1.0
 
 class Balancer:
     def __init__(self, port: int, targets: Sequence[int], *, checked: bool = False) -> None:
-        self._targets = itertools.cycle(targets)
+        self._targets = list(targets)
+        self._turn = itertools.count()
         self._ill: set[int] = set()
-        self._many = len(targets)
+        self.led: Counter[int] = Counter()  # connections of each server
+        self._elsewhere = True  # whether a connection that one server does not take is tried at the others
         self._listening = socket.create_server(("127.0.0.1", port), backlog=256)
         self._closed = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -35,7 +38,7 @@ class Balancer:
 
     def aim(self, targets: Sequence[int]) -> None:
         """Lead new connections to other servers, as a Service of Kubernetes does: none is tried at a second one."""
-        self._targets, self._many = itertools.cycle(targets), 1
+        self._targets, self._elsewhere = list(targets), False
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # it is closed
@@ -44,11 +47,14 @@ class Balancer:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        asked = [next(self._targets) for _ in range(self._many)]
+        targets = self._targets
+        first = next(self._turn) % max(1, len(targets))
+        asked = targets[first:] + targets[:first] if self._elsewhere else targets[first : first + 1]
         for target in sorted(asked, key=lambda each: each in self._ill):
             with contextlib.suppress(OSError):
                 server = socket.create_connection(("127.0.0.1", target), 2)
                 server.settimeout(None)
+                self.led[target] += 1
                 break
         else:
             client.close()
