@@ -64,7 +64,6 @@ FORMS: Final[dict[str, dict[str, Any]]] = {
     "podAnnotations": TEXTS,
     "podLabels": TEXTS,
     "annotations": TEXTS,
-    "stickyAnnotations": TEXTS,
     "extraVolumes": listed(VOLUME),
     "extraVolumeMounts": listed(
         closed(

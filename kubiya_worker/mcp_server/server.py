@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -26,6 +27,12 @@ from kubiya_worker.mcp_server.catalog import OfferedTool
 LOOK: Final = 1.0  # seconds between looks whether somebody else has answered
 Context = ServerRequestContext[Any, Any]
 ApiOf = Callable[[Context], AgentsApi]
+# Show a request to the client's person beside the SDK's session; the event is set when the form is closed.
+Show = Callable[[Mapping[str, Any]], AbstractAsyncContextManager[asyncio.Event]]
+
+
+def _no_show(_: Context) -> Show | None:
+    return None
 
 
 class _InputNeeded(Exception):
@@ -36,8 +43,16 @@ class _InputNeeded(Exception):
         self.approval = approval
 
 
-def build(api_of: ApiOf, agents: Sequence[str] = (), teams: Sequence[str] = ()) -> Server[Any]:
-    """Return a server for whatever transport. `agents` and `teams` are names of those to offer; all without any."""
+def build(
+    api_of: ApiOf,
+    agents: Sequence[str] = (),
+    teams: Sequence[str] = (),
+    show_of: Callable[[Context], Show | None] = _no_show,
+) -> Server[Any]:
+    """Return a server for whatever transport. `agents` and `teams` are names of those to offer; all without any.
+
+    `show_of` is for a transport without sessions.
+    """
 
     async def offered(api: AgentsApi) -> dict[str, OfferedTool]:
         everything = not agents and not teams
@@ -59,7 +74,7 @@ def build(api_of: ApiOf, agents: Sequence[str] = (), teams: Sequence[str] = ()) 
         context: Context, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
         try:
-            return await _called(context, params, api_of(context), offered)
+            return await _called(context, params, api_of(context), offered, show_of(context))
         except PlaneRefused as error:
             return _failed(str(error))
 
@@ -74,7 +89,11 @@ def build(api_of: ApiOf, agents: Sequence[str] = (), teams: Sequence[str] = ()) 
 
 
 async def _called(
-    context: Context, params: types.CallToolRequestParams, api: AgentsApi, offered: Callable[[AgentsApi], Any]
+    context: Context,
+    params: types.CallToolRequestParams,
+    api: AgentsApi,
+    offered: Callable[[AgentsApi], Any],
+    show: Show | None,
 ) -> types.CallToolResult | types.InputRequiredResult:
     tool = (await offered(api)).get(params.name)
     if tool is None:
@@ -104,13 +123,15 @@ async def _called(
     async def ask(approval: Mapping[str, Any]) -> bool:
         if str(approval["id"]) in already:
             return False
+        if show is not None:
+            return await _shown(api, approval, show)
         if not context.session.can_send_request:
             raise _InputNeeded(approval)
         return await _elicit(context, api, approval)
 
     wait = float(arguments.get("wait_seconds", catalog.DEFAULT_WAIT))
     try:
-        standing = await follower.follow(api, execution_id, wait, tell, ask if _shows_forms(context) else None)
+        standing = await follower.follow(api, execution_id, wait, tell, ask if show or _shows_forms(context) else None)
     except _InputNeeded as needed:
         key = str(needed.approval["id"])
         state = {"execution": execution_id, "asked": sorted({*already, key})}
@@ -147,6 +168,16 @@ async def _take_answers(api: AgentsApi, execution_id: str, answers: Mapping[str,
         ours = str(approval.get("execution_id")) == execution_id and approval.get("status") == "pending"
         if ours and isinstance(given, types.ElicitResult):
             await follower.answer(api, approval, given.action, given.content)
+
+
+async def _shown(api: AgentsApi, approval: Mapping[str, Any], show: Show) -> bool:
+    """Show a request, and wait until its form is closed or somebody else has answered."""
+    async with show(approval) as closed:
+        while not closed.is_set() and await follower.is_open(api, str(approval["id"])):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
+                    await closed.wait()
+    return not await follower.is_open(api, str(approval["id"]))
 
 
 async def _elicit(context: Context, api: AgentsApi, approval: Mapping[str, Any]) -> bool:

@@ -1,7 +1,8 @@
 """`/mcp`: agents and teams for MCP clients over streamable HTTP, with the keys and roles of the API.
 
 Each tool call asks this server's own routes with the caller's key, so access, limits and audit are those of the API.
-A browser's cookie is no key here. The SDK is loaded by the first client.
+A browser's cookie is no key here. The SDK is loaded by the first client. No session is kept, so each request may go to
+another server: mcp_forms.py says how a client's person is asked all the same.
 """
 
 from __future__ import annotations
@@ -9,14 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kubiya_worker.server.http import KEY_HEADERS, address_of, reply, token_of, unauthorized
+from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.mcp_server.api import PlaneRefused
+from kubiya_worker.server import mcp_forms
+from kubiya_worker.server.http import KEY_HEADERS, ApiError, address_of, received, reply, token_of, unauthorized
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -24,8 +30,11 @@ if TYPE_CHECKING:
     from kubiya_worker.server.plane import Plane
 
 PATH: Final = "/mcp"
-MOST_SESSIONS: Final = 1_000
-IDLE: Final = 1_800.0  # seconds until a session without a request ends
+LARGEST: Final = 4 << 20  # bytes of a request, as the SDK has it
+SESSION: Final = "mcp-session-id"
+VERSION: Final = "mcp-protocol-version"
+STREAM: Final = "kubiya.mcp.stream"  # in the scope of a call: its CallStream, if its client shows forms
+GONE: Final = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "Session not found"}}
 MISSING: Final = "This control plane has no MCP server. Install it with: pip install 'kubiya-worker[mcp]'"
 
 
@@ -37,8 +46,6 @@ class OwnApi:
 
     async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         import httpx2
-
-        from kubiya_worker.mcp_server.api import PlaneRefused
 
         transport = httpx2.ASGITransport(app=self._app, client=(address_of(self._request), 0))
         headers = {"Authorization": f"Bearer {token_of(self._request)}", "User-Agent": "kubiya-mcp"}
@@ -73,13 +80,50 @@ class McpEndpoint:
         if manager is None:
             await reply({"detail": MISSING}, 501)(scope, receive, send)
             return
-        from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-        from mcp.server.auth.provider import AccessToken
+        from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-        # The SDK lets nobody else use a session: an answer to a question has to come from whoever was asked.
-        whose = f"{caller.organization_id} {caller.person.key_id}"
-        token = AccessToken(token="", client_id=whose, scopes=[], subject=caller.person.id)
-        await manager.handle_request({**scope, "user": AuthenticatedUser(token)}, receive, send)
+        if request.headers.get(VERSION, HANDSHAKE_PROTOCOL_VERSIONS[0]) not in HANDSHAKE_PROTOCOL_VERSIONS:
+            await manager.handle_request(scope, receive, send)  # of a version that has no sessions
+            return
+        whose = f"{caller.organization_id} {caller.person.key_id} {caller.person.id}"
+        await self._of_session(manager, plane, whose, request, send)
+
+    async def _of_session(
+        self, manager: StreamableHTTPSessionManager, plane: Plane, whose: str, request: Request, send: Send
+    ) -> None:
+        """Serve a client that has, or begins, a session, of which no server keeps anything."""
+        scope, receive = request.scope, request.receive
+        if request.method != "POST":  # no server has anything to tell beside a call, or a session to end
+            await reply({"detail": "Only POST"}, 405, {"Allow": "POST"})(scope, receive, send)
+            return
+        try:
+            body = await received(request, LARGEST)
+        except ApiError as error:
+            await reply({"detail": error.detail}, error.status)(scope, receive, send)
+            return
+        message = _message(body)
+        told, session = request.headers.get(SESSION), None
+        if told is not None:
+            session = await asyncio.to_thread(mcp_forms.opened, plane.seal, told, whose)
+            if session is None:  # the client begins a new one then
+                await reply(GONE, 404)(scope, receive, send)
+                return
+        if session and mcp_forms.is_answer(message):
+            with contextlib.suppress(PlaneRefused):  # it stays in the inbox, as the call says in its end
+                await mcp_forms.take_answer(OwnApi(request.app, request), plane.forms, whose, message)
+            await Response(status_code=202)(scope, receive, send)
+            return
+        if message.get("method") == "initialize":
+            try:
+                made = await asyncio.to_thread(mcp_forms.sealed, plane.seal, mcp_forms.session_of(message), whose)
+            except ConfigurationError as error:
+                await reply({"detail": error.line()}, 503)(scope, receive, send)
+                return
+            send = _with_header(send, SESSION, made)
+        elif session and session.get("forms"):
+            stream = mcp_forms.CallStream(send, plane.forms, whose)
+            scope, send = {**scope, STREAM: stream}, stream.send
+        await manager.handle_request(scope, mcp_forms.received_again(body, receive), send)
 
     async def close(self) -> None:
         """End all sessions."""
@@ -108,8 +152,11 @@ class McpEndpoint:
             assert context.request is not None  # each message came in a request of its own
             return OwnApi(app, context.request)
 
-        made = server.build(api_of)
-        manager = StreamableHTTPSessionManager(made, session_idle_timeout=IDLE, max_sessions=MOST_SESSIONS)
+        def show_of(context: server.Context) -> server.Show | None:
+            stream = context.request.scope.get(STREAM) if context.request is not None else None
+            return None if stream is None else stream.show
+
+        manager = StreamableHTTPSessionManager(server.build(api_of, show_of=show_of), stateless=True)
         try:
             async with manager.run():
                 self._manager = manager
@@ -118,6 +165,24 @@ class McpEndpoint:
                     await self._end.wait()
         finally:
             ready.set()
+
+
+def _message(body: bytes) -> Mapping[str, Any]:
+    """Return the message of a request; empty for what the SDK refuses."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def _with_header(send: Send, name: str, value: str) -> Send:
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (name.encode(), value.encode())]}
+        await send(message)
+
+    return sent
 
 
 def _detail(answer: Any) -> str:

@@ -21,6 +21,7 @@ from kubiya_worker.server.auth import Keys
 from kubiya_worker.server.conversations import Conversations, number_of
 from kubiya_worker.server.hooks.pace import HookPace
 from kubiya_worker.server.locks import Locks
+from kubiya_worker.server.mcp_forms import ClosedForms
 from kubiya_worker.server.notify import events as notices
 from kubiya_worker.server.notify.budget import SpentBudget
 from kubiya_worker.server.notify.notifier import Notifier
@@ -141,6 +142,7 @@ class Plane:
         self.closing = asyncio.Event()
         self.watchers = Watchers(self.events)
         self.readers = Readers()
+        self.forms = ClosedForms()
 
     def _key_beside(self, database: Place) -> KeySource:
         if isinstance(database, PostgresAddress):

@@ -39,6 +39,7 @@ LOOK: Final = 2.0  # seconds between two looks for what nobody told
 RETRY: Final = 0.5  # seconds until a lost connection is made again
 EVENTS: Final = "e"  # of an execution: there are new ones
 OUTBOX: Final = "o"  # of an execution: there is something for Temporal
+FORM: Final = "f"  # of a caller and an approval: its form is closed
 
 _EXTEND: Final = """
 insert into leases (name, id, holder, began, seconds)
@@ -67,6 +68,7 @@ class Replicas:
         self._to_tell: set[str] = set()
         self._told = asyncio.Event()
         plane.sender.elsewhere = lambda execution_id: self.tell(OUTBOX, execution_id)
+        plane.forms.told = lambda key: self.tell(FORM, key)
         plane.watchers.told = lambda execution_id: self.tell(EVENTS, execution_id)
 
     def tell(self, kind: str, key: str) -> None:
@@ -124,6 +126,8 @@ class Replicas:
             self._plane.watchers.wake(key)
             if self._plane.stirred is not None:
                 self._plane.stirred.add(key)
+        elif kind == FORM:
+            self._plane.forms.wake(key)
         elif kind == OUTBOX and self.leads:
             self._plane.sender.wake(key)
 
