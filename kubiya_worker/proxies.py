@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+import os
+import sys
+from collections.abc import Mapping, MutableMapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -30,10 +32,17 @@ def spare_loopback(environ: MutableMapping[str, str]) -> None:
 
 def proxy_for(url: str) -> str | None:
     """Return the proxy for a URL with its scheme, user and password; None without one. Raises ConfigurationError."""
+    if sys.platform != "darwin" and not _names_any(os.environ):  # macOS has settings of its own, too
+        return None
     from requests.utils import get_environ_proxies, select_proxy  # slow to import, and not needed by every start
 
     given = select_proxy(url, get_environ_proxies(url))
     return _normal(given, url) if given else None
+
+
+def _names_any(environ: Mapping[str, str]) -> bool:
+    """Return whether a variable may name a proxy, in any case of letters, as Python looks for it."""
+    return any(value and name.lower().endswith("_proxy") for name, value in environ.items())
 
 
 def _normal(given: str, url: str) -> str:

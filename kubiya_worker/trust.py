@@ -6,7 +6,7 @@ either requests has a bundle of its own, the others have the host's. Here all of
 
 from __future__ import annotations
 
-import ssl
+import threading
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,39 @@ def use_ca_bundle(ca_file: str | None, environ: MutableMapping[str, str]) -> Non
     if not ca_file:
         return
     path = Path(ca_file).expanduser().absolute()
+    _check(path)
+    environ.update(dict.fromkeys(READ_BY_LIBRARIES, str(path)))
+
+
+class CaCheck:
+    """The same, while the caller goes on: a host's bundle takes 20 ms, in which Python's lock is free."""
+
+    def __init__(self, ca_file: str | None, environ: MutableMapping[str, str]) -> None:
+        self._fault: ConfigurationError | None = None
+        self._thread: threading.Thread | None = None
+        if ca_file:
+            path = Path(ca_file).expanduser().absolute()
+            environ.update(dict.fromkeys(READ_BY_LIBRARIES, str(path)))
+            self._thread = threading.Thread(target=self._run, args=(path,), daemon=True)
+            self._thread.start()
+
+    def _run(self, path: Path) -> None:
+        try:
+            _check(path)
+        except ConfigurationError as error:
+            self._fault = error
+
+    def finish(self) -> None:
+        """Wait for the check. Raises ConfigurationError for an invalid file."""
+        if self._thread is not None:
+            self._thread.join()
+        if self._fault is not None:
+            raise self._fault
+
+
+def _check(path: Path) -> None:
+    import ssl  # slow to import, and not needed by every start
+
     try:
         ssl.create_default_context(cafile=path)
     except ssl.SSLError as error:
@@ -39,7 +72,6 @@ def use_ca_bundle(ca_file: str | None, environ: MutableMapping[str, str]) -> Non
         raise ConfigurationError(
             f"The CA file {path} cannot be read: {error.strerror}", remedy=f"Check {', '.join(VARIABLES)}"
         ) from error
-    environ.update(dict.fromkeys(READ_BY_LIBRARIES, str(path)))
 
 
 def use_ca_bundle_of_environment(environ: MutableMapping[str, str]) -> None:
@@ -52,5 +84,7 @@ def bundle(environ: Mapping[str, str]) -> str | None:
     given = next((environ[name] for name in (*VARIABLES, "SSL_CERT_DIR") if environ.get(name)), None)
     if given:
         return given
+    import ssl
+
     known = ssl.get_default_verify_paths()
     return next((path for path in (known.openssl_cafile, *STORES) if path and Path(path).is_file()), None)

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from kubiya_worker import garbage
+
 
 class LazyGroup(click.Group):
     """A group of commands. `known` maps a name to (`module:attribute`, help text)."""
@@ -23,7 +25,8 @@ class LazyGroup(click.Group):
         if cmd_name not in self._known:
             return None
         module, _, name = self._known[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), name)
+        with garbage.paused():
+            command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
         return command
 

@@ -35,7 +35,7 @@ from kubiya_worker.models.choice import NATIVE, Models, split
 from kubiya_worker.models.connection import GATEWAY
 from kubiya_worker.models.listing import ModelList
 from kubiya_worker.models.prices import Prices
-from kubiya_worker.process.assembly import endpoint_of, endpoints_of, routes_of
+from kubiya_worker.process.runtime import endpoint_of, endpoints_of, routes_of
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.names import DEMO_MODEL
 from kubiya_worker.proxies import spare_loopback

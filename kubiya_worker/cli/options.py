@@ -43,9 +43,14 @@ def settings(*names: str) -> Callable[[Command], Command]:
 def resolved(flags: Mapping[str, Any], config: str | None) -> Settings:
     """Resolve the settings of this command, and use them for its own connections. Raises as `sources.resolve` does."""
     found = sources.resolve(flags, os.environ, config)
-    use_ca_bundle(found.ca_file, os.environ)
-    spare_loopback(os.environ)
+    use_for_connections(found)
     return found
+
+
+def use_for_connections(configured: Settings) -> None:
+    """Use the settings for this command's own connections. Raises ConfigurationError for a wrong CA file."""
+    use_ca_bundle(configured.ca_file, os.environ)
+    spare_loopback(os.environ)
 
 
 def foreign_flags(command: Command) -> Command:

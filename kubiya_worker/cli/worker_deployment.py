@@ -159,7 +159,7 @@ def move(build_id: str, queue_id: str | None, name: str | None, config: str | No
 
 
 async def _move(settings: Settings, name: str, build: str, as_json: bool) -> int:
-    from kubiya_worker import extensions
+    from kubiya_worker import extension_loading
     from kubiya_worker.process import deployment as versions
     from kubiya_worker.process import replay
     from kubiya_worker.protocol import names
@@ -176,7 +176,7 @@ async def _move(settings: Settings, name: str, build: str, as_json: bool) -> int
                 f"The current version of {name} is {current or 'none'}, and {installed} is installed here",
                 remedy="Run it where the current version is installed: histories are replayed with it",
             )
-        custom = extensions.load(settings.extensions, names.OURS).workflows
+        custom = extension_loading.load(settings.extensions, names.OURS).workflows
         async for replayed in replay.replay(client, queue, custom, f"AND {versions.of_version(name, build)}"):
             if replayed.fault is None and not await versions.release(client, replayed.workflow_id):
                 continue  # it has ended meanwhile

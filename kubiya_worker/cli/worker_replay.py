@@ -27,13 +27,13 @@ def replay(queue_id: str | None, config: str | None, as_json: bool) -> int:
 
 
 async def _replay(configured: Settings, as_json: bool) -> int:
-    from kubiya_worker import __version__, extensions
+    from kubiya_worker import __version__, extension_loading
     from kubiya_worker.process import replay as replaying
     from kubiya_worker.protocol import names
 
     good = bad = 0
     async with connected(configured, "replay") as (client, queue):
-        loaded = extensions.load(configured.extensions, names.OURS)
+        loaded = extension_loading.load(configured.extensions, names.OURS)
         for fault in loaded.faults:
             click.echo(f"kubiya worker: {fault}", err=True)
         async for replayed in replaying.replay(client, queue, loaded.workflows):

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from kubiya_worker.cli.options import config_file, foreign_flags, resolved, settings
+from kubiya_worker.cli.options import config_file, foreign_flags, settings, use_for_connections
 from kubiya_worker.cli.terminal import clean
 from kubiya_worker.doctor import quick_checks
 from kubiya_worker.errors import EX_TEMPFAIL, ConfigurationError, TemporaryFailure, UsageError, WorkerError
 from kubiya_worker.launch import home as homes
 from kubiya_worker.launch import local
 from kubiya_worker.launch.home import Home
-from kubiya_worker.settings import Settings, unused_options
+from kubiya_worker.settings import Settings, sources, unused_options
 
 if TYPE_CHECKING:
     from kubiya_worker.launch.daemon import Launch
@@ -84,7 +84,9 @@ def start(
                 "Keys in --proxy-config-json are visible to every user of this host",
                 remedy="Write os.environ/NAME for them, or use --proxy-config-file; and replace those keys",
             )
-    configured = resolved(flags, config)
+    configured = sources.resolve(flags, os.environ, config)
+    if configured.daemon_mode or configured.deployment_type == "docker":
+        use_for_connections(configured)  # in the foreground the worker does it, before it connects
     for unused in unused_options.found_in(os.environ):
         _print_event(unused.line)
     if configured.deployment_type == "docker":

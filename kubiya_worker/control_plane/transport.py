@@ -1,7 +1,7 @@
 """JSON over HTTP with the control plane: one pool of connections, with the environment's proxy and CA bundle.
 
-`requests` finds the proxy that the environment names. The requests themselves go directly to the connection pool, which
-halves their cost in CPU time.
+`requests` finds the proxy that the environment names, and is imported where there is one. The requests themselves go
+directly to the connection pool, which halves their cost in CPU time.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import urllib3
-from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError, ProxyError, TimeoutError
 
 from kubiya_worker import proxies, trust
@@ -150,17 +148,25 @@ class Transport:
 
 def _manager(base_url: str, direct: bool) -> urllib3.PoolManager:
     """Return the connection pool. Proxies and CA bundles are read from the environment once, not at each call."""
-    bundle = trust.bundle(os.environ) or DEFAULT_CA_BUNDLE_PATH
+    bundle = trust.bundle(os.environ) or _bundle_of_requests()
     trusted: dict[str, Any] = {
         "ca_cert_dir" if Path(bundle).is_dir() else "ca_certs": bundle,
         "cert_reqs": "CERT_REQUIRED",
     }
     proxy = None if direct else proxies.proxy_for(base_url)
     if proxy:
+        from requests.adapters import HTTPAdapter
+
         adapter = HTTPAdapter(pool_connections=POOLS, pool_maxsize=CONNECTIONS)
         manager: urllib3.PoolManager = adapter.proxy_manager_for(proxy, **trusted)
         return manager
     return urllib3.PoolManager(POOLS, maxsize=CONNECTIONS, **trusted)
+
+
+def _bundle_of_requests() -> str:
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+    return str(DEFAULT_CA_BUNDLE_PATH)
 
 
 def _problems(reply: urllib3.BaseHTTPResponse) -> list[dict[str, Any]]:

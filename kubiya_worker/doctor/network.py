@@ -23,7 +23,7 @@ from kubiya_worker.doctor import api_key_check
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.process import tracing
-from kubiya_worker.process.assembly import enforcer_url
+from kubiya_worker.process.runtime import enforcer_url
 from kubiya_worker.proxies import proxy_for
 from kubiya_worker.settings import Settings
 

@@ -12,7 +12,6 @@ from typing import Any, Final, NoReturn
 from kubiya_worker.errors import ConfigurationError, TemporaryFailure
 from kubiya_worker.launch import init, venv
 from kubiya_worker.launch.home import Home
-from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.payloads.options import PayloadOptions
 from kubiya_worker.settings import Settings, origins
 from kubiya_worker.settings.file import text_of
@@ -72,6 +71,8 @@ def _variable_value(option: Option, value: Any) -> str:
 
 def payload_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables about payloads, the same for worker and control plane. Raises ConfigurationError."""
+    from kubiya_worker.payloads.converter import Payloads  # no start of a worker needs it
+
     variables: dict[str, str] = {}
     for origin in origins({}, environ):
         option, value = origin.option, origin.value

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from kubiya_worker.credentials import HEADER_VARIABLES
 from kubiya_worker.errors import ConfigurationError
 
 KEYS: Final = {
@@ -32,10 +33,6 @@ AUTO: Final = "auto"
 OMIT: Final = "omit"
 LIMITS: Final = ("max_tokens", "max_completion_tokens")
 ENDPOINTS: Final = "endpoints"
-
-# Only these variables may fill an agent's headers: a person who may edit an agent must not send the worker's other
-# variables anywhere.
-HEADER_VARIABLES: Final = "KUBIYA_MODEL_HEADER_"
 
 _OURS: Final = frozenset({"model", "messages", "tools", "stream", "stream_options", "n"})
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from kubiya_worker import garbage
 from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.import_lock import IMPORTS
 from kubiya_worker.models.base import Delta, ModelReply, ModelRequest
 from kubiya_worker.models.connection import Connection
-from kubiya_worker.models.import_lock import IMPORTS
 
 if TYPE_CHECKING:
     from kubiya_worker.models.session import ProviderSession

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -23,24 +22,14 @@ from temporalio.worker import (
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import Info
 
-from kubiya_worker import activities, extensions
-from kubiya_worker.activities.error_redaction import Scrub
-from kubiya_worker.control_plane.client import ControlPlane
+from kubiya_worker import extension_loading
 from kubiya_worker.control_plane.registration import Registration
-from kubiya_worker.control_plane.spool import Spool, lane_of
-from kubiya_worker.models import Endpoint, Models, compatibility
-from kubiya_worker.models import routes as litellm
-from kubiya_worker.models.compatibility import Endpoints
-from kubiya_worker.models.prices import Prices
-from kubiya_worker.models.routes import Route
 from kubiya_worker.process import deployment
+from kubiya_worker.process.late_steps import LateSteps, activity_name
 from kubiya_worker.process.worker_pair import WorkerPair, model_queue
 from kubiya_worker.process.workflow_threads import WorkflowThreads
 from kubiya_worker.protocol import names
-from kubiya_worker.recording import RecordingFile
 from kubiya_worker.settings import Settings
-from kubiya_worker.tools.policy import enforcer, rules_file
-from kubiya_worker.tools.workspace_files import CopyLimits
 from kubiya_worker.workflows import registry
 
 log = structlog.get_logger()
@@ -57,139 +46,24 @@ SDK_OF_WALKS: Final = "1.35."  # the SDK whose inner functions payloads/walks.py
 TASK_LIMIT: Final = 30  # seconds; a worker that really hangs is noticed after 60 (health), and restarted after 90
 
 
-def endpoint_of(settings: Settings, registration: Registration) -> Endpoint:
-    """Return the endpoint of the models; the worker's own environment comes before what the control plane sent."""
-    if settings.litellm_api_base:
-        base, key, gateway = settings.litellm_api_base, settings.litellm_api_key or "", True
-    elif settings.openai_api_key or settings.openai_base_url:
-        base = settings.openai_base_url or "https://api.openai.com/v1"
-        key, gateway = settings.openai_api_key or "", False
-    else:
-        base, key, gateway = registration.litellm_api_url, registration.litellm_api_key, True
-    return Endpoint(
-        base_url=base,
-        api_key=key,
-        default_model=settings.default_model,
-        override=settings.model_override,
-        idle_timeout=settings.model_idle_timeout,
-        gateway=gateway,
-    )
-
-
-def routes_of(settings: Settings, variables: Mapping[str, str]) -> dict[str, Route]:
-    """Return the routes that a local LLM proxy would serve, or nothing when it is off.
-
-    Raise ConfigurationError when its configuration is wrong.
-    """
-    if not settings.enable_local_proxy:
-        return {}
-    return litellm.read(settings.proxy_config_file, settings.proxy_config_json, variables)
-
-
-def endpoints_of(settings: Settings, variables: Mapping[str, str]) -> Endpoints:
-    """Return the compatibility settings of the worker's endpoints. Raises ConfigurationError."""
-    return compatibility.load(settings.model_compatibility, variables)
-
-
-def enforcer_url(settings: Settings) -> str:
-    return settings.enforcer_url or f"{settings.control_plane_url}/api/v1/enforcer"
-
-
-def enforcer_of(settings: Settings) -> enforcer.Enforcer | None:
-    """Return the external policy service, or None when no service is configured."""
-    if not settings.enforce_enabled:
-        if settings.enforcer_url:
-            log.warning("policy.enforcer_off", url=settings.enforcer_url, remedy="Set KUBIYA_ENFORCE_ENABLED=true")
-        return None
-    url = enforcer_url(settings)
-    key = enforcer.key_for(url, settings.enforcer_api_key, settings.control_plane_url, settings.api_key)
-    log.info("policy.enforcer", url=url, timeout=f"{settings.enforcer_timeout:g}s", key=bool(key))
-    return enforcer.Enforcer(url, key, settings.enforcer_timeout)
-
-
-def file_limits_of(settings: Settings) -> CopyLimits:
-    """Return the limits of what is copied of a run's workspace."""
-    patterns = tuple(pattern.strip() for pattern in (settings.run_files_patterns or "").split(",") if pattern.strip())
-    return CopyLimits(
-        enabled=settings.run_files,
-        count=settings.run_files_max_count,
-        size=settings.run_files_max_size,
-        total=settings.run_files_max_total,
-        patterns=patterns,
-    )
-
-
-def spool_of(settings: Settings, registration: Registration) -> Spool:
-    """Return the store for events while the control plane cannot be reached; each queue has its own, as it has
-    its own keys.
-    """
-    lane = lane_of(settings.control_plane_url, registration.queue_id or registration.task_queue_name)
-    return Spool(settings.spool_root / lane, settings.spool_max_bytes)
-
-
-def long_commands_of(settings: Settings, registration: Registration) -> Path:
-    """Return the folder of commands that outlive a worker; each queue of each control plane has its own."""
-    lane = lane_of(settings.control_plane_url, registration.queue_id or registration.task_queue_name)
-    return settings.long_commands_root / lane
-
-
 def build_worker(
     settings: Settings,
     client: Client,
     registration: Registration,
-    control_plane: ControlPlane,
-    spool: Spool,
-    secrets: Sequence[str],
+    steps: LateSteps,
     interceptors: Sequence[Interceptor],
-    routes: Mapping[str, Route],
-    variables: Mapping[str, str],
-) -> tuple[WorkerPair, activities.Runtime]:
-    """Build the Temporal workers.
-
-    `secrets` are values that must not leave the process. `routes` name the models' endpoints when there is more than
-    one. `variables` are those of the worker, the sealed ones among them.
-    """
-    if (settings.proxy_config_file or settings.proxy_config_json) and not settings.enable_local_proxy:
-        log.warning("models.proxy_off", remedy="Add --enable-local-proxy, or leave its configuration out")
-    recording = RecordingFile(settings.recording) if settings.recording else None
-    if recording:
-        recording.now()
-        log.warning("recording.plays", file=settings.recording, remedy="Such a worker is for kubiya test only")
-    runtime = activities.Runtime(
-        control_plane=control_plane,
-        temporal=client,
-        models=Models(
-            endpoint_of(settings, registration),
-            variables,
-            prices=Prices.load(settings.model_prices_file),
-            routes=routes,
-            endpoints=endpoints_of(settings, variables),
-            recording=recording,
-        ),
-        workspace_root=settings.workspace_root,
-        worker_id=registration.worker_id,
-        hostname=settings.worker_hostname,
-        rules=rules_file.read(settings.policy_file),
-        enforcer=enforcer_of(settings),
-        longest_call=settings.activity_timeout,
-        secrets=secrets,
-        spool=spool,
-        mcp_max_sessions=settings.mcp_max_sessions,
-        recording=recording,
-        file_limits=file_limits_of(settings),
-        long_commands=long_commands_of(settings, registration),
-    )
-    activities_of_worker = activities.build(runtime)
-    loaded = extensions.load(settings.extensions, names.OURS)
+) -> WorkerPair:
+    """Build the Temporal workers. Their steps are loaded after the first poll."""
+    activities_of_worker = steps.declared()
+    loaded = extension_loading.load(settings.extensions, names.OURS)
     for fault in loaded.faults:
         log.error("extension.refused", fault=fault)
     if loaded.modules:
         log.info("extension.loaded", modules=", ".join(loaded.modules))
 
     leave_out_idle_walks()
-    runtime.model_queue = model_queue(registration.task_queue_name) if settings.model_slots else ""
     common: dict[str, Any] = {
-        "interceptors": [Scrub(runtime), *interceptors],
+        "interceptors": [steps, *interceptors],
         "graceful_shutdown_timeout": UNLIMITED,
         "max_heartbeat_throttle_interval": HEARTBEAT_THROTTLE,
         "default_heartbeat_throttle_interval": HEARTBEAT_THROTTLE,
@@ -197,11 +71,11 @@ def build_worker(
     }
 
     def model_worker() -> Worker | None:
-        if not runtime.model_queue:
+        if not settings.model_slots:
             return None
         return Worker(
             client,
-            task_queue=runtime.model_queue,
+            task_queue=model_queue(registration.task_queue_name),
             activities=[each for each in activities_of_worker if activity_name(each) in names.MODEL_ACTIVITIES],
             max_concurrent_activities=settings.model_slots,
             max_concurrent_activity_task_polls=MODEL_POLLS,
@@ -226,12 +100,12 @@ def build_worker(
         return WorkerPair(worker, model_worker())
 
     try:
-        return make(loaded.workflows), runtime
+        return make(loaded.workflows)
     except (RuntimeError, ValueError) as error:
         if not loaded.workflows:
             raise
         log.error("extension.refused", fault=f"custom workflows cannot be registered: {error}")
-        return make([]), runtime
+        return make([])
 
 
 def leave_out_idle_walks() -> None:
@@ -242,11 +116,6 @@ def leave_out_idle_walks() -> None:
     from kubiya_worker.payloads import walks  # it imports names that are private to the SDK
 
     walks.leave_out_idle_walks()
-
-
-def activity_name(function: Callable[..., Any]) -> str:
-    """Return the name under which Temporal knows an activity."""
-    return str(getattr(function, "__temporal_activity_definition").name)
 
 
 def allow_long_tasks(worker: Worker) -> None:

@@ -13,14 +13,13 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from temporalio.client import Client
 from temporalio.worker import Interceptor
 
 from kubiya_worker._supervisor.posix.notify import NotifySender
-from kubiya_worker.activities import Runtime
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.registration import Registration
@@ -29,16 +28,18 @@ from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, WorkerError
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.process import confinement_log, deployment, queue_settings, self_check, startup_checks, work_place
-from kubiya_worker.process.assembly import build_worker, endpoints_of, long_commands_of, routes_of, spool_of
+from kubiya_worker.process.assembly import build_worker
 from kubiya_worker.process.counters import ActivityCounters
 from kubiya_worker.process.drain import finish
 from kubiya_worker.process.grace_expiry import GraceExpiry
 from kubiya_worker.process.health import LoopWatchdog, ProbeFile
 from kubiya_worker.process.heartbeat import Heartbeat
 from kubiya_worker.process.import_faults import ImportFaults
+from kubiya_worker.process.late_steps import LateSteps
 from kubiya_worker.process.logging import RecentLines, Verbosity
 from kubiya_worker.process.long_commands import LongCommands
 from kubiya_worker.process.metrics_server import Monitor
+from kubiya_worker.process.places import long_commands_of, spool_of
 from kubiya_worker.process.pollers import Pollers, watch
 from kubiya_worker.process.preload import preload
 from kubiya_worker.process.redaction import ProcessRedactor
@@ -54,6 +55,9 @@ from kubiya_worker.process.worker_pair import WorkerPair
 from kubiya_worker.process.worker_state import StatusFile, WorkerState
 from kubiya_worker.settings import Settings
 from kubiya_worker.temporal_connection.cluster import cluster_id
+
+if TYPE_CHECKING:
+    from kubiya_worker.activities import Runtime
 
 log = structlog.get_logger()
 
@@ -319,10 +323,13 @@ class Life:
         await deployment.log_version(client, settings)
         await asyncio.wait({reading, stopping}, timeout=QUEUE_WITHIN, return_when=asyncio.FIRST_COMPLETED)
         config = reading.result() if reading.done() else {}
-        routes = routes_of(settings, self._variables) or queue_settings.routes_of(config, settings)
+        routes = queue_settings.own_routes(settings, self._variables) or queue_settings.routes_of(config, settings)
         self._redact.add(route.key for route in routes.values())
         self._redact.add(secret for route in routes.values() for secret in route.compatibility.secrets)
-        self._redact.add(endpoints_of(settings, self._variables).secrets)
+        if settings.model_compatibility:
+            from kubiya_worker.process.runtime import endpoints_of
+
+            self._redact.add(endpoints_of(settings, self._variables).secrets)
         tracing = await asyncio.to_thread(
             WorkerTracing.open, settings, registration.worker_id, registration.queue_name or queue, findings
         )
@@ -332,20 +339,22 @@ class Life:
         if tracing.interceptor is not None:
             interceptors.append(tracing.interceptor)
 
-        def build() -> tuple[WorkerPair, Runtime]:
-            worker, runtime = build_worker(
-                settings,
-                client,
-                registration,
-                self._control_plane,
-                spool,
-                self._redact.secrets,
-                interceptors,
-                routes,
-                self._variables,
+        def make() -> Runtime:
+            from kubiya_worker.process.runtime import make_runtime  # loaded when the steps are
+
+            secrets, variables = self._redact.secrets, self._variables
+            runtime = make_runtime(
+                settings, client, registration, self._control_plane, spool, secrets, routes, variables
             )
+            runtime.crowded = lambda: counters.crowded(settings.max_concurrent_activities)
             tracing.use(runtime.contexts.get)
-            return worker, runtime
+            return runtime
+
+        def build() -> tuple[WorkerPair, LateSteps]:
+            steps = LateSteps(make)
+            if settings.names_files_of_steps:
+                steps.load_now()
+            return build_worker(settings, client, registration, steps, interceptors), steps
 
         queue_settings.warn_if_outdated(config, self._control_plane.features)
         try:
@@ -364,7 +373,7 @@ class Life:
 
     async def _poll(
         self,
-        build: Callable[[], tuple[WorkerPair, Runtime]],
+        build: Callable[[], tuple[WorkerPair, LateSteps]],
         client: Client,
         registration: Registration,
         identity: str,
@@ -373,11 +382,11 @@ class Life:
     ) -> int:
         """Poll until the worker is asked to end or to drain, and finish what runs; return the exit code."""
         settings, stop, counters, expiry = self._settings, self._stop, self._counters, self._grace_expiry
-        worker, runtime = build()
-        runtime.crowded = lambda: counters.crowded(settings.max_concurrent_activities)
+        worker, steps = build()
         stopping = asyncio.create_task(stop.asked.wait())
         wished = asyncio.create_task(wishes.drain_asked.wait())
         running = asyncio.create_task(worker.run())
+        loading = asyncio.create_task(steps.hold(state.polled))
         long_commands = LongCommands(long_commands_of(settings, registration), client)
         state.long_commands = lambda: long_commands.running
         sweeping = asyncio.create_task(long_commands.watch())
@@ -390,7 +399,10 @@ class Life:
             )
         )
         try:
-            await asyncio.wait({running, stopping, watching, wished}, return_when=asyncio.FIRST_COMPLETED)
+            ends = {running, stopping, watching, wished, loading}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if loading.done():
+                loading.result()  # it never ends by itself, either
             if watching.done():
                 watching.result()  # this task never ends by itself, so its end is a bug: raise its error
             watching.cancel()
@@ -416,7 +428,7 @@ class Life:
                 state.record_drain(finished, left)
             return code
         finally:
-            for task in (watching, stopping, wished, sweeping):
+            for task in (watching, stopping, wished, sweeping, loading):
                 task.cancel()
             with contextlib.suppress(Exception):  # a client that does not close cleanly changes nothing now
-                await asyncio.wait_for(runtime.close(), CLOSE_WITHIN)
+                await asyncio.wait_for(steps.close(), CLOSE_WITHIN)

@@ -3,6 +3,8 @@
 Each worker of a queue watches all commands in its folder, whoever has started them. One whose execution is over, in
 whatever way (an answer, a cancellation, `stop all`, a workflow that was terminated), is ended within seconds, or by the
 next worker. When Temporal cannot be asked, nothing is ended; the keeper ends its command at its own time limit.
+
+What ends commands is imported where there is one to end: it loads the code of tools, which no start waits for.
 """
 
 from __future__ import annotations
@@ -18,9 +20,7 @@ import structlog
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from kubiya_worker._supervisor.posix import kept, processes
 from kubiya_worker.tools.long_commands import folder as folders
-from kubiya_worker.tools.long_commands import stopping
 from kubiya_worker.tools.long_commands.folder import CommandFolder
 
 log = structlog.get_logger()
@@ -54,17 +54,20 @@ class LongCommands:
         for command, facts in running:
             if await self._is_over(str(facts.get("workflow_id") or "")):
                 log.info("long_command.ended", command=command.key, execution_id=facts.get("execution_id"), why=OVER)
-                await asyncio.to_thread(stopping.stop, command, OVER)
+                await asyncio.to_thread(_stop, command, OVER)
         self.running = [_shown(command, facts) for command, facts in running]
 
     async def end_own(self) -> None:
         """End the commands of this worker, and of workers that are gone, unless a supervisor takes care of them."""
+        from kubiya_worker._supervisor.posix import kept
+        from kubiya_worker.tools.long_commands import stopping
+
         if os.environ.get(kept.VARIABLE):
             return
         running = await asyncio.to_thread(self._sorted)
         own = [command for command, facts in running if not _of_another_worker(facts)]
         for command in own:
-            await asyncio.to_thread(stopping.stop, command, STOPPED)
+            await asyncio.to_thread(_stop, command, STOPPED)
         deadline = time.monotonic() + stopping.WITHIN
         while any(command.is_held() for command in own) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.05)  # other processes end them, which no event here can tell
@@ -86,6 +89,8 @@ class LongCommands:
             if state == folders.RUNNING:
                 running.append((command, command.read("facts")))
                 continue
+            from kubiya_worker.tools.long_commands import stopping
+
             if state == folders.LOST and command.key not in self._seen_lost:
                 self._seen_lost.add(command.key)
                 left = stopping.end_leftovers(command)
@@ -93,6 +98,12 @@ class LongCommands:
             if _age(command) > KEPT_FOR:
                 stopping.remove(command)
         return running
+
+
+def _stop(command: CommandFolder, why: str) -> None:
+    from kubiya_worker.tools.long_commands import stopping
+
+    stopping.stop(command, why)
 
 
 def _shown(command: CommandFolder, facts: dict[str, Any]) -> dict[str, Any]:
@@ -107,6 +118,8 @@ def _of_another_worker(facts: dict[str, Any]) -> bool:
     pid = int(starter.get("pid") or 0)
     if pid in (0, os.getpid()):
         return False
+    from kubiya_worker._supervisor.posix import processes
+
     process = processes.table().one(pid)
     return process is not None and process.start == starter.get("start")
 

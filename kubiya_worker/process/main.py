@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Sequence
-from types import FrameType, ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kubiya_worker.process.exit import exit_process
+from kubiya_worker.process.left_out import left_out
 
 if TYPE_CHECKING:
     from kubiya_worker.payloads.converter import Payloads
     from kubiya_worker.process.redaction import ProcessRedactor
     from kubiya_worker.process.sealed_variables import SealedVariables
     from kubiya_worker.settings import Settings
+    from kubiya_worker.trust import CaCheck
 
 BEGAN = time.monotonic()
 CUT_WITHIN = 2.0  # seconds that cancelled tasks have to end, after everything else is over
@@ -37,14 +40,17 @@ def _too_early(number: int, _: FrameType | None) -> None:
 
 
 def run(argv: Sequence[str]) -> int:
-    import_structlog()
-    from kubiya_worker.errors import EX_SOFTWARE, WorkerError
-    from kubiya_worker.payloads.converter import Payloads
-    from kubiya_worker.process.redaction import ProcessRedactor, secrets_in
-    from kubiya_worker.process.sealed_variables import seal_process
-    from kubiya_worker.proxies import spare_loopback
-    from kubiya_worker.settings import resolve
-    from kubiya_worker.trust import use_ca_bundle
+    from kubiya_worker import garbage
+
+    with garbage.paused():
+        import_structlog()
+        from kubiya_worker.errors import EX_SOFTWARE, WorkerError
+        from kubiya_worker.payloads.converter import Payloads
+        from kubiya_worker.process.redaction import ProcessRedactor, secrets_in
+        from kubiya_worker.process.sealed_variables import seal_process
+        from kubiya_worker.proxies import spare_loopback
+        from kubiya_worker.settings import resolve
+        from kubiya_worker.trust import CaCheck
 
     debug = os.environ.get("KUBIYA_DEBUG", "").lower() in ("1", "true", "yes", "on")
     redact = ProcessRedactor(secrets_in(os.environ))
@@ -52,11 +58,11 @@ def run(argv: Sequence[str]) -> int:
         settings = resolve(_flags(argv), os.environ)
         redact.add(settings.secrets)
         variables = seal_process(settings.extension_variables.split(","))  # the settings have those of their own
-        use_ca_bundle(settings.ca_file, os.environ)
+        trusted = CaCheck(settings.ca_file, os.environ)
         spare_loopback(os.environ)
         payloads = Payloads.open(settings.payloads, variables)
         redact.add(payloads.secrets)
-        return _work(settings, payloads, redact, variables)
+        return _work(settings, payloads, redact, variables, trusted)
     except WorkerError as error:
         _say(error.line(), redact, debug)
         return error.exit_code
@@ -67,13 +73,8 @@ def run(argv: Sequence[str]) -> int:
 
 def import_structlog() -> None:
     """Import structlog without rich, which it takes where it is installed: 5 MiB, for tracebacks that nobody prints."""
-    if "structlog" in sys.modules or "rich" in sys.modules:
-        return
-    sys.modules["rich"] = cast(ModuleType, None)  # an import of it fails
-    try:
+    with left_out("rich"):
         import structlog.dev  # noqa: F401
-    finally:
-        del sys.modules["rich"]  # an extension may want it
 
 
 def _flags(argv: Sequence[str]) -> dict[str, str]:
@@ -91,15 +92,20 @@ def _flags(argv: Sequence[str]) -> dict[str, str]:
     return {k: v for k, v in vars(parser.parse_args(argv)).items() if v is not None}
 
 
-def _work(settings: Settings, payloads: Payloads, redact: ProcessRedactor, variables: SealedVariables) -> int:
+def _work(
+    settings: Settings, payloads: Payloads, redact: ProcessRedactor, variables: SealedVariables, trusted: CaCheck
+) -> int:
     import resource
 
-    from kubiya_worker._supervisor.posix import kernel
-    from kubiya_worker.control_plane.client import ControlPlane
-    from kubiya_worker.process import host, lifecycle, logging
-    from kubiya_worker.process.assembly import routes_of
-    from kubiya_worker.tools.confinement import support
-    from kubiya_worker.tools.policy import rules_file
+    from kubiya_worker import extension_loading, garbage
+
+    # Temporal's sandbox imports pydantic, 20 ms, and only the workflows of extensions run there.
+    sandbox = contextlib.nullcontext() if extension_loading.are_there(settings.extensions) else left_out("pydantic")
+    with garbage.paused(), sandbox:
+        from kubiya_worker._supervisor.posix import kernel
+        from kubiya_worker.control_plane.client import ControlPlane
+        from kubiya_worker.process import host, lifecycle, logging, queue_settings
+        from kubiya_worker.tools.confinement import support
 
     host.limit_arenas()
     if not settings.debug:  # a core file would hold the key, and a soft limit can be raised from outside
@@ -109,9 +115,13 @@ def _work(settings: Settings, payloads: Payloads, redact: ProcessRedactor, varia
     support.use(settings.confinement, (settings.workspace_root, settings.spool_root, settings.long_commands_root))
     support.is_active()  # raises before the control plane knows this worker
     # Read it before the registration, so that a wrong file is reported before the control plane knows this worker.
-    rules_file.read(settings.policy_file)
-    redact.add(route.key for route in routes_of(settings, variables).values())
+    if settings.policy_file:
+        from kubiya_worker.tools.policy import rules_file
+
+        rules_file.read(settings.policy_file)
+    redact.add(route.key for route in queue_settings.own_routes(settings, variables).values())
     recent = logging.configure("DEBUG" if settings.debug else settings.log_level, settings.log_format, redact)
+    trusted.finish()
     control_plane = ControlPlane(settings.control_plane_url, settings.api_key)
     return _until_over(lifecycle.run(settings, control_plane, payloads, redact, recent, variables, BEGAN))
 

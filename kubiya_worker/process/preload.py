@@ -16,12 +16,14 @@ from typing import Final
 import structlog
 
 from kubiya_worker import garbage
-from kubiya_worker.models.import_lock import IMPORTS
+from kubiya_worker.import_lock import IMPORTS
+from kubiya_worker.process.late_steps import CODE
 
 log = structlog.get_logger()
 
 # In the order in which a run needs them. tests/process/worker/test_preload.py finds what is missing.
 NEEDED: Final = (
+    *CODE,  # first: a step that is here already waits for no other package
     "kubiya_worker.models.session",
     "kubiya_worker.models.openai",
     "kubiya_worker.models.wire.answer_reader",

@@ -7,7 +7,8 @@ the start: the worker then uses the gateway of its registration.
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -15,9 +16,10 @@ from kubiya_worker import __version__
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.models import routes
-from kubiya_worker.models.routes import Route
 from kubiya_worker.settings import Settings
+
+if TYPE_CHECKING:
+    from kubiya_worker.models.routes import Route
 
 log = structlog.get_logger()
 
@@ -31,6 +33,15 @@ def read(control_plane: ControlPlane, queue_id: str) -> dict[str, Any]:
     except ControlPlaneError as error:
         log.debug("queue.not_read", error=error.message)
         return {}
+
+
+def own_routes(settings: Settings, variables: Mapping[str, str]) -> dict[str, Route]:
+    """Return the models of this host's own list, nothing without one. Raises ConfigurationError for a wrong list."""
+    if not settings.enable_local_proxy:
+        return {}
+    from kubiya_worker.process.runtime import routes_of  # a worker without a list does not wait for this import
+
+    return routes_of(settings, variables)
 
 
 def routes_of(config: dict[str, Any], settings: Settings) -> dict[str, Route]:
@@ -49,6 +60,8 @@ def routes_of(config: dict[str, Any], settings: Settings) -> dict[str, Route]:
         or queue_settings.get("enable_local_litellm_proxy") is not True
     ):
         return {}
+    from kubiya_worker.models import routes  # a worker without a list does not wait for this import
+
     document = queue_settings.get("litellm_config")
     try:
         return routes.parse(document if isinstance(document, dict) else {}, WHERE, {})

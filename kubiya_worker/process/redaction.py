@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from kubiya_worker.credentials import certain, may_be_secret
-from kubiya_worker.models.compatibility import HEADER_VARIABLES
+from kubiya_worker.credentials import HEADER_VARIABLES, certain, may_be_secret
 from kubiya_worker.tools.redaction import AT_WORK, Redactor
 
 

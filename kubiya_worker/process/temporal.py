@@ -27,7 +27,6 @@ from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.process.backoff import Backoff
 from kubiya_worker.process.logging import CORE
 from kubiya_worker.settings import Settings
-from kubiya_worker.temporal_connection.faults import examine
 from kubiya_worker.temporal_connection.options import arguments, tunnel_to
 from kubiya_worker.temporal_connection.security import Tls, TlsOptions, address_of, tls_for
 
@@ -115,6 +114,8 @@ async def connect(
             reason = error.message
         except RuntimeError as error:  # the SDK's core reports a failed connection as a RuntimeError
             reason = str(error)
+        from kubiya_worker.temporal_connection.faults import examine  # only a start that fails needs it
+
         fault = await asyncio.to_thread(examine, address, tls, tunnel)
         why = fault.message if fault else innermost(reason)
         delay = backoff.next()

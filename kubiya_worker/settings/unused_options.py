@@ -6,7 +6,6 @@ the request, else it is reported in one line. `kubiya doctor` and the reference 
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -44,7 +43,9 @@ class UnusedOption:
         return f"{self.says[:1].lower()}{self.says[1:]}"
 
     def has(self, variable: str) -> bool:
-        return any(fnmatch.fnmatchcase(variable, name) for name in self.env)
+        return variable in self.env or any(
+            name.endswith("*") and variable.startswith(name.removesuffix("*")) for name in self.env
+        )
 
     def asks(self, value: Any) -> bool:
         """Return whether this value asks for the option: `false` does not."""

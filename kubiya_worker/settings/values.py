@@ -148,6 +148,11 @@ class Settings:
         return Path(self.model_prices).expanduser() if self.model_prices else None
 
     @property
+    def names_files_of_steps(self) -> bool:
+        """Return whether a setting can be wrong of which only the code of the steps can tell."""
+        return bool(self.recording or self.model_prices or self.model_compatibility or self.enforce_enabled)
+
+    @property
     def image_reference(self) -> str:
         return f"{self.image}:{self.image_tag}"
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +52,30 @@ def break_all(package: Path) -> None:
             module.write_text(BROKEN)
     for cache in package.rglob("__pycache__"):
         shutil.rmtree(cache)
+
+
+# Packages that a start may load before its first poll: Temporal's SDK, logs, HTTP, facts of the host. Each of them
+# costs every start time, so whatever else a worker needs is loaded later.
+BEFORE_THE_FIRST_POLL = {"google", "kubiya_worker", "nexusrpc", "psutil", "structlog", "temporalio", "urllib3"}
+SMALL = {"greenlet", "typing_extensions"}  # what those load where it is installed
+LEFT_OUT = {"pydantic", "rich"}  # what those would load; the attempt is in Python's list
+THE_INTERPRETERS = {"sitecustomize", "usercustomize", "_distutils_hack", "imported package"}  # and the list's heading
+LATER = re.compile(
+    r"kubiya_worker\.(activities|models|server|cli|mcp_server|extensions|process\.runtime|tools\.(base|toolset|mcp|shell))\b"
+)
+
+
+@pytest.mark.timeout(240)
+def test_a_start_loads_before_its_first_poll_only_what_polling_needs(stack: Stack, endpoint: ModelEndpoint) -> None:
+    worker = worker_of(stack, endpoint, "PYTHONPROFILEIMPORTTIME", "1")
+    until = worker.lines.index(worker.expect("worker.ready"))
+    names = [line.rpartition("|")[2].strip() for line in worker.lines[:until] if line.startswith("import time:")]
+    assert "temporalio.worker" in names
+    packages = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - THE_INTERPRETERS
+    missing = {name for name in LEFT_OUT if not any(each.startswith(f"{name}.") for each in names)}
+    loaded = {name for name in packages - missing if importlib.util.find_spec(name) and "__editable__" not in name}
+    assert loaded <= BEFORE_THE_FIRST_POLL | SMALL
+    assert not [name for name in names if LATER.match(name)]
 
 
 @pytest.mark.timeout(240)

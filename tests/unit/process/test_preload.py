@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kubiya_worker.models.import_lock import IMPORTS
+from kubiya_worker.import_lock import IMPORTS
 from kubiya_worker.process.preload import extras, load
 
 

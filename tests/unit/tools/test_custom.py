@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from kubiya_worker import extensions
+from kubiya_worker import extension_loading, extensions
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.tools import custom
 from kubiya_worker.tools.base import ToolContext, ToolResult
@@ -121,7 +121,7 @@ def test_files_and_folders_are_loaded_and_each_fault_names_its_file(tmp_path: Pa
     (folder / "ext_exit.py").write_text("raise SystemExit(1)\n")
     (tmp_path / ".kubiya").mkdir()
     (tmp_path / ".kubiya" / "custom_activities.py").write_text("y = 1\n")
-    found = extensions.load(f"{folder}, /nonexistent/x.py", {"call_tool"})
+    found = extension_loading.load(f"{folder}, /nonexistent/x.py", {"call_tool"})
     assert [function.__name__ for function in found.activities] == ["my_activity"]
     assert any(name.endswith("custom_activities.py") for name in found.modules)
     text = "\n".join(found.faults)

@@ -1,0 +1,139 @@
+"""This module makes the runtime of a worker's steps from its settings: models, tools, policy, files.
+
+Importing it loads most of the worker's code, so the start leaves it out (`late_steps.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+from temporalio.client import Client
+
+from kubiya_worker.activities import Runtime
+from kubiya_worker.control_plane.client import ControlPlane
+from kubiya_worker.control_plane.registration import Registration
+from kubiya_worker.control_plane.spool import Spool
+from kubiya_worker.models import Endpoint, Models, compatibility
+from kubiya_worker.models import routes as litellm
+from kubiya_worker.models.compatibility import Endpoints
+from kubiya_worker.models.prices import Prices
+from kubiya_worker.models.routes import Route
+from kubiya_worker.process.places import long_commands_of
+from kubiya_worker.process.worker_pair import model_queue
+from kubiya_worker.recording import RecordingFile
+from kubiya_worker.settings import Settings
+from kubiya_worker.tools.policy import enforcer, rules_file
+from kubiya_worker.tools.workspace_files import CopyLimits
+
+log = structlog.get_logger()
+
+
+def endpoint_of(settings: Settings, registration: Registration) -> Endpoint:
+    """Return the endpoint of the models; the worker's own environment comes before what the control plane sent."""
+    if settings.litellm_api_base:
+        base, key, gateway = settings.litellm_api_base, settings.litellm_api_key or "", True
+    elif settings.openai_api_key or settings.openai_base_url:
+        base = settings.openai_base_url or "https://api.openai.com/v1"
+        key, gateway = settings.openai_api_key or "", False
+    else:
+        base, key, gateway = registration.litellm_api_url, registration.litellm_api_key, True
+    return Endpoint(
+        base_url=base,
+        api_key=key,
+        default_model=settings.default_model,
+        override=settings.model_override,
+        idle_timeout=settings.model_idle_timeout,
+        gateway=gateway,
+    )
+
+
+def routes_of(settings: Settings, variables: Mapping[str, str]) -> dict[str, Route]:
+    """Return the routes that a local LLM proxy would serve, or nothing when it is off.
+
+    Raise ConfigurationError when its configuration is wrong.
+    """
+    if not settings.enable_local_proxy:
+        return {}
+    return litellm.read(settings.proxy_config_file, settings.proxy_config_json, variables)
+
+
+def endpoints_of(settings: Settings, variables: Mapping[str, str]) -> Endpoints:
+    """Return the compatibility settings of the worker's endpoints. Raises ConfigurationError."""
+    return compatibility.load(settings.model_compatibility, variables)
+
+
+def enforcer_url(settings: Settings) -> str:
+    return settings.enforcer_url or f"{settings.control_plane_url}/api/v1/enforcer"
+
+
+def enforcer_of(settings: Settings) -> enforcer.Enforcer | None:
+    """Return the external policy service, or None when no service is configured."""
+    if not settings.enforce_enabled:
+        if settings.enforcer_url:
+            log.warning("policy.enforcer_off", url=settings.enforcer_url, remedy="Set KUBIYA_ENFORCE_ENABLED=true")
+        return None
+    url = enforcer_url(settings)
+    key = enforcer.key_for(url, settings.enforcer_api_key, settings.control_plane_url, settings.api_key)
+    log.info("policy.enforcer", url=url, timeout=f"{settings.enforcer_timeout:g}s", key=bool(key))
+    return enforcer.Enforcer(url, key, settings.enforcer_timeout)
+
+
+def file_limits_of(settings: Settings) -> CopyLimits:
+    """Return the limits of what is copied of a run's workspace."""
+    patterns = tuple(pattern.strip() for pattern in (settings.run_files_patterns or "").split(",") if pattern.strip())
+    return CopyLimits(
+        enabled=settings.run_files,
+        count=settings.run_files_max_count,
+        size=settings.run_files_max_size,
+        total=settings.run_files_max_total,
+        patterns=patterns,
+    )
+
+
+def make_runtime(
+    settings: Settings,
+    client: Client,
+    registration: Registration,
+    control_plane: ControlPlane,
+    spool: Spool,
+    secrets: Sequence[str],
+    routes: Mapping[str, Route],
+    variables: Mapping[str, str],
+) -> Runtime:
+    """Make the runtime. Raises ConfigurationError for a file of the settings that is wrong.
+
+    `secrets` are values that must not leave the process. `routes` name the models' endpoints when there is more than
+    one. `variables` are those of the worker, the sealed ones among them.
+    """
+    if (settings.proxy_config_file or settings.proxy_config_json) and not settings.enable_local_proxy:
+        log.warning("models.proxy_off", remedy="Add --enable-local-proxy, or leave its configuration out")
+    recording = RecordingFile(settings.recording) if settings.recording else None
+    if recording:
+        recording.now()
+        log.warning("recording.plays", file=settings.recording, remedy="Such a worker is for kubiya test only")
+    return Runtime(
+        control_plane=control_plane,
+        temporal=client,
+        models=Models(
+            endpoint_of(settings, registration),
+            variables,
+            prices=Prices.load(settings.model_prices_file),
+            routes=routes,
+            endpoints=endpoints_of(settings, variables),
+            recording=recording,
+        ),
+        workspace_root=settings.workspace_root,
+        worker_id=registration.worker_id,
+        hostname=settings.worker_hostname,
+        rules=rules_file.read(settings.policy_file),
+        enforcer=enforcer_of(settings),
+        longest_call=settings.activity_timeout,
+        secrets=secrets,
+        spool=spool,
+        mcp_max_sessions=settings.mcp_max_sessions,
+        recording=recording,
+        file_limits=file_limits_of(settings),
+        long_commands=long_commands_of(settings, registration),
+        model_queue=model_queue(registration.task_queue_name) if settings.model_slots else "",
+    )
