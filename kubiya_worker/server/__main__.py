@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import resource
@@ -19,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from kubiya_worker import garbage
 from kubiya_worker.errors import EX_OK, ConfigurationError, UsageError, WorkerError
 from kubiya_worker.protocol.names import DEMO_MODEL
 from kubiya_worker.server.log import FORMAT, RotatingLog
@@ -38,6 +38,8 @@ LEAST_BYTES: Final = 1 << 20  # of --keep-bytes
 MOST_BYTES: Final = 1 << 44
 MOST_KEPT: Final = 500_000  # of --keep-count: the place of the last one is counted at each look, in 30 ms
 MOST_CONNECTIONS: Final = 100  # of --database-connections; PostgreSQL's own max_connections is 100 for all
+WAITING: Final = 2048  # connections that the system holds until they are accepted
+ACCEPTED: Final = 16  # connections that are accepted in one turn of the event loop: as asyncio does it, all that wait
 MAX_FILES: Final = 10_000  # macOS does not allow more than 10,240
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
@@ -264,7 +266,7 @@ def listen(host: str, port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind(found[0][4])
-        made.listen(512)
+        made.listen(WAITING)
     except OSError as error:
         made.close()
         raise PortTaken(port, error) from error
@@ -375,8 +377,9 @@ def serve(plane: Plane, bound: socket.socket, began: float) -> None:
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            # What is there now stays: else each full collection walks through all that was imported, 20 to 50 ms.
-            gc.freeze()
+            for each in sockets or ():
+                each.listen(WAITING)  # asyncio has set it to `backlog`
+            garbage.keep_loaded()
             took = time.monotonic() - began
             print(f"control_plane.listening url={url} pid={os.getpid()} in {took:.2f}s", flush=True)  # noqa: T201
             if host not in LOOPBACK:
@@ -399,6 +402,7 @@ def serve(plane: Plane, bound: socket.socket, began: float) -> None:
         server_header=False,
         proxy_headers=False,  # nobody here needs a request's original address
         ws="none",
+        backlog=ACCEPTED,
     )
     server = Server(config)
     allow_connections()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
@@ -62,6 +63,7 @@ from kubiya_worker.server.notify import watch
 from kubiya_worker.server.notify.slack_sockets import SlackSockets
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.store.address import PostgresAddress
+from kubiya_worker.server.stream_turns import StreamTurns
 from kubiya_worker.server.temporal import TemporalDown
 
 log = logging.getLogger(__name__)
@@ -183,6 +185,7 @@ def create_app(plane: Plane) -> Starlette:
     app = Starlette(
         routes=[*routes, *described, Route(MCP_PATH, for_mcp), *for_a2a, *pages],
         lifespan=lifespan,
+        middleware=[Middleware(StreamTurns)],
         exception_handlers={404: missing, 405: wrong_method, 500: broken},
     )
     app.state.plane = plane

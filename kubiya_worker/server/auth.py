@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,8 @@ _FIND: Final = Prepared(select(T).where(T.c.hash == bindparam("hash")))
 _ADD: Final = add_once(T, ("hash", "organization_id", "created_at", "data", "expires_at"))
 TOLD: Final = ("name", "email", "role", "groups", "scopes", "status", "expires_at")  # of a key, by a record
 ID: Final = 12  # characters of a hash that name its key
+FRESH: Final = 2.0  # seconds in which a key that another server revokes may still count here, if its word is lost
+MOST: Final = 1_000  # keys that are kept in memory, each with the addresses that it comes from
 _KEY: Final = re.compile(r"kby_[A-Za-z0-9_-]{43,}")  # 256 random bits
 
 
@@ -58,21 +61,47 @@ class Keys:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._used: dict[str, float] = {}  # by hash: seconds since the epoch, not written yet
+        self._known: dict[tuple[str, str], tuple[Caller, float | None, float]] = {}  # until when it counts, when read
+        self._rollbacks = database.rollbacks
+        self.told: Callable[[], None] | None = None  # set where other servers keep keys in memory, too
 
     def caller(self, key: str, address: str = "") -> Caller | None:
-        """Return whom a key stands for now; None when it is unknown, revoked or expired.
-
-        This reads the row at each request: a cache would outlive a revocation.
-        """
+        """Return whom a key stands for now; None when it is unknown, revoked or expired."""
         return self.caller_of(hashed(key), address) if key else None
 
     def caller_of(self, digest: str, address: str = "") -> Caller | None:
-        """Return whom the key with this hash stands for now."""
-        row = self._db.execute(_FIND, {"hash": digest}).first()
-        if row is None or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= time.time()):
+        """Return whom the key with this hash stands for now.
+
+        A key that is valid is looked up once in FRESH seconds, and anew after a change of any key here, or of one
+        elsewhere of which this server hears.
+        """
+        if self._rollbacks != self._db.rollbacks:
+            self.forget()  # what was read in a transaction that failed may not be stored
+        now, asked = time.time(), time.monotonic()
+        found = self._known.get((digest, address))
+        if found is None or asked - found[2] > FRESH:
+            row = self._db.execute(_FIND, {"hash": digest}).first()
+            if row is None or row.revoked_at is not None:
+                return None
+            caller = Caller(row.organization_id, of_key(key_id_of(digest), json.loads(row.data)).at(address))
+            if len(self._known) >= MOST:
+                self._known.clear()
+            found = self._known[digest, address] = (caller, row.expires_at, asked)
+        caller, expires_at, _ = found
+        if expires_at is not None and expires_at <= now:
             return None
-        self._used[digest] = time.time()
-        return Caller(row.organization_id, of_key(key_id_of(digest), json.loads(row.data)).at(address))
+        self._used[digest] = now
+        return caller
+
+    def forget(self) -> None:
+        """Look up each key anew: one was changed or revoked."""
+        self._known.clear()
+        self._rollbacks = self._db.rollbacks
+
+    def _changed(self) -> None:
+        self.forget()
+        if self.told is not None:
+            self.told()
 
     def about(self, key_id: str) -> dict[str, Any]:
         """Return the public facts about a key, for the one who holds it; none for an empty id."""
@@ -143,6 +172,7 @@ class Keys:
             self._db.execute(update(T).where(mine).values(revoked_at=now()))
             for row in rows:
                 self._told(row.hash, self._shown(row))
+        self._changed()
 
     def change(self, organization_id: str, key_id: str, changes: dict[str, Any]) -> None:
         """Change fields of a key's person, and `expires_at` (seconds since the epoch; None for no end)."""
@@ -153,6 +183,7 @@ class Keys:
                 values = {"data": dumps(about), "expires_at": changes.get("expires_at", row.expires_at)}
                 self._db.execute(update(T).where(T.c.hash == row.hash).values(values))
                 self._told(row.hash, self._shown(row), "update")
+        self._changed()
 
     def store_uses(self) -> None:
         """Write when keys were last used. This is called once a minute, so that no request waits for it."""

@@ -40,6 +40,7 @@ RETRY: Final = 0.5  # seconds until a lost connection is made again
 EVENTS: Final = "e"  # of an execution: there are new ones
 OUTBOX: Final = "o"  # of an execution: there is something for Temporal
 FORM: Final = "f"  # of a caller and an approval: its form is closed
+KEYS: Final = "k"  # one was changed or revoked
 
 _EXTEND: Final = """
 insert into leases (name, id, holder, began, seconds)
@@ -70,6 +71,7 @@ class Replicas:
         plane.sender.elsewhere = lambda execution_id: self.tell(OUTBOX, execution_id)
         plane.forms.told = lambda key: self.tell(FORM, key)
         plane.watchers.told = lambda execution_id: self.tell(EVENTS, execution_id)
+        plane.keys.told = lambda: self.tell(KEYS, "")
 
     def tell(self, kind: str, key: str) -> None:
         """Tell the other servers, after the transaction that is open."""
@@ -117,6 +119,7 @@ class Replicas:
             channel = await self._channel(connection)
             await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
             self._plane.watchers.wake_all()  # what was told while nobody listened
+            self._plane.keys.forget()
             self._plane.stirred = None  # and so all open executions are looked at
             async for told in connection.notifies():
                 self._hear(told.payload[:1], told.payload[1:])
@@ -128,6 +131,8 @@ class Replicas:
                 self._plane.stirred.add(key)
         elif kind == FORM:
             self._plane.forms.wake(key)
+        elif kind == KEYS:
+            self._plane.keys.forget()
         elif kind == OUTBOX and self.leads:
             self._plane.sender.wake(key)
 

@@ -9,7 +9,6 @@ or repeating an event.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Callable
@@ -84,9 +83,7 @@ async def _frames(
                 reason = "timeout" if left <= 0 else "shutdown"
                 yield frame("reconnect", dumps({"reason": reason, "duration": LONGEST}))
                 return
-            try:
-                await asyncio.wait_for(watcher.wait(), min(KEEPALIVE, left))
-            except TimeoutError:
+            if not await watcher.wait(min(KEEPALIVE, left)):
                 yield ": keepalive\n\n"
     finally:
         plane.watchers.leave(execution_id, watcher)

@@ -7,11 +7,13 @@ one execution, they are woken less often, and get what has gathered: with 500 cl
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from kubiya_worker.protocol import events as ev
+from kubiya_worker.server.log_watcher import LogWatcher
 from kubiya_worker.server.store.events import Events
 from kubiya_worker.server.stream_frames import shown
 
@@ -20,7 +22,7 @@ LARGEST_PAGE: Final = 1 << 20  # bytes of rendered text; an event that is larger
 FEW: Final = 25  # clients that are woken at each event
 GATHER: Final = 0.0002  # seconds for each client more
 LONGEST_GATHER: Final = 0.1  # seconds
-AT_ONCE: Final = 50  # clients that are woken in one turn of the event loop: about 4 ms
+AT_ONCE: Final = 10  # clients that are woken in one turn of the event loop: about 1 ms
 
 
 @dataclass(frozen=True)
@@ -42,19 +44,21 @@ class Watchers:
     def __init__(self, events: Events) -> None:
         self._events = events
         self.told: Callable[[str], None] | None = None  # set where other servers have clients, too
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._waiting: dict[str, dict[LogWatcher, None]] = {}  # in the order in which they came
+        self._queue: deque[LogWatcher] = deque()  # of those who are to be woken
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._pages: dict[str, tuple[int, int, LogPage]] = {}  # of each execution: from where, last number then, page
 
-    def join(self, execution_id: str) -> asyncio.Event:
-        """Return an event that is set whenever the log of the execution has grown."""
-        watcher = asyncio.Event()
-        self._waiting.setdefault(execution_id, set()).add(watcher)
+    def join(self, execution_id: str) -> LogWatcher:
+        """Return a watcher that is set whenever the log of the execution has grown."""
+        watcher = LogWatcher()
+        self._waiting.setdefault(execution_id, {})[watcher] = None
         return watcher
 
-    def leave(self, execution_id: str, watcher: asyncio.Event) -> None:
-        waiting = self._waiting.get(execution_id, set())
-        waiting.discard(watcher)
+    def leave(self, execution_id: str, watcher: LogWatcher) -> None:
+        watcher.close()
+        waiting = self._waiting.get(execution_id, {})
+        waiting.pop(watcher, None)
         if not waiting:
             self._waiting.pop(execution_id, None)
             self._pages.pop(execution_id, None)
@@ -83,8 +87,9 @@ class Watchers:
         if delay := gathering(len(waiting)):
             loop = asyncio.get_running_loop()
             self._timers[execution_id] = loop.call_later(delay, self._wake_now, execution_id)
-        else:
-            self._wake_now(execution_id)
+        else:  # they are few: they do not wait behind the many of another execution
+            for watcher in waiting:
+                watcher.set()
 
     def wake_all(self) -> None:
         """Wake everybody now: the server stops."""
@@ -94,14 +99,22 @@ class Watchers:
 
     def _wake_now(self, execution_id: str) -> None:
         self._timers.pop(execution_id, None)
-        self._wake_some(list(self._waiting.get(execution_id, ())))
+        idle = not self._queue
+        for watcher in self._waiting.get(execution_id, ()):
+            if not watcher.queued:
+                watcher.queued = True
+                self._queue.append(watcher)
+        if idle:
+            self._wake_some()
 
-    def _wake_some(self, watchers: list[asyncio.Event]) -> None:
+    def _wake_some(self) -> None:
         """Wake some in this turn of the event loop and the others in the next ones: who else asks comes in between."""
-        for watcher in watchers[:AT_ONCE]:
+        for _ in range(min(AT_ONCE, len(self._queue))):
+            watcher = self._queue.popleft()
+            watcher.queued = False
             watcher.set()
-        if len(watchers) > AT_ONCE:
-            asyncio.get_running_loop().call_soon(self._wake_some, watchers[AT_ONCE:])
+        if self._queue:
+            asyncio.get_running_loop().call_soon(self._wake_some)
 
     def page(self, execution_id: str, sequence: int) -> LogPage | None:
         """Return the events behind the number `sequence`, None without any. Clients at one place share it."""

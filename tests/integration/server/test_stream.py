@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import psutil
 import pytest
 import requests
 
@@ -16,6 +18,9 @@ from tests.support import event_stream
 from tests.support.control_plane import ControlPlane
 
 Frame = dict[str, Any]
+
+STOPPED: Final = 5  # clients that read one event, and then nothing
+HELD: Final = 8 << 20  # bytes of the server for each of them: some pages of the log, which has 10 MB
 
 
 def event(number: int, kind: str = "message_chunk", **data: Any) -> dict[str, Any]:
@@ -168,6 +173,30 @@ def test_a_client_that_does_not_read_holds_up_nobody_and_loses_nothing(plane: Co
             received += piece
     ids = [line.split(b"_")[-2] for line in received.splitlines() if line.startswith(b"id: ")]
     assert ids == [str(n).encode() for n in range(1, 404)]
+
+
+def test_clients_that_stop_reading_harm_no_other_stream_and_go_on_where_they_were(
+    plane: ControlPlane, execution: str
+) -> None:
+    other = plane.execute()
+    publish(plane, execution, [event(1)])
+    assert plane.process is not None
+    server = psutil.Process(plane.process.pid)
+    with contextlib.ExitStack() as stack:
+        stopped = [stack.enter_context(open_stream(plane, execution, "0")) for _ in range(STOPPED)]
+        last = [next(frames(answer))["id"] for answer in stopped]  # and then they read nothing
+        before = server.memory_info().rss
+        for start in range(2, 202, 20):
+            publish(plane, execution, [event(n, filler="x" * 50_000) for n in range(start, start + 20)])
+        publish(plane, other, [event(1)])
+        beside = stack.enter_context(open_stream(plane, other, "0"))
+        assert numbers([next(frames(beside))]) == [1]
+        grown = server.memory_info().rss - before
+        assert grown < STOPPED * HELD, f"{grown / 2**20:.0f} MiB for what nobody reads"
+    finish(plane, execution)
+    for number in last:
+        with open_stream(plane, execution, number) as answer:
+            assert numbers(list(frames(answer))) == list(range(2, 205))
 
 
 def test_a_stream_of_an_execution_that_is_deleted_ends(plane: ControlPlane, execution: str) -> None:

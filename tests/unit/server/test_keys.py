@@ -62,6 +62,61 @@ def test_a_revoked_key_is_refused_at_the_next_request_also_in_a_batch(api: Api) 
     api.call("DELETE", "/keys/000000000000", status=404)
 
 
+def test_a_valid_key_is_looked_up_once_until_a_key_changes(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, asked = api.key("operator"), list[str]()
+    execute = api.plane.database.execute
+
+    def counted(statement: Any, values: Any = None) -> Any:
+        asked.extend([values["hash"]] if statement is auth._FIND else [])
+        return execute(statement, values)
+
+    monkeypatch.setattr(api.plane.database, "execute", counted)
+    for _ in range(5):
+        api.call("GET", "/agents", headers=made["headers"])
+    assert len(asked) == 1
+    other = api.key("viewer")
+    api.call("PATCH", f"/keys/{other['id']}", {"name": "Bob"})
+    asked.clear()
+    for _ in range(5):
+        api.call("GET", "/agents", headers=made["headers"])
+    assert asked == [auth.hashed(made["key"])]
+    for _ in range(5):
+        api.call("GET", "/agents", status=401, headers={"Authorization": "Bearer nobodys"})
+    assert asked.count(auth.hashed("nobodys")) >= 5, "one that is not valid is looked up each time"
+
+
+def test_limits_of_a_key_hold_for_its_next_request(api: Api) -> None:
+    made = api.key("operator")
+    api.call("GET", "/stop", headers=made["headers"])
+    api.call("GET", "/hooks", headers=made["headers"])
+    api.call("PATCH", f"/keys/{made['id']}", {"queues": ["default"]})
+    api.call("GET", "/hooks", status=403, headers=made["headers"])
+
+
+def test_a_change_that_failed_leaves_nothing_in_memory(api: Api) -> None:
+    made, keys = api.key("operator"), api.plane.keys
+    with pytest.raises(ZeroDivisionError), api.plane.database.transaction():
+        keys.change("local", made["id"], {"name": "Somebody else"})
+        caller = keys.caller(made["key"])
+        assert caller is not None and caller.person.name == "Somebody else"
+        raise ZeroDivisionError
+    caller = keys.caller(made["key"])
+    assert caller is not None and caller.person.name == made["name"]
+
+
+def test_a_key_that_another_server_revokes_ends_within_two_seconds_without_a_word_of_it(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, other = api.key("operator"), auth.Keys(api.plane.database)
+    there, later = time.monotonic, 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: there() + later)
+    api.call("GET", "/agents", headers=made["headers"])
+    other.revoke("local", made["id"])
+    later = auth.FRESH + 0.001
+    assert later < 5
+    api.call("GET", "/agents", status=401, headers=made["headers"])
+
+
 def test_a_key_ends_at_its_time(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     made = api.key("viewer", expires_in_days=0.5)
     assert made["expires_at"] and made["status"] == "active"

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from kubiya_worker.server import auth
 from kubiya_worker.server.locks import Locks
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.sealing import KeyInMemory
@@ -75,13 +76,24 @@ async def test_who_follows_an_execution_hears_of_events_that_another_server_has_
             first.plane.watchers.told = None
         first.plane.executions.create(dict(EXECUTION), own={})
         watcher = second.plane.watchers.join("e1")
-        await asyncio.wait_for(watcher.wait(), LIMIT)  # it listens now: whoever begins to is woken
+        assert await watcher.wait(LIMIT)  # it listens now: whoever begins to is woken
         await asyncio.sleep(0.5)
         watcher.clear()
         first.plane.publish("e1", [EVENT])
-        await asyncio.wait_for(watcher.wait(), LIMIT)
+        assert await watcher.wait(LIMIT)
         page = second.plane.watchers.page("e1", 0)
         assert page is not None and page.last == 1
+
+
+async def test_a_key_that_one_revokes_ends_at_the_others_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "FRESH", 10_000.0)  # so that only what they tell each other ends it
+    async with two(databases.server().fresh()) as (first, second):
+        assert await second.plane.watchers.join("e1").wait(LIMIT)  # it listens now: whoever begins to is woken
+        key = first.plane.keys.create(about={"name": "Ann", "email": "ann@example.org", "role": "operator"})
+        assert second.plane.keys.caller(key) is not None
+        first.plane.keys.revoke("local", auth.key_id_of(auth.hashed(key)))
+        assert first.plane.keys.caller(key) is None
+        await until(lambda: second.plane.keys.caller(key) is None)
 
 
 async def test_one_works_for_all_and_hands_over_when_it_ends() -> None:

@@ -53,7 +53,7 @@ async def test_many_clients_are_woken_once_for_what_gathers(database: Database) 
     for _ in range(10):
         watchers.wake("e1")
     assert not any(event.is_set() for event in waiting)
-    await asyncio.gather(*(event.wait() for event in waiting))
+    await asyncio.gather(*(event.wait(10) for event in waiting))
     assert time.monotonic() - began >= gathering(300)
     for event in waiting:
         event.clear()
@@ -137,12 +137,21 @@ async def test_the_log_of_the_database_is_moved_while_requests_go_on(
     assert len(events.after("e1", 0)) == 31
 
 
-async def test_many_are_woken_some_at_a_time(database: Database) -> None:
+async def test_many_are_woken_some_at_a_time_and_few_do_not_wait_for_them(database: Database) -> None:
     watchers = Watchers(Events(database))
     waiting = [watchers.join("e") for _ in range(2 * AT_ONCE + 1)]
+    alone = watchers.join("other")
     watchers._wake_now("e")
+    watchers._wake_now("e")  # what comes meanwhile wakes nobody twice
     woken = [sum(each.is_set() for each in waiting)]
+    watchers.wake("other")
+    assert alone.is_set()
     for _ in range(2):
         await asyncio.sleep(0)
         woken.append(sum(each.is_set() for each in waiting))
     assert woken == [AT_ONCE, 2 * AT_ONCE, 2 * AT_ONCE + 1]
+    waiting[0].clear()
+    await asyncio.sleep(0)
+    assert not waiting[0].is_set()
+    watchers._wake_now("e")
+    assert waiting[0].is_set()
