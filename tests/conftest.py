@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import child_transports
+from tests.support import child_transports, database_tests
 
 child_transports.install()
 
@@ -34,10 +35,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the quick tests behind the others.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the quick tests behind the others; with KUBIYA_TEST_ONLY=database keep those that depend on the database.
 
     The workers of pytest-xdist take one file after the other. While the last ones run, other workers have nothing to
     do: the last files are better small.
     """
+    if os.environ.get("KUBIYA_TEST_ONLY") == "database":
+        others = [item for item in items if not database_tests.depends(item)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if database_tests.depends(item)]
     items.sort(key=lambda item: any(item.path.is_relative_to(folder) for folder in QUICK))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import select, text
+from sqlalchemy import Table, select, text
 
 from kubiya_worker.cli.server import server as command
 from kubiya_worker.errors import ConfigurationError, Unavailable
@@ -41,6 +41,8 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         api.plane.publish(execution, events)
         request = {"execution_id": execution, "tool_name": "t", "tool_args": {"x": 1}, "requester_email": "a@b.example"}
         api.call("POST", "/approvals", request, 201)
+        api.call("POST", "/skills", {"name": "files", "type": "file_system"}, 201)
+        api.call("POST", "/mcp-servers", {"name": "tickets", "command": "x", "env": {"TOKEN": "{{.secret.NAME}}"}}, 201)
         job = {
             "name": "j",
             "trigger_type": "cron",
@@ -77,6 +79,36 @@ def test_all_rows_move_and_numbers_go_on(source: Path, target: PostgresAddress) 
     insert = "insert into outbox (execution_id, action, argument) values (:key, 'cancel', '{}') returning id"
     assert new.execute(text(insert), {"key": execution}).scalar() == last + 1
     old.close()
+    new.close()
+
+
+def filled(table: Table, database: Database) -> dict[str, Any]:
+    """Return a row for a table that has none: what it refers to is there."""
+    values: dict[str, Any] = {}
+    for column in table.columns:
+        if column.foreign_keys:
+            parent = next(iter(column.foreign_keys)).column
+            values[column.name] = database.execute(select(parent).limit(1)).scalar()
+        elif column.name == "id" and table.name in transfer.NUMBERED:
+            values[column.name] = 41
+        else:
+            kind = column.type.python_type
+            values[column.name] = {bool: True, int: 7, float: 1.5, bytes: b"\0\xff"}.get(kind, f"{table.name} é")
+    return values
+
+
+def test_rows_of_every_table_move(source: Path, target: PostgresAddress) -> None:
+    old = Database(source)
+    with old.transaction():
+        for table in transfer.TABLES:
+            if old.execute(select(table).limit(1)).first() is None:
+                old.execute(table.insert(), filled(table, old))
+    before = rows(old)
+    old.close()
+    assert all(before.values()), "no table is without a row"
+    transfer.transfer(source, target, lambda name, count: None)
+    new = open_database(target)
+    assert rows(new) == before
     new.close()
 
 
