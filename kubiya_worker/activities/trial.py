@@ -1,5 +1,5 @@
-"""`try_out` tries an agent's model, or one of its MCP servers, where its executions would run: with this worker's
-endpoint, network, variables and confinement, and with the secrets that the server references.
+"""`try_out` tries an agent's model, or an MCP server, where executions would run: with this worker's endpoint, network,
+variables and confinement, and with the secrets that the server references.
 """
 
 from __future__ import annotations
@@ -41,18 +41,20 @@ class TrialActivities:
                 outcome = await (self._server(asked) if asked.server else self._model(asked))
             except WorkerError as error:
                 outcome = {"ok": False, "error": error.line(), "seconds": round(time.monotonic() - began, 3)}
+        outcome["worker_id"] = self._runtime.worker_id
         return calls.TrialResult(Redactor(self._runtime.secrets).value(outcome))
 
     async def _server(self, asked: calls.Trial) -> dict[str, Any]:
         from kubiya_worker.tools.mcp.trial import try_server  # what few workers need
 
         plane = self._runtime.control_plane
-        agent = await asyncio.to_thread(plane.agent, asked.agent_id)
-        environment = await asyncio.to_thread(plane.environment, "agent", asked.agent_id, "")
-        config = agent.get("configuration") or {}
+        entities = {"agent": plane.agent, "team": plane.team}
+        entity = await asyncio.to_thread(entities[asked.kind], asked.agent_id) if asked.kind in entities else {}
+        environment = await asyncio.to_thread(plane.environment, asked.kind, asked.agent_id, asked.trial_id)
+        config = entity.get("configuration") or {}
         servers = mcp.merged(environment.get("mcp_servers"), config.get("mcp_servers"), config.get("mcpServers"))
         if asked.server not in servers:
-            raise ConfigurationError(f"The agent has no MCP server {asked.server!r}")
+            raise ConfigurationError(f"The {asked.kind} has no MCP server {asked.server!r}")
         raw = servers[asked.server]
         given = {str(k): str(v) for k, v in (environment.get("env_vars") or {}).items() if v is not None}
         secrets = await asyncio.to_thread(self._secrets, asked, raw, given)
@@ -77,7 +79,7 @@ class TrialActivities:
         question = {
             "worker_id": self._runtime.worker_id,
             "execution_id": asked.trial_id,
-            "kind": "agent",
+            "kind": asked.kind,
             "entity_id": asked.agent_id,
             "names": wanted,
         }

@@ -169,6 +169,16 @@ def files(_: click.Context, __: click.Parameter, incomplete: str) -> list[Comple
     return [CompletionItem(incomplete, type="file")]
 
 
+def names_or_files(*kinds: str) -> Complete:
+    """Complete names of objects that the control plane has, and files."""
+    named = names(*kinds)
+
+    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [*named(ctx, parameter, incomplete), *files(ctx, parameter, incomplete)]
+
+    return complete
+
+
 def words(*known: str) -> Complete:
     """Complete one of a few words, in upper or lower case."""
 

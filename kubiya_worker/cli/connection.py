@@ -134,6 +134,14 @@ class Api(ControlPlane):
         """Return all agents."""
         return self._list("/agents")
 
+    def teams(self) -> list[dict[str, Any]]:
+        """Return all teams; none where this key or this control plane has no such list."""
+        return self._list_or_none("/teams")
+
+    def environments(self) -> list[dict[str, Any]]:
+        """Return all environments; none where this key or this control plane has no such list."""
+        return self._list_or_none("/environments")
+
     def stop_of_all(self) -> dict[str, Any]:
         """Return the stop of all agents: {stopped, by, reason, at, paused}."""
         return self._object("GET", "/stop")
@@ -312,8 +320,15 @@ class Api(ControlPlane):
 
     def mcp_servers(self) -> list[dict[str, Any]]:
         """Return the MCP servers that definitions name; none where this key or this control plane has no such list."""
+        return self._list_or_none("/mcp-servers")
+
+    def try_on_worker(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Let a worker test the MCP server of what has this path; return the outcome, within two minutes."""
+        return self._object("POST", f"{path}/test", body, timeout=(5.0, 130.0))
+
+    def _list_or_none(self, path: str) -> list[dict[str, Any]]:
         try:
-            return self._list("/mcp-servers")
+            return self._list(path)
         except (errors.Refused, NotAllowed):
             return []
 

@@ -1,10 +1,11 @@
-"""`kubiya mcp`: list the MCP servers of agents, test one without an execution, and be one that offers agents."""
+"""`kubiya mcp`: list MCP servers, test one without an execution, and be one that offers agents."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 import click
 
+from kubiya_worker import templates
 from kubiya_worker.cli import completion, mcp_configured, mcp_definitions, tables
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.tables import field
@@ -38,11 +40,11 @@ def mcp_() -> None:
 @click.argument("file", required=False, shell_complete=completion.files)
 @tables.output(default=tables.TEXT)
 def ls(file: str | None, output: str) -> None:
-    """List the servers of all agents, or those of FILE ({"mcpServers": {...}}).
+    """List the stored servers and those of all agents, teams and environments, or of FILE ({"mcpServers": {...}}).
 
     Example: kubiya mcp ls
     """
-    servers = mcp_configured.of_file(file, {}) if file else mcp_configured.of_agents(connect())
+    servers = mcp_configured.of_file(file, {}) if file else mcp_configured.of_all(connect())
     if output == "json":
         for each in servers:
             print(json.dumps(mcp_configured.row(each), ensure_ascii=False))
@@ -63,20 +65,24 @@ def ls(file: str | None, output: str) -> None:
 
 @mcp_.command()
 @click.argument("name", shell_complete=completion.names("mcp-servers"))
-@click.option("--agent", shell_complete=completion.names("agents"), help="The agent, if several have such a server.")
+@click.option(
+    "--agent", shell_complete=completion.names("agents"), help="The agent or team that has it, if several do."
+)
 @tables.output(default=tables.YAML)
 def get(name: str, agent: str | None, output: str) -> None:
     """Show an MCP server: how it is reached, who has it, and whether its settings are right. Secrets are not shown.
 
     Example: kubiya mcp get tickets
     """
-    (found,) = mcp_configured.select(mcp_configured.of_agents(connect(), agent), name, {})
+    (found,) = mcp_configured.select(mcp_configured.of_all(connect(), agent), name, {})
     tables.show_one(mcp_configured.row(found), COLUMNS, output)
 
 
 @mcp_.command(name="test")
-@click.argument("name", shell_complete=completion.files)
-@click.option("--agent", help="The agent, if several agents have a server of this name.")
+@click.argument("name", shell_complete=completion.names_or_files("mcp-servers"))
+@click.option(
+    "--agent", shell_complete=completion.names("agents"), help="The agent or team that has it, if several do."
+)
 @click.option("--server", "only", help="Of a FILE with several servers: the one to try.  [default: all]")
 @click.option(
     "--env",
@@ -87,6 +93,11 @@ def get(name: str, agent: str | None, output: str) -> None:
 )
 @click.option("--call", "tool", help="Call this tool too; the call is real.")
 @click.option("--arguments", default="{}", metavar="JSON", help="The tool's arguments, as JSON.  [default: {}]")
+@click.option(
+    "--queue",
+    shell_complete=completion.names("queues"),
+    help="Let a worker of this queue make the test, which gets the secrets too.  [default: made here]",
+)
 @click.option("-o", "--output", type=FORMATS, default="text", help="Output format.  [default: text]")
 def test(
     name: str,
@@ -95,20 +106,27 @@ def test(
     variables: tuple[str, ...],
     tool: str | None,
     arguments: str,
+    queue: str | None,
     output: str,
 ) -> int:
-    """Start the server NAME of an agent, or the servers of FILE, here. Show tools, notices and time.
+    """Start an MCP server, stored or of an agent, team or environment, or those of FILE. Show tools, notices and time.
+
+    This host makes the test, with its PATH and its network. With --queue a worker does, where executions run.
 
     Exit code 69 when one fails, 78 when its settings are wrong.
 
     Example: kubiya mcp test tickets
     """
     variable_values = _variables(variables)
+    if queue and (tool or variables or arguments != "{}"):
+        raise UsageError(
+            "--queue calls no tool and takes no variables", remedy="Leave out --call, --arguments and --env"
+        )
     is_file = Path(name).expanduser().is_file() or name.endswith(FILES)
     servers = (
         mcp_configured.of_file(name, variable_values)
         if is_file
-        else mcp_configured.select(mcp_configured.of_agents(connect(), agent), name, variable_values)
+        else mcp_configured.select(mcp_configured.of_all(connect(), agent), name, variable_values)
     )
     if only:
         servers = [each for each in servers if each.name == only]
@@ -116,11 +134,12 @@ def test(
             raise UsageError(f"{name} has no server {only!r}", remedy="See 'kubiya mcp ls FILE'")
     if not servers:
         raise UsageError(f"{name} has no MCP servers", remedy='Write {"mcpServers": {"NAME": {"command": "..."}}}')
+    if queue and is_file:
+        raise UsageError("--queue is for servers that the control plane knows", remedy="Leave it out for a file")
     codes: set[int] = set()
     for each in servers:
-        trial, redactor = _try(each, tool or "", arguments)
-        outcome = redactor.value(trial.wire())
-        codes.add(0 if outcome["ok"] else EX_UNAVAILABLE if trial.transport else EX_CONFIG)
+        outcome = _on_worker(each, queue) if queue else _here(each, tool or "", arguments)
+        codes.add(0 if outcome["ok"] else EX_UNAVAILABLE if outcome.get("transport") else EX_CONFIG)
         if output == "json":
             print(json.dumps(outcome, ensure_ascii=False), flush=True)
         else:
@@ -148,6 +167,23 @@ def serve(agents: tuple[str, ...], teams: tuple[str, ...]) -> None:
     run(connect(), agents, teams)
 
 
+def _on_worker(each: mcp_configured.Configured, queue: str) -> dict[str, Any]:
+    about = {"queue": queue} | ({} if each.stored else {"mcp_server": each.name})
+    found = connect().try_on_worker(each.tested_at, about)
+    return {"server": each.name, "transport": "", "tools": [], "notices": [], "instructions": None, **found}
+
+
+def _here(each: mcp_configured.Configured, tool: str, arguments: str) -> dict[str, Any]:
+    trial, redactor = _try(each, tool, arguments)
+    outcome = redactor.value(trial.wire())
+    secrets = sorted(templates.secrets_in(each.raw)) if each.tested_at and not outcome["ok"] else []
+    if secrets:
+        way = f"kubiya mcp test {each.name} --queue QUEUE"
+        notice = f"This host is given no secrets ({', '.join(secrets)}); a worker is: {way}"
+        outcome["notices"] = [*outcome["notices"], notice]
+    return {**outcome, "queue": None, "host": socket.gethostname()}
+
+
 def _try(each: mcp_configured.Configured, tool: str, arguments: str) -> tuple[ServerTrial, Redactor]:
     try:
         server = each.parsed()
@@ -167,12 +203,20 @@ def _print_trial(trial: Mapping[str, Any]) -> None:
         f"{len(tools)} tool{'' if len(tools) == 1 else 's'} in {trial['seconds']:.1f} s" if not trial["error"] else ""
     )
     print(f"{mark} {paint.bold(one_line(trial['server'], 60))} {trial['transport']}  {summary}".rstrip())
+    host = one_line(trial["host"] or "unknown", 100)
+    by = (
+        f"a worker of the queue {one_line(trial['queue'], 100)}, host {host}"
+        if trial["queue"]
+        else f"this host, {host}"
+    )
+    print(f"    {paint.dim(f'tested by {by}')}")
     if trial["error"]:
         print(f"    {one_line(trial['error'], 600)}")
     for each in tools:
-        schema = each["parameters"]
-        needed = schema.get("required") or []
-        names = [f"{name}{'*' if name in needed else ''}" for name in schema.get("properties") or {}]
+        names = each["parameters"]  # of a worker; here it is the schema
+        if isinstance(names, dict):
+            needed = names.get("required") or []
+            names = [f"{name}{'*' if name in needed else ''}" for name in names.get("properties") or {}]
         print(f"    {one_line(each['name'], 60)}({one_line(', '.join(names), 100)})")
         print(f"        {paint.dim(one_line(each['description'], 110))}")
     for notice in trial["notices"]:

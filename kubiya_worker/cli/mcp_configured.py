@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from kubiya_worker.cli.connection import Api
 from kubiya_worker.cli.terminal import one_line
@@ -21,13 +22,14 @@ KEYS: Final = ("mcpServers", "mcp_servers", "servers")  # keys that other client
 
 @dataclass
 class Configured:
-    """A server as an agent or a file defines it. Its templates are filled from `environment`."""
+    """A server as a definition or a file has it. Its templates are filled from `environment`."""
 
     name: str
     raw: Any
     owners: list[str] = dataclasses.field(default_factory=list)
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     stored: bool = False  # as a definition of its own, which `owners` name
+    tested_at: str = ""  # the path below which a worker's test is asked for; empty for one of a file
 
     def parsed(self) -> mcp.McpServer | None:
         """Return the server as it would be used; None when it is switched off. Raises ConfigurationError."""
@@ -81,23 +83,57 @@ def _yaml(text: str) -> Any:
         raise ValueError(str(error)) from None
 
 
-def of_agents(api: Api, only: str | None = None) -> list[Configured]:
-    """Return the stored servers and those of all agents, each once. Raises as the control plane's client does."""
-    agents = [api.find("agent", only)] if only else api.agents()
-    by_definition = {} if only else _stored(api)
-    for agent in agents:
-        environment = api.full_environment("agent", str(agent["id"]))
-        variables = {str(k): str(v) for k, v in (environment.get("env_vars") or {}).items() if v is not None}
-        config = agent.get("configuration") or {}
+def of_all(api: Api, only: str | None = None) -> list[Configured]:
+    """Return the stored servers and those of all agents, teams and environments, each once.
+
+    With `only` return those of this agent or team. Raises as the control plane's client does.
+    """
+    found = _KnownServers({} if only else _stored(api))
+    for kind, entity in _entities(api, only):
+        environment = api.full_environment(kind, str(entity["id"]))
+        config = entity.get("configuration") or {}
         servers = mcp.merged(environment.get("mcp_servers"), config.get("mcp_servers"), config.get("mcpServers"))
+        found.add(kind, entity, servers, environment)
+    for entity in () if only else api.environments():
+        own = entity.get("execution_environment") or {}
+        servers = {
+            name: server
+            for name, server in (own.get("mcp_servers") or {}).items()
+            if not (isinstance(server, Mapping) and server.get("ref"))  # it is listed as what it names
+        }
+        found.add("environment", entity, servers, own)
+    return sorted(found.servers.values(), key=lambda each: each.name)
+
+
+def _entities(api: Api, only: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (agent or team, it). Raises UsageError when `only` is neither."""
+    if not only:
+        yield from (("agent", each) for each in api.agents())
+        yield from (("team", each) for each in api.teams())
+        return
+    teams = [each for each in api.teams() if only in (each.get("name"), each["id"])]
+    yield ("team", teams[0]) if teams else ("agent", api.find("agent", only))
+
+
+@dataclass
+class _KnownServers:
+    """The servers so far, by their settings: a server that several have is there once."""
+
+    servers: dict[str, Configured]
+
+    def add(self, kind: str, owner: Mapping[str, Any], servers: Mapping[str, Any], around: Mapping[str, Any]) -> None:
+        variables = {str(k): str(v) for k, v in (around.get("env_vars") or {}).items() if v is not None}
         for name, raw in servers.items():
-            named = by_definition.get(_settings(raw))
             key = json.dumps([name, raw], sort_keys=True, default=str)
-            known = named or by_definition.setdefault(key, Configured(str(name), raw, [], variables))
+            fresh = Configured(str(name), raw, tested_at=f"/{kind}s/{quote(str(owner['id']), safe='')}")
+            known = self.servers.get(_settings(raw)) or self.servers.setdefault(key, fresh)
             known.environment = known.environment or variables
-            owner = str(agent.get("name") or agent["id"])
-            known.owners += [owner] if owner not in known.owners else []
-    return sorted(by_definition.values(), key=lambda each: each.name)
+            word = _owner(kind, str(owner.get("name") or owner["id"]))
+            known.owners += [word] if word not in known.owners else []
+
+
+def _owner(kind: str, name: str) -> str:
+    return name if kind == "agent" else f"{kind} {name}"
 
 
 def _stored(api: Api) -> dict[str, Configured]:
@@ -105,8 +141,14 @@ def _stored(api: Api) -> dict[str, Configured]:
     found = {}
     for server in api.mcp_servers():
         raw = {key: value for key, value in server.items() if key in OWN and value is not None}
-        owners = [str(user.get("name")) for user in server.get("used_by") or ()]
-        found[_settings(raw)] = Configured(str(server["name"]), raw, owners, stored=True)
+        owners = [_owner(str(user.get("kind")), str(user.get("name"))) for user in server.get("used_by") or ()]
+        found[_settings(raw)] = Configured(
+            str(server["name"]),
+            raw,
+            owners,
+            stored=True,
+            tested_at=f"/mcp-servers/{quote(str(server['name']), safe='')}",
+        )
     return found
 
 
@@ -115,16 +157,20 @@ def _settings(raw: Any) -> str:
 
 
 def select(servers: Iterable[Configured], name: str, given: Mapping[str, str]) -> list[Configured]:
-    """Return the server with this name. Raises UsageError when there is none, or several that differ."""
+    """Return the server with this name, the stored one first.
+
+    Raises UsageError when there is none, or several that differ.
+    """
     servers = list(servers)
     found = [each for each in servers if each.name == name]
+    found = [each for each in found if each.stored] or found
     if not found:
         known = ", ".join(sorted({each.name for each in servers})[:20]) or "none"
         raise UsageError(
-            f"No agent has an MCP server {name!r}, and there is no such file", remedy=f"There are: {known}"
+            f"There is no MCP server {name!r}, stored or of anybody, and no such file", remedy=f"There are: {known}"
         )
     if len(found) > 1:
-        owners = ", ".join(each.owners[0] for each in found[:10])
-        raise UsageError(f"Agents have different servers {name!r}: {owners}", remedy="Choose with --agent")
+        owners = ", ".join(each.owners[0] if each.owners else "nobody" for each in found[:10])
+        raise UsageError(f"There are different servers {name!r}: of {owners}", remedy="Choose with --agent")
     found[0].environment = {**found[0].environment, **given}
     return found

@@ -241,8 +241,11 @@ class ControlPlane:
         return self._object("GET", f"/skills/{quote(skill_id, safe='')}")
 
     def environment(self, kind: str, entity_id: str, execution_id: str) -> dict[str, Any]:
-        """Return variables, servers and prompt of an agent or team. The execution's own variables win."""
-        path = f"/execution-environment/{kind}s/{entity_id}/resolved/full?execution_id={execution_id}"
+        """Return variables, servers and prompt of an agent or team. The execution's own variables win.
+
+        For a test, `execution_id` is the test's token, and `kind` one of names.TRIAL_KINDS.
+        """
+        path = f"/execution-environment/{kind}s/{entity_id}/resolved/full?execution_id={quote(execution_id, safe='')}"
         return dict(self._get_or_default(path, {}, execution_id))
 
     def secrets(self, question: dict[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,7 @@ from kubiya_worker.process.tracing import WorkerTracing
 from kubiya_worker.process.wishes import Wishes
 from kubiya_worker.process.worker_pair import WorkerPair
 from kubiya_worker.process.worker_state import StatusFile, WorkerState
+from kubiya_worker.protocol import names
 from kubiya_worker.settings import Settings
 from kubiya_worker.temporal_connection.cluster import cluster_id
 
@@ -221,7 +222,7 @@ class Life:
         state = WorkerState(settings, registration, self._watchdog, self._notifier, self._began)
         steady = {"slots": settings.max_concurrent_activities, **deployment.told(settings)}
         wishes = Wishes(self._stop, registration.wish)
-        steady |= {**restarts(settings.supervisor_state), "wishes": wishes.possible, "trials": True}
+        steady |= {**restarts(settings.supervisor_state), "wishes": wishes.possible, "trials": list(names.TRIAL_KINDS)}
         findings = self_check.HostFindings(self._redact)
         heartbeat = Heartbeat(
             control_plane,

@@ -441,11 +441,17 @@ class JobEnd:
 
 @dataclass
 class Trial:
-    """A test of an agent's MCP server, or without one of its model. `trial_id` lets it have secrets for a while."""
+    """A test of an MCP server of an agent, team or environment, or of a stored one; without `server` of an agent's
+    model.
+
+    `agent_id` is the id of what `kind` says (names.TRIAL_KINDS): earlier versions know agents only. `trial_id` lets the
+    worker have settings and secrets for a while.
+    """
 
     trial_id: str
     agent_id: str
     server: str = ""
+    kind: str = "agent"
 
 
 @dataclass

@@ -20,7 +20,8 @@ AGENT_WORKFLOW: Final = "AgentExecutionWorkflow"
 TEAM_WORKFLOW: Final = "TeamExecutionWorkflow"
 DYNAMIC_WORKFLOW: Final = "DynamicAgentExecutionWorkflow"
 SCHEDULED_WORKFLOW: Final = "ScheduledJobWrapperWorkflow"
-TRIAL_WORKFLOW: Final = "TrialWorkflow"  # ours: it tries an agent's model or MCP server
+TRIAL_WORKFLOW: Final = "TrialWorkflow"  # ours: it tries an agent's model or an MCP server
+TRIAL_KINDS: Final = ("agent", "team", "environment", "mcp-server")  # ours: whose MCP servers a worker can test
 
 # Signals and queries.
 ADD_MESSAGE: Final = "add_message"

@@ -1,4 +1,4 @@
-"""This module makes the token by which a worker gets the secrets of an agent that it tests, without an execution.
+"""This module makes the token by which a worker gets settings and secrets of what it tests, without an execution.
 
 It is sealed with the control plane's key, so that every replica knows it and nobody can make one, and it counts for
 some minutes.
@@ -17,20 +17,24 @@ PREFIX: Final = "trial:"
 VALID: Final = 180.0  # seconds; a test takes at most 110
 
 
-def make(seal: Seal, organization_id: str, agent_id: str) -> str:
-    """Return a token for the secrets of this agent."""
-    return PREFIX + seal.close(json.dumps({"agent": agent_id, "until": time.time() + VALID}), _place(organization_id))
+def make(seal: Seal, organization_id: str, kind: str, key: str) -> str:
+    """Return a token for the secrets of this agent, team, environment or stored MCP server (names.TRIAL_KINDS)."""
+    told = {"kind": kind, "id": key, "until": time.time() + VALID}
+    return PREFIX + seal.close(json.dumps(told), _place(organization_id))
 
 
-def agent_of(seal: Seal, organization_id: str, token: str) -> str | None:
-    """Return the agent that a token is for; None for another text, another organization, or when its time is over."""
+def subject_of(seal: Seal, organization_id: str, token: str) -> tuple[str, str] | None:
+    """Return (kind, id) of what a token is for.
+
+    It is None for another text, for one of another organization or of an earlier version, and when its time is over.
+    """
     if not token.startswith(PREFIX):
         return None
     try:
         told = json.loads(seal.open(token.removeprefix(PREFIX), _place(organization_id)))
-    except (ConfigurationError, ValueError):
+        return (str(told["kind"]), str(told["id"])) if told["until"] > time.time() else None
+    except (ConfigurationError, ValueError, KeyError):
         return None
-    return str(told["agent"]) if told["until"] > time.time() else None
 
 
 def _place(organization_id: str) -> str:

@@ -1,4 +1,4 @@
-"""`TrialWorkflow` tries an agent's model or one of its MCP servers on a worker, without an execution."""
+"""`TrialWorkflow` tries an agent's model, or an MCP server, on a worker, without an execution."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class TrialWorkflow:
     @workflow.run
     async def run(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Return {ok, error, …} as `kubiya mcp test` and `kubiya models test` print it."""
-        asked = calls.Trial(str(raw["trial_id"]), str(raw["agent_id"]), str(raw.get("server") or ""))
+        kind = str(raw.get("kind") or "agent")
+        asked = calls.Trial(str(raw["trial_id"]), str(raw["agent_id"]), str(raw.get("server") or ""), kind)
         result: calls.TrialResult = await workflow.execute_activity(
             names.TRY_OUT, asked, result_type=calls.TrialResult, **TRY
         )

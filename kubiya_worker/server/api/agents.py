@@ -98,10 +98,10 @@ def resolved_environment(call: Call, entity: Object, kind: str, execution_id: st
     found = [call.plane.environments.find(call.organization_id, str(i)) for i in entity["environment_ids"]]
     attached = [shared_parts.whole(call, each) for each in found if each]
     for source in [*(a["execution_environment"] for a in attached), entity["execution_environment"]]:
-        variables |= _variables(source)
+        variables |= variables_of(source)
         servers |= source.get("mcp_servers") or {}
     own = _own(call, execution_id)
-    variables |= _variables(own)
+    variables |= variables_of(own)
     if not _works_for(call, execution_id, entity):  # a member has the run's variables, and its own servers
         own = {}
     prompt = "system_prompt" if kind == AGENT else "instructions"
@@ -128,7 +128,7 @@ def _works_for(call: Call, execution_id: str | None, entity: Object) -> bool:
     return execution is not None and execution["entity_id"] == entity["id"]
 
 
-def _variables(source: Object) -> dict[str, str]:
+def variables_of(source: Object) -> dict[str, str]:
     """Return the variables of an environment; each of its `secrets` is a variable of the secret's name."""
     listed = {str(name): f"{{{{.secret.{name}}}}}" for name in source.get("secrets") or ()}
     return listed | {str(k): str(v) for k, v in (source.get("env_vars") or {}).items()}
@@ -174,7 +174,7 @@ def _routes(kind: str) -> list[Route]:
         if known is None and execution_id and _ours(call, execution_id):
             # An agent or team made for one request has no definition.
             own = _own(call, execution_id)
-            return {**own, "env_vars": _variables(own)}
+            return {**own, "env_vars": variables_of(own)}
         return resolved_environment(call, entity_of(call, kind), kind, execution_id)
 
     plural = f"/{kind}s"

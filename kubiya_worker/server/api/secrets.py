@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from kubiya_worker.errors import ConfigurationError, WorkerError
 from kubiya_worker.protocol import execution as ex
+from kubiya_worker.protocol import names
 from kubiya_worker.server import references, shared_parts, trial_tokens
 from kubiya_worker.server.api import shared_parts as parts
 from kubiya_worker.server.edges import filters
@@ -104,9 +105,9 @@ async def resolve(call: Call) -> Any:
     worker = next((w for w in plane.workers.live(organization) if w["id"] == given["worker_id"]), None)
     if worker is None or not call.person.scope.has_queue(worker["queue_id"]):
         raise not_found("Live worker", given["worker_id"])
-    tried = trial_tokens.agent_of(plane.seal, organization, given["execution_id"])
+    tried = trial_tokens.subject_of(plane.seal, organization, given["execution_id"])
     if tried is not None:
-        allowed = _of_trial(call, tried, given["kind"], given["entity_id"])
+        allowed = _of_trial(call, *tried) if tried == (given["kind"], given["entity_id"]) else set()
     else:
         execution = plane.executions.get(organization, given["execution_id"])
         if execution is None:
@@ -159,12 +160,15 @@ def _referenced(call: Call, execution: Object, kind: str, key: str) -> set[str]:
     return found | _of_entity(call, entity)
 
 
-def _of_trial(call: Call, tried: str, kind: str, key: str) -> set[str]:
-    """Return the secrets that an agent references, for a test of that agent; none for another one."""
-    agent = call.plane.agents.find(call.organization_id, tried)
-    if agent is None or (kind, key) != ("agent", str(agent["id"])):
-        return set()
-    return _of_entity(call, parts.whole(call, agent))
+def _of_trial(call: Call, kind: str, key: str) -> set[str]:
+    """Return the secrets that an agent, a team, an environment or a stored MCP server references, for a test of it."""
+    plane, organization = call.plane, call.organization_id
+    if kind == names.TRIAL_KINDS[-1]:
+        server = plane.mcp_servers.find(organization, key)
+        return references.secrets_in({"mcp_servers": shared_parts.settings_of(server)}) if server else set()
+    store = {"agent": plane.agents, "team": plane.teams, "environment": plane.environments}[kind]
+    entity = store.find(organization, key)
+    return _of_entity(call, parts.whole(call, entity)) if entity is not None else set()
 
 
 def _of_entity(call: Call, entity: Object) -> set[str]:

@@ -1,35 +1,48 @@
-"""This module tests an agent's model or one of its MCP servers on a worker, where its executions would run.
+"""This module tests an agent's model, or an MCP server, on a worker, where executions would run.
 
-Nothing of an agent runs in the control plane: it starts a short workflow on a queue, and waits for its answer.
+Nothing of an agent runs in the control plane: it starts a short workflow on a queue, and waits for its answer. The
+settings of the server are in no history: the worker asks for them.
 """
 
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from starlette.routing import Route
 
-from kubiya_worker.server import trial_tokens
+from kubiya_worker.server import shared_parts, trial_tokens
+from kubiya_worker.server.api import shared_parts as parts
 from kubiya_worker.server.api import stop
-from kubiya_worker.server.api.agents import AGENT, entity_of
+from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of, variables_of
+from kubiya_worker.server.api.environments import environment_of
 from kubiya_worker.server.api.queues import hidden, queue_of, queues_of
+from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import trials as edges
-from kubiya_worker.server.http import ApiError, Call, route
+from kubiya_worker.server.http import ApiError, Call, not_found, route
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.records import Object
 from kubiya_worker.server.temporal import NotDone, TemporalDown
 
+ENVIRONMENT: Final = "environment"
+SERVER: Final = "mcp-server"
 
-def _queue_for(call: Call) -> Object:
+
+def _can(worker: Object, kind: str) -> bool:
+    """Return whether a worker can make such a test: one of an earlier version says `True`, and knows agents. Pure."""
+    told = worker["worker_metadata"].get("trials")
+    return bool(worker["worker_metadata"].get("polling")) and (
+        kind in told if isinstance(told, list) else bool(told) and kind == AGENT
+    )
+
+
+def _queue_for(call: Call, kind: str) -> Object:
     """Return the queue that is asked for, or one with a worker that can test; answer 409 when there is none."""
     asked = call.given.get("queue")
     queues = [queue_of(call, asked)] if asked else [q for q in queues_of(call) if not hidden(q)]
     for queue in queues:
         workers = call.plane.workers.live(call.organization_id, queue["id"])
-        if queue["status"] == "active" and any(
-            one["worker_metadata"].get("trials") and one["worker_metadata"].get("polling") for one in workers
-        ):
+        if queue["status"] == "active" and any(_can(one, kind) for one in workers):
             return queue
     where = f"the queue {queues[0]['name']!r}" if asked else "any queue"
     start = f"kubiya worker start --queue-id {queues[0]['name'] if queues else 'default'}"
@@ -38,28 +51,99 @@ def _queue_for(call: Call) -> Object:
     )
 
 
-async def test(call: Call) -> Any:
-    """Test an agent's model, or one of its MCP servers, on a worker; answer when that is done, within two minutes."""
-    agent = entity_of(call, AGENT, call.path("entity"))
+async def _test(call: Call, kind: str, subject: Object, server: str) -> Any:
+    """Let a worker test, and return its outcome with the queue and the worker that made it."""
     stop.check(call)
-    queue, plane = _queue_for(call), call.plane
-    server = call.given.get("mcp_server") or ""
+    queue, plane = _queue_for(call, kind), call.plane
     argument = {
-        "trial_id": trial_tokens.make(plane.seal, call.organization_id, agent["id"]),
-        "agent_id": agent["id"],
+        "trial_id": trial_tokens.make(plane.seal, call.organization_id, kind, subject["id"]),
+        "agent_id": subject["id"],
         "server": server,
+        "kind": kind,
     }
     with plane.database.transaction():
-        what = f"MCP server {server}" if server else "model"
-        about = {"detail": what}
+        about = {"detail": f"MCP server {server}" if server else "model"}
+        journaled = shared_parts.SERVER if kind == SERVER else kind
         plane.database.changed(
-            Change(call.organization_id, "agent", agent["id"], agent["name"], verb="test", about=about)
+            Change(call.organization_id, journaled, subject["id"], subject["name"], verb="test", about=about)
         )
     try:
         outcome = await plane.temporal.trial(f"trial-{uuid.uuid4()}", queue["id"], argument)
     except (TemporalDown, NotDone) as error:
         raise ApiError(503, f"The test was not made: {error}") from error
-    return {"queue": queue["name"], **outcome}
+    by = plane.workers.find(call.organization_id, str(outcome.get("worker_id") or "")) or {}
+    hosts = [by[part].get("hostname") for part in ("worker_metadata", "system_info") if by]
+    return {"queue": queue["name"], "host": next(filter(None, hosts), None), **outcome}
 
 
-ROUTES: list[Route] = [route("POST", "/agents/{entity}/test", test, body=edges.NewTrial, audit="agent.test")]
+async def test_agent(call: Call) -> Any:
+    """Test an agent's model, or one of its MCP servers, on a worker; answer when that is done, within two minutes."""
+    agent = entity_of(call, AGENT, call.path("entity"))
+    return await _test(call, AGENT, agent, call.given.get("mcp_server") or "")
+
+
+async def test_team(call: Call) -> Any:
+    """Test one of a team's MCP servers on a worker; its model is its leader's."""
+    return await _test(call, TEAM, entity_of(call, TEAM, call.path("entity")), call.given["mcp_server"])
+
+
+async def test_environment(call: Call) -> Any:
+    """Test one of an environment's MCP servers on a worker, with the environment's variables."""
+    return await _test(call, ENVIRONMENT, environment_of(call), call.given["mcp_server"])
+
+
+def _stored_server(call: Call) -> Object:
+    found = call.plane.mcp_servers.find(call.organization_id, call.path("server"))
+    if found is None:
+        raise not_found(shared_parts.WORDS[shared_parts.SERVER], call.path("server"))
+    return found
+
+
+async def test_server(call: Call) -> Any:
+    """Test a stored MCP server on a worker; variables of agents and environments are not known to it."""
+    server = _stored_server(call)
+    return await _test(call, SERVER, server, server["name"])
+
+
+def _only_for_test(call: Call, kind: str, subject: Object) -> None:
+    """Answer 404 without the token of a test: a worker's key reads no settings that its executions do not have."""
+    token = call.filters(filters.EnvironmentFilters).execution_id or ""
+    if trial_tokens.subject_of(call.plane.seal, call.organization_id, token) != (kind, subject["id"]):
+        raise not_found("Test", "of this token")
+
+
+async def settings_of_environment(call: Call) -> Any:
+    """Return the variables and MCP servers of an environment to the worker that tests one of them."""
+    environment = environment_of(call)
+    _only_for_test(call, ENVIRONMENT, environment)
+    source = parts.whole(call, environment)["execution_environment"]
+    return {"env_vars": variables_of(source), "mcp_servers": source.get("mcp_servers") or {}}
+
+
+async def settings_of_server(call: Call) -> Any:
+    """Return the settings of a stored MCP server to the worker that tests it."""
+    server = _stored_server(call)
+    _only_for_test(call, SERVER, server)
+    return {"env_vars": {}, "mcp_servers": {server["name"]: shared_parts.settings_of(server)}}
+
+
+RESOLVED: Final = "/execution-environment/{}/resolved/full"
+ROUTES: list[Route] = [
+    route("POST", "/agents/{entity}/test", test_agent, body=edges.NewTrial, audit="agent.test"),
+    route("POST", "/teams/{entity}/test", test_team, body=edges.NewServerTrial, audit="team.test"),
+    route(
+        "POST",
+        "/environments/{environment}/test",
+        test_environment,
+        body=edges.NewServerTrial,
+        audit="environment.test",
+    ),
+    route("POST", "/mcp-servers/{server}/test", test_server, body=edges.NewStoredTrial, audit="mcp_server.test"),
+    route(
+        "GET",
+        RESOLVED.format("environments/{environment}"),
+        settings_of_environment,
+        query=filters.EnvironmentFilters,
+    ),
+    route("GET", RESOLVED.format("mcp-servers/{server}"), settings_of_server, query=filters.EnvironmentFilters),
+]

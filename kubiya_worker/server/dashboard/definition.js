@@ -8,7 +8,7 @@ import { copyButton } from "./output.js";
 import { here } from "./place.js";
 import { may } from "./rights.js";
 import { SchemaForm } from "./schemaform.js";
-import { Trials } from "./trials.js";
+import { Trials, TRIED } from "./trials.js";
 import { $, el, noun } from "./text.js";
 import { changesTable, versionNodes } from "./versions.js";
 
@@ -92,7 +92,7 @@ export class Definition {
 
   // The parts that only some kinds have.
   get more() {
-    return KINDS.includes(this.kind) ? ["deliveries"] : this.kind === "Agent" ? ["test"] : [];
+    return KINDS.includes(this.kind) ? ["deliveries"] : TRIED.includes(this.kind) ? ["test"] : [];
   }
 
   // The schema of this kind.
@@ -139,7 +139,7 @@ export class Definition {
       if (this.tab === "yaml") await this.showText();
       else if (this.tab === "history") await this.showHistory();
       else if (this.tab === "deliveries") await this.showDeliveries();
-      else if (this.tab === "test") this.trials.show(this.name, this.base);
+      else if (this.tab === "test") this.trials.show(this.kind, this.name, this.base);
       else this.showForm();
     } catch (error) {
       if (on.still()) this.failed(error);

@@ -1,10 +1,13 @@
-// Tests of an agent's model and of its MCP servers: a worker makes them, as its executions would use both.
+// Tests of an agent's model and of MCP servers: a worker makes them, as executions would use both.
 
 import { call } from "./api.js";
+import { addressOf } from "./definitions.js";
 import { refocus, say } from "./frame.js";
 import { needs } from "./rights.js";
-import { el, oneLine } from "./text.js";
+import { el, noun, oneLine } from "./text.js";
 
+export const TRIED = ["Agent", "Team", "Environment", "MCPServer"]; // kinds that have something to test
+const PATHS = { Agent: ["/agents", "entity"], Team: ["/teams", "entity"], Environment: ["/environments", "environment"], MCPServer: ["/mcp-servers", "server"] };
 const MARKS = { yes: ["✓", "completed"], no: ["✗", "failed"] };
 
 export class Trials {
@@ -13,29 +16,32 @@ export class Trials {
     Object.assign(this, { place, refused });
   }
 
-  // `spec`: the stored one, of the agent with this name.
-  show(name, spec) {
-    this.name = name;
-    const config = spec.configuration || {};
-    const servers = [...new Set([...Object.keys(config.mcp_servers || {}), ...Object.keys(config.mcpServers || {})])].sort();
+  // `spec`: the stored one, of the definition of this kind with this name.
+  show(kind, name, spec) {
+    Object.assign(this, { kind, name });
+    const servers = kind === "MCPServer" ? [name] : named(spec);
+    const body = (server) => (kind === "MCPServer" ? {} : { mcp_server: server });
     this.place.replaceChildren(...[
-      el("p", { class: "help" }, "A worker makes the test, where executions would run: with its endpoint, its network and its confinement. What is not saved yet is not tested."),
-      this.part(`Model ${spec.model_id || "(the worker's own)"}`, "Test the model", {}),
-      ...servers.map((server) => this.part(`MCP server ${server}`, `Test ${server}`, { mcp_server: server })),
-      servers.length ? null : el("p", { class: "help" }, "This agent has no MCP servers of its own."),
+      el("p", { class: "help" }, "A worker makes the test, where executions would run: with its endpoint, its network and its confinement; the outcome says which one. What is not saved yet is not tested."),
+      kind === "MCPServer" ? el("p", { class: "help" }, "Variables of agents and environments, such as {{NAME}}, are not known here: a server that has them is tested at the agent.") : null,
+      kind === "Agent" ? this.part(`Model ${spec.model_id || "(the worker's own)"}`, "Test the model", {}, false) : null,
+      ...servers.map((server) => this.part(`MCP server ${server}`, `Test ${server}`, body(server), true)),
+      servers.length ? null : el("p", { class: "help" }, `This ${noun(kind)} has no MCP servers of its own.`),
+      spec.environment_ids?.length ? el("p", { class: "help" }, "Servers of its environments are tested there: ", ...spec.environment_ids.flatMap((each, number) => [number ? ", " : "", el("a", { href: addressOf("Environment", each, "test") }, each)])) : null,
     ].filter(Boolean));
   }
 
-  part(title, words, body) {
+  part(title, words, body, server) {
     const told = el("div", { class: "test-outcome", role: "status" });
     const button = el("button", { type: "button", class: "quiet" }, words);
-    needs(button, "POST /agents/{entity}/test");
+    const [plural, parameter] = PATHS[this.kind];
+    needs(button, `POST ${plural}/{${parameter}}/test`);
     button.addEventListener("click", async () => {
       button.disabled = true;
       told.replaceChildren(el("p", { class: "help" }, "Testing …"));
       try {
-        const found = await call("POST", `/agents/${encodeURIComponent(this.name)}/test`, body);
-        told.replaceChildren(...outcome(found, Boolean(body.mcp_server)));
+        const found = await call("POST", `${plural}/${encodeURIComponent(this.name)}/test`, body);
+        told.replaceChildren(...outcome(found, server));
         say(told.firstChild.textContent);
       } catch (error) {
         if (error.status === 401) return this.refused();
@@ -49,6 +55,11 @@ export class Trials {
   }
 }
 
+// The names of the MCP servers that a definition has itself, or names.
+function named({ configuration = {}, execution_environment: around = {} }) {
+  return [...new Set([configuration.mcp_servers, configuration.mcpServers, around.mcp_servers].flatMap((each) => Object.keys(each || {})))].sort();
+}
+
 function outcome(found, server) {
   const word = el("span", { class: "status", "data-status": found.ok ? "completed" : "failed" }, found.ok ? "works" : "fails");
   const count = found.tool_count ?? found.tools?.length;
@@ -59,7 +70,7 @@ function outcome(found, server) {
     found.at,
     found.calls && `${found.calls} calls, ${(found.usage?.total_tokens || 0).toLocaleString("en")} tokens`,
     found.cost_usd && `$${found.cost_usd.toFixed(4)}`,
-    found.queue && `on the queue ${found.queue}`,
+    found.queue && `by ${found.host ? `the worker ${found.host}` : "a worker"} on the queue ${found.queue}`,
     found.note,
   ];
   return [

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from kubiya_worker.credentials import SHORTEST
+from kubiya_worker.protocol import names as protocol_names
 from kubiya_worker.server.edges.base import Filled, Strict, checked_by, one_of
 from kubiya_worker.server.edges.configuration import SecretName
 
@@ -41,6 +42,6 @@ class SecretsWanted(Strict):
 
     worker_id: Filled
     execution_id: Filled
-    kind: Annotated[str, one_of("agent", "team")]
+    kind: Annotated[str, one_of(*protocol_names.TRIAL_KINDS)]  # other ones than agents and teams only for a test
     entity_id: Filled
     names: Annotated[list[SecretName], Field(min_length=1, max_length=MOST)]

@@ -1,8 +1,21 @@
-"""This module models tests of an agent's model and MCP servers."""
+"""This module models tests of an agent's model and of MCP servers."""
 
 from __future__ import annotations
 
 from kubiya_worker.server.edges.base import Name, Strict
+
+
+class NewStoredTrial(Strict):
+    """Make the test on a worker of `queue`, or of any."""
+
+    queue: Name | None = None
+
+
+class NewServerTrial(Strict):
+    """Test the MCP server with this name, on a worker of `queue`, or of any."""
+
+    mcp_server: Name
+    queue: Name | None = None
 
 
 class NewTrial(Strict):

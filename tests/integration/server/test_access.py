@@ -161,6 +161,7 @@ def body_of(method: str, path: str, things: dict[str, str]) -> dict[str, Any]:
         "worker_id": "somebody",
         "kind": "agent",
         "names": ["A"],
+        "mcp_server": "t",
     }
     if path.endswith("/v1/hooks"):
         values |= {"source": "json", "proof": {"secret": "{{.secret.A}}"}, "agent": "mine", "events": ["run_failed"]}

@@ -1,8 +1,11 @@
-"""Tests of an agent's model and MCP servers from the page: a real worker makes them, with real servers."""
+"""Tests of an agent's model and of MCP servers from the page: a real worker makes them, with real servers."""
 
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from kubiya_worker.errors import EX_UNAVAILABLE
 from tests.support.browser import accessible_page, in_every_view, sign_in
 from tests.support.model_endpoint import ModelEndpoint
-from tests.support.stack import Stack
+from tests.support.stack import BIN, Stack
 
 NASTY = str(Path(__file__).parents[2] / "cases" / "mcp" / "nasty.py")
 SECRET = "tok3n-of-the-server"
@@ -28,6 +32,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         servers = {"good": good, "broken": broken, "gone": {"command": "no-such-program-anywhere"}}
         fields = {"model_id": "gpt-test", "configuration": {"mcp_servers": servers}}
         running.call("POST", "/agents", {"name": "tester", **fields})
+        running.call("POST", "/mcp-servers", {"name": "stored", **good})
+        running.call("POST", "/teams", {"name": "crew", "configuration": {"mcp_servers": {"named": {"ref": "stored"}}}})
+        around = {"command": sys.executable, "args": [NASTY], "env": {"WORD": "{{WORD}}"}}
+        environment = {"mcp_servers": {"around": around}, "env_vars": {"WORD": "of-the-environment"}}
+        running.call("POST", "/environments", {"name": "eu", "execution_environment": environment})
         yield running
 
 
@@ -60,7 +69,8 @@ def test_the_page_tests_and_shows_the_outcome(page: Any, stack: Stack) -> None:
     page.keyboard.press("Enter")
     good.locator(".status", has_text="works").wait_for()
     words = good.inner_text()
-    assert "4 tools" in words and "echo(" in words and "on the queue default" in words
+    assert "4 tools" in words and "echo(" in words
+    assert f"by the worker {socket.gethostname()} on the queue default" in words
     page.wait_for_function("() => document.activeElement.textContent === 'Test good'")
     gone = view.locator("section", has=page.locator("h3", has_text="MCP server gone"))
     gone.locator("button").click()
@@ -71,6 +81,40 @@ def test_the_page_tests_and_shows_the_outcome(page: Any, stack: Stack) -> None:
     model.locator("li", has_text="tools").first.wait_for()
     assert "tokens" in model.inner_text()
     assert SECRET not in page.content() and "null" not in view.inner_text()
+
+
+@pytest.mark.parametrize(
+    ("place", "server"), [("MCPServer/stored", "stored"), ("Team/crew", "named"), ("Environment/eu", "around")]
+)
+def test_the_page_tests_servers_that_are_stored_or_of_a_team_or_an_environment(
+    page: Any, stack: Stack, place: str, server: str
+) -> None:
+    sign_in(page, stack, f"#/definitions/{place}")
+    page.wait_for_selector("#definition-fields .field")
+    page.locator('#definition-tabs [data-tab="test"]').focus()
+    page.keyboard.press("Enter")
+    button = page.locator("#definition-trials button", has_text=f"Test {server}")
+    button.focus()
+    page.keyboard.press("Enter")
+    page.locator("#definition-trials .status", has_text="works").wait_for()
+    words = page.inner_text("#definition-trials")
+    assert "4 tools" in words and f"by the worker {socket.gethostname()} on the queue default" in words
+    assert "Model" not in words and SECRET not in page.content()
+
+
+def test_a_worker_makes_the_test_of_the_command_line_with_the_secret(stack: Stack) -> None:
+    def test(*argv: str) -> tuple[int, str]:
+        environ = {**os.environ, "CONTROL_PLANE_URL": stack.url, "KUBIYA_API_KEY": stack.key}
+        command = [str(BIN / "kubiya"), "mcp", "test", *argv]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout + done.stderr
+
+    code, told = test("stored")  # this host has no secrets
+    assert code == EX_UNAVAILABLE and "TOKEN" in told and "--queue" in told
+    code, told = test("stored", "--queue", "default")
+    assert code == 0 and "echo(" in told
+    assert f"tested by a worker of the queue default, host {socket.gethostname()}" in told
+    assert test("around")[0] == 0
 
 
 def test_who_may_only_look_tests_nothing(page: Any, stack: Stack) -> None:

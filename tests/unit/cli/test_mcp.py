@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,22 +22,48 @@ def server(*switches: str, **more: Any) -> dict[str, Any]:
 
 
 class Plane:
-    """Two agents, as the control plane tells of them."""
+    """Two agents, as the control plane tells of them, and what else has servers."""
 
-    def __init__(self, servers: dict[str, dict[str, Any]]) -> None:
-        self.servers = servers
+    def __init__(
+        self,
+        servers: dict[str, dict[str, Any]],
+        teams: dict[str, dict[str, Any]] | None = None,
+        environments: dict[str, dict[str, Any]] | None = None,
+        stored: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
+        self.servers, self.of_teams, self.stored = servers, teams or {}, stored or {}
+        self.of_environments = environments or {}
+        self.tried: list[tuple[str, dict[str, Any]]] = []
 
     def agents(self) -> list[dict[str, Any]]:
         return [{"id": name, "name": name, "configuration": {}} for name in self.servers]
 
+    def teams(self) -> list[dict[str, Any]]:
+        return [{"id": f"id of {name}", "name": name, "configuration": {}} for name in self.of_teams]
+
+    def environments(self) -> list[dict[str, Any]]:
+        return [
+            {"id": f"id of {name}", "name": name, "execution_environment": {"mcp_servers": servers}}
+            for name, servers in self.of_environments.items()
+        ]
+
     def mcp_servers(self) -> list[dict[str, Any]]:
-        return []
+        return [{"id": f"id of {name}", "name": name, **server} for name, server in self.stored.items()]
+
+    def try_on_worker(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.tried.append((path, body))
+        tools = [{"name": "echo", "description": "", "parameters": ["text*"]}]
+        told = {"ok": True, "error": None, "seconds": 0.1, "tools": tools, "transport": "stdio", "notices": []}
+        return {**told, "instructions": None, "queue": body["queue"], "host": "build-7"}
 
     def find(self, kind: str, name: str) -> dict[str, Any]:
         return next(agent for agent in self.agents() if agent["name"] == name)
 
     def full_environment(self, kind: str, entity_id: str) -> dict[str, Any]:
-        return {"env_vars": {"WORD": "of-the-agent"}, "mcp_servers": self.servers[entity_id]}
+        return {"env_vars": {"WORD": "of-the-agent"}, "mcp_servers": self._servers(kind, entity_id)}
+
+    def _servers(self, kind: str, entity_id: str) -> dict[str, Any]:
+        return self.of_teams[entity_id.removeprefix("id of ")] if kind == "team" else self.servers[entity_id]
 
 
 def run(*argv: str) -> int:
@@ -118,3 +145,48 @@ def test_servers_of_agents_by_name(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "image/png" in capsys.readouterr().out
     assert run("test", "c") == 64 and "There are: a, b" in capsys.readouterr().err
     assert run("test", "a", "--env", "NOT_SET_ANYWHERE_X") == 64
+
+
+def test_stored_servers_and_those_of_teams_and_environments_by_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, team, around, stored = server(DSN), server("image"), server("odd-names"), server("instructions")
+    plane = Plane(
+        {"one": {"own": own}},
+        {"triage": {"of-team": team, "by-name": stored}},
+        {"eu": {"around": around, "named": {"ref": "shared"}}},
+        {"shared": stored, "own": server("bad-tool")},
+    )
+    monkeypatch.setattr(command, "connect", lambda: plane)
+    assert run("ls", "-o", "json") == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["server"], row["owners"], row["stored"]) for row in rows] == [
+        ("around", ["environment eu"], False),
+        ("of-team", ["team triage"], False),
+        ("own", [], True),
+        ("own", ["one"], False),
+        ("shared", ["team triage"], True),
+    ]
+    assert run("test", "shared") == 0
+    shown = capsys.readouterr().out
+    assert "instructions: " in shown and f"tested by this host, {socket.gethostname()}" in shown
+    assert run("test", "own") == 0 and "no_schema" in capsys.readouterr().out  # the stored one, as `kubiya mcp edit`
+    assert run("test", "own", "--agent", "one", "--call", "argv") == 0 and DSN[:10] in capsys.readouterr().out
+    assert run("test", "of-team", "--agent", "triage") == 0
+    capsys.readouterr()
+
+    # A worker makes the test where what has the server says it.
+    for name, agent in (("shared", ()), ("own", ("--agent", "one")), ("of-team", ()), ("around", ())):
+        assert run("test", name, *agent, "--queue", "eu-1") == 0
+        shown = capsys.readouterr().out
+        assert "echo(text*)" in shown and "tested by a worker of the queue eu-1, host build-7" in shown
+    queue = {"queue": "eu-1"}
+    assert plane.tried == [
+        ("/mcp-servers/shared", queue),
+        ("/agents/one", {**queue, "mcp_server": "own"}),
+        ("/teams/id%20of%20triage", {**queue, "mcp_server": "of-team"}),
+        ("/environments/id%20of%20eu", {**queue, "mcp_server": "around"}),
+    ]
+    assert run("test", "shared", "--queue", "eu-1", "--call", "echo") == 64
+    assert "Leave out --call" in capsys.readouterr().err
+    assert run("test", "no.json", "--queue", "eu-1") == 64

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from kubiya_worker.protocol import audit as chain
+from kubiya_worker.protocol import names
 from kubiya_worker.server.api import batch
 from kubiya_worker.server.app import RESOURCES
 from kubiya_worker.server.http import Edge
@@ -90,7 +91,7 @@ def beating(api: Api) -> str:
 
 def proven(api: Api) -> str:
     worker: str = api.call("POST", "/worker-queues/default/start", {})["worker_id"]
-    told = {"worker_metadata": {"trials": True, "polling": True}}
+    told = {"worker_metadata": {"trials": list(names.TRIAL_KINDS), "polling": True}}
     api.call("POST", f"/workers/{worker}/heartbeat", told)
 
     async def trial(*_: Any) -> Object:  # there is no Temporal here
@@ -194,6 +195,9 @@ EXAMPLES: Final[dict[str, tuple[Make, Any]]] = {
     "POST /approvals/{approval}/expire": (asked, {}),
     "POST /agents/{entity}/execute": (lambda api: "ops", RUN),
     "POST /agents/{entity}/test": (proven, {}),
+    "POST /teams/{entity}/test": (lambda api: proven(api) and "triage", {"mcp_server": "t"}),
+    "POST /environments/{environment}/test": (lambda api: proven(api) and "default", {"mcp_server": "t"}),
+    "POST /mcp-servers/{server}/test": (lambda api: proven(api) and new(api, "/mcp-servers", command="x"), {}),
     "POST /teams/{entity}/execute": (lambda api: "triage", RUN),
     "POST /dynamic-executions/execute": (lambda api: "", {**RUN, "entity": {"name": "d"}}),
     "POST /executions/create": (lambda api: "", scheduled),

@@ -68,6 +68,10 @@ EFFECTS: dict[str, dict[str, str]] = {
     "tests/unit/server/test_trials.py::test_a_test_runs_on_the_queue_that_is_asked_for_and_is_recorded": {
         "trials.NewTrial": "mcp_server queue",
     },
+    "tests/unit/server/test_trials.py::test_only_a_worker_of_this_version_tests_more_than_agents": {
+        "trials.NewServerTrial": "mcp_server queue",
+        "trials.NewStoredTrial": "queue",
+    },
     "tests/unit/server/test_wishes.py::test_a_wish_reaches_the_worker_with_its_next_heartbeat": {
         "wishes.NewWish": "reason",
     },

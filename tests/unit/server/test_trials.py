@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -41,7 +43,7 @@ def asked(api: Api, monkeypatch: pytest.MonkeyPatch) -> Asked:
 def test_a_test_runs_on_the_queue_that_is_asked_for_and_is_recorded(api: Api, asked: Asked) -> None:
     name, _ = queue_with_worker(api)
     answer = api.call("POST", "/agents/ops/test", {"mcp_server": "tickets", "queue": name})
-    assert answer == {"queue": name, "ok": True, "error": None}
+    assert answer == {"queue": name, "host": None, "ok": True, "error": None}
     (queue_id, argument) = asked[0]
     assert queue_id == api.call("GET", f"/worker-queues/{name}")["id"]
     assert argument["server"] == "tickets"
@@ -106,18 +108,94 @@ def test_a_worker_gets_the_secrets_of_the_agent_that_it_tests_and_no_others(api:
     )
     told = api.call("POST", "/secrets/resolve", {**about, "entity_id": other["id"], "names": [own]}, headers=headers)
     assert told["values"] == {}
-    for wrong in (token[:-4] + "AAA=", "trial:", "trial:x", trial_tokens.make(api.plane.seal, "other", made["id"])):
+    for wrong in (
+        token[:-4] + "AAA=",
+        "trial:",
+        "trial:x",
+        trial_tokens.make(api.plane.seal, "other", "agent", made["id"]),
+    ):
         api.call("POST", "/secrets/resolve", {**about, "execution_id": wrong, "names": [own]}, 404, headers=headers)
     person = api.key("operator")["headers"]
     api.call("POST", "/secrets/resolve", {**about, "names": [own]}, 403, headers=person)
 
 
+def test_a_worker_gets_settings_and_secrets_of_a_server_and_an_environment_for_their_test_alone(
+    api: Api, asked: Asked
+) -> None:
+    name, worker = queue_with_worker(api, trials=["agent", "team", "environment", "mcp-server"])
+    secret, other = (f"S_{uuid.uuid4().hex[:8].upper()}" for _ in range(2))
+    for each in (secret, other):
+        api.call("PUT", f"/secrets/{each}", {"value": f"value of {each}"})
+    stored = api.call(
+        "POST",
+        "/mcp-servers",
+        {"name": f"s-{uuid.uuid4().hex[:6]}", "command": "x", "env": {"T": f"{{{{.secret.{secret}}}}}"}},
+    )
+    shared = {"mcp_servers": {"own": {"ref": stored["name"]}}, "env_vars": {"REGION": "eu"}}
+    environment = api.call(
+        "POST", "/environments", {"name": f"e-{uuid.uuid4().hex[:6]}", "execution_environment": shared}
+    )
+    headers = api.key("worker")["headers"]
+    wanted = {
+        "env_vars": {},
+        "mcp_servers": {stored["name"]: {"command": "x", "env": {"T": f"{{{{.secret.{secret}}}}}"}}},
+    }
+    for kind, one, body, found in (
+        ("mcp-server", stored, {}, wanted),
+        ("environment", environment, {"mcp_server": "own"}, {"env_vars": {"REGION": "eu"}}),
+    ):
+        api.call("POST", f"/{kind}s/{one['name']}/test", {**body, "queue": name})
+        argument = asked.pop()[1]
+        assert (argument["kind"], argument["agent_id"]) == (kind, one["id"])
+        path = f"/execution-environment/{kind}s/{one['id']}/resolved/full?execution_id="
+        told = api.call("GET", path + quote(argument["trial_id"], safe=""), headers=headers)
+        assert found.items() <= told.items() and secret in json.dumps(told["mcp_servers"])
+        about = {"worker_id": worker, "execution_id": argument["trial_id"], "kind": kind, "entity_id": one["id"]}
+        told = api.call("POST", "/secrets/resolve", {**about, "names": [secret, other]}, headers=headers)
+        assert told["values"] == {secret: f"value of {secret}"} and set(told["missing"]) == {other}
+        # Without this test a worker's key reads neither.
+        foreign = trial_tokens.make(api.plane.seal, "default", kind, "another")
+        for token in ("", "trial:x", quote(foreign, safe="")):
+            api.call("GET", path + token, status=404, headers=headers)
+
+
+def test_only_a_worker_of_this_version_tests_more_than_agents(api: Api, asked: Asked) -> None:
+    older, _ = queue_with_worker(api)
+    server = api.call("POST", "/mcp-servers", {"name": f"s-{uuid.uuid4().hex[:6]}", "url": "https://t.test"})
+    told = api.call("POST", f"/mcp-servers/{server['name']}/test", {"queue": older}, 409)["detail"]
+    assert "or upgrade it" in told and asked == []
+    newer, _ = queue_with_worker(api, trials=["agent", "team", "environment", "mcp-server"], hostname="build-7")
+    api.call("POST", "/teams/triage/test", {"mcp_server": "t", "queue": newer})
+    api.call("POST", "/teams/triage/test", {"queue": newer}, 422)
+    assert {**asked.pop()[1], "trial_id": "", "agent_id": ""} == {
+        "trial_id": "",
+        "agent_id": "",
+        "server": "t",
+        "kind": "team",
+    }
+    api.call("POST", f"/mcp-servers/{server['name']}/test", {"queue": newer})
+    assert asked.pop()[0] == api.call("GET", f"/worker-queues/{newer}")["id"]
+    limited = api.key("operator", queues=[newer])["headers"]
+    api.call("POST", f"/mcp-servers/{server['name']}/test", {"queue": newer}, 403, headers=limited)
+
+
+def test_the_answer_says_which_worker_made_the_test(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, worker = queue_with_worker(api, hostname="build-7")
+
+    async def trial(*_: Any) -> Object:
+        return {"ok": True, "worker_id": worker}
+
+    monkeypatch.setattr(api.plane.temporal, "trial", trial)
+    told = api.call("POST", "/agents/ops/test", {"queue": name})
+    assert told == {"queue": name, "host": "build-7", "ok": True, "worker_id": worker}
+
+
 def test_a_token_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     seal = Seal(KeyInMemory())
-    token = trial_tokens.make(seal, "org", "a1")
-    assert trial_tokens.agent_of(seal, "org", token) == "a1"
-    assert trial_tokens.agent_of(seal, "other", token) is None
-    assert trial_tokens.agent_of(Seal(KeyInMemory()), "org", token) is None
+    token = trial_tokens.make(seal, "org", "agent", "a1")
+    assert trial_tokens.subject_of(seal, "org", token) == ("agent", "a1")
+    assert trial_tokens.subject_of(seal, "other", token) is None
+    assert trial_tokens.subject_of(Seal(KeyInMemory()), "org", token) is None
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + trial_tokens.VALID + 1)
-    assert trial_tokens.agent_of(seal, "org", token) is None
+    assert trial_tokens.subject_of(seal, "org", token) is None
