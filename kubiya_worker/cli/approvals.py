@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from kubiya_worker.cli import reason, tables
+from kubiya_worker.cli import completion, reason, tables
 from kubiya_worker.cli.argument_editor import edit_arguments
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import age
@@ -51,14 +51,17 @@ def approvals() -> None:
 @approvals.command()
 @click.option("-a", "--all", "everything", is_flag=True, help="Show answered requests too.")
 @click.option("--mine", is_flag=True, help="Only those that you may answer.")
+@click.option(
+    "--queue", default="", shell_complete=completion.names("queues"), help="Only those of runs on this queue."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each.")
 @tables.output(default=tables.TEXT)
-def ls(everything: bool, mine: bool, as_json: bool, output: str) -> None:
+def ls(everything: bool, mine: bool, queue: str, as_json: bool, output: str) -> None:
     """List the requests that wait for an answer, and who may answer them.
 
-    Example: kubiya approvals ls --mine
+    Example: kubiya approvals ls --mine --queue default
     """
-    requests = connect().approvals("" if everything else "pending")
+    requests = connect().approvals("" if everything else "pending", queue)
     if mine:
         requests = [approval for approval in requests if approval.get("you_may_answer", True)]
     if output != tables.TEXT:

@@ -222,8 +222,10 @@ class Api(ControlPlane):
 
     # -- approvals
 
-    def approvals(self, status: str = "") -> list[dict[str, Any]]:
-        return self._list(f"/approvals?limit=500{f'&status={quote(status)}' if status else ''}")
+    def approvals(self, status: str = "", queue: str = "") -> list[dict[str, Any]]:
+        """Return requests for approval, newest first; with a queue, by id or name, those of its executions."""
+        filters = {"limit": "500", **({"status": status} if status else {}), **({"queue": queue} if queue else {})}
+        return self._list(f"/approvals?{urlencode(filters)}")
 
     def find_approval(self, key: str) -> dict[str, Any]:
         """Find a request by its id or the first characters of it. Raises UsageError when there is none, or several."""

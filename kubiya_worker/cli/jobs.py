@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from kubiya_worker.cli import choice, completion, kinds, moments, reason, runs, tables
+from kubiya_worker.cli import completion, kinds, moments, reason, runs, tables
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.terminal import Paint, one_line
@@ -85,17 +85,12 @@ def ls(context: click.Context, as_json: bool, output: str | None, queue: str | N
 
     Example: kubiya jobs ls --queue default -o wide
     """
-    if output and not queue:
-        context.invoke(kinds.commands_of(kinds.NOUNS["jobs"])["ls"], output=output)
+    noun = kinds.NOUNS["jobs"]
+    if output:
+        context.invoke(kinds.commands_of(noun)["ls"], output=output, queue=queue)
         return
     api = connect()
-    all_jobs = api.jobs()
-    if queue:
-        found = choice.choose("queue", queue, api.ask("GET", "/worker-queues"))
-        all_jobs = [job for job in all_jobs if job.get("worker_queue_name") in (found["id"], found["name"])]
-    if output:
-        tables.show(all_jobs, kinds.NOUNS["jobs"].columns, output, none="There are no jobs.")
-        return
+    all_jobs = noun.of_queue(api, queue) if queue else api.jobs()
     if as_json:
         for job in all_jobs:
             print(json.dumps(job, ensure_ascii=False))

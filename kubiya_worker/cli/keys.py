@@ -80,15 +80,26 @@ def create(
         print(f"key:     {made['key']}  (it is not shown again)")
 
 
+def _reaches(key: Mapping[str, Any], queue: Mapping[str, Any]) -> bool:
+    """Return whether a key is limited to other queues. Pure."""
+    limits = (key.get("scopes") or {}).get("queues")
+    return not limits or bool({queue["id"], queue["name"]} & set(limits))
+
+
 @keys.command()
 @click.option("-a", "--all", "everything", is_flag=True, help="Show revoked and expired keys too.")
+@click.option("--queue", shell_complete=completion.names("queues"), help="Only those that reach this queue.")
 @tables.output(default=tables.TEXT)
-def ls(everything: bool, output: str) -> None:
+def ls(everything: bool, queue: str | None, output: str) -> None:
     """List the keys: whose they are, what they may do, and when they were last used.
 
     Example: kubiya keys ls -o wide
     """
-    found = [key for key in connect().api_keys() if everything or key.get("status") == "active"]
+    api = connect()
+    found = [key for key in api.api_keys() if everything or key.get("status") == "active"]
+    if queue:
+        one = choice.choose("queue", queue, api.ask("GET", "/worker-queues"))
+        found = [key for key in found if _reaches(key, one)]
     if output != "text":
         tables.show(found, COLUMNS, output, none="There are no keys.")
         return

@@ -22,6 +22,9 @@ from kubiya_worker.errors import UsageError
 
 SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
 AGE: Final = Cells("AGE", lambda row: age(row.get("created_at")))
+ON_QUEUE: Final = click.Option(
+    ["--queue"], shell_complete=completion.names("queues"), help="Only those that run on this queue."
+)
 ABOUT: Final = field("description", most=50)
 MORE: Final = (
     Cells("CHANGED", lambda row: clock(row.get("updated_at")), wide=True),
@@ -56,6 +59,7 @@ class Noun:
     word: str  # the plural
     columns: tuple[Cells, ...]
     example: str
+    queue: str = ""  # the field with the queue, of what runs on one
 
     @property
     def one(self) -> str:
@@ -66,6 +70,11 @@ class Noun:
         found = api.ask("GET", completion.LISTS[self.word])
         rows = found if isinstance(found, list) else next((v for v in found.values() if isinstance(v, list)), [])
         return [row for row in rows if isinstance(row, dict)]
+
+    def of_queue(self, api: Api, queue: str) -> list[dict[str, Any]]:
+        """Return the objects that run on a queue. Raises UsageError, which lists the queues."""
+        found = choice.choose("queue", queue, NOUNS["queues"].rows(api))
+        return [row for row in self.rows(api) if row.get(self.queue) in (found["id"], found["name"])]
 
     def name(self, api: Api, key: str) -> str:
         """Return the name for an id, a name, or the beginning of one of them. Raises UsageError."""
@@ -116,6 +125,7 @@ NOUNS: Final = {
                 *(field("entity_name", "AGENT", 24), field("status"), AGE, *MORE),
             ),
             "'disks every morning'",
+            queue="worker_queue_name",
         ),
         Noun(
             "notifications",
@@ -133,6 +143,7 @@ NOUNS: Final = {
                 *(field("url", most=60, wide=True), AGE, *MORE, ABOUT),
             ),
             "alertmanager",
+            queue="queue",
         ),
     )
 }
@@ -144,12 +155,19 @@ def commands_of(noun: Noun) -> dict[str, click.Command]:
 
     @click.command(context_settings=SETTINGS, help=_help(noun, f"List the {noun.word}.", "ls -o wide"))
     @tables.output()
-    def ls(output: str) -> None:
+    def ls(output: str, queue: str | None = None) -> None:
         api = connect()
+        rows = noun.of_queue(api, queue) if queue else None
         if output in (tables.JSON, tables.YAML):
-            _print(api.definitions(noun.word), output)
+            kept = {row["name"] for row in rows} if rows is not None else None
+            found = api.definitions(noun.word)
+            _print([each for each in found if kept is None or each["name"] in kept], output)
         else:
-            tables.show(noun.rows(api), noun.columns, output, none=f"There are no {noun.word}.")
+            rows = noun.rows(api) if rows is None else rows
+            tables.show(rows, noun.columns, output, none=f"There are no {noun.word}.")
+
+    if noun.queue:
+        ls.params.append(ON_QUEUE)
 
     @click.command(
         context_settings=SETTINGS,

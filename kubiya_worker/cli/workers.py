@@ -93,7 +93,9 @@ def ls(queue: str | None, output: str) -> None:
 
     Example: kubiya workers ls --queue default -o wide
     """
-    found = [each for each in _all(connect()) if queue in (None, each["queue"], each["queue_id"])]
+    api = connect()
+    one = choice.choose("queue", queue, api.ask("GET", "/worker-queues"))["id"] if queue else None
+    found = [each for each in _all(api) if one in (None, each["queue_id"])]
     tables.show(found, COLUMNS, output, none="No worker is alive.")
 
 

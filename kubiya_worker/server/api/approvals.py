@@ -14,6 +14,7 @@ from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
 from kubiya_worker.server.access import ANSWER
+from kubiya_worker.server.api.execution_lists import id_of
 from kubiya_worker.server.api.executions import execution_id_of, execution_of, requesters
 from kubiya_worker.server.approvers import OF_RULE, Approvers, approvers
 from kubiya_worker.server.edges import executions as edges
@@ -125,6 +126,7 @@ async def list_all(call: Call) -> Any:
     found = call.plane.approvals.search(
         call.organization_id,
         scope=call.person.scope,
+        queue_id=id_of(call, "Queue", wanted.queue, (call.plane.queues,)),
         status=wanted.status,
         execution_id=wanted.execution_id,
         requester=wanted.requester_email,

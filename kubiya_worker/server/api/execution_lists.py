@@ -61,8 +61,8 @@ def _query_of(call: Call, wanted: filters.ExecutionFilters) -> ExecutionQuery:
         call.organization_id,
         statuses=filters.statuses_of(wanted.status_filter, wanted.status),
         kind=wanted.execution_type,
-        queue_id=_id_of(call, "Queue", wanted.queue, (call.plane.queues,)),
-        entity_id=_id_of(call, "Agent or team", wanted.agent, (call.plane.agents, call.plane.teams)),
+        queue_id=id_of(call, "Queue", wanted.queue, (call.plane.queues,)),
+        entity_id=id_of(call, "Agent or team", wanted.agent, (call.plane.agents, call.plane.teams)),
         requester=call.person.id if wanted.person == "me" else wanted.person.lower(),
         since=wanted.since,
         until=wanted.until,
@@ -74,7 +74,7 @@ def _query_of(call: Call, wanted: filters.ExecutionFilters) -> ExecutionQuery:
     )
 
 
-def _id_of(call: Call, what: str, key: str, stores: Sequence[Records]) -> str:
+def id_of(call: Call, what: str, key: str, stores: Sequence[Records]) -> str:
     """Return the id for an id or a name. What was deleted is found by its id, as its executions are still there."""
     if not key:
         return ""

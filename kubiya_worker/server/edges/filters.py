@@ -167,6 +167,9 @@ class SessionFilters(Filters):
 
 
 class ApprovalFilters(Filters):
+    """`queue` is that of the execution that asks, by id or name."""
+
+    queue: str = ""
     status: ApprovalStatus = ""
     execution_id: str = ""
     requester_email: str = ""

@@ -94,13 +94,16 @@ class Approvals:
         status: str = "",
         execution_id: str = "",
         requester: str = "",
+        queue_id: str = "",
         limit: int = 50,
         offset: int = 0,
     ) -> list[Approval]:
         query = select(T).where(T.c.organization_id == organization_id)
+        of = schema.executions
         if scope.limited:
-            of = schema.executions
             query = query.where(T.c.execution_id.in_(select(of.c.id).where(*within(scope))))
+        if queue_id:
+            query = query.where(T.c.execution_id.in_(select(of.c.id).where(of.c.queue_id == queue_id)))
         if status:
             query = query.where(T.c.status == status.lower())
         if execution_id:

@@ -12,7 +12,7 @@ import yaml
 
 from kubiya_worker.cli import choice, completion, kinds
 from kubiya_worker.cli.main import cli
-from kubiya_worker.errors import UsageError
+from kubiya_worker.errors import EX_CONFIG, EX_USAGE, UsageError
 from tests.support.api import Api
 from tests.support.commands import Commands
 
@@ -113,17 +113,64 @@ def test_a_wrong_text_is_told_with_its_line_and_kept(
         Path(told.split("The text is kept in ")[1].split()[0]).unlink()
 
 
-def test_jobs_and_workers_are_listed_by_their_queue(plane: Api, kubiya: Commands) -> None:
-    plane.call("POST", "/environments/default/worker-queues", {"name": "of-lists"})
-    on_it = {"executor_type": "specific_queue", "worker_queue_name": "of-lists"}
-    plane.call("POST", "/jobs", {"name": "on it", **JOB, **on_it})
-    plane.call("POST", "/jobs", {"name": "elsewhere", **JOB})
-    rows = json.loads(kubiya("jobs", "ls", "--queue", "of-lists", "-o", "json").out)
-    assert [row["name"] for row in rows] == ["on it"] and "elsewhere" not in kubiya("jobs", "ls", "--queue", "of-l").out
-    worker = plane.call("POST", "/worker-queues/of-lists/start", {})["worker_id"]
-    other = plane.call("POST", "/worker-queues/default/start", {})["worker_id"]
-    listed = kubiya("workers", "ls", "--queue", "of-lists").out
-    assert worker in listed and other not in listed
+def listed_at(words: str) -> str:
+    """Return the word of completion.LISTS for a command that lists, such as `mcp ls`; empty for another command."""
+    group = words.split()[0]
+    return {"mcp": "mcp-servers"}.get(group, group) if words.split()[-1] == "ls" else ""
+
+
+def with_queue(word: str, row: dict[str, Any]) -> bool:
+    """Return whether a row says on which queue it is: itself, as a limit, or by the execution that it belongs to."""
+    names = {*row, *(row.get("scopes") or {})}
+    return word != "queues" and any("queue" in name or name == "execution_id" for name in names)
+
+
+def test_whatever_is_on_a_queue_is_listed_by_it_and_nothing_else(plane: Api, kubiya: Commands) -> None:
+    names = {"queues": "of-lists", "hooks": "on-it"}
+    queue = {
+        "jobs": {"executor_type": "specific_queue", "worker_queue_name": "of-lists"},
+        "hooks": {"queue": "of-lists"},
+    }
+    made = {
+        word: plane.call("POST", path, {"name": names.get(word, f"on it: {word}"), **fields, **queue.get(word, {})})[
+            "id"
+        ]
+        for word, (path, fields) in sorted(MADE.items(), key=lambda item: item[0] != "queues")
+    }
+    elsewhere = {
+        "jobs": plane.call("POST", "/jobs", {"name": "elsewhere", **JOB})["id"],
+        "hooks": plane.call("POST", "/hooks", {"name": "elsewhere", **HOOK})["id"],
+    }
+    for found, at in ((made, "of-lists"), (elsewhere, "default")):
+        found["workers"] = plane.call("POST", f"/worker-queues/{at}/start", {})["worker_id"]
+        found["runs"] = plane.execute(worker_queue_id=at)
+        asked = {"execution_id": found["runs"], "tool_name": "save_file"}
+        found["approvals"] = plane.call("POST", "/approvals", asked)["id"]
+        limited = {"name": at, "role": "viewer", "queues": [at]}
+        found["keys"] = plane.call("POST", "/keys", limited)["id"]
+    plane.call("POST", "/mcp-servers", {"name": "of nobody", "command": "x"})
+    plane.call("PUT", "/secrets/OF_NOBODY", {"value": "a secret of nobody"})
+
+    commands = {listed_at(words): one for words, one in all_commands().items() if listed_at(words)}
+    assert set(completion.LISTS) <= set(commands)
+    by_queue = set()
+    for word, path in completion.LISTS.items():
+        answer = plane.call("GET", path)
+        rows = answer if isinstance(answer, list) else next(v for v in answer.values() if isinstance(v, list))
+        assert rows, word
+        by_queue |= {word} if any(with_queue(word, row) for row in rows) else set()
+    assert {word for word, one in commands.items() if any("--queue" in each.opts for each in one.params)} == by_queue
+    for word in by_queue:
+        # A list shows as much of an id as a table has room for; -o json has all.
+        for key in ("of-lists", made["queues"]):
+            told = kubiya(word, "ls", "--queue", key, "-o", "json").out
+            shown = "name" if word in ("jobs", "hooks") else "id"
+            mine, other = (made[word], elsewhere[word]) if shown == "id" else ("on", '"elsewhere"')
+            assert mine in told and other not in told, word
+        # Where the control plane finds the queue, it is its refusal.
+        code = EX_CONFIG if word in ("runs", "approvals") else EX_USAGE
+        assert "no-such-queue" in kubiya(word, "ls", "--queue", "no-such-queue", code=code).err
+    plane.call("DELETE", "/mcp-servers/of nobody")  # other tests count them
 
 
 def test_several_are_removed_or_none(plane: Api, kubiya: Commands) -> None:

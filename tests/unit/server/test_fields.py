@@ -68,6 +68,9 @@ EFFECTS: dict[str, dict[str, str]] = {
     "tests/unit/server/test_trials.py::test_a_test_runs_on_the_queue_that_is_asked_for_and_is_recorded": {
         "trials.NewTrial": "mcp_server queue",
     },
+    "tests/unit/cli/test_kinds.py::test_whatever_is_on_a_queue_is_listed_by_it_and_nothing_else": {
+        "filters.ApprovalFilters": "queue",
+    },
     "tests/unit/server/test_trials.py::test_only_a_worker_of_this_version_tests_more_than_agents": {
         "trials.NewServerTrial": "mcp_server queue",
         "trials.NewStoredTrial": "queue",
