@@ -91,6 +91,8 @@ def _type(value: dict[str, Any], inner: dict[str, Any]) -> str:
         fields = inner[value["$ref"].rpartition("/")[2]].get("properties", {})
         named = [name for name, field in sorted(fields.items()) if not field.get("deprecated")]
         return f"object: {', '.join(f'`{name}`' for name in named)}" if named else "object"
+    if "const" in value:
+        return _WORDS["string"]  # a known one of several; the text beside it is any other
     if "anyOf" in value:
         return " or ".join(dict.fromkeys(_type(one, inner) for one in value["anyOf"] if one.get("type") != "null"))
     if value.get("type") == "array":

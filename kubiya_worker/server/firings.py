@@ -14,9 +14,9 @@ OVERLAP: Final = "overlap"
 MISSED: Final = "missed"
 WAITS: Final = "waits"
 TEXTS: Final = {
-    OVERLAP: "the run before it was still going",
+    OVERLAP: "the execution before it was still going",
     MISSED: "Temporal was away for longer than the job catches up",
-    WAITS: "it waits for the end of the run before it",
+    WAITS: "it waits for the end of the execution before it",
 }
 SHOWN: Final = 20  # times that are told, the latest ones
 BUFFERING: Final = ("buffer_one", "buffer_all")

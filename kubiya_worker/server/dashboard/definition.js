@@ -14,6 +14,7 @@ import { changesTable, versionNodes } from "./versions.js";
 
 const SUGGESTED = { agent: "Agent", team: "Team", environment: "Environment", environment_name: "Environment", worker_queue_name: "Queue", leader_id: "Agent", ref: "Skill" };
 const OWN_PAGES = { execution: "#/executions/", job: "#/jobs/", approval: "#/inbox/" };
+const PARTS = ["Skill", "MCPServer"]; // which are taken out of whoever names them
 const SOURCE = "page"; // the set of what is made here: no file's --prune looks at it
 
 export class Definition {
@@ -117,9 +118,9 @@ export class Definition {
     if (this.tab === "yaml" && this.text !== null && tab !== "yaml" && !(await this.left(on))) return;
     this.tab = tab;
     const fresh = this.name === null;
-    document.title = `${this.name ?? `New ${this.kind}`} · Kubiya`;
+    document.title = `${this.name ?? `New ${noun(this.kind)}`} · Kubiya`;
     $("definition-title").textContent = fresh ? `New ${noun(this.kind)}` : this.name;
-    $("definition-status").textContent = this.gone ? "deleted" : this.kind;
+    $("definition-status").textContent = this.gone ? "deleted" : title(this.kind);
     $("definition-new").hidden = !fresh || this.tab === "yaml";
     $("definition-new-kind").value = this.kind;
     for (const link of $("definition-tabs").children) {
@@ -206,7 +207,7 @@ export class Definition {
     const { documents } = await call("POST", "/definitions/read", { text: $("definition-area").value });
     const [found] = documents;
     if (documents.length !== 1) throw new Error(`This is one definition, and the text has ${documents.length}`);
-    if (found.kind !== this.kind || (this.name !== null && found.name !== this.name)) throw new Error(`The text is not the ${this.kind} ${this.name ?? ""} any more: to make another one, press New`);
+    if (found.kind !== this.kind || (this.name !== null && found.name !== this.name)) throw new Error(`The text is not the ${noun(this.kind)} ${this.name ?? ""} any more: to make another one, press New`);
     Object.assign(this, { lines: found.lines, spec: found.spec || {} });
     if (this.name === null) $("definition-name").value = found.name;
   }
@@ -373,9 +374,15 @@ export class Definition {
     $("remove-needs").replaceChildren(...needs.map((each) => needNode(each, this.kinds)));
     if (!needs.length) return;
     this.force = true;
-    $("remove-text").textContent = "End or change these first; or delete it, and have each of them ended or disabled.";
-    $("remove-go").textContent = "Delete, and end these";
+    const part = PARTS.includes(this.kind);
+    $("remove-text").textContent = part ? "Take it out of these first; or delete it, and have it taken out of each of them." : "End or change these first; or delete it, and have each of them ended or disabled.";
+    $("remove-go").textContent = part ? "Delete, and take it out" : "Delete, and end these";
   }
+}
+
+function title(kind) {
+  const words = noun(kind);
+  return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
 function needNode({ kind, id, name }, kinds) {

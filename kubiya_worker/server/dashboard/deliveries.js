@@ -36,7 +36,7 @@ export class Deliveries {
     const dead = deliveries.some(({ state }) => state === "dead");
     this.told = el("div", { class: "test-outcome", role: "status" }, ...(told ? [told] : []));
     this.buttons = hook
-      ? [this.button("Test with a sample", "POST /hooks/{hook}/test", () => this.test({})), this.button("Start a run with a sample", "POST /hooks/{hook}/test", () => this.test({ start: true }))]
+      ? [this.button("Test with a sample", "POST /hooks/{hook}/test", () => this.test({})), this.button("Start an execution with a sample", "POST /hooks/{hook}/test", () => this.test({ start: true }))]
       : [this.button("Send a test", "POST /notifications/{notification}/test", () => this.test({})), ...(dead ? [this.button("Try the dead ones again", "POST /notifications/{notification}/retry", () => this.retry())] : [])];
     this.place.replaceChildren(
       ...(hook ? [el("p", { class: "command" }, el("span", { class: "help" }, "Senders post to "), el("code", {}, about.url), copyButton(() => about.url, "the address"))] : []),
@@ -84,9 +84,9 @@ export class Deliveries {
 }
 
 function hookOutcome(found, started) {
-  const run = found.execution_id && el("a", { href: `#/executions/${encodeURIComponent(found.execution_id)}` }, "Its run");
+  const run = found.execution_id && el("a", { href: `#/executions/${encodeURIComponent(found.execution_id)}` }, "Its execution");
   const words = `${started ? "" : "Nothing is started. A delivery like the sample would be: "}${found.verdict}${found.reason ? ` (${found.reason})` : ""}.`;
-  return el("div", {}, el("p", {}, words, run ? " " : null, run || null), found.prompt ? output(found.prompt, { label: "Prompt of the run", name: "prompt.txt" }) : null);
+  return el("div", {}, el("p", {}, words, run ? " " : null, run || null), found.prompt ? output(found.prompt, { label: "Prompt of the execution", name: "prompt.txt" }) : null);
 }
 
 function messageOutcome({ state, error, attempts }) {
@@ -108,7 +108,7 @@ function hookRow({ verdict, taken_at: at, reason, address, execution_id: run, al
     el("span", { class: "row-line" }, outcome(verdict), clock(at)),
     title ? el("span", { class: "delivery-title" }, oneLine(title, 200)) : null,
     reason ? el("span", { class: "help" }, reason) : null,
-    el("span", { class: "help" }, ...joined([address && `from ${address}`, run && el("a", { href: `#/executions/${encodeURIComponent(run)}` }, "its run"), reply && `answer: ${reply.state}${reply.error ? ` (${reply.error})` : ""}`])),
+    el("span", { class: "help" }, ...joined([address && `from ${address}`, run && el("a", { href: `#/executions/${encodeURIComponent(run)}` }, "its execution"), reply && `answer: ${reply.state}${reply.error ? ` (${reply.error})` : ""}`])),
     details);
 }
 

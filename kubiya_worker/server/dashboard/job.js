@@ -91,7 +91,7 @@ export class Job {
     if (this.lost) this.tell("");
     this.show();
     const shown = runs.slice(0, this.limit).map((run) => ({ ...run, id: run.execution_id }));
-    this.runs.show(shown, null, "It has not run yet.", new Set(pending.map((approval) => approval.execution_id)));
+    this.runs.show(shown, null, "It has no executions yet.", new Set(pending.map((approval) => approval.execution_id)));
     $("more-runs").hidden = runs.length <= this.limit || this.limit > PAGE;
   }
 
@@ -122,13 +122,13 @@ export class Job {
     return [
       job.description ? ["About", job.description] : null,
       ["Starts", startText(job), ...(job.trigger_type === "cron" ? [{ code: job.cron_schedule }] : [])],
-      job.trigger_type === "cron" ? ["Next run", next ? `${moment(next)} (${until(next)})` : job.enabled ? "unknown: Temporal does not say" : "none while it is disabled"] : null,
+      job.trigger_type === "cron" ? ["Next execution", next ? `${moment(next)} (${until(next)})` : job.enabled ? "unknown: Temporal does not say" : "none while it is disabled"] : null,
       ...timeFacts(job),
       [job.entity_type === "team" ? "Team" : "Agent", entity],
       ["Queue", queueText(job)],
       job.webhook_url ? ["Webhook", { code: job.webhook_url }] : null,
       secret ? ["Secret", { code: secret }, "Copy it now: it is not shown again."] : null,
-      ["Runs", tally(job)],
+      ["Executions", tally(job)],
       ["Id", { code: job.id }],
     ].filter(Boolean);
   }

@@ -15,8 +15,8 @@ const FIELDS = {
   trigger_type: ["job-trigger", "Starts"],
   cron_schedule: ["job-cron", "Schedule"],
   cron_timezone: ["job-zone", "Time zone"],
-  overlap_policy: ["job-overlap", "While a run is still going"],
-  catch_up_seconds: ["job-catch-up", "Start missed runs"],
+  overlap_policy: ["job-overlap", "While an execution is still going"],
+  catch_up_seconds: ["job-catch-up", "Start missed executions"],
   worker_queue_name: ["job-queue", "Worker queue"],
 };
 const AS_IT_IS = "as it is"; // a choice that only the API offers

@@ -34,6 +34,6 @@ export class Jobs extends List {
       set(row.status, job.broken ? "broken" : "cannot start");
       row.status.dataset.status = "failed";
     } else setStatus(row.status, job.last_execution_status, this.waiting.has(job.last_execution_id));
-    set(row.last, job.last_execution_at ? `ran ${age(job.last_execution_at)}` : "has not run yet");
+    set(row.last, job.last_execution_at ? `ran ${age(job.last_execution_at)}` : "has no executions yet");
   }
 }

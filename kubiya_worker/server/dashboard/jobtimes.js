@@ -40,7 +40,7 @@ export function timeFacts(job) {
   const overlap = OVERLAPS.find(([value]) => value === job.overlap_policy)?.[1] || job.overlap_policy;
   const catchUp = SPANS.find(([seconds]) => seconds === job.catch_up_seconds)?.[1] || `up to ${job.catch_up_seconds} seconds late`;
   const { skipped = 0, missed = 0, waiting = 0 } = job.firings || {};
-  const counts = [[skipped, "left out: a run was still going"], [missed, "missed: Temporal was away"], [waiting, "waiting for a run's end"]];
+  const counts = [[skipped, "left out: an execution was still going"], [missed, "missed: Temporal was away"], [waiting, "waiting for an execution's end"]];
   const told = counts.filter(([count]) => count).map(([count, word]) => `${count} ${word}`);
   return [
     ["While it runs", overlap],
@@ -56,7 +56,7 @@ export function timeLists(job) {
     el("time", { datetime: one.at }, zoned(one.at, job.cron_timezone)), ": ",
     one.execution_id ? el("a", { href: `#/executions/${encodeURIComponent(one.execution_id)}` }, one.text) : one.text));
   return [
-    ...(next.length ? [el("h3", {}, "Next runs"), el("ul", { class: "moments" }, ...next)] : []),
+    ...(next.length ? [el("h3", {}, "Next executions"), el("ul", { class: "moments" }, ...next)] : []),
     ...(left.length ? [el("h3", {}, "Started nothing"), el("ul", { class: "moments" }, ...left)] : []),
   ];
 }

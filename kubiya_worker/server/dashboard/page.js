@@ -172,7 +172,7 @@ async function showExecutions(pending, workers) {
   if (!found || values.toString() !== filters.values().toString()) return; // another choice was made, and is being asked for
   const status = values.get("status");
   const idle = workers.length ? "" : "No worker is live. One is started in a shell: `kubiya worker start --queue-id default` ";
-  let none = `Nothing has run yet. ${idle}An execution is started here, or in a shell: \`kubiya exec agent ops "what fills the disk?"\``;
+  let none = `There are no executions yet. ${idle}An execution is started here, or in a shell: \`kubiya exec agent ops "what fills the disk?"\``;
   if (values.toString()) none = values.size === 1 && status ? `No execution ${status === "failed" ? "has" : "is"} ${statusText(status)}.` : "No execution is like that.";
   if (pages.next) none = "Nothing in this part; go on with Next.";
   lists.executions.show(found, views.executions.chosen, none, waitingOf(pending));

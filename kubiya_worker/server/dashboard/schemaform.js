@@ -3,6 +3,31 @@
 import { el } from "./text.js";
 
 const LONG = /prompt|template|description|instructions/; // names of texts with several lines
+const LABELS = {
+  args: "Arguments",
+  call_timeout: "Timeout of a call in seconds",
+  cwd: "Working folder",
+  env: "Environment variables",
+  envFile: "Environment file",
+  env_vars: "Environment variables",
+  environment_ids: "Environments",
+  environment_name: "Environment",
+  excludeTools: "Tools left out",
+  grants: "Granted access",
+  leader_id: "Leader",
+  llm: "Model settings",
+  llm_config: "Model settings",
+  max_call_timeout: "Longest timeout of a call in seconds",
+  member_ids: "Members",
+  model_id: "Model",
+  read_paths: "Folders to read",
+  ref: "Stored skill",
+  timeout: "Timeout in seconds",
+  worker_queue_name: "Worker queue",
+  working_dir: "Working folder",
+  write_paths: "Folders to write",
+};
+const INITIALS = { api: "API", hmac: "HMAC", http: "HTTP", id: "ID", ids: "IDs", ip: "IP", json: "JSON", llm: "LLM", mcp: "MCP", oauth: "OAuth", sse: "SSE", ttl: "TTL", uri: "URI", url: "URL", urls: "URLs" };
 const RANK = { text: 1, choice: 1, yes: 2, number: 2, lines: 3, list: 4, group: 5, json: 6 };
 
 export class SchemaForm {
@@ -23,6 +48,10 @@ export class SchemaForm {
   plain(schema) {
     if (schema.$ref) return this.plain(this.inner[schema.$ref.split("/").pop()] || {});
     const some = (schema.anyOf || []).filter((one) => one.type !== "null");
+    const known = some.filter((one) => one.const !== undefined);
+    const fixed = some.find((one) => one.enum);
+    if (fixed && some.every((one) => one.enum || one.type === "boolean")) return this.plain(fixed);
+    if (known.length) return { enum: known.map((one) => one.const), about: Object.fromEntries(known.map((one) => [one.const, one.description])) };
     return some.length === 1 ? this.plain(some[0]) : some.length ? { type: "any" } : schema;
   }
 
@@ -70,7 +99,14 @@ export class SchemaForm {
     control.required = required;
     if (this.readOnly) control.disabled = true;
     control.setAttribute("aria-describedby", `${id}-fault`);
-    return el("div", { class: "field", "data-path": path }, el("label", { for: id }, words(name)), control, el("p", { class: "error", id: `${id}-fault` }));
+    const help = schema.about ? el("p", { class: "help", id: `${id}-help`, role: "status" }) : null;
+    if (help) {
+      const tell = () => (help.textContent = schema.about[control.value] || (control.value ? "A type that this page does not know." : ""));
+      control.setAttribute("aria-describedby", `${id}-help ${id}-fault`);
+      control.addEventListener("change", tell);
+      tell();
+    }
+    return el("div", { class: "field", "data-path": path }, el("label", { for: id }, words(name)), control, help, el("p", { class: "error", id: `${id}-fault` }));
   }
 
   control(path, name, schema, kind, value, set, required) {
@@ -203,7 +239,10 @@ export class SchemaForm {
   }
 }
 
+// A field's name as words: `mcpServers` and `mcp_servers` are "MCP servers".
 function words(name) {
-  const text = name.replaceAll("_", " ").replace(/\bid\b/, "ID").replace(/\bids\b/, "IDs");
+  if (LABELS[name]) return LABELS[name];
+  const apart = name.replace(/_(seconds|minutes)$/, "_in_$1").replace(/([a-z])([A-Z])/g, "$1_$2").toLowerCase().split("_").map((word) => INITIALS[word] || word);
+  const text = apart.join(" ");
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

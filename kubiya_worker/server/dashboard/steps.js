@@ -39,7 +39,7 @@ export class Steps {
     this.last = Math.max(this.last, at);
     const step = this.read(type, data, at);
     if (step && sequence) step.events.push(sequence);
-    if (step && data.shared) step.words = "shared with the run before";
+    if (step && data.shared) step.words = "shared with the execution before";
     if (data.shared || type === "done" || (type === "status" && String(data.status).toLowerCase() === "waiting_for_input")) this.turns = Math.max(this.turns, sequence || 0);
   }
 
@@ -229,7 +229,7 @@ export class Steps {
 
   done(data, at) {
     this.endWait(at);
-    for (const step of this.list) if (step.end === null) Object.assign(step, { end: at, state: "unknown", words: "ended with the run" });
+    for (const step of this.list) if (step.end === null) Object.assign(step, { end: at, state: "unknown", words: "ended with the execution" });
     return data.error ? this.add({ kind: "error", name: String(data.status || "failed"), start: at, end: at, state: "bad", output: String(data.error) }) : null;
   }
 }

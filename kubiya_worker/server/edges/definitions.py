@@ -20,6 +20,7 @@ from kubiya_worker.server.edges.base import (
     within,
 )
 from kubiya_worker.server.edges.configuration import Configuration, Environment, Llm, TeamConfiguration
+from kubiya_worker.server.edges.skill_types import TypeOfNamed
 from kubiya_worker.server.store import definitions
 
 TEAM_STATUSES = ("active", "inactive", "archived", "idle")  # a team has no status that describes a run
@@ -84,7 +85,7 @@ class Skill(Strict):
     ref: Filled | None = None
     id: str | None = None
     name: str | None = None
-    type: str | None = None
+    type: TypeOfNamed | None = None
     description: str | None = None
     icon: str | None = None
     enabled: bool | None = None

@@ -14,6 +14,7 @@ from kubiya_worker.server.edges.jobs import JobPatch
 from kubiya_worker.server.edges.notifications import Channel, Events, NotificationPatch
 from kubiya_worker.server.edges.secrets import SecretSet
 from kubiya_worker.server.edges.shared_parts import McpServerPatch, SkillPatch
+from kubiya_worker.server.edges.skill_types import SkillType
 from kubiya_worker.server.hooks import senders
 from kubiya_worker.server.store import definitions
 
@@ -78,7 +79,7 @@ class SecretSpec(SecretSet):
 
 class SkillSpec(SkillPatch):
     name: Annotated[Any, _BESIDE] = None
-    type: Filled
+    type: SkillType
 
 
 class MCPServerSpec(McpServerPatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from kubiya_worker.server.edges.base import Filled, Json, Name, NotSupported, Number, Strict, one_of, within
+from kubiya_worker.server.edges.skill_types import SkillType
 
 # The most that a worker takes, in seconds: tools/mcp/config.py.
 _START = within(1, 300, "seconds")
@@ -17,7 +18,7 @@ class SkillPatch(Strict):
     """A skill that several agents and teams have; its configuration is in docs/reference/skills.md."""
 
     name: Annotated[Any, _FIXED] = None
-    type: Filled | None = None
+    type: SkillType | None = None
     description: str | None = None
     icon: str | None = None
     enabled: bool | None = None
@@ -26,7 +27,7 @@ class SkillPatch(Strict):
 
 class NewSkill(SkillPatch):
     name: Name
-    type: Filled
+    type: SkillType
 
 
 class McpOauth(Strict):

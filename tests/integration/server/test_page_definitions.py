@@ -141,7 +141,8 @@ def test_a_new_one_is_made_and_a_secret_is_shown_to_nobody_again(page: Any, stac
     page.fill("#field-system_prompt", "Help.")
     page.click("#definition-fields details[data-path=skills] > summary")
     page.click("text=Add to skills")
-    page.fill('[id="field-skills.0.type"]', "shell")
+    page.select_option('[id="field-skills.0.type"]', "shell")
+    page.locator('[id="field-skills.0.type-help"]', has_text="without a shell").wait_for()
     save(page)
     page.wait_for_function("() => location.hash === '#/definitions/Agent/made-here'")
     assert spec(stack, "Agent", "made-here") == {"system_prompt": "Help.", "skills": [{"type": "shell"}]}

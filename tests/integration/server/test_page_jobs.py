@@ -167,7 +167,7 @@ def test_what_a_schedule_does_about_overlap_and_outages_is_chosen_and_shown(page
 
 def test_times_that_started_nothing_say_why(page: Any, stack: Stack) -> None:
     made = make(stack, **YEARLY)
-    left = {"at": "2026-11-27T01:00:00+00:00", "reason": "overlap", "text": "the run before it was still going"}
+    left = {"at": "2026-11-27T01:00:00+00:00", "reason": "overlap", "text": "the execution before it was still going"}
     told = {"skipped": 1, "missed": 0, "waiting": 0, "left_out": [{**left, "execution_id": "0d9"}]}
 
     def answer(route: Any) -> None:  # Temporal's own firings are tested in tests/integration/jobs
@@ -176,16 +176,16 @@ def test_times_that_started_nothing_say_why(page: Any, stack: Stack) -> None:
 
     page.route(f"**/jobs/{made['id']}", answer)
     open_job(page, stack, made)
-    assert fact(page, "Not started") == "1 left out: a run was still going"
-    line = page.locator("#job-moments li", has_text="the run before it was still going")
-    assert line.inner_text() == "Fri, Nov 27, 2026, 10:00 GMT+9: the run before it was still going"
+    assert fact(page, "Not started") == "1 left out: an execution was still going"
+    line = page.locator("#job-moments li", has_text="the execution before it was still going")
+    assert line.inner_text() == "Fri, Nov 27, 2026, 10:00 GMT+9: the execution before it was still going"
     assert line.locator("a").get_attribute("href") == "#/executions/0d9"
 
 
 def test_a_job_is_run_by_hand_and_its_run_leads_back(page: Any, stack: Stack) -> None:
     job = make(stack)
     open_job(page, stack, job)
-    assert page.inner_text("#no-runs") == "It has not run yet."
+    assert page.inner_text("#no-runs") == "It has no executions yet."
     page.click("#job-run")
     page.wait_for_selector("#execution:not([hidden])")
     wait_for_text(page, "status", "completed")

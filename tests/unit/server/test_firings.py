@@ -24,7 +24,7 @@ def test_a_time_in_which_a_run_was_going_names_that_run() -> None:
     times = Timetable((), skipped=2, passed=[at(0), at(10), at(20), at(30)], started=[at(0), at(30)])
     runs = [Going("long", at(0), at(25))]
     assert reasons(times, runs) == {20: (OVERLAP, "long"), 10: (OVERLAP, "long")}
-    assert left_out(times, runs, "skip")[0]["text"] == "the run before it was still going"
+    assert left_out(times, runs, "skip")[0]["text"] == "the execution before it was still going"
 
 
 def test_a_time_that_temporal_missed_is_told_apart_from_one_that_it_left_out() -> None:
