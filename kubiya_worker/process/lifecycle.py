@@ -336,6 +336,7 @@ class Life:
         )
         faults = ImportFaults()
         faults.on_first = lambda: self._packages_changed(faults.text, state)
+        self._monitor.meter.send = tracing.record
         interceptors: list[Interceptor] = [expiry, counters, self._monitor.meter, faults]
         if tracing.interceptor is not None:
             interceptors.append(tracing.interceptor)
@@ -349,6 +350,7 @@ class Life:
             )
             runtime.crowded = lambda: counters.crowded(settings.max_concurrent_activities)
             tracing.use(runtime.contexts.get)
+            self._monitor.meter.contexts = runtime.contexts.get
             return runtime
 
         def build() -> tuple[WorkerPair, LateSteps]:

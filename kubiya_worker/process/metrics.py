@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
@@ -20,6 +21,10 @@ from kubiya_worker import __version__
 from kubiya_worker.process import host
 from kubiya_worker.process.counters import ActivityCounters
 from kubiya_worker.protocol import calls, names
+from kubiya_worker.tracing import current
+from kubiya_worker.tracing.measures import MEASURES, Measured, error_type, of_step
+
+log = structlog.get_logger()
 
 GAUGE, COUNTER, HISTOGRAM = "gauge", "counter", "histogram"
 PREFIX: Final = "kubiya_worker_"
@@ -28,12 +33,18 @@ SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of the table; `name` has no prefix, and `labels` are in order."""
+    """A metric of the table; `name` has no prefix, and `labels` are in order. `buckets` are those of a histogram."""
 
     name: str
     kind: str
     help: str
     labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = SECONDS
+    prefix: str = PREFIX
+
+    @property
+    def full(self) -> str:
+        return self.prefix + self.name
 
 
 METRICS: Final = (
@@ -55,13 +66,19 @@ METRICS: Final = (
     Metric("step_seconds", HISTOGRAM, "Time of a step by type and outcome", ("type", "outcome")),
     Metric("step_retries_total", COUNTER, "Steps that were tried again", ("type",)),
     Metric("step_delay_seconds", HISTOGRAM, "From when a step could start to its start", ("type",)),
-    Metric("model_tokens_total", COUNTER, "Tokens by model and kind", ("model", "kind")),
+    Metric(
+        "model_tokens_total",
+        COUNTER,
+        "Tokens by model and kind. Deprecated for `input` and `output`: gen_ai_client_token_usage_sum has them",
+        ("model", "kind"),
+    ),
     Metric("model_cost_usd_total", COUNTER, "Price of model calls, where it is known", ("model",)),
     Metric("tool_calls_total", COUNTER, "Tool calls by tool and outcome", ("tool", "outcome")),
     Metric("approvals_waiting", GAUGE, "Calls of the queue's executions that wait for a person's yes now", ("queue",)),
     Metric("approvals_requested_total", COUNTER, "Calls that had to wait for a person's yes", ("tool",)),
     Metric("restarts_total", COUNTER, "Restarts of this worker by its supervisor, by reason", ("reason",)),
     Metric("events_held_total", COUNTER, "Events that a workflow keeps, as neither control plane nor disk took them"),
+    *(Metric(each.prometheus, HISTOGRAM, each.help, each.labels, each.buckets, "") for each in MEASURES),
 )
 BY_NAME: Final = {metric.name: metric for metric in METRICS}
 
@@ -69,12 +86,13 @@ Key = tuple[str, tuple[str, ...]]
 
 
 class _Histogram:
-    def __init__(self) -> None:
-        self.counts = [0] * (len(SECONDS) + 1)
+    def __init__(self, buckets: tuple[float, ...]) -> None:
+        self._buckets = buckets
+        self.counts = [0] * (len(buckets) + 1)
         self.sum = 0.0
 
     def observe(self, value: float) -> None:
-        self.counts[bisect_left(SECONDS, value)] += 1
+        self.counts[bisect_left(self._buckets, value)] += 1
         self.sum += value
 
 
@@ -85,7 +103,7 @@ class Metrics:
         self._lock = threading.Lock()
         self._counters: dict[Key, float] = defaultdict(float)
         self._gauges: dict[Key, float] = {}
-        self._histograms: dict[Key, _Histogram] = defaultdict(_Histogram)
+        self._histograms: dict[Key, _Histogram] = {}
 
     def count(self, name: str, *labels: str, by: float = 1) -> None:
         with self._lock:
@@ -105,9 +123,12 @@ class Metrics:
             else:
                 self._gauges[key] = value
 
-    def observe(self, name: str, seconds: float, *labels: str) -> None:
+    def observe(self, name: str, value: float, *labels: str) -> None:
+        key = (_checked(name, HISTOGRAM, labels), labels)
         with self._lock:
-            self._histograms[(_checked(name, HISTOGRAM, labels), labels)].observe(seconds)
+            if key not in self._histograms:
+                self._histograms[key] = _Histogram(BY_NAME[name].buckets)
+            self._histograms[key].observe(value)
 
     def text(self, gauges: Mapping[str, float], totals: Mapping[str, float], info: tuple[str, ...]) -> str:
         """Return the page in text format 0.0.4; `gauges` and `totals` (counters that others keep) map names to
@@ -118,14 +139,13 @@ class Metrics:
             for metric in METRICS:
                 samples = list(self._samples(metric, gauges, totals, info))
                 if samples:
-                    name = PREFIX + metric.name
-                    lines += [f"# HELP {name} {metric.help}", f"# TYPE {name} {metric.kind}", *samples]
+                    lines += [f"# HELP {metric.full} {metric.help}", f"# TYPE {metric.full} {metric.kind}", *samples]
         return "\n".join(lines) + "\n"
 
     def _samples(
         self, metric: Metric, gauges: Mapping[str, float], totals: Mapping[str, float], info: tuple[str, ...]
     ) -> Iterable[str]:
-        name = PREFIX + metric.name
+        name = metric.full
         if metric.name == "info":
             yield f"{name}{_labels(metric, info)} 1"
         elif metric.name in gauges or metric.name in totals:
@@ -164,8 +184,8 @@ def _escaped(value: str) -> str:
 
 
 def _buckets(metric: Metric, labels: tuple[str, ...], histogram: _Histogram) -> Iterable[str]:
-    name, total = PREFIX + metric.name, 0
-    for limit, count in zip((*map("{:g}".format, SECONDS), "+Inf"), histogram.counts, strict=True):
+    name, total = metric.full, 0
+    for limit, count in zip((*map(number, metric.buckets), "+Inf"), histogram.counts, strict=True):
         total += count
         yield f"{name}_bucket{_labels(metric, labels, le=limit)} {total}"
     yield f"{name}_sum{_labels(metric, labels)} {number(histogram.sum)}"
@@ -173,19 +193,24 @@ def _buckets(metric: Metric, labels: tuple[str, ...], histogram: _Histogram) -> 
 
 
 class Meter(Interceptor):
-    """A Temporal interceptor that measures steps, and the calls of models and tools in them."""
+    """A Temporal interceptor that measures steps, and the calls of models and tools in them.
+
+    `contexts` returns what this worker knows of an execution; `send` also takes what is measured.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+        self.metrics = metrics
+        self.contexts: Callable[[str], calls.Context | None] = lambda _: None
+        self.send: Callable[[Measured], None] | None = None
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        return _Metering(next, self._metrics)
+        return _Metering(next, self)
 
 
 class _Metering(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, metrics: Metrics) -> None:
+    def __init__(self, next: ActivityInboundInterceptor, meter: Meter) -> None:
         super().__init__(next)
-        self._metrics = metrics
+        self._meter, self._metrics = meter, meter.metrics
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info, began, outcome = activity.info(), time.monotonic(), "failed"
@@ -196,16 +221,31 @@ class _Metering(ActivityInboundInterceptor):
         self._metrics.observe("step_delay_seconds", max(0.0, delay.total_seconds()), kind)
         if info.attempt > 1:
             self._metrics.count("step_retries_total", kind)
+        notes, result, error = current.notes(), None, ""
         try:
             result = await super().execute_activity(input)
             outcome = "completed"
             _count_result(self._metrics, input.args, result)
             return result
-        except asyncio.CancelledError:
-            outcome = "cancelled"
+        except BaseException as raised:
+            error = error_type(raised)
+            outcome = "cancelled" if isinstance(raised, asyncio.CancelledError) else "failed"
             raise
         finally:
-            self._metrics.observe("step_seconds", time.monotonic() - began, kind, outcome)
+            seconds = time.monotonic() - began
+            self._metrics.observe("step_seconds", seconds, kind, outcome)
+            self._measure(kind, input.args[0] if input.args else None, result, error, seconds, notes)
+
+    def _measure(
+        self, kind: str, given: Any, result: Any, error: str, seconds: float, notes: Mapping[str, Any]
+    ) -> None:
+        try:
+            for each in of_step(kind, given, result, error, seconds, notes, self._meter.contexts):
+                self._metrics.observe(each.measure.prometheus, each.value, *each.attributes)
+                if self._meter.send is not None:
+                    self._meter.send(each)
+        except Exception:  # no step may depend on it
+            log.exception("metrics.failed")
 
 
 def _count_result(metrics: Metrics, args: Iterable[Any], result: Any) -> None:
@@ -278,5 +318,5 @@ def restarts(state_file: str | None) -> dict[str, int]:
 def reference() -> str:
     """Return the table of metrics as Markdown."""
     rows = ["| metric | kind | labels | |", "|---|---|---|---|"]
-    rows += [f"| `{PREFIX}{m.name}` | {m.kind} | {', '.join(m.labels)} | {m.help} |" for m in METRICS]
+    rows += [f"| `{m.full}` | {m.kind} | {', '.join(m.labels)} | {m.help} |" for m in METRICS]
     return "\n".join(rows) + "\n"

@@ -274,6 +274,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
         secret=True,
     ),
     Option(
+        "otlp_metrics",
+        choice("none", "otlp"),
+        "Whether the collector also gets metrics of models, tools and agents: `otlp`, or `none`",
+        None,
+        ("OTEL_METRICS_EXPORTER",),
+        "tracing.metrics",
+        "none",
+    ),
+    Option(
         "trace_ratio",
         fraction,
         "Share of the traces that are sent, if no caller has decided it",

@@ -61,6 +61,7 @@ class Settings:
     metrics_host: str = _of_table("metrics_host")
     otlp_endpoint: str | None = _of_table("otlp_endpoint")
     otlp_headers: str | None = _of_table("otlp_headers")
+    otlp_metrics: str = _of_table("otlp_metrics")
     trace_ratio: float = _of_table("trace_ratio")
     trace_models: bool = _of_table("trace_models")
     status_file: str | None = _of_table("status_file")

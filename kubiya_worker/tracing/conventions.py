@@ -24,6 +24,8 @@ CACHE_CREATION: Final = "gen_ai.usage.cache_creation.input_tokens"
 TOOL_NAME: Final = "gen_ai.tool.name"
 TOOL_TYPE: Final = "gen_ai.tool.type"
 TOOL_CALL: Final = "gen_ai.tool.call.id"
+TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105 - of a model's tokens
+WORKFLOW_NAME: Final = "gen_ai.workflow.name"
 ERROR: Final = "error.type"
 MCP_METHOD: Final = "mcp.method.name"
 TRANSPORT: Final = "network.transport"
@@ -45,4 +47,7 @@ CHAT: Final = "chat"
 EXECUTE_TOOL: Final = "execute_tool"
 WAIT: Final = "approval"
 
+FUNCTION: Final = "function"  # the `gen_ai.tool.type` of all tools
+
+TOOL_ERROR: Final = "tool_error"  # the `error.type` of a call whose result is a failure
 WORKER_LOST: Final = "worker_lost"  # the `error.type` of an attempt whose worker is gone

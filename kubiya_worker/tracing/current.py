@@ -15,14 +15,12 @@ MARK: Final = "trace"  # the key in the details of a heartbeat
 class Step:
     """A step at work: its span's id, and `find`, which returns the trace once the execution's context is known.
 
-    `notes` are attributes that only the code within the step knows. `to_models` says that models are told of the
-    trace.
+    `to_models` says that models are told of the trace.
     """
 
     def __init__(self, span: int, find: Callable[[], TurnTrace | None], worker: str, *, to_models: bool) -> None:
         self.span, self.find, self.worker, self.to_models = span, find, worker, to_models
         self.began = time.time()
-        self.notes: dict[str, Any] = {}
 
     def traceparent(self) -> str:
         trace = self.find()
@@ -30,6 +28,7 @@ class Step:
 
 
 STEP: ContextVar[Step | None] = ContextVar("traced_step", default=None)
+_NOTES: ContextVar[dict[str, Any] | None] = ContextVar("notes_of_step", default=None)
 
 
 def traceparent() -> str:
@@ -64,11 +63,20 @@ def log_fields() -> dict[str, str]:
     return {"trace_id": f"{trace.trace_id:032x}", "span_id": f"{step.span:016x}"} if step and trace else {}
 
 
+def notes() -> dict[str, Any]:
+    """Return the attributes that only the code within this step knows, to which `note` adds from now on."""
+    noted = _NOTES.get()
+    if noted is None:
+        noted = {}
+        _NOTES.set(noted)
+    return noted
+
+
 def note(name: str, value: str | int | float) -> None:
-    """Add an attribute to the span of this step."""
-    step = STEP.get()
-    if step:
-        step.notes[name] = value
+    """Add an attribute to the span of this step, where somebody asks for it."""
+    noted = _NOTES.get()
+    if noted is not None:
+        noted[name] = value
 
 
 def mark(*, ended: bool = False) -> tuple[dict[str, Any], ...]:

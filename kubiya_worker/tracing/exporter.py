@@ -69,12 +69,11 @@ class Exporter:
 
     def __init__(self, url: str, headers: Mapping[str, str], about: Mapping[str, str]) -> None:
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `_Watched` tells it, once
-        sending = OTLPSpanExporter(endpoint=url, headers=dict(headers), timeout=_timeout())
-        named = {"service.name": "kubiya-worker", "service.version": __version__, **about}
+        sending = OTLPSpanExporter(endpoint=url, headers=dict(headers), timeout=request_timeout("TRACES"))
         self._given = _GivenIds()
         self._provider = TracerProvider(
             sampler=ALWAYS_ON,
-            resource=Resource(named).merge(OTELResourceDetector().detect()),
+            resource=resource(about),
             shutdown_on_exit=False,  # the process ends by os._exit, after `flush`
             id_generator=self._given,
         )
@@ -103,9 +102,15 @@ class Exporter:
         self._provider.force_flush()
 
 
-def _timeout() -> float | None:
+def resource(about: Mapping[str, str]) -> Resource:
+    """Return who sends, for the collector. OpenTelemetry's own variables come first."""
+    named = {"service.name": "kubiya-worker", "service.version": __version__, **about}
+    return Resource(named).merge(OTELResourceDetector().detect())
+
+
+def request_timeout(signal: str) -> float | None:
     """Return the time for one request, unless OpenTelemetry's own variables give one."""
-    named = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
+    named = (f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
     return None if any(os.environ.get(name) for name in named) else TIMEOUT
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import structlog
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from kubiya_worker.protocol import calls, names
-from kubiya_worker.tracing import ids, spans
+from kubiya_worker.tracing import current, ids, spans
 from kubiya_worker.tracing.current import STEP, Step
+from kubiya_worker.tracing.measures import error_type
 
 log = structlog.get_logger()
 
@@ -70,30 +69,37 @@ class _Tracing(ActivityInboundInterceptor):
 
         span = ids.span_id(call.execution_id, info.workflow_run_id, info.activity_id, info.attempt)
         step = Step(span, find, tracing.worker, to_models=tracing.to_models)
+        notes = current.notes()
         STEP.set(step)  # for the whole task of this activity: the SDK logs how it ended after this has returned
         result, error = None, ""
         try:
             result = await super().execute_activity(input)
             return result
         except BaseException as raised:
-            error = _type_of(raised)
+            error = error_type(raised)
             raise
         finally:
             about = (span, info.attempt, tracing.worker, info.task_queue)
             attempt = spans.Attempt(*about, start, time.time_ns(), error)
-            _guarded(lambda: _step_ended(tracing, step, call, info, attempt, result))
+            _guarded(lambda: _step_ended(tracing, step, call, info, attempt, result, notes))
 
 
 def _step_ended(
-    tracing: Tracing, step: Step, call: Any, info: activity.Info, attempt: spans.Attempt, result: Any
+    tracing: Tracing,
+    step: Step,
+    call: Any,
+    info: activity.Info,
+    attempt: spans.Attempt,
+    result: Any,
+    notes: Mapping[str, Any],
 ) -> None:
     trace, context = step.find(), tracing.contexts(call.execution_id)
     if trace is None or context is None:
         return
     if isinstance(call, calls.ToolInput):
-        made = spans.of_tool(trace, context, attempt, call, result, step.notes)
+        made = spans.of_tool(trace, context, attempt, call, result, notes)
     else:
-        made = spans.of_model(trace, context, attempt, result, step.notes)
+        made = spans.of_model(trace, context, attempt, result, notes)
     told = spans.lost_attempt(info.heartbeat_details) if info.attempt > 1 else None
     if made is not None and told is not None:
         identity = ids.span_id(call.execution_id, info.workflow_run_id, info.activity_id, info.attempt - 1)
@@ -136,12 +142,6 @@ def _decided(tracing: Tracing, given: calls.ReportInput, decided: calls.TracedAp
 
 def _trace(execution_id: str, turn: int, context: calls.Context, ratio: float) -> ids.TurnTrace:
     return ids.trace_of(execution_id, turn, context.member, context.metadata.get(ids.TRACEPARENT), ratio)
-
-
-def _type_of(error: BaseException) -> str:
-    if isinstance(error, asyncio.CancelledError):
-        return "cancelled"
-    return (isinstance(error, ApplicationError) and error.type) or type(error).__name__
 
 
 def _guarded(work: Callable[[], None]) -> None:

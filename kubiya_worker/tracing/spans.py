@@ -98,13 +98,13 @@ def of_tool(
     about = {
         c.OPERATION: c.EXECUTE_TOOL,
         c.TOOL_NAME: asked.tool_name,
-        c.TOOL_TYPE: "function",
+        c.TOOL_TYPE: c.FUNCTION,
         c.TOOL_CALL: asked.tool_execution_id,
         **_agent(trace, context),
         **({c.STATUS: status} if status else {}),
         **notes,
     }
-    failed = attempt.error or ("" if status in ("", m.TOOL_SUCCESS) else "tool_error")
+    failed = attempt.error or ("" if status in ("", m.TOOL_SUCCESS) else c.TOOL_ERROR)
     span = _step(trace, replace(attempt, error=failed), f"{c.EXECUTE_TOOL} {asked.tool_name}", about)
     if outcome is not None and outcome.delegation is not None:
         return replace(span, id=ids.delegation_span(asked.execution_id, asked.tool_execution_id))
@@ -150,7 +150,7 @@ def of_lost_call(trace: ids.TurnTrace, lost: calls.LostCall) -> Span | None:
     about = {
         c.OPERATION: c.EXECUTE_TOOL,
         c.TOOL_NAME: lost.tool_name,
-        c.TOOL_TYPE: "function",
+        c.TOOL_TYPE: c.FUNCTION,
         c.TOOL_CALL: lost.tool_execution_id,
         c.AGENT_ID: lost.agent_id,
         c.AGENT_NAME: lost.agent_name,

@@ -28,7 +28,8 @@ def traces() -> Iterator[Collector]:
 def traced_worker(stack: Stack, traces: Collector, queue: str, model: str = "") -> Process:
     """Start a worker that sends traces. One that asks a `model` endpoint tells it of them."""
     variables = {"OPENAI_BASE_URL": model, "OPENAI_API_KEY": "sk-test", "KUBIYA_TRACE_MODELS": "true"} if model else {}
-    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": traces.url, "OTEL_BSP_SCHEDULE_DELAY": "100", **variables}
+    sending = {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_METRIC_EXPORT_INTERVAL": "1000"}
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": traces.url, "OTEL_BSP_SCHEDULE_DELAY": "100", **sending, **variables}
     return stack.worker(queue, ready=True, kill_at="", **environment)
 
 
@@ -183,3 +184,10 @@ def test_a_models_endpoint_gets_the_id_of_the_call_and_the_log_has_it(stack: Sta
     assert chat.failed and chat.attributes["error.type"] == "bad_request" and root.failed
     assert chat.parent == root.id and root.attributes["kubiya.status"] == "failed"
     worker.expect(f"trace_id={TRACE} span_id={chat.id}")
+    with traces.came:
+        assert traces.came.wait_for(lambda: len(traces.metrics) == 2, 30), traces.metrics
+    of = {metric.name: metric.attributes.get("error.type") for metric in traces.metrics}
+    assert of == {
+        "gen_ai.client.operation.duration": "bad_request",
+        "gen_ai.invoke_agent.duration": root.attributes["error.type"],
+    }

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
@@ -27,15 +28,31 @@ class ReceivedSpan:
     links: list[tuple[str, str]]
 
 
+@dataclass(frozen=True)
+class ReceivedMetric:
+    """One series of a histogram, as it was sent last."""
+
+    name: str
+    unit: str
+    count: int
+    sum: float
+    bounds: list[float]
+    attributes: dict[str, Any]
+
+
 @dataclass
 class Collector:
-    """`spans` are those that came so far, `resources` the attributes of who sent them, `headers` of each request."""
+    """`spans` are those that came so far, `metrics` the newest, `resources` the attributes of who sent spans.
+
+    `headers` are those of each request with spans.
+    """
 
     url: str = ""
     status: int = 200
     spans: list[ReceivedSpan] = field(default_factory=list)
     resources: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    metrics: list[ReceivedMetric] = field(default_factory=list)
     came: threading.Condition = field(default_factory=threading.Condition)
 
     def take(self, body: bytes, headers: dict[str, str]) -> None:
@@ -46,6 +63,22 @@ class Collector:
                 self.resources.append({x.key: _value(x.value) for x in group.resource.attributes})
                 for scope in group.scope_spans:
                     self.spans += [_span(each) for each in scope.spans]
+            self.came.notify_all()
+
+    def take_metrics(self, body: bytes) -> None:
+        request = ExportMetricsServiceRequest.FromString(body)
+        found = [
+            ReceivedMetric(
+                *(metric.name, metric.unit, point.count, point.sum, list(point.explicit_bounds)),
+                {x.key: _value(x.value) for x in point.attributes},
+            )
+            for group in request.resource_metrics
+            for scope in group.scope_metrics
+            for metric in scope.metrics
+            for point in metric.histogram.data_points
+        ]
+        with self.came:
+            self.metrics = found
             self.came.notify_all()
 
     def named(self, beginning: str) -> list[ReceivedSpan]:
@@ -96,7 +129,9 @@ def collector() -> Iterator[Collector]:
                 body = gzip.decompress(body)
             if found.status == 200 and self.path == "/v1/traces":
                 found.take(body, {name.lower(): value for name, value in self.headers.items()})
-            self.send_response(found.status if self.path == "/v1/traces" else 404)
+            elif found.status == 200 and self.path == "/v1/metrics":
+                found.take_metrics(body)
+            self.send_response(found.status if self.path in ("/v1/traces", "/v1/metrics") else 404)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

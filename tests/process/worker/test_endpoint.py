@@ -35,6 +35,9 @@ def test_the_page_tells_what_the_worker_has_done(stack: Stack) -> None:
     assert 'kubiya_worker_tool_calls_total{tool="shell",outcome="success"} 1' in page
     assert re.search(r'kubiya_worker_step_seconds_count\{type="call_model",outcome="completed"\} 2', page)
     assert re.search(r"^kubiya_worker_ready 1$", page, re.M)
+    assert re.search(r'gen_ai_client_operation_duration_seconds_count\{.*gen_ai_request_model="demo".*\} 2', page)
+    assert re.search(r'gen_ai_execute_tool_duration_seconds_count\{gen_ai_tool_name="shell".*\} 1', page)
+    assert re.search(r'gen_ai_invoke_agent_duration_seconds_count\{gen_ai_agent_name="measured".*\} 1', page)
     assert re.search(r"^temporal_\w+", page, re.M), "Temporal's own figures"
     assert stack.key not in page
     assert get(port, "/nothing")[0] == 404

@@ -9,9 +9,9 @@ import pytest
 
 from kubiya_worker.process import metrics, metrics_server
 from kubiya_worker.process.counters import ActivityCounters
-from kubiya_worker.process.metrics import METRICS, PREFIX, Metrics
+from kubiya_worker.process.metrics import METRICS, Metrics
 
-LINE = re.compile(r'^kubiya_worker_[a-z_]+(\{([a-z_]+="(?:[^"\\]|\\.)*",?)+\})? [-+0-9.e]+$')
+LINE = re.compile(r'^(?:kubiya_worker|gen_ai)_[a-z_]+(\{([a-z_]+="(?:[^"\\]|\\.)*",?)+\})? [-+0-9.e]+$')
 
 
 def page(filled: Metrics, **condition: object) -> str:
@@ -22,7 +22,8 @@ def test_every_line_is_well_formed_and_every_name_is_in_the_table() -> None:
     filled = Metrics()
     filled.count("tool_calls_total", 'a"b\\c\nd', "success")
     filled.observe("step_seconds", 0.03, "call_model", "completed")
-    names = {PREFIX + m.name for m in METRICS}
+    filled.observe("gen_ai_client_token_usage", 20_000, "chat", "acme", "big", "big-2026", "input")
+    names = {m.full for m in METRICS}
     for line in page(filled, polling=True, event_loop_lag=0.1).splitlines():
         if line.startswith("#"):
             assert line.split()[2] in names
@@ -94,3 +95,17 @@ def test_restarts_are_those_that_the_supervisor_has_counted(tmp_path: Path) -> N
         state.write_text(text)
         assert metrics.restarts(str(state)) == {}
     assert metrics.restarts(None) == metrics.restarts(str(tmp_path / "none")) == {}
+
+
+def test_the_conventions_metrics_have_their_buckets_and_prometheus_names() -> None:
+    filled = Metrics()
+    about = ("chat", "acme", "big", "big-2026")
+    filled.observe("gen_ai_client_token_usage", 20_000, *about, "input")
+    filled.observe("gen_ai_client_operation_duration_seconds", 0.5, *about, "")
+    text = page(filled)
+    tokens = re.findall(r'gen_ai_client_token_usage_bucket\{.*le="([^"]+)"\} 1$', text, re.M)
+    assert tokens == ["65536", "262144", "1048576", "4194304", "16777216", "67108864", "+Inf"]
+    assert 'gen_ai_token_type="input",le="16384"} 0' in text
+    times = re.findall(r'gen_ai_client_operation_duration_seconds_bucket\{.*le="([^"]+)"\} 1$', text, re.M)
+    assert times == ["0.64", "1.28", "2.56", "5.12", "10.24", "20.48", "40.96", "81.92", "+Inf"]
+    assert "kubiya_worker_gen_ai" not in text

@@ -52,6 +52,9 @@ def test_settings_reach_the_interceptor_and_the_collector() -> None:
         made = WorkerTracing.open(settings, "w1", "q", HostFindings(str))
         assert made.interceptor is not None
         assert (made.interceptor.ratio, made.interceptor.to_models, made.interceptor.worker) == (0.25, True, "w1")
+        assert made.record is None
+        sending = resolve({}, {**BASE, **variables, "OTEL_METRICS_EXPORTER": "otlp"})
+        assert WorkerTracing.open(sending, "w1", "q", HostFindings(str)).record is not None
         assert settings.otlp_header_values == {"authorization": "Bearer abc", "x-team": "ops"}
         assert "Bearer abc" in settings.secrets and "abc" not in repr(settings)
         assert network.collector(settings).status == PASS

@@ -9,12 +9,13 @@ import time
 
 import pytest
 
-from kubiya_worker.tracing import ids, spans
+from kubiya_worker.tracing import ids, measures, spans
 from tests.support.stack import free_port
 
 pytest.importorskip("opentelemetry.sdk.trace")
 
 from kubiya_worker.tracing.exporter import Exporter
+from kubiya_worker.tracing.metric_exporter import MetricExporter
 from tests.support.collector import collector
 
 TRACE = ids.trace_of("e1", 2, None, None, 1.0)
@@ -76,3 +77,29 @@ sys.exit(sum(name.split(".")[0] == "opentelemetry" or "tracing.exporter" in name
 
 def test_nothing_of_it_is_loaded_while_it_is_off() -> None:
     assert subprocess.run([sys.executable, "-c", OFF], check=False).returncode == 0
+
+
+def test_metrics_arrive_by_the_conventions_names_units_and_buckets() -> None:
+    with collector() as running:
+        exporter = MetricExporter(f"{running.url}/v1/metrics", {}, {"service.instance.id": "w1"})
+        for tokens in (7, 30):
+            exporter.record(measures.Measured(measures.TOKENS, tokens, ("chat", "acme", "big", "", "input")))
+        exporter.flush()
+    (usage,) = running.metrics
+    assert (usage.name, usage.unit, usage.count, usage.sum) == ("gen_ai.client.token.usage", "{token}", 2, 37)
+    assert usage.bounds == [4**power for power in range(14)]
+    assert usage.attributes == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "acme",
+        "gen_ai.request.model": "big",
+        "gen_ai.token.type": "input",
+    }
+
+
+def test_a_collector_without_metrics_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    with collector() as running, caplog.at_level(logging.WARNING):
+        exporter = MetricExporter(f"{running.url}/other", {}, {})
+        for _ in range(3):
+            exporter.record(measures.Measured(measures.TOKENS, 1, ("chat", "acme", "big", "", "input")))
+            exporter.flush()
+    assert [record.message.split()[0] for record in caplog.records] == ["metrics.export_failed"]

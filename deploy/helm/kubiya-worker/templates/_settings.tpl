@@ -28,6 +28,7 @@
   "payloadStorage" "KUBIYA_PAYLOAD_STORAGE"
   "payloadStorageFrom" "KUBIYA_PAYLOAD_STORAGE_FROM"
   "otlpEndpoint" "OTEL_EXPORTER_OTLP_ENDPOINT"
+  "otlpMetrics" "OTEL_METRICS_EXPORTER"
   "traceRatio" "KUBIYA_TRACE_RATIO"
   "traceModels" "KUBIYA_TRACE_MODELS"
   "keepLongCommands" "KUBIYA_KEEP_LONG_COMMANDS"
