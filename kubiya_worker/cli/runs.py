@@ -22,6 +22,7 @@ from kubiya_worker.cli.run_steps import APPROVAL, TOOL, steps_of
 from kubiya_worker.cli.tables import Cells, Row, field
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.errors import UsageError
+from kubiya_worker.tracing import otlp_json, rebuilt
 
 SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
 EVERYTHING: Final = 10**9
@@ -348,15 +349,23 @@ def files(id: str, paths: tuple[str, ...], folder: str | None, output: str) -> N
     "-o", "--output", type=click.Choice(["markdown", "json"]), help="Form.  [default: by the file's name, or markdown]"
 )
 @click.option("--as-test", is_flag=True, help="Write a test that `kubiya test` plays, as YAML (or JSON).")
-def export(id: str, file: str | None, output: str | None, as_test: bool) -> None:
+@click.option("--as-trace", is_flag=True, help="Write its trace, as OTLP JSON for a collector.")
+def export(id: str, file: str | None, output: str | None, as_test: bool, as_trace: bool) -> None:
     """Write an execution's transcript to FILE, or to standard output: messages, tools with output, decisions, answer.
 
     With --as-test it is a recorded run: definitions, the model's answers, the tools' results, decisions, expectations.
+    With --as-trace it is the trace that its workers would have sent with tracing on, without texts and arguments.
 
     Example: kubiya runs export 3f2a incident.md
     """
     api = RunApi(connect())
     run = api.find(id)
+    if as_trace:
+        if as_test or output == "markdown":
+            raise UsageError("--as-trace writes OTLP JSON alone", remedy="Leave --as-test and -o out")
+        placed = rebuilt.spans_of(run, api.events(str(run["id"])))
+        _write(file, json.dumps(otlp_json.document(placed), ensure_ascii=False), f"{len(placed)} spans")
+        return
     if as_test:
         if output == "markdown":
             raise UsageError("--as-test writes YAML or JSON, not Markdown", remedy="Leave -o out")

@@ -17,7 +17,7 @@ from kubiya_worker.tracing.measures import MEASURES, Measured
 FLUSH_WITHIN: Final = 5_000.0  # milliseconds
 
 
-class _Watched(OTLPMetricExporter):
+class _WatchedMetrics(OTLPMetricExporter):
     """An exporter that tells once in ten minutes that metrics could not be sent."""
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
@@ -40,7 +40,7 @@ class MetricExporter:
 
     def __init__(self, url: str, headers: Mapping[str, str], about: Mapping[str, str]) -> None:
         self._provider = MeterProvider(
-            [PeriodicExportingMetricReader(_Watched(url, headers))],
+            [PeriodicExportingMetricReader(_WatchedMetrics(url, headers))],
             resource(about),
             shutdown_on_exit=False,  # the process ends by os._exit, after `flush`
         )

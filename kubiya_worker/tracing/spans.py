@@ -69,7 +69,7 @@ def of_model(
         answered = {
             c.PROVIDER: result.provider,
             c.RESPONSE_MODEL: result.model,
-            c.FINISH_REASONS: [result.finish_reason],
+            c.FINISH_REASONS: [result.finish_reason] if result.finish_reason else None,
             c.INPUT_TOKENS: usage.get("input_tokens"),
             c.OUTPUT_TOKENS: usage.get("output_tokens"),
             c.CACHE_READ: usage.get("cache_read_tokens"),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from kubiya_worker.tracing import rebuilt
 from tests.support.collector import Collector, ReceivedSpan, collector
 from tests.support.demo_scripts import script, shell
 from tests.support.model_endpoint import ModelEndpoint
@@ -42,6 +43,19 @@ def start(stack: Stack, prompt: str, agent: str, queue: str, flags: str = "01", 
     )
     answer.raise_for_status()
     return str(answer.json()["execution_id"])
+
+
+def rebuilt_from_events(stack: Stack, execution: str) -> set[tuple[str, str, str, bool]]:
+    """Return what `kubiya runs export --as-trace` makes of the execution: names, ids, parents, and what failed."""
+    events = stack.call("GET", f"/executions/{execution}/events?after=0&limit=1000")
+    row = stack.call("GET", f"/executions/{execution}")
+    placed = rebuilt.spans_of(row, events)
+    assert {f"{trace.trace_id:032x}" for trace, _ in placed} == {TRACE}
+    return {(x.name, f"{x.id:016x}", f"{x.parent:016x}", bool(x.error)) for _, x in placed}
+
+
+def sent(spans: list[ReceivedSpan]) -> set[tuple[str, str, str, bool]]:
+    return {(span.name, span.id, span.parent, span.failed) for span in spans}
 
 
 def tree(spans: list[ReceivedSpan]) -> list[str]:
@@ -111,6 +125,7 @@ def test_a_call_whose_worker_is_killed_and_that_runs_once_is_in_the_trace(stack:
     assert (lost.attributes["error.type"], lost.attributes["kubiya.status"]) == ("worker_lost", "unknown")
     assert lost.attributes["kubiya.worker.id"] == before.attributes["kubiya.worker.id"]
     assert lost.attributes["kubiya.worker.id"] != after.attributes["kubiya.worker.id"]
+    assert rebuilt_from_events(stack, execution) == sent(traces.spans)
 
 
 def test_a_team_on_two_queues_is_one_trace_with_each_member_below_its_call(stack: Stack, traces: Collector) -> None:
@@ -147,6 +162,8 @@ def test_a_team_on_two_queues_is_one_trace_with_each_member_below_its_call(stack
     ]
     (approval,) = traces.named("approval")
     assert approval.attributes["kubiya.approval.decision"] == "approved" and approval.end > approval.start
+    live, later = sent(traces.spans), rebuilt_from_events(stack, execution)
+    assert sorted((name, above) for name, _, above, _ in live) == sorted((name, above) for name, _, above, _ in later)
     queues = {span.attributes["kubiya.queue"].removesuffix(".models") for span in traces.named("chat")}
     assert len(queues) == 2
 

@@ -203,6 +203,9 @@ def test_a_transcript_is_markdown_or_json(plane: Api, kubiya: Commands, tmp_path
     assert "5 steps" in kubiya("runs", "export", execution, str(file)).err
     assert json.loads(file.read_text())["execution"]["id"] == execution
     assert "cannot be written" in kubiya("runs", "export", execution, str(tmp_path / "no" / "x"), code=64).err
+    (sent,) = json.loads(kubiya("runs", "export", execution, "--as-trace").out)["resourceSpans"][0]["scopeSpans"]
+    assert any(span["name"].startswith("invoke_agent ") for span in sent["spans"])
+    assert "--as-trace writes OTLP JSON" in kubiya("runs", "export", execution, "--as-trace", "--as-test", code=64).err
 
 
 def test_a_fence_is_longer_than_any_inside() -> None:
