@@ -110,7 +110,7 @@ class Authorities:
     async def _ask(self, key: tuple[str, str]) -> None:
         began = self._clock()
         try:
-            told = await asyncio.to_thread(self._control_plane.authority, *key)
+            told = await asyncio.to_thread(self._control_plane.contexts.authority, *key)
         except ControlPlaneError as error:
             activity.logger.warning("authority.unavailable %s", error)
             self._tried[key] = self._clock()

@@ -41,9 +41,9 @@ def load(control_plane: ControlPlane, given: ex.ExecutionInput) -> Definition:
     if given.definition is not None:
         loaded = _own(control_plane, given)
     elif given.member is not None:
-        loaded = control_plane.entity_context(given.kind, given.agent_id, given.member.stream)
+        loaded = control_plane.contexts.entity_context(given.kind, given.agent_id, given.member.stream)
     else:
-        loaded = control_plane.execution_context(given.execution_id, given.agent_id, given.kind)
+        loaded = control_plane.contexts.execution_context(given.execution_id, given.agent_id, given.kind)
     entity, environment = loaded.get(given.kind) or {}, loaded.get("environment") or {}
     config = {**(entity.get("configuration") or {}), **given.agent_config}
     found = Definition(
@@ -82,13 +82,13 @@ def load(control_plane: ControlPlane, given: ex.ExecutionInput) -> Definition:
 def _own(control_plane: ControlPlane, given: ex.ExecutionInput) -> dict[str, Any]:
     """Return a definition that exists only in the input. Its skills are fetched by id."""
     definition = dict(given.definition or {})
-    about = control_plane.execution_parts(given.member.stream if given.member else given.execution_id)
+    about = control_plane.contexts.execution_parts(given.member.stream if given.member else given.execution_id)
     skills = [*(definition.get("skills") or []), *map(control_plane.skill, definition.get("skill_ids") or ())]
     skills = [{**skill, "source": OWN_SKILL} for skill in skills]
     if given.member is not None:
         about = {**about, "execution": {}, "session": None}
     stream = given.member.stream if given.member else given.execution_id
-    environment = control_plane.environment(given.kind, given.agent_id, stream)  # the variables of this run
+    environment = control_plane.contexts.environment(given.kind, given.agent_id, stream)  # the variables of this run
     own = definition.get("environment") or {}
     servers = {**(environment.get("mcp_servers") or {}), **(own.get("mcp_servers") or {})}
     environment = {**environment, **own, "mcp_servers": servers}

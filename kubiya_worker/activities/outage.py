@@ -23,7 +23,8 @@ from temporalio.client import AsyncActivityCancelledError, AsyncActivityHandle, 
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from kubiya_worker.control_plane.client import PROBE_TIMEOUT, ControlPlane
+from kubiya_worker.control_plane.answers import PROBE_TIMEOUT
+from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.protocol import calls, names

@@ -35,7 +35,7 @@ async def variables_of(runtime: Runtime, execution_id: str, context: calls.Conte
     if known is None:
         try:
             stream = context.member.stream if context.member else execution_id
-            load = runtime.control_plane.environment
+            load = runtime.control_plane.contexts.environment
             raw = await asyncio.to_thread(load, context.kind, context.agent_id, stream)
         except ControlPlaneError as error:  # not fatal (docs/protocol.md#a8): the tool runs without
             activity.logger.warning("environment.unavailable %s", error)

@@ -50,7 +50,7 @@ class TrialActivities:
         plane = self._runtime.control_plane
         entities = {"agent": plane.agent, "team": plane.team}
         entity = await asyncio.to_thread(entities[asked.kind], asked.agent_id) if asked.kind in entities else {}
-        environment = await asyncio.to_thread(plane.environment, asked.kind, asked.agent_id, asked.trial_id)
+        environment = await asyncio.to_thread(plane.contexts.environment, asked.kind, asked.agent_id, asked.trial_id)
         config = entity.get("configuration") or {}
         servers = mcp.merged(environment.get("mcp_servers"), config.get("mcp_servers"), config.get("mcpServers"))
         if asked.server not in servers:

@@ -81,6 +81,7 @@ class Api(ControlPlane):
         local = urlsplit(base_url).hostname in LOOPBACK  # a proxy cannot reach this machine's own addresses
         super().__init__(base_url, api_key, user_agent=f"kubiya-cli/{__version__}", direct=local)
         self._environ = environ
+        self._object = self._answers.object
 
     def _call(
         self,

@@ -1,5 +1,7 @@
-"""The control plane's HTTP API, as the worker uses it (docs/protocol.md#a). Synchronous and thread-safe.
+"""The control plane's HTTP API, as the worker uses it (docs/protocol.md#a): one method for each route. Thread-safe.
 
+`answers.py` says what an answer or a failure means, `contexts.py` reads what an execution works with, and
+`write_requests.py` makes writes.
 Names and shapes are those of the published server. What only our local control plane can do is used when its start
 reply announced it (`features`), and composed from the published routes otherwise.
 """
@@ -7,38 +9,27 @@ reply announced it (`features`), and composed from the published routes otherwis
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from urllib3.exceptions import HTTPError
 
 from kubiya_worker import __version__
 from kubiya_worker.control_plane import errors, writes
-from kubiya_worker.control_plane.direct import DirectConnections, is_small
-from kubiya_worker.control_plane.json_values import encoded
+from kubiya_worker.control_plane.answers import API, OPTIONAL_TIMEOUT, PROBE_TIMEOUT, READ_TIMEOUT, Answers
+from kubiya_worker.control_plane.contexts import Contexts
+from kubiya_worker.control_plane.direct import DirectConnections
 from kubiya_worker.control_plane.registration import Registration
-from kubiya_worker.control_plane.transport import Transport, detail_of, one_line
-from kubiya_worker.control_plane.writes import Write
+from kubiya_worker.control_plane.transport import Transport
+from kubiya_worker.control_plane.write_requests import WriteRequests
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import Event
 
 log = logging.getLogger(__name__)
 
-API: Final = "/api/v1"
-REQUEST_BYTES: Final = 1_000_000  # size of several groups in one request; a larger group goes alone
-# Seconds to connect, and to wait for bytes, where an execution goes on without the answer.
-OPTIONAL_TIMEOUT: Final = (2.0, 4.0)
-TURN_TIMEOUT: Final = (2.0, 8.0)  # the judge takes up to 5 s
-READ_TIMEOUT: Final = (3.0, 10.0)  # seconds, for data that an execution can go without
 FILE_TIMEOUT: Final = (2.0, 20.0)  # for a file of a run, which is sent beside the work
-PROBE_TIMEOUT: Final = (1.0, 1.5)
-EVENTS_REMEMBERED: Final = 20_000  # ids of events that a control plane without deduplication has taken
-
-# The outcome of a group of writes: the answer to each, or the error of the group.
-Outcome = list[dict[str, Any]] | errors.ControlPlaneError
 
 
 class ControlPlane:
@@ -57,13 +48,13 @@ class ControlPlane:
         self.base_url = base_url.rstrip("/")
         self.features = features
         self.event_lag = 0.0  # seconds: age of the first event of the last request, at its end
-        self._accepted_events: OrderedDict[tuple[str, str], None] = (
-            OrderedDict()
-        )  # events that were sent singly, and taken
         headers = {"Authorization": f"Bearer {api_key}", "User-Agent": user_agent}
         self._wire = Transport(
             self.base_url, headers, connect_timeout=connect_timeout, read_timeout=read_timeout, direct=direct
         )
+        self._answers = Answers(self._call)
+        self.contexts = Contexts(self._answers, lambda: self.features)
+        self.write_requests = WriteRequests(self.base_url, self._answers, self._wire, lambda: self.features)
 
     def close(self) -> None:
         self._wire.close()
@@ -105,10 +96,10 @@ class ControlPlane:
         return self._wire.skew
 
     def health(self) -> dict[str, Any]:
-        return self._object("GET", "/api/health", prefix="")
+        return self._answers.object("GET", "/api/health", prefix="")
 
     def get_queue(self, queue_id: str) -> dict[str, Any]:
-        return self._object("GET", f"/worker-queues/{quote(queue_id, safe='')}")
+        return self._answers.object("GET", f"/worker-queues/{quote(queue_id, safe='')}")
 
     def queue_config(self, queue_id: str) -> dict[str, Any]:
         found = self._call("GET", f"/worker-queues/{quote(queue_id, safe='')}/config", timeout=(2.0, 5.0))
@@ -133,28 +124,23 @@ class ControlPlane:
     # -- executions
 
     def get_execution(self, execution_id: str, timeout: tuple[float, float] | None = None) -> dict[str, Any]:
-        return self._object("GET", f"/executions/{execution_id}", timeout=timeout)
+        return self._answers.object("GET", f"/executions/{execution_id}", timeout=timeout)
 
     def is_there(self, execution_id: str, timeout: tuple[float, float] = PROBE_TIMEOUT) -> bool:
-        """Return whether the control plane is there: it reads the execution's row, or says that there is none.
-
-        /api/health is no use here: it answers "healthy" while the database behind it is down.
-        """
-        try:
-            self.get_execution(execution_id, timeout)
-        except errors.ControlPlaneError as error:
-            return not error.retryable and error.status is not None  # no status: a page of something else, not this API
-        return True
+        """Return whether the control plane, and the database behind it, can be asked about an execution."""
+        return self._answers.is_there(execution_id, timeout)
 
     def turns_posted(self, execution_id: str) -> dict[str, Any]:
         """Return {turns, tool_calls} that the control plane has of an execution; empty where it does not say."""
         try:
-            return self._object("GET", f"/analytics/executions/{execution_id}/details", timeout=OPTIONAL_TIMEOUT)
+            return self._answers.object(
+                "GET", f"/analytics/executions/{execution_id}/details", timeout=OPTIONAL_TIMEOUT
+            )
         except errors.ControlPlaneError:
             return {}
 
     def patch_execution(self, execution_id: str, **fields: Any) -> dict[str, Any]:
-        return self.write(writes.execution(execution_id, **fields))
+        return self.write_requests.one(writes.execution(execution_id, **fields))
 
     def publish(self, execution_id: str, events: list[Event], after: Sequence[str] = ()) -> None:
         """Append events in order. The batch route drops those whose event_id it has.
@@ -163,40 +149,15 @@ class ControlPlane:
         although the events are stored.
         """
         try:
-            self.write(writes.events(execution_id, events, after))
+            self.write_requests.one(writes.events(execution_id, events, after))
         finally:
             if events:
                 self.event_lag = ev.age(events[0])
 
-    def execution_context(self, execution_id: str, entity_id: str, kind: str = "agent") -> dict[str, Any]:
-        """Return {execution, agent or team, skills, environment, approval_rules, session}; failed parts are empty."""
-        if names.FEATURE_CONTEXT in self.features:
-            return _with_rules(self._object("GET", f"/executions/{execution_id}/context"), "approval_rules")
-        return {**self.execution_parts(execution_id), **self.entity_context(kind, entity_id, execution_id)}
-
-    def execution_parts(self, execution_id: str) -> dict[str, Any]:
-        """Return {execution, session, approval_rules}: the parts that do not depend on the agent or team."""
-        return {
-            "execution": self._get_optional(f"/executions/{execution_id}", {}),
-            "approval_rules": self.rules(),
-            "session": self._get_optional(f"/executions/{execution_id}/session", None),
-        }
-
-    def entity_context(self, kind: str, entity_id: str, execution_id: str) -> dict[str, Any]:
-        """Return {agent or team, skills, environment, approval_rules} of an entity that works in `execution_id`."""
-        return {
-            kind: self._required(f"/{kind}s/{quote(entity_id, safe='')}", {}),
-            "skills": self._get_or_default(
-                f"/skills/associations/{kind}s/{entity_id}/skills/resolved", [], execution_id
-            ),
-            "environment": self.environment(kind, entity_id, execution_id),
-            "approval_rules": self.rules(),
-        }
-
     def session_messages(self, execution_id: str) -> list[dict[str, Any]]:
         """Return the stored messages; none when there is no session. Raise ControlPlaneError for any other failure."""
         try:
-            return list(self._object("GET", f"/executions/{execution_id}/session").get("messages") or [])
+            return list(self._answers.object("GET", f"/executions/{execution_id}/session").get("messages") or [])
         except errors.ControlPlaneError as error:
             if error.status != 404:
                 raise
@@ -206,10 +167,10 @@ class ControlPlane:
 
     def agent(self, agent_id: str) -> dict[str, Any]:
         """Return an agent; an empty object when there is none."""
-        return dict(self._get_optional(f"/agents/{quote(agent_id, safe='')}", {}))
+        return dict(self._answers.optional(f"/agents/{quote(agent_id, safe='')}", {}))
 
     def team(self, team_id: str) -> dict[str, Any]:
-        return dict(self._get_optional(f"/teams/{quote(team_id, safe='')}", {}))
+        return dict(self._answers.optional(f"/teams/{quote(team_id, safe='')}", {}))
 
     def find(self, kind: str, key: str) -> dict[str, Any]:
         """Find an agent or a team by id or by name, and return it; an empty object when there is none.
@@ -217,10 +178,10 @@ class ControlPlane:
         Not every control plane accepts a name in place of an id; then the list of all is searched.
         """
         path = f"/{kind}s"
-        found = dict(self._get_optional(f"{path}/{quote(key, safe='')}", {}))
+        found = dict(self._answers.optional(f"{path}/{quote(key, safe='')}", {}))
         if found:
             return found
-        entities = self._get_optional(path, [])
+        entities = self._answers.optional(path, [])
         namesakes = (one for one in entities if str(one.get("name") or "").lower() == key.lower())
         return dict(next(namesakes, {})) if isinstance(entities, list) else {}
 
@@ -235,25 +196,17 @@ class ControlPlane:
 
     def find_execution(self, execution_id: str) -> dict[str, Any]:
         """Return an execution's row; an empty object when there is none."""
-        return dict(self._get_optional(f"/executions/{quote(execution_id, safe='')}", {}))
+        return dict(self._answers.optional(f"/executions/{quote(execution_id, safe='')}", {}))
 
     def skill(self, skill_id: str) -> dict[str, Any]:
-        return self._object("GET", f"/skills/{quote(skill_id, safe='')}")
-
-    def environment(self, kind: str, entity_id: str, execution_id: str) -> dict[str, Any]:
-        """Return variables, servers and prompt of an agent or team. The execution's own variables win.
-
-        For a test, `execution_id` is the test's token, and `kind` one of names.TRIAL_KINDS.
-        """
-        path = f"/execution-environment/{kind}s/{entity_id}/resolved/full?execution_id={quote(execution_id, safe='')}"
-        return dict(self._get_or_default(path, {}, execution_id))
+        return self._answers.object("GET", f"/skills/{quote(skill_id, safe='')}")
 
     def secrets(self, question: dict[str, Any]) -> dict[str, Any]:
         """Return secrets for their use now: {values, missing: name -> why}.
 
         `question`: {worker_id, execution_id, kind, entity_id, names}. The answer must never leave this process.
         """
-        return self._object("POST", "/secrets/resolve", question, timeout=READ_TIMEOUT)
+        return self._answers.object("POST", "/secrets/resolve", question, timeout=READ_TIMEOUT)
 
     # -- files
 
@@ -282,42 +235,19 @@ class ControlPlane:
     # -- approvals
 
     def create_approval(self, approval: dict[str, Any]) -> dict[str, Any]:
-        return self._object("POST", "/approvals", approval)
+        return self._answers.object("POST", "/approvals", approval)
 
     def get_approval(self, approval_id: str) -> dict[str, Any]:
-        return self._object("GET", f"/approvals/{approval_id}")
+        return self._answers.object("GET", f"/approvals/{approval_id}")
 
     def approvals_of(self, execution_id: str) -> list[dict[str, Any]]:
         """Return the newest requests for approval of an execution, newest first."""
         found = self._call("GET", f"/approvals?execution_id={quote(execution_id, safe='')}&limit=200")
         return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
 
-    def rules(self) -> list[Any]:
-        """Return the organization's approval rules; none where the control plane has no such route."""
-        return list(self._required("/approval-rules", []))
-
-    def authority(self, kind: str, entity_id: str) -> dict[str, Any]:
-        """Return what holds now for an agent or team: {rules, skills, stopped}.
-
-        The published control plane has no such route: there it is put together, without `stopped`.
-        """
-        if names.FEATURE_AUTHORITY in self.features:
-            path = f"/authority?kind={kind}&entity={quote(entity_id, safe='')}"
-            return _with_rules(self._object("GET", path, timeout=OPTIONAL_TIMEOUT), "rules")
-        skills: list[Any] | None = None
-        try:
-            found = self._call(
-                "GET", f"/skills/associations/{kind}s/{entity_id}/skills/resolved", timeout=OPTIONAL_TIMEOUT
-            )
-            skills = found if isinstance(found, list) else None
-        except errors.ControlPlaneError as error:
-            if error.outage:
-                raise
-        return {"rules": self.rules(), "skills": skills}
-
     def resolve_approvers(self, question: dict[str, Any]) -> dict[str, Any]:
         """Return who may decide on a tool call, by the rules of now: {rule_id?, rule?, approver_emails, …}."""
-        return self._object("POST", "/approval-rules/resolve", question)
+        return self._answers.object("POST", "/approval-rules/resolve", question)
 
     def expire_approval(self, approval_id: str) -> None:
         try:
@@ -325,155 +255,10 @@ class ControlPlane:
         except errors.Refused:
             log.info("approval.expire not taken by the control plane approval_id=%s", approval_id)
 
-    # -- writes
-
-    def write(self, write: Write) -> dict[str, Any]:
-        """Make a write and return the answer. Raise WriteIgnored for a 2xx that says that nothing was stored."""
-        if write.events is not None and names.FEATURE_EVENTS_BATCH not in self.features:
-            return self._write_singly(write.path.removesuffix("/batch"), write.events)
-        answer = self._object(write.method, write.path, write.body, timeout=_timeout(write))
-        if answer.get("success") is False:
-            reason = one_line(str(answer.get("error") or "it does not say why"))
-            raise errors.WriteIgnored(
-                f"{write.method} {self.base_url}{API}{write.path} stored nothing: {reason}", status=500
-            )
-        return answer
-
-    def _write_singly(self, path: str, events: Sequence[Event]) -> dict[str, Any]:
-        """Post events one by one. A later try does not repeat the events that were taken."""
-        for event in events:
-            key = (path, str(event.get("event_id")))
-            if key in self._accepted_events:
-                continue
-            try:
-                self._call("POST", path, event)
-            except errors.Refused as error:
-                if error.status not in (400, 413, 422):
-                    raise
-                log.error("events.lost count=1 reason=refused: %s", error)  # the others are not lost with it
-            self._accepted_events[key] = None
-            while len(self._accepted_events) > EVENTS_REMEMBERED:
-                self._accepted_events.popitem(last=False)
-        return {}
-
-    def write_groups(self, groups: Sequence[Sequence[Write]]) -> list[Outcome]:
-        """Make groups of writes in order, each all or nothing. Return the outcome of each group; raise nothing.
-
-        A group of several writes needs the feature `batch`, several groups need the feature `batch_groups`.
-        """
-        if len(groups) == 1:
-            return [self._write_group(groups[0])]
-        outcomes: list[Outcome] = []
-        for batch, body in _packed(groups):
-            outcomes += self._write_together(batch, body) if len(batch) > 1 else [self._write_group(batch[0])]
-        return outcomes
+    # -- the wire
 
     def directly(self) -> DirectConnections | None:
         return self._wire.directly()
-
-    async def write_directly(
-        self, connections: DirectConnections, groups: Sequence[Sequence[Write]]
-    ) -> list[Outcome] | None:
-        """Do what `write_groups` does, from the event loop; return None where the caller has to use that instead."""
-        first = groups[0][0]
-        if not is_small([write.body for group in groups for write in group]):
-            return None
-        method, path = "POST", "/batch"
-        if len(groups) > 1:
-            body = _groups_body([encoded([write.request() for write in group]) for group in groups])
-        elif len(groups[0]) > 1:
-            body = encoded({"requests": [write.request() for write in groups[0]]})
-        elif first.events is not None and names.FEATURE_EVENTS_BATCH not in self.features:
-            return None
-        else:
-            method, path, body = first.method, first.path, encoded(first.body)
-        answer = await connections.call(method, f"{urlsplit(self.base_url).path}{API}{path}", body)
-        if not isinstance(answer, dict) or answer.get("success") is False:
-            return None
-        if len(groups) > 1:
-            return [self._outcome(group, one) for group, one in zip(groups, answer["groups"], strict=True)]
-        return [_answers(answer) if len(groups[0]) > 1 else [answer]]
-
-    def _write_group(self, group: Sequence[Write]) -> Outcome:
-        try:
-            if len(group) == 1:
-                return [self.write(group[0])]
-            answered = self._object("POST", "/batch", {"requests": [write.request() for write in group]})
-            return _answers(answered)
-        except errors.ControlPlaneError as error:
-            return error
-
-    def _write_together(self, groups: Sequence[Sequence[Write]], body: bytes) -> list[Outcome]:
-        try:
-            results = self._object("POST", "/batch", body)["groups"]
-        except errors.ControlPlaneError as error:
-            if not error.outage and not isinstance(error, errors.Unauthorized):
-                # One group makes the server refuse the whole request: sent one by one, only that group is refused.
-                return [self._write_group(group) for group in groups]
-            return [errors.copied(error) for _ in groups]
-        return [self._outcome(group, one) for group, one in zip(groups, results, strict=True)]
-
-    def _outcome(self, group: Sequence[Write], result: dict[str, Any]) -> Outcome:
-        if "answers" in result:
-            return _answers(result)
-        first = group[0]
-        return self._wire.refusal(
-            first.method, f"{self.base_url}{API}{first.path}", int(result["status"]), detail_of(result)
-        )
-
-    # -- the wire
-
-    def _object(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        prefix: str = API,
-        timeout: tuple[float, float] | None = None,
-    ) -> dict[str, Any]:
-        answer = self._call(method, path, body, prefix=prefix, timeout=timeout)
-        return answer if isinstance(answer, dict) else {}
-
-    def _required(self, path: str, none: dict[str, Any] | list[Any]) -> Any:
-        """Get what restricts an execution: its rules, its configuration. Return `none` only for a 404.
-
-        Raise ControlPlaneError for any other failure, and for an answer of another type than `none`: a fault must not
-        be taken for "there is no restriction".
-        """
-        try:
-            found = self._call("GET", path, timeout=READ_TIMEOUT)
-        except errors.ControlPlaneError as error:
-            if error.status == 404:
-                return none
-            raise
-        if not isinstance(found, type(none)):
-            kind = type(found).__name__
-            raise errors.Unreachable(f"GET {path} is answered with the type {kind}", remedy="It is tried again")
-        return found
-
-    def _get_optional(self, path: str, default: Any) -> Any:
-        try:
-            answer = self._call("GET", path)
-        except errors.ControlPlaneError as error:
-            if error.outage:  # nobody answered, which does not mean that the object is missing
-                raise
-            if error.status != 404:
-                log.warning("control_plane.missing %s", error)
-            return default
-        return default if answer is None else answer
-
-    def _get_or_default(self, path: str, default: Any, execution_id: str) -> Any:
-        """Get data that an execution can do without (protocol.md#a8). Where only this route fails, return `default`."""
-        try:
-            answer = self._call("GET", path, timeout=READ_TIMEOUT)
-        except errors.ControlPlaneError as error:
-            if error.outage and not self.is_there(execution_id, OPTIONAL_TIMEOUT):
-                raise
-            if error.status != 404:
-                log.warning("control_plane.missing %s", error)
-            return default
-        return default if answer is None else answer
 
     def _call(
         self,
@@ -486,41 +271,3 @@ class ControlPlane:
         headers: dict[str, str] | None = None,
     ) -> Any:
         return self._wire.call(method, f"{self.base_url}{prefix}{path}", body, timeout=timeout, headers=headers)
-
-
-def _timeout(write: Write) -> tuple[float, float] | None:
-    """Return the time limits of a write in seconds: short ones when the execution can go on without it."""
-    if not write.optional:
-        return None
-    return TURN_TIMEOUT if write.path == "/analytics/turns" else OPTIONAL_TIMEOUT
-
-
-def _with_rules(told: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return an answer that has a list of rules under `name`; one without says nothing about what is allowed."""
-    if not isinstance(told.get(name), list):
-        raise errors.Unreachable(f"The control plane's answer has no list {name!r}", remedy="It is tried again")
-    return told
-
-
-def _answers(batch_answer: dict[str, Any]) -> list[dict[str, Any]]:
-    return [dict(answer or {}) for answer in batch_answer["answers"]]
-
-
-def _packed(groups: Sequence[Sequence[Write]]) -> Iterator[tuple[list[Sequence[Write]], bytes]]:
-    """Yield neighbouring groups that fit into one request, with the body of that request."""
-    batch: list[Sequence[Write]] = []
-    bodies: list[bytes] = []
-    size = 0
-    for group in groups:
-        text = encoded([write.request() for write in group])
-        if batch and size + len(text) > REQUEST_BYTES:
-            yield batch, _groups_body(bodies)
-            batch, bodies, size = [], [], 0
-        batch.append(group)
-        bodies.append(text)
-        size += len(text)
-    yield batch, _groups_body(bodies)
-
-
-def _groups_body(bodies: Sequence[bytes]) -> bytes:
-    return b'{"groups":[' + b",".join(bodies) + b"]}"

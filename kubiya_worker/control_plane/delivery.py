@@ -15,7 +15,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from kubiya_worker.control_plane import errors, reduced_writes
-from kubiya_worker.control_plane.client import OPTIONAL_TIMEOUT, ControlPlane
+from kubiya_worker.control_plane.answers import OPTIONAL_TIMEOUT
+from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.throttled_log import ThrottledLog
 from kubiya_worker.control_plane.writer import Writer
 from kubiya_worker.control_plane.writes import Write

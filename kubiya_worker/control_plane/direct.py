@@ -2,7 +2,7 @@
 
 A request in a thread takes and releases the interpreter lock about ten times, which costs a busy worker more than the
 rest of the request. This client makes only the usual request: where it cannot, or where the answer is no success, the
-caller makes the request again in a thread (`ControlPlane.write_groups`). A write that is made twice has the same effect
+caller makes the request again in a thread (`WriteRequests.groups`). A write that is made twice has the same effect
 as one. docs/decisions/013-http-clients.md has the figures.
 """
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kubiya_worker.control_plane import writes
-from kubiya_worker.control_plane.client import ControlPlane, Outcome
+from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.direct import DirectConnections
+from kubiya_worker.control_plane.write_requests import Outcome
 from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import names
@@ -53,7 +54,7 @@ class Writer:
     async def write(self, *group: Write) -> list[dict[str, Any]]:
         """Make writes, all or none, and return the answers. Several writes need the feature `batch`."""
         if names.FEATURE_BATCH_GROUPS not in self._control_plane.features:
-            (outcome,) = await asyncio.to_thread(self._control_plane.write_groups, [group])
+            (outcome,) = await asyncio.to_thread(self._control_plane.write_requests.groups, [group])
             return _answers(outcome)
         waiting = _Waiting(group, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
@@ -96,8 +97,9 @@ class Writer:
                 waiting.outcome.set_result(outcome)
 
     async def _outcomes(self, groups: list[Sequence[Write]]) -> Sequence[Outcome]:
-        made = await self._control_plane.write_directly(self._direct, groups) if self._direct else None
-        return made if made is not None else await asyncio.to_thread(self._control_plane.write_groups, groups)
+        requests = self._control_plane.write_requests
+        made = await requests.directly(self._direct, groups) if self._direct else None
+        return made if made is not None else await asyncio.to_thread(requests.groups, groups)
 
     def close(self) -> None:
         if self._direct is not None:

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from kubiya_worker.control_plane import client as client_module
-from kubiya_worker.control_plane import errors, writes
+from kubiya_worker.control_plane import errors, write_batches, writes
 from kubiya_worker.control_plane.client import ControlPlane as Client
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import names
@@ -167,20 +166,20 @@ def test_the_client_tells_each_group_what_became_of_it(
     ids = [plane.execute() for _ in range(3)]
     client = Client(plane.url, plane.key, features=frozenset({names.FEATURE_BATCH, names.FEATURE_EVENTS_BATCH}))
     said = [[writes.events(i, [ev.event(f"{i}:x", ev.MESSAGE, {"content": "x"})])] for i in [*ids, "nobody"]]
-    *made, refused = client.write_groups(said)
+    *made, refused = client.write_requests.groups(said)
     assert [one[0]["accepted"] for one in made if isinstance(one, list)] == [1, 1, 1]
     assert isinstance(refused, errors.Refused) and refused.status == 404 and "nobody" in str(refused)
     (told,) = map(json.loads, (tmp_path / "faults").read_text().splitlines())
     assert (told["status"], told["url"].rpartition("/api/v1")[2]) == (404, "/executions/nobody/events/batch")
-    monkeypatch.setattr(client_module, "REQUEST_BYTES", 1)  # what does not fit together goes one by one
-    *again, refused = client.write_groups(said)
+    monkeypatch.setattr(write_batches, "REQUEST_BYTES", 1)  # what does not fit together goes one by one
+    *again, refused = client.write_requests.groups(said)
     assert [one[0]["duplicates"] for one in again if isinstance(one, list)] == [1, 1, 1]
     assert isinstance(refused, errors.Refused)
     monkeypatch.undo()
     too_many = [said[0]] * 51  # a request that is refused as a whole is made again, group by group
-    assert all(isinstance(one, list) for one in client.write_groups(too_many))
+    assert all(isinstance(one, list) for one in client.write_requests.groups(too_many))
     client.close()
     nowhere = Client("http://127.0.0.1:9", "kby_none")
-    assert all(isinstance(one, errors.Unreachable) for one in nowhere.write_groups(said))
+    assert all(isinstance(one, errors.Unreachable) for one in nowhere.write_requests.groups(said))
     stranger = Client(plane.url, "kby_none")
-    assert all(isinstance(one, errors.Unauthorized) for one in stranger.write_groups(said))
+    assert all(isinstance(one, errors.Unauthorized) for one in stranger.write_requests.groups(said))

@@ -22,6 +22,7 @@ class Plane:
 
     def __init__(self, told: dict[str, Any] | Exception) -> None:
         self.told, self.asked = told, list[tuple[str, str]]()
+        self.contexts = self
         self.gate = threading.Event()
         self.gate.set()
 

@@ -25,7 +25,7 @@ class Plane:
     features: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.asked, self.contexts = 0, self
 
     def environment(self, *_: Any) -> dict[str, Any]:
         self.asked += 1

@@ -120,7 +120,7 @@ def test_an_optional_write_is_tried_once(plane: ScriptedPlane, reply: Reply) -> 
 
 
 def test_a_route_that_does_not_answer_rests(plane: ScriptedPlane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubiya_worker.control_plane.client.TURN_TIMEOUT", (1.0, 0.1))
+    monkeypatch.setattr("kubiya_worker.control_plane.write_requests.TURN_TIMEOUT", (1.0, 0.1))
     monkeypatch.setattr(delivery, "PAUSE_ROUTE_AFTER", 0.05)
     plane.others = lambda seen: Reply(201, {}, delay=0.5 if "analytics" in seen.path else 0.0)
     client = ControlPlane(plane.url, "key")

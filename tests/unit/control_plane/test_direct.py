@@ -113,13 +113,15 @@ async def test_one_write_a_group_and_several_groups_get_their_answers() -> None:
         assert connections is not None
         one = writes.events("e", [ev.event("i", ev.MESSAGE, {"content": "x"})])
         row = writes.execution("e", status="running")
-        assert await plane.write_directly(connections, [[one]]) == [[{"accepted": 1}]]
-        assert await plane.write_directly(connections, [[one, row]]) == [[{"b": 2}, {}]]
-        told = await plane.write_directly(connections, [[one, row], [row]])
+        assert await plane.write_requests.directly(connections, [[one]]) == [[{"accepted": 1}]]
+        assert await plane.write_requests.directly(connections, [[one, row]]) == [[{"b": 2}, {}]]
+        told = await plane.write_requests.directly(connections, [[one, row], [row]])
         assert told is not None and told[0] == [{"a": 1}, {}] and "no" in str(told[1])
-        assert await plane.write_directly(connections, [[row]]) is None  # nothing was stored: a thread finds out
+        assert (
+            await plane.write_requests.directly(connections, [[row]]) is None
+        )  # nothing was stored: a thread finds out
         large = writes.execution("e", response="x" * (direct.LARGEST + 1))
-        assert await plane.write_directly(connections, [[large]]) is None
+        assert await plane.write_requests.directly(connections, [[large]]) is None
         assert len(server.requests) == 4
         assert server.requests[0].startswith(b"POST /base/api/v1/executions/e/events/batch HTTP/1.1\r\n")
         connections.close()

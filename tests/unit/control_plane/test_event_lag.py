@@ -23,7 +23,7 @@ def test_the_lag_is_that_of_the_oldest_event_sent_or_not(away: bool, monkeypatch
             raise errors.Unreachable("away")
 
     plane = ControlPlane("http://127.0.0.1:9", "kby_x")
-    monkeypatch.setattr(plane, "_call", call)
+    monkeypatch.setattr(plane._answers, "call", call)
     assert plane.event_lag == 0
     if away:
         with pytest.raises(errors.Unreachable):

@@ -50,7 +50,11 @@ def client_of(plane: ScriptedPlane, *features: str) -> ControlPlane:
 def test_rules_that_cannot_be_read_begin_nothing(plane: ScriptedPlane, reply: Reply) -> None:
     answering(plane, "/approval-rules", reply)
     client = client_of(plane)
-    for read in (client.rules, lambda: client.execution_context("e", "a"), lambda: client.authority("agent", "a")):
+    for read in (
+        client.contexts.rules,
+        lambda: client.contexts.execution_context("e", "a"),
+        lambda: client.contexts.authority("agent", "a"),
+    ):
         with pytest.raises(errors.ControlPlaneError):
             read()
 
@@ -59,14 +63,14 @@ def test_rules_that_cannot_be_read_begin_nothing(plane: ScriptedPlane, reply: Re
 def test_a_configuration_that_cannot_be_read_begins_nothing(plane: ScriptedPlane, reply: Reply) -> None:
     answering(plane, "/agents/a", reply)
     with pytest.raises(errors.ControlPlaneError):
-        client_of(plane).execution_context("e", "a")
+        client_of(plane).contexts.execution_context("e", "a")
 
 
 def test_a_control_plane_without_rules_or_a_row_has_none(plane: ScriptedPlane) -> None:
     answering(plane, "/approval-rules", Reply(404, {}))
-    assert client_of(plane).execution_context("e", "a")["approval_rules"] == []
+    assert client_of(plane).contexts.execution_context("e", "a")["approval_rules"] == []
     answering(plane, "/agents/a", Reply(404, {}))  # a dynamic agent, whose definition is in the workflow's input
-    assert client_of(plane).execution_context("e", "a")["agent"] == {}
+    assert client_of(plane).contexts.execution_context("e", "a")["agent"] == {}
 
 
 @pytest.mark.parametrize("body", [{}, {"rules": None, "approval_rules": None}, []])
@@ -74,6 +78,6 @@ def test_one_answer_with_everything_counts_only_with_its_rules(plane: ScriptedPl
     client = client_of(plane, names.FEATURE_CONTEXT, names.FEATURE_AUTHORITY)
     plane.others = lambda seen: Reply(200, body)
     with pytest.raises(errors.Unreachable):
-        client.execution_context("e", "a")
+        client.contexts.execution_context("e", "a")
     with pytest.raises(errors.Unreachable):
-        client.authority("agent", "a")
+        client.contexts.authority("agent", "a")

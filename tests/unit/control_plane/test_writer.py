@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kubiya_worker.control_plane import errors, writer
-from kubiya_worker.control_plane.client import Outcome
+from kubiya_worker.control_plane.write_requests import Outcome
 from kubiya_worker.control_plane.writer import Writer
 from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.protocol import names
@@ -26,12 +26,13 @@ class Plane:
         self.requests: list[list[list[str]]] = []
         self.begun: asyncio.Queue[int] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
+        self.write_requests = self
         self._gates: queue.Queue[Exception | None] = queue.Queue()
 
     def go(self, failure: Exception | None = None) -> None:
         self._gates.put(failure)
 
-    def write_groups(self, groups: Sequence[Sequence[Write]]) -> list[Outcome]:
+    def groups(self, groups: Sequence[Sequence[Write]]) -> list[Outcome]:
         self.requests.append([[write.path for write in group] for group in groups])
         self._loop.call_soon_threadsafe(self.begun.put_nowait, len(self.requests))
         failure = None if self.free else self._gates.get(timeout=30)

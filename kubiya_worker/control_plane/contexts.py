@@ -1,0 +1,85 @@
+"""Read what an agent or team works with, and what restricts it: definition, skills, environment, rules.
+
+Our local control plane gives each of these in one answer, when it has announced that. At a published one it is put
+together from several routes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from kubiya_worker.control_plane import errors
+from kubiya_worker.control_plane.answers import OPTIONAL_TIMEOUT, Answers
+from kubiya_worker.protocol import names
+
+
+class Contexts:
+    """Read contexts of executions. `features` returns what the control plane has announced."""
+
+    def __init__(self, answers: Answers, features: Callable[[], frozenset[str]]) -> None:
+        self._answers, self._features = answers, features
+
+    def execution_context(self, execution_id: str, entity_id: str, kind: str = "agent") -> dict[str, Any]:
+        """Return {execution, agent or team, skills, environment, approval_rules, session}; failed parts are empty."""
+        if names.FEATURE_CONTEXT in self._features():
+            return _with_rules(self._answers.object("GET", f"/executions/{execution_id}/context"), "approval_rules")
+        return {**self.execution_parts(execution_id), **self.entity_context(kind, entity_id, execution_id)}
+
+    def execution_parts(self, execution_id: str) -> dict[str, Any]:
+        """Return {execution, session, approval_rules}: the parts that do not depend on the agent or team."""
+        return {
+            "execution": self._answers.optional(f"/executions/{execution_id}", {}),
+            "approval_rules": self.rules(),
+            "session": self._answers.optional(f"/executions/{execution_id}/session", None),
+        }
+
+    def entity_context(self, kind: str, entity_id: str, execution_id: str) -> dict[str, Any]:
+        """Return {agent or team, skills, environment, approval_rules} of an entity that works in `execution_id`."""
+        return {
+            kind: self._answers.required(f"/{kind}s/{quote(entity_id, safe='')}", {}),
+            "skills": self._answers.or_default(
+                f"/skills/associations/{kind}s/{entity_id}/skills/resolved", [], execution_id
+            ),
+            "environment": self.environment(kind, entity_id, execution_id),
+            "approval_rules": self.rules(),
+        }
+
+    def environment(self, kind: str, entity_id: str, execution_id: str) -> dict[str, Any]:
+        """Return variables, servers and prompt of an agent or team. The execution's own variables win.
+
+        For a test, `execution_id` is the test's token, and `kind` one of names.TRIAL_KINDS.
+        """
+        path = f"/execution-environment/{kind}s/{entity_id}/resolved/full?execution_id={quote(execution_id, safe='')}"
+        return dict(self._answers.or_default(path, {}, execution_id))
+
+    def rules(self) -> list[Any]:
+        """Return the organization's approval rules; none where the control plane has no such route."""
+        return list(self._answers.required("/approval-rules", []))
+
+    def authority(self, kind: str, entity_id: str) -> dict[str, Any]:
+        """Return what holds now for an agent or team: {rules, skills, stopped}.
+
+        The published control plane has no such route: there it is put together, without `stopped`.
+        """
+        if names.FEATURE_AUTHORITY in self._features():
+            path = f"/authority?kind={kind}&entity={quote(entity_id, safe='')}"
+            return _with_rules(self._answers.object("GET", path, timeout=OPTIONAL_TIMEOUT), "rules")
+        skills: list[Any] | None = None
+        try:
+            found = self._answers.call(
+                "GET", f"/skills/associations/{kind}s/{entity_id}/skills/resolved", timeout=OPTIONAL_TIMEOUT
+            )
+            skills = found if isinstance(found, list) else None
+        except errors.ControlPlaneError as error:
+            if error.outage:
+                raise
+        return {"rules": self.rules(), "skills": skills}
+
+
+def _with_rules(told: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an answer that has a list of rules under `name`; one without says nothing about what is allowed."""
+    if not isinstance(told.get(name), list):
+        raise errors.Unreachable(f"The control plane's answer has no list {name!r}", remedy="It is tried again")
+    return told
