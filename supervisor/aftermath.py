@@ -33,6 +33,9 @@ class RunFacts:
     killed: bool
 
 
+NO_RUN: Final = RunFacts(intent="", ready=False, hung=False, killed=False)  # the child could not be started
+
+
 @dataclass(frozen=True, slots=True)
 class Finish:
     """The supervisor ends, too."""

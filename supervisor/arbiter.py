@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from . import aftermath, backoff, lines, predecessor, state
+from . import aftermath, backoff, lines, orphans, predecessor, state
+from .child_run import ChildRun, death
 from .daemon import Readiness
-from .journal import RETRY_EVERY, Journal
+from .journal import Journal
 from .logfile import Log
 from .posix import kept, kernel, notify, processes
 from .posix.child import Child, ChildExit, output_pipe
@@ -32,11 +33,6 @@ from .timers import Timers
 
 FORCE_AFTER: Final = 1.0  # seconds: a second signal sooner than that is a repeat, not an order to force
 FORCED_KILL: Final = 3.0  # seconds from a forced stop to SIGKILL
-DUMP_GRACE: Final = 5.0  # seconds that a hung child gets to write where it hangs
-GUARD_GRACE: Final = 1.0  # seconds that a guard gets to kill the run
-SWEEP_GRACE: Final = 10.0  # seconds that a guard gets to end what the child left behind; it needs 4 at most
-ORPHAN_GRACE: Final = 3.0  # seconds that a child gets to stop when its guard was killed
-ORPHANS_EVERY: Final = 0.05
 FILES_EVERY: Final = 5.0  # seconds between looks whether our files and sockets are still there
 READ_SIZE: Final = 1 << 18
 
@@ -67,21 +63,18 @@ class Arbiter:
         self._listener = notify.NotifyReceiver(f"{spec.state_file}.run", spec.portable) if spec.notify else None
         self._environment = spec.child_environment(environment, self._listener.address if self._listener else "")
         self._table = processes.table(spec.portable)
-        self._reaper = not spec.portable and kernel.become_subreaper()
+        reaper = not spec.portable and kernel.become_subreaper()
         self._selector = selectors.DefaultSelector()
         self._timers = Timers(clock)
+        self._orphans = orphans.Orphans(self._table, self._timers, clock, reaper=reaper, keep=spec.keep)
         self._journal = Journal(spec, log, state, self._timers, owned, pid_file)
         self._say = self._journal.say
         self._output, self._input = output_pipe()
-        self._child: Child | None = None
+        self._run: ChildRun | None = None
         self._deaths: list[backoff.Death] = []
         self._intent = ""  # "", "restart", "drain", "stop"
-        self._asked_at = self._started_at = 0.0
-        self._ready_at: float | None = None
-        self._early: list[dict[str, str]] = []  # notifications that came before the guard reported the child's PID
-        self._hung = self._killed = False
-        self._orphans_until = 0.0
-        self._orphan_end: ChildExit | None = None
+        self._asked_at = 0.0
+        self._orphan_end: ChildExit | None = None  # the end of a child whose guard was killed
         self._code: int | None = None
 
     def run(self) -> int:
@@ -128,24 +121,23 @@ class Arbiter:
             self._asked_to_stop("SIGQUIT")
         elif not self._intent:
             self._timers.drop("start")
-            if self._child is None:
+            if self._run is None:
                 self._finish(aftermath.EX_OK, "stopped", "SIGQUIT")
             else:
                 self._drains("SIGQUIT")
-                self._child.signal(signal.Signals[self._spec.drains])
-                self._child.signal(signal.SIGCONT)  # a suspended child cannot act on the signal
+                self._run.signal(signal.Signals[self._spec.drains])
 
     def handle_sighup(self) -> None:
         """Restart the child gracefully."""
         if self._intent:
             return
         self._say("info", "restarting", reason="SIGHUP")
-        if self._child is None:
+        if self._run is None:
             self._deaths.clear()
             self._start()
         else:
             self._intent = "restart"
-            self._end_child("SIGHUP")
+            self._end_run(self._run, "SIGHUP")
 
     def handle_sigusr1(self) -> None:
         self._log.reopen()
@@ -156,8 +148,8 @@ class Arbiter:
         self._state.log_level_until = time.time() + seconds
         self._timers.set("level", seconds, self._level_back)
         self._say("info", "log_level_raised", seconds=seconds)
-        if self._child is not None and self._ready_at is not None:
-            self._child.signal(signal.SIGUSR2)
+        if self._run is not None and self._run.ready:
+            self._run.child.signal(signal.SIGUSR2)
         self._journal.write_state()
 
     def _level_back(self) -> None:
@@ -172,87 +164,70 @@ class Arbiter:
         if self._intent == "stop":
             if now - self._asked_at > FORCE_AFTER:
                 self._say("warning", "forced", reason=reason)
-                self._force(FORCED_KILL)
+                if self._run is not None:
+                    self._run.force(FORCED_KILL)
             return
         already, self._intent, self._asked_at = self._intent, "stop", now
         self._timers.drop("start")
         self._say("info", "stopping", reason=reason)
         self._upstream.send("STOPPING=1")
-        if self._child is None:
+        if self._run is None:
             self._finish(aftermath.EX_OK, "stopped", reason)
         elif already == "restart":
             self._journal.become("stopping", reason)  # the child is stopping already
         else:
-            self._end_child(reason)
+            self._end_run(self._run, reason)
 
     def _drains(self, reason: str) -> None:
         self._intent = "drain"
         self._say("info", "draining", reason=reason)
         self._journal.become("draining", reason)
 
-    def _end_child(self, reason: str) -> None:
-        assert self._child is not None
+    def _end_run(self, run: ChildRun, reason: str) -> None:
         self._journal.become("stopping", reason)
         self._timers.drop("watchdog", "ready")
-        self._child.signal(signal.SIGTERM)
-        self._child.signal(signal.SIGCONT)  # a suspended child cannot act on the signal
-        self._timers.set("force", self._spec.grace_period, lambda: self._force(self._spec.kill_after))
-
-    def _force(self, patience: float) -> None:
-        if self._child is not None:
-            self._timers.drop("force")
-            self._child.signal(signal.SIGTERM)
-            # Sent again: a busy child may measure less than 1 s between the first two and not see a forced stop.
-            self._timers.set("again", 0.5, lambda: self._child.signal(signal.SIGTERM) if self._child else None)
-            self._timers.set("kill", patience, self._kill)
-
-    def _kill(self) -> None:
-        if self._child is not None:
-            self._killed = True
-            self._say("warning", "killing", pid=self._child.pid or None)
-            self._child.kill()
-            self._timers.set("guard", GUARD_GRACE, self._child.kill_guard)
+        run.end()
 
     # -- the child
 
     def _start(self) -> None:
         self._timers.drop("start")
         self._state.next_start = None
-        self._intent, self._hung, self._killed, self._ready_at = "", False, False, None
-        self._early = []
+        self._intent, self._orphan_end = "", None
         self._log.forget()
-        self._started_at = self._clock()
+        started_at, mark = self._clock(), os.urandom(8).hex()
         try:
-            run = os.urandom(8).hex()
-            self._child = Child(self._spec.command(), self._environment, run, self._input, self._owned.descriptor)
+            child = Child(self._spec.command(), self._environment, mark, self._input, self._owned.descriptor)
         except OSError as error:  # no process, no descriptor left
             self._say("error", "no_child", error=str(error))
             self._ended(ChildExit(code=71, why=f"cannot fork: {error}"))
             return
-        self._selector.register(self._child.channel, selectors.EVENT_READ, self._on_guard)
+        self._run = ChildRun(child, started_at, spec=self._spec, timers=self._timers, say=self._say)
+        self._selector.register(child.channel, selectors.EVENT_READ, self._on_guard)
         self._journal.become("starting", "")
         self._feed_watchdog()
         if self._spec.ready_timeout:
             self._timers.set("ready", self._spec.ready_timeout, lambda: self._is_hung("it was not ready in time"))
 
     def _on_guard(self) -> None:
-        child = self._child
-        if child is None:
+        run = self._run
+        if run is None:
             return
+        child = run.child
         messages = child.hear()
         if child.deaf and child.channel in self._selector.get_map():
             self._selector.unregister(child.channel)  # SIGCHLD reports the rest
         for message in messages:
             if "pid" in message:
-                self._is_started(child)
+                self._is_started(run)
             elif "code" in message or "error" in message:
-                self._timers.drop("watchdog", "ready", "force", "again")
-                if "guard" not in self._timers:  # a guard that was suspended would keep us waiting for ever
-                    self._timers.set("guard", SWEEP_GRACE, child.kill_guard)
+                self._timers.drop("watchdog", "ready")
+                run.child_ended()
             elif message.get("left"):
                 self._say("warning", "left_behind", pids=",".join(map(str, message["left"])))
 
-    def _is_started(self, child: Child) -> None:
+    def _is_started(self, run: ChildRun) -> None:
+        child = run.child
         self._state.child = {
             "pid": child.pid,
             "start": child.start,
@@ -266,22 +241,23 @@ class Arbiter:
         self._journal.write_info()
         self._journal.write_state()
         if not self._spec.notify:
-            self._is_ready(child)
-        early, self._early = self._early, []
+            self._is_ready(run)
+        early, run.early = run.early, []
         for variables in early:
-            self._is_notified(child, variables)
+            self._is_notified(run, variables)
 
-    def _is_ready(self, child: Child) -> None:
-        if self._ready_at is not None or self._intent:
+    def _is_ready(self, run: ChildRun) -> None:
+        if run.ready or self._intent:
             return
+        child = run.child
         self._on_output()  # its earlier output must be in the log before others learn that it is ready
-        self._ready_at = self._clock()
+        run.ready_at = self._clock()
         self._timers.drop("ready")
         self._feed_watchdog()
         if self._state.child:
             self._state.child["ready_at"] = lines.utc()
         self._journal.become("running", "")
-        self._say("info", "child_ready", pid=child.pid, seconds=self._ready_at - self._started_at)
+        self._say("info", "child_ready", pid=child.pid, seconds=run.ready_at - run.started_at)
         self._readiness.final(True, pid=os.getpid(), worker_pid=child.pid, log_file=self._spec.log_file)
         self._upstream.send("READY=1", f"MAINPID={os.getpid()}")
         if self._state.log_level_until is not None:
@@ -290,19 +266,19 @@ class Arbiter:
     def _on_notify(self) -> None:
         assert self._listener is not None
         for sender, variables in self._listener.messages():
-            child = self._child
-            if child is None or child.end is not None or not self._is_ours(sender, child):
+            run = self._run
+            if run is None or run.child.end is not None or not self._is_ours(sender, run.child):
                 continue
-            if child.pid:
-                self._is_notified(child, variables)
+            if run.child.pid:
+                self._is_notified(run, variables)
             else:
-                self._early.append(variables)
+                run.early.append(variables)
 
-    def _is_notified(self, child: Child, variables: dict[str, str]) -> None:
+    def _is_notified(self, run: ChildRun, variables: dict[str, str]) -> None:
         if variables.get("READY") == "1":
-            self._is_ready(child)
+            self._is_ready(run)
         # Until it is ready every message counts: some children beat only then, and a READY=1 may have been lost.
-        if ("WATCHDOG" in variables or self._ready_at is None) and aftermath.watches(self._intent) and not self._hung:
+        if ("WATCHDOG" in variables or not run.ready) and aftermath.watches(self._intent) and not run.hung:
             self._feed_watchdog()
         if "STATUS" in variables:
             self._has_status(variables["STATUS"])
@@ -310,8 +286,7 @@ class Arbiter:
             self._drains("the child drains by itself")
         if variables.get("STOPPING") == "1" and aftermath.watches(self._intent):
             self._timers.drop("watchdog")  # it stops by itself and gets the same grace period as after SIGTERM
-            if "force" not in self._timers and "kill" not in self._timers:  # saying it again does not gain more time
-                self._timers.set("force", self._spec.grace_period, lambda: self._force(self._spec.kill_after))
+            run.stops_by_itself()
             self._journal.become("stopping", self._state.why if self._intent else "the child stops by itself")
 
     def _is_ours(self, sender: int | None, child: Child) -> bool:
@@ -328,20 +303,18 @@ class Arbiter:
         """Begin anew the time in which the child must give a sign of life; it runs from the start of every child."""
         if self._spec.notify and self._spec.watchdog:
             limit = self._spec.watchdog
-            if self._ready_at is None:
+            if self._run is None or not self._run.ready:
                 limit = max(limit, self._spec.start_silence)
             self._timers.set("watchdog", limit, lambda: self._is_hung(f"no sign of life for {limit:g} s"))
 
     def _is_hung(self, reason: str) -> None:
-        if self._child is None or not aftermath.watches(self._intent):
+        run = self._run
+        if run is None or not aftermath.watches(self._intent):
             return
-        self._hung = True
-        self._say("error", "child_hung", pid=self._child.pid, reason=reason)
+        run.hung = True
+        self._say("error", "child_hung", pid=run.child.pid, reason=reason)
         self._journal.become("stopping", f"hung: {reason}")
-        # On SIGABRT Python's faulthandler writes every thread's stack to the log; other runtimes do the same.
-        self._child.signal(signal.SIGABRT)
-        self._child.signal(signal.SIGCONT)
-        self._timers.set("kill", DUMP_GRACE, self._kill)
+        run.dump()
 
     # -- its end
 
@@ -353,76 +326,53 @@ class Arbiter:
                 return
             if pid == 0:
                 return
-            child = self._child
-            if self._log.packed(pid, status):
+            run = self._run
+            if self._log.packed(pid, status) or run is None:
                 continue
-            if child is not None and pid == child.guard:
+            child = run.child
+            if pid == child.guard:
                 child.guard_ended = True
                 self._on_guard()
                 if child.end is not None:
                     self._ended(child.end)
                 else:
-                    self._guard_was_killed(child)
-            elif child is not None and pid == child.pid:  # its guard is dead, so we are its parent now
+                    self._guard_was_killed(run)
+            elif pid == child.pid:  # its guard is dead, so we are its parent now
                 self._orphan_end = ChildExit.of_status(status, "its guard was killed")
 
-    def _guard_was_killed(self, child: Child) -> None:
-        self._say("warning", "guard_killed", pid=child.guard)
-        self._orphans_until = self._clock() + (0.0 if self._killed else ORPHAN_GRACE)
-        self._orphan_end = None
-        processes.signal_all(self._table, self._orphans(child), signal.SIGTERM)
-        self._look_at_orphans()
+    def _guard_was_killed(self, run: ChildRun) -> None:
+        self._say("warning", "guard_killed", pid=run.child.guard)
+        grace = 0.0 if run.killed else orphans.GRACE
+        self._orphans.end(run.child, grace=grace, but=self._not_of_runs, done=self._orphans_ended)
 
-    def _look_at_orphans(self) -> None:
-        child = self._child
-        if child is None:
-            return
-        left, over = self._orphans(child), self._clock() - self._orphans_until
-        if left and over < RETRY_EVERY:
-            if over >= 0:
-                processes.signal_all(self._table, left, signal.SIGKILL)
-            self._timers.set("orphans", ORPHANS_EVERY, self._look_at_orphans)
-            return
+    def _not_of_runs(self) -> list[int]:
+        return [self._log.packer] if self._log.packer else []
+
+    def _orphans_ended(self) -> None:
         self._reap()  # a process may have ended whose SIGCHLD has not arrived yet
         self._ended(self._orphan_end or ChildExit(signal="SIGKILL", why="its guard was killed"))
 
-    def _orphans(self, child: Child) -> list[processes.Process]:
-        but = [self._log.packer] if self._log.packer else []
-        left = processes.remains(self._table, os.getpid(), child.pid, child.run, reaper=self._reaper, but=but)
-        return kept.without(left, self._spec.keep, self._table)
-
     def _ended(self, end: ChildExit) -> None:
         """Record the end of a run; none of its processes are left. Then decide what comes next."""
-        self._timers.drop("ready", "watchdog", "force", "again", "kill", "guard", "orphans")
+        self._timers.drop("ready", "watchdog", "orphans")
         while self._on_output():
             pass
         self._log.end()
-        if self._child is not None:
-            if self._child.channel in self._selector.get_map():
-                self._selector.unregister(self._child.channel)
-            self._child.close()
-        run = aftermath.RunFacts(self._intent, self._ready_at is not None, self._hung, self._killed)
-        kind, now = aftermath.kind_of(run, end, self._spec), self._clock()
-        healthy = now - self._ready_at if self._ready_at is not None else 0.0
+        run, self._run = self._run, None
+        if run is not None:
+            if run.child.channel in self._selector.get_map():
+                self._selector.unregister(run.child.channel)
+            run.close()
+        facts = run.facts(self._intent) if run else aftermath.NO_RUN
+        kind, now = aftermath.kind_of(facts, end, self._spec), self._clock()
         last_lines = self._log.last_lines()
-        self._state.died(
-            {
-                "at": lines.utc(),
-                "pid": self._child.pid if self._child else None,
-                "code": end.code,
-                "signal": end.signal,
-                "class": kind,
-                "why": end.why,
-                "uptime": round(now - self._started_at, 3),
-                "last_lines": last_lines,
-            }
-        )
+        self._state.died(death(run, end, kind, now, last_lines))
         level = "info" if kind in ("asked", "done") else "error"
-        self._say(level, "child_ended", how=str(end), kind=kind, uptime=now - self._started_at)
-        self._child = None
+        self._say(level, "child_ended", how=str(end), kind=kind, uptime=now - run.started_at if run else 0.0)
         keep = max(100, self._spec.give_up_after + 1)
+        healthy = run.healthy(now) if run else 0.0
         self._deaths = [*self._deaths, backoff.Death(kind, end.shell_code, healthy)][-keep:]
-        self._next(run, end, last_lines)
+        self._next(facts, end, last_lines)
 
     def _next(self, run: aftermath.RunFacts, end: ChildExit, last_lines: list[str]) -> None:
         now = self._clock()
