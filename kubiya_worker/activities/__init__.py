@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kubiya_worker.activities.approval import ApprovalActivities
+from kubiya_worker.activities.begin import BeginActivities
 from kubiya_worker.activities.execution import ExecutionActivities
 from kubiya_worker.activities.job import JobActivities
 from kubiya_worker.activities.mcp_start import ServerActivities
@@ -30,7 +31,7 @@ def build(runtime: Runtime) -> list[Callable[..., Any]]:
         tool.call_tool,
         ServerActivities(runtime).start_server,
         PackingActivities(runtime).pack_state,
-        session.begin_execution,
+        BeginActivities(runtime).begin_execution,
         session.store_session,
         session.end_turn,
         approval.request_approval,

@@ -15,9 +15,9 @@ from typing import Any, Final
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from kubiya_worker.activities.control_plane_calls import as_fault, ask
 from kubiya_worker.activities.events import on_stream
 from kubiya_worker.activities.runtime import Runtime
-from kubiya_worker.activities.session import as_fault, ask
 from kubiya_worker.control_plane.errors import ControlPlaneError, Unreachable
 from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import events as ev

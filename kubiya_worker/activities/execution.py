@@ -7,9 +7,9 @@ from typing import Any
 from temporalio import activity
 
 from kubiya_worker.activities import turn_end
+from kubiya_worker.activities.control_plane_calls import as_fault, ask, require_sent
 from kubiya_worker.activities.events import on_stream
 from kubiya_worker.activities.runtime import Runtime
-from kubiya_worker.activities.session import as_fault, ask, require_sent
 from kubiya_worker.activities.session_storage import session_writes
 from kubiya_worker.control_plane import records, writes
 from kubiya_worker.protocol import calls, names

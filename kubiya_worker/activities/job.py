@@ -5,8 +5,8 @@ from __future__ import annotations
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from kubiya_worker.activities.control_plane_calls import as_fault
 from kubiya_worker.activities.runtime import Runtime
-from kubiya_worker.activities.session import as_fault
 from kubiya_worker.control_plane import writes
 from kubiya_worker.control_plane.errors import ControlPlaneError, Refused
 from kubiya_worker.protocol import calls, names

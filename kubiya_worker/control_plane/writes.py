@@ -137,3 +137,8 @@ def job_status(execution_id: str, job_id: str, **fields: Any) -> Write:
 
 def agent(agent_id: str, **fields: Any) -> Write:
     return Write("PATCH", f"/agents/{agent_id}", fields)
+
+
+def agent_status(kind: str, agent_id: str, status: str) -> list[Write]:
+    """Return the write of an agent's status (docs/protocol.md#b6); none for a team, whose row a run leaves alone."""
+    return [agent(agent_id, status=status)] if kind == "agent" else []

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kubiya_worker.activities.session import leave_out
+from kubiya_worker.activities.begin import leave_out
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol import calls
 from kubiya_worker.tools.toolset import MissingSkill
