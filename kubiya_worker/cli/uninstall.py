@@ -23,6 +23,7 @@ from kubiya_worker.launch import (
     report,
     stack_folder,
     systemd,
+    systemd_unit,
 )
 from kubiya_worker.launch import home as homes
 from kubiya_worker.launch.belongings import COMPLETION, DATA, FOREIGN, KINDS, SERVICE, Belonging
@@ -122,7 +123,7 @@ def _remove_services(found: list[Belonging]) -> int:
     for one in found:
         if one.kind != SERVICE:
             continue
-        system = one.path.parent == systemd.unit_file("x", system=True).parent
+        system = one.path.parent == systemd_unit.unit_file("x", system=True).parent
         queue, _, instance = one.path.stem.removeprefix("kubiya-worker-").partition("@")
         try:
             if not _may(system):

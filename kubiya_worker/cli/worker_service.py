@@ -92,7 +92,7 @@ def uninstall(queue_id: str | None, instance: int, system: bool) -> None:
 
 
 def _print(service_definition: Service, mac: bool) -> None:
-    from kubiya_worker.launch import launchd, service, systemd
+    from kubiya_worker.launch import launchd, service, systemd, systemd_unit
 
     if mac:
         folder = launchd.folder_of(service_definition.queue, service_definition.instance)
@@ -103,10 +103,10 @@ def _print(service_definition: Service, mac: bool) -> None:
         secrets_folder = folder / "secrets"
     else:
         path, text = (
-            systemd.unit_file(service_definition.name, system=service_definition.system),
-            systemd.unit(service_definition, systemd.version_here()),
+            systemd_unit.unit_file(service_definition.name, system=service_definition.system),
+            systemd_unit.unit(service_definition, systemd.version_here()),
         )
-        secrets_folder = systemd.secrets_folder(service_definition)
+        secrets_folder = systemd_unit.secrets_folder(service_definition)
     print(f"# {path}\n{text}")
     for name in service_definition.secrets:
         print(f"# {secrets_folder / service.credential_of(name)} (0600): {name}, hidden")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.launch import service, systemd
+from kubiya_worker.launch import service, systemd, systemd_unit
 
 SERVICE, CONFIGURATION, ENVIRONMENT, LOGS = "service", "configuration", "environment", "logs"
 STATE, COMPLETION, DATA, FOREIGN = "state", "completion", "data", "not ours"
@@ -135,7 +135,7 @@ def remove_empty(folder: Path) -> None:
 
 def units(*, system: bool) -> list[Path]:
     """Return the unit files that `kubiya worker install-service` wrote."""
-    folder = systemd.unit_file("x", system=system).parent
+    folder = systemd_unit.unit_file("x", system=system).parent
     found = []
     for path in sorted(folder.glob(f"{service.PREFIX}-*.service")):
         try:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kubiya_worker.errors import ConfigurationError, NotAllowed, Unavailable, UsageError
-from kubiya_worker.launch import launchd, local, service, systemd
+from kubiya_worker.launch import launchd, local, service, systemd, systemd_unit
 from kubiya_worker.launch.service import Service
 from kubiya_worker.settings import resolve
 from kubiya_worker.settings.sources import origins
@@ -51,7 +51,7 @@ def test_the_settings_of_the_shell_are_taken_over_and_defaults_are_not() -> None
 def test_secrets_are_in_no_unit_and_no_repr() -> None:
     secrets = {"OPENAI_API_KEY": "sk-canary", "LITELLM_API_KEY": "lite-canary", "ANTHROPIC_API_KEY": "ant-canary"}
     made, _ = planned(secrets)
-    text = systemd.unit(made) + repr(made) + launchd.plist(made, Path("/x")).decode()
+    text = systemd_unit.unit(made) + repr(made) + launchd.plist(made, Path("/x")).decode()
     for secret in (KEY, *secrets.values()):
         assert secret not in text
     assert 'Environment="KUBIYA_API_KEY_FILE=%d/api-key"' in text
@@ -70,7 +70,7 @@ def test_what_cannot_be_taken_over_is_said() -> None:
 
 
 def test_a_client_certificates_key_is_handed_over_as_a_credential() -> None:
-    text = systemd.unit(planned({"TEMPORAL_TLS_KEY": "/etc/ssl/private/50%.pem"})[0])
+    text = systemd_unit.unit(planned({"TEMPORAL_TLS_KEY": "/etc/ssl/private/50%.pem"})[0])
     assert "LoadCredential=temporal-tls-key:/etc/ssl/private/50%%.pem" in text
     assert 'Environment="TEMPORAL_TLS_KEY=%d/temporal-tls-key"' in text
 
@@ -80,20 +80,20 @@ def test_a_client_certificates_key_is_handed_over_as_a_credential() -> None:
     [(ODD, r'"a \"b\" 50%% $HOME \\x"'), ("", '""'), ("100%d", '"100%%d"'), ("ü'", '"ü\'"')],
 )
 def test_values_are_one_word_for_systemd(text: str, word: str) -> None:
-    assert systemd.quoted(text) == word
+    assert systemd_unit.quoted(text) == word
 
 
 def test_a_command_line_replaces_no_variable() -> None:
-    assert systemd.argument("a$b") == '"a$$b"'
-    assert systemd.argument("/opt/k/bin/python") == "/opt/k/bin/python"
+    assert systemd_unit.argument("a$b") == '"a$$b"'
+    assert systemd_unit.argument("/opt/k/bin/python") == "/opt/k/bin/python"
 
 
 @pytest.mark.parametrize("text", ["a\nExecStart=/bin/sh", "a\rb", "\x00", "\x1b[0m"])
 def test_a_value_cannot_begin_a_setting_of_its_own(text: str) -> None:
     with pytest.raises(ConfigurationError):
-        systemd.quoted(text)
+        systemd_unit.quoted(text)
     with pytest.raises(ConfigurationError):
-        systemd.escaped(text)
+        systemd_unit.escaped(text)
 
 
 def test_names_of_queues_and_instances_do_not_meet() -> None:
@@ -105,14 +105,14 @@ def test_names_of_queues_and_instances_do_not_meet() -> None:
 
 
 def test_instances_share_no_folder() -> None:
-    first, second = (systemd.unit(planned(instance=number)[0]) for number in (1, 2))
+    first, second = (systemd_unit.unit(planned(instance=number)[0]) for number in (1, 2))
     assert lines(first, "StateDirectory") == ["kubiya-worker/my.q-1"]
     assert lines(second, "StateDirectory") == ["kubiya-worker/my.q-1@2"]
     assert lines(second, "ExecStart")[0].endswith("--queue-id my.q-1 --type local --instance 2")
 
 
 def test_the_stop_gives_running_work_its_time() -> None:
-    text = systemd.unit(planned({"KUBIYA_GRACE_PERIOD": "10m"})[0])
+    text = systemd_unit.unit(planned({"KUBIYA_GRACE_PERIOD": "10m"})[0])
     assert float(lines(text, "TimeoutStopSec")[0]) > 600
     assert lines(text, "KillMode") == ["mixed"]
     assert lines(text, "RestartPreventExitStatus") == ["64 77 78"]
@@ -120,8 +120,8 @@ def test_the_stop_gives_running_work_its_time() -> None:
 
 def test_growing_delays_where_systemd_knows_them() -> None:
     made, _ = planned()
-    assert "RestartSteps" not in systemd.unit(made, 252)
-    assert lines(systemd.unit(made, 254), "RestartSteps") == ["8"]
+    assert "RestartSteps" not in systemd_unit.unit(made, 252)
+    assert lines(systemd_unit.unit(made, 254), "RestartSteps") == ["8"]
 
 
 @analyze
@@ -130,7 +130,7 @@ def test_growing_delays_where_systemd_knows_them() -> None:
 def test_systemd_accepts_the_unit_without_a_word(queue: str, instance: int, tmp_path: Path) -> None:
     made, _ = planned({"ENVIRONMENT_NAME": ODD, "OPENAI_API_KEY": "x"}, queue=queue, instance=instance)
     path = tmp_path / f"{made.name}.service"
-    path.write_text(systemd.unit(made))
+    path.write_text(systemd_unit.unit(made))
     done = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.replace("\n", "")) == (0, ""), done.stderr
 
@@ -139,26 +139,26 @@ def test_systemd_accepts_the_unit_without_a_word(queue: str, instance: int, tmp_
 @pytest.mark.parametrize("queue", ["default", "A.b_c-9"])
 def test_systemd_accepts_the_unit_of_the_packages_for_any_queue(queue: str, tmp_path: Path) -> None:
     path = tmp_path / f"kubiya-worker@{queue}.service"
-    path.write_text(systemd.template(sys.executable))
+    path.write_text(systemd_unit.template(sys.executable))
     done = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.replace("\n", "")) == (0, ""), done.stderr
 
 
 def test_the_unit_of_the_packages_is_the_hosts_with_the_queue_for_an_instance() -> None:
-    text = systemd.template("/opt/kubiya-worker/bin/python3")
+    text = systemd_unit.template("/opt/kubiya-worker/bin/python3")
     assert "QUEUE" not in text
     assert lines(text, "LoadCredential") == ["api-key:/etc/kubiya-worker/%i/api-key"]
     assert lines(text, "EnvironmentFile") == ["-/etc/kubiya-worker/%i/environment"]
     assert 'Environment="KUBIYA_API_KEY_FILE=%t/credentials/%n/api-key"' in text, "systemd 249 has no %d"
-    usual = systemd.unit(planned(queue="x")[0]).splitlines()
-    for line in (*systemd.HARDENING.splitlines(), *systemd.SYSTEM_HARDENING.splitlines()):
+    usual = systemd_unit.unit(planned(queue="x")[0]).splitlines()
+    for line in (*systemd_unit.HARDENING.splitlines(), *systemd_unit.SYSTEM_HARDENING.splitlines()):
         assert line in text.splitlines() and line in usual
 
 
 @analyze
 def test_the_system_unit_is_exposed_by_2_0_at_most(tmp_path: Path) -> None:
     path = tmp_path / "kubiya-worker-default.service"
-    path.write_text(systemd.unit(planned(queue="default")[0]))
+    path.write_text(systemd_unit.unit(planned(queue="default")[0]))
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--no-pager", path],
         capture_output=True,
@@ -174,20 +174,20 @@ def test_a_users_unit_asks_for_nothing_that_needs_privilege(monkeypatch: pytest.
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     made, _ = planned(system=False)
-    text = systemd.unit(made)
+    text = systemd_unit.unit(made)
     for setting in ("DynamicUser", "CapabilityBoundingSet", "PrivateDevices", "ProtectClock", "ProtectKernelModules"):
         assert not lines(text, setting)
     assert lines(text, "PrivateUsers") == ["yes"]
-    assert not lines(systemd.unit(made, namespaces=False), "PrivateUsers")
+    assert not lines(systemd_unit.unit(made, namespaces=False), "PrivateUsers")
     assert lines(text, "WantedBy") == ["default.target"]
     assert f"LoadCredential=api-key:{tmp_path}/.kubiya/services/{made.name}/api-key" in text
-    assert systemd.unit_file(made.name, system=False) == tmp_path / f".config/systemd/user/{made.name}.service"
+    assert systemd_unit.unit_file(made.name, system=False) == tmp_path / f".config/systemd/user/{made.name}.service"
 
 
 def test_another_programs_unit_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "kubiya-worker-q.service"
     systemd.refuse_foreign(path)
-    path.write_text(systemd.unit(planned()[0]))
+    path.write_text(systemd_unit.unit(planned()[0]))
     systemd.refuse_foreign(path)
     link = tmp_path / "link.service"
     link.symlink_to(path)
