@@ -43,7 +43,8 @@ class WriteRequests:
         answer = self._answers.object(write.method, write.path, write.body, timeout=_timeout(write))
         if answer.get("success") is False:
             reason = one_line(str(answer.get("error") or "it does not say why"))
-            raise errors.WriteIgnored(f"{write.method} {self._url(write)} stored nothing: {reason}", status=500)
+            url = self._url(write)
+            raise errors.WriteIgnored(f"{write.method} {url} stored nothing: {reason}", status=500)
         return answer
 
     def groups(self, groups: Sequence[Group]) -> list[Outcome]:
