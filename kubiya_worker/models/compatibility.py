@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from kubiya_worker.credentials import HEADER_VARIABLES
 from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.models.configuration_file import text_of
 
 KEYS: Final = {
     "stream": "`false` asks for the whole answer at once: for servers whose streams are broken",
@@ -194,11 +195,7 @@ def load(path: str | None, environ: Mapping[str, str]) -> Endpoints:
     import yaml  # JSON is YAML
 
     where = str(Path(path).expanduser())
-    try:
-        text = Path(where).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigurationError(f"{where} cannot be read: {reason}", remedy="Check the path") from error
+    text = text_of(where)
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:  # do not show the YAML error: it quotes the line, which may hold a key

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from kubiya_worker.models.provider_report import ProviderReport
+from kubiya_worker.models.wire.numbers import finite
 
 _UNITS: Final = {
     **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds"), 0.001),
@@ -67,8 +67,8 @@ def seconds_of(value: Any, now: datetime) -> float | None:
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, Mapping):  # a protobuf Duration
-        return seconds_of((_number(value.get("seconds")) or 0) + (_number(value.get("nanos")) or 0) / 1e9, now)
-    number = _number(value)
+        return seconds_of((finite(value.get("seconds")) or 0) + (finite(value.get("nanos")) or 0) / 1e9, now)
+    number = finite(value)
     if number is not None:
         if number >= 1e11:
             number = number / 1000 - now.timestamp()
@@ -119,7 +119,7 @@ def _resets(headers: Mapping[str, str], report: ProviderReport, now: datetime) -
             continue
         limit = found.group(2) or found.group(3) or ""
         names = (f"{found.group(1)}-remaining-{limit}", f"{found.group(1)}-{limit}-remaining")
-        remaining = next((_number(headers[x.rstrip("-")]) for x in names if x.rstrip("-") in headers), None)
+        remaining = next((finite(headers[x.rstrip("-")]) for x in names if x.rstrip("-") in headers), None)
         if limit and limit in report.codes:  # OpenAI's `type` names the limit
             yield seconds, True
         else:
@@ -137,15 +137,5 @@ def _field(report: ProviderReport, name: str) -> Any:
 
 
 def _scaled(value: Any, factor: float, now: datetime) -> float | None:
-    number = _number(value)
+    number = finite(value)
     return seconds_of(value, now) if number is None else max(0.0, number * factor)
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None

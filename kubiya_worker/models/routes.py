@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.models.compatibility import NOTHING, Compatibility
 from kubiya_worker.models.compatibility import parse as parse_compatibility
+from kubiya_worker.models.configuration_file import text_of
 from kubiya_worker.models.connection import GATEWAY
 
 USE_LITELLM: Final = "Leave it out; or run LiteLLM itself, and set LITELLM_API_BASE to where it listens"
@@ -56,11 +57,7 @@ def read(path: str | None, text: str | None, environ: Mapping[str, str]) -> dict
     where = "--proxy-config-json"
     if path:
         where = str(Path(path).expanduser())
-        try:
-            text = Path(where).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ConfigurationError(f"{where} cannot be read: {reason}", remedy="Check the path") from error
+        text = text_of(where)
     return parse(_document(text or "", where), where, environ)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from kubiya_worker.models.wire.numbers import finite
 from kubiya_worker.protocol.execution import Usage
 
 _IN: Final = ("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokenCount", "prompt_token_count")
@@ -154,13 +154,8 @@ def _count(value: Any) -> int | None:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None
+    number = finite(value)
+    return number if number is not None and number >= 0 else None
 
 
 def _dollars(raw: Mapping[str, Any], names: Iterable[str]) -> float | None:
