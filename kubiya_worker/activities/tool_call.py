@@ -15,6 +15,7 @@ from typing import Any, Final
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from kubiya_worker.activities import long_command_place
 from kubiya_worker.activities import tool_records as records
 from kubiya_worker.activities.attempts import place
 from kubiya_worker.activities.delegation import Delegation, communication
@@ -34,7 +35,6 @@ from kubiya_worker.tools import ask_person, isolation, results
 from kubiya_worker.tools.arguments import parse_arguments
 from kubiya_worker.tools.base import (
     KEEP_LIMIT,
-    LongCommandsPlace,
     Tool,
     ToolArgumentsError,
     ToolContext,
@@ -71,6 +71,11 @@ class ToolCall:
     ruling: Ruling | None = None
     # run
     announced: tuple[Any, ...] = ()  # details of the heartbeats, for the next attempt
+
+    def announce(self, about: dict[str, Any]) -> None:
+        """Tell the next attempt of this call what it has to know of this one."""
+        self.announced = (about,)
+        activity.heartbeat(about)
 
 
 class NotRun(Exception):
@@ -147,6 +152,10 @@ async def _run_and_record(call: ToolCall, surroundings: ToolContext, redactor: R
     publisher = call.runtime.publisher(call.asked, call.context)
     async with publisher as out:
         finished = await run(call, surroundings, redactor, out)
+        waits = finished.result.wait if call.asked.may_wait else None
+        if waits is not None:
+            wait = calls.CallWait(*waits, finished.started_at, finished.seconds)
+            return calls.ToolOutcome(wait=wait, **_published(publisher))
         shown = await redact(finished.result, redactor, surroundings)
         out.emit(
             records.completed(
@@ -239,29 +248,8 @@ async def _surroundings(call: ToolCall) -> tuple[ToolContext, Redactor]:
     redactor = await redactor_for(call.runtime, asked.execution_id, call.context)
     about = (asked.execution_id, asked.tool_execution_id, workspace)
     variables = {**variables, **current.variables()}
-    kept = _long_commands(call)
+    kept = long_command_place.of(call.runtime, asked, call.announce)
     return ToolContext(*about, variables, keep_limit=KEEP_LIMIT, secrets=secrets, long_commands=kept), redactor
-
-
-def _long_commands(call: ToolCall) -> LongCommandsPlace | None:
-    """Return where long commands are kept. Heartbeats tell the next attempt of this call where this one has begun."""
-    if call.runtime.long_commands is None:
-        return None
-    info, host = activity.info(), call.runtime.hostname
-    told = next((x for x in info.heartbeat_details if isinstance(x, dict)), {})
-
-    def announce(place: str) -> None:
-        call.announced = ({"host": host, "place": place},)
-        activity.heartbeat(*call.announced)
-
-    return LongCommandsPlace(
-        root=call.runtime.long_commands,
-        host=host,
-        workflow_id=info.workflow_id or "",
-        attempt=info.attempt,
-        before=(str(told.get("host") or ""), str(told.get("place") or "")),
-        announce=announce,
-    )
 
 
 async def run(call: ToolCall, surroundings: ToolContext, redactor: Redactor, out: Publisher) -> Finished:
@@ -269,8 +257,11 @@ async def run(call: ToolCall, surroundings: ToolContext, redactor: Redactor, out
     assert call.tool is not None
     asked = call.asked
     step = place(call.runtime.worker_id)
-    out.emit(records.started(asked, call.context, redactor.value(call.arguments), call.ruling, step=step))
     began, started_at = time.monotonic(), ev.now()
+    if asked.wait is None:
+        out.emit(records.started(asked, call.context, redactor.value(call.arguments), call.ruling, step=step))
+    else:
+        began, started_at = began - asked.wait.waited, asked.wait.began
     watched = replace(surroundings, tell=ToolProgress(asked, out, redactor).tell)
     try:
         status, result = await _outcome(call.tool, call.arguments, watched, call.runtime.longest_call)
@@ -355,7 +346,8 @@ async def _record_unrun(call: ToolCall, ended: NotRun) -> calls.ToolOutcome:
     text = redactor.text(str(ended))
     publisher = call.runtime.publisher(asked, call.context)
     async with publisher as out:
-        out.emit(records.started(asked, call.context, redactor.value(call.arguments), call.ruling))
+        if asked.wait is None:
+            out.emit(records.started(asked, call.context, redactor.value(call.arguments), call.ruling))
         out.emit(records.completed(asked, call.context, ended.status, "", text, 0.0, call.ruling))
         noted = _noted(call, text, ended.status, out)
     message = records.message(asked, noted.content, ended.status, text)

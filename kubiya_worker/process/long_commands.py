@@ -20,6 +20,7 @@ import structlog
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from kubiya_worker.protocol import names
 from kubiya_worker.tools.long_commands import folder as folders
 from kubiya_worker.tools.long_commands.folder import CommandFolder
 
@@ -37,6 +38,7 @@ class LongCommands:
     def __init__(self, root: Path, temporal: Client) -> None:
         self._root, self._temporal = root, temporal
         self._seen_lost: set[str] = set()
+        self._awaited: list[CommandFolder] = []  # commands that have ended while somebody waited for them
         self.running: list[dict[str, Any]] = []
 
     async def watch(self) -> None:
@@ -49,13 +51,28 @@ class LongCommands:
             await asyncio.sleep(LOOK_EVERY)
 
     async def look(self) -> None:
-        """End what has to end, remove what is old, and note what runs."""
+        """End what has to end, tell who waits for what has ended, remove what is old, and note what runs."""
         running = await asyncio.to_thread(self._sorted)
+        awaited, self._awaited = self._awaited, []
+        for command in awaited:
+            await self._tell_waiters(command)
         for command, facts in running:
             if await self._is_over(str(facts.get("workflow_id") or "")):
                 log.info("long_command.ended", command=command.key, execution_id=facts.get("execution_id"), why=OVER)
                 await asyncio.to_thread(_stop, command, OVER)
         self.running = [_shown(command, facts) for command, facts in running]
+
+    async def _tell_waiters(self, command: CommandFolder) -> None:
+        """Tell each workflow that waits for a command that it has ended, and forget those that were told."""
+        for name in await asyncio.to_thread(command.waiters):
+            workflow_id = str(command.read(name).get("workflow_id") or "")
+            try:
+                await self._temporal.get_workflow_handle(workflow_id).signal(names.COMMAND_ENDED, command.key)
+            except RPCError as error:
+                if error.status != RPCStatusCode.NOT_FOUND:
+                    log.warning("long_command.untold", command=command.key, error=error.message)
+                    continue  # the next look tells it
+            await asyncio.to_thread(command.forget_waiter, name)
 
     async def end_own(self) -> None:
         """End the commands of this worker, and of workers that are gone, unless a supervisor takes care of them."""
@@ -95,7 +112,9 @@ class LongCommands:
                 self._seen_lost.add(command.key)
                 left = stopping.end_leftovers(command)
                 log.warning("long_command.lost", command=command.key, why=stopping.why_lost(command), killed=left)
-            if _age(command) > KEPT_FOR:
+            if command.waiters():
+                self._awaited.append(command)
+            elif _age(command) > KEPT_FOR:
                 stopping.remove(command)
         return running
 

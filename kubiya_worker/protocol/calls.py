@@ -17,6 +17,7 @@ from kubiya_worker.protocol.execution import Member
 from kubiya_worker.protocol.messages import Message
 
 INLINE_BYTES = 2048  # a longer message or argument text is sent by reference
+ENDED, MESSAGE, DONE, BUDGET = "ended", "message", "done", "budget"  # what ends a wait: see `CallWait`
 PAGE_BYTES = 500_000  # one page of `get_transcript`; Temporal's limit for a message is 4 MB
 
 
@@ -178,6 +179,17 @@ class Grant:
 
 
 @dataclass
+class CallWait:
+    """The wait of a tool call for something outside. It holds no slot and asks no model."""
+
+    what: str  # the key of what is waited for: a command, for one
+    seconds: float  # that are left of the wait; 0: the call has to return what there is
+    began: str  # when the call began, in ISO-8601
+    waited: float = 0.0  # seconds since then
+    woken: str = ""  # why it ended before its time: ENDED, MESSAGE, DONE or BUDGET
+
+
+@dataclass
 class ToolInput:
     execution_id: str
     tool_execution_id: str
@@ -197,6 +209,8 @@ class ToolInput:
     pieces: int | None = None
     sparing: int = 0
     turn: int = 0  # which trace it belongs to; 0 from a workflow of an earlier version
+    may_wait: bool = False  # whether the workflow understands an outcome with `wait`
+    wait: CallWait | None = None  # the wait after which this call goes on; None: it begins
 
 
 @dataclass
@@ -215,7 +229,10 @@ class ApprovalRequest:
 
 @dataclass
 class ToolOutcome:
-    """The result of a tool call: `message` for the conversation, or `approval` with the question for a person."""
+    """The result of a tool call: `message` for the conversation, or `approval` with the question for a person.
+
+    With `wait` the call is not over: the workflow waits, and makes it again with what it has then.
+    """
 
     message: Message | None = None
     approval: ApprovalRequest | None = None
@@ -231,6 +248,7 @@ class ToolOutcome:
     told: bool = False  # whether the message has the input's `failure_note`
     events: int = 0
     crowded: bool = False  # whether tools held all slots of the worker, this call among them
+    wait: CallWait | None = None
 
 
 @dataclass

@@ -29,6 +29,7 @@ MARK_AS_DONE: Final = "mark_as_done"
 PAUSE: Final = "pause_execution"
 RESUME: Final = "resume_execution"
 RESOLVE_APPROVAL: Final = "resolve_approval"  # ours: the control plane hands a person's answer to the waiting workflow
+COMMAND_ENDED: Final = "command_ended"  # ours: a worker tells a workflow that waits for a long command of its end
 # Ours, from a member to the whole team: its usage, and a question whether it may call its model again.
 SPEND: Final = "team_spend"
 PERMIT: Final = "team_permit"  # ours: the answer to that question

@@ -31,6 +31,9 @@ class LongCommandsPlace:
 
     `attempt` counts the attempts of this call. `before` is what the one before it has announced: its host, and the id
     of its folder; empty texts if it did not come to that. `announce` tells the id of this one's.
+
+    With `may_wait` a call may leave a wait to the workflow (`ToolResult.wait`). `left` is then what is left of it, in
+    seconds, for a call that goes on, and `woken` why it ended early. `stopping` says whether the worker is to stop.
     """
 
     root: Path
@@ -39,6 +42,10 @@ class LongCommandsPlace:
     attempt: int = 1
     before: tuple[str, str] = ("", "")
     announce: Callable[[str], None] = field(default=_nobody_hears, repr=False, compare=False)
+    may_wait: bool = False
+    left: float | None = None
+    woken: str = ""
+    stopping: Callable[[], bool] = field(default=bool, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,8 @@ class ToolResult:
     events.
 
     `taints` replaces the spec's statement about results: False for one without text of others (a refusal). `remote`
-    says whether that text comes from outside this host.
+    says whether that text comes from outside this host. `wait` says that the call is not over: what it waits for, and
+    for how many seconds. The workflow waits, and the call goes on with the same arguments.
     """
 
     output: str
@@ -86,6 +94,7 @@ class ToolResult:
     taints: bool | None = None
     remote: bool | None = None
     files: tuple[ToolFile, ...] = ()
+    wait: tuple[str, float] | None = None
 
 
 def refusal(message: str) -> ToolResult:

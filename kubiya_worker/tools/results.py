@@ -58,6 +58,7 @@ def cleaned(result: Any) -> ToolResult:
         taints=result.taints,
         remote=result.remote,
         files=tuple(file for file in result.files if isinstance(file, ToolFile)),
+        wait=result.wait,
     )
 
 

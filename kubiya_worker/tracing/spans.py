@@ -88,11 +88,11 @@ def of_tool(
     outcome: calls.ToolOutcome | None,
     notes: Mapping[str, Any],
 ) -> Span | None:
-    """Return the span of a tool call; None where only a question to a person came of it.
+    """Return the span of a tool call; None where only a question to a person, or a wait, came of it.
 
     A call of a member ends here before the member begins, so its span is shorter than the member's below it.
     """
-    if outcome is not None and outcome.approval is not None:
+    if outcome is not None and (outcome.approval is not None or outcome.wait is not None):
         return None
     status = str((outcome.message or {}).get("status") or "") if outcome else ""
     about = {

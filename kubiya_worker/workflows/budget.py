@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import Any
 
 from temporalio import workflow
@@ -116,6 +117,11 @@ class Budget:
             return 0.0
         began_at, waited = self._tools_since
         return max(0.0, workflow.time() - began_at - (self._approvals.waited() - waited))
+
+    def seconds_left(self) -> float:
+        """Return the seconds of work that are left; infinite where there is no limit of them."""
+        limit = self._limits.max_seconds
+        return math.inf if limit is None else max(0.0, limit - self._worked - self._tools_worked())
 
     # -- whether there is more
 

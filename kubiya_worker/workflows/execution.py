@@ -19,6 +19,7 @@ from kubiya_worker.workflows import activity_failures
 from kubiya_worker.workflows.approvals import Approvals
 from kubiya_worker.workflows.background import BackgroundTasks
 from kubiya_worker.workflows.budget import Budget
+from kubiya_worker.workflows.call_waits import CallWaits
 from kubiya_worker.workflows.carried import CarriedPart
 from kubiya_worker.workflows.continuation import Continuation
 from kubiya_worker.workflows.conversation import Conversation
@@ -61,7 +62,11 @@ class Execution:
         self._members = Members(run, conversation, outbox, approvals, budget, member_runs, background)
         model_calls = ModelCalls(run, conversation, turn, outbox, budget, mcp_servers)
         repeated = RepeatedFailures(run, turn, approvals, budget)
-        tool_calls = ToolCalls(run, conversation, turn, outbox, approvals, budget, mcp_servers, self._members, repeated)
+        self._call_waits = CallWaits(run, conversation, budget)
+        tool_calls = ToolCalls(
+            *(run, conversation, turn, outbox, approvals, budget, mcp_servers, self._members, repeated),
+            self._call_waits,
+        )
         self._progress = TeamProgress()
         parts: list[CarriedPart] = [
             *(run, conversation, turn, outbox, approvals, budget, self._members, model_calls, repeated)
@@ -234,6 +239,10 @@ class Execution:
         asked_by = self._approvals.answer(answer)
         if asked_by is not None:
             self._members.pass_answer(asked_by, answer)
+
+    @workflow.signal(name=names.COMMAND_ENDED)
+    def command_ended(self, key: str) -> None:
+        self._call_waits.ended(key)
 
     @workflow.signal(name=names.PERMIT)
     def permit(self, answer: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.workflows import activity_failures, options, outcomes
 from kubiya_worker.workflows.approvals import Approvals
 from kubiya_worker.workflows.budget import Budget
+from kubiya_worker.workflows.call_waits import CallWaits
 from kubiya_worker.workflows.conversation import Conversation
 from kubiya_worker.workflows.mcp_servers import McpServers
 from kubiya_worker.workflows.members import Members
@@ -36,6 +37,7 @@ class ToolCalls:
         mcp_servers: McpServers,
         members: Members,
         repeated_failures: RepeatedFailures,
+        call_waits: CallWaits,
     ) -> None:
         self._run = run
         self._conversation = conversation
@@ -46,6 +48,7 @@ class ToolCalls:
         self._mcp_servers = mcp_servers
         self._members = members
         self._repeated_failures = repeated_failures
+        self._call_waits = call_waits
 
     async def make(self, asked_by: m.Message) -> list[m.Message]:
         """Make all calls of a message at the same time. Return their messages in the order of the calls."""
@@ -66,7 +69,13 @@ class ToolCalls:
         """Make one call. Return its message, and the outcome where the tool was run, or refused, by a worker."""
         request = self._input(call, asked_by)
         outcome = await self._run_tool(request, f"tool-{call['id']}")
-        while outcome.approval is not None:
+        waits = 0
+        while outcome.approval is not None or outcome.wait is not None:
+            if outcome.wait is not None:
+                waits += 1
+                outcome = await self._wait_and_go_on(request, outcome.wait, f"tool-{call['id']}-wait-{waits}")
+                continue
+            assert outcome.approval is not None
             decision = await self._approvals.ask(request, outcome.approval)
             if not decision.approved:
                 text = f"{call['name']} was not run. {decision.text}"
@@ -83,6 +92,18 @@ class ToolCalls:
         if outcome.record:
             self._turn.note_tool(outcome.record)
         return outcome.message, outcome
+
+    async def _wait_and_go_on(
+        self, request: calls.ToolInput, wait: calls.CallWait, activity_id: str
+    ) -> calls.ToolOutcome:
+        """Wait for what a call waits for, then make it again."""
+        try:
+            request.wait = await self._call_waits.wait(wait)
+        except asyncio.CancelledError:
+            self._outbox.keep_unrun(request, m.TOOL_FAILED, "cancelled")  # clients have seen its start
+            raise
+        request.hold, request.behind = bool(self._outbox), self._outbox.predecessors()
+        return await self._run_tool(request, activity_id)
 
     def _input(self, call: m.ToolCall, asked_by: m.Message) -> calls.ToolInput:
         arguments: str | None = call["arguments"]
@@ -104,6 +125,7 @@ class ToolCalls:
             failed=failed,
             failure_note=note,
             turn=self._turn.number,
+            may_wait=True,
             **self._outbox.room(),
         )
 

@@ -20,6 +20,8 @@ from tests.support.stack import Stack, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 PATIENCE = 120.0  # seconds: a busy machine is no failure
+HELD = 60.0  # seconds of a wait that an activity makes
+PARKED = 7200.0  # of one that the workflow makes
 SETTING = {"KUBIYA_KEEP_LONG_COMMANDS": "true"}
 
 
@@ -33,13 +35,16 @@ def daemons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemons]:
 class LongRun:
     """An execution whose agent has started a command that ends once there is a gate."""
 
-    def __init__(self, daemons: Daemons, *, waits: int = 3) -> None:
+    def __init__(self, daemons: Daemons, *, seconds: float = HELD) -> None:
         self.daemons, self.stack = daemons, daemons.stack
         self.count, self.gate = self.stack.trace("count"), self.stack.trace("gate")
         program = f"echo x >> {self.count}; until test -e {self.gate}; do sleep 0.1; done; echo finished; exit 3"
         steps: list[dict[str, Any]] = [
             {"tools": [{"name": "shell_start", "arguments": {"command": f"sh -c '{program}'"}}]},
-            *({"tools": [{"name": "shell_wait", "arguments": {"seconds": 60}}]} for _ in range(waits)),
+            *(
+                {"tools": [{"name": "shell_wait", "arguments": {"seconds": seconds}}]}
+                for _ in range(3 if seconds <= HELD else 1)
+            ),
             {"text": "done"},
         ]
         configuration = {"allowed_commands": ["sh"], "long_commands": True, "long_timeout_seconds": 7200}
@@ -50,6 +55,17 @@ class LongRun:
         started = (event for event in self.stack.events(self.execution) if event["event"] == "tool_started")
         for _ in range(2):  # the second one is the wait, which is what is to be struck
             next(started)
+        if seconds > HELD:
+            wait_until(self.parked, PATIENCE, "the workflow waits")
+
+    def parked(self) -> bool:
+        """Return whether the workflow has taken the wait over: no activity is under way then."""
+        history = self.stack.history(self.execution)
+        return any(event.HasField("timer_started_event_attributes") for event in history)
+
+    def model_calls(self) -> int:
+        every = [each.activity_task_scheduled_event_attributes for each in self.stack.history(self.execution)]
+        return sum(each.activity_type.name == "call_model" for each in every)
 
     def keepers(self) -> list[dict[str, Any]]:
         found = self.daemons.workers.glob("default/commands/*/*/keeper")
@@ -97,20 +113,27 @@ def strike(daemons: Daemons, struck: str) -> None:
         daemons.start(**SETTING)
 
 
+@pytest.mark.parametrize("seconds", [HELD, PARKED])
 @pytest.mark.parametrize(
     "struck", ["worker", "supervisor", "both", "control plane", "Temporal", "restart", "stop and start"]
 )
-def test_the_outcome_arrives_and_nothing_starts_twice(daemons: Daemons, struck: str) -> None:
+def test_the_outcome_arrives_and_nothing_starts_twice(daemons: Daemons, struck: str, seconds: float) -> None:
     running(daemons)
-    run = LongRun(daemons)
+    run = LongRun(daemons, seconds=seconds)
     (before,) = run.keepers()
     began = time.monotonic()
     strike(daemons, struck)
+    struck_for = time.monotonic() - began
     assert run.keepers() == [before], "it goes on"
     told = run.ended()
-    print(f"{struck}: the outcome arrived {time.monotonic() - began:.1f} s after the kill")
+    took = time.monotonic() - began
+    print(f"{struck}, a wait of {seconds:g} s: {struck_for:.1f} s to strike, the outcome {took:.1f} s after the kill")
     assert "finished" in told and "exit code 3" in told
     assert run.keepers() == []
+    if seconds == PARKED:
+        assert run.model_calls() == 3, "start, wait, answer: each wait is one call, whatever was killed"
+    if struck in ("restart", "stop and start"):
+        assert struck_for < 25, "a drain does not wait for the wait"
 
 
 def test_a_killed_keeper_is_told_and_not_replaced(daemons: Daemons) -> None:

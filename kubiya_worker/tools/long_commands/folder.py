@@ -24,6 +24,8 @@ RUNNING: Final = "running"
 ENDED: Final = "ended"
 LOST: Final = "lost"  # it was started, and nobody knows how it ended
 NEW: Final = "new"  # it was never started
+RESERVED: Final = 4_096  # bytes
+_WAITER: Final = "waiter."
 _KEY: Final = re.compile(r"[0-9a-f]{16}")
 
 
@@ -83,10 +85,11 @@ class CommandFolder:
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """Write one of the small files, for good: it is on the disk when this returns. Raises OSError."""
-        draft = self.path / f".{name}.{os.getpid()}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        draft = self._draft(name)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         with os.fdopen(os.open(draft, flags, 0o600), "w", encoding="utf-8") as file:
             json.dump(value, file)
+            file.truncate()  # after the content, so that a reserved place is written over and not given away
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self.path / name)
@@ -95,6 +98,30 @@ class CommandFolder:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    def reserve(self, name: str) -> None:
+        """Take the place on the disk that a file will need, so that it can be written when the disk is full."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        handle = os.open(self._draft(name), flags, 0o600)
+        try:
+            os.write(handle, bytes(RESERVED))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def _draft(self, name: str) -> Path:
+        return self.path / f".{name}.{os.getpid()}"
+
+    def note_waiter(self, workflow_id: str) -> None:
+        """Note a workflow that wants to be told of the end. Raises OSError."""
+        self.write(f"{_WAITER}{hashlib.sha256(workflow_id.encode()).hexdigest()[:16]}", {"workflow_id": workflow_id})
+
+    def waiters(self) -> list[str]:
+        """Return the names of the files that note workflows to be told of the end."""
+        return [each.name for each in self.path.glob(f"{_WAITER}*")]
+
+    def forget_waiter(self, name: str) -> None:
+        (self.path / name).unlink(missing_ok=True)
 
     def read(self, name: str) -> dict[str, Any]:
         """Return one of the small files; empty when it is not there, or not whole."""

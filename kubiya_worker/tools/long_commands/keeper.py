@@ -57,6 +57,7 @@ def _keep(order: dict[str, Any]) -> None:
     try:
         about = {"pid": os.getpid(), "start": own.start if own else "", "boot": table.boot()}
         folder.write("keeper", {**about, "namespace": keeper_place.namespace(), "mark": programs.token()})
+        folder.reserve("outcome")  # the command itself may fill the disk
         os.environ.pop(programs.SUPERVISOR_RUN, None)
         support.use(order["confinement"])
         folder.write("outcome", asyncio.run(_run(order, folder)))

@@ -1,19 +1,22 @@
 """The tools `shell_start`, `shell_wait` and `shell_stop`, for commands that take hours and outlive the worker.
 
 What may be started is what `shell` may run: the same lists, confinement, environment and rules. Each call is short and
-may be made again: a start finds what an earlier attempt has started, and reading goes by positions in the output.
+may be made again: a start finds what an earlier attempt has started, and reading goes by positions in the output. The
+workflow makes a long wait.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.protocol import calls
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools.base import LongCommandsPlace, Tool, ToolContext, ToolResult, refusal
 from kubiya_worker.tools.long_commands import folder as folders
@@ -23,18 +26,22 @@ from kubiya_worker.tools.shell import command_line
 from kubiya_worker.tools.shell.endings import REFUSED, ending
 from kubiya_worker.tools.shell.prepared import PreparingShell
 
-LONGEST_WAIT: Final = 60.0  # seconds of one call; it takes a slot of the worker
+LONGEST_HELD: Final = 60.0  # seconds of a wait for which a slot of the worker is held; a longer one holds none
 AT_ONCE: Final = 1.0  # seconds that a start waits, so that a command that fails at once says so
 SHOWN: Final = 8_000  # bytes of the output's end, when no position is asked for
 READ: Final = 40_000  # bytes of one reading from a position
 MOST_RUNNING: Final = 16  # of one execution
 LOOK_EVERY: Final = 0.1  # seconds
 _MARGIN: Final = 30.0
+_WOKEN: Final = {
+    calls.MESSAGE: "the wait was ended because a person has written",
+    calls.BUDGET: "the wait was ended because the seconds of this execution's budget are used up",
+}
 
 
 def of(shell: PreparingShell, longest: float) -> list[Tool]:
     """Return the three tools beside a `shell`; `longest` is the time limit of a command in seconds."""
-    return [ShellStart(shell, longest), ShellWait(), ShellStop()]
+    return [ShellStart(shell, longest), ShellWait(longest), ShellStop()]
 
 
 class ShellStart:
@@ -105,33 +112,36 @@ class ShellStart:
 class ShellWait:
     """The tool `shell_wait`, with the arguments `{id?, seconds?, since?}`."""
 
-    spec = ToolSpec(
-        name="shell_wait",
-        description="Read the output of a command that shell_start has started, and its outcome once it has ended. "
-        "Waits up to `seconds` for its end. Without an id: this execution's only command, or a list of them.",
-        parameters={
-            "type": "object",
-            "properties": {
-                "id": {"type": "string", "description": "What shell_start returned"},
-                "seconds": {
-                    "type": "number",
-                    "minimum": 0,
-                    "maximum": LONGEST_WAIT,
-                    "description": "Longest wait for the end; default 0: look only",
+    def __init__(self, longest: float) -> None:
+        self.spec = ToolSpec(
+            name="shell_wait",
+            description="Read the output of a command that shell_start has started, and its outcome once it has ended. "
+            "Waits up to `seconds` for its end, and returns at once when it ends, or when a person writes. One wait of "
+            "hours costs nothing, so ask for as long as the command may take instead of asking again and again. "
+            "Without an id: this execution's only command, or a list of them.",
+            parameters={
+                "type": "object",
+                "properties": {
+                    "id": {"type": "string", "description": "What shell_start returned"},
+                    "seconds": {
+                        "type": "number",
+                        "minimum": 0,
+                        "maximum": max(longest, LONGEST_HELD),
+                        "description": "Longest wait for the end; default 0: look only",
+                    },
+                    "since": {
+                        "type": "integer",
+                        "minimum": 0,
+                        "description": "Position in the output from which to read; default: its last lines",
+                    },
                 },
-                "since": {
-                    "type": "integer",
-                    "minimum": 0,
-                    "description": "Position in the output from which to read; default: its last lines",
-                },
+                "additionalProperties": False,
             },
-            "additionalProperties": False,
-        },
-        idempotent=True,
-        category="command_execution",
-        timeout=LONGEST_WAIT + _MARGIN,
-        taints=True,
-    )
+            idempotent=True,
+            category="command_execution",
+            timeout=LONGEST_HELD + _MARGIN,
+            taints=True,
+        )
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
         place = context.long_commands
@@ -143,7 +153,16 @@ class ShellWait:
             found = await asyncio.to_thread(_only, place, context)
         if isinstance(found, ToolResult):
             return found
-        await _until_end(found, min(float(arguments.get("seconds") or 0), LONGEST_WAIT))
+        left = place.left if place.left is not None else float(arguments.get("seconds") or 0)
+        began = time.monotonic()
+        held = min(left, LONGEST_HELD) if left <= LONGEST_HELD or not place.may_wait else min(left, AT_ONCE)
+        await _until_end(found, held, place.stopping)
+        left -= time.monotonic() - began
+        if place.may_wait and left > 0:
+            with contextlib.suppress(OSError):  # on a full disk; then the workflow looks again by itself
+                await asyncio.to_thread(found.note_waiter, place.workflow_id)
+            if found.state() == folders.RUNNING:
+                return ToolResult("", wait=(found.key, left))
         since = arguments.get("since")
         return await asyncio.to_thread(_told, found, place, None if since is None else int(since))
 
@@ -178,9 +197,13 @@ class ShellStop:
         return await asyncio.to_thread(_told, found, place, None)
 
 
-async def _until_end(command: CommandFolder, seconds: float) -> None:
+async def _until_end(command: CommandFolder, seconds: float, stopping: Callable[[], bool] = bool) -> None:
+    """Wait until a command has ended, for so long at most, and not while the worker is being stopped."""
     deadline = time.monotonic() + seconds
-    while command.state() == folders.RUNNING and (left := deadline - time.monotonic()) > 0:  # noqa: ASYNC110
+    while command.state() == folders.RUNNING and not stopping():
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return
         await asyncio.sleep(min(LOOK_EVERY, left))  # another process ends it, which no event here can tell
 
 
@@ -229,6 +252,8 @@ def _told(command: CommandFolder, place: LongCommandsPlace, since: int | None) -
     if state == folders.RUNNING:
         seconds = max(0.0, time.time() - float(facts.get("at") or 0))
         notes.append(f"still running, {seconds:.0f} s; id={command.key}@{facts.get('host')}")
+        if place.woken in _WOKEN:
+            notes.append(_WOKEN[place.woken])
     elif state == folders.ENDED:
         error = _how(outcome, float(facts.get("timeout") or 0))
         notes.append(f"{error or 'exit code 0'}, after {float(outcome.get('seconds') or 0):.0f} s")

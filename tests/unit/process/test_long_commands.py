@@ -31,10 +31,16 @@ class Temporal:
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
+        self.signals: list[tuple[str, str]] = []
 
     def get_workflow_handle(self, workflow_id: str) -> Temporal:
         assert workflow_id == "wf-1"
         return self
+
+    async def signal(self, name: str, key: str) -> None:
+        self.signals.append((name, key))
+        if isinstance(self.answer, Exception):
+            raise self.answer
 
     async def describe(self) -> Any:
         if isinstance(self.answer, Exception):
@@ -101,6 +107,31 @@ def test_a_stop_ends_those_of_this_worker_where_no_supervisor_does(
     monkeypatch.delenv(kept.VARIABLE)
     asyncio.run(watch.end_own())
     assert stopped == [long_commands.STOPPED]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [(None, True), (error(RPCStatusCode.NOT_FOUND), True), (error(RPCStatusCode.UNAVAILABLE), False)],
+)
+def test_who_waits_for_a_command_is_told_of_its_end_until_the_signal_arrives(
+    tmp_path: Path, running: CommandFolder, stopped: list[str], answer: Any, told: bool, lost: bool
+) -> None:
+    running.note_waiter("wf-1")
+    temporal = Temporal(WorkflowExecutionStatus.RUNNING)
+    watch = LongCommands(tmp_path, temporal)  # type: ignore[arg-type]
+    asyncio.run(watch.look())
+    assert temporal.signals == [], "it runs"
+    temporal.answer = answer
+    if lost:
+        running.write("started", {})
+        (running.path / "lock").unlink()
+    else:
+        running.write("outcome", {"code": 0})
+    for _ in range(2):
+        asyncio.run(watch.look())
+    assert temporal.signals == [("command_ended", running.key)] * (1 if told else 2)
+    assert bool(running.waiters()) is not told
 
 
 def test_what_ended_is_kept_for_a_while(tmp_path: Path, stopped: list[str]) -> None:

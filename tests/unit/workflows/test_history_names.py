@@ -22,6 +22,7 @@ PATCHES = {
 }
 SIGNALS = {
     "add_message",
+    "command_ended",
     "mark_as_done",
     "pause_execution",
     "resume_execution",
