@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from kubiya_worker.doctor import host, network, shell_command
+from kubiya_worker.doctor import host, network, shell_command, units
 from kubiya_worker.doctor.check import PASS, SKIP, WARN, Check, Finding
 from kubiya_worker.doctor.temporal import Probe
 from kubiya_worker.errors import WorkerError
@@ -70,6 +70,10 @@ def checks(
     ]
     if settings is None:
         return of_host, None
+    look_at_units = functools.partial(units.texts, settings.queue_id)
+    of_host.append(
+        Check("long commands", HOST, lambda: units.long_commands(settings.keep_long_commands, look_at_units()))
+    )
     of_host.append(
         Check("folders", HOST, functools.partial(host.folders_of_worker, settings.written_folders(here=False)))
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -63,6 +63,7 @@ class Service:
     secrets: Mapping[str, str] = field(repr=False)
     files: Mapping[str, str]
     stop_within: float
+    keeps_commands: bool = False  # whether long commands go on when it is stopped
 
     @property
     def name(self) -> str:
@@ -122,7 +123,8 @@ def plan(
     secrets.update({name: environ[name].strip() for name in PROVIDER_KEYS if environ.get(name, "").strip()})
     notes += [f"{name} is secret and is not taken over" for name in NOT_BY_FILE if environ.get(name)]
     stop_within = settings.grace_period + CANCEL_SLACK + KILL_AFTER
-    return Service(settings.queue_id, instance, system, tuple(argv), environment, secrets, files, stop_within), notes
+    made = Service(settings.queue_id, instance, system, tuple(argv), environment, secrets, files, stop_within)
+    return replace(made, keeps_commands=settings.keep_long_commands), notes
 
 
 def unreachable(paths: Sequence[Path], *, system: bool) -> Path | None:

@@ -114,6 +114,7 @@ def uninstall(queue: str, instance: int, *, system: bool, say: Say) -> None:
     stop_within = re.search(r"^TimeoutStopSec=([\d.]+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     within = (float(stop_within[1]) if stop_within else 90.0) + STOP_SLACK
     _systemctl(system, "stop", f"{name}.service", within=within)
+    _systemctl(system, "kill", f"{name}.service", may_fail=True)  # long commands that would outlive it
     _systemctl(system, "disable", f"{name}.service")
     path.unlink()
     secrets = secrets_folder_of(name, system=system)

@@ -26,6 +26,15 @@ WITH_BACKOFF: Final = 254  # the first version that has RestartSteps=
 MARK: Final = "# Written by `kubiya worker install-service`"
 TEMPLATE_STOP_WITHIN: Final = 300.0  # seconds, for a grace period of up to four minutes
 
+ENDS_COMMANDS: Final = (
+    "# The worker alone is told to stop, so that its tools can finish; what is left then is killed.",
+    "KillMode=mixed",
+)
+KEEPS_COMMANDS: Final = (
+    "# The worker alone is ended, by itself or by its guard all else but long commands: KUBIYA_KEEP_LONG_COMMANDS.",
+    "KillMode=process",
+)
+
 # An agent's shell, files and Python work with all of these, and so do programs with a JIT compiler (node, java).
 HARDENING: Final = """\
 NoNewPrivileges=yes
@@ -128,8 +137,7 @@ def unit(
         *backoff,
         "# Wrong usage, a wrong key, a wrong setting: tried once.",
         f"RestartPreventExitStatus={EX_USAGE} {EX_NOPERM} {EX_CONFIG}",
-        "# The worker alone is told to stop, so that its tools can finish; what is left then is killed.",
-        "KillMode=mixed",
+        *(KEEPS_COMMANDS if service_definition.keeps_commands else ENDS_COMMANDS),
         f"TimeoutStopSec={service_definition.stop_within:g}",
         "",
         f"StateDirectory={folder}",

@@ -192,6 +192,67 @@ def test_a_stop_lets_running_work_finish(machine: Machine, stack: Stack) -> None
     assert ended == ["tool_completed"]  # before the stop, and not repeated
 
 
+def long_command(machine: Machine, stack: Stack) -> str:
+    """Run a command that ends once its workspace has a gate, and return its execution, which waits for it."""
+    program = "until test -e gate; do sleep 0.2; done; echo finished; exit 3"
+    steps = [
+        {"tools": [{"name": "shell_start", "arguments": {"command": f"sh -c '{program}'"}}]},
+        {"tools": [{"name": "shell_wait", "arguments": {"seconds": 7200}}]},
+        {"text": "done"},
+    ]
+    skill = {"allowed_commands": ["sh"], "long_commands": True, "long_timeout_seconds": 7200}
+    skills = [{"name": "shell", "type": "shell", "configuration": skill}]
+    agent = stack.agent(f"long{time.monotonic_ns()}", skills=skills)
+    execution = stack.execute(f"demo:script {json.dumps(steps)}", agent=agent)
+    started = (each["data"]["tool_name"] for each in stack.events(execution) if each["event"] == "tool_started")
+    next(name for name in started if name == "shell_wait")
+    wait_until(lambda: running_commands(machine) == 1, PATIENCE, "the command runs")
+    return execution
+
+
+def running_commands(machine: Machine) -> int:
+    return int(machine.sh("pgrep -fc '^sh -c until test -e gate'", check=False).strip() or 0)
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_a_long_command_outlives_its_unit_where_the_setting_says_so(machine: Machine, stack: Stack, how: str) -> None:
+    install(machine, stack, KUBIYA_KEEP_LONG_COMMANDS="true")
+    execution = long_command(machine, stack)
+    if how == "kill":
+        machine.run("systemctl", "kill", "--kill-who=main", "-s", "KILL", UNIT)
+        wait_until(lambda: machine.show(UNIT, "NRestarts") == "1", PATIENCE, "started again")
+    else:
+        machine.run("systemctl", "stop", UNIT)
+        assert machine.show(UNIT, "ActiveState") == "inactive"
+        assert running_commands(machine) == 1, "it goes on"
+        machine.run("systemctl", "start", UNIT)
+    wait_until(lambda: machine.show(UNIT, "ActiveState") == "active", PATIENCE, "active again")
+    machine.sh(f"touch /var/lib/private/kubiya-worker/default/workspaces/{execution}/gate")
+    assert stack.wait(execution)["status"] == "completed"
+    told = [each["data"] for each in stack.events(execution) if each["event"] == "tool_completed"]
+    assert "finished" in json.dumps(told[-1]) and "exit code 3" in json.dumps(told[-1])
+    assert running_commands(machine) == 0
+
+
+def test_uninstalling_ends_long_commands_that_would_outlive_a_stop(machine: Machine, stack: Stack) -> None:
+    install(machine, stack, KUBIYA_KEEP_LONG_COMMANDS="true")
+    execution = long_command(machine, stack)
+    machine.run(KUBIYA, "worker", "uninstall-service", "--system", "--queue-id", "default")
+    wait_until(lambda: running_commands(machine) == 0, PATIENCE, "none is left")
+    stack.call("POST", f"/executions/{execution}/cancel", {})
+
+
+def test_without_the_setting_a_stop_of_the_unit_ends_long_commands(machine: Machine, stack: Stack) -> None:
+    install(machine, stack)
+    execution = long_command(machine, stack)
+    machine.run("systemctl", "stop", UNIT)
+    assert running_commands(machine) == 0
+    machine.run("systemctl", "start", UNIT)
+    assert stack.wait(execution)["status"] == "completed"
+    told = [each["data"] for each in stack.events(execution) if each["event"] == "tool_completed"]
+    assert "stopped: the worker was stopped" in json.dumps(told[-1])
+
+
 def test_a_wrong_key_is_tried_once(machine: Machine, stack: Stack) -> None:
     wrong = machine.run(
         *(KUBIYA, "worker", "install-service", "--system", "--queue-id", "default"),
