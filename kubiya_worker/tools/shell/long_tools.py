@@ -237,7 +237,8 @@ def _only(place: LongCommandsPlace, context: ToolContext) -> CommandFolder | Too
         began = datetime.fromtimestamp(float(facts.get("at") or 0), UTC).isoformat(timespec="seconds")
         names = " | ".join(map(str, facts.get("programs") or ()))
         lines.append(f"{each.key}@{facts.get('host')}  {each.state()}  since {began}  {names}")
-    return ToolResult("\n".join(lines) or f"This execution has no commands on {place.host}.", taints=False)
+    none = f"This execution has no commands on {place.host}. What became of one on another host, or in a container that"
+    return ToolResult("\n".join(lines) or f"{none} has ended, is unknown here.", taints=False)
 
 
 def _told(command: CommandFolder, place: LongCommandsPlace, since: int | None) -> ToolResult:
