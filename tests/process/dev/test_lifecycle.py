@@ -187,3 +187,38 @@ def test_the_default_ports_are_the_published_ones(tmp_path: Path, started: list[
     assert (
         '"control_plane_url": "http://127.0.0.1:7777"' in line or "Port 7777, for the control plane, is taken" in line
     )
+
+
+@pytest.mark.slow
+def test_its_end_ends_long_commands_whatever_the_setting_and_the_next_run_says_so(
+    tmp_path: Path, started: list[Dev]
+) -> None:
+    keep = {"KUBIYA_KEEP_LONG_COMMANDS": "true"}
+    ports = ("--port", str(free_port()), "--temporal-port", "0", "--ui-port", "0")  # the folder goes by the address
+    dev = Dev(tmp_path, *ports, ports=False, **keep).ready()
+    started.append(dev)
+    marked = f"sleep {600 + os.getpid() / 1e7:.7f}"
+    steps = [
+        {"tools": [{"name": "shell_start", "arguments": {"command": marked}}]},
+        {"tools": [{"name": "shell_wait", "arguments": {"seconds": 7200}}]},
+        {"text": "done"},
+    ]
+    skill = {"allowed_commands": ["sleep"], "long_commands": True, "long_timeout_seconds": 7200}
+    skills = [{"name": "shell", "type": "shell", "configuration": skill}]
+    agent = dev.call("POST", "/agents", {"name": "long", "model_id": "demo", "skills": skills})["id"]
+    asked = {"prompt": f"demo:script {json.dumps(steps)}", "worker_queue_id": dev.facts["queue"]}
+    execution = dev.call("POST", f"/agents/{agent}/execute", asked)["execution_id"]
+
+    def running() -> list[psutil.Process]:
+        return [each for each in psutil.process_iter() if command_line(each) == marked]
+
+    wait_until(running, 60, "the command runs")
+    assert dev.stop() == 0
+    assert running() == []
+    again = Dev(tmp_path, *ports, ports=False, **keep).ready()
+    started.append(again)
+    assert again.kubiya("exec", "attach", execution).stdout == "done\n"
+    messages = again.call("GET", f"/executions/{execution}/session")["messages"]
+    told = [each["content"] for each in messages if each["role"] == "tool"]
+    assert "[stopped: " in told[-1], told
+    assert again.stop() == 0
