@@ -193,9 +193,8 @@ def test_the_default_ports_are_the_published_ones(tmp_path: Path, started: list[
 def test_its_end_ends_long_commands_whatever_the_setting_and_the_next_run_says_so(
     tmp_path: Path, started: list[Dev]
 ) -> None:
-    keep = {"KUBIYA_KEEP_LONG_COMMANDS": "true"}
     ports = ("--port", str(free_port()), "--temporal-port", "0", "--ui-port", "0")  # the folder goes by the address
-    dev = Dev(tmp_path, *ports, ports=False, **keep).ready()
+    dev = Dev(tmp_path, *ports, ports=False, KUBIYA_KEEP_LONG_COMMANDS="true").ready()
     started.append(dev)
     marked = f"sleep {600 + os.getpid() / 1e7:.7f}"
     steps = [
@@ -215,7 +214,7 @@ def test_its_end_ends_long_commands_whatever_the_setting_and_the_next_run_says_s
     wait_until(running, 60, "the command runs")
     assert dev.stop() == 0
     assert running() == []
-    again = Dev(tmp_path, *ports, ports=False, **keep).ready()
+    again = Dev(tmp_path, *ports, ports=False, KUBIYA_KEEP_LONG_COMMANDS="true").ready()
     started.append(again)
     assert again.kubiya("exec", "attach", execution).stdout == "done\n"
     messages = again.call("GET", f"/executions/{execution}/session")["messages"]
