@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from kubiya_worker.doctor.check import PASS, WARN, Finding
-from kubiya_worker.launch import service, systemd
+from kubiya_worker.launch import service, systemd_unit
 
 TEMPLATES: Final = tuple(
     Path(folder) / f"{service.PREFIX}@.service"
@@ -23,7 +23,7 @@ def texts(queue: str) -> Iterator[tuple[str, str]]:
     """Yield (name, text) of each unit of this queue, with what people have changed of it."""
     name = service.name_of(queue, 1)
     for system in (True, False):
-        folder = systemd.unit_file(name, system=system).parent
+        folder = systemd_unit.unit_file(name, system=system).parent
         for unit in (folder / f"{name}.service", *sorted(folder.glob(f"{name}@*.service"))):
             if unit.is_file():
                 yield unit.name, _text(unit, *_drop_ins(unit))

@@ -8,7 +8,7 @@ import pytest
 
 from kubiya_worker.doctor import units
 from kubiya_worker.doctor.check import PASS, WARN
-from kubiya_worker.launch import systemd
+from kubiya_worker.launch import systemd_unit
 
 KEEP = 'Environment="KUBIYA_KEEP_LONG_COMMANDS=true"\n'
 
@@ -38,7 +38,7 @@ def test_units_of_the_queue_are_read_with_what_people_have_changed(
     def place(name: str, *, system: bool) -> Path:
         return tmp_path / ("system" if system else "user") / f"{name}.service"
 
-    monkeypatch.setattr(systemd, "unit_file", place)
+    monkeypatch.setattr(systemd_unit, "unit_file", place)
     monkeypatch.setattr(units, "TEMPLATES", ())
     for folder in ("system", "user"):
         (tmp_path / folder).mkdir()
