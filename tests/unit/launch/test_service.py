@@ -115,7 +115,7 @@ def test_the_stop_gives_running_work_its_time() -> None:
     text = systemd_unit.unit(planned({"KUBIYA_GRACE_PERIOD": "10m"})[0])
     assert float(lines(text, "TimeoutStopSec")[0]) > 600
     assert lines(text, "KillMode") == ["mixed"]
-    assert lines(systemd.unit(planned({"KUBIYA_KEEP_LONG_COMMANDS": "true"})[0]), "KillMode") == ["process"]
+    assert lines(systemd_unit.unit(planned({"KUBIYA_KEEP_LONG_COMMANDS": "true"})[0]), "KillMode") == ["process"]
     assert lines(text, "RestartPreventExitStatus") == ["64 77 78"]
 
 
