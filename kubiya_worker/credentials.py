@@ -21,9 +21,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from kubiya_worker import templates
 
-# Only these variables may fill an agent's headers: a person who may edit an agent must not send the worker's other
-# variables anywhere.
-HEADER_VARIABLES: Final = "KUBIYA_MODEL_HEADER_"
 SHORTEST: Final = 6  # characters; anything shorter would hit innocent text
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _SECRET_WORDS: Final = re.compile(

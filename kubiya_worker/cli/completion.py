@@ -24,6 +24,7 @@ LISTS: Final = {
     "agents": "/agents",
     "skills": "/skills",
     "mcp-servers": "/mcp-servers",
+    "models": "/stored-models",
     "teams": "/teams",
     "rules": "/approval-rules",
     "queues": "/worker-queues",

@@ -24,6 +24,7 @@ KINDS: Final = (
         "mcp-servers",
         "environments",
         "queues",
+        "models",
         "agents",
         "teams",
         "rules",
@@ -36,6 +37,7 @@ _DETAILS: Final = {
     "Secret": ("source",),  # what a table shows of a definition, by kind: the first fields that it has
     "Skill": ("type", "description"),
     "MCPServer": ("description", "url", "command"),
+    "Model": ("description", "model", "api_base"),
     "Agent": ("description", "model_id"),
     "Team": ("description",),
     "Rule": ("action", "scope_type", "scope_value"),
@@ -66,8 +68,8 @@ output: Final = click.option(
 @click.argument("name", required=False)
 @output
 def get(kind: str, name: str | None, output: str) -> None:
-    """Show definitions. KIND is agents, teams, skills, mcp-servers, rules, queues, environments, jobs, notifications,
-    hooks or secrets; NAME may be its beginning.
+    """Show definitions. KIND is agents, teams, skills, mcp-servers, models, rules, queues, environments, jobs,
+    notifications, hooks or secrets; NAME may be its beginning.
 
     Example: kubiya get agent ops -o yaml
     """

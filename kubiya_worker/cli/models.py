@@ -35,6 +35,7 @@ from kubiya_worker.models.choice import NATIVE, Models, split
 from kubiya_worker.models.connection import GATEWAY
 from kubiya_worker.models.listing import ModelList
 from kubiya_worker.models.prices import Prices
+from kubiya_worker.models.routes import Routing
 from kubiya_worker.process.runtime import endpoint_of, endpoints_of, routes_of
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.names import DEMO_MODEL
@@ -220,7 +221,7 @@ def test(model: str, base_url: str | None, config: str | None, timeout: float, o
     candidates = Models(
         configured,
         prices=Prices.load(settings.model_prices_file),
-        routes={} if base_url else routes_of(settings, os.environ),
+        routing=Routing({} if base_url else routes_of(settings, os.environ)),
         endpoints=endpoints_of(settings, os.environ),
     )
     chosen: dict[str, Any] = {"timeout": timeout}

@@ -20,7 +20,7 @@ from kubiya_worker.models.demo import DemoModel
 from kubiya_worker.models.hosted_model import HostedModel, ProviderClient
 from kubiya_worker.models.prices import Prices
 from kubiya_worker.models.recorded import RecordedModel
-from kubiya_worker.models.routes import Route
+from kubiya_worker.models.routes import Route, Routing
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.names import DEFAULT_MODEL, DEMO_MODEL
 from kubiya_worker.recording import RecordingFile
@@ -83,18 +83,19 @@ class Models:
         endpoint: Endpoint,
         environ: Mapping[str, str] | None = None,
         prices: Prices | None = None,
-        routes: Mapping[str, Route] | None = None,
+        routing: Routing | None = None,
         endpoints: Endpoints | None = None,
         recording: RecordingFile | None = None,
     ) -> None:
-        """Take the worker's settings; if `routes` are given, only they serve models, except the demo and
-        provider-prefixed ids.
+        """Take the worker's settings. `routing` names endpoints of single models; the demo model and
+        provider-prefixed ids are never there.
 
         `endpoints` are the worker's compatibility settings. A `recording` takes the place of the demo model.
         """
         self._endpoint = endpoint
         self._recording = recording
-        self._routes = routes or {}
+        self._routing = routing or Routing()
+        self._routes = self._routing.routes
         self._prices = prices or Prices()
         self._environ: Mapping[str, str] = os.environ if environ is None else environ
         self._endpoints = endpoints or Endpoints()
@@ -127,7 +128,8 @@ class Models:
         provider, name = split(chosen)
         if provider == GATEWAY and chosen in self._routes:
             provider, name = self._routes[chosen].provider, self._routes[chosen].upstream
-        if provider == GATEWAY and urlsplit(self._endpoint.base_url).hostname == OPENAI_HOST and not self._routes:
+        elsewhere = self._routing.covers(chosen)
+        if provider == GATEWAY and urlsplit(self._endpoint.base_url).hostname == OPENAI_HOST and not elsewhere:
             return ""
         return caching.retention(model_config, provider, name)
 
@@ -217,7 +219,7 @@ class Models:
         provider, name = split(chosen)
         if not name:
             raise ConfigurationError(f"The model id {chosen!r} names no model", remedy=f"Write `{provider}:<model>`")
-        if self._routes and provider == GATEWAY:
+        if provider == GATEWAY and self._routing.covers(chosen):
             return self._routed(chosen)
         if provider not in self._clients:
             self._clients[provider] = ProviderClient(self._connection(provider, chosen))
@@ -230,6 +232,9 @@ class Models:
                 f"The model {chosen!r} is not in the proxy's model_list",
                 remedy=f"There are: {', '.join(sorted(self._routes))}",
             )
+        if route.fault:
+            what, remedy = route.fault
+            raise ConfigurationError(what, remedy=remedy)
         client_name = _client_name(route)
         if client_name not in self._clients:
             if route.provider == GATEWAY:

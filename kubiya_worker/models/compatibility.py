@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from kubiya_worker.credentials import HEADER_VARIABLES
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.models.configuration_file import text_of
+from kubiya_worker.protocol.model_entries import HEADER_VARIABLES, is_credential
 
 KEYS: Final = {
     "stream": "`false` asks for the whole answer at once: for servers whose streams are broken",
@@ -38,7 +38,6 @@ ENDPOINTS: Final = "endpoints"
 _OURS: Final = frozenset({"model", "messages", "tools", "stream", "stream_options", "n"})
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _NOT_HEADERS: Final = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection"})
-_CREDENTIAL: Final = re.compile(r"(?i)auth|key|token|secret|password|cookie|credential")
 _REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}|^os\.environ/([A-Za-z_][A-Za-z0-9_]*)$")
 
 
@@ -77,9 +76,9 @@ NOTHING: Final = Compatibility()
 def parse(raw: Any, where: str, environ: Mapping[str, str], *, agent: bool = False) -> Compatibility:
     """Read a mapping of KEYS; raise ConfigurationError with the key that is unknown or has a wrong value.
 
-    With `agent`, the author may not be the person who runs the worker. Then a reference may only name
-    KUBIYA_MODEL_HEADER_…, and a header that looks like a credential must be such a reference, since an agent's
-    configuration is stored with its runs.
+    With `agent`, for agents and stored models, the author may not be the person who runs the worker. Then a reference
+    may only name KUBIYA_MODEL_HEADER_…, and a header that looks like a credential must be such a reference, since an
+    agent's configuration is stored with its runs.
     """
     if raw is None:
         return NOTHING
@@ -141,9 +140,9 @@ def _headers(raw: Any, where: str, environ: Mapping[str, str], *, agent: bool) -
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise _wrong(place, "has to be a text")
         text = str(value)
-        if agent and _CREDENTIAL.search(name) and not _REFERENCE.search(text):
+        if agent and is_credential(name) and not _REFERENCE.search(text):
             raise ConfigurationError(
-                f"{place}: an agent's configuration must not hold a credential",
+                f"{place}: a stored definition must not hold a credential",
                 remedy=f"Export {HEADER_VARIABLES}NAME on the worker, and write ${{{HEADER_VARIABLES}NAME}}",
             )
         expanded = _expanded(text, place, environ, agent=agent)
@@ -158,7 +157,7 @@ def _expanded(text: str, place: str, environ: Mapping[str, str], *, agent: bool)
         name = match[1] or match[2]
         if agent and not name.startswith(HEADER_VARIABLES):
             raise ConfigurationError(
-                f"{place}: an agent may not use the worker's variable {name}",
+                f"{place}: agents and stored models may not use the worker's variable {name}",
                 remedy=f"Name the variable {HEADER_VARIABLES}… on the worker",
             )
         if not environ.get(name):

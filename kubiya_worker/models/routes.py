@@ -7,7 +7,7 @@ LiteLLM has (other providers' APIs, fallbacks, limits, callbacks) are refused by
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,22 +18,18 @@ from kubiya_worker.models.compatibility import NOTHING, Compatibility
 from kubiya_worker.models.compatibility import parse as parse_compatibility
 from kubiya_worker.models.configuration_file import text_of
 from kubiya_worker.models.connection import GATEWAY
+from kubiya_worker.protocol.model_entries import COMPATIBLE, ENVIRONMENT, KEY_VARIABLES, NATIVE, PARAMS, may_name
 
 USE_LITELLM: Final = "Leave it out; or run LiteLLM itself, and set LITELLM_API_BASE to where it listens"
 OPENAI: Final = "https://api.openai.com/v1"
-# The first part of `litellm_params.model`: APIs like OpenAI's at the user's own address, and other providers' APIs.
-COMPATIBLE: Final = frozenset({"openai", "custom_openai", "openai_like", "hosted_vllm", "litellm_proxy", "lm_studio"})
-NATIVE: Final = {"anthropic": "anthropic", "gemini": "google", "bedrock": "bedrock"}
-SUPPORTED: Final = ("model", "api_base", "base_url", "api_key", "extra_body", "extra_headers")
 # LiteLLM settings that always hold here, so they may be given.
 ALWAYS_TRUE: Final = frozenset({"drop_params", "set_verbose"})
-ENVIRONMENT: Final = "os.environ/"
 
 
 @dataclass(frozen=True)
 class Route:
     """The endpoint of a model; `upstream` is the provider's name of it, `key` is empty if the provider's
-    variable has it.
+    variable has it. `fault` says what is wrong with a stored model that this host cannot reach, and what to do.
     """
 
     provider: str
@@ -41,6 +37,19 @@ class Route:
     base_url: str = ""
     key: str = field(default="", repr=False)
     compatibility: Compatibility = NOTHING
+    fault: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Routing:
+    """The models that have endpoints of their own. `only`: no other model is served, except by its provider's API."""
+
+    routes: Mapping[str, Route] = field(default_factory=dict)
+    only: bool = True
+
+    def covers(self, model_id: str) -> bool:
+        """Return whether a model's endpoint is to be found here, or nowhere."""
+        return model_id in self.routes or (self.only and bool(self.routes))
 
 
 def read(path: str | None, text: str | None, environ: Mapping[str, str]) -> dict[str, Route]:
@@ -112,27 +121,59 @@ def parse(document: Mapping[str, Any], where: str, environ: Mapping[str, str]) -
     return routes
 
 
-def _route(row: Any, where: str, environ: Mapping[str, str]) -> tuple[str, Route]:
+def stored(rows: Sequence[Any], where: str, environ: Mapping[str, str]) -> dict[str, Route]:
+    """Return the routes of models that the control plane stores. One that this host cannot reach has a fault, which
+    its runs are told: a key that one model lacks must not stop the others. Pure.
+    """
+    routes: dict[str, Route] = {}
+    for row in rows:
+        try:
+            name, route = _route(row, where, environ, stored=True)
+        except ConfigurationError as error:
+            name = str(row.get("model_name") or "") if isinstance(row, dict) else ""
+            route = Route(GATEWAY, "", fault=(error.message, error.remedy))
+        if name:
+            routes.setdefault(name, route)
+    return routes
+
+
+def _checked_key(params: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigurationError for the key of a stored model that is none of the variables for that."""
+    key = str(params.get("api_key") or "").strip()
+    base = str(params.get("api_base") or params.get("base_url") or "").strip()
+    if key and not (
+        key.startswith(ENVIRONMENT) and may_name(key.removeprefix(ENVIRONMENT), str(params["model"]), base)
+    ):
+        raise ConfigurationError(
+            f"{where} is no variable for models", remedy=f"Write {ENVIRONMENT}{KEY_VARIABLES}NAME at the model"
+        )
+
+
+def _route(row: Any, where: str, environ: Mapping[str, str], *, stored: bool = False) -> tuple[str, Route]:
     row = row if isinstance(row, dict) else {}
     name, params = row.get("model_name"), row.get("litellm_params")
     if not isinstance(name, str) or not name or not isinstance(params, dict) or not params.get("model"):
         raise ConfigurationError(f"{where} needs a model_name and litellm_params with a model", remedy="Mend it")
     if "*" in name:
         raise ConfigurationError(f"{where}: {name} stands for any number of models", remedy=USE_LITELLM)
-    for param in params.keys() - set(SUPPORTED):
+    for param in params.keys() - set(PARAMS):
         raise ConfigurationError(
             f"{where}: litellm_params.{param} of {name} is for LiteLLM's own proxy", remedy=USE_LITELLM
         )
 
+    if stored:
+        _checked_key(params, f"{where}: api_key of {name}")
+
     def value(key: str) -> str:
-        return _expanded(params.get(key), f"{where}: {key} of {name}", environ)
+        filling = environ if key == "api_key" or not stored else {}
+        return _expanded(params.get(key), f"{where}: {key} of {name}", filling)
 
     base = value("api_base") or value("base_url")
     reached = _reached(value("model"), base.rstrip("/"), value("api_key"), f"{where}: {name}")
     # LiteLLM has two of these settings itself; the others are beside them.
     extra = {key: params[key] for key in ("extra_body", "extra_headers") if params.get(key) is not None}
-    beside = parse_compatibility(row.get("compatibility"), f"{where}: compatibility of {name}", environ)
-    settings = parse_compatibility(extra, f"{where}: litellm_params of {name}", environ).with_(beside)
+    beside = parse_compatibility(row.get("compatibility"), f"{where}: compatibility of {name}", environ, agent=stored)
+    settings = parse_compatibility(extra, f"{where}: litellm_params of {name}", environ, agent=stored).with_(beside)
     if settings != NOTHING and reached.provider != GATEWAY:
         raise ConfigurationError(
             f"{where}: {name}: compatibility settings are for OpenAI-compatible endpoints, not {reached.provider}",

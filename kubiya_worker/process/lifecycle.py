@@ -324,9 +324,11 @@ class Life:
         await deployment.log_version(client, settings)
         await asyncio.wait({reading, stopping}, timeout=QUEUE_WITHIN, return_when=asyncio.FIRST_COMPLETED)
         config = reading.result() if reading.done() else {}
-        routes = queue_settings.own_routes(settings, self._variables) or queue_settings.routes_of(config, settings)
-        self._redact.add(route.key for route in routes.values())
-        self._redact.add(secret for route in routes.values() for secret in route.compatibility.secrets)
+        own = queue_settings.own_routes(settings, self._variables)
+        routing = queue_settings.routing_of(config, settings, own, self._variables)
+        if routing is not None:
+            self._redact.add(route.key for route in routing.routes.values())
+            self._redact.add(secret for route in routing.routes.values() for secret in route.compatibility.secrets)
         if settings.model_compatibility:
             from kubiya_worker.process.runtime import endpoints_of
 
@@ -346,7 +348,7 @@ class Life:
 
             secrets, variables = self._redact.secrets, self._variables
             runtime = make_runtime(
-                settings, client, registration, self._control_plane, spool, secrets, routes, variables
+                settings, client, registration, self._control_plane, spool, secrets, routing, variables
             )
             runtime.crowded = lambda: counters.crowded(settings.max_concurrent_activities)
             tracing.use(runtime.contexts.get)

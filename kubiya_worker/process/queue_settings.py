@@ -16,14 +16,16 @@ from kubiya_worker import __version__
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.protocol.model_entries import is_stored
 from kubiya_worker.settings import Settings
 
 if TYPE_CHECKING:
-    from kubiya_worker.models.routes import Route
+    from kubiya_worker.models.routes import Route, Routing
 
 log = structlog.get_logger()
 
 WHERE: Final = "the queue's litellm_config"
+STORED_WHERE: Final = "the stored model"
 
 
 def read(control_plane: ControlPlane, queue_id: str) -> dict[str, Any]:
@@ -44,27 +46,53 @@ def own_routes(settings: Settings, variables: Mapping[str, str]) -> dict[str, Ro
     return routes_of(settings, variables)
 
 
-def routes_of(config: dict[str, Any], settings: Settings) -> dict[str, Route]:
-    """Return the models of `enable_local_litellm_proxy`, unless this host has its own endpoint or list.
+def routing_of(
+    config: dict[str, Any], settings: Settings, own: Mapping[str, Route], variables: Mapping[str, str]
+) -> Routing | None:
+    """Return the models with endpoints of their own: those of the host's list (`own`), else of the queue's own list,
+    and the models that the control plane stores for the queue.
 
-    No environment variable is filled in: otherwise a person who may edit a queue could send this host's secrets to an
-    address of their own.
+    Where two have a name, the host's list wins over the queue's, and that over a stored model. A stored model takes no
+    other one away: names that are in no list go to the worker's endpoint as ever. None where there is no list.
     """
-    queue_settings = config.get("settings")
-    has_own_models = (
-        settings.enable_local_proxy or settings.litellm_api_base or settings.openai_base_url or settings.openai_api_key
-    )
-    if (
-        has_own_models
-        or not isinstance(queue_settings, dict)
-        or queue_settings.get("enable_local_litellm_proxy") is not True
-    ):
-        return {}
+    found = config.get("settings")
+    queue_settings = found if isinstance(found, dict) else {}
+    document = queue_settings.get("litellm_config")
+    document = document if isinstance(document, dict) else {}
+    rows = document.get("model_list")
+    rows = rows if isinstance(rows, list) else []
+    if not own and not rows and queue_settings.get("enable_local_litellm_proxy") is not True:
+        return None
     from kubiya_worker.models import routes  # a worker without a list does not wait for this import
 
-    document = queue_settings.get("litellm_config")
+    stored = routes.stored([row for row in rows if is_stored(row)], STORED_WHERE, variables)
+    for name, route in stored.items():
+        if route.fault:
+            log.warning("queue.model_refused", model=name, error=route.fault[0], remedy=route.fault[1])
+    queues_own = [row for row in rows if not is_stored(row)]
+    listed = own or _listed({**document, "model_list": queues_own}, queue_settings, settings, bool(stored))
+    if stored:
+        log.info("queue.models", stored=", ".join(sorted(stored)))
+    return routes.Routing({**stored, **listed}, only=bool(listed))
+
+
+def _listed(
+    document: dict[str, Any], queue_settings: dict[str, Any], settings: Settings, beside: bool
+) -> dict[str, Route]:
+    """Return the models of `enable_local_litellm_proxy`, unless this host has its own endpoint.
+
+    No environment variable is filled in: otherwise a person who may edit a queue could send this host's secrets to an
+    address of their own. `beside`: an empty list is no fault, as there are stored models.
+    """
+    has_own_endpoint = settings.litellm_api_base or settings.openai_base_url or settings.openai_api_key
+    if has_own_endpoint or queue_settings.get("enable_local_litellm_proxy") is not True:
+        return {}
+    if beside and not document["model_list"]:
+        return {}
+    from kubiya_worker.models import routes
+
     try:
-        return routes.parse(document if isinstance(document, dict) else {}, WHERE, {})
+        return routes.parse(document, WHERE, {})
     except ConfigurationError as error:
         log.warning("queue.models_refused", error=error.line())
         return {}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from kubiya_worker.credentials import HEADER_VARIABLES, certain, may_be_secret
+from kubiya_worker.credentials import certain, may_be_secret
+from kubiya_worker.protocol.model_entries import HEADER_VARIABLES, KEY_VARIABLES
 from kubiya_worker.tools.redaction import AT_WORK, Redactor
 
 
@@ -38,7 +39,8 @@ def secrets_in(environ: Mapping[str, str]) -> set[str]:
     return inner | {
         value
         for name, value in environ.items()
-        if (may_be_secret(name, value) or name.startswith(HEADER_VARIABLES)) and not _is_place(name, value)
+        if (may_be_secret(name, value) or name.startswith((HEADER_VARIABLES, KEY_VARIABLES)))
+        and not _is_place(name, value)
     }
 
 

@@ -18,7 +18,7 @@ from kubiya_worker.models import Endpoint, Models, compatibility
 from kubiya_worker.models import routes as litellm
 from kubiya_worker.models.compatibility import Endpoints
 from kubiya_worker.models.prices import Prices
-from kubiya_worker.models.routes import Route
+from kubiya_worker.models.routes import Route, Routing
 from kubiya_worker.process.places import long_commands_of
 from kubiya_worker.process.worker_pair import model_queue
 from kubiya_worker.recording import RecordingFile
@@ -98,13 +98,13 @@ def make_runtime(
     control_plane: ControlPlane,
     spool: Spool,
     secrets: Sequence[str],
-    routes: Mapping[str, Route],
+    routing: Routing | None,
     variables: Mapping[str, str],
 ) -> Runtime:
     """Make the runtime. Raises ConfigurationError for a file of the settings that is wrong.
 
-    `secrets` are values that must not leave the process. `routes` name the models' endpoints when there is more than
-    one. `variables` are those of the worker, the sealed ones among them.
+    `secrets` are values that must not leave the process. `routing` names the endpoints of single models, if there are
+    any. `variables` are those of the worker, the sealed ones among them.
     """
     if (settings.proxy_config_file or settings.proxy_config_json) and not settings.enable_local_proxy:
         log.warning("models.proxy_off", remedy="Add --enable-local-proxy, or leave its configuration out")
@@ -119,7 +119,7 @@ def make_runtime(
             endpoint_of(settings, registration),
             variables,
             prices=Prices.load(settings.model_prices_file),
-            routes=routes,
+            routing=routing,
             endpoints=endpoints_of(settings, variables),
             recording=recording,
         ),

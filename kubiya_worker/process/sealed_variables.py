@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 from kubiya_worker import credentials
 from kubiya_worker._supervisor.posix import environment
+from kubiya_worker.protocol.model_entries import HEADER_VARIABLES, KEY_VARIABLES
 from kubiya_worker.settings.table import OPTIONS
 
 # Libraries read these by themselves at each request, Temporal's core among them, so they stay. A password in one of
@@ -53,7 +54,7 @@ class SealedVariables(Mapping[str, str]):
 
 def is_secret(name: str, value: str) -> bool:
     """Return whether a variable of the worker is a secret: by its name, or by a credential in its value."""
-    if name in _OF_SETTINGS or name.startswith(credentials.HEADER_VARIABLES):
+    if name in _OF_SETTINGS or name.startswith((HEADER_VARIABLES, KEY_VARIABLES)):
         return True
     if name.upper() in PROXIES or name.endswith(_NAMES_A_PLACE) or os.path.exists(value):  # noqa: PTH110 - any text
         return False

@@ -50,6 +50,7 @@ from kubiya_worker.server.api import (
     shared_parts,
     slack_answers,
     stop,
+    stored_models,
     trials,
     webhooks,
     wishes,
@@ -84,7 +85,21 @@ PAGE_HEADERS: Final = {
 # Routes are tried in this order, so the ones that workers call most come first.
 RESOURCES: Final = (
     *(executions, run_files, analytics, workers, wishes, control, execute, forks, approvals, agents),
-    *(queues, locks, install, environments, rules, secrets, shared_parts, stop, webhooks, hook_deliveries, hooks, jobs),
+    *(
+        queues,
+        locks,
+        install,
+        environments,
+        rules,
+        secrets,
+        shared_parts,
+        stored_models,
+        stop,
+        webhooks,
+        hook_deliveries,
+        hooks,
+        jobs,
+    ),
     *(notifications, slack_answers, answers, manifests, trials),
     *(keys, session, oidc, audit, general),
 )

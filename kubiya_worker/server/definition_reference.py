@@ -14,6 +14,8 @@ _ABOUT: Final = {
     "MCPServer": "An MCP server that agents, teams and environments name in `mcp_servers`: a `command` or a `url`.",
     "Environment": "Variables and MCP servers for the agents and teams that name the environment.",
     "Queue": "A worker queue: workers are started for it, and work is sent to it.",
+    "Model": "A model that agents name in `model_id`: where workers reach it, and which queues have it (all, if "
+    "`queues` is absent). `api_key` names a variable of the workers.",
     "Agent": "An agent: its instructions, its model and its skills.",
     "Team": "Agents that work together. Members and the leader are given by name.",
     "Rule": "A rule that asks a person about a tool call, allows it or denies it.",
@@ -22,7 +24,7 @@ _ABOUT: Final = {
     "Hook": "An address for alerts: which sender may post there, how it proves that, and which agent or team works on "
     "what it brings.",
 }
-_NEEDS_SPEC: Final = frozenset({"Skill", "MCPServer", "Rule", "Job", "Notification", "Hook"})
+_NEEDS_SPEC: Final = frozenset({"Skill", "MCPServer", "Model", "Rule", "Job", "Notification", "Hook"})
 _NOT_IN_FILES: Final = frozenset({("Secret", "value")})  # kubiya apply sends it, and refuses it in a file
 _WORDS: Final = {
     "string": "text",

@@ -20,6 +20,7 @@ _DEFAULTS: Final[dict[str, Callable[[Object], Object]]] = {
     "MCPServer": definitions.new_mcp_server,
     "Environment": definitions.new_environment,
     "Queue": lambda given: definitions.new_queue(given, ""),
+    "Model": definitions.new_model,
     "Agent": definitions.new_agent,
     "Team": definitions.new_team,
     "Rule": definitions.new_rule,

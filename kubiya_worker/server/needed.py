@@ -71,7 +71,7 @@ class Needs:
         return self._executions(lambda e: e["entity_id"] == team["id"])
 
     def of_queue(self, queue: Object) -> list[Dependent]:
-        """Return who needs a queue: open executions, jobs, and live workers."""
+        """Return who needs a queue: open executions, jobs, hooks, models, and live workers."""
         keys = {queue["id"], queue["name"]}
         found = self._executions(lambda e: e["queue_id"] == queue["id"])
         found += self._jobs(
@@ -81,6 +81,7 @@ class Needs:
             )
         )
         found += self._hooks(lambda hook: hook["queue"] in keys)
+        found += self._models(queue["id"])
         return found + [self._worker(w["id"]) for w in self._plane.workers.live(self._organization, queue["id"])]
 
     def of_environment(self, environment: Object) -> list[Dependent]:
@@ -108,6 +109,13 @@ class Needs:
             Dependent(of, one["id"], one["name"], "changed", _later(stores[of].update, one, change))
             for of, one in self._plane.naming_part(self._organization, kind, part["name"])
             if (change := without(one, kind, part["name"]))
+        ]
+
+    def of_model(self, model: Object) -> list[Dependent]:
+        """Return who names a model: agents, teams and jobs. They go on naming it: a worker may have one itself."""
+        return [
+            Dependent(of, one["id"], one["name"], "unchanged", _nothing)
+            for of, one in self._plane.naming_model(self._organization, model["name"])
         ]
 
     def of_rule(self, rule: Object) -> list[Dependent]:
@@ -142,6 +150,17 @@ class Needs:
             Dependent("hook", hook["id"], hook["name"], "disabled", _later(self._plane.hooks.update, hook, change))
             for hook in found
         ]
+
+    def _models(self, queue_id: str) -> list[Dependent]:
+        """Return the models of a queue. One of this queue only goes with it: without a queue it would be of all."""
+        found = []
+        for model in self._plane.models.list(self._organization):
+            if queue_id in model["queues"]:
+                kept = [each for each in model["queues"] if each != queue_id]
+                end = _later(self._plane.models.update, model, {"queues": kept})
+                end = end if kept else _later(self._plane.models.delete, model)
+                found.append(Dependent("model", model["id"], model["name"], "changed" if kept else "deleted", end))
+        return found
 
     def _teams(self, agent: Object) -> list[Dependent]:
         found = []
@@ -178,6 +197,10 @@ class Needs:
             about = {"approval_id": approval["id"], "decision": ap.REJECTED, "reason": reason, "resolved_at": ev.now()}
             approver = {"name": self._label, "email": None}
             self._plane.signal(execution, names.RESOLVE_APPROVAL, {**about, "approver": approver})
+
+
+def _nothing() -> None:
+    pass
 
 
 def _later(act: Callable[..., Any], *given: Any) -> Callable[[], None]:

@@ -71,6 +71,11 @@ def found_in(definition: Mapping[str, Any], kind: str = "") -> list[OpenCredenti
     return found
 
 
+def in_fields(fields: Mapping[str, Any], about: str) -> list[OpenCredential]:
+    """Return the credentials of any object's fields; `about` begins the names of their secrets."""
+    return list(_pairs(fields, (), about))
+
+
 def problem_text(found: OpenCredential) -> str:
     """Return what a person does about a credential; the value is not in it."""
     return (

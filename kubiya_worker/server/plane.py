@@ -16,7 +16,7 @@ from kubiya_worker.protocol import search
 from kubiya_worker.protocol.events import Event
 from kubiya_worker.protocol.servers import DEGRADED
 from kubiya_worker.secret_sources import Sources
-from kubiya_worker.server import shared_parts
+from kubiya_worker.server import shared_parts, stored_models
 from kubiya_worker.server.auth import Keys
 from kubiya_worker.server.conversations import Conversations, number_of
 from kubiya_worker.server.hooks.pace import HookPace
@@ -101,6 +101,7 @@ class Plane:
         self.rules = Records(self.database, schema.rules, "rule")
         self.skills = Records(self.database, schema.skills, shared_parts.SKILL)
         self.mcp_servers = Records(self.database, schema.mcp_servers, shared_parts.SERVER)
+        self.models = Records(self.database, schema.models, stored_models.KIND)
         self.workers = Workers(self.database)
         self.executions = Executions(self.database, self.seal)
         self.events = Events(self.database)
@@ -164,6 +165,17 @@ class Plane:
     def users_of_part(self, organization_id: str, kind: str, name: str) -> list[dict[str, str]]:
         """Return {kind, id, name} of who names a skill or an MCP server."""
         found = self.naming_part(organization_id, kind, name)
+        return [{"kind": of, "id": str(one["id"]), "name": str(one["name"])} for of, one in found]
+
+    def naming_model(self, organization_id: str, name: str) -> list[tuple[str, Object]]:
+        """Return (kind, definition) of each agent, team and job that names a model."""
+        stores = {"agent": self.agents, "team": self.teams, "job": self.jobs}
+        every = ((of, one) for of, store in stores.items() for one in store.list(organization_id))
+        return [(of, one) for of, one in every if name in stored_models.named_by(one)]
+
+    def users_of_model(self, organization_id: str, name: str) -> list[dict[str, str]]:
+        """Return {kind, id, name} of who names a model."""
+        found = self.naming_model(organization_id, name)
         return [{"kind": of, "id": str(one["id"]), "name": str(one["name"])} for of, one in found]
 
     # -- the log of an execution

@@ -20,6 +20,7 @@ from kubiya_worker.server.api import (
     secret_documents,
     secrets,
     shared_parts,
+    stored_models,
 )
 from kubiya_worker.server.api import stored_definitions as objects
 from kubiya_worker.server.api.batch import within
@@ -42,6 +43,7 @@ _PATHS: Final = {
     "MCPServer": "/mcp-servers",
     "Environment": "/environments",
     "Queue": "/worker-queues",
+    "Model": "/stored-models",
     "Agent": "/agents",
     "Team": "/teams",
     "Rule": "/approval-rules",
@@ -51,7 +53,18 @@ _PATHS: Final = {
 }
 _EDGES: Final = [
     each
-    for resource in (secrets, shared_parts, environments, queues, agents, rules, jobs, notifications, hooks)
+    for resource in (
+        secrets,
+        shared_parts,
+        environments,
+        queues,
+        stored_models,
+        agents,
+        rules,
+        jobs,
+        notifications,
+        hooks,
+    )
     for each in resource.ROUTES
     if isinstance(each, Edge) and each.method in ("POST", "PATCH", "PUT", "DELETE")
 ]

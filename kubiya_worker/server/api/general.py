@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
+from kubiya_worker.protocol.model_entries import STORED
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.http import Call, caller_of, is_local, not_found, reply, route, unauthorized
 from kubiya_worker.server.metrics import exposition
@@ -98,11 +99,17 @@ def _model(model_id: str, label: str, provider: str, *, recommended: bool) -> di
 
 
 def _models(call: Call) -> list[dict[str, Any]]:
-    """Return the models, the default first: the gateway's when there is a gateway, else the offline model."""
+    """Return the models, the default first: the gateway's when there is a gateway, else the offline model. Those that
+    are stored come last.
+    """
     gateway = bool(call.plane.litellm_url)
     demo = _model(names.DEMO_MODEL, "demo model, not an LLM", "demo", recommended=not gateway)
     hosted = _model(names.DEFAULT_MODEL, names.DEFAULT_MODEL, "gateway", recommended=gateway)
-    return [hosted, demo] if gateway else [demo, hosted]
+    stored = [
+        {**_model(each["name"], each["name"], STORED, recommended=False), "description": each["description"]}
+        for each in call.plane.models.list(call.organization_id)
+    ]
+    return [*([hosted, demo] if gateway else [demo, hosted]), *stored]
 
 
 async def models(call: Call) -> Any:

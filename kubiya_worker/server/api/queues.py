@@ -14,7 +14,7 @@ from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
 from kubiya_worker.protocol.messages import canonical
-from kubiya_worker.server.api import deletion, execution_lists
+from kubiya_worker.server.api import deletion, execution_lists, stored_models
 from kubiya_worker.server.api.environments import environment_of, name_of
 from kubiya_worker.server.edges import definitions as edges
 from kubiya_worker.server.edges import filters
@@ -94,7 +94,9 @@ async def delete(call: Call) -> Any:
 
 
 async def config(call: Call) -> Any:
+    """Return what the queue's workers read when they start, with the models that are stored for it."""
     queue = queue_of(call)
+    queue = {**queue, "settings": stored_models.settings_of(call, queue)}
     version = canonical({**{key: queue.get(key) for key in CONFIG_KEYS}, "tags": sorted(map(str, queue["tags"]))})
     return {
         **{k: queue.get(k) for k in (*CONFIG_KEYS, "display_name", "description", "environment_id")},

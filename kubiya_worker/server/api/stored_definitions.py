@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from kubiya_worker.server import definition_spec
-from kubiya_worker.server.api import agents, environments, hooks, queues, secret_documents, shared_parts
+from kubiya_worker.server.api import agents, environments, hooks, queues, secret_documents, shared_parts, stored_models
 from kubiya_worker.server.api.secret_documents import SecretObjects
 from kubiya_worker.server.edges import manifests as edges
 from kubiya_worker.server.edges.problems import problem
@@ -19,8 +19,8 @@ def store_of(call: Call, kind: str) -> Records | SecretObjects:
     plane = call.plane
     if kind == secret_documents.KIND:
         return SecretObjects(plane.secrets)
-    entities = (plane.skills, plane.mcp_servers, plane.environments, plane.queues, plane.agents, plane.teams)
-    stores = (*entities, plane.rules, plane.jobs, plane.notifications, plane.hooks)
+    parts = (plane.skills, plane.mcp_servers, plane.environments, plane.queues, plane.models)
+    stores = (*parts, plane.agents, plane.teams, plane.rules, plane.jobs, plane.notifications, plane.hooks)
     return dict(zip(edges.KINDS[1:], stores, strict=True))[kind]
 
 
@@ -105,6 +105,8 @@ def wanted(call: Call, kind: str, spec: Object) -> Object:
         if name != environments.DEFAULT and call.plane.environments.find(call.organization_id, name) is None:
             raise invalid("environment", f"There is no environment {name!r}")
         fields["environment_id"] = environments.environment_of(call, name)["id"]
+    if kind == "Model":
+        fields["queues"] = stored_models.queue_ids(call, spec.get("queues"))
     if kind == "Job":
         fields |= _entity(call, spec)
     if kind == "Hook":
@@ -131,6 +133,8 @@ def spec_of(call: Call, kind: str, record: Object) -> Object:
     if kind == "Queue":
         name = environments.name_of(call, record["environment_id"])
         return {**spec, "environment": name} if name != environments.DEFAULT else spec
+    if kind == "Model" and record["queues"]:
+        return {**spec, "queues": stored_models.queue_names(call, record["queues"])}
     if kind in ("Job", "Hook"):
         entity = agents.store_of(call, record["entity_type"]).find(call.organization_id, record["entity_id"])
         return {**spec, record["entity_type"]: entity["name"] if entity else record["entity_id"]}

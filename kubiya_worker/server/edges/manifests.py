@@ -11,6 +11,7 @@ from kubiya_worker.server.edges.base import Filled, Json, Name, NotSupported, St
 from kubiya_worker.server.edges.definitions import AgentPatch, EnvironmentPatch, QueuePatch, RulePatch, TeamPatch
 from kubiya_worker.server.edges.hooks import HookPatch, HookProof
 from kubiya_worker.server.edges.jobs import JobPatch
+from kubiya_worker.server.edges.models import ModelPatch
 from kubiya_worker.server.edges.notifications import Channel, Events, NotificationPatch
 from kubiya_worker.server.edges.secrets import SecretSet
 from kubiya_worker.server.edges.shared_parts import McpServerPatch, SkillPatch
@@ -25,6 +26,7 @@ KINDS: Final = (
     "MCPServer",
     "Environment",
     "Queue",
+    "Model",
     "Agent",
     "Team",
     "Rule",
@@ -50,8 +52,6 @@ _ELSEWHERE: Final = {  # what people look for as a kind, and where it is said
     "workflow": "what runs at times is a Job",
     "policy": "a policy is made of Rules",
     "test": "a test is played by kubiya test, and no definition",
-    "model": "a model is an entry of a list: a Queue has one in spec.settings.litellm_config, a worker in its "
-    "settings, and an agent names the model in spec.model_id",
 }
 
 
@@ -97,6 +97,11 @@ class QueueSpec(QueuePatch):
     environment: Filled | None = None
     ephemeral: Annotated[Any, _OF_RUNS] = None
     parent_execution_id: Annotated[Any, _OF_RUNS] = None
+
+
+class ModelSpec(ModelPatch):
+    name: Annotated[Any, _BESIDE] = None
+    model: Filled
 
 
 class AgentSpec(AgentPatch):
@@ -152,6 +157,7 @@ SPECS: Final[dict[str, type[Strict]]] = {
     "MCPServer": MCPServerSpec,
     "Environment": EnvironmentSpec,
     "Queue": QueueSpec,
+    "Model": ModelSpec,
     "Agent": AgentSpec,
     "Team": TeamSpec,
     "Rule": RuleSpec,

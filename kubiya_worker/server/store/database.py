@@ -27,7 +27,7 @@ from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.sqlite_file import copy, locked
 from kubiya_worker.server.store.statement import Prepared, as_database_error, run
 
-HEAD: Final = "2026_11_agreed"  # the newest migration; a test compares it with the scripts
+HEAD: Final = "2026_11_models"  # the newest migration; a test compares it with the scripts
 MEMORY: Final = Path(":memory:")
 LARGEST_JOURNAL: Final = 64 << 20  # bytes that the file beside the database keeps after something has read for long
 INCREMENTAL: Final = 2  # auto_vacuum: pages that are free can be cut off the file, some at a time

@@ -94,6 +94,21 @@ def new_mcp_server(given: Object) -> Object:
     return {**dict.fromkeys(sorted(mcp_keys.OWN - {"disabled", "autoApprove"})), **_without_name(given)}
 
 
+def new_model(given: Object) -> Object:
+    """Return a new model for queues' lists; `queues` are ids, and none stand for all."""
+    defaults: Object = {
+        "description": None,
+        "queues": [],
+        "model": None,
+        "api_base": None,
+        "api_key": None,
+        "extra_body": None,
+        "extra_headers": None,
+        "compatibility": None,
+    }
+    return {**defaults, **_without_name(given)}
+
+
 def new_rule(given: Object) -> Object:
     defaults: Object = {
         "description": None,

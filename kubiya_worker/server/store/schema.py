@@ -79,6 +79,7 @@ teams = _named("teams")
 rules = _named("approval_rules")
 skills = _named("skills")
 mcp_servers = _named("mcp_servers")
+models = _named("models")
 jobs = _named("jobs")
 notifications = _named("notifications")
 # The path of a job's webhook, and the secret that signs its calls, sealed: an HMAC needs the secret itself, not a hash.

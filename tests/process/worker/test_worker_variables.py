@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import uuid
 from pathlib import Path
+from typing import Any
 
 from kubiya_worker import __version__
 from tests.process.worker.conftest import Start
@@ -160,6 +162,45 @@ def test_a_queue_s_own_models_are_served_unless_the_host_has_an_endpoint(stack: 
         worker = stack.worker(queue, KEY="sk-of-the-host", OPENAI_API_KEY="", OPENAI_BASE_URL="", LITELLM_API_BASE="")
         assert "the variable KEY is not set" in worker.expect("queue.models_refused")
         worker.kill()
+
+
+def test_a_stored_model_is_used_and_its_edit_holds_from_the_next_start_on(stack: Stack) -> None:
+    """The worker has an endpoint of its own, which serves the names that nobody stores."""
+    with ModelEndpoint() as one, ModelEndpoint() as two, ModelEndpoint() as own:
+        queue = stack.queue("with-stored-models")
+
+        def apply(url: str, upstream: str) -> None:
+            spec = {"model": f"openai/{upstream}", "api_base": url, "api_key": "os.environ/KUBIYA_MODEL_KEY_SMALL"}
+            document = {"kind": "Model", "name": "stored-small", "spec": {**spec, "queues": [queue]}}
+            stack.call("POST", "/definitions/apply", {"documents": [document]})
+
+        def run(model: str) -> None:
+            agent = stack.agent(f"of-{uuid.uuid4().hex[:8]}", model_id=model)
+            done = stack.wait(stack.execute("hello", agent=agent, queue=queue))
+            assert done["status"] == "completed", done
+
+        def asked(endpoint: ModelEndpoint) -> set[tuple[str, str]]:
+            return {(each["body"]["model"], each["headers"]["authorization"]) for each in endpoint.requests}
+
+        variables: dict[str, Any] = {
+            "OPENAI_BASE_URL": own.url,
+            "OPENAI_API_KEY": "sk-host",
+            "KUBIYA_MODEL_KEY_SMALL": "sk-of-small",
+        }
+        apply(one.url, "first")
+        worker = stack.worker(queue, **variables)
+        run("stored-small")
+        run("any-other")
+        assert (asked(one), asked(own)) == ({("first", "Bearer sk-of-small")}, {("any-other", "Bearer sk-host")})
+        apply(two.url, "second")
+        run("stored-small")  # a worker reads its queue's list when it starts
+        assert (asked(one), asked(two)) == ({("first", "Bearer sk-of-small")}, set())
+        worker.kill()
+        worker = stack.worker(queue, **variables)
+        run("stored-small")
+        assert asked(two) == {("second", "Bearer sk-of-small")}
+        worker.kill()
+        assert not any("sk-of-small" in line for line in worker.lines)
 
 
 def test_a_version_that_the_control_plane_recommends_is_told(stack: Stack, start: Start) -> None:

@@ -126,7 +126,6 @@ def test_prune_removes_the_secrets_of_the_set(plane: Api, kubiya: Commands, tmp_
     [
         ("mcp_server", "MCPServer"),
         ("Webhook", "trigger_type: webhook"),
-        ("Model", "spec.model_id"),
         ("Thing", "kind is one of Secret, Skill, MCPServer, Environment"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.models import Endpoint, Models
 from kubiya_worker.models.hosted_model import HostedModel
-from kubiya_worker.models.routes import Route, literal_keys, parse, read
+from kubiya_worker.models.routes import Route, Routing, literal_keys, parse, read
 
 FILE = """\
 model_list:
@@ -91,7 +91,7 @@ def test_models_go_where_they_are_served_and_share_what_they_can() -> None:
         "b": Route("gateway", "up-b", "http://one/v1", "k"),
         "c": Route("gateway", "up-c", "http://one/v1", "other"),
     }
-    models = Models(Endpoint("http://gateway"), {}, routes=routes)
+    models = Models(Endpoint("http://gateway"), {}, routing=Routing(routes))
     a, b, c = (models.select(name) for name in "abc")
     assert isinstance(a, HostedModel) and isinstance(b, HostedModel) and isinstance(c, HostedModel)
     assert (a.label, b.label) == ("up-a at one", "up-b at one")
@@ -104,8 +104,10 @@ def test_models_go_where_they_are_served_and_share_what_they_can() -> None:
 
 def test_prices_are_those_of_the_model_behind_the_name() -> None:
     routes = {"small": Route("gateway", "gpt-4o-mini", "http://one/v1", "k")}
-    assert Models(Endpoint(), {}, routes=routes).window("small") == Models(Endpoint(), {}).window("gpt-4o-mini")
-    assert Models(Endpoint(), {}, routes=routes).window("small")
+    assert Models(Endpoint(), {}, routing=Routing(routes)).window("small") == Models(Endpoint(), {}).window(
+        "gpt-4o-mini"
+    )
+    assert Models(Endpoint(), {}, routing=Routing(routes)).window("small")
 
 
 @pytest.mark.parametrize(

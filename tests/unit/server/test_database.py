@@ -133,6 +133,7 @@ def test_executions_of_an_older_version_are_found_by_person_and_text(tmp_path: P
         "agreed",
         "skills",
         "mcp_servers",
+        "models",
         "answer_tokens",
         "notification_deliveries",
         "notifications",

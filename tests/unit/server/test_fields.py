@@ -41,6 +41,7 @@ HOOKS = "tests/unit/server/test_hooks.py"
 REPLIES = "tests/unit/server/test_hook_replies.py"
 SLACK = "tests/unit/server/test_slack.py"
 BUDGETS = "tests/unit/server/test_budget_notices.py"
+MODELS = "tests/unit/server/test_stored_models.py"
 PARTS = "tests/unit/server/test_shared_parts.py"
 TIMES = "tests/unit/server/test_notification_times.py"
 FILES = "tests/unit/server/test_run_files.py"
@@ -299,6 +300,11 @@ EFFECTS: dict[str, dict[str, str]] = {
         ),
         "shared_parts.McpOauth": "token_url client_id client_secret scope audience",
         "shared_parts.NewMcpServer": "name",
+    },
+    f"{MODELS}::test_the_workers_of_a_queue_get_the_models_that_are_stored_for_it": {
+        "models.ModelPatch": "description queues model api_base api_key extra_body extra_headers compatibility",
+        "models.ModelCompatibility": "stream stream_options tool_choice max_tokens_field extra_body extra_headers",
+        "models.NewModel": "name model",
     },
     f"{PARTS}::test_a_change_of_a_skill_holds_for_runs_that_are_going_on": {"definitions.Skill": "ref"},
     f"{NOTIFICATIONS}::test_what_is_given_is_stored_and_shown": {

@@ -25,6 +25,11 @@ SPECS: dict[str, Object] = {
         "tags": ["x"],
         "worker_type": "local",
     },
+    "Model": {
+        **{"description": "Small", "queues": ["default"], "model": "openai/gpt-4o-mini"},
+        **{"api_base": "http://127.0.0.1:9/v1", "api_key": "os.environ/KUBIYA_MODEL_KEY_SMALL"},
+        **{"extra_body": {"num_ctx": 4096}, "compatibility": {"stream": False}},
+    },
     "Agent": {
         **{"description": "Watches", "system_prompt": "Watch.", "capabilities": ["logs"], "model_id": "demo"},
         "skills": [
@@ -83,7 +88,7 @@ def test_what_is_applied_is_told_back_and_applied_again_changes_nothing(api: Api
 @pytest.mark.parametrize("kind", SPECS)
 def test_a_field_that_is_left_out_gets_its_default_back(api: Api, kind: str) -> None:
     needed: dict[str, Object] = {"Rule": {"scope_type": "all"}, "Job": {"agent": "ops", "prompt_template": "Look."}}
-    needed |= {"Skill": {"type": "shell"}, "MCPServer": {"command": "tickets-mcp"}}
+    needed |= {"Skill": {"type": "shell"}, "MCPServer": {"command": "tickets-mcp"}, "Model": {"model": "x"}}
     needed["Notification"] = {name: SPECS["Notification"][name] for name in ("channel", "events")}
     needed["Hook"] = {"source": "json", "agent": "ops", "proof": {"secret": "{{.secret.A}}"}}
     least = needed.get(kind, {})
