@@ -93,8 +93,9 @@ class TrialActivities:
     async def _model(self, asked: calls.Trial) -> dict[str, Any]:
         from kubiya_worker.models import trial
 
-        agent = await asyncio.to_thread(self._runtime.control_plane.agent, asked.agent_id)
-        models = self._runtime.models
+        models, agent = self._runtime.models, dict[str, Any](model_id=asked.model)
+        if not asked.model:
+            agent = await asyncio.to_thread(self._runtime.control_plane.agent, asked.agent_id)
         model = models.resolve(agent.get("model_id"))
         if models.offline(model):
             return {"ok": True, "model": model, "error": None, "checks": {}, "note": "It is the demo model: a script"}

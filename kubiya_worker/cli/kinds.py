@@ -178,8 +178,7 @@ def commands_of(noun: Noun) -> dict[str, click.Command]:
     def get(name: str, output: str) -> None:
         api = connect()
         if output in (tables.JSON, tables.YAML):
-            document = api.definition(noun.word, noun.name(api, name))
-            tables.dump(document, output) if output == tables.JSON else _print([document], output)
+            show_document(api.definition(noun.word, noun.name(api, name)), output)
         else:
             tables.show([choice.choose(noun.one, name, noun.rows(api))], noun.columns, output)
 
@@ -231,6 +230,11 @@ def _print(documents: list[dict[str, Any]], output: str) -> None:
         tables.dump(documents, output)
     else:
         print(definition_text.dump(documents), end="")
+
+
+def show_document(document: dict[str, Any], output: str) -> None:
+    """Print one document as JSON, or as YAML that can be edited and applied."""
+    tables.dump(document, output) if output == tables.JSON else _print([document], output)
 
 
 def edit_document(api: Api, document: dict[str, Any]) -> None:

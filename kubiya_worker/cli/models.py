@@ -1,4 +1,4 @@
-"""`kubiya models`: list the models of this host's endpoints, and test what a model can do.
+"""`kubiya models`: list the models that are stored and those of this host's endpoints, and test what a model can do.
 
 Exit codes:
 
@@ -23,13 +23,13 @@ from typing import Any, Final
 import click
 
 from kubiya_worker import trust
-from kubiya_worker.cli import choice, tables
+from kubiya_worker.cli import choice, completion, kinds, model_definitions, tables
 from kubiya_worker.cli.options import config_file
 from kubiya_worker.cli.tables import Cells, field
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.errors import ConfigurationError, UsageError, WorkerError
-from kubiya_worker.models import listing
+from kubiya_worker.models import listing, routes
 from kubiya_worker.models.base import Endpoint
 from kubiya_worker.models.choice import NATIVE, Models, split
 from kubiya_worker.models.connection import GATEWAY
@@ -37,6 +37,7 @@ from kubiya_worker.models.listing import ModelList
 from kubiya_worker.models.prices import Prices
 from kubiya_worker.models.routes import Routing
 from kubiya_worker.process.runtime import endpoint_of, endpoints_of, routes_of
+from kubiya_worker.protocol import model_entries
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.names import DEMO_MODEL
 from kubiya_worker.proxies import spare_loopback
@@ -49,12 +50,16 @@ NO_ENDPOINT: Final = (
 
 COLUMNS: Final = (
     field("model", most=60),
+    field("origin"),
+    Cells("QUEUES", lambda row: row["queues"] or ("all" if row["origin"] == model_definitions.STORED else None), 40),
     Cells("WINDOW", lambda row: f"{row['context_window']:,}" if row["context_window"] else None),
     Cells(
         "PRICE IN / OUT",
         lambda row: f"${row['price']['input']:g} / ${row['price']['output']:g}" if row["price"] else None,
     ),
     Cells("ENDPOINT", lambda row: f"{row['server']}, {row['endpoint']}" if row["server"] else row["endpoint"], 80),
+    field("used_by", "USED BY", 40),
+    field("note", most=60),
 )
 output: Final = click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."
@@ -62,22 +67,9 @@ output: Final = click.option(
 base_url: Final = click.option("--base-url", metavar="URL", help="Ask this endpoint, with the key of OPENAI_API_KEY.")
 
 
-class ModelsGroup(click.Group):
-    """The commands of models. A model is no definition of its own: these name the one that has it."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] in ("edit", "rm", "create", "add"):
-            raise click.UsageError(
-                "A model is an entry of a queue's settings.litellm_config: kubiya queues edit QUEUE", ctx
-            )
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=ModelsGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def models() -> None:
-    """List models, and test what a model can do."""
+    """List models, change those that are stored, and test what a model can do."""
 
 
 def settings_here(config: str | None) -> Settings:
@@ -111,40 +103,76 @@ def endpoints(settings: Settings, configured: Endpoint) -> list[listing.ListedEn
     ]
 
 
-@models.command(short_help="List what the endpoints of this host offer.")
+@models.command(short_help="List the models that are stored, and what the endpoints of this host offer.")
 @base_url
 @config_file
+@click.option(
+    "--queue",
+    shell_complete=completion.names("queues"),
+    help="Only those that workers of this queue get from the control plane.",
+)
 @tables.output()
-def ls(base_url: str | None, config: str | None, output: str) -> int:
-    """List the models of the configured endpoint and of local servers: Ollama, LM Studio, llama.cpp, vLLM.
+def ls(base_url: str | None, config: str | None, queue: str | None, output: str) -> int:
+    """List the models that the control plane stores, those of queues' own lists, and those that this host offers.
+
+    The last are of the configured endpoint and of local servers: Ollama, LM Studio, llama.cpp, vLLM. With --base-url
+    only that endpoint is asked.
 
     Example: kubiya models ls
     """
-    rows, faults = _listed(base_url, config)
+    rows, faults = (model_definitions.rows_on(queue), []) if queue else _all(base_url, config)
     if output in (tables.JSON, tables.YAML):
-        tables.dump({"models": rows, "faults": [_fault(answer) for answer in faults]}, output)
+        tables.dump({"models": rows, "faults": [fault for fault, _ in faults]}, output)
     else:
         if rows or not faults:
             tables.show(rows, COLUMNS, output, none="No model is listed.")
-        for answer in faults:
-            assert answer.fault is not None
-            click.echo(f"kubiya: {answer.fault.line()}", err=True)
-    if rows or not faults:
-        return 0
-    assert faults[0].fault is not None
-    return faults[0].fault.exit_code
+        for fault, _ in faults:
+            click.echo(f"kubiya: {fault['error']}", err=True)
+    return 0 if rows or not faults else faults[0][1]
 
 
-@models.command(short_help="Show a model of this host's endpoints.")
-@click.argument("model")
+def _all(base_url: str | None, config: str | None) -> tuple[list[dict[str, Any]], list[tuple[dict[str, str], int]]]:
+    """Return the rows of all models, and each fault with its exit code. Raises ConfigurationError where there is
+    neither an endpoint nor a model.
+    """
+    api = None if base_url else model_definitions.api_here()
+    faults: list[tuple[dict[str, str], int]] = []
+    rows: list[dict[str, Any]] = []
+    if api is not None:
+        try:
+            rows = model_definitions.rows(api)
+        except WorkerError as error:
+            faults.append((model_definitions.fault(error, api), error.exit_code))
+    try:
+        listed, answers = _listed(base_url, config)
+    except ConfigurationError:
+        if not rows:
+            raise
+        return rows, faults
+    faults += [(_fault(answer), answer.fault.exit_code) for answer in answers if answer.fault is not None]
+    return [*rows, *listed], faults
+
+
+@models.command(short_help="Show a model.")
+@click.argument("model", shell_complete=completion.names("models"))
 @base_url
 @config_file
 @tables.output(default=tables.YAML)
 def get(model: str, base_url: str | None, config: str | None, output: str) -> None:
-    """Show where a model is, its window, and its price in USD per million tokens. MODEL may be a name's beginning.
+    """Show the document of a stored model, as `kubiya apply` takes it; of another model of this host's endpoints where
+    it is, its window, and its price in USD per million tokens. MODEL may be a name's beginning.
 
     Example: kubiya models get gpt-4o-mini
     """
+    api = None if base_url else model_definitions.api_here()
+    stored = model_definitions.stored_name(api, model) if api else None
+    if api and stored:
+        if output in (tables.JSON, tables.YAML):
+            kinds.show_document(api.definition(model_definitions.KIND, stored), output)
+        else:
+            rows = [row for row in model_definitions.rows(api) if row["model"] == stored]
+            tables.show(rows, COLUMNS, output)
+        return
     rows, faults = _listed(base_url, config)
     if not rows and faults and (fault := faults[0].fault) is not None:
         raise fault
@@ -180,10 +208,14 @@ def _row(answer: ModelList, listed: listing.ListedModel, prices: Prices) -> dict
     local = listing.is_loopback(answer.endpoint.url)
     return {
         "model": listed.name,
+        "origin": model_definitions.WORKER,
         "endpoint": answer.endpoint.url,
         "server": answer.endpoint.label or None,
         "context_window": listed.window or (None if local else prices.context(listed.name)),
         "price": None if local else _price(prices, listed.name),
+        "queues": [],
+        "used_by": [],
+        "note": None,
     }
 
 
@@ -194,7 +226,7 @@ def _price(prices: Prices, model: str) -> dict[str, float] | None:
 
 
 @models.command(short_help="Test what a model can do at its endpoint.")
-@click.argument("model")
+@click.argument("model", shell_complete=completion.names("models"))
 @base_url
 @config_file
 @click.option(
@@ -208,7 +240,8 @@ def _price(prices: Prices, model: str) -> dict[str, float] | None:
 def test(model: str, base_url: str | None, config: str | None, timeout: float, output: str) -> int:
     """Make a few small calls to MODEL, with a real streamed tool call, and show what its endpoint can do.
 
-    MODEL is written as for an agent: a name of the endpoint, or provider:name (anthropic, openai, google, bedrock).
+    MODEL is written as for an agent: a stored model, a name of the endpoint, or provider:name (anthropic, openai,
+    google, bedrock). The calls are made from here, with the keys of this shell.
 
     Example: kubiya models test gpt-4o-mini
     """
@@ -217,11 +250,12 @@ def test(model: str, base_url: str | None, config: str | None, timeout: float, o
     if model == DEMO_MODEL:
         raise UsageError("The demo model is a script; there is nothing to try", remedy="Name a model of an endpoint")
     settings = settings_here(config)
-    configured = _serving(settings, model, base_url)
+    routing = _routing(settings, model, base_url)
+    configured = _serving(settings, model, base_url, routing)
     candidates = Models(
         configured,
         prices=Prices.load(settings.model_prices_file),
-        routing=Routing({} if base_url else routes_of(settings, os.environ)),
+        routing=routing,
         endpoints=endpoints_of(settings, os.environ),
     )
     chosen: dict[str, Any] = {"timeout": timeout}
@@ -252,13 +286,24 @@ def test(model: str, base_url: str | None, config: str | None, timeout: float, o
     return 0 if outcome.passed else 1
 
 
-def _serving(settings: Settings, model: str, base_url: str | None) -> Endpoint:
+def _routing(settings: Settings, model: str, base_url: str | None) -> Routing:
+    """Return the endpoints of single models, as a worker of this host would have them."""
+    if base_url:
+        return Routing()
+    own = routes_of(settings, os.environ)
+    api = None if model in own else model_definitions.api_here()
+    entries = [model_entries.entry_of(each) for each in model_definitions.stored(api)] if api else []
+    stored = routes.stored(entries, "the stored model", os.environ)
+    return Routing({**stored, **own}, only=bool(own))
+
+
+def _serving(settings: Settings, model: str, base_url: str | None, routing: Routing) -> Endpoint:
     """Return the configured endpoint, or else the local server that lists the model. Raises ConfigurationError."""
     configured = endpoint_here(settings, base_url)
     configured = Endpoint(
         configured.base_url, configured.api_key, idle_timeout=settings.model_idle_timeout, gateway=configured.gateway
     )
-    if configured.base_url or split(model)[0] in NATIVE or routes_of(settings, os.environ):
+    if configured.base_url or split(model)[0] in NATIVE or routing.covers(model):
         return configured
     servers = listing.local_servers()
     place = listing.first_with(model, servers)
@@ -283,3 +328,8 @@ def _print_outcome(label: str, outcome: Any, seconds: float, nanos: int | None) 
     price = f", ${nanos / 1e9:.4f}" if nanos else ""
     spent = f"{outcome.calls} calls, {outcome.usage.total_tokens:,} tokens{price}, {seconds:.1f} s"
     print(f"  {spent}{'' if outcome.passed else ': an agent with this model can use no tool'}")
+
+
+models.add_command(model_definitions.edit, "edit")
+models.add_command(model_definitions.rm, "rm")
+models.add_command(model_definitions.history, "history")

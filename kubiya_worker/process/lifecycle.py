@@ -222,7 +222,8 @@ class Life:
         state = WorkerState(settings, registration, self._watchdog, self._notifier, self._began)
         steady = {"slots": settings.max_concurrent_activities, **deployment.told(settings)}
         wishes = Wishes(self._stop, registration.wish)
-        steady |= {**restarts(settings.supervisor_state), "wishes": wishes.possible, "trials": list(names.TRIAL_KINDS)}
+        trials = [*names.TRIAL_KINDS, names.TRIAL_MODEL]
+        steady |= {**restarts(settings.supervisor_state), "wishes": wishes.possible, "trials": trials}
         findings = self_check.HostFindings(self._redact)
         heartbeat = Heartbeat(
             control_plane,

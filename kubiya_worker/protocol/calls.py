@@ -463,13 +463,14 @@ class Trial:
     model.
 
     `agent_id` is the id of what `kind` says (names.TRIAL_KINDS): earlier versions know agents only. `trial_id` lets the
-    worker have settings and secrets for a while.
+    worker have settings and secrets for a while. With a `model`, that stored model is tested.
     """
 
     trial_id: str
     agent_id: str
     server: str = ""
     kind: str = "agent"
+    model: str = ""
 
 
 @dataclass

@@ -50,6 +50,32 @@ def is_credential(header: str) -> bool:
     return _CREDENTIAL.search(header) is not None
 
 
+def own_list(queue: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the entries of a queue's own list, if the queue uses it."""
+    settings = queue.get("settings") or {}
+    rows = (settings.get("litellm_config") or {}).get("model_list")
+    if settings.get("enable_local_litellm_proxy") is not True or not isinstance(rows, list):
+        return []
+    return [row for row in rows if isinstance(row, Mapping) and isinstance(row.get("model_name"), str)]
+
+
+def entry_of(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored model {id, name, model, …} as an entry of a list."""
+    entry: dict[str, Any] = {
+        "model_name": model["name"],
+        "litellm_params": {name: model[name] for name in PARAMS if model.get(name)},
+    }
+    if model.get("compatibility"):
+        entry["compatibility"] = model["compatibility"]
+    return {**entry, "model_info": {"id": model["id"], "origin": STORED}}
+
+
+def provider_of(model: str) -> str:
+    """Return the provider that serves an entry without an address of its own."""
+    provider, slash, _ = model.partition("/")
+    return NATIVE.get(provider, provider) if slash and provider not in COMPATIBLE else "openai"
+
+
 def own_keys(model: str, api_base: str) -> frozenset[str]:
     """Return the variables of a provider's own key that a stored entry may name."""
     provider, slash, _ = model.partition("/")

@@ -22,6 +22,7 @@ DYNAMIC_WORKFLOW: Final = "DynamicAgentExecutionWorkflow"
 SCHEDULED_WORKFLOW: Final = "ScheduledJobWrapperWorkflow"
 TRIAL_WORKFLOW: Final = "TrialWorkflow"  # ours: it tries an agent's model or an MCP server
 TRIAL_KINDS: Final = ("agent", "team", "environment", "mcp-server")  # ours: whose MCP servers a worker can test
+TRIAL_MODEL: Final = "model"  # ours, beside them: a worker can test a stored model
 
 # Signals and queries.
 ADD_MESSAGE: Final = "add_message"

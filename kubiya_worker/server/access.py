@@ -194,6 +194,7 @@ NEEDS: Final[dict[str, Need]] = {
     "DELETE /stored-models/{model}": MANAGE | WHOLE,
     "GET /stored-models/{model}": READ | WHOLE,
     "PATCH /stored-models/{model}": MANAGE | WHOLE,
+    "POST /stored-models/{model}/test": RUN | WHOLE,
     "DELETE /stop": MANAGE | WHOLE,
     "GET /stop": ANY,
     "POST /stop": ANSWER | WHOLE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from kubiya_worker.protocol.model_entries import PARAMS, STORED
+from kubiya_worker.protocol.model_entries import entry_of, own_list
 from kubiya_worker.server.store.records import Object
 
 KIND: Final = "model"
@@ -22,11 +22,7 @@ def reaches(model: Object, queue_id: str) -> bool:
 
 def names_of_list(queue: Mapping[str, Any]) -> set[str]:
     """Return the names that the queue's own list has, if the queue uses it."""
-    settings = queue.get("settings") or {}
-    rows = (settings.get("litellm_config") or {}).get("model_list")
-    if settings.get("enable_local_litellm_proxy") is not True or not isinstance(rows, list):
-        return set()
-    return {str(row.get("model_name")) for row in rows if isinstance(row, Mapping)}
+    return {row["model_name"] for row in own_list(queue)}
 
 
 def settings_with(queue: Mapping[str, Any], models: Iterable[Object]) -> Object:
@@ -42,15 +38,6 @@ def settings_with(queue: Mapping[str, Any], models: Iterable[Object]) -> Object:
     listed = document.get("model_list")
     listed = listed if isinstance(listed, list) else []
     return {**settings, "litellm_config": {**document, "model_list": [*listed, *rows]}}
-
-
-def entry_of(model: Object) -> Object:
-    """Return a stored model as an entry of a list."""
-    params = {name: model[name] for name in PARAMS if model.get(name)}
-    entry: Object = {"model_name": model["name"], "litellm_params": params}
-    if model.get("compatibility"):
-        entry["compatibility"] = model["compatibility"]
-    return {**entry, "model_info": {"id": model["id"], "origin": STORED}}
 
 
 def named_by(definition: Mapping[str, Any]) -> set[str]:

@@ -26,7 +26,8 @@ class TrialWorkflow:
     async def run(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Return {ok, error, …} as `kubiya mcp test` and `kubiya models test` print it."""
         kind = str(raw.get("kind") or "agent")
-        asked = calls.Trial(str(raw["trial_id"]), str(raw["agent_id"]), str(raw.get("server") or ""), kind)
+        server, model = str(raw.get("server") or ""), str(raw.get("model") or "")
+        asked = calls.Trial(str(raw["trial_id"]), str(raw["agent_id"]), server, kind, model)
         result: calls.TrialResult = await workflow.execute_activity(
             names.TRY_OUT, asked, result_type=calls.TrialResult, **TRY
         )

@@ -1,4 +1,4 @@
-"""This module tests an agent's model, or an MCP server, on a worker, where executions would run.
+"""This module tests an agent's model, an MCP server or a stored model on a worker, where executions would run.
 
 Nothing of an agent runs in the control plane: it starts a short workflow on a queue, and waits for its answer. The
 settings of the server are in no history: the worker asks for them.
@@ -7,21 +7,25 @@ settings of the server are in no history: the worker asks for them.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any, Final
 
 from starlette.routing import Route
 
+from kubiya_worker.protocol import names
 from kubiya_worker.server import shared_parts, trial_tokens
 from kubiya_worker.server.api import shared_parts as parts
 from kubiya_worker.server.api import stop
 from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of, variables_of
 from kubiya_worker.server.api.environments import environment_of
 from kubiya_worker.server.api.queues import hidden, queue_of, queues_of
+from kubiya_worker.server.api.stored_models import model_of
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import trials as edges
-from kubiya_worker.server.http import ApiError, Call, not_found, route
+from kubiya_worker.server.http import ApiError, Call, invalid, not_found, route
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.records import Object
+from kubiya_worker.server.stored_models import reaches
 from kubiya_worker.server.temporal import NotDone, TemporalDown
 
 ENVIRONMENT: Final = "environment"
@@ -36,10 +40,13 @@ def _can(worker: Object, kind: str) -> bool:
     )
 
 
-def _queue_for(call: Call, kind: str) -> Object:
+def _queue_for(call: Call, kind: str, fits: Callable[[Object], bool] = lambda queue: True) -> Object:
     """Return the queue that is asked for, or one with a worker that can test; answer 409 when there is none."""
     asked = call.given.get("queue")
     queues = [queue_of(call, asked)] if asked else [q for q in queues_of(call) if not hidden(q)]
+    queues = [queue for queue in queues if fits(queue)]
+    if asked and not queues:
+        raise invalid("queue", f"The workers of the queue {asked!r} do not get the model")
     for queue in queues:
         workers = call.plane.workers.live(call.organization_id, queue["id"])
         if queue["status"] == "active" and any(_can(one, kind) for one in workers):
@@ -61,12 +68,25 @@ async def _test(call: Call, kind: str, subject: Object, server: str) -> Any:
         "server": server,
         "kind": kind,
     }
+    journaled = shared_parts.SERVER if kind == SERVER else kind
+    return await _made(call, queue, argument, journaled, subject, f"MCP server {server}" if server else "model")
+
+
+async def test_model(call: Call) -> Any:
+    """Test a stored model on a worker of a queue that has it, with the key that the worker has."""
+    model = model_of(call)
+    stop.check(call)
+    queue = _queue_for(call, names.TRIAL_MODEL, lambda queue: reaches(model, queue["id"]))
+    argument = {"trial_id": "", "agent_id": "", "kind": names.TRIAL_MODEL, "model": model["name"]}
+    return await _made(call, queue, argument, names.TRIAL_MODEL, model, "model")
+
+
+async def _made(call: Call, queue: Object, argument: Object, kind: str, of: Object, what: str) -> Object:
+    """Record the test, let a worker make it, and return its outcome with the queue and the worker's host."""
+    plane = call.plane
     with plane.database.transaction():
-        about = {"detail": f"MCP server {server}" if server else "model"}
-        journaled = shared_parts.SERVER if kind == SERVER else kind
-        plane.database.changed(
-            Change(call.organization_id, journaled, subject["id"], subject["name"], verb="test", about=about)
-        )
+        change = Change(call.organization_id, kind, of["id"], of["name"], verb="test", about={"detail": what})
+        plane.database.changed(change)
     try:
         outcome = await plane.temporal.trial(f"trial-{uuid.uuid4()}", queue["id"], argument)
     except (TemporalDown, NotDone) as error:
@@ -139,6 +159,7 @@ ROUTES: list[Route] = [
         audit="environment.test",
     ),
     route("POST", "/mcp-servers/{server}/test", test_server, body=edges.NewStoredTrial, audit="mcp_server.test"),
+    route("POST", "/stored-models/{model}/test", test_model, body=edges.NewStoredTrial, audit="model.test"),
     route(
         "GET",
         RESOLVED.format("environments/{environment}"),

@@ -12,7 +12,7 @@ import { Trials, TRIED } from "./trials.js";
 import { $, el, noun } from "./text.js";
 import { changesTable, versionNodes } from "./versions.js";
 
-const SUGGESTED = { agent: "Agent", team: "Team", environment: "Environment", environment_name: "Environment", worker_queue_name: "Queue", leader_id: "Agent", ref: "Skill" };
+const SUGGESTED = { agent: "Agent", team: "Team", environment: "Environment", environment_name: "Environment", worker_queue_name: "Queue", leader_id: "Agent", ref: "Skill", model_id: "Model" };
 const OWN_PAGES = { execution: "#/executions/", job: "#/jobs/", approval: "#/inbox/" };
 const PARTS = ["Skill", "MCPServer"]; // which are taken out of whoever names them
 const SOURCE = "page"; // the set of what is made here: no file's --prune looks at it

@@ -1,10 +1,10 @@
-// What people define: agents, teams, rules, queues, environments, skills, MCP servers, secrets by name, jobs. The list of all.
+// What people define: agents, teams, rules, queues, models, environments, skills, MCP servers, secrets by name, jobs. The list of all.
 
 import { call } from "./api.js";
 import { List, set } from "./list.js";
 import { $, el, oneLine } from "./text.js";
 
-const ORDER = ["Agent", "Team", "Rule", "Job", "Queue", "Environment", "Skill", "MCPServer", "Secret"];
+const ORDER = ["Agent", "Team", "Rule", "Job", "Queue", "Model", "Environment", "Skill", "MCPServer", "Secret"];
 const EVERY = 8000; // ms that a list is good for, unless this page has changed something
 
 let asked = null;
@@ -97,6 +97,7 @@ function about({ kind, spec = {} }) {
   if (kind === "Agent") return [spec.model_id, spec.skills?.length && `${spec.skills.length} skills`].filter(Boolean).join(" · ");
   if (kind === "Team") return `${spec.configuration?.member_ids?.length || 0} members`;
   if (kind === "Skill") return spec.type;
+  if (kind === "Model") return [spec.model, spec.api_base, spec.queues?.join(", ")].filter(Boolean).join(" · ");
   if (kind === "MCPServer") return spec.url || spec.command;
   if (kind === "Secret") return spec.source ? "from a source" : "kept here";
   return spec.display_name || "";

@@ -1,4 +1,4 @@
-// Tests of an agent's model and of MCP servers: a worker makes them, as executions would use both.
+// Tests of an agent's model, of a stored model and of MCP servers: a worker makes them, as executions would use both.
 
 import { call } from "./api.js";
 import { addressOf } from "./definitions.js";
@@ -6,8 +6,8 @@ import { refocus, say } from "./frame.js";
 import { needs } from "./rights.js";
 import { el, noun, oneLine } from "./text.js";
 
-export const TRIED = ["Agent", "Team", "Environment", "MCPServer"]; // kinds that have something to test
-const PATHS = { Agent: ["/agents", "entity"], Team: ["/teams", "entity"], Environment: ["/environments", "environment"], MCPServer: ["/mcp-servers", "server"] };
+export const TRIED = ["Agent", "Team", "Environment", "MCPServer", "Model"]; // kinds that have something to test
+const PATHS = { Agent: ["/agents", "entity"], Team: ["/teams", "entity"], Environment: ["/environments", "environment"], MCPServer: ["/mcp-servers", "server"], Model: ["/stored-models", "model"] };
 const MARKS = { yes: ["✓", "completed"], no: ["✗", "failed"] };
 
 export class Trials {
@@ -19,6 +19,13 @@ export class Trials {
   // `spec`: the stored one, of the definition of this kind with this name.
   show(kind, name, spec) {
     Object.assign(this, { kind, name });
+    if (kind === "Model") {
+      this.place.replaceChildren(
+        el("p", { class: "help" }, "A worker of a queue that has the model makes the test, with the key that it has there. It knows the model as it was when it started: restart it after a change."),
+        this.part(`Model ${name}`, "Test the model", {}, false),
+      );
+      return;
+    }
     const servers = kind === "MCPServer" ? [name] : named(spec);
     const body = (server) => (kind === "MCPServer" ? {} : { mcp_server: server });
     this.place.replaceChildren(...[

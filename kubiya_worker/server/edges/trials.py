@@ -1,4 +1,4 @@
-"""This module models tests of an agent's model and of MCP servers."""
+"""This module models tests of an agent's model, of MCP servers and of stored models."""
 
 from __future__ import annotations
 

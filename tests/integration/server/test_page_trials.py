@@ -25,7 +25,11 @@ SECRET = "tok3n-of-the-server"
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(tmp_path_factory.mktemp("stack")) as running, ModelEndpoint() as endpoint:
-        running.worker(OPENAI_BASE_URL=endpoint.url, OPENAI_API_KEY="sk-of-the-host")
+        spec = {"model": "openai/upstream", "api_base": endpoint.url, "api_key": "os.environ/KUBIYA_MODEL_KEY_SMALL"}
+        running.call("POST", "/stored-models", {"name": "small", **spec})
+        running.worker(
+            OPENAI_BASE_URL=endpoint.url, OPENAI_API_KEY="sk-of-the-host", KUBIYA_MODEL_KEY_SMALL="sk-of-small"
+        )
         running.call("PUT", "/secrets/TOKEN", {"value": SECRET})
         good = {"command": sys.executable, "args": [NASTY, "{{.secret.TOKEN}}"], "env": {"T": "{{.secret.TOKEN}}"}}
         broken = {"command": sys.executable, "args": [NASTY, "fail-start", "{{.secret.TOKEN}}"]}
@@ -58,6 +62,18 @@ def test_a_model_is_tested_at_the_workers_endpoint(stack: Stack) -> None:
     assert "sk-of-the-host" not in json.dumps(found)
     demo = stack.call("POST", "/agents/ops/test", {})
     assert (demo["ok"], demo["note"]) == (True, "It is the demo model: a script")
+
+
+def test_a_stored_model_is_tested_with_the_workers_key_and_shown(page: Any, stack: Stack) -> None:
+    found = stack.call("POST", "/stored-models/small/test", {})
+    assert (found["model"], found["queue"]) == ("small", "default") and "tools" in found["checks"]
+    assert "127.0.0.1" in found["at"] and "sk-of-small" not in json.dumps(found)
+    sign_in(page, stack, "#/definitions/Model/small?tab=test")
+    view = page.locator("#definition-trials")
+    view.locator("button", has_text="Test the model").click()
+    view.locator("li", has_text="tools").first.wait_for()
+    assert "small at 127.0.0.1" in view.inner_text() or "upstream at 127.0.0.1" in view.inner_text()
+    assert "sk-of-small" not in page.content()
 
 
 def test_the_page_tests_and_shows_the_outcome(page: Any, stack: Stack) -> None:

@@ -91,7 +91,7 @@ def beating(api: Api) -> str:
 
 def proven(api: Api) -> str:
     worker: str = api.call("POST", "/worker-queues/default/start", {})["worker_id"]
-    told = {"worker_metadata": {"trials": list(names.TRIAL_KINDS), "polling": True}}
+    told = {"worker_metadata": {"trials": [*names.TRIAL_KINDS, names.TRIAL_MODEL], "polling": True}}
     api.call("POST", f"/workers/{worker}/heartbeat", told)
 
     async def trial(*_: Any) -> Object:  # there is no Temporal here
@@ -99,6 +99,11 @@ def proven(api: Api) -> str:
 
     api.plane.temporal.trial = trial  # type: ignore[assignment, method-assign]
     return "ops"
+
+
+def proven_model(api: Api) -> str:
+    proven(api)
+    return new(api, "/stored-models", model="x")
 
 
 def draining(api: Api) -> str:
@@ -179,6 +184,7 @@ EXAMPLES: Final[dict[str, tuple[Make, Any]]] = {
     "POST /stored-models": (lambda api: "", {"name": "recorded", "model": "x"}),
     "PATCH /stored-models/{model}": (lambda api: new(api, "/stored-models", model="x"), {"description": "other"}),
     "DELETE /stored-models/{model}": (lambda api: new(api, "/stored-models", model="x"), None),
+    "POST /stored-models/{model}/test": (proven_model, {}),
     "POST /skills": (lambda api: "", {"name": "recorded", "type": "shell"}),
     "PATCH /skills/{skill}": (lambda api: new(api, "/skills", type="shell"), {"description": "other"}),
     "DELETE /skills/{skill}": (lambda api: new(api, "/skills", type="shell"), None),

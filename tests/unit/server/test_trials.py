@@ -53,6 +53,23 @@ def test_a_test_runs_on_the_queue_that_is_asked_for_and_is_recorded(api: Api, as
     assert asked[1][1]["server"] == ""
 
 
+def test_a_stored_model_is_tested_where_workers_get_it(api: Api, asked: Asked) -> None:
+    older, _ = queue_with_worker(api)
+    here, _ = queue_with_worker(api, trials=["agent", "model"])
+    other, _ = queue_with_worker(api, trials=["agent", "model"])
+    made = f"m-{uuid.uuid4().hex[:6]}"
+    api.call("POST", "/stored-models", {"name": made, "model": "x", "queues": [older, here]})
+    path = f"/stored-models/{made}/test"
+    assert api.call("POST", path, {})["queue"] == here
+    assert api.call("POST", path, {"queue": here})["ok"]
+    ((_, argument), _) = asked
+    assert (argument["model"], argument["agent_id"]) == (made, "")
+    record = api.call("GET", "/audit?limit=1")[0]
+    assert (record["action"], record["object"]["name"]) == ("model.test", made)
+    assert "none of the queue" in api.call("POST", path, {"queue": older}, 409)["detail"]
+    assert "do not get the model" in api.call("POST", path, {"queue": other}, 422)["detail"][0]["msg"]
+
+
 def test_without_a_worker_that_can_nothing_is_asked(api: Api, asked: Asked) -> None:
     older, _ = queue_with_worker(api, trials=None)
     drained, _ = queue_with_worker(api, polling=False)
