@@ -1,8 +1,9 @@
 """Publication of an activity's events: in order, in batches, and never lost without the caller's knowledge.
 
 One `Publisher` serves one activity attempt. Events go out from a task of its own while the activity works; text chunks
-that wait together are joined. What the control plane cannot take goes to the spool on disk when the activity ends, and
-where that takes nothing, back to the workflow, which keeps it. Event ids are deterministic where the content is, so a
+that wait together are joined. Where the workflow allows it, the last events of a step are still on their way when its
+result is (in_flight.py). What the control plane cannot take goes to the spool on disk when the activity ends, and where
+that takes nothing, back to the workflow, which keeps it. Event ids are deterministic where the content is, so a
 second sending is stored once. The first event says what has to be there before it (`after`), so that the order holds
 when the steps of an execution, and their spools, are on different hosts.
 """
@@ -10,19 +11,23 @@ when the steps of an execution, and their spools, are on different hosts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from temporalio import activity
 
+from kubiya_worker.activities.in_flight import TOO_EARLY, InFlight
 from kubiya_worker.activities.pacing import EventPacing
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.spool import Spool, without_pieces
 from kubiya_worker.control_plane.writer import Writer
 from kubiya_worker.protocol import events as ev
+from kubiya_worker.protocol import unconfirmed
 from kubiya_worker.protocol.execution import Member
+from kubiya_worker.protocol.streams import on_stream
 
 WINDOW: Final = 0.02  # seconds: chunks that arrive within it travel together
 FIRST: Final = 0.005  # seconds that the first event waits: what a fast step has to say travels in one request
@@ -54,19 +59,14 @@ def merge_chunks(events: list[ev.Event]) -> list[ev.Event]:
     return merged
 
 
-def on_stream(execution_id: str, member: Member | None, events: list[ev.Event]) -> tuple[str, list[ev.Event]]:
-    """Return the stream and the form of a run's events. A member's events show on its team's stream."""
-    if member is None:
-        return execution_id, events
-    return member.stream, [ev.of_member(event, execution_id, member.event_fields()) for event in events]
-
-
 class Publisher:
     """`async with Publisher(...) as out: out.emit(event)`.
 
     Afterwards `undelivered` is what the caller has to keep. `spooled` says what later events have to come after in
     place of `behind`: the last event that waits on disk, or nothing as all is delivered; None: as before.
     `hold`: something older is the caller's still, so nothing may go out.
+
+    With `in_flight`, and after `leave_behind`, the last events may still be on their way: `unconfirmed` has them.
     """
 
     def __init__(
@@ -79,8 +79,13 @@ class Publisher:
         spool: Spool | None = None,
         behind: Sequence[str] = (),
         pace: EventPacing | None = None,
+        in_flight: InFlight | None = None,
+        find_missing: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Set up the publisher. `pace` limits the number of events; None sets no limit."""
+        """Set up the publisher. `pace` limits the number of events; None sets no limit.
+
+        `find_missing` sends what has to come before, when the control plane does not have it.
+        """
         self.pace = pace
         self._writer = writer
         self._execution_id = execution_id
@@ -89,6 +94,9 @@ class Publisher:
         self._hold = hold
         self._spool = spool or Spool()
         self._behind = list(behind)
+        self._in_flight = in_flight or InFlight()
+        self._find_missing = find_missing
+        self._message: Mapping[str, Any] | None = None  # the message of the step's result, if events may be left
         self._emitted = False
         self._queue: list[ev.Event] = []
         self._sending: list[ev.Event] = []  # a batch once formed stays as it is: a retry must repeat it exactly
@@ -97,6 +105,7 @@ class Publisher:
         self._task: asyncio.Task[None] | None = None
         self.undelivered: list[ev.Event] = []
         self.spooled: list[str] | None = None
+        self.unconfirmed: list[ev.Event] = []
 
     @property
     def sent(self) -> int:
@@ -119,19 +128,58 @@ class Publisher:
         self._queue.append(event)
         self._wake.set()
 
+    def leave_behind(self, message: Mapping[str, Any]) -> None:
+        """Let the step end before its last events have arrived. `message` is the one in the step's result."""
+        self._message = message
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing.set()
         self._wake.set()
+        if kind is None and await self._leave():
+            return
+        left = await self._send_rest()
+        # What an attempt that failed has streamed is streamed anew by the next one, perhaps from elsewhere.
+        await self._keep(left if kind is None else without_pieces(left))
+
+    async def _send_rest(self) -> list[ev.Event]:
+        """Send what is left within a time limit. Return what could not be sent."""
         if self._task is not None:
             done, _ = await asyncio.wait({self._task}, timeout=CLOSE_TIMEOUT)
             if not done:
                 self._task.cancel()
                 await asyncio.wait({self._task})
-        left = self._sending + (merge_chunks(self._queue) if self.pace is None else self.pace.take(self._queue))
-        # What an attempt that failed has streamed is streamed anew by the next one, perhaps from elsewhere.
-        await self._keep(left if kind is None else without_pieces(left))
+        return self._left()
+
+    def _left(self) -> list[ev.Event]:
+        return self._sending + (merge_chunks(self._queue) if self.pace is None else self.pace.take(self._queue))
+
+    async def _leave(self) -> bool:
+        """Let the last events go on without the step, where the workflow can send them again. Return False if not."""
+        if self._message is None or self._task is None or self._task.done() or activity.is_worker_shutdown():
+            return False
+        if (
+            self._spool.holds(self._stream)
+            or len(self._queue) > BATCH
+            or not await self._in_flight.stored(self._behind)
+        ):
+            return False
+        events = self._left()  # as they will be sent
+        packed = unconfirmed.packed(events, self._message)
+        if not events or unconfirmed.size(packed) > unconfirmed.MOST:
+            return False
+        last: str = on_stream(self._execution_id, self._member, events[-1:])[1][0]["event_id"]
+        self._in_flight.add(last, self._send_alone())
+        self.spooled, self.unconfirmed = [last], packed
+        return True
+
+    async def _send_alone(self) -> bool:
+        """Send what is left when the step is over, or keep it on disk. Return whether the control plane has it."""
+        left = await self._send_rest()
+        if left:  # what the disk does not take either, the workflow sends at the end of the turn
+            await asyncio.to_thread(self._spool.add, *on_stream(self._execution_id, self._member, left))
+        return not left
 
     async def _keep(self, events: list[ev.Event]) -> None:
         if not events:
@@ -157,6 +205,7 @@ class Publisher:
         delay = 0.1
         await self._wake.wait()
         await self._pause(FIRST)
+        await self._in_flight.stored(self._behind)
         while self._sending or self._queue or not self._closing.is_set():
             if self._spool.holds(self._stream):  # older ones go first
                 if self._closing.is_set():
@@ -188,6 +237,11 @@ class Publisher:
                 if not error.retryable:
                     self._spool.count_lost(len(portion), f"refused: {error}")
                     self._sending = self._sending[len(portion) :]
+                    continue
+                if error.status == TOO_EARLY and self._find_missing is not None:
+                    find_missing, self._find_missing = self._find_missing, None  # once
+                    with contextlib.suppress(Exception):  # else the workflow sends it when the turn ends
+                        await find_missing()
                     continue
                 if self._closing.is_set():
                     return  # better than to hold a slot while nobody listens

@@ -105,7 +105,10 @@ class ModelActivities:
                         return await self._stream(call, context, model_id, conversation, out, tag, attempts)
 
                 result = await self.fallback.ask(call, context, out, tag, attempts, ask)
+                if self._runtime.may_leave_events(call):
+                    out.leave_behind(result.message)
             result.undelivered, result.spooled = publisher.undelivered, publisher.spooled
+            result.unconfirmed = publisher.unconfirmed
             result.relisted = fresh
             if call.pieces is not None:  # an attempt that died has sent a few too, and text perhaps
                 lost = 2 * (activity.info().attempt - 1) + (call.pieces if activity.info().attempt > 1 else 0)

@@ -11,10 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from kubiya_worker.activities.authority import Authorities
 from kubiya_worker.activities.events import Publisher
+from kubiya_worker.activities.in_flight import InFlight
 from kubiya_worker.activities.known_secrets import KnownSecrets
 from kubiya_worker.activities.offer import Offer
 from kubiya_worker.activities.outage import Waiting
@@ -27,6 +29,7 @@ from kubiya_worker.control_plane.delivery import Delivery
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.control_plane.writer import Writer
 from kubiya_worker.models import Models
+from kubiya_worker.protocol import names
 from kubiya_worker.protocol.calls import Context, ModelInput, ServerInput, ToolInput
 from kubiya_worker.recording import Recording, RecordingFile
 from kubiya_worker.tools.base import Toolset
@@ -77,6 +80,7 @@ class Runtime:
     secrets: Sequence[str] = ()
     longest_call: float | None = None
     spool: Spool = field(default_factory=Spool)
+    in_flight: InFlight = field(default_factory=InFlight)
     transcripts: Transcripts = field(default_factory=Transcripts)
     contexts: Recent[Context] = field(default_factory=Recent)
     offers: Recent[Offer] = field(default_factory=Recent)
@@ -140,6 +144,7 @@ class Runtime:
         if self.enforcer is not None:
             closing.append(self.enforcer.close())
         await asyncio.gather(*closing)
+        await self.in_flight.close()
         if "writer" in vars(self):  # else nothing was written
             self.writer.close()
         # Else the supervisor finds it for a moment after the worker's end, and warns of what was left behind.
@@ -160,7 +165,21 @@ class Runtime:
             spool=self.spool,
             behind=call.behind,
             pace=None if call.pieces is None else EventPacing(call.pieces, call.sparing),
+            in_flight=self.in_flight,
+            find_missing=lambda: self._send_missing(call.execution_id, context),
         )
+
+    def may_leave_events(self, call: ModelInput | ToolInput) -> bool:
+        """Return whether a step may end before its last events have arrived: both sides have to know of that."""
+        return call.leave and call.pieces is None and names.FEATURE_BATCH_GROUPS in self.control_plane.features
+
+    async def _send_missing(self, execution_id: str, context: Context) -> None:
+        """Send the events that a worker, which may be gone, had not sent when it ended its step."""
+        about = activity.info()
+        assert about.workflow_id is not None
+        workflow = self.temporal.get_workflow_handle(about.workflow_id, run_id=about.workflow_run_id)
+        missing: dict[str, list[Any]] = await workflow.query(names.GET_UNCONFIRMED, result_type=dict)
+        await self.in_flight.confirm(self.writer, execution_id, context.member, missing)
 
     def offer_of(self, execution_id: str, context: Context) -> Offer:
         known = self.offers.get(execution_id)

@@ -164,7 +164,10 @@ async def _run_and_record(call: ToolCall, surroundings: ToolContext, redactor: R
             )
         )
         noted = _noted(call, shown.content, finished.status, out)
-    return await record(call, finished, shown, noted, publisher)
+        message = records.message(call.asked, noted.content, finished.status, shown.error)
+        if call.runtime.may_leave_events(call.asked):
+            out.leave_behind(message)
+    return await record(call, finished, shown, noted, message, publisher)
 
 
 async def find(call: ToolCall) -> None:
@@ -319,12 +322,10 @@ async def redact(result: ToolResult, redactor: Redactor, surroundings: ToolConte
 
 
 async def record(
-    call: ToolCall, finished: Finished, shown: Shown, noted: Noted, publisher: Publisher
+    call: ToolCall, finished: Finished, shown: Shown, noted: Noted, message: m.Message, publisher: Publisher
 ) -> calls.ToolOutcome:
     """Return the outcome for the workflow: the model's message, the turn's entry, new taint, changed lists of tools."""
     asked, runtime, spec = call.asked, call.runtime, call.spec
-    error = shown.error
-    message = records.message(asked, noted.content, finished.status, error)
     images = [file for file in shown.files if file["type"] in m.IMAGE_TYPES]
     if images:
         message = {**message, "images": images}
@@ -333,7 +334,7 @@ async def record(
         message = {**message, "tainted": True}
     runtime.transcripts.leave(asked.execution_id, message)
     fresh = await relisted(runtime, asked.execution_id, call.context) if spec.source == "mcp" else {}
-    entry = records.entry(asked, finished.status, error, finished.started_at, finished.seconds, shown.size)
+    entry = records.entry(asked, finished.status, shown.error, finished.started_at, finished.seconds, shown.size)
     return calls.ToolOutcome(
         message=message, record=entry, taints=tainted, relisted=fresh, **noted.outcome, **_published(publisher)
     )
@@ -369,4 +370,9 @@ def _noted(call: ToolCall, content: str, status: str, out: Publisher) -> Noted:
 
 def _published(publisher: Publisher) -> dict[str, Any]:
     """Return what the workflow has to know of the events of this call."""
-    return {"undelivered": publisher.undelivered, "spooled": publisher.spooled, "events": publisher.sent}
+    return {
+        "undelivered": publisher.undelivered,
+        "spooled": publisher.spooled,
+        "unconfirmed": publisher.unconfirmed,
+        "events": publisher.sent,
+    }

@@ -18,6 +18,7 @@ from kubiya_worker.protocol.messages import Message
 
 INLINE_BYTES = 2048  # a longer message or argument text is sent by reference
 ENDED, MESSAGE, DONE, BUDGET = "ended", "message", "done", "budget"  # what ends a wait: see `CallWait`
+Unconfirmed = dict[str, list[Event]]  # events that may not have arrived, by the id of the last, as on the stream
 PAGE_BYTES = 500_000  # one page of `get_transcript`; Temporal's limit for a message is 4 MB
 
 
@@ -123,6 +124,7 @@ class ModelInput:
     shortened: bool = False
     pieces: int | None = None  # the most chunks that it may send; None means no limit
     sparing: int = 0  # the level of event_limit.py: a higher one sends fewer events
+    leave: bool = False  # whether the step may end before its last events have arrived
 
 
 @dataclass
@@ -163,6 +165,8 @@ class ModelResult:
     provider: str
     undelivered: list[Event] = field(default_factory=list)
     spooled: list[str] | None = None  # ids that must come before later events, instead of `behind`; None: the same ones
+    # The step's last events, which are still on their way. All that had to come before them has arrived.
+    unconfirmed: list[Event] = field(default_factory=list)
     relisted: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # MCP server -> its current tools
     misfit: str = ""  # problems of a final answer by the response_format
     window: int | None = None  # the model's context in tokens, if its endpoint reported it
@@ -211,6 +215,7 @@ class ToolInput:
     turn: int = 0  # which trace it belongs to; 0 from a workflow of an earlier version
     may_wait: bool = False  # whether the workflow understands an outcome with `wait`
     wait: CallWait | None = None  # the wait after which this call goes on; None: it begins
+    leave: bool = False
 
 
 @dataclass
@@ -242,6 +247,7 @@ class ToolOutcome:
     record: dict[str, Any] = field(default_factory=dict)  # for /analytics/tool-calls
     undelivered: list[Event] = field(default_factory=list)
     spooled: list[str] | None = None
+    unconfirmed: list[Event] = field(default_factory=list)
     taints: bool = False  # whether the message holds text of others
     relisted: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # MCP server -> its current tools
     failure: str = ""  # hash of the failure; empty for a success
@@ -289,6 +295,7 @@ class ApprovalInput:
     expires_at: str | None = None
     member: Member | None = None
     behind: list[str] = field(default_factory=list)
+    unconfirmed: Unconfirmed = field(default_factory=dict)
     user_email: str = ""  # the email of the execution's user, who decides if no rule names a person
 
 
@@ -370,6 +377,7 @@ class ReportInput:
     traced: TracedTurn | None = None
     decided: TracedApproval | None = None
     lost: list[LostCall] = field(default_factory=list)
+    unconfirmed: Unconfirmed = field(default_factory=dict)
 
 
 @dataclass
@@ -397,6 +405,7 @@ class TurnInput:
     last: list[Event] = field(default_factory=list)  # events that are sent just before the closing PATCH
     traced: TracedTurn | None = None
     lost: list[LostCall] = field(default_factory=list)
+    unconfirmed: Unconfirmed = field(default_factory=dict)
 
 
 @dataclass
@@ -411,6 +420,7 @@ class MemberEnd:
     messages: list[Message] = field(default_factory=list)
     traced: TracedTurn | None = None
     lost: list[LostCall] = field(default_factory=list)
+    unconfirmed: Unconfirmed = field(default_factory=dict)
 
 
 @dataclass

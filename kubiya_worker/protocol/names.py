@@ -39,6 +39,7 @@ MEMBER_WAITS: Final = "team_member_waits"
 GET_STATE: Final = "get_state"
 # Ours: the context that a worker needs to continue an execution that it has not seen.
 GET_CONTEXT: Final = "get_context"
+GET_UNCONFIRMED: Final = "get_unconfirmed"  # ours: events that may not have reached the control plane
 GET_TRANSCRIPT: Final = "get_transcript"  # ours: one page of the conversation
 
 # Activity types, all ours.

@@ -96,6 +96,7 @@ class Approvals:
         self, approval_id: str, request: calls.ToolInput, asked: calls.ApprovalRequest, deadline: datetime
     ) -> calls.ApprovalAsked | None:
         """Store the request at the control plane, which shows it to people."""
+        left = self._outbox.unconfirmed
         stored: calls.ApprovalAsked | None = await workflow.execute_local_activity(
             names.REQUEST_APPROVAL,
             calls.ApprovalInput(
@@ -106,11 +107,13 @@ class Approvals:
                 deadline.isoformat(),
                 self._run.member,
                 self._outbox.behind,
+                unconfirmed=left,
                 user_email=str(self._run.input.user_metadata.get("user_email") or ""),
             ),
             result_type=calls.ApprovalAsked | None,  # type: ignore[arg-type]  # 0.1.0 returned nothing
             **options.LOCAL,
         )
+        self._outbox.arrived(left)
         return stored
 
     async def _wait_for_answer(self, approval_id: str, deadline: datetime) -> None:

@@ -9,7 +9,7 @@ from kubiya_worker.protocol import events, packing
 from kubiya_worker.protocol import execution as ex
 
 ONLY_TEAMS: Final = ("asked_in", "line")
-ONLY_AFTER_FAILURES: Final = ("repeated", "go_on_questions", "lost")  # left out while they are empty
+OFTEN_EMPTY: Final = ("repeated", "go_on_questions", "lost", "unconfirmed")  # left out while they are empty
 
 
 @dataclass
@@ -42,6 +42,7 @@ class Carried:
     outbox: list[events.Event] = field(default_factory=list)
     behind: list[str] | None = None  # None: 0.1.0 did not carry it
     lost: list[dict[str, Any]] = field(default_factory=list)
+    unconfirmed: dict[str, list[events.Event]] = field(default_factory=dict)
     turn_record: dict[str, Any] = field(default_factory=dict)
     tool_records: list[dict[str, Any]] = field(default_factory=list)
     tainted: bool = False
@@ -69,7 +70,7 @@ class Carried:
         return {
             name: value
             for name, value in vars(self).items()
-            if (value is not None or name not in ONLY_TEAMS) and (value or name not in ONLY_AFTER_FAILURES)
+            if (value is not None or name not in ONLY_TEAMS) and (value or name not in OFTEN_EMPTY)
         }
 
     @classmethod

@@ -273,6 +273,10 @@ class Execution:
     def get_context(self) -> calls.Context | None:
         return self._run.context_or_none
 
+    @workflow.query(name=names.GET_UNCONFIRMED)
+    def get_unconfirmed(self) -> calls.Unconfirmed:
+        return self._outbox.unconfirmed
+
     @workflow.query(name=names.GET_TRANSCRIPT)
     def get_transcript(self, start: int) -> dict[str, Any]:
         return self._conversation.page(start)

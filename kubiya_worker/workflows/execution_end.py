@@ -49,9 +49,11 @@ class ExecutionEnd:
         if self._run.member is not None:
             return await self._end_member(ex.FAILED if failure else ex.COMPLETED, failure)
         self._run.error = failure
+        turn = self._turn_input(finish, failure)
         result: calls.TurnResult = await self._run.call_control_plane(
-            names.END_TURN, self._turn_input(finish, failure), result_type=calls.TurnResult
+            names.END_TURN, turn, result_type=calls.TurnResult
         )
+        self._outbox.arrived(turn.unconfirmed)
         self._turn.end()
         self._run.status = result.status
         return result.status
@@ -95,6 +97,7 @@ class ExecutionEnd:
             last=self._failure_event(failure),
             traced=self._traced(failure),
             lost=self._outbox.take_lost(),
+            unconfirmed=self._outbox.unconfirmed,
         )
 
     def _traced(self, failure: str | None) -> calls.TracedTurn | None:
@@ -136,6 +139,7 @@ class ExecutionEnd:
             messages,
             traced,
             self._outbox.take_lost(),
+            self._outbox.unconfirmed,
         )
         try:
             await self._run.call_control_plane(names.END_MEMBER, end)
@@ -174,6 +178,7 @@ class ExecutionEnd:
             error_type=kind,
             traced=self._traced(run.error),
             lost=self._outbox.take_lost(),
+            unconfirmed=self._outbox.unconfirmed,
         )
         try:
             answer = await run.call_control_plane(names.END_EXECUTION, report)

@@ -234,11 +234,12 @@ class Members:
 
         While the control plane is away, publishing goes on beside the member's work, and the member's end waits for it.
         """
-        if not self._outbox or not workflow.patched("tell-before-members"):  # 0.1.0 told it when the member was done
+        nothing = not self._outbox and not self._outbox.unconfirmed
+        if nothing or not workflow.patched("tell-before-members"):  # 0.1.0 told it when the member was done
             return list(self._outbox.behind)
-        await self._outbox.deliver()
+        await self._outbox.deliver(confirm=True)
         behind = self._outbox.predecessors()
-        if self._outbox:
+        if self._outbox or self._outbox.unconfirmed:
             self._background.start(self._outbox.report(patch={}))
         return behind
 

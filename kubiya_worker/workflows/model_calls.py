@@ -182,6 +182,7 @@ class ModelCalls:
             behind=self._outbox.predecessors(),
             tools_version=self._run.context.tools_version,
             shortened=self._shortened,
+            leave=text,
             **self._outbox.room(text=text),
         )
 

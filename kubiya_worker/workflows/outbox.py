@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import is_cancelled_exception
 
-from kubiya_worker.protocol import calls, event_limit, events, names
+from kubiya_worker.protocol import calls, event_limit, events, names, unconfirmed
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.workflows import activity_failures, options, outcomes
 from kubiya_worker.workflows.carried import Carried
@@ -24,7 +25,9 @@ class EventOutbox:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._events: list[events.Event] = []
-        self._behind: list[str] = []  # ids, as on the stream, of what waits on workers' disks: newer events come after
+        # Ids, as on the stream, of what waits on workers' disks or is on its way: newer events come after.
+        self._behind: list[str] = []
+        self._unconfirmed: calls.Unconfirmed = {}
         self._event_count = 0  # events on the stream so far, at most
         self._lost: list[calls.LostCall] = []  # sent with events, for the trace
 
@@ -37,6 +40,17 @@ class EventOutbox:
     @property
     def behind(self) -> list[str]:
         return self._behind
+
+    @property
+    def unconfirmed(self) -> calls.Unconfirmed:
+        """Return a copy of the events that steps have left behind, for a worker that sends what is missing."""
+        return dict(self._unconfirmed)
+
+    def arrived(self, ids: Iterable[str]) -> None:
+        """Forget events of steps that the control plane has."""
+        for event_id in ids:
+            if self._unconfirmed.pop(event_id, None) is not None:
+                self._behind = [x for x in self._behind if x != event_id]
 
     # -- how many events there may be
 
@@ -85,7 +99,13 @@ class EventOutbox:
         request: calls.ModelInput | calls.ToolInput | calls.ServerInput,
         result: calls.ModelResult | calls.ToolOutcome | calls.ServerResult,
     ) -> None:
-        """Note which events of a step were sent, which are left over, and which wait on a worker's disk."""
+        """Note which events of a step were sent, and which are left over, on a worker's disk, or on their way."""
+        left = [] if isinstance(result, calls.ServerResult) else result.unconfirmed
+        if left or result.spooled == []:  # all that had to come before has arrived
+            for event_id in request.behind:
+                self._unconfirmed.pop(event_id, None)
+        if left and result.spooled and not isinstance(result, calls.ServerResult):
+            self._unconfirmed[result.spooled[-1]] = unconfirmed.unpacked(left, result.message or {})
         self._event_count += result.events
         self._events += result.undelivered
         if result.spooled is not None:
@@ -108,14 +128,18 @@ class EventOutbox:
     def pending(self) -> list[events.Event]:
         return self._events
 
-    async def deliver(self) -> None:
-        """Try once to publish the events that are left over. Those that fail again stay here, in order."""
-        if not self._events:
+    async def deliver(self, *, confirm: bool = False) -> None:
+        """Try once to publish the events that are left over. Those that fail again stay here, in order.
+
+        `confirm`: also when there is nothing but what steps have left behind.
+        """
+        if not self._events and not (confirm and self._unconfirmed):
             return
-        sent, lost = self.take_all(), self.take_lost()
-        request = calls.ReportInput(self._run.execution_id, sent, member=self._run.member, lost=lost)
+        sent, lost, left = self.take_all(), self.take_lost(), self.unconfirmed
+        request = calls.ReportInput(self._run.execution_id, sent, member=self._run.member, lost=lost, unconfirmed=left)
         try:
             await workflow.execute_local_activity(names.REPORT, request, **options.LOCAL_ONCE)
+            self.arrived(left)
         except activity_failures.LOCAL_FAILURE as error:
             if is_cancelled_exception(error):
                 self._put_back(sent, lost)
@@ -136,12 +160,20 @@ class EventOutbox:
         """Update the execution at the control plane, after the events that are left over. Wait out any outage."""
         member = self._run.member
         patch = {} if member else patch  # the row is the whole team's
-        sent, lost = self.take_all(), self.take_lost()
+        sent, lost, left = self.take_all(), self.take_lost(), self.unconfirmed
         request = calls.ReportInput(
-            self._run.execution_id, sent, patch, expire_approval, member, decided=decided, lost=lost
+            self._run.execution_id,
+            sent,
+            patch,
+            expire_approval,
+            member,
+            decided=decided,
+            lost=lost,
+            unconfirmed=left,
         )
         try:
             await self._run.call_control_plane(names.REPORT, request)
+            self.arrived(left)
         except activity_failures.LOCAL_FAILURE as error:
             if is_cancelled_exception(error):
                 self._put_back(sent, lost)
@@ -152,8 +184,10 @@ class EventOutbox:
     def carry(self, into: Carried) -> None:
         into.outbox, into.behind, into.sent = self._events, self._behind, self._event_count
         into.lost = [asdict(call) for call in self._lost]
+        into.unconfirmed = self._unconfirmed
 
     def restore(self, saved: Carried) -> None:
         self._events, self._event_count = saved.outbox, saved.sent
         self._behind = self._behind if saved.behind is None else saved.behind
         self._lost = [calls.LostCall(**call) for call in saved.lost]
+        self._unconfirmed = saved.unconfirmed

@@ -126,6 +126,7 @@ class ToolCalls:
             failure_note=note,
             turn=self._turn.number,
             may_wait=True,
+            leave=True,
             **self._outbox.room(),
         )
 

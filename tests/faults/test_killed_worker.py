@@ -50,6 +50,8 @@ FAST = [
         ("agent", "call_model:2:during"),
         ("agent", "call_tool:2:during"),
         ("agent", "call_tool:1:after"),
+        ("agent", "call_model:2:left"),
+        ("agent", "call_tool:2:left"),
         ("agent", "end_turn:1:before"),
     ],
     [

@@ -4,8 +4,9 @@ A `Scene` says who takes part and what each does, step by step. `play` performs 
 comes to `point` kills itself (tests/support/self_killing_worker.py). The model endpoint counts its requests; each tool
 adds a line to a file of its own, so that a second run of it shows. `check` compares these counts with the scene.
 
-A point is `<activity type>:<nth call>:<before|during|after>`; `""` kills nobody. Who gets a call is Temporal's choice,
-so the nth call kills whichever worker of the queue has it. Other calls may be under way on that worker.
+A point is `<activity type>:<nth call>:<before|during|after|left>`; `""` kills nobody. Who gets a call is Temporal's
+choice, so the nth call kills whichever worker of the queue has it. Other calls may be under way on that worker. At
+`left` the call that is struck is the one after the nth, before it has done anything.
 """
 
 from __future__ import annotations
@@ -191,7 +192,7 @@ def _check_models(outcome: Outcome, shown: Mapping[str, str]) -> None:
         texts[activity, execution] = shown[names.assistant_message_id(execution, step)]
     may = set(texts.values())
     must = set()
-    if struck and outcome.point.endswith(":before"):
+    if struck and outcome.point.endswith((":before", ":left")):
         may.discard(texts[struck])
     elif struck:
         must.add(texts[struck])
@@ -266,8 +267,8 @@ def points(steps: Mapping[str, int]) -> list[str]:
         f"{kind}:{n}:{when}"
         for kind, number in sorted(steps.items())
         for n in range(1, number + 1)
-        for when in ("before", "during", "after")
-        if when != "during" or kind in STREAMED
+        for when in ("before", "during", "after", "left")
+        if when in ("before", "after") or kind in STREAMED
     ]
 
 

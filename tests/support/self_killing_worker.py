@@ -2,11 +2,13 @@
 
     KILL_AT=call_model:2:during python -P -m tests.support.self_killing_worker --queue-id Q
 
-`KILL_AT` is `<activity type>:<nth call of its type>:<before|during|after>`:
+`KILL_AT` is `<activity type>:<nth call of its type>:<before|during|after|left>`:
 
     before  the activity was handed to this worker, nothing has been done
     during  the model has sent its first text, or the tool has been started
     after   the activity has its result, and Temporal has not heard of it yet
+    left    the next activity was handed to this worker, so Temporal has the result of the nth call; the control plane
+            has none of the events that this call left behind
 
 Workers that share `KILL_COUNT_FILE` count together, and the one that has the nth call kills itself. The file
 `<KILL_COUNT_FILE>.<type>` has one byte for each call. Before it kills itself, the worker writes into
@@ -32,6 +34,7 @@ UNHEARD = 5.0  # seconds; a busy machine sends it late
 Entry = tuple[str, str]  # activity id, execution id
 
 _under_way: list[Entry] = []
+_left: set[str] = set()  # the execution with a step whose events are held back
 
 
 def die(struck: Entry) -> None:
@@ -52,6 +55,8 @@ class _Inbound(ActivityInboundInterceptor):
         info = activity.info()
         entry = (info.activity_id, str(info.workflow_id).partition("-execution-")[2])
         _under_way.append(entry)
+        if entry[1] in _left:
+            die(entry)
         try:
             return await self._execute(input, entry)
         finally:
@@ -64,6 +69,8 @@ class _Inbound(ActivityInboundInterceptor):
             return await super().execute_activity(input)
         if point == "before":
             die(entry)
+        if point == "left":
+            return await self._leave(input, entry)
         watcher = asyncio.create_task(_die_when_started(entry)) if point == "during" else None
         try:
             return await super().execute_activity(input)
@@ -71,6 +78,13 @@ class _Inbound(ActivityInboundInterceptor):
             if watcher:
                 watcher.cancel()
             die(entry)
+
+    async def _leave(self, input: ExecuteActivityInput, entry: Entry) -> Any:
+        """Hold back what the step leaves, and die when the execution's next activity is handed to this worker."""
+        _hold_back()
+        result = await super().execute_activity(input)
+        _left.add(entry[1])
+        return result
 
 
 async def _die_when_started(entry: Entry) -> None:
@@ -87,6 +101,26 @@ async def _die_when_started(entry: Entry) -> None:
     Writer.publish = publish  # type: ignore[method-assign]
     await published.wait()
     die(entry)
+
+
+def _hold_back() -> None:
+    """Never send the events of steps that end before these have arrived."""
+    from kubiya_worker.activities.events import Publisher
+
+    original = Publisher._leave
+
+    async def leave(self: Publisher) -> bool:
+        left = await original(self)
+        if left and self._task is not None:
+            self._task.cancel()  # it has not run since the step's end, so it has sent nothing of what is left
+        return left
+
+    async def held(self: Publisher) -> bool:
+        await asyncio.Event().wait()
+        return False
+
+    Publisher._leave = leave  # type: ignore[method-assign]
+    Publisher._send_alone = held  # type: ignore[method-assign]
 
 
 class _KillInterceptor(Interceptor):

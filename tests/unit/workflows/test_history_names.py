@@ -31,7 +31,7 @@ SIGNALS = {
     "team_spend",
     "team_member_waits",
 }
-QUERIES = {"get_state", "get_context", "get_transcript"}
+QUERIES = {"get_state", "get_context", "get_transcript", "get_unconfirmed"}
 
 
 def test_no_name_of_a_patch_was_changed() -> None:

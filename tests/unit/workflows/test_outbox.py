@@ -56,6 +56,56 @@ def test_a_later_step_that_was_sent_releases_what_it_followed() -> None:
     assert outbox.predecessors() == []
 
 
+def left(outbox: EventOutbox, name: str) -> calls.ModelResult:
+    """A step that ends with one event on its way."""
+    result = calls.ModelResult({"role": "assistant"}, {}, "stop", "m", "p", spooled=[name], unconfirmed=[notice(name)])
+    request = calls.ToolInput("e-1.1", "c", "run", message_id="m", step=1, behind=outbox.predecessors())
+    outbox.settle(request, result)
+    return result
+
+
+def test_what_a_step_left_behind_is_kept_until_a_later_step_knows_that_it_arrived() -> None:
+    outbox = started()
+    left(outbox, "n-1")
+    assert (outbox.predecessors(), list(outbox.unconfirmed)) == (["n-1"], ["n-1"])
+    left(outbox, "n-2")
+    assert (outbox.predecessors(), outbox.unconfirmed) == (["n-2"], {"n-2": [notice("n-2")]})
+    on_disk = calls.ToolInput("e-1.1", "c", "run", message_id="m", step=3, behind=outbox.predecessors())
+    outbox.settle(on_disk, calls.ToolOutcome(spooled=["s-3"]))
+    assert (outbox.predecessors(), list(outbox.unconfirmed)) == (["s-3"], ["n-2"])
+    assert not outbox  # it is nothing that has to be published before a step
+
+
+def test_tools_at_the_same_time_each_leave_their_own() -> None:
+    outbox = started()
+    left(outbox, "n-1")
+    requests = [
+        calls.ToolInput("e-1.1", call, "run", message_id="m", step=1, behind=outbox.predecessors()) for call in "ab"
+    ]
+    for request, name in zip(requests, ("n-a", "n-b"), strict=True):
+        outbox.settle(request, calls.ToolOutcome(message={}, spooled=[name], unconfirmed=[notice(name)]))
+    assert (outbox.predecessors(), list(outbox.unconfirmed)) == (["n-a", "n-b"], ["n-a", "n-b"])
+    outbox.arrived(["n-a"])
+    assert (outbox.predecessors(), list(outbox.unconfirmed)) == (["n-b"], ["n-b"])
+
+
+def test_what_waits_on_a_disk_is_not_forgotten_with_what_was_on_its_way() -> None:
+    outbox = started()
+    request = calls.ToolInput("e-1.1", "c", "run", message_id="m", step=1)
+    outbox.settle(request, calls.ToolOutcome(spooled=["s-1"]))
+    outbox.arrived(["s-1"])
+    assert outbox.predecessors() == ["s-1"]
+
+
+def test_the_next_run_has_what_was_left_behind() -> None:
+    outbox, after = started(), started()
+    left(outbox, "n-1")
+    carried = Carried()
+    outbox.carry(carried)
+    after.restore(Carried.parse(carried.wire()))
+    assert (after.predecessors(), after.unconfirmed) == (["n-1"], outbox.unconfirmed)
+
+
 def test_a_members_events_follow_its_leaders_and_are_named_as_on_the_stream() -> None:
     outbox = started(**MEMBER)
     outbox.keep(notice("n-1"))

@@ -1,0 +1,113 @@
+"""Publications that go on after their step: waited for, sent again when they are lost, and never sent twice."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from kubiya_worker.activities.in_flight import InFlight
+from kubiya_worker.control_plane import errors
+from kubiya_worker.control_plane.writer import Writer
+from kubiya_worker.protocol import events as ev
+from kubiya_worker.protocol.execution import Member
+
+MEMBER = Member("team", "logs", ["triage", "logs"], "m", "c", "w", "w")
+MESSAGE = ev.event("message:m", ev.MESSAGE, {"message_id": "m"})
+
+
+class Plane:
+    """It answers 425 while an event of `after` is not stored; `arrives_after`: looks until another worker's is."""
+
+    def __init__(self, *stored: str, arrives_after: int | None = None, fault: Exception | None = None) -> None:
+        self.ids, self.got, self.looks = set(stored), [], 0  # type: tuple[set[str], list[tuple[str, str]], int]
+        self._arrives_after, self._fault = arrives_after, fault
+
+    async def publish(self, stream: str, events: list[ev.Event], after: Any = ()) -> None:
+        if self._fault is not None:
+            raise self._fault
+        if after and not events:
+            self.looks += 1
+            if self.looks == self._arrives_after:
+                self.ids.update(after)
+        if not self.ids.issuperset(after):
+            raise errors.from_status(425, "too early", None)
+        self.got += [(stream, event["event_id"]) for event in events]
+        self.ids |= {event["event_id"] for event in events}
+
+
+async def confirm(flight: InFlight, plane: Plane, member: Member | None = None, *behind: str) -> list[str]:
+    event_id = "run:message:m" if member else "message:m"
+    return await flight.confirm(cast(Writer, plane), "run", member, {event_id: [MESSAGE]}, behind)
+
+
+async def test_a_publication_is_waited_for() -> None:
+    flight, gate = InFlight(), asyncio.Event()
+
+    async def publication() -> bool:
+        await gate.wait()
+        return True
+
+    flight.add("message:m", publication())
+    waiting = asyncio.create_task(flight.stored(["message:m"]))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    gate.set()
+    assert await waiting
+    assert not await flight.stored(["message:m", "of another worker"])
+    plane = Plane()
+    assert await confirm(flight, plane, None, "message:m") == []
+    assert (plane.got, plane.looks) == ([], 0)
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+async def test_one_that_failed_is_sent_by_whoever_has_the_events(breaks: bool) -> None:
+    flight, plane = InFlight(), Plane()
+
+    async def publication() -> bool:
+        if breaks:
+            raise RuntimeError
+        return False
+
+    flight.add("message:m", publication())
+    assert not await flight.stored(["message:m"])
+    assert await confirm(flight, plane, None, "message:m", "on a disk") == ["on a disk"]
+    assert plane.got == [("run", "message:m")]
+    assert await flight.stored(["message:m"])
+
+
+async def test_what_another_worker_is_sending_is_not_sent() -> None:
+    plane = Plane(arrives_after=2)
+    await confirm(InFlight(), plane)
+    assert (plane.got, plane.looks) == ([], 2)
+
+
+async def test_a_members_events_go_to_its_teams_stream() -> None:
+    plane = Plane()
+    await confirm(InFlight(), plane, MEMBER)
+    assert plane.got == [("team", "run:message:m")]
+
+
+async def test_a_fault_is_told_and_the_events_are_sent_later() -> None:
+    flight = InFlight()
+    with pytest.raises(errors.Unreachable):
+        await confirm(flight, Plane(fault=errors.Unreachable("away")))
+    plane = Plane()
+    await confirm(flight, plane)
+    assert plane.got == [("run", "message:m")]
+
+
+async def test_closing_waits_for_all() -> None:
+    flight, ended = InFlight(), []
+    await flight.close()
+
+    async def publication(number: int) -> bool:
+        await asyncio.sleep(0)
+        ended.append(number)
+        return True
+
+    for number in range(3):
+        flight.add(str(number), publication(number))
+    await flight.close()
+    assert sorted(ended) == [0, 1, 2]

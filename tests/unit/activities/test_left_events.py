@@ -1,0 +1,151 @@
+"""A step may end before its last events have arrived, where its result has them and all before them have arrived."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.testing import ActivityEnvironment
+
+from kubiya_worker.activities.events import BATCH, Publisher
+from kubiya_worker.activities.in_flight import InFlight
+from kubiya_worker.control_plane import errors
+from kubiya_worker.control_plane.spool import Spool
+from kubiya_worker.protocol import events as ev
+from kubiya_worker.protocol import unconfirmed
+from kubiya_worker.protocol.execution import Member
+
+ANSWER = "The disk of db-1 is full, since its logs are kept for ever."
+MESSAGE = {"role": "assistant", "content": ANSWER, "message_id": "m"}
+MEMBER = Member("team", "logs", ["triage", "logs"], "m", "c", "w", "w")
+
+
+class SlowPlane:
+    """It answers when `gate` is set."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.away = False
+        self.got: list[ev.Event] = []
+
+    async def publish(self, _: str, events: list[ev.Event]) -> None:
+        await self.gate.wait()
+        if self.away:
+            raise errors.Unreachable("away")
+        if any(set(event.get("after") or ()) - {e["event_id"] for e in self.got} for event in events[:1]):
+            raise errors.from_status(425, "too early", None)
+        self.got += events
+
+
+def chunk(text: str = ANSWER) -> ev.Event:
+    return ev.event("chunk:1", ev.MESSAGE_CHUNK, {"message_id": "m", "content": text})
+
+
+def message(number: int = 1, **data: Any) -> ev.Event:
+    return ev.event(f"message:{number}", ev.MESSAGE, {**MESSAGE, **data})
+
+
+async def step(plane: SlowPlane, flight: InFlight, *events: ev.Event, **options: Any) -> Publisher:
+    async def run() -> Publisher:
+        publisher = Publisher(plane, "e", in_flight=flight, **options)  # type: ignore[arg-type]
+        async with publisher as out:
+            for event in events:
+                out.emit(event)
+            out.leave_behind(MESSAGE)
+        return publisher
+
+    return await ActivityEnvironment().run(run)
+
+
+async def test_the_result_does_not_wait_and_has_the_events() -> None:
+    plane, flight = SlowPlane(), InFlight()
+    told = await step(plane, flight, chunk(), message())
+    assert (told.spooled, told.undelivered, plane.got) == (["message:1"], [], [])
+    assert ANSWER not in str(told.unconfirmed)  # the message of the result has it
+    plane.gate.set()
+    assert await flight.stored(["message:1"])
+    assert plane.got == unconfirmed.unpacked(told.unconfirmed, MESSAGE)
+    assert [event["event_id"] for event in plane.got] == ["chunk:1", "message:1"]
+
+
+async def test_only_one_step_is_ahead_of_the_control_plane() -> None:
+    """What comes before its own events has arrived when a step ends, so a history need not hold more than these."""
+    plane, flight = SlowPlane(), InFlight()
+    await step(plane, flight, message(1))
+    second = asyncio.create_task(step(plane, flight, message(2), behind=["message:1"]))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not second.done()
+    plane.gate.set()
+    assert (await second).spooled == ["message:2"]
+    assert await flight.stored(["message:1", "message:2"])
+    assert [(e["event_id"], e.get("after")) for e in plane.got] == [("message:1", None), ("message:2", ["message:1"])]
+
+
+async def test_a_step_waits_when_it_cannot_know_what_has_arrived() -> None:
+    plane, flight = SlowPlane(), InFlight()
+    plane.gate.set()
+    plane.got.append(ev.event("of another worker", ev.NOTICE, {}))
+    told = await step(plane, flight, message(), behind=["of another worker"])
+    assert (told.spooled, told.unconfirmed) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [message(note="x" * unconfirmed.MOST)],
+        [ev.event(f"notice:{n}", ev.NOTICE, {}) for n in range(BATCH + 1)],
+        [],
+    ],
+    ids=["large", "many", "none"],
+)
+async def test_a_step_with_much_or_nothing_to_say_leaves_nothing(events: list[ev.Event]) -> None:
+    plane, flight = SlowPlane(), InFlight()
+    plane.gate.set()
+    told = await step(plane, flight, *events)
+    assert told.unconfirmed == [] and len(plane.got) == len(events)
+
+
+async def test_nothing_is_left_while_older_events_wait_on_disk(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.add("e", [ev.event("old", ev.NOTICE, {})])
+    told = await step(SlowPlane(), InFlight(), message(), spool=spool)
+    assert (told.spooled, told.unconfirmed) == (["message:1"], [])
+
+
+async def test_what_is_not_taken_after_the_step_waits_on_disk(tmp_path: Path) -> None:
+    spool, plane, flight = Spool(tmp_path), SlowPlane(), InFlight()
+    plane.away = True
+    told = await step(plane, flight, message(), spool=spool, member=MEMBER)
+    assert told.spooled == ["e:message:1"]
+    plane.gate.set()
+    assert not await flight.stored(["e:message:1"])
+    assert [event["event_id"] for event in spool.first("team")[1]] == ["e:message:1"]
+
+
+async def test_a_step_that_comes_too_early_has_the_missing_events_sent() -> None:
+    plane = SlowPlane()
+    plane.gate.set()
+    asked = 0
+
+    async def find_missing() -> None:
+        nonlocal asked
+        asked += 1
+        plane.got.append(message(1))
+
+    told = await step(plane, InFlight(), message(2), behind=["message:1"], find_missing=find_missing)
+    assert (told.spooled, asked) == ([], 1)
+    assert [event["event_id"] for event in plane.got] == ["message:1", "message:2"]
+
+
+async def test_a_missing_event_that_cannot_be_found_is_waited_for_on_disk(tmp_path: Path) -> None:
+    async def find_missing() -> None:
+        raise RuntimeError
+
+    plane, spool = SlowPlane(), Spool(tmp_path)
+    plane.gate.set()
+    told = await step(plane, InFlight(), message(2), behind=["lost"], spool=spool, find_missing=find_missing)
+    assert told.spooled == ["message:2"] and plane.got == []
+    assert [event["after"] for event in spool.first("e")[1]] == [["lost"]]
