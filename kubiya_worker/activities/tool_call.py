@@ -153,21 +153,30 @@ async def _run_and_record(call: ToolCall, surroundings: ToolContext, redactor: R
     async with publisher as out:
         finished = await run(call, surroundings, redactor, out)
         waits = finished.result.wait if call.asked.may_wait else None
-        if waits is not None:
-            wait = calls.CallWait(*waits, finished.started_at, finished.seconds)
-            return calls.ToolOutcome(wait=wait, **_published(publisher))
-        shown = await redact(finished.result, redactor, surroundings)
-        out.emit(
-            records.completed(
-                *(call.asked, call.context, finished.status, shown.output, shown.error, finished.seconds, call.ruling),
-                metadata=shown.metadata,
-            )
+        told = await _tell_end(call, finished, surroundings, redactor, out) if waits is None else None
+    if told is None:
+        assert waits is not None
+        wait = calls.CallWait(*waits, finished.started_at, finished.seconds)
+        return calls.ToolOutcome(wait=wait, **_published(publisher))
+    return await record(call, finished, *told, publisher)
+
+
+async def _tell_end(
+    call: ToolCall, finished: Finished, surroundings: ToolContext, redactor: Redactor, out: Publisher
+) -> tuple[Shown, Noted, m.Message]:
+    """Publish the end of a run, and return what the model and the clients get of its result."""
+    shown = await redact(finished.result, redactor, surroundings)
+    out.emit(
+        records.completed(
+            *(call.asked, call.context, finished.status, shown.output, shown.error, finished.seconds, call.ruling),
+            metadata=shown.metadata,
         )
-        noted = _noted(call, shown.content, finished.status, out)
-        message = records.message(call.asked, noted.content, finished.status, shown.error)
-        if call.runtime.may_leave_events(call.asked):
-            out.leave_behind(message)
-    return await record(call, finished, shown, noted, message, publisher)
+    )
+    noted = _noted(call, shown.content, finished.status, out)
+    message = records.message(call.asked, noted.content, finished.status, shown.error)
+    if call.runtime.may_leave_events(call.asked):
+        out.leave_behind(message)
+    return shown, noted, message
 
 
 async def find(call: ToolCall) -> None:
