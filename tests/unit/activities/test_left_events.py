@@ -23,7 +23,7 @@ MEMBER = Member("team", "logs", ["triage", "logs"], "m", "c", "w", "w")
 
 
 class SlowPlane:
-    """It answers when `gate` is set."""
+    """A control plane that answers when `gate` is set."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -71,7 +71,7 @@ async def test_the_result_does_not_wait_and_has_the_events() -> None:
 
 
 async def test_only_one_step_is_ahead_of_the_control_plane() -> None:
-    """What comes before its own events has arrived when a step ends, so a history need not hold more than these."""
+    """A step ends when all before its own events has arrived, so a history need not hold more than these."""
     plane, flight = SlowPlane(), InFlight()
     await step(plane, flight, message(1))
     second = asyncio.create_task(step(plane, flight, message(2), behind=["message:1"]))

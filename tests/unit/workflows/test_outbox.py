@@ -57,7 +57,7 @@ def test_a_later_step_that_was_sent_releases_what_it_followed() -> None:
 
 
 def left(outbox: EventOutbox, name: str) -> calls.ModelResult:
-    """A step that ends with one event on its way."""
+    """Settle a step that ends with one event on its way, and return its result."""
     result = calls.ModelResult({"role": "assistant"}, {}, "stop", "m", "p", spooled=[name], unconfirmed=[notice(name)])
     request = calls.ToolInput("e-1.1", "c", "run", message_id="m", step=1, behind=outbox.predecessors())
     outbox.settle(request, result)
