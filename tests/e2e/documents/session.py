@@ -234,7 +234,7 @@ TREATMENTS: tuple[tuple[str, Treatment], ...] = (
     (r"kubiya models ", parsed),  # tests/integration/models/test_models_command.py
     (r"kubiya audit verify .*NUMBER:HASH", with_the_head),
     (r"kubiya secrets set .* < ", with_a_token_file),
-    (r"kubiya apply -f (hook|on-call|tickets)\.yaml$", with_the_document),
+    (r"kubiya apply -f (hook|on-call|small|tickets)\.yaml$", with_the_document),
     (r"kubiya notifications test ", received),
     (r"kubiya runs cancel ID ", of_a_run_that_works),
     (r"kubiya server restore ", parsed),  # tests/faults/test_backup.py

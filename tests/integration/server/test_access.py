@@ -31,6 +31,7 @@ OWN = {
     "/hooks",
     "/mcp-servers",
     "/skills",
+    "/stored-models",
     "/teams",
     "/environments",
     "/worker-queues",

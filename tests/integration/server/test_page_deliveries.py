@@ -57,14 +57,14 @@ def test_a_hook_tells_its_address_and_what_came(page: Any, stack: Stack) -> None
     # Somebody without the proof is refused, and the owner sees that.
     assert requests.post(f"{stack.url}/hooks/disk-alerts", json={}, timeout=30).status_code == 401
     # One that starts is in the list, with its run.
-    view.locator("button", has_text="Start a run with a sample").focus()
+    view.locator("button", has_text="Start an execution with a sample").focus()
     page.keyboard.press("Enter")
     row = view.locator(".deliveries > li", has=page.locator(".status", has_text="started"))
     row.wait_for()
     assert view.locator(".deliveries .status", has_text="refused").count() == 1
-    run = row.locator("a", has_text="its run").get_attribute("href")
+    run = row.locator("a", has_text="its execution").get_attribute("href")
     assert run == f"#/executions/{stack.call('GET', '/hooks/disk-alerts/deliveries')[0]['execution_id']}"
-    page.wait_for_function("() => document.activeElement.textContent === 'Start a run with a sample'")
+    page.wait_for_function("() => document.activeElement.textContent === 'Start an execution with a sample'")
 
 
 def test_a_notification_is_tested_and_its_messages_are_listed(page: Any, stack: Stack) -> None:

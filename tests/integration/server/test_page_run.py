@@ -211,7 +211,7 @@ def test_a_run_is_run_again_from_a_step(browser: Any, stack: Stack, run: str, wi
         assert page.get_attribute("#facts a", "href") == f"#/executions/{run}?tab=steps"
         page.click('#run-tabs [data-tab="steps"]')
         step(page, "tool", "shell").first.wait_for()
-        assert "shared with the run before" in step(page, "tool", "shell").first.inner_text()
+        assert "shared with the execution before" in step(page, "tool", "shell").first.inner_text()
         check("the steps of a run from a step on")
         page.click("#facts a")
         page.wait_for_function("run => location.hash.includes(run)", arg=run)

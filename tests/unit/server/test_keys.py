@@ -331,6 +331,7 @@ def test_no_role_but_admin_writes_definitions_and_only_a_worker_writes_results()
 
 READS_BY_POST = {
     *("POST /approval-rules/resolve", "POST /batch", "POST /definitions/read", "POST /definitions/write"),
+    "POST /environments/{environment}/test",  # a try, which changes nothing
     *("POST /session", "DELETE /session", "DELETE /sessions"),  # one's own
 }
 
