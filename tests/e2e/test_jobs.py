@@ -44,6 +44,7 @@ def test_a_job_is_made_shown_triggered_and_removed(dev: Dev) -> None:
     assert dev.kubiya("jobs", "ls").stderr == "There are no jobs.\n"
 
 
+@pytest.mark.slow
 def test_a_schedule_says_when_it_is_due(dev: Dev) -> None:
     options = ("--cron", "0 2 * * mon-fri", "--timezone", "Europe/Berlin", "--team", "triage", "--queue", "default")
     policy = ("--overlap", "buffer_one", "--catch-up", "6h")

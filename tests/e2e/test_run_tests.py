@@ -236,6 +236,7 @@ def test_a_team_and_a_conversation_become_tests_too(dev: Dev, recorded: Path, tm
     assert [each["name"] for each in told["tests"]] == ["pair", "talk"]
 
 
+@pytest.mark.slow
 def test_what_is_no_test_is_refused_with_its_place(dev: Dev, recorded: Path, tmp_path: Path) -> None:
     schema = json.loads(dev.kubiya("test", "--schema").stdout)
     jsonschema.Draft202012Validator.check_schema(schema)

@@ -79,6 +79,7 @@ def test_a_control_plane_that_is_killed_and_comes_back(stack: Stack, seconds: fl
         run.check(180)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seconds", ABSENCES)
 def test_a_control_plane_that_stands_still_and_goes_on(stack: Stack, seconds: float) -> None:
@@ -91,6 +92,7 @@ def test_a_control_plane_that_stands_still_and_goes_on(stack: Stack, seconds: fl
         run.check(180)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seconds", ABSENCES)
 def test_a_temporal_that_is_killed_and_comes_back(stack: Stack, seconds: float) -> None:

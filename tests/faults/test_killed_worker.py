@@ -69,7 +69,14 @@ FAST = [
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("cases", FAST, ids=["agent", "team", "modes"])
+@pytest.mark.parametrize(
+    "cases",
+    [
+        pytest.param(FAST[0], id="agent"),
+        pytest.param(FAST[1], id="team"),
+        pytest.param(FAST[2], id="modes", marks=pytest.mark.slow),
+    ],
+)
 def test_nothing_is_lost_or_repeated_when_a_worker_is_killed(stack: Stack, cases: list[tuple[str, str]]) -> None:
     _taken_up(play_all(stack, [(SCENES[name], point) for name, point in cases], len(cases)))
 

@@ -282,7 +282,7 @@ def play(stack: KillableStack, place: Any, scene: str, points: tuple[str, ...]) 
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("scene", list(SCENES)[:1])  # the slow test has all of them, at all points
 def test_nothing_is_lost_or_counts_twice_at_some_points(stack: KillableStack, places: Places, scene: str) -> None:
     play(stack, told_by(stack, places, scene), scene, FAST[scene])
 

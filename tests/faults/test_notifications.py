@@ -138,6 +138,7 @@ def wait_for(plane: ControlPlane, wanted: list[tuple[str, int]] | list[str]) -> 
     raise AssertionError(states(plane))
 
 
+@pytest.mark.slow
 def test_an_answer_counts_once_however_often_it_is_pressed_around_kills(
     plane: ControlPlane, receiver: Receiver
 ) -> None:

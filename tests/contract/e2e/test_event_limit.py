@@ -42,6 +42,7 @@ def test_a_long_run_with_talk_and_tools_fits(stack: PublishedStack) -> None:
     assert 10 < len(chunks) < 500
 
 
+@pytest.mark.slow
 def test_text_of_an_attempt_that_died_is_not_part_of_the_next(stack: PublishedStack, endpoint: ModelEndpoint) -> None:
     """A client that knows no `reset_chunks` puts chunks together by their id until the message comes."""
     where = queue(stack, "dying")

@@ -36,6 +36,7 @@ def test_an_outage_in_the_middle_of_a_run(stack: PublishedStack, kind: str) -> N
     check(stack, WatchedRun(stack, execution_id), "completed", response="During.", optional=False)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed(alone: PublishedStack) -> None:
     first = alone.worker()
     agent = alone.agent("killed", skills=[SHELL])

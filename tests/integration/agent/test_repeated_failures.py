@@ -6,6 +6,8 @@ import signal
 import uuid
 from typing import Any
 
+import pytest
+
 from tests.support.demo_scripts import script, shell
 from tests.support.stack import Stack
 
@@ -73,6 +75,7 @@ def test_a_person_is_asked_and_may_let_it_go_on_or_end_it(stack: Stack) -> None:
     assert len(results(stack, execution)) == 14
 
 
+@pytest.mark.slow
 def test_the_count_survives_the_worker(stack: Stack) -> None:
     queue = stack.queue(f"mortal-{uuid.uuid4().hex[:6]}")
     first = stack.worker(queue)

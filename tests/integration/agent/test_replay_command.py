@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import pytest
 from temporalio.client import Client
 
 from tests.support.stack import ROOT, Stack, wait_until
@@ -24,6 +25,7 @@ def replay(stack: Stack, queue: str, *more: str, **env: str) -> subprocess.Compl
     return subprocess.run(argv, env={**os.environ, **given}, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_what_is_open_is_replayed_and_what_does_not_suit_is_named(stack: Stack) -> None:
     queue = stack.queue(f"replay-{uuid.uuid4().hex[:6]}")
     none = replay(stack, queue)

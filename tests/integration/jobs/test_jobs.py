@@ -265,6 +265,7 @@ def test_a_change_reaches_the_schedule_and_another_trigger_ends_it(stack: Stack)
     wait_until(lambda: schedule(stack, made["id"]) is None, 60, "the schedule is gone")
 
 
+@pytest.mark.slow
 def test_schedules_reach_temporal_when_it_is_back_even_if_it_has_forgotten_them(tmp_path: Path) -> None:
     with Stack(tmp_path) as stack:
         assert stack.temporal is not None and stack.server is not None

@@ -129,6 +129,7 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, arguments: list[str], keys: b
     assert len(process.lines) == 1, process.lines
 
 
+@pytest.mark.slow
 def test_temporals_own_command_line_reads_a_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBIYA_PAYLOAD_KEYS_FILE", str(write(tmp_path / "codec-keys", f"one {key(1)}")))
     monkeypatch.setenv("KUBIYA_PAYLOAD_COMPRESSION", "zlib")

@@ -91,6 +91,7 @@ def test_a_result_that_cannot_be_stored_is_kept_all_the_same(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.slow
 def test_large_payloads_are_in_a_bucket_and_another_worker_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

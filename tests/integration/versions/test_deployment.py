@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 
+import pytest
+
 from tests.integration.versions.fleet import Fleet
 
 
@@ -31,6 +33,7 @@ def test_a_conversation_goes_on_with_the_version_that_is_current_when_the_next_m
     assert [m["content"] for m in said if m["role"] == "user"] == ["hello", "and now?", "still there?"]
 
 
+@pytest.mark.slow
 def test_what_waits_longer_than_its_workers_live_is_moved(fleet: Fleet) -> None:
     old = fleet.worker("1")
     fleet.deployment("set-current", "1")
@@ -47,6 +50,7 @@ def test_what_waits_longer_than_its_workers_live_is_moved(fleet: Fleet) -> None:
     assert fleet.described(execution)[0] == "2"
 
 
+@pytest.mark.slow
 def test_auto_upgrade_moves_without_a_new_run(fleet: Fleet) -> None:
     fleet.worker("1", KUBIYA_VERSIONING_BEHAVIOR="auto-upgrade").expect("behavior=auto-upgrade")
     fleet.deployment("set-current", "1")
@@ -58,6 +62,7 @@ def test_auto_upgrade_moves_without_a_new_run(fleet: Fleet) -> None:
     assert fleet.described(execution) == ("2", run)
 
 
+@pytest.mark.slow
 def test_a_share_of_the_executions_goes_to_a_version_that_is_ramping(fleet: Fleet) -> None:
     fleet.worker("1")
     fleet.worker("2")

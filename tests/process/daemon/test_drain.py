@@ -161,6 +161,7 @@ def test_a_drain_that_is_stopped_says_what_was_cut_off(
     assert gone(daemons)
 
 
+@pytest.mark.slow
 def test_a_stop_of_a_drain_has_the_grace_period(daemons: Daemons, started: list[Command], tmp_path: Path) -> None:
     daemons.start("default", "--grace-period", "120")
     load = Load(daemons, tmp_path, 2)
@@ -177,6 +178,7 @@ def test_a_stop_of_a_drain_has_the_grace_period(daemons: Daemons, started: list[
     load.finish()
 
 
+@pytest.mark.slow
 def test_a_drain_needs_no_control_plane(daemons: Daemons, started: list[Command], tmp_path: Path) -> None:
     daemons.start("default", *SHORT)
     load = Load(daemons, tmp_path, 2)
@@ -229,6 +231,7 @@ def test_an_idle_worker_is_drained_at_once(daemons: Daemons) -> None:
     assert gone(daemons)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_drained_is_said_in_one_line(daemons: Daemons) -> None:
     for args, code, word in (
         (["--queue-id", "nosuch"], 1, "No worker of nosuch runs here"),

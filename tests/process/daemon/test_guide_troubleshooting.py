@@ -86,6 +86,7 @@ def test_rotation_as_it_is_pasted(daemons: Daemons) -> None:
     assert "52428800" in (daemons.folder() / "daemon_info.txt").read_text()
 
 
+@pytest.mark.slow
 def test_rotated_files_have_the_guides_names(daemons: Daemons) -> None:
     daemons.start(QUEUE, "--max-log-size", "4096", "--max-log-backups", "2", LOG_LEVEL="DEBUG")
     logs = daemons.folder() / "logs"
@@ -134,6 +135,7 @@ def test_debug_logging(daemons: Daemons) -> None:
 # -- Connection errors
 
 
+@pytest.mark.slow
 def test_temporal_that_cannot_be_reached_is_named(daemons: Daemons) -> None:
     """The control plane answers here; the start and the status both name the address that is awaited."""
     address = f"127.0.0.1:{free_port()}"
@@ -165,6 +167,7 @@ def test_the_proxy_settings_are_used(daemons: Daemons) -> None:
 # -- Python dependencies
 
 
+@pytest.mark.slow
 def test_clearing_the_venv_heals_it(daemons: Daemons) -> None:
     daemons.start(QUEUE)
     daemons.run("worker", "stop")

@@ -198,6 +198,7 @@ def test_logs_follow_through_rotations_without_losing_or_doubling(daemons: Daemo
         follower.kill()
 
 
+@pytest.mark.slow
 def test_logs_are_filtered(daemons: Daemons) -> None:
     daemons.start()
     daemons.run("worker", "stop", "--queue-id", "default")

@@ -60,6 +60,7 @@ def test_two_starts_at_once_make_one_worker(daemons: Daemons) -> None:
     wait_until(lambda: sum("worker.py" in line for line in daemons.command_lines()) == 1, 30, "one worker")
 
 
+@pytest.mark.slow
 def test_instances_run_side_by_side(daemons: Daemons) -> None:
     first, second = daemons.start(), daemons.start("default", "--instance", "2")
     assert first != second
@@ -102,6 +103,7 @@ def test_an_unreachable_control_plane_shows_in_the_terminal(daemons: Daemons) ->
     assert not daemons.processes()
 
 
+@pytest.mark.slow
 def test_a_metrics_port_is_for_one_worker(daemons: Daemons) -> None:
     port = str(free_port())
     daemons.start("default", KUBIYA_METRICS_PORT=port)

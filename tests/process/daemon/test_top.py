@@ -93,6 +93,7 @@ def test_control_z_gives_the_shell_its_terminal_and_fg_takes_it_again(daemons: D
         assert terminal.modes == before
 
 
+@pytest.mark.slow
 def test_without_a_terminal_it_is_one_plain_table(daemons: Daemons) -> None:
     daemons.start("default", KUBIYA_METRICS_PORT="0")
     # The start says ready a moment before the worker's next look at its pollers.

@@ -114,6 +114,7 @@ def test_a_start_that_was_killed_in_the_middle_is_made_good(home: Home) -> None:
         assert worker_version(python)
 
 
+@pytest.mark.slow
 def test_two_starts_at_once_wait_for_each_other(home: Home) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"

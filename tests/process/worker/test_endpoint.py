@@ -7,6 +7,7 @@ import re
 import signal
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests.process.worker.conftest import Start
@@ -97,6 +98,7 @@ def test_health_turns_red_when_the_loop_is_blocked_and_green_with_it(
     wait_until(lambda: get(port, "/healthz")[0] == 200, 30, "/healthz is green again")
 
 
+@pytest.mark.slow
 def test_approvals_that_wait_are_told_also_by_a_worker_that_was_started_since(stack: Stack) -> None:
     """A queue of its own: what other tests leave waiting does not count."""
     queue = stack.queue("of-approvals")

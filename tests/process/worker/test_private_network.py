@@ -75,7 +75,14 @@ def network(tmp_path: Path, stack: Stack, model: ModelEndpoint, policy: Enforcer
 
 
 # Each of the names by which the file may be given, and that of the worker's own.
-@pytest.mark.parametrize("variable", ["KUBIYA_CA_FILE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "KUBIYA_CA_FILE",
+        pytest.param("SSL_CERT_FILE", marks=pytest.mark.slow),
+        pytest.param("REQUESTS_CA_BUNDLE", marks=pytest.mark.slow),
+    ],
+)
 def test_a_worker_does_its_work(
     variable: str, start: Start, stack: Stack, network: Network, model: ModelEndpoint, policy: EnforcerService
 ) -> None:

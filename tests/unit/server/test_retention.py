@@ -262,6 +262,7 @@ def test_a_file_of_before_gets_smaller_after_one_vacuum(tmp_path: Path) -> None:
     database.close()
 
 
+@pytest.mark.slow
 def test_a_step_is_short_where_there_is_much(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     # The processor's time: a busy machine makes a step no longer.
     monkeypatch.setattr(retention, "time", SimpleNamespace(perf_counter=time.thread_time))
