@@ -37,6 +37,7 @@ FIGURES = {
 # These take more than ten seconds on two busy cores: they start many workers, install from a package index, or wait for
 # a change to hold. The others run the same harness, and mypy checks all of them.
 LONG = (
+    "actions",
     "step",
     "execution",
     "tracing",

@@ -209,6 +209,7 @@ def test_a_worker_that_dies_while_it_drains_stays_dead_and_that_is_said(
     assert gone(daemons) and daemons.status("--queue-id", "default")["state"] == "failed"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_waiting_and_not_the_drain(daemons: Daemons, started: list[Command], tmp_path: Path) -> None:
     daemons.start("default", *SHORT)
     load = Load(daemons, tmp_path, 1)

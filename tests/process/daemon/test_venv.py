@@ -164,7 +164,9 @@ def local_package(folder: Path, version: str) -> Path:
     return source
 
 
-@pytest.mark.parametrize("installer", ["uv", "pip", "neither"])
+@pytest.mark.parametrize(
+    "installer", ["uv", *(pytest.param(installer, marks=pytest.mark.slow) for installer in ("pip", "neither"))]
+)
 def test_own_requirements_come_on_top(
     installer: str, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
