@@ -239,10 +239,10 @@ class Publisher:
                     self._sending = self._sending[len(portion) :]
                     continue
                 if error.status == TOO_EARLY and self._find_missing is not None:
-                    find_missing, self._find_missing = self._find_missing, None  # once
-                    with contextlib.suppress(Exception):  # else the workflow sends it when the turn ends
-                        await find_missing()
-                    continue
+                    with contextlib.suppress(Exception):  # else it is tried again, and sent when the turn ends
+                        await self._find_missing()
+                        self._find_missing = None
+                        continue
                 if self._closing.is_set():
                     return  # better than to hold a slot while nobody listens
                 await self._pause(error.retry_after or delay)

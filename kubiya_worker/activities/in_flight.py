@@ -70,8 +70,8 @@ class InFlight:
         for event_id, events in unconfirmed.items():
             if event_id not in self._stored:
                 stream, shown = on_stream(execution_id, member, events)
-                if not await _arrives(writer, stream, event_id):
-                    await writer.publish(stream, shown)
+                await _wait_for(writer, stream, event_id)
+                await writer.publish(stream, shown)  # always: after a minute of 425 a missing one counts as there
                 self._note(event_id)
         return [event_id for event_id in behind if event_id not in self._stored]
 
@@ -81,8 +81,8 @@ class InFlight:
             await asyncio.wait(list(self._tasks.values()))
 
 
-async def _arrives(writer: Writer, stream: str, event_id: str) -> bool:
-    """Return True when the event is stored within a second: another worker may be sending it."""
+async def _wait_for(writer: Writer, stream: str, event_id: str) -> None:
+    """Wait up to a second for an event that another worker may be sending: its text would else come too late."""
     for pause in LOOKS:
         try:
             await writer.publish(stream, [], [event_id])
@@ -91,5 +91,4 @@ async def _arrives(writer: Writer, stream: str, event_id: str) -> bool:
                 raise
             await asyncio.sleep(pause)
         else:
-            return True
-    return False
+            return

@@ -140,6 +140,31 @@ async def test_a_step_that_comes_too_early_has_the_missing_events_sent() -> None
     assert [event["event_id"] for event in plane.got] == ["message:1", "message:2"]
 
 
+async def test_the_missing_events_are_asked_for_again_when_that_failed() -> None:
+    plane, asked = SlowPlane(), 0
+    plane.gate.set()
+    found = asyncio.Event()
+
+    async def find_missing() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise RuntimeError
+        plane.got.append(message(1))
+        found.set()
+
+    async def run() -> Publisher:
+        publisher = Publisher(plane, "e", behind=["message:1"], find_missing=find_missing)  # type: ignore[arg-type]
+        async with publisher as out:
+            out.emit(message(2))
+            await found.wait()
+        return publisher
+
+    told = await ActivityEnvironment().run(run)
+    assert (told.spooled, asked) == ([], 2)
+    assert [event["event_id"] for event in plane.got] == ["message:1", "message:2"]
+
+
 async def test_a_missing_event_that_cannot_be_found_is_waited_for_on_disk(tmp_path: Path) -> None:
     async def find_missing() -> None:
         raise RuntimeError
