@@ -13,6 +13,7 @@ from kubiya_worker.cli.argument_editor import edit_arguments
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.render import arguments_block, arguments_text, is_question
+from kubiya_worker.cli.run_api import id_for_filter
 from kubiya_worker.cli.tables import Cells, field
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.errors import UsageError
@@ -61,7 +62,8 @@ def ls(everything: bool, mine: bool, queue: str, as_json: bool, output: str) -> 
 
     Example: kubiya approvals ls --mine --queue default
     """
-    requests = connect().approvals("" if everything else "pending", queue)
+    api = connect()
+    requests = api.approvals("" if everything else "pending", id_for_filter(queue, api.queue))
     if mine:
         requests = [approval for approval in requests if approval.get("you_may_answer", True)]
     if output != tables.TEXT:

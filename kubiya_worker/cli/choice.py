@@ -10,6 +10,7 @@ from kubiya_worker.errors import UsageError
 
 FEWEST: Final = 4  # characters of a beginning that may stand for the whole
 MOST_LISTED: Final = 20
+LONGEST_SHOWN: Final = 60  # characters
 
 
 def choose(
@@ -31,10 +32,15 @@ def choose(
         return dict(found[0])
     listed = listing(found or rows, fields)
     if found:
-        raise UsageError(f"{len(found)} {what}s begin with {one_line(key, 60)!r}", remedy=f"These fit: {listed}")
+        raise UsageError(f"{len(found)} {what}s begin with {quoted(key)}", remedy=f"These fit: {listed}")
     raise UsageError(
-        f"There is no {what} {one_line(key, 60)!r}", remedy=f"There are: {listed}" if listed else "There are none yet"
+        f"There is no {what} {quoted(key)}", remedy=f"There are: {listed}" if listed else "There are none yet"
     )
+
+
+def quoted(key: str) -> str:
+    """Return what a person typed, in quotes: a character that a terminal would obey, or not show, is seen as it is."""
+    return repr(key if len(key) <= LONGEST_SHOWN else f"{key[:LONGEST_SHOWN]}…")
 
 
 def listing(rows: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> str:

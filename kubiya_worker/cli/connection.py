@@ -17,7 +17,7 @@ from kubiya_worker import __version__, loopback
 from kubiya_worker.cli import choice, reason
 from kubiya_worker.control_plane import errors
 from kubiya_worker.control_plane.client import ControlPlane
-from kubiya_worker.errors import ConfigurationError, NotAllowed, Unavailable, UsageError, WorkerError
+from kubiya_worker.errors import EX_USAGE, ConfigurationError, NotAllowed, Unavailable, UsageError, WorkerError
 from kubiya_worker.launch.stack_folder import default_folder, read_env
 from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL, REASON_HEADER
 from kubiya_worker.settings import cli_context
@@ -100,12 +100,17 @@ class Api(ControlPlane):
             return super()._call(method, path, body, prefix=prefix, timeout=timeout, headers=headers)
         except errors.ControlPlaneError as error:
             self._explain(error)
+            if error.status == 404 and path.partition("?")[0].count("/") > 1:  # a list that is missing is a wrong URL
+                error.exit_code = EX_USAGE
             raise
 
     def _explain(self, error: errors.ControlPlaneError) -> None:
         """Replace the worker's remedy by one for a person."""
         hint = ""
-        if isinstance(error, errors.Unauthorized):
+        if error.status == 403:
+            error.message = f"The control plane says: {_detail(error)}"
+            error.remedy = "Use a key with this right"
+        elif isinstance(error, errors.Unauthorized):
             error.message = f"The control plane at {self.base_url} refuses the API key"
             env_file = default_folder(self._environ) / "env"
             hint = local_stack(self._environ, other_than=self.base_url)
@@ -117,8 +122,7 @@ class Api(ControlPlane):
             start = "Is kubiya dev running?" if urlsplit(self.base_url).hostname in LOOPBACK else ""
             error.remedy = hint or start or "Check CONTROL_PLANE_URL and the network"
         else:
-            _, _, detail = error.message.partition(f"{error.status}: ")
-            error.message = f"The control plane says: {detail or error.message}"
+            error.message = f"The control plane says: {_detail(error)}"
             error.remedy = "Try again" if isinstance(error, errors.Unreachable) else ""
 
     def ask(self, method: str, path: str, body: Any = None, *, timeout: tuple[float, float] | None = None) -> Any:
@@ -130,6 +134,14 @@ class Api(ControlPlane):
     def find(self, kind: str, name: str) -> dict[str, Any]:
         """Find an agent or a team (`kind`) by id or name. Raises UsageError, which lists the known ones."""
         return choice.choose(kind, name, self._list(f"/{kind}s"))
+
+    def queue(self, key: str) -> dict[str, Any]:
+        """Find a queue by id, name, or the beginning of one of them. Raises UsageError, which lists the known ones."""
+        return choice.choose("queue", key, self._list("/worker-queues"))
+
+    def agent_or_team(self, key: str) -> dict[str, Any]:
+        """Find an agent or a team by id, name, or the beginning of one of them. Raises UsageError."""
+        return choice.choose("agent or team", key, [*self.agents(), *self.teams()])
 
     def agents(self) -> list[dict[str, Any]]:
         """Return all agents."""
@@ -162,14 +174,7 @@ class Api(ControlPlane):
 
     def execute(self, kind: str, entity_id: str, body: dict[str, Any]) -> dict[str, Any]:
         """Start an execution of an agent or a team. Return {execution_id, page?}."""
-        try:
-            answer = self._object("POST", f"/{kind}s/{quote(entity_id, safe='')}/execute", body)
-        except errors.Refused as error:
-            if error.status == 404 and body.get("worker_queue_id"):
-                raise UsageError(
-                    f"There is no worker queue {body['worker_queue_id']!r}", remedy="Check --queue, or leave it out"
-                ) from error
-            raise
+        answer = self._object("POST", f"/{kind}s/{quote(entity_id, safe='')}/execute", body)
         if not answer.get("execution_id"):
             raise WorkerError(f"{self.base_url} started no execution", remedy="Is this URL a Kubiya control plane?")
         return answer
@@ -182,7 +187,9 @@ class Api(ControlPlane):
             return self._object("GET", f"/executions/{quote(execution_id, safe='')}")
         except errors.Refused as error:
             if error.status == 404:
-                raise UsageError(f"There is no execution {execution_id}", remedy="Check its id") from error
+                raise UsageError(
+                    f"There is no execution {choice.quoted(execution_id)}", remedy="Check its id"
+                ) from error
             raise
 
     def cancel(self, execution_id: str) -> None:
@@ -266,13 +273,7 @@ class Api(ControlPlane):
         return self._object("PUT", f"/secrets/{quote(name, safe='')}", body)
 
     def remove_secret(self, name: str) -> None:
-        """Remove a secret. Raises UsageError when there is none with this name."""
-        try:
-            self._call("DELETE", f"/secrets/{quote(name, safe='')}")
-        except errors.Refused as error:
-            if error.status == 404:
-                raise UsageError(f"There is no secret {name}", remedy="kubiya secrets ls shows them") from error
-            raise
+        self._call("DELETE", f"/secrets/{quote(name, safe='')}")
 
     # -- keys
 
@@ -332,8 +333,10 @@ class Api(ControlPlane):
     def _list_or_none(self, path: str) -> list[dict[str, Any]]:
         try:
             return self._list(path)
-        except (errors.Refused, NotAllowed):
-            return []
+        except errors.ControlPlaneError as error:
+            if not_offered(error):
+                return []
+            raise
 
     # -- jobs
 
@@ -398,6 +401,16 @@ class Api(ControlPlane):
         if isinstance(found, dict):
             found = next((v for v in found.values() if isinstance(v, list)), [])
         return [x for x in found or [] if isinstance(x, dict)]
+
+
+def not_offered(error: errors.ControlPlaneError) -> bool:
+    """Return whether this control plane has no such list, or does not show it to this key."""
+    return isinstance(error, errors.Refused) or error.status == 403
+
+
+def _detail(error: errors.ControlPlaneError) -> str:
+    """Return what the control plane said of a fault, without the request that the message begins with."""
+    return error.message.partition(f"{error.status}: ")[2] or error.message
 
 
 def _definition(kind: str, name: str) -> str:

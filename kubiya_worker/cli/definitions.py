@@ -15,6 +15,7 @@ from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.tables import Cells, field
 from kubiya_worker.cli.terminal import Paint, one_line
+from kubiya_worker.control_plane.errors import Refused
 
 SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
 KINDS: Final = (
@@ -74,7 +75,7 @@ def get(kind: str, name: str | None, output: str) -> None:
     Example: kubiya get agent ops -o yaml
     """
     api = connect()
-    documents = [api.definition(kind, _name(api, kind, name))] if name else api.definitions(kind)
+    documents = api.definitions(kind) if name is None else [api.definition(kind, _name(api, kind, name))]
     if output in (tables.TABLE, tables.WIDE):
         _table(documents, 400 if output == tables.WIDE else 100)
     else:
@@ -120,7 +121,7 @@ def history(kind: str, name: str, as_json: bool, output: str) -> None:
 
     Example: kubiya history agent ops
     """
-    versions = connect().history(kind, name)
+    _, versions = _versions(connect(), kind, name)
     if as_json:
         for version in versions:
             print(json.dumps(version, ensure_ascii=False))
@@ -149,7 +150,9 @@ def rollback(kind: str, name: str, version: int) -> None:
 
     Example: kubiya rollback agent ops 3
     """
-    changes.show([connect().roll_back(kind, name, version)])
+    api = connect()
+    whole, _ = _versions(api, kind, name)
+    changes.show([api.roll_back(kind, whole, version)])
 
 
 def _who(version: Mapping[str, Any]) -> str:
@@ -161,6 +164,18 @@ def _name(api: Api, kind: str, name: str) -> str:
     """Return the whole name for a name, or for its beginning when that means one. Raises UsageError."""
     rows = [{"name": each["name"]} for each in api.definitions(kind)]
     return str(choice.choose(kind.removesuffix("s"), name, rows, fields=("name",))["name"])
+
+
+def _versions(api: Api, kind: str, name: str) -> tuple[str, list[dict[str, Any]]]:
+    """Return the whole name and its versions. One that was deleted is named in full. Raises UsageError."""
+    if name.strip():
+        try:
+            return name, api.history(kind, name)
+        except Refused as error:
+            if error.status != 404:
+                raise
+    whole = _name(api, kind, name)
+    return whole, api.history(kind, whole)
 
 
 def _print(documents: Sequence[dict[str, Any]], output: str) -> None:

@@ -210,7 +210,7 @@ def _execute(
         "stream": True,
         "execution_metadata": {"source": "cli", "interactive": manner.chat},
     }
-    body |= {"worker_queue_id": queue} if queue else {}
+    body |= {"worker_queue_id": api.queue(queue)["id"]} if queue else {}
     body |= {"execution_environment": {"working_dir": cwd}} if cwd else {}
     body |= {"model_id": model} if model else {}
     body |= {"priority": priority} if priority else {}

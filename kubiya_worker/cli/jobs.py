@@ -199,7 +199,7 @@ def create(
         **({"cron_schedule": cron, "cron_timezone": timezone or "UTC"} if cron is not None else {}),
         **({"overlap_policy": overlap} if overlap else {}),
         **({"catch_up_seconds": span} if span is not None else {}),
-        **({"executor_type": "specific_queue", "worker_queue_name": queue} if queue else {}),
+        **({"executor_type": "specific_queue", "worker_queue_name": api.queue(queue)["name"]} if queue else {}),
     }
     created = api.create_job(body)
     if as_json:

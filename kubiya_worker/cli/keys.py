@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from kubiya_worker.cli import choice, completion, reason, tables
-from kubiya_worker.cli.connection import connect
+from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.tables import Cells, field
 from kubiya_worker.cli.terminal import Paint, one_line
@@ -70,7 +70,8 @@ def create(
     body |= {field: list(value) if isinstance(value, tuple) else value for field, value in given.items() if value}
     if expires_in_days is not None and expires_in_days <= 0:
         raise UsageError("--expires-in-days is more than 0")
-    made = connect().create_key(body)
+    api = connect()
+    made = api.create_key(body | _reach(api, queues, agents))
     if output == "json":
         print(json.dumps(made, ensure_ascii=False))
     elif not sys.stdout.isatty():
@@ -98,7 +99,7 @@ def ls(everything: bool, queue: str | None, output: str) -> None:
     api = connect()
     found = [key for key in api.api_keys() if everything or key.get("status") == "active"]
     if queue:
-        one = choice.choose("queue", queue, api.ask("GET", "/worker-queues"))
+        one = api.queue(queue)
         found = [key for key in found if _reaches(key, one)]
     if output != "text":
         tables.show(found, COLUMNS, output, none="There are no keys.")
@@ -166,7 +167,8 @@ def edit(
     if not body and not removed:
         raise UsageError("Nothing is to be changed", remedy="See 'kubiya keys edit --help'")
     api = connect()
-    told = api.change_key(str(choice.choose("key", id, api.api_keys(), fields=("id",))["id"]), {**body, **removed})
+    key_id = str(choice.choose("key", id, api.api_keys(), fields=("id",))["id"])
+    told = api.change_key(key_id, {**body, **_reach(api, queues, agents), **removed})
     print(f"changed: {told.get('id')}, of {one_line(_person(told), 100)}")
 
 
@@ -181,6 +183,15 @@ def revoke(id: str) -> None:
     api = connect()
     told = api.revoke_key(str(choice.choose("key", id, api.api_keys(), fields=("id",))["id"]))
     print(f"revoked: {told.get('id')}, of {one_line(_person(told), 100)}")
+
+
+def _reach(api: Api, queues: tuple[str, ...], agents: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return what limits a key, by whole names. Raises UsageError for a name that is not there."""
+    names = {
+        "queues": [str(api.queue(each)["name"]) for each in queues],
+        "agents": [str(api.agent_or_team(each)["name"]) for each in agents],
+    }
+    return {field: found for field, found in names.items() if found}
 
 
 def _person(key: Mapping[str, Any]) -> str:

@@ -73,7 +73,7 @@ class Noun:
 
     def of_queue(self, api: Api, queue: str) -> list[dict[str, Any]]:
         """Return the objects that run on a queue. Raises UsageError, which lists the queues."""
-        found = choice.choose("queue", queue, NOUNS["queues"].rows(api))
+        found = api.queue(queue)
         return [row for row in self.rows(api) if row.get(self.queue) in (found["id"], found["name"])]
 
     def name(self, api: Api, key: str) -> str:

@@ -15,7 +15,7 @@ import click
 
 from kubiya_worker import templates
 from kubiya_worker.cli import completion, mcp_configured, mcp_definitions, tables
-from kubiya_worker.cli.connection import connect
+from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.tables import field
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.errors import EX_CONFIG, EX_UNAVAILABLE, ConfigurationError, UsageError
@@ -137,8 +137,10 @@ def test(
     if queue and is_file:
         raise UsageError("--queue is for servers that the control plane knows", remedy="Leave it out for a file")
     codes: set[int] = set()
+    api = connect() if queue else None
+    on = str(api.queue(queue)["name"]) if api and queue else ""
     for each in servers:
-        outcome = _on_worker(each, queue) if queue else _here(each, tool or "", arguments)
+        outcome = _on_worker(api, each, on) if api else _here(each, tool or "", arguments)
         codes.add(0 if outcome["ok"] else EX_UNAVAILABLE if outcome.get("transport") else EX_CONFIG)
         if output == "json":
             print(json.dumps(outcome, ensure_ascii=False), flush=True)
@@ -167,9 +169,9 @@ def serve(agents: tuple[str, ...], teams: tuple[str, ...]) -> None:
     run(connect(), agents, teams)
 
 
-def _on_worker(each: mcp_configured.Configured, queue: str) -> dict[str, Any]:
+def _on_worker(api: Api, each: mcp_configured.Configured, queue: str) -> dict[str, Any]:
     about = {"queue": queue} | ({} if each.stored else {"mcp_server": each.name})
-    found = connect().try_on_worker(each.tested_at, about)
+    found = api.try_on_worker(each.tested_at, about)
     return {"server": each.name, "transport": "", "tools": [], "notices": [], "instructions": None, **found}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from kubiya_worker.cli import choice
 from kubiya_worker.cli.connection import Api
 from kubiya_worker.cli.terminal import one_line
 from kubiya_worker.errors import ConfigurationError, UsageError
@@ -156,21 +157,24 @@ def _settings(raw: Any) -> str:
     return json.dumps(raw, sort_keys=True, default=str)
 
 
+def chosen_name(key: str, names: Iterable[str]) -> str:
+    """Return the name of a server for it or its beginning. Raises UsageError."""
+    return str(
+        choice.choose("MCP server", key, [{"name": each} for each in sorted(set(names))], fields=("name",))["name"]
+    )
+
+
 def select(servers: Iterable[Configured], name: str, given: Mapping[str, str]) -> list[Configured]:
-    """Return the server with this name, the stored one first.
+    """Return the server with this name, or with this beginning of it; the stored one first.
 
     Raises UsageError when there is none, or several that differ.
     """
     servers = list(servers)
-    found = [each for each in servers if each.name == name]
+    whole = chosen_name(name, (each.name for each in servers))
+    found = [each for each in servers if each.name == whole]
     found = [each for each in found if each.stored] or found
-    if not found:
-        known = ", ".join(sorted({each.name for each in servers})[:20]) or "none"
-        raise UsageError(
-            f"There is no MCP server {name!r}, stored or of anybody, and no such file", remedy=f"There are: {known}"
-        )
     if len(found) > 1:
         owners = ", ".join(each.owners[0] if each.owners else "nobody" for each in found[:10])
-        raise UsageError(f"There are different servers {name!r}: of {owners}", remedy="Choose with --agent")
+        raise UsageError(f"There are different servers {whole!r}: of {owners}", remedy="Choose with --agent")
     found[0].environment = {**found[0].environment, **given}
     return found

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import click
 
 from kubiya_worker.cli import apply as changes
-from kubiya_worker.cli import completion, definition_files, kinds, reason
+from kubiya_worker.cli import choice, completion, definition_files, kinds, mcp_configured, reason
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.errors import UsageError
 from kubiya_worker.tools import mcp
@@ -58,10 +57,12 @@ def edit(name: str, agent: str | None) -> None:
     import yaml
 
     api = connect()
-    if agent is None and _is_stored(api, name):
+    known = _Known(api, agent)
+    name = known.name(name)
+    if name in known.stored:
         kinds.edit_document(api, api.definition(KIND, name))
         return
-    owned = _owned(api, name, agent)
+    owned = _alike(name, known.owned[name])
     before = yaml.safe_dump(owned[0].server, sort_keys=False, allow_unicode=True)
     text = kinds.edited(before)
     if text is None or text.strip() == before.strip():
@@ -89,24 +90,39 @@ def rm(name: str, agent: str | None, force: bool) -> None:
     Example: kubiya mcp rm tickets --agent ops
     """
     api = connect()
-    if agent is None and _is_stored(api, name):
+    known = _Known(api, agent)
+    name = known.name(name)
+    if name in known.stored:
         kinds.removed(api.delete_definition(KIND, name, force=force))
         return
-    owned = list(_all(api, name, agent))
-    if not owned:
-        raise _unknown(name, agent)
+    owned = known.owned[name]
     changes.show(api.apply([each.changed(name, None) for each in owned], source=changes.SOURCE))
 
 
-def _is_stored(api: Api, name: str) -> bool:
-    return any(server["name"] == name for server in api.mcp_servers())
+class _Known:
+    """The stored servers, and those that agents and teams have, by their names; with `agent` only those of this one."""
+
+    def __init__(self, api: Api, agent: str | None) -> None:
+        """Ask for them. Raises UsageError for an agent that is not there."""
+        documents = [*api.definitions("agents"), *api.definitions("teams")]
+        if agent is not None:
+            only = choice.choose("agent or team", agent, documents, fields=("name",))["name"]
+            documents = [each for each in documents if each["name"] == only]
+        self.stored = {str(server["name"]) for server in api.mcp_servers()} if agent is None else set()
+        self.owned: dict[str, list[OwnedServer]] = {}
+        for document in documents:
+            configuration = (document.get("spec") or {}).get("configuration") or {}
+            for key in KEYS:
+                for name, server in (configuration.get(key) or {}).items():
+                    self.owned.setdefault(name, []).append(OwnedServer(document, key, server))
+
+    def name(self, key: str) -> str:
+        """Return a server's name for it or its beginning. Raises UsageError, which lists those that there are."""
+        return mcp_configured.chosen_name(key, {*self.stored, *self.owned})
 
 
-def _owned(api: Api, name: str, agent: str | None) -> list[OwnedServer]:
-    """Return who has the server. Raises UsageError for nobody, and where they have different ones of this name."""
-    owned = list(_all(api, name, agent))
-    if not owned:
-        raise _unknown(name, agent)
+def _alike(name: str, owned: list[OwnedServer]) -> list[OwnedServer]:
+    """Return who has the server. Raises UsageError where they have different ones of this name."""
     named = next((each for each in owned if isinstance(each.server, dict) and each.server.get("ref")), None)
     if named is not None:
         stored = named.server["ref"]
@@ -115,20 +131,3 @@ def _owned(api: Api, name: str, agent: str | None) -> list[OwnedServer]:
         owners = ", ".join(each.owner for each in owned[:10])
         raise UsageError(f"There are different servers {name!r}: of {owners}", remedy="Choose with --agent")
     return owned
-
-
-def _unknown(name: str, agent: str | None) -> UsageError:
-    whose = f"{agent} has" if agent else "No agent or team has"
-    text = f"{whose} no MCP server {name!r}" if agent else f"{whose} an MCP server {name!r} in its definition"
-    return UsageError(text, remedy="See 'kubiya mcp ls'")
-
-
-def _all(api: Api, name: str, agent: str | None) -> Iterator[OwnedServer]:
-    for document in (*api.definitions("agents"), *api.definitions("teams")):
-        if agent is not None and document["name"] != agent:
-            continue
-        configuration = (document.get("spec") or {}).get("configuration") or {}
-        for key in KEYS:
-            servers = configuration.get(key)
-            if isinstance(servers, dict) and name in servers:
-                yield OwnedServer(document, key, servers[name])

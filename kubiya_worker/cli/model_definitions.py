@@ -10,7 +10,7 @@ import click
 
 from kubiya_worker.cli import choice, completion, kinds, tables
 from kubiya_worker.cli import definitions as definition_commands
-from kubiya_worker.cli.connection import Api, connect
+from kubiya_worker.cli.connection import Api, connect, not_offered
 from kubiya_worker.control_plane import errors
 from kubiya_worker.errors import NotAllowed, UsageError, WorkerError
 from kubiya_worker.protocol import model_entries
@@ -71,8 +71,10 @@ def stored(api: Api) -> list[Object]:
     """Return the stored models; none where this key or this control plane has no such list."""
     try:
         found = api.ask("GET", completion.LISTS[KIND], timeout=PATIENCE)
-    except (errors.Refused, NotAllowed):
-        return []
+    except errors.ControlPlaneError as error:
+        if not_offered(error):
+            return []
+        raise
     return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
 
 
@@ -92,7 +94,7 @@ def rows(api: Api) -> list[Object]:
 def rows_on(queue: str) -> list[Object]:
     """Return the models that the workers of a queue get. Raises UsageError, which lists the queues."""
     api = connect()
-    name = choice.choose("queue", queue, kinds.NOUNS["queues"].rows(api))["name"]
+    name = api.queue(queue)["name"]
     return [row for row in rows(api) if name in row["queues"] or (row["origin"] == STORED and not row["queues"])]
 
 
@@ -100,8 +102,10 @@ def of_queues(api: Api) -> list[Object]:
     """Return the entries of queues' own lists; none where this key has no list of queues."""
     try:
         queues = api.ask("GET", completion.LISTS["queues"], timeout=PATIENCE)
-    except (errors.Refused, NotAllowed):
-        return []
+    except errors.ControlPlaneError as error:
+        if not_offered(error):
+            return []
+        raise
     return [
         _row(str(entry["model_name"]), QUEUE, entry.get("litellm_params") or {}, [str(queue["name"])])
         for queue in queues

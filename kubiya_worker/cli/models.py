@@ -146,7 +146,7 @@ def _all(base_url: str | None, config: str | None) -> tuple[list[dict[str, Any]]
     try:
         listed, answers = _listed(base_url, config)
     except ConfigurationError:
-        if not rows:
+        if not rows and not faults:
             raise
         return rows, faults
     faults += [(_fault(answer), answer.fault.exit_code) for answer in answers if answer.fault is not None]
@@ -173,10 +173,16 @@ def get(model: str, base_url: str | None, config: str | None, output: str) -> No
             rows = [row for row in model_definitions.rows(api) if row["model"] == stored]
             tables.show(rows, COLUMNS, output)
         return
-    rows, faults = _listed(base_url, config)
+    try:
+        rows, faults = _listed(base_url, config)
+    except ConfigurationError:
+        if api is None:
+            raise
+        rows, faults = [], []  # only the control plane can have it: it is not there, which is no fault of a setting
     if not rows and faults and (fault := faults[0].fault) is not None:
         raise fault
-    names = [{"name": name} for name in sorted({row["model"] for row in rows})]
+    known = {row["model"] for row in rows} | {row["name"] for row in (model_definitions.stored(api) if api else ())}
+    names = [{"name": name} for name in sorted(known)]
     name = choice.choose("model", model, names, fields=("name",))["name"]
     found = [row for row in rows if row["model"] == name]  # several endpoints may have it
     if output in (tables.JSON, tables.YAML):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -17,6 +17,17 @@ EVENTS: Final = 1_000  # events of one request
 PUBLISHED: Final = frozenset({"status"})  # the filters that every control plane has
 
 Run = dict[str, Any]
+
+
+def id_for_filter(key: str, find: Callable[[str], Mapping[str, Any]]) -> str:
+    """Return the id for an id, a name, or the beginning of one of them; empty for none.
+
+    A whole id is not looked up: what was deleted is in no list, and its executions are still there.
+    """
+    try:
+        return str(uuid.UUID(key))
+    except ValueError:
+        return str(find(key)["id"]) if key else ""
 
 
 class RunApi:
@@ -76,15 +87,16 @@ class RunApi:
                 raise
         if len(key) < choice.FEWEST:
             raise UsageError(
-                f"There is no execution {key!r}", remedy=f"Give at least {choice.FEWEST} characters of its id"
+                f"There is no execution {choice.quoted(key)}",
+                remedy=f"Give at least {choice.FEWEST} characters of its id",
             )
         found = [one for one in self._begun(key) if str(one.get("id")).startswith(key)]
         if len(found) == 1:
             return dict(self.api.ask("GET", f"/executions/{quote(str(found[0]['id']), safe='')}"))
         if not found:
-            raise UsageError(f"There is no execution {key!r}", remedy="kubiya runs ls shows the ids")
+            raise UsageError(f"There is no execution {choice.quoted(key)}", remedy="kubiya runs ls shows the ids")
         listed = choice.listing([{"id": one["id"], "name": ""} for one in found], ("id", "name"))
-        raise UsageError(f"{len(found)} executions begin with {key!r}", remedy=f"These fit: {listed}")
+        raise UsageError(f"{len(found)} executions begin with {choice.quoted(key)}", remedy=f"These fit: {listed}")
 
     def _begun(self, key: str) -> list[Run]:
         wanted = {"cursor": "", "id": key, "limit": "20", "summary": "true"}

@@ -16,7 +16,7 @@ from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.exec import follow, read_prompt, watch_options
 from kubiya_worker.cli.moments import age, clock, moment, took
 from kubiya_worker.cli.render import arguments_text, duration
-from kubiya_worker.cli.run_api import RunApi
+from kubiya_worker.cli.run_api import RunApi, id_for_filter
 from kubiya_worker.cli.run_log import EventLog
 from kubiya_worker.cli.run_steps import APPROVAL, TOOL, steps_of
 from kubiya_worker.cli.tables import Cells, Row, field
@@ -100,9 +100,12 @@ def ls(
     wanted |= {name: moment(text, now) for name, text in (("since", since), ("until", until)) if text}
     wanted |= {"waits": "true"} if waits else {}
     wanted |= {"order": "oldest"} if oldest else {}
+    api = connect()
+    for name, find in (("queue", api.queue), ("agent", api.agent_or_team)):
+        wanted[name] = id_for_filter(wanted[name], find)
     found: list[dict[str, Any]] = []
     following: str | None = None
-    for page, place in RunApi(connect()).pages(wanted, EVERYTHING if everything else limit, cursor):
+    for page, place in RunApi(api).pages(wanted, EVERYTHING if everything else limit, cursor):
         found, following = [*found, *page], place
     tables.show(found, _columns(found, wide=output == tables.WIDE), output, none="No execution fits.")
     if following:
@@ -240,7 +243,8 @@ def retry(id: str, queue: str, watched: bool | None) -> int:
     """
     api = connect()
     executions = RunApi(api)
-    told = executions.retry(str(executions.find(id)["id"]), queue)
+    run_id = str(executions.find(id)["id"])
+    told = executions.retry(run_id, str(api.queue(queue)["id"]) if queue else "")
     return started(api, told, watched=sys.stdout.isatty() if watched is None else watched)
 
 
@@ -266,8 +270,9 @@ def fork(id: str, step: int, prompt: str, agent: str, model: str, queue: str, wa
     text = read_prompt(prompt) if prompt else ""
     api = connect()
     executions = RunApi(api)
-    wanted = {"prompt": text, "agent": agent, "model_id": model, "worker_queue_id": queue}
-    told = executions.fork(str(executions.find(id)["id"]), step, **wanted)
+    run_id = str(executions.find(id)["id"])
+    on = str(api.queue(queue)["id"]) if queue else ""
+    told = executions.fork(run_id, step, prompt=text, agent=agent, model_id=model, worker_queue_id=on)
     return started(api, told, watched=sys.stdout.isatty() if watched is None else watched)
 
 

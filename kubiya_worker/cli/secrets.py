@@ -128,7 +128,9 @@ def rm(name: str) -> None:
 
     Example: kubiya secrets rm OLD_TOKEN
     """
-    connect().remove_secret(name)
+    api = connect()
+    name = str(choice.choose("secret", name, api.secret_list(), fields=("name",))["name"])
+    api.remove_secret(name)
     print(f"removed: {name}")
 
 

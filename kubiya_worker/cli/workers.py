@@ -94,7 +94,7 @@ def ls(queue: str | None, output: str) -> None:
     Example: kubiya workers ls --queue default -o wide
     """
     api = connect()
-    one = choice.choose("queue", queue, api.ask("GET", "/worker-queues"))["id"] if queue else None
+    one = api.queue(queue)["id"] if queue else None
     found = [each for each in _all(api) if one in (None, each["queue_id"])]
     tables.show(found, COLUMNS, output, none="No worker is alive.")
 

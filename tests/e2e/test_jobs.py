@@ -94,7 +94,7 @@ def test_a_webhook_is_called_with_what_was_printed(dev: Dev) -> None:
         (["create", "x", "p", "--agent", "ops", "--cron", "every day"], 78, "five fields"),
         (["create", "x", "p", "--agent", "ops", "--cron", ""], 78, "needs a cron_schedule"),
         (["create", "x", "{{a}}", "--agent", "ops", "--cron", "@daily"], 78, "A schedule brings no value for a"),
-        (["create", "x", "p", "--agent", "ops", "--queue", "moon"], 78, "'moon' not found"),
+        (["create", "x", "p", "--agent", "ops", "--queue", "moon"], 64, "There is no queue 'moon'"),
         (["trigger", "x", "-p", "who"], 64, "'who' is not NAME=VALUE"),
     ],
 )

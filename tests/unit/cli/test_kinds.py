@@ -12,7 +12,7 @@ import yaml
 
 from kubiya_worker.cli import choice, completion, kinds
 from kubiya_worker.cli.main import cli
-from kubiya_worker.errors import EX_CONFIG, EX_USAGE, UsageError
+from kubiya_worker.errors import EX_USAGE, UsageError
 from tests.support.api import Api
 from tests.support.commands import Commands
 
@@ -169,9 +169,7 @@ def test_whatever_is_on_a_queue_is_listed_by_it_and_nothing_else(plane: Api, kub
             shown = "name" if word in ("jobs", "hooks", "models") else "id"
             mine, other = (made[word], elsewhere[word]) if shown == "id" else ("on", '"elsewhere"')
             assert mine in told and other not in told, word
-        # Where the control plane finds the queue, it is its refusal.
-        code = EX_CONFIG if word in ("runs", "approvals") else EX_USAGE
-        assert "no-such-queue" in kubiya(word, "ls", "--queue", "no-such-queue", code=code).err
+        assert "no-such-queue" in kubiya(word, "ls", "--queue", "no-such-queue", code=EX_USAGE).err
     plane.call("DELETE", "/mcp-servers/of nobody")  # other tests count them
     for name in ("on-it", "elsewhere"):
         plane.call("DELETE", f"/stored-models/{name}")
@@ -342,7 +340,7 @@ def test_an_mcp_server_is_edited_and_removed_in_all_that_have_it(
     assert servers_of("edits-four") == {"forks": {"url": "https://another.example/mcp"}}
     kubiya("mcp", "rm", "wiki")
     assert servers_of("edits-one") == {} and list(servers_of("edits-two")) == ["kept"]
-    assert "No agent or team has" in kubiya("mcp", "rm", "wiki", code=64).err
+    assert "There is no MCP server 'wiki'" in kubiya("mcp", "rm", "wiki", code=64).err
     edited(monkeypatch, "url: https://kept.example/mcp", "just a text")
     assert "holds no server" in kubiya("mcp", "edit", "kept", code=64).err
     edited(monkeypatch, "url:", "urll:")

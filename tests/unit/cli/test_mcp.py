@@ -50,6 +50,9 @@ class Plane:
     def mcp_servers(self) -> list[dict[str, Any]]:
         return [{"id": f"id of {name}", "name": name, **server} for name, server in self.stored.items()]
 
+    def queue(self, key: str) -> dict[str, Any]:
+        return {"id": f"id of {key}", "name": key}
+
     def try_on_worker(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         self.tried.append((path, body))
         tools = [{"name": "echo", "description": "", "parameters": ["text*"]}]

@@ -75,7 +75,10 @@ def test_a_list_has_heads_and_finds_what_the_filters_say(plane: Api, kubiya: Com
     assert kubiya("runs", "ls", "--since", "1h", "--queue", "default", "--person", "local", "-o", "json").json
     assert kubiya("runs", "ls", "--until", "1h").err == "No execution fits.\n"
     assert "status: pending" in kubiya("runs", "ls", "-o", "yaml", "-n", "1").out
-    assert "'nobody' not found" in kubiya("runs", "ls", "--agent", "nobody", code=78).err
+    assert "There is no agent or team 'nobody'" in kubiya("runs", "ls", "--agent", "nobody", code=64).err
+    gone = plane.agent(name="to be deleted")
+    plane.call("DELETE", f"/agents/{gone['id']}")
+    assert kubiya("runs", "ls", "--agent", gone["id"], "-o", "json").json == []  # its executions may be there
     assert "Did you mean failed?" in kubiya("runs", "ls", "--status", "faild", code=78).err
 
 
