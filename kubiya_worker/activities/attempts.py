@@ -54,7 +54,9 @@ def attempt_tag() -> str:
 
 def place(worker_id: str, **times: str) -> dict[str, Any]:
     """Return who makes this attempt, for the event that ends or begins it; `times` are times that were measured."""
-    return {"worker_id": worker_id, "attempt": activity.info().attempt, **{k: v for k, v in times.items() if v}}
+    info = activity.info()
+    made = {"worker_id": worker_id, "activity": info.activity_id, "attempt": info.attempt}
+    return {**made, **{k: v for k, v in times.items() if v}}
 
 
 class Attempts:

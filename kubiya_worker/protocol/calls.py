@@ -338,15 +338,14 @@ class TracedApproval:
 class LostCall:
     """The facts of a tool call whose last worker is gone, for its trace: no attempt is left that could tell of it.
 
-    `heartbeat` are the details of the last heartbeat; a call that was lost early has none. `run_id`, `activity_id` and
-    `attempt` name its span.
+    `heartbeat` are the details of the last heartbeat; a call that was lost early has none. `activity_id` and `attempt`
+    name its span.
     """
 
     tool_name: str
     tool_execution_id: str
     activity_id: str
     status: str
-    run_id: str = ""
     attempt: int = 1
     scheduled_at: str = ""
     noticed_at: str = ""

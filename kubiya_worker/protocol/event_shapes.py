@@ -60,7 +60,10 @@ _MODEL = (Field("model", "string"), Field("model_label", "string", "what to call
 _USER = tuple(Field(f"user_{name}", "string", may=True) for name in ("id", "name", "email", "avatar"))
 
 _STEP = Field(
-    "step", "object", "who did it: `worker_id`, `attempt`; of a model's answer also `started_at`, `first_at`", may=True
+    "step",
+    "object",
+    "who did it: `worker_id`, `activity`, `attempt`; of a model's answer also `started_at`, `first_at`",
+    may=True,
 )
 _THOUGHT = Field("index", "integer", "of the message's thoughts")
 _ENFORCEMENT = Field(

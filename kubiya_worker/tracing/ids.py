@@ -41,6 +41,11 @@ def span_id(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:8], "big")
 
 
+def step_span(execution_id: str, activity_id: str, attempt: int) -> int:
+    """Return the id of the span of an attempt of a step, by the id of its activity, which events have too."""
+    return span_id(execution_id, "step", activity_id, attempt)
+
+
 def agent_span(execution_id: str, turn: int) -> int:
     """Return the id of the span of an agent's turn. A member's run has one turn, with the number 0 here."""
     return span_id(execution_id, "agent", turn)

@@ -67,7 +67,7 @@ class _Tracing(ActivityInboundInterceptor):
             context = tracing.contexts(call.execution_id)
             return _trace(call.execution_id, call.turn, context, tracing.ratio) if context else None
 
-        span = ids.span_id(call.execution_id, info.workflow_run_id, info.activity_id, info.attempt)
+        span = ids.step_span(call.execution_id, info.activity_id, info.attempt)
         step = Step(span, find, tracing.worker, to_models=tracing.to_models)
         notes = current.notes()
         STEP.set(step)  # for the whole task of this activity: the SDK logs how it ended after this has returned
@@ -102,7 +102,7 @@ def _step_ended(
         made = spans.of_model(trace, context, attempt, result, notes)
     told = spans.lost_attempt(info.heartbeat_details) if info.attempt > 1 else None
     if made is not None and told is not None:
-        identity = ids.span_id(call.execution_id, info.workflow_run_id, info.activity_id, info.attempt - 1)
+        identity = ids.step_span(call.execution_id, info.activity_id, info.attempt - 1)
         tracing.send(trace, spans.lost(made, attempt, told, identity))
     tracing.send(trace, made)
 

@@ -1,7 +1,7 @@
 """This module rebuilds the trace of an execution from its events, for hosts whose workers sent none. Pure.
 
-The spans are made by the functions of the live ones, and their ids are the same as long as the execution has not
-continued as a new run of its workflow. What events do not tell is missing: attempts that failed, and queues.
+The spans are made by the functions of the live ones, and their ids and parents are the same. What events do not tell is
+missing: attempts that failed, summaries, and queues.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Agent:
     trace: ids.TurnTrace
     context: calls.Context
     name: str  # of a member; empty for the execution's own agent or team
-    run_id: str
+    turn: int  # as the activities of its workflow count; a member has one
     began: str
     free: str
     last: str
@@ -60,15 +60,12 @@ class _SpanReader:
         self._spans: list[Placed] = []
         self._turn = 1
         self._agents: dict[str, _Agent] = {}  # by the id of their run
-        self._run_id = ""
         self._calls: dict[str, tuple[str, Mapping[str, Any]]] = {}  # begun tool calls
         self._asked: dict[str, tuple[str, Mapping[str, Any], _Agent]] = {}
         self._granted: dict[str, str] = {}  # tool call -> its approval
         self._seen: set[str] = set()
 
     def take(self, kind: str, at: str, data: Mapping[str, Any]) -> None:
-        if kind == ev.RUN_STARTED and data.get("run_id") and not data.get("member_execution_id"):
-            self._run_id = self._run_id or str(data["run_id"])
         if kind == ev.STATUS:
             self._status(str(data.get("status") or ""), at)
             return
@@ -110,12 +107,12 @@ class _SpanReader:
         if key == self._id:
             trace = ids.trace_of(key, self._turn, None, self._caller, 1.0)
             about = calls.Context(str(self._row.get("entity_id") or ""), str(self._row.get("entity_name") or ""))
-            return _Agent(trace, about, "", self._run_id, at, at, at)
+            return _Agent(trace, about, "", self._turn, at, at, at)
         name = str(data.get("member_name") or "")
         call_id = str(data.get("parent_tool_execution_id") or "")
         member = ex.Member(self._id, name, [], "", call_id, "", "", turn=self._turn, traceparent=self._caller)
         trace = ids.trace_of(key, self._turn, member, None, 1.0)
-        return _Agent(trace, calls.Context("", name), name, "", at, at, at)
+        return _Agent(trace, calls.Context("", name), name, 1, at, at, at)
 
     def _person(self, at: str) -> None:
         agent = self._agents.get(self._id)
@@ -162,7 +159,7 @@ class _SpanReader:
         asked = calls.Context(agent.context.agent_id, agent.context.agent_name, model_id=agent.model)
         provider = str(data.get("model_provider") or "")
         answer = calls.ModelResult({}, usage, "", agent.model, provider)
-        attempt = self._attempt(agent, f"model-{agent.trace.turn}-{agent.steps}", step, start, at)
+        attempt = self._attempt(agent, f"model-{agent.turn}-{agent.steps}", step, start, at)
         self._place(agent, spans.of_model(agent.trace, asked, attempt, answer, notes))
         agent.free = at
 
@@ -200,8 +197,9 @@ class _SpanReader:
     def _attempt(
         self, agent: _Agent, activity: str, step: Mapping[str, Any], start: str, end: str, error: str = ""
     ) -> spans.Attempt:
+        """Return the attempt that an event tells of; `activity` is its activity in events of earlier versions."""
         number = int(step.get("attempt") or 1)
-        identity = ids.span_id(agent.trace.execution_id, agent.run_id, activity, number)
+        identity = ids.step_span(agent.trace.execution_id, str(step.get("activity") or activity), number)
         began, ended = nanoseconds(start), nanoseconds(end)
         worker = str(step.get("worker_id") or "")
         return spans.Attempt(identity, number, worker, "", began, max(began, ended), error)

@@ -161,7 +161,7 @@ def of_lost_call(trace: ids.TurnTrace, lost: calls.LostCall) -> Span | None:
         c.ATTEMPT: lost.attempt if lost.attempt > 1 else None,
     }
     known = {name: value for name, value in about.items() if value not in (None, "")}
-    identity = ids.span_id(trace.execution_id, lost.run_id, lost.activity_id, lost.attempt)
+    identity = ids.step_span(trace.execution_id, lost.activity_id, lost.attempt)
     name = f"{c.EXECUTE_TOOL} {lost.tool_name}"
     return Span(name, identity, trace.agent, start, max(start, end), known, error=c.WORKER_LOST)
 

@@ -33,7 +33,7 @@ def of_lost_call(request: calls.ToolInput, error: ActivityError) -> tuple[str, s
 def lost_call(
     request: calls.ToolInput, context: calls.Context, activity_id: str, cause: TimeoutError, status: str
 ) -> calls.LostCall:
-    """Return what a trace says of a call whose last worker is gone. The caller fills in the run, attempt and times."""
+    """Return what a trace says of a call whose last worker is gone. The caller fills in the attempt and the times."""
     return calls.LostCall(
         request.tool_name,
         request.tool_execution_id,

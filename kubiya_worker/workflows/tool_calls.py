@@ -158,7 +158,7 @@ class ToolCalls:
                 status, text = outcomes.of_lost_call(request, error)
                 if isinstance(error.cause, TimeoutError):
                     lost = outcomes.lost_call(request, self._run.context, activity_id, error.cause, status)
-                    lost.run_id, lost.attempt = workflow.info().run_id, options.tool_attempts(idempotent=idempotent)
+                    lost.attempt = options.tool_attempts(idempotent=idempotent)
                     lost.scheduled_at, lost.noticed_at = scheduled.isoformat(), workflow.now().isoformat()
                     self._outbox.keep_lost(lost)
                 message = self._outbox.keep_unrun(request, status, text)

@@ -37,7 +37,7 @@ EVENTS = [
     event("approval_resolved", 6, approval_id="0123456789", status="approved"),
     event("tool_started", 6, tool_name="shell", tool_execution_id="c1", tool_arguments={"command": SECRET}),
     event("tool_completed", 8, tool_name="shell", tool_execution_id="c1", status="failed", outcome="unknown"),
-    answer(9, "m2"),
+    answer(9, "m2", step={"worker_id": "w1", "activity": "model-1-3", "attempt": 1}),  # one before it came to nothing
     event("status", 9, status="waiting_for_input"),
     event("message", 20, role="user", message_id="u2", content=SECRET),
     event("tool_completed", 21, tool_name="rm", tool_execution_id="c2", status="failed", outcome="denied"),
@@ -48,12 +48,12 @@ def test_each_step_of_each_turn_has_its_live_id_its_times_and_no_text() -> None:
     placed = rebuilt.spans_of(ROW, EVENTS)
     told = [(span.name, span.id, (span.end - span.start) / 1e9, span.error) for _, span in placed]
     assert told == [
-        ("chat big", ids.span_id("e1", "r1", "model-1-1", 2), 2, ""),
+        ("chat big", ids.step_span("e1", "model-1-1", 2), 2, ""),
         ("approval shell", ids.span_id("e1", "approval", "0123456789"), 2, ""),
-        ("execute_tool shell", ids.span_id("e1", "r1", "tool-c1-01234567", 1), 2, "worker_lost"),
-        ("chat big", ids.span_id("e1", "r1", "model-1-2", 1), 1, ""),
+        ("execute_tool shell", ids.step_span("e1", "tool-c1-01234567", 1), 2, "worker_lost"),
+        ("chat big", ids.step_span("e1", "model-1-3", 1), 1, ""),
         ("invoke_agent ops", ids.agent_span("e1", 1), 9, ""),
-        ("execute_tool rm", ids.span_id("e1", "r1", "tool-c2", 1), 0, "tool_error"),
+        ("execute_tool rm", ids.step_span("e1", "tool-c2", 1), 0, "tool_error"),
         ("invoke_agent ops", ids.agent_span("e1", 2), 1, "failed"),
     ]
     first, second = placed[4], placed[6]
@@ -83,6 +83,7 @@ def test_a_callers_trace_and_a_member_are_found() -> None:
     assert team.parent == 0xB7AD6B7169203331 and by_name["execute_tool ask_logs"].parent == team.id
     assert by_name["invoke_agent logs"].parent == by_name["execute_tool ask_logs"].id
     assert by_name["chat small"].parent == by_name["invoke_agent logs"].id
+    assert by_name["chat small"].id == ids.step_span("e1.1", "model-1-1", 1)
 
 
 def test_otlp_json_has_hexadecimal_ids_and_numbers_as_texts() -> None:
