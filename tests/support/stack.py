@@ -34,6 +34,7 @@ from temporalio.client import Client
 from kubiya_worker.launch import temporal_server
 from kubiya_worker.server.store.address import Place
 from tests.support import databases
+from tests.support import tied as tied_program
 from tests.support.event_stream import frames, in_time
 
 BIN = Path(sys.executable).parent
@@ -67,19 +68,24 @@ def free_port() -> int:
 class Process:
     """A child in a session of its own; its output is kept, line by line, and can be waited for."""
 
-    def __init__(self, argv: list[str], env: dict[str, str], cwd: Path) -> None:
+    def __init__(self, argv: list[str], env: dict[str, str], cwd: Path, *, tied: bool = False) -> None:
+        """`tied`: it ends with this process too, however this one ends."""
         self.lines: list[str] = []
         self._more = threading.Condition()
-        self.popen = subprocess.Popen(
-            argv,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **env},
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        self._tie: int | None = None
+        with tied_program.command(argv) if tied else contextlib.nullcontext((argv, -1, None)) as (command, end, tie):
+            self._tie = tie
+            self.popen = subprocess.Popen(
+                command,
+                env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+                pass_fds=(end,) if tied else (),
+            )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -130,6 +136,9 @@ class Process:
         self._reader.join(5)
         if self.popen.stdout:
             self.popen.stdout.close()
+        if self._tie is not None:
+            os.close(self._tie)
+            self._tie = None
 
 
 def patched(target: Any, patch: Any) -> Any:
@@ -176,8 +185,8 @@ class Stack:
             for process in self.processes:
                 print(f"--- {process.popen.args!r}", *process.lines[-60:], sep="\n")
 
-    def start(self, argv: list[str], env: dict[str, str] | None = None) -> Process:
-        process = Process(argv, env or {}, self.folder)
+    def start(self, argv: list[str], env: dict[str, str] | None = None, *, tied: bool = False) -> Process:
+        process = Process(argv, env or {}, self.folder, tied=tied)
         self.processes.append(process)
         return process
 
@@ -189,14 +198,14 @@ class Stack:
         argv = temporal_server.arguments(program, port=self.temporal_port, ui_port=None, database=database)
         if self.ends_polls:
             argv += ["--dynamic-config-value", "frontend.enableCancelWorkerPollsOnShutdown=true"]
-        self.temporal = self.start(argv)
+        self.temporal = self.start(argv, tied=True)
         wait_until(lambda: _listens(self.temporal_port) and _serves(self.temporal_address), 60, "Temporal serves")
         return self.temporal
 
     def start_server(self) -> Process:
         argv = [sys.executable, "-m", "kubiya_worker.server", "--port", str(self.port), "--seed"]
         argv += [*databases.options(self.database, self.folder), "--temporal-address", self.temporal_address]
-        self.server = self.start(argv)
+        self.server = self.start(argv, tied=True)
         self.server.expect("control_plane.listening")
         return self.server
 

@@ -40,8 +40,9 @@ class StackWithSdk(Stack):
         super().__init__(folder)
         self.packages = packages
 
-    def start(self, argv: list[str], env: dict[str, str] | None = None) -> Process:
-        return super().start(argv, {**(env or {}), "PYTHONPATH": f"{ROOT}{os.pathsep}{self.packages}"})
+    def start(self, argv: list[str], env: dict[str, str] | None = None, *, tied: bool = False) -> Process:
+        paths = {"PYTHONPATH": f"{ROOT}{os.pathsep}{self.packages}"}
+        return super().start(argv, {**(env or {}), **paths}, tied=tied)
 
 
 @pytest.fixture(scope="module")
