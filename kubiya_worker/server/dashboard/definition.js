@@ -374,10 +374,15 @@ export class Definition {
     $("remove-needs").replaceChildren(...needs.map((each) => needNode(each, this.kinds)));
     if (!needs.length) return;
     this.force = true;
-    const part = PARTS.includes(this.kind);
-    $("remove-text").textContent = part ? "Take it out of these first; or delete it, and have it taken out of each of them." : "End or change these first; or delete it, and have each of them ended or disabled.";
-    $("remove-go").textContent = part ? "Delete, and take it out" : "Delete, and end these";
+    [$("remove-text").textContent, $("remove-go").textContent] = forced(this.kind);
   }
+}
+
+// What a deletion by force does to those that need the object, and the word for it on the button.
+function forced(kind) {
+  if (kind === "Model") return ["Have these name another one first; or delete it: they go on naming it, and only a worker that has such a model itself can run them.", "Delete it anyway"];
+  if (PARTS.includes(kind)) return ["Take it out of these first; or delete it, and have it taken out of each of them.", "Delete, and take it out"];
+  return ["End or change these first; or delete it, and have each of them ended or disabled.", "Delete, and end these"];
 }
 
 function title(kind) {

@@ -1,4 +1,4 @@
-"""Skills and MCP servers that definitions name, on the page: made, mended, restored and deleted by keyboard alone."""
+"""Skills, MCP servers and models that others name, on the page: made, mended, restored, deleted by keyboard alone."""
 
 from __future__ import annotations
 
@@ -59,6 +59,9 @@ class Part:
     labels: tuple[str, ...]  # some of its fields
     choose: str = ""  # what is chosen as the type
     help: str = ""  # which then stands below it
+    first: tuple[str, str] = ("", "")  # or else the field without which there is none, and what is written into it
+    forced: str = "Delete, and take it out"  # the button, once it is known that others name it
+    stays_named: bool = False  # by those, after that button
 
     def name(self, width: int, scheme: str) -> str:
         return f"{self.noun.split()[-1]}-{width}-{scheme}"
@@ -96,7 +99,22 @@ PARTS = (
         right="20",
         spec={"command": "tickets-mcp", "timeout": 20},
         naming={"configuration": {"mcp_servers": {"own": {"ref": "NAME"}}}},
+        first=("command", "tickets-mcp"),
         labels=("Environment file", "Working folder", "URL", "OAuth", "Timeout in seconds", "Folders to read"),
+    ),
+    Part(
+        kind="Model",
+        noun="model",
+        field="api_key",
+        wrong="os.environ/AWS_SECRET_ACCESS_KEY",
+        fault="KUBIYA_MODEL_KEY_",
+        right="os.environ/KUBIYA_MODEL_KEY_SMALL",
+        spec={"model": "openai/gpt-4o-mini", "api_key": "os.environ/KUBIYA_MODEL_KEY_SMALL"},
+        naming={"model_id": "NAME"},
+        first=("model", "openai/gpt-4o-mini"),
+        forced="Delete it anyway",
+        stays_named=True,
+        labels=("Description", "Model"),
     ),
 )
 
@@ -108,8 +126,8 @@ def look(page: Any, check: Callable[[str], None], what: str) -> None:
         page.screenshot(path=str(Path(folder) / f"{what.replace(' ', '-')}.png"))
 
 
-# All eight by --all; by default each kind, each width and each scheme once.
-DAILY = {("Skill", 390, "dark"), ("MCPServer", 1440, "light")}
+# All by --all; by default each kind, each width and each scheme once.
+DAILY = {("Skill", 390, "dark"), ("MCPServer", 1440, "light"), ("Model", 1440, "dark")}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +173,8 @@ def test_a_part_that_others_name_by_keyboard_from_new_to_deleted(
             page.keyboard.type(part.choose)
             page.locator("#field-type-help", has_text=part.help).wait_for()
         else:
-            keys.write("#field-command", "tickets-mcp")
+            field, text = part.first
+            keys.write(f"#field-{field}", text)
         keys.write(f"#field-{part.field}", part.wrong)
         keys.press("#definition-save")
         page.locator(f"#field-{part.field}-fault", has_text=part.fault).wait_for()
@@ -192,8 +211,9 @@ def test_a_part_that_others_name_by_keyboard_from_new_to_deleted(
         keys.press("#definition-delete")
         page.wait_for_selector("#remove[open]")
         keys.press("#remove-go")
-        page.locator("#remove-go", has_text="Delete, and take it out").wait_for()
+        page.locator("#remove-go", has_text=part.forced).wait_for()
         keys.press("#remove-go")
         page.locator("#remove").wait_for(state="hidden")
         stack.call("GET", f"/definitions/{part.kind}/{name}", status=404)
-        assert name not in str(stack.call("GET", f"/definitions/Agent/user%20of%20{name}")["spec"])
+        still = name in str(stack.call("GET", f"/definitions/Agent/user%20of%20{name}")["spec"])
+        assert still == part.stays_named
