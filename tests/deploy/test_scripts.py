@@ -22,7 +22,7 @@ def _shell_scripts() -> list[Path]:
 
 def _run(program: str, *arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [BIN / program, *arguments], input=input, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
+        [BIN / program, *arguments], input=input, capture_output=True, text=True, timeout=300, check=False, cwd=ROOT
     )
 
 

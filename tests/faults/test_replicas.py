@@ -55,7 +55,7 @@ def followed(stack: ReplicaStack, number: int, execution: str) -> list[tuple[str
 
 
 def answers(port: int, key: dict[str, str]) -> bool:
-    return requests.get(f"http://127.0.0.1:{port}/api/v1/agents", headers=key, timeout=10).status_code == 200
+    return requests.get(f"http://127.0.0.1:{port}/api/v1/agents", headers=key, timeout=60).status_code == 200
 
 
 def check(stack: ReplicaStack, run: Run) -> None:
@@ -105,7 +105,7 @@ def test_a_killed_leader_and_a_restart_of_postgresql_lose_nothing(stack: Replica
     late.until(1)
     server.stop(signal.SIGQUIT)  # as a crash
     key = {"Authorization": f"Bearer {stack.key}"}
-    asked = requests.get(f"http://127.0.0.1:{stack.ports[0]}/api/v1/agents", headers=key, timeout=10)
+    asked = requests.get(f"http://127.0.0.1:{stack.ports[0]}/api/v1/agents", headers=key, timeout=60)
     assert (asked.status_code, asked.headers.get("retry-after")) == (503, "1"), asked.text
     server.start()
     for port in stack.ports:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +25,22 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only a subreaper fin
 @pytest.mark.parametrize("worker", ["drains", "stubborn"])
 def test_a_killed_supervisor_leaves_nobody(tmp_path: Path, kind: str, worker: str, portable: bool) -> None:
     behaviour = "drain" if worker == "drains" else "stubborn"
-    with Supervised(tmp_path, behaviour, f"spawn:{kind}", "ready", "wait", portable=portable, foreground=False) as it:
+    steps, fields = (behaviour, f"spawn:{kind}", "ready", "wait"), {"portable": portable, "grace_period": 600}
+    with Supervised(tmp_path, *steps, foreground=False, **fields) as it:
         ready, tool = it.ready(), it.spawned()
         supervisor = psutil.Process(ready["pid"])
         family = {ready["worker_pid"], tool, *(each.pid for each in supervisor.children(recursive=True))}
         assert len(family) >= 3
         supervisor.kill()
-        began = time.monotonic()
-        until(lambda: not any(map(runs, family)))
-        assert time.monotonic() - began < 20  # 5 s, and what a busy machine adds
+        until(lambda: not any(map(runs, family)))  # it takes up to 5 s, and what a busy machine adds
 
 
 @LINUX
 def test_what_hides_from_every_mark_dies_with_the_supervisor(tmp_path: Path) -> None:
-    with Supervised(tmp_path, "spawn:naked", "ready", "wait", foreground=False) as it:
+    with Supervised(tmp_path, "spawn:naked", "ready", "wait", foreground=False, grace_period=600) as it:
         pid, tool = it.ready()["pid"], it.spawned()
         os.kill(pid, signal.SIGKILL)
-        began = time.monotonic()
-        until(lambda: not runs(tool))
-        assert time.monotonic() - began < 20  # 5 s, and what a busy machine adds
+        until(lambda: not runs(tool))  # it takes up to 5 s, and what a busy machine adds
 
 
 @ALL_WAYS

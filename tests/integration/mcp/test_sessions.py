@@ -22,7 +22,7 @@ from kubiya_worker.tools import mcp
 from kubiya_worker.tools.base import ToolContext, ToolResult
 from tests.support.mcp_cases import FOLDER
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def events(log: Path, kind: str) -> list[dict[str, Any]]:
 
 
 async def gone(pid: str) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while psutil.pid_exists(int(pid.partition("=")[2])):
         assert time.monotonic() < deadline, f"{pid} is left"
         await asyncio.sleep(0.02)
@@ -153,10 +153,13 @@ async def test_who_stops_waiting_does_not_stop_the_start(pool: mcp.SessionPool, 
 
 
 async def test_a_server_that_hangs_is_ended_and_nobody_waits_for_it(pool: mcp.SessionPool, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    client = Client(pool, nasty("hang-start", f"log={log}", timeout=2), tmp_path)
-    (fault,) = (await client.found()).faults
-    assert "did not start within 2 seconds" in fault
+    for limit in (2, 8, 32):  # on a busy machine the server itself may not run within two seconds
+        log = tmp_path / f"log{limit}"
+        client = Client(pool, nasty("hang-start", f"log={log}", timeout=limit), tmp_path)
+        (fault,) = (await client.found()).faults
+        assert f"did not start within {limit} seconds" in fault
+        if events(log, "start"):
+            break
     (started,) = events(log, "start")
     assert psutil.pid_exists(started["server"]), (
         "the fault came only when the server, which ignores SIGTERM, had been killed"
@@ -166,9 +169,12 @@ async def test_a_server_that_hangs_is_ended_and_nobody_waits_for_it(pool: mcp.Se
 
 async def test_closing_is_quick_whatever_servers_do(tmp_path: Path, url: str) -> None:
     pool = mcp.SessionPool()
-    servers = {**nasty("hang-start", timeout=30), "far": {"url": f"{url}/close-hangs"}}
-    found = await mcp.discover(mcp.parse(servers), pool, {}, tmp_path, [], owner="e1", patience=1.0)
-    assert found.starting == ["s"]
+    servers = {**nasty("hang-start", timeout=240), "far": {"url": f"{url}/close-hangs"}}
+    starting = ["far"]
+    while "far" in starting:  # on a busy machine it may not be there within a second
+        found = await mcp.discover(mcp.parse(servers), pool, {}, tmp_path, [], owner="e1", patience=1.0)
+        starting = found.starting
+    assert starting == ["s"]
     began = time.monotonic()
     await pool.close()
     assert time.monotonic() - began < 20  # the server answers the DELETE after 60 s

@@ -212,7 +212,7 @@ async def test_a_call_whose_server_dies_is_told_the_outcome_is_unknown(
         await asyncio.wait({work}, timeout=2)
         for process in processes(program):
             process.kill()
-    result = await asyncio.wait_for(work, 5)
+    result = await asyncio.wait_for(work, 60)
     assert result.error and "outcome is unknown" in result.error
 
 
@@ -244,7 +244,7 @@ async def test_an_agent_uses_a_server_and_its_process_ends_with_the_worker(pypi:
             assert len(processes(program)) == 1
             second = stack.worker()  # one that did not list the tools runs the call all the same
             os.kill(worker.pid, signal.SIGKILL)
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while processes(program):
                 assert time.monotonic() < deadline, "the server outlived its worker"
                 time.sleep(0.05)

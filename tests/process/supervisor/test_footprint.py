@@ -19,6 +19,10 @@ def test_it_is_small_and_sleeps(tmp_path: Path) -> None:
     with Supervised(tmp_path, "ready", "wait", foreground=False) as supervised:
         process = psutil.Process(supervised.ready()["pid"])
         assert process.memory_info().rss < 20_000_000
-        before = sum(process.cpu_times()[:2])
-        time.sleep(3)  # idle CPU is a figure over time
-        assert sum(process.cpu_times()[:2]) - before < 0.011, "at most one tick of the clock"
+        for _ in range(5):  # on a busy machine it may not have come to rest yet
+            before = sum(process.cpu_times()[:2])
+            time.sleep(3)  # idle CPU is a figure over time
+            used = sum(process.cpu_times()[:2]) - before
+            if used < 0.011:
+                break
+        assert used < 0.011, "at most one tick of the clock"

@@ -40,7 +40,7 @@ def test_the_first_beat_is_full_and_the_others_light(start: Start, plane: Script
         assert 10_000_000 < about["memory_bytes"] < 1_000_000_000
         assert about["uptime_seconds"] >= 0 and about["cpu_percent"] >= 0
     assert "system_info" not in second.body and "logs" not in third.body
-    assert 0.9 < third.at - second.at < 15  # not the 30 s that are the default
+    assert 0.9 < third.at - second.at < 25  # not the 30 s that are the default
     assert third.body["worker_metadata"]["uptime_seconds"] > second.body["worker_metadata"]["uptime_seconds"]
     end(worker)
     beats = len(plane.requests(BEAT))

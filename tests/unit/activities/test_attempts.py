@@ -23,7 +23,7 @@ async def test_heartbeats_come_while_the_body_runs(monkeypatch: pytest.MonkeyPat
 
     async def step() -> None:
         async with attempts.heartbeats(lambda: (len(told),)):
-            await asyncio.wait_for(enough.wait(), 10)
+            await asyncio.wait_for(enough.wait(), 60)
         asyncio.get_running_loop().call_later(0.05, again.set)
         told.clear()
         await again.wait()

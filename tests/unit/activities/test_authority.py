@@ -28,7 +28,7 @@ class Plane:
 
     def authority(self, kind: str, entity_id: str) -> dict[str, Any]:
         self.asked.append((kind, entity_id))
-        self.gate.wait(10)
+        self.gate.wait(60)
         if isinstance(self.told, Exception):
             raise self.told
         return self.told

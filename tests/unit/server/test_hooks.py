@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
 import pytest
 
 from kubiya_worker.server.api import hook_deliveries, hook_runs
+from kubiya_worker.server.hooks import pace
 from kubiya_worker.server.hooks.samples import SAMPLES
 from tests.support.api import Api, Object
 from tests.unit.server.hook_senders import (
@@ -39,7 +41,8 @@ def finish(api: Api, execution: str, response: str = "Done.") -> None:
 # -- the order: bytes, proof, JSON
 
 
-def test_a_wrong_proof_and_an_unknown_hook_get_the_same_answer(api: Api) -> None:
+def test_a_wrong_proof_and_an_unknown_hook_get_the_same_answer(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "KEEP_EVERY", 3600.0)  # in place of a second: the machine may be busy
     made = hook(api)
     answers = [
         post(api, made, alert(), bearer("another")),
@@ -139,7 +142,8 @@ def test_a_signed_time_outside_the_tolerance_is_no_proof(api: Api) -> None:
     made = hook(api, "standard", proof={"secret": "{{.secret.HOOK}}", "tolerance_seconds": 100})
     body = json.dumps({"type": "x", "data": alert()}).encode()
     assert post(api, made, body, standard(body, at=time.time() - 200)).status_code == 401
-    assert "200 s" in deliveries(api, made)[0]["reason"] or "201 s" in deliveries(api, made)[0]["reason"]
+    away = re.search(r"(\d+) s\b", deliveries(api, made)[0]["reason"])
+    assert away and 200 <= int(away[1]) < 300  # it was on its way for some of them
     assert post(api, made, body, standard(body, at=time.time() - 50)).status_code == 202
 
 
