@@ -35,7 +35,7 @@ _CONTROL_PLANE: Final = tuple(
 # The kind of each path below ~/.kubiya. What no pattern fits is not ours.
 _TABLE: Final = (
     (CONFIGURATION, "worker-config.yaml"),
-    (STATE, "agent-skills"),  # checkouts, which the next use makes again
+    *((STATE, name) for name in ("agent-skills", "bytecode")),  # which the next use makes again
     *((ENVIRONMENT, f"workers/*/{name}") for name in ("venv", ".venv-*", ".venv.lock")),
     (CONFIGURATION, "workers/*/requirements.txt"),
     *((kind, f"{place}/{name}") for place in ("workers/*", "workers/*/instances/*") for kind, name in _WORKER),

@@ -17,6 +17,7 @@ from kubiya_worker.process.left_out import left_out
 
 if TYPE_CHECKING:
     from kubiya_worker.payloads.converter import Payloads
+    from kubiya_worker.process.dataclass_code import DataclassCode
     from kubiya_worker.process.redaction import ProcessRedactor
     from kubiya_worker.process.sealed_variables import SealedVariables
     from kubiya_worker.settings import Settings
@@ -41,8 +42,10 @@ def _too_early(number: int, _: FrameType | None) -> None:
 
 def run(argv: Sequence[str]) -> int:
     from kubiya_worker import garbage
+    from kubiya_worker.process.dataclass_code import DataclassCode, file_of
 
-    with garbage.paused():
+    code = DataclassCode(file_of("start"))
+    with garbage.paused(), code.in_use():
         import_structlog()
         from kubiya_worker.errors import EX_SOFTWARE, WorkerError
         from kubiya_worker.payloads.converter import Payloads
@@ -62,7 +65,7 @@ def run(argv: Sequence[str]) -> int:
         spare_loopback(os.environ)
         payloads = Payloads.open(settings.payloads, variables)
         redact.add(payloads.secrets)
-        return _work(settings, payloads, redact, variables, trusted)
+        return _work(settings, payloads, redact, variables, trusted, code)
     except WorkerError as error:
         _say(error.line(), redact, debug)
         return error.exit_code
@@ -93,7 +96,12 @@ def _flags(argv: Sequence[str]) -> dict[str, str]:
 
 
 def _work(
-    settings: Settings, payloads: Payloads, redact: ProcessRedactor, variables: SealedVariables, trusted: CaCheck
+    settings: Settings,
+    payloads: Payloads,
+    redact: ProcessRedactor,
+    variables: SealedVariables,
+    trusted: CaCheck,
+    code: DataclassCode,
 ) -> int:
     import resource
 
@@ -101,12 +109,12 @@ def _work(
 
     # Temporal's sandbox imports pydantic, 20 ms, and only the workflows of extensions run there.
     sandbox = contextlib.nullcontext() if extension_loading.are_there(settings.extensions) else left_out("pydantic")
-    with garbage.paused(), sandbox:
+    with garbage.paused(), sandbox, code.in_use():
         from kubiya_worker._supervisor.posix import kernel
         from kubiya_worker.control_plane.client import ControlPlane
         from kubiya_worker.process import host, lifecycle, logging, queue_settings
         from kubiya_worker.tools.confinement import support
-
+    code.keep()
     host.limit_arenas()
     if not settings.debug:  # a core file would hold the key, and a soft limit can be raised from outside
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -17,6 +17,7 @@ import structlog
 
 from kubiya_worker import garbage
 from kubiya_worker.import_lock import IMPORTS
+from kubiya_worker.process.dataclass_code import DataclassCode, file_of
 from kubiya_worker.process.late_steps import CODE
 
 log = structlog.get_logger()
@@ -65,11 +66,20 @@ async def preload(polled: asyncio.Event, variables: Mapping[str, str]) -> None:
     """Wait until the worker is ready, then load all. What cannot be loaded is logged; its run says the rest."""
     await polled.wait()
     began = time.monotonic()
-    faults = await asyncio.to_thread(load, (*NEEDED, *extras(variables)))
+    faults = await asyncio.to_thread(load_kept, (*NEEDED, *extras(variables)))
     garbage.keep_loaded()
     for fault in faults:
         log.warning("worker.not_loaded", error=fault)
     log.info("worker.loaded", seconds=time.monotonic() - began)
+
+
+def load_kept(modules: Iterable[str]) -> list[str]:
+    """Import modules as `load` does, with the dataclasses' code that an earlier start has kept."""
+    code = DataclassCode(file_of("steps"))
+    with code.in_use():
+        faults = load(modules)
+    code.keep()
+    return faults
 
 
 def load(modules: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ MOST_READ: Final = 1 << 20  # bytes of a small file that somebody else may have 
 Stamp = tuple[int, int, int, int]
 
 
-def replace(path: Path, text: str, mode: int = PRIVATE) -> None:
+def replace(path: Path, content: str | bytes, mode: int = PRIVATE) -> None:
     """Replace a file as a whole, so that no reader sees a part of it. Raises OSError, as on a full disk.
 
     The file has `mode`, less the umask, from its first byte. After an error the old file is still there, and no draft.
@@ -20,8 +20,8 @@ def replace(path: Path, text: str, mode: int = PRIVATE) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        with os.fdopen(os.open(draft, flags, mode), "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(os.open(draft, flags, mode), "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
         draft.replace(path)
     except OSError:
         try:

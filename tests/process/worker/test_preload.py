@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kubiya_worker._supervisor.posix import files
 from tests.support.model_endpoint import ModelEndpoint
 from tests.support.stack import ROOT, Process, Stack
 
@@ -76,6 +77,19 @@ def test_a_start_loads_before_its_first_poll_only_what_polling_needs(stack: Stac
     loaded = {name for name in packages - missing if importlib.util.find_spec(name) and "__editable__" not in name}
     assert loaded <= BEFORE_THE_FIRST_POLL | SMALL
     assert not [name for name in names if LATER.match(name)]
+
+
+@pytest.mark.timeout(240)
+def test_a_start_keeps_what_it_compiles_of_dataclasses_for_the_next_one(stack: Stack, endpoint: ModelEndpoint) -> None:
+    stamps = []
+    for _ in range(2):
+        worker = worker_of(stack, endpoint, "PYTHONDONTWRITEBYTECODE", "")
+        worker.expect("worker.loaded")
+        worker.kill()
+        found = {file.name.partition(".")[0]: files.stamp(file) for file in stack.folder.glob(".kubiya/bytecode/*")}
+        stamps.append(found)
+    assert set(stamps[0]) == {"start", "steps"}
+    assert stamps[1] == stamps[0], "the second start compiled something, and wrote the file again"
 
 
 @pytest.mark.timeout(240)

@@ -26,6 +26,7 @@ OURS = (
     "workers/q/instances/2/logs/worker.log",
     "worker-config.yaml",
     "agent-skills/repository/SKILL.md",
+    "bytecode/start.cpython-311",
     "dev/lock",
     "dev/logs/temporal.log",
 )
