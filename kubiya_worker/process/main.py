@@ -45,7 +45,7 @@ def run(argv: Sequence[str]) -> int:
     from kubiya_worker.process.dataclass_code import DataclassCode, file_of
 
     code = DataclassCode(file_of("start"))
-    with garbage.paused(), code.in_use():
+    with garbage.paused(keep=True), code.in_use():
         import_structlog()
         from kubiya_worker.errors import EX_SOFTWARE, WorkerError
         from kubiya_worker.payloads.converter import Payloads
@@ -109,7 +109,7 @@ def _work(
 
     # Temporal's sandbox imports pydantic, 20 ms, and only the workflows of extensions run there.
     sandbox = contextlib.nullcontext() if extension_loading.are_there(settings.extensions) else left_out("pydantic")
-    with garbage.paused(), sandbox, code.in_use():
+    with garbage.paused(keep=True), sandbox, code.in_use():
         from kubiya_worker._supervisor.posix import kernel
         from kubiya_worker.control_plane.client import ControlPlane
         from kubiya_worker.process import host, lifecycle, logging, queue_settings
