@@ -16,9 +16,10 @@ from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.sequel import SPENT, Sequel
-from kubiya_worker.server.store.events import Events, data_of
+from kubiya_worker.server.store.events import Events
 from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.store.results import Results
+from kubiya_worker.server.store.stored_events import data_of
 
 KEPT: Final = ("role", "content", "message_id", "timestamp", "tool_calls", "cut", "user_id", "user_name", "user_email")
 CUT_OFF: Final = "(no result: this call was not finished)"

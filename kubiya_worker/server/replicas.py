@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 import uuid
@@ -23,6 +24,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import text
 
+from kubiya_worker.server.store.database import Reader
 from kubiya_worker.server.store.postgres_connection import options
 from kubiya_worker.server.store.statement import Prepared
 
@@ -59,6 +61,11 @@ _HEADS: Final = Prepared(
     ),
 )
 Work = Callable[[], Awaitable[None]]
+
+
+def _heads(reader: Reader, executions: list[str]) -> dict[str, int]:
+    """Return the last number of each log."""
+    return {row[0]: row[1] or 0 for row in reader.execute(_HEADS, {"ids": executions})}
 
 
 class Replicas:
@@ -145,7 +152,7 @@ class Replicas:
             if not followed:
                 continue
             with contextlib.suppress(Exception):  # the database is away, of which requests tell
-                heads = {row[0]: row[1] or 0 for row in self._plane.database.execute(_HEADS, {"ids": followed})}
+                heads = await self._plane.database.reading(functools.partial(_heads, executions=followed))
                 for execution_id, last in heads.items():
                     if seen.get(execution_id, last) != last:
                         self._plane.watchers.wake(execution_id)

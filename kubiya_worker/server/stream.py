@@ -18,6 +18,8 @@ from starlette.responses import StreamingResponse
 
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.store.database import dumps
+from kubiya_worker.server.store.executions import status_of
+from kubiya_worker.server.store.stored_events import StoredEvents
 from kubiya_worker.server.stream_frames import frame, shown
 
 if TYPE_CHECKING:
@@ -52,32 +54,39 @@ async def _frames(
 ) -> AsyncIterator[str | bytes]:
     watcher = plane.watchers.join(execution_id)
     ends = time.monotonic() + LONGEST
+    over = False  # whether the execution was final before the last look at its log
     try:
         sequence = counter_of(last_event_id) if last_event_id is not None else None
-        known = plane.events.last(execution_id)
+        known = await plane.events.reading(lambda log: log.last(execution_id))
         if sequence is not None and sequence > known:
             gap = {"execution_id": execution_id, "last_event_id": last_event_id, "last_known": known}
             yield frame("gap_detected", dumps({**gap, "reason": "the log does not have that event"}))
             sequence = None
         if sequence is None:
-            sequence = plane.events.history_end(execution_id) - 1
-            yield _history(plane, execution_id, sequence + 1)
+            end, history = await plane.events.reading(lambda log: _history(log, execution_id))
+            yield history
+            sequence = end - 1
         while True:
             watcher.clear()
             if not allowed():
                 return
-            page = plane.watchers.page(execution_id, sequence)
+            page = await plane.watchers.page(execution_id, sequence)
+            if page is None and over:
+                return
+            over = False
             if page is not None:
                 sequence = page.last
                 if page.text:
                     yield page.text
                 if page.more or watcher.is_set():
                     continue
-            # The row became final in the transaction that wrote `done`: a client with the whole log has seen it.
+            # The row became final in the transaction that wrote `done`: a client with the whole log has seen it. That
+            # may have been after this page was read, so the log is looked at once more.
             if page is None or page.done:
-                status = plane.executions.status(execution_id)
-                if status is None or ex.is_final(status):
-                    return
+                status = await plane.database.reading(lambda reader: status_of(reader, execution_id))
+                over = status is None or ex.is_final(status)
+                if over:
+                    continue
             left = ends - time.monotonic()
             if left <= 0 or plane.closing.is_set():
                 reason = "timeout" if left <= 0 else "shutdown"
@@ -89,10 +98,12 @@ async def _frames(
         plane.watchers.leave(execution_id, watcher)
 
 
-def _history(plane: Plane, execution_id: str, before: int) -> str:
-    messages = plane.events.messages(execution_id, before, HISTORY + 1)
+def _history(log: StoredEvents, execution_id: str) -> tuple[int, str]:
+    """Return the number of the first event after the history, and the history's frames."""
+    end = log.history_end(execution_id)
+    messages = log.messages(execution_id, end, HISTORY + 1)
     truncated = len(messages) > HISTORY
     messages = messages[-HISTORY:]
     about: dict[str, Any] = {"execution_id": execution_id, "message_count": len(messages)}
     complete = frame("history_complete", dumps({**about, "is_truncated": truncated, "has_more": truncated}))
-    return "".join(shown(execution_id, event, flat=True) for event in messages) + complete
+    return end, "".join(shown(execution_id, event, flat=True) for event in messages) + complete

@@ -6,7 +6,7 @@ import json
 from typing import Final
 
 from kubiya_worker.protocol import events as ev
-from kubiya_worker.server.store.events import Stored
+from kubiya_worker.server.store.stored_events import Stored
 
 FLAT: Final = frozenset({ev.STATUS, ev.DONE, ev.APPROVAL_RESOLVED})
 

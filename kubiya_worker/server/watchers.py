@@ -14,7 +14,9 @@ from typing import Final
 
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.server.log_watcher import LogWatcher
+from kubiya_worker.server.shared_read import SharedRead
 from kubiya_worker.server.store.events import Events
+from kubiya_worker.server.store.stored_events import StoredEvents
 from kubiya_worker.server.stream_frames import shown
 
 PAGE: Final = 200  # events in one read
@@ -35,6 +37,9 @@ class LogPage:
     done: bool
 
 
+Kept = tuple[int, int, LogPage]  # of an execution: from where, the log's last number then, the page
+
+
 def gathering(clients: int) -> float:
     """Return the seconds to gather events before so many clients are woken. Pure."""
     return min(LONGEST_GATHER, max(0, clients - FEW) * GATHER)
@@ -47,7 +52,8 @@ class Watchers:
         self._waiting: dict[str, dict[LogWatcher, None]] = {}  # in the order in which they came
         self._queue: deque[LogWatcher] = deque()  # of those who are to be woken
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._pages: dict[str, tuple[int, int, LogPage]] = {}  # of each execution: from where, last number then, page
+        self._pages: dict[str, Kept] = {}
+        self._reads: SharedRead[tuple[int, LogPage | None]] = SharedRead()
 
     def join(self, execution_id: str) -> LogWatcher:
         """Return a watcher that is set whenever the log of the execution has grown."""
@@ -116,31 +122,43 @@ class Watchers:
         if self._queue:
             asyncio.get_running_loop().call_soon(self._wake_some)
 
-    def page(self, execution_id: str, sequence: int) -> LogPage | None:
+    async def page(self, execution_id: str, sequence: int) -> LogPage | None:
         """Return the events behind the number `sequence`, None without any. Clients at one place share it."""
-        last = self._events.last(execution_id)
-        if sequence >= last:
-            return None
         kept = self._pages.get(execution_id)
-        if kept is not None and kept[:2] == (sequence, last):
-            return kept[2]
-        page = self._rendered(execution_id, sequence, last)
+        if self._events.shared:
+            last, page = await self._reads.get(
+                (execution_id, sequence),
+                lambda: self._events.reading(lambda log: _page(log, execution_id, sequence, kept)),
+            )
+        else:
+            last, page = _page(self._events, execution_id, sequence, kept)
         if page is not None and len(self._waiting.get(execution_id, ())) > 1:
             self._pages[execution_id] = (sequence, last, page)
         return page
 
-    def _rendered(self, execution_id: str, sequence: int, last: int) -> LogPage | None:
-        texts: list[bytes] = []
-        size, done, begin = 0, False, sequence
-        for event in self._events.after(execution_id, sequence, PAGE):
-            if event.event_type == ev.DONE and self._events.taken_up(execution_id, event.sequence):
-                sequence = event.sequence  # clients leave at `done`, and the execution went on
-                continue
-            text = shown(execution_id, event).encode()
-            if texts and size + len(text) > LARGEST_PAGE:
-                break
-            texts.append(text)
-            size += len(text)
-            sequence = event.sequence
-            done = done or event.event_type == ev.DONE
-        return LogPage(b"".join(texts), sequence, more=sequence < last, done=done) if sequence > begin else None
+
+def _page(log: StoredEvents, execution_id: str, sequence: int, kept: Kept | None) -> tuple[int, LogPage | None]:
+    """Return the log's last number, and the page behind a number: the one that is kept, if it is that."""
+    last = log.last(execution_id)
+    if sequence >= last:
+        return last, None
+    if kept is not None and kept[:2] == (sequence, last):
+        return last, kept[2]
+    return last, _rendered(log, execution_id, sequence, last)
+
+
+def _rendered(log: StoredEvents, execution_id: str, sequence: int, last: int) -> LogPage | None:
+    texts: list[bytes] = []
+    size, done, begin = 0, False, sequence
+    for event in log.after(execution_id, sequence, PAGE):
+        if event.event_type == ev.DONE and log.taken_up(execution_id, event.sequence):
+            sequence = event.sequence  # clients leave at `done`, and the execution went on
+            continue
+        text = shown(execution_id, event).encode()
+        if texts and size + len(text) > LARGEST_PAGE:
+            break
+        texts.append(text)
+        size += len(text)
+        sequence = event.sequence
+        done = done or event.event_type == ev.DONE
+    return LogPage(b"".join(texts), sequence, more=sequence < last, done=done) if sequence > begin else None

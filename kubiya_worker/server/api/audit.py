@@ -9,9 +9,11 @@ from typing import Any, Final
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-from kubiya_worker.protocol.audit import ChainCheck, Problem
+from kubiya_worker.protocol.audit import ChainCheck, Head, Problem
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.http import Call, route
+from kubiya_worker.server.store.audit import Audit
+from kubiya_worker.server.store.audit_records import AuditRecords
 
 PART: Final = 500  # records that are read at once, so that other requests come between
 MOST_TOLD: Final = 100  # problems of a check
@@ -20,33 +22,38 @@ MOST_TOLD: Final = 100  # problems of a check
 async def list_all(call: Call) -> Any:
     """List the newest records that fit, newest first; `before` is the number where the next page begins."""
     wanted = call.filters(filters.AuditFilters)
-    return call.plane.audit.search(
-        call.organization_id,
-        since=wanted.since,
-        until=wanted.until,
-        person=wanted.person,
-        action=wanted.action,
-        thing=wanted.object,
-        outcome=wanted.outcome,
-        before=wanted.before or None,
-        limit=wanted.limit,
-    )
+
+    def found(records: AuditRecords) -> list[dict[str, Any]]:
+        return records.search(
+            call.organization_id,
+            since=wanted.since,
+            until=wanted.until,
+            person=wanted.person,
+            action=wanted.action,
+            thing=wanted.object,
+            outcome=wanted.outcome,
+            before=wanted.before or None,
+            limit=wanted.limit,
+        )
+
+    return await call.plane.audit.reading(found, long=True)
 
 
 async def head(call: Call) -> Any:
     """Return the number and hash of the last record; `begins` is NUMBER:HASH of the last one that was removed."""
-    found, begin = call.plane.audit.head(call.organization_id), call.plane.audit.begin(call.organization_id)
+    found, begin = await call.plane.audit.reading(lambda records: _ends(records, call.organization_id))
     return {"seq": found.seq, "hash": found.hash, "head": str(found), "begins": str(begin) if begin.seq else ""}
 
 
 async def export(call: Call) -> Any:
     """Return all records after the number `after`, in their order, one line of JSON each."""
-    after, plane, organization_id = call.filters(filters.AuditExport).after, call.plane, call.organization_id
-    last = plane.audit.head(organization_id).seq  # what comes during the export belongs to the next one
+    after, audit, organization_id = call.filters(filters.AuditExport).after, call.plane.audit, call.organization_id
+    # What comes during the export belongs to the next one.
+    last = (await audit.reading(lambda records: records.head(organization_id))).seq
 
     async def parts() -> AsyncIterator[str]:
         at = after
-        while part := [(seq, line) for seq, line in plane.audit.lines(organization_id, at, PART) if seq <= last]:
+        while part := await _part(audit, organization_id, at, last):
             at = part[-1][0]
             yield "".join(f"{line}\n" for _, line in part)
 
@@ -59,10 +66,10 @@ async def verify(call: Call) -> Any:
     `more` counts problems that are left out. What was cut off together with the noted head shows only beside a head
     that was kept elsewhere: `kubiya audit verify --head`.
     """
-    head = call.plane.audit.head(call.organization_id)
-    begin = call.plane.audit.begin(call.organization_id)
+    audit, organization_id = call.plane.audit, call.organization_id
+    head, begin = await audit.reading(lambda records: _ends(records, organization_id))
     check, problems, at = ChainCheck([head] if head.seq else [], cut=begin), list[Problem](), begin.seq
-    while part := [each for each in call.plane.audit.lines(call.organization_id, at, PART) if each[0] <= head.seq]:
+    while part := await _part(audit, organization_id, at, head.seq):
         for _, line in part:
             problems += check.line(line)
         at = part[-1][0]
@@ -70,6 +77,17 @@ async def verify(call: Call) -> Any:
     problems += check.end()
     told = [vars(each) for each in problems[:MOST_TOLD]]
     return {"records": check.lines, "head": str(head), "problems": told, "more": len(problems) - len(told)}
+
+
+def _ends(records: AuditRecords, organization_id: str) -> tuple[Head, Head]:
+    """Return the head of the last record, and the cut after which the records begin."""
+    return records.head(organization_id), records.begin(organization_id)
+
+
+async def _part(audit: Audit, organization_id: str, after: int, last: int) -> list[tuple[int, str]]:
+    """Return the next records up to the number `last`."""
+    found = await audit.reading(lambda records: records.lines(organization_id, after, PART))
+    return [each for each in found if each[0] <= last]
 
 
 ROUTES: list[Route] = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from starlette.routing import Route
 
@@ -14,10 +15,14 @@ from kubiya_worker.server.api.agents import AGENT, TEAM, resolved_environment, r
 from kubiya_worker.server.edges import filters, worker
 from kubiya_worker.server.http import ApiError, Call, caller_of, invalid, not_found, route
 from kubiya_worker.server.plane import workflow_of
-from kubiya_worker.server.store.events import data_of
-from kubiya_worker.server.store.executions import Execution
+from kubiya_worker.server.store.database import Reader
+from kubiya_worker.server.store.executions import Execution, within_reach
+from kubiya_worker.server.store.results import session_of
+from kubiya_worker.server.store.stored_events import Stored, StoredEvents, data_of
 from kubiya_worker.server.stream import stream
 from kubiya_worker.server.temporal import Temporal, TemporalDown
+
+T = TypeVar("T")
 
 
 def missing(call: Call, key: str) -> ApiError:
@@ -45,6 +50,20 @@ def execution_id_of(call: Call, key: str | None = None) -> str:
     if call.plane.executions.owner(key) != call.organization_id or not call.reaches(key):
         raise missing(call, key)
     return key
+
+
+async def read_of(call: Call, work: Callable[[Reader, str], T]) -> T:
+    """Return what `work` reads of the request's execution, if this organization has it; else answer 404 or 410."""
+    key = call.path("execution")
+
+    def read(reader: Reader) -> tuple[T] | None:
+        found = within_reach(reader, call.organization_id, call.person.scope, key)
+        return (work(reader, key),) if found else None
+
+    found = await call.plane.database.reading(read)
+    if found is None:
+        raise missing(call, key)
+    return found[0]
 
 
 def requesters(call: Call, execution: Execution) -> list[str]:
@@ -129,8 +148,7 @@ async def _gone(temporal: Temporal, *, over: bool) -> str:
 
 
 async def get_session(call: Call) -> Any:
-    execution_id = execution_id_of(call)
-    session = call.plane.results.session(execution_id)
+    execution_id, session = await read_of(call, lambda reader, key: (key, session_of(reader, key)))
     wanted = call.filters(filters.SessionFilters).session_id
     if session is None or wanted not in ("", execution_id, session["session_id"]):
         raise ApiError(404, "No session yet")
@@ -178,16 +196,19 @@ async def add_events(call: Call) -> Any:
 
 async def list_events(call: Call) -> Any:
     """Return stored events without streaming: those after the number `after`, at most `limit`."""
-    execution_id = execution_id_of(call)
     wanted = call.filters(filters.EventFilters)
-    found = call.plane.events.after(execution_id, wanted.after, wanted.limit)
+
+    def after(reader: Reader, key: str) -> list[Stored]:
+        return StoredEvents(reader).after(key, wanted.after, wanted.limit)
+
+    found = await read_of(call, after)
     keys = ("sequence", "event_type", "timestamp")
     return [{**{key: getattr(e, key) for key in keys}, "data": data_of(e)} for e in found]
 
 
 async def get_stream(call: Call) -> Any:
     given = call.request.headers.get("last-event-id") or call.filters(filters.Stream).last_event_id or None
-    execution_id = execution_id_of(call)
+    execution_id = await read_of(call, lambda reader, key: key)
 
     def allowed() -> bool:
         now = caller_of(call.request)
@@ -199,11 +220,21 @@ async def get_stream(call: Call) -> Any:
 ROUTES: list[Route] = [
     route("POST", "/executions/{execution}/events/batch", add_events, 202, body=worker.EventsBody, batched=True),
     route("POST", "/executions/{execution}/events", add_event, 202, body=worker.OneEvent),
-    route("GET", "/executions/{execution}/events", list_events, query=filters.EventFilters, patient=True),
+    route(
+        *("GET", "/executions/{execution}/events", list_events),
+        query=filters.EventFilters,
+        patient=True,
+        pooled=True,
+    ),
     route("GET", "/executions/{execution}", get),
     route("PATCH", "/executions/{execution}", patch, body=worker.ExecutionPatch, batched=True),
     route("GET", "/executions/{execution}/context", context),
-    route("GET", "/executions/{execution}/session", get_session, query=filters.SessionFilters, patient=True),
+    route(
+        *("GET", "/executions/{execution}/session", get_session),
+        query=filters.SessionFilters,
+        patient=True,
+        pooled=True,
+    ),
     route("POST", "/executions/{execution}/session", save_session, 201, body=worker.SessionBody, batched=True),
     route("GET", "/executions/{execution}/stream", get_stream, query=filters.Stream),
     route("GET", "/executions/{execution}/details", details),

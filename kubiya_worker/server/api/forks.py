@@ -25,9 +25,9 @@ from kubiya_worker.server.conversations import Cut, NoCut, closed, cut_at
 from kubiya_worker.server.edges import executions as edges
 from kubiya_worker.server.http import ApiError, Call, invalid, route
 from kubiya_worker.server.plane import Plane
-from kubiya_worker.server.store.events import data_of
 from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.store.records import Object
+from kubiya_worker.server.store.stored_events import data_of
 
 WHOSE: Final = ("message_id", "timestamp", "user_id", "user_name", "user_email")  # of a message that is said again
 NO_STEP: Final = "Name a message of the model or of a person, or a call of a tool"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import insert, text
 
@@ -17,11 +16,12 @@ from kubiya_worker.server.store.database import Database, dumps
 from kubiya_worker.server.store.executions import TURN
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.statement import Prepared
+from kubiya_worker.server.store.stored_events import StoredEvents
 
 T = schema.events
+R = TypeVar("R")
 CACHED: Final = 10_000  # executions whose last number is kept in memory
 
-_LAST = Prepared(text("select max(sequence) from events where execution_id = :e"))
 _INSERT = Prepared(insert(T))
 _KNOWN = Prepared(
     text("select event_id from events where execution_id = :e and event_id in (select value from json_each(:ids))"),
@@ -30,42 +30,15 @@ _KNOWN = Prepared(
         "event_id in (select json_array_elements_text(cast(:ids as json)))"
     ),
 )
-_AFTER = "select sequence, event_type, data, timestamp, micros from events where execution_id = :e and sequence > :s"
-_PAGE = Prepared(text(f"{_AFTER} order by sequence limit :n"))
-_MESSAGES = Prepared(
-    text(
-        "select sequence, event_type, data, timestamp, micros from events "
-        "where execution_id = :e and event_type = 'message' and sequence < :s order by sequence desc limit :n"
-    )
-)
-_OF_TYPES = Prepared(
-    text(
-        "select sequence, event_type, timestamp, data from events where execution_id = :e and sequence > :s "
-        "and event_type in (select value from json_each(:types)) order by sequence"
-    ),
-    postgresql=text(
-        "select sequence, event_type, timestamp, data from events where execution_id = :e and sequence > :s "
-        "and event_type in (select json_array_elements_text(cast(:types as json))) order by sequence"
-    ),
-)
 _OWNER = Prepared(text("select organization_id from executions where id = :e"))
 _BEGINS: Final = frozenset({ev.TOOL_STARTED, ev.MEMBER_TOOL_STARTED})
 _ENDS: Final = frozenset({ev.TOOL_COMPLETED, ev.MEMBER_TOOL_COMPLETED})
-_SUBJECTS = Prepared(
-    text(
-        "select sequence, subject from events where execution_id = :e and event_type in (:one, :other) "
-        "order by sequence"
-    )
-)
 _SAID = Prepared(
     text(
         "select event_id, event_type, subject, data, timestamp from events "
         "where execution_id = :e and sequence < :s order by sequence"
     )
 )
-_TAKEN_UP = Prepared(text("select 1 from events where execution_id = :e and sequence > :s and event_type = :t limit 1"))
-_OUTLINE = Prepared(text("select sequence, event_type, subject from events where execution_id = :e order by sequence"))
-
 SHARED: Final = frozenset({ev.MESSAGE, ev.TOOL_STARTED, ev.TOOL_COMPLETED})
 OF_THE_RUN: Final = ("usage", "step", "duration_seconds")  # of an event: what it took and cost
 
@@ -87,45 +60,6 @@ SUBJECTS: Final = {
     ev.APPROVAL_REQUESTED: "approval_id",
     ev.APPROVAL_RESOLVED: "approval_id",
 }
-# Event types that end what an earlier event of the same subject began.
-_CLOSES: Final = {
-    ev.MESSAGE: ev.MESSAGE_CHUNK,
-    ev.RESET_CHUNKS: ev.MESSAGE_CHUNK,
-    ev.TOOL_COMPLETED: ev.TOOL_STARTED,
-    ev.MEMBER_MESSAGE_COMPLETE: ev.MEMBER_MESSAGE_CHUNK,
-    ev.MEMBER_TOOL_COMPLETED: ev.MEMBER_TOOL_STARTED,
-    ev.APPROVAL_RESOLVED: ev.APPROVAL_REQUESTED,
-}
-_OPENS: Final = frozenset(_CLOSES.values())
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A stored event; `data` is JSON text that a stream sends unchanged."""
-
-    sequence: int
-    event_type: str
-    data: str
-    timestamp: str
-    micros: int
-
-
-def history_end(outline: Iterable[tuple[int, str, str | None]]) -> int:
-    """Return the number up to which the log's complete messages tell everything. Pure.
-
-    That is after the last complete message, or earlier: at the first event of something that is still open (text that
-    is being written, a running tool, an unanswered question). `outline` holds (sequence, type, subject).
-    """
-    end = 1
-    began: dict[tuple[str, str | None], int] = {}
-    for sequence, event_type, subject in outline:
-        if event_type == ev.MESSAGE:
-            end = sequence + 1
-        if event_type in _CLOSES:
-            began.pop((_CLOSES[event_type], subject), None)
-        elif event_type in _OPENS:
-            began.setdefault((event_type, subject), sequence)
-    return min([end, *began.values()])
 
 
 def decision_of(event_type: str, data: Mapping[str, Any]) -> str:
@@ -139,8 +73,9 @@ def decision_of(event_type: str, data: Mapping[str, Any]) -> str:
     return "deny" if decision == DENIED and event_type in _ENDS else ""
 
 
-class Events:
+class Events(StoredEvents):
     def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self._db = database
         self.records_allowed = True  # whether a call that a rule, a judge or a person allowed leaves an audit record
         self._last: dict[str, int] = {}
@@ -150,15 +85,25 @@ class Events:
     def last(self, execution_id: str) -> int:
         """Return the highest number given out, or 0."""
         if self._db.shared:
-            return self._db.execute(_LAST, {"e": execution_id}).scalar() or 0
+            return super().last(execution_id)
         if self._rollbacks != self._db.rollbacks or len(self._last) > CACHED:
             self._owners.clear()
             self._last.clear()  # numbers counted in a transaction that failed were not stored
             self._rollbacks = self._db.rollbacks
         if execution_id not in self._last:
-            found = self._db.execute(_LAST, {"e": execution_id}).scalar()
-            self._last[execution_id] = found or 0
+            self._last[execution_id] = super().last(execution_id)
         return self._last[execution_id]
+
+    @property
+    def shared(self) -> bool:
+        """Return whether other processes store events, too."""
+        return self._db.shared
+
+    async def reading(self, work: Callable[[StoredEvents], R]) -> R:
+        """Return what `work` reads of what was committed."""
+        if not self._db.shared:
+            return work(self)
+        return await self._db.reading(lambda reader: work(StoredEvents(reader)))
 
     def append(self, execution_id: str, events: Sequence[Event]) -> int:
         """Number and store events, dropping those whose event_id is already stored; return how many are new.
@@ -229,27 +174,6 @@ class Events:
         self._last.pop(execution_id, None)
         self._owners.pop(execution_id, None)
 
-    def after(self, execution_id: str, sequence: int, limit: int = 200) -> list[Stored]:
-        rows = self._db.execute(_PAGE, {"e": execution_id, "s": sequence, "n": limit})
-        return [Stored(*row) for row in rows]
-
-    def messages(self, execution_id: str, before: int, limit: int) -> list[Stored]:
-        """Return the newest `limit` complete messages with a number below `before`, in order."""
-        rows = self._db.execute(_MESSAGES, {"e": execution_id, "s": before, "n": limit})
-        return [Stored(*row) for row in rows][::-1]
-
-    def of_types(
-        self, execution_id: str, types: Sequence[str], after: int
-    ) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
-        """Return (number, type, time, data) of the events of some types behind a number, in order."""
-        rows = self._db.execute(_OF_TYPES, {"e": execution_id, "s": after, "types": dumps(list(types))})
-        return ((row[0], row[1], row[2], json.loads(row[3])) for row in rows)
-
-    def subjects(self, execution_id: str, one: str, other: str = "") -> list[tuple[int, str]]:
-        """Return the number and the subject of each event of one type, or of two, in order."""
-        rows = self._db.execute(_SUBJECTS, {"e": execution_id, "one": one, "other": other or one})
-        return [(row[0], str(row[1])) for row in rows]
-
     def share(self, origin: str, before: int, execution_id: str) -> None:
         """Put what was said and done in another execution before the event number `before` into a log that is empty.
 
@@ -268,15 +192,3 @@ class Events:
             with self._db.transaction():
                 self._db.execute(_INSERT, rows)
                 self._last[execution_id] = len(rows)
-
-    def taken_up(self, execution_id: str, sequence: int) -> bool:
-        """Return whether the execution went on after the event of this number, which said that it was over."""
-        return self._db.execute(_TAKEN_UP, {"e": execution_id, "s": sequence, "t": ev.STATUS}).first() is not None
-
-    def history_end(self, execution_id: str) -> int:
-        return history_end(tuple(row) for row in self._db.execute(_OUTLINE, {"e": execution_id}))
-
-
-def data_of(event: Stored) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(event.data)
-    return data

@@ -40,6 +40,7 @@ TURN: Final = Prepared(
 )
 _PLACE = Prepared(text("select execution_type, queue_id from executions where id = :id"))
 _OWNER = Prepared(text("select organization_id from executions where id = :id"))
+_REACH = Prepared(select(T.c.organization_id, T.c.queue_id, T.c.entity_id).where(T.c.id == bindparam("id")))
 _STATUS = Prepared(text("select status from executions where id = :id"))
 
 
@@ -47,6 +48,17 @@ def within(scope: Scope) -> list[Any]:
     """Return the conditions that an execution is within a key's scope."""
     limits = ((T.c.queue_id, scope.queues), (T.c.entity_id, scope.agents))
     return [column.in_(sorted(ids)) for column, ids in limits if ids is not None]
+
+
+def within_reach(reader: Reader, organization_id: str, scope: Scope, execution_id: str) -> bool:
+    """Return whether an organization has an execution, within a key's scope."""
+    row = reader.execute(_REACH, {"id": execution_id}).first()
+    return row is not None and row.organization_id == organization_id and scope.covers(row.queue_id, row.entity_id)
+
+
+def status_of(reader: Reader, execution_id: str) -> str | None:
+    found: str | None = reader.execute(_STATUS, {"id": execution_id}).scalar()
+    return found
 
 
 def next_status(current: str, asked: str, *, by_worker: bool = True) -> str:
@@ -118,8 +130,7 @@ class Executions:
         return (row[0], row[1]) if row else None
 
     def status(self, execution_id: str) -> str | None:
-        found: str | None = self._db.execute(_STATUS, {"id": execution_id}).scalar()
-        return found
+        return status_of(self._db, execution_id)
 
     def get(self, organization_id: str, execution_id: str) -> Execution | None:
         row = self._db.execute(_GET, {"id": execution_id, "organization": organization_id}).first()
@@ -167,7 +178,7 @@ class Executions:
             # One that was deleted between the two statements is left out.
             return [self._object(rows[key]) for key in ids if key in rows], place
 
-        return await self._db.reading(found)
+        return await self._db.reading(found, long=True)
 
     def counts(self, organization_id: str, queue_id: str, since: str) -> dict[str, int]:
         """Return the number of a queue's executions made since `since`, by status."""

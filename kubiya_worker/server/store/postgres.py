@@ -204,15 +204,15 @@ class PostgresDatabase(Database):
             self._look_at(error)
             raise as_database_error(sql, error) from error
 
-    async def reading(self, work: Callable[[Reader], T]) -> T:
+    async def reading(self, work: Callable[[Reader], T], *, long: bool = False) -> T:
         if self._lost and self._fresh is None:  # at once, as for all other statements
             raise DatabaseAway(f"{self.address} does not answer")
         if self._readers is None:
             self._readers = PostgresReaders(self.address, self.most_reading)
-        return await self._readers.read(work)
+        return await self._readers.read(work, long=long)
 
     async def aside(self, statement: Prepared) -> list[Any]:
-        return await self.reading(lambda reader: list(reader.execute(statement)))
+        return await self.reading(lambda reader: list(reader.execute(statement)), long=True)
 
     @contextlib.contextmanager
     def copied(self, table: str, columns: Sequence[str]) -> Iterator[psycopg.Copy]:

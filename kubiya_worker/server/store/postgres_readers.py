@@ -1,4 +1,5 @@
-"""This module is the pool of connections to a PostgreSQL server, for reads of what was committed: lists and counts.
+"""This module is the pool of connections to a PostgreSQL server, for reads of what was committed: lists, counts,
+events, sessions and audit records.
 
 The connection of postgres.py has everything else, as the event loop's thread puts its writes in their order. A read
 here runs in a thread, and holds up neither that connection nor the event loop. Each connection is asked whether it is
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,16 +42,21 @@ T = TypeVar("T")
 class PooledReader:
     """One connection of the pool, for statements that each see what is committed."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, server: psycopg.Connection[Any], opened: Callable[[], Connection]) -> None:
+        """`opened` gives the connection of SQLAlchemy, which prepared statements do not need."""
+        self._server: Any = server
+        self._opened = opened
+
+    @functools.cached_property
+    def _connection(self) -> Connection:
+        return self._opened()
 
     def execute(self, statement: Any, values: Any = None) -> Any:
         if not isinstance(statement, Prepared):
             return self._connection.execute(statement, values)
         query, constants = statement.for_postgresql
-        server: Any = self._connection.connection.driver_connection
         try:
-            return Rows(server.execute(query, {**constants, **(values or {})}), statement.row)
+            return Rows(self._server.execute(query, {**constants, **(values or {})}), statement.row)
         except psycopg.Error as error:
             raise as_database_error(query, error) from error
 
@@ -59,6 +66,7 @@ class PostgresReaders:
         """Connect to nobody yet; at most `most` connections are made, each when it is needed."""
         self._address, self._most = address, most
         self._free = asyncio.Semaphore(most)
+        self._free_for_long = asyncio.Semaphore(max(1, most - 1))
         # Not asyncio's own threads: those that wait for a lost server would hold up what has nothing to do with it.
         self._threads = ThreadPoolExecutor(most, "database-reader")
         self._pool = ConnectionPool(
@@ -87,23 +95,34 @@ class PostgresReaders:
         for method in ("do_close", "do_terminate"):
             setattr(self._engine.dialect, method, lambda connection: None)
 
-    async def read(self, work: Callable[[Reader], T]) -> T:
-        """Return what `work` reads with a connection; raise DatabaseBusy or DatabaseAway after WAIT seconds."""
+    async def read(self, work: Callable[[Reader], T], *, long: bool = False) -> T:
+        """Return what `work` reads with a connection; raise DatabaseBusy or DatabaseAway after WAIT seconds.
+
+        Of two or more connections, `long` reads leave one to the others.
+        """
+        taken: list[asyncio.Semaphore] = []
         try:
             async with asyncio.timeout(WAIT):
-                await self._free.acquire()
-        except TimeoutError:
+                for free in (self._free_for_long, self._free) if long else (self._free,):
+                    await free.acquire()
+                    taken.append(free)
+        except BaseException as error:
+            for free in taken:
+                free.release()
+            if not isinstance(error, TimeoutError):
+                raise
             raise DatabaseBusy(
                 f"All {self._most} connections for reads of {self._address} were in use for {WAIT:g} s. Try again, "
                 "or start the server with more --database-connections"
             ) from None
         loop, read = asyncio.get_running_loop(), self._threads.submit(self._read, work)
 
-        def free(_: Future[T]) -> None:
+        def give_back(_: Future[T]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(self._free.release)
+                for free in taken:
+                    loop.call_soon_threadsafe(free.release)
 
-        read.add_done_callback(free)  # also when nobody waits any more: until then the thread has the connection
+        read.add_done_callback(give_back)  # also when nobody waits any more: until then the thread has the connection
         return await asyncio.wrap_future(read)
 
     def _read(self, work: Callable[[Reader], T]) -> T:
@@ -111,8 +130,8 @@ class PostgresReaders:
             self._lent.server = server
             self._reading.add(server)
             try:
-                with self._engine.connect() as connection:
-                    return work(PooledReader(connection))
+                with contextlib.ExitStack() as opened:
+                    return work(PooledReader(server, lambda: opened.enter_context(self._engine.connect())))
             finally:
                 self._reading.discard(server)
 

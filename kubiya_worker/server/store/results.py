@@ -6,10 +6,10 @@ import json
 import uuid
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, select, text
 
 from kubiya_worker.server.store import schema
-from kubiya_worker.server.store.database import Database, dumps
+from kubiya_worker.server.store.database import Database, Reader, dumps
 from kubiya_worker.server.store.portable import add_once, put
 from kubiya_worker.server.store.statement import Prepared
 
@@ -20,11 +20,28 @@ _SAVE_PART = Prepared(put(schema.session_parts, ["execution_id", "first"]))
 _DROP_PARTS = Prepared(
     delete(schema.session_parts).where(_PART.execution_id == bindparam("of"), _PART.first > bindparam("after"))
 )
-_PARTS = Prepared(
-    select(_PART.first, _PART.data).where(_PART.execution_id == bindparam("execution_id")).order_by(_PART.first)
+# One statement, and so one state: another connection may replace the session between two.
+_SESSION = Prepared(
+    text(
+        "select -1 as first, data from sessions where execution_id = :e "
+        "union all select first, data from session_parts where execution_id = :e order by first"
+    )
 )
-_SESSION = Prepared(select(schema.sessions.c.data).where(schema.sessions.c.execution_id == bindparam("execution_id")))
 _ADD_ONCE = {table: Prepared(add_once(table)) for table in (schema.turns, schema.tool_calls)}
+
+
+def session_of(reader: Reader, execution_id: str) -> dict[str, Any] | None:
+    """Return an execution's stored session with the parts that were added to it; None without one."""
+    session: dict[str, Any] | None = None
+    for first, data in reader.execute(_SESSION, {"e": execution_id}):
+        part = json.loads(data)
+        if session is None:
+            if first >= 0:
+                return None
+            session = part
+        else:
+            session |= {"messages": session["messages"][:first] + part["messages"], "metadata": part["metadata"]}
+    return session
 
 
 class Results:
@@ -44,14 +61,7 @@ class Results:
             self._db.execute(_SAVE_PART, {"execution_id": execution_id, "first": first, "data": dumps(part)})
 
     def session(self, execution_id: str) -> dict[str, Any] | None:
-        found = self._db.execute(_SESSION, {"execution_id": execution_id}).scalar()
-        if not found:
-            return None
-        session: dict[str, Any] = json.loads(found)
-        for first, data in self._db.execute(_PARTS, {"execution_id": execution_id}):
-            part = json.loads(data)
-            session |= {"messages": session["messages"][:first] + part["messages"], "metadata": part["metadata"]}
-        return session
+        return session_of(self._db, execution_id)
 
     def add_turn(self, execution_id: str, turn: dict[str, Any]) -> str:
         """Store a turn; the same turn_id counts once, as a worker may have to send it again."""

@@ -134,6 +134,33 @@ async def test_a_read_that_nobody_waits_for_keeps_its_connection_until_it_ends(
     await asyncio.to_thread(readers._threads.shutdown)  # the statement was ended: this hangs else
 
 
+async def test_long_reads_leave_a_connection_to_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_readers, "WAIT", 5.0)
+    readers = PostgresReaders(databases.server().fresh(), 2)
+    begun, release, loop = asyncio.Event(), threading.Event(), asyncio.get_running_loop()
+
+    def search(reader: Any) -> int:
+        loop.call_soon_threadsafe(begun.set)
+        release.wait(60)
+        return pid(reader)
+
+    first = asyncio.ensure_future(readers.read(search, long=True))
+    try:
+        await begun.wait()
+        second = asyncio.ensure_future(readers.read(pid, long=True))
+        for _ in range(3):
+            assert await readers.read(pid)
+        assert not second.done()
+        monkeypatch.setattr(postgres_readers, "WAIT", 0.3)
+        with pytest.raises(DatabaseBusy):
+            await readers.read(pid, long=True)
+        release.set()
+        assert await first and await second, "who waited in vain has given back what it had taken"
+    finally:
+        release.set()
+        readers.close()
+
+
 def test_a_list_that_finds_no_free_connection_is_answered_and_never_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

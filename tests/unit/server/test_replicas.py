@@ -81,7 +81,7 @@ async def test_who_follows_an_execution_hears_of_events_that_another_server_has_
         watcher.clear()
         first.plane.publish("e1", [EVENT])
         assert await watcher.wait(LIMIT)
-        page = second.plane.watchers.page("e1", 0)
+        page = await second.plane.watchers.page("e1", 0)
         assert page is not None and page.last == 1
 
 

@@ -14,7 +14,8 @@ import pytest
 from kubiya_worker.server import background
 from kubiya_worker.server.store import sqlite_file
 from kubiya_worker.server.store.database import Database
-from kubiya_worker.server.store.events import Events, Stored
+from kubiya_worker.server.store.events import Events
+from kubiya_worker.server.store.stored_events import Stored
 from kubiya_worker.server.watchers import AT_ONCE, FEW, LARGEST_PAGE, LONGEST_GATHER, PAGE, Watchers, gathering
 from tests.unit.server.test_database import filled
 
@@ -71,15 +72,15 @@ async def test_a_page_is_rendered_once_for_all_who_are_at_its_place(database: Da
     here = [watchers.join("e1") for _ in range(5)]
     with database.transaction():
         events.append("e1", [chunk(2), chunk(3)])
-    pages = [watchers.page("e1", 1) for _ in here]
+    pages = [await watchers.page("e1", 1) for _ in here]
     assert events.reads == 1 and len({id(page) for page in pages}) == 1
     assert pages[0] is not None and (pages[0].last, pages[0].more) == (3, False)
     with database.transaction():
         events.append("e1", [chunk(4)])
-    late, next_ = watchers.page("e1", 1), watchers.page("e1", 3)
+    late, next_ = await watchers.page("e1", 1), await watchers.page("e1", 3)
     assert late is not None and late.text.count(b"event: ") == 3  # what is new is in it
     assert next_ is not None and next_.text.count(b"event: ") == 1
-    assert watchers.page("e1", 4) is None
+    assert await watchers.page("e1", 4) is None
 
 
 async def test_nothing_of_a_transaction_that_failed_is_shown(database: Database) -> None:
@@ -89,10 +90,10 @@ async def test_nothing_of_a_transaction_that_failed_is_shown(database: Database)
     with pytest.raises(ZeroDivisionError), database.transaction():
         events.append("e1", [chunk(2, 77)])
         raise ZeroDivisionError
-    assert watchers.page("e1", 1) is None
+    assert await watchers.page("e1", 1) is None
     with database.transaction():
         events.append("e1", [chunk(3, 5)])
-    page = watchers.page("e1", 1)
+    page = await watchers.page("e1", 1)
     assert page is not None
     assert json.loads(page.text.split(b"data: ")[1])["data"]["content"] == "xxxxx"
 
@@ -103,12 +104,12 @@ async def test_a_page_is_limited_in_events_and_in_bytes(database: Database) -> N
     watchers.join("e1")
     with database.transaction():
         events.append("e1", [chunk(number) for number in range(2, 302)])
-    page = watchers.page("e1", 0)
+    page = await watchers.page("e1", 0)
     assert page is not None and (page.last, page.more) == (PAGE, True)
     with database.transaction():
         events.append("e1", [chunk(number, LARGEST_PAGE // 2) for number in range(400, 404)])
     sequence, sizes = 301, []
-    while (page := watchers.page("e1", sequence)) is not None:
+    while (page := await watchers.page("e1", sequence)) is not None:
         sequence = page.last
         sizes.append(len(page.text))
     assert len(sizes) == 4 and max(sizes) < LARGEST_PAGE
