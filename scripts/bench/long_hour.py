@@ -5,13 +5,15 @@ its worker, a scripted model) runs one execution: `shell_start` of a command tha
 with 7, then `shell_wait` until the outcome is told. Meanwhile worker, supervisor, control plane and Temporal get
 SIGKILL. What must hold: the outcome is known, the command was started once, each of its lines is there.
 
-What it costs is told beside: model calls, tokens, events of history. `--seconds` and `--wait` shorten it;
-`--log FILE` gets a JSON line for each thing that happened, at once.
+What it costs is told beside: model calls, tokens, events of history, and the slots of workers that it holds, for which
+Temporal is asked every few seconds for the activities that are under way. `--seconds` shortens it, `--wait 60` makes
+many short waits of the one long wait; `--log FILE` gets a JSON line for each thing that happened, at once.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import signal
@@ -25,6 +27,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import requests
+from temporalio.client import Client
+from temporalio.service import RPCError
 
 from tests.support.daemon import Daemons
 from tests.support.model_endpoint import ModelEndpoint
@@ -34,6 +38,7 @@ from tests.support.stack import Stack, wait_until
 HOUR: Final = 3600.0
 STATUS: Final = 7  # with which the command exits
 KEPT: Final = {"KUBIYA_KEEP_LONG_COMMANDS": "true"}
+LOOK_EVERY: Final = 5.0  # seconds between two looks at the slots that are held
 PATIENCE: Final = 180.0  # seconds for a start, and for the end after the command's own
 STRIKES: Final = (  # when, as parts of the time; what is killed
     (0.05, "worker"),
@@ -59,6 +64,7 @@ class Hour:
     model: ModelEndpoint
     log: Path | None
     began: float = field(default_factory=time.monotonic)
+    looks: list[int] = field(default_factory=list)  # activities under way, at each look at Temporal
 
     def note(self, what: str, **more: Any) -> None:
         line = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "s": round(time.monotonic() - self.began, 1)}
@@ -92,11 +98,27 @@ class Hour:
         else:
             wait_until(lambda: self._another(pids["worker"]), PATIENCE, "another worker")
 
+    def watch(self, execution: str, until: float) -> None:
+        """Look at the execution's activities until that time."""
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(LOOK_EVERY, left))
+            try:
+                self.looks.append(asyncio.run(under_way(self.stack.temporal_address, execution)))
+            except (RPCError, RuntimeError) as error:  # Temporal was killed and is not back yet
+                self.note("no look", error=str(error)[:200])
+
     def _another(self, than: int) -> bool:
         try:
             return self.daemons.worker_pid() != than and runs(self.daemons.worker_pid())
         except (KeyError, TypeError, ValueError, OSError):
             return False
+
+
+async def under_way(address: str, execution: str) -> int:
+    """Return how many activities of an execution wait for a worker or hold a slot of one."""
+    client = await Client.connect(address)
+    description = await client.get_workflow_handle(f"agent-execution-{execution}").describe()
+    return len(description.raw_description.pending_activities)
 
 
 def script(command: str, wait: float) -> list[dict[str, Any]]:
@@ -127,12 +149,12 @@ def perform(folder: Path, seconds: float, wait: float, every: float, log: Path |
             (keeper,) = hour.keepers()
             hour.note("started", execution=execution, keeper=keeper, seconds=seconds, wait=wait, load=os.getloadavg())
             for part, what in STRIKES:
-                sleep_until(began + part * seconds)
+                hour.watch(execution, began + part * seconds)
                 hour.strike(what)
                 same = hour.keepers() == [keeper]
                 hour.note(f"killed: {what}", command_goes_on=same, model_calls=model.count, load=os.getloadavg()[0])
                 assert same or time.monotonic() > began + seconds, "the command goes on"
-            sleep_until(began + seconds)
+            hour.watch(execution, began + seconds)
             row = waited(lambda: stack.wait(execution, timeout=seconds + PATIENCE))
             told = [each["data"] for each in stack.events(execution) if each["event"] == "tool_completed"]
             outcomes = sum(f"exit code {STATUS}" in json.dumps(each) for each in told)
@@ -147,6 +169,8 @@ def perform(folder: Path, seconds: float, wait: float, every: float, log: Path |
                 "usage": row.get("usage"),
                 "history_events": len(stack.history(execution)),
                 "kills": len(STRIKES),
+                "looks": len(hour.looks),
+                "looks_with_a_slot_held": sum(bool(each) for each in hour.looks),
                 "told_after": round(time.monotonic() - began - seconds, 1),
             }
             hour.note("result", **result)
@@ -160,10 +184,6 @@ def waited(look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
             return look()
         except requests.RequestException:
             time.sleep(1)
-
-
-def sleep_until(then: float) -> None:
-    time.sleep(max(0.0, then - time.monotonic()))
 
 
 def run(argv: list[str] | None = None) -> int:
