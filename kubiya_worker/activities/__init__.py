@@ -8,6 +8,7 @@ from typing import Any
 from kubiya_worker.activities.approval import ApprovalActivities
 from kubiya_worker.activities.begin import BeginActivities
 from kubiya_worker.activities.execution import ExecutionActivities
+from kubiya_worker.activities.host import find_host
 from kubiya_worker.activities.job import JobActivities
 from kubiya_worker.activities.mcp_start import ServerActivities
 from kubiya_worker.activities.model import ModelActivities
@@ -44,6 +45,7 @@ def build(runtime: Runtime) -> list[Callable[..., Any]]:
         job.create_job_execution,
         job.end_job_execution,
         TrialActivities(runtime).try_out,
+        find_host,
     ]
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from temporalio import activity
 
 from kubiya_worker.activities.runtime import Runtime
-from kubiya_worker.protocol import calls
+from kubiya_worker.protocol import calls, names
 from kubiya_worker.tools.base import LongCommandsPlace
+from kubiya_worker.tools.long_commands import folder as folders
 
 
 def of(
@@ -19,6 +20,7 @@ def of(
     if runtime.long_commands is None:
         return None
     info, host = activity.info(), runtime.hostname
+    own = names.host_queue(runtime.task_queue, folders.place_id(runtime.long_commands)) if asked.places else ""
     told = next((x for x in info.heartbeat_details if isinstance(x, dict)), {})
     return LongCommandsPlace(
         root=runtime.long_commands,
@@ -31,4 +33,7 @@ def of(
         left=asked.wait.seconds if asked.wait else None,
         woken=asked.wait.woken if asked.wait else "",
         stopping=activity.is_worker_shutdown,
+        may_move=asked.may_move,
+        others={key: (each.host, each.queue) for key, each in asked.places.items() if each.queue != own},
+        queue=lambda place: names.host_queue(runtime.task_queue, place),
     )

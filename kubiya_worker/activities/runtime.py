@@ -96,6 +96,7 @@ class Runtime:
     mcp_max_sessions: int = LIMIT
     file_limits: CopyLimits = field(default_factory=CopyLimits)  # of the files of a run that are copied
     rules: Sequence[Mapping[str, Any]] = ()  # this host's rules, in addition to those of the control plane
+    task_queue: str = ""
     model_queue: str = ""  # where model calls have slots of their own; empty: they have none
     crowded: Callable[[], bool] = lambda: False  # whether tools hold all slots of the worker's own queue
     enforcer: Enforcer | None = None  # the external policy service; None: there is none

@@ -157,7 +157,9 @@ async def _run_and_record(call: ToolCall, surroundings: ToolContext, redactor: R
     if told is None:
         assert waits is not None
         wait = calls.CallWait(*waits, finished.started_at, finished.seconds)
-        return calls.ToolOutcome(wait=wait, **_published(publisher))
+        moves = finished.result.elsewhere
+        elsewhere = calls.CallPlace(*moves) if moves else None
+        return calls.ToolOutcome(wait=wait, elsewhere=elsewhere, **_published(publisher))
     return await record(call, finished, *told, publisher)
 
 
@@ -344,8 +346,15 @@ async def record(
     runtime.transcripts.leave(asked.execution_id, message)
     fresh = await relisted(runtime, asked.execution_id, call.context) if spec.source == "mcp" else {}
     entry = records.entry(asked, finished.status, shown.error, finished.started_at, finished.seconds, shown.size)
+    left = finished.result.left
     return calls.ToolOutcome(
-        message=message, record=entry, taints=tainted, relisted=fresh, **noted.outcome, **_published(publisher)
+        message=message,
+        record=entry,
+        taints=tainted,
+        relisted=fresh,
+        left={left[0]: calls.CallPlace(runtime.hostname, left[1])} if left else {},
+        **noted.outcome,
+        **_published(publisher),
     )
 
 

@@ -41,6 +41,8 @@ UNLIMITED: Final = timedelta(days=365)
 HEARTBEAT_THROTTLE: Final = timedelta(seconds=2)
 STICKY_TIMEOUT: Final = timedelta(seconds=5)  # how long a task waits for the worker that has the execution in memory
 MODEL_POLLS: Final = 2  # at a time; each costs a connection's stream, and the queue is used only when tools hold all
+HOST_SLOTS: Final = 20  # of calls about what this host has; each is short
+HOST_POLLS: Final = 2
 CACHED_WORKFLOWS: Final = 200  # an instance takes about 100 kB; one that is not cached replays
 SDK_OF_WALKS: Final = "1.35."  # the SDK whose inner functions payloads/walks.py was written for
 TASK_LIMIT: Final = 30  # seconds; a worker that really hangs is noticed after 60 (health), and restarted after 90
@@ -67,8 +69,8 @@ def build_worker(
         "graceful_shutdown_timeout": UNLIMITED,
         "max_heartbeat_throttle_interval": HEARTBEAT_THROTTLE,
         "default_heartbeat_throttle_interval": HEARTBEAT_THROTTLE,
-        **deployment.options(settings),
     }
+    unversioned, versioned = {**common, **deployment.UNVERSIONED}, {**common, **deployment.options(settings)}
 
     def model_worker() -> Worker | None:
         if not settings.model_slots:
@@ -79,7 +81,18 @@ def build_worker(
             activities=[each for each in activities_of_worker if activity_name(each) in names.MODEL_ACTIVITIES],
             max_concurrent_activities=settings.model_slots,
             max_concurrent_activity_task_polls=MODEL_POLLS,
-            **common,
+            **versioned,
+        )
+
+    def host_worker(queue: str) -> Worker:
+        # Without a version: a run that is pinned to an older one must still reach its command after an upgrade.
+        return Worker(
+            client,
+            task_queue=queue,
+            activities=[each for each in activities_of_worker if activity_name(each) in names.HOST_ACTIVITIES],
+            max_concurrent_activities=HOST_SLOTS,
+            max_concurrent_activity_task_polls=HOST_POLLS,
+            **unversioned,
         )
 
     def make(custom: list[type]) -> WorkerPair:
@@ -94,10 +107,10 @@ def build_worker(
             max_concurrent_activities=settings.max_concurrent_activities,
             max_cached_workflows=CACHED_WORKFLOWS,
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
-            **common,
+            **versioned,
         )
         allow_long_tasks(worker)
-        return WorkerPair(worker, model_worker())
+        return WorkerPair(worker, model_worker(), host_worker)
 
     try:
         return make(loaded.workflows)

@@ -42,6 +42,7 @@ STATUSES: Final = {
     WorkerDeploymentVersionStatus.WORKER_DEPLOYMENT_VERSION_STATUS_DRAINING: "draining",
     WorkerDeploymentVersionStatus.WORKER_DEPLOYMENT_VERSION_STATUS_DRAINED: "drained",
 }
+UNVERSIONED: Final[dict[str, Any]] = {"build_id": f"kubiya-worker-{__version__}"}
 KNOWN_EVERY: Final = 0.5  # seconds between tries while Temporal does not know a version yet
 ROUTED_EVERY: Final = 0.1  # seconds between questions whether all partitions have the new routing
 IDENTITY: Final = "kubiya-deployment"
@@ -71,7 +72,7 @@ def options(settings: Settings) -> dict[str, Any]:
     """
     version = version_of(settings)
     if version is None:
-        return {"build_id": f"kubiya-worker-{__version__}"}
+        return UNVERSIONED
     behavior = BEHAVIORS[settings.versioning_behavior]
     return {"deployment_config": WorkerDeploymentConfig(version, True, behavior)}
 

@@ -44,6 +44,7 @@ TAKES: Final[Mapping[str, type]] = {
     names.CREATE_JOB_EXECUTION: calls.JobExecution,
     names.END_JOB_EXECUTION: calls.JobEnd,
     names.TRY_OUT: calls.Trial,
+    names.FIND_HOST: str,
 }
 
 

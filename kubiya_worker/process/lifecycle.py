@@ -393,7 +393,11 @@ class Life:
         wished = asyncio.create_task(wishes.drain_asked.wait())
         running = asyncio.create_task(worker.run())
         loading = asyncio.create_task(steps.hold(state.polled))
-        long_commands = LongCommands(long_commands_of(settings, registration), client)
+        queue = registration.task_queue_name
+        long_commands = LongCommands(
+            *(long_commands_of(settings, registration), client),
+            lambda place: worker.poll_host(names.host_queue(queue, place)),
+        )
         state.long_commands = lambda: long_commands.running
         sweeping = asyncio.create_task(long_commands.watch())
         pollers = Pollers(client, registration.task_queue_name, identity)

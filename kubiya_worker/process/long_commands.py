@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -35,8 +36,9 @@ STOPPED: Final = "the worker was stopped"
 class LongCommands:
     """The commands in the folder of this worker's queue. `running` is for its status."""
 
-    def __init__(self, root: Path, temporal: Client) -> None:
-        self._root, self._temporal = root, temporal
+    def __init__(self, root: Path, temporal: Client, found: Callable[[str], None]) -> None:
+        """`found` is called with the id of the folder at each look at which there are commands."""
+        self._root, self._temporal, self._found = root, temporal, found
         self._seen_lost: set[str] = set()
         self._awaited: list[CommandFolder] = []  # commands that have ended while somebody waited for them
         self.running: list[dict[str, Any]] = []
@@ -53,6 +55,8 @@ class LongCommands:
     async def look(self) -> None:
         """End what has to end, tell who waits for what has ended, remove what is old, and note what runs."""
         running = await asyncio.to_thread(self._sorted)
+        if next(folders.every(self._root), None) is not None:
+            self._found(await asyncio.to_thread(folders.place_id, self._root))
         awaited, self._awaited = self._awaited, []
         for command in awaited:
             await self._tell_waiters(command)

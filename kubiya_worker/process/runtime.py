@@ -135,5 +135,6 @@ def make_runtime(
         recording=recording,
         file_limits=file_limits_of(settings),
         long_commands=long_commands_of(settings, registration),
+        task_queue=registration.task_queue_name,
         model_queue=model_queue(registration.task_queue_name) if settings.model_slots else "",
     )

@@ -183,6 +183,14 @@ class Grant:
 
 
 @dataclass
+class CallPlace:
+    """The host that has what a call has left there, such as a long command, and the queue of that host alone."""
+
+    host: str
+    queue: str
+
+
+@dataclass
 class CallWait:
     """The wait of a tool call for something outside. It holds no slot and asks no model."""
 
@@ -216,6 +224,9 @@ class ToolInput:
     may_wait: bool = False  # whether the workflow understands an outcome with `wait`
     wait: CallWait | None = None  # the wait after which this call goes on; None: it begins
     leave: bool = False
+    may_move: bool = False  # whether the workflow understands an outcome with `elsewhere`
+    # What earlier calls have left on hosts, by the key of each thing; the newest ones.
+    places: dict[str, CallPlace] = field(default_factory=dict)
 
 
 @dataclass
@@ -236,7 +247,8 @@ class ApprovalRequest:
 class ToolOutcome:
     """The result of a tool call: `message` for the conversation, or `approval` with the question for a person.
 
-    With `wait` the call is not over: the workflow waits, and makes it again with what it has then.
+    With `wait` the call is not over: the workflow waits, and makes it again with what it has then. With `elsewhere`
+    beside it, the call needs what another host has: the workflow makes it again there, once a worker of it answers.
     """
 
     message: Message | None = None
@@ -255,6 +267,8 @@ class ToolOutcome:
     events: int = 0
     crowded: bool = False  # whether tools held all slots of the worker, this call among them
     wait: CallWait | None = None
+    elsewhere: CallPlace | None = None
+    left: dict[str, CallPlace] = field(default_factory=dict)  # what the call has left on its host, by the thing's key
 
 
 @dataclass

@@ -48,7 +48,9 @@ CALL_MODEL: Final = "call_model"
 CALL_TOOL: Final = "call_tool"
 START_SERVER: Final = "start_server"
 COMPACT: Final = "compact_conversation"
+FIND_HOST: Final = "find_host"
 MODEL_ACTIVITIES: Final = frozenset({CALL_MODEL, COMPACT})  # those that have slots of their own
+HOST_ACTIVITIES: Final = frozenset({CALL_TOOL, FIND_HOST})  # those on the queue of one host
 REQUEST_APPROVAL: Final = "request_approval"
 CHECK_APPROVAL: Final = "check_approval"
 AWAIT_APPROVAL: Final = "await_approval"
@@ -89,6 +91,7 @@ OURS: Final = frozenset(
         CREATE_JOB_EXECUTION,
         END_JOB_EXECUTION,
         TRY_OUT,
+        FIND_HOST,
     }
 )
 
@@ -141,6 +144,11 @@ def workflow_id(execution_type: str, execution_id: str) -> str:
     """Return the Temporal workflow id by which the control plane addresses signals and cancellation."""
     prefix = {"agent": "agent-execution", "team": "team-execution", "dynamic": "dynamic-execution"}
     return f"{prefix.get(execution_type.lower(), 'agent-execution')}-{execution_id}"
+
+
+def host_queue(task_queue: str, place: str) -> str:
+    """Return the queue of calls about what one host has; `place` tells its folder from that of any other host."""
+    return f"{task_queue}.host-{place}"
 
 
 def schedule_id(job_id: str) -> str:

@@ -34,6 +34,9 @@ class LongCommandsPlace:
 
     With `may_wait` a call may leave a wait to the workflow (`ToolResult.wait`). `left` is then what is left of it, in
     seconds, for a call that goes on, and `woken` why it ended early. `stopping` says whether the worker is to stop.
+
+    With `may_move` a call may ask to be made on another host (`ToolResult.elsewhere`). `others` are the commands of
+    this execution on other hosts: each one's host, and the queue of that host. `queue` tells the queue of a folder.
     """
 
     root: Path
@@ -46,6 +49,9 @@ class LongCommandsPlace:
     left: float | None = None
     woken: str = ""
     stopping: Callable[[], bool] = field(default=bool, repr=False, compare=False)
+    may_move: bool = False
+    others: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    queue: Callable[[str], str] = field(default=str, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,8 @@ class ToolResult:
 
     `taints` replaces the spec's statement about results: False for one without text of others (a refusal). `remote`
     says whether that text comes from outside this host. `wait` says that the call is not over: what it waits for, and
-    for how many seconds. The workflow waits, and the call goes on with the same arguments.
+    for how many seconds. The workflow waits, and the call goes on with the same arguments. With `elsewhere` beside it,
+    a host and its queue, it goes on there. `left` is the key of what the call has left on this host, and its queue.
     """
 
     output: str
@@ -95,6 +102,8 @@ class ToolResult:
     remote: bool | None = None
     files: tuple[ToolFile, ...] = ()
     wait: tuple[str, float] | None = None
+    elsewhere: tuple[str, str] | None = None
+    left: tuple[str, str] | None = None
 
 
 def refusal(message: str) -> ToolResult:

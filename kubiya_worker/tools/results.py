@@ -59,6 +59,8 @@ def cleaned(result: Any) -> ToolResult:
         remote=result.remote,
         files=tuple(file for file in result.files if isinstance(file, ToolFile)),
         wait=result.wait,
+        elsewhere=result.elsewhere,
+        left=result.left,
     )
 
 

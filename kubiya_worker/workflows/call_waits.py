@@ -37,15 +37,16 @@ class CallWaits:
         began, budget = workflow.time(), self._budget.seconds_left()
         limit = min(wait.seconds, LOOK_AGAIN, budget)
         try:
-            await workflow.wait_condition(lambda: bool(self._woken(wait.what)), timeout=max(limit, 0.0))
+            await workflow.wait_condition(lambda: bool(self.woken(wait.what)), timeout=max(limit, 0.0))
         except builtins.TimeoutError:
             pass
         waited = workflow.time() - began
-        woken = self._woken(wait.what) or (calls.BUDGET if waited >= budget else "")
+        woken = self.woken(wait.what) or (calls.BUDGET if waited >= budget else "")
         left = 0.0 if woken else max(0.0, wait.seconds - waited)
         return replace(wait, seconds=left, waited=wait.waited + waited, woken=woken)
 
-    def _woken(self, what: str) -> str:
+    def woken(self, what: str) -> str:
+        """Return why a wait for this ends now; empty while it goes on."""
         if what in self._ended:
             return calls.ENDED
         if self._run.done:

@@ -9,7 +9,7 @@ from kubiya_worker.protocol import events, packing
 from kubiya_worker.protocol import execution as ex
 
 ONLY_TEAMS: Final = ("asked_in", "line")
-OFTEN_EMPTY: Final = ("repeated", "go_on_questions", "lost", "unconfirmed")  # left out while they are empty
+OFTEN_EMPTY: Final = ("repeated", "go_on_questions", "lost", "unconfirmed", "places")  # left out while they are empty
 
 
 @dataclass
@@ -56,6 +56,7 @@ class Carried:
     started: int = 0
     repeated: dict[str, list[Any]] = field(default_factory=dict)
     go_on_questions: int = 0
+    places: dict[str, dict[str, str]] = field(default_factory=dict)
     asked_in: int | None = None  # None: this is no team
     line: dict[str, Any] | None = None  # None: this is no team
 

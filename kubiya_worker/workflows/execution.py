@@ -19,6 +19,7 @@ from kubiya_worker.workflows import activity_failures
 from kubiya_worker.workflows.approvals import Approvals
 from kubiya_worker.workflows.background import BackgroundTasks
 from kubiya_worker.workflows.budget import Budget
+from kubiya_worker.workflows.call_places import CallPlaces
 from kubiya_worker.workflows.call_waits import CallWaits
 from kubiya_worker.workflows.carried import CarriedPart
 from kubiya_worker.workflows.continuation import Continuation
@@ -63,13 +64,14 @@ class Execution:
         model_calls = ModelCalls(run, conversation, turn, outbox, budget, mcp_servers)
         repeated = RepeatedFailures(run, turn, approvals, budget)
         self._call_waits = CallWaits(run, conversation, budget)
+        call_places = CallPlaces(budget, self._call_waits)
         tool_calls = ToolCalls(
             *(run, conversation, turn, outbox, approvals, budget, mcp_servers, self._members, repeated),
-            self._call_waits,
+            *(self._call_waits, call_places),
         )
         self._progress = TeamProgress()
         parts: list[CarriedPart] = [
-            *(run, conversation, turn, outbox, approvals, budget, self._members, model_calls, repeated)
+            *(run, conversation, turn, outbox, approvals, budget, self._members, model_calls, repeated, call_places)
         ]
         if strategies is not None:
             parts.append(self._progress)

@@ -55,12 +55,27 @@ MODEL: Final[dict[str, Any]] = {
     "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 }
 
-UNTAKEN: Final = timedelta(seconds=60)  # after which a model call that nobody took goes to the execution's own queue
+UNTAKEN: Final = timedelta(seconds=60)  # after which a step that nobody took on a queue beside the own one comes back
 
 
 def of_model_queue(queue: str) -> dict[str, Any]:
     """Return the options of a model call on the queue that has no tools."""
     return {**MODEL, "task_queue": queue, "schedule_to_start_timeout": UNTAKEN}
+
+
+def of_host(queue: str) -> dict[str, Any]:
+    """Return what a tool call on the queue of one host has beside its own options."""
+    return {"task_queue": queue, "schedule_to_start_timeout": UNTAKEN}
+
+
+def of_host_probe(queue: str, seconds: float) -> dict[str, Any]:
+    """Return the options of the activity that any worker of a host completes at once, in that time."""
+    return {
+        "task_queue": queue,
+        "start_to_close_timeout": timedelta(seconds=10),
+        "schedule_to_close_timeout": timedelta(seconds=seconds + 1),  # the workflow's own limit comes first
+        "retry_policy": RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10)),
+    }
 
 
 # The packing of a long conversation takes seconds, and minutes on a busy host.

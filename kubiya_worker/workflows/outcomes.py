@@ -30,6 +30,20 @@ def of_lost_call(request: calls.ToolInput, error: ActivityError) -> tuple[str, s
     return m.TOOL_FAILED, f"{request.tool_name} could not be run: {cause}"
 
 
+def of_absent_host(request: calls.ToolInput, place: calls.CallPlace, wait: calls.CallWait) -> str:
+    """Return the text of a call for which no worker of the host that has the thing has answered."""
+    early = {
+        calls.MESSAGE: " The wait was ended because a person has written.",
+        calls.BUDGET: " The wait was ended because the seconds of this execution's budget are used up.",
+    }.get(wait.woken, "")
+    return (
+        f"Outcome unknown: only the host {place.host} knows of {wait.what}, and {request.tool_name} found no worker "
+        f"there for {wait.waited:.0f} s.{early} What was started there may still run. Nothing was started again. "
+        "Once a worker of that host is back, shell_wait with the id tells. If the host is gone for good, so is the "
+        "outcome: check the state before you repeat the command."
+    )
+
+
 def lost_call(
     request: calls.ToolInput, context: calls.Context, activity_id: str, cause: TimeoutError, status: str
 ) -> calls.LostCall:

@@ -13,6 +13,7 @@ from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.workflows import activity_failures, options, outcomes
 from kubiya_worker.workflows.approvals import Approvals
 from kubiya_worker.workflows.budget import Budget
+from kubiya_worker.workflows.call_places import CallPlaces
 from kubiya_worker.workflows.call_waits import CallWaits
 from kubiya_worker.workflows.conversation import Conversation
 from kubiya_worker.workflows.mcp_servers import McpServers
@@ -38,6 +39,7 @@ class ToolCalls:
         members: Members,
         repeated_failures: RepeatedFailures,
         call_waits: CallWaits,
+        call_places: CallPlaces,
     ) -> None:
         self._run = run
         self._conversation = conversation
@@ -49,6 +51,7 @@ class ToolCalls:
         self._members = members
         self._repeated_failures = repeated_failures
         self._call_waits = call_waits
+        self._call_places = call_places
 
     async def make(self, asked_by: m.Message) -> list[m.Message]:
         """Make all calls of a message at the same time. Return their messages in the order of the calls."""
@@ -69,8 +72,12 @@ class ToolCalls:
         """Make one call. Return its message, and the outcome where the tool was run, or refused, by a worker."""
         request = self._input(call, asked_by)
         outcome = await self._run_tool(request, f"tool-{call['id']}")
-        waits = 0
+        waits = moves = 0
         while outcome.approval is not None or outcome.wait is not None:
+            if outcome.wait is not None and outcome.elsewhere is not None:
+                moves += 1
+                outcome = await self._move(request, outcome.elsewhere, outcome.wait, f"tool-{call['id']}-host-{moves}")
+                continue
             if outcome.wait is not None:
                 waits += 1
                 outcome = await self._wait_and_go_on(request, outcome.wait, f"tool-{call['id']}-wait-{waits}")
@@ -88,6 +95,7 @@ class ToolCalls:
         if outcome.delegation is not None:
             return await self._members.delegate(request, outcome.delegation, outcome.delegate), None
         assert outcome.message is not None
+        self._call_places.note(outcome.left)
         self._run.tainted = self._run.tainted or outcome.taints
         if outcome.record:
             self._turn.note_tool(outcome.record)
@@ -104,6 +112,29 @@ class ToolCalls:
             raise
         request.hold, request.behind = bool(self._outbox), self._outbox.predecessors()
         return await self._run_tool(request, activity_id)
+
+    async def _move(
+        self, request: calls.ToolInput, place: calls.CallPlace, wait: calls.CallWait, activity_id: str
+    ) -> calls.ToolOutcome:
+        """Make a call again on the host that has what it is about, once a worker of that host answers."""
+        self._call_places.note({wait.what: place})
+        wait.woken = request.wait.woken if request.wait else ""
+        try:
+            reached, request.wait = await self._call_places.reach(place, wait)
+        except asyncio.CancelledError:
+            self._outbox.keep_unrun(request, m.TOOL_FAILED, "cancelled")
+            raise
+        request.hold, request.behind = bool(self._outbox), self._outbox.predecessors()
+        if reached:
+            try:
+                return await self._run_tool(request, activity_id, place.queue)
+            except ActivityError as error:
+                if not activity_failures.never_started(error):
+                    raise
+                # The worker that answered is gone again; the call, which may be made twice, goes back to the wait.
+                return calls.ToolOutcome(wait=request.wait, elsewhere=place)
+        text = outcomes.of_absent_host(request, place, request.wait)
+        return calls.ToolOutcome(message=self._outbox.keep_unrun(request, m.TOOL_UNKNOWN, text))
 
     def _input(self, call: m.ToolCall, asked_by: m.Message) -> calls.ToolInput:
         arguments: str | None = call["arguments"]
@@ -127,10 +158,13 @@ class ToolCalls:
             turn=self._turn.number,
             may_wait=True,
             leave=True,
+            may_move=True,
+            places=dict(self._call_places.known),
             **self._outbox.room(),
         )
 
-    async def _run_tool(self, request: calls.ToolInput, activity_id: str) -> calls.ToolOutcome:
+    async def _run_tool(self, request: calls.ToolInput, activity_id: str, queue: str = "") -> calls.ToolOutcome:
+        """Make the call. `queue` is one that may have no worker; raise ActivityError when none has taken the call."""
         spec = next((ToolSpec.parse(x) for x in self._run.context.tools if x["name"] == request.tool_name), None)
         timeout, idempotent = (spec.timeout, spec.idempotent) if spec else (10.0, True)
         undecrypted = unloaded = 0
@@ -143,9 +177,10 @@ class ToolCalls:
                     result_type=calls.ToolOutcome,
                     activity_id=activity_id,
                     **options.tool(timeout, idempotent=idempotent),
+                    **(options.of_host(queue) if queue else {}),
                 )
             except ActivityError as error:
-                if is_cancelled_exception(error):
+                if is_cancelled_exception(error) or (queue and activity_failures.never_started(error)):
                     raise
                 if activity_failures.undecrypted(error) and undecrypted < options.UNDECRYPTED_ATTEMPTS:
                     undecrypted += 1  # it never began: another worker of the queue may have the key

@@ -126,3 +126,11 @@ async def test_a_conversation_that_was_refused_as_too_long_replays(monkeypatch: 
     monkeypatch.setattr(continuation, "RESUME_BYTES", 60_000)
     assert "too long to go on" in path.read_text()
     assert await fault_of(Replayer(workflows=WORKFLOWS, debug_mode=UNWATCHED), load(path)) is None
+
+
+async def test_a_look_on_the_wrong_host_replays() -> None:
+    """It was recorded when such a look ended the wait, before the workflow made it again on the command's host."""
+    path = Path(__file__).parent / "long_waits" / "other-host.json"
+    told = load(path).events[39].activity_task_completed_event_attributes.result.payloads[0].data
+    assert b"This execution has no commands on two" in told
+    assert await fault_of(Replayer(workflows=WORKFLOWS, debug_mode=UNWATCHED), load(path)) is None

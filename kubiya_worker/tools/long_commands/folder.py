@@ -7,6 +7,7 @@ means that the keeper was killed. The kernel frees a lock at any death, so no PI
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -136,14 +137,14 @@ def place_id(root: Path) -> str:
     """Return what tells this folder from that of any other host; it is made on the first call. Raises OSError."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = root / "place"
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return path.read_text(encoding="utf-8").strip()
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
+    if not path.exists():
         made = secrets.token_hex(8)
-        file.write(made)
-    return made
+        draft = root / f".place.{made}"
+        draft.write_text(made, encoding="utf-8")
+        with contextlib.suppress(FileExistsError):  # another process was first
+            os.link(draft, path)  # with its content, so that nobody reads half of it
+        draft.unlink()
+    return path.read_text(encoding="utf-8").strip()
 
 
 def of_key(root: Path, key: str) -> CommandFolder | None:

@@ -12,6 +12,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -80,6 +81,8 @@ class ShellStart:
         known = CommandFolder.of_call(place.root, context.execution_id, context.tool_call_id)
         if not known.was_started():
             if place.attempt > 1 and place.before[1] != folders.place_id(place.root):
+                if place.may_move and place.before[1]:  # that host knows whether it was started
+                    return _moved(known.key, place.before[0], place.queue(place.before[1]), 0.0)
                 return _unknown_start(place)
             running = sum(each.state() == folders.RUNNING for each in _own(place, context))
             if running >= MOST_RUNNING:
@@ -106,7 +109,8 @@ class ShellStart:
         except (OSError, ValueError, ConfigurationError) as error:
             return refusal(f"The command could not be started: {error}")
         await _until_end(started, AT_ONCE)
-        return await asyncio.to_thread(_told, started, place, None)
+        told = await asyncio.to_thread(_told, started, place, None)
+        return replace(told, left=(started.key, place.queue(await asyncio.to_thread(folders.place_id, place.root))))
 
 
 class ShellWait:
@@ -147,13 +151,13 @@ class ShellWait:
         place = context.long_commands
         if place is None:
             return _nowhere()
+        left = place.left if place.left is not None else float(arguments.get("seconds") or 0)
         if arguments.get("id"):
-            found = _found(str(arguments["id"]), place, context)
+            found = _found(str(arguments["id"]), place, context, left)
         else:
-            found = await asyncio.to_thread(_only, place, context)
+            found = await asyncio.to_thread(_only, place, context, left)
         if isinstance(found, ToolResult):
             return found
-        left = place.left if place.left is not None else float(arguments.get("seconds") or 0)
         began = time.monotonic()
         held = min(left, LONGEST_HELD) if left <= LONGEST_HELD or not place.may_wait else min(left, AT_ONCE)
         await _until_end(found, held, place.stopping)
@@ -207,12 +211,14 @@ async def _until_end(command: CommandFolder, seconds: float, stopping: Callable[
         await asyncio.sleep(min(LOOK_EVERY, left))  # another process ends it, which no event here can tell
 
 
-def _found(given: str, place: LongCommandsPlace, context: ToolContext) -> CommandFolder | ToolResult:
-    """Return the folder of a command of this execution; else a refusal that says where it may be."""
+def _found(given: str, place: LongCommandsPlace, context: ToolContext, left: float = 0.0) -> CommandFolder | ToolResult:
+    """Return the folder of a command of this execution; else send the call to its host, or say where it may be."""
     key, _, host = given.strip().partition("@")
     command = folders.of_key(place.root, key)
     if command is not None and command.read("facts").get("execution_id") == context.execution_id:
         return command
+    if key in place.others:
+        return _moved(key, *place.others[key], left)
     if host and host != place.host:
         return refusal(
             f"The command {key} belongs to the host {host}, and this step ran on {place.host}, which cannot reach it; "
@@ -226,12 +232,21 @@ def _own(place: LongCommandsPlace, context: ToolContext) -> list[CommandFolder]:
     return [each for each in every if each.read("facts").get("execution_id") == context.execution_id]
 
 
-def _only(place: LongCommandsPlace, context: ToolContext) -> CommandFolder | ToolResult:
+def _moved(key: str, host: str, queue: str, left: float) -> ToolResult:
+    """Return that the call goes on where the command is; `left` are the seconds that it may wait."""
+    return ToolResult("", wait=(key, left), elsewhere=(host, queue))
+
+
+def _only(place: LongCommandsPlace, context: ToolContext, left: float) -> CommandFolder | ToolResult:
     """Return the only command of this execution, or a list of its commands."""
     own = _own(place, context)
-    if len(own) == 1:
+    others = {key: at for key, at in place.others.items() if key not in {each.key for each in own}}
+    if len(own) == 1 and not others:
         return own[0]
-    lines = []
+    if len(others) == 1 and not own:
+        ((key, at),) = others.items()
+        return _moved(key, *at, left)
+    lines = [f"{key}@{host}  on that host; shell_wait with this id asks it" for key, (host, _) in others.items()]
     for each in own:
         facts = each.read("facts")
         began = datetime.fromtimestamp(float(facts.get("at") or 0), UTC).isoformat(timespec="seconds")

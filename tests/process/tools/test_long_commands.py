@@ -188,6 +188,29 @@ def test_another_host_never_starts_it_and_says_who_has_it(desk: Desk, tmp_path: 
     assert not any(each.was_started() for each in folders.every(tmp_path / "elsewhere"))
 
 
+def test_a_call_about_a_command_of_another_host_is_sent_there(desk: Desk, tmp_path: Path) -> None:
+    started = desk.call("shell_start", {"command": "sleep 600"}, queue="q.host-{}".format)
+    command, place = started.metadata["command_id"], folders.place_id(desk.root)
+    key, home = command.partition("@")[0], ("host-1", f"q.host-{place}")
+    assert started.left == (key, home[1])
+    there: dict[str, Any] = {"root": tmp_path / "elsewhere", "host": "host-2", "others": {key: home}, "may_move": True}
+    for tool, given, left in (
+        ("shell_wait", {"id": command, "seconds": 7200}, 7200.0),
+        ("shell_wait", {}, 0.0),
+        ("shell_stop", {"id": command}, 0.0),
+    ):
+        moved = desk.call(tool, given, call="c2", **there)
+        assert (moved.wait, moved.elsewhere) == ((key, left), home), tool
+    again = {**there, "attempt": 2, "before": ("host-1", place), "queue": "q.host-{}".format}
+    assert desk.call("shell_start", {"command": "sleep 600"}, **again).elsewhere == home, (
+        "it knows whether it was started"
+    )
+    own = desk.call("shell_start", {"command": "sleep 601"}, call="c3", **there)
+    listed = desk.call("shell_wait", {}, call="c4", **there).output
+    assert f"{command}  on that host" in listed and f"{own.metadata['command_id']}  running" in listed
+    desk.call("shell_stop", {"id": own.metadata["command_id"]}, call="c5", **there)
+
+
 def test_it_belongs_to_its_execution(desk: Desk) -> None:
     started = desk.call("shell_start", {"command": "sleep 600"})
     for tool in ("shell_wait", "shell_stop"):

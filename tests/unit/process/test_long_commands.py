@@ -7,6 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from kubiya_worker.process import long_commands
 from kubiya_worker.process.long_commands import LongCommands
 from kubiya_worker.settings import Settings
 from kubiya_worker.tools.long_commands import stopping
-from kubiya_worker.tools.long_commands.folder import CommandFolder
+from kubiya_worker.tools.long_commands.folder import CommandFolder, place_id
 
 ROW = {"execution_id": "e1", "workflow_id": "wf-1", "programs": ["pg_dump"], "at": 0.0}
 
@@ -84,7 +85,7 @@ def error(status: RPCStatusCode) -> RPCError:
 def test_it_is_ended_with_its_execution(
     tmp_path: Path, running: CommandFolder, stopped: list[str], answer: Any, ends: bool
 ) -> None:
-    watch = LongCommands(tmp_path, Temporal(answer))  # type: ignore[arg-type]
+    watch = LongCommands(tmp_path, Temporal(answer), lambda place: None)  # type: ignore[arg-type]
     asyncio.run(watch.look())
     assert stopped == ([long_commands.OVER] if ends else [])
     assert [(each["id"], each["programs"]) for each in watch.running] == [(running.key, "pg_dump")]
@@ -94,7 +95,7 @@ def test_a_stop_ends_those_of_this_worker_where_no_supervisor_does(
     tmp_path: Path, running: CommandFolder, stopped: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stopping, "WITHIN", 0.0)
-    watch = LongCommands(tmp_path, Temporal(None))  # type: ignore[arg-type]
+    watch = LongCommands(tmp_path, Temporal(None), lambda place: None)  # type: ignore[arg-type]
     parent = processes.table().one(os.getppid())
     assert parent
     running.write("facts", {**ROW, "starter": {"pid": parent.pid, "start": parent.start}})
@@ -119,7 +120,7 @@ def test_who_waits_for_a_command_is_told_of_its_end_until_the_signal_arrives(
 ) -> None:
     running.note_waiter("wf-1")
     temporal = Temporal(WorkflowExecutionStatus.RUNNING)
-    watch = LongCommands(tmp_path, temporal)  # type: ignore[arg-type]
+    watch = LongCommands(tmp_path, temporal, lambda place: None)  # type: ignore[arg-type]
     asyncio.run(watch.look())
     assert temporal.signals == [], "it runs"
     temporal.answer = answer
@@ -134,11 +135,21 @@ def test_who_waits_for_a_command_is_told_of_its_end_until_the_signal_arrives(
     assert bool(running.waiters()) is not told
 
 
+def test_a_folder_with_commands_is_told_and_has_one_id(tmp_path: Path, running: CommandFolder) -> None:
+    seen: list[str] = []
+    for root in (tmp_path, tmp_path / "empty", tmp_path):
+        watch = LongCommands(root, Temporal(WorkflowExecutionStatus.RUNNING), seen.append)  # type: ignore[arg-type]
+        asyncio.run(watch.look())
+    with ThreadPoolExecutor(8) as threads:
+        ids = set(threads.map(lambda _: place_id(tmp_path / "other"), range(64)))
+    assert seen == [place_id(tmp_path)] * 2 and len(ids) == 1 and ids != set(seen)
+
+
 def test_what_ended_is_kept_for_a_while(tmp_path: Path, stopped: list[str]) -> None:
     command = CommandFolder.of_call(tmp_path, "e1", "c2")
     command.make()
     command.write("outcome", {"code": 0})
-    watch = LongCommands(tmp_path, Temporal(None))  # type: ignore[arg-type]
+    watch = LongCommands(tmp_path, Temporal(None), lambda place: None)  # type: ignore[arg-type]
     asyncio.run(watch.look())
     assert command.path.exists()
     long_ago = time.time() - long_commands.KEPT_FOR - 60
