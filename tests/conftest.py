@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import importlib
 import os
 import signal
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,12 +32,42 @@ settings.register_profile(
 )
 settings.load_profile("same everywhere")
 
-QUICK = tuple(Path(__file__).parent / folder for folder in ("unit", "replay"))
+TESTS = Path(__file__).parent
+QUICK = tuple(TESTS / folder for folder in ("unit", "replay"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the order below: by itself pytest-xdist begins with the files that hold the most tests, which are quick."""
     config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Collect without the garbage collector: what is collected stays, and each full look at it takes a second."""
+    gc.disable()
+    try:
+        if session.config.args_source is not pytest.Config.ArgsSource.ARGS:
+            load_own_share(session.config)
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()  # neither do later collections look at it
+
+
+def load_own_share(config: pytest.Config) -> None:
+    """Load the part of all test files that is this worker's of pytest-xdist.
+
+    After a checkout pytest compiles each test file with its assertions rewritten, and each worker would compile all of
+    them: this way it finds those of the others compiled.
+    """
+    about: dict[str, Any] = getattr(config, "workerinput", {})
+    if not about:
+        return
+    number, workers = int(about["workerid"].removeprefix("gw")), int(about["workercount"])
+    for path in sorted(TESTS.rglob("test_*.py"))[number::workers]:
+        name = ".".join(path.relative_to(TESTS.parent).with_suffix("").parts)
+        with contextlib.suppress(Exception, pytest.skip.Exception):  # told when it is collected
+            importlib.import_module(name)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
