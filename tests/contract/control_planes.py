@@ -43,6 +43,11 @@ class PlaneUnderTest:
     def published(self) -> bool:
         return self.world is not None
 
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for what has to come: few where a rule is broken, so that it does not come."""
+        return 5.0 if self.world is not None and self.world.broken else 60.0
+
     # -- asking
 
     def ask(self, method: str, path: str, body: Any = None, **options: Any) -> requests.Response:

@@ -133,7 +133,7 @@ def input_of_a_cron_run(plane: PlaneUnderTest) -> None:
         given.extend(await found.data_converter.decode(action.args))
         return True
 
-    wait_until(lambda: asyncio.run(look()), 60, f"the schedule job-{job}")
+    wait_until(lambda: asyncio.run(look()), plane.patience, f"the schedule job-{job}")
     assert given[0].get("execution_id") is None
     assert given[0]["user_metadata"]["job_id"] == job and given[0]["user_metadata"]["trigger_type"] == "cron"
 
@@ -153,5 +153,5 @@ def _input(plane: PlaneUnderTest, workflow_id: str) -> dict[str, Any]:
         found.append((await client.data_converter.decode(list(payloads)))[0])
         return True
 
-    wait_until(lambda: asyncio.run(look()), 30, f"the workflow {workflow_id}")
+    wait_until(lambda: asyncio.run(look()), plane.patience, f"the workflow {workflow_id}")
     return found[0]

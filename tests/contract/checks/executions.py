@@ -99,7 +99,7 @@ def follow_ups(plane: PlaneUnderTest) -> None:
                 raise
         return len(heard) == 2
 
-    wait_until(both, 60, "the workflow hears both messages")
+    wait_until(both, plane.patience, "the workflow hears both messages")
     assert [(m["role"], m["content"]) for m in heard] == [("user", "one"), ("user", "two")]
     ids = [m["message_id"] for m in heard]
     assert len(set(ids)) == 2 and all(re.fullmatch(rf"{execution_id}_\d{{16}}", i) for i in ids), ids

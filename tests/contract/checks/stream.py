@@ -137,7 +137,7 @@ def messages_of_the_state(plane: PlaneUnderTest) -> None:
     execution_id = plane.run({"state": {"messages": []}})
     if not plane.published:
         return  # ours reads its own log alone
-    wait_until(lambda: plane.state(execution_id), 60, "the workflow answers")
+    wait_until(lambda: plane.state(execution_id), plane.patience, "the workflow answers")
     events = plane.watch(execution_id)
     for event in events:
         if event["event"] == "status":

@@ -418,7 +418,7 @@ def test_the_model_reads_the_status_and_the_reason(status: str, rans: dict[str, 
 
 def test_the_worker_stops_while_closing_a_session_hangs(rans: dict[str, Ran]) -> None:
     assert rans["close-hangs-open"].row["status"] == "waiting_for_input"
-    assert STOPPED["seconds"] < 6
+    assert STOPPED["seconds"] < 40  # the server answers after 60 s
 
 
 def test_nothing_is_left_of_an_execution_that_is_over(rans: dict[str, Ran]) -> None:

@@ -93,13 +93,13 @@ def test_what_is_broken_is_healed(damage: Callable[[Path], object], home: Home) 
 
 
 def test_a_start_that_was_killed_in_the_middle_is_made_good(home: Home) -> None:
-    """Killed at each of many moments; the next start always has a venv that works."""
+    """Killed at each of some moments; the next start always has a venv that works."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
         "from tests.process.daemon.test_venv import *; from kubiya_worker.launch.home import Home;"
         "print('go', flush=True); ensure(Home(Path(sys.argv[2])))"
     )
-    for delay in (0.0, 0.002, 0.005, 0.01, 0.02, 0.05):
+    for delay in (0.0, 0.02, 0.5):
         shutil.rmtree(home.venv, ignore_errors=True)
         process = subprocess.Popen(
             [sys.executable, "-c", code, str(ROOT), str(home.queue_folder)], stdout=subprocess.PIPE, text=True

@@ -232,7 +232,7 @@ async def test_a_cancelled_call_leaves_nothing_when_it_returns(
     assert not alive("1000.5")
 
 
-def test_two_hundred_calls_leave_no_descriptor_thread_or_process(tool: Tool, tmp_path: Path) -> None:
+def test_sixty_calls_leave_no_descriptor_thread_or_process(tool: Tool, tmp_path: Path) -> None:
     me = psutil.Process()
 
     async def many(count: int) -> None:
@@ -252,7 +252,7 @@ def test_two_hundred_calls_leave_no_descriptor_thread_or_process(tool: Tool, tmp
         asyncio.get_running_loop().set_default_executor(pool)
         await many(20)
         before = held()  # with, perhaps, threads that have started a program and end after its call
-        await many(200)
+        await many(60)
         await until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))
 
     asyncio.run(measured())
