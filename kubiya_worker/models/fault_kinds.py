@@ -17,6 +17,8 @@ ADDRESS: Final = "address"
 MODEL: Final = "model"
 PAGE: Final = "page"
 KEY: Final = "key"
+RIGHTS: Final = "rights"
+PROXY: Final = "proxy"
 
 _RETRYABLE: Final = frozenset({408, 409, 423, 425, 429})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -40,7 +42,7 @@ _MODEL_CODE: Final = re.compile(
     r"model_?does_?not_?exist|not_found_error|model_?unavailable|no_?such_?model"
 )
 _ACCESS_CODE: Final = re.compile(
-    r"model_?access_?denied|(model|project|team|key|user).*access_denied|model_not_allowed"
+    r"model_?(access_?denied|terms_?required)|(model|project|team|key|user).*access_denied|model_not_allowed"
 )
 _AWAY_CODE: Final = re.compile(r"overload|unavailable|throttl|timeout|timed_?out|server_is_|service_?busy|engine_?busy")
 _BUSY_CODE: Final = re.compile(
@@ -58,7 +60,10 @@ _QUOTA_WORDS: Final = re.compile(
     r"|(?:out of|no|not enough|run out of|more|used all|exhausted)\b.{0,30}\bcredits?\b"
     r"|budget (?:has been |was |is )?exceed"
     r"|exceed\w* .{0,30}(?:budget|spending limit|spend limit|usage limit|monthly limit)|over budget|payment required"
-    r"|account .{0,30}(?:suspended|overdue|arrear|in debt)|top[ -]?up your|recharge|quota (?:has been |is |was )?"
+    r"|(?:balance|credits?|funds|quota|allowance) (?:is|are|has been) (?:too low|insufficient|not enough|not sufficient"
+    r"|exhausted|depleted|used up|zero|negative|exceeded)|(?:(?:n't|not) have any|(?:have|has) no)(?: more)? credits?"
+    r"|\bkey limit exceeded|account .{0,30}(?:suspended|overdue|arrear|in debt)|top[ -]?up your|recharge"
+    r"|quota (?:has been |is |was )?"
     r"(?:exceeded|exhausted|used up|reached)|exceed\w* .{0,30}quota"
     r"|(?:usage|spend(?:ing)?) limit .{0,20}(?:reached|exceed)"
     r"|余额不足|欠费|额度"
@@ -82,6 +87,9 @@ _ACCESS_WORDS: Final = re.compile(
     r"|\bmodels?\b.{0,120}(?:not (?:allowed|authorized|permitted|enabled)|no access|access .{0,20}denied"
     r"|not have access)"
 )
+_KEY_WORDS: Final = re.compile(
+    r"\b(?:api[ _-]?)?keys?\b|\btokens?\b|credential|authenticat|unauthori[sz]ed|\blog ?in\b"
+)
 _MODEL_WORDS: Final = re.compile(
     r"\bmodel\b.{0,120}(?:not (?:be )?(?:found|exist|available|supported|loaded|recognized)|unknown|does not exist"
     r"|doesn't exist|no longer|deprecated|decommissioned|is invalid)"
@@ -101,7 +109,7 @@ def kind_of(report: ProviderReport, wait: float | None) -> str:
     codes = report.codes
     if status in (400, 403, None) and (_any(_REFUSED_CODE, codes) or _flagged(report) or _REFUSED_WORDS.search(text)):
         return base.REFUSED
-    if status in (401, 403):
+    if status in (401, 403, 407):
         if status == 403 and _any(_BUSY_CODE, codes):
             return base.RATE_LIMITED
         return base.AUTH
@@ -144,14 +152,20 @@ def _used_up(report: ProviderReport, wait: float | None) -> bool:
 
 
 def why_not_let_in(report: ProviderReport) -> str:
-    """Return REGION, ADDRESS, MODEL, PAGE or KEY for a 401 or 403; another key helps only for KEY."""
+    """Return the reason of a 401, 403 or 407, such as REGION; another key helps only for KEY."""
+    if report.status == 407:
+        return PROXY
     if _any(_REGION_CODE, report.codes) or _REGION_WORDS.search(report.text):
         return REGION
     if _ADDRESS_WORDS.search(report.text):
         return ADDRESS
     if _any(_ACCESS_CODE, report.codes) or _any(_MODEL_CODE, report.codes) or _ACCESS_WORDS.search(report.text):
         return MODEL
-    return PAGE if report.page else KEY
+    if report.page:
+        return PAGE
+    if report.status != 403 or _any(_BROKEN_KEY_CODE, report.codes) or _KEY_WORDS.search(report.text):
+        return KEY
+    return RIGHTS if report.texts else KEY
 
 
 def away(report: ProviderReport) -> bool:

@@ -33,6 +33,8 @@ _LET_IN: Final = {
     fault_kinds.MODEL: "Let the key use this model, or give the agent a model that it may use",
     fault_kinds.PAGE: f"Something before the endpoint refuses the worker, as a proxy or a sign-in. {_ADDRESS_REMEDY}",
     fault_kinds.KEY: _KEY_REMEDY,
+    fault_kinds.RIGHTS: "Do what the words ask for at the provider, or use another endpoint, key or model",
+    fault_kinds.PROXY: "The proxy before the endpoint asks for a user and password: put them into HTTPS_PROXY",
 }
 
 

@@ -4,9 +4,12 @@ Pure.
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
+from urllib.parse import unquote
 
 MASK: Final = "***"
 PIECE: Final = 6  # characters of a key in a row that hardly occur in another word
@@ -18,6 +21,8 @@ _SHAPE: Final = re.compile(  # how keys of providers begin
     re.IGNORECASE,
 )
 _CUT: Final = re.compile(r"\*{2,}|\.{2,}|…|•+|[xX]{4,}|#{3,}")
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{12,}")
+_URL_SAFE: Final = str.maketrans("-_", "+/")
 _HASH: Final = re.compile(r"\b[0-9a-fA-F]{32,}\b")
 _PART_OF: Final = re.compile(  # "your key ending in cdef"
     r"(\b(?:end(?:s|ing)?|start(?:s|ing)?|begin(?:s|ning)?|prefix(?:ed)?|suffix(?:ed)?|last \w+ (?:characters|digits))"
@@ -41,7 +46,19 @@ def masked(text: str, secrets: Iterable[str]) -> str:
     return _WORD.sub(lambda found: MASK if _is_part(found[0], long_secrets) else found[0], text)
 
 
+def _other_forms(word: str) -> Iterator[str]:
+    """Yield what a word says in base64 or percent-encoding."""
+    if "%" in word:
+        yield unquote(word)
+    for found in _BASE64.findall(word):
+        text = found.translate(_URL_SAFE)
+        with contextlib.suppress(ValueError):
+            yield base64.b64decode(text + "=" * (-len(text) % 4)).decode("latin-1")
+
+
 def _is_part(word: str, secrets: list[str]) -> bool:
+    if any(len(s) >= PIECE and s in other for other in _other_forms(word) for s in secrets):
+        return True
     stripped = word.strip(".:!?/\\-*…•#")
     if _SHAPE.match(stripped) and len(stripped) >= 8 and re.search(r"[\d*.…•#]|[a-z][A-Z]", stripped):
         return True

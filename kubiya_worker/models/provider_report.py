@@ -28,7 +28,10 @@ _WORDS: Final = (
 _MARKUP: Final = re.compile(r"<\s*(?:!doctype|html|head|body|title|h1|center|div|meta)\b", re.IGNORECASE)
 _TITLE: Final = re.compile(r"<(title|h1)\b[^>]*>(.*?)</\1\s*>", re.IGNORECASE | re.DOTALL)
 _UNSHOWN: Final = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|$)|<!--.*?(?:-->|$)", re.IGNORECASE | re.DOTALL)
+_MESSAGE: Final = re.compile(r"<message\b[^>]*>(.*?)</message\s*>", re.IGNORECASE | re.DOTALL)  # of an error in XML
 _TAG: Final = re.compile(r"<[^<>]*(?:>|$)")
+_DESCRIBED: Final = re.compile(r'error_description="([^"]+)"')  # RFC 6750
+_DOCUMENT: Final = re.compile(r"<[A-Za-z!?][^<>]*>.*</[A-Za-z][^<>]*>", re.DOTALL)  # other markup: XML, a piece of HTML
 _PAGE_WORDS: Final = 120  # characters shown of a web page without a title
 
 
@@ -62,6 +65,9 @@ class ProviderReport:
         if not search.texts and self.words:
             search.add_text(self.words)
         headers = {str(name).lower(): str(value) for name, value in self.headers.items()}
+        described = _DESCRIBED.search(headers.get("www-authenticate", ""))
+        if described and not search.texts:
+            search.add_text(described[1])
         for name, value in (
             ("headers", headers),
             ("codes", frozenset(search.codes)),
@@ -166,14 +172,20 @@ def _read(body: Any) -> Any:
 
 def is_page(text: str) -> bool:
     """Return whether a text is a web page's markup."""
-    return text.lstrip()[:1] == "<" and _MARKUP.search(text[:2000]) is not None
+    text = text.removeprefix("\ufeff").lstrip()
+    return text[:1] == "<" and _MARKUP.search(text[:2000]) is not None
 
 
 def words_of(text: str) -> str:
     """Return a text on one line without markup: the title of a web page, or else its first words."""
+    text = text.removeprefix("\ufeff").strip()
     markup = _MARKUP.search(text[:5000])
+    if markup is None and _DOCUMENT.fullmatch(text):
+        said = _MESSAGE.search(text)
+        words = " ".join(html.unescape(_TAG.sub(" ", said[1] if said else _UNSHOWN.sub(" ", text))).split())
+        return f"{words[:_PAGE_WORDS]}…" if len(words) > _PAGE_WORDS else words
     if markup is not None:
-        before, page = text[: markup.start()], text[markup.start() :]
+        before, page = _UNSHOWN.sub(" ", text[: markup.start()]), text[markup.start() :]
         title = _TITLE.search(page)
         page_words = title.group(2) if title else _UNSHOWN.sub(" ", page)
         page_words = " ".join(html.unescape(_TAG.sub(" ", page_words)).split())

@@ -29,15 +29,24 @@ _ISO_UNITS: Final = (86400.0, 3600.0, 60.0, 1.0)
 _ASKS: Final = r"(?:try(?:ing)?(?:\s+\w+)?\s+again|retry(?:ing)?|retried|wait(?:ing)?|resets?|available(?:\s+again)?)\b"
 _WORDS: Final = re.compile(
     rf"{_ASKS}(?:[^.;\d]|\.(?!\s)){{0,60}}?(?<![\w.])(?:({_DURATION})|(?<=in )(\d+(?:\.\d+)?)(?![\w:-])"
-    r"|(?<=after )(\d+(?:\.\d+)?)(?![\w:-]))",
+    r"|(?:(?<=after )|(?<=after: )|(?<=after=))(\d+(?:\.\d+)?)(?![\w:-]))",
     re.IGNORECASE,
 )
 _RESET: Final = re.compile(r"^(.*rate-?limit)-?(.*?)-?reset(?:-(?!after)(.+))?(?:-after)?$")
-_SHORT: Final = re.compile(r"\br\s*=\s*(\d+).*?\bt\s*=\s*(\d+)", re.DOTALL)  # RateLimit: "minute";r=0;t=30
+# RateLimit: "minute";r=0;t=30, or in older drafts limit=10, remaining=0, reset=30
+_SHORT: Final = re.compile(r"\b(?:r|remaining)\s*=\s*(\d+).*?\b(?:t|reset)\s*=\s*(\d+)", re.DOTALL)
 
 _MILLISECONDS: Final = ("retry-after-ms", "x-ms-retry-after-ms", "x-retry-after-ms")
 _SECONDS: Final = ("retry-after", "x-retry-after", "x-ratelimit-reset-after", "ratelimit-reset-after")
-_FIELDS: Final = ("retrydelay", "retry_delay", "retry_after", "retryafter", "retry-after", "retry_after_seconds")
+_FIELDS: Final = (
+    "retrydelay",
+    "retry_delay",
+    "retry_after",
+    "retryafter",
+    "retry-after",
+    "retry_after_seconds",
+    "quotaresetdelay",
+)
 _FIELDS_MS: Final = ("retry_after_ms", "retryafterms", "retry-after-ms")
 
 

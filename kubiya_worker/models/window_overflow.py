@@ -52,7 +52,10 @@ _WORDS: Final = tuple(
     re.compile(pattern)
     for pattern in (
         rf"{_CONTEXT}.*{_MORE}|{_MORE}.*{_CONTEXT}",
-        r"max(?:imum)?[ _](?:context|prompt|input|model|sequence)[ _](?:length|size|tokens|len)\b[^.]{0,30}?\d",
+        r"max(?:imum)?[ _](?:context|prompt|input|model|sequence)[ _](?:length|size|tokens|len|characters)\b"
+        r"[^.]{0,30}?\d",
+        r"(?:at most|no more than|up to) \d[\d,]* tokens\b.{0,60}\b(?:context|messages|prompt|inputs?)\b",
+        r"context shift is disabled",
         rf"\b{_INPUT}\b.{{0,80}}?\b(?:{_MORE}|{_BOUND}).{{0,80}}?(?:token|length|context|window)",
         rf"(?:token|length).{{0,60}}?\b{_INPUT}\b.{{0,60}}?(?:{_MORE}|{_BOUND})",
         rf"\b(?:input|prompt)s?`? (?:length|tokens?|size)\b.{{0,60}}?(?:{_MORE}|{_BOUND})",
@@ -66,6 +69,12 @@ _WORDS: Final = tuple(
 )
 _MEDIA: Final = re.compile(r"\b(images?|audio|video|file|attachment|pdf)\b")
 _TOO_LARGE_ANSWER: Final = re.compile(r"too large: (\d+)\b.*?context length is (\d+)")
+
+# "the prompt has 9000 tokens but the context window holds 4096"
+_BOTH: Final = re.compile(
+    rf"\b(?:prompt|inputs?|messages?|conversation) (?:has|have|is|are|of|with|holds?) (\d+)\b.{{0,40}}?{_CONTEXT}"
+    r" (?:holds|has|is|of|takes|allows)(?: only)? (\d+)\b"
+)
 
 _NO_WINDOW: Final = re.compile(r"\bby \d+|max_?(?:completion_|new_|output_)?tokens\W{0,3} is too large: \d+")
 _NUMBER: Final = r"(\d[\d,_]*)(?: ?(k)\b)?"
@@ -108,6 +117,9 @@ def named_window(text: str) -> bool:
     if _RATE.search(text):
         return False
     text = _ANSWER.sub("", text)
+    outgrown = _BOTH.search(text)
+    if outgrown:
+        return int(outgrown.group(1)) > int(outgrown.group(2))
     if _MEDIA.search(text) and "token" not in text:
         return False
     return any(pattern.search(text) for pattern in _WORDS)

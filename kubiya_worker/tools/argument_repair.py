@@ -5,6 +5,7 @@ A cut text is never completed, and nothing inside a text changes. The caller tel
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Collection
@@ -14,13 +15,31 @@ from typing import Any, Final
 from kubiya_worker.protocol.characters import cleaned
 
 _DEPTH: Final = 3  # how often an object may have been encoded as a text
-_FENCE: Final = re.compile(r"```[\w+-]*[ \t]*\r?\n?(.*?)\s*```", re.DOTALL)
-_MARK: Final = r"(?:<\|[^|<>]*\|>|</?tool_call>|</?function_call>|</?arguments>)"
+_FENCE: Final = re.compile(r"(```|~~~|`)(?:[\w+-]+(?=\s))?\s*(.*?)\s*(?:\1|(?<=}))", re.DOTALL)
+_LABEL: Final = re.compile(r"(?:json|arguments|args|parameters|input)\s*[:=]?\s*(?={)", re.IGNORECASE)
+_MARK: Final = r"(?:<\|[^|<>]*\|>|</?(?:tool_call|function_call|function|arguments|s)>|\0)"
+_TOKEN: Final = re.compile(  # of JSON, and of what models write in its place
+    r'(?P<double>"(?:[^"\\]|\\.)*")'
+    r"|(?P<single>'(?:[^'\\]|\\.)*')"
+    r"|(?P<comment>//[^\n]*|/\*.*?\*/)"
+    r"|(?P<word>[A-Za-z_][A-Za-z0-9_-]*)"
+    r"|(?P<number>-?\d[\d.eE+-]*)"
+    r"|(?P<mark>[][{},:])"
+    r"|(?P<blank>\s+)",
+    re.DOTALL,
+)
+_ESCAPE: Final = re.compile(r"\\.|[\0-\x1f]", re.DOTALL)
+# A backslash in Python's quotes that means different things to different readers.
+_UNCLEAR: Final = re.compile(r"""(?:^|[^\\])(?:\\\\)*\\[^\\'"bfnrtu/]""", re.DOTALL)
+_LITERALS: Final = {"None": "null", "True": "true", "False": "false", "null": "null", "true": "true", "false": "false"}
 _MARKS_AROUND: Final = re.compile(rf"^(?:\s*{_MARK})+|(?:{_MARK}\s*)+$")
+_XML: Final = re.compile(r"</\w+>$")
 _TEMPLATE: Final = re.compile(r"<\|[^|<>]*\|?>?")
-_NUMBER: Final = re.compile(r"[:#]\d+$")
-_SPACES: Final = re.compile(r"::|[.:/]")
-_AROUND: Final = " \t\r\n`\"'"
+_NUMBER: Final = re.compile(r"^\d+[.)]? +|^\d+[.)]|[:#. ]\d+$")
+_SPACES: Final = re.compile(r"::|[.:/]|(?<=^functions)_{1,2}")
+_BEFORE: Final = re.compile(r"^(?:to|name|function|tool)=")
+_INVISIBLE: Final = re.compile(r"[\0\u200b-\u200d\u2060\ufeff]")
+_AROUND: Final = " \t\r\n`\"'“”«»*#@$<>[]();,:/"
 
 
 @dataclass(frozen=True)
@@ -45,6 +64,9 @@ def repaired_arguments(raw: str) -> Repair | None:
             if scrubbed != value:
                 text, what = json.dumps(scrubbed, ensure_ascii=False), [*what, "half a character"]
             return Repair(text, " and ".join(dict.fromkeys(what))) if what else None
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+            text, what = json.dumps(value[0], ensure_ascii=False), [*what, "a list around the object"]
+            continue
         if value is None:
             return Repair("{}", "null in place of an object")
         if not isinstance(value, str) or not value.strip():
@@ -61,9 +83,9 @@ def repaired_name(name: str, known: Collection[str]) -> str | None:
     if name in known:
         return None
     candidates: set[str] = set()
-    for part in _TEMPLATE.split(name):
-        part = part.strip(_AROUND).removeprefix("to=").removesuffix("()")
-        for text in (part, _NUMBER.sub("", part)):
+    for part in _TEMPLATE.split(_INVISIBLE.sub("", name)):
+        part = _BEFORE.sub("", _XML.sub("", part).strip(_AROUND))
+        for text in (part, _NUMBER.sub("", part), _once(part)):
             spaces = _SPACES.split(text)
             candidates.update(text[len(text) - len(rest) :] for rest in _endings(text, len(spaces)))
     found = {candidate for candidate in candidates if candidate in known}
@@ -91,6 +113,12 @@ def _endings(text: str, count: int) -> list[str]:
     return [ending.strip(_AROUND) for ending in endings]
 
 
+def _once(text: str) -> str:
+    """Return the half of a text that says the same twice, as `shellshell`."""
+    half = text[: len(text) // 2]
+    return half if half + half == text else text
+
+
 def _without_slips(text: str) -> tuple[str, list[str]]:
     """Return the text without parts around an object or between its members that are not JSON; and those parts."""
     what: list[str] = []
@@ -103,52 +131,105 @@ def _without_slips(text: str) -> tuple[str, list[str]]:
         what.append("marks of a template")
     fence = _FENCE.fullmatch(bare)
     if fence is not None:
-        bare = fence[1].strip()
+        bare = fence[2].strip()
         what.append("a code fence")
+    label = _LABEL.match(bare)
+    if label is not None:
+        bare = bare[label.end() :]
+        what.append("a word before the object")
     if _loaded(bare) is not _BROKEN:
         return bare, what
     once = _said_once(bare)
     if once is not None:
         return once, [*what, "an object that was sent twice"]
+    if '"' in bare and not re.search(r'(?<!\\)"', bare) and isinstance(_loaded(f'"{bare}"'), str):
+        return f'"{bare}"', what  # an object encoded as a text, without the quotes around it
     scanned, slips = _scanned(bare)
     return (scanned, what + slips) if _loaded(scanned) is not _BROKEN else (text, [])
 
 
 def _said_once(text: str) -> str | None:
-    """Return the first of two equal objects; None for different ones, as it is unknown which one is meant."""
+    """Return the one of two objects that is meant: they are equal, or the first is empty. None for different ones."""
     try:
         value, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
         return None
-    return text[:end] if isinstance(value, dict) and _loaded(text[end:]) == value else None
+    rest = _loaded(text[end:])
+    if not isinstance(value, dict) or not isinstance(rest, dict):
+        return None
+    return text[:end] if rest == value else text[end:] if not value else None
 
 
 def _scanned(text: str) -> tuple[str, list[str]]:
-    """Leave out commas before a closing bracket, and escape control characters inside of texts."""
-    characters: list[str] = []
+    """Write the first object or list of a text as JSON; return the text as it is when something in it is unclear."""
+    pieces: list[str] = []
     slips: list[str] = []
-    inside = escaped = False
-    before = ""  # the last character outside of texts that is no blank
-    for at, char in enumerate(text):
-        if inside:
-            if char < " ":
-                slips.append("a control character within a text")
-                char = json.dumps(char)[1:-1]
-                escaped = False
-            elif escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                inside = False
-            characters.append(char)
+    depth = at = 0
+    while at < len(text):
+        token = _TOKEN.match(text, at)
+        if token is None or (not depth and token[0] not in "{[" and token.lastgroup not in ("blank", "comment")):
+            return text, []
+        found, kind, at = token[0], token.lastgroup or "", token.end()
+        if kind == "mark":
+            depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(found, 0)
+        if found == "," and "".join(pieces[-1:]) not in ("", "{", "[", ",", ":") and _closes(text, at):
+            slips.append("a comma before a closing bracket")
             continue
-        if char == "," and before not in ("", "{", "[", ",", ":"):
-            rest = text[at + 1 :].lstrip()
-            if rest[:1] in ("}", "]", ""):
-                slips.append("a comma before a closing bracket" if rest else "a comma at the end")
-                continue
-        inside = char == '"'
-        before = before if char.isspace() else char
-        characters.append(char)
-    return "".join(characters), slips
+        written, slip = _as_json(found, kind, text[at:])
+        if written is None:
+            return text, []
+        slips += [slip] if slip else []
+        if written:
+            pieces.append(written)
+        if kind == "mark" and not depth:
+            break
+    rest = text[at:].strip()
+    if rest == ",":
+        slips.append("a comma at the end")
+    elif rest and not re.search(r"[{\[\"']", rest):
+        slips.append("text after the object")
+    elif rest:
+        return text, []
+    return "".join(pieces), slips
+
+
+def _closes(text: str, at: int) -> bool:
+    """Return whether a closing bracket is next."""
+    while (token := _TOKEN.match(text, at)) and token.lastgroup in ("blank", "comment"):
+        at = token.end()
+    return text[at : at + 1] in ("}", "]")
+
+
+def _as_json(found: str, kind: str, rest: str) -> tuple[str | None, str]:
+    """Return a token as JSON, None when it can mean several things, and what was wrong with it."""
+    if kind == "comment":
+        return "", "a comment"
+    if kind == "blank":
+        return "", "" if not found.strip(" \t\r\n") else "a blank that JSON does not know"
+    if kind == "double":
+        inner = _ESCAPE.sub(_escaped, found)
+        if inner == found:
+            return found, ""
+        return inner, "an escaped quote" if "\\'" in found else "a control character within a text"
+    if kind == "single":
+        if _UNCLEAR.search(found):
+            return None, ""
+        try:
+            value = ast.literal_eval(found.replace("\n", "\\n").replace("\r", "\\r"))
+        except (ValueError, SyntaxError):
+            return None, ""
+        return json.dumps(value, ensure_ascii=False), "single quotes in place of double ones"
+    if kind == "word":
+        if rest.lstrip()[:1] == ":":
+            return json.dumps(found), "a name without quotes"
+        literal = _LITERALS.get(found)
+        return literal, "a word of Python" if literal and literal != found else ""
+    return found, ""
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """Return an escape or a control character of a text as JSON writes it."""
+    text = found[0]
+    if text == "\\'":
+        return "'"
+    return json.dumps(text)[1:-1] if text[-1] < " " else text

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from kubiya_worker.models.base import RESET, TEXT, THINKING, THOUGHT, Delta
 from kubiya_worker.models.wire import provider_fields, thinking_tags
+from kubiya_worker.models.wire.numbers import position
 from kubiya_worker.models.wire.tool_calls import Calls
 from kubiya_worker.models.wire.usage import TokenCounts
 from kubiya_worker.protocol.characters import Halves, without_half_surrogates
@@ -113,8 +114,8 @@ class AnswerBuilder:
         return deltas + self._end_thought()
 
     def _choice(self, choice: Mapping[str, Any], number: int) -> list[Delta]:
-        index = choice.get("index")
-        index = index if isinstance(index, int) and not isinstance(index, bool) else number
+        index = position(choice.get("index"))
+        index = number if index is None else index
         if index and self._chosen is None:
             # This is not the first choice. Keep it apart: the first one may come later, or never.
             self._spare = self._spare or AnswerBuilder()

@@ -82,10 +82,14 @@ class Reading:
         else:
             text = await body.text()
             values = framing.documents(text) if body.kind == framing.JSON else None
+            if values is None and body.broken is not None:
+                raise body.broken
             if values is None:
                 raise self._unusable(f"is no model's answer: {self._quoted(text)}", address=True)
             for value in values:
                 yield StreamEvent("", "", value)
+            if body.broken is not None:
+                raise body.broken
             self.answer.told_end = self.answer.told_end or not self.answer.is_empty
 
     def _apply(self, event: StreamEvent) -> list[Delta]:
@@ -99,6 +103,8 @@ class Reading:
             raise self._failed(wrong)
         if event.value is None:
             raise self._unusable("holds an event that is no JSON")
+        if isinstance(event.value, list):
+            return [delta for value in event.value for delta in self._apply(StreamEvent(event.name, event.text, value))]
         if not isinstance(event.value, Mapping):
             return []
         if not event.value.get("choices") and not self._unexpected:

@@ -24,9 +24,22 @@ _WORDS: Final = {
     ERROR: "error failed failure malformed_function_call unexpected_tool_call too_many_tool_calls malformed_response "
     "invalid",
 }
+# Parts of longer words, such as `engine_overloaded` or `finish_reason_max_tokens`; the first one decides.
+_PARTS: Final = {
+    **dict.fromkeys(("content_filter", "safety", "moderation", "sensitive"), base.CONTENT_FILTER),
+    **dict.fromkeys(("max_tokens", "max_output", "token_limit", "max_length"), base.LENGTH),
+    **dict.fromkeys(
+        ("overload", "unavailable", "system_resource", "timeout", "timed_out", "cancel", "abort", "server_error"),
+        GIVEN_UP,
+    ),
+    **dict.fromkeys(("malformed", "error"), ERROR),
+}
 _KINDS: Final = {word: kind for kind, words in _WORDS.items() for word in words.split()}
 
 
 def kind_of(word: str) -> str:
     """Return STOP, TOOL_CALLS, LENGTH or CONTENT_FILTER of base.py, GIVEN_UP, ERROR, or UNKNOWN for any other word."""
-    return _KINDS.get(word.strip().lower().replace("-", "_").replace(" ", "_"), UNKNOWN)
+    word = word.strip().lower().replace("-", "_").replace(" ", "_")
+    if word in _KINDS:
+        return _KINDS[word]
+    return next((kind for part, kind in _PARTS.items() if part in word), UNKNOWN)

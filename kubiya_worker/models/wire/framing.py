@@ -45,6 +45,7 @@ class Body:
         self._source = aiter(response.aiter_bytes())
         self._first = b""
         self.kind = NOTHING
+        self.broken: httpx2.HTTPError | None = None  # why the connection ended before `text()` had all bytes
 
     async def open(self) -> None:
         """Read as much as is needed to recognise the form; the bytes decide, as a proxy may have set a wrong header."""
@@ -65,15 +66,17 @@ class Body:
         headers = {"content-type": "text/event-stream; charset=utf-8"}
         stream = httpx2.Response(200, headers=headers, stream=_Pieces(self._lines()), request=self._response.request)
         async for event in httpx2.EventSource(stream, max_event_size=LARGEST):
-            read = event_of(event.event, event.data)
-            if read is not None:
+            for read in events_of(event.event, event.data):
                 yield read
 
     async def text(self) -> str:
         """Return the whole body, up to the largest size."""
         read = bytearray(self._first)
-        while len(read) < LARGEST and (piece := await self._next()):
-            read += piece
+        try:
+            while len(read) < LARGEST and (piece := await self._next()):
+                read += piece
+        except httpx2.HTTPError as error:
+            self.broken = error  # what came may be whole all the same
         return bytes(read).removeprefix(_BOM).decode("utf-8", "replace")
 
     async def _lines(self) -> AsyncIterator[bytes]:
@@ -108,6 +111,18 @@ def kind_of(start: bytes, declared: str) -> str:
     return EVENTS if "event-stream" in declared else TEXT
 
 
+def events_of(name: str, text: str) -> list[StreamEvent]:
+    """Return the events of one block: several if a server leaves out the empty lines between them."""
+    read = event_of(name, text)
+    if read is None:
+        return []
+    if read.value is None and not read.end and "\n" in text:
+        parts = [event_of(name, line) for line in text.split("\n")]
+        if all(part is None or part.end or part.value is not None for part in parts):
+            return [part for part in parts if part is not None]
+    return [read]
+
+
 def event_of(name: str, text: str) -> StreamEvent | None:
     """Return the event, or None for an empty one (no data, or a name that only keeps a connection alive)."""
     text = text.strip()
@@ -131,7 +146,8 @@ def documents(text: str) -> list[Any] | None:
         return value if isinstance(value, list) else [value]
     except (ValueError, RecursionError):
         pass
-    lines = [line.strip() for line in text.splitlines() if line.strip() and line.strip().upper() != _END]
+    lines = [line.strip().removeprefix("data:").strip() for line in text.split("\n")]
+    lines = [line for line in lines if line and line.upper() != _END]
     try:
         return [json.loads(line, strict=False) for line in lines]
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Read numbers as servers and gateways send them: as a number, or as text of one."""
+"""Read numbers as servers and gateways send them: as a number, or as text of one. Pure."""
 
 from __future__ import annotations
 
@@ -15,3 +15,9 @@ def finite(value: Any) -> float | None:
     except (ValueError, OverflowError):  # an integer may have more digits than a float has room for
         return None
     return number if math.isfinite(number) else None
+
+
+def position(value: Any) -> int | None:
+    """Return an index, which may come as a number or as text of one; None for anything else."""
+    number = finite(value)
+    return int(number) if number is not None and number == int(number) else None

@@ -6,24 +6,20 @@ only at the beginning of an answer. A closing tag alone ends a thought that the 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
-# Opening tag -> closing tag, in lower case.
+# Opening tag -> closing tag, in lower case. Tags such as <think> and <seed:think> are found by `_OPEN`.
 TAGS: Final = {
-    "<think>": "</think>",
-    "<thinking>": "</thinking>",
-    "<thought>": "</thought>",
-    "<thoughts>": "</thoughts>",
-    "<reasoning>": "</reasoning>",
-    "<reason>": "</reason>",
-    "<seed:think>": "</seed:think>",
     "[think]": "[/think]",
     "◁think▷": "◁/think▷",
     "<|begin_of_thought|>": "<|end_of_thought|>",
     "<|start_thinking|>": "<|end_thinking|>",
     "<|think|>": "<|/think|>",
+    "<unused94>thought": "<unused95>",
     "<|channel|>analysis<|message|>": "<|end|>",
+    "<|channel|>commentary<|message|>": "<|end|>",
     "<|start|>assistant<|channel|>analysis<|message|>": "<|end|>",
 }
 # Marks that a template puts before the answer itself.
@@ -35,7 +31,14 @@ MARKS: Final = (
 )
 # Marks that it puts after the answer, if one of the former was seen.
 ENDS: Final = ("<|return|>", "<|end|>", "<|end_of_solution|>", "<|end_response|>")
-_ALONE: Final = tuple(close for close in TAGS.values() if close != "<|end|>")  # closing tags that may stand alone
+_NAMES: Final = ("think", "thinking", "thought", "thoughts", "reasoning", "reason")
+_OPEN: Final = re.compile(rf"<((?:[a-z0-9.]+[:_])?(?:{'|'.join(_NAMES)}))\s*>")
+_OPENS: Final = re.compile(r"<[a-z0-9.:_]{0,30}\s*")  # perhaps the beginning of such a tag
+# Closing tags that may stand alone, and the tags that open them.
+_ALONE: Final = {
+    **{close: tag for tag, close in TAGS.items() if close != "<|end|>"},
+    **{f"</{name}>": f"<{name}>" for name in (*_NAMES, "seed:think")},
+}
 
 START, THOUGHT, BETWEEN, ANSWER = "start", "thought", "between", "answer"
 
@@ -87,9 +90,13 @@ class Splitter:
         opening = next((tag for tag in sorted(TAGS, key=len, reverse=True) if low.startswith(tag)), None)
         mark = next((mark for mark in MARKS if low.startswith(mark)), None)
         tags = (*TAGS, *MARKS)
-        if not last and any(tag.startswith(low) and tag != low for tag in tags):
+        if not last and (_OPENS.fullmatch(low) or any(tag.startswith(low) and tag != low for tag in tags)):
             return []  # only blanks, or the beginning of a tag, perhaps of a longer one
-        if opening:
+        named = _OPEN.match(low)
+        if named:
+            self._take_prefix(len(blanks) + named.end())
+            self._close, self._state = f"</{named[1]}>", THOUGHT
+        elif opening:
             self._take_prefix(len(blanks) + len(opening))
             self._close, self._state = TAGS[opening], THOUGHT
             self._marked = self._marked or opening.startswith("<|")
@@ -101,18 +108,15 @@ class Splitter:
         return []
 
     def _thought(self, last: bool) -> list[TextPiece]:
-        at = self._buffer.lower().find(self._close)
-        if at >= 0:
-            thought = self._buffer[:at]
-            self._take_prefix(at + len(self._close))
+        # Blanks may stand before the mark that ends a tag: </think >.
+        found = re.search(rf"{re.escape(self._close[:-1])}\s*{re.escape(self._close[-1])}", self._buffer.lower())
+        if found:
+            thought = self._buffer[: found.start()]
+            self._take_prefix(found.end())
             self._state = BETWEEN
             return [TextPiece(thought, thought=True)]
-        return [
-            TextPiece(
-                self._take_prefix(len(self._buffer) - (0 if last else _open_end(self._buffer, (self._close,)))),
-                thought=True,
-            )
-        ]
+        keep = 0 if last else _open_end(self._buffer, (self._close,))
+        return [TextPiece(self._take_prefix(len(self._buffer) - keep), thought=True)]
 
     def _between(self, last: bool) -> list[TextPiece]:
         """Skip blanks between a thought and the answer, which belong to neither."""
@@ -130,7 +134,7 @@ class Splitter:
             alone = self._end_alone()
             if alone is not None:
                 return alone
-        watched = ENDS if self._marked else () if self.prefix else _ALONE
+        watched = ENDS if self._marked else () if self.prefix else tuple(_ALONE)
         keep = 0 if last else _open_end(self._buffer, watched)
         said, self._buffer = self._buffer[: len(self._buffer) - keep], self._buffer[len(self._buffer) - keep :]
         if self._marked:
@@ -150,8 +154,7 @@ class Splitter:
             return None
         at, close = min(found)
         before = self._answer + self._buffer[:at]
-        opening = next(tag for tag, end in TAGS.items() if end == close)
-        if before.count("`") % 2 or opening in before.lower():
+        if before.count("`") % 2 or _ALONE[close] in before.lower():
             return None
         if self.separate_thoughts and before.strip():
             return None
@@ -168,9 +171,11 @@ class Splitter:
 
 
 def _open_end(text: str, tags: tuple[str, ...]) -> int:
-    """Return how many characters at the end of `text` may be the beginning of one of the tags."""
+    """Return how many characters at the end of `text` may be the beginning of one of the tags, with blanks in it."""
     low = text[-64:].lower()
-    for length in range(min(len(low), max((len(tag) for tag in tags), default=1) - 1), 0, -1):
-        if any(tag.startswith(low[-length:]) for tag in tags):
-            return length
+    bare = low.rstrip()
+    for length in range(min(len(bare), max((len(tag) for tag in tags), default=1) - 1), 0, -1):
+        ending = bare[-length:]
+        if any(tag.startswith(ending) and (bare == low or tag[:-1] == ending) for tag in tags):
+            return length + len(low) - len(bare)
     return 0

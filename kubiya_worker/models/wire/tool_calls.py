@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kubiya_worker.models.wire import provider_fields
+from kubiya_worker.models.wire.numbers import position
 from kubiya_worker.protocol.characters import without_half_surrogates
 
 _KNOWN: Final = frozenset({"index", "id", "type", "function"})
@@ -84,9 +85,9 @@ class Calls:
     def _add(self, raw: Mapping[str, Any], place: int | None) -> int:
         function = raw.get("function") if isinstance(raw.get("function"), Mapping) else {}
         assert isinstance(function, Mapping)
-        index = raw.get("index")
+        index = position(raw.get("index"))
         piece = CallPiece(
-            index=index if isinstance(index, int) and not isinstance(index, bool) else place,
+            index=place if index is None else index,
             id="" if raw.get("id") is None else str(raw["id"]),
             name="" if function.get("name") is None else str(function["name"]),
             arguments=_text(function.get("arguments")),
@@ -136,6 +137,8 @@ class Calls:
         place.
         """
         arguments = last.joined
+        if not last.name:
+            return False  # its name comes behind its arguments
         if last.is_whole():
             if not piece.arguments.strip():
                 return arguments.strip() != "{}"  # this is the beginning of the next call

@@ -49,7 +49,8 @@ class TokenCounts:
 
     numbers: dict[str, int] = field(default_factory=dict)
     cost: float | None = None  # USD
-    apart: bool = False  # whether cached tokens are not included in the input's number
+    _own: dict[str, int] = field(default_factory=dict)  # counts under a local server's own names
+    excludes_cached: bool = False  # whether cached tokens are not included in the input's number
 
     @property
     def known(self) -> bool:
@@ -61,10 +62,12 @@ class TokenCounts:
         for raw in _usages(chunk):
             numbers = {name: count for name, count in _numbers(raw).items() if count is not None}
             if any(numbers.values()) or (numbers and not self.numbers):
-                self.numbers.update(numbers)
+                # A sum does not fall back to nothing: some servers end with zeros.
+                self.numbers.update({name: n for name, n in numbers.items() if n or not self.numbers.get(name)})
                 self.excludes_cached = _first(raw, _IN[:1]) is None and "cache_read_input_tokens" in raw
                 had_counts = True
             self._charge(cost_of(raw))
+        self._own.update(_own_counts(chunk))
         self._charge(_dollars(chunk, _COST_PLACES))
         self._charge(_dollars(_mapping(chunk.get("_hidden_params")), _COST_PLACES))
         return had_counts
@@ -83,9 +86,10 @@ class TokenCounts:
 
     def usage(self) -> Usage:
         """Return the counts; `input_tokens` includes cached tokens, as providers bill them."""
-        read, written = self.numbers.get("read", 0), self.numbers.get("written", 0)
-        taken, given = self.numbers.get("in"), self.numbers.get("out")
-        total, thought = self.numbers.get("total"), self.numbers.get("thought", 0)
+        numbers = self.numbers if any(self.numbers.values()) else self._own
+        read, written = numbers.get("read", 0), numbers.get("written", 0)
+        taken, given = numbers.get("in"), numbers.get("out")
+        total, thought = numbers.get("total"), numbers.get("thought", 0)
         if taken is None:
             taken = max(0, (total or 0) - (given or 0))
         elif self.excludes_cached or read + written > taken:
@@ -115,6 +119,9 @@ def _usages(chunk: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for name, value in chunk.items():
         if isinstance(value, Mapping) and name not in _PLACES:
             yield from (value[place] for place in _PLACES if isinstance(value.get(place), Mapping))
+            for inner in value.values():
+                if isinstance(inner, Mapping):
+                    yield from (inner[place] for place in _PLACES if isinstance(inner.get(place), Mapping))
     choices = chunk.get("choices")
     for choice in choices[:1] if isinstance(choices, list) else ():
         for holder in (choice, _mapping(choice).get("delta"), _mapping(choice).get("message")):
@@ -122,6 +129,19 @@ def _usages(chunk: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             if isinstance(inner, Mapping):
                 yield inner
     yield from (chunk[place] for place in _PLACES if isinstance(chunk.get(place), Mapping))
+
+
+def _own_counts(chunk: Mapping[str, Any]) -> dict[str, int]:
+    """Return the counts of llama.cpp (`timings`) or of Ollama, which stand beside an answer without usage."""
+    timings = _mapping(chunk.get("timings"))
+    read = _count(timings.get("cache_n")) or 0
+    taken = _count(timings.get("prompt_n"))  # without those from the cache
+    found = {
+        "in": _count(chunk.get("prompt_eval_count")) if taken is None else taken + read,
+        "out": _first(timings, ("predicted_n",)) if timings else _count(chunk.get("eval_count")),
+        "read": read or None,
+    }
+    return {name: count for name, count in found.items() if count is not None}
 
 
 def _numbers(raw: Mapping[str, Any]) -> dict[str, int | None]:

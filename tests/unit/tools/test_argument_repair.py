@@ -29,6 +29,24 @@ GOOD = {"command": "echo one"}
         '<tool_call>{"command": "echo one"}</tool_call>',
         '\ufeff{"command": "echo one"}',
         '{"command": "echo one"}{"command":"echo one"}',
+        '{}{"command": "echo one"}',
+        "{'command': 'echo one'}",
+        '{command: "echo one"}',
+        '{"command": "echo one" /* it */ // now\n}',
+        '{"command": "echo one"}}',
+        '{"command": "echo one"};',
+        '{"command": "echo one"}\n\nI run it now.',
+        '{"command": "echo one"}</s>',
+        '{"command": "echo one"}\0',
+        '[{"command": "echo one"}]',
+        '{\\"command\\": \\"echo one\\"}',
+        '{\xa0"command":\xa0"echo one"}',
+        'json\n{"command": "echo one"}',
+        'arguments={"command": "echo one"}',
+        '```json\n{"command": "echo one"}',
+        '~~~json\n{"command": "echo one"}\n~~~',
+        '`{"command": "echo one"}`',
+        json.dumps("{'command': 'echo one'}"),
     ],
 )
 def test_what_can_mean_one_thing_only_is_mended(raw: str) -> None:
@@ -47,8 +65,13 @@ def test_what_can_mean_one_thing_only_is_mended(raw: str) -> None:
         '```json\n{"command": "echo on',
         '"{\\"command\\": \\"echo one',
         '{"command": "a"}{"command": "b"}',
-        "{'command': 'echo one'}",
-        "{command: 1}",
+        "{'command': 'it's'}",
+        r"{'command': 'a\d'}",
+        "{command: one}",
+        '{"command": "a"}, {"command": "b"}',
+        "{'command': 'echo one'",
+        '[{"command": "a"}, {"command": "b"}]',
+        'Never run {"command": "a"}',
         '{"a": 1,,}',
         '{"a":,}',
         "{,}",
@@ -75,6 +98,17 @@ def test_control_characters_within_a_text_are_meant() -> None:
     assert mended is not None
     assert json.loads(mended.text) == {"command": "a\tb\nc", "d": 'e"\r'}
     assert "control character" in mended.what and "comma" in mended.what
+
+
+def test_words_and_quotes_of_python_are_json() -> None:
+    mended = repaired_arguments("""{'a': None, 'b': [True, False], 'c': 'say "no" \\'', "d": "None // ' True",}""")
+    assert mended is not None
+    assert json.loads(mended.text) == {"a": None, "b": [True, False], "c": 'say "no" \'', "d": "None // ' True"}
+
+
+def test_an_escaped_single_quote_is_one_and_other_escapes_stay() -> None:
+    mended = repaired_arguments(r"""{"a": "it\'s", "b": "x\\'y\n"}""")
+    assert mended is not None and json.loads(mended.text) == {"a": "it's", "b": "x\\'y\n"}
 
 
 def test_half_a_character_is_replaced() -> None:
@@ -118,6 +152,18 @@ KNOWN = ["shell", "read_file", "file.read", "now"]
         (" shell\n", "shell"),
         ("`shell`", "shell"),
         ("shell()", "shell"),
+        ("shell 1", "shell"),
+        ("shell.0", "shell"),
+        ("1. shell", "shell"),
+        ("**shell**", "shell"),
+        ("<function=shell>", "shell"),
+        ("shell</tool_call>", "shell"),
+        ("shell\u200b", "shell"),
+        ("shell\0", "shell"),
+        ("functions_shell", "shell"),
+        ("shellshell", "shell"),
+        ("files__shell", None),
+        ("powershell", None),
         ("shell", None),
         ("Shell", None),
         ("shel", None),
