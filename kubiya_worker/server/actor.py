@@ -56,7 +56,10 @@ def of_request(person: Person, request: str, headers: Mapping[str, str]) -> Acto
 
 def reason_of(headers: Mapping[str, str]) -> str:
     """Return why a request is made, as its client says; what may hold a credential is in no record. Pure."""
-    words = " ".join(unquote(headers.get(names.REASON_HEADER, "")).split())
+    given = headers.get(names.REASON_HEADER)
+    if not given:  # as with nearly every request
+        return ""
+    words = " ".join(unquote(given).split())
     text = "".join(c for c in words if c.isprintable())[:LONGEST]
     return HIDDEN if next(credentials.of_text(text), None) is not None else text
 

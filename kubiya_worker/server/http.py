@@ -19,6 +19,7 @@ from sqlalchemy.exc import DatabaseError, DataError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.server import actor, sessions
@@ -77,6 +78,8 @@ def invalid(where: str, message: str, kind: str = "value_error") -> ApiError:
 def token_of(request: Request) -> str:
     """Return the key from any of the forms that clients use (docs/protocol.md#a1); Authorization is preferred."""
     given = request.headers.get("authorization", "").strip()
+    if given.startswith("Bearer "):
+        return given[len("Bearer ") :].strip()
     if not given:
         return request.headers.get("userkey", "").strip()
     for scheme in SCHEMES:
@@ -87,7 +90,8 @@ def token_of(request: Request) -> str:
 
 def address_of(request: Request) -> str:
     """Return the address that the request came from: a proxy's, where one stands before this server."""
-    return request.client.host if request.client else ""
+    client = request.scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def is_local(request: Request) -> bool:
@@ -102,6 +106,20 @@ def read(model: type[Model], given: Any, place: Sequence[str | int] = ("body",))
         return model.model_validate(given)
     except ValidationError as error:
         raise ApiError(422, problems(error, model, place)) from error
+
+
+@functools.cache
+def without_filters(model: type[Query]) -> Query:
+    """Return what a request without a query string asks for; answer 422 where it has to ask for something."""
+    return read(model, {}, ("query",))
+
+
+def asked_for(model: type[Query], request: Request) -> Query:
+    """Return the query of a request; most have none."""
+    if not request.scope["query_string"]:
+        nothing: Query = without_filters(model)
+        return nothing
+    return read(model, dict(request.query_params), ("query",))
 
 
 def page(call: Call, rows: list[Row]) -> list[Row]:
@@ -175,10 +193,14 @@ class Call:
         return text
 
 
+def _has_key(request: Request) -> bool:
+    return any(name in request.headers for name in KEY_HEADERS)
+
+
 def caller_of(request: Request) -> Caller | None:
     """Return who asks, by the key of the request, or else by the cookie of a browser that is signed in."""
     plane: Plane = request.app.state.plane
-    if any(name in request.headers for name in KEY_HEADERS):
+    if _has_key(request):
         return plane.keys.caller(token_of(request), address_of(request))
     return plane.sessions.caller(request.cookies.get(sessions.cookie_of(request), ""), address_of(request))
 
@@ -188,7 +210,7 @@ def _forged(request: Request) -> str:
 
     A key is not sent by itself, so a request with one needs no such check.
     """
-    if request.method in ("GET", "HEAD") or any(name in request.headers for name in KEY_HEADERS):
+    if request.method in ("GET", "HEAD") or _has_key(request):
         return ""
     expected = sessions.csrf_of(request.cookies.get(sessions.cookie_of(request), ""))
     given = request.headers.get(sessions.CSRF_HEADER, "")
@@ -286,7 +308,7 @@ def route(
             return reply({"detail": forbidden}, 403)
 
         async def answer() -> Any:
-            filters = read(query, dict(request.query_params), ("query",)) if query is not None else None
+            filters = asked_for(query, request) if query is not None else None
             given = parsed(await received(request)) if with_body else {}
             call = Call(request, plane, caller, given, body, filters=filters)
             if not patient or (pooled and plane.database.shared):
@@ -297,7 +319,12 @@ def route(
         with actor.acting(who):
             return await answered(request, answer, status, record_refusal)
 
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await serve(Request(scope, receive, send))
+        await response(scope, receive, send)
+
     made = Edge(prefix + path, serve, methods=[method])
+    made.app = served  # without Starlette's second net for exceptions: `answered` and the first one catch them all
     made.handler, made.method, made.status, made.body, made.query = handler, method, status, body, query
     made.batched, made.patient, made.need, made.audit = batched, patient, need, audit
     return made

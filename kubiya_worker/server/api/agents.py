@@ -87,10 +87,12 @@ def _ours(call: Call, execution_id: str) -> bool:
     return call.plane.executions.owner(execution_id) == call.organization_id and call.reaches(execution_id)
 
 
-def resolved_environment(call: Call, entity: Object, kind: str, execution_id: str | None = None) -> Object:
+def resolved_environment(
+    call: Call, entity: Object, kind: str, execution_id: str | None = None, execution: Object | None = None
+) -> Object:
     """Return the environment variables of a run; later sources replace earlier ones (docs/protocol.md#d5).
 
-    The order is: environments as listed, the entity's own, the execution's.
+    The order is: environments as listed, the entity's own, the execution's. `execution` is its row, if it was read.
     """
     variables: dict[str, str] = {}
     servers: dict[str, Any] = {}
@@ -102,7 +104,7 @@ def resolved_environment(call: Call, entity: Object, kind: str, execution_id: st
         servers |= source.get("mcp_servers") or {}
     own = _own(call, execution_id)
     variables |= variables_of(own)
-    if not _works_for(call, execution_id, entity):  # a member has the run's variables, and its own servers
+    if not _works_for(call, execution_id, entity, execution):  # a member has the run's variables, and its own servers
         own = {}
     prompt = "system_prompt" if kind == AGENT else "instructions"
     return {
@@ -122,9 +124,10 @@ def _own(call: Call, execution_id: str | None) -> Object:
     return call.plane.executions.own(execution_id)
 
 
-def _works_for(call: Call, execution_id: str | None, entity: Object) -> bool:
+def _works_for(call: Call, execution_id: str | None, entity: Object, execution: Object | None) -> bool:
     """Return whether the execution is one of this entity itself."""
-    execution = call.plane.executions.get(call.organization_id, execution_id) if execution_id else None
+    if execution is None and execution_id:
+        execution = call.plane.executions.get(call.organization_id, execution_id)
     return execution is not None and execution["entity_id"] == entity["id"]
 
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable
 from typing import Any, Final
 
-from starlette.routing import Match
-
 from kubiya_worker.server.edges import worker
 from kubiya_worker.server.edges.base import Filters
-from kubiya_worker.server.http import REFUSALS, ApiError, Call, Edge, invalid, refusal, route
+from kubiya_worker.server.http import REFUSALS, ApiError, Call, Edge, invalid, refusal, route, without_filters
 
 PREFIX: Final = "/api/v1"
 MOST: Final = 20  # requests in a batch
@@ -91,15 +89,15 @@ def within(
 
     `query` is what the other route reads from a query string; without it nothing is asked for.
     """
-    scope = {"type": "http", "method": method, "path": PREFIX + path}
     for each in routes:
-        match, found = each.matches(scope)
-        if match is Match.FULL:
+        found = each.path_regex.match(PREFIX + path) if each.method == method else None
+        if found is not None:
             refused = each.need.refusal(call.person)
             if refused:
                 raise ApiError(403, refused)
-            query = query or (each.query() if each.query is not None else None)
-            inner = Call(call.request, call.plane, call.caller, body, each.body, found["path_params"], query)
+            query = query or (without_filters(each.query) if each.query is not None else None)
+            params = {name: each.param_convertors[name].convert(text) for name, text in found.groupdict().items()}
+            inner = Call(call.request, call.plane, call.caller, body, each.body, params, query)
             return _at_once(each.handler(inner))
     raise invalid("requests", f"{method} {path} cannot be in a batch")
 

@@ -115,7 +115,7 @@ async def context(call: Call) -> Any:
         "execution": execution,
         kind: shared_parts.whole(call, entity),
         "skills": resolved_skills(call, entity, kind),
-        "environment": resolved_environment(call, entity, kind, execution["id"]),
+        "environment": resolved_environment(call, entity, kind, execution["id"], execution),
         "approval_rules": [r for r in call.plane.rules.list(call.organization_id) if r.get("enabled", True)],
         "session": call.plane.results.session(execution["id"]),
     }

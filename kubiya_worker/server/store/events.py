@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -21,6 +22,8 @@ from kubiya_worker.server.store.stored_events import StoredEvents
 T = schema.events
 R = TypeVar("R")
 CACHED: Final = 10_000  # executions whose last number is kept in memory
+LOGS: Final = 1_000  # executions whose ids of events are kept in memory
+IDS: Final = 200  # ids that are kept of one; where there are more, the database is asked
 
 _INSERT = Prepared(insert(T))
 _KNOWN = Prepared(
@@ -80,16 +83,17 @@ class Events(StoredEvents):
         self.records_allowed = True  # whether a call that a rule, a judge or a person allowed leaves an audit record
         self._last: dict[str, int] = {}
         self._owners: dict[str, Any] = {}  # organizations, which never change
+        self._ids: OrderedDict[str, set[str]] = OrderedDict()  # of logs that began here and are not done: all ids
         self._rollbacks = 0
 
     def last(self, execution_id: str) -> int:
         """Return the highest number given out, or 0."""
         if self._db.shared:
             return super().last(execution_id)
-        if self._rollbacks != self._db.rollbacks or len(self._last) > CACHED:
+        self._drop_undone()
+        if len(self._last) > CACHED:
             self._owners.clear()
-            self._last.clear()  # numbers counted in a transaction that failed were not stored
-            self._rollbacks = self._db.rollbacks
+            self._last.clear()
         if execution_id not in self._last:
             self._last[execution_id] = super().last(execution_id)
         return self._last[execution_id]
@@ -104,6 +108,14 @@ class Events(StoredEvents):
         if not self._db.shared:
             return work(self)
         return await self._db.reading(lambda reader: work(StoredEvents(reader)))
+
+    def _drop_undone(self) -> None:
+        """Forget what was noted in a transaction that failed: it was not stored."""
+        if self._rollbacks != self._db.rollbacks:
+            self._owners.clear()
+            self._last.clear()
+            self._ids.clear()
+            self._rollbacks = self._db.rollbacks
 
     def append(self, execution_id: str, events: Sequence[Event]) -> int:
         """Number and store events, dropping those whose event_id is already stored; return how many are new.
@@ -145,9 +157,23 @@ class Events(StoredEvents):
                 self._db.execute(_INSERT, rows)
                 if not self._db.shared:
                     self._last[execution_id] = sequence
+                    self._note(execution_id, rows)
                 if decisions:
                     self._told_decisions(execution_id, decisions)
         return sequence - start
+
+    def _note(self, execution_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep the ids of a log from its first event on, so that the next events need no look into the database."""
+        if rows[0]["sequence"] == 1:
+            self._ids[execution_id] = set()
+        kept = self._ids.get(execution_id)
+        if kept is None:
+            return
+        kept.update(row["event_id"] for row in rows if row["event_id"] is not None)
+        if len(kept) > IDS or rows[-1]["event_type"] == ev.DONE:
+            del self._ids[execution_id]
+        while len(self._ids) > LOGS:
+            self._ids.popitem(last=False)
 
     def _told_decisions(self, execution_id: str, decisions: Sequence[tuple[str, dict[str, Any], Any]]) -> None:
         """Have a worker's decisions on calls recorded: the rule, the version and age of the rules, the arguments' hash.
@@ -168,10 +194,15 @@ class Events(StoredEvents):
         """Return those of the ids that are stored."""
         if not ids:
             return set()
+        self._drop_undone()
+        kept = self._ids.get(execution_id)
+        if kept is not None:
+            return kept.intersection(ids)
         return {row[0] for row in self._db.execute(_KNOWN, {"e": execution_id, "ids": dumps(ids)})}
 
     def forget(self, execution_id: str) -> None:
         self._last.pop(execution_id, None)
+        self._ids.pop(execution_id, None)
         self._owners.pop(execution_id, None)
 
     def share(self, origin: str, before: int, execution_id: str) -> None:
