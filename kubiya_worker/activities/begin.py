@@ -12,7 +12,7 @@ from temporalio import activity
 
 from kubiya_worker.activities import forked_files
 from kubiya_worker.activities.control_plane_calls import as_fault, ask
-from kubiya_worker.activities.definition import Definition, context_for, load
+from kubiya_worker.activities.definition import Definition, context_for, load, one_answer_tells
 from kubiya_worker.activities.execution_secrets import secrets_for
 from kubiya_worker.activities.runtime import Runtime, workspace_of
 from kubiya_worker.activities.session_storage import from_session
@@ -70,7 +70,7 @@ class BeginActivities:
         control_plane, execution_id = runtime.control_plane, given.execution_id
         remember(runtime, execution_id)
         read_at = time.monotonic()
-        found = await ask(load, control_plane, given)
+        found = await self._definition(given)
         context = context_for(given, found)
         context.model_queue = runtime.model_queue
         has_servers = bool(given.mcp_servers or found.environment.get("mcp_servers"))
@@ -132,6 +132,16 @@ class BeginActivities:
             crowded=runtime.crowded(),
             texts=max((names.assistant_number(x["message_id"]) for x in earlier), default=0),
         )
+
+    async def _definition(self, given: ex.ExecutionInput) -> Definition:
+        """Load the definition, from one answer that the event loop reads itself where that can be."""
+        runtime = self._runtime
+        told = None
+        if runtime.direct is not None and one_answer_tells(given):
+            told = await runtime.control_plane.contexts.directly(runtime.direct, given.execution_id)
+        if told is not None:
+            return load(runtime.control_plane, given, told)
+        return await ask(load, runtime.control_plane, given)
 
     async def _bring_files(self, given: ex.ExecutionInput, context: calls.Context, notices: list[str]) -> None:
         """Let a fork begin with the stored files of its origin. A folder of the host (`cwd`) has files of its own."""

@@ -26,6 +26,7 @@ from kubiya_worker.activities.transcripts import Transcripts
 from kubiya_worker.activities.turn_end import Posted
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.delivery import Delivery
+from kubiya_worker.control_plane.direct import DirectConnections
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.control_plane.writer import Writer
 from kubiya_worker.models import Models
@@ -124,8 +125,13 @@ class Runtime:
         return Authorities(self.control_plane)
 
     @cached_property
+    def direct(self) -> DirectConnections | None:
+        """Return connections that need no thread; None where TLS or a proxy is on the way."""
+        return self.control_plane.directly()
+
+    @cached_property
     def writer(self) -> Writer:
-        return Writer(self.control_plane, self.control_plane.directly())
+        return Writer(self.control_plane, self.direct)
 
     @cached_property
     def delivery(self) -> Delivery:

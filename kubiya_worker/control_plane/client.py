@@ -53,7 +53,7 @@ class ControlPlane:
             self.base_url, headers, connect_timeout=connect_timeout, read_timeout=read_timeout, direct=direct
         )
         self._answers = Answers(self._call)
-        self.contexts = Contexts(self._answers, lambda: self.features)
+        self.contexts = Contexts(self.base_url, self._answers, lambda: self.features)
         self.write_requests = WriteRequests(self.base_url, self._answers, self._wire, lambda: self.features)
 
     def close(self) -> None:

@@ -8,24 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from kubiya_worker.control_plane import errors
-from kubiya_worker.control_plane.answers import OPTIONAL_TIMEOUT, Answers
+from kubiya_worker.control_plane.answers import API, OPTIONAL_TIMEOUT, Answers
+from kubiya_worker.control_plane.direct import DirectConnections
 from kubiya_worker.protocol import names
 
 
 class Contexts:
-    """Read contexts of executions. `features` returns what the control plane has announced."""
+    """Read contexts of executions at `base_url`. `features` returns what the control plane has announced."""
 
-    def __init__(self, answers: Answers, features: Callable[[], frozenset[str]]) -> None:
-        self._answers, self._features = answers, features
+    def __init__(self, base_url: str, answers: Answers, features: Callable[[], frozenset[str]]) -> None:
+        self._base_url, self._answers, self._features = base_url, answers, features
 
     def execution_context(self, execution_id: str, entity_id: str, kind: str = "agent") -> dict[str, Any]:
         """Return {execution, agent or team, skills, environment, approval_rules, session}; failed parts are empty."""
         if names.FEATURE_CONTEXT in self._features():
             return _with_rules(self._answers.object("GET", f"/executions/{execution_id}/context"), "approval_rules")
         return {**self.execution_parts(execution_id), **self.entity_context(kind, entity_id, execution_id)}
+
+    async def directly(self, connections: DirectConnections, execution_id: str) -> dict[str, Any] | None:
+        """Do what `execution_context` does, from the event loop; return None where the caller has to use that
+        instead.
+        """
+        if names.FEATURE_CONTEXT not in self._features():
+            return None
+        path = f"{urlsplit(self._base_url).path}{API}/executions/{quote(execution_id, safe='')}/context"
+        told = await connections.call("GET", path, b"")
+        return told if isinstance(told, dict) and isinstance(told.get("approval_rules"), list) else None
 
     def execution_parts(self, execution_id: str) -> dict[str, Any]:
         """Return {execution, session, approval_rules}: the parts that do not depend on the agent or team."""

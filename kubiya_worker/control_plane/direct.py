@@ -1,4 +1,4 @@
-"""Small writes to a control plane that is reached without TLS and proxy, made by the event loop itself.
+"""Small requests to a control plane that is reached without TLS and proxy, made by the event loop itself.
 
 A request in a thread takes and releases the interpreter lock about ten times, which costs a busy worker more than the
 rest of the request. This client makes only the usual request: where it cannot, or where the answer is no success, the
@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-LARGEST: Final = 65_536  # characters of texts in a body: longer ones would hold up the event loop
+LARGEST: Final = 65_536  # characters of texts in a body, bytes of an answer: longer ones would hold up the event loop
 TIMEOUT: Final = 3.0  # seconds for a whole request
 DISABLED_FOR: Final = 30.0  # seconds without this client after it failed: in an outage no write should wait twice
 IDLE: Final = 8  # connections that are kept
@@ -63,7 +63,9 @@ class DirectConnections:
                 self._idle.append((reader, writer))
             else:
                 writer.close()
-        return json.loads(data) if 200 <= status < 300 else None
+        if not 200 <= status < 300:
+            return None
+        return json.loads(data) if length <= LARGEST else await asyncio.to_thread(json.loads, data)
 
     def _idle_connection(self) -> Connection | None:
         while self._idle:

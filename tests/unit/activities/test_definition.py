@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
-from kubiya_worker.activities.definition import Definition, context_for, load
+from kubiya_worker.activities.definition import Definition, context_for, load, one_answer_tells
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.protocol import calls
 from kubiya_worker.protocol import dynamic as dynamic_input
@@ -168,3 +169,15 @@ def test_a_subagent_has_no_other_tools_than_those_that_it_names(api: Api) -> Non
     given = ex.ExecutionInput.parse({**raw, "member": vars(about)})
     rules = load(cast(ControlPlane, Served(api)), given).denials
     assert [(rule["action"], rule["scope_value"]) for rule in rules] == [("deny", "shell")]
+
+
+def test_one_answer_of_the_control_plane_is_all_of_an_agents_definition(api: Api) -> None:
+    agent = api.agent(system_prompt="Be short.")["id"]
+    given = ex.ExecutionInput.parse(api.input_of(api.execute(agent)))
+    told = api.call("GET", f"/executions/{given.execution_id}/context")
+    assert one_answer_tells(given)
+    nobody = cast(ControlPlane, None)  # nothing else is asked
+    assert load(nobody, given, told) == load(cast(ControlPlane, Served(api)), given)
+    member = ex.Member("s", "m", ["m"], "message", "call", leader="l", root="r")
+    others: list[Object] = [{"kind": "team"}, {"definition": {}}, {"member": member}]
+    assert not any(one_answer_tells(replace(given, **other)) for other in others)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -144,3 +146,37 @@ def test_a_proxy_is_for_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_size_of_a_body_is_that_of_its_texts() -> None:
     half = "x" * (direct.LARGEST // 2)
     assert is_small({"a": [half, 1, None]}) and not is_small({"a": [half, {"b": half}]})
+
+
+def answer_of(value: object) -> bytes:
+    body = json.dumps(value).encode()
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+async def test_the_context_of_an_execution_is_read_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"execution": {"id": "e"}, "approval_rules": [], "session": {"messages": ["x" * direct.LARGEST]}}
+    threads: list[object] = []
+    in_thread = asyncio.to_thread
+
+    async def counted(work: Any, *args: Any) -> Any:
+        threads.append(work)
+        return await in_thread(work, *args)
+
+    monkeypatch.setattr(asyncio, "to_thread", counted)
+    small = {**told, "session": None}
+    refused = b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}"
+    answers = (answer_of(small), answer_of(told), answer_of({"execution": {}}), refused)
+    async with served(*answers) as (server, _):
+        plane = ControlPlane(f"http://127.0.0.1:{server.port}/below", "k")
+        connections = plane.directly()
+        assert connections is not None
+        assert await plane.contexts.directly(connections, "e") is None and not server.requests  # not announced
+        plane.features = frozenset({names.FEATURE_CONTEXT})
+        assert await plane.contexts.directly(connections, "e") == small
+        assert server.requests[0].startswith(b"GET /below/api/v1/executions/e/context HTTP/1.1\r\n")
+        assert not threads
+        assert await plane.contexts.directly(connections, "e") == told
+        assert threads == [json.loads]  # a long one would hold up the event loop
+        assert await plane.contexts.directly(connections, "e") is None  # it says nothing about what is allowed
+        assert await plane.contexts.directly(connections, "e") is None
+        connections.close()
