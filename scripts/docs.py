@@ -121,7 +121,9 @@ DEFINITIONS = """# Fields of definitions
 Written by `scripts/docs` from `kubiya_worker/server/edges/manifests.py`. How to use them:
 [definitions](../definitions.md).
 
-Each document has `kind`, `name` and `spec`. `kubiya init --schema` prints the same as a JSON schema for editors.
+Each document has `kind`, `name` and `spec`; these are the fields of `spec`, and of the objects in it. In brackets
+stands what holds when a field is absent. `kubiya explain agent.llm_config` tells the same in a terminal, and
+`kubiya init --schema` prints a JSON schema for editors.
 
 {table}"""
 

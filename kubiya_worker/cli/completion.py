@@ -165,6 +165,22 @@ def options(_: click.Context, __: click.Parameter, incomplete: str) -> list[Comp
     return [CompletionItem(o.name, help=o.help) for o in OPTIONS if o.name.startswith(incomplete)]
 
 
+def definition_fields(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete a path of `kubiya explain`, by one name at a time."""
+    from kubiya_worker.cli import explained
+
+    above, dot, begun = incomplete.rpartition(".")
+    try:
+        below = explained.at(above).fields
+    except WorkerError:
+        return []
+    return [
+        CompletionItem(f"{above}{dot}{each.name}", help=each.about[:HELP])
+        for each in below
+        if each.name.lower().startswith(begun.lower())
+    ]
+
+
 def files(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Let the shell itself complete files."""
     return [CompletionItem(incomplete, type="file")]

@@ -35,6 +35,7 @@ COMMANDS = {
     "rules": ("kubiya_worker.cli.kinds:rules", "List, show, edit and remove approval rules."),
     "environments": ("kubiya_worker.cli.kinds:environments", "List, show, edit and remove environments."),
     "init": ("kubiya_worker.cli.init:init", "Write an example of an agent, a rule and a job to a file."),
+    "explain": ("kubiya_worker.cli.explain:explain", "Explain what each field of a definition is for."),
     "apply": ("kubiya_worker.cli.apply:apply", "Make agents, teams, rules, queues and jobs as files say."),
     "diff": ("kubiya_worker.cli.apply:diff", "Show what apply would change."),
     "get": (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
+from kubiya_worker.server.definition_fields import DefinitionField, kinds_of
 from kubiya_worker.server.edges import manifests
 from kubiya_worker.server.edges.base import Strict, fields_of
 
@@ -26,14 +28,6 @@ _ABOUT: Final = {
 }
 _NEEDS_SPEC: Final = frozenset({"Skill", "MCPServer", "Model", "Rule", "Job", "Notification", "Hook"})
 _NOT_IN_FILES: Final = frozenset({("Secret", "value")})  # kubiya apply sends it, and refuses it in a file
-_WORDS: Final = {
-    "string": "text",
-    "integer": "whole number",
-    "number": "number",
-    "boolean": "true or false",
-    "array": "list",
-    "object": "object",
-}
 
 
 def schema() -> dict[str, Any]:
@@ -72,31 +66,19 @@ def _without_refused(kind: str) -> dict[str, Any]:
 
 
 def reference() -> str:
-    """Return a section in Markdown for each kind, with its fields and their types."""
-    return "\n".join(_section(kind) for kind in manifests.KINDS)
+    """Return a section in Markdown for each kind, and for each object in it that has fields of its own."""
+    return "\n".join(section for kind in kinds_of(schema()) for section in _sections(kind.name.lower(), kind, "##"))
 
 
-def _section(kind: str) -> str:
-    made = _without_refused(kind)
-    inner, required = made.get("$defs", {}), set(made.get("required", ()))
-    rows = [
-        f"| `{name}` | {_type(value, inner)} | {'required' if name in required else ''} |"
-        for name, value in sorted(made["properties"].items())
-    ]
-    table = ["| field of `spec` | type | |", "|---|---|---|", *rows]
-    return "\n".join([f"## {kind}", "", _ABOUT[kind], "", *table, ""])
+def _sections(path: str, field: DefinitionField, head: str) -> Iterator[str]:
+    title = field.name if head == "##" else f"`{path}`"
+    about = [field.about, ""] if head == "##" else []
+    rows = [f"| `{each.name}` | {_type(each)} | {each.about.replace('|', '&#124;')} |" for each in field.fields]
+    yield "\n".join([f"{head} {title}", "", *about, "| field | type | what it is for |", "|---|---|---|", *rows, ""])
+    for each in field.fields:
+        if each.fields:
+            yield from _sections(f"{path}.{each.name}", each, "###")
 
 
-def _type(value: dict[str, Any], inner: dict[str, Any]) -> str:
-    """Return a type in words; an object that has fields of its own lists them."""
-    if "$ref" in value:
-        fields = inner[value["$ref"].rpartition("/")[2]].get("properties", {})
-        named = [name for name, field in sorted(fields.items()) if not field.get("deprecated")]
-        return f"object: {', '.join(f'`{name}`' for name in named)}" if named else "object"
-    if "const" in value:
-        return _WORDS["string"]  # a known one of several; the text beside it is any other
-    if "anyOf" in value:
-        return " or ".join(dict.fromkeys(_type(one, inner) for one in value["anyOf"] if one.get("type") != "null"))
-    if value.get("type") == "array":
-        return f"list of {_type(value.get('items', {}), inner)}"
-    return _WORDS.get(str(value.get("type")), "any value")
+def _type(field: DefinitionField) -> str:
+    return f"{field.type}, required" if field.required else field.type

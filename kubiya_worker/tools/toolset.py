@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -144,13 +144,20 @@ def _with_secrets(skill: Skill, secrets: Mapping[str, str]) -> Skill:
     return replace(skill, configuration=configuration)
 
 
+def described() -> Iterator[tuple[str, str, Mapping[str, str]]]:
+    """Yield each type of skill: its name, what it is, and its keys with what each is for."""
+    for module in MODULES:
+        line = (module.__doc__ or "").splitlines()[0]
+        about = line.partition(": ")[2] or line
+        yield module.TYPES[0], f"{about[:1].upper()}{about[1:]}", module.KEYS
+
+
 def reference() -> str:
     """Return a Markdown reference of every skill with its keys, and of the keys of MCP servers."""
     parts = []
-    for module in MODULES:
-        names = ", ".join(f"`{name}`" for name in module.TYPES)
-        about = (module.__doc__ or "").splitlines()[0].partition(": ")[2] or (module.__doc__ or "").splitlines()[0]
-        parts.append(f"## {module.TYPES[0]}\n\n{about[:1].upper()}{about[1:]} Type: {names}.\n\n{_table(module.KEYS)}")
+    for module, (name, about, keys) in zip(MODULES, described(), strict=True):
+        names = ", ".join(f"`{each}`" for each in module.TYPES)
+        parts.append(f"## {name}\n\n{about} Type: {names}.\n\n{_table(keys)}")
     parts.append(f"## MCP servers\n\nOf each server in `mcp_servers`.\n\n{_table(mcp.KEYS)}")
     absent = ", ".join(f"`{name}`" for name in _ABSENT)
     parts.append(

@@ -26,6 +26,7 @@ from kubiya_worker.server.store.records import Object
 from kubiya_worker.tracing.ids import TRACEPARENT, caller_of
 
 DYNAMIC: Final = "dynamic"
+RESTING: Final = ("inactive", "archived")  # the statuses of a team that starts nothing
 USER: Final = ("user_id", "user_name", "user_email", "user_avatar")
 
 
@@ -178,6 +179,8 @@ def begin(
     a conversation goes on that was led before.
     """
     stop.check(call)
+    if kind == TEAM and entity.get("status") in RESTING:
+        raise ApiError(400, f"The team {entity['name']!r} is {entity['status']}, not active")
     priority = priority or given.get("priority")
     execution = {**new_execution(call, kind, entity, queue, prompt, given), **(row or {})}
     with call.plane.database.transaction():

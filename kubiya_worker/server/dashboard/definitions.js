@@ -2,7 +2,7 @@
 
 import { call } from "./api.js";
 import { List, set } from "./list.js";
-import { $, el, oneLine } from "./text.js";
+import { $, el, oneLine, plural } from "./text.js";
 
 const ORDER = ["Agent", "Team", "Rule", "Job", "Queue", "Model", "Environment", "Skill", "MCPServer", "Secret"];
 const EVERY = 8000; // ms that a list is good for, unless this page has changed something
@@ -21,7 +21,7 @@ export function schema() {
 function offered(found) {
   const kinds = found.oneOf.map((each) => each.title).sort((a, b) => rank(a) - rank(b));
   $("definition-new-kind").replaceChildren(...kinds.map((kind) => el("option", {}, kind)));
-  $("definition-kind").append(...kinds.map((kind) => el("option", { value: kind }, `${kind}s`)));
+  $("definition-kind").append(...kinds.map((kind) => el("option", { value: kind }, plural(kind))));
   return found;
 }
 

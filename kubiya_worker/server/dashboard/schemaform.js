@@ -28,7 +28,6 @@ const LABELS = {
   write_paths: "Folders to write",
 };
 const INITIALS = { api: "API", hmac: "HMAC", http: "HTTP", id: "ID", ids: "IDs", ip: "IP", json: "JSON", llm: "LLM", mcp: "MCP", oauth: "OAuth", sse: "SSE", ttl: "TTL", uri: "URI", url: "URL", urls: "URLs" };
-const RANK = { text: 1, choice: 1, yes: 2, number: 2, lines: 3, list: 4, group: 5, json: 6 };
 
 export class SchemaForm {
   // `schema`: of an object; `inner`: its $defs; `suggested(name)`: id of a datalist for a field, or null; `changed()`.
@@ -75,34 +74,33 @@ export class SchemaForm {
   fields(path, schema, value) {
     const required = new Set(schema.required || []);
     const found = Object.entries(schema.properties || {}).filter(([, field]) => !field.deprecated);
-    const ranked = found.map(([name, field]) => {
+    // The schema has the fields in the order in which people need them.
+    const ordered = [...found.filter(([name]) => required.has(name)), ...found.filter(([name]) => !required.has(name))];
+    return ordered.map(([name, field]) => {
       const plain = this.plain(field);
-      const kind = this.kind(plain);
-      return { name, plain, kind, rank: required.has(name) ? 0 : RANK[kind] };
-    });
-    return ranked.sort((a, b) => a.rank - b.rank).map(({ name, plain, kind }) => {
       const set = (given) => {
         if (given === undefined) delete value[name];
         else value[name] = given;
         this.changed();
       };
-      return this.field(path ? `${path}.${name}` : name, name, plain, kind, value[name], set, required.has(name));
+      const about = (field.description || "").replaceAll("`", "");
+      return this.field(path ? `${path}.${name}` : name, name, plain, value[name], set, required.has(name), about);
     });
   }
 
-  field(path, name, schema, kind, value, set, required) {
-    if (kind === "group") return this.group(path, name, schema, value, set);
-    if (kind === "list") return this.list(path, name, this.item(schema), value, set);
+  field(path, name, schema, value, set, required, about) {
+    const kind = this.kind(schema);
+    if (kind === "group") return this.group(path, name, schema, value, set, about);
+    if (kind === "list") return this.list(path, name, this.item(schema), value, set, about);
     const id = `field-${path}`;
     const control = this.control(path, name, schema, kind, value, set, required);
     control.id = id;
     control.required = required;
     if (this.readOnly) control.disabled = true;
-    control.setAttribute("aria-describedby", `${id}-fault`);
-    const help = schema.about ? el("p", { class: "help", id: `${id}-help`, role: "status" }) : null;
-    if (help) {
-      const tell = () => (help.textContent = schema.about[control.value] || (control.value ? "A type that this page does not know." : ""));
-      control.setAttribute("aria-describedby", `${id}-help ${id}-fault`);
+    control.setAttribute("aria-describedby", `${id}-help ${id}-fault`);
+    const help = el("p", { class: "help", id: `${id}-help`, role: schema.about ? "status" : null }, about);
+    if (schema.about) {
+      const tell = () => (help.textContent = schema.about[control.value] || (control.value ? "A type that this page does not know." : about));
       control.addEventListener("change", tell);
       tell();
     }
@@ -162,7 +160,7 @@ export class SchemaForm {
     return area;
   }
 
-  group(path, name, schema, value, set) {
+  group(path, name, schema, value, set, about) {
     const inside = value && typeof value === "object" ? value : {};
     const body = el("div", { class: "fields" });
     // An object that nobody has filled in is not said at all.
@@ -170,10 +168,10 @@ export class SchemaForm {
     body.addEventListener("input", watch);
     body.addEventListener("change", watch);
     body.append(...this.fields(path, schema, inside));
-    return el("details", { class: "group", "data-path": path, open: Object.keys(inside).length > 0 }, el("summary", {}, words(name)), body);
+    return el("details", { class: "group", "data-path": path, open: Object.keys(inside).length > 0 }, el("summary", {}, words(name)), helpOf(about), body);
   }
 
-  list(path, name, schema, value, set) {
+  list(path, name, schema, value, set, about) {
     const items = Array.isArray(value) ? value : [];
     items.forEach((item, number) => typeof item === "string" && (items[number] = { ref: item }));
     const rows = el("div", { class: "fields" });
@@ -199,7 +197,7 @@ export class SchemaForm {
     });
     rows.addEventListener("input", told);
     draw();
-    return el("details", { class: "group", "data-path": path, open: items.length > 0 }, el("summary", {}, words(name)), rows, add);
+    return el("details", { class: "group", "data-path": path, open: items.length > 0 }, el("summary", {}, words(name)), helpOf(about), rows, add);
   }
 
   // -- faults
@@ -237,6 +235,10 @@ export class SchemaForm {
     }
     return null;
   }
+}
+
+function helpOf(about) {
+  return about ? el("p", { class: "help" }, about) : null;
 }
 
 // A field's name as words: `mcpServers` and `mcp_servers` are "MCP servers".

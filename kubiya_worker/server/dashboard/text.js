@@ -44,6 +44,12 @@ export function noun(kind) {
   return kind.replace(/^(?:([A-Z]+)(?=[A-Z][a-z]))?(.*)$/, (_, initials, rest) => [initials, rest.toLowerCase()].filter(Boolean).join(" "));
 }
 
+// A kind as a heading: "Skills", "MCP servers".
+export function plural(kind) {
+  const words = noun(kind);
+  return `${words.charAt(0).toUpperCase()}${words.slice(1)}s`;
+}
+
 export function age(iso) {
   const seconds = Math.max(0, (Date.now() - Date.parse(iso)) / 1000);
   if (!Number.isFinite(seconds)) return "";

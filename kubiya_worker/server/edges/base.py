@@ -21,6 +21,8 @@ from pydantic.annotated_handlers import GetCoreSchemaHandler, GetJsonSchemaHandl
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from kubiya_worker.server.edges import field_help
+
 MAX_NAME: Final = 200  # characters
 LARGEST: Final = 10**9  # rows that can be skipped
 
@@ -73,6 +75,14 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), hide_input_in_errors=True)
 
     nullable: ClassVar[frozenset[str]] = frozenset()  # fields whose null says something
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the schema, with what each field is for, and the fields in the order in which people need them."""
+        made = handler(core)
+        own = handler.resolve_ref_schema(made)
+        own |= field_help.described(own, *(each.__name__ for each in cls.__mro__))
+        return made
 
     @model_validator(mode="before")
     @classmethod

@@ -22,6 +22,7 @@ from kubiya_worker.server.edges.base import (
     checked_by,
     one_of,
 )
+from kubiya_worker.server.edges.field_help import described
 
 # What can stand in `{{.secret.NAME}}`.
 SecretName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
@@ -33,7 +34,7 @@ _FREE = "agent or team, whose answer needs no such option"
 
 
 # What /openapi.json says of the limits of an execution; `ex.Budgets` checks them.
-_BUDGETS = {**TypeAdapter(ex.Budgets).json_schema(), "additionalProperties": False}
+_BUDGETS = {**described(TypeAdapter(ex.Budgets).json_schema(), "Budgets"), "additionalProperties": False}
 
 
 def _budgets(given: Any) -> None:

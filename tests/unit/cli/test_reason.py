@@ -15,7 +15,7 @@ from tests.unit.cli.test_kinds import all_commands
 # They change nothing of a control plane. A new command is in one of these, or takes --reason.
 READING = {"ls", "get", "show", "list", "status", "logs", "top", "watch", "files", "export", "history", "diff"}
 READING |= {"head", "verify", "deliveries", "attach"}
-OF_THIS_HOST = ("worker", "dev", "init", "config", "doctor", "server", "uninstall", "completion", "test")
+OF_THIS_HOST = ("worker", "dev", "init", "explain", "config", "doctor", "server", "uninstall", "completion", "test")
 OTHERS = {"mcp serve", "mcp test", "models test"}  # what a client asks later is its own; a try of a server is made here
 
 

@@ -16,7 +16,9 @@ from tests.support.commands import Commands
 from tests.unit.cli.test_kinds import MADE, all_commands
 
 # Groups that ask no control plane, or that a file or standard input is needed for.
-OTHERS = frozenset(("worker", "dev", "test", "init", "config", "doctor", "server", "uninstall", "completion"))
+OTHERS = frozenset(
+    ("worker", "dev", "test", "init", "explain", "config", "doctor", "server", "uninstall", "completion")
+)
 OTHERS |= {"apply", "diff", "mcp serve"}
 NEW = frozenset({"keys create", "jobs create", "secrets set"})  # their name is that of a new object
 NAMES = frozenset({"name", "names", "id", "ids", "job", "execution_id", "name_or_id", "model"})

@@ -119,6 +119,16 @@ def test_a_queue_that_is_not_active_takes_no_workers_and_no_work(api: Api) -> No
     api.call("POST", "/agents/ops/execute", {"prompt": "x", "worker_queue_id": made}, 400)
 
 
+@pytest.mark.parametrize("status", ["inactive", "archived"])
+def test_a_team_that_is_not_active_starts_nothing(api: Api, status: str) -> None:
+    api.call("POST", "/teams/triage/execute", {"prompt": "x"})
+    api.call("PATCH", "/teams/triage", {"status": status})
+    told = api.call("POST", "/teams/triage/execute", {"prompt": "x"}, 400)
+    assert told["detail"] == f"The team 'triage' is {status}, not active"
+    api.call("PATCH", "/teams/triage", {"status": "active"})
+    api.call("POST", "/teams/triage/execute", {"prompt": "x"})
+
+
 def test_the_environment_of_a_queue_is_the_one_of_its_path(api: Api) -> None:
     assert queue(api, environment_id="default")["environment_id"]
     body = {"name": "astray", "environment_id": "elsewhere"}

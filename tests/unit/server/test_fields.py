@@ -88,7 +88,7 @@ EFFECTS: dict[str, dict[str, str]] = {
         "definitions._Entity": "description",
         "definitions.AgentPatch": "name capabilities status",
         "definitions.NewAgent": "name",
-        "definitions.TeamPatch": "name status",
+        "definitions.TeamPatch": "name",
         "definitions.NewTeam": "name",
         "definitions.RulePatch": "name description",
         "definitions.NewRule": "name",
@@ -109,6 +109,7 @@ EFFECTS: dict[str, dict[str, str]] = {
     f"{DEFINITIONS}::test_a_queue_that_is_not_active_takes_no_workers_and_no_work": {
         "definitions.QueuePatch": "status"
     },
+    f"{DEFINITIONS}::test_a_team_that_is_not_active_starts_nothing": {"definitions.TeamPatch": "status"},
     f"{DEFINITIONS}::test_the_environment_of_a_queue_is_the_one_of_its_path": {
         "definitions.NewQueue": "environment_id"
     },
