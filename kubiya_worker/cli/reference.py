@@ -72,7 +72,7 @@ def _short(group: click.Command, name: str, child: click.Command) -> str:
 
 def _options_of_the_server() -> list[tuple[str, str]]:
     """Return the options of `kubiya server start`, which becomes another program with its own parser."""
-    from kubiya_worker.server.__main__ import parser
+    from kubiya_worker.server.command_line import parser
 
     made = parser("~/.kubiya/server")
     found = []

@@ -19,7 +19,7 @@ import requests
 import yaml
 
 from kubiya_worker.cli.worker_start import start
-from kubiya_worker.server.__main__ import parse
+from kubiya_worker.server.command_line import parse
 from kubiya_worker.settings.table import OPTIONS
 from tests.deploy import engine
 from tests.support.stack import ROOT, free_port, wait_until

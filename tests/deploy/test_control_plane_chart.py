@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kubiya_worker.server import oidc, temporal_access
-from kubiya_worker.server.__main__ import parse
+from kubiya_worker.server.command_line import parse
 from kubiya_worker.server.store.address import PostgresAddress
 from tests.deploy import kubernetes_rules as rules
 from tests.deploy.charts import CONTROL_PLANE, OF_CONTROL_PLANE, POSTGRESQL, SQLITE, helm_python, objects, rendered

@@ -16,7 +16,7 @@ SAME_IDEA: Final = {
     # A job's run: as the worker creates it, and as the body of the request that does it.
     "JobExecution": {"kubiya_worker.protocol.calls", "kubiya_worker.server.edges.worker"},
     # An argument parser of a program of ours, that reports an error in one line.
-    "Parser": {"kubiya_worker.process.main", "kubiya_worker.server.__main__"},
+    "Parser": {"kubiya_worker.process.main", "kubiya_worker.server.command_line"},
     # A skill of an agent: as a request stores it, and as the worker reads it.
     "Skill": {"kubiya_worker.server.edges.definitions", "kubiya_worker.tools.skill_configuration"},
 }

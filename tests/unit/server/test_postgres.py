@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from kubiya_worker.errors import ConfigurationError, Unavailable, UsageError
 from kubiya_worker.server import __main__ as program
+from kubiya_worker.server import command_line
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.sealing import KeyInMemory, Seal
 from kubiya_worker.server.store.address import PostgresAddress, place_of
@@ -93,24 +94,24 @@ def test_a_password_is_neither_shown_nor_taken_from_a_command_line(
         address = place_of(url)
         assert str(address) == "postgresql://u@h:5/db" and "hunter22" not in repr(address)
         with pytest.raises(UsageError, match="read a command line") as told:
-            program.parse(["--database", url, "--secrets-key-file", str(key)])
+            command_line.parse(["--database", url, "--secrets-key-file", str(key)])
         assert "hunter22" not in told.value.line()
         (tmp_path / "url").write_text(f"{url}\n")
         monkeypatch.setenv("KUBIYA_DATABASE_FILE", str(tmp_path / "url"))
-        found = program.parse(["--secrets-key-file", str(key)]).database
+        found = command_line.parse(["--secrets-key-file", str(key)]).database
         assert found == PostgresAddress(url) and found.password == "hunter22"
         with pytest.raises(SystemExit):
-            program.parse(["--help"])
+            command_line.parse(["--help"])
         assert "hunter22" not in capfd.readouterr().out
 
 
 def test_the_key_of_a_shared_database_must_be_there(tmp_path: Path) -> None:
     """A server that makes one of its own would seal what the others cannot open."""
     with pytest.raises(UsageError, match="needs --secrets-key-file"):
-        program.parse(["--database", "postgresql://u@h/db"])
+        command_line.parse(["--database", "postgresql://u@h/db"])
     with pytest.raises(UsageError, match="There is no file"):
-        program.parse(["--database", "postgresql://u@h/db", "--secrets-key-file", str(tmp_path / "no")])
-    assert program.parse(["--database", "postgresql://u@h/db", "--secrets-key-command", "cat key"])
+        command_line.parse(["--database", "postgresql://u@h/db", "--secrets-key-file", str(tmp_path / "no")])
+    assert command_line.parse(["--database", "postgresql://u@h/db", "--secrets-key-command", "cat key"])
 
 
 # -- what is refused
@@ -121,7 +122,9 @@ def test_servers_with_different_keys_are_refused_at_the_start(server: PostgresSe
 
     def start(name: str, *more: str) -> Plane:
         argv = ["--database", address, "--key-file", str(tmp_path / "key")]
-        plane = program.open_plane(program.parse([*argv, "--secrets-key-file", str(key_file(tmp_path, name)), *more]))
+        plane = program.open_plane(
+            command_line.parse([*argv, "--secrets-key-file", str(key_file(tmp_path, name)), *more])
+        )
         plane.database.close()
         return plane
 
@@ -139,7 +142,7 @@ def test_servers_with_different_keys_are_refused_at_the_start(server: PostgresSe
 
 def test_a_lost_key_is_replaced_only_where_servers_share_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--replace-secrets-key is for PostgreSQL"):
-        program.parse(["--database", str(tmp_path / "cp.db"), "--replace-secrets-key"])
+        command_line.parse(["--database", str(tmp_path / "cp.db"), "--replace-secrets-key"])
 
 
 def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

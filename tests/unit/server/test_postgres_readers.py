@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from kubiya_worker.errors import UsageError
 from kubiya_worker.server import __main__ as program
+from kubiya_worker.server import command_line
 from kubiya_worker.server.store.statement import Prepared
 from tests.support import databases, postgres
 from tests.support.api import Api
@@ -199,14 +200,14 @@ def test_the_number_of_connections_is_a_setting_for_postgresql_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = databases.options(databases.server().fresh(), tmp_path)
-    made = program.open_plane(program.parse([*key, "--database-connections", "9"]))
+    made = program.open_plane(command_line.parse([*key, "--database-connections", "9"]))
     assert made.database.most_reading == 9
     made.database.close()
     for wrong in ("0", "101", "x"):
         with pytest.raises(UsageError, match="not a number from 1 to 100"):
-            program.parse([*key, "--database-connections", wrong])
+            command_line.parse([*key, "--database-connections", wrong])
     with pytest.raises(UsageError, match="is for PostgreSQL"):
-        program.parse(["--database", str(tmp_path / "cp.db"), "--database-connections", "9"])
+        command_line.parse(["--database", str(tmp_path / "cp.db"), "--database-connections", "9"])
 
 
 def test_busy_is_told_apart_from_away() -> None:

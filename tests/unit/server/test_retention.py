@@ -16,8 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from kubiya_worker.errors import UsageError
-from kubiya_worker.server import __main__ as program
-from kubiya_worker.server import retention
+from kubiya_worker.server import command_line, retention
 from kubiya_worker.server.retention import Retention
 from kubiya_worker.server.store import run_files
 from kubiya_worker.server.store.database import Database
@@ -309,7 +308,7 @@ def test_limits_come_from_flags_or_variables(
 ) -> None:
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    options = program.parse(["--database", str(tmp_path / "cp.db"), *argv])
+    options = command_line.parse(["--database", str(tmp_path / "cp.db"), *argv])
     kept = (options.keep_executions, options.keep_count, options.keep_bytes, options.keep_audit)
     assert kept == limits
 
@@ -338,7 +337,7 @@ def test_wrong_limits_are_refused_by_name(
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=told):
-        program.parse(argv)
+        command_line.parse(argv)
 
 
 def test_postgresql_tells_no_used_bytes(tmp_path: Path) -> None:
@@ -346,5 +345,5 @@ def test_postgresql_tells_no_used_bytes(tmp_path: Path) -> None:
     key.write_text("x")
     argv = ["--database", "postgresql://u@h/n", "--secrets-key-file", str(key)]
     with pytest.raises(UsageError, match="--keep-bytes is for SQLite"):
-        program.parse([*argv, "--keep-bytes", "1g"])
-    assert program.parse([*argv, "--keep-count", "5"]).keep_count == 5
+        command_line.parse([*argv, "--keep-bytes", "1g"])
+    assert command_line.parse([*argv, "--keep-count", "5"]).keep_count == 5
