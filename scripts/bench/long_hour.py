@@ -132,7 +132,9 @@ def script(command: str, wait: float) -> list[dict[str, Any]]:
 
 
 def perform(folder: Path, seconds: float, wait: float, every: float, log: Path | None) -> dict[str, Any]:
-    with Stack(folder, persistent=True) as stack, Daemons(stack, folder) as daemons:
+    made = Stack(folder, persistent=True)
+    made.patience = PATIENCE
+    with made as stack, Daemons(stack, folder) as daemons:
         starts, lines = stack.trace("starts"), stack.trace("lines")
         count = round(seconds / every)
         loop = f"i=0; while test $i -lt {count}; do sleep {every:g}; i=$((i+1)); echo $i >> {lines}; echo line $i; done"

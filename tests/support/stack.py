@@ -151,6 +151,8 @@ def patched(target: Any, patch: Any) -> Any:
 
 
 class Stack:
+    patience = 60.0  # seconds for the start of a server
+
     def __init__(self, folder: Path, *, persistent: bool = False, ends_polls: bool = False) -> None:
         """`ends_polls`: Temporal itself ends the polls of a worker that leaves, as a cluster's may."""
         self.folder = folder
@@ -199,14 +201,16 @@ class Stack:
         if self.ends_polls:
             argv += ["--dynamic-config-value", "frontend.enableCancelWorkerPollsOnShutdown=true"]
         self.temporal = self.start(argv, tied=True)
-        wait_until(lambda: _listens(self.temporal_port) and _serves(self.temporal_address), 60, "Temporal serves")
+        wait_until(
+            lambda: _listens(self.temporal_port) and _serves(self.temporal_address), self.patience, "Temporal serves"
+        )
         return self.temporal
 
     def start_server(self) -> Process:
         argv = [sys.executable, "-m", "kubiya_worker.server", "--port", str(self.port), "--seed"]
         argv += [*databases.options(self.database, self.folder), "--temporal-address", self.temporal_address]
         self.server = self.start(argv, tied=True)
-        self.server.expect("control_plane.listening")
+        self.server.expect("control_plane.listening", self.patience)
         return self.server
 
     def kill_servers(self) -> None:
