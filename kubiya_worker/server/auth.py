@@ -252,6 +252,8 @@ def ensure_key_file(keys: Keys, path: Path, organization_id: str = ORGANIZATION)
                     "key_file.ended path=%s: its key was revoked or has expired; remove the file for a new one", path
                 )
             return
+        if path.exists() and not path.is_file():  # a rename onto /dev/null would take it from the whole host
+            raise ConfigurationError(f"{path} is no regular file", remedy="Name another file with --key-file")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{os.getpid()}")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

@@ -122,6 +122,8 @@ def write(path: Path, packed: Sequence[BundleFile], secrets: Sequence[Secret]) -
     cannot be written there, TemporaryFailure when the disk is full, WorkerError when a secret is in it; then no file is
     left.
     """
+    if path.exists() and not path.is_file():  # a rename onto /dev/null would take it from the whole host
+        raise ConfigurationError(f"{path} is no regular file", remedy="Name a file for the bundle")
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

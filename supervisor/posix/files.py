@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -12,11 +14,27 @@ MOST_READ: Final = 1 << 20  # bytes of a small file that somebody else may have 
 Stamp = tuple[int, int, int, int]
 
 
+def check_replaceable(path: Path) -> None:
+    """Raise OSError for what is no regular file, such as /dev/null: renaming onto a device takes it from everybody.
+
+    What is not there may be made, and a symbolic link may be replaced.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+        raise FileExistsError(errno.EEXIST, "It is a device, a pipe or a socket, and no regular file", str(path))
+
+
 def replace(path: Path, content: str | bytes, mode: int = PRIVATE) -> None:
     """Replace a file as a whole, so that no reader sees a part of it. Raises OSError, as on a full disk.
 
     The file has `mode`, less the umask, from its first byte. After an error the old file is still there, and no draft.
     """
+    check_replaceable(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:

@@ -42,6 +42,8 @@ def back_up(database: Path, target: Path) -> Contents:
         raise ConfigurationError(f"There is no database {database}", remedy="Name it with --database")
     if target.is_dir():
         raise ConfigurationError(f"{target} is a folder", remedy="Name a file for the backup")
+    if target.exists() and not target.is_file():  # a rename onto /dev/null would take it from the whole host
+        raise ConfigurationError(f"{target} is no regular file", remedy="Name a file for the backup")
     if target.exists() and target.samefile(database):
         raise ConfigurationError(f"{target} is the database itself", remedy="Name another file for the backup")
     contents(database)
