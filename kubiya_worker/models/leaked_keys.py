@@ -15,7 +15,7 @@ MASK: Final = "***"
 PIECE: Final = 6  # characters of a key in a row that hardly occur in another word
 END: Final = 4  # characters that a provider shows of a key's end
 
-_WORD: Final = re.compile(r"[^\s\"'`,;()<>\[\]{}=|]+")
+_WORD: Final = re.compile(r"[^\s\"'`,;()<>\[\]{}=|]+(?:={1,2}(?![^\s\"'`,;()<>\[\]{}|]))?")  # "=" ends base64
 _SHAPE: Final = re.compile(  # how keys of providers begin
     r"^(?:Bearer:?)?(?:(?:sk|pk|rk|key|gsk|xai|hf|r8|pplx|nvapi|csk|fw|tgp|api|tok|ghp|gho|glpat)[-_]|AIza|AKIA|ASIA|eyJ)",
     re.IGNORECASE,

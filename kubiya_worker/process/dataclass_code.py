@@ -26,6 +26,7 @@ from kubiya_worker._supervisor.posix import files
 FOLDER: Final = "~/.kubiya/bytecode"
 FORMAT: Final = b"dataclasses 1\n" + importlib.util.MAGIC_NUMBER  # code of another Python is not read
 HASH_BYTES: Final = 8
+MOST_UNUSED: Final = 1.25  # methods in the file for each that a start has used
 
 
 class DataclassCode:
@@ -65,10 +66,12 @@ class DataclassCode:
     def keep(self) -> None:
         """Write the code for the next start if some of it had to be compiled, and let go of it.
 
-        A disk that takes none is no fault: the next start compiles it again.
+        What this start did not need stays, as the next one may, unless a fifth of the file is of that kind. A disk
+        that takes none is no fault: the next start compiles it again.
         """
         if self._file is not None and self.compiled and not sys.dont_write_bytecode:
-            kept = marshal.dumps({key: self._code[key] for key in self._used})
+            wanted = self._code if len(self._code) <= MOST_UNUSED * len(self._used) else self._used
+            kept = marshal.dumps({key: self._code[key] for key in wanted})
             folder = self._file.parent
             with contextlib.suppress(OSError):
                 for each in (folder.parent, folder):

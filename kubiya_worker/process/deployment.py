@@ -177,9 +177,10 @@ async def set_current(client: Client, name: str, build: str, *, within: float, i
         ignore_missing_task_queues=idle,
     )
     call = client.workflow_service.set_worker_deployment_current_version
-    answer = await _until_known(lambda: call(request), build, within)
+    before = await current(client, name)  # the answer to a repeated request names this build itself
+    await _until_known(lambda: call(request), build, within)
     await _until_routed(client, name, within)
-    return answer.previous_deployment_version.build_id or None
+    return before
 
 
 async def ramp(client: Client, name: str, build: str, percent: float, *, within: float) -> None:

@@ -206,10 +206,12 @@ class Stack:
         )
         return self.temporal
 
-    def start_server(self) -> Process:
+    def server_command(self) -> list[str]:
         argv = [sys.executable, "-m", "kubiya_worker.server", "--port", str(self.port), "--seed"]
-        argv += [*databases.options(self.database, self.folder), "--temporal-address", self.temporal_address]
-        self.server = self.start(argv, tied=True)
+        return [*argv, *databases.options(self.database, self.folder), "--temporal-address", self.temporal_address]
+
+    def start_server(self) -> Process:
+        self.server = self.start(self.server_command(), tied=True)
         self.server.expect("control_plane.listening", self.patience)
         return self.server
 

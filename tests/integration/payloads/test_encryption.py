@@ -169,9 +169,8 @@ def test_the_server_refuses_keys_that_others_can_read(stack: Stack, keys: Path) 
     keys.chmod(0o644)
     assert stack.server is not None
     stack.server.kill()
-    argv = list(stack.server.popen.args)  # type: ignore[arg-type]
-    again = stack.start([str(arg) for arg in argv])
-    assert again.wait() == 78
+    again = stack.start(stack.server_command())
+    assert again.wait() == 78, again.lines
     assert f"chmod 600 {keys}" in again.lines[-1]
 
 

@@ -19,6 +19,7 @@ import psutil
 from temporalio.client import Client
 
 from kubiya_worker.leak_check import leaks
+from kubiya_worker.models.leaked_keys import MASK
 from kubiya_worker.tools.redaction import REDACTED
 from tests.support.model_endpoint import ModelEndpoint
 from tests.support.stack import Stack
@@ -166,7 +167,7 @@ def test_a_secret_appears_nowhere(tmp_path: Path) -> None:
     # The same run with the redactor off would be full of them: everything was said, and in every place.
     for place in (f"/api/v1/executions/{first}/events?after=0", "history", f"/api/v1/executions/{first}/session"):
         assert places[place].count(REDACTED.encode()) > 100, place
-    assert "Incorrect API key" in refused["error_message"] and REDACTED in refused["error_message"]
+    assert f"Incorrect API key: {MASK}, {MASK}, {MASK}" in refused["error_message"]
     assert b"RuntimeError: it said" in places[f"/api/v1/executions/{first}/events?after=0"]
     assert "\n".join(BENIGN) in done["response"]
     # Code inside the worker finds none of them in its environment, nor in that of a program that it starts.

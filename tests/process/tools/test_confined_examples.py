@@ -39,8 +39,9 @@ def _confined() -> Iterator[None]:
 def agents() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     for file in sorted((ROOT / "examples").glob("*.yaml")):
         for each in yaml.safe_load_all(file.read_text()):
-            if each["kind"] == "Agent":
-                yield each["name"], each["spec"].get("skills", [])
+            skills = each["spec"].get("skills", [])
+            if each["kind"] == "Agent" and any(skill["type"] == "shell" for skill in skills):
+                yield each["name"], skills
 
 
 @pytest.mark.parametrize(("name", "skills"), [pytest.param(*each, id=each[0]) for each in agents()])

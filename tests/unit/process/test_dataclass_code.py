@@ -66,13 +66,23 @@ def test_a_second_start_compiles_nothing_and_makes_the_same_class(kept: Path) ->
 
 
 def test_a_class_that_has_changed_is_compiled_anew_and_the_old_code_goes(kept: Path) -> None:
-    changed = SOURCE.replace('default="z"', 'default="new", repr=False')
+    changed = SOURCE.replace("x: int", "first: int")  # each method has its name
     second = DataclassCode(kept)
-    assert repr(point(second, changed)(1)) == "Point(x=1, y=[])"
+    assert repr(point(second, changed)(1)) == "Point(first=1, y=[], z='z')"
     assert second.compiled
     second.keep()
     assert point(third := DataclassCode(kept), changed) and third.compiled == 0
     assert point(again := DataclassCode(kept)) and again.compiled, "code that is used no more was kept"
+
+
+def test_what_one_start_did_not_need_stays_for_the_next(kept: Path) -> None:
+    more = f"{SOURCE}\n@dataclasses.dataclass(init=False, repr=False)\nclass One:\n    a: int\n"
+    for source in (more, SOURCE):
+        point(code := DataclassCode(kept), source)
+        code.compiled += 1  # as another class would
+        code.keep()
+    point(last := DataclassCode(kept), more)
+    assert last.compiled == 0, "the comparison of One was thrown away"
 
 
 def cut(file: Path) -> None:
