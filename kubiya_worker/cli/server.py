@@ -192,8 +192,10 @@ def migrate(source: str | None, target: str | None) -> None:
         raise UsageError(f"--to: {error}", remedy="See 'kubiya server migrate --help'") from error
     if not isinstance(place, address.PostgresAddress):
         raise UsageError("--to names no PostgreSQL database", remedy="Such as --to postgresql://USER@HOST/NAME")
-    transfer(file, place, lambda table, rows: click.echo(f"{table}: {rows}") if rows else None)
+    without_index = transfer(file, place, lambda table, rows: click.echo(f"{table}: {rows}") if rows else None)
     click.echo(f"moved:    {file} to {place}; start no server on the file again")
+    if without_index:
+        click.echo(f"search:   a search for a text reads all texts there, as it has no index: {without_index}")
     sealing = file.parent / "secrets.key"
     if sealing.exists():
         click.echo(f"key:      {sealing}, which all servers need as --secrets-key-file")

@@ -139,6 +139,7 @@ async def _lead(plane: Plane, sockets: SlackSockets) -> None:
     work = (
         functools.partial(background.reconcile, plane),
         functools.partial(background.tidy, plane),
+        functools.partial(background.index_texts, plane),
         functools.partial(retention.keep_limits, plane),
         functools.partial(hook_background.release, plane),
         functools.partial(hook_background.send_replies, plane),

@@ -30,6 +30,8 @@ MISSING: Final = timedelta(minutes=1)  # how long Temporal may not know a workfl
 CHECKPOINT_EVERY: Final = 0.5  # seconds between two looks at the size of the log
 CHECKPOINT_AT: Final = 4 << 20  # bytes
 AGAIN: Final = 1.0  # seconds until failed work begins again
+INDEX_EVERY: Final = 1.0  # seconds between two looks for texts that are not in the index of searches
+INDEX_REST: Final = 0.005  # seconds for others between two steps, so that many texts take no more than half of the time
 TIDY_EVERY: Final = 60.0  # seconds between two looks for queues whose time is over
 
 
@@ -71,6 +73,17 @@ async def tidy(plane: Plane) -> None:
         except Exception:  # a full disk, or a bug: the next look may succeed
             log.exception("tidy.failed")
         await asyncio.sleep(TIDY_EVERY)
+
+
+async def index_texts(plane: Plane) -> None:
+    """Bring what was written into the index of searches for a text, some of it at a time, until cancelled."""
+    while True:
+        try:
+            more = await plane.database.texts.keep()
+        except Exception:  # a full disk, or a bug: the next look may succeed, and searches know what is missing
+            log.exception("index.failed")
+            more = False
+        await asyncio.sleep(INDEX_REST if more else INDEX_EVERY)
 
 
 async def store_uses(plane: Plane) -> None:

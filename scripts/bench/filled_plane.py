@@ -18,8 +18,9 @@ from typing import Any, Final
 from sqlalchemy import insert
 
 from kubiya_worker.server.store import execution_search, schema
-from kubiya_worker.server.store.database import dumps
+from kubiya_worker.server.store.database import Database, dumps
 from kubiya_worker.server.store.statement import Prepared
+from kubiya_worker.server.store.text_index import SqliteTextIndex
 
 ORGANIZATION: Final = "local"
 AGENTS, QUEUES, PERSONS = 40, 8, 60
@@ -61,7 +62,16 @@ def fill(database: Path, executions: int, events: int, seed: int = 1) -> list[st
                 connection.executemany(_EVENT, _events(row, events))
             connection.commit()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    index_texts(database)
     return [row["id"] for row in rows]
+
+
+def index_texts(database: Path) -> None:
+    """Bring all texts into the index of searches, as a server does some at a time."""
+    with contextlib.closing(Database(database)) as opened:
+        assert isinstance(opened.texts, SqliteTextIndex)
+        while opened.texts.step(1):
+            pass
 
 
 def agent_of(number: int) -> str:

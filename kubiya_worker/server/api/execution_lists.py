@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from kubiya_worker.server.edges import filters
@@ -38,7 +39,10 @@ async def part(call: Call, query: ExecutionQuery, skip: int, limit: int) -> list
     in_sql = skip if query.is_exact else 0
     needed, after, found = limit + skip - in_sql, None, list[Execution]()
     while True:
-        more, after = await _look(call, query, after, in_sql, min(MOST, needed - len(found)))
+        wanted = min(MOST, needed - len(found))
+        more, after = await _look(call, query, after, in_sql, wanted)
+        if after is not None and len(more) < wanted:  # they are many, so the next looks need not ask for their number
+            query = replace(query, many=True)
         found += more
         if after is None or len(found) == needed:
             return found[skip - in_sql :]

@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
@@ -26,6 +26,8 @@ from kubiya_worker.server.store import journal, schema
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.sqlite_file import copy, locked
 from kubiya_worker.server.store.statement import Prepared, as_database_error, run
+from kubiya_worker.server.store.statement import Reader as Reader
+from kubiya_worker.server.store.text_index import SqliteTextIndex, TextIndex
 
 HEAD: Final = "2026_11_models"  # the newest migration; a test compares it with the scripts
 MEMORY: Final = Path(":memory:")
@@ -77,12 +79,6 @@ class Stale(Exception):
     """Another process changed a row between its reading and its writing; the request is to be run again."""
 
 
-class Reader(Protocol):
-    """A reader executes statements: it is a database, or one connection to it."""
-
-    def execute(self, statement: Any, values: Any = None) -> Any: ...
-
-
 class Database:
     most_reading = MOST_READING  # connections of the pool for reads
     shared = False  # whether other processes may write meanwhile, so that nothing of it may be kept in memory
@@ -97,6 +93,7 @@ class Database:
         self._depth = 0
         self._changes: list[Change] = []
         self._lock: int | None = None
+        self.texts: TextIndex
         self._engine = create_engine(f"sqlite:///{path}", poolclass=StaticPool, connect_args={"timeout": 10})
         event.listen(self._engine, "connect", _pragmas)
         self.connection: Connection
@@ -119,6 +116,7 @@ class Database:
             assert isinstance(driver, sqlite3.Connection)
             self._driver = driver  # one for all, as the pool has one
             self._migrate()
+            self._index_texts()
         except OperationalError as error:
             raise Unavailable(
                 f"The database {path} cannot be opened: {error.orig}",
@@ -155,6 +153,13 @@ class Database:
             if is_known(version):
                 self._copy(version)
             self.upgrade()
+
+    def _index_texts(self) -> None:
+        texts = SqliteTextIndex(self, self._driver)
+        if not texts.is_complete():
+            with self._rebuilding():
+                texts.make()
+        self.texts = texts
 
     def _copy(self, version: str) -> None:
         """Keep the database as the version before has left it: a migration has no way back."""

@@ -17,14 +17,14 @@ from sqlalchemy import ColumnElement, Select, and_, literal, select, tuple_
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.person import EVERYTHING, Scope
 from kubiya_worker.server.store import schema
-from kubiya_worker.server.store.database import Reader
+from kubiya_worker.server.store.statement import Reader
+from kubiya_worker.server.store.text_index import LAST_CHARACTER, TextIndex
 
 T = schema.executions
 A = schema.approvals
 LOOKED_AT: Final = 1_000  # executions that one search reads: 1 to 5 ms in the database
 MOST_VALUES: Final = 20  # of a column that one search begins with, each by a statement of its own
 WORDS: Final = 2_000  # characters of the prompt that a search for a text reads
-LAST_CHARACTER: Final = "\U0010ffff"
 
 _LIGHT: Final = (
     *("created_at", "id", "organization_id", "status", "execution_type"),
@@ -76,6 +76,7 @@ class ExecutionQuery:
     waits: bool = False  # those with an open request to a person
     oldest: bool = False  # the oldest ones first
     scope: Scope = field(default=EVERYTHING)
+    many: bool = False  # so many have the text that they are found sooner by looking at one after the other
 
     def conditions(self, row: Any) -> list[ColumnElement[bool]]:
         """Return what is true of each of them, as far as the columns of `row` say so."""
@@ -115,12 +116,22 @@ class ExecutionQuery:
 
 
 def find(
-    reader: Reader, query: ExecutionQuery, *, after: Place | None = None, skip: int = 0, limit: int
+    reader: Reader,
+    query: ExecutionQuery,
+    texts: TextIndex | None = None,
+    *,
+    after: Place | None = None,
+    skip: int = 0,
+    limit: int,
 ) -> tuple[list[str], Place | None]:
     """Return the ids of at most `limit` executions behind `after`, and where the next search begins; None at the end.
 
-    Where it is not None, more may follow, even if less than `limit` were found. Only an exact query skips some.
+    Where it is not None, more may follow, even if less than `limit` were found. Only an exact query skips some. `texts`
+    knows which executions are to be looked at for a text; without it one after the other is.
     """
+    few = texts.ids(reader, query.text, LOOKED_AT) if texts is not None and query.text and not query.many else None
+    if few == []:
+        return [], None
     order = (T.c.created_at, T.c.id)
     base = select(*(T.c[name] for name in _LIGHT), *((T.c.words,) if query.text else ()))
     if query.since:
@@ -134,7 +145,7 @@ def find(
     first = min if query.oldest else max  # of places, in the order of the list
     found: list[Place] = []
     end: Place | None = None
-    statements = _statements(query, base)
+    statements = [base.where(T.c.id.in_(few))] if few else _statements(query, base)
     for statement in statements:
         hits, last = _look(reader, query, statement, LOOKED_AT // len(statements), skip, limit + 1)
         found += hits

@@ -11,10 +11,10 @@ from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.person import Scope
 from kubiya_worker.server.sealing import Seal, is_sealed
 from kubiya_worker.server.store import execution_search, schema
-from kubiya_worker.server.store.database import Database, Reader, Stale, dumps, now
+from kubiya_worker.server.store.database import Database, Stale, dumps, now
 from kubiya_worker.server.store.execution_search import ExecutionQuery, Place
 from kubiya_worker.server.store.journal import Change
-from kubiya_worker.server.store.statement import Prepared
+from kubiya_worker.server.store.statement import Prepared, Reader
 
 Execution = dict[str, Any]
 T = schema.executions
@@ -173,7 +173,7 @@ class Executions:
         """Return at most `limit` executions in their order, and where the next search begins; None at the end."""
 
         def found(reader: Reader) -> tuple[list[Execution], Place | None]:
-            ids, place = execution_search.find(reader, query, after=after, skip=skip, limit=limit)
+            ids, place = execution_search.find(reader, query, self._db.texts, after=after, skip=skip, limit=limit)
             rows = {row.id: row for row in reader.execute(_ALL.where(T.c.id.in_(ids)))} if ids else {}
             # One that was deleted between the two statements is left out.
             return [self._object(rows[key]) for key in ids if key in rows], place

@@ -23,9 +23,10 @@ def open_database(place: Place, *, exclusive: bool = True) -> Database:
     return made
 
 
-def transfer(source: Path, target: PostgresAddress, tell: Callable[[str, int], None]) -> None:
-    """Move all data from a file to a database, as transfer.py says."""
-    _with_driver("transfer", target).transfer(source, target, tell)
+def transfer(source: Path, target: PostgresAddress, tell: Callable[[str, int], None]) -> str:
+    """Move all data from a file to a database, as transfer.py says; return why searches have no index there."""
+    fault: str = _with_driver("transfer", target).transfer(source, target, tell)
+    return fault
 
 
 def _with_driver(module: str, place: PostgresAddress) -> Any:

@@ -27,7 +27,7 @@ from sqlalchemy.pool import StaticPool
 from kubiya_worker.errors import ConfigurationError, Unavailable, WorkerError
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.address import PostgresAddress
-from kubiya_worker.server.store.database import HEAD, Database, Reader, Stale, run_migrations
+from kubiya_worker.server.store.database import HEAD, Database, Stale, run_migrations
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.postgres_connection import (
     LONGEST_STATEMENT,
@@ -37,7 +37,8 @@ from kubiya_worker.server.store.postgres_connection import (
     in_one_line,
 )
 from kubiya_worker.server.store.postgres_readers import PostgresReaders
-from kubiya_worker.server.store.statement import Prepared, Rows
+from kubiya_worker.server.store.postgres_text_index import PostgresTextIndex
+from kubiya_worker.server.store.statement import Prepared, Reader, Rows
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,8 @@ class PostgresDatabase(Database):
         self._closed = False
         self._fresh: psycopg.Connection[Any] | None = None  # made by the thread that connects again
         self._readers: PostgresReaders | None = None
+        self.text_index = PostgresTextIndex(address)
+        self.texts = self.text_index
         self._server: psycopg.Connection[Any]
         self._engine: Engine
         self.connection: Connection
@@ -308,6 +311,7 @@ class PostgresDatabase(Database):
 
     def close(self) -> None:
         self._closed = True
+        self.text_index.close()
         if self._readers is not None:
             self._readers.close()
         for connection in (self._server, self._fresh):

@@ -23,7 +23,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from kubiya_worker.server.store.address import PostgresAddress
-from kubiya_worker.server.store.database import Reader
 from kubiya_worker.server.store.postgres_connection import (
     DatabaseAway,
     DatabaseBusy,
@@ -31,7 +30,7 @@ from kubiya_worker.server.store.postgres_connection import (
     in_one_line,
     options,
 )
-from kubiya_worker.server.store.statement import Prepared, Rows
+from kubiya_worker.server.store.statement import Prepared, Reader, Rows
 
 LOST: Final = frozenset({"57P01", "57P02", "57P03", None})  # the server ends, or the connection is gone
 WAIT: Final = 5.0  # seconds for a connection

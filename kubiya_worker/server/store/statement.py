@@ -10,7 +10,7 @@ import functools
 import sqlite3
 from collections import namedtuple
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import Select
 from sqlalchemy.dialects import sqlite
@@ -22,6 +22,12 @@ from sqlalchemy.sql.expression import ClauseElement
 _DIALECT: Final[Dialect] = sqlite.dialect(paramstyle="named")
 _DIALECT.dbapi = sqlite3  # type: ignore[assignment]  # it names the errors
 PSYCOPG: Final[Dialect] = psycopg.dialect()  # type: ignore[no-untyped-call]
+
+
+class Reader(Protocol):
+    """A reader executes statements: it is a database, or one connection to it."""
+
+    def execute(self, statement: Any, values: Any = None) -> Any: ...
 
 
 class Prepared:

@@ -23,8 +23,9 @@ TABLES: Final = tuple(table for table in schema.metadata.sorted_tables if table.
 NUMBERED: Final = ("outbox", "hook_deliveries")  # rows that the database itself numbers
 
 
-def transfer(source: Path, target: PostgresAddress, tell: Callable[[str, int], None]) -> None:
+def transfer(source: Path, target: PostgresAddress, tell: Callable[[str, int], None]) -> str:
     """Copy all rows, `tell` each table with its number of rows, and check that they are there.
+    Return why there is no index for searches, or an empty text.
 
     Raise Unavailable while a server uses the file, ConfigurationError for a target that has data, or for what
     PostgreSQL cannot store. The file stays as it is, but for its upgrade to this version's tables.
@@ -39,6 +40,7 @@ def transfer(source: Path, target: PostgresAddress, tell: Callable[[str, int], N
                 f"Nothing was moved to {target}: {getattr(error, 'orig', error)}", remedy="Mend it and run it again"
             ) from error
         new.execute(text("analyze"))
+        return new.text_index.make()
 
 
 def _copy(old: Database, new: PostgresDatabase, tell: Callable[[str, int], None]) -> None:
