@@ -20,6 +20,7 @@ NAME_LIMIT: Final = 64  # characters, all four by the standard
 DESCRIPTION_LIMIT: Final = 1024
 COMPATIBILITY_LIMIT: Final = 500
 SIZE_LIMIT: Final = 1_000_000  # bytes of SKILL.md
+NO_PART: Final = frozenset({".git", "__pycache__"})  # folders that programs have made: no part of a skill
 FILES_SHOWN: Final = 200
 _NAME: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _FRONT_MATTER: Final = re.compile(r"\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?$\n?(.*)", re.DOTALL | re.MULTILINE)
@@ -44,7 +45,7 @@ class AgentSkill:
         """Return the paths of its files beside SKILL.md, relative to the folder and sorted; FILES_SHOWN at most."""
         found: list[str] = []
         for place, folders, names in os.walk(self.folder):
-            folders[:] = sorted(name for name in folders if name != ".git")
+            folders[:] = sorted(name for name in folders if name not in NO_PART)
             below = Path(place).relative_to(self.folder)
             found += [str(below / name) for name in sorted(names) if str(below / name) != MANIFEST]
             if len(found) > FILES_SHOWN:

@@ -27,6 +27,8 @@ def report(tmp_path: Path) -> Path:
     (place / "scripts").mkdir(parents=True)
     (place / "SKILL.md").write_text(MANIFEST)
     (place / "scripts" / "count.py").write_text("print('ü')\n")
+    (place / "scripts" / "__pycache__").mkdir()
+    (place / "scripts" / "__pycache__" / "count.pyc").write_bytes(b"\xff\x00")  # left where somebody has run it
     return place
 
 
