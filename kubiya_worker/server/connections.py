@@ -8,6 +8,7 @@ complete. How long an answer takes, and how slowly it is read, has no limit: an 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -20,9 +21,11 @@ MAX_HEAD: Final = 64 * 1024  # bytes of request line and headers
 MAX_DRAIN: Final = 256 * 1024 * 1024
 MAX_INCOMPLETE: Final = 1000  # connections with an incomplete request; more of them end the oldest
 SETTLED: Final = 1.0  # seconds: a younger connection is not ended for another, as its bytes may be here unread
-TIMEOUT: Final = (
-    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
-)
+# Seconds in which what a refused client still sends is read and thrown away. Without them its next bytes would meet a
+# closed socket, whose reset takes the reply from a client that has not read it yet.
+LINGER: Final = 2.0
+MAX_LINGER: Final = 1024 * 1024  # bytes that are thrown away in that time
+REFUSAL: Final = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
 
 
 def deadline(began: float, latest: float, size: int, *, body: bool, seconds: float) -> float:
@@ -43,6 +46,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._timer: asyncio.TimerHandle | None = None
         self._in_body = self._receiving = False
+        self._refused = False  # the reply is sent, and nothing more is taken
         self._began = self._latest = 0.0
         self._size = 0  # bytes of the request that is being received
 
@@ -60,8 +64,12 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._size += len(data)
+        if self._refused:
+            if self._size > MAX_LINGER:
+                self.transport.abort()
+            return
         super().data_received(data)
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._refused:
             return
         answered = self.cycle is None or self.cycle.response_complete
         if not self._receiving and not (answered and self.timeout_keep_alive_task is None):
@@ -123,9 +131,27 @@ class LimitedProtocol(HttpToolsProtocol):
         cycle = self.cycle
         unanswered = not cycle.response_started if self._in_body else cycle is None or cycle.response_complete
         if self._receiving and unanswered:
-            text = b'{"detail":"The request was not complete in time"}'
-            self.transport.write(TIMEOUT % len(text) + text)
-        if self.transport.get_write_buffer_size():
+            self._refuse(b"408 Request Timeout", "The request was not complete in time")
+        elif self.transport.get_write_buffer_size():
             self.transport.abort()  # the client does not read, either
         else:
             self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(b"400 Bad Request", msg)
+
+    def _refuse(self, status: bytes, detail: str) -> None:
+        """Answer an unusable request, and close the connection when the client has, or after `LINGER`."""
+        self._rest()
+        self._refused, self._size = True, 0
+        if self.cycle is not None:  # what waits for the rest of the body is told that it does not come
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        content = json.dumps({"detail": detail}).encode()
+        self.transport.write(REFUSAL % (status, len(content), content))
+        if not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._timer = self.loop.call_later(LINGER, self.transport.abort)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import select
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -109,10 +110,40 @@ async def test_a_head_that_comes_in_drops_is_ended(tmp_path: Path) -> None:
         reader, writer = await served.open(b"GET /health HTTP/1.1\r\n")
         began, said = time.monotonic(), asyncio.create_task(reader.read())
         while not said.done() and time.monotonic() - began < 10:
-            writer.write(b"X-A: 1\r\n")
+            writer.write(b"X-A: 1\r\n" * 100)  # some are on their way when the answer is: they must not reset it
             await asyncio.wait([said], timeout=LIMIT / 5)
         assert (await said).startswith(b"HTTP/1.1 408") and time.monotonic() - began < ENDED
         writer.close()
+
+
+@pytest.mark.parametrize("first", [b"GET /health HTTP/1.1\r\n", b"no request at all\r\n\r\n"])
+async def test_a_refused_client_that_still_sends_reads_why(tmp_path: Path, first: bytes) -> None:
+    """It reads nothing until it has sent more: a closed socket would answer with a reset, which takes the reply."""
+    async with serving(tmp_path) as served:
+        sock = socket.create_connection(("127.0.0.1", served.port), 30)
+        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(sock, first)
+        while not select.select([sock], [], [], 0)[0]:
+            await asyncio.sleep(LIMIT / 10)
+        for _ in range(3):
+            await loop.sock_sendall(sock, b"X-A: 1\r\n")
+            await asyncio.sleep(0.02)
+        assert (await loop.sock_recv(sock, 1000)).startswith(b"HTTP/1.1 40")
+        sock.close()
+
+
+async def test_a_refused_client_that_only_sends_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "LINGER", LIMIT)
+    async with serving(tmp_path) as served:
+        reader, writer = await served.open(b"no request at all\r\n\r\n")
+        assert (await asyncio.wait_for(reader.readline(), 60)).startswith(b"HTTP/1.1 400")
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(60):
+                while True:
+                    writer.write(b"x")
+                    await writer.drain()
+                    await asyncio.sleep(LIMIT / 5)
 
 
 async def test_a_body_that_comes_slowly_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
