@@ -8,7 +8,7 @@ import contextlib
 import functools
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,26 @@ def sqlite_only(why: str) -> pytest.MarkDecorator:
 
 
 def written(database: Database) -> bytes:
-    """Return all that the database holds, as its files or its rows have it."""
-    if not database.shared:
-        return b"".join(path.read_bytes() for path in database.path.parent.glob(f"{database.path.name}*"))
+    """Return all that an open database holds, as its files or its rows have it."""
+    return _rows(lambda statement: database.execute(text(statement))) if database.shared else _files(database.path)
+
+
+def stored(place: Place) -> bytes:
+    """Return all that the database at a place holds, as its files or its rows have it."""
+    if not isinstance(place, PostgresAddress):
+        return _files(place)
+    with opened(place) as beside:
+        return _rows(beside.execute)
+
+
+def _files(path: Path) -> bytes:
+    return b"".join(each.read_bytes() for each in path.parent.glob(f"{path.name}*"))
+
+
+def _rows(execute: Callable[[str], Any]) -> bytes:
     found = []
-    for (table,) in database.execute(text("select tablename from pg_tables where schemaname = current_schema()")).all():
-        found += [str(tuple(row)) for row in database.execute(text(f"select * from {table}"))]
+    for (table,) in execute("select tablename from pg_tables where schemaname = current_schema()").fetchall():
+        found += [str(tuple(row)) for row in execute(f"select * from {table}")]
     return "\n".join(found).encode()
 
 
