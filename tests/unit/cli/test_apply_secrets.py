@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.support import databases
 from tests.support.api import Api
 from tests.support.commands import Commands
 
@@ -71,10 +71,8 @@ def test_agent_mcp_server_rule_secret_and_job_in_one_file(
         everything += printed.out + printed.err
     assert "WATCH_TOKEN" in everything and VALUE not in everything
     assert plane.call("GET", "/secrets")[0]["used_by"][0]["name"] == "watcher"
-    versions = plane.plane.database.connection.connection.driver_connection
-    assert isinstance(versions, sqlite3.Connection)
-    for (table,) in versions.execute("select name from sqlite_master where type = 'table'").fetchall():
-        assert VALUE not in str(versions.execute(f"select * from {table}").fetchall()), table
+    everywhere = databases.written(plane.plane.database)
+    assert b"WATCH_TOKEN" in everywhere and VALUE.encode() not in everywhere
 
 
 def test_a_value_does_not_stand_in_a_file(plane: Api, kubiya: Commands, tmp_path: Path) -> None:
