@@ -1,8 +1,8 @@
 // All that waits for a person: the list, and answers to several at once.
 
+import { isQuestion, send, until } from "./approval.js";
 import { clock } from "./clock.js";
 import { List, set } from "./list.js";
-import { send } from "./request.js";
 import { $, age, el, oneLine, summary } from "./text.js";
 
 export class Inbox extends List {
@@ -103,19 +103,7 @@ export class Inbox extends List {
   }
 }
 
-export function isQuestion(thing) {
-  return Boolean(thing.enforcement_context?.question);
-}
-
 function nameOf(thing) {
   if (!thing.request) return thing.entity_name || "execution";
   return isQuestion(thing) ? "question" : thing.tool_name;
-}
-
-// "expires in 22 min"
-export function until(iso) {
-  const minutes = (Date.parse(iso) - Date.now()) / 60_000;
-  if (!Number.isFinite(minutes)) return "";
-  if (minutes <= 0) return "expired";
-  return minutes < 90 ? `expires in ${Math.ceil(minutes)} min` : minutes < 2880 ? `expires in ${Math.round(minutes / 60)} h` : `expires in ${Math.round(minutes / 1440)} days`;
 }

@@ -1,10 +1,10 @@
 // One open request: what is to be allowed, how it differs from the last time, and the answer.
 
 import { call } from "./api.js";
+import { isQuestion, send, until } from "./approval.js";
 import { clock } from "./clock.js";
 import { differenceNode } from "./difference.js";
 import { notFound, nothing, say } from "./frame.js";
-import { isQuestion, until } from "./inbox.js";
 import { argumentList } from "./output.js";
 import { here } from "./place.js";
 import { $, el, oneLine } from "./text.js";
@@ -160,17 +160,6 @@ export class Request {
       this.edit();
     } else if ("ar".includes(event.key) && event.key && Date.now() - this.since > SEEN && !isQuestion(this.request)) this.answer(event.key === "a" ? "approve" : "reject");
   }
-}
-
-// One answer to the control plane. Throws ApiError.
-export async function send(request, decision, { reason = "", remember = false, arguments: edited = null }) {
-  let body = { reason: reason || null };
-  if (decision === "approve") {
-    body = isQuestion(request) ? { answer: reason } : { comment: reason || null };
-    if (remember) body.remember = true;
-    if (edited) body.arguments = edited;
-  }
-  await call("POST", `/approvals/${encodeURIComponent(request.id)}/${decision}`, body);
 }
 
 // What differs, argument by argument.

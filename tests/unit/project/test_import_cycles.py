@@ -7,11 +7,14 @@ one module, or hold a third one. `.importlinter` says which packages may import 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 import pytest
 
+import kubiya_worker
 from tests.unit.project.source import modules
 
 
@@ -30,6 +33,13 @@ def imports(trees: Mapping[str, ast.Module]) -> dict[str, set[str]]:
 
 def test_no_module_imports_itself_through_others() -> None:
     TopologicalSorter(imports(modules())).prepare()
+
+
+def test_no_module_of_the_page_imports_itself_through_others() -> None:
+    files = list((Path(kubiya_worker.__file__).parent / "server/dashboard").glob("*.js"))
+    found = {file.name: set(re.findall(r'from "\./([\w.]+)"', file.read_text(encoding="utf-8"))) for file in files}
+    assert len(found) > 50 and set().union(*found.values()) <= found.keys()
+    TopologicalSorter(found).prepare()
 
 
 @pytest.mark.parametrize(
