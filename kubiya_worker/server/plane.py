@@ -57,6 +57,7 @@ from kubiya_worker.server.store.stops import Stops
 from kubiya_worker.server.store.versions import Versions
 from kubiya_worker.server.store.workers import Workers
 from kubiya_worker.server.temporal import Temporal, Workflow
+from kubiya_worker.server.temporal_schedules import TemporalSchedules
 from kubiya_worker.server.watchers import Watchers
 
 OUTCOME: Final = ("status", "started_at", "completed_at", "error_message")
@@ -135,7 +136,8 @@ class Plane:
         self.replies = Replies(self.database)
         self.stops = Stops(self.database)
         self.versions = Versions(self.database)
-        self.scheduler = Scheduler(Schedules(self.database), temporal, refused=self._never_scheduled)
+        self.timetables = TemporalSchedules(temporal)
+        self.scheduler = Scheduler(Schedules(self.database), self.timetables, refused=self._never_scheduled)
         self.locks = Locks(self.database)
         self.removals = Removals(self.database)
         self.limits = KeepLimits()

@@ -13,7 +13,8 @@ from typing import Final
 
 from kubiya_worker.server.store import schedules as store
 from kubiya_worker.server.store.schedules import Schedules, Wanted
-from kubiya_worker.server.temporal import RefusedByTemporal, Temporal, TemporalDown
+from kubiya_worker.server.temporal import RefusedByTemporal, TemporalDown
+from kubiya_worker.server.temporal_schedules import TemporalSchedules
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,9 @@ RETRY: Final = 1.0  # seconds between tries while Temporal is away
 
 
 class Scheduler:
-    def __init__(self, schedules: Schedules, temporal: Temporal, *, refused: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, schedules: Schedules, temporal: TemporalSchedules, *, refused: Callable[[str, str], None]
+    ) -> None:
         """Take `refused`, which is called with a job's id and the reason when Temporal refuses its schedule for
         good.
         """
@@ -65,9 +68,9 @@ class Scheduler:
     async def _tell(self, job_id: str, wanted: Wanted | None) -> None:
         try:
             if wanted is None:
-                await self._temporal.unschedule(job_id)
+                await self._temporal.remove(job_id)
             else:
-                await self._temporal.schedule(job_id, wanted)
+                await self._temporal.set(job_id, wanted)
         except RefusedByTemporal as error:
             log.warning("schedule.refused job_id=%s error=%s", job_id, error)
             self._refused(job_id, str(error))

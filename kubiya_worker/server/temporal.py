@@ -1,17 +1,14 @@
-"""This module is the control plane's Temporal client: it starts, signals, ends and describes workflows, and sets
-schedules.
-"""
+"""This module is the control plane's Temporal client: it starts, signals, ends and describes workflows."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kubiya_worker.errors import WorkerError
@@ -19,9 +16,7 @@ from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.payloads.options import PayloadOptions
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names, search
-from kubiya_worker.server import search_attributes, temporal_schedule
-from kubiya_worker.server.firings import Timetable
-from kubiya_worker.server.store.schedules import Wanted
+from kubiya_worker.server import search_attributes
 from kubiya_worker.server.temporal_access import TemporalAccess
 from kubiya_worker.temporal_connection.cluster import cluster_id
 from kubiya_worker.temporal_connection.faults import examine
@@ -38,12 +33,9 @@ log = logging.getLogger(__name__)
 TIMEOUT: Final = timedelta(seconds=10)  # of a start, signal, cancel or describe
 CONNECT: Final = 5.0  # seconds
 QUERY: Final = timedelta(seconds=3)  # a query needs a live worker, and there may be none
-SETTLED: Final = timedelta(seconds=5)  # until a time of a schedule has started its run, or was left out
 SEARCHABLE_AGE: Final = 60.0  # seconds
 TRIAL: Final = timedelta(seconds=120)  # of a test, from its start to its answer
 LOOK: Final = 1.5  # seconds: a request for information must not wait longer, however often the SDK tries
-NEXT: Final = 5  # coming runs of a schedule that are told
-LOOK_BACK: Final = timedelta(days=2)  # in which times of a schedule are looked through for those without a run
 OPEN: Final = ("RUNNING", "CONTINUED_AS_NEW", "PAUSED")  # statuses of a workflow that has not closed
 MEMO: Final = "sequel"  # of a workflow: how often its execution has gone on after its end
 KINDS: Final = {"team": names.TEAM_WORKFLOW, "dynamic": names.DYNAMIC_WORKFLOW}
@@ -143,7 +135,7 @@ class Temporal:
             await self._look(client)
             return client
 
-    def _down(self, error: RPCError) -> TemporalDown:
+    def down(self, error: RPCError) -> TemporalDown:
         """Return the failure to raise. A key that is refused may have been replaced: the next call reads it again."""
         from temporalio.service import RPCStatusCode
 
@@ -167,8 +159,8 @@ class Temporal:
         Raise StillRuns while a run before that one has not closed, TemporalDown when nobody answers.
         """
         try:
-            found = await self._ask((await self._handle(workflow)).describe(rpc_timeout=TIMEOUT))
-            number = int(await self._ask(found.memo_value(MEMO, 0)))
+            found = await self.ask((await self._handle(workflow)).describe(rpc_timeout=TIMEOUT))
+            number = int(await self.ask(found.memo_value(MEMO, 0)))
         except LookupError:
             return False  # it never began, or Temporal has forgotten it
         except WorkerError as error:  # the memo cannot be read
@@ -221,7 +213,7 @@ class Temporal:
                     without = {name: value for name, value in argument.items() if name != search.SHOWS_STATUS}
                     return await self.start(workflow, without, priority, sequel)
                 raise RefusedByTemporal(error.message) from error
-            raise self._down(error) from error
+            raise self.down(error) from error
 
     async def searchable(self) -> frozenset[str]:
         """Return our search attributes that the namespace knows, as of about a minute ago. Raises TemporalDown."""
@@ -236,26 +228,26 @@ class Temporal:
 
     async def signal(self, workflow: Workflow, name: str, *args: Any) -> None:
         """Send a signal; raise LookupError when the workflow is unknown or over, TemporalDown when nobody answers."""
-        await self._ask((await self._handle(workflow)).signal(name, args=list(args), rpc_timeout=TIMEOUT))
+        await self.ask((await self._handle(workflow)).signal(name, args=list(args), rpc_timeout=TIMEOUT))
 
     async def cancel(self, workflow: Workflow) -> None:
-        await self._ask((await self._handle(workflow)).cancel(rpc_timeout=TIMEOUT))
+        await self.ask((await self._handle(workflow)).cancel(rpc_timeout=TIMEOUT))
 
     async def terminate(self, workflow: Workflow, reason: str) -> None:
-        await self._ask((await self._handle(workflow)).terminate(reason=reason, rpc_timeout=TIMEOUT))
+        await self.ask((await self._handle(workflow)).terminate(reason=reason, rpc_timeout=TIMEOUT))
 
     async def query(self, workflow: Workflow, name: str) -> Any:
         from temporalio.client import WorkflowQueryFailedError
 
         try:
-            return await self._ask((await self._handle(workflow)).query(name, rpc_timeout=QUERY))
+            return await self.ask((await self._handle(workflow)).query(name, rpc_timeout=QUERY))
         except WorkflowQueryFailedError as error:
             raise TemporalDown(str(error)) from error
         except WorkerError as error:  # the payload cannot be read
             raise TemporalDown(error.line()) from error
 
     async def describe(self, workflow: Workflow) -> dict[str, Any]:
-        found = await self._ask((await self._handle(workflow)).describe(rpc_timeout=TIMEOUT))
+        found = await self.ask((await self._handle(workflow)).describe(rpc_timeout=TIMEOUT))
         times = {"start_time": found.start_time, "close_time": found.close_time}
         return {
             "workflow_id": found.id,
@@ -283,7 +275,7 @@ class Temporal:
     async def end(self, workflow: Workflow) -> End | None:
         """Return how the workflow ended, or None while it runs; raise LookupError when Temporal does not know it."""
         handle = await self._handle(workflow)
-        found = await self._ask(handle.describe(rpc_timeout=TIMEOUT))
+        found = await self.ask(handle.describe(rpc_timeout=TIMEOUT))
         status = found.status.name if found.status else "RUNNING"
         if status in OPEN:
             return None
@@ -299,7 +291,7 @@ class Temporal:
         from temporalio.client import WorkflowFailureError
 
         try:
-            return end_of(await self._ask(handle.result(rpc_timeout=TIMEOUT)))
+            return end_of(await self.ask(handle.result(rpc_timeout=TIMEOUT)))
         except WorkerError as error:
             log.warning("workflow.unreadable workflow_id=%s error=%s", handle.id, error.line())
             return None  # a later check may have the key to read it
@@ -320,9 +312,9 @@ class Temporal:
             execution_timeout=TRIAL,
             rpc_timeout=TIMEOUT,
         )
-        handle = await self._ask(starting)
+        handle = await self.ask(starting)
         try:
-            outcome = await self._ask(handle.result())
+            outcome = await self.ask(handle.result())
         except WorkflowFailureError as error:
             cause = error.cause.cause if isinstance(error.cause, ActivityError) else error.cause
             if isinstance(cause, TimeoutError):
@@ -333,94 +325,8 @@ class Temporal:
             raise NotDone(error.line()) from error
         return dict(outcome)
 
-    # -- schedules of jobs
-
-    async def schedule(self, job_id: str, wanted: Wanted) -> None:
-        """Create or change the schedule; raise TemporalDown or RefusedByTemporal."""
-        client = await self.client()
-        from temporalio.client import ScheduleAlreadyRunningError, ScheduleUpdate
-        from temporalio.service import RPCError, RPCStatusCode
-
-        schedule = temporal_schedule.made(job_id, wanted)
-        try:
-            await client.create_schedule(names.schedule_id(job_id), schedule, rpc_timeout=TIMEOUT)
-        except ScheduleAlreadyRunningError:
-            handle = client.get_schedule_handle(names.schedule_id(job_id))
-            try:
-                await self._ask(handle.update(lambda _: ScheduleUpdate(schedule), rpc_timeout=TIMEOUT))
-            except LookupError as error:
-                raise TemporalDown("the schedule went away meanwhile") from error
-        except RPCError as error:
-            if error.status == RPCStatusCode.INVALID_ARGUMENT:
-                raise RefusedByTemporal(error.message) from error
-            raise self._down(error) from error
-
-    async def unschedule(self, job_id: str) -> None:
-        """Delete the schedule; one that is already gone is no error."""
-        handle = (await self.client()).get_schedule_handle(names.schedule_id(job_id))
-        with contextlib.suppress(LookupError):
-            await self._ask(handle.delete(rpc_timeout=TIMEOUT))
-
-    async def timetable(self, job_id: str, since: datetime) -> Timetable | None:
-        """Return the coming runs of a job, and which times since then started one; None when Temporal does not say."""
-        try:
-            async with asyncio.timeout(LOOK):
-                client = await self.client()
-                found = await self._ask(
-                    client.get_schedule_handle(names.schedule_id(job_id)).describe(rpc_timeout=QUERY)
-                )
-                info = found.info
-                # Temporal keeps the latest ten actions: what was before them may have started a run.
-                first = min((one.scheduled_at for one in info.recent_actions), default=since)
-                first = max(first, datetime.now(UTC) - LOOK_BACK)
-                paused = found.schedule.state.paused
-                passed = [] if paused else await self._passed(client, job_id, max(since, first))
-        except (LookupError, TemporalDown, TimeoutError):
-            return None
-        return Timetable(
-            following=() if paused else info.next_action_times[:NEXT],
-            skipped=info.num_actions_skipped_overlap,
-            missed=info.num_actions_missed_catchup_window,
-            waiting=found.raw_description.info.buffer_size,
-            running=bool(info.running_actions),
-            passed=passed,
-            started={one.scheduled_at for one in info.recent_actions},
-        )
-
-    async def _passed(self, client: Client, job_id: str, since: datetime) -> list[datetime]:
-        """Return the latest times of a schedule that are over; one of this moment may still be at work."""
-        from temporalio.api.workflowservice.v1 import ListScheduleMatchingTimesRequest
-
-        until = datetime.now(UTC) - SETTLED
-        if until <= since:
-            return []
-        request = ListScheduleMatchingTimesRequest(
-            namespace=self.access.namespace, schedule_id=names.schedule_id(job_id)
-        )
-        request.start_time.FromDatetime(since)
-        request.end_time.FromDatetime(until)
-        found = await self._ask(client.workflow_service.list_schedule_matching_times(request, timeout=QUERY))
-        return [time.ToDatetime(UTC) for time in found.start_time]
-
-    async def next_runs(self) -> dict[str, str]:
-        """Return the next run of every schedule by schedule id, in one request; the answer may miss changes of
-        the last second.
-        """
-        from temporalio.service import RPCError
-
-        found: dict[str, str] = {}
-        try:
-            async with asyncio.timeout(LOOK):
-                client = await self.client()
-                async for entry in await client.list_schedules(page_size=1000, rpc_timeout=QUERY):
-                    times = entry.info.next_action_times if entry.info else []
-                    if times and entry.schedule and not entry.schedule.state.paused:
-                        found[entry.id] = times[0].isoformat()
-        except (RPCError, TemporalDown, TimeoutError):
-            return {}
-        return found
-
-    async def _ask(self, call: Awaitable[T]) -> T:
+    async def ask(self, call: Awaitable[T]) -> T:
+        """Await a call to Temporal. Raise LookupError for what is not there, TemporalDown for any other failure."""
         from temporalio.service import RPCError, RPCStatusCode
 
         try:
@@ -428,7 +334,7 @@ class Temporal:
         except RPCError as error:
             if error.status == RPCStatusCode.NOT_FOUND:
                 raise LookupError(error.message) from error
-            raise self._down(error) from error
+            raise self.down(error) from error
 
 
 def _load() -> Any:

@@ -47,7 +47,7 @@ async def told(call: Call, job: Object) -> Object:
     times = None
     if job["trigger_type"] == CRON:
         since = datetime.fromisoformat(job.get("schedule_since") or job["updated_at"])
-        times = await call.plane.temporal.timetable(job["id"], since)
+        times = await call.plane.timetables.timetable(job["id"], since)
     following = [at.isoformat() for at in times.following] if times and job["enabled"] else []
     return {
         "next_execution_at": following[0] if following else None,

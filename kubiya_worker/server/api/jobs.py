@@ -272,7 +272,7 @@ async def list_all(call: Call) -> Any:
     if not call.filters(filters.JobFilters).due:
         return shown
     timed = any(job["trigger_type"] == CRON and job["enabled"] for job in jobs)
-    due = await call.plane.temporal.next_runs() if timed else {}
+    due = await call.plane.timetables.next_runs() if timed else {}
     return [
         {**job, "next_execution_at": due.get(job["temporal_schedule_id"]) if job["enabled"] else None} for job in shown
     ]
