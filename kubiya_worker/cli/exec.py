@@ -25,10 +25,11 @@ from typing import Any, Final
 import click
 
 from kubiya_worker.cli import completion, reason
+from kubiya_worker.cli.approval_reply import ASK, DENY, GRANT
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.run_api import RunApi
 from kubiya_worker.cli.terminal import Paint, one_line
-from kubiya_worker.cli.watch import ASK, DENY, GRANT, ExecutionWatch, Manner
+from kubiya_worker.cli.watch import ExecutionWatch, Manner
 from kubiya_worker.errors import ConfigurationError, UsageError
 from kubiya_worker.settings.value_types import boolean, seconds
 

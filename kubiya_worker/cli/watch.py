@@ -11,7 +11,6 @@ import os
 import select
 import signal
 import sys
-import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,18 +18,19 @@ from datetime import datetime
 from types import FrameType
 from typing import Any, Final
 
+from kubiya_worker.cli import approval_reply as reply
 from kubiya_worker.cli import ndjson
 from kubiya_worker.cli.argument_editor import edit_arguments
 from kubiya_worker.cli.connection import Api
 from kubiya_worker.cli.progress import ExecutionProgress
-from kubiya_worker.cli.render import Renderer, is_question, options_of
+from kubiya_worker.cli.question_line import Question, QuestionLine
+from kubiya_worker.cli.render import Renderer, is_question
 from kubiya_worker.cli.stream import END, FAILED, Follower, Frame
-from kubiya_worker.cli.terminal import Paint, one_line
+from kubiya_worker.cli.terminal import Paint
 from kubiya_worker.control_plane.errors import ControlPlaneError, Unreachable
 from kubiya_worker.errors import EX_OK, EX_TEMPFAIL, UsageError, WorkerError
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
-from kubiya_worker.protocol import names
 
 EX_FAILED: Final = 1
 EX_CANCELLED: Final = 130  # as a shell reports Ctrl-C
@@ -38,14 +38,12 @@ NO_WORKER_AFTER: Final = 10.0  # seconds without a start before the person hears
 SETTLE: Final = 15.0  # seconds to wait until a cancelled execution reports that it is cancelled
 ERROR_SETTLE: Final = 2.0  # seconds between an `error` event and asking whether that was the end
 
-ASK, GRANT, DENY = "ask", "grant", "deny"
-
 
 @dataclass(frozen=True)
 class Manner:
-    """The way to watch. `timeout` is in seconds; `approvals` is ASK, GRANT or DENY."""
+    """The way to watch. `timeout` is in seconds; `approvals` is ASK, GRANT or DENY of approval_reply."""
 
-    approvals: str = ASK
+    approvals: str = reply.ASK
     as_json: bool = False
     live: bool = True  # text as it comes, on stdout
     verbose: bool = False
@@ -66,24 +64,19 @@ class ExecutionWatch:
         self._attached = began is None
         self._progress = ExecutionProgress()
         # On a terminal everything goes to one stream. Otherwise stdout gets only the answer, so that it can be piped.
-        self._screen = sys.stdout if manner.live and not manner.as_json else sys.stderr
-        self._paint = Paint.for_stream(self._screen)
+        screen = sys.stdout if manner.live and not manner.as_json else sys.stderr
+        paint = Paint.for_stream(screen)
+        self._line = QuestionLine(screen, paint.bold, can_read=manner.keyboard)
         self._renderer = Renderer(
-            self._paint,
+            paint,
             width=_width(),
             verbose=manner.verbose,
             live=manner.live,
             output_lines=manner.output_lines,
         )
-        self._question: Callable[[str], None] | None = None
-        self._prompt_text = ""  # the prompt before the cursor
-        self._pending_output = ""  # output that came meanwhile, until its line is complete
-        self._asks_about = ""  # the approval that `_question` is about, if any
         self._shown_approvals: set[str] = set()  # approvals whose arguments are on the screen
         self._asked_once: set[str] = set()
-        self._typed = b""
         self._own_messages: list[str] = []  # messages typed here, which must not be shown a second time
-        self._keyboard_open = manner.keyboard
         self._interrupts = 0
         self._cancelling: float | None = None  # when the cancellation was requested (monotonic seconds)
         self._error_at: float | None = None
@@ -103,7 +96,7 @@ class ExecutionWatch:
         try:
             while self._exit_code is None:
                 sources = [follower.fileno(), reader]
-                if self._question is not None and self._keyboard_open:
+                if self._line.question is not None and self._line.can_read:
                     sources.append(sys.stdin.fileno())
                 ready, _, _ = select.select(sources, [], [], 0.5)
                 if reader in ready:
@@ -112,12 +105,12 @@ class ExecutionWatch:
                 for frame in follower.take_frames():
                     if self._exit_code is None:
                         self._handle(frame)
-                if sys.stdin.fileno() in ready if self._keyboard_open else False:
-                    self._read_keyboard()
+                if self._line.can_read and sys.stdin.fileno() in ready and not self._line.read():
+                    self._keyboard_ended()
                 self._check_deadlines()
             return self._exit_code
         finally:
-            self._close_question()
+            self._line.withdraw()
             signal.signal(signal.SIGINT, previous_handler)
             follower.close()
             bell, self._bell = self._bell, -1
@@ -134,12 +127,15 @@ class ExecutionWatch:
             return
         self._progress.apply(frame)
         approval_id = str(frame.data.get("approval_id"))
-        answered = frame.event_type == ev.APPROVAL_RESOLVED and self._asks_about == approval_id
-        if answered or (self._question == self._send_message and not self._progress.wants_input):
-            self._close_question()
+        asked = self._line.question
+        if asked is not None and (
+            (frame.event_type == ev.APPROVAL_RESOLVED and asked.about == approval_id)
+            or (asked.answered == self._send_message and not self._progress.wants_input)
+        ):
+            self._line.withdraw()
         if frame.event_type == ev.MESSAGE and frame.data.get("content") in self._own_messages:
             self._own_messages.remove(str(frame.data["content"]))
-        elif frame.event_type == ev.APPROVAL_REQUESTED and self._question is not None:
+        elif frame.event_type == ev.APPROVAL_REQUESTED and self._line.question is not None:
             pass  # shown under another open question, its arguments would get that question's answer
         else:
             self._print_event(frame)
@@ -160,31 +156,15 @@ class ExecutionWatch:
             if line is not None:
                 print(json.dumps(line, ensure_ascii=False, separators=(",", ":")), file=sys.stderr, flush=True)
             return
-        self._write(self._renderer.feed(frame, self._progress))
-
-    def _write(self, text: str) -> None:
-        """Write text to the screen.
-
-        While a question is open, only complete lines are written, each on its own line, and the question is repeated
-        below.
-        """
-        if self._prompt_text:
-            self._pending_output += text
-            if self._pending_output.endswith("\n"):
-                text, self._pending_output = f"\n{self._pending_output}{self._prompt_text}", ""
-            else:
-                return
-        if text:
-            self._screen.write(text)
-            self._screen.flush()
+        self._line.write(self._renderer.feed(frame, self._progress))
 
     def _notice(self, text: str) -> None:
         if not self._manner.as_json:
-            self._write(self._renderer.notice(text))
+            self._line.write(self._renderer.notice(text))
 
     def _finish(self) -> None:
         """Finish after the last event: show the answer and the footer, set the exit code."""
-        self._close_question()
+        self._line.withdraw()
         progress, seconds_taken = self._progress, None
         incomplete = (
             not progress.answer or not progress.usage or (progress.status != ex.COMPLETED and not progress.error)
@@ -212,7 +192,7 @@ class ExecutionWatch:
             }
             print(json.dumps(result, ensure_ascii=False, separators=(",", ":")), flush=True)
         else:
-            self._write(self._renderer.footer(progress, self._id, seconds))
+            self._line.write(self._renderer.footer(progress, self._id, seconds))
             if not self._manner.live and progress.answer:
                 print(progress.answer.rstrip("\n"), flush=True)
         if progress.status == ex.COMPLETED:
@@ -246,48 +226,25 @@ class ExecutionWatch:
     def _next_approval(self) -> None:
         """Ask about the first open approval, and show its arguments if they were held back."""
         for approval_id, data in list(self._progress.pending.items())[:1]:
-            if self._question is None and approval_id not in self._shown_approvals and not self._manner.as_json:
+            if self._line.question is None and approval_id not in self._shown_approvals and not self._manner.as_json:
                 self._shown_approvals.add(approval_id)
-                self._write(self._renderer.approval(data))
+                self._line.write(self._renderer.approval(data))
             self._approval(approval_id, data)
-
-    def _close_question(self) -> None:
-        """Withdraw the open question; the next output begins on a new line."""
-        self._question, self._asks_about = None, ""
-        self._end_prompt("\n")
-
-    def _end_prompt(self, end: str) -> None:
-        """Leave the line of the prompt. `end` is the line end if the terminal has not shown one."""
-        if self._prompt_text:
-            output, self._pending_output, self._prompt_text = self._pending_output, "", ""
-            self._write(end + output)
 
     def _approval(self, approval_id: str, data: dict[str, Any]) -> None:
         manner = self._manner
-        if self._question is not None:
+        if self._line.question is not None:
             return  # one at a time; the next is asked when this one is answered
         if not self._still_open(approval_id):
             return
-        if manner.approvals == GRANT and data.get("tool_name") == names.RAISE_BUDGET:
-            self._notice("not granted: --approve is for tools, not for more budget")
-            self._answer(lambda: self._api.reject(approval_id, "kubiya exec --approve does not raise budgets"))
-        elif manner.approvals == GRANT and data.get("tool_name") == names.GO_ON:
-            self._notice("not granted: --approve is for tools, not for a call that fails again and again")
-            self._answer(lambda: self._api.reject(approval_id, "kubiya exec --approve does not decide this"))
-        elif manner.approvals == GRANT and is_question(data):
-            self._notice("not answered: --approve is for tools, not for questions")
-            self._answer(lambda: self._api.reject(approval_id, "nobody is there to answer (kubiya exec --approve)"))
-        elif manner.approvals == GRANT:
-            self._notice("granted, as --approve says")
-            self._answer(lambda: self._api.approve(approval_id, comment="kubiya exec --approve"))
-        elif manner.approvals == DENY:
-            self._answer(lambda: self._api.reject(approval_id, "kubiya exec --deny"))
-        elif self._keyboard_open and not manner.as_json:
+        if (standing := reply.standing_reply(manner.approvals, data)) is not None:
+            self._reply(approval_id, data, standing)
+        elif self._line.can_read and not manner.as_json:
             self._ask_approval(approval_id, data)
         elif manner.wait_for_approval:
-            self._notice(f"waiting for a person: {_command(approval_id, data)}")
+            self._notice(f"waiting for a person: {reply.command_for(approval_id, data)}")
         else:
-            self._detach(f"a person has to answer first: {_command(approval_id, data)}")
+            self._detach(f"a person has to answer first: {reply.command_for(approval_id, data)}")
 
     def _still_open(self, approval_id: str) -> bool:
         """Return whether the request is still open.
@@ -302,55 +259,39 @@ class ExecutionWatch:
     def _ask_approval(self, approval_id: str, data: dict[str, Any]) -> None:
         if approval_id not in self._asked_once:
             self._asked_once.add(approval_id)
-            self._forget_typed()  # text typed before the question was shown is no answer to it
-        if is_question(data):
-            self._prompt("  your answer: ")
-            self._question, self._asks_about = lambda line: self._answer_question(approval_id, data, line), approval_id
-            return
-        tool = one_line(str(data.get("tool_name")), 60)
-        self._prompt(f"  run {tool}? [y]es, [n]o, [e]dit, or say why not: ")
+            self._line.forget_typed()
 
         def answered(line: str) -> None:
-            word = line.strip()
-            if word.lower() in ("y", "yes"):
-                self._answer(lambda: self._api.approve(approval_id))
-            elif word.lower() in ("n", "no"):
-                self._answer(lambda: self._api.reject(approval_id))
-            elif word.lower() in ("e", "edit"):
-                try:
-                    edited, why = edit_arguments(data.get("tool_args") or {}), "nothing was changed"
-                except UsageError as error:
-                    edited, why = None, error.line()
-                if edited is None:
-                    self._notice(why)
-                    self._ask_approval(approval_id, data)
-                else:
-                    self._answer(lambda: self._api.approve(approval_id, arguments=edited))
-            elif word:
-                self._answer(lambda: self._api.reject(approval_id, word))
-            else:
-                self._ask_approval(approval_id, data)
+            self._reply(approval_id, data, reply.typed_reply(line, data))
 
-        self._question, self._asks_about = answered, approval_id
+        self._ask(Question(reply.prompt_for(data), answered, approval_id))
 
-    def _answer_question(self, approval_id: str, data: dict[str, Any], line: str) -> None:
-        """Send the answer to a question; the number of an option stands for the option."""
-        options, text = options_of(data), line.strip()
-        if not text:
+    def _reply(self, approval_id: str, data: dict[str, Any], answer: reply.Reply) -> None:
+        """Send a person's or a standing answer. Ask again where there is none yet."""
+        if answer.notice:
+            self._notice(answer.notice)
+        if answer.decision == reply.REJECT:
+            self._send(lambda: self._api.reject(approval_id, answer.text))
+        elif answer.decision == reply.APPROVE and is_question(data):
+            self._send(lambda: self._api.approve(approval_id, answer=answer.text))
+        elif answer.decision == reply.APPROVE:
+            self._send(lambda: self._api.approve(approval_id, comment=answer.text))
+        elif answer.decision == reply.EDIT and (edited := self._edited(data)) is not None:
+            self._send(lambda: self._api.approve(approval_id, arguments=edited))
+        else:
             self._ask_approval(approval_id, data)
-            return
-        chosen = options[int(text) - 1] if text.isdecimal() and 1 <= int(text) <= len(options) else text
-        self._answer(lambda: self._api.approve(approval_id, answer=chosen))
 
-    def _forget_typed(self) -> None:
-        self._typed = b""
+    def _edited(self, data: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the arguments as a person leaves them in an editor; None after a notice when nothing was changed."""
         try:
-            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
-        except (termios.error, OSError, ValueError):
-            pass  # no terminal
+            edited, why = edit_arguments(data.get("tool_args") or {}), "nothing was changed"
+        except UsageError as error:
+            edited, why = None, error.line()
+        if edited is None:
+            self._notice(why)
+        return edited
 
-    def _answer(self, send: Callable[[], object]) -> None:
-        self._question, self._asks_about = None, ""
+    def _send(self, send: Callable[[], object]) -> None:
         try:
             send()
         except ControlPlaneError as error:
@@ -358,33 +299,21 @@ class ExecutionWatch:
 
     # -- the keyboard
 
-    def _prompt(self, text: str) -> None:
-        self._write(self._renderer.end_text() + self._paint.bold(text))
-        self._prompt_text = self._paint.bold(text.lstrip("\n"))
+    def _ask(self, question: Question) -> None:
+        self._line.ask(question, before=self._renderer.end_text())
 
-    def _read_keyboard(self) -> None:
-        data = os.read(sys.stdin.fileno(), 65536)
-        if not data:
-            self._keyboard_open = False
-            if self._manner.chat and self._progress.wants_input:
-                self._mark_done()
-            elif self._question is not None:
-                self._detach("standard input has ended; the execution goes on")
-            return
-        self._typed += data
-        while b"\n" in self._typed and self._question is not None:
-            line, _, self._typed = self._typed.partition(b"\n")
-            question, self._question, self._asks_about = self._question, None, ""
-            self._end_prompt("")
-            question(line.decode(errors="replace"))
+    def _keyboard_ended(self) -> None:
+        if self._manner.chat and self._progress.wants_input:
+            self._mark_done()
+        elif self._line.question is not None:
+            self._detach("standard input has ended; the execution goes on")
 
     def _input_wanted(self) -> None:
         """Ask for the next message if the agent has answered and waits for one."""
-        if not self._progress.wants_input or self._question is not None or self._cancelling is not None:
+        if not self._progress.wants_input or self._line.question is not None or self._cancelling is not None:
             return
-        if self._manner.chat and self._keyboard_open:
-            self._prompt("> ")
-            self._question = self._send_message
+        if self._manner.chat and self._line.can_read:
+            self._ask(Question("> ", self._send_message))
         elif not self._manner.chat:
             self._detach("it waits for input: kubiya exec attach -i")
 
@@ -397,11 +326,11 @@ class ExecutionWatch:
         else:
             self._progress.turn_over = False
             self._own_messages.append(text)
-            self._answer(lambda: self._api.send_text(self._id, text))
+            self._send(lambda: self._api.send_text(self._id, text))
 
     def _mark_done(self) -> None:
         self._progress.turn_over = False
-        self._answer(lambda: self._api.mark_done(self._id))
+        self._send(lambda: self._api.mark_done(self._id))
 
     # -- leaving
 
@@ -418,47 +347,43 @@ class ExecutionWatch:
     def _interrupted(self) -> None:
         if self._cancelling is not None:
             self._exit_code = EX_CANCELLED
-        elif self._interrupts >= 2 or not self._keyboard_open or self._manner.as_json:
+        elif self._interrupts >= 2 or not self._line.can_read or self._manner.as_json:
             self._cancel()
         else:
-            question, self._asks_about = self._question, ""
-            self._end_prompt("")
-            self._prompt("\n  [c]ancel it (or Ctrl-C again), [d]etach and let it go on, Enter to stay: ")
+            self._line.interrupt()
+            self._ask_to_leave()
 
-            def answered(line: str) -> None:
-                self._interrupts = 0
-                word = line.strip().lower()
-                if word in ("c", "cancel"):
-                    self._cancel()
-                elif word in ("d", "detach"):
-                    self._detach("detached; the execution goes on")
-                else:
-                    self._question = None if self._progress.pending else question
-                    self._next_approval()
+    def _ask_to_leave(self) -> None:
+        """Ask whether to cancel, to leave or to stay. Who stays is asked again for what is still wanted."""
 
-            self._question = answered
+        def answered(line: str) -> None:
+            self._interrupts = 0
+            word = line.strip().lower()
+            if word in ("c", "cancel"):
+                self._cancel()
+            elif word in ("d", "detach"):
+                self._detach("detached; the execution goes on")
+            elif self._progress.pending:
+                self._next_approval()
+            else:
+                self._input_wanted()
+
+        self._ask(Question("\n  [c]ancel it (or Ctrl-C again), [d]etach and let it go on, Enter to stay: ", answered))
 
     def _cancel(self) -> None:
-        self._close_question()
+        self._line.withdraw()
         self._cancelling = time.monotonic()
         self._notice("cancelling")
         self._api.cancel(self._id)
 
     def _detach(self, why: str) -> None:
-        self._close_question()
+        self._line.withdraw()
         if self._manner.as_json:
             result = {"execution_id": self._id, "status": self._progress.status, "detached": why}
             print(json.dumps(result, separators=(",", ":")), flush=True)
         else:
             self._notice(f"{why}. Watch it again: kubiya exec attach {self._id}")
         self._exit_code = EX_TEMPFAIL
-
-
-def _command(approval_id: str, data: dict[str, Any]) -> str:
-    """Return the command that answers a request from another terminal."""
-    if is_question(data):
-        return f'kubiya approvals answer {approval_id} "…"   (or deny)'
-    return f"kubiya approvals approve {approval_id}   (or deny, edit)"
 
 
 def _seconds_between(execution: dict[str, Any]) -> float | None:

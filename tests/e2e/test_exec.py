@@ -424,6 +424,10 @@ def test_talking_on(dev: Dev) -> None:
         terminal.send(script({"text": "second answer"}) + "\n")
         terminal.expect("second answer")
         terminal.expect("> ")
+        terminal.send(CONTROL_C)
+        terminal.expect("Enter to stay: ")
+        terminal.send("\n")
+        terminal.expect("> ")  # who stays is asked again
         terminal.send("/done\n")
         terminal.expect("completed")
         assert terminal.wait() == 0
