@@ -22,6 +22,7 @@ from kubiya_worker.launch.stack_folder import default_folder, read_env
 from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL, REASON_HEADER
 from kubiya_worker.settings import cli_context
 from kubiya_worker.settings.file import read_secret
+from kubiya_worker.settings.sources import misspelled
 from kubiya_worker.settings.table import BY_NAME
 from kubiya_worker.settings.value_types import url as parse_url
 from kubiya_worker.settings.value_types import without_credentials
@@ -74,6 +75,13 @@ def local_stack(environ: Mapping[str, str], *, other_than: str = "") -> str:
     return f"A local stack runs here. To use it, run:  . {env_file}"
 
 
+def meant_url(environ: Mapping[str, str]) -> str:
+    """Return what to do about a variable that is meant to name the control plane and does not; empty without one."""
+    names = BY_NAME["control_plane_url"].env
+    wrong = [(name, meant) for name, meant in misspelled(environ).items() if meant in names]
+    return f"{wrong[0][0]} is not a known variable: did you mean {wrong[0][1]}?" if wrong else ""
+
+
 class Api(ControlPlane):
     """The worker's client plus the calls of a person's commands. Errors are WorkerErrors with a remedy."""
 
@@ -118,7 +126,7 @@ class Api(ControlPlane):
                 hint = f"The local stack has another key than this shell. To use it, run:  . {env_file}"
             error.remedy = hint or "Check KUBIYA_API_KEY"
         elif isinstance(error, errors.Unreachable) and error.status is None:
-            hint = local_stack(self._environ, other_than=self.base_url)
+            hint = meant_url(self._environ) or local_stack(self._environ, other_than=self.base_url)
             start = "Is kubiya dev running?" if urlsplit(self.base_url).hostname in LOOPBACK else ""
             error.remedy = hint or start or "Check CONTROL_PLANE_URL and the network"
         else:

@@ -100,7 +100,10 @@ def misspelled(environ: Mapping[str, str]) -> dict[str, str]:
     for name in sorted(set(environ) - known - {cli_context.VARIABLE}):
         if any(entry.has(name) for entry in unused_options.UNUSED_OPTIONS):
             continue
-        near = difflib.get_close_matches(name, known, 1, NEAR) if name.startswith(PREFIXES) else []
+        if not name.startswith(PREFIXES):
+            continue
+        near = [name.removeprefix("KUBIYA_")] if name.removeprefix("KUBIYA_") in known else []
+        near = near or difflib.get_close_matches(name, known, 1, NEAR)
         if near:
             suggestions[name] = near[0]
     return suggestions

@@ -17,6 +17,7 @@ VARIABLES: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:,[A-Za-z_][A-Za-z0-9_]*
 DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?")
 DEPLOYMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_/-]{0,199}")
 BUILD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+HOST: Final = re.compile(r"[A-Za-z0-9._:%-]+")  # a name, or an address of IPv4 or IPv6
 ADDRESS: Final = re.compile(r"(?:[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
 CREDENTIALS: Final = re.compile(r"//[^/]*@")
 UNITS: Final = {"s": 1, "m": 60, "h": 3600}
@@ -89,9 +90,12 @@ def _url(value: str) -> str:
         or parts.port == 0
         or parts.username
         or parts.password
+        or any(letter.isspace() for letter in value)
     ):
         raise ValueError
-    parts.hostname.encode("idna")  # raises UnicodeError, a ValueError, for an impossible name such as `a..b`
+    name = parts.hostname.encode("idna")  # raises UnicodeError, a ValueError, for an impossible name such as `a..b`
+    if not HOST.fullmatch(name.decode()):
+        raise ValueError
     return value.rstrip("/")
 
 

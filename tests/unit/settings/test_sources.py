@@ -185,3 +185,4 @@ def test_a_misspelled_variable_is_found_and_others_are_left_alone() -> None:
         "KUBIYA_METRIC_PORT": "KUBIYA_METRICS_PORT",
         "TEMPORAL_HOSTS": "TEMPORAL_HOST",
     }
+    assert misspelled({"KUBIYA_CONTROL_PLANE_URL": "x"}) == {"KUBIYA_CONTROL_PLANE_URL": "CONTROL_PLANE_URL"}
