@@ -118,10 +118,7 @@ def build(
     address: str, base: str = BASE, image: str = f"{IMAGE}:{TAG}", more: Sequence[str] = (), extras: str = ""
 ) -> None:
     """The image, out of this tree by deploy/Dockerfile, on a Debian with `more` packages, which is cached by `base`."""
-    archive = CACHE / ("base.tar" if base == BASE else f"{base}.tar")
-    if not archive.exists():
-        _bootstrap(archive, [*PYTHON, *more])
-    docker(address, "import", str(archive), base, timeout=120)
+    debian(address, base, more)
     with tempfile.TemporaryDirectory() as context:  # what the classic builder would take from the ignore file
         for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, context)
@@ -130,6 +127,14 @@ def build(
         argv = ["build", "--network", "host", "-f", str(ROOT / "deploy" / "Dockerfile"), "--build-arg", f"BASE={base}"]
         argv += ["--build-arg", f"EXTRAS={extras}"]
         docker(address, *argv, "-t", image, context, timeout=500)
+
+
+def debian(address: str, base: str, more: Sequence[str]) -> None:
+    """Make the image `base`: a Debian with Python and `more` packages, which is cached by that name."""
+    archive = CACHE / ("base.tar" if base == BASE else f"{base}.tar")
+    if not archive.exists():
+        _bootstrap(archive, [*PYTHON, *more])
+    docker(address, "import", str(archive), base, timeout=120)
 
 
 def _bootstrap(archive: Path, packages: Sequence[str]) -> None:

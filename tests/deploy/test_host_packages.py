@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from tests.deploy import engine
-from tests.support.stack import ROOT
+from tests.support.stack import ROOT, Stack, wait_until
+from tests.support.systemd_container import BASE, PACKAGES, Machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 EPOCH = "1790000000"
@@ -28,6 +29,8 @@ LIBRARIES_TRY = (
     "import xml.etree.ElementTree as e, bz2, ctypes, hashlib, lzma, math, sqlite3, ssl, uuid, zlib;"
     "print(e.fromstring('<a/>').tag, math.hypot(3, 4))"
 )
+SAYS_WHERE = 'demo:script [{"text": "Here."}]'
+SLEEPS = 'demo:script [{"tools": [{"name": "sleep", "arguments": {"seconds": 5}}]}, {"text": "It slept."}]'
 DEMO = """\
 set -e
 kubiya dev --port 0 --temporal-port 0 --no-ui --json >/tmp/dev 2>/tmp/dev.log &
@@ -193,6 +196,51 @@ def test_the_deb_replaces_no_other_kubiya_and_names_one_that_comes_first(host: H
     said = host.sh("PATH=/usr/local/bin:$PATH dpkg -i /tmp/it.deb")
     assert "`kubiya` is /usr/local/bin/kubiya here, another program of that name; this one is /usr/bin/kubiya" in said
     host.sh("dpkg -P kubiya-worker && rm /usr/local/bin/kubiya")
+
+
+def test_the_deb_serves_a_booted_systemd_from_its_installation_to_its_purge(
+    made: dict[str, Path], tmp_path: Path
+) -> None:
+    """Follow docs/install.md: a key, an address, `enable --now`; then a kill, an upgrade in mid-work, a purge."""
+    unit = "kubiya-worker@default"
+    with engine.engine() as address, Stack(tmp_path) as stack:
+        engine.debian(address, BASE, PACKAGES)
+        with Machine(address, BASE) as machine:
+            machine.copy(made["deb"], "/root")
+            package = f"/root/{made['deb'].name}"
+            machine.run("dpkg", "-i", package, timeout=600)
+            machine.sh("install -d -m 700 /etc/kubiya-worker/default")
+            machine.run("bash", "-c", 'printf %s "$0" >/root/key', stack.key)
+            machine.sh("install -m 600 /root/key /etc/kubiya-worker/default/api-key")
+            machine.write("/etc/kubiya-worker/default/environment", f"CONTROL_PLANE_URL={stack.url}\n")
+            machine.run("systemctl", "enable", "--now", unit, timeout=300)
+            assert machine.show(unit, "ActiveState") == "active"
+            assert stack.wait(stack.execute(SAYS_WHERE), timeout=120)["status"] == "completed"
+
+            first = machine.show(unit, "MainPID")
+            machine.run("systemctl", "kill", "-s", "KILL", unit)
+            wait_until(lambda: started(machine, unit) not in ("", first), 120, "it is started again")
+            second = machine.show(unit, "MainPID")
+            agent = stack.agent("sleeper", skills=[{"name": "sleep", "type": "sleep"}])
+            at_work = stack.execute(SLEEPS, agent=agent)
+            stack.first(at_work, "tool_started")
+            machine.run("dpkg", "-i", package, timeout=600)
+            wait_until(lambda: started(machine, unit) not in ("", second), 120, "the upgrade has restarted it")
+            row = stack.wait(at_work, timeout=120)
+            assert (row["status"], row["response"]) == ("completed", "It slept.")
+            calls = [each for each in stack.events(at_work) if each["event"] == "tool_started"]
+            assert len(calls) == 1, "the call that was under way had its grace period"
+
+            machine.run("dpkg", "-r", "kubiya-worker", timeout=300)
+            assert machine.show(unit, "ActiveState") == "inactive"
+            assert machine.sh("ls /etc/systemd/system/*.wants | grep kubiya", check=False) == ""
+            machine.run("dpkg", "-P", "kubiya-worker")
+            machine.sh("! test -e /etc/kubiya-worker && ! test -e /opt/kubiya-worker && test -e /var/lib/private")
+
+
+def started(machine: Machine, unit: str) -> str:
+    """Return the id of the unit's process once it is active."""
+    return machine.show(unit, "MainPID") if machine.show(unit, "ActiveState") == "active" else ""
 
 
 def test_the_rpm_is_whole_and_works_in_an_empty_root(made: dict[str, Path], tmp_path: Path) -> None:

@@ -12,13 +12,12 @@ import pytest
 from tests.deploy import engine
 from tests.support.recording_proxy import RecordingProxy
 from tests.support.stack import ROOT, Stack, free_port, wait_until
-from tests.support.systemd_container import KUBIYA, Machine
+from tests.support.systemd_container import BASE, KUBIYA, PACKAGES, Machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 UNIT = "kubiya-worker-default"
 DROP_IN = f"/etc/systemd/system/{UNIT}.service.d/override.conf"
-SYSTEMD = ("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "libnss-systemd")
 IMAGE = "kubiya-worker-systemd:test"
 SLEEP = 'demo:script [{"tools": [{"name": "sleep", "arguments": {"seconds": %s}}]}, {"text": "slept"}]'
 PATIENCE = 60.0
@@ -27,7 +26,7 @@ PATIENCE = 60.0
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
     with engine.engine() as address:
-        engine.build(address, "kubiya-test-systemd", IMAGE, SYSTEMD)
+        engine.build(address, BASE, IMAGE, PACKAGES)
         with Machine(address, IMAGE) as booted:
             yield booted
 

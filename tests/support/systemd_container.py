@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 
 import pytest
@@ -16,6 +17,8 @@ from tests.deploy import engine
 from tests.support.stack import wait_until
 
 KUBIYA = "/opt/kubiya/bin/kubiya"
+BASE = "kubiya-test-systemd"
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "libnss-systemd")
 NAME = "kubiya-test-machine"
 # systemd wants to be PID 1 of what it may mount in, and its part of the host's tree of control groups.
 BOOT = "mount --make-rshared / && exec /lib/systemd/systemd"
@@ -80,6 +83,10 @@ class Machine:
 
     def write(self, path: str, text: str) -> None:
         self.run("bash", "-c", 'mkdir -p "${0%/*}" && printf %s "$1" >"$0"', path, text)
+
+    def copy(self, file: Path, folder: str) -> None:
+        """Copy a file of this host into a folder there."""
+        engine.docker(self.address, "cp", str(file), f"{NAME}:{folder}/")
 
     def show(self, unit: str, name: str) -> str:
         """One property of a unit."""
